@@ -1,0 +1,89 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# Everything is run from the checkout, called what it will be called once installed, through a link below .build.
+CHECKOUT := $(CURDIR)
+VENV := $(CHECKOUT)/.venv
+TREE := $(CHECKOUT)/.build/ansible_collections/fleet/power
+ENGINE := tests/lab/engine
+export PATH := $(VENV)/bin:$(PATH)
+# For processes that tests start: they do not read pyproject.toml.
+export PYTHONPATH := $(CHECKOUT)/.build
+export PYTHONDONTWRITEBYTECODE := 1
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CHECKOUT)/.build/hypothesis
+
+PYTEST := $(VENV)/bin/python -m pytest
+ARGS ?=
+
+.PHONY: help
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '  make %-12s %s\n' "$$target" "$$text"; done
+
+##### to look at
+
+.PHONY: demo demo-down
+demo: venv ## servers powered in real containers, in under two minutes
+	@tests/demo/run
+
+demo-down: ## remove everything that the demo made
+	@tests/demo/down
+
+##### to check
+
+.PHONY: test lint sanity unit integration
+test: lint sanity unit integration ## everything below, up to integration
+
+lint: LINTED := $(CHECKOUT)/.build/lint
+lint: venv ## ruff, mypy, ansible-lint, yamllint, antsibull
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy $(TREE)/plugins/module_utils
+	$(VENV)/bin/yamllint --strict -c tests/yamllint.yml .
+	@tests/tools/copy lint
+	cd $(LINTED)/ansible_collections/fleet/power && ANSIBLE_COLLECTIONS_PATH=$(LINTED) $(VENV)/bin/ansible-lint --offline --strict -c tests/ansible-lint.yml
+	cd $(LINTED)/ansible_collections/fleet/power && $(VENV)/bin/antsibull-changelog lint
+	cd $(LINTED)/ansible_collections/fleet/power && $(VENV)/bin/antsibull-docs lint-collection-docs --plugin-docs .
+
+sanity: venv ## ansible-test sanity on a copy
+	@tests/tools/sanity $(VENV)
+
+unit: venv ## no engine needed; one file alone: make unit ARGS=tests/unit/test_plan.py
+	$(PYTEST) $(or $(ARGS),-n 2 tests/unit)
+
+integration: venv ## on a real engine; one file alone: make integration ARGS=tests/integration/test_stop.py
+	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) "$$@"' integration $(or $(ARGS),tests/integration)
+
+.PHONY: test-long bench matrix build
+test-long: venv matrix ## long races and other interpreters; not part of test
+	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) -m long "$$@"' test-long $(or $(ARGS),tests/unit tests/integration)
+
+matrix: venv ## the core on Python 3.9, everything on the newest ansible-core
+	@tests/tools/matrix
+
+bench: venv ## measure, as a table and JSON
+	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/bench/run $(ARGS)'
+
+build: venv ## the collection as a file, in .build
+	@tests/tools/copy package
+	@cd .build/package/ansible_collections/fleet/power && $(VENV)/bin/ansible-galaxy collection build --force --output-path $(CHECKOUT)/.build
+
+##### to prepare and clean
+
+.PHONY: venv link clean
+venv: link ## the tools in .venv, at the first time or when tests/requirements.txt has changed
+	@tests/tools/venv $(VENV) "$$(tests/tools/python 3.11)" tests/requirements.txt
+
+link:
+	@tests/tools/copy link
+
+clean: ## remove the private engine, .build, .venv and every cache
+	@$(ENGINE) down
+	@rm -rf .build .venv .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
