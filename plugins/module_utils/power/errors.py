@@ -1,0 +1,186 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why a power action cannot go on: one class per stable code.
+
+The sentence of an error says what to do; ``facts`` carries what a program needs to act on it.
+``docs/docsite/rst/codes_guide.rst`` explains each code to users; a test keeps the two in step.
+"""
+
+from __future__ import annotations
+
+
+class PowerError(Exception):
+    """A power action cannot go on, or ended otherwise than asked."""
+
+    code = "engine_error"
+    #: Reported as ``failed`` even if nothing was altered: it tells of a thing tried, not of a wish declined.
+    always_failed = False
+    #: Reported as ``cancelled``: another action took precedence.
+    cancels = False
+
+    def __init__(self, message: str, **facts: object) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+
+class ServerNotFound(PowerError):
+    """No source and no container of this node knows the server."""
+
+    code = "server_not_found"
+
+
+class AmbiguousServer(PowerError):
+    """A short id or a name that more than one server has."""
+
+    code = "ambiguous_server"
+
+
+class Suspended(PowerError):
+    """A suspended server may be stopped and killed, but neither started nor restarted."""
+
+    code = "suspended"
+
+
+class LockTimeout(PowerError):
+    """Another action held the server for longer than this one was willing to wait."""
+
+    code = "lock_timeout"
+
+
+class LockUnavailable(PowerError):
+    """The lock file cannot be made, opened or written."""
+
+    code = "lock_unavailable"
+
+
+class CancelledByKill(PowerError):
+    """A kill that came after this action was requested."""
+
+    code = "cancelled_by_kill"
+    cancels = True
+
+
+class Superseded(PowerError):
+    """Another action took the server while this one waited for it to become ready."""
+
+    code = "superseded"
+    cancels = True
+
+
+class KillUnsettled(PowerError):
+    """A kill was sent, but it is not certain that the server stays down."""
+
+    code = "kill_unsettled"
+    always_failed = True
+
+
+class DefinitionInvalid(PowerError):
+    """A definition that cannot be understood; the sentence names file and key."""
+
+    code = "definition_invalid"
+
+
+class SourceUnreachable(PowerError):
+    """A source of definitions cannot be read, which is not the same as a source that lacks the server."""
+
+    code = "source_unreachable"
+
+
+class SettingsInvalid(PowerError):
+    """The node's settings cannot be read or understood; the sentence names key, value and expected type."""
+
+    code = "settings_invalid"
+
+
+class DiskFull(PowerError):
+    """The server's data directory uses more than its definition allows."""
+
+    code = "disk_full"
+
+
+class VolumeMissing(PowerError):
+    """The data directory of a server that has run here before is gone."""
+
+    code = "volume_missing"
+
+
+class ImageUnavailable(PowerError):
+    """The image is not on the node and may not or cannot be pulled."""
+
+    code = "image_unavailable"
+
+
+class PrebootFailed(PowerError):
+    """A step between "may start" and "starts" failed; the sentence names it."""
+
+    code = "preboot_failed"
+
+
+class StartFailed(PowerError):
+    """The server's process did not start, or ended before it was ready."""
+
+    code = "start_failed"
+    always_failed = True
+
+
+class StartTimeout(PowerError):
+    """The server was not ready within ``wait_timeout``; its container is left up."""
+
+    code = "start_timeout"
+    always_failed = True
+
+
+class StopFailed(PowerError):
+    """The stop could not be sent, or the process did not end even by SIGKILL."""
+
+    code = "stop_failed"
+    always_failed = True
+
+
+class ContainerForeign(PowerError):
+    """The container of the server's name was made by somebody else."""
+
+    code = "container_foreign"
+
+
+class WingsActive(PowerError):
+    """A Wings daemon is alive on the node and would take a stop for a crash."""
+
+    code = "wings_active"
+
+
+class EngineUnreachable(PowerError):
+    """The engine does not answer: not running, no permission on its socket, or silent past ``timeout``."""
+
+    code = "engine_unreachable"
+    always_failed = True
+
+
+class EngineError(PowerError):
+    """The engine answered with an error that has no code of its own."""
+
+    code = "engine_error"
+    always_failed = True
+
+
+class MissingLibrary(PowerError):
+    """A Python library the node needs is not installed; the sentence names the package."""
+
+    code = "missing_library"
+
+
+class InterruptedBySignal(PowerError):
+    """A signal came before the action had begun."""
+
+    code = "interrupted_by_signal"
+
+
+#: Codes that no exception carries: what a reader of the journal concludes, and a kill that could not be guarded.
+INTERRUPTED = "interrupted"
+UNGUARDED = "unguarded"
+
+
+def all_codes() -> set[str]:
+    """Every code a result can carry."""
+    return {error.code for error in PowerError.__subclasses__()} | {INTERRUPTED, UNGUARDED}

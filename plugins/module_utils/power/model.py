@@ -1,0 +1,281 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The values the core speaks in: enumerations and frozen dataclasses, no behaviour beyond reading them."""
+
+from __future__ import annotations
+
+import re
+import uuid as uuid_module
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Any, Protocol
+
+
+class PowerAction(str, Enum):
+    """What can be done to a server: a verb."""
+
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    KILL = "kill"
+
+    @property
+    def boots(self) -> bool:
+        """Whether the action ends with a start, and so needs a definition and respects suspension."""
+        return self in (PowerAction.START, PowerAction.RESTART)
+
+
+class PowerState(str, Enum):
+    """What a server is: a noun, always derived from the engine."""
+
+    OFFLINE = "offline"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+class Startup(str, Enum):
+    """Whether the readiness line of this run was seen."""
+
+    MATCHED = "matched"
+    WAITING = "waiting"
+    UNKNOWN = "unknown"
+
+
+class WaitFor(str, Enum):
+    """When a start counts as done."""
+
+    CONTAINER = "container"
+    RUNNING = "running"
+    HEALTHY = "healthy"
+
+
+class Outcome(str, Enum):
+    """How an action on one server ended."""
+
+    DONE = "done"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class Phase(str, Enum):
+    """What the holder of a lock is doing; ``START`` and ``STOP`` mean that a request to the engine may be under way."""
+
+    PREPARE = "prepare"
+    PULL = "pull"
+    STOP = "stop"
+    PREBOOT = "preboot"
+    START = "start"
+    OBSERVE = "observe"
+    KILL = "kill"
+
+
+class Step(str, Enum):
+    """A part of a plan."""
+
+    AWAIT_EXIT = "await_exit"
+    STOP = "stop"
+    KILL = "kill"
+    PREBOOT = "preboot"
+    START = "start"
+
+
+class StopType(str, Enum):
+    """How a graceful stop is asked for: Wings' three types."""
+
+    COMMAND = "command"
+    SIGNAL = "signal"
+    NATIVE = "stop"
+
+
+@dataclass(frozen=True)
+class StopWay:
+    """How one run is stopped. ``value`` is the command or the signal's name; ``timeout`` is the grace in seconds, if it has its own."""
+
+    type: StopType
+    value: str = ""
+    timeout: int | None = None
+
+
+@dataclass(frozen=True)
+class Server:
+    """The thing controlled. ``uuid`` is lower case, with hyphens."""
+
+    uuid: str
+    name: str = ""
+
+    @property
+    def short_id(self) -> str:
+        """The first 8 characters, as the Panel shows them."""
+        return self.uuid[:8]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One life of a container: its id and the engine's time of the start, as the engine writes it."""
+
+    container: str
+    started_at: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the engine said of one container at one moment."""
+
+    id: str
+    name: str
+    live: bool
+    started_at: str = ""
+    finished_at: str = ""
+    paused: bool = False
+    removing: bool = False
+    pid: int = 0
+    exit_code: int | None = None
+    oom_killed: bool = False
+    health: str | None = None
+    open_stdin: bool = False
+    tty: bool = False
+    restart_policy: str = "no"
+    stop_signal: str = ""
+    image: str = ""
+    image_id: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    environment: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def run(self) -> Run:
+        """Which life of the container this is."""
+        return Run(self.id, self.started_at)
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The values of the process's environment that are long enough to be secrets: 6 characters or more."""
+        values = (entry.partition("=")[2] for entry in self.environment)
+        return frozenset(value for value in values if len(value) >= SHORTEST_SECRET)
+
+
+@dataclass(frozen=True)
+class ImageSeen:
+    """An image that is on the node."""
+
+    id: str
+    healthcheck: bool = False
+    volumes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """One power action asked of one server. Everything that is decided later is decided from this and what is found.
+
+    ``generations`` are the kill generations at the moment of the request: what was asked before a kill must not survive it.
+    """
+
+    server: str
+    action: PowerAction
+    operation: str
+    requested_at: datetime
+    generations: Mapping[str, int] = field(default_factory=dict)
+    wait_seconds: int = 30
+    stop_timeout: int | None = None
+    wait_for: WaitFor = WaitFor.CONTAINER
+    wait_timeout: int = 300
+    adopt: bool = False
+    check: bool = False
+    origin: str = ""
+    reason: str = ""
+
+    def generation(self, uuid: str) -> int:
+        """The kill generation of ``uuid`` when this was requested; 0 if it was never killed."""
+        return self.generations.get(uuid, 0)
+
+
+@dataclass(frozen=True)
+class StopReport:
+    """How a stop went: by which way, whether SIGKILL was needed, and how long it took."""
+
+    how: str
+    forced: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PrebootStep:
+    """One pre-boot step as it went."""
+
+    step: str
+    changed: bool = False
+    failed: bool = False
+    seconds: float = 0.0
+    msg: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What really happened to one server."""
+
+    server: Server
+    action: PowerAction
+    outcome: Outcome
+    operation: str
+    requested_at: datetime
+    ended_at: datetime
+    code: str = ""
+    msg: str = ""
+    changed: bool = False
+    state_before: PowerState | None = None
+    state: PowerState | None = None
+    state_planned: PowerState | None = None
+    stop: StopReport | None = None
+    waited_seconds: float = 0.0
+    holder: Mapping[str, Any] | None = None
+    plan: tuple[Step, ...] = ()
+    preboot: tuple[PrebootStep, ...] = ()
+    cancelled: PowerAction | None = None
+    exit_code: int | None = None
+    log: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+#: Values of a server's environment of this many characters or more are masked in log excerpts.
+SHORTEST_SECRET = 6
+
+
+class Clock(Protocol):
+    """Time as the core sees it, so that a test can own it."""
+
+    def now(self) -> datetime:
+        """The wall clock, in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+SHORT_ID_PATTERN = re.compile(r"[0-9a-f]{8}")
+
+
+def parse_uuid(text: str) -> str | None:
+    """The canonical form of a full UUID written with hyphens in any case, or None: nothing else may name a file or a container."""
+    lowered = text.strip().lower()
+    return lowered if UUID_PATTERN.fullmatch(lowered) else None
+
+
+def new_operation_id() -> str:
+    """A fresh id for one power action."""
+    return str(uuid_module.uuid4())
+
+
+def timestamp(moment: datetime) -> str:
+    """ISO 8601, UTC, milliseconds: the form of every time in results and records."""
+    utc = moment.astimezone(timezone.utc)
+    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"

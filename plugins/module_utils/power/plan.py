@@ -1,0 +1,56 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an action does in each state: one table, pure and total."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .model import PowerAction, PowerState, Step
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of an action, or why there is nothing to do."""
+
+    steps: tuple[Step, ...] = ()
+    reason: str = ""
+
+
+_BOOT = (Step.PREBOOT, Step.START)
+_UP_ALREADY = Plan(reason="it is up already")
+_DOWN_ALREADY = Plan(reason="it is offline already")
+
+#: Every (action, state). A start that finds a server stopping waits for its exit; restart and stop send the stop again.
+TABLE: Mapping[tuple[PowerAction, PowerState], Plan] = {
+    (PowerAction.START, PowerState.OFFLINE): Plan(_BOOT),
+    (PowerAction.START, PowerState.STARTING): _UP_ALREADY,
+    (PowerAction.START, PowerState.RUNNING): _UP_ALREADY,
+    (PowerAction.START, PowerState.STOPPING): Plan((Step.AWAIT_EXIT, *_BOOT)),
+    (PowerAction.STOP, PowerState.OFFLINE): _DOWN_ALREADY,
+    (PowerAction.STOP, PowerState.STARTING): Plan((Step.STOP,)),
+    (PowerAction.STOP, PowerState.RUNNING): Plan((Step.STOP,)),
+    (PowerAction.STOP, PowerState.STOPPING): Plan((Step.STOP,)),
+    (PowerAction.RESTART, PowerState.OFFLINE): Plan(_BOOT),
+    (PowerAction.RESTART, PowerState.STARTING): Plan((Step.STOP, *_BOOT)),
+    (PowerAction.RESTART, PowerState.RUNNING): Plan((Step.STOP, *_BOOT)),
+    (PowerAction.RESTART, PowerState.STOPPING): Plan((Step.STOP, *_BOOT)),
+    (PowerAction.KILL, PowerState.OFFLINE): _DOWN_ALREADY,
+    (PowerAction.KILL, PowerState.STARTING): Plan((Step.KILL,)),
+    (PowerAction.KILL, PowerState.RUNNING): Plan((Step.KILL,)),
+    (PowerAction.KILL, PowerState.STOPPING): Plan((Step.KILL,)),
+}
+
+
+def plan(action: PowerAction, state: PowerState) -> Plan:
+    """The plan of ``action`` for a server in ``state``."""
+    return TABLE[action, state]
+
+
+def planned_state(steps: tuple[Step, ...], state: PowerState, *, has_matchers: bool) -> PowerState:
+    """The state after the steps went well: ``starting`` where a readiness line is yet to come."""
+    if Step.START in steps:
+        return PowerState.STARTING if has_matchers else PowerState.RUNNING
+    return PowerState.OFFLINE if steps else state

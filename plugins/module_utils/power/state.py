@@ -1,0 +1,52 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The power state, derived from what the engine and the lock say; stored nowhere."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+
+from .journal_rows import StartedRun
+from .model import PowerState, Run, Snapshot, Startup
+
+
+def derive_state(
+    snapshot: Snapshot | None, *, stopping: Run | None, started: StartedRun | None, now: datetime, startup_window: float
+) -> tuple[PowerState, Startup]:
+    """The state of a server.
+
+    ``stopping`` is the run that a stop is known to be under way for. A server is ``starting`` only if we started this very run, its
+    readiness line was not seen yet, and it is younger than ``startup_window`` seconds: a line that never comes must not mean
+    "starting" for ever.
+    """
+    if snapshot is None or not snapshot.live:
+        return PowerState.OFFLINE, Startup.UNKNOWN
+    startup = Startup.UNKNOWN
+    if started is not None and started.run == snapshot.run and started.matchers:
+        startup = Startup.MATCHED if started.matched else Startup.WAITING
+    if stopping == snapshot.run:
+        return PowerState.STOPPING, startup
+    age = age_seconds(snapshot.started_at, now)
+    if startup is Startup.WAITING and age is not None and age < startup_window:
+        return PowerState.STARTING, startup
+    return PowerState.RUNNING, startup
+
+
+_ENGINE_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z")
+
+
+def engine_time(text: str) -> datetime | None:
+    """A time as the engine writes it (UTC, nanoseconds), or None where it wrote none (year 1) or nothing readable."""
+    match = _ENGINE_TIME.fullmatch(text)
+    if match is None or text.startswith("0001-"):
+        return None
+    whole = datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+    return whole.replace(microsecond=int(float(match[2] or 0) * 1_000_000) % 1_000_000)
+
+
+def age_seconds(started_at: str, now: datetime) -> float | None:
+    """How long ago the engine's time was."""
+    moment = engine_time(started_at)
+    return None if moment is None else (now - moment).total_seconds()
