@@ -1,0 +1,76 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kill generation: how often a server was killed. What was asked before a kill must not survive it."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .errors import LockUnavailable
+from .model import parse_uuid
+from .own_files import open_or_make
+
+SUFFIX = ".kills"
+
+
+class KillGenerations:
+    """The kill generations of a node's servers, each the size of a file ``UUID.kills`` in the state directory.
+
+    A generation says nothing but "the same" or "another". Every ``uuid`` is a full one, in canonical form; anything else
+    is a ValueError.
+    """
+
+    def __init__(self, state_directory: str, group: str) -> None:
+        self._directory = state_directory
+        self._group = group
+
+    def read(self, uuid: str) -> int:
+        """The server's generation, 0 if it was never killed; raises LockUnavailable if it cannot be read."""
+        path = self._path(uuid)
+        try:
+            found = os.stat(path, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+        except OSError as error:
+            raise LockUnavailable(f"Cannot read the kill generation {path}: {error.strerror}") from error
+        if not stat.S_ISREG(found.st_mode):
+            raise LockUnavailable(f"Cannot read the kill generation {path}: not a regular file; remove it")
+        return found.st_size
+
+    def scan(self) -> dict[str, int]:
+        """The generation of every server that was ever killed, in one look; raises LockUnavailable if the directory cannot be read."""
+        generations: dict[str, int] = {}
+        try:
+            with os.scandir(self._directory) as entries:
+                for entry in entries:
+                    uuid = entry.name[: -len(SUFFIX)]
+                    if entry.name.endswith(SUFFIX) and parse_uuid(uuid) == uuid and entry.is_file(follow_symlinks=False):
+                        generations[uuid] = entry.stat(follow_symlinks=False).st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return generations
+        except OSError as error:
+            raise LockUnavailable(f"Cannot read the state directory {self._directory}: {error.strerror}") from error
+        return generations
+
+    def raise_for(self, uuid: str) -> None:
+        """The server is being killed; counts are exact between processes. Raises LockUnavailable if that cannot be written."""
+        path = self._path(uuid)
+        try:
+            descriptor = open_or_make(path, os.O_WRONLY | os.O_APPEND, self._group)
+            try:
+                os.write(descriptor, b".")
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise LockUnavailable(f"Cannot raise the kill generation {path}: {error.strerror}") from error
+
+    def changed_since(self, uuid: str, generation: int) -> bool:
+        """Whether the server was killed since ``generation`` was read; raises LockUnavailable if that cannot be known."""
+        return self.read(uuid) != generation
+
+    def _path(self, uuid: str) -> str:
+        if parse_uuid(uuid) != uuid:
+            raise ValueError("not a canonical UUID")
+        return os.path.join(self._directory, f"{uuid}{SUFFIX}")

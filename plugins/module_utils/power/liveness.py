@@ -1,0 +1,60 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the process that wrote a record still lives. Linux only, as the engine's node is."""
+
+from __future__ import annotations
+
+import os
+
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+#: Places in /proc/PID/stat, counted from the field after the command: its state, and its start in clock ticks since boot.
+_STATE, _START = 0, 19
+_ENDED = (b"Z", b"X")
+
+
+def boot_id() -> str:
+    """The id of this life of the machine; empty where the kernel does not say."""
+    try:
+        with open(_BOOT_ID, encoding="ascii") as source:
+            return source.read().strip()
+    except OSError:
+        return ""
+
+
+def start_of(pid: int) -> int:
+    """When the process ``pid`` started, in clock ticks since boot; 0 if the kernel does not say."""
+    found = _state_and_start(pid)
+    return 0 if found is None else found[1]
+
+
+def lives(pid: int, pid_start: int, boot: str) -> bool:
+    """Whether the process that started then, in that life of the machine, lives; one that only waits for its parent does not."""
+    if boot != boot_id():
+        return False
+    found = _state_and_start(pid)
+    if found is None:
+        return _is_hidden(pid)
+    state, start = found
+    return state not in _ENDED and start == pid_start
+
+
+def _state_and_start(pid: int) -> tuple[bytes, int] | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as source:
+            # The command stands in parentheses and may hold anything, spaces and parentheses too.
+            fields = source.read().rpartition(b")")[2].split()
+        return fields[_STATE], int(fields[_START])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether ``pid`` is somebody else's and not shown by a /proc mounted with ``hidepid``: then it is taken for the one that was meant."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return False

@@ -1,0 +1,237 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kill protocol, walked: what may happen between two starts, two kills, the engine and death, in every order.
+
+What is modelled and what counts as bad stands in kill_protocol_states.py. Run it (as a module): each paragraph leaves out one rule
+and shows the shortest way to a bad state.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ansible_collections.fleet.power.tests.unit.kill_protocol_states import ALL_RULES, KILL_ENDED, At, Flight, Kill, Rule, Starter, State
+
+Move = tuple[str, State]
+
+
+def moves(state: State, rules: frozenset[Rule]) -> Iterator[Move]:
+    """Every next state, with what happens on the way to it."""
+    for index in range(len(state.starters)):
+        yield from starter_moves(state, index, rules)
+        yield from engine_moves(state, index)
+    for index in range(len(state.kills)):
+        yield from kill_moves(state, index, rules)
+
+
+def engine_moves(state: State, index: int) -> Iterator[Move]:
+    """What the engine does with a start request."""
+    starter, name = state.starters[index], f"start {index}: its request"
+    if starter.flight is Flight.QUEUED:
+        if not state.executing:
+            yield f"{name} is taken up", state.starter(index, flight=Flight.EXECUTING)
+        if starter.at is At.OVER:
+            yield f"{name} is dropped, its caller being gone", state.starter(index, flight=None)
+    elif starter.flight is Flight.EXECUTING:
+        done = state.starter(index, flight=None)
+        yield f"{name} is executed", done if state.up else done.starter(index, runs=True)._replace(moved=True)
+
+
+def starter_moves(state: State, index: int, rules: frozenset[Rule]) -> Iterator[Move]:
+    """What a start does next, dying included."""
+    starter, name = state.starters[index], f"start {index}"
+    if starter.at is At.OVER:
+        return
+    if starter.at is At.REQUEST:
+        early = tuple(kill.at is At.RAISE for kill in state.kills)
+        yield f"{name} is requested", state.starter(index, at=At.ACQUIRE, early=early)
+        return
+    yield f"{name} dies", state.starter(index, at=At.OVER, carries=False)
+    if starter.at is At.ACQUIRE:
+        if state.free:
+            yield f"{name} takes the lock", starter_acquires(state, index, rules)
+    elif starter.at in (At.FENCE, At.REMOVE, At.FENCE_OWN, At.REMOVE_OWN):
+        yield from starter_fences(state, index)
+    else:
+        yield from starter_proceeds(state, index, rules)
+
+
+def starter_acquires(state: State, index: int, rules: frozenset[Rule]) -> State:
+    """Take the lock, and the leftover with it."""
+    found, taken = acquired(state, rules)
+    stale = state.starters[index].stale and Rule.REMEMBER_AT_REQUEST in rules
+    return taken.starter(index, at=At.FENCE if found else At.LOOK, carries=found, stale=stale)
+
+
+def acquired(state: State, rules: frozenset[Rule]) -> tuple[bool, State]:
+    """Whether the record tells of a start left over, and the state after the acquirer has written its own record."""
+    found = (state.phase_start or state.leftover) and Rule.FENCE_LEFTOVER in rules
+    return found, state._replace(phase_start=False, leftover=found and Rule.CARRY_LEFTOVER in rules)
+
+
+def starter_fences(state: State, index: int) -> Iterator[Move]:
+    """Make sure that a request has been executed, or never will be: somebody else's before sending, or its own unanswered one."""
+    starter, name = state.starters[index], f"start {index}"
+    own = starter.at in (At.FENCE_OWN, At.REMOVE_OWN)
+    settled = state.starter(index, at=At.RELEASE if own else At.LOOK, carries=False)._replace(phase_start=False, leftover=False)
+    if starter.at in (At.FENCE, At.FENCE_OWN):
+        if state.up or state.moved:
+            yield f"{name} sees that the request was executed", settled
+        else:
+            yield f"{name} sees that the request was not executed", state.starter(index, at=At.REMOVE_OWN if own else At.REMOVE)
+    elif not state.executing:
+        if state.up:
+            yield f"{name} may not remove what runs", state.starter(index, at=At.FENCE_OWN if own else At.FENCE)
+        else:
+            yield f"{name} removes the container", settled.removed()
+
+
+def starter_proceeds(state: State, index: int, rules: frozenset[Rule]) -> Iterator[Move]:
+    """The way of a start under the lock, from looking to releasing."""
+    starter, name = state.starters[index], f"start {index}"
+    if starter.at is At.LOOK:
+        cancelled = starter.stale and Rule.LOOK_UNDER_LOCK in rules
+        yield f"{name} looks", state.starter(index, at=At.RELEASE if cancelled or state.up else At.SEND)
+    elif starter.at is At.SEND:
+        recorded = state._replace(phase_start=Rule.RECORD_BEFORE_SENDING in rules, moved=False)
+        yield f"{name} sends its request", recorded.starter(index, at=At.AWAIT, flight=Flight.QUEUED)
+    elif starter.at is At.AWAIT:
+        if starter.flight is None:
+            yield f"{name} is answered", state.starter(index, at=At.LOOK_AGAIN)._replace(phase_start=False)
+        else:
+            yield f"{name} waits no longer for its answer", state.starter(index, at=At.FENCE_OWN)
+            kept = Rule.KEEP_UNANSWERED in rules and state.phase_start
+            yield f"{name} releases without an answer", state.starter(index, at=At.OVER).released(leftover=kept)
+    elif starter.at is At.LOOK_AGAIN:
+        yield f"{name} looks again", state.starter(index, at=At.UNDO if starter.stale else At.RELEASE)
+    elif starter.at is At.UNDO:
+        yield f"{name} kills what it started", state.killed().starter(index, at=At.RELEASE)
+    elif starter.at is At.RELEASE:
+        yield f"{name} releases", state.starter(index, at=At.OVER).released(leftover=state.leftover)
+
+
+def kill_moves(state: State, index: int, rules: frozenset[Rule]) -> Iterator[Move]:
+    """What a kill does next, dying included."""
+    kill, name = state.kills[index], f"kill {index}"
+    if kill.at in KILL_ENDED:
+        return
+    if kill.at is At.RAISE:
+        raised = state.raised() if Rule.RAISE_FIRST in rules else state
+        yield f"{name} is requested and raises the generation", raised.kill(index, at=At.TRY)
+        return
+    yield f"{name} dies", state.kill(index, at=At.OVER, carries=False)
+    if kill.at is At.TRY:
+        yield f"{name} tries the lock", kill_acquires(state, index, rules, At.KILL) if state.free else state.kill(index, at=At.KILL_NOW)
+    elif kill.at is At.KILL_NOW:
+        after = At.WAIT if Rule.WAIT_FOR_HOLDER in rules else At.SETTLED
+        yield f"{name} kills without the lock", state.killed().kill(index, at=after)
+    elif kill.at is At.WAIT:
+        yield from kill_waits(state, index, rules)
+    else:
+        yield (
+            f"{name} releases, the engine being silent",
+            state.kill(index, at=At.UNSETTLED, carries=False).released(leftover=state.leftover),
+        )
+        yield from kill_settles(state, index)
+
+
+def kill_acquires(state: State, index: int, rules: frozenset[Rule], then: At) -> State:
+    """Take the lock, and the leftover with it."""
+    found, taken = acquired(state, rules)
+    return taken.kill(index, at=then, carries=found)
+
+
+def kill_waits(state: State, index: int, rules: frozenset[Rule]) -> Iterator[Move]:
+    """Wait for the holder, which may change meanwhile."""
+    name = f"kill {index}"
+    if state.free:
+        then = At.KILL if Rule.KILL_UNDER_LOCK in rules else At.SETTLED
+        if then is At.SETTLED:
+            yield f"{name} sees the lock free", state.kill(index, at=then)
+        else:
+            yield f"{name} takes the lock", kill_acquires(state, index, rules, then)
+        return
+    told = state.holding is None or state.holding.stale
+    if Rule.RAISE_AGAIN in rules:
+        # At any time, not only for a new holder: more than the code does, and it must do no harm either.
+        yield f"{name} raises the generation again", state.raised()
+        if told:
+            yield f"{name} gives up", state.kill(index, at=At.UNSETTLED)
+    else:
+        yield f"{name} gives up", state.kill(index, at=At.UNSETTLED if told else At.UNHEARD)
+
+
+def kill_settles(state: State, index: int) -> Iterator[Move]:
+    """Under the lock: kill, fence what was left over, and be sure."""
+    kill, name = state.kills[index], f"kill {index}"
+    if kill.at is At.KILL:
+        yield f"{name} kills", state.killed().kill(index, at=At.KILL_FENCE if kill.carries else At.CHECK)
+    elif kill.at is At.KILL_FENCE:
+        if state.up or state.moved:
+            yield f"{name} sees that the request was executed", state.kill(index, at=At.CHECK)
+        else:
+            yield f"{name} sees that the request was not executed", state.kill(index, at=At.KILL_REMOVE)
+    elif kill.at is At.KILL_REMOVE:
+        if not state.executing:
+            yield (
+                f"{name} removes the container",
+                state.kill(index, at=At.KILL_FENCE) if state.up else state.removed().kill(index, at=At.CHECK),
+            )
+    elif state.up:
+        yield f"{name} sees it run", state.kill(index, at=At.KILL)
+    else:
+        yield f"{name} is settled", state.kill(index, at=At.SETTLED, carries=False).released(leftover=False)
+
+
+class Walk(NamedTuple):
+    """What a walk found: how many states, the steps some actor came to, and the shortest way to each kind of bad state."""
+
+    states: int
+    reached: frozenset[At]
+    bad: dict[str, list[str]]
+
+
+def walk(rules: frozenset[Rule], *, starters: int = 2, kills: int = 2, first_bad: bool = False) -> Walk:
+    """Walk every state that can be reached with these rules; ``first_bad`` ends the walk at the first bad one."""
+    begin = State((Starter(),) * starters, (Kill(),) * kills)
+    before: dict[State, tuple[State, str] | None] = {begin: None}
+    queue = deque([begin])
+    bad: dict[str, list[str]] = {}
+    while queue and not (first_bad and bad):
+        state = queue.popleft()
+        if state.bad:
+            bad.setdefault(state.bad, way_to(state, before))
+        for event, following in moves(state, rules):
+            if following not in before:
+                before[following] = (state, event)
+                queue.append(following)
+    reached = {each.at for state in before for each in state.starters} | {each.at for state in before for each in state.kills}
+    return Walk(len(before), frozenset(reached), bad)
+
+
+def way_to(state: State, before: dict[State, tuple[State, str] | None]) -> list[str]:
+    """What happened from the beginning until that state."""
+    events: list[str] = []
+    step = before[state]
+    while step is not None:
+        events.append(step[1])
+        step = before[step[0]]
+    return events[::-1]
+
+
+def main() -> None:
+    """Print what each rule is for."""
+    everything = walk(ALL_RULES)
+    print(f"all rules: {everything.states} states, bad: {everything.bad or 'none'}")
+    for rule in Rule:
+        found = walk(ALL_RULES - {rule}, first_bad=True)
+        for kind, events in found.bad.items():
+            print(f"\nwithout {rule.name} ({rule.value}): {kind} after {found.states} states")
+            print("\n".join(f"  {number}. {event}" for number, event in enumerate(events, 1)))
+
+
+if __name__ == "__main__":
+    main()

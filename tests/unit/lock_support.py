@@ -1,0 +1,111 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of the lock need: time, another user, a disk that can be filled, and a server's name."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+FORK = multiprocessing.get_context("fork")
+UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
+OTHER_UUID = "7be1f0c3-2d4e-4f60-9b7a-5c8d9e0f1a2b"
+NO_GROUP = "no-such-group-here"
+_NOBODY = 65534
+_SMALL = 64 * 1024
+
+
+class RealClock:
+    """Time as it passes."""
+
+    def now(self) -> datetime:
+        """The wall clock, in UTC."""
+        return datetime.now(timezone.utc)
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+class OwnClock:
+    """Time that passes only by sleeping; ``slept`` lists the naps."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    def now(self) -> datetime:
+        """A fixed moment and the naps since."""
+        return datetime.fromtimestamp(1_700_000_000 + self.monotonic(), timezone.utc)
+
+    def monotonic(self) -> float:
+        """The sum of the naps."""
+        return sum(self.slept)
+
+    def sleep(self, seconds: float) -> None:
+        """Nap without waiting."""
+        self.slept.append(seconds)
+
+
+def mode_of(path: Path) -> int:
+    """The permission bits of what is at ``path``, a link itself."""
+    return stat.S_IMODE(os.lstat(path).st_mode)
+
+
+@contextmanager
+def as_nobody_below(path: Path) -> Iterator[None]:
+    """Be the user nobody for a while, with the way down to ``path`` opened as far as it needs; root only, else skips."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    opened = [(each, mode_of(each)) for each in path.parents if not mode_of(each) & stat.S_IXOTH]
+    groups = os.getgroups()
+    for each, mode in opened:
+        each.chmod(mode | stat.S_IXOTH)
+    os.setgroups([])
+    os.setegid(_NOBODY)
+    os.seteuid(_NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+        for each, mode in opened:
+            each.chmod(mode)
+
+
+@contextmanager
+def small_disk(path: Path) -> Iterator[Path]:
+    """A disk of 64 KiB at ``path``; skips where nothing can be mounted."""
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={_SMALL}", "tmpfs", str(path)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("nothing can be mounted here")
+    try:
+        assert os.path.ismount(path)
+        room = os.statvfs(path)
+        assert room.f_blocks * room.f_frsize == _SMALL
+        yield path
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+
+
+def fill(disk: Path) -> None:
+    """Use up all that is left of a small disk."""
+    assert os.path.ismount(disk)
+    with pytest.raises(OSError), open(disk / "filler", "wb", buffering=0) as filler:
+        for _unused in range(_SMALL):
+            filler.write(b"x" * 4096)

@@ -1,0 +1,147 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kill generations: counted exactly, read without side effects, refused rather than guessed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import LockUnavailable
+from ansible_collections.fleet.power.plugins.module_utils.power.generation import KillGenerations
+from ansible_collections.fleet.power.tests.unit.lock_support import (
+    FORK,
+    NO_GROUP,
+    OTHER_UUID,
+    UUID,
+    as_nobody_below,
+    fill,
+    mode_of,
+    small_disk,
+)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def generations(state: Path) -> KillGenerations:
+    return KillGenerations(str(state), NO_GROUP)
+
+
+def test_a_server_never_killed_has_generation_0_and_asking_makes_nothing(generations: KillGenerations, state: Path) -> None:
+    assert generations.read(UUID) == 0
+    assert generations.scan() == {}
+    assert not generations.changed_since(UUID, 0)
+    assert not state.exists()
+
+
+def test_a_kill_changes_the_generation_of_its_server_only(generations: KillGenerations) -> None:
+    before = generations.read(UUID)
+    generations.raise_for(UUID)
+    assert generations.changed_since(UUID, before)
+    assert not generations.changed_since(UUID, generations.read(UUID))
+    assert not generations.changed_since(OTHER_UUID, 0)
+    # Equality only: a file that somebody made anew, and so smaller, is a change as well.
+    assert generations.changed_since(UUID, 1000)
+
+
+def raise_often(directory: str, times: int) -> None:
+    mine = KillGenerations(directory, NO_GROUP)
+    for _unused in range(times):
+        mine.raise_for(UUID)
+
+
+def test_kills_of_several_processes_are_all_counted(generations: KillGenerations, state: Path) -> None:
+    killers = [FORK.Process(target=raise_often, args=(str(state), 250)) for _unused in range(4)]
+    for killer in killers:
+        killer.start()
+    for killer in killers:
+        killer.join(20)
+    assert [killer.exitcode for killer in killers] == [0] * 4
+    assert generations.read(UUID) == 1000
+
+
+def test_one_scan_sees_every_server_and_nothing_that_is_none(generations: KillGenerations, state: Path) -> None:
+    generations.raise_for(UUID)
+    generations.raise_for(UUID)
+    generations.raise_for(OTHER_UUID)
+    (state / "journal.db").write_text("x")
+    (state / "nonsense.kills").write_text("x")
+    (state / f"{UUID.upper()}.kills").write_text("x")
+    (state / ".kills").write_text("x")
+    (state / "11111111-1111-4111-8111-111111111111.kills").mkdir()
+    (state / "22222222-2222-4222-8222-222222222222.kills").symlink_to("journal.db")
+    assert generations.scan() == {UUID: 2, OTHER_UUID: 1}
+
+
+def test_the_file_is_the_groups_whatever_the_umask(generations: KillGenerations, state: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        generations.raise_for(UUID)
+    finally:
+        os.umask(before)
+    assert mode_of(state / f"{UUID}.kills") == 0o660
+
+
+def test_a_state_directory_that_is_a_file_has_no_kills_and_takes_none(generations: KillGenerations, state: Path) -> None:
+    state.write_text("x")
+    assert generations.read(UUID) == 0
+    assert generations.scan() == {}
+    with pytest.raises(LockUnavailable, match="Not a directory"):
+        generations.raise_for(UUID)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
+def test_what_is_no_regular_file_is_neither_counted_nor_written(generations: KillGenerations, state: Path, kind: str) -> None:
+    state.mkdir()
+    path, target = state / f"{UUID}.kills", state / "target"
+    target.write_text("untouched")
+    if kind == "link":
+        path.symlink_to("target")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(LockUnavailable):
+        generations.read(UUID)
+    with pytest.raises(LockUnavailable):
+        generations.raise_for(UUID)
+    assert target.read_text() == "untouched"
+
+
+def test_whoever_may_not_read_or_write_is_told_so(generations: KillGenerations, state: Path) -> None:
+    generations.raise_for(UUID)
+    with as_nobody_below(state / "x"):
+        os.stat(state)
+        assert generations.read(UUID) == 1
+        with pytest.raises(LockUnavailable, match="Permission denied"):
+            generations.raise_for(UUID)
+        with pytest.raises(LockUnavailable, match="Permission denied"):
+            generations.scan()
+    state.chmod(0o700)
+
+
+def test_a_full_disk_refuses_a_servers_first_kill_but_counts_on_for_one_killed_before(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        generations = KillGenerations(str(disk), NO_GROUP)
+        generations.raise_for(UUID)
+        fill(disk)
+        generations.raise_for(UUID)
+        assert generations.read(UUID) == 2
+        with pytest.raises(LockUnavailable, match="No space left on device"):
+            generations.raise_for(OTHER_UUID)
+        assert not generations.changed_since(OTHER_UUID, 0)
+
+
+@pytest.mark.parametrize("uuid", ["", "../../etc/passwd", UUID.upper(), UUID[:8], f"{UUID}\n", f"{UUID}/x"])
+def test_nothing_but_a_canonical_uuid_names_a_file(generations: KillGenerations, state: Path, uuid: str) -> None:
+    with pytest.raises(ValueError, match="UUID"):
+        generations.raise_for(uuid)
+    with pytest.raises(ValueError, match="UUID"):
+        generations.read(uuid)
+    assert not state.exists()

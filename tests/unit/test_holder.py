@@ -1,0 +1,216 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The holder record's text form: fits whatever is put in, survives whatever is read."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import replace
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.holder import BLANK, RECORD_SIZE, Holder, Leftover, decode, encode
+from ansible_collections.fleet.power.plugins.module_utils.power.liveness import boot_id, lives, start_of
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, Run
+from ansible_collections.fleet.power.tests.unit.lock_support import FORK
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+RUN = Run("c" * 64, "2026-01-01T00:00:00.123456789Z")
+LEFTOVER = Leftover(Phase.START, RUN, "restart", "0" * 36, "alice@web1", "2026-01-01T00:00:00.000Z")
+FULL = Holder(
+    pid=4_194_303,
+    pid_start=123_456_789_012,
+    boot_id="b" * 36,
+    operation="1" * 36,
+    action="restart",
+    phase="preboot",
+    since="2026-01-01T00:00:00.000Z",
+    origin="alice@web1",
+    reason="new world",
+    phase_deadline="2026-01-01T00:10:00.000Z",
+    run=RUN,
+    leftover=LEFTOVER,
+    released=True,
+)
+BARE = Holder(pid=1, pid_start=0, boot_id="", operation="", action="", phase="", since="")
+
+
+def text_of(fields: object) -> bytes:
+    """A record with a checksum that is right, whatever it says."""
+    body = json.dumps(fields, separators=(",", ":")).encode()
+    return body[:-1] + b',"check":"%08x"}' % zlib.crc32(body)
+
+
+def fields_of(holder: Holder) -> dict[str, object]:
+    fields: dict[str, object] = json.loads(encode(holder))
+    del fields["check"]
+    return fields
+
+
+@pytest.mark.parametrize("holder", [FULL, BARE], ids=["full", "bare"])
+def test_a_record_is_read_as_it_was_written(holder: Holder) -> None:
+    text = encode(holder)
+    assert len(text) == RECORD_SIZE
+    assert decode(text) == holder
+
+
+@settings(deadline=None, database=None)
+@given(origin=st.text(), reason=st.text(), left=st.text(), times=st.sampled_from([1, 40, 3000]))
+@example(origin="\x00", reason='"\\', left="\U0001f600", times=3000)
+@example(origin="\udcff", reason="\ud800", left="", times=1)
+def test_whatever_origin_and_reason_are_the_record_fits_and_keeps_their_beginning(origin: str, reason: str, left: str, times: int) -> None:
+    holder = replace(FULL, origin=origin * times, reason=reason * times, leftover=replace(LEFTOVER, origin=left * times))
+    read = decode(encode(holder))
+    assert read is not None
+    assert len(encode(holder)) == RECORD_SIZE
+    for kept, whole in ((read.origin, origin), (read.reason, reason)):
+        assert (whole * times).encode("utf-8", "replace").decode().startswith(kept)
+    assert read.run == RUN
+    assert read.leftover is not None
+    assert read.leftover.run == RUN
+
+
+def test_a_long_reason_is_cut_no_more_than_it_has_to_be() -> None:
+    read = decode(encode(replace(FULL, origin="", reason="x" * 5000, leftover=None)))
+    assert read is not None
+    used = len(encode(replace(read, reason="")).rstrip())
+    assert len(read.reason) == RECORD_SIZE - used - len(',"reason":""')
+
+
+def test_what_cannot_be_cut_and_does_not_fit_is_an_error() -> None:
+    with pytest.raises(ValueError, match="too long"):
+        encode(replace(FULL, operation="x" * RECORD_SIZE))
+
+
+def test_a_mixture_of_two_records_is_never_taken_for_a_third() -> None:
+    one = encode(replace(FULL, origin="alice@web1", pid=1111))
+    two = encode(replace(FULL, origin="bobby@web2", pid=2222))
+    for place in range(RECORD_SIZE + 1):
+        mixture = one[:place] + two[place:]
+        assert decode(mixture) in (None, decode(one), decode(two))
+        assert decode(one[:place] + BLANK[place:]) in (None, decode(one))
+
+
+@settings(deadline=None, database=None)
+@given(st.binary(max_size=RECORD_SIZE))
+@example(BLANK)
+@example(b"\0" * RECORD_SIZE)
+@example(b"[" * RECORD_SIZE)
+def test_whatever_stands_in_the_file_reading_it_never_fails(raw: bytes) -> None:
+    assert decode(raw) is None
+
+
+@pytest.mark.parametrize("fields", [None, 7, [], {}, {"schema": 1}, "x"])
+def test_what_is_no_record_is_none_even_with_the_right_checksum(fields: object) -> None:
+    assert decode(text_of(fields)) is None
+
+
+def test_a_record_nested_beyond_reason_is_none() -> None:
+    body = b"[" * 500 + b"]" * 500
+    assert decode(body[:-1] + b',"check":"%08x"}' % zlib.crc32(body[:-1] + b"}")) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pid": "1"},
+        {"pid": True},
+        {"pid": -1},
+        {"pid": 1.5},
+        {"pid_start": None},
+        {"schema": 2},
+        {"schema": "1"},
+        {"origin": 7},
+        {"run": []},
+        {"run": {"container": 7, "started_at": ""}},
+        {"leftover": {"phase": "dance", "run": {}}},
+        {"leftover": {"phase": "start"}},
+    ],
+    ids=str,
+)
+def test_a_field_of_the_wrong_kind_and_a_newer_schema_make_no_record(change: dict[str, object]) -> None:
+    assert decode(text_of(fields_of(FULL))) == FULL
+    assert decode(text_of({**fields_of(FULL), **change})) is None
+
+
+def test_unknown_fields_and_phases_of_the_same_schema_are_let_be() -> None:
+    read = decode(text_of({**fields_of(FULL), "phase": "dance", "new": [1]}))
+    assert read == replace(FULL, phase="dance")
+
+
+@pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.value)
+def test_only_an_ended_start_or_stop_with_its_run_leaves_something_unfinished(phase: Phase) -> None:
+    holder = replace(FULL, phase=phase.value, leftover=None, released=False)
+    left = holder.unfinished(ended=True)
+    if phase in (Phase.START, Phase.STOP):
+        assert left == Leftover(phase, RUN, holder.action, holder.operation, holder.origin, holder.since)
+    else:
+        assert left is None
+    assert holder.unfinished(ended=False) is None
+    assert replace(holder, run=None).unfinished(ended=True) is None
+
+
+@pytest.mark.parametrize(
+    ("phase", "carried", "counts"),
+    [
+        (Phase.START, Phase.STOP, "own"),
+        (Phase.STOP, Phase.START, "carried"),
+        (Phase.STOP, Phase.STOP, "own"),
+        (Phase.PREBOOT, Phase.START, "carried"),
+    ],
+)
+def test_of_two_unfinished_things_the_start_counts_else_the_later(phase: Phase, carried: Phase, counts: str) -> None:
+    left = replace(FULL, phase=phase.value, leftover=replace(LEFTOVER, phase=carried)).unfinished(ended=True)
+    assert left is not None
+    assert left.operation == (FULL.operation if counts == "own" else LEFTOVER.operation)
+
+
+def test_the_facts_leave_out_what_is_empty() -> None:
+    assert FULL.facts() == {
+        "action": "restart",
+        "phase": "preboot",
+        "origin": "alice@web1",
+        "reason": "new world",
+        "since": "2026-01-01T00:00:00.000Z",
+        "pid": 4_194_303,
+        "phase_deadline": "2026-01-01T00:10:00.000Z",
+        "operation": "1" * 36,
+    }
+    assert BARE.facts() == {"pid": 1}
+
+
+def test_the_sentence_names_who_what_until_when_and_since_when() -> None:
+    assert replace(FULL, phase="stop", pid=123).sentence() == (
+        "restart by alice@web1 (phase stop until 2026-01-01T00:10:00.000Z, since 2026-01-01T00:00:00.000Z, pid 123)"
+    )
+    assert replace(FULL, origin="", phase_deadline=None).sentence().startswith("restart (phase preboot, since ")
+
+
+def test_the_sentence_cannot_steer_a_terminal() -> None:
+    assert "\x1b" not in replace(FULL, origin="\x1b[2Jalice").sentence()
+
+
+def test_this_process_lives_and_one_that_started_at_another_time_or_boot_does_not() -> None:
+    me, start = os.getpid(), start_of(os.getpid())
+    assert start > 0
+    assert lives(me, start, boot_id())
+    assert not lives(me, start + 1, boot_id())
+    assert not lives(me, start, "another boot")
+    assert not lives(2**40, start, boot_id())
+
+
+def test_a_process_that_ended_and_was_not_waited_for_does_not_live() -> None:
+    gate = FORK.Event()
+    child = FORK.Process(target=gate.wait)
+    child.start()
+    pid = child.pid
+    assert pid is not None
+    start = start_of(pid)
+    assert lives(pid, start, boot_id())
+    gate.set()
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert not lives(pid, start, boot_id())
+    child.join(10)

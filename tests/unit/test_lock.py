@@ -1,0 +1,266 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The power lock's record and rules, one process at a time; what several processes do to each other is in test_lock_races.py."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+    CancelledByKill,
+    EngineUnreachable,
+    LockTimeout,
+    LockUnavailable,
+)
+from ansible_collections.fleet.power.plugins.module_utils.power.holder import Holder
+from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks, PowerLock
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, PowerAction, Run
+from ansible_collections.fleet.power.tests.unit.lock_support import (
+    NO_GROUP,
+    OTHER_UUID,
+    UUID,
+    OwnClock,
+    RealClock,
+)
+
+RUN = Run("c" * 64, "2026-01-01T00:00:00.123456789Z")
+NEXT_RUN = Run("d" * 64, "2026-01-02T00:00:00.123456789Z")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "locks"
+
+
+@pytest.fixture
+def locks(directory: Path) -> Locks:
+    return Locks(str(directory), NO_GROUP)
+
+
+def acquire(
+    locks: Locks, uuid: str = UUID, *, seconds: float = 0, operation: str = "op", action: PowerAction = PowerAction.START
+) -> PowerLock:
+    return locks.acquire(
+        uuid, operation=operation, action=action, origin="alice@web1", reason="test", wait_seconds=seconds, clock=RealClock()
+    )
+
+
+def test_the_holder_can_be_read_from_acquiring_to_release(locks: Locks, directory: Path) -> None:
+    assert locks.holder(UUID) is None
+    assert not directory.exists()
+    with acquire(locks, action=PowerAction.RESTART) as lock:
+        holder = locks.holder(UUID)
+        assert holder is not None
+        assert (holder.pid, holder.phase, holder.action, holder.origin) == (os.getpid(), "prepare", "restart", "alice@web1")
+        lock.enter(Phase.STOP, run=RUN, deadline=datetime(2026, 1, 1, 0, 10, tzinfo=timezone.utc))
+        holder = locks.holder(UUID)
+        assert holder is not None
+        assert (holder.phase, holder.run, holder.phase_deadline) == ("stop", RUN, "2026-01-01T00:10:00.000Z")
+        assert locks.has_record(UUID)
+        assert locks.leftover(UUID) is None
+    assert locks.holder(UUID) is None
+    assert not locks.has_record(UUID)
+    assert (directory / f"{UUID}.lock").read_bytes() == b" " * 1024
+
+
+def test_a_held_lock_is_refused_at_once_and_the_holder_named(locks: Locks) -> None:
+    with acquire(locks), pytest.raises(LockTimeout, match=rf"start by alice@web1 \(phase prepare, since .*, pid {os.getpid()}\)") as caught:
+        acquire(locks)
+    holder = caught.value.facts["holder"]
+    assert isinstance(holder, Holder)
+    assert holder.operation == "op"
+
+
+def test_locks_of_two_servers_have_nothing_to_do_with_each_other(locks: Locks) -> None:
+    with acquire(locks), acquire(locks, OTHER_UUID):
+        assert locks.holder(OTHER_UUID) is not None
+
+
+def test_release_happens_once_and_does_not_touch_the_next_holder(locks: Locks) -> None:
+    first = acquire(locks)
+    first.release()
+    with acquire(locks, operation="second"):
+        first.release()
+        with pytest.raises(LockUnavailable):
+            first.enter(Phase.START, run=RUN)
+        holder = locks.holder(UUID)
+        assert holder is not None
+        assert (holder.operation, holder.phase) == ("second", "prepare")
+
+
+def test_the_lock_is_tried_every_20_ms_until_the_deadline_with_a_look_between_tries(locks: Locks) -> None:
+    clock, looks = OwnClock(), []
+    with acquire(locks), pytest.raises(LockTimeout, match=r"after 0\.09 s"):
+        locks.acquire(
+            UUID,
+            operation="b",
+            action=PowerAction.STOP,
+            origin="",
+            reason="",
+            wait_seconds=0.09,
+            clock=clock,
+            look=lambda: looks.append(1),
+        )
+    assert clock.slept == pytest.approx([0.02, 0.02, 0.02, 0.02, 0.01])
+    assert len(looks) == 5
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_without_time_to_wait_there_is_exactly_one_try_and_no_look(locks: Locks, seconds: float) -> None:
+    clock, looks = OwnClock(), []
+    with acquire(locks), pytest.raises(LockTimeout):
+        locks.acquire(
+            UUID,
+            operation="b",
+            action=PowerAction.STOP,
+            origin="",
+            reason="",
+            wait_seconds=seconds,
+            clock=clock,
+            look=lambda: looks.append(1),
+        )
+    assert (clock.slept, looks) == ([], [])
+
+
+def test_a_look_that_raises_ends_the_wait_and_leaves_nothing_open(locks: Locks) -> None:
+    def cancelled() -> None:
+        raise CancelledByKill("killed")
+
+    with acquire(locks):
+        open_before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(CancelledByKill):
+            locks.acquire(
+                UUID, operation="b", action=PowerAction.STOP, origin="", reason="", wait_seconds=9, clock=OwnClock(), look=cancelled
+            )
+        assert len(os.listdir("/proc/self/fd")) == open_before
+
+
+def test_a_holder_that_has_yet_to_write_its_record_is_waited_for_a_moment_then_refused_without_a_name(
+    locks: Locks, directory: Path
+) -> None:
+    directory.mkdir()
+    with open(directory / f"{UUID}.lock", "wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(LockTimeout, match="held by another action") as caught:
+            acquire(locks)
+    assert caught.value.facts["holder"] is None
+
+
+def test_a_torn_record_is_read_again(locks: Locks, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.pread
+    torn = [b'{"schema":1,"pid":12', b"x" * 1024]
+    with acquire(locks):
+        monkeypatch.setattr(os, "pread", lambda *place: torn.pop() if torn else real(*place))
+        assert locks.holder(UUID) is not None
+        assert torn == []
+
+
+def test_a_kept_start_is_found_by_readers_and_by_the_next_until_it_is_settled(locks: Locks) -> None:
+    with acquire(locks, operation="first") as lock:
+        lock.enter(Phase.START, run=RUN)
+        lock.keep()
+    assert locks.holder(UUID) is None
+    assert locks.has_record(UUID)
+    for _unused in range(2):
+        seen = locks.leftover(UUID)
+        assert seen is not None
+        assert (seen.phase, seen.run, seen.operation) == (Phase.START, RUN, "first")
+        with acquire(locks, operation="next") as lock:
+            assert lock.leftover == seen
+            lock.enter(Phase.PREBOOT)
+            assert locks.leftover(UUID) == seen
+    with acquire(locks) as lock:
+        lock.settle()
+        assert lock.leftover is None
+        assert locks.leftover(UUID) is None
+    assert not locks.has_record(UUID)
+
+
+def test_a_phase_that_was_answered_leaves_nothing(locks: Locks) -> None:
+    with acquire(locks) as lock:
+        lock.enter(Phase.START, run=RUN)
+    assert locks.leftover(UUID) is None
+    with acquire(locks) as lock:
+        lock.enter(Phase.PREBOOT)
+        lock.keep()
+    assert not locks.has_record(UUID)
+
+
+def test_what_was_kept_can_still_be_settled_before_the_release(locks: Locks) -> None:
+    with acquire(locks) as lock:
+        lock.enter(Phase.START, run=RUN)
+        lock.keep()
+        lock.enter(Phase.PREBOOT)
+        assert lock.leftover is not None
+        lock.settle()
+    assert not locks.has_record(UUID)
+
+
+def test_a_kept_start_counts_more_than_the_stop_that_was_found(locks: Locks) -> None:
+    with acquire(locks) as lock:
+        lock.enter(Phase.STOP, run=RUN)
+        lock.keep()
+    with acquire(locks) as lock:
+        lock.enter(Phase.START, run=NEXT_RUN)
+        lock.keep()
+    left = locks.leftover(UUID)
+    assert left is not None
+    assert (left.phase, left.run) == (Phase.START, NEXT_RUN)
+
+
+def test_an_exception_nobody_foresaw_is_like_a_death_in_that_phase(locks: Locks) -> None:
+    with pytest.raises(ZeroDivisionError), acquire(locks) as lock:
+        lock.enter(Phase.START, run=RUN)
+        raise ZeroDivisionError
+    left = locks.leftover(UUID)
+    assert left is not None
+    assert left.run == RUN
+
+
+def test_an_error_of_ours_leaves_only_what_was_kept(locks: Locks) -> None:
+    with pytest.raises(EngineUnreachable), acquire(locks) as lock:
+        lock.enter(Phase.START, run=RUN)
+        raise EngineUnreachable("silent")
+    assert not locks.has_record(UUID)
+
+
+@pytest.mark.parametrize("content", [b"nonsense", b"\xff\0{", b'{"schema":1}', b"x" * 5000], ids=["text", "binary", "json", "long"])
+def test_what_is_no_record_is_no_holder_and_leaves_nothing_but_is_seen_to_be_there(locks: Locks, directory: Path, content: bytes) -> None:
+    directory.mkdir()
+    (directory / f"{UUID}.lock").write_bytes(content)
+    assert locks.holder(UUID) is None
+    assert locks.leftover(UUID) is None
+    assert locks.has_record(UUID)
+    with acquire(locks) as lock:
+        assert lock.leftover is None
+        assert locks.holder(UUID) is not None
+
+
+def test_a_child_between_fork_and_exec_does_not_keep_a_released_lock(locks: Locks) -> None:
+    lock = acquire(locks)
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(write_end)
+        os.read(read_end, 1)
+        os._exit(0)
+    lock.release()
+    try:
+        acquire(locks).release()
+    finally:
+        os.close(write_end)
+        os.close(read_end)
+        os.waitpid(child, 0)
+
+
+def test_a_child_started_while_holding_does_not_inherit_the_lock(locks: Locks, directory: Path) -> None:
+    with acquire(locks):
+        listed = subprocess.run(["ls", "-l", "/proc/self/fd"], close_fds=False, capture_output=True, text=True, check=True)
+    assert "/dev/null" in listed.stdout or "pipe:" in listed.stdout
+    assert str(directory) not in listed.stdout

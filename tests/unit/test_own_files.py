@@ -1,0 +1,189 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files of our own: right mode and group from the first moment, no link followed, nothing but regular files."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import multiprocessing
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.own_files import open_or_make, open_own, prepare_directory
+from ansible_collections.fleet.power.tests.unit.lock_support import FORK, as_nobody_below, mode_of
+
+#: A group that is there, and not the one that new files get anyway.
+OTHER_GROUP = next((entry for entry in grp.getgrall() if entry.gr_gid not in (0, os.getegid())), grp.getgrgid(os.getegid()))
+
+
+@pytest.fixture(autouse=True)
+def strict_umask() -> Iterator[None]:
+    """Everything here must hold under the strictest umask in use."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a directory to any group")
+def test_a_new_directory_belongs_to_the_group_and_hands_it_on(tmp_path: Path) -> None:
+    wanted = tmp_path / "state"
+    prepare_directory(str(wanted), OTHER_GROUP.gr_name)
+    assert mode_of(wanted) == 0o2770
+    assert wanted.stat().st_gid == OTHER_GROUP.gr_gid
+    os.close(open_own(str(wanted / "file"), os.O_RDWR | os.O_CREAT))
+    assert mode_of(wanted / "file") == 0o660
+    assert (wanted / "file").stat().st_gid == OTHER_GROUP.gr_gid
+
+
+def test_without_such_a_group_a_new_directory_is_its_owners_alone(tmp_path: Path) -> None:
+    prepare_directory(str(tmp_path / "state"), "no-such-group-here")
+    assert mode_of(tmp_path / "state") == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be")
+def test_whoever_is_not_a_member_of_the_group_keeps_the_directory_to_itself(tmp_path: Path) -> None:
+    os.chmod(tmp_path, 0o777)
+    with as_nobody_below(tmp_path):
+        directory = tmp_path / "state"
+        prepare_directory(str(directory), OTHER_GROUP.gr_name)
+        assert mode_of(directory) == 0o700
+
+
+def test_missing_parents_are_made_so_that_others_can_pass(tmp_path: Path) -> None:
+    prepare_directory(str(tmp_path / "a" / "b" / "state") + "/", "no-such-group-here")
+    assert mode_of(tmp_path / "a") == mode_of(tmp_path / "a" / "b") == 0o755
+    assert mode_of(tmp_path / "a" / "b" / "state") == 0o700
+
+
+def test_a_directory_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    directory.mkdir()
+    directory.chmod(0o751)
+    prepare_directory(str(directory), OTHER_GROUP.gr_name)
+    assert mode_of(directory) == 0o751
+
+
+def test_a_link_to_a_directory_is_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    prepare_directory(str(tmp_path / "link"), OTHER_GROUP.gr_name)
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link", "link to a file"])
+def test_what_is_no_directory_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "state"
+    (tmp_path / "file").write_text("x")
+    if kind == "file":
+        path.write_text("x")
+    else:
+        path.symlink_to("nowhere" if kind == "dangling link" else "file")
+    names = sorted(os.listdir(tmp_path))
+    with pytest.raises(OSError) as caught:
+        prepare_directory(str(path), OTHER_GROUP.gr_name)
+    assert caught.value.errno == errno.ENOTDIR
+    assert sorted(os.listdir(tmp_path)) == names
+
+
+def make_and_use(directory: str, number: int) -> None:
+    os.close(open_or_make(f"{directory}/file-{number}", os.O_RDWR, OTHER_GROUP.gr_name))
+    os.close(open_or_make(f"{directory}/shared", os.O_RDWR, OTHER_GROUP.gr_name))
+
+
+def test_several_processes_make_one_directory_and_one_file_at_once(tmp_path: Path) -> None:
+    for turn in range(20):
+        directory = tmp_path / f"state-{turn}"
+        makers = [FORK.Process(target=make_and_use, args=(str(directory), number)) for number in range(4)]
+        for maker in makers:
+            maker.start()
+        for maker in makers:
+            maker.join(10)
+        assert [maker.exitcode for maker in makers] == [0] * 4
+        assert sorted(os.listdir(directory)) == ["file-0", "file-1", "file-2", "file-3", "shared"]
+        assert mode_of(directory / "shared") == 0o660
+    assert sorted(os.listdir(tmp_path)) == sorted(f"state-{turn}" for turn in range(20))
+
+
+def watch_modes(path: str, seen: multiprocessing.queues.Queue[set[int]], stop: multiprocessing.synchronize.Event) -> None:
+    modes = set()
+    while not stop.is_set():
+        try:
+            modes.add(stat.S_IMODE(os.lstat(path).st_mode))
+        except FileNotFoundError:
+            continue
+    seen.put(modes)
+
+
+def test_nobody_ever_sees_a_new_file_with_a_mode_that_shuts_the_group_out(tmp_path: Path) -> None:
+    path = str(tmp_path / "file")
+    seen, stop = FORK.Queue(), FORK.Event()
+    watcher = FORK.Process(target=watch_modes, args=(path, seen, stop))
+    watcher.start()
+    for _unused in range(3000):
+        os.close(open_own(path, os.O_RDWR | os.O_CREAT))
+        os.unlink(path)
+    stop.set()
+    modes = seen.get(timeout=10)
+    watcher.join(10)
+    assert modes == {0o660}
+
+
+def test_a_file_that_is_there_keeps_its_mode_and_content(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("kept")
+    path.chmod(0o640)
+    descriptor = open_own(str(path), os.O_RDWR | os.O_CREAT)
+    assert os.read(descriptor, 10) == b"kept"
+    os.close(descriptor)
+    assert mode_of(path) == 0o640
+
+
+def test_a_file_opened_is_not_inherited(tmp_path: Path) -> None:
+    descriptor = open_own(str(tmp_path / "file"), os.O_RDWR | os.O_CREAT)
+    assert not os.get_inheritable(descriptor)
+    os.close(descriptor)
+
+
+def test_without_o_creat_a_missing_file_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        open_own(str(tmp_path / "file"), os.O_RDONLY)
+    assert os.listdir(tmp_path) == []
+
+
+def test_with_o_excl_only_the_first_makes_the_file(tmp_path: Path) -> None:
+    path = str(tmp_path / "file")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    os.close(open_own(path, flags))
+    with pytest.raises(FileExistsError):
+        open_own(path, flags)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY, os.O_RDWR | os.O_CREAT])
+@pytest.mark.parametrize("kind", ["link to a file", "dangling link", "pipe", "directory", "device"])
+def test_what_is_no_regular_file_is_refused_at_once_and_left_alone(tmp_path: Path, kind: str, flags: int) -> None:
+    path = tmp_path / "file"
+    target = tmp_path / "target"
+    target.write_text("untouched")
+    if kind in ("link to a file", "dangling link"):
+        path.symlink_to("target" if kind == "link to a file" else "nowhere")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        try:
+            os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("no devices can be made here")
+    names = sorted(os.listdir(tmp_path))
+    with pytest.raises(OSError) as caught:
+        open_own(str(path), flags)
+    assert caught.value.errno in (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO)
+    assert sorted(os.listdir(tmp_path)) == names
+    assert target.read_text() == "untouched"
