@@ -1,0 +1,21 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures shared by unit tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.tests.unit import journal_support
+
+
+@pytest.fixture(name="node")
+def node_fixture(tmp_path: Path) -> Iterator[journal_support.Node]:
+    """A node's directories, and journals in them that are closed at the end."""
+    node = journal_support.Node(tmp_path)
+    yield node
+    for journal in node.opened:
+        journal.close()

@@ -1,0 +1,108 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A node with a journal, and processes that meet in it or die."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.fleet.power.plugins.module_utils.power.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils.power.model import (
+    Outcome,
+    PowerAction,
+    Result,
+    Server,
+)
+
+FORK = multiprocessing.get_context("fork")
+NOON = datetime(2026, 3, 1, 12, 0, 0, 250000, tzinfo=timezone.utc)
+ALPHA = Server("aaaaaaaa-0000-4000-8000-000000000001", "alpha")
+BETA = Server("bbbbbbbb-0000-4000-8000-000000000002", "beta")
+
+
+class FixedClock:
+    def now(self) -> datetime:
+        return NOON
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class Node:
+    """A state and a lock directory, and journals that are all closed at the end."""
+
+    def __init__(self, root: Path) -> None:
+        self.state = root / "state"
+        self.locks = root / "locks"
+        self.file = self.state / "journal.sqlite"
+        self.opened: list[Journal] = []
+
+    def journal(self, *, read_only: bool = False) -> Journal:
+        journal = Journal(str(self.state), str(self.locks), "no-such-group", FixedClock(), read_only=read_only)
+        self.opened.append(journal)
+        return journal
+
+    def listing(self) -> dict[str, int]:
+        return {str(path): path.stat().st_size for path in sorted(self.state.parent.rglob("*"))}
+
+    def set_aside(self) -> list[Path]:
+        return sorted(self.state.glob("journal.sqlite.damaged-*[0-9a-f]"))
+
+    def count(self) -> int:
+        with closing(sqlite3.connect(self.file)) as connection:
+            return int(connection.execute("SELECT count(*) FROM operations WHERE outcome IS NOT NULL").fetchone()[0])
+
+
+def begin(journal: Journal, operation: str = "op-1", server: Server = ALPHA) -> None:
+    journal.begin(operation=operation, server=server, action=PowerAction.RESTART, origin="alice@web1", reason="update", requested_at=NOON)
+
+
+def result(operation: str = "op-1", server: Server = ALPHA, outcome: Outcome = Outcome.DONE, **more: Any) -> Result:
+    return Result(server, PowerAction.RESTART, outcome, operation, NOON, NOON + timedelta(seconds=2), **more)
+
+
+def perform(journal: Journal, operation: str = "op-1", server: Server = ALPHA, outcome: Outcome = Outcome.DONE) -> None:
+    begin(journal, operation, server)
+    journal.end(result(operation, server, outcome))
+
+
+def in_processes(count: int, work: Callable[[int, Any], None], seconds: float = 60) -> None:
+    """Run ``work(number, barrier)`` in forked processes; all must end well."""
+    barrier = FORK.Barrier(count)
+    processes = [FORK.Process(target=work, args=(number, barrier)) for number in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(seconds)
+    assert [process.exitcode for process in processes] == [0] * count
+
+
+def killed_after(work: Callable[[], None]) -> None:
+    """Run ``work`` in a forked process, then SIGKILL it where it stands."""
+    done, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os.write(tell, b"x")
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(tell)
+    with os.fdopen(done, "rb") as pipe:
+        assert pipe.read(1) == b"x"
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)

@@ -1,0 +1,182 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is written to the journal is what is read from it; the last operations stay, and intents always."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import KEPT_OPERATIONS, Intent, StartedRun
+from ansible_collections.fleet.power.plugins.module_utils.power.model import (
+    Outcome,
+    PowerAction,
+    PowerState,
+    Run,
+    Server,
+    Step,
+    StopReport,
+    timestamp,
+)
+from ansible_collections.fleet.power.tests.unit.journal_support import (
+    ALPHA,
+    BETA,
+    NOON,
+    Node,
+    begin,
+    perform,
+    result,
+)
+
+
+def test_an_operation_is_read_as_it_was_begun_and_ended(node: Node) -> None:
+    journal = node.journal()
+    begin(journal)
+    stop = StopReport("signal SIGTERM", forced=True, seconds=1.2345)
+    ended = result(
+        code="x", msg="Said so", changed=True, state_before=PowerState.RUNNING, state=PowerState.OFFLINE, stop=stop, waited_seconds=0.5
+    )
+    journal.end(ended, [("stop", 1.2345), ("start", 0.1)])
+    row = node.journal().last_operation(ALPHA.uuid)
+    assert row is not None
+    assert (row.id, row.server, row.action, row.origin, row.reason) == ("op-1", ALPHA, "restart", "alice@web1", "update")
+    assert (row.requested_at, row.begun_at) == (timestamp(NOON), timestamp(NOON))
+    assert row.ended_at == "2026-03-01T12:00:02.250Z"
+    assert (row.outcome, row.code, row.msg, row.changed) == ("done", "x", "Said so", True)
+    assert (row.state_before, row.state) == ("running", "offline")
+    assert (row.stop_how, row.forced, row.stop_seconds, row.waited_seconds) == ("signal SIGTERM", True, 1.234, 0.5)
+    assert row.phases == (("stop", 1.234), ("start", 0.1))
+    assert journal.warnings == []
+
+
+def test_an_operation_under_way_has_no_outcome_yet(node: Node) -> None:
+    begin(node.journal())
+    row = node.journal().last_operation(ALPHA.uuid)
+    assert row is not None and row.under_way and (row.outcome, row.ended_at, row.code) == ("", "", "")
+
+
+def test_an_operation_that_never_began_gets_a_complete_row_at_its_end(node: Node) -> None:
+    journal = node.journal()
+    journal.end(result(outcome=Outcome.REFUSED, code="suspended"), origin="bob", reason="why not")
+    row = journal.last_operation(ALPHA.uuid)
+    assert row is not None
+    assert (row.outcome, row.code, row.origin, row.reason, row.begun_at) == ("refused", "suspended", "bob", "why not", "")
+    assert row.requested_at == timestamp(NOON)
+
+
+def test_operations_are_listed_the_last_recorded_first_and_of_one_server_only(node: Node) -> None:
+    journal = node.journal()
+    for number in range(5):
+        perform(journal, f"a{number}")
+        perform(journal, f"b{number}", BETA)
+    assert [row.id for row in journal.operations(ALPHA.uuid, limit=3)] == ["a4", "a3", "a2"]
+
+
+def test_bulk_reading_gives_the_same_as_reading_one_by_one(node: Node) -> None:
+    journal = node.journal()
+    uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(1200)]
+    for uuid in uuids[::100]:
+        perform(journal, f"{uuid}-old", Server(uuid))
+        perform(journal, f"{uuid}-new", Server(uuid))
+        journal.set_intent(Server(uuid), True, operation=f"{uuid}-new", origin="", at=NOON)
+        journal.record_run(uuid, Run("c", "t"), matchers=False)
+    assert set(journal.last_operations(uuids)) == set(journal.intents(uuids)) == set(journal.runs(uuids)) == set(uuids[::100])
+    assert journal.last_operations(uuids) == {uuid: journal.last_operation(uuid) for uuid in uuids[::100]}
+    assert journal.last_operations([]) == {}
+
+
+def test_text_that_came_in_undecodable_is_kept_readably(node: Node) -> None:
+    journal = node.journal()
+    journal.begin(operation="o", server=ALPHA, action=PowerAction.STOP, origin="al\udcffice\0", reason="ü", requested_at=NOON)
+    row = journal.last_operation(ALPHA.uuid)
+    assert row is not None and (row.origin, row.reason) == ("al?ice\0", "ü")
+    assert journal.warnings == []
+
+
+def test_rows_with_values_of_other_types_are_read_all_the_same(node: Node) -> None:
+    journal = node.journal()
+    perform(journal)
+    with closing(sqlite3.connect(node.file)) as connection:
+        connection.execute("UPDATE operations SET phases = '{\"x\": 1}', msg = x'ff00', stop_seconds = 'soon', code = 7")
+        connection.commit()
+    row = journal.last_operation(ALPHA.uuid)
+    assert row is not None and (row.phases, row.stop_seconds, row.code) == ((), None, "7")
+
+
+def test_secrets_in_a_result_beyond_its_sentence_are_not_stored(node: Node) -> None:
+    secret = "hunter2-hunter2"
+    journal = node.journal()
+    begin(journal)
+    journal.end(
+        result(log=(secret,), warnings=(secret,), holder={"origin": secret}, plan=(Step.STOP,), exit_code=3),
+    )
+    assert journal.last_operation(ALPHA.uuid) is not None
+    for closed in (False, True):
+        written = b"".join(path.read_bytes() for path in node.state.iterdir())
+        assert b"alice@web1" in written and secret.encode() not in written, f"closed: {closed}"
+        journal.close()
+
+
+def test_the_last_intent_stands(node: Node) -> None:
+    journal = node.journal()
+    assert journal.intent(ALPHA.uuid) is None
+    journal.set_intent(ALPHA, True, operation="o1", origin="alice", at=NOON)
+    journal.set_intent(ALPHA, False, operation="o2", origin="bob", at=NOON - timedelta(seconds=5))
+    assert journal.intent(ALPHA.uuid) == Intent(False, "o2", "bob", "2026-03-01T11:59:55.250Z")
+
+
+@pytest.mark.parametrize(("seconds", "stands"), [(-1, "old"), (0, "old"), (1, "new")])
+def test_an_unchanged_start_overwrites_only_an_older_intent(node: Node, seconds: int, stands: str) -> None:
+    journal = node.journal()
+    journal.set_intent(ALPHA, False, operation="old", origin="", at=NOON)
+    journal.set_intent(ALPHA, True, operation="new", origin="", at=NOON + timedelta(seconds=seconds), only_if_newer=True)
+    intent = journal.intent(ALPHA.uuid)
+    assert intent is not None and intent.operation == stands
+
+
+def test_an_unchanged_start_gives_an_intent_to_a_server_that_has_none(node: Node) -> None:
+    journal = node.journal()
+    journal.set_intent(ALPHA, True, operation="new", origin="", at=NOON, only_if_newer=True)
+    assert journal.intent(ALPHA.uuid) is not None
+
+
+def test_a_match_is_remembered_for_its_run_only(node: Node) -> None:
+    journal = node.journal()
+    first, second = Run("c1", "t1"), Run("c1", "t2")
+    assert not journal.has_run(ALPHA.uuid)
+    journal.record_run(ALPHA.uuid, first, matchers=True)
+    journal.record_match(ALPHA.uuid, first)
+    journal.record_run(ALPHA.uuid, first, matchers=True)
+    assert journal.run(ALPHA.uuid) == StartedRun(first, matchers=True, matched=True)
+    journal.record_run(ALPHA.uuid, second, matchers=True)
+    journal.record_match(ALPHA.uuid, first)
+    assert journal.run(ALPHA.uuid) == StartedRun(second, matchers=True, matched=False)
+    assert journal.has_run(ALPHA.uuid) and not journal.has_run(BETA.uuid)
+
+
+def test_a_hundred_ended_operations_are_kept_and_unchanged_ones_go_first(node: Node) -> None:
+    journal = node.journal()
+    journal.set_intent(ALPHA, True, operation="d0", origin="", at=NOON)
+    journal.record_run(ALPHA.uuid, Run("c", "t"), matchers=False)
+    perform(journal, "other", BETA)
+    for number in range(KEPT_OPERATIONS + 20):
+        perform(journal, f"d{number}")
+        journal.end(result(f"u{number}", outcome=Outcome.UNCHANGED))
+    kept = [row.id for row in journal.operations(ALPHA.uuid, limit=1000)]
+    assert len(kept) == KEPT_OPERATIONS
+    assert kept[0] == f"u{KEPT_OPERATIONS + 19}", "the last operation can always be read"
+    assert kept[1:] == [f"d{number}" for number in range(KEPT_OPERATIONS + 19, 20, -1)]
+    assert journal.intent(ALPHA.uuid) is not None and journal.has_run(ALPHA.uuid)
+    assert journal.last_operation(BETA.uuid) is not None
+
+
+def test_an_operation_under_way_is_never_pruned(node: Node) -> None:
+    journal = node.journal()
+    begin(journal, "slow")
+    for number in range(KEPT_OPERATIONS + 5):
+        perform(journal, f"d{number}")
+    oldest = journal.operations(ALPHA.uuid, limit=1000)[-1]
+    assert (oldest.id, oldest.under_way) == ("slow", True)

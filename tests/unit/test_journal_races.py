@@ -1,0 +1,177 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many write at once and lose nothing; who dies in between reads as interrupted, and nothing is run twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power import journal as journal_module
+from ansible_collections.fleet.power.plugins.module_utils.power import journal_file
+from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import KEPT_OPERATIONS
+from ansible_collections.fleet.power.plugins.module_utils.power.model import (
+    Server,
+)
+from ansible_collections.fleet.power.tests.unit.journal_support import (
+    ALPHA,
+    Node,
+    begin,
+    in_processes,
+    killed_after,
+    perform,
+    result,
+)
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["a journal per process", "a journal per writer"])
+def test_five_hundred_writers_in_four_processes_lose_no_row_and_never_meet_a_locked_journal(node: Node, shared: bool) -> None:
+    def writers(number: int, barrier: Any) -> None:
+        ours = node.journal()
+        warnings: list[str] = []
+
+        def write(thread: int) -> None:
+            journal = ours if shared else node.journal()
+            perform(journal, f"{number}-{thread}", Server(f"{thread:08x}-0000-4000-8000-000000000000"))
+            warnings.extend(journal.warnings)
+
+        threads = [threading.Thread(target=write, args=(thread,)) for thread in range(125)]
+        barrier.wait(30)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for journal in node.opened:
+            journal.close()
+        assert warnings == []
+
+    in_processes(4, writers)
+    assert node.count() == 500
+    assert list(node.locks.iterdir()) == [], "every process took its mark away"
+
+
+def test_whoever_reads_while_others_open_write_and_close_sees_no_trouble_and_leaves_no_trace(node: Node) -> None:
+    def work(number: int, barrier: Any) -> None:
+        barrier.wait(30)
+        for turn in range(60):
+            journal = node.journal(read_only=number >= 2)
+            if number < 2:
+                perform(journal, f"{number}-{turn}")
+            else:
+                assert len(journal.operations(ALPHA.uuid)) <= 120
+            journal.close()
+            assert journal.warnings == []
+
+    in_processes(4, work)
+    assert node.count() == KEPT_OPERATIONS
+    assert sorted(os.listdir(node.state)) == ["journal.lock", "journal.sqlite"]
+
+
+def test_a_writer_that_holds_the_file_is_waited_for_once_and_warned_of_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_file, "PATIENCE", 0.3)
+    journal = node.journal()
+    perform(journal)
+    with closing(sqlite3.connect(node.file, isolation_level=None)) as stuck:
+        stuck.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        for number in range(5):
+            perform(journal, f"x{number}")
+        assert 0.3 <= time.monotonic() - began < 2.5
+        assert len(journal.warnings) == 1 and "locked" in journal.warnings[0]
+        assert journal.last_operation(ALPHA.uuid) is not None, "reading goes on"
+        stuck.execute("ROLLBACK")
+    perform(journal, "y")
+    assert [row.id for row in journal.operations(ALPHA.uuid)] == ["y", "op-1"]
+
+
+def test_a_killed_writer_reads_as_interrupted_and_its_operation_is_never_run_again(node: Node) -> None:
+    killed_after(lambda: begin(node.journal()))
+    for journal in (node.journal(read_only=True), node.journal()):
+        row = journal.last_operation(ALPHA.uuid)
+        assert row is not None
+        assert (row.outcome, row.code, row.ended_at) == ("failed", "interrupted", "")
+    begin(journal)
+    again = journal.last_operation(ALPHA.uuid)
+    assert again == row, "an operation that has begun once cannot begin again"
+
+
+def test_a_living_writer_in_another_process_does_not_read_as_interrupted(node: Node) -> None:
+    def work(number: int, barrier: Any) -> None:
+        journal = node.journal(read_only=number == 1)
+        if number == 0:
+            begin(journal)
+        barrier.wait(30)
+        row = journal.last_operation(ALPHA.uuid)
+        assert row is not None and row.under_way
+        barrier.wait(30)
+
+    in_processes(2, work)
+
+
+def test_an_operation_that_ends_while_its_process_is_looked_for_reads_as_it_ended(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, reader = node.journal(), node.journal()
+    begin(writer)
+
+    def ended_meanwhile(directory: str, name: str) -> bool:
+        writer.end(result())
+        return False
+
+    monkeypatch.setattr(journal_module, "mark_is_alive", ended_meanwhile)
+    row = reader.last_operation(ALPHA.uuid)
+    assert row is not None and (row.outcome, row.code) == ("done", "")
+
+
+def test_the_next_end_settles_what_the_dead_left_so_that_it_can_be_pruned(node: Node) -> None:
+    killed_after(lambda: begin(node.journal(), "dead"))
+    journal = node.journal()
+    begin(journal, "living")
+    perform(journal, "next")
+    assert {row.id: row.code for row in journal.operations(ALPHA.uuid)} == {"dead": "interrupted", "living": "", "next": ""}
+    assert node.count() == 2
+    for number in range(KEPT_OPERATIONS):
+        perform(journal, f"d{number}")
+    assert "dead" not in {row.id for row in journal.operations(ALPHA.uuid, limit=1000)}
+
+
+def test_what_a_closed_journal_began_and_did_not_end_reads_as_interrupted(node: Node) -> None:
+    journal = node.journal()
+    begin(journal)
+    journal.close()
+    row = node.journal().last_operation(ALPHA.uuid)
+    assert row is not None and row.code == "interrupted"
+
+
+def test_an_end_that_comes_late_overrides_the_suspicion(node: Node) -> None:
+    journal = node.journal()
+    begin(journal)
+    for mark in node.locks.iterdir():
+        mark.unlink()
+    perform(node.journal(), "other")
+    journal.end(result())
+    assert {row.id: row.outcome for row in journal.operations(ALPHA.uuid)} == {"op-1": "done", "other": "done"}
+
+
+def test_writers_killed_at_any_moment_leave_a_whole_journal(node: Node) -> None:
+    dice = random.Random(7)
+    for turn in range(15):
+        pid = os.fork()
+        if pid == 0:
+            journal = node.journal()
+            for number in range(100000):
+                perform(journal, f"{turn}-{number}")
+            os._exit(0)
+        time.sleep(dice.uniform(0, 0.03))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    journal = node.journal()
+    perform(journal, "last")
+    assert journal.operations(ALPHA.uuid)[0].id == "last"
+    assert journal.warnings == [] and node.set_aside() == []
