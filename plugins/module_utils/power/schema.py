@@ -1,0 +1,230 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading what users write: tables of keys, each with its type, default and meaning, and errors that name key, value and type.
+
+A table is the one place where a key's default stands; the documentation's tables are made from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Any, Final
+
+
+class _Default:
+    """A default that nothing a user writes can be."""
+
+    def __init__(self, words: str) -> None:
+        self._words = words
+
+    def __repr__(self) -> str:
+        return self._words
+
+
+#: The default of a key that must be given, and of one whose absence means something else than null.
+REQUIRED: Final = _Default("required")
+ABSENT: Final = _Default("none")
+
+#: Numbers that are only passed on must fit what the engine and other programs can hold.
+_NUMBER_BITS = 64
+_SHOWN_CHARACTERS = 60
+
+
+class Mismatch(ValueError):
+    """A value that is not what its key takes. ``key`` is dotted, items of lists as ``[0]``; the sentence never shows a secret."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"{key} {reason}" if key else f"the top level {reason}")
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value stands. What nobody knows is added to ``unknown``."""
+
+    key: str
+    unknown: list[str]
+    secret: bool = False
+
+    def entry(self, name: str) -> Place:
+        """A key of the map that stands here."""
+        return replace(self, key=f"{self.key}.{printable(name)}" if self.key else printable(name))
+
+    def item(self, index: int) -> Place:
+        """An item of the list that stands here."""
+        return replace(self, key=f"{self.key}[{index}]")
+
+    def wrong(self, found: object, expected: str) -> Mismatch:
+        """The error for a value that is not ``expected``."""
+        return Mismatch(self.key, f"is {describe(found, secret=self.secret)}, expected {expected}")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A type of value: ``words`` name it to users, ``read`` turns what was written into what the core uses or raises `Mismatch`.
+
+    ``keys`` is the table of the items where the value is a list or map of records; ``takes_null``: null is a value, not the absence of one.
+    """
+
+    words: str
+    read: Callable[[object, Place], Any]
+    keys: tuple[Key, ...] = ()
+    takes_null: bool = False
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key: dotted name, type, default, whether this collection uses it, and what it means.
+
+    ``field`` is the name under which the core knows the value; a secret value is never shown.
+    """
+
+    name: str
+    type: Kind
+    default: Any
+    meaning: str
+    field: str = ""
+    used: bool = True
+    secret: bool = False
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was given: values by dotted name, null counted as not given, and the keys that no table knows."""
+
+    values: Mapping[str, Any] = field(repr=False)
+    place: Place
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The keys that no table knows, dotted."""
+        return tuple(self.place.unknown)
+
+    def complete(self, keys: Sequence[Key]) -> dict[str, Any]:
+        """A value for every key, the default where none was given. Raises `Mismatch` for a required key."""
+        for key in keys:
+            if key.default is REQUIRED and key.name not in self.values:
+                raise Mismatch(self.place.entry(key.name).key, f"is missing, expected {key.type.words}")
+        return {key.name: self.values.get(key.name, key.default) for key in keys}
+
+
+def read_keys(raw: object, keys: Sequence[Key], place: Place | None = None) -> Reading:
+    """Read a map by its table. Raises `Mismatch` for anything that is not of its key's type, never anything else."""
+    reader = _Reader(keys, place or Place("", []))
+    reader.walk(raw, "", reader.place)
+    return Reading(reader.values, reader.place)
+
+
+class _Reader:
+    """One pass over a map of maps; it descends only where the table does, so that no nesting is too deep."""
+
+    def __init__(self, keys: Sequence[Key], place: Place) -> None:
+        self.place = place
+        self.values: dict[str, Any] = {}
+        self._keys = {key.name: key for key in keys}
+        self._branches = {key.name[:index] for key in keys for index, character in enumerate(key.name) if character == "."}
+
+    def walk(self, raw: object, prefix: str, place: Place) -> None:
+        for name, value in as_map(raw, place).items():
+            full = prefix + name
+            if "." in name:
+                place.unknown.append(place.entry(name).key)
+            elif full in self._keys:
+                self._leaf(self._keys[full], value, place.entry(name))
+            elif full in self._branches:
+                self.walk({} if value is None else value, f"{full}.", place.entry(name))
+            else:
+                place.unknown.append(place.entry(name).key)
+
+    def _leaf(self, key: Key, value: object, place: Place) -> None:
+        if value is not None or key.type.takes_null:
+            self.values[key.name] = key.type.read(value, replace(place, secret=place.secret or key.secret))
+
+
+def every_key(keys: Sequence[Key], prefix: str = "") -> Iterator[Key]:
+    """The table with the tables of its records laid open: ``settings.mounts``, ``settings.mounts[].source`` and so on."""
+    for key in keys:
+        yield replace(key, name=prefix + key.name)
+        yield from every_key(key.type.keys, f"{prefix}{key.name}[].")
+
+
+def printable(text: str) -> str:
+    """Text from outside, fit for a message: no control characters, at most 60 characters."""
+    shown = "".join(character if character.isprintable() else "?" for character in text[: _SHOWN_CHARACTERS + 1])
+    return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[: _SHOWN_CHARACTERS - 3]}..."
+
+
+def describe(value: object, *, secret: bool = False) -> str:
+    """A value and its type in words; of a secret the type alone."""
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return "text" if secret else f'"{printable(value)}" (text)'
+    if isinstance(value, bool):
+        return "a boolean" if secret else f"{str(value).lower()} (a boolean)"
+    if isinstance(value, int):
+        return "a whole number" if secret or value.bit_length() > _NUMBER_BITS else f"{value} (a whole number)"
+    if isinstance(value, float):
+        return "a number" if secret else f"{value} (a number)"
+    if isinstance(value, Mapping):
+        return "a map"
+    return "a list" if isinstance(value, (list, tuple)) else f"of type {printable(type(value).__name__)}"
+
+
+def as_map(value: object, place: Place) -> Mapping[str, Any]:
+    """A map whose keys are text. An empty list is an empty map: PHP cannot tell them apart, so a Panel sends one for the other."""
+    if isinstance(value, (list, tuple)) and not value:
+        return {}
+    if not isinstance(value, Mapping):
+        raise place.wrong(value, "a map")
+    for name in value:
+        if not isinstance(name, str):
+            raise Mismatch(place.key, f"has a key that is {describe(name)}, expected text (put it in quotes)")
+    return value
+
+
+def as_list(value: object, place: Place, expected: str) -> Sequence[Any]:
+    """A list."""
+    if not isinstance(value, (list, tuple)):
+        raise place.wrong(value, expected)
+    return value
+
+
+def as_text(value: object, place: Place, expected: str = "text") -> str:
+    """Text that a container, a file name and a UTF-8 file can hold."""
+    if not isinstance(value, str):
+        raise place.wrong(value, f"{expected} (put it in quotes)" if isinstance(value, (bool, int, float, date)) else expected)
+    if "\x00" in value:
+        raise Mismatch(place.key, "holds a NUL character, which nothing it is used for can hold")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise Mismatch(place.key, "holds half of a surrogate pair, expected text that UTF-8 can write") from None
+    return str(value)
+
+
+def as_scalar_text(value: object, place: Place, expected: str = "text, a number, a boolean or null") -> str:
+    """Text, or what was written without quotes as text: ``5`` is "5", true and false in lower case, null is empty."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(as_number(value, place))
+    return as_text(value, place, expected)
+
+
+def as_number(value: object, place: Place) -> int | float:
+    """A finite number; a whole one of at most 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise place.wrong(value, "a number")
+    if isinstance(value, int) and value.bit_length() > _NUMBER_BITS:
+        raise Mismatch(place.key, f"is a whole number of more than {_NUMBER_BITS} bits, expected a smaller one (or put it in quotes)")
+    if not math.isfinite(value):
+        raise place.wrong(value, "a finite number")
+    return value

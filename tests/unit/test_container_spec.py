@@ -1,0 +1,566 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the engine is asked to create: Wings' rules where the design keeps them, and a hash that changes when the container would notice."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.container_resources import memory_bytes
+from ansible_collections.fleet.power.plugins.module_utils.power.container_spec import (
+    LABEL_SERVER,
+    LABEL_SPEC,
+    LABEL_STOP,
+    ContainerSpec,
+    container_spec,
+    made_by_us,
+    made_by_wings,
+    spec_hash_of,
+    stop_way_of,
+)
+from ansible_collections.fleet.power.plugins.module_utils.power.definition import parse_definition
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import DefinitionInvalid
+from ansible_collections.fleet.power.plugins.module_utils.power.model import StopType, StopWay
+from ansible_collections.fleet.power.plugins.module_utils.power.settings import Settings, parse_settings
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+FIXTURES = Path(__file__).parent / "fixtures" / "definitions"
+PAPER: dict[str, Any] = json.loads((FIXTURES / "paper.json").read_text(encoding="utf-8"))
+UUID = PAPER["settings"]["uuid"]
+DATA = f"/var/lib/fleet-power/volumes/{UUID}"
+IMAGE_ID = "sha256:1111"
+
+
+def node_settings(**changes: Any) -> Settings:
+    raw = {"system": {"user": {"uid": 988, "gid": 987}, "timezone": "UTC"}}
+    return replace(parse_settings(raw, where="config.yml"), **changes)
+
+
+def changed(key: str, value: object, base: dict[str, Any] = PAPER) -> dict[str, Any]:
+    """A definition with one dotted key set."""
+    raw = copy.deepcopy(base)
+    *path, last = key.split(".")
+    node = raw
+    for name in path:
+        node = node.setdefault(name, {})
+    node[last] = value
+    return raw
+
+
+def spec(raw: object = PAPER, node: Settings | None = None, image_id: str = IMAGE_ID) -> ContainerSpec:
+    definition = parse_definition(raw, where="game.json")
+    return container_spec(definition, node or node_settings(), data_directory=DATA, image_id=image_id)
+
+
+def host(raw: object = PAPER, node: Settings | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = spec(raw, node).config["HostConfig"]
+    return found
+
+
+def hash_of(raw: object = PAPER, node: Settings | None = None, image_id: str = IMAGE_ID) -> str:
+    found = spec_hash_of(spec(raw, node, image_id).config["Labels"])
+    assert found is not None
+    return found
+
+
+def build(**limits: int) -> dict[str, Any]:
+    return changed("settings.build", limits)
+
+
+class TestWhole:
+    def test_a_container_is_created_as_wings_would(self) -> None:
+        found = spec()
+        config = dict(found.config)
+        labels = config.pop("Labels")
+        assert config.pop("HostConfig")["Mounts"] == [{"Type": "bind", "Source": DATA, "Target": "/home/container", "ReadOnly": False}]
+        assert config == {
+            "Hostname": UUID,
+            "Domainname": "",
+            "AttachStdin": True,
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "OpenStdin": True,
+            "Tty": True,
+            "Image": "fleet-power/testserver:latest",
+            "User": "988:987",
+            "ExposedPorts": {"25601/tcp": {}, "25601/udp": {}, "25611/tcp": {}, "25611/udp": {}},
+            "Env": config["Env"],
+        }
+        assert labels == {LABEL_SERVER: UUID, LABEL_STOP: labels[LABEL_STOP], LABEL_SPEC: labels[LABEL_SPEC]}
+        assert found.warnings == ()
+
+    def test_the_host_part_is_wings_too(self) -> None:
+        found = host()
+        expected = {
+            "CapDrop": found["CapDrop"],
+            "Dns": ["1.1.1.1", "1.0.0.1"],
+            "LogConfig": {"Type": "local", "Config": {"max-size": "5m", "max-file": "1", "compress": "false", "mode": "non-blocking"}},
+            "Mounts": found["Mounts"],
+            "NetworkMode": "pterodactyl_nw",
+            "PidsLimit": 512,
+            "PortBindings": found["PortBindings"],
+            "ReadonlyRootfs": True,
+            "RestartPolicy": {"Name": "no"},
+            "SecurityOpt": ["no-new-privileges"],
+            "Tmpfs": {"/tmp": "rw,exec,nosuid,size=100M"},
+            "UsernsMode": "",
+            "Memory": 2355200000,
+            "MemoryReservation": 2048000000,
+            "MemorySwap": 2611200000,
+            "CpuQuota": 200000,
+            "CpuPeriod": 100000,
+            "CpuShares": 1024,
+            "CpusetCpus": "0-1",
+        }
+        assert found == expected
+        capabilities = "setpcap mknod audit_write net_raw dac_override fowner fsetid net_bind_service sys_chroot setfcap"
+        assert {name.lower() for name in found["CapDrop"]} == set(capabilities.split())
+
+    @pytest.mark.parametrize("path", sorted(FIXTURES.glob("[!l]*.json")), ids=lambda path: path.stem)
+    def test_every_sample_definition_gives_a_body_that_is_plain_json(self, path: Path) -> None:
+        found = spec(json.loads(path.read_text(encoding="utf-8")))
+        assert json.loads(json.dumps(found.config)) == found.config
+
+    def test_a_rootless_engine_runs_the_server_as_its_own_user(self) -> None:
+        assert spec(node=node_settings(rootless=True)).config["User"] == "0:0"
+
+    def test_a_tilde_marks_an_image_that_is_never_pulled(self) -> None:
+        found = spec(changed("settings.container.image", "~game:1"))
+        assert (found.image, found.local_only, found.config["Image"]) == ("game:1", True, "game:1")
+        assert not spec().local_only
+
+    def test_no_log_driver_means_the_engines_own(self) -> None:
+        assert "LogConfig" not in host(node=node_settings(log_type=""))
+
+
+class TestResources:
+    @pytest.mark.parametrize(
+        ("limit", "swap", "memory", "reservation", "memory_swap"),
+        [
+            (512, 0, 588800000, 512000000, 588800000),
+            (1024, 512, 1177600000, 1024000000, 1689600000),
+            (2048, 0, 2355200000, 2048000000, 2355200000),
+            (4096, 1024, 4505600000, 4096000000, 5529600000),
+            (8192, -1, 8601600000, 8192000000, -1),
+            (0, 0, 0, 0, 0),
+            (0, -1, 0, 0, -1),
+        ],
+    )
+    def test_memory_is_reckoned_as_wings_does(self, limit: int, swap: int, memory: int, reservation: int, memory_swap: int) -> None:
+        found = host(build(memory_limit=limit, swap=swap))
+        assert (found["Memory"], found["MemoryReservation"], found["MemorySwap"]) == (memory, reservation, memory_swap)
+
+    @pytest.mark.parametrize(
+        ("limit", "memory"), [(2049, 2355200000), (2141, 2355200000), (2142, 2356200000), (4097, 4505600000), (5000, 5250000000)]
+    )
+    def test_a_limit_just_above_a_band_gets_no_less_than_the_band(self, limit: int, memory: int) -> None:
+        assert host(build(memory_limit=limit))["Memory"] == memory
+
+    @given(st.integers(1, 10_000), st.integers(1, 10_000))
+    def test_more_is_never_less(self, one: int, other: int) -> None:
+        node = node_settings()
+        less, more = sorted((one, other))
+        assert memory_bytes(less, node) <= memory_bytes(more, node)
+
+    @pytest.mark.parametrize(
+        ("limit", "memory"), [(100, 200_000_000), (512, 1024_000_000), (513, 1024_000_000), (1000, 1500_000_000), (4000, 4400_000_000)]
+    )
+    def test_the_settings_may_override_the_overhead(self, limit: int, memory: int) -> None:
+        node = node_settings(overhead_override=True, overhead_default_multiplier=1.1, overhead_multipliers=((512, 2.0), (2048, 1.5)))
+        assert memory_bytes(limit, node) == memory
+
+    def test_multipliers_without_override_do_not_count(self) -> None:
+        assert memory_bytes(1000, node_settings(overhead_multipliers=((2048, 9.0),))) == 1150_000_000
+
+    def test_swap_without_a_memory_limit_is_ignored_with_a_warning(self) -> None:
+        found = spec(build(memory_limit=0, swap=256))
+        assert found.config["HostConfig"]["MemorySwap"] == 0
+        assert len(found.warnings) == 1
+        assert found.warnings[0].startswith("settings.build.swap")
+
+    @pytest.mark.parametrize("limit", [1, 5])
+    def test_less_memory_than_the_engine_can_give_is_refused_before_anything_is_stopped(self, limit: int) -> None:
+        with pytest.raises(DefinitionInvalid, match=rf"settings\.build\.memory_limit is {limit} MB"):
+            spec(build(memory_limit=limit))
+        assert host(build(memory_limit=6))["Memory"] == 6_900_000
+
+    def test_unlimited_leaves_out_what_would_limit(self) -> None:
+        found = host(build(io_weight=0))
+        assert not {"CpuQuota", "CpuPeriod", "CpuShares", "CpusetCpus", "BlkioWeight", "OomKillDisable"} & set(found)
+
+    def test_the_oom_killer_spares_a_server_only_if_asked(self) -> None:
+        assert host(changed("settings.build.oom_disabled", True))["OomKillDisable"] is True
+
+    def test_the_largest_limits_fit_the_engines_numbers(self) -> None:
+        node = node_settings(overhead_override=True, overhead_default_multiplier=100.0)
+        found = host(build(memory_limit=10**9, swap=10**9, cpu_limit=10**9), node)
+        assert max(found["Memory"], found["MemorySwap"], found["CpuQuota"]) < 2**63
+
+
+class TestEnvironment:
+    def test_wings_own_variables_come_first_and_cannot_be_overridden(self) -> None:
+        raw = changed(
+            "settings.environment",
+            {"zeta": 1, "startup": "evil", "TZ": "Mars", "SERVER_MEMORY": 9, "server_ip": "x", "Server_Port": 1, "Alpha": True},
+        )
+        assert spec(raw).config["Env"] == [
+            "TZ=UTC",
+            f"STARTUP={raw['settings']['invocation']}",
+            "SERVER_MEMORY=2048",
+            "SERVER_IP=0.0.0.0",
+            "SERVER_PORT=25601",
+            "ALPHA=true",
+            "ZETA=1",
+        ]
+
+    def test_a_server_on_the_loopback_is_told_the_address_containers_have_for_it(self) -> None:
+        raw = changed("settings.allocations", {"default": {"ip": "127.0.0.1", "port": 5}, "mappings": {"127.0.0.1": [5]}})
+        assert "SERVER_IP=172.18.0.1" in spec(raw).config["Env"]
+        assert host(raw)["PortBindings"]["5/tcp"] == [{"HostIp": "172.18.0.1", "HostPort": "5"}]
+
+
+class TestPorts:
+    def test_each_port_is_published_tcp_and_udp_on_its_address(self) -> None:
+        raw = changed("settings.allocations.mappings", {"192.0.2.7": [25565], "0.0.0.0": [25566, 25565]})
+        assert host(raw)["PortBindings"] == {
+            "25565/tcp": [{"HostIp": "0.0.0.0", "HostPort": "25565"}, {"HostIp": "192.0.2.7", "HostPort": "25565"}],
+            "25565/udp": [{"HostIp": "0.0.0.0", "HostPort": "25565"}, {"HostIp": "192.0.2.7", "HostPort": "25565"}],
+            "25566/tcp": [{"HostIp": "0.0.0.0", "HostPort": "25566"}],
+            "25566/udp": [{"HostIp": "0.0.0.0", "HostPort": "25566"}],
+        }
+
+    def test_the_loopback_and_the_interface_it_stands_for_are_published_once(self) -> None:
+        raw = changed("settings.allocations.mappings", {"127.0.0.1": [5], "172.18.0.1": [5]})
+        assert host(raw)["PortBindings"]["5/tcp"] == [{"HostIp": "172.18.0.1", "HostPort": "5"}]
+
+    def test_with_ispn_the_loopback_is_not_published(self) -> None:
+        raw = changed("settings.allocations.mappings", {"127.0.0.1": [5], "0.0.0.0": [6]})
+        found = spec(raw, node_settings(network_ispn=True)).config
+        assert set(found["ExposedPorts"]) == set(found["HostConfig"]["PortBindings"]) == {"6/tcp", "6/udp"}
+
+
+class TestMounts:
+    def mounted(
+        self, *mounts: dict[str, Any], allowed: tuple[str, ...] = ("/srv/a",)
+    ) -> tuple[list[tuple[str, str, bool]], tuple[str, ...]]:
+        found = spec(changed("settings.mounts", list(mounts)), node_settings(allowed_mounts=allowed))
+        entries = found.config["HostConfig"]["Mounts"][1:]
+        return [(entry["Source"], entry["Target"], entry["ReadOnly"]) for entry in entries], found.warnings
+
+    @pytest.mark.parametrize("source", ["/srv/a", "/srv/a/", "/srv/a/maps", "//srv/a/maps", "/srv/./a//maps", "/srv/b/../a/maps"])
+    def test_a_source_within_an_allowed_directory_is_mounted(self, source: str) -> None:
+        entries, warnings = self.mounted({"source": source, "target": "/maps", "read_only": True})
+        assert entries == [("/srv/a" + ("/maps" if source.endswith("maps") else ""), "/maps", True)]
+        assert warnings == ()
+
+    @pytest.mark.parametrize("source", ["/srv/ab", "/srv", "/", "/srv/a/../b", "/srv/a/../../etc", "/etc", "/srv/A"])
+    def test_a_source_outside_is_skipped_with_a_warning(self, source: str) -> None:
+        entries, warnings = self.mounted({"source": source, "target": "/maps"})
+        assert entries == []
+        assert len(warnings) == 1
+        assert "allowed_mounts" in warnings[0]
+
+    def test_nothing_is_allowed_by_default_and_the_root_allows_everything(self) -> None:
+        assert self.mounted({"source": "/srv/a", "target": "/x"}, allowed=())[0] == []
+        assert self.mounted({"source": "/srv/a", "target": "/x"}, allowed=("/",))[0] == [("/srv/a", "/x", False)]
+
+    def test_a_trailing_slash_of_the_setting_makes_no_difference(self) -> None:
+        assert self.mounted({"source": "/srv/a", "target": "/x"}, allowed=("/srv/a/",))[0] == [("/srv/a", "/x", False)]
+
+    @pytest.mark.parametrize("target", ["/home/container", "/home/container/", "/home/x/../container", "/", "/tmp", "/maps"])
+    def test_a_target_that_is_taken_is_refused(self, target: str) -> None:
+        with pytest.raises(DefinitionInvalid, match=r"settings\.mounts\[1\]\.target"):
+            self.mounted({"source": "/srv/a", "target": "/maps"}, {"source": "/srv/a", "target": target})
+
+    def test_a_mount_within_the_data_directory_is_fine(self) -> None:
+        assert self.mounted({"source": "/srv/a", "target": "/home/container/maps"})[0] == [("/srv/a", "/home/container/maps", False)]
+
+    def test_no_link_leads_out_where_paths_are_resolved(self, tmp_path: Path) -> None:
+        allowed, outside = tmp_path / "allowed", tmp_path / "outside"
+        for directory in (allowed, outside, allowed / "inside"):
+            directory.mkdir()
+        (allowed / "link").symlink_to(outside)
+        (tmp_path / "alias").symlink_to(allowed)
+        mounts = [{"source": str(allowed / "link"), "target": "/l"}, {"source": str(tmp_path / "alias/inside"), "target": "/i"}]
+        definition = parse_definition(changed("settings.mounts", mounts), where="game.json")
+        node = node_settings(allowed_mounts=(str(tmp_path / "alias"),))
+        found = container_spec(definition, node, data_directory=DATA, image_id=IMAGE_ID, resolve=os.path.realpath)
+        assert [entry["Source"] for entry in found.config["HostConfig"]["Mounts"][1:]] == [str(allowed / "inside")]
+        assert len(found.warnings) == 1
+
+
+class TestNetwork:
+    def test_wings_network_is_created_as_wings_creates_it(self) -> None:
+        network = spec().network
+        assert network is not None
+        assert network.name == "pterodactyl_nw"
+        assert network.body["EnableIPv6"] is True
+        assert network.body["IPAM"]["Config"] == [
+            {"Subnet": "172.18.0.0/16", "Gateway": "172.18.0.1"},
+            {"Subnet": "fdba:17c8:6c94::/64", "Gateway": "fdba:17c8:6c94::1011"},
+        ]
+        options = network.body["Options"]
+        assert options["com.docker.network.bridge.name"] == "pterodactyl0"
+        assert options["com.docker.network.bridge.enable_icc"] == "true"
+        assert options["com.docker.network.driver.mtu"] == "1500"
+
+    def test_a_network_of_another_name_has_a_bridge_of_its_own_and_no_more_addresses_than_asked(self) -> None:
+        node = node_settings(network_name="mine", network_mode="mine", network_v4_subnet="", network_v6_subnet="")
+        network = spec(node=node).network
+        assert network is not None
+        assert "com.docker.network.bridge.name" not in network.body["Options"]
+        assert network.body["IPAM"]["Config"] == []
+        assert network.body["EnableIPv6"] is False
+
+    @pytest.mark.parametrize("mode", ["host", "none", "bridge", "somebody_elses"])
+    def test_a_network_that_is_not_ours_is_not_created(self, mode: str) -> None:
+        found = spec(node=node_settings(network_mode=mode))
+        assert found.network is None
+        assert found.config["HostConfig"]["NetworkMode"] == mode
+
+    def test_another_driver_gets_no_bridge_options(self) -> None:
+        network = spec(node=node_settings(network_driver="macvlan")).network
+        assert network is not None
+        assert "Options" not in network.body
+
+    def test_a_forced_outgoing_address_has_a_network_of_its_own(self) -> None:
+        found = spec(json.loads((FIXTURES / "source-engine.json").read_text(encoding="utf-8")))
+        assert found.network is not None
+        assert found.config["HostConfig"]["NetworkMode"] == found.network.name
+        assert found.network.name.startswith("ip-")
+        address = found.network.name[3:].replace("-", ".")
+        assert found.network.body["Options"]["com.docker.network.host_ipv4"] == address
+
+    @pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1", "::", "2001:db8::1"])
+    def test_an_address_nothing_can_go_out_by_is_warned_of(self, address: str) -> None:
+        found = spec(changed("settings.allocations", {"force_outgoing_ip": True, "default": {"ip": address, "port": 5}}))
+        assert found.config["HostConfig"]["NetworkMode"] == "pterodactyl_nw"
+        assert [warning for warning in found.warnings if "force_outgoing_ip" in warning]
+
+
+class TestLabels:
+    def test_the_definitions_labels_are_kept_except_those_that_say_who_made_a_container(self) -> None:
+        labels = {"tier": "web", "Service": "Pterodactyl", "fleet.power.server": "other", "fleet.power.new": "x"}
+        found = spec(changed("settings.labels", labels))
+        assert set(found.config["Labels"]) == {"tier", LABEL_SERVER, LABEL_STOP, LABEL_SPEC}
+        assert found.config["Labels"][LABEL_SERVER] == UUID
+        assert len(found.warnings) == 3
+
+    def test_another_service_than_wings_is_just_a_label(self) -> None:
+        assert spec(changed("settings.labels", {"Service": "web"})).config["Labels"]["Service"] == "web"
+
+    def test_who_made_a_container_is_read_from_its_labels(self) -> None:
+        assert made_by_us(spec().config["Labels"])
+        assert not made_by_wings(spec().config["Labels"])
+        assert made_by_wings({"Service": "Pterodactyl", "ContainerType": "server_process"})
+        assert not made_by_us({"Service": "Pterodactyl"})
+        assert not made_by_wings({"Service": "web"})
+        assert spec_hash_of({}) is None
+
+    @pytest.mark.parametrize(
+        "stop",
+        [
+            {"type": "command", "value": 'say "bye"\nstop', "timeout": 20},
+            {"type": "command", "value": "stöp"},
+            {"type": "signal", "value": "^C", "timeout": 0},
+            {"type": "signal", "value": "SIGRTMIN+3"},
+            {"type": "stop"},
+        ],
+    )
+    def test_a_stop_is_read_back_as_it_was_written(self, stop: dict[str, Any]) -> None:
+        raw = changed("process_configuration.stop", stop)
+        assert stop_way_of(spec(raw).config["Labels"]) == parse_definition(raw, where="x").stop
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "stop",
+            "null",
+            "[]",
+            "{}5",
+            '{"type": 5}',
+            '{"value": "stop"}',
+            '{"type": "kill"}',
+            '{"type": "signal", "value": "FOO"}',
+            '{"type": "command", "value": 5}',
+            '{"type": "command", "value": "\\ud800"}',
+            '{"type": "command", "value": "a\\u0000"}',
+            '{"type": "stop", "timeout": -1}',
+            '{"type": "stop", "timeout": true}',
+            '{"type": "stop", "timeout": 1e3}',
+            '{"type": "stop", "timeout": 99999999999999999999}',
+            "9" * 5000,
+            "[" * 100_000,
+        ],
+        ids=range(18),
+    )
+    def test_a_label_that_cannot_be_understood_says_nothing(self, text: str) -> None:
+        assert stop_way_of({LABEL_STOP: text}) is None
+
+    def test_a_newer_versions_label_is_read_as_far_as_it_is_known(self) -> None:
+        assert stop_way_of({LABEL_STOP: '{"type": "stop", "grace": {"x": 1}, "schema": 2}'}) == StopWay(StopType.NATIVE)
+        assert stop_way_of({}) is None
+
+    @given(
+        st.text()
+        | st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.dictionaries(st.text(), inner)).map(
+            json.dumps
+        )
+    )
+    def test_no_label_is_a_crash(self, text: str) -> None:
+        stop_way_of({LABEL_STOP: text})
+
+
+NOTICED = [
+    ("settings.container.image", "game:2"),
+    ("settings.invocation", "java -jar other.jar"),
+    ("settings.environment.NEW", "1"),
+    ("settings.labels", {"tier": "web"}),
+    ("settings.build.memory_limit", 4096),
+    ("settings.build.swap", 0),
+    ("settings.build.io_weight", 10),
+    ("settings.build.cpu_limit", 0),
+    ("settings.build.threads", None),
+    ("settings.build.oom_disabled", True),
+    ("settings.allocations.default.ip", "192.0.2.7"),
+    ("settings.allocations.default.port", 25611),
+    ("settings.allocations.mappings", {"0.0.0.0": [25601]}),
+    ("settings.mounts", [{"source": "/srv/maps", "target": "/maps"}]),
+    ("process_configuration.stop.value", "end"),
+    ("process_configuration.stop.type", "stop"),
+    ("process_configuration.stop.timeout", 5),
+]
+NOT_NOTICED = [
+    ("settings.meta.name", "Another Name"),
+    ("settings.suspended", True),
+    ("settings.build.disk_space", 1),
+    ("settings.egg", {"id": "x"}),
+    ("settings.skip_egg_scripts", True),
+    ("settings.mounts", [{"source": "/not/allowed", "target": "/x"}]),
+    ("settings.environment.startup", "shadowed by the built-in"),
+    ("process_configuration.startup", {"done": ["other"]}),
+    ("process_configuration.configs", []),
+    ("somebody_elses_key", 1),
+]
+NOTICED_SETTINGS: list[tuple[str, Any]] = [
+    ("uid", 1),
+    ("timezone", "Europe/Berlin"),
+    ("tmpfs_size", 50),
+    ("container_pid_limit", 100),
+    ("network_dns", ("9.9.9.9",)),
+    ("network_mode", "host"),
+    ("domainname", "example.test"),
+    ("userns_mode", "host"),
+    ("log_type", "json-file"),
+    ("log_config", {}),
+]
+NOT_NOTICED_SETTINGS: list[tuple[str, Any]] = [
+    ("stop_timeout", 1),
+    ("pull", "always"),
+    ("state_directory", "/elsewhere"),
+    ("token", "rotated"),
+    ("network_mtu", 1400),
+    ("network_ispn", True),
+    ("overhead_multipliers", ((1, 2.0),)),
+]
+
+
+def reordered(node: object) -> object:
+    """The same document with every map in the opposite order."""
+    if isinstance(node, dict):
+        return {name: reordered(node[name]) for name in reversed(list(node))}
+    return [reordered(item) for item in node] if isinstance(node, list) else node
+
+
+class TestHash:
+    NODE = node_settings(allowed_mounts=("/srv",))
+
+    @pytest.mark.parametrize(("key", "value"), NOTICED, ids=[key for key, _unused in NOTICED])
+    def test_it_changes_when_the_container_would_notice(self, key: str, value: object) -> None:
+        assert hash_of(changed(key, value), self.NODE) != hash_of(PAPER, self.NODE)
+
+    @pytest.mark.parametrize(("key", "value"), NOT_NOTICED, ids=[key for key, _unused in NOT_NOTICED])
+    def test_it_stays_when_the_container_would_not(self, key: str, value: object) -> None:
+        assert hash_of(changed(key, value), self.NODE) == hash_of(PAPER, self.NODE)
+
+    @pytest.mark.parametrize(("field", "value"), NOTICED_SETTINGS, ids=[field for field, _unused in NOTICED_SETTINGS])
+    def test_it_changes_with_the_settings_that_reach_the_container(self, field: str, value: Any) -> None:
+        assert hash_of(node=replace(self.NODE, **{field: value})) != hash_of(node=self.NODE)
+
+    @pytest.mark.parametrize(("field", "value"), NOT_NOTICED_SETTINGS, ids=[field for field, _unused in NOT_NOTICED_SETTINGS])
+    def test_it_stays_with_the_settings_that_do_not(self, field: str, value: Any) -> None:
+        assert hash_of(node=replace(self.NODE, **{field: value})) == hash_of(node=self.NODE)
+
+    def test_it_changes_with_what_the_images_name_means(self) -> None:
+        assert hash_of(image_id="sha256:2222") != hash_of()
+
+    @pytest.mark.parametrize("path", sorted(FIXTURES.glob("[!l]*.json")), ids=lambda path: path.stem)
+    def test_the_order_of_keys_does_not_matter(self, path: Path) -> None:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        assert hash_of(reordered(raw)) == hash_of(raw)
+
+    def test_the_order_of_mounts_and_ports_does_not_matter(self) -> None:
+        mounts = [{"source": "/srv/a", "target": "/b"}, {"source": "/srv/b", "target": "/a"}]
+        assert hash_of(changed("settings.mounts", mounts), self.NODE) == hash_of(changed("settings.mounts", mounts[::-1]), self.NODE)
+        mappings = "settings.allocations.mappings"
+        assert hash_of(changed(mappings, {"0.0.0.0": [2, 1, 2]})) == hash_of(changed(mappings, {"0.0.0.0": [1, 2]}))
+
+    @pytest.mark.parametrize("seed", ["0", "1"])
+    def test_another_process_finds_the_same(self, seed: str) -> None:
+        code = (
+            "import sys; sys.path.insert(0, sys.argv[1]); import test_container_spec as t;"
+            "print(t.hash_of(t.changed('settings.environment', {'B': 1, 'A': 2, 'C': 3})))"
+        )
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "TZ": "Asia/Tokyo"}
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(Path(__file__).parent)], capture_output=True, text=True, check=True, env=environment
+        )
+        assert done.stdout.strip() == hash_of(changed("settings.environment", {"A": 2, "B": 1, "C": 3}))
+
+
+class TestAnyDefinition:
+    @settings(max_examples=300, deadline=None)
+    @given(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "memory_limit": st.integers(0, 10**9),
+                "swap": st.integers(-1, 10**9),
+                "cpu_limit": st.integers(0, 10**9),
+                "io_weight": st.integers(10, 1000),
+            },
+        ),
+        st.dictionaries(st.text(min_size=1, max_size=5), st.text(max_size=5) | st.integers() | st.none(), max_size=3),
+        st.lists(
+            st.fixed_dictionaries(
+                {"source": st.text("/.ab", max_size=6).map("/".__add__), "target": st.text("/.ab", max_size=6).map("/".__add__)}
+            ),
+            max_size=3,
+        ),
+    )
+    def test_what_is_read_can_be_created_or_is_refused(
+        self, limits: dict[str, int], environment: dict[str, Any], mounts: list[dict[str, str]]
+    ) -> None:
+        raw = build(**limits)
+        raw["settings"].update(environment=environment, labels=environment, mounts=mounts)
+        try:
+            found = spec(raw, node_settings(allowed_mounts=("/a", "/b/a")))
+        except DefinitionInvalid:
+            return
+        json.dumps(found.config, ensure_ascii=False).encode()
+        targets = [mount["Target"] for mount in found.config["HostConfig"]["Mounts"]]
+        assert len(targets) == len(set(targets))
+        sources = [mount["Source"] for mount in found.config["HostConfig"]["Mounts"][1:]]
+        assert all(source == base or source.startswith(base + "/") for source in sources for base in ("/a", "/b/a") if source[1] == base[1])
+        assert all(".." not in source.split("/") for source in sources)

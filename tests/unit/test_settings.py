@@ -1,0 +1,422 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings: our file over Wings' over the defaults, every wrong type named, no secret shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pwd
+import re
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power import schema
+from ansible_collections.fleet.power.plugins.module_utils.power import settings as settings_module
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import MissingLibrary, SettingsInvalid
+from ansible_collections.fleet.power.plugins.module_utils.power.settings import KEYS, Settings, load_settings, parse_settings
+from ansible_collections.fleet.power.plugins.module_utils.power.timezones import is_timezone, node_timezone
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+#: Wings' own file as it writes it, all defaults spelt out, with keys that only Wings uses.
+WINGS_FILE = """\
+debug: false
+app_name: Pterodactyl
+uuid: 7e1c5a44-7a53-4a53-8a53-3c7f0c1d2e3f
+token_id: aB3dE6gH9jK2mN5p
+token: s3cretTokenOfTheNode
+api: {host: 0.0.0.0, port: 8080, ssl: {enabled: false, cert: '', key: ''}, upload_limit: 100}
+system:
+  root_directory: /var/lib/pterodactyl
+  data: /var/lib/pterodactyl/volumes
+  username: pterodactyl
+  timezone: Europe/Berlin
+  user: {rootless: {enabled: false, container_uid: 0, container_gid: 0}, uid: 1001, gid: 1002}
+  sftp: {bind_address: 0.0.0.0, bind_port: 2022}
+  brand_new_key: 1
+docker:
+  network:
+    interface: 172.20.0.1
+    dns: [9.9.9.9]
+    name: pterodactyl_nw
+    network_mode: pterodactyl_nw
+    interfaces: {v4: {subnet: 172.20.0.0/16, gateway: 172.20.0.1}, v6: {subnet: 'fdba:17c8:6c94::/64', gateway: 'fdba:17c8:6c94::1011'}}
+  registries: {ghcr.io/acme: {username: bot, password: hunter22}}
+  overhead: {override: true, default_multiplier: 1.2, multipliers: {2048: 1.5, 512: 2}}
+  log_config: {type: local, config: {compress: 'false', max-file: '1', max-size: 5m, mode: non-blocking}}
+throttles: {enabled: true, lines: 2000, line_reset_interval: 100}
+remote: https://panel.example.test
+allowed_mounts: [/srv/fleet]
+allowed_origins: []
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(settings_module, "DEFAULT_PATH", str(tmp_path / "absent" / "config.yml"))
+
+
+def parse(raw: object) -> Settings:
+    return parse_settings(raw, where="config.yml")
+
+
+def with_value(key: str, value: object) -> dict[str, Any]:
+    raw: dict[str, Any] = {}
+    *path, last = key.split(".")
+    node = raw
+    for name in path:
+        node = node.setdefault(name, {})
+    node[last] = value
+    return raw
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+class TestTable:
+    def test_every_used_key_is_a_field_and_every_field_a_used_key(self) -> None:
+        assert {key.field for key in KEYS if key.used} | {"warnings"} == {field.name for field in dataclasses.fields(Settings)}
+
+    def test_no_key_stands_twice_and_each_has_type_and_meaning(self) -> None:
+        names = [key.name for key in KEYS]
+        assert len(names) == len(set(names))
+        assert all(key.type.words and key.meaning for key in schema.every_key(KEYS))
+
+    def test_the_defaults_of_the_table_are_what_one_gets(self) -> None:
+        found = load_settings(None)
+        resolved = {"uid", "gid", "timezone"}
+        for key in KEYS:
+            if key.used and key.field not in resolved:
+                assert getattr(found, key.field) == key.default, key.name
+
+    @pytest.mark.parametrize(
+        ("key", "default"),
+        [
+            ("system.definitions", "/etc/fleet-power/servers"),
+            ("system.lock_directory", "/run/fleet-power"),
+            ("system.state_directory", "/var/lib/fleet-power"),
+            ("system.data", "/var/lib/fleet-power/volumes"),
+            ("system.group", "fleet-power"),
+            ("system.stop_timeout", 600),
+            ("system.startup_window", 900),
+            ("docker.pull", "missing"),
+            ("docker.recreate", "changed"),
+            ("remote_query.allow_stale", False),
+            ("system.allow_wings", False),
+            ("system.config_errors", "fail"),
+            ("docker.network.dns", ("1.1.1.1", "1.0.0.1")),
+            ("docker.container_pid_limit", 512),
+            ("docker.tmpfs_size", 100),
+        ],
+    )
+    def test_the_defaults_are_those_of_the_design(self, key: str, default: object) -> None:
+        assert {entry.name: entry.default for entry in KEYS}[key] == default
+
+    @pytest.mark.parametrize("key", [key for key in KEYS if key.used], ids=lambda key: key.name)
+    def test_null_means_the_default(self, key: schema.Key) -> None:
+        assert parse(with_value(key.name, None)) == parse({})
+
+    @pytest.mark.parametrize("key", [key for key in KEYS if not key.used], ids=lambda key: key.name)
+    def test_a_key_that_only_wings_uses_is_known_whatever_it_is(self, key: schema.Key) -> None:
+        assert parse(with_value(key.name, ["anything"])) == parse({})
+
+
+class TestFile:
+    def test_no_file_at_the_default_place_means_defaults_and_needs_no_yaml(self) -> None:
+        code = (
+            "import sys; from ansible_collections.fleet.power.plugins.module_utils.power import settings as s;"
+            "s.DEFAULT_PATH = '/nonexistent/config.yml'; s.load_settings(None); print('yaml' in sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "False"
+
+    def test_a_file_at_the_default_place_is_read(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(settings_module, "DEFAULT_PATH", write(tmp_path / "config.yml", "system: {stop_timeout: 7}\n"))
+        assert load_settings(None).stop_timeout == 7
+
+    def test_a_broken_link_at_the_default_place_is_not_taken_for_defaults(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "config.yml").symlink_to(tmp_path / "gone")
+        monkeypatch.setattr(settings_module, "DEFAULT_PATH", str(tmp_path / "config.yml"))
+        with pytest.raises(SettingsInvalid, match="No such file"):
+            load_settings(None)
+
+    def test_an_empty_file_means_defaults(self, tmp_path: Path) -> None:
+        assert load_settings(write(tmp_path / "c.yml", "# nothing yet\n")) == load_settings(None)
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("system: [unclosed\n", "not valid YAML in line 2"),
+            ("a: 1\n\tb: 2\n", "not valid YAML in line 2"),
+            ("a: &x [*x, *y]\n", "not valid YAML"),
+            ("a: 2026-99-99\n", "not valid YAML"),
+            ("? [a]\n: 1\n", "not valid YAML"),
+            ("--- a\n--- b\n", "not valid YAML"),
+            ("a: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
+            ("\x01", "not valid YAML"),
+            ("- a\n", "the top level is a list, expected a map"),
+            ("text\n", "expected a map"),
+            ("5: a\n", "the top level has a key that is 5"),
+            ("#" * (1024 * 1024 + 1), "larger than 1 MiB"),
+        ],
+        ids=range(12),
+    )
+    def test_a_file_that_cannot_be_understood_is_refused(self, tmp_path: Path, text: str, reason: str) -> None:
+        path = write(tmp_path / "c.yml", text)
+        with pytest.raises(SettingsInvalid, match=re.escape(reason)) as caught:
+            load_settings(path)
+        assert str(caught.value).startswith(f"Cannot read settings {path}: ")
+
+    def test_an_error_never_quotes_the_file(self, tmp_path: Path) -> None:
+        with pytest.raises(SettingsInvalid) as caught:
+            load_settings(write(tmp_path / "c.yml", "token: hunter22\nsystem: {a: [hunter22\n"))
+        assert "hunter22" not in str(caught.value)
+
+    def test_aliases_upon_aliases_cost_nothing(self, tmp_path: Path) -> None:
+        levels = "".join(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 12))
+        path = write(tmp_path / "c.yml", f"a0: &a0 [x]\n{levels}allowed_mounts: *a11\n")
+        with pytest.raises(SettingsInvalid, match=r"allowed_mounts\[0\] is a list"):
+            load_settings(path)
+
+    @pytest.mark.parametrize("opening", ["[", "{a: "])
+    def test_a_file_nested_without_end_is_refused(self, tmp_path: Path, opening: str) -> None:
+        path = write(tmp_path / "c.yml", opening * 100_000)
+        code = (
+            "import sys; from ansible_collections.fleet.power.plugins.module_utils.power import settings as s, errors\n"
+            "try: s.load_settings(sys.argv[1])\n"
+            "except errors.SettingsInvalid as error: print(error)"
+        )
+        done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+        assert done.returncode == 0
+        assert "Cannot read settings" in done.stdout
+
+    def test_a_path_that_is_given_must_be_a_readable_file(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        for path, reason in (
+            (tmp_path / "gone", "No such file"),
+            (tmp_path, "not a regular file"),
+            (tmp_path / "pipe", "not a regular file"),
+        ):
+            with pytest.raises(SettingsInvalid, match=reason):
+                load_settings(str(path))
+        with pytest.raises(SettingsInvalid, match="not a path"):
+            load_settings("a\x00b")
+
+    def test_without_pyyaml_the_package_is_named(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setitem(sys.modules, "yaml", None)
+        with pytest.raises(MissingLibrary, match="python3-yaml"):
+            load_settings(write(tmp_path / "c.yml", "debug: true\n"))
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("key", "value", "shown", "expected"),
+        [
+            ("system.stop_timeout", "ten", '"ten" (text)', "a whole number of seconds from 0 to 604800"),
+            ("system.stop_timeout", -1, "-1 (a whole number)", "a whole number of seconds from 0 to 604800"),
+            ("system.stop_timeout", True, "true (a boolean)", "a whole number of seconds from 0 to 604800"),
+            ("system.stop_timeout", 1.5, "1.5 (a number)", "a whole number of seconds from 0 to 604800"),
+            ("system.stop_timeout", 10**4000, "a whole number", "a whole number of seconds from 0 to 604800"),
+            ("system.allow_wings", "no", '"no" (text)', "true or false"),
+            ("system.data", "volumes", '"volumes" (text)', "a path that begins with /"),
+            ("system.data", "/a\x00b", "NUL", ""),
+            ("system.group", "", '"" (text)', "text that is not empty"),
+            ("system.config_errors", "ignore", '"ignore" (text)', "fail or warn"),
+            ("system.user.uid", -1, "-1 (a whole number)", "a whole number"),
+            ("app_name", 5, "5 (a whole number)", "text (put it in quotes)"),
+            ("system.user", 1000, "1000 (a whole number)", "a map"),
+            ("system.timezone", "Mars/Olympus", '"Mars/Olympus" (text)', "a time zone"),
+            ("system.timezone", "../../etc/passwd", '"../../etc/passwd" (text)', "a time zone"),
+            ("docker.pull", "sometimes", '"sometimes" (text)', "missing, always or never"),
+            ("docker.network.dns", "1.1.1.1", '"1.1.1.1" (text)', "a list of IP addresses"),
+            ("docker.network.interface", "eth0", '"eth0" (text)', "an IP address"),
+            ("docker.network.interfaces.v4.subnet", "172.18.0.0/99", '"172.18.0.0/99" (text)', "an IP network"),
+            ("docker.overhead.default_multiplier", 0.9, "0.9 (a number)", "a number from 1 to 100"),
+            ("docker.overhead.multipliers", {2048: "a"}, '"a" (text)', "a number"),
+            ("docker.overhead.multipliers", {-1: 2}, '"-1" (text)', "whole numbers"),
+            ("docker.registries", {"ghcr.io": "bot"}, "docker.registries.ghcr.io", "a map"),
+            ("allowed_mounts", ["srv"], '"srv" (text)', "a path that begins with /"),
+            ("system", [1], "a list", "a map"),
+        ],
+    )
+    def test_a_wrong_type_is_named_with_key_value_and_expected_type(self, key: str, value: object, shown: str, expected: str) -> None:
+        with pytest.raises(SettingsInvalid) as caught:
+            parse(with_value(key, value))
+        sentence = str(caught.value)
+        assert sentence.startswith(f"Cannot read settings config.yml: {key}")
+        assert shown in sentence
+        assert expected in sentence
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            {"token": ["hunter22"]},
+            {"token": {"hunter22": 1}},
+            {"endpoint": {"token": ["hunter22"]}},
+            with_value("docker.registries", {"r": "hunter22"}),
+        ],
+    )
+    def test_a_secret_of_the_wrong_type_is_not_shown(self, raw: object) -> None:
+        with pytest.raises(SettingsInvalid) as caught:
+            parse(raw)
+        assert "hunter22" not in str(caught.value)
+        assert "123456" not in str(caught.value)
+
+    def test_settings_printed_show_no_secret(self) -> None:
+        found = parse(
+            {
+                "token": "hunter22",
+                "endpoint": {"token": "hunter22"},
+                "docker": {"registries": {"r": {"username": "u", "password": "hunter22"}}},
+            }
+        )
+        assert found.token == "hunter22"
+        assert found.registries["r"]["password"] == "hunter22"
+        assert "hunter22" not in repr(found)
+
+    def test_unknown_keys_are_one_warning_line(self) -> None:
+        found = parse({"sytem": {}, "system": {"stop_timout": 5}, "docker": {"hosts": "x"}})
+        assert found.warnings == ("settings config.yml: unknown keys ignored: sytem, system.stop_timout, docker.hosts",)
+
+    def test_zero_is_a_value(self) -> None:
+        assert parse(with_value("system.stop_timeout", 0)).stop_timeout == 0
+
+    @settings(max_examples=200, deadline=None)
+    @given(
+        st.sampled_from([key.name for key in KEYS]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+            lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=2),
+            max_leaves=4,
+        ),
+    )
+    def test_any_value_of_any_key_is_settings_or_refused(self, key: str, value: object) -> None:
+        if key == "wings_config":
+            return
+        try:
+            parse(with_value(key, value))
+        except SettingsInvalid as error:
+            assert key in str(error)
+
+
+class TestWingsFile:
+    def test_its_values_count_where_ours_has_none(self, tmp_path: Path) -> None:
+        wings = write(tmp_path / "wings.yml", WINGS_FILE)
+        found = load_settings(write(tmp_path / "ours.yml", f"wings_config: {wings}\ndocker: {{network: {{dns: [8.8.8.8]}}}}\n"))
+        assert found.remote == "https://panel.example.test"
+        assert (found.token_id, found.token) == ("aB3dE6gH9jK2mN5p", "s3cretTokenOfTheNode")
+        assert found.data == "/var/lib/pterodactyl/volumes"
+        assert (found.uid, found.gid) == (1001, 1002)
+        assert found.timezone == "Europe/Berlin"
+        assert found.allowed_mounts == ("/srv/fleet",)
+        assert found.network_interface == "172.20.0.1"
+        assert found.network_dns == ("8.8.8.8",)
+        assert found.registries == {"ghcr.io/acme": {"username": "bot", "password": "hunter22"}}
+        assert found.overhead_multipliers == ((512, 2.0), (2048, 1.5))
+        assert found.definitions == "/etc/fleet-power/servers"
+
+    def test_what_we_do_not_know_of_it_is_not_warned_of(self, tmp_path: Path) -> None:
+        assert parse({"wings_config": write(tmp_path / "wings.yml", WINGS_FILE)}).warnings == ()
+
+    def test_it_must_exist_and_its_errors_name_it(self, tmp_path: Path) -> None:
+        with pytest.raises(SettingsInvalid, match=r"wings\.yml: No such file"):
+            parse({"wings_config": str(tmp_path / "wings.yml")})
+        with pytest.raises(SettingsInvalid, match=r"wings\.yml: docker\.tmpfs_size is"):
+            parse({"wings_config": write(tmp_path / "wings.yml", "docker: {tmpfs_size: big}\n")})
+
+    def test_it_cannot_name_another_file(self, tmp_path: Path) -> None:
+        found = parse({"wings_config": write(tmp_path / "wings.yml", "wings_config: /nonexistent\napp_name: Mine\n")})
+        assert found.app_name == "Mine"
+
+
+Entry = namedtuple("Entry", ["pw_uid", "pw_gid"])
+
+
+class TestOwner:
+    def users(self, monkeypatch: pytest.MonkeyPatch, names: dict[str, Entry], uids: dict[int, Entry], euid: int) -> None:
+        monkeypatch.setattr(pwd, "getpwnam", names.__getitem__)
+        monkeypatch.setattr(pwd, "getpwuid", uids.__getitem__)
+        monkeypatch.setattr(os, "geteuid", lambda: euid)
+        monkeypatch.setattr(os, "getegid", lambda: euid + 1)
+
+    @pytest.mark.parametrize(
+        ("system", "euid", "owner"),
+        [
+            ({}, 0, (500, 501)),
+            ({}, 1000, (500, 501)),
+            ({"username": "nobody-here"}, 0, (988, 988)),
+            ({"username": "nobody-here"}, 1000, (1000, 1001)),
+            ({"user": {"uid": 7, "gid": 8}}, 0, (7, 8)),
+            ({"user": {"uid": 0, "gid": 0}}, 1000, (0, 0)),
+            ({"user": {"uid": 7}}, 0, (7, 7)),
+            ({"user": {"uid": 500}}, 0, (500, 501)),
+            ({"user": {"gid": 8}}, 0, (500, 8)),
+            ({"user": {"rootless": {"enabled": True}}}, 1000, (1000, 1001)),
+        ],
+    )
+    def test_who_owns_the_data(self, monkeypatch: pytest.MonkeyPatch, system: dict[str, Any], euid: int, owner: tuple[int, int]) -> None:
+        entry = Entry(500, 501)
+        self.users(monkeypatch, {"pterodactyl": entry}, {500: entry}, euid)
+        found = parse({"system": system})
+        assert (found.uid, found.gid) == owner
+
+
+class TestTimezone:
+    @pytest.mark.parametrize("name", ["America/Port-au-Prince", "Etc/GMT+5", "Etc/GMT-14", "UTC", " Europe/Berlin\n"])
+    def test_zones_that_stop_wings_are_taken(self, name: str) -> None:
+        assert parse(with_value("system.timezone", name)).timezone == name.strip()
+
+    def node(
+        self, root: Path, *, file: str | None = None, link: str | None = None, zones: tuple[str, ...] = ("Europe/Berlin", "Asia/Tokyo")
+    ) -> str:
+        (root / "etc").mkdir()
+        for zone in zones:
+            path = root / "usr/share/zoneinfo" / zone
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        if file is not None:
+            (root / "etc/timezone").write_text(file)
+        if link is not None:
+            (root / "etc/localtime").symlink_to(link)
+        return str(root)
+
+    @pytest.mark.parametrize(
+        ("file", "link", "variable", "zone"),
+        [
+            ("Europe/Berlin\n", "/usr/share/zoneinfo/Asia/Tokyo", "Asia/Tokyo", "Europe/Berlin"),
+            (None, "../usr/share/zoneinfo/Asia/Tokyo", "Europe/Berlin", "Asia/Tokyo"),
+            (None, None, ":Europe/Berlin", "Europe/Berlin"),
+            (None, None, "/etc/localtime", "UTC"),
+            ("Mars/Olympus", "/etc/elsewhere", "Europe", "UTC"),
+            ("Europe/Berlin\n\xff", None, "", "UTC"),
+            (None, None, "", "UTC"),
+        ],
+    )
+    def test_the_zone_is_the_nodes_and_not_the_callers(
+        self, tmp_path: Path, file: str | None, link: str | None, variable: str, zone: str
+    ) -> None:
+        root = self.node(tmp_path, file=file, link=link)
+        assert node_timezone({"TZ": variable}, root) == zone
+
+    def test_a_node_without_a_database_takes_what_looks_like_a_zone(self, tmp_path: Path) -> None:
+        root = self.node(tmp_path, file="Europe/Berlin\n", zones=())
+        assert node_timezone({}, root) == "Europe/Berlin"
+        assert not is_timezone("/etc/passwd", root)
+
+
+class TestLog:
+    def test_the_default_options_are_not_given_to_a_driver_that_lacks_them(self) -> None:
+        assert parse(with_value("docker.log_config.type", "journald")).log_config == {}
+        assert parse(with_value("docker.log_config.type", "json-file")).log_config["max-size"] == "5m"
+
+    def test_options_that_are_given_count_for_any_driver(self) -> None:
+        found = parse({"docker": {"log_config": {"type": "journald", "config": {"tag": "x", "labels": True}}}})
+        assert found.log_config == {"tag": "x", "labels": "true"}
