@@ -1,0 +1,231 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One walk over a data directory that its owner may rearrange meanwhile: how much is in it, and whose it is.
+
+The walk holds a handful of descriptors however deep the tree is, and never recurses. It goes down by name with ``O_NOFOLLOW`` and up
+by ``..``, which is believed only where it is the directory the walk came down through.
+
+Other file systems mounted below are walked like the rest, as Wings and ``du`` do: a server cannot mount, while a subvolume of its own
+making (btrfs) looks like another file system and would be a way around the disk limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .errors import PrebootFailed
+
+#: How a directory is opened: never through a link, and without waiting where something else has its name.
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+#: A directory of this many entries takes some milliseconds: no kill waits longer than that for a look.
+_LOOK_EVERY = 4096
+#: The bits of a mode that say what a file is.
+_KIND = 0o170000
+#: What opening a name says when the directory that was listed there is no longer one.
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a walk found.
+
+    ``bytes``: apparent size of all regular files, a file with several hard links counted once. ``files``: their number.
+    ``chowned``: how many entries were given to the owner. ``left_alone``: how many were not, though they are another's: files with
+    several hard links (they may be somebody else's files) and devices. ``unreadable``: directories this process may not look into.
+    """
+
+    bytes: int
+    files: int
+    chowned: int
+    left_alone: int
+    unreadable: int = 0
+
+
+def shown_path(text: str, limit: int = 200) -> str:
+    """``text`` fit for a message: one line, no control characters, no invalid UTF-8, at most ``limit`` characters of it."""
+    cut = text if len(text) <= limit else text[:limit] + "..."
+    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode("ascii") for character in cut)
+
+
+@dataclass
+class _Level:
+    """A directory on the way from the root to where the walk is, and its subdirectories that are still to be walked."""
+
+    name: str
+    identity: tuple[int, int]
+    pending: list[str]
+
+
+class Walk:
+    """One walk. Takes over ``root``, an open directory, and closes it. ``path`` is for messages alone."""
+
+    def __init__(self, root: int, path: str, look: Callable[[], None], owner: tuple[int, int] | None) -> None:
+        self._root = root
+        self._path = path
+        self._look = look
+        self._owner = owner
+        self._here = -1
+        self._levels: list[_Level] = []
+        self._several_links: set[tuple[int, int]] = set()
+        self._bytes = self._files = self._chowned = self._left_alone = self._unreadable = 0
+
+    def survey(self) -> Survey:
+        """Walk, once. Raises ``PrebootFailed``, or what ``look`` raises."""
+        try:
+            self._here = os.dup(self._root)
+            self._levels.append(self._visit("", self._here))
+            while self._levels:
+                if self._levels[-1].pending:
+                    self._descend(self._levels[-1].pending.pop())
+                else:
+                    self._ascend()
+        except OSError as error:
+            raise self._failed("walk", "", error) from error
+        finally:
+            for descriptor in (self._here, self._root):
+                if descriptor >= 0:
+                    os.close(descriptor)
+        return Survey(self._bytes, self._files, self._chowned, self._left_alone, self._unreadable)
+
+    def _descend(self, name: str) -> None:
+        try:
+            below = os.open(name, DIRECTORY, dir_fd=self._here)
+        except PermissionError:
+            self._unreadable += 1
+            return
+        except OSError as error:
+            if error.errno in _GONE:
+                return
+            raise self._failed("open", name, error) from error
+        try:
+            level = self._visit(name, below)
+            if level.pending:  # else it is done already, as most are, and needs no way back up
+                self._levels.append(level)
+                self._here, below = below, self._here
+        finally:
+            os.close(below)
+
+    def _ascend(self) -> None:
+        self._levels.pop()
+        if not self._levels:
+            return
+        above = None
+        with contextlib.suppress(OSError):
+            above = os.open("..", DIRECTORY, dir_fd=self._here)
+        if above is not None and _identity(os.fstat(above)) != self._levels[-1].identity:
+            os.close(above)
+            above = None
+        if above is None:
+            above = self._find_again()
+        os.close(self._here)
+        self._here = above
+
+    def _find_again(self) -> int:
+        """The way up is not the way down any more: go down from the root as far as it still is, and give up what lies below that."""
+        here = os.dup(self._root)
+        for depth, level in enumerate(self._levels[1:], start=1):
+            below = _open_same(level, here)
+            if below is None:
+                del self._levels[depth:]
+                break
+            os.close(here)
+            here = below
+        return here
+
+    def _visit(self, name: str, directory: int) -> _Level:
+        """Take an open directory: its owner, then everything in it but its subdirectories, which are pending."""
+        self._look()
+        status = os.fstat(directory)
+        if self._owner is not None and (status.st_uid, status.st_gid) != self._owner:
+            self._chown(directory, self._owner, name)
+        return _Level(name, _identity(status), self._scan(directory, name))
+
+    def _scan(self, directory: int, name: str) -> list[str]:
+        """Count and own what is in a directory; the names of its subdirectories.
+
+        The inner loop of the walk: names are local, and for an ordinary file nothing is called but its ``stat``.
+        """
+        owner, below, size, files = self._owner, [], 0, 0
+        with os.scandir(directory) as entries:
+            for number, entry in enumerate(entries, start=1):
+                if number % _LOOK_EVERY == 0:
+                    self._look()
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                except PermissionError:  # its names may be listed, and that is all
+                    self._unreadable += 1
+                    break
+                except OSError as error:
+                    raise self._failed("look at", f"{name}/{entry.name}", error) from error
+                kind = status.st_mode & _KIND
+                if kind == stat.S_IFDIR:
+                    below.append(entry.name)
+                    continue
+                if kind == stat.S_IFREG and (status.st_nlink == 1 or self._is_new(status)):
+                    files += 1
+                    size += status.st_size
+                if owner is not None and (status.st_uid != owner[0] or status.st_gid != owner[1]):
+                    self._own(directory, owner, name, entry.name)
+        self._bytes += size
+        self._files += files
+        return below
+
+    def _is_new(self, status: os.stat_result) -> bool:
+        """Whether a file with several hard links is met for the first time."""
+        before = len(self._several_links)
+        self._several_links.add(_identity(status))
+        return len(self._several_links) > before
+
+    def _own(self, directory: int, owner: tuple[int, int], directory_name: str, name: str) -> None:
+        """Give an entry to the owner. What is decided and what is changed is one and the same inode, held without being opened."""
+        try:
+            entry = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        except FileNotFoundError:
+            return
+        try:
+            status = os.fstat(entry)
+            kind = status.st_mode & _KIND
+            others = status.st_nlink > 1 and kind != stat.S_IFDIR and status.st_uid != owner[0]
+            if others or kind in (stat.S_IFBLK, stat.S_IFCHR):
+                self._left_alone += 1
+            elif (status.st_uid, status.st_gid) != owner:
+                # chown takes no O_PATH descriptor; the kernel's link to it leads to that very inode, even if it is a symbolic link.
+                self._chown(f"/proc/self/fd/{entry}", owner, f"{directory_name}/{name}")
+        finally:
+            os.close(entry)
+
+    def _chown(self, target: int | str, owner: tuple[int, int], name: str) -> None:
+        try:
+            os.chown(target, *owner)
+        except OSError as error:
+            raise self._failed("change the owner of", name, error) from error
+        self._chowned += 1
+
+    def _failed(self, verb: str, name: str, error: OSError) -> PrebootFailed:
+        path = "/".join([self._path, *(level.name for level in self._levels[1:]), name.strip("/")]).rstrip("/")
+        return PrebootFailed(f"Cannot {verb} {shown_path(path)}: {error.strerror}")
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _open_same(level: _Level, parent: int) -> int | None:
+    """Open a directory the walk has been in; None if there is no such directory by that name any more."""
+    try:
+        directory = os.open(level.name, DIRECTORY, dir_fd=parent)
+    except OSError:
+        return None
+    if _identity(os.fstat(directory)) == level.identity:
+        return directory
+    os.close(directory)
+    return None

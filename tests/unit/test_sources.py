@@ -1,0 +1,615 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which server is meant, and where its definition comes from: sources that are broken, hostile or out of reach included."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power import definition_text
+from ansible_collections.fleet.power.plugins.module_utils.power.definition import Definition
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+    AmbiguousServer,
+    DefinitionInvalid,
+    EngineUnreachable,
+    MissingLibrary,
+    ServerNotFound,
+    SourceUnreachable,
+)
+from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, Server, parse_uuid
+from ansible_collections.fleet.power.plugins.module_utils.power.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils.power.sources import Sources
+from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, as_nobody_below, mode_of
+
+A = "aaaaaaaa-0000-4000-8000-000000000001"
+A2 = "aaaaaaaa-0000-4000-8000-000000000002"
+B = "bbbbbbbb-0000-4000-8000-000000000003"
+C = "01234567-0000-4000-8000-000000000004"
+START, STOP, KILL = PowerAction.START, PowerAction.STOP, PowerAction.KILL
+
+
+def definition(uuid: str, name: str = "", **settings: Any) -> dict[str, Any]:
+    return {"settings": {"uuid": uuid, "meta": {"name": name}, "container": {"image": "img"}, **settings}}
+
+
+class Place:
+    """A node's directories, and the sources over them."""
+
+    def __init__(self, base: Path) -> None:
+        self.directory = base / "servers"
+        self.state = base / "state"
+        self.directory.mkdir()
+
+    def sources(self, *task: object, containers: Callable[[], Sequence[Server]] = lambda: (), allow_stale: bool = False) -> Sources:
+        system = {"definitions": str(self.directory), "state_directory": str(self.state), "group": NO_GROUP}
+        settings = parse_settings({"system": system, "remote_query": {"allow_stale": allow_stale}}, where="test")
+        return Sources(settings, task=task, containers=containers)
+
+    def write(self, uuid: str, name: str = "", extension: str = "json", **settings: Any) -> Path:
+        path = self.directory / f"{uuid}.{extension}"
+        path.write_text(json.dumps(definition(uuid, name, **settings)), encoding="utf-8")
+        return path
+
+    def keep(self, uuid: str, name: str = "") -> None:
+        sources = self.sources(definition(uuid, name))
+        sources.keep(sources.definition(uuid))
+        assert sources.warnings == []
+
+    def kept(self, uuid: str) -> Path:
+        return self.state / "definitions" / f"{uuid}.json"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def out_of_reach() -> Sequence[Server]:
+    raise EngineUnreachable("Cannot reach the engine: it sleeps")
+
+
+# --- which server is meant ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", list(PowerAction))
+def test_a_full_uuid_in_any_case_needs_no_source_at_all(place: Place, action: PowerAction) -> None:
+    place.directory.rmdir()
+    place.directory.write_text("not a directory", encoding="utf-8")
+    sources = place.sources(containers=out_of_reach)
+    assert sources.identify(f" {A.upper()}\n", action) == Server(A)
+    assert sources.warnings == []
+
+
+def test_a_full_uuid_gets_the_name_that_is_at_hand(place: Place) -> None:
+    place.keep(A, "Kept Lobby")
+    assert place.sources().identify(A, KILL).name == "Kept Lobby"
+    assert place.sources(definition(A, "Given Lobby")).identify(A, KILL).name == "Given Lobby"
+    place.kept(A).write_text("broken", encoding="utf-8")
+    assert place.sources().identify(A, KILL) == Server(A)
+
+
+def test_a_short_id_or_a_name_is_found_in_task_directory_and_containers(place: Place) -> None:
+    place.write(B, "Arena")
+    sources = place.sources(definition(A, "Lobby"), containers=lambda: [Server(C, "Box")])
+    for action in (START, STOP):
+        assert [sources.identify(text, action) for text in ("AAAAAAAA", "Lobby")] == [Server(A, "Lobby")] * 2
+        assert [sources.identify(text, action) for text in ("bbbbbbbb", " Arena ")] == [Server(B, "Arena")] * 2
+        assert [sources.identify(text, action) for text in ("01234567", "Box")] == [Server(C, "Box")] * 2
+
+
+def test_kept_definitions_name_servers_for_stop_and_kill_but_never_for_a_start(place: Place) -> None:
+    place.keep(A, "Lobby")
+    for text in ("Lobby", "aaaaaaaa"):
+        assert place.sources().identify(text, STOP) == place.sources().identify(text, KILL) == Server(A, "Lobby")
+        with pytest.raises(ServerNotFound):
+            place.sources().identify(text, START)
+
+
+def test_a_short_id_or_name_of_several_servers_is_ambiguous_and_they_are_listed(place: Place) -> None:
+    place.write(A, "Twin")
+    for text in ("aaaaaaaa", "Twin"):
+        with pytest.raises(AmbiguousServer, match=f"{A}, {A2}") as caught:
+            place.sources(definition(A2, "Twin")).identify(text, KILL)
+        assert caught.value.facts["servers"] == [A, A2]
+
+
+def test_of_many_servers_with_one_name_five_are_listed(place: Place) -> None:
+    uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(1, 9)]
+    with pytest.raises(AmbiguousServer, match=f"{uuids[4]} and 3 more"):
+        place.sources(*(definition(uuid, "Lobby") for uuid in uuids)).identify("Lobby", START)
+
+
+def test_the_same_server_in_several_sources_is_one_and_has_the_name_of_the_first(place: Place) -> None:
+    place.write(A, "Old Name")
+    place.keep(A, "Oldest Name")
+    sources = place.sources(definition(A, "Name"), containers=lambda: [Server(A, "Container")])
+    assert sources.identify("aaaaaaaa", KILL) == sources.identify("Name", KILL) == Server(A, "Name")
+    for former in ("Old Name", "Oldest Name", "Container"):
+        with pytest.raises(ServerNotFound):
+            sources.identify(former, KILL)
+
+
+def test_a_kept_definition_of_a_deleted_server_does_not_take_the_name_of_the_present_one(place: Place) -> None:
+    place.keep(A, "Lobby")
+    place.write(B, "Lobby")
+    assert place.sources().identify("Lobby", KILL).uuid == B
+
+
+def test_a_name_that_looks_like_a_short_id_is_found_where_no_short_id_is(place: Place) -> None:
+    place.write(A, "deadbeef")
+    assert place.sources().identify("deadbeef", START).uuid == A
+    place.write("deadbeef-0000-4000-8000-000000000000", "Other")
+    assert place.sources().identify("deadbeef", START).uuid.startswith("deadbeef")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "  ", "\0", "../../etc/passwd", "a/b", f"{A}/..", A[:-1], A.replace("-", ""), "\u2603", "x" * 1_000_000, "\ud800", "aaaa\naaaa"],
+)
+@pytest.mark.parametrize("action", [START, KILL])
+def test_weird_text_is_a_server_that_is_not_found(place: Place, text: str, action: PowerAction) -> None:
+    place.write(A, "")
+    with pytest.raises(ServerNotFound) as caught:
+        place.sources(containers=lambda: [Server(B, "")]).identify(text, action)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize("digits", ["1234567", "342391", "99999999"])
+def test_digits_that_are_not_found_are_told_about_quotes_in_yaml(place: Place, digits: str) -> None:
+    place.write(C, "Lobby")
+    with pytest.raises(ServerNotFound, match="put it in quotes: YAML"):
+        place.sources().identify(digits, STOP)
+    with pytest.raises(ServerNotFound) as caught:
+        place.sources().identify("Looby", STOP)
+    assert "quotes" not in str(caught.value)
+
+
+def test_a_broken_file_hides_neither_the_others_nor_itself(place: Place) -> None:
+    broken = place.write(A, "Lobby")
+    broken.write_text("{", encoding="utf-8")
+    place.write(B, "Arena")
+    sources = place.sources()
+    assert sources.identify("Arena", START) == Server(B, "Arena")
+    assert sources.identify("aaaaaaaa", KILL) == Server(A)
+    with pytest.raises(ServerNotFound, match="1 definitions could not be read"):
+        sources.identify("Lobby", KILL)
+    assert sources.warnings == [f"Cannot read definition {broken}: line 1, column 2: Expecting property name enclosed in double quotes"]
+
+
+def test_a_server_whose_file_is_broken_is_still_killed_by_the_name_it_had(place: Place) -> None:
+    place.keep(A, "Lobby")
+    place.write(A).write_text("{", encoding="utf-8")
+    assert place.sources().identify("Lobby", KILL).uuid == A
+
+
+def test_a_file_with_another_servers_uuid_lends_no_name_to_either(place: Place) -> None:
+    place.write(A).write_text(json.dumps(definition(B, "Lobby")), encoding="utf-8")
+    sources = place.sources()
+    with pytest.raises(ServerNotFound):
+        sources.identify("Lobby", KILL)
+    assert len(sources.warnings) == 1
+
+
+def test_a_directory_out_of_reach_is_not_a_directory_without_the_server(place: Place) -> None:
+    place.directory.rmdir()
+    place.directory.write_text("", encoding="utf-8")
+    for action in (START, KILL):
+        with pytest.raises(SourceUnreachable, match="Not a directory"):
+            place.sources().identify("Lobby", action)
+
+
+def test_what_is_found_elsewhere_does_not_need_the_directory(place: Place) -> None:
+    place.keep(A, "Lobby")
+    place.directory.rmdir()
+    place.directory.write_text("", encoding="utf-8")
+    for sources in (place.sources(), place.sources(definition(A, "Lobby"))):
+        assert sources.identify("Lobby", KILL).uuid == sources.identify("aaaaaaaa", KILL).uuid == A
+        assert len(sources.warnings) == 1
+
+
+def test_the_engine_is_asked_only_for_what_no_definition_knows(place: Place) -> None:
+    place.write(A, "Lobby")
+    assert place.sources(containers=out_of_reach).identify("Lobby", START).uuid == A
+    for text in ("Arena", "bbbbbbbb"):
+        with pytest.raises(EngineUnreachable):
+            place.sources(containers=out_of_reach).identify(text, KILL)
+
+
+# --- definitions ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_task_comes_before_the_directory(place: Place) -> None:
+    place.write(A, "Directory")
+    place.write(B, "Other")
+    sources = place.sources(definition(A.upper(), "Task"))
+    assert sources.definition(A).server == Server(A, "Task")
+    assert sources.definition(B).server == Server(B, "Other")
+
+
+def test_a_server_no_source_has_is_not_found(place: Place) -> None:
+    with pytest.raises(ServerNotFound, match=f"server {A}: neither the task nor {place.directory}"):
+        place.sources(definition(B)).definition(A)
+    place.directory.rmdir()
+    with pytest.raises(ServerNotFound):
+        place.sources().definition(A)
+
+
+@pytest.mark.parametrize("uuid", ["../secret", f"../servers/{A}", A.upper(), "", "\0", f"{A}\n"])
+def test_only_a_canonical_uuid_names_a_file(place: Place, uuid: str) -> None:
+    place.write(A)
+    (place.directory.parent / "secret.json").write_text(json.dumps(definition(A)), encoding="utf-8")
+    with pytest.raises(ServerNotFound):
+        place.sources().definition(uuid)
+
+
+def test_a_task_definition_without_a_uuid_is_the_error_where_its_server_is_sought(place: Place) -> None:
+    place.write(B, "Arena")
+    sources = place.sources({"settings": {"meta": {"name": "Lobby"}}}, "nonsense")
+    assert sources.definition(B).server.uuid == B
+    assert sources.identify("Arena", START).uuid == B
+    for ask in (lambda: sources.definition(A), lambda: sources.identify("Lobby", START)):
+        with pytest.raises(DefinitionInvalid, match=r"definitions\[0\]: settings.uuid is missing"):
+            ask()
+    with pytest.raises(ServerNotFound):
+        sources.identify("Lobby", KILL)
+
+
+def test_a_server_given_twice_by_the_task_must_be_the_same(place: Place) -> None:
+    assert place.sources(definition(A, "Lobby"), definition(A, "Lobby")).definition(A).server.name == "Lobby"
+    with pytest.raises(DefinitionInvalid, match=r"definitions\[0\] and definitions\[1\] differ"):
+        place.sources(definition(A, "Lobby"), definition(A, "Arena")).definition(A)
+
+
+def test_a_file_with_another_uuid_than_its_name_is_invalid(place: Place) -> None:
+    place.write(A).write_text(json.dumps(definition(B)), encoding="utf-8")
+    with pytest.raises(DefinitionInvalid, match=f"{A}.json: its settings.uuid is {B}"):
+        place.sources().definition(A)
+
+
+def test_a_uuid_under_two_extensions_is_invalid_for_that_server_only(place: Place) -> None:
+    place.write(A)
+    place.write(A, extension="yml")
+    place.write(B)
+    with pytest.raises(DefinitionInvalid, match=r"json and .*yml both exist; remove one"):
+        place.sources().definition(A)
+    assert place.sources().definition(B).server.uuid == B
+
+
+def test_the_error_of_a_wrong_value_names_file_and_key(place: Place) -> None:
+    path = place.write(A, suspended="perhaps")
+    with pytest.raises(DefinitionInvalid, match=f"{path}: settings.suspended"):
+        place.sources().definition(A)
+
+
+def bomb(level: bytes) -> bytes:
+    """Twenty levels, each ten times the one before: more than any memory holds once it is written out."""
+    return b"a0: &a0 {k: v}\n" + b"".join(level % (n, n, b",".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 20))
+
+
+@pytest.fixture(params=["libyaml", "pure Python"])
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """PyYAML with and without libyaml: distributions have both."""
+    import yaml
+
+    if request.param == "libyaml" and not hasattr(yaml, "CSafeLoader"):
+        pytest.skip("PyYAML was built without libyaml")
+    if request.param == "pure Python":
+        monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    definition_text._yaml_loader.cache_clear()
+    yield
+    definition_text._yaml_loader.cache_clear()
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize(
+    ("extension", "content", "reason"),
+    [
+        ("json", b'{"settings": {\n  "uuid" 5}}', "line 2, column 10: "),
+        ("json", b"[" * 500_000, "nested too deeply"),
+        ("json", b'{"a": ' + b"9" * 100_000 + b"}", "a number of 100000 digits"),
+        ("json", b'{"a": NaN}', "NaN is not JSON"),
+        ("json", b'{"a": "\xff"}', r"not UTF-8 text \(byte 7\)"),
+        ("json", b" " * (1024 * 1024 + 1), "larger than 1048576 bytes"),
+        ("json", b"", "line 1, column 1: "),
+        ("yml", b"", "the top level"),
+        ("yml", b"settings:\n  uuid: [\n", "line [23], column "),
+        ("yml", b"settings:\n\tuuid: x\n", "line 2, column 1: "),
+        ("yml", b"a: !!python/object/apply:os.system ['true']\n", "line 1, column 4: could not determine a constructor"),
+        ("yml", b"a: !vault |\n  $ANSIBLE_VAULT\n", "could not determine a constructor"),
+        ("yml", b"a: !!bool maybe\n", "not what its tag says"),
+        ("yml", b"a: !!int ''\n", "not what its tag says"),
+        ("yml", b"a: 1\n--- \nb: 2\n", "line 2, column 1: but found another document"),
+        ("yml", b"a: \x07\n", "special characters|control characters|not allowed"),
+        ("yml", b"- " * 300_000, "nested too deeply"),
+        ("yml", b"[" * 300_000, "nested too deeply|maximum nesting"),
+        ("yml", b"a: &a [*a]\n", "line 1: an alias of something that is not complete"),
+        ("yml", b"a: *b\n", "line 1: an alias of something"),
+        ("yml", bomb(b"a%d: &a%d [%s]\n"), "holds too much"),
+        ("yml", bomb(b"a%d: &a%d {<<: [%s]}\n"), "holds too much"),
+        ("yml", b"t: &t " + b"x" * 500_000 + b"\nl: [" + b"*t," * 1000 + b"]\n", "holds too much"),
+        ("yml", b"a0: &a0 x\n" + b"".join(b"a%d: &a%d [*a%d]\n" % (n, n, n - 1) for n in range(1, 5000)), "nested too deeply"),
+    ],
+)  # fmt: skip
+def test_a_text_that_is_no_definition_is_refused_quickly_with_its_place(place: Place, extension: str, content: bytes, reason: str) -> None:
+    path = place.write(A, extension=extension)
+    path.write_bytes(content)
+    began = time.monotonic()
+    with pytest.raises(DefinitionInvalid, match=f"Cannot read definition {path}: .*({reason})"):
+        place.sources().definition(A)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.usefixtures("reader")
+def test_an_error_in_the_text_shows_none_of_it(place: Place) -> None:
+    for extension, content in (
+        ("yml", "settings:\n  environment:\n    PASSWORD: hunter2-secret\n   bad: x\n"),
+        ("json", '{"PASSWORD": "hunter2-secret" "x"}'),
+    ):
+        path = place.write(A, extension=extension)
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(DefinitionInvalid) as caught:
+            place.sources().definition(A)
+        assert "hunter2" not in str(caught.value)
+        path.unlink()
+
+
+@pytest.mark.usefixtures("reader")
+def test_what_yaml_1_1_would_turn_into_something_else_is_taken_as_written(place: Place) -> None:
+    values = {
+        "VERSION": "1.20",
+        "PIN": "0123",
+        "TIME": "12:30:45",
+        "DAY": "2024-01-01",
+        "PVP": "on",
+        "HEX": "0x1F",
+        "ID": "76561198000000000123",
+        "PORT": "25565",
+        "BIG": "1_000",
+    }
+    lines = "".join(f"    {name}: {value}\n" for name, value in values.items())
+    path = place.directory / f"{A}.yaml"
+    path.write_text(
+        f"settings:\n  uuid: {A}\n  suspended: false\n  container: {{image: img}}\n  environment:\n{lines}    NOTHING: ~\n    YES: true\n",
+        encoding="utf-8-sig",
+    )
+    assert dict(place.sources().definition(A).environment) == {**values, "NOTHING": "", "YES": "true"}
+
+
+@pytest.mark.usefixtures("reader")
+def test_a_few_aliases_are_welcome(place: Place) -> None:
+    path = place.directory / f"{A}.yml"
+    path.write_text(
+        f"common: &common {{MOTD: hello}}\nsettings:\n  uuid: {A}\n  container: {{image: img}}\n  environment: {{<<: *common, NAME: x}}\n",
+        encoding="utf-8",
+    )
+    assert dict(place.sources().definition(A).environment) == {"MOTD": "hello", "NAME": "x"}
+
+
+def test_without_pyyaml_json_works_and_yaml_names_the_package(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.write(A, "Lobby")
+    place.write(B, "Arena", extension="yml")
+    real_import = builtins.__import__
+
+    def no_yaml(name: str, *arguments: Any, **keywords: Any) -> Any:
+        if name == "yaml":
+            raise ImportError(name)
+        return real_import(name, *arguments, **keywords)
+
+    definition_text._yaml_loader.cache_clear()  # what raises is not cached
+    monkeypatch.setattr(builtins, "__import__", no_yaml)
+    sources = place.sources()
+    assert sources.identify("Lobby", START).uuid == sources.definition(A).server.uuid == A
+    assert sources.list() == [Server(A, "Lobby"), Server(B)]
+    with pytest.raises(MissingLibrary, match="PyYAML"):
+        sources.definition(B)
+
+
+def test_a_file_is_read_again_when_it_changed_and_only_then(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = place.write(A, "Lobby")
+    sources = place.sources()
+    assert sources.definition(A).server.name == "Lobby"
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "loads", lambda *_unused, **__: pytest.fail("read again"))
+        assert sources.definition(A).server.name == "Lobby"
+    path.write_text(path.read_text(encoding="utf-8").replace("Lobby", "Arena"), encoding="utf-8")
+    assert sources.definition(A).server.name == "Arena"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "device"])
+def test_what_is_no_regular_file_is_refused_without_waiting(place: Place, kind: str) -> None:
+    path = place.directory / f"{A}.json"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(DefinitionInvalid, match="not a regular file"):
+        place.sources().definition(A)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_link_to_a_definition_elsewhere_is_the_administrators_choice(place: Place) -> None:
+    elsewhere = place.directory.parent / "lobby.json"
+    place.write(A, "Lobby").rename(elsewhere)
+    (place.directory / f"{A}.json").symlink_to(elsewhere)
+    assert place.sources().definition(A).server.name == "Lobby"
+    elsewhere.unlink()
+    with pytest.raises(SourceUnreachable):
+        place.sources().definition(A)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be")
+@pytest.mark.parametrize("closed", ["directory", "file"])
+def test_what_may_not_be_read_is_out_of_reach_and_not_missing(place: Place, closed: str) -> None:
+    path = place.write(A, "Lobby")
+    place.write(B, "Arena").chmod(0o644)
+    place.directory.chmod(0o700 if closed == "directory" else 0o755)
+    path.chmod(0o600)
+    with as_nobody_below(place.directory):
+        with pytest.raises(SourceUnreachable, match="Permission denied"):
+            place.sources().definition(A)
+        if closed == "file":
+            assert place.sources().definition(B).server.name == "Arena"
+            assert place.sources().list() == [Server(A), Server(B, "Arena")]
+        else:
+            with pytest.raises(SourceUnreachable, match="Permission denied"):
+                place.sources().list()
+
+
+def test_stale_definitions_stand_in_for_a_source_out_of_reach_only_if_that_is_allowed(place: Place) -> None:
+    place.keep(A, "Lobby")
+    place.directory.rmdir()
+    place.directory.write_text("", encoding="utf-8")
+    with pytest.raises(SourceUnreachable):
+        place.sources().definition(A)
+    sources = place.sources(allow_stale=True)
+    assert sources.definition(A).server.name == "Lobby"
+    assert "the last definition seen is used" in sources.warnings[0]
+    with pytest.raises(SourceUnreachable):
+        sources.definition(B)
+
+
+# --- stop -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_for_stop_the_order_is_task_directory_kept(place: Place) -> None:
+    assert place.sources().definition_for_stop(A) is None
+
+    def named(found: Definition | None) -> str:
+        assert found is not None
+        return found.server.name
+
+    place.keep(A, "Kept")
+    assert named(place.sources().definition_for_stop(A)) == "Kept"
+    path = place.write(A, "Directory")
+    assert named(place.sources().definition_for_stop(A)) == "Directory"
+    assert named(place.sources(definition(A, "Task")).definition_for_stop(A)) == "Task"
+    assert place.sources().task_definition(A) is None
+    assert named(place.sources(definition(A, "Task")).task_definition(A)) == "Task"
+    path.write_text("{", encoding="utf-8")
+    broken = place.sources(definition(A, suspended="perhaps"))
+    assert named(broken.definition_for_stop(A)) == "Kept"
+    assert broken.task_definition(A) is None
+    assert len(broken.warnings) == 2
+
+
+# --- listing --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_has_every_server_of_task_and_directory_once_with_its_name(place: Place) -> None:
+    place.write(B, "Arena")
+    place.write(A, "Old").rename(place.directory / f"{A}.yaml")
+    place.write(C).write_text("{", encoding="utf-8")
+    place.keep(A2, "Kept only")
+    for stray in ("README.md", ".hidden.json", f".{A}.json.swp"):
+        (place.directory / stray).write_text("", encoding="utf-8")
+    (place.directory / "lobby.yml").write_text("", encoding="utf-8")
+    (place.directory / f"{A2.upper()}.json").write_text("", encoding="utf-8")
+    sources = place.sources(definition(A, "Lobby"), containers=out_of_reach)
+    assert sources.list() == [Server(C), Server(A, "Lobby"), Server(B, "Arena")]
+    ignored = [warning for warning in sources.warnings if "is ignored" in warning]
+    assert len(ignored) == 2
+    assert any("lobby.yml" in warning for warning in ignored)
+    assert sources.list() and len(sources.warnings) == 3
+    place.directory.rename(place.directory.parent / "gone")
+    assert place.sources().list() == []
+
+
+def test_file_names_that_are_no_text_do_no_harm(place: Place) -> None:
+    for name in (b"\xff\xfe.json", b"new\nline.json", b"$(touch x).yml"):
+        with open(os.path.join(os.fsencode(place.directory), name), "wb"):
+            pass
+    sources = place.sources()
+    assert sources.list() == []
+    assert len(sources.warnings) == 3
+    assert all(warning.isprintable() for warning in sources.warnings)
+
+
+# --- keeping --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_kept_definition_is_the_groups_alone_and_reads_back_the_same(place: Place) -> None:
+    before = os.umask(0o000)
+    try:
+        sources = place.sources(definition(A, "Lobby", environment={"Z": "\u2603", "A": "1", "N": 5}))
+        given = sources.definition(A)
+        sources.keep(given)
+    finally:
+        os.umask(before)
+    assert mode_of(place.kept(A)) == 0o660
+    assert mode_of(place.state / "definitions") == 0o700
+    assert place.sources().definition_for_stop(A) == given
+    assert os.listdir(place.state / "definitions") == [f"{A}.json"]
+
+
+def test_a_definition_that_did_not_change_is_not_written_again(place: Place) -> None:
+    place.keep(A, "Lobby")
+    first = place.kept(A).stat().st_ino
+    place.keep(A, "Lobby")
+    assert place.kept(A).stat().st_ino == first
+    place.keep(A, "Arena")
+    assert json.loads(place.kept(A).read_text(encoding="utf-8"))["settings"]["meta"]["name"] == "Arena"
+
+
+def test_keeping_never_follows_a_link_and_never_raises(place: Place) -> None:
+    place.keep(B)
+    canary = place.directory.parent / "canary"
+    planted = json.dumps({"schema": 1, **definition(A, "Planted")})
+    canary.write_text(planted, encoding="utf-8")
+    place.kept(A).symlink_to(canary)
+    assert place.sources().definition_for_stop(A) is None
+    assert place.sources().identify(A, KILL).name == ""
+    place.keep(A)
+    assert canary.read_text(encoding="utf-8") == planted
+    assert not place.kept(A).is_symlink()
+    place.kept(A).unlink()
+    place.kept(A).mkdir()
+    sources = place.sources(definition(A))
+    sources.keep(sources.definition(A))
+    assert len(sources.warnings) == 1
+    assert sources.warnings[0].startswith(f"Cannot keep the definition of server {A} in ")
+    assert sorted(os.listdir(place.state / "definitions")) == sorted([f"{A}.json", f"{B}.json"])
+
+
+def test_what_json_cannot_hold_is_not_kept(place: Place) -> None:
+    deep: list[Any] = []
+    for _unused in range(100_000):
+        deep = [deep]
+    for odd in (deep, {1, 2}, float("inf"), "x" * 5_000_000):
+        sources = place.sources({**definition(A), "odd": odd})
+        sources.keep(sources.definition(A))
+        assert len(sources.warnings) == 1
+    assert not place.kept(A).exists()
+
+
+def test_a_definition_kept_by_a_newer_version_is_left_alone_with_a_warning(place: Place) -> None:
+    place.keep(A, "Lobby")
+    newer = {**json.loads(place.kept(A).read_text(encoding="utf-8")), "schema": 2}
+    place.kept(A).write_text(json.dumps(newer), encoding="utf-8")
+    sources = place.sources()
+    assert sources.definition_for_stop(A) is None
+    assert "another version" in sources.warnings[0]
+
+
+def test_every_uuid_of_the_tests_is_one() -> None:
+    assert [parse_uuid(uuid) for uuid in (A, A2, B, C)] == [A, A2, B, C]
+
+
+def test_five_hundred_servers_are_named_in_a_moment(place: Place) -> None:
+    for number in range(500):
+        place.write(f"{number:08x}-0000-4000-8000-000000000000", f"Server {number}")
+    began = time.monotonic()
+    assert place.sources().identify("Server 250", START).short_id == "000000fa"
+    assert len(place.sources().list()) == 500
+    assert time.monotonic() - began < 3

@@ -1,0 +1,659 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A server's data directory, as whoever runs its process may have left it: no access leads out, and none gets stuck."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill, PrebootFailed
+from ansible_collections.fleet.power.plugins.module_utils.power.volume import Survey, Volume
+from ansible_collections.fleet.power.tests.unit.volume_support import SECRET, Disk, hostile_disk, make_deep, open_descriptors
+
+BOTH = pytest.mark.parametrize("disk", ["root", "nobody"], indirect=True)
+AS_ROOT = pytest.mark.parametrize("disk", ["root"], indirect=True)
+AS_NOBODY = pytest.mark.parametrize("disk", ["nobody"], indirect=True)
+
+
+@pytest.fixture
+def disk(request: pytest.FixtureRequest) -> Iterator[Disk]:
+    with hostile_disk(request.param) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def strict_umask() -> Iterator[None]:
+    """Modes must hold whatever the umask is."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def nothing() -> None:
+    """A look that sees nothing."""
+
+
+def read(disk: Disk, name: str, limit: int = 1000) -> bytes | None:
+    return Volume(str(disk.volume)).read_text(name, limit, uid=disk.owner[0])
+
+
+def write(disk: Disk, name: str, content: bytes = b"new\n") -> None:
+    Volume(str(disk.volume)).write(name, content, uid=disk.owner[0], gid=disk.owner[1])
+
+
+def owner_of(path: object) -> tuple[int, int]:
+    status = os.lstat(str(path))
+    return status.st_uid, status.st_gid
+
+
+def mode_of(path: object) -> int:
+    return stat.S_IMODE(os.lstat(str(path)).st_mode)
+
+
+# --- existence and creation -----------------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_a_new_data_directory_is_the_servers_alone_and_its_parents_can_be_passed(disk: Disk) -> None:
+    path = disk.volume.parent / "a" / "b" / "server"
+
+    def act() -> None:
+        volume = Volume(str(path) + "/")
+        assert not volume.exists()
+        assert volume.create(*disk.owner)
+        assert volume.exists()
+        assert not volume.create(*disk.owner)
+
+    disk.act(act)
+    assert (mode_of(path), owner_of(path)) == (0o700, disk.owner)
+    assert mode_of(path.parent) == mode_of(path.parent.parent) == 0o711
+
+
+@BOTH
+@pytest.mark.parametrize("there", ["a link to a directory", "a link to nothing", "a file"])
+def test_what_is_in_the_place_of_a_data_directory_is_missing_and_never_taken_for_one(disk: Disk, there: str) -> None:
+    path = disk.volume.parent / "server"
+    if there == "a file":
+        path.write_bytes(b"")
+    else:
+        path.symlink_to(disk.outside if there == "a link to a directory" else disk.outside / "nothing")
+
+    def act() -> None:
+        for volume in (Volume(str(path)), Volume(f"{path}/")):
+            assert not volume.exists()
+            with pytest.raises(PrebootFailed, match="not a directory"):
+                volume.create(*disk.owner)
+            assert volume.survey(nothing, owner=disk.owner) == Survey(0, 0, 0, 0)
+            assert volume.read_text("canary", uid=disk.owner[0]) is None
+            with pytest.raises(PrebootFailed, match="data directory is missing"):
+                volume.write("canary", b"x", uid=disk.owner[0], gid=disk.owner[1])
+
+    disk.act(act)
+    disk.assert_untouched()
+
+
+@AS_NOBODY
+def test_a_directory_that_cannot_be_given_to_its_owner_is_not_left_behind(disk: Disk) -> None:
+    path = disk.volume.parent / "server"
+
+    def act() -> None:
+        with pytest.raises(PrebootFailed, match=r"Cannot give data directory to 1:1 .*server: Operation not permitted"):
+            Volume(str(path)).create(1, 1)
+
+    disk.act(act)
+    assert not path.exists()
+
+
+@AS_NOBODY
+def test_a_data_directory_that_may_not_be_seen_is_an_error_and_not_a_fresh_world(disk: Disk) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs a directory of somebody else")
+    closed = disk.volume.parent / "closed"
+    (closed / "server").mkdir(parents=True, mode=0o700)
+
+    def act() -> None:
+        with pytest.raises(PrebootFailed, match="Permission denied"):
+            Volume(str(closed / "server")).exists()
+
+    disk.act(act)
+
+
+# --- reading and writing configuration files ------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_a_file_is_read_as_bytes_and_a_missing_one_is_none(disk: Disk) -> None:
+    (disk.volume / "config").mkdir()
+    (disk.volume / "config" / "a.txt").write_bytes(b"caf\xe9\r\n\x00")
+    os.chown(disk.volume / "config", *disk.owner)
+    os.chown(disk.volume / "config" / "a.txt", *disk.owner)
+
+    def act() -> None:
+        for name in ("config/a.txt", "/config//./a.txt", "config/../config/a.txt", "missing/../config/a.txt"):
+            assert read(disk, name) == b"caf\xe9\r\n\x00"
+        assert read(disk, "config/b.txt") is None
+        assert read(disk, "missing/deeper/b.txt") is None
+
+    disk.act(act)
+
+
+@BOTH
+def test_a_written_file_keeps_the_mode_and_owner_it_had(disk: Disk) -> None:
+    file = disk.volume / "server.properties"
+    file.write_bytes(b"old\n")
+    kept = (1234, 1235) if disk.who == "root" else disk.owner
+    os.chown(file, *kept)
+    file.chmod(0o4640)
+    disk.act(lambda: write(disk, "server.properties"))
+    assert file.read_bytes() == b"new\n"
+    assert (owner_of(file), mode_of(file)) == (kept, 0o640)
+
+
+@BOTH
+def test_a_new_file_and_its_missing_parents_are_the_servers(disk: Disk) -> None:
+    disk.act(lambda: write(disk, "a/b/c.yml"))
+    assert (disk.volume / "a" / "b" / "c.yml").read_bytes() == b"new\n"
+    assert [mode_of(disk.volume / path) for path in ("a", "a/b", "a/b/c.yml")] == [0o755, 0o755, 0o644]
+    assert {owner_of(disk.volume / path) for path in ("a", "a/b", "a/b/c.yml")} == {disk.owner}
+
+
+@BOTH
+def test_what_a_crash_left_behind_is_replaced_by_the_next_write(disk: Disk) -> None:
+    (disk.volume / ".fleet-power.new").symlink_to(disk.canary)
+    disk.act(lambda: write(disk, "a.txt"))
+    assert os.listdir(disk.volume) == ["a.txt"]
+    disk.assert_untouched()
+
+
+@AS_ROOT
+def test_a_full_disk_leaves_the_old_file_whole_and_nothing_beside_it(disk: Disk) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk.volume)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("nothing can be mounted here")
+    try:
+        (disk.volume / "a.txt").write_bytes(b"old\n")
+        with pytest.raises(PrebootFailed, match=r"Cannot write file a.txt .*No space left on device"):
+            write(disk, "a.txt", b"x" * 1024 * 1024)
+        assert (disk.volume / "a.txt").read_bytes() == b"old\n"
+        assert os.listdir(disk.volume) == ["a.txt"]
+    finally:
+        subprocess.run(["umount", str(disk.volume)], check=True)
+
+
+@BOTH
+def test_a_file_larger_than_the_limit_is_not_read(disk: Disk) -> None:
+    (disk.volume / "log").write_bytes(b"12345")
+    os.chown(disk.volume / "log", *disk.owner)
+
+    def act() -> None:
+        assert read(disk, "log", limit=5) == b"12345"
+        with pytest.raises(PrebootFailed, match=r"Cannot read file log .* larger than 4 bytes"):
+            read(disk, "log", limit=4)
+
+    disk.act(act)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "name", ["../outside/canary", "a/../../outside/canary", "/../outside/canary", "..", "", "/", ".", "a/..", "canary\0", "\ud800"]
+)
+def test_no_name_leads_out(disk: Disk, name: str) -> None:
+    def act() -> None:
+        for access in (read, write):
+            with pytest.raises(PrebootFailed, match=r"Cannot (read|write) file .*: the path"):
+                access(disk, name)
+
+    disk.act(act)
+    disk.assert_untouched()
+    assert os.listdir(disk.volume) == []
+
+
+def links(disk: Disk) -> dict[str, str]:
+    """Where the links point that a server may leave in the place of ``conf``."""
+    return {"absolute": str(disk.outside), "relative": "../outside", "up and down": "../volume/../outside", "root": "/", "itself": "conf"}
+
+
+@BOTH
+@pytest.mark.parametrize("link", ["absolute", "relative", "up and down", "root", "itself"])
+def test_no_link_to_a_directory_is_followed(disk: Disk, link: str) -> None:
+    (disk.volume / "conf").symlink_to(links(disk)[link])
+    tail = str(disk.canary) if link == "root" else "canary"
+
+    def act() -> None:
+        for access in (read, write):
+            with pytest.raises(PrebootFailed, match="conf in its path is a symbolic link or a file"):
+                access(disk, f"conf/{tail}")
+
+    disk.act(act)
+    disk.assert_untouched()
+
+
+@BOTH
+@pytest.mark.parametrize("target", ["{outside}/canary", "../outside/canary", "../outside/new", "inside.txt"])
+def test_no_link_to_a_file_is_followed_not_even_inside(disk: Disk, target: str) -> None:
+    (disk.volume / "inside.txt").write_bytes(b"mine\n")
+    (disk.volume / "a.txt").symlink_to(target.format(outside=disk.outside))
+
+    def act() -> None:
+        for access in (read, write):
+            with pytest.raises(PrebootFailed, match=r"Cannot (read|write) file a\.txt .*: it is a symbolic link"):
+                access(disk, "a.txt")
+
+    disk.act(act)
+    disk.assert_untouched()
+    assert (disk.volume / "a.txt").is_symlink()
+
+
+@AS_ROOT
+def test_a_hard_link_to_somebody_elses_file_is_neither_read_nor_replaced_nor_given_away(disk: Disk) -> None:
+    os.link(disk.canary, disk.volume / "server.properties")
+    for access in (read, write):
+        with pytest.raises(PrebootFailed, match="several hard links"):
+            access(disk, "server.properties")
+    assert Volume(str(disk.volume)).survey(nothing, owner=disk.owner) == Survey(len(SECRET), 1, 0, left_alone=1)
+    disk.assert_untouched()
+
+
+@BOTH
+def test_a_hard_link_of_the_servers_own_is_read_and_its_other_names_keep_the_old_content(disk: Disk) -> None:
+    file, backup = disk.volume / "a.txt", disk.volume / "backup.txt"
+    file.write_bytes(b"old\n")
+    os.chown(file, *disk.owner)
+    os.link(file, backup)
+
+    def act() -> None:
+        assert read(disk, "a.txt") == b"old\n"
+        with pytest.raises(PrebootFailed, match="several hard links"):
+            Volume(str(disk.volume)).read_text("a.txt")
+        write(disk, "a.txt")
+
+    disk.act(act)
+    assert (file.read_bytes(), backup.read_bytes()) == (b"new\n", b"old\n")
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["fifo", "socket", "directory"])
+def test_what_is_no_regular_file_is_refused_without_waiting(disk: Disk, kind: str) -> None:
+    path = disk.volume / "a.txt"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        socket.socket(socket.AF_UNIX).bind(str(path))
+    else:
+        path.mkdir()
+    os.chown(path, *disk.owner)
+
+    def act() -> None:
+        began = time.monotonic()
+        for access in (read, write):
+            with pytest.raises(PrebootFailed, match="it is not a regular file"):
+                access(disk, "a.txt")
+        if kind != "directory":
+            with pytest.raises(PrebootFailed, match="not a directory"):
+                read(disk, "a.txt/below")
+        assert Volume(str(disk.volume)).survey(nothing, owner=disk.owner).files == 0
+        assert time.monotonic() - began < 5
+
+    disk.act(act)
+    assert os.listdir(disk.volume) == ["a.txt"]
+
+
+@BOTH
+def test_awkward_names_are_names_like_any_other_and_messages_stay_one_line(disk: Disk) -> None:
+    awkward = [b"new\nline", b"inv\xff\xfealid", "snow\u2603".encode(), b" -rf *", b"\x1b[31m", b"x" * 255]
+    os.chmod(disk.volume, 0o777)
+
+    def act() -> None:
+        for raw in awkward:
+            name = os.fsdecode(raw)
+            write(disk, f"{name}/{name}")
+            assert read(disk, f"{name}/{name}") == b"new\n"
+            with pytest.raises(PrebootFailed) as caught:
+                read(disk, f"{name}/{name}/below")
+            str(caught.value).encode("utf-8")
+            assert str(caught.value).isprintable()
+
+    disk.act(act)
+    assert set(os.listdir(os.fsencode(disk.volume))) == set(awkward)
+    survey = Volume(str(disk.volume)).survey(nothing, owner=None)
+    assert (survey.bytes, survey.files) == (4 * len(awkward), len(awkward))
+
+
+@BOTH
+@pytest.mark.parametrize("turning", ["a directory", "a file"])
+def test_what_turns_into_a_link_and_back_never_lets_an_access_out(disk: Disk, turning: str) -> None:
+    (disk.volume / "conf").mkdir()
+    (disk.volume / "conf" / "canary").write_bytes(b"inside")
+    name, trap = ("conf", "trap") if turning == "a directory" else ("conf/canary", "conf/trap")
+    (disk.volume / trap).symlink_to(disk.outside if turning == "a directory" else disk.canary)
+    for path in disk.volume.rglob("*"):
+        os.chown(path, *disk.owner, follow_symlinks=False)
+    # A write would put a file in the place of the link, and so end the game.
+    accesses = (read, _write_inside, _survey_all) if turning == "a directory" else (read, _survey_all)
+
+    def act() -> None:
+        seen: set[object] = set()
+        with swapping(str(disk.volume / name), str(disk.volume / trap)) as count:
+            deadline = time.monotonic() + 0.4
+            while time.monotonic() < deadline or not {b"inside", "refused"} <= seen:
+                for access in accesses:
+                    try:
+                        seen.add(access(disk, "conf/canary"))
+                    except PrebootFailed:
+                        seen.add("refused")
+                assert time.monotonic() < deadline + 10
+            assert count() > 100
+        assert seen == {b"inside", "refused", None}
+
+    disk.act(act)
+    disk.assert_untouched()
+
+
+@contextmanager
+def swapping(one: str, other: str) -> Iterator[Callable[[], int]]:
+    """Two names that change places all the time, so that neither is ever missing; yields how often they did."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        pytest.skip("the C library cannot exchange names")
+    here, exchange = -100, 2
+    done, swaps = threading.Event(), 0
+
+    def swap() -> None:
+        nonlocal swaps
+        while not done.is_set():
+            assert rename(here, one.encode(), here, other.encode(), exchange) == 0
+            swaps += 1
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        yield lambda: swaps
+    finally:
+        done.set()
+        thread.join()
+
+
+def _write_inside(disk: Disk, name: str) -> None:
+    write(disk, name, b"inside")
+
+
+def _survey_all(disk: Disk, name: str) -> None:
+    Volume(str(disk.volume)).survey(nothing, owner=disk.owner)
+
+
+# --- the walk -------------------------------------------------------------------------------------------------------------------------
+
+
+def make_tree(disk: Disk) -> None:
+    """Two directories with a file each, one empty directory, and 12 bytes in all."""
+    for name in ("a", "a/below", "b"):
+        (disk.volume / name).mkdir()
+    (disk.volume / "a" / "below" / "five").write_bytes(b"12345")
+    (disk.volume / "seven").write_bytes(b"1234567")
+
+
+@BOTH
+def test_the_size_is_that_of_regular_files_with_hard_links_once(disk: Disk) -> None:
+    make_tree(disk)
+    os.link(disk.volume / "seven", disk.volume / "b" / "seven again")
+    with open(disk.volume / "sparse", "wb") as file:
+        file.truncate(10**9)
+    (disk.volume / "link").symlink_to(disk.canary)
+    for path in (disk.volume, *disk.volume.rglob("*")):
+        os.chown(path, *disk.owner, follow_symlinks=False)
+
+    def act() -> None:
+        assert Volume(str(disk.volume)).survey(nothing, owner=None) == Survey(10**9 + 12, 3, 0, 0)
+        assert Volume(str(disk.volume)).survey(nothing, owner=disk.owner) == Survey(10**9 + 12, 3, 0, 0)
+
+    disk.act(act)
+    disk.assert_untouched()
+
+
+@AS_ROOT
+def test_everything_of_another_owner_is_given_to_the_server_links_themselves_and_not_their_targets(disk: Disk) -> None:
+    make_tree(disk)
+    os.mkfifo(disk.volume / "fifo")
+    (disk.volume / "to a file").symlink_to(disk.canary)
+    (disk.volume / "to a directory").symlink_to(disk.outside)
+    os.chown(disk.volume, 0, 0)
+    os.chown(disk.volume / "seven", disk.owner[0], 0)
+    everything = [disk.volume, *disk.volume.rglob("*")]
+    survey = Volume(str(disk.volume)).survey(nothing, owner=disk.owner)
+    assert survey == Survey(12, 2, chowned=len(everything), left_alone=0)
+    assert {owner_of(path) for path in everything} == {disk.owner}
+    assert Volume(str(disk.volume)).survey(nothing, owner=disk.owner).chowned == 0
+    disk.assert_untouched()
+
+
+@AS_ROOT
+def test_a_device_is_never_given_to_the_server(disk: Disk) -> None:
+    try:
+        os.mknod(disk.volume / "disk", stat.S_IFBLK | 0o600, os.makedev(1, 0))
+    except PermissionError:
+        pytest.skip("no device can be made here")
+    assert Volume(str(disk.volume)).survey(nothing, owner=disk.owner) == Survey(0, 0, 0, left_alone=1)
+    assert owner_of(disk.volume / "disk") == (0, 0)
+    with pytest.raises(PrebootFailed, match="not a regular file"):
+        read(disk, "disk")
+
+
+@AS_NOBODY
+def test_an_owner_that_cannot_be_changed_ends_the_walk_naming_the_file(disk: Disk) -> None:
+    make_tree(disk)
+
+    def act() -> None:
+        with pytest.raises(PrebootFailed, match=r"Cannot change the owner of .*/volume.*: Operation not permitted"):
+            Volume(str(disk.volume)).survey(nothing, owner=(1, 1))
+
+    disk.act(act)
+
+
+@AS_NOBODY
+@pytest.mark.parametrize("mode", [0o000, 0o400])
+def test_a_directory_that_may_not_be_looked_into_is_counted_as_such(disk: Disk, mode: int) -> None:
+    make_tree(disk)
+    for path in (disk.volume, *disk.volume.rglob("*")):
+        os.chown(path, *disk.owner)
+    (disk.volume / "a" / "below").chmod(mode)
+
+    def act() -> None:
+        assert Volume(str(disk.volume)).survey(nothing, owner=disk.owner) == Survey(7, 1, 0, 0, unreadable=1)
+
+    disk.act(act)
+
+
+@BOTH
+def test_a_tree_deeper_than_any_path_is_walked_with_a_handful_of_descriptors(disk: Disk) -> None:
+    make_deep(disk.volume, 2000, (0, 0) if disk.who == "root" else disk.owner)
+
+    def act() -> None:
+        before = open_descriptors()
+        most = 0
+
+        def look() -> None:
+            nonlocal most
+            most = max(most, open_descriptors())
+
+        survey = Volume(str(disk.volume)).survey(look, owner=disk.owner)
+        assert (survey.bytes, survey.files, survey.chowned) == (7, 1, 2001 if disk.who == "root" else 0)
+        assert most - before <= 6
+        assert open_descriptors() == before
+
+    disk.act(act)
+
+
+class KillAfter:
+    """A look that sees a kill after a number of looks."""
+
+    def __init__(self, allowed: int) -> None:
+        self._allowed = allowed
+        self.number = 0
+
+    def __call__(self) -> None:
+        self.number += 1
+        if self.number > self._allowed:
+            raise CancelledByKill("killed")
+
+
+@BOTH
+def test_a_look_that_raises_ends_the_walk_at_once_and_closes_everything(disk: Disk) -> None:
+    make_tree(disk)
+    for path in (disk.volume, *disk.volume.rglob("*")):
+        os.chown(path, *disk.owner)
+
+    def act() -> None:
+        for allowed in range(4):
+            before = open_descriptors()
+
+            looks = KillAfter(allowed)
+            with pytest.raises(CancelledByKill):
+                Volume(str(disk.volume)).survey(looks, owner=disk.owner)
+            assert looks.number == allowed + 1
+            assert open_descriptors() == before
+
+    disk.act(act)
+
+
+@BOTH
+def test_a_large_directory_is_looked_up_from_in_between(disk: Disk) -> None:
+    for number in range(9000):
+        os.close(os.open(disk.volume / str(number), os.O_CREAT | os.O_WRONLY))
+    looks: list[None] = []
+    assert Volume(str(disk.volume)).survey(lambda: looks.append(None), owner=None).files == 9000
+    assert len(looks) >= 3
+
+
+def descriptors() -> list[str]:
+    """What this process has open, by path."""
+    paths = []
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            paths.append(os.readlink(f"/proc/self/fd/{name}"))
+    return paths
+
+
+class AtDirectory:
+    """A look that attacks once, as soon as the walk has a directory open whose path ends in a given way."""
+
+    def __init__(self, end: str, attack: Callable[[], None]) -> None:
+        self._end = end
+        self._attack = attack
+        self.attacked = False
+
+    def __call__(self) -> None:
+        if not self.attacked and any(path.endswith(self._end) for path in descriptors()):
+            self.attacked = True
+            self._attack()
+
+
+def make_tree_to_move(disk: Disk) -> None:
+    """x/y/z with 1, 10 and 100 bytes, and a directory beside each that holds a file too."""
+    owner = (0, 0) if disk.who == "root" else disk.owner
+    for name, size in (("x", 1), ("x/y", 10), ("x/y/z", 100), ("x/y/z/end", 0)):
+        (disk.volume / name).mkdir()
+        (disk.volume / name / "file").write_bytes(b"x" * size)
+    for path in disk.volume.rglob("*"):
+        os.chown(path, *owner)
+
+
+@BOTH
+def test_a_directory_swapped_for_a_link_before_it_is_entered_is_not_entered(disk: Disk) -> None:
+    make_tree_to_move(disk)
+
+    def swap() -> None:
+        os.rename(disk.volume / "x" / "y", disk.volume.parent / "moved")
+        os.symlink(disk.outside, disk.volume / "x" / "y")
+
+    def act() -> None:
+        look = AtDirectory("/volume", swap)
+        survey = Volume(str(disk.volume)).survey(look, owner=disk.owner)
+        assert look.attacked
+        assert (survey.bytes, survey.files) == (1, 1)
+
+    disk.act(act)
+    disk.assert_untouched()
+
+
+@BOTH
+def test_a_parent_swapped_for_a_link_does_not_lead_the_walk_out(disk: Disk) -> None:
+    make_tree_to_move(disk)
+    (disk.volume / "x" / "y" / "also").mkdir()
+    os.chown(disk.volume / "x" / "y" / "also", *disk.owner)
+
+    def swap() -> None:
+        os.rename(disk.volume / "x", disk.volume.parent / "moved")
+        os.symlink(disk.outside, disk.volume / "x")
+
+    def act() -> None:
+        look = AtDirectory("/x/y/z", swap)
+        survey = Volume(str(disk.volume)).survey(look, owner=disk.owner)
+        assert look.attacked
+        assert survey.bytes == 111
+
+    disk.act(act)
+    disk.assert_untouched()
+
+
+def make_fork(top: Path, size: int, owner: tuple[int, int]) -> None:
+    """y with p and q in it, each with a file of ``size`` bytes and a directory, so that the walk must come back up from either."""
+    for name in ("p", "q"):
+        (top / "y" / name / "end").mkdir(parents=True)
+        (top / "y" / name / "file").write_bytes(b"x" * size)
+    for path in (top, *top.rglob("*")):
+        os.chown(path, *owner)
+
+
+@BOTH
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_directory_moved_out_with_the_walk_in_it_takes_the_walk_nowhere(disk: Disk, replaced: bool) -> None:
+    stranger = (0, 0) if disk.who == "root" else disk.owner
+    make_fork(disk.volume / "x", 10, stranger)
+    make_fork(disk.volume.parent / "fake", 1000, stranger)
+    elsewhere = disk.volume.parent / "fake" / "y"
+
+    def move() -> None:
+        (inside,) = (link for link in descriptors() if link.endswith("/end"))
+        os.rename(os.path.dirname(inside), elsewhere / "moved")
+        if replaced:
+            os.rename(disk.volume / "x", disk.volume.parent / "x")
+            os.rename(disk.volume.parent / "fake", disk.volume / "x")
+
+    def act() -> None:
+        before = open_descriptors()
+        look = AtDirectory("/end", move)
+        survey = Volume(str(disk.volume)).survey(look, owner=disk.owner)
+        assert look.attacked
+        assert survey.bytes == (10 if replaced else 20)
+        assert open_descriptors() == before
+
+    disk.act(act)
+    fake = disk.volume / "x" if replaced else disk.volume.parent / "fake"
+    assert {owner_of(path) for path in (fake, fake / "y", *fake.glob("y/[pq]"), *fake.glob("y/[pq]/*"))} == {stranger}
+
+
+@BOTH
+def test_what_vanishes_during_the_walk_is_no_error(disk: Disk) -> None:
+    make_tree_to_move(disk)
+
+    def vanish() -> None:
+        subprocess.run(["rm", "-rf", str(disk.volume)], check=True)
+
+    def act() -> None:
+        look = AtDirectory("/x/y", vanish)
+        survey = Volume(str(disk.volume)).survey(look, owner=None)
+        assert look.attacked
+        assert survey.bytes in (1, 11)
+
+    disk.act(act)
