@@ -1,0 +1,47 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Putting a node together from options and settings: what every front door does first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .connection import connect
+from .engine import DockerEngine
+from .generation import KillGenerations
+from .journal import Journal
+from .lock import Locks
+from .model import parse_uuid
+from .node import Node, SystemClock, never
+from .settings import load_settings
+from .sources import Sources
+
+
+def build_node(options: Mapping[str, Any], *, interrupted: Callable[[], bool] = never, read_only: bool = False) -> Node:
+    """The node that options describe: ``config``, ``definitions`` and those of the engine (`connect`), each None or absent if not given.
+
+    ``read_only`` creates no file or directory. Raises `SettingsInvalid`.
+    """
+    settings = load_settings(options.get("config"))
+    clock = SystemClock()
+    engine = DockerEngine(connect(options, settings.docker_host))
+    return Node(
+        settings=settings,
+        engine=engine,
+        sources=Sources(settings, task=options.get("definitions") or (), containers=engine.servers),
+        locks=Locks(settings.lock_directory, settings.group),
+        generations=KillGenerations(settings.state_directory, settings.group),
+        journal=Journal(settings.state_directory, settings.lock_directory, settings.group, clock, read_only=read_only),
+        clock=clock,
+        interrupted=interrupted,
+    )
+
+
+def read_generations(names: Sequence[str], node: Node) -> dict[str, int]:
+    """The kill generations as they are now, to be read before anything else: of full UUIDs, or else of all servers."""
+    uuids = [parse_uuid(name) for name in names]
+    if None in uuids:
+        return node.generations.scan()
+    return {uuid: node.generations.read(uuid) for uuid in uuids if uuid is not None}

@@ -1,0 +1,177 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How to reach the engine: address, TLS, time limit, and what it means when it cannot be reached."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import EngineUnreachable, MissingLibrary, SettingsInvalid
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+DEFAULT_TIMEOUT = 60
+_TRUE_WORDS = frozenset(("1", "true", "yes", "on"))
+
+
+@dataclass(frozen=True)
+class Sdk:
+    """The parts of the Docker SDK and of requests that are used, loaded once a process."""
+
+    client: Any
+    tls_config: Any
+    adapter: Any
+    #: The class of an answer that is an error, and the classes of everything that comes instead of an answer.
+    api_error: Any
+    transport_errors: Any
+
+
+def load_sdk() -> Sdk:
+    """Import the Docker SDK (and requests, which it needs), or say which package is missing."""
+    try:
+        import docker.api
+        import docker.errors
+        import docker.tls
+        import requests.adapters
+        import requests.exceptions
+        import urllib3.exceptions
+    except ImportError as error:
+        package = "requests" if (error.name or "").partition(".")[0] in ("requests", "urllib3") else "docker"
+        raise MissingLibrary(
+            f"Cannot talk to the engine: the Python library {package} cannot be imported ({error}); "
+            f"install the Debian package python3-{package}, or {package} from PyPI",
+            library=package,
+        ) from error
+    return Sdk(
+        client=docker.api.APIClient,
+        tls_config=docker.tls.TLSConfig,
+        adapter=requests.adapters.HTTPAdapter,
+        api_error=docker.errors.APIError,
+        transport_errors=(requests.exceptions.RequestException, urllib3.exceptions.HTTPError, docker.errors.DockerException, OSError),
+    )
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the engine is. Names and meanings of the fields are those of community.docker's options; ``timeout`` is in seconds."""
+
+    host: str = DEFAULT_HOST
+    tls: bool = False
+    validate_certs: bool = False
+    ca_path: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    tls_hostname: str | None = None
+    api_version: str | None = None
+    timeout: int = DEFAULT_TIMEOUT
+
+    def client(self, sdk: Sdk, version: str | None) -> Any:
+        """A new low-level client; asks the engine for its version unless one is known."""
+        try:
+            return sdk.client(base_url=self.host, version=version or "auto", timeout=self.timeout, tls=self._tls(sdk))
+        except sdk.transport_errors as error:
+            raise self.unreachable("Cannot reach the engine", error) from error
+
+    def _tls(self, sdk: Sdk) -> Any:
+        if not (self.tls or self.validate_certs):
+            return False
+        certificate = (self.client_cert, self.client_key) if self.client_cert and self.client_key else None
+        config = sdk.tls_config(client_cert=certificate, ca_cert=self.ca_path, verify=self.validate_certs)
+        if self.tls_hostname is not None:
+            config.configure_client = _configure_with_hostname(sdk, config.configure_client, self.tls_hostname)
+        return config
+
+    def unreachable(self, what: str, error: BaseException) -> EngineUnreachable:
+        """The error for an engine that did not answer, with the reason in words and the way out where one is known."""
+        reasons = _errnos(error)
+        if errno.EACCES in reasons or errno.EPERM in reasons:
+            why = "permission denied on its socket; become root, or join the group that owns the socket"
+        elif errno.ENOENT in reasons:
+            why = "its socket does not exist; is the engine installed and running, and is docker_host right"
+        elif errno.ECONNREFUSED in reasons:
+            why = "connection refused; is the engine running"
+        elif any(isinstance(link, TimeoutError) or "timed out" in str(link).lower() for link in _chain(error)):
+            why = f"no answer within {self.timeout} s"
+        else:
+            why = str(error).replace("\n", " ")[:300]
+        return EngineUnreachable(f"{what}: the engine at {self.host} cannot be reached: {why}")
+
+
+def _configure_with_hostname(sdk: Sdk, configure: Any, hostname: str) -> Any:
+    """The SDK dropped the check against another host name in version 7; the transport below it still has it."""
+
+    class HostnameAdapter(sdk.adapter):  # type: ignore[name-defined,misc]
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, assert_hostname=hostname, **kwargs)
+
+    def configure_client(client: Any) -> None:
+        configure(client)
+        client.mount("https://", HostnameAdapter())
+
+    return configure_client
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """An error, what caused it, and the errors libraries hide in their arguments."""
+    found: list[BaseException] = []
+    queue = [error]
+    while queue:
+        link = queue.pop(0)
+        if link is None or link in found or len(found) > 20:
+            continue
+        found.append(link)
+        queue += [
+            link.__cause__,
+            link.__context__,
+            getattr(link, "reason", None) if isinstance(getattr(link, "reason", None), BaseException) else None,
+        ]
+        queue += [argument for argument in link.args if isinstance(argument, BaseException)]
+    return found
+
+
+def _errnos(error: BaseException) -> set[int]:
+    return {link.errno for link in _chain(error) if isinstance(link, OSError) and link.errno is not None}
+
+
+def connect(options: Mapping[str, Any], settings_host: str | None, variables: Mapping[str, str] | None = None) -> Connection:
+    """Lay options over the ``DOCKER_*`` environment over the node's settings over the defaults.
+
+    ``options`` holds the engine options of the module, None where not given. A bad value in the environment is `SettingsInvalid`.
+    ``variables`` is the environment, the process's own if not given.
+    """
+    environ = os.environ if variables is None else variables
+
+    def value(option: str, variable: str) -> Any:
+        given = options.get(option)
+        return given if given is not None else environ.get(variable) or None
+
+    def flag(option: str, variable: str) -> bool:
+        given = options.get(option)
+        return bool(given) if given is not None else environ.get(variable, "").lower() in _TRUE_WORDS
+
+    directory = environ.get("DOCKER_CERT_PATH") or None
+
+    def certificate(option: str, name: str) -> str | None:
+        given = options.get(option)
+        return given if given is not None else str(os.path.join(directory, name)) if directory else None
+
+    try:
+        timeout = int(value("timeout", "DOCKER_TIMEOUT") or DEFAULT_TIMEOUT)
+    except ValueError as error:
+        raise SettingsInvalid(f"Cannot use DOCKER_TIMEOUT={environ.get('DOCKER_TIMEOUT')!r}: expected a whole number of seconds") from error
+    version = value("api_version", "DOCKER_API_VERSION")
+    return Connection(
+        host=value("docker_host", "DOCKER_HOST") or settings_host or DEFAULT_HOST,
+        tls=flag("tls", "DOCKER_TLS"),
+        validate_certs=flag("validate_certs", "DOCKER_TLS_VERIFY"),
+        ca_path=certificate("ca_path", "ca.pem"),
+        client_cert=certificate("client_cert", "cert.pem"),
+        client_key=certificate("client_key", "key.pem"),
+        tls_hostname=value("tls_hostname", "DOCKER_TLS_HOSTNAME"),
+        api_version=None if version in (None, "auto") else version,
+        timeout=timeout,
+    )

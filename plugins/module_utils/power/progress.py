@@ -1,0 +1,99 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an action has done so far, kept while it runs and turned into its result at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .definition import mask
+from .errors import InterruptedBySignal, PowerError
+from .model import Clock, Outcome, Phase, PowerAction, PowerState, PrebootStep, Request, Result, Server, Step, StopReport
+from .node import Observed
+
+
+class Progress:
+    """One action on one server under way. ``changed`` becomes true with the first thing altered on engine or disk."""
+
+    def __init__(self, request: Request, clock: Clock) -> None:
+        self.request = request
+        self.server = Server(request.server)
+        self.changed = False
+        self.begun = False
+        self.state_before: PowerState | None = None
+        self.state: PowerState | None = None
+        self.state_planned: PowerState | None = None
+        self.plan: tuple[Step, ...] = ()
+        self.stop: StopReport | None = None
+        self.preboot: list[PrebootStep] = []
+        self.waited_seconds = 0.0
+        self.holder: dict[str, Any] | None = None
+        self.cancelled: PowerAction | None = None
+        self.exit_code: int | None = None
+        self.log: tuple[str, ...] = ()
+        self.warnings: list[str] = []
+        self.secrets: frozenset[str] = frozenset()
+        self.phases: list[tuple[str, float]] = []
+        self._clock = clock
+        self._started = clock.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the action was taken up."""
+        return self._clock.monotonic() - self._started
+
+    def saw(self, seen: Observed) -> None:
+        """Note the state; the first one seen stays the state before."""
+        if self.state_before is None:
+            self.state_before = seen.state
+        self.state = seen.state
+
+    def enter(self, phase: Phase) -> None:
+        """Note when a phase began, in seconds since the action was taken up."""
+        self.phases.append((phase.value, round(self.seconds, 3)))
+
+    def warn(self, *sentences: str) -> None:
+        """Add warnings, each once."""
+        self.warnings += [sentence for sentence in sentences if sentence not in self.warnings]
+
+    def show_log(self, lines: tuple[str, ...]) -> None:
+        """Keep a log excerpt, with every secret of the server's environment masked."""
+        self.log = tuple(mask(line, self.secrets) for line in lines)
+
+    def failure(self, error: PowerError) -> tuple[Outcome, str, str]:
+        """How an error ends the action: refused and skipped are only for what altered nothing."""
+        if error.cancels:
+            outcome = Outcome.CANCELLED
+        elif error.always_failed or self.changed:
+            outcome = Outcome.FAILED
+        else:
+            outcome = Outcome.SKIPPED if isinstance(error, InterruptedBySignal) else Outcome.REFUSED
+        return outcome, error.code, mask(str(error), self.secrets)
+
+    def result(self, outcome: Outcome, code: str = "", msg: str = "") -> Result:
+        """The result as it stands now."""
+        return Result(
+            server=self.server,
+            action=self.request.action,
+            outcome=outcome,
+            operation=self.request.operation,
+            requested_at=self.request.requested_at,
+            ended_at=self._clock.now(),
+            code=code,
+            msg=msg,
+            changed=self.changed,
+            state_before=self.state_before,
+            state=self.state,
+            state_planned=self.state_planned,
+            stop=self.stop,
+            waited_seconds=self.waited_seconds,
+            holder=self.holder,
+            plan=self.plan,
+            preboot=tuple(self.preboot),
+            cancelled=self.cancelled,
+            exit_code=self.exit_code,
+            log=self.log,
+            warnings=tuple(self.warnings),
+            seconds=round(self.seconds, 3),
+        )

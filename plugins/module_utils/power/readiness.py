@@ -1,0 +1,95 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Readiness: whether a server's output says that it is up. Pure; the rules are Wings' (its console reader)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from .definition import mask
+from .model import SHORTEST_SECRET
+
+_ANSI = re.compile(
+    rb"[\x1b\x9b][\[\]()#;?]*(?:(?:(?:[a-zA-Z\d]*(?:;[-a-zA-Z\d/#&.:=?%@~_]*)*)?\x07)|(?:(?:\d{1,4}(?:;\d{0,4})*)?[\dA-PR-TZcf-ntqry=><~]))"
+)
+#: A line longer than this is cut, and its rest is a line of its own.
+_LINE_BYTES = 64 * 1024
+
+
+def strip_ansi(line: bytes) -> bytes:
+    """The line without terminal escapes."""
+    return _ANSI.sub(b"", line)
+
+
+class Matchers:
+    """The readiness lines of a definition: a substring each, or ``regex:`` and a pattern that may match anywhere in a line."""
+
+    def __init__(self, done: Sequence[str], *, strip: bool) -> None:
+        self.warnings: list[str] = []
+        self._strip = strip
+        self._substrings: list[bytes] = []
+        self._patterns: list[re.Pattern[bytes]] = []
+        for entry in done:
+            self._add(entry)
+
+    def _add(self, entry: str) -> None:
+        if entry.startswith("regex:") and len(entry) > len("regex:"):
+            try:
+                self._patterns.append(re.compile(entry[len("regex:") :].encode()))
+                return
+            except re.error as error:
+                self.warnings.append(f"startup.done: {entry!r} is not a regular expression ({error}); it is looked for as plain text")
+        self._substrings.append(entry.encode())
+
+    def __bool__(self) -> bool:
+        return bool(self._substrings or self._patterns)
+
+    def match(self, line: bytes) -> bool:
+        """Whether one line says that the server is up."""
+        text = strip_ansi(line) if self._strip else line
+        return any(part in text for part in self._substrings) or any(pattern.search(text) for pattern in self._patterns)
+
+    def match_any(self, output: bytes) -> bool:
+        """Whether any line of a whole log does."""
+        lines = Lines()
+        return any(self.match(line) for line in (*lines.feed(output), *lines.rest()))
+
+
+class Lines:
+    """Cuts a stream into lines, whatever the chunks."""
+
+    def __init__(self) -> None:
+        self._pending = b""
+
+    def feed(self, chunk: bytes) -> Iterable[bytes]:
+        """The lines that are complete now, without their ends."""
+        *complete, self._pending = (self._pending + chunk).split(b"\n")
+        while len(self._pending) > _LINE_BYTES:
+            complete.append(self._pending[:_LINE_BYTES])
+            self._pending = self._pending[_LINE_BYTES:]
+        return [line.rstrip(b"\r") for line in complete]
+
+    def rest(self) -> Iterable[bytes]:
+        """What stands after the last line end."""
+        return [self._pending] if self._pending else []
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def readable_lines(log: bytes, count: int, limit: int, secrets: Iterable[str] = ()) -> tuple[str, ...]:
+    """The last ``count`` lines of a log as text for a person: no escapes or control characters, secrets masked, at most ``limit`` bytes.
+
+    Masked before the line is cut, since half a secret would no longer be known for one; and looked for as the line shows it.
+    """
+    shown = {_readable(secret.encode("utf-8", "surrogateescape")) for secret in secrets}
+    shown = {text for text in shown if len(text) >= SHORTEST_SECRET}
+    lines = [_readable(line) for line in log.split(b"\n")]
+    lines = [line for line in lines if line.strip()][-count:]
+    return tuple(mask(line, shown).encode()[:limit].decode("utf-8", "ignore") for line in lines)
+
+
+def _readable(line: bytes) -> str:
+    return _CONTROL.sub("", strip_ansi(line).decode("utf-8", "replace"))

@@ -1,0 +1,97 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Results as front doors show them: one entry a server, and a summary; null and empty fields are left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from .model import Outcome, PrebootStep, Result, parse_uuid, timestamp
+from .schema import printable
+
+#: A pre-boot step that took longer than this is worth showing.
+_SLOW_SECONDS = 1.0
+_SUMMARY_LINES = 20
+_QUIET = (Outcome.DONE, Outcome.UNCHANGED)
+
+
+def is_failure(result: Result) -> bool:
+    """Whether a result fails the task: what was skipped by request does not, what was skipped for a signal does."""
+    return result.outcome in (Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED) or (
+        result.outcome is Outcome.SKIPPED and result.code == "interrupted_by_signal"
+    )
+
+
+def entry(result: Result, *, check: bool, all_steps: bool) -> dict[str, Any]:
+    """One server's entry. ``all_steps`` shows every pre-boot step, not only those that changed something, failed or were slow."""
+    preboot = [_step(step) for step in result.preboot if all_steps or step.changed or step.failed or step.seconds > _SLOW_SECONDS]
+    fields: dict[str, Any] = {
+        "server": result.server.uuid,
+        "short_id": None if parse_uuid(result.server.uuid) is None else result.server.short_id,
+        "name": result.server.name,
+        "action": result.action.value,
+        "outcome": result.outcome.value,
+        "code": result.code,
+        "msg": result.msg,
+        "changed": result.changed,
+        "state_before": None if result.state_before is None else result.state_before.value,
+        "state": None if result.state is None else result.state.value,
+        "stop": None if result.stop is None else {"how": result.stop.how, "forced": result.stop.forced, "seconds": result.stop.seconds},
+        "lock": _present({"waited_seconds": round(result.waited_seconds, 3) or None, "holder": dict(result.holder or {})}),
+        "cancelled": None if result.cancelled is None else result.cancelled.value,
+        "exit_code": result.exit_code,
+        "log": list(result.log),
+        "plan": [step.value for step in result.plan] if check or result.outcome is not Outcome.DONE else None,
+        "preboot": preboot,
+        "seconds": result.seconds,
+        "operation": {
+            "id": result.operation,
+            "requested_at": timestamp(result.requested_at),
+            "ended_at": timestamp(result.ended_at),
+        },
+    }
+    return _present(fields)
+
+
+def _step(step: PrebootStep) -> dict[str, Any]:
+    return _present({"step": step.step, "changed": step.changed, "failed": step.failed or None, "seconds": step.seconds, "msg": step.msg})
+
+
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that say something. False and 0 do; None and what is empty do not."""
+    return {name: value for name, value in fields.items() if value is not None and value not in ("", [], {})}
+
+
+def summary(results: Sequence[Result]) -> dict[str, Any]:
+    """Counts by outcome, and a line for each of the first servers that are neither done nor unchanged."""
+    counts = Counter(result.outcome.value for result in results)
+    lines = [_line(result) for result in results if result.outcome not in _QUIET]
+    text = lines[:_SUMMARY_LINES]
+    if len(lines) > len(text):
+        text[-1:] = [f"and {len(lines) - len(text) + 1} more"]
+    return _present({**counts, "text": text})
+
+
+def _line(result: Result) -> str:
+    name = f" ({result.server.name})" if result.server.name else ""
+    return f"{printable(result.server.uuid)}{name}: {result.outcome.value}, {result.code}: {result.msg}"
+
+
+def _called(result: Result) -> str:
+    """A server in few words: its name, else its short id, else the beginning of what was asked."""
+    if result.server.name:
+        return result.server.name
+    return printable(result.server.uuid) if parse_uuid(result.server.uuid) is None else result.server.short_id
+
+
+def failure_message(results: Sequence[Result]) -> str:
+    """One sentence for the task's failure: the server's own where there is one, else the first few, with their codes."""
+    failures = [result for result in results if is_failure(result)]
+    if len(results) == 1:
+        return f"{failures[0].msg} ({failures[0].code})"
+    named = "; ".join(f"{_called(result)}: {result.code}" for result in failures[:3])
+    more = f" and {len(failures) - 3} more" if len(failures) > 3 else ""
+    return f"Cannot {failures[0].action.value} {len(failures)} of {len(results)} servers: {named}{more}"
