@@ -1,0 +1,40 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Adds to a server_power task who asks, and the server of a host that is one; nothing else."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+_AD_HOC_PLAY = "Ansible Ad-Hoc"
+_SERVER_NAMES = ("server", "servers", "uuid")
+
+
+class ActionModule(ActionBase):
+    """The action plugin that runs before the module of the same name."""
+
+    _supports_async = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the module with the task's arguments and what is added to them."""
+        task_vars = task_vars or {}
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        if not arguments.get("origin"):
+            arguments["origin"] = self._origin(task_vars)
+        # An empty server is a mistake that the module tells, not one that is left out.
+        if all(arguments.get(name) is None for name in _SERVER_NAMES) and task_vars.get("server_uuid"):
+            arguments["server"] = self._templar.template(task_vars["server_uuid"])
+        result.update(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val))
+        return result
+
+    def _origin(self, task_vars: dict[str, Any]) -> str:
+        who = f"{getpass.getuser()}@{socket.gethostname()}"
+        play = task_vars.get("ansible_play_name")
+        where = "ad hoc" if play in (None, _AD_HOC_PLAY) else f"play {play}, task {self._task.get_name()}"
+        return f"{who} ({where})"

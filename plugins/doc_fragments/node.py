@@ -1,0 +1,83 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Options shared by the modules that act on a node: which servers, their definitions, the settings, the engine."""
+
+    DOCUMENTATION = r"""
+options:
+  definitions:
+    description:
+      - Definitions of servers, in the Panel's shape, given by the task itself. They come before any other source.
+      - Only C(settings.uuid) and C(settings.container.image) are required.
+      - Values such as C({{SERVER_JARFILE}}) belong to the server, not to Jinja. Read definitions from files
+        (V(lookup('file', ...\) | from_json)), or mark their strings C(!unsafe).
+      - What they hold is neither logged nor returned.
+    type: list
+    elements: dict
+  config:
+    description:
+      - The node's settings file. If given, it must exist.
+      - If not given, C(/etc/fleet-power/config.yml) is read; where there is none, every setting has its default.
+    type: path
+  docker_host:
+    description:
+      - Address of the engine, C(unix:///path) or C(tcp://host:port).
+      - If not given, the environment variable C(DOCKER_HOST) is used, then C(docker.host) of the node's settings, then
+        C(unix:///var/run/docker.sock).
+    type: str
+    aliases: [docker_url]
+  tls:
+    description:
+      - Talk TLS to the engine without verifying its certificate. O(validate_certs) takes precedence.
+      - If not given, the environment variable C(DOCKER_TLS) is used, then V(false).
+    type: bool
+  validate_certs:
+    description:
+      - Talk TLS to the engine and verify its certificate.
+      - If not given, the environment variable C(DOCKER_TLS_VERIFY) is used, then V(false).
+    type: bool
+    aliases: [tls_verify]
+  ca_path:
+    description:
+      - File with the certificates of the authorities that O(validate_certs) trusts.
+      - If not given and C(DOCKER_CERT_PATH) is set, C(ca.pem) from there.
+    type: path
+    aliases: [ca_cert, tls_ca_cert, cacert_path]
+  client_cert:
+    description:
+      - File with the client's certificate.
+      - If not given and C(DOCKER_CERT_PATH) is set, C(cert.pem) from there.
+    type: path
+    aliases: [tls_client_cert, cert_path]
+  client_key:
+    description:
+      - File with the client's key.
+      - If not given and C(DOCKER_CERT_PATH) is set, C(key.pem) from there.
+    type: path
+    aliases: [tls_client_key, key_path]
+  tls_hostname:
+    description:
+      - Host name that the engine's certificate must carry, if not the one in O(docker_host).
+      - If not given, the environment variable C(DOCKER_TLS_HOSTNAME) is used.
+    type: str
+  api_version:
+    description:
+      - Version of the Engine API to speak. If not given, C(DOCKER_API_VERSION) is used, then the engine is asked.
+    type: str
+    aliases: [docker_api_version]
+  timeout:
+    description:
+      - Seconds that a call to the engine may take, at least 1. A call that takes longer is C(engine_unreachable).
+      - If not given, the environment variable C(DOCKER_TIMEOUT) is used, then V(60).
+    type: int
+requirements:
+  - "Python >= 3.9"
+  - "docker (the Docker SDK for Python) >= 5.0"
+  - "requests"
+  - "PyYAML, where settings or definitions are YAML files"
+"""

@@ -1,0 +1,219 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Argument specs, and the one place where the core's answers become a module's exit."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .own_session import Interruption, in_own_session
+from .power.assemble import build_node, read_generations
+from .power.bulk import perform_each
+from .power.errors import PowerError, SettingsInvalid
+from .power.model import PowerAction, Request, Result, WaitFor, new_operation_id
+from .power.node import Node
+from .power.origin import default_origin
+from .power.report import entry, failure_message, is_failure, summary
+from .power.server_facts import choose, describe_each
+from .power.stop_way import LONGEST_STOP_SECONDS
+
+DEFAULT_WAIT_SECONDS = 30
+LONGEST_WAIT_SECONDS = 300
+
+#: The engine options have no default here: option, DOCKER_* environment, node settings, default is their order.
+ENGINE_OPTIONS: dict[str, dict[str, Any]] = {
+    "docker_host": {"type": "str", "aliases": ["docker_url"]},
+    "tls": {"type": "bool"},
+    "validate_certs": {"type": "bool", "aliases": ["tls_verify"]},
+    "ca_path": {"type": "path", "aliases": ["ca_cert", "tls_ca_cert", "cacert_path"]},
+    "client_cert": {"type": "path", "aliases": ["tls_client_cert", "cert_path"]},
+    "client_key": {"type": "path", "aliases": ["tls_client_key", "key_path"]},
+    "tls_hostname": {"type": "str"},
+    "api_version": {"type": "str", "aliases": ["docker_api_version"]},
+    "timeout": {"type": "int"},
+}
+NODE_OPTIONS: dict[str, dict[str, Any]] = {
+    "server": {"type": "list", "elements": "str", "aliases": ["servers", "uuid"]},
+    # no_log on this option would mask every value in it, "1" and the uuid included, all over the result; see PowerModule.
+    "definitions": {"type": "list", "elements": "dict", "no_log": False},
+    "config": {"type": "path"},
+    **ENGINE_OPTIONS,
+}
+POWER_OPTIONS: dict[str, dict[str, Any]] = {
+    "action": {"type": "str", "required": True, "choices": [action.value for action in PowerAction]},
+    "wait_seconds": {"type": "int", "default": DEFAULT_WAIT_SECONDS},
+    "stop_timeout": {"type": "int"},
+    "wait_for": {"type": "str", "default": WaitFor.CONTAINER.value, "choices": [each.value for each in WaitFor]},
+    "wait_timeout": {"type": "int", "default": 300},
+    "adopt": {"type": "bool", "default": False},
+    "origin": {"type": "str"},
+    "reason": {"type": "str"},
+    **NODE_OPTIONS,
+}
+INFO_OPTIONS: dict[str, dict[str, Any]] = {"tail": {"type": "int", "default": 0}, **NODE_OPTIONS}
+#: Options that hold definitions, and so the servers' secrets, are shown nowhere.
+_UNSEEN = ("definitions",)
+
+
+class PowerModule(AnsibleModule):  # type: ignore[misc]
+    """A module that keeps definitions out of syslog and out of its own ``invocation``, however it ends."""
+
+    def __init__(self, argument_spec: Mapping[str, Any]) -> None:
+        self._failure: dict[str, Any] = {"code": SettingsInvalid.code}
+        super().__init__(argument_spec=dict(argument_spec), supports_check_mode=True, no_log=True)
+        self._failure = {}
+
+    def exit_json(self, **result: Any) -> NoReturn:
+        """Leave with a result."""
+        with _perhaps_unheard():
+            super().exit_json(**{"invocation": self._invocation(), **result})
+        raise AssertionError
+
+    def fail_json(self, msg: str, **result: Any) -> NoReturn:
+        """Leave with a failure; no traceback, the sentence says what is wrong."""
+        with _perhaps_unheard():
+            super().fail_json(msg, **{"invocation": self._invocation(), **self._failure, **result})
+        raise AssertionError
+
+    def _invocation(self) -> dict[str, Any]:
+        """The options by their own names: what was mistyped may hold anything, and is named in the error."""
+        given = getattr(self, "params", None) or {}
+        seen = [name for name in self.argument_spec if name not in _UNSEEN and given.get(name) is not None]
+        return {"module_args": {name: given[name] for name in seen}}
+
+
+@contextlib.contextmanager
+def _perhaps_unheard() -> Iterator[None]:
+    """Nobody may be there any more to be told the result; the journal has it."""
+    try:
+        yield
+    except OSError:
+        sys.exit(1)
+
+
+def run_power_module() -> None:
+    """The whole of server_power: read the options, perform, report."""
+    module = PowerModule(POWER_OPTIONS)
+    in_own_session(lambda interrupted: _fail_cleanly(module, lambda: _run(module, interrupted)))
+
+
+def run_info_module() -> None:
+    """The whole of server_power_info: read the options, look, report."""
+    module = PowerModule(INFO_OPTIONS)
+    _fail_cleanly(module, lambda: _look(module))
+
+
+def _look(module: PowerModule) -> None:
+    _check_bounds(module.params, {"tail": (0, 10_000), "timeout": (1, None)})
+    node = build_node(module.params, read_only=True)
+    servers, faults = choose([text for text in module.params["server"] or () if text.strip()], node)
+    entries = describe_each(servers, node, tail=module.params["tail"])
+    warn_each(module, node, faults)
+    module.exit_json(changed=False, servers=entries)
+
+
+def _run(module: PowerModule, interrupted: Interruption) -> None:
+    options = _checked(module)
+    node = build_node(options, interrupted=interrupted, read_only=module.check_mode)
+    results = perform_each(_requests(module, options, node), node)
+    node.journal.close()
+    warn_each(module, node, *(result.warnings for result in results))
+    _leave(module, results)
+
+
+def _fail_cleanly(module: PowerModule, body: Callable[[], None]) -> None:
+    """No traceback ever reaches the user: an error of the node is its sentence and code, anything else a bug that says so."""
+    try:
+        body()
+    except PowerError as error:
+        module.fail_json(str(error), code=error.code)
+    except Exception as error:
+        module.fail_json(f"Cannot go on: an error that should not happen, please report it: {type(error).__name__}: {error}", code="bug")
+
+
+def _checked(module: PowerModule) -> dict[str, Any]:
+    """The options as they count: out-of-range waits become the default with a warning, other numbers must make sense."""
+    options = dict(module.params)
+    if not [text for text in options["server"] or () if text.strip()]:
+        raise SettingsInvalid("Cannot act: no server is named; pass server=UUID (or a list), there is no default")
+    if not 0 <= options["wait_seconds"] <= LONGEST_WAIT_SECONDS:
+        module.warn(f"wait_seconds={options['wait_seconds']} is outside 0 to {LONGEST_WAIT_SECONDS}; {DEFAULT_WAIT_SECONDS} is used")
+        options["wait_seconds"] = DEFAULT_WAIT_SECONDS
+    _check_bounds(options, {"stop_timeout": (0, LONGEST_STOP_SECONDS), "wait_timeout": (0, None), "timeout": (1, None)})
+    return options
+
+
+def _check_bounds(options: Mapping[str, Any], bounds: Mapping[str, tuple[int, int | None]]) -> None:
+    for name, (least, most) in bounds.items():
+        value = options[name]
+        if value is not None and (value < least or (most is not None and value > most)):
+            limit = f"of at least {least}" if most is None else f"from {least} to {most}"
+            raise SettingsInvalid(f"Cannot use {name}={value}: expected a whole number {limit}")
+
+
+def _requests(module: PowerModule, options: Mapping[str, Any], node: Node) -> list[Request]:
+    """One request a named server. The kill generations are read before anything else is asked or waited for."""
+    names = [text for text in options["server"] if text.strip()]
+    action = PowerAction(options["action"])
+    generations = read_generations(names, node) if action is not PowerAction.KILL else {}
+    requested_at = node.clock.now()
+    return [
+        Request(
+            server=name,
+            action=action,
+            operation=new_operation_id(),
+            requested_at=requested_at,
+            generations=generations,
+            wait_seconds=options["wait_seconds"],
+            stop_timeout=options["stop_timeout"],
+            wait_for=WaitFor(options["wait_for"]),
+            wait_timeout=options["wait_timeout"],
+            adopt=options["adopt"],
+            check=module.check_mode,
+            origin=options["origin"] or default_origin(),
+            reason=options["reason"] or "",
+        )
+        for name in names
+    ]
+
+
+def warn_each(module: PowerModule, node: Node, *groups: Sequence[str]) -> None:
+    """Every warning once, in the order met."""
+    everything = [*node.settings.warnings, *node.sources.warnings, *node.journal.warnings]
+    for group in groups:
+        everything += group
+    for warning in dict.fromkeys(everything):
+        module.warn(warning)
+
+
+def _leave(module: PowerModule, results: Sequence[Result]) -> NoReturn:
+    report: dict[str, Any] = {
+        "changed": any(result.changed for result in results),
+        **({"diff": _diff(results)} if module._diff else {}),
+        "servers": [entry(result, check=module.check_mode, all_steps=module._verbosity > 0) for result in results],
+        "summary": summary(results),
+    }
+    if any(is_failure(result) for result in results):
+        module.fail_json(failure_message(results), **report)
+    module.exit_json(**report)
+
+
+def _diff(results: Sequence[Result]) -> dict[str, str]:
+    """The state of each server before, and after as seen (in check mode: as planned)."""
+
+    def lines(states: Sequence[Any]) -> str:
+        pairs = zip(results, states)
+        return "".join(
+            f"{result.server.uuid} {result.server.name}: {'unknown' if state is None else state.value}\n" for result, state in pairs
+        )
+
+    return {
+        "before": lines([result.state_before for result in results]),
+        "after": lines([result.state_planned or result.state for result in results]),
+    }

@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An action that has begun is finished: a module runs in a session of its own, out of reach of what ends its connection.
+
+When a controller stops or a connection breaks, the module's process group is sent SIGHUP, SIGTERM and, by ``sudo`` with a terminal of
+its own, SIGKILL two seconds later. A child in another session is none of these groups' members. It learns of the end in three ways:
+the parent passes signals on, the parent is gone, or nobody reads its output any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+_ENDINGS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+_STDOUT = 1
+
+
+class Interruption:
+    """Whether the one who asked is gone or wants an end. Call it: True means that nothing new should begin."""
+
+    def __init__(self, parent: int | None = None) -> None:
+        """``parent`` is the process that stands for the one who asked; ours, unless it may have ended already."""
+        self._parent = os.getppid() if parent is None else parent
+        self._signalled = False
+        for ending in _ENDINGS:
+            signal.signal(ending, self._note)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self._signalled = True
+
+    def __call__(self) -> bool:
+        return self._signalled or os.getppid() != self._parent or _nobody_reads(_STDOUT)
+
+
+def _nobody_reads(descriptor: int) -> bool:
+    """Whether the other end of a pipe or socket was closed; a file or a terminal never is."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _descriptor, event in poll.poll(0))
+
+
+def in_own_session(main: Callable[[Interruption], None]) -> None:
+    """Run ``main`` in a child with a session of its own and leave as it left; the parent only passes signals on and waits."""
+    sys.stdout.flush()
+    # Until both sides know what to do with one, a signal waits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _run_child(main, parent)
+    for ending in _ENDINGS:
+        signal.signal(ending, lambda number, _frame: _pass_on(child, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
+    _pid, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        # Only SIGKILL, or a fault of the interpreter, ends the child so; what it did is in the journal.
+        killed = f"Cannot tell how the action ended: its process was ended by signal {os.WTERMSIG(status)}; see server_power_info"
+        with contextlib.suppress(OSError):
+            _tell(killed, "interrupted")
+        raise SystemExit(1)
+    raise SystemExit(os.WEXITSTATUS(status))
+
+
+def _tell(msg: str, code: str) -> None:
+    """Print a failure as a module does."""
+    sys.stdout.write(json.dumps({"failed": True, "msg": msg, "code": code}) + "\n")
+    sys.stdout.flush()
+
+
+def _pass_on(child: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, number)
+
+
+def _run_child(main: Callable[[Interruption], None], parent: int) -> None:
+    """Never returns: what the parent registered to run at its exit must run once only."""
+    code = 1
+    try:
+        os.setsid()
+        main(Interruption(parent))
+        code = 0
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else 1
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)

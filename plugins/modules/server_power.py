@@ -1,0 +1,326 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: server_power
+short_description: Start, stop, restart and kill servers that are Docker containers
+version_added: 1.0.0
+description:
+  - Controls the power of servers, long-running processes in one Docker container each, with the semantics of
+    Pterodactyl Wings' power endpoint, and tells what really happened to each of them.
+  - One lock a server holds between playbooks, ad-hoc commands and every other front door on the node, and dies with its holder.
+  - A server is never stopped for a restart that cannot start it again. Definition, suspension, data directory, disk limit
+    and container are checked first.
+  - A kill always wins. What was requested before it gives up, even in the middle of a restart.
+  - An action that has begun is finished and recorded, even if the controller is stopped or the connection breaks meanwhile.
+extends_documentation_fragment:
+  - fleet.power.attributes
+  - fleet.power.attributes.actiongroup_power
+  - fleet.power.node
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Nothing is locked, made, pulled or recorded. Refusals that are certain refuse in check mode too.
+  diff_mode:
+    support: full
+  idempotent:
+    support: partial
+    details:
+      - A V(start) of a server that is up, and a V(stop) or V(kill) of one that is offline, change nothing.
+      - A V(restart) restarts each time.
+options:
+  server:
+    description:
+      - The servers to act on, by UUID, by short id (the first 8 characters of the UUID) or by name, as long as it is unique.
+      - Absent, the action plugin takes the host variable C(server_uuid). There is no default; in particular, absent is never "all".
+      - Quote short ids that consist of digits only in YAML, or it makes them numbers.
+    type: list
+    elements: str
+    aliases: [servers, uuid]
+  action:
+    description:
+      - V(start) boots a server that is offline. One that is up stays as it is.
+      - V(stop) asks the process to end, the way its definition says, and kills it if it does not within O(stop_timeout).
+      - V(restart) is V(stop) and V(start) under one lock. One that is offline is started.
+      - V(kill) ends the process at once, whoever holds the lock, and cancels what was requested before it.
+    type: str
+    required: true
+    choices: [start, stop, restart, kill]
+  wait_seconds:
+    description:
+      - Seconds to wait for another action on the same server to end, V(0) to V(300). V(0) tries once.
+        Anything else becomes V(30), with a warning.
+      - Does not apply to O(action=kill).
+    type: int
+    default: 30
+  stop_timeout:
+    description:
+      - Seconds from asking a server to stop to SIGKILL, at most a week. V(0) kills at once.
+      - If not given, the definition's C(process_configuration.stop.timeout), else C(system.stop_timeout) of the node's settings, else 600.
+    type: int
+  wait_for:
+    description:
+      - When a start counts as done. The lock is released before this wait.
+      - V(container) is when the process was started.
+      - V(running) is when it has written one of the lines in the definition's C(process_configuration.startup.done). Where there are none,
+        a live process counts.
+      - V(healthy) is when the image's health check passes. Without a health check it means V(running), with a warning.
+    type: str
+    default: container
+    choices: [container, running, healthy]
+  wait_timeout:
+    description:
+      - Seconds that O(wait_for) may take. Passing it fails the server with code C(start_timeout) and leaves it up.
+    type: int
+    default: 300
+  adopt:
+    description:
+      - Recreate a container of the server's name that neither this collection nor Wings made. Its anonymous volumes are kept,
+        but no longer attached.
+    type: bool
+    default: false
+  origin:
+    description:
+      - Who asks. Shown to those who wait for the lock, and kept in the journal.
+      - If not given, the action plugin says user, controller, play and task. Elsewhere it is the sudo or login user and
+        the address of its SSH client.
+    type: str
+  reason:
+    description:
+      - Why. Shown and kept like O(origin).
+    type: str
+notes:
+  - The module runs on the node whose engine runs the servers, as root or as a member of the groups C(docker) and C(fleet-power).
+  - Servers named in one task are acted on one after another; one that fails never hides or stops the others.
+  - C(journalctl -ft fleet-power) shows the end of each action as it comes.
+seealso:
+  - module: fleet.power.server_power_info
+author:
+  - The fleet.power contributors (@fleet-power)
+"""
+
+EXAMPLES = r"""
+- name: Restart a server, waiting up to a minute for its turn
+  fleet.power.server_power:
+    server: 566bf9d7-c55a-45f8-91a6-e55e9b9b1325
+    action: restart
+    wait_seconds: 60
+
+- name: Stop two servers, by short id and by name, with two minutes each to save their worlds
+  fleet.power.server_power:
+    server:
+      - "9823beb1"
+      - Cobalt Survival
+    action: stop
+    stop_timeout: 120
+    reason: maintenance of the host
+
+- name: Start a server and go on when it accepts players
+  fleet.power.server_power:
+    server: Cobalt Survival
+    action: start
+    wait_for: running
+    wait_timeout: 120
+
+- name: Kill a server that hangs
+  fleet.power.server_power:
+    server: Cobalt Survival
+    action: kill
+
+- name: Start a server from a definition beside the playbook
+  fleet.power.server_power:
+    server: Cobalt Survival
+    action: start
+    definitions:
+      - "{{ lookup('ansible.builtin.file', 'cobalt.json') | from_json }}"
+
+- name: Start a server whose definition is written here
+  fleet.power.server_power:
+    server: Echo
+    action: start
+    definitions:
+      - settings:
+          uuid: 7f9f2b60-6c32-4f4b-9d65-0d6a1dd9a3d1
+          meta:
+            name: Echo
+          container:
+            image: registry.example.test/echo:1
+          invocation: !unsafe "echo-server --port {{SERVER_PORT}}"
+"""
+
+RETURN = r"""
+servers:
+  description: One entry for each server, in the order asked. A server named twice has one. Null and empty fields are left out.
+  type: list
+  elements: dict
+  returned: when the servers could be acted on at all
+  contains:
+    server:
+      description: UUID of the server, or what was asked if it could not be identified.
+      type: str
+      returned: always
+      sample: 566bf9d7-c55a-45f8-91a6-e55e9b9b1325
+    short_id:
+      description: The first 8 characters of the UUID.
+      type: str
+      returned: when the server could be identified
+      sample: 566bf9d7
+    name:
+      description: Name of the server.
+      type: str
+      returned: when known
+      sample: Cobalt Survival
+    action:
+      description: The action.
+      type: str
+      returned: always
+      sample: restart
+    outcome:
+      description:
+        - V(done), what was asked was done; V(unchanged), it was so already.
+        - V(refused), it was not done and nothing was altered; V(cancelled), another action took precedence; V(failed), it went wrong.
+        - V(skipped), its turn never came.
+      type: str
+      returned: always
+      sample: done
+    code:
+      description: Why an action did not end V(done) or V(unchanged). The guide on codes explains each.
+      type: str
+      returned: when there is one
+      sample: suspended
+    msg:
+      description: The reason in a sentence.
+      type: str
+      returned: when there is one
+      sample: "Cannot restart server 566bf9d7-c55a-45f8-91a6-e55e9b9b1325: it is suspended"
+    changed:
+      description: Whether anything on engine or disk was altered.
+      type: bool
+      returned: always
+      sample: true
+    state_before:
+      description: Power state before, one of V(offline), V(starting), V(running), V(stopping).
+      type: str
+      returned: when it could be seen
+      sample: running
+    state:
+      description: Power state as seen at the end.
+      type: str
+      returned: when it could be seen
+      sample: starting
+    stop:
+      description: How the server was stopped.
+      type: dict
+      returned: when it was
+      contains:
+        how:
+          description: V(command), V(signal), V(native) (the container's own stop signal) or V(kill) (no grace was asked for).
+          type: str
+          returned: always
+          sample: command
+        forced:
+          description: Whether it was ended by SIGKILL.
+          type: bool
+          returned: always
+          sample: false
+        seconds:
+          description: How long it took.
+          type: float
+          returned: always
+          sample: 4.213
+    lock:
+      description: The wait for the lock, and who holds it.
+      type: dict
+      returned: when there was a wait or a holder
+      contains:
+        waited_seconds:
+          description: How long was waited.
+          type: float
+          returned: when there was a wait
+          sample: 12.5
+        holder:
+          description: Who holds the lock, with V(action), V(phase), V(phase_deadline), V(origin), V(reason), V(since), V(pid)
+            and V(operation).
+          type: dict
+          returned: when the lock was not acquired, and in check mode when it is held
+          sample: {"action": "restart", "origin": "alice@web1", "phase": "stop", "pid": 4711, "since": "2026-01-31T12:00:00.000Z"}
+    cancelled:
+      description: The action under way that a kill cancelled.
+      type: str
+      returned: when a kill did
+      sample: restart
+    exit_code:
+      description: Exit code of a process that did not stay up.
+      type: int
+      returned: when O(action) was V(start) or V(restart) and the process ended
+      sample: 1
+    log:
+      description: The last lines of its log, at most 20, secrets masked.
+      type: list
+      elements: str
+      returned: when O(action) was V(start) or V(restart) and the process ended
+      sample: ["Unable to access jarfile server.jar"]
+    plan:
+      description: The steps, of V(await_exit), V(stop), V(kill), V(preboot), V(start).
+      type: list
+      elements: str
+      returned: in check mode, or when the outcome is not V(done)
+      sample: [stop, preboot, start]
+    preboot:
+      description: The pre-boot steps that changed something, failed or took more than a second. With C(-v), all of them.
+      type: list
+      elements: dict
+      returned: when there are any
+      sample: [{"changed": true, "seconds": 0.021, "step": "container"}]
+    seconds:
+      description: How long it all took.
+      type: float
+      returned: always
+      sample: 5.102
+    operation:
+      description: The operation as the journal knows it. Times are ISO 8601, UTC, with milliseconds.
+      type: dict
+      returned: always
+      contains:
+        id:
+          description: Its id.
+          type: str
+          returned: always
+          sample: 0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10
+        requested_at:
+          description: When it was requested.
+          type: str
+          returned: always
+          sample: "2026-01-31T12:00:00.000Z"
+        ended_at:
+          description: When it ended.
+          type: str
+          returned: always
+          sample: "2026-01-31T12:00:05.102Z"
+summary:
+  description: Counts by outcome, and C(text), a line for each of at most 20 servers that are neither V(done) nor V(unchanged).
+  type: dict
+  returned: when the servers could be acted on at all
+  sample: {"done": 7, "refused": 1, "text": ["00d9f4ad-53a2-42b6-b3f5-f28807f0cbd4 (Overdue): refused, suspended: ..."]}
+code:
+  description: Why nothing could be done at all.
+  type: str
+  returned: on such a failure
+  sample: settings_invalid
+"""
+
+from ansible_collections.fleet.power.plugins.module_utils.options import run_power_module
+
+
+def main() -> None:
+    """Run the module."""
+    run_power_module()
+
+
+if __name__ == "__main__":
+    main()

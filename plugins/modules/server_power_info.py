@@ -1,0 +1,186 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: server_power_info
+short_description: Read the power state of servers, who holds them, and what was last done to them
+version_added: 1.0.0
+description:
+  - Looks at servers and changes nothing. It takes no lock and waits for none.
+  - A source of definitions or a journal that cannot be read is a warning, and what it would have told is V(null).
+extends_documentation_fragment:
+  - fleet.power.attributes
+  - fleet.power.attributes.actiongroup_power
+  - fleet.power.node
+attributes:
+  check_mode:
+    support: full
+    details:
+      - The module changes nothing in any mode.
+  diff_mode:
+    support: N/A
+    details:
+      - The module changes nothing.
+  idempotent:
+    support: full
+options:
+  server:
+    description:
+      - The servers to look at, by UUID, short id or unique name.
+      - If not given, all in the definitions directory and in the task's O(definitions), and all that have
+        a container made by this collection or by Wings.
+    type: list
+    elements: str
+    aliases: [servers, uuid]
+  tail:
+    description:
+      - Return the last lines of each server's log, this many, at most 10000. Values of its environment of 6 characters or more are masked.
+    type: int
+    default: 0
+seealso:
+  - module: fleet.power.server_power
+author:
+  - The fleet.power contributors (@fleet-power)
+"""
+
+EXAMPLES = r"""
+- name: Look at all servers of the node
+  fleet.power.server_power_info:
+  register: power
+
+- name: Show which servers are meant to be up but are not
+  ansible.builtin.debug:
+    msg: "{{ meant_up | selectattr('state', 'eq', 'offline') | map(attribute='name') }}"
+  vars:
+    meant_up: "{{ power.servers | selectattr('intent') | selectattr('intent.up') }}"
+
+- name: Look at one server and the end of its log
+  fleet.power.server_power_info:
+    server: 566bf9d7-c55a-45f8-91a6-e55e9b9b1325
+    tail: 20
+"""
+
+RETURN = r"""
+servers:
+  description: One entry for each server. What is not known is V(null).
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    server:
+      description: UUID of the server.
+      type: str
+      returned: always
+      sample: 566bf9d7-c55a-45f8-91a6-e55e9b9b1325
+    short_id:
+      description: The first 8 characters of the UUID.
+      type: str
+      returned: always
+      sample: 566bf9d7
+    name:
+      description: Name of the server, empty if not known.
+      type: str
+      returned: always
+      sample: Cobalt Survival
+    state:
+      description: Power state, one of V(offline), V(starting), V(running), V(stopping).
+      type: str
+      returned: always
+      sample: running
+    startup:
+      description: Whether its readiness line was seen in this run, V(matched), V(waiting) or V(unknown).
+      type: str
+      returned: always
+      sample: matched
+    suspended:
+      description: Whether it is suspended.
+      type: bool
+      returned: always
+      sample: false
+    container:
+      description: Its container, V(null) if it has none. Times are the engine's.
+      type: dict
+      returned: always
+      contains:
+        id:
+          description: Id of the container.
+          type: str
+          returned: always
+          sample: 4d2f1b...
+        image:
+          description: Image it was created from.
+          type: str
+          returned: always
+          sample: registry.example.test/echo:1
+        started_at:
+          description: When this run started.
+          type: str
+          returned: always
+          sample: "2026-01-31T12:00:00.123456789Z"
+        finished_at:
+          description: When the run ended, V(null) while it lives.
+          type: str
+          returned: always
+          sample: null
+        exit_code:
+          description: Exit code, V(null) while it lives.
+          type: int
+          returned: always
+          sample: null
+        oom_killed:
+          description: Whether the kernel killed it for memory.
+          type: bool
+          returned: always
+          sample: false
+        health:
+          description: What its health check says, V(null) if it has none.
+          type: str
+          returned: always
+          sample: healthy
+        paused:
+          description: Whether it is paused.
+          type: bool
+          returned: always
+          sample: false
+    lock:
+      description: Who holds its lock, V(null) if nobody does.
+      type: dict
+      returned: always
+      sample: null
+    intent:
+      description: What the last action that ended V(done) or V(unchanged) meant it to be.
+      type: dict
+      returned: always
+      sample: {"at": "2026-01-31T12:00:00.000Z", "origin": "alice@web1", "up": true}
+    last_operation:
+      description: The last operation, V(null) if the journal has none.
+      type: dict
+      returned: always
+      sample: {"action": "restart", "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "origin": "alice@web1", "outcome": "done"}
+    log:
+      description: The last lines of its log.
+      type: list
+      elements: str
+      returned: when O(tail) is not V(0)
+      sample: ["ready"]
+code:
+  description: Why nothing could be read.
+  type: str
+  returned: on failure
+  sample: engine_unreachable
+"""
+
+from ansible_collections.fleet.power.plugins.module_utils.options import run_info_module
+
+
+def main() -> None:
+    """Run the module."""
+    run_info_module()
+
+
+if __name__ == "__main__":
+    main()
