@@ -1,0 +1,212 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The demo: servers powered in real containers through ansible-playbook, as a person would want to see it.
+
+It writes below .build/demo only; ``make demo-down`` removes that and what it made on the engine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+HOME = CHECKOUT / ".build" / "demo"
+CONFIG = HOME / "config.yml"
+NETWORK = "fleet-power-demo"
+FIRST_PORT = 42600
+
+FLEET = ("Atlas", "Borealis", "Cascade", "Dune", "Ember", "Fjord", "Grove", "Harbor")
+STUBBORN, SUSPENDED = "Stubborn", "Overdue"
+#: Harbor takes its time to stop, so that there is something to see in the middle of it.
+HARBOR_STOP_SECONDS = 7
+
+
+def definition(index: int, name: str, **environment: object) -> dict[str, Any]:
+    """A definition in the Panel's shape; the environment says how the test server behaves."""
+    port = FIRST_PORT + index
+    return {
+        "settings": {
+            "uuid": f"{index:08x}-de30-4000-8000-{index:012x}",
+            "meta": {"name": name},
+            "container": {"image": "~fleet-power/testserver:latest"},
+            "environment": environment,
+            "build": {"memory_limit": 64, "disk_space": 100},
+            "allocations": {"default": {"ip": "127.0.0.1", "port": port}, "mappings": {"127.0.0.1": [port]}},
+        },
+        "process_configuration": {"startup": {"done": ["ready"]}, "stop": {"type": "command", "value": "stop"}},
+    }
+
+
+def write(each: dict[str, Any]) -> None:
+    """Write a definition into the node's directory."""
+    (HOME / "servers" / f"{each['settings']['uuid']}.json").write_text(json.dumps(each, indent=2))
+
+
+def prepare() -> None:
+    """Write the node's settings and the definitions of ten servers."""
+    (HOME / "servers").mkdir(parents=True, exist_ok=True)
+    for index, name in enumerate(FLEET, 1):
+        write(definition(index, name, STOP_SECONDS=HARBOR_STOP_SECONDS if name == "Harbor" else 0.2))
+    write(definition(9, STUBBORN, IGNORE_SIGNALS="all", STOP_COMMAND="nothing would"))
+    write(definition(10, SUSPENDED))
+    network = {"name": NETWORK, "network_mode": NETWORK, "interface": "127.0.0.1"}
+    network["interfaces"] = {"v4": {"subnet": "10.213.77.0/24", "gateway": "10.213.77.1"}}
+    directories = {"definitions": "servers", "lock_directory": "run", "state_directory": "state", "data": "volumes"}
+    settings = {"system": {key: str(HOME / name) for key, name in directories.items()}, "docker": {"network": network}}
+    CONFIG.write_text(json.dumps(settings, indent=2))
+
+
+@dataclass
+class Running:
+    """An ansible-playbook that was started."""
+
+    child: subprocess.Popen[bytes]
+    result: Path
+    began: float
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Wait for it; one entry for each server."""
+        self.child.wait()
+        power = json.loads(self.result.read_text())
+        self.result.unlink()
+        if "servers" not in power:
+            sys.exit(f"the demo stops here: {power.get('msg', power)}")
+        entries: list[dict[str, Any]] = power["servers"]
+        return entries
+
+
+def begin(action: str, *names: str, **options: object) -> Running:
+    """Start ansible-playbook and show the command; its own output goes to a log."""
+    result = HOME / f"result-{time.monotonic_ns()}.json"
+    variables = {"demo_servers": list(names), "demo_action": action, "demo_config": str(CONFIG), "demo_result": str(result)}
+    variables.update({f"demo_{name}": value for name, value in options.items()})
+    shown = " ".join(f"{name}={value}" for name, value in options.items())
+    print(f"  $ ansible-playbook power.yml  # {action} {', '.join(names)} {shown}".rstrip())
+    with (HOME / "ansible.log").open("ab") as log:
+        command = ["ansible-playbook", str(Path(__file__).with_name("power.yml")), "-e", json.dumps(variables)]
+        child = subprocess.Popen(command, cwd=CHECKOUT, stdout=log, stderr=log, start_new_session=True)
+    return Running(child, result, time.monotonic())
+
+
+def act(action: str, *names: str, **options: object) -> list[dict[str, Any]]:
+    """Run a playbook to its end and show what became of each server."""
+    entries = begin(action, *names, **options).finish()
+    show(entries)
+    return entries
+
+
+def show(entries: list[dict[str, Any]]) -> None:
+    """One line a server: what happened, and how long it took."""
+    for entry in entries:
+        words = [f"{entry['state_before']} -> {entry['state']}"] if "state_before" in entry else []
+        stop = entry.get("stop")
+        if stop:
+            words.append(f"stopped by {'SIGKILL after the grace' if stop['forced'] else stop['how']} in {stop['seconds']:.1f} s")
+        waited = entry.get("lock", {}).get("waited_seconds", 0)
+        if waited >= 0.1:
+            words.append(f"waited {waited:.1f} s for its turn")
+        if "cancelled" in entry:
+            words.append(f"cancelled the {entry['cancelled']} under way")
+        print(f"    {entry['name']:<10}{entry['outcome']:<11}{entry['seconds']:5.1f} s  {', '.join(words)}")
+        if "code" in entry:
+            print(f"              {entry['code']}: {entry['msg']}")
+
+
+def info(name: str) -> dict[str, Any]:
+    """What server_power_info says of one server."""
+    command = ["ansible", "localhost", "-m", "fleet.power.server_power_info", "-a", json.dumps({"server": [name], "config": str(CONFIG)})]
+    output = subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True, text=True).stdout
+    entry: dict[str, Any] = json.loads(output[output.index("{") :])["servers"][0]
+    return entry
+
+
+def await_phase(name: str, phase: str) -> dict[str, Any]:
+    """Wait until the holder of a server's lock is in a phase; the holder, as info shows it."""
+    for _unused in range(20):
+        lock = info(name)["lock"]
+        if lock is not None and lock["phase"] == phase:
+            found: dict[str, Any] = lock
+            return found
+    sys.exit(f"the demo stops here: nobody is in phase {phase} of {name}")
+
+
+def scene(number: int, title: str) -> None:
+    """Announce a scene."""
+    print(f"\n{number}. {title}")
+
+
+def scene_waiting() -> None:
+    """Two restarts of one server: the second waits its turn and can say for whom."""
+    first = begin("restart", "Harbor", wait_for="running")
+    holder = await_phase("Harbor", "stop")
+    print(f"  held by: {holder['action']} by {holder['origin']}, phase {holder['phase']}, pid {holder['pid']}, since {holder['since']}")
+    second = begin("restart", "Harbor", wait_seconds=60, wait_for="running")
+    show(first.finish())
+    show(second.finish())
+
+
+def scene_suspended() -> None:
+    """A server suspended while it runs: a restart is refused before anything is stopped."""
+    write({**(suspended := definition(10, SUSPENDED)), "settings": {**suspended["settings"], "suspended": True}})
+    act("restart", SUSPENDED)
+    print(f"  and it is still {info(SUSPENDED)['state']}")
+
+
+def scene_kill() -> None:
+    """A kill in the middle of a restart: the server stays down."""
+    restart = begin("restart", "Harbor")
+    await_phase("Harbor", "stop")
+    act("kill", "Harbor")
+    show(restart.finish())
+    time.sleep(5)
+    print(f"  5 s later it is {info('Harbor')['state']}")
+
+
+def scene_crash() -> None:
+    """The whole playbook and its module SIGKILLed in mid-stop: the lock died with them, and the journal knows."""
+    act("start", "Harbor", wait_for="running")
+    stop = begin("stop", "Harbor")
+    holder = await_phase("Harbor", "stop")
+    os.killpg(stop.child.pid, signal.SIGKILL)
+    os.kill(holder["pid"], signal.SIGKILL)
+    stop.child.wait()
+    left = info("Harbor")
+    operation = left["last_operation"]
+    lock = "free" if left["lock"] is None else "held"
+    print(f"  SIGKILL to ansible-playbook and to its module: the lock is {lock}, the server is {left['state']}")
+    print(f"  the journal says of that stop: {operation['outcome']}, {operation['code']}")
+    act("restart", "Harbor", wait_for="running")
+
+
+def main() -> None:
+    """Show it all."""
+    began = time.monotonic()
+    prepare()
+    print(f"Ten servers, one container each, defined in {(HOME / 'servers').relative_to(CHECKOUT)}. First they are started.")
+    act("start", *FLEET, STUBBORN, SUSPENDED, wait_for="running")
+    scene(1, "Eight servers are restarted by one task.")
+    act("restart", *FLEET, wait_for="running")
+    scene(2, "A second restart of a server waits its turn.")
+    scene_waiting()
+    scene(3, "A suspended server refuses a restart, and keeps running.")
+    scene_suspended()
+    scene(4, "A server that ignores every signal and its stop command is forced after its grace.")
+    act("stop", STUBBORN, stop_timeout=3)
+    scene(5, "A kill in the middle of a restart.")
+    scene_kill()
+    scene(6, "The playbook is SIGKILLed in the middle of a stop, and the next action works.")
+    scene_crash()
+    print(f"\nThat took {time.monotonic() - began:.0f} s. The servers are still up; `make demo-down` removes everything.")
+
+
+if __name__ == "__main__":
+    main()
