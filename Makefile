@@ -37,8 +37,8 @@ demo-down: ## remove everything that the demo made
 
 ##### to check
 
-.PHONY: test lint sanity unit integration
-test: lint sanity unit integration ## everything below, up to integration
+.PHONY: test lint sanity unit integration installed
+test: lint sanity unit integration installed ## everything below, up to installed
 
 lint: LINTED := $(CHECKOUT)/.build/lint
 lint: venv ## ruff, mypy, ansible-lint, yamllint, antsibull
@@ -58,7 +58,10 @@ unit: venv ## no engine needed; one file alone: make unit ARGS=tests/unit/test_p
 	$(PYTEST) $(or $(ARGS),-n 2 tests/unit)
 
 integration: venv ## on a real engine; one file alone: make integration ARGS=tests/integration/test_stop.py
-	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) "$$@"' integration $(or $(ARGS),tests/integration)
+	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) "$$@"' integration $(or $(ARGS),-n 2 tests/integration)
+
+installed: build ## the collection as a user installs it, from its file
+	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/tools/installed $(VENV) "$$@"' installed tests/integration/test_module.py tests/integration/test_plan_table.py
 
 .PHONY: test-long bench matrix build
 test-long: venv matrix ## long races and other interpreters; not part of test

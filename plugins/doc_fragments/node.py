@@ -16,7 +16,8 @@ options:
       - Only C(settings.uuid) and C(settings.container.image) are required.
       - Values such as C({{SERVER_JARFILE}}) belong to the server, not to Jinja. Read definitions from files
         (V(lookup('file', ...\) | from_json)), or mark their strings C(!unsafe).
-      - What they hold is neither logged nor returned.
+      - What they hold is neither logged nor returned. The node keeps the last definition of each server it started, for later stops,
+        in C(definitions) below its state directory, readable by root and the group C(fleet-power) only.
     type: list
     elements: dict
   config:

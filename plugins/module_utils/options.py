@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
 from .own_session import Interruption, in_own_session
-from .power.assemble import build_node, read_generations
+from .power.assemble import build_journal, build_node, read_generations
 from .power.bulk import perform_each
-from .power.errors import PowerError, SettingsInvalid
+from .power.errors import INTERNAL_ERROR, PowerError, SettingsInvalid
 from .power.model import PowerAction, Request, Result, WaitFor, new_operation_id
 from .power.node import Node
 from .power.origin import default_origin
@@ -66,8 +65,17 @@ class PowerModule(AnsibleModule):  # type: ignore[misc]
 
     def __init__(self, argument_spec: Mapping[str, Any]) -> None:
         self._failure: dict[str, Any] = {"code": SettingsInvalid.code}
-        super().__init__(argument_spec=dict(argument_spec), supports_check_mode=True, no_log=True)
+        super().__init__(argument_spec=dict(argument_spec), supports_check_mode=True)
         self._failure = {}
+
+    @property
+    def no_log(self) -> bool:
+        """Whether Ansible keeps quiet in the syslog of how it was called: always."""
+        return True
+
+    @no_log.setter
+    def no_log(self, _value: bool) -> None:
+        """The constructor sets it, and then lays the task's own no_log over it, which is false unless the task says otherwise."""
 
     def exit_json(self, **result: Any) -> NoReturn:
         """Leave with a result."""
@@ -94,7 +102,7 @@ def _perhaps_unheard() -> Iterator[None]:
     try:
         yield
     except OSError:
-        sys.exit(1)
+        raise SystemExit(1) from None
 
 
 def run_power_module() -> None:
@@ -112,9 +120,12 @@ def run_info_module() -> None:
 def _look(module: PowerModule) -> None:
     _check_bounds(module.params, {"tail": (0, 10_000), "timeout": (1, None)})
     node = build_node(module.params, read_only=True)
-    servers, faults = choose([text for text in module.params["server"] or () if text.strip()], node)
-    entries = describe_each(servers, node, tail=module.params["tail"])
-    warn_each(module, node, faults)
+    servers, faults = choose(module.params["server"] or (), node)
+    # What a reader has seen may be remembered where there is a journal; a run of ours is in one.
+    remember = node.journal if module.check_mode else build_journal(node.settings, node.clock)
+    entries, more_faults = describe_each(servers, node, tail=module.params["tail"], remember=remember.record_match)
+    remember.close()
+    warn_each(module, node, faults, more_faults)
     module.exit_json(changed=False, servers=entries)
 
 
@@ -134,7 +145,9 @@ def _fail_cleanly(module: PowerModule, body: Callable[[], None]) -> None:
     except PowerError as error:
         module.fail_json(str(error), code=error.code)
     except Exception as error:
-        module.fail_json(f"Cannot go on: an error that should not happen, please report it: {type(error).__name__}: {error}", code="bug")
+        module.fail_json(
+            f"Cannot go on: an error that should not happen, please report it: {type(error).__name__}: {error}", code=INTERNAL_ERROR
+        )
 
 
 def _checked(module: PowerModule) -> dict[str, Any]:
@@ -159,9 +172,9 @@ def _check_bounds(options: Mapping[str, Any], bounds: Mapping[str, tuple[int, in
 
 def _requests(module: PowerModule, options: Mapping[str, Any], node: Node) -> list[Request]:
     """One request a named server. The kill generations are read before anything else is asked or waited for."""
-    names = [text for text in options["server"] if text.strip()]
+    names = options["server"]
     action = PowerAction(options["action"])
-    generations = read_generations(names, node) if action is not PowerAction.KILL else {}
+    generations = read_generations(names, node, action)
     requested_at = node.clock.now()
     return [
         Request(
@@ -210,7 +223,7 @@ def _diff(results: Sequence[Result]) -> dict[str, str]:
     def lines(states: Sequence[Any]) -> str:
         pairs = zip(results, states)
         return "".join(
-            f"{result.server.uuid} {result.server.name}: {'unknown' if state is None else state.value}\n" for result, state in pairs
+            f"{result.server.name or result.server.uuid}: {'unknown' if state is None else state.value}\n" for result, state in pairs
         )
 
     return {

@@ -59,9 +59,13 @@ def prepare() -> None:
     write(definition(9, STUBBORN, IGNORE_SIGNALS="all", STOP_COMMAND="nothing would"))
     write(definition(10, SUSPENDED))
     network = {"name": NETWORK, "network_mode": NETWORK, "interface": "127.0.0.1"}
-    network["interfaces"] = {"v4": {"subnet": "10.213.77.0/24", "gateway": "10.213.77.1"}}
+    # No IPv6: by default it would be the network of a Wings node, which may be this one.
+    network["interfaces"] = {"v4": {"subnet": "10.213.77.0/24", "gateway": "10.213.77.1"}, "v6": {"subnet": "", "gateway": ""}}
     directories = {"definitions": "servers", "lock_directory": "run", "state_directory": "state", "data": "volumes"}
-    settings = {"system": {key: str(HOME / name) for key, name in directories.items()}, "docker": {"network": network}}
+    settings = {
+        "system": {key: str(HOME / name) for key, name in directories.items()},
+        "docker": {"host": os.environ["DOCKER_HOST"], "network": network},
+    }
     CONFIG.write_text(json.dumps(settings, indent=2))
 
 

@@ -27,8 +27,8 @@ def line_of(result: Result, request: Request) -> str:
     words += [f"by {request.origin}"] if request.origin else []
     words += [f"for {request.reason!r}"] if request.reason else []
     words += [f"operation {result.operation}"]
-    words += [f": {result.msg}"] if result.msg else []
-    return "".join(character if character.isprintable() else "?" for character in " ".join(words))
+    line = " ".join(words) + (f": {result.msg}" if result.msg else "")
+    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def announce(result: Result, request: Request) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 
 from .connection import connect
 from .engine import DockerEngine
+from .errors import LockUnavailable
 from .generation import KillGenerations
 from .journal import Journal
 from .lock import Locks
-from .model import parse_uuid
+from .model import Clock, PowerAction, parse_uuid
 from .node import Node, SystemClock, never
-from .settings import load_settings
+from .settings import Settings, load_settings
 from .sources import Sources
 
 
@@ -33,14 +34,33 @@ def build_node(options: Mapping[str, Any], *, interrupted: Callable[[], bool] = 
         sources=Sources(settings, task=options.get("definitions") or (), containers=engine.servers),
         locks=Locks(settings.lock_directory, settings.group),
         generations=KillGenerations(settings.state_directory, settings.group),
-        journal=Journal(settings.state_directory, settings.lock_directory, settings.group, clock, read_only=read_only),
+        journal=build_journal(settings, clock, read_only=read_only),
         clock=clock,
         interrupted=interrupted,
     )
 
 
-def read_generations(names: Sequence[str], node: Node) -> dict[str, int]:
-    """The kill generations as they are now, to be read before anything else: of full UUIDs, or else of all servers."""
+def build_journal(settings: Settings, clock: Clock, *, read_only: bool = False) -> Journal:
+    """The journal that settings describe; see `Journal`."""
+    return Journal(settings.state_directory, settings.lock_directory, settings.group, clock, read_only=read_only)
+
+
+def read_generations(names: Sequence[str], node: Node, action: PowerAction) -> dict[str, int]:
+    """The kill generations as they are now, to be read before anything else: of full UUIDs, or else of all servers.
+
+    A kill needs none. A stop needs them only to say whether a kill forced it, and goes on without. Raises `LockUnavailable`.
+    """
+    if action is PowerAction.KILL:
+        return {}
+    try:
+        return _read(names, node)
+    except LockUnavailable:
+        if action.boots:
+            raise
+        return {}
+
+
+def _read(names: Sequence[str], node: Node) -> dict[str, int]:
     uuids = [parse_uuid(name) for name in names]
     if None in uuids:
         return node.generations.scan()

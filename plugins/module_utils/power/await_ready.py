@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .errors import PowerError, StartFailed, StartTimeout, Superseded
+from .errors import EngineError, EngineUnreachable, PowerError, StartFailed, StartTimeout, Superseded
 from .model import Phase, Request, Run, Snapshot, Startup, WaitFor
 from .node import KillWatch, Node
 from .output import Deframer, Output
 from .progress import Progress
 from .readiness import Lines, Matchers
 from .startup import exited
-from .state import engine_time
 
 #: Longest wait for output, and seconds between two looks at the engine and at the log of this run.
 _READ_SECONDS, _LOOK_SECONDS, _LOG_SECONDS = 0.1, 0.5, 1.0
@@ -55,10 +54,11 @@ class _Console:
         return any(self.matchers.match(line) for line in self.lines.feed(payload))
 
     def in_log(self) -> bool:
-        """Whether the log of this run has a readiness line."""
-        started = engine_time(self.snapshot.started_at)
-        since = 0.0 if started is None else started.timestamp()
-        return self.matchers.match_any(self.node.engine.log_since(self.snapshot.id, since))
+        """Whether the log of this run has a readiness line. One that cannot be read has none: there is the output, too."""
+        try:
+            return self.matchers.match_any(self.node.engine.log_of_run(self.snapshot.run))
+        except (EngineError, EngineUnreachable):
+            return False
 
 
 def await_ready(
@@ -134,12 +134,6 @@ def _ended(request: Request, node: Node, watch: KillWatch, snapshot: Snapshot | 
     return exited(node, snapshot, progress)
 
 
-def seen_ready(node: Node, uuid: str, snapshot: Snapshot, matchers: Matchers, startup: Startup) -> bool:
-    """Whether a server nobody watched has become ready; a match is remembered. For readers, who look once and do not wait."""
-    if startup is not Startup.WAITING or not matchers:
-        return False
-    console = _Console(node, snapshot, matchers, None, Lines(), None, 0.0)
-    if not console.in_log():
-        return False
-    node.journal.record_match(uuid, snapshot.run)
-    return True
+def seen_ready(node: Node, snapshot: Snapshot, matchers: Matchers, startup: Startup) -> bool:
+    """Whether a server nobody watched has become ready. For readers, who look once and do not wait."""
+    return startup is Startup.WAITING and bool(matchers) and _Console(node, snapshot, matchers, None, Lines(), None, 0.0).in_log()

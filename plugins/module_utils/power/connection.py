@@ -134,7 +134,11 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 
 
 def _errnos(error: BaseException) -> set[int]:
-    return {link.errno for link in _chain(error) if isinstance(link, OSError) and link.errno is not None}
+    """The numbers of the system's errors in the chain; those of TLS are OSErrors too, but count in numbers of their own."""
+    import ssl
+
+    links = (link for link in _chain(error) if isinstance(link, OSError) and not isinstance(link, ssl.SSLError))
+    return {link.errno for link in links if link.errno is not None}
 
 
 def connect(options: Mapping[str, Any], settings_host: str | None, variables: Mapping[str, str] | None = None) -> Connection:
@@ -163,6 +167,8 @@ def connect(options: Mapping[str, Any], settings_host: str | None, variables: Ma
         timeout = int(value("timeout", "DOCKER_TIMEOUT") or DEFAULT_TIMEOUT)
     except ValueError as error:
         raise SettingsInvalid(f"Cannot use DOCKER_TIMEOUT={environ.get('DOCKER_TIMEOUT')!r}: expected a whole number of seconds") from error
+    if timeout < 1:
+        raise SettingsInvalid(f"Cannot use timeout {timeout}: expected a whole number of seconds of at least 1")
     version = value("api_version", "DOCKER_API_VERSION")
     return Connection(
         host=value("docker_host", "DOCKER_HOST") or settings_host or DEFAULT_HOST,

@@ -66,10 +66,8 @@ _DROPPED_CAPABILITIES = (
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """What to create. ``image`` is without the ``~`` that ``local_only`` stands for; ``config`` is the body of the create call."""
+    """What to create. ``config`` is the body of the create call."""
 
-    image: str
-    local_only: bool
     config: Mapping[str, Any]
     network: NetworkSpec | None
     warnings: tuple[str, ...]
@@ -98,8 +96,6 @@ def container_spec(
 def _spec(definition: Definition, settings: Settings, data_directory: str, image_id: str, resolve: Callable[[str], str]) -> ContainerSpec:
     host, network, warnings = _host(definition, settings, data_directory, resolve)
     labels, label_warnings = _labels(definition)
-    local_only = definition.image.startswith("~")
-    image = definition.image[1:] if local_only else definition.image
     user = (settings.container_uid, settings.container_gid) if settings.rootless else (settings.uid, settings.gid)
     config: dict[str, Any] = {
         "AttachStderr": True,
@@ -110,14 +106,14 @@ def _spec(definition: Definition, settings: Settings, data_directory: str, image
         "ExposedPorts": {port: {} for port in host["PortBindings"]},
         "HostConfig": host,
         "Hostname": definition.server.uuid,
-        "Image": image,
+        "Image": definition.image,
         "Labels": labels,
         "OpenStdin": True,
         "Tty": True,
         "User": f"{user[0]}:{user[1]}",
     }
     labels[LABEL_SPEC] = _hash(config, image_id)
-    return ContainerSpec(image, local_only, config, network, (*warnings, *label_warnings))
+    return ContainerSpec(config, network, (*warnings, *label_warnings))
 
 
 def _host(

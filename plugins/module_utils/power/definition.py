@@ -13,14 +13,13 @@ from typing import Any
 
 from .definition_keys import KEYS
 from .errors import DefinitionInvalid
-from .model import Server, StopWay
+from .model import Server, StopWay, secrets_in
 from .schema import ABSENT, Mismatch, Reading, printable, read_keys
 from .stop_way import read_stop_way, stop_signal
 
 __all__ = ["KEYS", "Definition", "parse_definition", "stop_signal", "secrets_of", "mask"]
 
 #: A shorter value of the environment is no secret worth hiding and would blacken half a log.
-_SHORTEST_SECRET = 6
 _MASK = "********"
 _SHOWN_ITEMS = 5
 
@@ -91,7 +90,9 @@ class Definition:
     """One server as it shall be. ``environment`` is what its container gets: upper-case names, values as text, in the order written."""
 
     server: Server
+    #: Without the ``~`` that marks an image as local: one that is never pulled.
     image: str
+    image_is_local: bool
     suspended: bool
     invocation: str = field(repr=False)
     environment: tuple[tuple[str, str], ...] = field(repr=False)
@@ -126,7 +127,8 @@ def _definition(raw: Any, reading: Reading, values: Mapping[str, Any]) -> Defini
     warnings = _unknown_keys(reading.unknown)
     return Definition(
         server=Server(values["settings.uuid"], _one_line(values["settings.meta.name"])),
-        image=values["settings.container.image"],
+        image=values["settings.container.image"].removeprefix("~"),
+        image_is_local=values["settings.container.image"].startswith("~"),
         suspended=values["settings.suspended"],
         invocation=values["settings.invocation"],
         environment=_environment(values["settings.environment"], warnings),
@@ -231,9 +233,7 @@ def _rule(rule: Mapping[str, Any], place: str) -> ConfigRule:
 
 def secrets_of(definition: Definition) -> frozenset[str]:
     """What must not be shown of a server's output: the values of its environment, and their lines, of 6 characters or more."""
-    values = {value for _name, value in definition.environment}
-    lines = {line.strip() for value in values for line in value.splitlines()}
-    return frozenset(text for text in values | lines if len(text) >= _SHORTEST_SECRET)
+    return secrets_in(value for _name, value in definition.environment)
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:

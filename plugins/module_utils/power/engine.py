@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from .connection import Connection, Sdk, load_sdk
 from .container_spec import LABEL_SERVER, WINGS_LABEL, NetworkSpec
 from .errors import EngineError, EngineUnreachable, ImageUnavailable
-from .model import ImageSeen, Server, Snapshot, parse_uuid
+from .model import ImageSeen, Run, Server, Snapshot, engine_time, parse_uuid
 from .output import Output
 
 
@@ -60,8 +60,8 @@ class Engine(Protocol):
     def log_tail(self, name: str, lines: int) -> bytes:
         """The last lines of the container's log."""
 
-    def log_since(self, name: str, moment: float) -> bytes:
-        """The container's log since a moment in seconds since the epoch."""
+    def log_of_run(self, run: Run) -> bytes:
+        """The log of one run of a container."""
 
     def image(self, reference: str) -> ImageSeen | None:
         """An image that is on the node, or None."""
@@ -76,6 +76,10 @@ class Engine(Protocol):
 #: Pauses between two looks at a pull, and how long a pull may go without any progress.
 _LOOK_SECONDS = 0.5
 _PULL_SILENCE_SECONDS = 60.0
+
+
+#: 2026-01-31T12:00:00.123456789
+_TIME_CHARACTERS = 29
 
 
 class DockerEngine:
@@ -199,10 +203,20 @@ class DockerEngine:
         with self._asking(f"read the log of container {name}"):
             return bytes(self._client.logs(name, stdout=True, stderr=True, tail=lines))
 
-    def log_since(self, name: str, moment: float) -> bytes:
-        """The container's log since a moment in seconds since the epoch."""
-        with self._asking(f"read the log of container {name}"):
-            return bytes(self._client.logs(name, stdout=True, stderr=True, since=moment))
+    def log_of_run(self, run: Run) -> bytes:
+        """The log of one run; the log of a container goes on from run to run, and is asked for by whole seconds.
+
+        A live run's begins where the one before ended: what a quick server says first is often stamped before its own StartedAt.
+        """
+        with self._asking(f"read the log of container {run.container}"):
+            state = self._client.inspect_container(run.container)["State"]
+            is_live = state["Running"] and state["StartedAt"] == run.started_at
+            begin = str(state["FinishedAt"]) if is_live else run.started_at
+            moment = engine_time(begin)
+            since = 1 if moment is None else max(1, int(moment.timestamp()))
+            found = bytes(self._client.logs(run.container, stdout=True, stderr=True, since=since, timestamps=True))
+        stamped = (line.partition(b" ") for line in found.splitlines(keepends=True))
+        return b"".join(line for stamp, _space, line in stamped if not _is_before(stamp, begin))
 
     def image(self, reference: str) -> ImageSeen | None:
         """An image that is on the node, or None."""
@@ -225,17 +239,23 @@ class DockerEngine:
             thread.join(_LOOK_SECONDS)
             look()
             if progress.silence() > _PULL_SILENCE_SECONDS:
-                raise ImageUnavailable(f"Cannot pull image {reference}: no progress for {_PULL_SILENCE_SECONDS:.0f} s")
-        if progress.error is not None:
-            raise ImageUnavailable(f"Cannot pull image {reference}: {progress.error}")
+                raise EngineUnreachable(f"Cannot pull image {reference}: no progress for {_PULL_SILENCE_SECONDS:.0f} s")
+        if isinstance(progress.fault, EngineUnreachable):
+            raise progress.fault
+        if progress.fault is not None:
+            raise ImageUnavailable(f"Cannot pull image {reference}: {progress.fault}") from progress.fault
 
     def _pull(self, reference: str, credentials: Mapping[str, str] | None, progress: _PullProgress) -> None:
         try:
             with self._asking(f"pull image {reference}"):
-                for line in self._client.pull(reference, stream=True, decode=True, auth_config=dict(credentials) if credentials else None):
+                client = self._client
+                # This thread's own client: a pull may be silent for longer than any other call.
+                client.timeout = max(client.timeout, _PULL_SILENCE_SECONDS)
+                for line in client.pull(reference, stream=True, decode=True, auth_config=dict(credentials) if credentials else None):
                     progress.seen(line)
-        except (EngineError, EngineUnreachable) as error:
-            progress.error = str(error)
+        except (EngineError, EngineUnreachable, ValueError, RuntimeError) as error:
+            # The last two are what the SDK makes of a progress stream that it cannot read.
+            progress.fault = error
 
     def ensure_network(self, network: NetworkSpec) -> bool:
         """Create a network if it is not there; True if it was created (a 409 means that somebody else just did)."""
@@ -262,16 +282,22 @@ class _PullProgress:
     """What the thread of a pull tells its waiter."""
 
     def __init__(self) -> None:
-        self.error: str | None = None
+        self.fault: Exception | None = None
         self._seen_at = time.monotonic()
 
     def seen(self, line: Mapping[str, Any]) -> None:
         self._seen_at = time.monotonic()
         if line.get("error"):
-            self.error = str(line["error"])
+            self.fault = EngineError(str(line["error"]))
 
     def silence(self) -> float:
         return time.monotonic() - self._seen_at
+
+
+def _is_before(stamp: bytes, moment: str) -> bool:
+    """Whether a log line was written before a moment. The engine writes both times alike, but drops trailing zeros."""
+    written = stamp.decode("ascii", "replace").rstrip("Z")
+    return written.ljust(_TIME_CHARACTERS, "0") < moment.rstrip("Z").ljust(_TIME_CHARACTERS, "0")
 
 
 def _has_healthcheck(config: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 class PowerError(Exception):
     """A power action cannot go on, or ended otherwise than asked."""
 
-    code = "engine_error"
+    code: str
     #: Reported as ``failed`` even if nothing was altered: it tells of a thing tried, not of a wish declined.
     always_failed = False
     #: Reported as ``cancelled``: another action took precedence.
@@ -176,11 +176,12 @@ class InterruptedBySignal(PowerError):
     code = "interrupted_by_signal"
 
 
-#: Codes that no exception carries: what a reader of the journal concludes, and a kill that could not be guarded.
+#: Codes that no exception of ours carries: what a reader of the journal concludes, a kill that could not be guarded, and a fault of ours.
 INTERRUPTED = "interrupted"
 UNGUARDED = "unguarded"
+INTERNAL_ERROR = "internal_error"
 
 
 def all_codes() -> set[str]:
     """Every code a result can carry."""
-    return {error.code for error in PowerError.__subclasses__()} | {INTERRUPTED, UNGUARDED}
+    return {error.code for error in PowerError.__subclasses__()} | {INTERRUPTED, UNGUARDED, INTERNAL_ERROR}

@@ -40,6 +40,11 @@ class Leftover:
     origin: str
     since: str
 
+    def facts(self) -> dict[str, Any]:
+        """What a result says of whoever left it; empty fields are left out."""
+        values = {"action": self.action, "phase": self.phase.value, "origin": self.origin, "since": self.since, "operation": self.operation}
+        return {name: value for name, value in values.items() if value != ""}
+
 
 @dataclass(frozen=True)
 class Holder:

@@ -10,15 +10,14 @@ holder to notice and release, takes the lock and kills again. Only then is the s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from .errors import UNGUARDED, KillUnsettled, LockTimeout, LockUnavailable
+from .errors import UNGUARDED, EngineError, KillUnsettled, LockTimeout, LockUnavailable
 from .holder import Holder
-from .lock import PowerLock
-from .model import Outcome, Phase, PowerAction, Request
-from .node import Node, nothing
-from .progress import Progress
+from .lock import PowerLock, nothing
+from .model import Outcome, Phase, PowerAction, Request, Snapshot
+from .node import Node
+from .progress import Ending, Progress
 from .settle import fence_start
 
 #: How much longer than the engine's time limit a holder may take to notice a kill and release.
@@ -32,87 +31,92 @@ class _FirstTry:
     lock: PowerLock | None = None
     held: bool = False
     holder: Holder | None = None
-    fault: str = ""
 
 
-def kill(request: Request, node: Node, progress: Progress) -> tuple[Outcome, str, str]:
-    """Kill a server; how it ended. Without a lock or a generation that can be written it still kills, and says so."""
+def kill(request: Request, node: Node, progress: Progress) -> Ending:
+    """Kill a server; how it ended. Without a lock or a generation that can be written it still kills, and says so.
+
+    Nothing stands between the request and SIGKILL that may be waited for: not the journal, not another look at the server.
+    """
     uuid = progress.server.uuid
-    faults = _raise_generation(node, uuid)
+    faults: list[str] = []
+    _raise_generation(node, uuid, faults)
     progress.begun = True
     with contextlib.ExitStack() as stack:
-        first = _try_lock(request, node, uuid)
+        first = _try_lock(request, node, uuid, faults)
         lock = first.lock
         if lock is not None:
             stack.enter_context(lock)
-        progress.saw(node.observe(uuid))
+        before: list[Snapshot | None] = []
+        with contextlib.suppress(EngineError):
+            before.append(node.engine.inspect(uuid))
         _kill_now(node, progress)
+        progress.begin(node.journal)
+        for snapshot in before:
+            progress.saw(node.seen_as(uuid, snapshot))
         if first.held:
-            lock = stack.enter_context(_await_holder(request, node, progress, first.holder))
+            lock = _await_holder(request, node, progress, first.holder, faults)
+            if lock is not None:
+                stack.enter_context(lock)
         if lock is None:
             _await_gone(node, progress)
         else:
             _settle_and_kill(node, lock, progress)
-            node.journal.set_intent(progress.server, False, operation=request.operation, origin=request.origin, at=request.requested_at)
-    if first.holder is not None and first.holder.action in (PowerAction.START.value, PowerAction.RESTART.value):
-        progress.cancelled = PowerAction(first.holder.action)
-    outcome = Outcome.DONE if progress.changed or progress.cancelled is not None else Outcome.UNCHANGED
-    faults += [first.fault] if first.fault else []
+        node.journal.set_intent(progress.server, False, operation=request.operation, origin=request.origin, at=node.clock.now())
     if faults:
         progress.warn(
             f"server {uuid}: the kill could not be guarded ({'; '.join(faults)}): an action under way might start the server again"
         )
-        return outcome, UNGUARDED, "killed, but an action under way might start the server again"
-    return outcome, "", "" if outcome is Outcome.DONE else "it is offline already"
+        return Outcome.DONE, UNGUARDED, "it is down, but an action under way might start it again"
+    if progress.changed or progress.cancelled is not None:
+        return Outcome.DONE, "", ""
+    return Outcome.UNCHANGED, "", "it is offline already"
 
 
-def _raise_generation(node: Node, uuid: str) -> list[str]:
+def _raise_generation(node: Node, uuid: str, faults: list[str]) -> None:
     try:
         node.generations.raise_for(uuid)
     except LockUnavailable as error:
-        return [str(error)]
-    return []
+        if str(error) not in faults:
+            faults.append(str(error))
 
 
-def _try_lock(request: Request, node: Node, uuid: str) -> _FirstTry:
+def _try_lock(request: Request, node: Node, uuid: str, faults: list[str]) -> _FirstTry:
     try:
-        return _FirstTry(_acquire(request, node, uuid, 0.0, nothing))
+        return _FirstTry(node.acquire(request, uuid, 0.0, nothing))
     except LockTimeout as error:
         holder = error.facts.get("holder")
         return _FirstTry(held=True, holder=holder if isinstance(holder, Holder) else None)
     except LockUnavailable as error:
-        return _FirstTry(fault=str(error))
+        faults.append(str(error))
+        return _FirstTry()
 
 
-def _acquire(request: Request, node: Node, uuid: str, seconds: float, look: Callable[[], None]) -> PowerLock:
-    return node.locks.acquire(
-        uuid,
-        operation=request.operation,
-        action=request.action,
-        origin=request.origin,
-        reason=request.reason,
-        wait_seconds=seconds,
-        clock=node.clock,
-        look=look,
-    )
+def _await_holder(request: Request, node: Node, progress: Progress, holder: Holder | None, faults: list[str]) -> PowerLock | None:
+    """Wait until the holder has noticed the kill and released; the generation is raised again for each holder that is met.
 
-
-def _await_holder(request: Request, node: Node, progress: Progress, holder: Holder | None) -> PowerLock:
-    """Wait until the holder has noticed the kill and released; the generation is raised again for each new holder."""
+    Even for the first: it may have been asked for after the generation was raised, and the lock taken before it was tried. None if the
+    lock cannot be had after all.
+    """
     uuid = progress.server.uuid
     bound = node.engine.timeout + _HOLDER_SECONDS
-    seen = None if holder is None else holder.operation
+    met: str | None = None
 
     def raise_again() -> None:
-        nonlocal seen
+        nonlocal met
         now = node.locks.holder(uuid)
-        if now is not None and now.operation != seen:
-            seen = now.operation
-            # A fault is told already, by the first time it was raised.
-            _raise_generation(node, uuid)
+        if now is not None and now.operation != met:
+            met = now.operation
+            _note_cancelled(now, progress)
+            _raise_generation(node, uuid, faults)
 
+    if holder is not None:
+        _note_cancelled(holder, progress)
     try:
-        lock = _acquire(request, node, uuid, bound, raise_again)
+        lock = node.acquire(request, uuid, bound, raise_again)
+    except LockUnavailable as error:
+        faults.append(str(error))
+        return None
     except LockTimeout as error:
         last = error.facts.get("holder")
         who = last if isinstance(last, Holder) else holder
@@ -125,14 +129,20 @@ def _await_holder(request: Request, node: Node, progress: Progress, holder: Hold
     return lock
 
 
+def _note_cancelled(holder: Holder, progress: Progress) -> None:
+    if holder.action in (PowerAction.START.value, PowerAction.RESTART.value):
+        progress.cancelled = PowerAction(holder.action)
+
+
 def _settle_and_kill(node: Node, lock: PowerLock, progress: Progress) -> None:
     """Kill again under the lock until nothing can come up any more, an unfinished start included."""
     uuid = progress.server.uuid
     with contextlib.suppress(LockUnavailable):
-        # The lock is held whatever its record says, and a kill does not stop for a full disk.
+        # Held is held, whatever its record says.
         lock.enter(Phase.KILL)
     progress.enter(Phase.KILL)
-    while True:
+    deadline = node.clock.monotonic() + node.engine.timeout
+    while node.clock.monotonic() < deadline:
         _kill_now(node, progress)
         _await_gone(node, progress)
         left = lock.leftover
@@ -140,8 +150,12 @@ def _settle_and_kill(node: Node, lock: PowerLock, progress: Progress) -> None:
             progress.changed = True
         snapshot = node.engine.inspect(uuid)
         if snapshot is None or not snapshot.live:
+            if snapshot is not None and progress.changed and snapshot.restart_policy != "no":
+                # The engine brings such a container up again when it starts itself.
+                node.engine.forbid_restart(snapshot.id)
             lock.settle()
             return
+    raise KillUnsettled(f"Cannot tell that server {uuid} stays down: somebody starts it again and again; look for what does")
 
 
 def _kill_now(node: Node, progress: Progress) -> None:

@@ -47,13 +47,19 @@ class Locks:
 
     def holder(self, uuid: str) -> Holder | None:
         """The living holder of the server, else None. Reads only; what cannot be read is no record."""
-        record = self._record(uuid)
-        return record if record is not None and _is_held(record) else None
+        return self.look(uuid)[0]
 
     def leftover(self, uuid: str) -> Leftover | None:
         """The start or stop that a dead or released holder left unfinished, or that the living one still carries. Reads only."""
+        return self.look(uuid)[1]
+
+    def look(self, uuid: str) -> tuple[Holder | None, Leftover | None]:
+        """``holder`` and ``leftover`` of one moment."""
         record = self._record(uuid)
-        return None if record is None else record.unfinished(ended=not _is_held(record))
+        if record is None:
+            return None, None
+        held = _is_held(record)
+        return record if held else None, record.unfinished(ended=not held)
 
     def has_record(self, uuid: str) -> bool:
         """Whether a lock file of the server is there and not blank, readable as a record or not. Reads only."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import uuid as uuid_module
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
@@ -155,9 +155,8 @@ class Snapshot:
 
     @property
     def secrets(self) -> frozenset[str]:
-        """The values of the process's environment that are long enough to be secrets: 6 characters or more."""
-        values = (entry.partition("=")[2] for entry in self.environment)
-        return frozenset(value for value in values if len(value) >= SHORTEST_SECRET)
+        """What of the process's environment may be secret."""
+        return secrets_in(entry.partition("=")[2] for entry in self.environment)
 
 
 @dataclass(frozen=True)
@@ -243,10 +242,6 @@ class Result:
     seconds: float = 0.0
 
 
-#: Values of a server's environment of this many characters or more are masked in log excerpts.
-SHORTEST_SECRET = 6
-
-
 class Clock(Protocol):
     """Time as the core sees it, so that a test can own it."""
 
@@ -258,6 +253,16 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
+
+
+#: Values of a server's environment of this many characters or more are masked in log excerpts.
+SHORTEST_SECRET = 6
+
+
+def secrets_in(values: Iterable[str]) -> frozenset[str]:
+    """What of an environment's values may be secret: each value, and each line of it, of 6 characters or more."""
+    texts = {text for value in values for text in (value, *(line.strip() for line in value.splitlines()))}
+    return frozenset(text for text in texts if len(text) >= SHORTEST_SECRET)
 
 
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -279,3 +284,19 @@ def timestamp(moment: datetime) -> str:
     """ISO 8601, UTC, milliseconds: the form of every time in results and records."""
     utc = moment.astimezone(timezone.utc)
     return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+
+
+_ENGINE_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z")
+
+
+def engine_time(text: str) -> datetime | None:
+    """A time as the engine writes it (UTC, nanoseconds), or None where it wrote none (year 1) or nothing readable."""
+    match = _ENGINE_TIME.fullmatch(text)
+    if match is None or text.startswith("0001-"):
+        return None
+    try:
+        # Not strptime: what it loads at its first use costs several milliseconds.
+        whole = datetime.fromisoformat(match[1])
+    except ValueError:
+        return None
+    return whole.replace(microsecond=int((match[2] or ".")[1:7].ljust(6, "0")), tzinfo=timezone.utc)

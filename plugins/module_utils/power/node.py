@@ -15,7 +15,7 @@ from .errors import CancelledByKill
 from .generation import KillGenerations
 from .holder import Holder, Leftover
 from .journal import Journal
-from .lock import Locks
+from .lock import Locks, PowerLock, nothing
 from .model import Clock, Phase, PowerState, Request, Run, Snapshot, Startup
 from .settings import Settings
 from .sources import Sources
@@ -63,9 +63,11 @@ class Node:
 
     def observe(self, uuid: str) -> Observed:
         """A server as any reader sees it: a stop under way is known from the holder's phase or from what a dead one left."""
-        snapshot = self.engine.inspect(uuid)
-        holder = self.locks.holder(uuid)
-        leftover = self.locks.leftover(uuid)
+        return self.seen_as(uuid, self.engine.inspect(uuid))
+
+    def seen_as(self, uuid: str, snapshot: Snapshot | None) -> Observed:
+        """A server as any reader would have seen it with this snapshot."""
+        holder, leftover = self.locks.look(uuid)
         stopping = holder.run if holder is not None and holder.phase == Phase.STOP.value else _stopped_run(leftover)
         return self._observed(uuid, snapshot, stopping, holder, leftover)
 
@@ -81,6 +83,19 @@ class Node:
             snapshot, stopping=stopping, started=started, now=self.clock.now(), startup_window=self.settings.startup_window
         )
         return Observed(snapshot, state, startup, holder, leftover)
+
+    def acquire(self, request: Request, uuid: str, seconds: float, look: Callable[[], None]) -> PowerLock:
+        """Take a server's lock for a request, waiting at most ``seconds``; see `Locks.acquire`."""
+        return self.locks.acquire(
+            uuid,
+            operation=request.operation,
+            action=request.action,
+            origin=request.origin,
+            reason=request.reason,
+            wait_seconds=seconds,
+            clock=self.clock,
+            look=look,
+        )
 
     def await_end(self, run: Run, seconds: float, look: Callable[[], None]) -> bool:
         """Wait until this run has ended; False if it still lives after ``seconds``. ``look`` is called at each look and may raise."""
@@ -101,10 +116,6 @@ class Node:
         """SIGKILL a run; whether it has ended within the engine's time limit."""
         self.engine.signal(run.container, "SIGKILL")
         return self.await_end(run, self.engine.timeout, nothing)
-
-
-def nothing() -> None:
-    """A look that sees nothing."""
 
 
 def _stopped_run(leftover: Leftover | None) -> Run | None:

@@ -24,7 +24,7 @@ from .errors import (
     VolumeMissing,
 )
 from .model import ImageSeen, PrebootStep, Request, Snapshot
-from .node import Node, nothing
+from .node import Node
 from .progress import Progress
 from .volume import Volume
 
@@ -48,36 +48,44 @@ def fetch(request: Request, node: Node, progress: Progress) -> Definition:
     if not request.check:
         node.sources.keep(definition)
     if definition.suspended:
-        raise Suspended(f"Cannot {request.action.value} server {uuid}: it is suspended; unsuspend it in its definition's source first")
+        raise Suspended(
+            f"Cannot {request.action.value} server {uuid}: it is suspended; clear settings.suspended where its definition comes from"
+        )
     return definition
 
 
-def prepare(request: Request, node: Node, snapshot: Snapshot | None, progress: Progress) -> Boot:
-    """Check all that can be known without touching the server, so that a restart never takes down one that may not start again."""
+def prepare(request: Request, node: Node, snapshot: Snapshot | None, look: Callable[[], None], progress: Progress) -> Boot:
+    """Check all that can be known without touching the server, so that a restart never takes down one that may not start again.
+
+    ``look`` is called in what may take long, and may raise.
+    """
     uuid = progress.server.uuid
     definition = fetch(request, node, progress)
     progress.warn(*(f"server {uuid}: {warning}" for warning in definition.warnings))
     boot = Boot(definition, Volume(os.path.join(node.settings.data, uuid)))
     _check_container(request, snapshot, uuid)
     _check_volume(node, boot, snapshot)
-    _check_image(node, definition, request.check)
+    _check_image(request, node, definition, progress)
     _check_mounts(node, boot)
     if definition.build.disk_space > 0:
-        _refuse_if_over(boot, boot.volume.survey(nothing, owner=None).bytes)
+        _refuse_if_over(boot, boot.volume.survey(look, owner=None).bytes)
     for config in definition.configs:
         _edited(node, boot, config, progress)
     return boot
 
 
-def pull(node: Node, definition: Definition, look: Callable[[], None]) -> None:
-    """Pull the image if the settings ask for it. Raises `ImageUnavailable`."""
-    reference, local = _image_reference(definition)
-    wanted = node.settings.pull == "always" or node.engine.image(reference) is None
-    if local or node.settings.pull == "never" or not wanted:
-        return
+def pull(node: Node, definition: Definition, look: Callable[[], None]) -> bool:
+    """Pull the image if the settings ask for it; whether the node has another one now. Raises `ImageUnavailable`."""
+    reference = definition.image
+    if definition.image_is_local or node.settings.pull == "never":
+        return False
+    before = node.engine.image(reference)
+    if before is not None and node.settings.pull != "always":
+        return False
     prefixes = [prefix for prefix in node.settings.registries if reference.startswith(prefix)]
     credentials = node.settings.registries[max(prefixes, key=len)] if prefixes else None
     node.engine.pull(reference, credentials, look)
+    return node.engine.image(reference) != before
 
 
 def preboot(request: Request, node: Node, boot: Boot, snapshot: Snapshot | None, look: Callable[[], None], progress: Progress) -> str:
@@ -115,7 +123,7 @@ def _run_step(name: str, step: Callable[[], bool], uuid: str, node: Node, progre
     try:
         changed = step()
     except PowerError as error:
-        note(False, not error.cancels, str(error))
+        note(False, not error.cancels, progress.sentence(error))
         if isinstance(error, EngineError):
             raise PrebootFailed(f"Cannot prepare the {name} of server {uuid}: {error}") from error
         raise
@@ -142,18 +150,18 @@ def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:
         )
 
 
-def _image_reference(definition: Definition) -> tuple[str, bool]:
-    """The image without the leading ``~`` that marks one that is never pulled."""
-    return definition.image.lstrip("~"), definition.image.startswith("~")
-
-
-def _check_image(node: Node, definition: Definition, check: bool) -> None:
-    reference, local = _image_reference(definition)
-    if (local or node.settings.pull == "never") and node.engine.image(reference) is None:
-        raise ImageUnavailable(
-            f"Cannot boot server {definition.server.uuid}: image {reference} is not on the node, and "
-            f"{'the ~ before its name' if local else 'docker.pull: never'} forbids pulling it"
-        )
+def _check_image(request: Request, node: Node, definition: Definition, progress: Progress) -> None:
+    local = definition.image_is_local
+    may_pull = not local and node.settings.pull != "never"
+    if (may_pull and not request.check) or node.engine.image(definition.image) is not None:
+        return
+    if may_pull:
+        progress.warn(f"server {definition.server.uuid}: image {definition.image} is not on the node; it would be pulled")
+        return
+    raise ImageUnavailable(
+        f"Cannot boot server {definition.server.uuid}: image {definition.image} is not on the node, and "
+        f"{'the ~ before its name' if local else 'docker.pull: never'} forbids pulling it"
+    )
 
 
 def _spec(node: Node, boot: Boot, *, image_id: str) -> ContainerSpec:
@@ -175,11 +183,11 @@ def _put_volume_right(node: Node, boot: Boot, look: Callable[[], None], progress
     """Make the data directory if need be; usage against the limit and ownership in one walk, skipped where neither is asked for."""
     settings = node.settings
     made = boot.volume.create(settings.uid, settings.gid)
+    progress.changed = progress.changed or made
     owner = (settings.uid, settings.gid) if settings.check_permissions_on_boot else None
     if owner is None and boot.definition.build.disk_space <= 0:
         return made
-    survey = boot.volume.survey(look, owner=owner)
-    progress.changed = progress.changed or survey.chowned > 0
+    survey = boot.volume.survey(look, owner=owner, altered=progress.alter)
     _refuse_if_over(boot, survey.bytes)
     uuid = boot.definition.server.uuid
     if survey.left_alone:
@@ -217,6 +225,7 @@ def _bring_in_line(request: Request, node: Node, boot: Boot, snapshot: Snapshot 
         ):
             return snapshot.id, False
         # Wings throws away what an image's anonymous volumes hold, and so do we; but not what somebody else's container held.
+        _check_container(request, snapshot, uuid)
         ours = made_by_us(snapshot.labels) or made_by_wings(snapshot.labels)
         if not node.engine.remove(snapshot.id, volumes=ours):
             raise PrebootFailed(f"Cannot recreate the container of server {uuid}: somebody started it meanwhile")
@@ -225,10 +234,9 @@ def _bring_in_line(request: Request, node: Node, boot: Boot, snapshot: Snapshot 
 
 
 def _present_image(node: Node, definition: Definition) -> ImageSeen:
-    reference, _local = _image_reference(definition)
-    image = node.engine.image(reference)
+    image = node.engine.image(definition.image)
     if image is None:
-        raise ImageUnavailable(f"Cannot boot server {definition.server.uuid}: image {reference} is not on the node")
+        raise ImageUnavailable(f"Cannot boot server {definition.server.uuid}: image {definition.image} is not on the node")
     return image
 
 
@@ -254,6 +262,7 @@ def _edit(node: Node, boot: Boot, config: ConfigFile, progress: Progress) -> boo
         return False
     with _leniently(node, boot, progress):
         boot.volume.write(config.file, edited, uid=node.settings.uid, gid=node.settings.gid)
+        progress.alter()
         return True
     return False
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from .definition import mask
-from .errors import InterruptedBySignal, PowerError
+from .errors import EngineError, InterruptedBySignal, PowerError
+from .journal import Journal
 from .model import Clock, Outcome, Phase, PowerAction, PowerState, PrebootStep, Request, Result, Server, Step, StopReport
 from .node import Observed
+
+#: How an action ended: outcome, code, sentence.
+Ending = tuple[Outcome, str, str]
 
 
 class Progress:
@@ -49,6 +53,22 @@ class Progress:
             self.state_before = seen.state
         self.state = seen.state
 
+    def alter(self) -> None:
+        """Something on engine or disk was altered."""
+        self.changed = True
+
+    def begin(self, journal: Journal) -> None:
+        """From here on the action is finished whatever signal comes."""
+        self.begun = True
+        journal.begin(
+            operation=self.request.operation,
+            server=self.server,
+            action=self.request.action,
+            origin=self.request.origin,
+            reason=self.request.reason,
+            requested_at=self.request.requested_at,
+        )
+
     def enter(self, phase: Phase) -> None:
         """Note when a phase began, in seconds since the action was taken up."""
         self.phases.append((phase.value, round(self.seconds, 3)))
@@ -61,7 +81,7 @@ class Progress:
         """Keep a log excerpt, with every secret of the server's environment masked."""
         self.log = tuple(mask(line, self.secrets) for line in lines)
 
-    def failure(self, error: PowerError) -> tuple[Outcome, str, str]:
+    def failure(self, error: PowerError) -> Ending:
         """How an error ends the action: refused and skipped are only for what altered nothing."""
         if error.cancels:
             outcome = Outcome.CANCELLED
@@ -69,7 +89,17 @@ class Progress:
             outcome = Outcome.FAILED
         else:
             outcome = Outcome.SKIPPED if isinstance(error, InterruptedBySignal) else Outcome.REFUSED
-        return outcome, error.code, mask(str(error), self.secrets)
+        return outcome, error.code, self.sentence(error)
+
+    def sentence(self, error: PowerError) -> str:
+        """What an error says. Secrets are masked in what the engine said: it may repeat what it was given, our own words do not."""
+        text = str(error)
+        link: BaseException | None = error
+        while link is not None:
+            if isinstance(link, EngineError):
+                text = text.replace(str(link), mask(str(link), self.secrets))
+            link = link.__cause__
+        return text
 
     def result(self, outcome: Outcome, code: str = "", msg: str = "") -> Result:
         """The result as it stands now."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from .definition import mask
+from .definition import StartupRule, mask
 from .model import SHORTEST_SECRET
 
 _ANSI = re.compile(
@@ -29,26 +29,31 @@ class Matchers:
     def __init__(self, done: Sequence[str], *, strip: bool) -> None:
         self.warnings: list[str] = []
         self._strip = strip
-        self._substrings: list[bytes] = []
-        self._patterns: list[re.Pattern[bytes]] = []
+        self._substrings: list[str] = []
+        self._patterns: list[re.Pattern[str]] = []
         for entry in done:
             self._add(entry)
+
+    @classmethod
+    def of(cls, rule: StartupRule) -> Matchers:
+        """The readiness lines of a definition's ``startup``."""
+        return cls(rule.done, strip=rule.strip_ansi)
 
     def _add(self, entry: str) -> None:
         if entry.startswith("regex:") and len(entry) > len("regex:"):
             try:
-                self._patterns.append(re.compile(entry[len("regex:") :].encode()))
+                self._patterns.append(re.compile(entry[len("regex:") :]))
                 return
-            except re.error as error:
+            except (re.error, ValueError, OverflowError, RecursionError) as error:
                 self.warnings.append(f"startup.done: {entry!r} is not a regular expression ({error}); it is looked for as plain text")
-        self._substrings.append(entry.encode())
+        self._substrings.append(entry)
 
     def __bool__(self) -> bool:
         return bool(self._substrings or self._patterns)
 
     def match(self, line: bytes) -> bool:
         """Whether one line says that the server is up."""
-        text = strip_ansi(line) if self._strip else line
+        text = (strip_ansi(line) if self._strip else line).decode("utf-8", "replace")
         return any(part in text for part in self._substrings) or any(pattern.search(text) for pattern in self._patterns)
 
     def match_any(self, output: bytes) -> bool:
@@ -65,15 +70,21 @@ class Lines:
 
     def feed(self, chunk: bytes) -> Iterable[bytes]:
         """The lines that are complete now, without their ends."""
-        *complete, self._pending = (self._pending + chunk).split(b"\n")
-        while len(self._pending) > _LINE_BYTES:
-            complete.append(self._pending[:_LINE_BYTES])
-            self._pending = self._pending[_LINE_BYTES:]
-        return [line.rstrip(b"\r") for line in complete]
+        *complete, last = (self._pending + chunk).split(b"\n")
+        found: list[bytes] = []
+        for line in complete:
+            *parts, end = _parts(line)
+            found += [*parts, end.rstrip(b"\r")]
+        *parts, self._pending = _parts(last)
+        return found + parts
 
     def rest(self) -> Iterable[bytes]:
         """What stands after the last line end."""
         return [self._pending] if self._pending else []
+
+
+def _parts(line: bytes) -> list[bytes]:
+    return [line[start : start + _LINE_BYTES] for start in range(0, len(line), _LINE_BYTES)] or [b""]
 
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -84,7 +95,8 @@ def readable_lines(log: bytes, count: int, limit: int, secrets: Iterable[str] = 
 
     Masked before the line is cut, since half a secret would no longer be known for one; and looked for as the line shows it.
     """
-    shown = {_readable(secret.encode("utf-8", "surrogateescape")) for secret in secrets}
+    lines_of_secrets = (line for secret in secrets for line in secret.split("\n"))
+    shown = {_readable(line.encode("utf-8", "surrogateescape")).strip() for line in lines_of_secrets}
     shown = {text for text in shown if len(text) >= SHORTEST_SECRET}
     lines = [_readable(line) for line in log.split(b"\n")]
     lines = [line for line in lines if line.strip()][-count:]

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from .errors import InterruptedBySignal
 from .model import Outcome, PrebootStep, Result, parse_uuid, timestamp
 from .schema import printable
 
@@ -21,7 +22,7 @@ _QUIET = (Outcome.DONE, Outcome.UNCHANGED)
 def is_failure(result: Result) -> bool:
     """Whether a result fails the task: what was skipped by request does not, what was skipped for a signal does."""
     return result.outcome in (Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED) or (
-        result.outcome is Outcome.SKIPPED and result.code == "interrupted_by_signal"
+        result.outcome is Outcome.SKIPPED and result.code == InterruptedBySignal.code
     )
 
 
@@ -76,8 +77,7 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def _line(result: Result) -> str:
-    name = f" ({result.server.name})" if result.server.name else ""
-    return f"{printable(result.server.uuid)}{name}: {result.outcome.value}, {result.code}: {result.msg}"
+    return f"{_called(result)}: {result.outcome.value}, {result.code}: {result.msg}"
 
 
 def _called(result: Result) -> str:

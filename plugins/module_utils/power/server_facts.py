@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .await_ready import seen_ready
 from .definition import Definition, secrets_of
-from .errors import PowerError
+from .errors import EngineError, PowerError
 from .journal_rows import Intent, OperationRow
-from .model import PowerAction, PowerState, Server, Snapshot, Startup
+from .model import PowerAction, PowerState, Run, Server, Snapshot, Startup
 from .node import Node, Observed
 from .readiness import Matchers, readable_lines
 
@@ -58,20 +58,40 @@ def _everything(node: Node) -> tuple[list[Server], list[str]]:
     return list(found.values()), faults
 
 
-def describe_each(servers: Sequence[Server], node: Node, *, tail: int) -> list[dict[str, Any]]:
-    """One entry for each server; what is not known is None."""
+def describe_each(
+    servers: Sequence[Server], node: Node, *, tail: int, remember: Callable[[str, Run], None]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """One entry for each server, what is not known being None, and a sentence for each that nothing is known of or that cannot be read.
+
+    ``remember`` is told of each run that was seen to be ready, so that its readiness line may rotate away. Raises `EngineUnreachable`.
+    """
     uuids = [server.uuid for server in servers]
     known = _Known(node.journal.intents(uuids), node.journal.last_operations(uuids))
-    return [_describe(server, node, known, tail) for server in servers]
+    entries: list[dict[str, Any]] = []
+    faults: list[str] = []
+    for server in servers:
+        try:
+            entry = _describe(server, node, known, tail, remember)
+        except EngineError as error:
+            faults.append(str(error))
+            continue
+        if entry is None:
+            faults.append(f"Cannot find server {server.uuid}: no source, no container and no journal of this node has it")
+        else:
+            entries.append(entry)
+    return entries, faults
 
 
-def _describe(server: Server, node: Node, known: _Known, tail: int) -> dict[str, Any]:
+def _describe(server: Server, node: Node, known: _Known, tail: int, remember: Callable[[str, Run], None]) -> dict[str, Any] | None:
     seen = node.observe(server.uuid)
     definition = node.sources.definition_for_stop(server.uuid)
+    intent, operation = known.intents.get(server.uuid), known.operations.get(server.uuid)
+    traces = (definition, seen.snapshot, seen.holder, intent, operation)
+    if all(trace is None for trace in traces) and not node.sources.has(server.uuid):
+        return None
     if definition is not None:
         server = definition.server
-    state, startup = _startup(server, node, seen, definition)
-    intent, operation = known.intents.get(server.uuid), known.operations.get(server.uuid)
+    state, startup = _startup(server, node, seen, definition, remember)
     entry: dict[str, Any] = {
         "server": server.uuid,
         "short_id": server.short_id,
@@ -89,13 +109,16 @@ def _describe(server: Server, node: Node, known: _Known, tail: int) -> dict[str,
     return entry
 
 
-def _startup(server: Server, node: Node, seen: Observed, definition: Definition | None) -> tuple[PowerState, Startup]:
+def _startup(
+    server: Server, node: Node, seen: Observed, definition: Definition | None, remember: Callable[[str, Run], None]
+) -> tuple[PowerState, Startup]:
     """State and startup; a server that nobody watched becoming ready is looked at once."""
-    if seen.state is PowerState.STARTING and seen.snapshot is not None and definition is not None:
-        matchers = Matchers(definition.startup.done, strip=definition.startup.strip_ansi)
-        if seen_ready(node, server.uuid, seen.snapshot, matchers, seen.startup):
-            return PowerState.RUNNING, Startup.MATCHED
-    return seen.state, seen.startup
+    if seen.state is not PowerState.STARTING or seen.snapshot is None or definition is None:
+        return seen.state, seen.startup
+    if not seen_ready(node, seen.snapshot, Matchers.of(definition.startup), seen.startup):
+        return seen.state, seen.startup
+    remember(server.uuid, seen.snapshot.run)
+    return PowerState.RUNNING, Startup.MATCHED
 
 
 def _container(snapshot: Snapshot) -> dict[str, Any]:
@@ -118,4 +141,8 @@ def _operation(row: OperationRow) -> dict[str, Any]:
 
 def _log(node: Node, snapshot: Snapshot, definition: Definition | None, tail: int) -> list[str]:
     secrets = set(() if definition is None else secrets_of(definition)) | snapshot.secrets
-    return list(readable_lines(node.engine.log_tail(snapshot.id, tail), tail, _LINE_BYTES, secrets))
+    try:
+        log = node.engine.log_tail(snapshot.id, tail)
+    except EngineError:
+        return []  # a log driver that keeps nothing
+    return list(readable_lines(log, tail, _LINE_BYTES, secrets))

@@ -10,6 +10,7 @@ cannot be started late.
 
 from __future__ import annotations
 
+from .errors import EngineError
 from .lock import PowerLock
 from .model import Phase, Run
 from .node import Node
@@ -40,11 +41,14 @@ def fence_start(node: Node, before: Run) -> bool:
     """Make sure that a start request for a container, last started as in ``before``, has no effect later.
 
     True if the container was removed (its volumes are kept); False if the request was executed, or the container is gone.
+    Raises `EngineError` if the engine neither runs nor removes it within its time limit.
     """
-    while True:
+    deadline = node.clock.monotonic() + node.engine.timeout
+    while node.clock.monotonic() < deadline:
         snapshot = node.engine.inspect(before.container)
         if snapshot is None or snapshot.live or snapshot.run != before:
             return False
         if node.engine.remove(before.container, volumes=False):
             return True
         node.clock.sleep(_RETRY_SECONDS)
+    raise EngineError(f"Cannot undo an unfinished start of container {before.container[:12]}: the engine does not remove it")

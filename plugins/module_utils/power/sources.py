@@ -93,7 +93,7 @@ class Sources:
         self._task = _Task(task)
         self._directory = DefinitionDirectory(settings.definitions)
         self._kept = KeptDefinitions(settings.state_directory, settings.group)
-        self._seen_containers = containers
+        self._containers = _Containers(containers)
         self._first_wins: tuple[_Source, ...] = (self._task, self._directory)
         # The Panel, where there is one, will stand between the two, and the kept definitions in its place for stop.
         self._stop_order: tuple[_Source, ...] = (self._task, self._directory, self._kept)
@@ -120,16 +120,16 @@ class Sources:
             raise _ambiguous(wanted, sorted(found))
         return next(Server(uuid, name) for uuid, name in found.items())
 
+    def has(self, uuid: str) -> bool:
+        """Whether any source that can be read has a definition of the server, be it a broken one."""
+        return any(uuid in self._uuids(source, _Trouble()) for source in self._stop_order)
+
     def definition(self, uuid: str) -> Definition:
         """The definition of the first source that has the server; what the others say does not matter.
 
         Raises `ServerNotFound`, `DefinitionInvalid`, `MissingLibrary`, and `SourceUnreachable`, unless the settings' ``allow_stale`` lets
         the last definition seen take its place.
         """
-        if self._settings.remote:
-            self._warn(
-                "The settings name a Panel (remote); this version does not ask it, and reads definitions from the task and the directory"
-            )
         for source in self._first_wins if parse_uuid(uuid) == uuid else ():
             try:
                 definition = source.definition(uuid)
@@ -162,7 +162,7 @@ class Sources:
             self._warn(f"Cannot keep the definition of server {definition.server.uuid} in {self._kept.path}: {reason}")
 
     def _layers(self, action: PowerAction) -> tuple[tuple[_Source, ...], ...]:
-        defined, containers = (self._task, self._directory), _Containers(self._seen_containers)
+        defined, containers = (self._task, self._directory), self._containers
         return (defined, (containers,)) if action.boots else (defined, (self._kept,), (containers,))
 
     def _by_short_id(self, short_id: str, layers: tuple[tuple[_Source, ...], ...], trouble: _Trouble) -> dict[str, str]:

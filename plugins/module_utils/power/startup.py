@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from .errors import CancelledByKill, EngineError, EngineUnreachable, StartFailed
 from .lock import PowerLock
 from .model import Phase, Run, Snapshot
@@ -82,8 +84,10 @@ def exited(node: Node, snapshot: Snapshot, progress: Progress) -> StartFailed:
     """The error for a run that ended before it was ready; exit code and the end of its log go into the result."""
     progress.exit_code = snapshot.exit_code
     progress.secrets |= snapshot.secrets
-    log = node.engine.log_tail(snapshot.id, _LOG_LINES)
-    progress.show_log(readable_lines(log, _LOG_LINES, _LOG_LINE_BYTES, progress.secrets))
+    with contextlib.suppress(EngineError, EngineUnreachable):
+        # A log driver that keeps nothing must not hide the exit.
+        log = node.engine.log_tail(snapshot.id, _LOG_LINES)
+        progress.show_log(readable_lines(log, _LOG_LINES, _LOG_LINE_BYTES, progress.secrets))
     memory = ", out of memory" if snapshot.oom_killed else ""
     return StartFailed(
         f"Cannot start server {progress.server.uuid}: its process ended with exit code {snapshot.exit_code}{memory}; see its log"

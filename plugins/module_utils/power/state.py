@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime, timezone
+from datetime import datetime
 
 from .journal_rows import StartedRun
-from .model import PowerState, Run, Snapshot, Startup
+from .model import PowerState, Run, Snapshot, Startup, engine_time
 
 
 def derive_state(
@@ -32,18 +31,6 @@ def derive_state(
     if startup is Startup.WAITING and age is not None and age < startup_window:
         return PowerState.STARTING, startup
     return PowerState.RUNNING, startup
-
-
-_ENGINE_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z")
-
-
-def engine_time(text: str) -> datetime | None:
-    """A time as the engine writes it (UTC, nanoseconds), or None where it wrote none (year 1) or nothing readable."""
-    match = _ENGINE_TIME.fullmatch(text)
-    if match is None or text.startswith("0001-"):
-        return None
-    whole = datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
-    return whole.replace(microsecond=int(float(match[2] or 0) * 1_000_000) % 1_000_000)
 
 
 def age_seconds(started_at: str, now: datetime) -> float | None:

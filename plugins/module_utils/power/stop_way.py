@@ -20,7 +20,7 @@ _REALTIME_NAME = re.compile(r"RT(MIN|MAX)(?:([+-])([0-9]{1,2}))?")
 
 
 def stop_signal(value: str) -> str:
-    """The engine's name of a signal written as ``C`` or ``^C`` (both SIGINT), as a name with or without SIG in any case, or as a number.
+    """What the engine calls a signal written as ``C`` or ``^C`` (both SIGINT), as a name with or without SIG in any case, or as a number.
 
     Raises ValueError for anything else. Wings takes what it does not know for SIGKILL; here that is an error of the definition.
     """
@@ -29,7 +29,8 @@ def stop_signal(value: str) -> str:
         return "SIGINT"
     number = int(text) if re.fullmatch(r"[0-9]{1,2}", text) else _number_of(text[3:] if text.startswith("SIG") else text)
     if number is not None and _REALTIME_FIRST <= number <= _REALTIME_LAST:
-        return "SIGRTMIN" if number == _REALTIME_FIRST else f"SIGRTMIN+{number - _REALTIME_FIRST}"
+        # The engine knows each of them by its number, but only some by the name counted from SIGRTMIN.
+        return str(number)
     try:
         return signal.Signals(number or 0).name
     except ValueError:

@@ -77,16 +77,17 @@ class Volume:
             raise _failed(f"give data directory to {uid}:{gid}", self.path, error) from error
         return True
 
-    def survey(self, look: Callable[[], None], *, owner: tuple[int, int] | None) -> Survey:
+    def survey(self, look: Callable[[], None], *, owner: tuple[int, int] | None, altered: Callable[[], None] = lambda: None) -> Survey:
         """Measure everything below in one walk and, where ``owner`` (uid, gid) is given, give it what differs. See ``Survey``.
 
-        ``look`` is called for each directory and every few thousand files; what it raises ends the walk. What vanishes or moves
-        meanwhile is no error, and a data directory that is missing is empty.
+        ``altered`` is called for whatever was given to the owner, since the walk may end half way. ``look`` is called for each directory
+        and every few thousand files; what it raises ends the walk. What vanishes or moves meanwhile is no error, and a data directory
+        that is missing is empty.
         """
         root = self._root()
         if root is None:
             return Survey(0, 0, 0, 0)
-        return Walk(root, self.path, look, owner).survey()
+        return Walk(root, self.path, look, owner, altered).survey()
 
     def read_text(self, relative: str, limit: int = FILE_LIMIT, *, uid: int | None = None) -> bytes | None:
         """The bytes of a file, or None if it is missing. ``relative`` is confined; a leading ``/`` means the data directory.

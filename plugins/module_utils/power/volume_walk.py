@@ -66,11 +66,12 @@ class _Level:
 class Walk:
     """One walk. Takes over ``root``, an open directory, and closes it. ``path`` is for messages alone."""
 
-    def __init__(self, root: int, path: str, look: Callable[[], None], owner: tuple[int, int] | None) -> None:
+    def __init__(self, root: int, path: str, look: Callable[[], None], owner: tuple[int, int] | None, altered: Callable[[], None]) -> None:
         self._root = root
         self._path = path
         self._look = look
         self._owner = owner
+        self._altered = altered
         self._here = -1
         self._levels: list[_Level] = []
         self._several_links: set[tuple[int, int]] = set()
@@ -209,6 +210,7 @@ class Walk:
         except OSError as error:
             raise self._failed("change the owner of", name, error) from error
         self._chowned += 1
+        self._altered()
 
     def _failed(self, verb: str, name: str, error: OSError) -> PrebootFailed:
         path = "/".join([self._path, *(level.name for level in self._levels[1:]), name.strip("/")]).rstrip("/")

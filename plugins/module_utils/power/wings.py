@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+
+_NAME = b"wings\n"
 
 
 def wings_pid(proc: str = "/proc") -> int | None:
@@ -16,12 +17,20 @@ def wings_pid(proc: str = "/proc") -> int | None:
     (rootless) as the user who would run us.
     """
     trusted = {0, os.geteuid()}
-    for entry in os.scandir(proc):
-        if not entry.name.isdigit():
-            continue
+    for pid in filter(str.isdigit, os.listdir(proc)):
+        directory = os.path.join(proc, pid)
         try:
-            if entry.stat().st_uid in trusted and Path(entry.path, "comm").read_text().strip() == "wings":
-                return int(entry.name)
+            # Every action looks at every process: hence nothing more than one open and one read for each.
+            if _command(directory) == _NAME and os.stat(directory).st_uid in trusted:
+                return int(pid)
         except OSError:
             continue  # it ended while we looked
     return None
+
+
+def _command(directory: str) -> bytes:
+    descriptor = os.open(os.path.join(directory, "comm"), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 64)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,81 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hand-over of a lock from one process to another that waits for it, beside the kernel's own."""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks
+from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils.power.node import SystemClock
+from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, difference, in_turn
+
+_ROUNDS = 60
+_UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
+_FORK = multiprocessing.get_context("fork")
+
+Hold = Callable[[], AbstractContextManager[Any]]
+
+
+def measure(root: Path) -> Row:
+    """The row of the table: from right before the release to the waiter's having it. The target is for the whole, not the difference."""
+    locks = Locks(str(root / "locks"), "no-such-group")
+    file = root / "plain.lock"
+
+    def ours() -> AbstractContextManager[Any]:
+        return locks.acquire(
+            _UUID, operation="bench", action=PowerAction.RESTART, origin="bench", reason="", wait_seconds=30, clock=SystemClock()
+        )
+
+    @contextmanager
+    def plain() -> Any:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    mine, other = in_turn(lambda: _hand_over(ours), lambda: _hand_over(plain), _ROUNDS)
+    return _whole(mine, other)
+
+
+def _whole(mine: Spread, other: Spread) -> Row:
+    beside = difference("", mine, other, "", 0)
+    notes = [f"{beside.value:.1f} ms more than the kernel's, longest {1000 * max(mine.samples):.1f} ms"]
+    return Row("lock hand-over", mine, other, "blocking flock", 1000 * mine.median, 50, "ms", tuple(notes))
+
+
+def _hand_over(hold: Hold) -> float:
+    """Seconds from one process's release to the other's having the lock; it has waited for a random while by then."""
+    here, there = _FORK.Pipe()
+    # Forked before anything is held: a child would hold it too.
+    waiter = _FORK.Process(target=_wait, args=(hold, there), daemon=True)
+    waiter.start()
+    with hold():
+        here.send("held")
+        assert here.recv() == "waiting"
+        time.sleep(random.uniform(0.03, 0.06))
+        released_at = time.monotonic()
+    acquired_at: float = here.recv()
+    waiter.join()
+    return acquired_at - released_at
+
+
+def _wait(hold: Hold, tell: Connection) -> None:
+    tell.recv()
+    tell.send("waiting")
+    with hold():
+        acquired_at = time.monotonic()
+    tell.send(acquired_at)

@@ -1,0 +1,52 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One power action in a process of its own: ``actor.py CONFIG DOCKER_HOST ACTION SERVER FIELDS`` prints the result as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.fleet.power.plugins.module_utils.own_session import Interruption
+from ansible_collections.fleet.power.plugins.module_utils.power.assemble import build_node, read_generations
+from ansible_collections.fleet.power.plugins.module_utils.power.connection import load_sdk
+from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, Request, WaitFor, new_operation_id
+from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils.power.report import entry
+
+
+def main(config: str, docker_host: str, action: str, server: str, given: str) -> None:
+    """Perform and print."""
+    fields: dict[str, Any] = json.loads(given)
+    if fields.pop("gate", False):
+        _await_go()
+    options = {"config": config, "docker_host": docker_host, **fields.pop("options", {})}
+    node = build_node(options, interrupted=Interruption())
+    generations = {} if action == "kill" else read_generations([server], node, PowerAction(action))
+    request = Request(
+        server=server,
+        action=PowerAction(action),
+        operation=new_operation_id(),
+        requested_at=node.clock.now(),
+        generations=generations,
+        origin="actor",
+    )
+    if "wait_for" in fields:
+        fields["wait_for"] = WaitFor(fields["wait_for"])
+    result = perform(replace(request, **fields), node)
+    node.journal.close()
+    print(json.dumps({**entry(result, check=request.check, all_steps=True), "warnings": list(result.warnings)}))
+
+
+def _await_go() -> None:
+    """Be ready to act within a moment, and say so; act when a line comes."""
+    load_sdk()
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

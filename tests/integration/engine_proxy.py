@@ -1,0 +1,302 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A proxy in front of the real engine that a test owns: it can be slow, deaf, mute or gone without harm to anybody else's engine.
+
+A request it holds is delivered when it is released, even if the one who sent it has died meanwhile: so "a start request outlives its
+caller" can be played at will.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_CHUNK = 65536
+_STATUS = re.compile(rb"HTTP/1\.\d (\d{3})")
+_SOON_SECONDS = 20.0
+
+
+@dataclass
+class Seen:
+    """A request that came by: who sent it, when, and the status it was answered with, None until it is."""
+
+    pid: int
+    method: str
+    path: str
+    at: float
+    status: int | None = None
+    answered_at: float | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether it asks for a change."""
+        return self.method not in ("GET", "HEAD")
+
+
+class Hold:
+    """A request, or with ``answer`` its answer, that does not get through until it is released."""
+
+    def __init__(self, method: str, pattern: str, skip: int, after: str | None, answer: bool) -> None:
+        self.answer = answer
+        self._method, self._pattern, self._after = method, re.compile(pattern), after and re.compile(after)
+        self._left_to_skip = skip
+        self._arrived, self._released, self._dropped = threading.Event(), threading.Event(), False
+        self._held: Seen | None = None
+
+    def takes(self, request: Seen, before: list[Seen]) -> bool:
+        """Whether this is the request to hold."""
+        if self._released.is_set() or request.method != self._method or not self._pattern.search(request.path):
+            return False
+        if self._after is not None and not any(other.changes and self._after.search(other.path) for other in before):
+            return False
+        self._left_to_skip -= 1
+        return self._left_to_skip < 0
+
+    def wait(self, request: Seen) -> bool:
+        """Keep the request here; False if it must not go on."""
+        self._held = self._held or request
+        self._arrived.set()
+        self._released.wait()
+        return not self._dropped
+
+    def await_arrival(self, seconds: float = _SOON_SECONDS) -> None:
+        """Wait until the request is here."""
+        assert self._arrived.wait(seconds), f"{self._method} {self._pattern.pattern} did not come within {seconds} s"
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the request is, or was, here."""
+        return self._arrived.is_set()
+
+    def release(self) -> None:
+        """Let it and all that follow go on."""
+        self._released.set()
+
+    def drop(self) -> None:
+        """Hang up instead of letting it go on; what follows goes on."""
+        self._dropped = True
+        self._released.set()
+
+    def await_status(self, seconds: float = _SOON_SECONDS) -> int:
+        """Wait for the engine's answer to what was held here; its HTTP status."""
+        deadline = time.monotonic() + seconds
+        while self._held is None or self._held.status is None:
+            assert time.monotonic() < deadline, f"no answer to {self._held}"
+            time.sleep(0.01)
+        return self._held.status
+
+
+class EngineProxy:
+    """Listens on a socket of its own and, as long as nothing else is said, passes everything on to the engine at ``engine``."""
+
+    def __init__(self, engine: str, path: Path) -> None:
+        self.host = f"unix://{path}"
+        #: Every request, in the order they came.
+        self.seen: list[Seen] = []
+        #: How many seconds a request takes to get to the engine.
+        self.latency: Callable[[], float] = lambda: 0.0
+        self._engine, self._path = engine.partition("unix://")[2], path
+        self._holds: list[Hold] = []
+        self._open = threading.Event()
+        self._open.set()
+        self._links: set[_Link] = set()
+        self._guard = threading.Lock()
+        self._listener: socket.socket | None = None
+        self.listen()
+
+    def hold(self, method: str, pattern: str, *, skip: int = 0, after: str | None = None, answer: bool = False) -> Hold:
+        """Hold requests of this method whose path matches, but for the first ``skip``, and not before a change to a path like ``after``."""
+        hold = Hold(method, pattern, skip, after, answer)
+        self._holds.append(hold)
+        return hold
+
+    def freeze(self) -> None:
+        """Accept everything and answer nothing, as an engine that is stopped does."""
+        self._open.clear()
+
+    def thaw(self) -> None:
+        """Go on with all that came meanwhile."""
+        self._open.set()
+
+    def listen(self) -> None:
+        """Be there (again)."""
+        self._path.unlink(missing_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self._path))
+        self._listener.listen(128)
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def refuse(self) -> None:
+        """Hang up everywhere and refuse connections; what was held stays."""
+        if self._listener is not None:
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._listener = None
+        self.hang_up()
+
+    def vanish(self) -> None:
+        """As ``refuse``, and the socket is gone from the disk."""
+        self.refuse()
+        self._path.unlink(missing_ok=True)
+
+    def hang_up(self) -> None:
+        """Cut every connection to a client; requests under way still reach the engine."""
+        with self._guard:
+            links = list(self._links)
+        for link in links:
+            link.cut_client()
+
+    def close(self) -> None:
+        """Let go of everything, for good."""
+        self.vanish()
+        for hold in self._holds:
+            hold.drop()
+        self._open.set()
+        with self._guard:
+            links = list(self._links)
+        for link in links:
+            link.close()
+
+    def changes_of(self, pid: int) -> list[Seen]:
+        """The changes that a process asked for."""
+        return [request for request in self.seen if request.pid == pid and request.changes]
+
+    def await_open(self) -> None:
+        """Wait as long as this is frozen."""
+        self._open.wait()
+
+    def arrive(self, request: Seen) -> Hold | None:
+        """Note a request; the hold that takes it."""
+        with self._guard:
+            taker = next((hold for hold in self._holds if hold.takes(request, self.seen)), None)
+            self.seen.append(request)
+        return taker
+
+    def forget(self, link: _Link) -> None:
+        """A connection is over."""
+        with self._guard:
+            self._links.discard(link)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _address = listener.accept()
+                engine = socket.socket(socket.AF_UNIX)
+                engine.connect(self._engine)
+            except OSError:
+                return
+            link = _Link(self, client, engine)
+            with self._guard:
+                self._links.add(link)
+            link.run()
+
+
+class _Link:
+    """One client's connection, and the connection to the engine that serves it."""
+
+    def __init__(self, proxy: EngineProxy, client: socket.socket, engine: socket.socket) -> None:
+        self._proxy, self._client, self._engine = proxy, client, engine
+        self._pid = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        self._request: Seen | None = None
+        self._answer_hold: Hold | None = None
+        self._client_gone = False
+
+    def run(self) -> None:
+        for target in (self._pass_requests, self._pass_answers):
+            threading.Thread(target=target, daemon=True).start()
+
+    def cut_client(self) -> None:
+        with contextlib.suppress(OSError):
+            self._client.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.cut_client()
+        with contextlib.suppress(OSError):
+            self._engine.shutdown(socket.SHUT_RDWR)
+
+    def _pass_requests(self) -> None:
+        with contextlib.suppress(OSError), self._client.makefile("rb") as stream:
+            while (head := _head(stream)) and self._pass_request(head, stream):
+                pass
+        self._client_gone = True
+        if self._is_answered:
+            self.close()
+
+    def _pass_request(self, head: bytes, stream: Any) -> bool:
+        method, path, _version = head.split(b"\r\n", 1)[0].decode().split(" ")
+        body = stream.read(int(_field(head, b"content-length") or 0))
+        request = Seen(self._pid, method, path, time.time())
+        hold = self._proxy.arrive(request)
+        if hold is not None and not hold.answer and not hold.wait(request):
+            self.close()
+            return False
+        time.sleep(self._proxy.latency())
+        self._proxy.await_open()
+        self._answer_hold = hold if hold is not None and hold.answer else None
+        self._request = request
+        self._engine.sendall(head + body)
+        if _field(head, b"upgrade") is not None:
+            while chunk := stream.read1(_CHUNK):
+                self._proxy.await_open()
+                self._engine.sendall(chunk)
+            self._engine.shutdown(socket.SHUT_WR)
+        return True
+
+    def _pass_answers(self) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := self._engine.recv(_CHUNK):
+                if not self._pass_answer(chunk):
+                    break
+        self.close()
+        self._client.close()
+        self._engine.close()
+        self._proxy.forget(self)
+
+    def _pass_answer(self, chunk: bytes) -> bool:
+        """Pass on a part of an answer; False if nobody is there who waits for more."""
+        request, hold = self._request, self._answer_hold
+        if request is not None and request.status is None and (found := _STATUS.match(chunk)):
+            request.status, request.answered_at = int(found[1]), time.time()
+            if hold is not None and not hold.wait(request):
+                return False
+        self._proxy.await_open()
+        if not self._client_gone:
+            with contextlib.suppress(OSError):
+                self._client.sendall(chunk)
+                return True
+        return not self._is_answered
+
+    @property
+    def _is_answered(self) -> bool:
+        return self._request is None or self._request.status is not None
+
+
+def _head(stream: Any) -> bytes:
+    """A request up to the empty line, or nothing at the end of the connection."""
+    lines: list[bytes] = []
+    while (line := stream.readline()) not in (b"", b"\r\n"):
+        lines.append(line)
+    return b"".join([*lines, b"\r\n"]) if line else b""
+
+
+def _field(head: bytes, name: bytes) -> bytes | None:
+    found = re.search(rb"(?im)^" + name + rb":\s*(.*?)\r$", head)
+    return None if found is None else found[1]
+
+
+def proxy_before(engine: str, directory: Path) -> Iterator[EngineProxy]:
+    """A proxy, closed at the end."""
+    proxy = EngineProxy(engine, directory / "engine.sock")
+    try:
+        yield proxy
+    finally:
+        proxy.close()

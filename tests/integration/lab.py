@@ -1,0 +1,304 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A node of its own for each test: directories, settings, servers on the real engine, and ways to act on them.
+
+Nothing is shared between tests but the engine, so they run in parallel; every container a test made is removed by name after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid as uuid_module
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.fleet.power.plugins.module_utils.power.assemble import build_node, read_generations
+from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, Request, Result, WaitFor, new_operation_id
+from ansible_collections.fleet.power.plugins.module_utils.power.node import Node
+from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
+
+IMAGE = "~fleet-power/testserver:latest"
+#: Longest that anything which should happen "soon" may take on a loaded machine with two cores.
+SOON_SECONDS = 20.0
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = SOON_SECONDS) -> Any:
+    """Wait until ``condition`` returns something true, and return it."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {seconds} s")
+        time.sleep(0.02)
+
+
+class Lab:
+    """One node: its directories below ``root``, its servers on the engine that DOCKER_HOST names."""
+
+    def __init__(self, root: Path, docker_host: str, client: Any) -> None:
+        self.root = root
+        self.docker_host = docker_host
+        self.client = client
+        self.uuids: list[str] = []
+        self.images: list[str] = []
+        self.settings: dict[str, Any] = {
+            "system": {
+                "definitions": str(root / "servers"),
+                "lock_directory": str(root / "run"),
+                "state_directory": str(root / "state"),
+                "data": str(root / "volumes"),
+            },
+            # Without a network a start takes half the time; what networks do has tests of its own.
+            "docker": {"network": {"network_mode": "none"}},
+        }
+        (root / "servers").mkdir(parents=True)
+        self.write_settings()
+
+    @property
+    def config(self) -> Path:
+        """The settings file."""
+        return self.root / "config.yml"
+
+    def write_settings(self, **sections: Any) -> None:
+        """Write the settings file, ``sections`` laid over what it has (one level deep)."""
+        for name, values in sections.items():
+            self.settings[name] = {**self.settings.get(name, {}), **values} if isinstance(values, Mapping) else values
+        self.config.write_text(json.dumps(self.settings))
+
+    def server(
+        self,
+        *,
+        name: str = "",
+        stop: Mapping[str, Any] | None = None,
+        done: tuple[str, ...] = ("ready",),
+        image: str = IMAGE,
+        suspended: bool = False,
+        build: Mapping[str, Any] | None = None,
+        **environment: object,
+    ) -> str:
+        """Define a server; its behaviour is set by the test image's environment variables. Returns its uuid."""
+        uuid = str(uuid_module.uuid4())
+        self.uuids.append(uuid)
+        self.define(
+            uuid,
+            {
+                "settings": {
+                    "uuid": uuid,
+                    "meta": {"name": name or f"server-{uuid[:8]}"},
+                    "suspended": suspended,
+                    "container": {"image": image},
+                    "environment": dict(environment),
+                    "build": dict(build or {}),
+                },
+                "process_configuration": {
+                    "startup": {"done": list(done)},
+                    "stop": dict(stop if stop is not None else {"type": "command", "value": "stop"}),
+                },
+            },
+        )
+        return uuid
+
+    def define(self, uuid: str, definition: Mapping[str, Any]) -> None:
+        """Write a definition into the directory."""
+        (self.root / "servers" / f"{uuid}.json").write_text(json.dumps(definition))
+
+    def definition(self, uuid: str) -> dict[str, Any]:
+        """Read a definition back from the directory."""
+        loaded: dict[str, Any] = json.loads((self.root / "servers" / f"{uuid}.json").read_text())
+        return loaded
+
+    def edit(self, uuid: str, *, process: Mapping[str, Any] | None = None, **settings: Any) -> None:
+        """Change a definition in the directory: whole keys of ``settings`` and of ``process_configuration``."""
+        definition = self.definition(uuid)
+        definition["settings"].update(settings)
+        definition["process_configuration"].update(process or {})
+        self.define(uuid, definition)
+
+    def volume(self, uuid: str) -> Path:
+        """The server's data directory, whether it is there or not."""
+        return self.root / "volumes" / uuid
+
+    def outsider(self, uuid: str, *, host: Mapping[str, Any] | None = None, **config: Any) -> str:
+        """Start a container of the server's name that this collection did not make; ``config`` and ``host`` as the engine names them."""
+        body = {"Image": IMAGE[1:], "HostConfig": {"NetworkMode": "none", **(host or {})}, **config}
+        identity = str(self.client.create_container_from_config(body, uuid)["Id"])
+        self.client.start(identity)
+        return identity
+
+    def image(self, *changes: str) -> str:
+        """A local image of the test's own: the test server's with some lines of a Dockerfile, removed with the node."""
+        tag = f"test-{uuid_module.uuid4()}"
+        base = self.client.create_container_from_config({"Image": IMAGE[1:], "HostConfig": {"NetworkMode": "none"}}, tag)["Id"]
+        try:
+            self.client.commit(base, repository="fleet-power/testserver", tag=tag, changes=list(changes))
+        finally:
+            self.client.remove_container(base, force=True)
+        self.images.append(f"fleet-power/testserver:{tag}")
+        return f"~{self.images[-1]}"
+
+    def node(self, **options: Any) -> Node:
+        """A node as a front door would build it. ``options`` are the module's."""
+        return build_node({"config": str(self.config), "docker_host": self.docker_host, **options})
+
+    def request(self, action: str, server: str, node: Node | None = None, **fields: Any) -> Request:
+        """A request made now: the kill generations are those of this moment."""
+        node = node or self.node()
+        if "wait_for" in fields:
+            fields["wait_for"] = WaitFor(fields["wait_for"])
+        generations = {} if action == "kill" else read_generations([server], node, PowerAction(action))
+        request = Request(
+            server=server,
+            action=PowerAction(action),
+            operation=new_operation_id(),
+            requested_at=node.clock.now(),
+            generations=generations,
+            origin="test",
+        )
+        return replace(request, **fields)
+
+    def power(self, action: str, server: str, *, options: Mapping[str, Any] | None = None, **fields: Any) -> Result:
+        """Perform an action in this process."""
+        node = self.node(**(options or {}))
+        try:
+            return perform(self.request(action, server, node, **fields), node)
+        finally:
+            node.journal.close()
+
+    def actor(self, action: str, server: str, **fields: Any) -> Actor:
+        """Perform an action in a process of its own, which can be killed."""
+        return Actor(self, action, server, fields)
+
+    def at(self, docker_host: str) -> Lab:
+        """The same node, acting by another address of its engine; what is only looked at here still goes straight to it."""
+        other = copy.copy(self)
+        other.docker_host = docker_host
+        return other
+
+    def generation(self, uuid: str) -> int:
+        """How often the server was killed."""
+        return self.node().generations.read(uuid)
+
+    def container(self, uuid: str) -> dict[str, Any] | None:
+        """What the engine says of the server's container, or None."""
+        import docker.errors
+
+        try:
+            found: dict[str, Any] = self.client.inspect_container(uuid)
+        except docker.errors.NotFound:
+            return None
+        return found
+
+    def is_up(self, uuid: str) -> bool:
+        """Whether the server's container runs."""
+        found = self.container(uuid)
+        return found is not None and bool(found["State"]["Running"])
+
+    def log(self, uuid: str) -> str:
+        """The log of the server's container."""
+        return str(self.client.logs(uuid).decode().replace("\r\n", "\n"))
+
+    def await_ready(self, uuid: str, line: str = "ready") -> None:
+        """Wait until the server says that it is ready: before that it reads no stop command."""
+        wait_until(lambda: line in self.log(uuid), f"{uuid} says {line!r}")
+
+    def await_phase(self, uuid: str, phase: str) -> None:
+        """Wait until the holder of the server's lock is in a phase."""
+        locks = self.node().locks
+        wait_until(lambda: (holder := locks.holder(uuid)) is not None and holder.phase == phase, f"phase {phase} of {uuid}")
+
+    def clean(self) -> None:
+        """Remove every container this node may have made, and the images."""
+        import docker.errors
+
+        for uuid in self.uuids:
+            with contextlib.suppress(docker.errors.NotFound):
+                self.client.remove_container(uuid, force=True, v=True)
+        for image in self.images:
+            with contextlib.suppress(docker.errors.NotFound):
+                self.client.remove_image(image, force=True)
+
+
+class Actor:
+    """A power action in a process of its own: its pid is the holder's pid, and SIGKILL ends it wherever it is."""
+
+    def __init__(self, lab: Lab, action: str, server: str, fields: Mapping[str, Any]) -> None:
+        script = [
+            sys.executable,
+            str(Path(__file__).with_name("actor.py")),
+            str(lab.config),
+            lab.docker_host,
+            action,
+            server,
+            json.dumps(fields),
+        ]
+        stdin = subprocess.PIPE if fields.get("gate") else None
+        # It finds what this process finds.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        self._child = subprocess.Popen(script, stdin=stdin, stdout=subprocess.PIPE, text=True, env=environment)
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._child.pid
+
+    def await_gate(self) -> None:
+        """Wait until an actor made with ``gate=True`` is ready to act at once."""
+        assert self._child.stdout is not None
+        assert self._child.stdout.readline() == "ready\n"
+
+    def go(self) -> None:
+        """Let it act: its request is made now."""
+        assert self._child.stdin is not None
+        self._child.stdin.write("go\n")
+        self._child.stdin.close()
+        self._child.stdin = None
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self._child.send_signal(signal.SIGKILL)
+        self._child.wait()
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self._child.send_signal(number)
+
+    def result(self, seconds: float = 60.0) -> dict[str, Any]:
+        """Wait for its result, as the module would show it."""
+        output, _unused = self._child.communicate(timeout=seconds)
+        loaded: dict[str, Any] = json.loads(output)
+        return loaded
+
+    def __enter__(self) -> Actor:
+        return self
+
+    def __exit__(self, *_unused: object) -> None:
+        if self._child.poll() is None:
+            self.kill()
+        for stream in (self._child.stdin, self._child.stdout):
+            if stream is not None:
+                stream.close()
+
+
+def lab_on(root: Path, docker_host: str) -> Iterator[Lab]:
+    """A node, cleaned up at the end."""
+    import docker
+
+    client = docker.APIClient(base_url=docker_host, version="auto")
+    lab = Lab(root, docker_host, client)
+    try:
+        yield lab
+    finally:
+        lab.clean()
+        client.close()

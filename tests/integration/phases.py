@@ -1,0 +1,175 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Actions kept in one of their phases, for as long as a test wants, so that nothing is left to chance."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.fleet.power.plugins.module_utils.power.assemble import build_node
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Result
+from ansible_collections.fleet.power.plugins.module_utils.power.report import entry
+from ansible_collections.fleet.power.tests.unit.lock_support import as_nobody_below
+
+from .engine_proxy import EngineProxy, Hold
+from .lab import Actor, Lab, wait_until
+
+#: A stop that never ends by itself.
+_FOR_EVER = 600
+CREATE, PULL = r"/containers/create", r"/images/create"
+
+
+def named(cases: Sequence[Sequence[str]]) -> list[str]:
+    """The names of test cases that are made of words."""
+    return ["-".join(case) for case in cases]
+
+
+def start_of(_uuid: str) -> str:
+    """The path of the request that starts any container: it names it by an id that is not known yet."""
+    return r"/containers/[^/]+/start$"
+
+
+def inspect_of(uuid: str) -> str:
+    """The path that reads a server's container."""
+    return rf"/containers/{uuid}/json$"
+
+
+def kill_of(uuid: str) -> str:
+    """The path of a kill of a server."""
+    return rf"/containers/{uuid}/kill"
+
+
+@dataclass
+class Kept:
+    """An action that stays where it is until it is let go; ``hold`` is the request it waits for, None where it waits for the server."""
+
+    uuid: str
+    actor: Actor
+    hold: Hold | None
+
+    def let_go(self, *, lost: bool = False) -> None:
+        """Let the request go on, or lose it."""
+        if self.hold is not None:
+            if lost:
+                self.hold.drop()
+            else:
+                self.hold.release()
+
+
+#: Every phase of every action, and "wait": started, not ready yet, the lock released.
+PHASES = {
+    "start": ("prepare", "pull", "preboot", "start", "observe", "wait"),
+    "restart": ("prepare", "pull", "stop", "preboot", "start", "observe", "wait"),
+    "stop": ("prepare", "stop"),
+    "kill": ("prepare", "kill"),
+}
+EVERY_PHASE = [(action, phase) for action, phases in PHASES.items() for phase in phases]
+BOOTS = [(action, phase) for action, phase in EVERY_PHASE if action in ("start", "restart")]
+
+
+def server_for(lab: Lab, action: str, phase: str) -> str:
+    """A server that ``action`` has something to do with: offline for a start, up and ready for the others."""
+    slow = {"BOOT_SECONDS": 0.5} if phase == "wait" else {}
+    uuid = lab.server(MARK=1, STOP_SECONDS=_FOR_EVER if phase == "stop" else 0, **slow)
+    if action != "start":
+        assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
+    return uuid
+
+
+def _change_definition(lab: Lab, uuid: str, action: str, phase: str) -> None:
+    """Make the definition such that the action goes through the phase."""
+    environment = {**lab.definition(uuid)["settings"]["environment"], "CHANGED": 1}
+    if phase == "pull":
+        lab.edit(uuid, container={"image": f"fleet-power/absent:{uuid}"})
+    elif phase == "wait":
+        lab.edit(uuid, environment={**environment, "BOOT_SECONDS": _FOR_EVER})
+    elif phase == "preboot" and action == "restart":
+        lab.edit(uuid, environment=environment)
+
+
+def _hold(proxy: EngineProxy, uuid: str, action: str, phase: str) -> Hold | None:
+    if phase == "prepare":
+        # A kill tries to lock, kills and only then takes up its work; the others look once before they lock.
+        return proxy.hold("POST", kill_of(uuid)) if action == "kill" else proxy.hold("GET", inspect_of(uuid), skip=1)
+    holds: dict[str, Callable[[], Hold]] = {
+        "kill": lambda: proxy.hold("POST", kill_of(uuid), skip=1),
+        "pull": lambda: proxy.hold("POST", PULL),
+        "preboot": lambda: proxy.hold("POST", CREATE),
+        "start": lambda: proxy.hold("POST", start_of(uuid)),
+        "observe": lambda: proxy.hold("GET", r"/containers/[^/]+/json$", after=start_of(uuid)),
+    }
+    return holds[phase]() if phase in holds else None
+
+
+@contextmanager
+def kept_in(lab: Lab, proxy: EngineProxy, action: str, phase: str, **fields: Any) -> Iterator[Kept]:
+    """An action of another process that has come as far as ``phase`` and no further."""
+    uuid = server_for(lab, action, phase)
+    _change_definition(lab, uuid, action, phase)
+    hold = _hold(proxy, uuid, action, phase)
+    if phase == "wait":
+        fields["wait_for"] = "running"
+    before = lab.container(uuid)
+    with lab.at(proxy.host).actor(action, uuid, **fields) as actor:
+        if hold is not None:
+            hold.await_arrival()
+        elif phase == "stop":
+            wait_until(lambda: "got command stop" in lab.log(uuid), "the stop arrived")
+        else:
+            wait_until(lambda: _is_new_run(lab, uuid, before) and lab.node().locks.holder(uuid) is None, "started, and the lock released")
+        if phase != "wait":
+            lab.await_phase(uuid, phase)
+        yield Kept(uuid, actor, hold)
+
+
+def _is_new_run(lab: Lab, uuid: str, before: dict[str, Any] | None) -> bool:
+    now = lab.container(uuid)
+    return now is not None and now["State"]["Running"] and (before is None or now["State"]["StartedAt"] != before["State"]["StartedAt"])
+
+
+@contextmanager
+def meanwhile(action: Callable[[], Result]) -> Iterator[Future[Result]]:
+    """Perform an action beside what the test does."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(action)
+
+
+def by_nobody(lab: Lab, action: str, uuid: str) -> dict[str, Any]:
+    """The result of an action by the user nobody, in a process of its own: another user is all threads of a process or none."""
+    # Whatever is imported only when it is needed must be there before: nobody may not be able to read it.
+    warm = build_node({"config": str(lab.config), "docker_host": lab.docker_host}, read_only=True)
+    with suppress(EngineUnreachable):
+        warm.engine.inspect(uuid)
+    warm.journal.run(uuid)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with as_nobody_below(lab.root / "run"):
+                result = lab.power(action, uuid)
+            os.write(writing, json.dumps({**entry(result, check=False, all_steps=True), "warnings": list(result.warnings)}).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as source:
+        told = source.read()
+    os.waitpid(child, 0)
+    loaded: dict[str, Any] = json.loads(told)
+    return loaded
+
+
+def starts_since(lab: Lab, uuid: str, moment: float) -> list[float]:
+    """When the engine started the server's container, since a moment."""
+    events = lab.client.events(
+        since=moment, until=time.time(), filters={"type": "container", "container": uuid, "event": "start"}, decode=True
+    )
+    return [event["timeNano"] / 1e9 for event in events]

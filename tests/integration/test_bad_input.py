@@ -1,0 +1,264 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bad input: one clear sentence and a code, no traceback however verbose, and nothing changed; only a kill still kills."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .controller import COLLECTIONS, MODULE, Controller
+from .lab import Lab
+
+NOT_HERE = "00000000-0000-4000-8000-000000000000"
+#: Options that are wrong in themselves, and words of the sentence that says so.
+WRONG_OPTIONS: list[tuple[dict[str, object], str]] = [
+    ({}, "no server is named"),
+    ({"server": ""}, "no server is named"),
+    ({"server": []}, "no server is named"),
+    ({"server": ["", "  "]}, "no server is named"),
+    ({"server": NOT_HERE, "action": "explode"}, "must be one of: start, stop, restart, kill, got: explode"),
+    ({"server": NOT_HERE, "action": None}, "action"),
+    ({"server": NOT_HERE, "wait_seconds": "soon"}, "wait_seconds"),
+    ({"server": NOT_HERE, "wait_for": "godot"}, "wait_for must be one of: container, running, healthy"),
+    ({"server": NOT_HERE, "wait_timeout": -1}, "Cannot use wait_timeout=-1"),
+    ({"server": NOT_HERE, "stop_timeout": -1}, "Cannot use stop_timeout=-1"),
+    ({"server": NOT_HERE, "stop_timeout": 10**12}, "Cannot use stop_timeout=1000000000000"),
+    ({"server": NOT_HERE, "timeout": 0}, "Cannot use timeout=0"),
+    ({"server": NOT_HERE, "timeout": -5}, "Cannot use timeout=-5"),
+    ({"server": NOT_HERE, "definitions": "none"}, "definitions"),
+    ({"server": NOT_HERE, "definitions": {"settings": {}}}, "definitions"),
+    ({"server": NOT_HERE, "sever": "x"}, "Unsupported parameters"),
+    ({"server": NOT_HERE, "config": "/nowhere/config.yml"}, "Cannot read settings /nowhere/config.yml: No such file or directory"),
+]
+#: Texts that mean no server, and words of the sentence that says so.
+NO_SERVERS: list[tuple[object, str]] = [
+    (NOT_HERE, NOT_HERE),
+    ("01234567", "put it in quotes"),
+    (1234567, "put it in quotes"),
+    ("abcdef01", "no definition and no container"),
+    ("Nobody", "no definition and no container"),
+    ("../../../etc/passwd", "no definition and no container"),
+    ("a\0b", "no definition and no container"),
+    ("x" * 100_000, "no definition and no container"),
+    ("{{ nothing }} \x1b[31m", "no definition and no container"),
+]
+
+
+def refusal(result: dict[str, Any]) -> tuple[str, str]:
+    """Outcome and code of the only server, for which nothing was changed."""
+    assert result["failed"] is True
+    assert result["changed"] is False
+    (entry,) = result["servers"]
+    assert entry["changed"] is False
+    assert entry["msg"] in result["msg"]
+    return entry["outcome"], entry["code"]
+
+
+@pytest.mark.parametrize("wrong, words", WRONG_OPTIONS, ids=[words for _wrong, words in WRONG_OPTIONS])
+def test_wrong_options_are_one_sentence_and_leave_no_trace(lab: Lab, controller: Controller, wrong: dict[str, object], words: str) -> None:
+    with controller.module(**{**controller.options(action="start"), "_ansible_verbosity": 4, **wrong}) as module:
+        run = module.wait()
+    assert run.code == 1
+    assert words in run.output
+    assert '"code": "settings_invalid"' in run.output
+    assert "Traceback" not in run.output
+    assert sorted(path.name for path in lab.root.iterdir()) == ["config.yml", "controller", "servers"]
+
+
+@pytest.mark.parametrize("server, words", NO_SERVERS, ids=[str(server)[:20] for server, _words in NO_SERVERS])
+def test_a_text_that_means_no_server_is_refused(controller: Controller, server: object, words: str) -> None:
+    result = controller.run_module(**controller.options(action="restart", server=[server]))
+    assert refusal(result) == ("refused", "server_not_found")
+    assert words in result["msg"]
+    assert len(result["msg"]) < 400
+    assert all(character.isprintable() for character in result["msg"] + result["summary"]["text"][0])
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
+def test_a_uuid_that_is_not_on_this_node_is_refused_for_every_action(lab: Lab, controller: Controller, action: str) -> None:
+    result = controller.run_module(**controller.options(action=action, server=NOT_HERE))
+    assert refusal(result) == ("refused", "server_not_found")
+    assert lab.container(NOT_HERE) is None
+    assert not (lab.root / "volumes").exists()
+
+
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("{uuid}.json", '{"settings": ', "{uuid}.json"),
+        ("{uuid}.yml", "settings: [\n", "{uuid}.yml"),
+        ("{uuid}.json", '{"settings": {"uuid": "{uuid}"}}', "settings.container.image is missing"),
+        ("{uuid}.json", '{"settings": {"uuid": "{uuid}", "container": {"image": 5}}}', "settings.container.image is"),
+        (
+            "{uuid}.json",
+            '{"settings": {"uuid": "00000000-0000-4000-8000-000000000000", "container": {"image": "x"}}}',
+            "it must be what the file's name says",
+        ),
+        ("{uuid}.json", '["nothing"]', "is a list"),
+    ],
+)
+def test_a_malformed_definition_names_file_and_key(lab: Lab, controller: Controller, name: str, content: str, words: str) -> None:
+    uuid = lab.server()
+    (lab.root / "servers" / f"{uuid}.json").unlink()
+    (lab.root / "servers" / name.replace("{uuid}", uuid)).write_text(content.replace("{uuid}", uuid))
+    result = controller.run_module(**controller.options(action="start", server=uuid))
+    assert refusal(result) == ("refused", "definition_invalid")
+    assert words.replace("{uuid}", uuid) in result["msg"]
+    assert lab.container(uuid) is None
+
+
+def test_a_malformed_definition_of_the_task_names_its_place_and_key(lab: Lab, controller: Controller) -> None:
+    uuid = lab.server()
+    broken = {"settings": {"uuid": uuid, "container": {"image": "x"}, "build": {"memory_limit": "much"}}}
+    result = controller.run_module(**controller.options(action="start", server=uuid, definitions=[broken]))
+    assert refusal(result) == ("refused", "definition_invalid")
+    assert "definitions[0]" in result["msg"] and "settings.build.memory_limit" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ("system: [", "config.yml"),
+        ("- a list", "list"),
+        ("system: {stop_timeout: long}", "system.stop_timeout"),
+        ("docker: {pull: perhaps}", "docker.pull"),
+    ],
+)
+def test_settings_that_cannot_be_understood_name_file_or_key(lab: Lab, controller: Controller, content: str, words: str) -> None:
+    lab.config.write_text(content)
+    result = controller.run_module(**controller.options(action="start", server=NOT_HERE))
+    assert (result["failed"], result["code"]) == (True, "settings_invalid")
+    assert words in result["msg"]
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
+def test_without_an_engine_every_action_fails_and_says_so(lab: Lab, controller: Controller, action: str) -> None:
+    uuid = lab.server()
+    result = controller.run_module(**{**controller.options(action=action, server=uuid), "docker_host": f"unix://{lab.root}/none.sock"})
+    assert refusal(result) == ("failed", "engine_unreachable")
+    assert "its socket does not exist; is the engine installed and running" in result["msg"]
+
+
+def test_a_library_that_is_missing_is_named(lab: Lab, controller: Controller) -> None:
+    shadow = lab.root / "shadow"
+    shadow.mkdir()
+    (shadow / "docker.py").write_text("raise ImportError('not here', name='docker')\n")
+    result = controller.run_module(
+        environment={"PYTHONPATH": f"{shadow}{os.pathsep}{COLLECTIONS}"}, **controller.options(action="start", server=lab.server())
+    )
+    assert refusal(result) == ("refused", "missing_library")
+    assert "python3-docker" in result["msg"]
+
+
+@pytest.fixture
+def powerless() -> list[str]:
+    """What runs a command so that the permissions of files count for it, for root too."""
+    if os.geteuid() != 0:
+        return []
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+
+
+def forbid(path: Path) -> None:
+    """Give a file to somebody else and take every right from others."""
+    path.chmod(0o700 if path.is_dir() else 0o600)
+    if os.geteuid() == 0:
+        os.chown(path, 1, 1)
+    else:
+        path.chmod(0)
+
+
+@contextlib.contextmanager
+def forbidden_socket(path: Path) -> Iterator[None]:
+    """A socket that others own."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        forbid(path)
+        yield
+
+
+def test_a_socket_that_may_not_be_used_is_told_from_one_that_is_not_there(lab: Lab, controller: Controller, powerless: list[str]) -> None:
+    uuid = lab.server()
+    path = lab.root / "docker.sock"
+    with forbidden_socket(path):
+        result = controller.run_module(
+            through=powerless, **{**controller.options(action="stop", server=uuid), "docker_host": f"unix://{path}"}
+        )
+    assert refusal(result) == ("failed", "engine_unreachable")
+    assert "permission denied on its socket; become root, or join the group" in result["msg"]
+
+
+def test_settings_that_may_not_be_read_are_an_error(lab: Lab, controller: Controller, powerless: list[str]) -> None:
+    forbid(lab.config)
+    result = controller.run_module(through=powerless, **controller.options(action="start", server=NOT_HERE))
+    assert (result["failed"], result["code"]) == (True, "settings_invalid")
+    assert result["msg"] == f"Cannot read settings {lab.config}: Permission denied"
+
+
+def test_definitions_that_may_not_be_read_are_not_a_server_that_is_unknown(lab: Lab, controller: Controller, powerless: list[str]) -> None:
+    uuid = lab.server(name="Hidden")
+    forbid(lab.root / "servers")
+    for name in (uuid, "Hidden"):
+        result = controller.run_module(through=powerless, **controller.options(action="start", server=name))
+        assert refusal(result) == ("refused", "source_unreachable")
+        assert f"{lab.root}/servers" in result["msg"]
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "restart"])
+def test_without_a_lock_nothing_is_done(lab: Lab, controller: Controller, action: str) -> None:
+    uuid = lab.server()
+    if action != "start":
+        lab.power("start", uuid, wait_for="running")
+        (lab.root / "run").rename(lab.root / "run-before")
+    (lab.root / "run").write_text("in the way")
+    result = controller.run_module(**controller.options(action=action, server=uuid))
+    assert refusal(result) == ("refused", "lock_unavailable")
+    assert f"{lab.root}/run" in result["msg"]
+    assert lab.is_up(uuid) == (action != "start")
+
+
+def test_a_kill_without_lock_and_generation_still_kills_and_says_that_it_is_not_guarded(lab: Lab, controller: Controller) -> None:
+    uuid = lab.server()
+    lab.power("start", uuid, wait_for="running")
+    for name in ("run", "state"):
+        (lab.root / name).rename(lab.root / f"{name}-before")
+        (lab.root / name).write_text("in the way")
+    result = controller.run_module(**controller.options(action="kill", server=uuid))
+    (entry,) = result["servers"]
+    assert (entry["outcome"], entry["code"], entry["state"], result["changed"]) == ("done", "unguarded", "offline", True)
+    assert not lab.is_up(uuid)
+
+
+def test_no_traceback_reaches_the_user_however_verbose(lab: Lab, controller: Controller) -> None:
+    broken, no_engine = lab.server(), f"unix://{lab.root}/none.sock"
+    (lab.root / "servers" / f"{broken}.json").write_text("{")
+    bad: list[dict[str, object]] = [
+        {"server": NOT_HERE},
+        {"server": NOT_HERE, "action": "explode"},
+        {"server": broken},
+        {"server": broken, "docker_host": no_engine},
+        {"server": "x", "config": "/nowhere/config.yml"},
+        {"server": ""},
+    ]
+    tasks = [{MODULE: controller.options(**{"action": "start", **options}), "ignore_errors": True} for options in bad]
+    run = controller.play(tasks, "-vvvv")
+    assert run.code == 0, run.output
+    assert "Traceback" not in run.output
+    assert [bool(result["msg"]) for result in run.results] == [True] * len(bad)
+    codes = [result.get("code") or result["servers"][0]["code"] for result in run.results]
+    assert codes == [
+        "server_not_found",
+        "settings_invalid",
+        "definition_invalid",
+        "engine_unreachable",
+        "settings_invalid",
+        "settings_invalid",
+    ]

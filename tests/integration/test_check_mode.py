@@ -1,0 +1,173 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check mode foretells what an action would do, and leaves no trace of having been asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .controller import Controller
+from .lab import IMAGE, Lab
+
+
+def foretell(controller: Controller, action: str, server: object, **options: object) -> dict[str, Any]:
+    """The module's result in check mode, run as on a node."""
+    return controller.run_module(
+        **controller.options(action=action, server=server, _ansible_check_mode=True, _ansible_diff=True, **options)
+    )
+
+
+def trace(lab: Lab) -> dict[str, tuple[int, int]]:
+    """Size and time of everything the node has, the controller's own files aside."""
+    files = (path for path in lab.root.rglob("*") if "controller" not in path.relative_to(lab.root).parts)
+    return {str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in files}
+
+
+def start(lab: Lab, **environment: object) -> str:
+    """A server that is up and ready."""
+    uuid = lab.server(**environment)
+    assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
+    return uuid
+
+
+@pytest.mark.parametrize(
+    "action, up, plan, after",
+    [
+        ("start", False, ["preboot", "start"], "starting"),
+        ("restart", False, ["preboot", "start"], "starting"),
+        ("stop", True, ["stop"], "offline"),
+        ("restart", True, ["stop", "preboot", "start"], "starting"),
+        ("kill", True, ["kill"], "offline"),
+    ],
+)
+def test_what_would_be_done_is_told_and_not_done(
+    lab: Lab, controller: Controller, action: str, up: bool, plan: list[str], after: str
+) -> None:
+    uuid = start(lab, name="Cobalt") if up else lab.server(name="Cobalt")
+    traces, container = trace(lab), lab.container(uuid)
+    result = foretell(controller, action, uuid)
+    (entry,) = result["servers"]
+    state = "running" if up else "offline"
+    assert (entry["outcome"], entry["changed"], entry["plan"], result["changed"]) == ("done", True, plan, True)
+    assert (entry["state_before"], entry["state"]) == (state, state)
+    assert result["diff"] == {"before": f"Cobalt: {state}\n", "after": f"Cobalt: {after}\n"}
+    assert trace(lab) == traces
+    assert lab.container(uuid) == container
+
+
+@pytest.mark.parametrize("action, up", [("start", True), ("stop", False), ("kill", False)])
+def test_what_would_change_nothing_is_unchanged(lab: Lab, controller: Controller, action: str, up: bool) -> None:
+    uuid = start(lab) if up else lab.server()
+    traces = trace(lab)
+    result = foretell(controller, action, uuid)
+    (entry,) = result["servers"]
+    assert (entry["outcome"], entry["changed"], result["changed"]) == ("unchanged", False, False)
+    assert "plan" not in entry
+    assert result["diff"]["before"] == result["diff"]["after"]
+    assert trace(lab) == traces
+
+
+def test_on_a_node_that_was_never_used_not_even_a_directory_is_made(lab: Lab, controller: Controller) -> None:
+    uuid = lab.server()
+    run = controller.play([controller.task(action, uuid) for action in ("start", "stop", "restart", "kill")], "--check", "--diff")
+    assert run.code == 0, run.output
+    assert [result["changed"] for result in run.results] == [True, False, True, False]
+    assert f"-server-{uuid[:8]}: offline" in run.output and f"+server-{uuid[:8]}: starting" in run.output
+    assert sorted(path.name for path in lab.root.iterdir()) == ["config.yml", "controller", "servers"]
+
+
+def test_a_journal_that_somebody_writes_is_read_and_no_file_stays_beside_it(lab: Lab, controller: Controller) -> None:
+    uuid = start(lab, STOP_SECONDS=1)
+    with lab.actor("stop", uuid) as stop:
+        lab.await_phase(uuid, "stop")
+        assert foretell(controller, "restart", uuid)["servers"][0]["state"] == "stopping"
+        assert stop.result()["outcome"] == "done"
+    assert not [path for path in (lab.root / "state").iterdir() if path.name.endswith(("-wal", "-shm"))]
+
+
+def test_an_image_is_not_pulled(lab: Lab, controller: Controller) -> None:
+    uuid = lab.server(image="fleet-power.invalid/absent:1")
+    (entry,) = foretell(controller, "start", uuid)["servers"]
+    assert (entry["outcome"], entry["plan"]) == ("done", ["preboot", "start"])
+
+
+def test_a_held_lock_is_reported_and_not_waited_for(lab: Lab, controller: Controller) -> None:
+    uuid = start(lab, STOP_SECONDS=60)
+    with lab.actor("stop", uuid) as stop:
+        lab.await_phase(uuid, "stop")
+        (entry,) = foretell(controller, "restart", uuid, wait_seconds=300)["servers"]
+        assert entry["lock"]["holder"]["pid"] == stop.pid
+    assert (entry["outcome"], entry["state"]) == ("done", "stopping")
+    assert entry["seconds"] < 20
+
+
+def suspended(lab: Lab) -> str:
+    return lab.server(suspended=True)
+
+
+def local_image_missing(lab: Lab) -> str:
+    return lab.server(image="~fleet-power/absent:1")
+
+
+def data_directory_gone(lab: Lab) -> str:
+    uuid = lab.server()
+    lab.power("start", uuid)
+    lab.power("kill", uuid)
+    volume = lab.root / "volumes" / uuid
+    volume.rename(volume.with_name("elsewhere"))
+    return uuid
+
+
+def foreign_container(lab: Lab) -> str:
+    uuid = lab.server()
+    lab.client.create_container(IMAGE.lstrip("~"), name=uuid)
+    return uuid
+
+
+def disk_over_its_limit(lab: Lab) -> str:
+    uuid = lab.server(build={"disk_space": 1})
+    volume = lab.root / "volumes" / uuid
+    volume.mkdir(parents=True)
+    with open(volume / "world", "wb") as world:
+        world.truncate(2 * 1024 * 1024)
+    return uuid
+
+
+def mount_source_missing(lab: Lab) -> str:
+    lab.settings["allowed_mounts"] = [str(lab.root)]
+    lab.write_settings()
+    uuid = lab.server()
+    definition = lab.definition(uuid)
+    definition["settings"]["mounts"] = [{"source": f"{lab.root}/nowhere", "target": "/maps", "read_only": True}]
+    lab.define(uuid, definition)
+    return uuid
+
+
+@pytest.mark.parametrize(
+    "given, code",
+    [
+        (suspended, "suspended"),
+        (local_image_missing, "image_unavailable"),
+        (data_directory_gone, "volume_missing"),
+        (foreign_container, "container_foreign"),
+        (disk_over_its_limit, "disk_full"),
+        (mount_source_missing, "preboot_failed"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_refusal_that_is_certain_refuses(lab: Lab, controller: Controller, given: Any, code: str) -> None:
+    uuid = given(lab)
+    traces = trace(lab)
+    result = foretell(controller, "start", uuid)
+    (entry,) = result["servers"]
+    assert (result["failed"], entry["outcome"], entry["code"], entry["changed"]) == (True, "refused", code, False)
+    assert trace(lab) == traces
+
+
+def test_outside_check_mode_the_difference_is_what_was_seen(lab: Lab, controller: Controller) -> None:
+    uuid = start(lab, name="Cobalt")
+    result = controller.run_module(**controller.options(action="stop", server=uuid, _ansible_diff=True))
+    assert result["diff"] == {"before": "Cobalt: running\n", "after": "Cobalt: offline\n"}

@@ -1,0 +1,244 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine is gone, frozen, mute or out of reach, in the middle of an action: that is told, and what may still happen is remembered."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .engine_proxy import EngineProxy
+from .lab import IMAGE, Lab, wait_until
+from .phases import Kept, by_nobody, kept_in, kill_of, meanwhile, named, start_of
+
+#: The engine's time limit where it is not to answer.
+SHORT = {"options": {"timeout": 2}}
+#: What makes an engine that is gone or frozen.
+FAULTS: dict[str, Callable[[EngineProxy], None]] = {
+    "refuses": EngineProxy.refuse,
+    "has no socket": EngineProxy.vanish,
+    "is frozen": EngineProxy.freeze,
+}
+REASONS = {"refuses": "connection refused", "has no socket": "its socket does not exist", "is frozen": "no answer within 2 s"}
+GONE_IN = [("restart", phase) for phase in ("prepare", "pull", "stop", "preboot", "start", "observe", "wait")]
+GONE_IN += [("stop", "stop"), ("kill", "prepare"), ("kill", "kill")]
+FROZEN_IN = [("stop", "stop"), ("restart", "preboot"), ("restart", "start"), ("kill", "kill")]
+#: Phases after which something may still happen to the server.
+UNFINISHED = ("start", "stop")
+
+
+def told(result: dict[str, Any]) -> tuple[str, str]:
+    """Outcome and code."""
+    return result["outcome"], result["code"]
+
+
+def left(lab: Lab, uuid: str) -> str | None:
+    """The phase that readers see left unfinished."""
+    found = lab.node().locks.leftover(uuid)
+    return None if found is None else found.phase.value
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
+def test_without_an_engine_nothing_is_done_and_the_reason_is_told(lab: Lab, proxy: EngineProxy, action: str, fault: str) -> None:
+    uuid = lab.server()
+    FAULTS[fault](proxy)
+    result = lab.at(proxy.host).power(action, uuid, options={"timeout": 2})
+    assert (result.outcome.value, result.code, result.changed, result.state) == ("failed", "engine_unreachable", False, None)
+    assert REASONS[fault] in result.msg
+    assert proxy.host in result.msg
+    assert not lab.node().locks.has_record(uuid)
+
+
+@pytest.mark.parametrize("action", ["start", "kill"])
+def test_who_may_not_use_the_engines_socket_is_told_so(lab: Lab, proxy: EngineProxy, tmp_path: Path, action: str) -> None:
+    uuid = lab.server()
+    os.chmod(tmp_path / "engine.sock", 0o600)
+    result = by_nobody(lab.at(proxy.host), action, uuid)
+    assert told(result) == ("failed", "engine_unreachable")
+    assert "permission denied on its socket; become root, or join the group that owns the socket" in result["msg"]
+
+
+def assert_told_and_remembered(lab: Lab, kept: Kept, phase: str) -> None:
+    """The action says that the engine is out of reach, has let go of the lock, and left behind what may still happen."""
+    result = kept.actor.result()
+    assert told(result) == ("failed", "engine_unreachable")
+    assert "state" not in result
+    assert lab.node().locks.holder(kept.uuid) is None
+    assert left(lab, kept.uuid) == (phase if phase in UNFINISHED else None)
+
+
+def assert_next_works_and_settles(lab: Lab, kept: Kept) -> None:
+    """With the engine back a restart works at once and nothing is left over."""
+    lab.edit(kept.uuid, container={"image": IMAGE}, environment={})
+    result = lab.power("restart", kept.uuid, wait_seconds=0, stop_timeout=0)
+    assert (result.outcome.value, result.changed) == ("done", True)
+    assert not lab.node().locks.has_record(kept.uuid)
+    assert lab.is_up(kept.uuid)
+
+
+@pytest.mark.parametrize("action, phase", GONE_IN, ids=named(GONE_IN))
+def test_an_engine_that_goes_away_in_mid_action_is_told_and_the_next_action_settles_it(
+    lab: Lab, proxy: EngineProxy, action: str, phase: str
+) -> None:
+    with kept_in(lab, proxy, action, phase) as kept:
+        proxy.refuse()
+        assert_told_and_remembered(lab, kept, phase)
+        proxy.listen()
+        assert_next_works_and_settles(lab, kept)
+        # What was on its way is of no effect any more. (A kill that arrives late does kill.)
+        kept.let_go(lost=action == "kill")
+    time.sleep(0.2)
+    assert lab.is_up(kept.uuid)
+
+
+@pytest.mark.parametrize("action, phase", FROZEN_IN, ids=named(FROZEN_IN))
+def test_an_engine_that_freezes_in_mid_action_is_told_and_the_next_action_settles_it(
+    lab: Lab, proxy: EngineProxy, action: str, phase: str
+) -> None:
+    with kept_in(lab, proxy, action, phase, **SHORT) as kept:
+        proxy.freeze()
+        kept.let_go()
+        assert_told_and_remembered(lab, kept, phase)
+        # It goes on with all that came while it was frozen.
+        proxy.thaw()
+        wait_until(lambda: all(seen.status for seen in proxy.seen), "it has answered everything")
+        assert_next_works_and_settles(lab, kept)
+
+
+@pytest.mark.parametrize("action", ["kill", "stop", "start"])
+def test_a_start_that_a_frozen_engine_carries_out_late_is_recognised(lab: Lab, proxy: EngineProxy, action: str) -> None:
+    with kept_in(lab, proxy, "start", "start", **SHORT) as kept:
+        proxy.freeze()
+        kept.let_go()
+        assert_told_and_remembered(lab, kept, "start")
+        proxy.thaw()
+        assert kept.hold is not None
+        assert kept.hold.await_status() == 204
+        container = lab.container(kept.uuid)["Id"]
+        lab.await_ready(kept.uuid)
+        result = lab.power(action, kept.uuid)
+    assert result.outcome.value == ("unchanged" if action == "start" else "done")
+    assert lab.container(kept.uuid)["Id"] == container
+    assert lab.is_up(kept.uuid) == (action == "start")
+
+
+def test_a_start_that_gets_no_answer_is_undone_before_the_lock_is_released(lab: Lab, proxy: EngineProxy) -> None:
+    with kept_in(lab, proxy, "start", "start", **SHORT) as kept:
+        result = kept.actor.result()
+        assert told(result) == ("failed", "engine_unreachable")
+        assert (result["changed"], "no answer within 2 s" in result["msg"]) == (True, True)
+        assert lab.container(kept.uuid) is None
+        assert not lab.node().locks.has_record(kept.uuid)
+        kept.let_go()
+        assert kept.hold is not None
+        assert kept.hold.await_status() == 404
+    again = lab.power("start", kept.uuid)
+    assert (again.outcome.value, lab.is_up(kept.uuid)) == ("done", True)
+
+
+def test_a_start_that_gets_no_answer_but_was_carried_out_is_done_with_a_warning(lab: Lab, proxy: EngineProxy) -> None:
+    uuid = lab.server()
+    mute = proxy.hold("POST", start_of(uuid), answer=True)
+    result = lab.at(proxy.host).power("start", uuid, options={"timeout": 2})
+    assert mute.arrived
+    assert (result.outcome.value, result.changed, lab.is_up(uuid)) == ("done", True, True)
+    assert any("did not answer the start in time, but carried it out" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize("first", ["removal", "start"])
+def test_a_start_that_can_not_be_undone_is_left_to_whoever_comes_next(lab: Lab, proxy: EngineProxy, first: str) -> None:
+    with kept_in(lab, proxy, "start", "start", **SHORT) as kept:
+        assert kept.hold is not None
+        undoing = proxy.hold("DELETE", r"/containers/")
+        assert_told_and_remembered(lab, kept, "start")
+        assert undoing.arrived
+        # Both are on their way now, and either may be the first to arrive.
+        for hold in (undoing, kept.hold) if first == "removal" else (kept.hold, undoing):
+            hold.release()
+            hold.await_status()
+        assert (undoing.await_status(), kept.hold.await_status()) == ((204, 404) if first == "removal" else (409, 204))
+        kill = lab.power("kill", kept.uuid)
+    assert (kill.outcome.value, kill.state.value) == ("unchanged" if first == "removal" else "done", "offline")
+    assert not lab.is_up(kept.uuid)
+    assert not lab.node().locks.has_record(kept.uuid)
+
+
+def test_a_kill_waits_until_a_start_that_gets_no_answer_has_been_undone(lab: Lab, proxy: EngineProxy) -> None:
+    with kept_in(lab, proxy, "start", "start", **SHORT) as kept:
+        kill = lab.power("kill", kept.uuid, options={"timeout": 2})
+        start = kept.actor.result()
+        kept.let_go()
+        assert kept.hold is not None
+        assert kept.hold.await_status() == 404
+    assert (kill.outcome.value, kill.cancelled.value, kill.state.value) == ("done", "start", "offline")
+    assert start["outcome"] in ("failed", "cancelled")
+    assert lab.container(kept.uuid) is None
+
+
+def test_a_stop_signal_that_gets_no_answer_may_arrive_late_and_is_remembered(lab: Lab, proxy: EngineProxy) -> None:
+    uuid = lab.server(stop={"type": "signal", "value": "SIGTERM"}, MARK=1)
+    lab.power("start", uuid, wait_for="running")
+    signalling = proxy.hold("POST", r"/kill\?signal=SIGTERM")
+    result = lab.at(proxy.host).power("stop", uuid, options={"timeout": 2})
+    assert (result.outcome.value, result.code, left(lab, uuid)) == ("failed", "engine_unreachable", "stop")
+    assert lab.node().observe(uuid).state.value == "stopping"
+    with meanwhile(lambda: lab.power("start", uuid)) as starting:
+        time.sleep(0.2)
+        assert not starting.done()
+        signalling.release()
+        started = starting.result()
+    assert (started.outcome.value, started.state_before.value, lab.is_up(uuid)) == ("done", "stopping", True)
+    assert not lab.node().locks.has_record(uuid)
+
+
+def test_a_start_whose_connection_is_cut_is_undone_at_once(lab: Lab, proxy: EngineProxy) -> None:
+    with kept_in(lab, proxy, "start", "start") as kept:
+        proxy.hang_up()
+        result = kept.actor.result(20)
+        assert (told(result), result["changed"]) == (("failed", "engine_unreachable"), True)
+        assert lab.container(kept.uuid) is None
+        kept.let_go()
+        assert kept.hold is not None
+        assert kept.hold.await_status() == 404
+    assert not lab.node().locks.has_record(kept.uuid)
+
+
+def test_a_connection_that_was_cut_while_it_was_idle_is_made_anew(lab: Lab, proxy: EngineProxy) -> None:
+    uuid = lab.server()
+    node = lab.at(proxy.host).node()
+    assert node.engine.inspect(uuid) is None
+    proxy.hang_up()
+    time.sleep(0.1)
+    assert node.engine.inspect(uuid) is None
+    proxy.refuse()
+    proxy.listen()
+    assert node.engine.inspect(uuid) is None
+
+
+def test_a_wait_for_readiness_on_an_engine_that_freezes_leaves_the_server_up(lab: Lab, proxy: EngineProxy) -> None:
+    with kept_in(lab, proxy, "start", "wait", **SHORT) as kept:
+        proxy.freeze()
+        result = kept.actor.result()
+        proxy.thaw()
+    assert (told(result), result["changed"]) == (("failed", "engine_unreachable"), True)
+    assert lab.is_up(kept.uuid)
+    assert lab.node().journal.intent(kept.uuid).up is True
+
+
+def test_a_kill_that_gets_no_answer_does_not_claim_anything_and_the_next_one_does(lab: Lab, proxy: EngineProxy) -> None:
+    uuid = lab.server()
+    lab.power("start", uuid)
+    killing = proxy.hold("POST", kill_of(uuid))
+    result = lab.at(proxy.host).power("kill", uuid, options={"timeout": 2})
+    assert (result.outcome.value, result.code, result.changed) == ("failed", "engine_unreachable", False)
+    assert lab.is_up(uuid)
+    killing.drop()
+    again = lab.power("kill", uuid)
+    assert (again.outcome.value, again.state.value, lab.is_up(uuid)) == ("done", "offline", False)

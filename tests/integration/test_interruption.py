@@ -1,0 +1,209 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An action that has begun is finished, whatever becomes of the one who asked; what has not begun never begins."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from .controller import Controller, Running, result_of, warnings_of
+from .lab import Lab, wait_until
+from .sshd import Sshd, running_sshd
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """One sshd for all tests here."""
+    yield from running_sshd(tmp_path_factory.mktemp("sshd"))
+
+
+def control_c(playbook: Running, _sshd: Sshd) -> None:
+    """What a terminal does on Ctrl-C."""
+    playbook.signal_all(signal.SIGINT)
+
+
+def kill_ssh(_playbook: Running, sshd: Sshd) -> None:
+    """The controller's ssh dies."""
+    sshd.kill_clients()
+
+
+def cut_connection(_playbook: Running, sshd: Sshd) -> None:
+    """The connection breaks."""
+    sshd.kill_sessions()
+
+
+def start(lab: Lab, **environment: object) -> str:
+    """A server that is up and ready."""
+    uuid = lab.server(MARK=1, **environment)
+    assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
+    return uuid
+
+
+def await_stop(lab: Lab, uuid: str) -> None:
+    """Wait until a stop is under way and the server has got it."""
+    lab.await_phase(uuid, "stop")
+    wait_until(lambda: "got command stop" in lab.log(uuid), "the stop arrived")
+
+
+def ending(lab: Lab, uuid: str, action: str) -> tuple[str, str]:
+    """Outcome and code of the server's last operation, once the journal has its end."""
+
+    def ended() -> tuple[str, str] | None:
+        row = lab.node().journal.last_operation(uuid)
+        return (row.outcome, row.code) if row is not None and row.action == action and row.outcome else None
+
+    found: tuple[str, str] = wait_until(ended, f"the {action} of {uuid} is in the journal")
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process exists and is not a mere entry that waits for its parent."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("end", [control_c, kill_ssh, cut_connection], ids=lambda end: end.__name__)
+def test_when_the_controller_is_gone_the_stop_under_way_is_finished_and_the_rest_is_skipped(
+    lab: Lab, tmp_path: Path, sshd: Sshd, end: Callable[[Running, Sshd], None]
+) -> None:
+    ways = [(pipelining, become) for pipelining in (True, False) for become in ((True, False) if sshd.may_become else (False,))]
+    # Longer than the two seconds that sudo leaves a command between SIGTERM and SIGKILL when its terminal is gone.
+    servers = {way: (start(lab, STOP_SECONDS=5), start(lab)) for way in ways}
+    with contextlib.ExitStack() as stack:
+        playbooks = []
+        for (pipelining, become), named in servers.items():
+            connection = {**sshd.variables, "ansible_pipelining": pipelining, "ansible_become": become}
+            controller = Controller(lab, tmp_path / f"controller-{pipelining}-{become}", connection=connection)
+            playbooks.append(stack.enter_context(controller.start_play([controller.task("stop", list(named))])))
+        for under_way, _next in servers.values():
+            await_stop(lab, under_way)
+        for playbook in playbooks:
+            end(playbook, sshd)
+        assert all(playbook.wait().code != 0 for playbook in playbooks)
+        assert all(lab.is_up(under_way) for under_way, _next in servers.values()), "the controller ended first"
+        ends = {way: (ending(lab, under_way, "stop"), ending(lab, following, "stop")) for way, (under_way, following) in servers.items()}
+    assert ends == dict.fromkeys(ways, (("done", ""), ("skipped", "interrupted_by_signal")))
+    assert [(lab.is_up(under_way), lab.is_up(following)) for under_way, following in servers.values()] == [(False, True)] * len(ways)
+
+
+def test_a_waiter_whose_connection_breaks_waits_no_longer_and_never_acts(lab: Lab, tmp_path: Path, sshd: Sshd) -> None:
+    uuid = start(lab, STOP_SECONDS=6)
+    controller = Controller(lab, tmp_path / "controller", connection=sshd.variables)
+    with lab.actor("stop", uuid) as stop:
+        await_stop(lab, uuid)
+        with controller.start_play([controller.task("restart", uuid, wait_seconds=300)]) as playbook:
+            wait_until(sshd.runs_a_module, "the module runs")
+            cut_connection(playbook, sshd)
+            assert playbook.wait().code != 0
+        assert ending(lab, uuid, "restart") == ("skipped", "interrupted_by_signal")
+        assert stop.result()["outcome"] == "done"
+    assert not lab.is_up(uuid)
+
+
+def test_control_c_beside_a_local_connection_leaves_nothing_half_done(lab: Lab, controller: Controller) -> None:
+    uuid, following = start(lab, STOP_SECONDS=3), start(lab)
+    with controller.start_play([controller.task("restart", [uuid, following])]) as playbook:
+        await_stop(lab, uuid)
+        playbook.signal_all(signal.SIGINT)
+        assert playbook.wait().code != 0
+        assert ending(lab, uuid, "restart") == ("done", "")
+        assert ending(lab, following, "restart") == ("skipped", "interrupted_by_signal")
+    assert lab.is_up(uuid) and lab.log(uuid).count("ready") == 2
+    assert lab.is_up(following) and lab.log(following).count("ready") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_module_that_gets_a_signal_finishes_what_it_has_begun_and_tells_of_the_rest(
+    lab: Lab, controller: Controller, number: signal.Signals
+) -> None:
+    uuid, following = start(lab, STOP_SECONDS=1.5), start(lab)
+    with controller.module(**controller.options(action="restart", server=[uuid, following])) as module:
+        await_stop(lab, uuid)
+        module.signal(number)
+        module.signal(number)
+        result = result_of(module.wait())
+    assert [(entry["outcome"], entry.get("code")) for entry in result["servers"]] == [
+        ("done", None),
+        ("skipped", "interrupted_by_signal"),
+    ]
+    assert result["failed"] and result["changed"]
+    assert result["msg"].startswith("Cannot restart 1 of 2 servers:") and "interrupted_by_signal" in result["msg"]
+    assert (ending(lab, uuid, "restart"), ending(lab, following, "restart")) == (("done", ""), ("skipped", "interrupted_by_signal"))
+    assert lab.is_up(uuid) and lab.log(uuid).count("ready") == 2
+    assert lab.log(following).count("ready") == 1
+
+
+def hang_up(module: Running) -> None:
+    """SIGHUP to the whole group, as when a terminal goes away."""
+    module.signal_all(signal.SIGHUP)
+
+
+def close_output(module: Running) -> None:
+    """Nobody reads what it has to say."""
+    module.close_output()
+
+
+def kill_parent(module: Running) -> None:
+    """SIGKILL to the process that Ansible started."""
+    module.signal(signal.SIGKILL)
+
+
+def kill_group(module: Running) -> None:
+    """SIGKILL to that process and all of its group, as sudo does when its terminal is gone."""
+    module.signal_all(signal.SIGKILL)
+
+
+@pytest.mark.parametrize("end", [hang_up, close_output, kill_parent, kill_group], ids=lambda end: end.__name__)
+def test_a_module_that_nobody_waits_for_finishes_what_it_has_begun_and_begins_nothing(
+    lab: Lab, controller: Controller, end: Callable[[Running], None]
+) -> None:
+    uuid, following = start(lab, STOP_SECONDS=1.5), start(lab)
+    with controller.module(**controller.options(action="stop", server=[uuid, following])) as module:
+        await_stop(lab, uuid)
+        (child,) = children(module.pid)
+        end(module)
+        assert (ending(lab, uuid, "stop"), ending(lab, following, "stop")) == (("done", ""), ("skipped", "interrupted_by_signal"))
+        wait_until(lambda: not is_alive(child), "the module ends")
+    assert not lab.is_up(uuid) and lab.is_up(following)
+
+
+def test_a_waiter_that_gets_a_signal_waits_no_longer_and_never_acts(lab: Lab, controller: Controller) -> None:
+    uuid = start(lab, STOP_SECONDS=3)
+    with lab.actor("stop", uuid) as stop:
+        await_stop(lab, uuid)
+        with controller.module(**controller.options(action="restart", server=uuid, wait_seconds=300)) as module:
+            wait_until(lambda: children(module.pid), "it has begun to work")
+            time.sleep(0.7)  # so that it most likely waits; the answer is the same if it does not yet
+            module.signal(signal.SIGTERM)
+            result = result_of(module.wait())
+        assert lab.is_up(uuid), "the waiter did not wait for the stop to end"
+        assert stop.result()["outcome"] == "done"
+    (entry,) = result["servers"]
+    assert (entry["outcome"], entry["code"], entry["changed"]) == ("skipped", "interrupted_by_signal", False)
+    assert ending(lab, uuid, "restart") == ("skipped", "interrupted_by_signal")
+    assert not lab.is_up(uuid)
+
+
+def test_a_signal_while_waiting_for_readiness_ends_that_wait_alone(lab: Lab, controller: Controller) -> None:
+    uuid = lab.server(BOOT_SECONDS=60)
+    with controller.module(**controller.options(action="start", server=uuid, wait_for="running")) as module:
+        wait_until(lambda: lab.is_up(uuid) and lab.node().locks.holder(uuid) is None, "it is up and its lock is free")
+        module.signal(signal.SIGTERM)
+        result = result_of(module.wait())
+    (entry,) = result["servers"]
+    assert (entry["outcome"], entry["state"]) == ("done", "starting")
+    assert any("a signal ended the wait" in warning for warning in warnings_of(result))
+    assert lab.is_up(uuid)

@@ -1,0 +1,342 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kill on its own: whatever stands in its way it kills, and it says so only when it is true."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power import kill as kill_file
+from ansible_collections.fleet.power.plugins.module_utils.power.lock import PowerLock
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, PowerAction
+from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils.power.wings import wings_pid
+from ansible_collections.fleet.power.tests.unit.lock_support import fill, small_disk
+
+from .engine_proxy import EngineProxy
+from .lab import Lab, wait_until
+from .phases import by_nobody, kept_in, meanwhile
+
+
+def up(lab: Lab, **environment: object) -> str:
+    """A server that is up and ready."""
+    uuid = lab.server(MARK=1, **environment)
+    assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
+    return uuid
+
+
+def hold_lock(lab: Lab, uuid: str, action: str, operation: str = "held") -> PowerLock:
+    """Hold a server's lock in this process, as an action would."""
+    node = lab.node()
+    return node.locks.acquire(
+        uuid, operation=operation, action=PowerAction(action), origin="test", reason="", wait_seconds=0, clock=node.clock
+    )
+
+
+def test_a_kill_ends_the_process_within_moments_even_while_another_action_holds_the_server(lab: Lab) -> None:
+    uuid = up(lab, IGNORE_SIGNALS="all")
+    with hold_lock(lab, uuid, "restart") as lock, meanwhile(lambda: lab.power("kill", uuid)) as killing:
+        wait_until(lambda: not lab.is_up(uuid), "the process is dead", 3)
+        assert not killing.done()
+        lock.release()
+        result = killing.result()
+    assert (result.outcome.value, result.changed, result.cancelled.value, result.state.value) == ("done", True, "restart", "offline")
+
+
+def test_a_kill_needs_no_definition_where_there_is_a_container(lab: Lab) -> None:
+    uuid = up(lab)
+    (lab.root / "servers" / f"{uuid}.json").write_text("this is no definition")
+    for kept in (lab.root / "state" / "definitions").iterdir():
+        kept.unlink()
+    for name in (uuid, uuid[:8]):
+        result = lab.power("kill", name)
+        assert (result.outcome.value, result.state.value) == ("done" if name == uuid else "unchanged", "offline")
+
+
+def test_a_kill_needs_no_more_than_a_lock_record(lab: Lab) -> None:
+    uuid = lab.server()
+    (lab.root / "servers" / f"{uuid}.json").unlink()
+    with hold_lock(lab, uuid, "start") as lock, meanwhile(lambda: lab.power("kill", uuid)) as killing:
+        wait_until(lambda: lab.generation(uuid) > 0, "the kill has begun")
+        lock.release()
+        result = killing.result()
+    assert (result.outcome.value, result.changed, result.cancelled.value, result.state.value) == ("done", False, "start", "offline")
+
+
+def test_a_kill_of_a_server_nobody_knows_is_refused_and_leaves_no_trace(lab: Lab) -> None:
+    uuid = lab.server()
+    (lab.root / "servers" / f"{uuid}.json").unlink()
+    result = lab.power("kill", uuid)
+    assert (result.outcome.value, result.code) == ("refused", "server_not_found")
+    assert lab.generation(uuid) == 0
+
+
+def test_a_kill_raises_the_generation_again_for_every_holder_it_meets(lab: Lab) -> None:
+    uuid = lab.server()
+    with hold_lock(lab, uuid, "stop", "first") as lock, meanwhile(lambda: lab.power("kill", uuid)) as killing:
+        wait_until(lambda: lab.generation(uuid) == 2, "raised for itself and for the first holder")
+        requested = lab.request("start", uuid)
+        # Handed over from one to the next faster than the kill can take it.
+        lock._record = replace(lock._record, operation="second", action="start")
+        lock.enter(Phase.PREPARE)
+        wait_until(lambda: lab.node().generations.changed_since(uuid, requested.generation(uuid)), "raised for the second holder")
+        time.sleep(0.1)
+        assert lab.generation(uuid) == 3
+        lock.release()
+        result = killing.result()
+    assert (result.outcome.value, result.changed, result.cancelled.value) == ("done", False, "start")
+
+
+def test_a_kill_meanwhile_recreated_by_hand_kills_what_stands_there_now(lab: Lab) -> None:
+    uuid = up(lab)
+    with hold_lock(lab, uuid, "restart") as lock, meanwhile(lambda: lab.power("kill", uuid)) as killing:
+        wait_until(lambda: not lab.is_up(uuid), "the first is dead")
+        lab.client.remove_container(uuid)
+        lab.outsider(uuid)
+        assert lab.is_up(uuid)
+        lock.release()
+        result = killing.result()
+    assert (result.outcome.value, result.state.value, lab.is_up(uuid)) == ("done", "offline", False)
+
+
+def test_a_kill_of_a_container_that_is_removed_meanwhile_is_done(lab: Lab) -> None:
+    uuid = up(lab)
+    with hold_lock(lab, uuid, "stop") as lock, meanwhile(lambda: lab.power("kill", uuid)) as killing:
+        wait_until(lambda: not lab.is_up(uuid), "the process is dead")
+        lab.client.remove_container(uuid)
+        lock.release()
+        result = killing.result()
+    assert (result.outcome.value, result.changed, result.state.value) == ("done", True, "offline")
+
+
+def test_a_start_whose_container_is_removed_by_hand_fails_and_a_kill_finds_nothing_to_settle(lab: Lab, proxy: EngineProxy) -> None:
+    with kept_in(lab, proxy, "start", "start") as kept:
+        lab.client.remove_container(kept.uuid)
+        kept.let_go()
+        start = kept.actor.result()
+    assert (start["outcome"], start["code"], start["state"]) == ("failed", "start_failed", "offline")
+    kill = lab.power("kill", kept.uuid)
+    assert (kill.outcome.value, kill.changed) == ("unchanged", False)
+    assert not lab.node().locks.has_record(kept.uuid)
+
+
+def test_a_kill_that_a_holder_does_not_answer_to_says_that_nothing_is_certain(
+    lab: Lab, proxy: EngineProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kill_file, "_HOLDER_SECONDS", -59.0)  # beyond the engine's 60 s
+    with kept_in(lab, proxy, "start", "start") as kept:
+        os.kill(kept.actor.pid, signal.SIGSTOP)
+        kill = lab.power("kill", kept.uuid)
+        assert (kill.outcome.value, kill.code, kill.holder["pid"]) == ("failed", "kill_unsettled", kept.actor.pid)
+        assert f"pid {kept.actor.pid}" in kill.msg
+        # It is right to be uncertain: the start request arrives after the kill. But who sent it knows of the kill.
+        kept.let_go()
+        wait_until(lambda: lab.is_up(kept.uuid), "the start has arrived")
+        os.kill(kept.actor.pid, signal.SIGCONT)
+        start = kept.actor.result()
+    assert (start["outcome"], start["code"], start["state"]) == ("cancelled", "cancelled_by_kill", "offline")
+    assert not lab.is_up(kept.uuid)
+
+
+def test_a_kill_that_was_unsettled_is_settled_by_ending_the_holder_and_killing_again(
+    lab: Lab, proxy: EngineProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kill_file, "_HOLDER_SECONDS", -59.5)
+    with kept_in(lab, proxy, "restart", "start") as kept:
+        os.kill(kept.actor.pid, signal.SIGSTOP)
+        assert lab.power("kill", kept.uuid).code == "kill_unsettled"
+        kept.actor.kill()
+        again = lab.power("kill", kept.uuid)
+        kept.let_go()
+        assert kept.hold is not None
+        assert kept.hold.await_status() == 404
+    assert (again.outcome.value, again.changed, again.state.value) == ("done", True, "offline")
+    assert lab.container(kept.uuid) is None
+
+
+@pytest.fixture(params=["state full", "state read-only", "locks read-only", "both read-only"])
+def failing(request: pytest.FixtureRequest, lab: Lab) -> Iterator[str]:
+    """A node whose own directories lie on a small disk; call ``break_disks`` to have it fail as the parameter says."""
+    with small_disk(lab.root / "small-state") as state, small_disk(lab.root / "small-run") as locks:
+        lab.write_settings(system={"state_directory": str(state / "d"), "lock_directory": str(locks / "d")})
+        try:
+            yield request.param
+        finally:
+            for disk in (state, locks):
+                subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+
+
+def break_disks(lab: Lab, failing: str) -> None:
+    """Fill the disk of the state, or make the disks read-only, and see that it worked."""
+    state, locks = lab.root / "small-state", lab.root / "small-run"
+    if failing == "state full":
+        fill(state)
+        return
+    for disk, name in ((state, "state"), (locks, "locks")):
+        if failing.startswith((name, "both")):
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+            with pytest.raises(OSError, match="Read-only"):
+                (disk / "probe").touch()
+
+
+def test_a_kill_without_a_disk_to_write_on_still_kills_and_says_that_it_is_unguarded(lab: Lab, failing: str) -> None:
+    uuid = up(lab)
+    break_disks(lab, failing)
+    result = lab.power("kill", uuid)
+    assert (result.outcome.value, result.code, result.changed, result.state.value) == ("done", "unguarded", True, "offline")
+    assert any("might start the server again" in warning for warning in result.warnings)
+    assert not lab.is_up(uuid)
+    # It is no less unguarded where there is nothing to kill, and does not claim to have changed anything then.
+    again = lab.power("kill", uuid)
+    assert (again.outcome.value, again.code, again.changed) == ("done", "unguarded", False)
+
+
+def test_a_kill_without_room_for_a_lock_file_still_kills(lab: Lab) -> None:
+    uuid = lab.server()
+    lab.outsider(uuid)
+    with small_disk(lab.root / "small") as disk:
+        lab.write_settings(system={"lock_directory": str(disk)})
+        fill(disk)
+        result = lab.power("kill", uuid)
+    assert (result.outcome.value, result.code, result.state.value) == ("done", "unguarded", "offline")
+    assert "No space left" in " ".join(result.warnings)
+    assert not lab.is_up(uuid)
+
+
+def test_a_kill_leaves_no_restart_policy_behind_that_would_bring_the_server_up_with_the_engine(lab: Lab) -> None:
+    uuid = lab.server()
+    lab.outsider(uuid, host={"RestartPolicy": {"Name": "always"}})
+    result = lab.power("kill", uuid)
+    assert (result.outcome.value, result.state.value) == ("done", "offline")
+    assert lab.container(uuid)["HostConfig"]["RestartPolicy"]["Name"] == "no"
+
+
+def test_a_full_disk_does_not_matter_to_a_server_that_was_killed_before(lab: Lab) -> None:
+    """The generation grows by a byte in a file that has its block already."""
+    with small_disk(lab.root / "small") as disk:
+        lab.write_settings(system={"state_directory": str(disk / "state")})
+        uuid = up(lab)
+        lab.power("kill", uuid)
+        lab.power("start", uuid)
+        fill(disk)
+        result = lab.power("kill", uuid)
+        assert (result.outcome.value, result.code, lab.generation(uuid)) == ("done", "", 2)
+
+
+def test_a_kill_that_cannot_raise_the_generation_waits_for_the_holder_and_kills_what_it_started(lab: Lab, proxy: EngineProxy) -> None:
+    with small_disk(lab.root / "small") as disk:
+        lab.write_settings(system={"state_directory": str(disk / "state")})
+        with kept_in(lab, proxy, "start", "start") as kept:
+            fill(disk)
+            with meanwhile(lambda: lab.power("kill", kept.uuid)) as killing:
+                time.sleep(0.5)
+                assert not killing.done()
+                kept.let_go()
+                kill = killing.result()
+            start = kept.actor.result()
+    # The start knew nothing of the kill; the kill waited for it all the same.
+    assert (start["outcome"], kill.outcome.value, kill.code, kill.state.value) == ("done", "done", "unguarded", "offline")
+    assert not lab.is_up(kept.uuid)
+
+
+def test_a_kill_by_somebody_who_may_use_the_engine_but_not_our_directories_is_unguarded(
+    lab: Lab, proxy: EngineProxy, tmp_path: Path
+) -> None:
+    uuid = up(lab)
+    os.chmod(tmp_path / "engine.sock", 0o666)
+    result = by_nobody(lab.at(proxy.host), "kill", uuid)
+    assert (result["outcome"], result["code"], result["state"]) == ("done", "unguarded", "offline")
+    assert not lab.is_up(uuid)
+
+
+def test_beside_wings_a_kill_kills_and_warns(lab: Lab) -> None:
+    uuid = up(lab)
+    node = replace(lab.node(), wings_pid=lambda: 4321)
+    result = perform(lab.request("kill", uuid, node), node)
+    assert (result.outcome.value, result.state.value) == ("done", "offline")
+    assert any("Wings (pid 4321)" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "restart"])
+@pytest.mark.parametrize("check", [False, True], ids=["", "check"])
+def test_beside_wings_everything_else_is_refused_with_both_ways_out(lab: Lab, action: str, check: bool) -> None:
+    uuid = lab.server() if action == "start" else up(lab)
+    node = replace(lab.node(), wings_pid=lambda: 4321)
+    before = lab.container(uuid)
+    result = perform(lab.request(action, uuid, node, check=check), node)
+    assert (result.outcome.value, result.code, result.changed) == ("refused", "wings_active", False)
+    assert "HTTP endpoint" in result.msg
+    assert "stop Wings" in result.msg
+    assert lab.container(uuid) == before
+
+
+def test_beside_wings_that_is_allowed_everything_goes_on(lab: Lab) -> None:
+    uuid = lab.server()
+    lab.write_settings(system={"allow_wings": True})
+    node = replace(lab.node(), wings_pid=lambda: 4321)
+    for action in ("start", "kill"):
+        result = perform(lab.request(action, uuid, node), node)
+        assert (result.outcome.value, [warning for warning in result.warnings if "Wings" in warning]) == ("done", [])
+
+
+#: A user that nothing else on this machine acts as: a process called wings of root's would be seen by every other test.
+_LONELY = 64321
+
+
+@contextmanager
+def process_called_wings() -> Iterator[int]:
+    """A living process of that name, run by the lonely user."""
+    child = os.fork()
+    if child == 0:
+        name = os.open("/proc/self/comm", os.O_WRONLY)
+        os.setuid(_LONELY)
+        os.write(name, b"wings")
+        signal.pause()
+    try:
+        wait_until(lambda: Path(f"/proc/{child}/comm").read_text() == "wings\n", "it has its name")
+        yield child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def wings_seen_by(user: int) -> int:
+    """The pid that ``wings_pid`` finds when another user asks, 0 for none."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setuid(user)
+        os.write(writing, str(wings_pid() or 0).encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as source:
+        found = int(source.read())
+    os.waitpid(child, 0)
+    return found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_process_called_wings_is_wings_only_where_root_or_we_run_it() -> None:
+    with process_called_wings() as pid:
+        assert wings_seen_by(_LONELY) == pid
+        # A server's own process may call itself what it likes.
+        assert wings_seen_by(0) != pid
+        assert wings_seen_by(_LONELY + 1) != pid
+    assert wings_seen_by(_LONELY) != pid
+
+
+def test_a_process_called_wings_that_root_runs_is_wings(tmp_path: Path) -> None:
+    for pid, name in (("1", "systemd"), ("77", "wings2"), ("78", "wings"), ("self", "wings")):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "comm").write_text(f"{name}\n")
+    (tmp_path / "79").mkdir()  # it ended while we looked
+    assert wings_pid(proc=str(tmp_path)) == 78

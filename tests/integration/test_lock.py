@@ -1,0 +1,172 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waiting for a server's lock: how long, who holds it, and what happens where it cannot be had at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.tests.unit.lock_support import fill, small_disk
+
+from .engine_proxy import EngineProxy
+from .lab import Lab, wait_until
+from .phases import by_nobody, kept_in, meanwhile
+
+
+def up(lab: Lab, **environment: object) -> str:
+    """A server that is up and ready."""
+    uuid = lab.server(MARK=1, **environment)
+    assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
+    return uuid
+
+
+def test_a_wait_of_zero_tries_once_and_names_the_holder(lab: Lab, proxy: EngineProxy) -> None:
+    with kept_in(lab, proxy, "stop", "stop", reason="maintenance") as kept:
+        began = time.monotonic()
+        result = lab.power("restart", kept.uuid, wait_seconds=0)
+        assert time.monotonic() - began < 1
+        assert (result.outcome.value, result.code, result.changed, result.state.value) == ("refused", "lock_timeout", False, "stopping")
+        holder = result.holder
+        assert holder["pid"] == kept.actor.pid
+        assert {name: holder[name] for name in ("action", "phase", "origin", "reason")} == {
+            "action": "stop",
+            "phase": "stop",
+            "origin": "actor",
+            "reason": "maintenance",
+        }
+        assert holder["since"] < holder["phase_deadline"]
+        assert f"stop by actor (phase stop until {holder['phase_deadline']}, since {holder['since']}, pid {kept.actor.pid})" in result.msg
+        assert lab.is_up(kept.uuid)
+
+
+def test_a_wait_of_two_seconds_is_two_seconds_long(lab: Lab, proxy: EngineProxy) -> None:
+    with kept_in(lab, proxy, "start", "preboot") as kept:
+        began = time.monotonic()
+        result = lab.power("start", kept.uuid, wait_seconds=2)
+        assert 2 <= time.monotonic() - began < 3.5
+        assert (result.outcome.value, result.code, result.waited_seconds) == ("refused", "lock_timeout", 2)
+        assert "start by actor (phase preboot" in result.msg
+        assert "after 2 s" in result.msg
+
+
+@pytest.mark.parametrize("fields", [{"wait_seconds": 300}, {}], ids=["300", "default"])
+def test_a_long_wait_ends_when_the_holder_releases(lab: Lab, proxy: EngineProxy, fields: dict[str, int]) -> None:
+    with kept_in(lab, proxy, "start", "preboot") as kept, meanwhile(lambda: lab.power("stop", kept.uuid, **fields)) as stopping:
+        time.sleep(0.5)
+        assert not stopping.done()
+        kept.let_go()
+        result = stopping.result(timeout=20)
+    assert (result.outcome.value, result.changed, result.state_before.value) == ("done", True, "starting")
+    assert 0.4 < result.waited_seconds < 10
+
+
+def test_a_waiter_is_served_within_moments_of_the_release(lab: Lab) -> None:
+    uuid = up(lab)
+    node = lab.node()
+    request = lab.request("stop", uuid)
+    holding = node.locks.acquire(uuid, operation="op", action=request.action, origin="test", reason="", wait_seconds=0, clock=node.clock)
+    with meanwhile(lambda: lab.power("stop", uuid)) as stopping:
+        time.sleep(0.3)
+        released = time.monotonic()
+        holding.release()
+        wait_until(lambda: node.locks.holder(uuid) is not None, "it was handed over", 1)
+        assert time.monotonic() - released < 0.3
+        assert stopping.result().outcome.value == "done"
+
+
+def test_who_waited_looks_again_at_what_it_found(lab: Lab, proxy: EngineProxy) -> None:
+    with kept_in(lab, proxy, "start", "preboot") as kept, meanwhile(lambda: lab.power("restart", kept.uuid)) as restarting:
+        time.sleep(1.2)
+        # Suspended while it waited: found out before anything is stopped.
+        lab.edit(kept.uuid, suspended=True)
+        kept.let_go()
+        result = restarting.result()
+    assert (result.outcome.value, result.code, result.changed) == ("refused", "suspended", False)
+    assert lab.is_up(kept.uuid)
+
+
+def test_a_kill_ends_the_wait_of_what_was_asked_before_it(lab: Lab, proxy: EngineProxy) -> None:
+    with kept_in(lab, proxy, "stop", "stop") as kept, meanwhile(lambda: lab.power("restart", kept.uuid)) as waiting:
+        time.sleep(0.3)
+        kill = lab.power("kill", kept.uuid)
+        result = waiting.result()
+    assert kill.outcome.value == "done"
+    assert (result.outcome.value, result.code, result.changed) == ("cancelled", "cancelled_by_kill", False)
+    assert not lab.is_up(kept.uuid)
+
+
+def test_every_name_of_a_server_means_the_same_lock(lab: Lab, proxy: EngineProxy) -> None:
+    with kept_in(lab, proxy, "stop", "stop") as kept:
+        for name in (kept.uuid.upper(), kept.uuid[:8], f"server-{kept.uuid[:8]}"):
+            result = lab.power("stop", name, wait_seconds=0)
+            assert (result.outcome.value, result.code, result.server.uuid) == ("refused", "lock_timeout", kept.uuid), name
+
+
+def test_servers_do_not_wait_for_each_other(lab: Lab, proxy: EngineProxy) -> None:
+    other = up(lab)
+    with kept_in(lab, proxy, "stop", "stop"):
+        result = lab.power("restart", other, wait_seconds=0)
+    assert (result.outcome.value, result.waited_seconds < 0.1) == ("done", True)
+
+
+def test_a_refused_waiter_tells_the_state_after_its_wait(lab: Lab, proxy: EngineProxy) -> None:
+    with kept_in(lab, proxy, "restart", "prepare") as kept, meanwhile(lambda: lab.power("stop", kept.uuid, wait_seconds=2)) as stopping:
+        time.sleep(0.5)
+        lab.client.kill(kept.uuid)
+        result = stopping.result()
+    assert (result.outcome.value, result.code, result.state.value) == ("refused", "lock_timeout", "offline")
+
+
+@pytest.fixture(params=["read-only disk", "full disk", "a file in its place"])
+def unusable(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Path]:
+    """A lock directory in which no lock file can be made."""
+    directory = lab.root / "no-locks"
+    if request.param == "a file in its place":
+        directory.write_text("")
+        yield directory
+        return
+    with small_disk(directory):
+        if request.param == "full disk":
+            fill(directory)
+        else:
+            subprocess.run(["mount", "-o", "remount,ro", str(directory)], check=True)
+            with pytest.raises(OSError, match="Read-only"):
+                (directory / "probe").touch()
+        yield directory
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "restart"])
+def test_without_a_lock_nothing_is_done(lab: Lab, unusable: Path, action: str) -> None:
+    uuid = lab.server()
+    if action != "start":
+        lab.power("start", uuid, wait_for="running")
+    lab.write_settings(system={"lock_directory": str(unusable)})
+    before = lab.container(uuid)
+    result = lab.power(action, uuid)
+    assert (result.outcome.value, result.code, result.changed) == ("refused", "lock_unavailable", False)
+    assert str(unusable) in result.msg
+    after = lab.container(uuid)
+    assert (before and (before["Id"], before["State"])) == (after and (after["Id"], after["State"]))
+
+
+def test_without_a_lock_a_server_that_is_up_is_still_seen_to_be_up(lab: Lab, unusable: Path) -> None:
+    uuid = up(lab)
+    lab.write_settings(system={"lock_directory": str(unusable)})
+    assert lab.power("start", uuid).outcome.value == "unchanged"
+
+
+def test_who_may_not_use_the_lock_directory_is_told_whom_to_act_as(lab: Lab, proxy: EngineProxy, tmp_path: Path) -> None:
+    uuid = up(lab)
+    # The engine is open to everybody here, and what was killed may be read; the locks are not.
+    os.chmod(tmp_path / "engine.sock", 0o666)
+    (tmp_path / "state").chmod(0o755)
+    result = by_nobody(lab.at(proxy.host), "stop", uuid)
+    assert (result["outcome"], result["code"], result["changed"]) == ("refused", "lock_unavailable", False)
+    assert "as root or as a member of the group" in result["msg"]
+    assert lab.is_up(uuid)

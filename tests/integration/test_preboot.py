@@ -1,0 +1,243 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pre-boot: data directory, disk limit, image, mounts, configuration files; what is wrong with them is known before a stop."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .lab import IMAGE, SOON_SECONDS, Lab
+
+OWNER = (12345, 12346)
+
+
+@pytest.fixture(autouse=True)
+def owner(lab: Lab) -> None:
+    """Data belongs to nobody this machine knows."""
+    lab.write_settings(system={"user": {"uid": OWNER[0], "gid": OWNER[1]}})
+
+
+def ended(result: Any) -> tuple[str, str]:
+    """Outcome and code."""
+    return result.outcome.value, result.code
+
+
+def up(lab: Lab, **server: Any) -> str:
+    """A server that is up and ready."""
+    uuid = lab.server(**server)
+    assert ended(lab.power("start", uuid, wait_for="running")) == ("done", "")
+    return uuid
+
+
+def refused_restart(lab: Lab, uuid: str) -> Any:
+    """The result of a restart that must leave the running server alone."""
+    before = lab.container(uuid)
+    result = lab.power("restart", uuid)
+    assert (result.outcome.value, result.changed, result.state.value) == ("refused", False, "running"), result.msg
+    assert lab.container(uuid) == before
+    return result
+
+
+def changed_steps(result: Any) -> list[str]:
+    """The pre-boot steps that changed something."""
+    return [step.step for step in result.preboot if step.changed]
+
+
+def owners(directory: Path) -> set[tuple[int, int]]:
+    """Owners of a directory and of everything in it, links themselves included."""
+    return {(path.lstat().st_uid, path.lstat().st_gid) for path in (directory, *directory.rglob("*"))}
+
+
+def test_the_data_directory_is_made_and_belongs_to_the_server(lab: Lab) -> None:
+    uuid = lab.server(DATA_WRITE=1)
+    result = lab.power("start", uuid, wait_for="running")
+    assert changed_steps(result) == ["volume", "container"]
+    status = lab.volume(uuid).stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (*OWNER, 0o700)
+    assert stat.S_IMODE(lab.volume(uuid).parent.stat().st_mode) == 0o711
+    assert (lab.volume(uuid) / "boots").read_text() == "1\n"
+
+
+def test_ownership_is_corrected_without_following_links(lab: Lab) -> None:
+    uuid = lab.server()
+    outside = lab.root / "outside"
+    outside.write_text("not the server's")
+    world = lab.volume(uuid) / "world" / "region"
+    world.mkdir(parents=True)
+    (world / "r.0.0.mca").write_text("blocks")
+    (world / "link").symlink_to(outside)
+    assert changed_steps(lab.power("start", uuid)) == ["volume", "container"]
+    assert owners(lab.volume(uuid)) == {OWNER}
+    assert (outside.stat().st_uid, outside.stat().st_gid) == (os.getuid(), os.getgid())
+    assert changed_steps(lab.power("restart", uuid)) == []
+
+
+def test_ownership_is_left_alone_where_the_settings_say_so(lab: Lab) -> None:
+    lab.write_settings(system={"check_permissions_on_boot": False})
+    uuid = lab.server()
+    lab.volume(uuid).mkdir(parents=True)
+    assert changed_steps(lab.power("start", uuid)) == ["container"]
+    assert owners(lab.volume(uuid)) == {(os.getuid(), os.getgid())}
+
+
+@pytest.mark.parametrize("container_too", [False, True])
+def test_a_data_directory_that_is_gone_is_not_taken_for_a_fresh_world(lab: Lab, container_too: bool) -> None:
+    uuid = up(lab)
+    lab.power("stop", uuid)
+    shutil.rmtree(lab.volume(uuid))
+    if container_too:
+        lab.client.remove_container(uuid)
+    result = lab.power("start", uuid)
+    assert (*ended(result), result.changed) == ("refused", "volume_missing", False)
+    assert not lab.volume(uuid).exists()
+    lab.volume(uuid).mkdir()
+    assert ended(lab.power("start", uuid)) == ("done", "")
+
+
+def test_a_restart_without_the_data_directory_leaves_the_server_running(lab: Lab) -> None:
+    uuid = up(lab)
+    shutil.rmtree(lab.volume(uuid))
+    assert refused_restart(lab, uuid).code == "volume_missing"
+
+
+def test_a_full_disk_is_known_before_the_stop(lab: Lab) -> None:
+    uuid = up(lab, build={"disk_space": 1})
+    with (lab.volume(uuid) / "world").open("wb") as world:
+        world.truncate(1024 * 1024 + 1)
+    result = refused_restart(lab, uuid)
+    assert result.code == "disk_full" and "1 MiB" in result.msg
+    os.truncate(lab.volume(uuid) / "world", 1024 * 1024)
+    assert ended(lab.power("restart", uuid)) == ("done", "")
+
+
+def test_a_disk_filled_while_it_stops_fails_the_restart(lab: Lab) -> None:
+    uuid = up(lab, build={"disk_space": 1}, STOP_SECONDS=0.5)
+    with lab.actor("restart", uuid) as restart:
+        lab.await_phase(uuid, "stop")
+        (lab.volume(uuid) / "world").write_bytes(b"x" * 1024 * 1024 * 2)
+        result = restart.result()
+    assert (result["outcome"], result["code"], result["changed"], result["state"]) == ("failed", "disk_full", True, "offline")
+    assert [step["step"] for step in result["preboot"] if step.get("failed")] == ["volume"]
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_no_disk_limit_is_no_limit(lab: Lab, limit: int) -> None:
+    uuid = lab.server(build={"disk_space": limit})
+    lab.volume(uuid).mkdir(parents=True)
+    with (lab.volume(uuid) / "world").open("wb") as world:
+        world.truncate(1024 * 1024 * 1024)
+    assert ended(lab.power("start", uuid)) == ("done", "")
+
+
+@pytest.mark.parametrize(
+    "pull, image", [("never", "fleet-power/nowhere:1"), ("missing", "~fleet-power/nowhere:1"), ("missing", "host.invalid/nowhere:1")]
+)
+def test_an_image_that_cannot_be_had_is_known_before_the_stop(lab: Lab, pull: str, image: str) -> None:
+    uuid = up(lab)
+    lab.write_settings(docker={"pull": pull})
+    lab.edit(uuid, container={"image": image})
+    result = refused_restart(lab, uuid)
+    assert result.code == "image_unavailable" and "nowhere:1" in result.msg
+    assert result.seconds < SOON_SECONDS
+
+
+def mounted(lab: Lab, uuid: str) -> dict[str, tuple[str, bool]]:
+    """Source and whether it may be written, by target."""
+    return {mount["Destination"]: (mount["Source"], mount["RW"]) for mount in lab.container(uuid)["Mounts"]}
+
+
+def test_only_allowed_mounts_are_made(lab: Lab) -> None:
+    allowed, beside = lab.root / "maps", lab.root / "maps-private"
+    (allowed / "arena").mkdir(parents=True)
+    beside.mkdir()
+    (allowed / "way-out").symlink_to(beside)
+    lab.write_settings(allowed_mounts=[str(allowed)])
+    uuid = lab.server()
+    sources = (allowed / "arena", beside, f"{allowed}/../maps-private", allowed / "way-out")
+    mounts = [{"source": str(source), "target": f"/mnt/{number}", "read_only": True} for number, source in enumerate(sources)]
+    lab.edit(uuid, mounts=mounts)
+    result = lab.power("start", uuid)
+    assert ended(result) == ("done", "")
+    home = {"/home/container": (str(lab.volume(uuid)), True)}
+    assert mounted(lab, uuid) == {**home, "/mnt/0": (str(allowed / "arena"), False)}
+    assert sum("allowed_mounts" in warning for warning in result.warnings) == 3
+
+
+def test_a_mount_whose_source_is_missing_is_known_before_the_stop(lab: Lab) -> None:
+    uuid = up(lab)
+    lab.write_settings(allowed_mounts=[str(lab.root)])
+    lab.edit(uuid, mounts=[{"source": str(lab.root / "maps"), "target": "/mnt/maps"}])
+    result = refused_restart(lab, uuid)
+    assert result.code == "preboot_failed" and str(lab.root / "maps") in result.msg
+
+
+def configured(lab: Lab, uuid: str, file: str = "server.properties") -> None:
+    """Let the definition edit a configuration file."""
+    rules = [{"match": "port=", "replace_with": "port=25565"}]
+    lab.edit(uuid, process={"configs": [{"file": file, "parser": "file", "replace": rules}]})
+
+
+def test_a_configuration_file_is_edited_once(lab: Lab) -> None:
+    uuid = lab.server()
+    configured(lab, uuid)
+    lab.volume(uuid).mkdir(parents=True)
+    file = lab.volume(uuid) / "server.properties"
+    file.write_bytes(b"# mine\r\nport=1\r\nmotd=\xff")
+    file.chmod(0o640)
+    os.chown(file, *OWNER)
+    os.link(file, lab.volume(uuid) / "backup")  # a hard link to a file of its own is nobody else's
+    assert "configuration" in changed_steps(lab.power("start", uuid))
+    assert file.read_bytes() == b"# mine\r\nport=25565\r\nmotd=\xff"
+    before = file.stat()
+    assert (before.st_uid, before.st_gid, stat.S_IMODE(before.st_mode)) == (*OWNER, 0o640)
+    assert (lab.volume(uuid) / "backup").read_bytes() == b"# mine\r\nport=1\r\nmotd=\xff"
+    assert changed_steps(lab.power("restart", uuid)) == []
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def fifo(lab: Lab, file: Path) -> str:
+    """A named pipe, which a reader waits on for ever."""
+    os.mkfifo(file)
+    return file.name
+
+
+def link_out(lab: Lab, file: Path) -> str:
+    """A link to a file of somebody else."""
+    file.symlink_to(lab.root / "outside")
+    return file.name
+
+
+def path_out(lab: Lab, file: Path) -> str:
+    """A path that leads out by itself."""
+    return f"../../{(lab.root / 'outside').name}"
+
+
+@pytest.mark.parametrize("hostile", [fifo, link_out, path_out])
+def test_a_hostile_configuration_file_is_known_before_the_stop(lab: Lab, hostile: Callable[[Lab, Path], str]) -> None:
+    uuid = up(lab)
+    outside = lab.root / "outside"
+    outside.write_text("port=1\n")
+    configured(lab, uuid, hostile(lab, lab.volume(uuid) / "trap"))
+    assert refused_restart(lab, uuid).code == "preboot_failed"
+    lab.write_settings(system={"config_errors": "warn"})
+    result = lab.power("restart", uuid)
+    assert ended(result) == ("done", "")
+    assert any(outside.name in warning or "trap" in warning for warning in result.warnings)
+    assert outside.read_text() == "port=1\n"
+
+
+def test_an_unknown_parser_leaves_the_file_alone_with_a_warning(lab: Lab) -> None:
+    uuid = lab.server(image=IMAGE)
+    lab.edit(uuid, process={"configs": [{"file": "a.toml", "parser": "toml", "replace": []}]})
+    result = lab.power("start", uuid)
+    assert ended(result) == ("done", "")
+    assert any("a.toml" in warning and "toml" in warning for warning in result.warnings)
+    assert not (lab.volume(uuid) / "a.toml").exists()

@@ -1,0 +1,289 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An engine and a clock that a test owns, for faults and moments that a real engine does not let itself be asked for.
+
+Time passes only by sleeping; what is due meanwhile happens in its order. A call of the engine can be made to fail before it is carried
+out, or after: then it was carried out and its answer is lost.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from ansible_collections.fleet.power.plugins.module_utils.power.container_spec import NetworkSpec
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineError, EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils.power.model import ImageSeen, Run, Server, Snapshot, parse_uuid
+from ansible_collections.fleet.power.plugins.module_utils.power.output import Output
+
+NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
+NEVER_STARTED = "0001-01-01T00:00:00Z"
+
+
+class FakeClock:
+    """Time that passes by sleeping alone."""
+
+    def __init__(self) -> None:
+        self._passed = 0.0
+        self._order = itertools.count()
+        self._due: list[tuple[float, int, Callable[[], object]]] = []
+
+    def now(self) -> datetime:
+        """Noon, and what was slept since."""
+        return NOON + timedelta(seconds=self._passed)
+
+    def monotonic(self) -> float:
+        """Seconds slept."""
+        return self._passed
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass, and happen what is due."""
+        until = self._passed + seconds
+        while self._due and self._due[0][0] <= until:
+            moment, _unused, happening = self._due.pop(0)
+            self._passed = max(self._passed, moment)
+            happening()
+        self._passed = max(self._passed, until)
+
+    def after(self, seconds: float, happening: Callable[[], object]) -> None:
+        """Have something happen that many seconds from now."""
+        self._due.append((self._passed + seconds, next(self._order), happening))
+        self._due.sort(key=lambda due: due[:2])
+
+
+class FakeOutput(Output):
+    """An attached output: chunks to be read, one at a time; None is a read during which nothing comes, ``b""`` the end."""
+
+    def __init__(self, clock: FakeClock, *chunks: bytes | None) -> None:
+        super().__init__(None)
+        self._clock = clock
+        self._chunks = list(chunks)
+        self._ended = False
+        self.closed = False
+
+    def read(self, seconds: float) -> bytes | None:
+        """The next chunk; nothing where there is none left. Reading on after the end is a mistake."""
+        chunk = self._chunks.pop(0) if self._chunks else None
+        assert not self._ended
+        self._ended = chunk == b""
+        if chunk is None:
+            self._clock.sleep(seconds)
+        return chunk
+
+    def close(self) -> None:
+        """Note that it was closed."""
+        self.closed = True
+
+
+class FakeEngine:
+    """An engine of values. ``before`` and ``after`` hold, by the name of a call, what happens once at its next ones.
+
+    A process ends ``stop_seconds`` after it was sent a signal of ``heeds`` or the command ``stop``, and at once by SIGKILL unless it is
+    ``immortal``. A start ends at once with ``crash`` where that is set. ``calls`` lists what changes something, in order; ``witness`` is
+    told the name of each before anything else happens.
+    """
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.timeout = 60.0
+        self.clock = clock
+        self.containers: dict[str, Snapshot] = {}
+        self.images = {"game:1": ImageSeen("sha256:1")}
+        self.networks: set[str] = set()
+        self.logs: dict[str, bytes] = defaultdict(bytes)
+        self.output = FakeOutput(clock)
+        self.calls: list[tuple[str, ...]] = []
+        self.witness: Callable[[str], object] = lambda call: None
+        self.before: dict[str, list[Callable[[], object]]] = defaultdict(list)
+        self.after: dict[str, list[Callable[[], object]]] = defaultdict(list)
+        self.heeds = {"SIGTERM", "SIGINT"}
+        self.stop_seconds = 0.0
+        self.immortal = False
+        self.crash: int | None = None
+        self._count = itertools.count(1)
+
+    def fail(self, call: str, error: Exception, *, late: bool = False, times: int = 1) -> None:
+        """Have the next calls raise, before they are carried out or (``late``) after."""
+        (self.after if late else self.before)[call].extend([_raiser(error)] * times)
+
+    def silence(self, call: str, *, late: bool = False, times: int = 1) -> None:
+        """Have the next calls get no answer."""
+        self.fail(call, EngineUnreachable(f"Cannot {call}: no answer"), late=late, times=times)
+
+    def refuse(self, call: str, message: str = "refused") -> None:
+        """Have the next call answered by an error."""
+        self.fail(call, EngineError(message, status=500))
+
+    def find(self, name: str) -> Snapshot | None:
+        """The container of that id or name, without asking the engine."""
+        return self.containers.get(name) or next((each for each in self.containers.values() if each.name == name), None)
+
+    def changes(self) -> list[str]:
+        """The names of the calls that changed something, in order."""
+        return [call[0] for call in self.calls]
+
+    def inspect(self, name: str) -> Snapshot | None:
+        """The container as it is now, or None."""
+        self._happen(self.before["inspect"])
+        found = self.find(name)
+        self._happen(self.after["inspect"])
+        return found
+
+    def servers(self) -> list[Server]:
+        """Every container whose name is a uuid."""
+        return [Server(each.name) for each in self.containers.values() if parse_uuid(each.name)]
+
+    def signal(self, name: str, signal: str) -> bool:
+        """Send a signal; False if nothing runs there."""
+        with_effect = signal in self.heeds or (signal == "SIGKILL" and not self.immortal)
+        return self._ask(("signal", signal), name, lambda found: self._end_soon(found, signal, with_effect))
+
+    def unpause(self, name: str) -> None:
+        """Let a paused container go on."""
+        self._ask(("unpause",), name, lambda found: self._put(replace(found, paused=False)))
+
+    def forbid_restart(self, name: str) -> None:
+        """Set the restart policy to ``no``."""
+        self._ask(("forbid_restart",), name, lambda found: self._put(replace(found, restart_policy="no")))
+
+    def write_stdin(self, name: str, text: str) -> None:
+        """Write to the process."""
+        self._ask(("write_stdin", text), name, lambda found: self._end_soon(found, "SIGTERM", text == "stop\n"))
+
+    def create(self, name: str, config: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """Create a container; its id is a number of 64 digits."""
+        self._begin("create")
+        self.calls.append(("create", name))
+        if self.find(name) is not None:
+            raise EngineError("the name is in use", status=409)
+        identity = f"{next(self._count):064d}"
+        self._put(
+            Snapshot(
+                id=identity,
+                name=name,
+                live=False,
+                started_at=NEVER_STARTED,
+                open_stdin=True,
+                tty=True,
+                stop_signal="SIGTERM",
+                image=str(config["Image"]),
+                labels=dict(config["Labels"]),
+                environment=tuple(config["Env"]),
+            )
+        )
+        self._happen(self.after["create"])
+        return identity, []
+
+    def remove(self, name: str, *, volumes: bool) -> bool:
+        """Remove a container that does not run; False if it runs."""
+        self._begin("remove")
+        self.calls.append(("remove", "volumes" if volumes else "alone"))
+        found = self.find(name)
+        if found is not None and found.live:
+            return False
+        if found is not None:
+            del self.containers[found.id]
+        self._happen(self.after["remove"])
+        return True
+
+    def start(self, name: str) -> None:
+        """Start a container."""
+        self._ask(("start",), name, lambda found: self.execute_start(found.id))
+
+    def execute_start(self, name: str) -> None:
+        """What a start request does when the engine comes to it; nothing if the container is gone or runs."""
+        found = self.find(name)
+        if found is None or found.live:
+            return
+        moment = self.clock.now()
+        started_at = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06d}{next(self._count):03d}Z"
+        self._put(replace(found, live=self.crash is None, started_at=started_at, exit_code=self.crash))
+
+    def end(self, name: str, code: int = 0) -> None:
+        """The process ends."""
+        found = self.find(name)
+        if found is not None and found.live:
+            self._put(replace(found, live=False, paused=False, exit_code=code))
+
+    def change(self, name: str, **fields: Any) -> Snapshot:
+        """Change what the engine says of a container."""
+        found = self.find(name)
+        assert found is not None
+        return self._put(replace(found, **fields))
+
+    def attach(self, name: str) -> Output:
+        """The output that the test has set."""
+        self.calls.append(("attach",))
+        return self.output
+
+    def log_tail(self, name: str, lines: int) -> bytes:
+        """The container's log."""
+        return self.logs[name]
+
+    def log_of_run(self, run: Run) -> bytes:
+        """The container's log."""
+        return self.logs[run.container]
+
+    def image(self, reference: str) -> ImageSeen | None:
+        """An image that is on the node."""
+        return self.images.get(reference)
+
+    def pull(self, reference: str, credentials: Mapping[str, str] | None, look: Callable[[], None]) -> None:
+        """Pull an image."""
+        self._begin("pull")
+        look()
+        self.calls.append(("pull", reference))
+        self.images[reference] = ImageSeen(f"sha256:{next(self._count)}")
+
+    def ensure_network(self, network: NetworkSpec) -> bool:
+        """Create a network if it is not there."""
+        created = network.name not in self.networks
+        self.networks.add(network.name)
+        return created
+
+    def _begin(self, call: str) -> None:
+        self.witness(call)
+        self._happen(self.before[call])
+
+    def _ask(self, call: tuple[str, ...], name: str, effect: Callable[[Snapshot], object]) -> bool:
+        self._begin(call[0])
+        self.calls.append(call)
+        found = self.find(name)
+        there = found is not None and (found.live or call[0] == "start")
+        if found is not None and there:
+            effect(found)
+        self._happen(self.after[call[0]])
+        return there
+
+    def _end_soon(self, found: Snapshot, signal: str, with_effect: bool) -> None:
+        if not with_effect:
+            return
+        if signal == "SIGKILL" or self.stop_seconds == 0:
+            self.end(found.id, 137 if signal == "SIGKILL" else 0)
+        else:
+            self.clock.after(self.stop_seconds, lambda: self._end_run(found))
+
+    def _end_run(self, run: Snapshot) -> None:
+        found = self.find(run.id)
+        if found is not None and found.run == run.run:
+            self.end(run.id)
+
+    def _put(self, snapshot: Snapshot) -> Snapshot:
+        self.containers[snapshot.id] = snapshot
+        return snapshot
+
+    @staticmethod
+    def _happen(happenings: list[Callable[[], object]]) -> None:
+        if happenings:
+            happenings.pop(0)()
+
+
+def _raiser(error: Exception) -> Callable[[], object]:
+    def happen() -> None:
+        raise error
+
+    return happen

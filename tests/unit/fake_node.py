@@ -1,0 +1,193 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A node with a fake engine and a clock of its own; locks, generations, journal, definitions and data directories are real files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.generation import KillGenerations
+from ansible_collections.fleet.power.plugins.module_utils.power.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks, PowerLock
+from ansible_collections.fleet.power.plugins.module_utils.power.model import (
+    Phase,
+    PowerAction,
+    Request,
+    Result,
+    Run,
+    Server,
+    Snapshot,
+    WaitFor,
+    new_operation_id,
+)
+from ansible_collections.fleet.power.plugins.module_utils.power.node import KillWatch, Node
+from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils.power.progress import Progress
+from ansible_collections.fleet.power.plugins.module_utils.power.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils.power.sources import Sources
+from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock, FakeEngine
+
+UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
+NO_GROUP = "no-such-group-here"
+OTHER = "another-operation"
+
+
+class FakeNode:
+    """One server, ``UUID``, defined in the directory; what a test wants of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.clock = FakeClock()
+        self.engine = FakeEngine(self.clock)
+        self.interrupted = False
+        self.wings: int | None = None
+        self.task: list[object] = []
+        self._journals: list[Journal] = []
+        self._system: dict[str, Any] = {
+            "definitions": str(root / "servers"),
+            "lock_directory": str(root / "locks"),
+            "state_directory": str(root / "state"),
+            "data": str(root / "volumes"),
+            "group": NO_GROUP,
+            "timezone": "UTC",
+            "user": {"uid": os.geteuid(), "gid": os.getegid()},
+        }
+        self._settings: dict[str, Any] = {"docker": {"network": {"network_mode": "none"}}}
+        (root / "servers").mkdir()
+        self.define()
+        self.node = self.build()
+
+    def configure(self, *, system: Mapping[str, Any] | None = None, **sections: Any) -> Node:
+        """Change the node's settings."""
+        self._system.update(system or {})
+        self._settings.update(sections)
+        self.node = self.build()
+        return self.node
+
+    def build(self) -> Node:
+        """The node as a process of its own would build it."""
+        settings = parse_settings({"system": self._system, **self._settings}, where="config.yml")
+        journal = Journal(settings.state_directory, settings.lock_directory, settings.group, self.clock)
+        self._journals.append(journal)
+        return Node(
+            settings=settings,
+            engine=self.engine,
+            sources=Sources(settings, task=self.task, containers=self.engine.servers),
+            locks=Locks(settings.lock_directory, settings.group),
+            generations=KillGenerations(settings.state_directory, settings.group),
+            journal=journal,
+            clock=self.clock,
+            interrupted=lambda: self.interrupted,
+            wings_pid=lambda: self.wings,
+        )
+
+    def close(self) -> None:
+        """Close every journal."""
+        for journal in self._journals:
+            journal.close()
+
+    @property
+    def file(self) -> Path:
+        """The definition."""
+        return self.root / "servers" / f"{UUID}.json"
+
+    def definition(self, *, process: Mapping[str, Any] | None = None, **given: Any) -> dict[str, Any]:
+        """A definition of the server: keys of ``settings``, and of ``process_configuration``."""
+        settings = {"uuid": UUID, "meta": {"name": "Cobalt"}, "container": {"image": "game:1"}, **given}
+        stop = {"type": "signal", "value": "SIGTERM"}
+        return {"settings": settings, "process_configuration": {"stop": stop, **(process or {})}}
+
+    def define(self, **given: Any) -> None:
+        """Write a definition of the server into the directory; this is done at once, as a neighbour may do it."""
+        fresh = self.root / "fresh.json"
+        fresh.write_text(json.dumps(self.definition(**given)))
+        fresh.replace(self.file)
+
+    def request(self, action: str, **fields: Any) -> Request:
+        """A request made now."""
+        if "wait_for" in fields:
+            fields["wait_for"] = WaitFor(fields["wait_for"])
+        request = Request(
+            server=UUID,
+            action=PowerAction(action),
+            operation=new_operation_id(),
+            requested_at=self.clock.now(),
+            generations={} if action == "kill" else {UUID: self.node.generations.read(UUID)},
+            origin="alice@web1",
+        )
+        return replace(request, **fields)
+
+    def perform(self, action: str, **fields: Any) -> Result:
+        """Perform an action on the server."""
+        return perform(self.request(action, **fields), self.node)
+
+    def up(self, **fields: Any) -> Snapshot:
+        """Bring the server up the way it is done, then change what the engine says of it."""
+        assert self.perform("start").outcome.value == "done"
+        self.engine.calls.clear()
+        return self.engine.change(UUID, **fields)
+
+    def down(self) -> Snapshot:
+        """The same, and its process has ended."""
+        self.up()
+        self.engine.end(UUID)
+        return self.seen()
+
+    def seen(self) -> Snapshot:
+        """The server's container."""
+        found = self.engine.find(UUID)
+        assert found is not None
+        return found
+
+    @property
+    def live(self) -> bool:
+        """Whether the server's process lives."""
+        found = self.engine.find(UUID)
+        return found is not None and found.live
+
+    def lock(self, action: str = "restart", operation: str = OTHER, *, wait_seconds: float = 0, node: Node | None = None) -> PowerLock:
+        """Take the server's lock as somebody else."""
+        return (node or self.node).locks.acquire(
+            UUID,
+            operation=operation,
+            action=PowerAction(action),
+            origin="bob@web2",
+            reason="",
+            wait_seconds=wait_seconds,
+            clock=self.clock,
+        )
+
+    def leave(self, phase: Phase, run: Run, action: str = "start") -> None:
+        """Leave a request unfinished in the lock file, as somebody who died or gave up."""
+        with self.lock(action) as lock:
+            lock.enter(phase, run=run)
+            lock.keep()
+
+    def progress(self, action: str = "start", **fields: Any) -> Progress:
+        """The progress of an action, for the chapters of the story by themselves."""
+        progress = Progress(self.request(action, **fields), self.clock)
+        progress.server = Server(UUID, "Cobalt")
+        return progress
+
+    def watch(self, progress: Progress) -> KillWatch:
+        """What looks whether the server was killed."""
+        return KillWatch(self.node, progress.request, UUID)
+
+    def kill_elsewhere(self) -> None:
+        """Raise the kill generation, as somebody else's kill does first."""
+        self.node.generations.raise_for(UUID)
+
+
+@pytest.fixture(name="fake")
+def fake_node(tmp_path: Path) -> Iterator[FakeNode]:
+    """A node of the test's own."""
+    fake = FakeNode(tmp_path)
+    yield fake
+    fake.close()

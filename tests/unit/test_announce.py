@@ -1,0 +1,58 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The syslog line of a server's end: one line, whatever names, origins and messages hold."""
+
+from __future__ import annotations
+
+import syslog
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.announce import announce, line_of
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Request, Result, Server, StopReport
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
+
+
+def ended(outcome: Outcome = Outcome.DONE, name: str = "Cobalt", **fields: Any) -> Result:
+    return Result(Server(UUID, name), PowerAction.RESTART, outcome, "op-1", NOON, NOON, **{"seconds": 2.25, **fields})
+
+
+def asked(origin: str = "alice@web1", reason: str = "update") -> Request:
+    return Request(UUID, PowerAction.RESTART, "op-1", NOON, origin=origin, reason=reason)
+
+
+def test_a_line_says_what_became_of_whom_and_who_asked() -> None:
+    assert line_of(ended(stop=StopReport("signal", forced=True, seconds=2.0)), asked()) == (
+        f"restart {UUID} (Cobalt) done in 2.2 s forced by alice@web1 for 'update' operation op-1"
+    )
+    assert line_of(ended(Outcome.REFUSED, name="", code="suspended", msg="it is suspended"), asked("", "")) == (
+        f"restart {UUID} refused suspended in 2.2 s operation op-1: it is suspended"
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
+def test_nothing_in_it_can_begin_another_line_or_move_a_terminals_cursor(name: str, origin: str, reason: str, msg: str) -> None:
+    assert line_of(ended(name=name, msg=msg), asked(origin, reason)).isprintable()
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_the_line_is_written_under_our_tag_with_a_level_that_fits(monkeypatch: pytest.MonkeyPatch, outcome: Outcome) -> None:
+    written: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(syslog, "openlog", lambda *arguments: written.append(arguments))
+    monkeypatch.setattr(syslog, "syslog", lambda *arguments: written.append(arguments))
+    announce(ended(outcome), asked())
+    opened, line = written
+    assert opened[0] == "fleet-power"
+    assert (line[0] == syslog.LOG_INFO) == (outcome.value in ("done", "unchanged"))
+    assert UUID in line[1]
+
+
+def test_a_line_that_no_encoding_has_is_written_all_the_same() -> None:
+    announce(ended(name="x\udc80\x00y"), asked("\udcff", "\ud800"))

@@ -1,0 +1,214 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waiting for a started server to be ready: what ends the wait, and what is said of each end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.await_ready import await_ready, seen_ready
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill, StartFailed, StartTimeout, Superseded
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, Server, Startup
+from ansible_collections.fleet.power.plugins.module_utils.power.output import Output
+from ansible_collections.fleet.power.plugins.module_utils.power.progress import Progress
+from ansible_collections.fleet.power.plugins.module_utils.power.readiness import Matchers
+from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeOutput
+from ansible_collections.fleet.power.tests.unit.fake_node import (
+    UUID,
+    FakeNode,
+    fake_node,  # noqa: F401
+)
+
+READY = ("regex:^ready$",)
+
+
+class Waiting:
+    """A server that has just been started, and the wait for it."""
+
+    def __init__(self, fake: FakeNode) -> None:
+        fake.define(process={"startup": {"done": list(READY)}})
+        fake.up()
+        self.fake = fake
+        self.progress: Progress = fake.progress()
+
+    def wait(self, wait_for: str = "running", done: tuple[str, ...] = READY, output: Output | None = None, **fields: Any) -> float:
+        """Wait; the seconds it took."""
+        self.progress = self.fake.progress("start", wait_for=wait_for, **fields)
+        began = self.fake.clock.monotonic()
+        matchers = Matchers(done, strip=False)
+        await_ready(
+            self.progress.request,
+            self.fake.node,
+            self.fake.watch(self.progress),
+            self.fake.seen(),
+            matchers,
+            output,
+            self.progress,
+        )
+        return self.fake.clock.monotonic() - began
+
+    def later(self, seconds: float, happening: Any) -> None:
+        self.fake.clock.after(seconds, happening)
+
+    def log(self, text: bytes) -> None:
+        self.fake.engine.logs[self.fake.seen().id] += text
+
+    @property
+    def matched(self) -> bool:
+        run = self.fake.node.journal.run(UUID)
+        return run is not None and run.matched
+
+
+@pytest.fixture(name="waiting")
+def started_server(fake: FakeNode) -> Waiting:
+    return Waiting(fake)
+
+
+class TestRunning:
+    def test_a_line_in_the_output_ends_the_wait_wherever_chunks_end(self, fake: FakeNode, waiting: Waiting) -> None:
+        output = FakeOutput(fake.clock, b"loading\r\nrea", None, b"dy\r", b"\n")
+        assert waiting.wait(output=output) == pytest.approx(0.1)
+        assert waiting.matched
+
+    def test_a_line_is_not_matched_before_it_is_whole(self, fake: FakeNode, waiting: Waiting) -> None:
+        with pytest.raises(StartTimeout):
+            waiting.wait(output=FakeOutput(fake.clock, b"ready", b" for nothing\n"), wait_timeout=5)
+        assert not waiting.matched
+
+    def test_output_without_a_terminal_is_unpacked(self, fake: FakeNode, waiting: Waiting) -> None:
+        fake.engine.change(UUID, tty=False)
+        output = FakeOutput(fake.clock, b"\x01\0\0\0\0\0\0\x03rea\x02\0\0", b"\0\0\0\0\x03dy\n")
+        assert waiting.wait(output=output) == 0.0
+
+    @pytest.mark.parametrize("chunks", [(), (b"",)], ids=["nothing comes", "the stream is lost"])
+    def test_a_line_that_the_output_missed_is_found_in_the_log(self, fake: FakeNode, waiting: Waiting, chunks: tuple[bytes, ...]) -> None:
+        waiting.later(3, lambda: waiting.log(b"loading\r\nready\r\n"))
+        assert 3.0 <= waiting.wait(output=FakeOutput(fake.clock, *chunks)) <= 4.3
+        assert waiting.matched
+
+    def test_a_server_known_to_be_ready_is_not_waited_for_again(self, fake: FakeNode, waiting: Waiting) -> None:
+        fake.node.journal.record_match(UUID, fake.seen().run)
+        assert waiting.wait() == 0.0
+
+    def test_without_lines_a_live_process_is_enough(self, waiting: Waiting) -> None:
+        assert waiting.wait(done=()) == 0.0
+
+    def test_nothing_is_awaited_of_a_container_alone(self, waiting: Waiting) -> None:
+        assert waiting.wait("container") == 0.0
+
+
+class TestHealthy:
+    def test_it_is_when_the_engine_says_so(self, fake: FakeNode, waiting: Waiting) -> None:
+        fake.engine.change(UUID, health="starting")
+        waiting.later(7, lambda: fake.engine.change(UUID, health="healthy"))
+        assert 7.0 <= waiting.wait("healthy", done=()) <= 7.7
+
+    def test_a_readiness_line_alone_is_not_enough_but_remembered(self, fake: FakeNode, waiting: Waiting) -> None:
+        fake.engine.change(UUID, health="starting")
+        waiting.later(4, lambda: fake.engine.change(UUID, health="healthy"))
+        assert waiting.wait("healthy", output=FakeOutput(fake.clock, b"ready\n")) >= 4.0
+        assert waiting.matched
+
+    def test_unhealthy_is_not_yet_the_end(self, fake: FakeNode, waiting: Waiting) -> None:
+        fake.engine.change(UUID, health="unhealthy")
+        with pytest.raises(StartTimeout, match="is healthy: not ready 9 s after its start; it is left up"):
+            waiting.wait("healthy", done=(), wait_timeout=9)
+
+    def test_without_a_health_check_it_means_running_with_a_warning(self, fake: FakeNode, waiting: Waiting) -> None:
+        assert waiting.wait("healthy", output=FakeOutput(fake.clock, b"ready\n")) == 0.0
+        assert "has no HEALTHCHECK" in waiting.progress.warnings[0]
+
+
+@pytest.mark.parametrize("seconds", [0, 30, 300])
+def test_a_wait_that_is_too_long_leaves_the_server_up(fake: FakeNode, waiting: Waiting, seconds: int) -> None:
+    with pytest.raises(StartTimeout, match=f"not ready {seconds} s after its start"):
+        waiting.wait(wait_timeout=seconds)
+    assert fake.live
+    assert seconds <= fake.clock.monotonic() <= seconds + 0.3
+
+
+def test_a_signal_ends_the_wait_alone(fake: FakeNode, waiting: Waiting) -> None:
+    waiting.later(2, lambda: setattr(fake, "interrupted", True))
+    assert 2.0 <= waiting.wait() <= 2.3
+    assert "a signal ended the wait" in waiting.progress.warnings[0]
+    assert fake.live
+
+
+class TestEnd:
+    def test_a_process_that_ends_by_itself_is_a_start_that_failed(self, fake: FakeNode, waiting: Waiting) -> None:
+        waiting.log(b"out of luck\r\n")
+        waiting.later(2, lambda: fake.engine.end(UUID, 7))
+        with pytest.raises(StartFailed, match="exit code 7"):
+            waiting.wait()
+        assert (waiting.progress.exit_code, waiting.progress.log) == (7, ("out of luck",))
+        assert fake.clock.monotonic() <= 2.7
+
+    def test_a_container_that_is_removed_is_a_start_that_failed(self, fake: FakeNode, waiting: Waiting) -> None:
+        waiting.later(2, fake.engine.containers.clear)
+        with pytest.raises(StartFailed, match="removed while it was starting"):
+            waiting.wait()
+
+    def test_a_kill_cancels_it(self, fake: FakeNode, waiting: Waiting) -> None:
+        waiting.later(2, fake.kill_elsewhere)
+        waiting.later(2, lambda: fake.engine.end(UUID, 137))
+        with pytest.raises(CancelledByKill):
+            waiting.wait()
+
+    def test_somebodys_stop_supersedes_it_at_once_and_is_named(self, fake: FakeNode, waiting: Waiting) -> None:
+        lock = fake.lock("stop")
+        waiting.later(2, lambda: lock.enter(Phase.STOP, run=fake.seen().run))
+        with pytest.raises(Superseded, match="another action took it by stop by bob@web2"):
+            waiting.wait()
+        lock.release()
+        assert fake.clock.monotonic() <= 2.7
+        assert fake.live
+
+    def test_a_holder_that_does_not_stop_it_changes_nothing(self, fake: FakeNode, waiting: Waiting) -> None:
+        waiting.later(3, lambda: waiting.log(b"ready\n"))
+        with fake.lock("start"):
+            assert waiting.wait() >= 3.0
+
+    def test_somebodys_stop_that_is_over_supersedes_it(self, fake: FakeNode, waiting: Waiting) -> None:
+        def stopped() -> None:
+            fake.engine.end(UUID)
+            fake.node.journal.set_intent(Server(UUID), False, operation="theirs", origin="bob", at=NOON)
+
+        waiting.later(2, stopped)
+        with pytest.raises(Superseded):
+            waiting.wait()
+
+    def test_a_start_of_somebody_who_found_it_up_has_nothing_to_do_with_its_end(self, fake: FakeNode, waiting: Waiting) -> None:
+        def found_up() -> None:
+            fake.node.journal.set_intent(Server(UUID), True, operation="theirs", origin="bob", at=NOON)
+            fake.engine.end(UUID, 1)
+
+        waiting.later(2, found_up)
+        with pytest.raises(StartFailed):
+            waiting.wait()
+
+    def test_another_run_of_the_container_supersedes_it(self, fake: FakeNode, waiting: Waiting) -> None:
+        def again() -> None:
+            fake.engine.end(UUID)
+            fake.engine.execute_start(UUID)
+
+        waiting.later(2, again)
+        with pytest.raises(Superseded):
+            waiting.wait()
+
+
+class TestSeenReady:
+    """Readers look once, and only at what nobody has seen ready yet."""
+
+    def test_a_line_in_the_log_is_found_and_nothing_is_recorded(self, fake: FakeNode, waiting: Waiting) -> None:
+        matchers = Matchers(READY, strip=False)
+        assert not seen_ready(fake.node, fake.seen(), matchers, Startup.WAITING)
+        waiting.log(b"ready\n")
+        assert seen_ready(fake.node, fake.seen(), matchers, Startup.WAITING)
+        assert not waiting.matched
+
+    @pytest.mark.parametrize("startup, done", [(Startup.MATCHED, READY), (Startup.UNKNOWN, READY), (Startup.WAITING, ())])
+    def test_what_needs_no_look_gets_none(self, fake: FakeNode, waiting: Waiting, startup: Startup, done: tuple[str, ...]) -> None:
+        waiting.log(b"ready\n")
+        assert not seen_ready(fake.node, fake.seen(), Matchers(done, strip=False), startup)

@@ -1,0 +1,256 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation says what the code does: its tables, examples and links are held against it."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.fleet.power.plugins.module_utils.power import definition_keys, errors, settings_keys
+from ansible_collections.fleet.power.plugins.module_utils.power.definition import parse_definition
+from ansible_collections.fleet.power.plugins.module_utils.power.definition_text import load_text
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import PowerError
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, Phase, PowerAction, PowerState, Startup, Step, WaitFor
+from ansible_collections.fleet.power.plugins.module_utils.power.plan import TABLE
+from ansible_collections.fleet.power.plugins.module_utils.power.schema import read_keys
+from ansible_collections.fleet.power.tests.unit.docs_support import (
+    CHECKOUT,
+    GUIDES,
+    MADE,
+    PAGES,
+    Example,
+    default_text,
+    examples,
+    list_tables,
+    literals,
+    markdown_tables,
+    table_text,
+)
+
+README = CHECKOUT / "README.md"
+CODES = GUIDES / "codes_guide.rst"
+ACTIONS = GUIDES / "actions_guide.rst"
+MODULES = sorted((CHECKOUT / "plugins" / "modules").glob("server_power*.py"))
+OUR_MODULES = ("fleet.power.server_power", "fleet.power.server_power_info")
+
+
+class Loader(yaml.SafeLoader):
+    """YAML as a playbook may have it: with strings that are marked ``!unsafe``."""
+
+
+def _unsafe(loader: Loader, node: yaml.ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
+
+
+Loader.add_constructor("!unsafe", _unsafe)
+
+
+def yaml_examples() -> list[Example]:
+    return [example for page in PAGES for example in examples(page) if example.language in ("yaml", "yaml+jinja")]
+
+
+def tasks_in(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Every task that is somewhere in a document."""
+    if isinstance(value, list):
+        for item in value:
+            yield from tasks_in(item)
+    elif isinstance(value, dict):
+        if any(name in value for name in OUR_MODULES):
+            yield value
+        for section in ("tasks", "block", "rescue", "always"):
+            yield from tasks_in(value.get(section))
+
+
+# ----- the table of codes
+
+
+def test_the_guide_explains_every_code_in_order_and_no_other() -> None:
+    codes = [literals(row[0])[0] for row in list_tables(CODES)["Codes"]]
+    assert codes == sorted(errors.all_codes())
+
+
+def test_each_code_says_what_happened_and_what_to_do() -> None:
+    assert [row for row in list_tables(CODES)["Codes"] if len(row) != 4 or not all(row)] == []
+
+
+def test_the_outcome_of_each_code_is_the_one_its_error_has() -> None:
+    usual = {error.code: _usual_outcome(error) for error in PowerError.__subclasses__()}
+    usual |= {errors.INTERRUPTED: "failed", errors.UNGUARDED: "done", errors.INTERNAL_ERROR: "failed"}
+    assert {literals(row[0])[0]: literals(row[1])[0] for row in list_tables(CODES)["Codes"]} == usual
+
+
+def _usual_outcome(error: type[PowerError]) -> str:
+    if error is errors.InterruptedBySignal:
+        return "skipped"
+    if error.cancels:
+        return "cancelled"
+    return "failed" if error.always_failed else "refused"
+
+
+def test_the_guide_explains_every_outcome() -> None:
+    assert [literals(row[0])[0] for row in list_tables(CODES)["Outcomes"]] == [outcome.value for outcome in Outcome]
+
+
+# ----- the tables of actions
+
+
+def test_the_table_of_the_guide_is_the_plan() -> None:
+    told = {}
+    for action, *cells in list_tables(ACTIONS)["The plan"]:
+        for state, cell in zip(PowerState, cells):
+            told[PowerAction(literals(action)[0]), state] = cell
+    assert told == {key: ", ".join(f"``{step.value}``" for step in plan.steps) or plan.reason for key, plan in TABLE.items()}
+
+
+def test_the_guide_names_every_state_phase_step_startup_and_wait() -> None:
+    text = ACTIONS.read_text()
+    for kind in (PowerState, Phase, Step, Startup, WaitFor):
+        assert [each.value for each in kind if f"``{each.value}``" not in text] == []
+
+
+# ----- the tables of keys
+
+
+@pytest.mark.parametrize("guide, title, heading, widths, rows", MADE, ids=[made[1] for made in MADE])
+def test_a_table_of_keys_is_what_the_code_says(guide: str, title: str, heading: list[str], widths: str, rows: list[list[str]]) -> None:
+    table = table_text(title, heading, widths, rows)
+    assert table in (GUIDES / guide).read_text(), "write it anew: run docs_support as a module, as CONTRIBUTING.md says"
+
+
+def test_the_keys_of_wings_that_are_not_used_are_named() -> None:
+    text = (GUIDES / "settings_guide.rst").read_text().partition("but not used:")[2]
+    assert sorted(literals(text)) == sorted(key.name for key in settings_keys.KEYS if not key.used)
+
+
+def test_the_defaults_in_the_readme_are_those_of_the_code() -> None:
+    defaults = {key.name: default_text(key.default).strip("`") for key in (*settings_keys.KEYS, *definition_keys.KEYS)}
+    rows = next(table for table in markdown_tables(README) if len(table) > 3)
+    told = {name.strip("`"): default.strip("`") for name, default in rows}
+    keys = {name: default for name, default in told.items() if "." in name}
+    assert len(keys) > 5
+    assert keys == {name: defaults[name] for name in keys}
+    options = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils.options").POWER_OPTIONS
+    assert {name: told[name] for name in told if name not in keys} == {
+        name: str(options[name]["default"]) for name in told if name not in keys
+    }
+
+
+# ----- examples
+
+
+def test_there_are_examples_in_the_readme_and_the_guides() -> None:
+    assert len({example.page for example in yaml_examples()}) >= 5
+
+
+@pytest.mark.parametrize("example", yaml_examples(), ids=str)
+def test_an_example_is_yaml_and_is_something_we_know(example: Example) -> None:
+    document = yaml.load(example.text, Loader)
+    if isinstance(document, list):
+        assert all(play["name"] and play["hosts"] and play["tasks"] for play in document)
+    elif "uuid" in document.get("settings", {}):
+        definition = parse_definition(load_text(example.text.encode(), str(example), yaml=True), where=str(example))
+        assert (definition.warnings, definition.server.name != "") == ((), True)
+    else:
+        assert read_keys(document, settings_keys.KEYS).unknown == ()
+
+
+def faults_of(task: Mapping[str, Any]) -> list[str]:
+    """What the module's argument spec says of a task; what is left to a template is not looked at."""
+    validator = pytest.importorskip("ansible.module_utils.common.arg_spec").ArgumentSpecValidator
+    options = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils.options")
+    specs = dict(zip(OUR_MODULES, (options.POWER_OPTIONS, options.INFO_OPTIONS)))
+    name = next(name for name in OUR_MODULES if name in task)
+    given = {option: value for option, value in (task[name] or {}).items() if "{{" not in str(value)}
+    faults: list[str] = validator(specs[name]).validate({"action": "start", **given} if "action" in specs[name] else given).error_messages
+    return faults + [option for option in task[name] or {} if option not in specs[name]]
+
+
+@pytest.mark.parametrize("example", yaml_examples(), ids=str)
+def test_the_tasks_of_an_example_are_accepted_by_the_modules(example: Example) -> None:
+    assert [faults_of(task) for task in tasks_in(yaml.load(example.text, Loader))] == [[]] * example.text.count("fleet.power.server_power")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_the_examples_in_a_module_are_accepted_by_it(path: Path) -> None:
+    text = next(
+        str(node.value.value)
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and getattr(node.targets[0], "id", "") == "EXAMPLES"
+    )
+    tasks = list(tasks_in(yaml.load(text, Loader)))
+    assert len(tasks) > 1
+    assert [faults_of(task) for task in tasks] == [[]] * len(tasks)
+
+
+@pytest.mark.parametrize("example", yaml_examples(), ids=str)
+def test_a_definition_in_a_task_is_a_good_one(example: Example) -> None:
+    for task in tasks_in(yaml.load(example.text, Loader)):
+        for raw in (task.get(OUR_MODULES[0]) or {}).get("definitions", ()):
+            assert isinstance(raw, str) or parse_definition(raw, where=str(example)).warnings == ()
+
+
+@pytest.mark.parametrize("example", yaml_examples(), ids=str)
+def test_no_string_of_a_definition_in_a_task_is_left_to_jinja(example: Example) -> None:
+    text = re.sub(r"!unsafe (\"[^\"]*\"|'[^']*')", "", example.text)
+    for task in tasks_in(yaml.load(text, Loader)):
+        for definition in (task.get(OUR_MODULES[0]) or {}).get("definitions", ()):
+            assert isinstance(definition, str) or "{{" not in str(definition)
+
+
+def test_a_definition_by_hand_takes_ten_lines() -> None:
+    shown = next(example for example in examples(README) if example.text.startswith("settings:"))
+    assert len(shown.text.splitlines()) == 10
+
+
+# ----- links and names
+
+
+def _links(page: Path) -> Iterator[str]:
+    text = page.read_text()
+    if page.suffix == ".md":
+        yield from re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    relative = [link for link in _links(page) if "://" not in link]
+    assert [link for link in relative if not (page.parent / link).exists()] == []
+
+
+def test_every_reference_between_the_guides_has_its_label() -> None:
+    texts = [page.read_text() for page in GUIDES.glob("*.rst")]
+    labels = {label for text in texts for label in re.findall(r"^\.\. _(\S+):$", text, re.MULTILINE)}
+    references = {target for text in texts for target in re.findall(r":ref:`(?:[^<`]*<)?([^>`]+?)>?`", text)}
+    assert references - labels == set()
+
+
+def test_every_guide_is_in_the_table_of_contents() -> None:
+    sections = yaml.safe_load((CHECKOUT / "docs" / "docsite" / "extra-docs.yml").read_text())["sections"]
+    assert sorted(name for section in sections for name in section["toctree"]) == sorted(page.stem for page in GUIDES.glob("*.rst"))
+
+
+def test_every_target_of_make_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)}
+    assert {"demo", "test", "unit", "integration"} <= named
+    assert named - targets == set()
+
+
+def test_every_script_that_make_runs_may_be_run() -> None:
+    scripts = set(re.findall(r"\b(tests/(?:demo|lab|tools)/[\w/]+)", (CHECKOUT / "Makefile").read_text()))
+    assert {"tests/demo/run", "tests/demo/down", "tests/lab/engine"} <= scripts
+    assert [script for script in sorted(scripts) if not os.access(CHECKOUT / script, os.X_OK)] == []
+
+
+def test_every_file_that_is_named_with_its_path_exists() -> None:
+    pattern = r"\b((?:tests|plugins|docs|changelogs|meta)/[\w./-]*\w)"
+    named = {(page.name, path) for page in PAGES for path in re.findall(pattern, page.read_text())}
+    assert [each for each in sorted(named) if not (CHECKOUT / each[1]).exists() and not (CHECKOUT / "docs" / each[1]).exists()] == []

@@ -1,0 +1,174 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation of every module against what it does: its options, its examples, and what it returns."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.definition import parse_definition
+from ansible_collections.fleet.power.plugins.module_utils.power.model import (
+    Outcome,
+    Phase,
+    PowerAction,
+    PowerState,
+    PrebootStep,
+    Result,
+    Server,
+    Step,
+    StopReport,
+)
+from ansible_collections.fleet.power.plugins.module_utils.power.report import entry, summary
+from ansible_collections.fleet.power.plugins.module_utils.power.server_facts import describe_each
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode, fake_node
+
+options = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils.options")
+yaml = pytest.importorskip("yaml")
+ArgumentSpecValidator = pytest.importorskip("ansible.module_utils.common.arg_spec").ArgumentSpecValidator
+fragments = importlib.import_module("ansible_collections.fleet.power.plugins.doc_fragments.node")
+modules = importlib.import_module("ansible_collections.fleet.power.plugins.modules")
+
+__all__ = ["fake_node"]
+
+SPECS: dict[str, Mapping[str, Any]] = {"server_power": options.POWER_OPTIONS, "server_power_info": options.INFO_OPTIONS}
+
+
+class Loader(yaml.SafeLoader):  # type: ignore[name-defined,misc]
+    """YAML as Ansible reads it: `!unsafe` marks a text that is no template."""
+
+
+class Unsafe(str):
+    """A text that is no template."""
+
+
+Loader.add_constructor("!unsafe", lambda loader, node: Unsafe(loader.construct_scalar(node)))
+
+
+def document(module: str, part: str) -> Any:
+    """One of the YAML documents in a module."""
+    return yaml.load(getattr(importlib.import_module(f"{modules.__name__}.{module}"), part), Loader)
+
+
+def test_every_module_is_checked_here() -> None:
+    assert {module.name for module in pkgutil.iter_modules(modules.__path__)} == set(SPECS)
+
+
+@pytest.mark.parametrize("module", SPECS)
+def test_every_option_is_documented_as_it_is(module: str) -> None:
+    shared = yaml.load(fragments.ModuleDocFragment.DOCUMENTATION, Loader)["options"]
+    documented = {**shared, **document(module, "DOCUMENTATION")["options"]}
+    said = {
+        name: {key: value for key, value in option.items() if key in ("type", "elements", "default", "choices", "aliases", "required")}
+        for name, option in documented.items()
+    }
+    assert said == {name: {key: value for key, value in spec.items() if key != "no_log"} for name, spec in SPECS[module].items()}
+    assert all(option["description"] for option in documented.values())
+
+
+def is_template(value: object) -> bool:
+    """Whether Ansible would fill in a value, or a part of it, before the module sees it."""
+    if isinstance(value, Mapping):
+        return any(map(is_template, value.values()))
+    return any(map(is_template, value)) if isinstance(value, list) else "{{" in str(value) and not isinstance(value, Unsafe)
+
+
+def examples() -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Module, name and options of each task in the examples that is one of ours."""
+    for module in SPECS:
+        for task in document(module, "EXAMPLES"):
+            for called in SPECS:
+                if f"fleet.power.{called}" in task:
+                    yield called, task["name"], task[f"fleet.power.{called}"] or {}
+
+
+@pytest.mark.parametrize("module, name, given", list(examples()), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_example_is_accepted(module: str, name: str, given: Mapping[str, Any]) -> None:
+    complete = {option: value for option, value in given.items() if not is_template(value)}
+    assert ArgumentSpecValidator(SPECS[module]).validate(complete).error_messages == []
+    assert set(given) <= set(SPECS[module])
+    assert all(parse_definition(raw, where=name).warnings == () for raw in complete.get("definitions", ()))
+
+
+def test_the_examples_show_every_action_and_both_ways_to_give_a_definition() -> None:
+    given = [given for module, _name, given in examples() if module == "server_power"]
+    assert {each["action"] for each in given} == {action.value for action in PowerAction}
+    assert {is_template(each["definitions"]) for each in given if "definitions" in each} == {True, False}
+
+
+# ----- what is returned
+
+
+def names(documented: Mapping[str, Any]) -> dict[str, Any]:
+    """The names of fields as documented, with those of the fields in them, where those are documented one by one."""
+    return {name: names(field["contains"]) if "contains" in field else None for name, field in documented.items()}
+
+
+def names_like(documented: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """The names of the fields in a result, with those of the fields in them, where the documentation has those one by one."""
+    return {
+        name: names_like(documented[name]["contains"], value) if "contains" in documented.get(name, {}) else None
+        for name, value in found.items()
+    }
+
+
+def full_result() -> Result:
+    """A result in which everything happened, which cannot be."""
+    moment = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+    return Result(
+        server=Server(UUID, "Cobalt"),
+        action=PowerAction.RESTART,
+        outcome=Outcome.FAILED,
+        operation="0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10",
+        requested_at=moment,
+        ended_at=moment,
+        code="start_failed",
+        msg="Cannot",
+        changed=True,
+        state_before=PowerState.RUNNING,
+        state=PowerState.OFFLINE,
+        stop=StopReport("command", False, 1.0),
+        waited_seconds=1.0,
+        holder={"action": "stop"},
+        plan=(Step.STOP, Step.PREBOOT, Step.START),
+        preboot=(PrebootStep("volume", changed=True),),
+        cancelled=PowerAction.START,
+        exit_code=1,
+        log=("crashed",),
+        seconds=2.0,
+    )
+
+
+def test_every_field_of_a_result_is_documented_and_every_documented_one_exists() -> None:
+    documented = document("server_power", "RETURN")
+    fields = documented["servers"]["contains"]
+    assert names_like(fields, entry(full_result(), check=False, all_steps=True)) == names(fields)
+    assert set(documented) == {"servers", "summary", "code"}
+    assert set(summary([full_result()])) == {"failed", "text"}
+
+
+def test_every_field_that_info_returns_is_documented_and_every_documented_one_exists(fake: FakeNode) -> None:
+    fake.up()
+    fields = document("server_power_info", "RETURN")["servers"]["contains"]
+    with fake.lock() as lock:
+        lock.enter(Phase.PREPARE)
+        ((found,), _faults) = describe_each([Server(UUID)], fake.node, tail=1, remember=fake.node.journal.record_match)
+    assert names_like(fields, found) == names(fields)
+
+
+@pytest.mark.parametrize("module", SPECS)
+def test_the_sample_of_each_returned_field_has_its_type(module: str) -> None:
+    types = {"str": str, "int": int, "float": float, "bool": bool, "dict": dict, "list": list}
+
+    def check(fields: Mapping[str, Any]) -> None:
+        for name, field in fields.items():
+            assert field["description"] and field["returned"], name
+            assert "contains" in field or field["sample"] is None or isinstance(field["sample"], types[field["type"]]), name
+            check(field.get("contains", {}))
+
+    check(document(module, "RETURN"))

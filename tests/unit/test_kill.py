@@ -1,0 +1,220 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kill always wins, and says so only when it is true: whoever holds the lock, whatever is still on its way to the engine."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase
+from ansible_collections.fleet.power.tests.unit.fake_node import (
+    UUID,
+    FakeNode,
+    fake_node,  # noqa: F401
+)
+
+
+def generation(fake: FakeNode) -> int:
+    return fake.node.generations.read(UUID)
+
+
+def test_a_live_server_is_killed_and_whatever_was_asked_before_with_it(fake: FakeNode) -> None:
+    fake.up()
+    earlier = fake.request("restart")
+    result = fake.perform("kill")
+    assert (result.outcome.value, result.code, result.changed, result.state) == ("done", "", True, "offline")
+    assert fake.watch(fake.progress("restart")).killed is False
+    assert fake.node.generations.changed_since(UUID, earlier.generation(UUID))
+    assert set(fake.engine.calls) == {("signal", "SIGKILL")}
+
+
+def test_killing_what_is_offline_changes_nothing_but_still_cancels(fake: FakeNode) -> None:
+    fake.down()
+    result = fake.perform("kill")
+    assert (result.outcome.value, result.changed, result.msg) == ("unchanged", False, "it is offline already")
+    assert generation(fake) == 1
+
+
+def test_a_paused_server_is_killed(fake: FakeNode) -> None:
+    fake.up(paused=True)
+    assert fake.perform("kill").state == "offline"
+
+
+class TestHeldLock:
+    def test_the_process_is_killed_at_once_and_the_lock_is_waited_for_after_that(self, fake: FakeNode) -> None:
+        fake.up()
+        killed_at = []
+        fake.engine.witness = lambda call: killed_at.append(fake.clock.monotonic())
+        with fake.lock("restart") as lock:
+            fake.clock.after(5, lock.release)
+            result = fake.perform("kill")
+        assert killed_at[0] == 0.0
+        assert result.outcome.value == "done"
+        assert 5.0 <= result.waited_seconds <= 5.1
+
+    @pytest.mark.parametrize("action", ["start", "restart"])
+    def test_a_boot_found_holding_it_was_cancelled_even_if_nothing_ran_yet(self, fake: FakeNode, action: str) -> None:
+        with fake.lock(action) as lock:
+            fake.clock.after(1, lock.release)
+            result = fake.perform("kill")
+        assert (result.outcome.value, result.changed, result.cancelled) == ("done", False, action)
+
+    def test_a_stop_found_holding_it_is_not_called_cancelled(self, fake: FakeNode) -> None:
+        with fake.lock("stop") as lock:
+            fake.clock.after(1, lock.release)
+            result = fake.perform("kill")
+        assert (result.outcome.value, result.cancelled) == ("unchanged", None)
+
+    def test_what_the_holder_brings_up_meanwhile_is_killed_under_the_lock(self, fake: FakeNode) -> None:
+        fake.down()
+        with fake.lock("restart") as lock:
+            fake.clock.after(2, lambda: fake.engine.execute_start(UUID))
+            fake.clock.after(3, lock.release)
+            result = fake.perform("kill")
+        assert (result.outcome.value, result.changed, result.state) == ("done", True, "offline")
+        assert not fake.live
+
+    def test_each_new_holder_is_told_anew(self, fake: FakeNode) -> None:
+        first = fake.lock("restart", "first")
+
+        def next_holder() -> None:
+            first.release()
+            second = fake.lock("restart", "second")
+            fake.clock.after(5, second.release)
+
+        fake.clock.after(5, next_holder)
+        fake.perform("kill")
+        assert generation(fake) == 3
+
+    def test_a_holder_that_may_have_come_after_the_generation_was_raised_is_told_once_more_and_not_again_and_again(
+        self, fake: FakeNode
+    ) -> None:
+        lock = fake.lock("restart", "first")
+        fake.clock.after(5, lock.release)
+        fake.perform("kill")
+        assert generation(fake) == 2
+
+    def test_a_holder_that_never_lets_go_leaves_it_unsettled_and_is_named(self, fake: FakeNode) -> None:
+        fake.up()
+        with fake.lock("restart"):
+            result = fake.perform("kill")
+        assert (result.outcome.value, result.code, result.changed) == ("failed", "kill_unsettled", True)
+        assert 70.0 <= fake.clock.monotonic() <= 70.5
+        assert result.holder is not None
+        assert result.holder["origin"] == "bob@web2"
+        assert "restart by bob@web2" in result.msg
+        assert not fake.live
+
+    def test_wait_seconds_do_not_shorten_it(self, fake: FakeNode) -> None:
+        lock = fake.lock("restart")
+        fake.clock.after(5, lock.release)
+        assert fake.perform("kill", wait_seconds=0).outcome.value == "done"
+
+
+class TestLeftover:
+    def test_a_start_that_never_arrived_is_fenced(self, fake: FakeNode) -> None:
+        fake.leave(Phase.START, fake.down().run)
+        result = fake.perform("kill")
+        assert (result.outcome.value, result.changed, result.state) == ("done", True, "offline")
+        assert ("remove", "alone") in fake.engine.calls
+        assert fake.node.locks.leftover(UUID) is None
+
+    def test_a_start_that_arrives_while_it_is_fenced_is_killed(self, fake: FakeNode) -> None:
+        fake.leave(Phase.START, fake.down().run)
+        fake.engine.before["remove"].append(lambda: fake.engine.execute_start(UUID))
+        result = fake.perform("kill")
+        assert (result.outcome.value, result.state) == ("done", "offline")
+        assert not fake.live
+        assert fake.engine.changes().count("signal") == 3
+
+    def test_a_start_that_was_carried_out_is_killed_and_settled(self, fake: FakeNode) -> None:
+        before = fake.down().run
+        fake.clock.sleep(1)
+        fake.engine.execute_start(UUID)
+        fake.leave(Phase.START, before)
+        assert fake.perform("kill").outcome.value == "done"
+        assert fake.engine.find(UUID) is not None
+        assert fake.node.locks.leftover(UUID) is None
+
+    def test_a_stop_under_way_ends_with_its_run(self, fake: FakeNode) -> None:
+        fake.leave(Phase.STOP, fake.up().run, "stop")
+        result = fake.perform("kill")
+        assert (result.outcome.value, result.state_before, result.state) == ("done", "stopping", "offline")
+        assert fake.node.locks.leftover(UUID) is None
+
+    def test_one_that_cannot_be_settled_stays_and_the_kill_failed(self, fake: FakeNode) -> None:
+        fake.leave(Phase.START, fake.down().run)
+        fake.engine.silence("remove")
+        result = fake.perform("kill")
+        assert (result.outcome.value, result.code) == ("failed", "engine_unreachable")
+        assert fake.node.locks.leftover(UUID) is not None
+
+
+class TestUnguarded:
+    def test_without_a_lock_file_it_still_kills_and_says_that_it_is_unguarded(self, fake: FakeNode) -> None:
+        fake.up()
+        blocked = fake.root / "blocked"
+        blocked.write_text("")
+        fake.configure(system={"lock_directory": str(blocked / "locks")})
+        result = fake.perform("kill")
+        assert (result.outcome.value, result.code, result.changed, result.state) == ("done", "unguarded", True, "offline")
+        assert any("could not be guarded" in warning for warning in result.warnings)
+
+    def test_without_a_generation_that_can_be_written_it_still_kills(self, fake: FakeNode) -> None:
+        fake.up()
+        (fake.root / "state" / f"{UUID}.kills").mkdir()
+        result = fake.perform("kill")
+        assert (result.outcome.value, result.code, result.state) == ("done", "unguarded", "offline")
+        assert any("might start the server again" in warning for warning in result.warnings)
+
+
+class TestEngine:
+    def test_a_process_that_outlives_sigkill_is_unsettled(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.engine.immortal = True
+        result = fake.perform("kill")
+        assert (result.outcome.value, result.code, result.state) == ("failed", "kill_unsettled", "running")
+
+    def test_a_process_that_takes_a_while_to_go_is_offline_when_it_is_gone(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.engine.immortal = True
+        fake.clock.after(7, lambda: fake.engine.end(UUID))
+        result = fake.perform("kill")
+        assert (result.outcome.value, result.state) == ("done", "offline")
+        assert fake.clock.monotonic() >= 7
+
+    def test_no_answer_is_no_success(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.engine.silence("signal")
+        result = fake.perform("kill")
+        assert (result.outcome.value, result.code) == ("failed", "engine_unreachable")
+        assert generation(fake) == 1
+
+
+def test_beside_wings_it_goes_on_with_a_warning(fake: FakeNode) -> None:
+    fake.up()
+    fake.wings = 4711
+    result = fake.perform("kill")
+    assert result.outcome.value == "done"
+    assert any("Wings (pid 4711)" in warning for warning in result.warnings)
+
+
+def test_it_needs_no_definition_where_there_is_a_container_or_a_record(fake: FakeNode) -> None:
+    fake.up()
+    fake.file.write_text("{ broken")
+    assert fake.perform("kill").outcome.value == "done"
+    fake.engine.containers.clear()
+    fake.file.unlink()
+    (fake.root / "state" / "definitions" / f"{UUID}.json").unlink()
+    assert fake.perform("kill").code == "server_not_found"
+    with fake.lock("start") as lock:
+        fake.clock.after(1, lock.release)
+        assert fake.perform("kill").outcome.value == "done"
+
+
+def test_it_means_down(fake: FakeNode) -> None:
+    fake.up()
+    fake.perform("kill")
+    intent = fake.node.journal.intent(UUID)
+    assert intent is not None
+    assert not intent.up

@@ -1,0 +1,75 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Container output as it comes from the engine's socket: chunks that end anywhere, silence, and the end."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.output import Deframer, Output
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def frame(payload: bytes, stream: int = 1) -> bytes:
+    return bytes([stream, 0, 0, 0]) + len(payload).to_bytes(4, "big") + payload
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=40)), max_size=8), st.data())
+def test_frames_come_apart_the_same_however_the_stream_is_cut(frames: list[tuple[int, bytes]], data: st.DataObject) -> None:
+    stream = b"".join(frame(payload, number) for number, payload in frames)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
+    deframer = Deframer()
+    payload = b"".join(deframer.feed(stream[start:end]) for start, end in zip([0, *cuts], [*cuts, len(stream)]))
+    assert payload == b"".join(payload for _, payload in frames)
+
+
+def test_a_frame_is_held_back_until_it_is_whole() -> None:
+    deframer = Deframer()
+    whole = frame(b"ready\n")
+    assert [deframer.feed(whole[index : index + 1]) for index in range(len(whole))][-1] == b"ready\n"
+    assert deframer.feed(b"") == b""
+
+
+@pytest.fixture(name="pair")
+def socket_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+def test_output_is_what_came_nothing_or_the_end(pair: tuple[socket.socket, socket.socket]) -> None:
+    output = Output(pair[0])
+    assert output.read(0.01) is None
+    pair[1].sendall(b"ready")
+    assert output.read(5) == b"ready"
+    pair[1].close()
+    assert output.read(5) == b""
+    output.close()
+    assert output.read(0.01) == b""
+    output.close()
+
+
+class Wrapped:
+    """As the SDK hands out a socket: hidden in something else that is to be closed."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_wrapped_socket_is_read_within_and_closed_without(pair: tuple[socket.socket, socket.socket]) -> None:
+    raw = Wrapped(pair[0])
+    output = Output(raw)
+    pair[1].sendall(b"x")
+    assert output.read(5) == b"x"
+    output.close()
+    assert raw.closed

@@ -1,0 +1,466 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The story of a power action where its order matters: what is asked before the stop, what again after it, and who may end it when."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.lock import PowerLock
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, PowerAction, Result, Run, Server
+from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
+from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
+from ansible_collections.fleet.power.tests.unit.fake_node import (
+    UUID,
+    FakeNode,
+    fake_node,  # noqa: F401
+)
+
+
+def ending(result: Result) -> tuple[str, str, bool]:
+    return result.outcome.value, result.code, result.changed
+
+
+def release_after(fake: FakeNode, seconds: float, lock: PowerLock) -> None:
+    fake.clock.after(seconds, lock.release)
+
+
+class TestBeforeAnythingIsStopped:
+    """A running server keeps running where it may not start again."""
+
+    @pytest.mark.parametrize("action", ["start", "restart"])
+    def test_suspended_is_refused(self, fake: FakeNode, action: str) -> None:
+        run = (fake.up() if action == "restart" else fake.down()).run
+        fake.define(suspended=True)
+        result = fake.perform(action)
+        assert ending(result) == ("refused", "suspended", False)
+        assert (fake.seen().run, fake.engine.calls) == (run, [])
+        assert result.msg.startswith(f"Cannot {action} server {UUID}: it is suspended")
+
+    @pytest.mark.parametrize("action", ["stop", "kill"])
+    def test_suspended_may_be_stopped_and_killed(self, fake: FakeNode, action: str) -> None:
+        fake.up()
+        fake.define(suspended=True)
+        assert ending(fake.perform(action)) == ("done", "", True)
+
+    def test_a_definition_that_cannot_be_understood_is_refused(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.file.write_text('{"settings": {"uuid": 5}}')
+        result = fake.perform("restart")
+        assert ending(result) == ("refused", "definition_invalid", False)
+        assert fake.live
+
+    def test_a_definition_that_is_gone_is_refused(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.file.unlink()
+        assert ending(fake.perform("restart")) == ("refused", "server_not_found", False)
+        assert fake.live
+
+    def test_an_image_that_cannot_be_had_is_refused(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.define(container={"image": "game:2"})
+        fake.engine.refuse("pull", "no such image")
+        result = fake.perform("restart")
+        assert (result.outcome.value, fake.live) == ("failed", True)
+        assert not result.changed
+
+
+class TestStartOfWhatIsUp:
+    def test_it_needs_neither_lock_nor_definition(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.file.write_text("{ broken")
+        os.rename(fake.root / "locks", fake.root / "locked")
+        result = fake.perform("start")
+        assert ending(result) == ("unchanged", "", False)
+        assert result.msg == "it is up already"
+        assert not (fake.root / "locks" / f"{UUID}.lock").exists()
+
+    def test_it_waits_for_readiness_if_asked(self, fake: FakeNode) -> None:
+        fake.define(process={"startup": {"done": ["ready"]}})
+        fake.up()
+        fake.clock.after(3, lambda: fake.engine.logs.update({fake.seen().id: b"ready\n"}))
+        result = fake.perform("start", wait_for="running")
+        assert ending(result) == ("unchanged", "", False)
+        assert (result.state_before, result.state) == ("starting", "running")
+
+    def test_it_never_overwrites_a_newer_intent(self, fake: FakeNode) -> None:
+        fake.up()
+        request = fake.request("start")
+        fake.clock.sleep(5)
+        fake.node.journal.set_intent(Server(UUID), False, operation="newer", origin="bob", at=fake.clock.now())
+        perform(request, fake.node)
+        intent = fake.node.journal.intent(UUID)
+        assert intent is not None
+        assert intent.operation == "newer"
+
+    def test_with_a_holder_it_takes_its_turn(self, fake: FakeNode) -> None:
+        fake.up()
+        release_after(fake, 4, fake.lock("stop"))
+        fake.clock.after(3, lambda: fake.engine.end(UUID))
+        result = fake.perform("start")
+        assert ending(result) == ("done", "", True)
+        assert result.state_before == "offline"
+        assert fake.live
+
+
+class TestStartOfWhatIsStopping:
+    def test_it_waits_for_the_exit_and_boots(self, fake: FakeNode) -> None:
+        fake.leave(Phase.STOP, fake.up().run, "stop")
+        fake.clock.after(6, lambda: fake.engine.end(UUID))
+        result = fake.perform("start")
+        assert ending(result) == ("done", "", True)
+        assert result.state_before == "stopping"
+        assert fake.live
+        assert fake.node.locks.leftover(UUID) is None
+
+    def test_longer_than_wait_seconds_is_refused_and_names_who_sent_the_stop(self, fake: FakeNode) -> None:
+        fake.leave(Phase.STOP, fake.up().run, "restart")
+        result = fake.perform("start", wait_seconds=5)
+        assert ending(result) == ("refused", "lock_timeout", False)
+        assert "the stop was sent by restart by bob@web2 at 2026-03-01T12:00:00.000Z" in result.msg
+        assert 5.0 <= fake.clock.monotonic() <= 5.5
+        left = fake.node.locks.leftover(UUID)
+        assert left is not None
+        assert left.action == "restart"
+
+    def test_the_wait_for_the_lock_counts(self, fake: FakeNode) -> None:
+        fake.leave(Phase.STOP, fake.up().run, "stop")
+        release_after(fake, 4, fake.lock("stop"))
+        result = fake.perform("start", wait_seconds=10)
+        assert result.code == "lock_timeout"
+        assert 10.0 <= fake.clock.monotonic() <= 10.6
+
+    def test_a_signal_ends_it(self, fake: FakeNode) -> None:
+        fake.leave(Phase.STOP, fake.up().run, "stop")
+        fake.clock.after(2, lambda: setattr(fake, "interrupted", True))
+        assert ending(fake.perform("start")) == ("skipped", "interrupted_by_signal", False)
+        assert fake.node.observe(UUID).stop_left
+
+    def test_a_kill_cancels_it(self, fake: FakeNode) -> None:
+        fake.leave(Phase.STOP, fake.up().run, "stop")
+        fake.clock.after(2, fake.kill_elsewhere)
+        assert ending(fake.perform("start")) == ("cancelled", "cancelled_by_kill", False)
+
+
+class TestLock:
+    def test_a_wait_of_more_than_a_second_reads_the_definition_again(self, fake: FakeNode) -> None:
+        fake.up()
+        release_after(fake, 3, fake.lock("start"))
+        fake.clock.after(2, lambda: fake.define(suspended=True))
+        result = fake.perform("restart")
+        assert ending(result) == ("refused", "suspended", False)
+        assert fake.live
+        assert 3.0 <= result.waited_seconds <= 3.1
+
+    def test_a_shorter_one_does_not(self, fake: FakeNode) -> None:
+        fake.up()
+        release_after(fake, 0.9, fake.lock("start"))
+        fake.clock.after(0.5, lambda: fake.define(suspended=True))
+        assert ending(fake.perform("restart")) == ("done", "", True)
+
+    @pytest.mark.parametrize("seconds", [0, 2])
+    def test_one_that_is_held_for_longer_is_refused_and_names_its_holder(self, fake: FakeNode, seconds: int) -> None:
+        fake.up()
+        with fake.lock("stop"):
+            result = fake.perform("restart", wait_seconds=seconds)
+        assert ending(result) == ("refused", "lock_timeout", False)
+        assert result.holder is not None
+        assert (result.holder["action"], result.holder["origin"], result.holder["pid"]) == ("stop", "bob@web2", os.getpid())
+        assert result.waited_seconds == seconds
+        assert fake.live
+
+    def test_what_was_seen_before_the_wait_is_not_what_is_acted_on(self, fake: FakeNode) -> None:
+        fake.up()
+        release_after(fake, 4, fake.lock("stop"))
+        fake.clock.after(3, lambda: fake.engine.end(UUID))
+        result = fake.perform("stop")
+        assert ending(result) == ("unchanged", "", False)
+        assert (result.state_before, result.state) == ("offline", "offline")
+
+    def test_a_directory_that_cannot_be_made_is_refused(self, fake: FakeNode) -> None:
+        fake.up()
+        (fake.root / "file").write_text("")
+        fake.configure(system={"lock_directory": str(fake.root / "file" / "locks")})
+        assert ending(fake.perform("restart")) == ("refused", "lock_unavailable", False)
+        assert fake.live
+
+    @pytest.mark.parametrize("action", ["start", "stop", "restart"])
+    def test_it_is_free_afterwards(self, fake: FakeNode, action: str) -> None:
+        fake.up()
+        fake.perform(action)
+        assert fake.node.locks.holder(UUID) is None
+        with fake.lock(wait_seconds=0):
+            pass
+
+
+class TestAfterTheStop:
+    def test_a_long_stop_reads_the_definition_again_and_suspended_ends_the_boot(self, fake: FakeNode) -> None:
+        fake.engine.stop_seconds = 5.0
+        fake.up()
+        fake.clock.after(2, lambda: fake.define(suspended=True))
+        result = fake.perform("restart")
+        assert ending(result) == ("failed", "suspended", True)
+        assert (result.state, fake.live) == ("offline", False)
+
+    def test_a_long_stop_boots_what_the_definition_says_now(self, fake: FakeNode) -> None:
+        fake.engine.stop_seconds = 5.0
+        fake.up()
+        fake.clock.after(2, lambda: fake.define(environment={"MODE": "hard"}))
+        assert fake.perform("restart").outcome.value == "done"
+        assert "MODE=hard" in fake.seen().environment
+
+    @pytest.mark.parametrize("broken", ["gone", "invalid"])
+    def test_a_fetch_that_fails_now_does_not_keep_the_server_down(self, fake: FakeNode, broken: str) -> None:
+        fake.engine.stop_seconds = 5.0
+        fake.up()
+        fake.clock.after(2, fake.file.unlink if broken == "gone" else lambda: fake.file.write_text("{ broken"))
+        result = fake.perform("restart")
+        assert ending(result) == ("done", "", True)
+        assert any("could not be fetched again after the stop" in warning for warning in result.warnings)
+        assert fake.live
+
+    def test_a_short_stop_does_not(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.engine.witness = lambda call: fake.define(suspended=True) if call == "signal" else None
+        assert ending(fake.perform("restart")) == ("done", "", True)
+
+    def test_a_stop_that_failed_starts_nothing(self, fake: FakeNode) -> None:
+        run = fake.up().run
+        fake.engine.refuse("signal")
+        result = fake.perform("restart")
+        assert ending(result) == ("failed", "stop_failed", False)
+        assert fake.seen().run == run
+        assert result.state == "running"
+
+
+class TestKillMeanwhile:
+    def test_what_waits_for_its_turn_gives_up(self, fake: FakeNode) -> None:
+        fake.up()
+        release_after(fake, 20, fake.lock("start"))
+        fake.clock.after(2, fake.kill_elsewhere)
+        assert ending(fake.perform("restart")) == ("cancelled", "cancelled_by_kill", False)
+        assert fake.clock.monotonic() <= 2.1
+
+    def test_what_was_asked_before_does_not_even_wait(self, fake: FakeNode) -> None:
+        fake.up()
+        request = fake.request("restart")
+        fake.kill_elsewhere()
+        assert ending(perform(request, fake.node)) == ("cancelled", "cancelled_by_kill", False)
+        assert fake.engine.calls == []
+
+    def test_what_is_asked_after_goes_on(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.perform("kill")
+        assert ending(fake.perform("start")) == ("done", "", True)
+
+    def test_a_restart_in_its_stop_ends_within_a_second_and_brings_nothing_up(self, fake: FakeNode) -> None:
+        fake.engine.stop_seconds = 100.0
+        fake.up()
+        fake.clock.after(10, fake.kill_elsewhere)
+        assert ending(fake.perform("restart")) == ("cancelled", "cancelled_by_kill", True)
+        assert fake.clock.monotonic() <= 11.0
+        assert "start" not in fake.engine.changes()
+
+    def test_a_stop_is_not_cancelled_but_reported_as_forced(self, fake: FakeNode) -> None:
+        fake.engine.stop_seconds = 100.0
+        fake.up()
+        fake.clock.after(10, fake.kill_elsewhere)
+        fake.clock.after(10, lambda: fake.engine.end(UUID, 137))
+        result = fake.perform("stop")
+        assert ending(result) == ("done", "", True)
+        assert result.stop is not None
+        assert result.stop.forced
+
+
+class TestSignal:
+    def test_before_its_turn_nothing_is_done(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.interrupted = True
+        assert ending(fake.perform("restart")) == ("skipped", "interrupted_by_signal", False)
+        assert fake.live
+
+    def test_a_wait_for_the_lock_ends(self, fake: FakeNode) -> None:
+        fake.up()
+        release_after(fake, 20, fake.lock("start"))
+        fake.clock.after(2, lambda: setattr(fake, "interrupted", True))
+        assert ending(fake.perform("stop")) == ("skipped", "interrupted_by_signal", False)
+        assert fake.clock.monotonic() <= 2.1
+        assert fake.live
+
+    def test_what_has_begun_is_finished(self, fake: FakeNode) -> None:
+        fake.engine.stop_seconds = 30.0
+        fake.up()
+        fake.clock.after(2, lambda: setattr(fake, "interrupted", True))
+        assert ending(fake.perform("restart")) == ("done", "", True)
+        assert fake.live
+
+
+class TestLeftover:
+    @pytest.mark.parametrize("action, outcome, changes", [("stop", "done", ["remove"]), ("start", "done", ["remove", "create", "start"])])
+    def test_a_start_that_never_arrived_is_undone_first(self, fake: FakeNode, action: str, outcome: str, changes: list[str]) -> None:
+        fake.leave(Phase.START, fake.down().run)
+        result = fake.perform(action)
+        assert ending(result) == (outcome, "", True)
+        assert fake.engine.changes() == changes
+        assert fake.live == (action == "start")
+        assert result.msg == ("an unfinished start was undone" if action == "stop" else "")
+
+    def test_a_start_that_arrived_after_all_is_stopped_as_any_other(self, fake: FakeNode) -> None:
+        before = fake.down().run
+        fake.clock.sleep(1)
+        fake.engine.execute_start(UUID)
+        fake.leave(Phase.START, before)
+        assert ending(fake.perform("stop")) == ("done", "", True)
+        assert not fake.live
+
+    def test_a_stop_under_way_is_sent_again(self, fake: FakeNode) -> None:
+        fake.leave(Phase.STOP, fake.up().run, "stop")
+        result = fake.perform("stop")
+        assert ending(result) == ("done", "", True)
+        assert result.state_before == "stopping"
+        assert fake.engine.calls == [("signal", "SIGTERM")]
+        assert fake.node.locks.leftover(UUID) is None
+
+    def test_a_start_without_an_answer_is_settled_by_the_next_action(self, fake: FakeNode) -> None:
+        fake.down()
+        fake.engine.witness = lambda call: fake.engine.silence("inspect", times=3) if call == "start" else None
+        fake.engine.silence("start")
+        assert ending(fake.perform("start"))[:2] == ("failed", "engine_unreachable")
+        fake.engine.before.clear()
+        fake.engine.witness = lambda call: None
+        assert fake.node.locks.leftover(UUID) is not None
+        assert ending(fake.perform("start")) == ("done", "", True)
+        assert fake.live
+
+
+class TestEngine:
+    @pytest.mark.parametrize("action", list(PowerAction), ids=lambda action: action.value)
+    def test_one_that_does_not_answer_is_failed_and_asked_no_more(self, fake: FakeNode, action: PowerAction) -> None:
+        fake.up()
+        fake.engine.silence("inspect", times=2)
+        result = fake.perform(action.value)
+        assert ending(result) == ("failed", "engine_unreachable", False)
+        assert fake.engine.calls == []
+        assert len(fake.engine.before["inspect"]) == 1
+
+    def test_one_that_falls_silent_in_mid_stop_leaves_a_stop_for_others_to_see(self, fake: FakeNode) -> None:
+        fake.engine.stop_seconds = 30.0
+        fake.up()
+        fake.clock.after(2, lambda: fake.engine.silence("inspect"))
+        assert ending(fake.perform("stop")) == ("failed", "engine_unreachable", True)
+        assert fake.node.observe(UUID).state.value == "stopping"
+
+
+def tree(root: Path) -> dict[str, float]:
+    return {str(path): path.lstat().st_mtime_ns for path in sorted(root.rglob("*"))}
+
+
+class TestCheckMode:
+    @pytest.mark.parametrize("action", list(PowerAction), ids=lambda action: action.value)
+    def test_nothing_is_made_asked_or_recorded(self, fake: FakeNode, action: PowerAction) -> None:
+        before = tree(fake.root)
+        result = fake.perform(action.value, check=True)
+        assert result.outcome.value == ("done" if action.boots else "unchanged")
+        assert result.changed == action.boots
+        assert (tree(fake.root), fake.engine.calls) == (before, [])
+
+    @pytest.mark.parametrize("action", list(PowerAction), ids=lambda action: action.value)
+    def test_a_live_server_is_left_as_it_is_and_the_plan_is_told(self, fake: FakeNode, action: PowerAction) -> None:
+        run = fake.up().run
+        generation = fake.node.generations.read(UUID)
+        result = fake.perform(action.value, check=True)
+        assert result.changed == (action.value != "start") == bool(result.plan)
+        assert result.state == "running"
+        assert result.state_planned == (None if action.value == "start" else "running" if action.value == "restart" else "offline")
+        assert (fake.seen().run, fake.engine.calls) == (run, [])
+        assert fake.node.generations.read(UUID) == generation
+
+    def test_refusals_that_are_certain_refuse(self, fake: FakeNode) -> None:
+        fake.define(suspended=True)
+        assert ending(fake.perform("start", check=True)) == ("refused", "suspended", False)
+
+    def test_a_held_lock_is_reported_and_not_waited_for(self, fake: FakeNode) -> None:
+        fake.up()
+        with fake.lock("stop"):
+            result = fake.perform("restart", check=True)
+        assert result.outcome.value == "done"
+        assert result.holder is not None
+        assert result.holder["action"] == "stop"
+        assert fake.clock.monotonic() == 0.0
+
+
+class TestWings:
+    @pytest.mark.parametrize("action", ["start", "stop", "restart"])
+    def test_beside_it_nothing_is_done_unless_the_settings_allow_it(self, fake: FakeNode, action: str) -> None:
+        fake.up()
+        fake.wings = 4711
+        result = fake.perform(action)
+        assert ending(result) == ("refused", "wings_active", False)
+        assert "(pid 4711)" in result.msg
+        assert fake.engine.calls == []
+        fake.configure(system={"allow_wings": True})
+        assert fake.perform(action).outcome.value in ("done", "unchanged")
+
+
+class TestRecord:
+    def test_a_stop_of_what_nobody_knows_is_refused(self, fake: FakeNode) -> None:
+        fake.file.unlink()
+        assert ending(fake.perform("stop")) == ("refused", "server_not_found", False)
+
+    @pytest.mark.parametrize("action, up", [("start", True), ("restart", True), ("stop", False), ("kill", False)])
+    def test_what_ended_well_says_what_the_server_is_meant_to_be(self, fake: FakeNode, action: str, up: bool) -> None:
+        (fake.down if up else fake.up)()
+        result = fake.perform(action)
+        intent = fake.node.journal.intent(UUID)
+        assert intent is not None
+        assert (intent.up, intent.operation, intent.origin) == (up, result.operation, "alice@web1")
+
+    def test_what_was_refused_says_nothing_of_it(self, fake: FakeNode) -> None:
+        fake.define(suspended=True)
+        fake.perform("start")
+        assert fake.node.journal.intent(UUID) is None
+
+    def test_the_end_is_in_the_journal_with_its_phases(self, fake: FakeNode) -> None:
+        fake.engine.stop_seconds = 2.0
+        fake.up()
+        result = fake.perform("restart", reason="update")
+        row = fake.node.journal.last_operation(UUID)
+        assert row is not None
+        assert (row.id, row.outcome, row.reason, row.origin) == (result.operation, "done", "update", "alice@web1")
+        assert [name for name, _ in row.phases] == ["pull", "stop", "preboot", "start"]
+
+    def test_a_refusal_that_never_began_is_there_too(self, fake: FakeNode) -> None:
+        fake.define(suspended=True)
+        fake.perform("start")
+        row = fake.node.journal.last_operation(UUID)
+        assert row is not None
+        assert (row.outcome, row.code) == ("refused", "suspended")
+
+    def test_a_run_of_ours_is_starting_until_its_line_was_seen(self, fake: FakeNode) -> None:
+        fake.define(process={"startup": {"done": ["ready"]}})
+        assert fake.perform("start").state == "starting"
+        run = fake.node.journal.run(UUID)
+        assert run is not None
+        assert run.run == fake.seen().run
+
+    def test_times_and_seconds_are_the_clocks(self, fake: FakeNode) -> None:
+        fake.engine.stop_seconds = 2.0
+        fake.up()
+        result = fake.perform("stop")
+        assert result.requested_at == NOON
+        assert 2.0 <= result.seconds <= 2.5
+        assert (result.ended_at - result.requested_at).total_seconds() == pytest.approx(result.seconds, abs=0.001)
+
+
+def test_secrets_of_the_environment_are_masked_in_messages_and_log(fake: FakeNode) -> None:
+    fake.define(environment={"RCON_PASSWORD": "hunter22"})
+    fake.engine.crash = 1
+    fake.engine.after["start"].append(lambda: fake.engine.logs.update({fake.seen().id: b"login with hunter22\n"}))
+    result = fake.perform("start")
+    assert ending(result) == ("failed", "start_failed", True)
+    assert "hunter22" not in repr(result)
+    assert result.log == ("login with ********",)
+    assert Run(fake.seen().id, fake.seen().started_at) == fake.seen().run

@@ -1,0 +1,56 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan table, against a table written by hand a second time: every action in every state."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, PowerState, Step
+from ansible_collections.fleet.power.plugins.module_utils.power.plan import TABLE, plan, planned_state
+
+CELLS = tuple(itertools.product(PowerAction, PowerState))
+STATES = ("offline", "starting", "running", "stopping")
+WANTED = {
+    "start": ("preboot start", "", "", "await_exit preboot start"),
+    "stop": ("", "stop", "stop", "stop"),
+    "restart": ("preboot start", "stop preboot start", "stop preboot start", "stop preboot start"),
+    "kill": ("", "kill", "kill", "kill"),
+}
+
+
+def words(steps: tuple[Step, ...]) -> str:
+    return " ".join(step.value for step in steps)
+
+
+@pytest.mark.parametrize("action, state", CELLS, ids=lambda each: each.value)
+def test_each_cell_has_the_steps_the_table_of_the_guide_shows(action: PowerAction, state: PowerState) -> None:
+    assert words(plan(action, state).steps) == WANTED[action.value][STATES.index(state.value)]
+
+
+def test_the_table_has_every_cell_and_no_other() -> None:
+    assert set(TABLE) == set(CELLS)
+    assert [state.value for state in PowerState] == list(STATES)
+
+
+@pytest.mark.parametrize("action, state", CELLS, ids=lambda each: each.value)
+def test_nothing_to_do_is_explained_and_something_to_do_is_not(action: PowerAction, state: PowerState) -> None:
+    chosen = plan(action, state)
+    assert bool(chosen.reason) == (not chosen.steps)
+
+
+@pytest.mark.parametrize("action, state", CELLS, ids=lambda each: each.value)
+def test_the_state_planned_is_up_after_a_start_down_after_a_stop_and_as_it_was_after_nothing(
+    action: PowerAction, state: PowerState
+) -> None:
+    steps = plan(action, state).steps
+    after = planned_state(steps, state, has_matchers=False)
+    if not steps:
+        assert after is state
+    elif action.boots:
+        assert after is PowerState.RUNNING
+        assert planned_state(steps, state, has_matchers=True) is PowerState.STARTING
+    else:
+        assert after is PowerState.OFFLINE

@@ -1,0 +1,237 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pre-boot: what is checked before anything is touched, and the steps that bring data directory and container in line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.model import ImageSeen
+from ansible_collections.fleet.power.tests.unit.fake_node import (
+    UUID,
+    FakeNode,
+    fake_node,  # noqa: F401
+)
+
+MIB = 1024 * 1024
+
+
+def steps(result: Any) -> dict[str, bool]:
+    return {step.step: step.changed for step in result.preboot}
+
+
+def volume(fake: FakeNode) -> Path:
+    return fake.root / "volumes" / UUID
+
+
+class TestFirstBoot:
+    def test_data_directory_and_container_are_made_in_that_order(self, fake: FakeNode) -> None:
+        result = fake.perform("start")
+        assert steps(result) == {"volume": True, "container": True, "configuration": False}
+        assert volume(fake).is_dir()
+        assert fake.engine.changes() == ["create", "start"]
+
+    def test_nothing_is_changed_where_nothing_differs(self, fake: FakeNode) -> None:
+        fake.down()
+        result = fake.perform("start")
+        assert steps(result) == {"volume": False, "container": False, "configuration": False}
+        assert fake.engine.changes() == ["start"]
+
+
+class TestContainer:
+    def test_it_is_recreated_where_the_definition_differs(self, fake: FakeNode) -> None:
+        old = fake.down().id
+        fake.define(environment={"MODE": "hard"})
+        assert steps(fake.perform("start"))["container"]
+        assert fake.engine.calls[:2] == [("remove", "volumes"), ("create", UUID)]
+        assert fake.seen().id != old
+
+    def test_it_is_recreated_where_the_images_name_means_another_image_now(self, fake: FakeNode) -> None:
+        fake.down()
+        fake.engine.images["game:1"] = ImageSeen("sha256:2")
+        assert steps(fake.perform("start"))["container"]
+
+    def test_it_is_recreated_at_every_start_if_the_settings_say_so(self, fake: FakeNode) -> None:
+        fake.down()
+        fake.configure(docker={"recreate": "always", "network": {"network_mode": "none"}})
+        assert steps(fake.perform("start"))["container"]
+
+    def test_one_that_is_being_removed_is_waited_for_and_replaced(self, fake: FakeNode) -> None:
+        fake.down()
+        fake.engine.change(UUID, removing=True)
+        assert fake.perform("start").outcome.value == "done"
+        assert fake.engine.changes() == ["remove", "create", "start"]
+
+    def test_one_of_wings_is_taken_over_with_what_its_image_put_into_volumes_thrown_away(self, fake: FakeNode) -> None:
+        fake.down()
+        fake.engine.change(UUID, labels={"Service": "Pterodactyl", "ContainerType": "server_process"})
+        assert fake.perform("start").outcome.value == "done"
+        assert fake.engine.calls[0] == ("remove", "volumes")
+
+    @pytest.mark.parametrize("action", ["start", "restart"])
+    def test_a_foreign_one_is_refused_and_left_as_it_is(self, fake: FakeNode, action: str) -> None:
+        fake.down()
+        fake.engine.change(UUID, labels={}, live=action == "restart")
+        result = fake.perform(action)
+        assert (result.outcome.value, result.code, fake.engine.calls) == ("refused", "container_foreign", [])
+
+    def test_a_foreign_one_is_adopted_if_asked_with_its_volumes_kept(self, fake: FakeNode) -> None:
+        fake.down()
+        fake.engine.change(UUID, labels={})
+        assert fake.perform("start", adopt=True).outcome.value == "done"
+        assert fake.engine.calls[0] == ("remove", "alone")
+
+    def test_one_that_somebody_starts_meanwhile_is_not_removed(self, fake: FakeNode) -> None:
+        fake.down()
+        fake.define(environment={"MODE": "hard"})
+        fake.engine.before["remove"].append(lambda: fake.engine.execute_start(UUID))
+        result = fake.perform("start")
+        assert (result.outcome.value, result.code) == ("refused", "preboot_failed")
+        assert "somebody started it meanwhile" in result.msg
+        assert fake.live
+
+    def test_processors_that_the_host_cannot_pin_are_left_out_with_a_warning(self, fake: FakeNode) -> None:
+        fake.define(build={"threads": "0-3"})
+        fake.engine.refuse("create", "Your kernel does not support cgroup cpuset")
+        result = fake.perform("start")
+        assert result.outcome.value == "done"
+        assert any("cannot pin the server to the processors 0-3" in warning for warning in result.warnings)
+
+    def test_an_engine_that_refuses_to_create_it_is_told_with_the_step(self, fake: FakeNode) -> None:
+        fake.engine.refuse("create", "no space for metadata")
+        result = fake.perform("start")
+        assert result.code == "preboot_failed"
+        assert "Cannot prepare the container" in result.msg
+        assert "no space for metadata" in result.msg
+        failed = [step for step in result.preboot if step.failed]
+        assert [step.step for step in failed] == ["container"]
+
+    def test_mounts_must_exist(self, fake: FakeNode) -> None:
+        fake.configure(allowed_mounts=[str(fake.root)])
+        fake.define(mounts=[{"source": str(fake.root / "maps"), "target": "/maps", "read_only": True}])
+        result = fake.perform("start")
+        assert (result.outcome.value, result.code) == ("refused", "preboot_failed")
+        assert "source of its mount /maps" in result.msg
+        (fake.root / "maps").mkdir()
+        assert fake.perform("start").outcome.value == "done"
+
+
+class TestVolume:
+    def test_one_that_is_gone_is_no_fresh_world(self, fake: FakeNode) -> None:
+        fake.down()
+        volume(fake).rmdir()
+        assert fake.perform("start").code == "volume_missing"
+        fake.engine.containers.clear()
+        assert fake.perform("start").code == "volume_missing"
+        assert not volume(fake).exists()
+
+    @pytest.mark.parametrize("action", ["start", "restart"])
+    def test_too_full_is_refused_before_anything_is_stopped(self, fake: FakeNode, action: str) -> None:
+        if action == "restart":
+            fake.up()
+        else:
+            fake.down()
+        fake.define(build={"disk_space": 1})
+        (volume(fake) / "world").write_bytes(b"x" * (MIB + 1))
+        result = fake.perform(action)
+        assert (result.outcome.value, result.code, fake.engine.calls) == ("refused", "disk_full", [])
+        assert "uses 1 MiB of 1 MiB" in result.msg
+        assert fake.live == (action == "restart")
+
+    @pytest.mark.parametrize("limit", [0, -1, 2])
+    def test_zero_or_less_is_unlimited_and_enough_is_enough(self, fake: FakeNode, limit: int) -> None:
+        fake.down()
+        fake.define(build={"disk_space": limit})
+        (volume(fake) / "world").write_bytes(b"x" * (MIB + 1))
+        assert fake.perform("start").outcome.value == "done"
+
+    def test_a_disk_that_fills_up_during_the_stop_fails_the_boot(self, fake: FakeNode) -> None:
+        fake.engine.stop_seconds = 5.0
+        fake.up()
+        fake.define(build={"disk_space": 1})
+        fake.clock.after(2, lambda: (volume(fake) / "world").write_bytes(b"x" * (MIB + 1)))
+        result = fake.perform("restart")
+        assert (result.outcome.value, result.code, result.changed, result.state) == ("failed", "disk_full", True, "offline")
+
+
+class TestImage:
+    @pytest.mark.parametrize("policy, image", [("missing", "~game:2"), ("never", "game:2"), ("always", "~game:2")])
+    def test_one_that_is_not_there_and_may_not_be_pulled_is_refused(self, fake: FakeNode, policy: str, image: str) -> None:
+        fake.configure(docker={"pull": policy, "network": {"network_mode": "none"}})
+        fake.define(container={"image": image})
+        result = fake.perform("start")
+        assert (result.outcome.value, result.code, fake.engine.calls) == ("refused", "image_unavailable", [])
+
+    @pytest.mark.parametrize(
+        "policy, image, pulled", [("missing", "game:1", False), ("missing", "game:2", True), ("always", "game:1", True)]
+    )
+    def test_it_is_pulled_as_the_settings_say(self, fake: FakeNode, policy: str, image: str, pulled: bool) -> None:
+        fake.configure(docker={"pull": policy, "network": {"network_mode": "none"}})
+        fake.define(container={"image": image})
+        assert fake.perform("start").outcome.value == "done"
+        assert (("pull", image) in fake.engine.calls) == pulled
+
+    def test_it_is_pulled_before_the_stop(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.define(container={"image": "game:2"})
+        fake.perform("restart")
+        assert fake.engine.changes() == ["pull", "signal", "remove", "create", "start"]
+
+    def test_a_pull_alone_is_a_change(self, fake: FakeNode) -> None:
+        fake.down()
+        fake.define(container={"image": "game:2"})
+        fake.engine.refuse("remove")
+        result = fake.perform("start")
+        assert (result.outcome.value, result.changed) == ("failed", True)
+
+
+class TestConfiguration:
+    RULES = ({"file": "server.properties", "parser": "file", "replace": [{"match": "port=", "replace_with": "port=25565"}]},)
+
+    def test_a_file_is_brought_in_line_and_left_alone_after_that(self, fake: FakeNode) -> None:
+        fake.down()
+        (volume(fake) / "server.properties").write_text("motd=hello\nport=1\n")
+        fake.define(process={"configs": self.RULES})
+        assert steps(fake.perform("start"))["configuration"]
+        assert (volume(fake) / "server.properties").read_text() == "motd=hello\nport=25565\n"
+        fake.engine.end(UUID)
+        assert not steps(fake.perform("start"))["configuration"]
+
+    def test_a_parser_that_is_not_known_leaves_the_file_with_a_warning(self, fake: FakeNode) -> None:
+        fake.define(process={"configs": [{**self.RULES[0], "parser": "toml"}]})
+        result = fake.perform("start")
+        assert result.outcome.value == "done"
+        assert any("parser 'toml' is not known" in warning for warning in result.warnings)
+
+    @pytest.mark.parametrize("errors, outcome", [("fail", "refused"), ("warn", "done")])
+    def test_a_file_that_leads_out_is_refused_before_anything_is_stopped_unless_told_to_warn(
+        self, fake: FakeNode, errors: str, outcome: str
+    ) -> None:
+        fake.down()
+        (fake.root / "secret").write_text("port=1\n")
+        (volume(fake) / "server.properties").symlink_to(fake.root / "secret")
+        fake.define(process={"configs": self.RULES})
+        fake.configure(system={"config_errors": errors})
+        assert fake.perform("start").outcome.value == outcome
+        assert (fake.root / "secret").read_text() == "port=1\n"
+
+
+def test_a_kill_between_two_steps_ends_the_boot_before_the_next(fake: FakeNode) -> None:
+    fake.down()
+    (volume(fake) / "server.properties").write_text("port=1\n")
+    fake.define(process={"configs": TestConfiguration.RULES}, environment={"MODE": "hard"})
+    fake.engine.witness = lambda call: fake.kill_elsewhere() if call == "create" else None
+    result = fake.perform("start")
+    assert (result.outcome.value, result.code, result.changed) == ("cancelled", "cancelled_by_kill", True)
+    assert fake.engine.changes() == ["remove", "create"]
+    assert (volume(fake) / "server.properties").read_text() == "port=1\n"
+
+
+def test_the_definition_in_use_is_kept_for_later_stops(fake: FakeNode) -> None:
+    fake.perform("start")
+    kept = json.loads((fake.root / "state" / "definitions" / f"{UUID}.json").read_text())
+    assert UUID in json.dumps(kept)

@@ -1,0 +1,150 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Readiness lines: found wherever a chunk ends, never for long, and log excerpts that a person may see."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.readiness import Lines, Matchers, readable_lines, strip_ansi
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+LONGEST = 64 * 1024
+
+
+def matches(done: str, line: bytes, *, strip: bool = False) -> bool:
+    return Matchers([done], strip=strip).match(line)
+
+
+class TestMatchers:
+    @pytest.mark.parametrize("line", [b")! For help, type ", b'[12:00:00] Done (27.1s)! For help, type "help"'])
+    def test_a_substring_is_found_anywhere_in_a_line(self, line: bytes) -> None:
+        assert matches(")! For help, type ", line)
+
+    def test_case_counts(self) -> None:
+        assert not matches("Done", b"done")
+
+    def test_a_substring_is_no_pattern(self) -> None:
+        assert not matches("Done (.*)", b"Done (27s)")
+        assert matches("Done (.*)", b"it prints Done (.*) so")
+
+    def test_a_pattern_is_searched_for_anywhere(self) -> None:
+        assert matches(r"regex:Done \([\d.]+s\)!", b"[Server] Done (27.1s)! yes")
+        assert not matches(r"regex:^Done", b"[Server] Done")
+
+    def test_a_pattern_speaks_of_characters_not_of_bytes(self) -> None:
+        assert matches("regex:pr.t [éè]$", "serveur prêt é".encode())
+        assert not matches("regex:^.{3}$", "éè".encode())
+
+    def test_any_of_several_is_enough(self) -> None:
+        matchers = Matchers(["one", "regex:tw[o]"], strip=False)
+        assert matchers.match(b"one")
+        assert matchers.match(b"two")
+        assert not matchers.match(b"three")
+
+    @pytest.mark.parametrize("pattern", ["(", "a{99999999999999999999}", "(?au)x", "(" * 2000, "*"])
+    def test_what_is_no_pattern_is_looked_for_as_text_with_a_warning(self, pattern: str) -> None:
+        matchers = Matchers([f"regex:{pattern}"], strip=False)
+        assert len(matchers.warnings) == 1
+        assert "startup.done" in matchers.warnings[0]
+        assert matchers.match(f"it says regex:{pattern} so".encode())
+        assert not matchers.match(b"x")
+
+    def test_a_bare_prefix_is_text(self) -> None:
+        assert matches("regex:", b"say regex: now")
+        assert not matches("regex:", b"anything")
+
+    def test_output_that_is_not_utf8_is_searched_all_the_same(self) -> None:
+        assert matches("ready", b"\xff\xfe ready \x80")
+        assert matches("regex:read.$", b"\xff\xfe ready")
+
+    def test_no_lines_means_nothing_to_wait_for(self) -> None:
+        assert not Matchers([], strip=False)
+        assert Matchers(["x"], strip=False)
+
+    def test_escapes_are_stripped_only_where_the_definition_says_so(self) -> None:
+        colourful = b"\x1b[32mrea\x1b[0mdy\x1b[K"
+        assert matches("ready", colourful, strip=True)
+        assert not matches("ready", colourful)
+
+    def test_a_whole_log_is_searched_with_its_unfinished_last_line(self) -> None:
+        matchers = Matchers(["regex:^ready$"], strip=False)
+        assert matchers.match_any(b"one\r\nready\r\ntwo")
+        assert matchers.match_any(b"one\r\nready")
+        assert not matchers.match_any(b"already\r\nnot ready\r\n")
+
+
+@pytest.mark.parametrize(
+    "escaped, plain",
+    [
+        (b"\x1b[1;31mred\x1b[0m", b"red"),
+        (b"\x1b]0;title\x07text", b"text"),
+        (b"\x1b[2J\x1b[Htop", b"top"),
+        (b"nothing to strip [31m", b"nothing to strip [31m"),
+    ],
+)
+def test_terminal_escapes_are_stripped(escaped: bytes, plain: bytes) -> None:
+    assert strip_ansi(escaped) == plain
+
+
+class TestLines:
+    def test_line_ends_of_both_kinds_are_taken_off(self) -> None:
+        assert list(Lines().feed(b"one\r\ntwo\n\nthree")) == [b"one", b"two", b""]
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.lists(st.binary(max_size=12) | st.sampled_from([b"\r\n", b"\n", b"\r", b"x" * LONGEST, b"y" * (LONGEST + 1)]), max_size=12))
+    def test_lines_are_the_same_however_the_stream_is_cut(self, chunks: list[bytes]) -> None:
+        whole, pieces = Lines(), Lines()
+        expected = [*whole.feed(b"".join(chunks)), *whole.rest()]
+        found = [line for chunk in chunks for line in pieces.feed(chunk)] + list(pieces.rest())
+        assert found == expected
+        assert max(map(len, found), default=0) <= LONGEST
+
+    def test_a_line_without_end_is_cut_and_goes_on_as_another(self) -> None:
+        lines = Lines()
+        assert [len(line) for line in lines.feed(b"x" * (2 * LONGEST + 5))] == [LONGEST, LONGEST]
+        assert list(lines.feed(b"\n")) == [b"xxxxx"]
+
+    def test_a_megabyte_of_single_bytes_does_not_take_for_ever(self) -> None:
+        lines, began = Lines(), time.monotonic()
+        for _ in range(200_000):
+            lines.feed(b"x")
+        assert time.monotonic() - began < 10
+
+
+class TestReadableLines:
+    def test_the_last_lines_without_empty_ones(self) -> None:
+        assert readable_lines(b"one\r\n\r\ntwo\nthree\n", 2, 100) == ("two", "three")
+
+    def test_no_control_character_is_left(self) -> None:
+        assert readable_lines(b"\x1b[31mred\x1b[0m\a \x00x\xc2\x9b\x7f\rover\ttab", 1, 100) == ("red xover\ttab",)
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.binary(max_size=200), st.integers(1, 5), st.integers(0, 30))
+    def test_whatever_a_server_writes_is_few_short_printable_lines(self, log: bytes, count: int, limit: int) -> None:
+        lines = readable_lines(log, count, limit)
+        assert len(lines) <= count
+        for line in lines:
+            assert len(line.encode()) <= limit
+            assert not any(ord(character) < 32 and character != "\t" for character in line)
+
+    def test_secrets_are_masked_before_a_line_is_cut(self) -> None:
+        assert readable_lines(b"password hunter22", 1, 13, ["hunter22"]) == ("password ****",)
+
+    def test_a_secret_of_several_lines_is_masked_in_each(self) -> None:
+        log = b"key: -----BEGIN-----\r\nMIIEvQIBADAN\r\n-----END-----\r\nfine\r\n"
+        assert readable_lines(log, 9, 100, ["-----BEGIN-----\nMIIEvQIBADAN\n-----END-----"]) == (
+            "key: ********",
+            "********",
+            "********",
+            "fine",
+        )
+
+    def test_a_secret_that_is_interrupted_by_escapes_is_masked(self) -> None:
+        assert readable_lines(b"pass hun\x1b[1mter22", 1, 100, ["hunter22"]) == ("pass ********",)
+
+    def test_what_is_too_short_to_be_secret_is_shown(self) -> None:
+        assert readable_lines(b"true 25565", 1, 100, ["true", "25565"]) == ("true 25565",)

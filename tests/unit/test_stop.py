@@ -1,0 +1,189 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The graceful stop: by which way, for how long, and that nothing but SIGKILL ends what does not want to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill, EngineUnreachable, StopFailed
+from ansible_collections.fleet.power.plugins.module_utils.power.lock import nothing
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, Snapshot, StopReport
+from ansible_collections.fleet.power.plugins.module_utils.power.progress import Progress
+from ansible_collections.fleet.power.plugins.module_utils.power.stop import stop_run
+from ansible_collections.fleet.power.tests.unit.fake_node import (
+    UUID,
+    FakeNode,
+    fake_node,  # noqa: F401
+)
+
+
+def stop(fake: FakeNode, progress: Progress | None = None, look: Any = nothing, **fields: Any) -> Progress:
+    """Stop the server's run."""
+    progress = progress or fake.progress("stop", **fields)
+    with fake.lock("stop") as lock:
+        stop_run(progress.request, fake.node, lock, fake.seen(), look, progress)
+    return progress
+
+
+def up(fake: FakeNode, stop_way: object, **fields: Any) -> Snapshot:
+    """The server, up, created with that way to stop."""
+    fake.define(process={"stop": stop_way})
+    return fake.up(**fields)
+
+
+COMMAND = {"type": "command", "value": "stop"}
+SIGINT = {"type": "signal", "value": "^C"}
+NATIVE = {"type": "stop"}
+
+
+class TestWay:
+    @pytest.mark.parametrize(
+        "way, how, call",
+        [
+            (COMMAND, "command", ("write_stdin", "stop\n")),
+            (SIGINT, "signal", ("signal", "SIGINT")),
+            (NATIVE, "native", ("signal", "SIGTERM")),
+        ],
+    )
+    def test_a_run_is_stopped_the_way_it_was_created_with(self, fake: FakeNode, way: object, how: str, call: tuple[str, ...]) -> None:
+        up(fake, way)
+        fake.define(process={"stop": {"type": "signal", "value": "SIGUSR1"}})
+        progress = stop(fake)
+        assert fake.engine.calls == [call]
+        assert progress.stop == StopReport(how, forced=False, seconds=0.0)
+        assert (progress.changed, progress.warnings) == (True, [])
+
+    def test_the_tasks_definition_overrides_it(self, fake: FakeNode) -> None:
+        up(fake, COMMAND)
+        fake.task = [fake.definition(process={"stop": SIGINT})]
+        fake.configure()
+        stop(fake)
+        assert fake.engine.calls == [("signal", "SIGINT")]
+
+    @pytest.mark.parametrize("label", [None, "not json", '{"type": "signal", "value": "NOT A SIGNAL"}'])
+    def test_the_definition_says_it_where_no_label_does(self, fake: FakeNode, label: str | None) -> None:
+        up(fake, NATIVE, labels={} if label is None else {"fleet.power.stop": label})
+        fake.define(process={"stop": COMMAND})
+        stop(fake)
+        assert fake.engine.calls == [("write_stdin", "stop\n")]
+
+    def test_with_neither_it_is_native_with_a_warning(self, fake: FakeNode) -> None:
+        up(fake, COMMAND, labels={}, stop_signal="SIGINT")
+        fake.file.unlink()
+        (fake.root / "state" / "definitions" / f"{UUID}.json").unlink()
+        progress = stop(fake)
+        assert fake.engine.calls == [("signal", "SIGINT")]
+        assert "no definition says how it is stopped; it is sent SIGINT" in progress.warnings[0]
+
+    def test_a_definition_that_names_no_way_is_native_with_its_own_warning_and_no_other(self, fake: FakeNode) -> None:
+        up(fake, NATIVE, labels={})
+        fake.define(process={"stop": {"type": ""}}, allocations={"default": {}, "mappings": {"127.0.0.1": [0]}})
+        progress = stop(fake)
+        assert fake.engine.calls == [("signal", "SIGTERM")]
+        assert len(progress.warnings) == 1
+        assert "process_configuration.stop names no type" in progress.warnings[0]
+
+    def test_a_command_without_open_standard_input_becomes_native_and_says_so(self, fake: FakeNode) -> None:
+        up(fake, COMMAND, open_stdin=False)
+        progress = stop(fake)
+        assert fake.engine.calls == [("signal", "SIGTERM")]
+        assert progress.stop is not None
+        assert progress.stop.how == "native"
+        assert "no open standard input for the command 'stop'" in progress.warnings[0]
+
+
+class TestGrace:
+    @pytest.mark.parametrize("asked, own, seconds", [(7, 5, 7.0), (None, 5, 5.0), (None, None, 600.0), (600, 5, 600.0)])
+    def test_it_is_the_requests_else_the_definitions_else_the_nodes(
+        self, fake: FakeNode, asked: int | None, own: int | None, seconds: float
+    ) -> None:
+        fake.engine.heeds = set()
+        up(fake, NATIVE if own is None else {**NATIVE, "timeout": own})
+        progress = stop(fake, stop_timeout=asked)
+        assert progress.stop == StopReport("native", forced=True, seconds=seconds)
+        assert fake.engine.calls == [("signal", "SIGTERM"), ("signal", "SIGKILL")]
+        assert not fake.live
+
+    @pytest.mark.parametrize("asked, own", [(0, 5), (None, 0)])
+    def test_none_at_all_kills_at_once_and_sends_nothing_before(self, fake: FakeNode, asked: int | None, own: int) -> None:
+        up(fake, {**COMMAND, "timeout": own})
+        progress = stop(fake, stop_timeout=asked)
+        assert fake.engine.calls == [("signal", "SIGKILL")]
+        assert progress.stop == StopReport("kill", forced=True, seconds=0.0)
+
+    def test_a_stop_is_over_when_the_process_is_gone_and_not_before(self, fake: FakeNode) -> None:
+        fake.engine.stop_seconds = 42.0
+        up(fake, COMMAND)
+        progress = stop(fake)
+        assert progress.stop is not None
+        assert not progress.stop.forced
+        assert 42.0 <= progress.stop.seconds <= 42.5
+
+    def test_the_record_says_until_when_for_others_to_read(self, fake: FakeNode) -> None:
+        seen = []
+        run = up(fake, NATIVE).run
+        fake.engine.witness = lambda call: seen.append(fake.node.locks.holder(UUID))
+        stop(fake, stop_timeout=90)
+        assert [(each.phase, each.run, each.phase_deadline) for each in seen if each] == [("stop", run, "2026-03-01T12:01:30.000Z")]
+
+
+class TestOrder:
+    def test_the_engine_is_kept_from_restarting_it_before_it_is_asked(self, fake: FakeNode) -> None:
+        up(fake, NATIVE, restart_policy="always", paused=True)
+        stop(fake)
+        assert fake.engine.changes() == ["forbid_restart", "unpause", "signal"]
+
+    def test_a_paused_one_is_not_woken_to_be_killed(self, fake: FakeNode) -> None:
+        up(fake, NATIVE, restart_policy="on-failure", paused=True)
+        stop(fake, stop_timeout=0)
+        assert fake.engine.calls == [("forbid_restart",), ("signal", "SIGKILL")]
+
+
+class TestFailure:
+    @pytest.mark.parametrize("way, call", [(COMMAND, "write_stdin"), (SIGINT, "signal")])
+    def test_a_refused_stop_kills_nothing(self, fake: FakeNode, way: object, call: str) -> None:
+        up(fake, way)
+        fake.engine.refuse(call, "invalid signal")
+        progress = fake.progress("stop")
+        with pytest.raises(StopFailed, match="the engine refused the stop: invalid signal"):
+            stop(fake, progress)
+        assert fake.live
+        assert not progress.changed
+        assert fake.engine.calls == []
+
+    def test_a_process_that_outlives_sigkill_is_said_to_and_stays_stopping(self, fake: FakeNode) -> None:
+        fake.engine.immortal = True
+        fake.engine.heeds = set()
+        run = up(fake, NATIVE).run
+        with pytest.raises(StopFailed, match="still runs 60 s after SIGKILL"):
+            stop(fake, stop_timeout=5)
+        left = fake.node.locks.leftover(UUID)
+        assert left is not None
+        assert (left.phase, left.run) == (Phase.STOP, run)
+        assert fake.node.observe(UUID).state.value == "stopping"
+
+    @pytest.mark.parametrize("call", ["signal", "inspect"])
+    def test_a_stop_that_may_be_under_way_stays_in_the_record(self, fake: FakeNode, call: str) -> None:
+        fake.engine.stop_seconds = 5.0
+        up(fake, NATIVE)
+        if call == "signal":
+            fake.engine.silence("signal", late=True)
+        else:
+            fake.engine.witness = lambda name: fake.engine.silence("inspect")
+        with pytest.raises(EngineUnreachable):
+            stop(fake)
+        assert fake.node.observe(UUID).stop_left
+
+    def test_a_wait_that_is_cancelled_tells_that_the_process_was_asked_to_end(self, fake: FakeNode) -> None:
+        fake.engine.stop_seconds = 30.0
+        up(fake, NATIVE)
+        fake.clock.after(3, fake.kill_elsewhere)
+        progress = fake.progress("restart")
+        with pytest.raises(CancelledByKill):
+            stop(fake, progress, fake.watch(progress).look)
+        assert progress.changed
+        assert 3.0 <= fake.clock.monotonic() <= 3.6
+        assert fake.node.observe(UUID).stop_left
