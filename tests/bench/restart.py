@@ -79,7 +79,7 @@ class Commands:
         definition = node.sources.definition(self._uuid)
         spec = container_spec(definition, node.settings, data_directory=str(self._lab.volume(self._uuid)), image_id=image.id)
         self._lab.uuids.append(name)
-        identity, _ = node.engine.create(name, {**spec.config, "Labels": {}})
+        identity, _warnings = node.engine.create(name, {**spec.config, "Labels": {}})
         node.engine.start(identity)
         return name
 

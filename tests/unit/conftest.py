@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.tests.unit import journal_support
+from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
 
 
 @pytest.fixture(name="node")
@@ -19,3 +20,11 @@ def node_fixture(tmp_path: Path) -> Iterator[journal_support.Node]:
     yield node
     for journal in node.opened:
         journal.close()
+
+
+@pytest.fixture(name="fake")
+def fake_node(tmp_path: Path) -> Iterator[FakeNode]:
+    """A node with a fake engine and a clock of its own."""
+    fake = FakeNode(tmp_path)
+    yield fake
+    fake.close()

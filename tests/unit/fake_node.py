@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.generation import KillGenerations
 from ansible_collections.fleet.power.plugins.module_utils.power.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks, PowerLock
@@ -183,11 +182,3 @@ class FakeNode:
     def kill_elsewhere(self) -> None:
         """Raise the kill generation, as somebody else's kill does first."""
         self.node.generations.raise_for(UUID)
-
-
-@pytest.fixture(name="fake")
-def fake_node(tmp_path: Path) -> Iterator[FakeNode]:
-    """A node of the test's own."""
-    fake = FakeNode(tmp_path)
-    yield fake
-    fake.close()

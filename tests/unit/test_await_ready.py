@@ -15,11 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.output import Ou
 from ansible_collections.fleet.power.plugins.module_utils.power.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils.power.readiness import Matchers
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeOutput
-from ansible_collections.fleet.power.tests.unit.fake_node import (
-    UUID,
-    FakeNode,
-    fake_node,  # noqa: F401
-)
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 READY = ("regex:^ready$",)
 

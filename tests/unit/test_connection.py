@@ -39,13 +39,13 @@ OPTIONS: dict[str, tuple[Any, str, str, Any]] = {
 class TestPrecedence:
     @pytest.mark.parametrize("field", OPTIONS)
     def test_an_option_beats_the_environment_even_where_it_says_no(self, field: str) -> None:
-        given, variable, text, _ = OPTIONS[field]
+        given, variable, text, _meaning = OPTIONS[field]
         option = "docker_host" if field == "host" else field
         assert getattr(connect({option: given}, "tcp://settings", {variable: text}), field) == given
 
     @pytest.mark.parametrize("field", OPTIONS)
     def test_the_environment_beats_settings_and_defaults(self, field: str) -> None:
-        _, variable, text, meaning = OPTIONS[field]
+        _given, variable, text, meaning = OPTIONS[field]
         option = "docker_host" if field == "host" else field
         assert getattr(connect({option: None}, "tcp://settings", {variable: text}), field) == meaning
 
@@ -163,7 +163,7 @@ def serve_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple
     def answer() -> None:
         with contextlib.suppress(OSError):
             while True:
-                plain, _ = listener.accept()
+                plain, _address = listener.accept()
                 with contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as secure:
                     secure.recv(65536)
                     secure.sendall(VERSION)

@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase
-from ansible_collections.fleet.power.tests.unit.fake_node import (
-    UUID,
-    FakeNode,
-    fake_node,  # noqa: F401
-)
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
 def generation(fake: FakeNode) -> int:

@@ -25,7 +25,7 @@ def test_frames_come_apart_the_same_however_the_stream_is_cut(frames: list[tuple
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
     deframer = Deframer()
     payload = b"".join(deframer.feed(stream[start:end]) for start, end in zip([0, *cuts], [*cuts, len(stream)]))
-    assert payload == b"".join(payload for _, payload in frames)
+    assert payload == b"".join(payload for _number, payload in frames)
 
 
 def test_a_frame_is_held_back_until_it_is_whole() -> None:

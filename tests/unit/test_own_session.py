@@ -141,7 +141,7 @@ def test_a_signal_in_the_very_first_moment_is_not_lost(run: Callable[[str], Modu
 
 def test_the_child_is_out_of_reach_of_the_parents_process_group(run: Callable[[str], Module]) -> None:
     module = run(FINISHES)
-    _, child, session = module.await_note("begun").split()
+    _begun, child, session = module.await_note("begun").split()
     assert child == session
     assert os.getpgid(int(child)) == int(child) != os.getpgid(module.parent.pid)
     module.parent.terminate()

@@ -13,11 +13,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.lock import Powe
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, PowerAction, Result, Run, Server
 from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
-from ansible_collections.fleet.power.tests.unit.fake_node import (
-    UUID,
-    FakeNode,
-    fake_node,  # noqa: F401
-)
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
 def ending(result: Result) -> tuple[str, str, bool]:
@@ -430,7 +426,7 @@ class TestRecord:
         row = fake.node.journal.last_operation(UUID)
         assert row is not None
         assert (row.id, row.outcome, row.reason, row.origin) == (result.operation, "done", "update", "alice@web1")
-        assert [name for name, _ in row.phases] == ["pull", "stop", "preboot", "start"]
+        assert [name for name, _seconds in row.phases] == ["pull", "stop", "preboot", "start"]
 
     def test_a_refusal_that_never_began_is_there_too(self, fake: FakeNode) -> None:
         fake.define(suspended=True)

@@ -11,11 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.model import ImageSeen
-from ansible_collections.fleet.power.tests.unit.fake_node import (
-    UUID,
-    FakeNode,
-    fake_node,  # noqa: F401
-)
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 MIB = 1024 * 1024
 

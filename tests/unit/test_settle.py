@@ -9,11 +9,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, Run
 from ansible_collections.fleet.power.plugins.module_utils.power.settle import fence_start, settle
-from ansible_collections.fleet.power.tests.unit.fake_node import (
-    UUID,
-    FakeNode,
-    fake_node,  # noqa: F401
-)
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
 def settled(fake: FakeNode) -> tuple[bool, bool]:

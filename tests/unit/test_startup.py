@@ -11,11 +11,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.model import Pha
 from ansible_collections.fleet.power.plugins.module_utils.power.output import Output
 from ansible_collections.fleet.power.plugins.module_utils.power.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils.power.startup import start_container
-from ansible_collections.fleet.power.tests.unit.fake_node import (
-    UUID,
-    FakeNode,
-    fake_node,  # noqa: F401
-)
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
 class Attempt:
@@ -67,7 +63,7 @@ def test_the_record_names_container_and_last_start_before_the_request_is_sent(fa
 
 
 def test_output_is_attached_before_the_request_so_that_nothing_is_missed(fake: FakeNode, attempt: Attempt) -> None:
-    _, output = attempt.start(attach=True)
+    _snapshot, output = attempt.start(attach=True)
     assert output is fake.engine.output
     assert not fake.engine.output.closed
     assert fake.engine.changes() == ["attach", "start"]
@@ -104,7 +100,7 @@ class TestNoAnswer:
 
     def test_but_carried_out_the_start_goes_on_with_a_warning(self, fake: FakeNode, attempt: Attempt) -> None:
         fake.engine.silence("start", late=True)
-        snapshot, _ = attempt.start()
+        snapshot, _output = attempt.start()
         assert snapshot.live
         assert "did not answer the start in time, but carried it out" in attempt.progress.warnings[0]
         assert attempt.left_over is None
@@ -112,7 +108,7 @@ class TestNoAnswer:
     def test_but_carried_out_while_it_is_fenced_the_start_goes_on(self, fake: FakeNode, attempt: Attempt) -> None:
         fake.engine.silence("start")
         fake.engine.before["remove"].append(lambda: fake.engine.execute_start(UUID))
-        snapshot, _ = attempt.start()
+        snapshot, _output = attempt.start()
         assert snapshot.live
         assert fake.engine.changes() == ["remove"]
         assert attempt.left_over is None

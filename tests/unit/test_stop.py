@@ -13,11 +13,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.lock import noth
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, Snapshot, StopReport
 from ansible_collections.fleet.power.plugins.module_utils.power.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils.power.stop import stop_run
-from ansible_collections.fleet.power.tests.unit.fake_node import (
-    UUID,
-    FakeNode,
-    fake_node,  # noqa: F401
-)
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
 def stop(fake: FakeNode, progress: Progress | None = None, look: Any = nothing, **fields: Any) -> Progress:
