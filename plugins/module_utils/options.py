@@ -145,9 +145,7 @@ def _fail_cleanly(module: PowerModule, body: Callable[[], None]) -> None:
     except PowerError as error:
         module.fail_json(str(error), code=error.code)
     except Exception as error:
-        module.fail_json(
-            f"Cannot go on: an error that should not happen, please report it: {type(error).__name__}: {error}", code=INTERNAL_ERROR
-        )
+        module.fail_json(f"Cannot go on: an error that should not happen, please report it: {type(error).__name__}", code=INTERNAL_ERROR)
 
 
 def _checked(module: PowerModule) -> dict[str, Any]:

@@ -32,14 +32,15 @@ class Sshd:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._port = _free_port()
-        self.may_become = os.geteuid() == 0
+        self.may_become = os.geteuid() == 0 and shutil.which("sudo", path=_PATH) is not None
         for name in ("host", "client"):
             key = [_tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)]
             subprocess.run(key, check=True)
         (directory / "sshd_config").write_text(self._configuration())
         command = [_tool("sshd"), "-D", "-e", "-f", str(directory / "sshd_config")]
-        if self.may_become:
+        if os.geteuid() == 0:
             _PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
+        if self.may_become:
             sudoers = directory / "sudoers"
             sudoers.write_text("Defaults use_pty\nroot ALL=(ALL:ALL) NOPASSWD: ALL\n")
             sudoers.chmod(0o440)
@@ -100,6 +101,7 @@ class Sshd:
         return "\n".join(lines) + "\n"
 
 
+@contextlib.contextmanager
 def running_sshd(directory: Path) -> Iterator[Sshd]:
     """An sshd for as long as it is needed, installed where that is allowed."""
     if not (shutil.which("sshd", path=_PATH) and shutil.which("sudo", path=_PATH)):

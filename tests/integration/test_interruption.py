@@ -9,6 +9,8 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,9 @@ from .sshd import Sshd, running_sshd
 
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    """One sshd for all tests here."""
-    yield from running_sshd(tmp_path_factory.mktemp("sshd"))
+    """One sshd for the tests here that need no more."""
+    with running_sshd(tmp_path_factory.mktemp("sshd")) as running:
+        yield running
 
 
 def control_c(playbook: Running, _sshd: Sshd) -> None:
@@ -75,28 +78,38 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a controller reaches the node."""
+
+    pipelining: bool
+    become: bool
+
+
+def interrupt(lab: Lab, root: Path, way: Way, end: Callable[[Running, Sshd], None]) -> tuple[list[tuple[str, str]], list[bool]]:
+    """Stop two servers, one after the other, and end the controller while the first stops: how both ended, and whether they are up."""
+    # Longer than the two seconds that sudo leaves a command between SIGTERM and SIGKILL.
+    servers = [start(lab, STOP_SECONDS=5), start(lab)]
+    (root / "sshd").mkdir(parents=True)
+    with running_sshd(root / "sshd") as sshd:
+        connection = {**sshd.variables, "ansible_pipelining": way.pipelining, "ansible_become": way.become}
+        controller = Controller(lab, root / "controller", connection=connection)
+        with controller.start_play([controller.task("stop", servers)]) as playbook:
+            await_stop(lab, servers[0])
+            end(playbook, sshd)
+            assert playbook.wait().code != 0
+            return [ending(lab, uuid, "stop") for uuid in servers], [lab.is_up(uuid) for uuid in servers]
+
+
 @pytest.mark.parametrize("end", [control_c, kill_ssh, cut_connection], ids=lambda end: end.__name__)
 def test_when_the_controller_is_gone_the_stop_under_way_is_finished_and_the_rest_is_skipped(
     lab: Lab, tmp_path: Path, sshd: Sshd, end: Callable[[Running, Sshd], None]
 ) -> None:
-    ways = [(pipelining, become) for pipelining in (True, False) for become in ((True, False) if sshd.may_become else (False,))]
-    # Longer than the two seconds that sudo leaves a command between SIGTERM and SIGKILL when its terminal is gone.
-    servers = {way: (start(lab, STOP_SECONDS=5), start(lab)) for way in ways}
-    with contextlib.ExitStack() as stack:
-        playbooks = []
-        for (pipelining, become), named in servers.items():
-            connection = {**sshd.variables, "ansible_pipelining": pipelining, "ansible_become": become}
-            controller = Controller(lab, tmp_path / f"controller-{pipelining}-{become}", connection=connection)
-            playbooks.append(stack.enter_context(controller.start_play([controller.task("stop", list(named))])))
-        for under_way, _next in servers.values():
-            await_stop(lab, under_way)
-        for playbook in playbooks:
-            end(playbook, sshd)
-        assert all(playbook.wait().code != 0 for playbook in playbooks)
-        assert all(lab.is_up(under_way) for under_way, _next in servers.values()), "the controller ended first"
-        ends = {way: (ending(lab, under_way, "stop"), ending(lab, following, "stop")) for way, (under_way, following) in servers.items()}
-    assert ends == dict.fromkeys(ways, (("done", ""), ("skipped", "interrupted_by_signal")))
-    assert [(lab.is_up(under_way), lab.is_up(following)) for under_way, following in servers.values()] == [(False, True)] * len(ways)
+    ways = [Way(pipelining, become) for pipelining in (True, False) for become in (True, False) if sshd.may_become or not become]
+    with ThreadPoolExecutor(len(ways)) as pool:
+        runs = {way: pool.submit(interrupt, lab, tmp_path / f"way-{number}", way, end) for number, way in enumerate(ways)}
+        found = {way: run.result() for way, run in runs.items()}
+    assert found == dict.fromkeys(ways, ([("done", ""), ("skipped", "interrupted_by_signal")], [False, True]))
 
 
 def test_a_waiter_whose_connection_breaks_waits_no_longer_and_never_acts(lab: Lab, tmp_path: Path, sshd: Sshd) -> None:

@@ -42,7 +42,7 @@ class Round:
         self._proxy.latency = lambda: _LATE if self._late and dice.random() < 0.04 else slow * dice.random()
         before = len(self._proxy.seen)
         with ExitStack() as stack:
-            actions = [dice.choice(_ACTIONS) for _ in range(dice.choice((2, 3, 3)))]
+            actions = [dice.choice(_ACTIONS) for _unused in range(dice.choice((2, 3, 3)))]
             through = self._lab.at(self._proxy.host)
             fields = {"gate": True, "stop_timeout": 2, "options": {"timeout": 1 if self._late else 10}}
             actors = [stack.enter_context(through.actor(action, self._uuid, **fields)) for action in actions]

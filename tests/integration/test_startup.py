@@ -88,7 +88,7 @@ def test_a_failed_start_shows_the_end_of_the_log_without_secrets_and_control_cha
     result = lab.power("start", uuid, wait_for="running")
     assert (*ended(result), result.exit_code) == ("failed", "start_failed", 4)
     assert result.log == (
-        *(f"line {n}" for n in (*[3] * 1, *[n for n in range(4, 10) for _ in range(3)])),
+        *(f"line {n}" for n in (*[3] * 1, *[n for n in range(4, 10) for _unused in range(3)])),
         f"{pad} ******** ******** ********",
     )
     assert all(len(entry.encode()) <= 500 for entry in result.log)

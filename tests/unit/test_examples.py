@@ -26,15 +26,13 @@ from ansible_collections.fleet.power.plugins.module_utils.power.model import (
 )
 from ansible_collections.fleet.power.plugins.module_utils.power.report import entry, summary
 from ansible_collections.fleet.power.plugins.module_utils.power.server_facts import describe_each
-from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode, fake_node
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 options = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils.options")
 yaml = pytest.importorskip("yaml")
 ArgumentSpecValidator = pytest.importorskip("ansible.module_utils.common.arg_spec").ArgumentSpecValidator
 fragments = importlib.import_module("ansible_collections.fleet.power.plugins.doc_fragments.node")
 modules = importlib.import_module("ansible_collections.fleet.power.plugins.modules")
-
-__all__ = ["fake_node"]
 
 SPECS: dict[str, Mapping[str, Any]] = {"server_power": options.POWER_OPTIONS, "server_power_info": options.INFO_OPTIONS}
 

@@ -32,7 +32,7 @@ def line_of(result: Result, request: Request) -> str:
 
 
 def announce(result: Result, request: Request) -> None:
-    """Write the line; nothing waits for syslog and nothing fails for it."""
+    """Write the line; nothing fails for it."""
     syslog.openlog(TAG, syslog.LOG_PID, syslog.LOG_DAEMON)
     syslog.syslog(syslog.LOG_INFO if result.outcome in _QUIET else syslog.LOG_WARNING, line_of(result, request))
     syslog.closelog()

@@ -19,7 +19,7 @@ from .connection import Connection, Sdk, load_sdk
 from .container_spec import LABEL_SERVER, WINGS_LABEL, NetworkSpec
 from .errors import EngineError, EngineUnreachable, ImageUnavailable
 from .model import ImageSeen, Run, Server, Snapshot, engine_time, parse_uuid
-from .output import Output
+from .output import Output, release
 
 
 class Engine(Protocol):
@@ -160,10 +160,12 @@ class DockerEngine:
         """Write to the standard input of the container's process."""
         with self._asking(f"write to the standard input of container {name}"):
             raw = self._client.attach_socket(name, params={"stdin": 1, "stream": 1})
-            with contextlib.closing(raw):
+            try:
                 sock = getattr(raw, "_sock", raw)
                 sock.settimeout(self.timeout)
                 sock.sendall(text.encode())
+            finally:
+                release(raw)
 
     def create(self, name: str, config: Mapping[str, Any]) -> tuple[str, list[str]]:
         """Create a container; its id, and what the engine warns of."""

@@ -182,6 +182,15 @@ UNGUARDED = "unguarded"
 INTERNAL_ERROR = "internal_error"
 
 
+def internal_error(error: BaseException) -> str:
+    """The sentence for a fault of ours: what and where, but not what it says, since that may hold anything."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
+    return f"Cannot go on: an error that should not happen, please report it: {error.__class__.__name__}{where}"
+
+
 def all_codes() -> set[str]:
     """Every code a result can carry."""
     return {error.code for error in PowerError.__subclasses__()} | {INTERRUPTED, UNGUARDED, INTERNAL_ERROR}

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from typing import Any
 
 _CHUNK_BYTES = 65536
 
 
 class Output:
-    """A stream of raw output; a chunk may end anywhere. Without a TTY it carries the engine's 8-byte frame headers (see `deframe`)."""
+    """A stream of raw output; a chunk may end anywhere. Without a TTY it carries the engine's 8-byte frame headers (see `Deframer`)."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
@@ -23,16 +24,22 @@ class Output:
         try:
             self._socket.settimeout(seconds)
             return bytes(self._socket.recv(_CHUNK_BYTES))
-        except TimeoutError:
+        except socket.timeout:
             return None
-        except OSError as error:
-            # Python 3.9's socket.timeout is an OSError but not yet a TimeoutError.
-            return None if "timed out" in str(error) else b""
+        except OSError:
+            return b""
 
     def close(self) -> None:
         """Give the connection back."""
-        with contextlib.suppress(OSError):
-            self._raw.close()
+        release(self._raw)
+
+
+def release(raw: Any) -> None:
+    """Give back the connection of an attach: first the answer it came with, which would find its socket closed at its own end."""
+    response: Any = getattr(raw, "_response", None)
+    for each in (raw,) if response is None else (response, raw):
+        with contextlib.suppress(OSError, ValueError):
+            each.close()
 
 
 class Deframer:

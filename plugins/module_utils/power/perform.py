@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .announce import announce
 from .await_ready import await_ready
-from .errors import INTERNAL_ERROR, EngineUnreachable, InterruptedBySignal, PowerError, ServerNotFound, WingsActive
+from .errors import INTERNAL_ERROR, EngineUnreachable, InterruptedBySignal, PowerError, ServerNotFound, WingsActive, internal_error
 from .kill import kill
 from .model import Outcome, PowerAction, Request, Result, Server, WaitFor, parse_uuid
 from .node import KillWatch, Node, Observed
@@ -41,7 +41,7 @@ def perform(request: Request, node: Node, server: Server | None = None) -> Resul
         again = progress.begun or progress.state is not None
     except Exception as error:
         # A fault of ours in one server must not hide what became of the others.
-        ending = Outcome.FAILED, INTERNAL_ERROR, f"Cannot go on: an error that should not happen, please report it: {error!r}"
+        ending = Outcome.FAILED, INTERNAL_ERROR, internal_error(error)
         again = progress.begun
     if again:
         _see_again(node, progress)
