@@ -14,7 +14,7 @@ from ansible.module_utils.basic import AnsibleModule
 from .own_session import Interruption, in_own_session
 from .power.assemble import build_journal, build_node, read_generations
 from .power.bulk import perform_each
-from .power.errors import INTERNAL_ERROR, PowerError, SettingsInvalid
+from .power.errors import INTERNAL_ERROR, PowerError, SettingsInvalid, internal_error
 from .power.model import PowerAction, Request, Result, WaitFor, new_operation_id
 from .power.node import Node
 from .power.origin import default_origin
@@ -145,7 +145,7 @@ def _fail_cleanly(module: PowerModule, body: Callable[[], None]) -> None:
     except PowerError as error:
         module.fail_json(str(error), code=error.code)
     except Exception as error:
-        module.fail_json(f"Cannot go on: an error that should not happen, please report it: {type(error).__name__}", code=INTERNAL_ERROR)
+        module.fail_json(internal_error(error), code=INTERNAL_ERROR)
 
 
 def _checked(module: PowerModule) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from .lab import Lab
 
 #: By how much the engine's times and ours may differ, and an event come after what it tells of.
 _TOLERANCE = 0.1
+#: Times in results are cut to it.
+_MILLISECOND = 0.001
 #: Longest from the start of a container to the answer that says so.
 _ANSWER_SECONDS = 0.5
 _START = re.compile(r"/containers/([0-9a-f]+)/start$")
@@ -151,7 +153,8 @@ def _kills_won(acts: Sequence[Act], runs: Sequence[Run]) -> Iterator[str]:
             continue
         for run in runs:
             earlier = asked.get(run.owner, float("-inf")) < kill.asked_at
-            if earlier and run.ended > kill.ended_at + _TOLERANCE:
+            # What came up before the kill ended may be seen to die a moment later, but nothing comes up after it.
+            if earlier and (run.ended > kill.ended_at + _TOLERANCE or run.began > kill.ended_at + _MILLISECOND):
                 yield f"up after the {kill}: a run of pid {run.owner} from {run.began:.3f} to {run.ended:.3f}"
 
 
