@@ -14,6 +14,7 @@ from ansible.module_utils.basic import AnsibleModule
 from .own_session import Interruption, in_own_session
 from .power.assemble import build_journal, build_node, read_generations
 from .power.bulk import perform_each
+from .power.connection import LONGEST_TIMEOUT, shown_host
 from .power.errors import INTERNAL_ERROR, PowerError, SettingsInvalid, internal_error
 from .power.model import PowerAction, Request, Result, WaitFor, new_operation_id
 from .power.node import Node
@@ -92,8 +93,10 @@ class PowerModule(AnsibleModule):  # type: ignore[misc]
     def _invocation(self) -> dict[str, Any]:
         """The options by their own names: what was mistyped may hold anything, and is named in the error."""
         given = getattr(self, "params", None) or {}
-        seen = [name for name in self.argument_spec if name not in _UNSEEN and given.get(name) is not None]
-        return {"module_args": {name: given[name] for name in seen}}
+        seen = {name: given[name] for name in self.argument_spec if name not in _UNSEEN and given.get(name) is not None}
+        if "docker_host" in seen:
+            seen["docker_host"] = shown_host(str(seen["docker_host"]))
+        return {"module_args": seen}
 
 
 @contextlib.contextmanager
@@ -118,7 +121,7 @@ def run_info_module() -> None:
 
 
 def _look(module: PowerModule) -> None:
-    _check_bounds(module.params, {"tail": (0, 10_000), "timeout": (1, None)})
+    _check_bounds(module.params, {"tail": (0, 10_000), "timeout": (1, LONGEST_TIMEOUT)})
     node = build_node(module.params, read_only=True)
     servers, faults = choose(module.params["server"] or (), node)
     # What a reader has seen may be remembered where there is a journal; a run of ours is in one.
@@ -156,7 +159,7 @@ def _checked(module: PowerModule) -> dict[str, Any]:
     if not 0 <= options["wait_seconds"] <= LONGEST_WAIT_SECONDS:
         module.warn(f"wait_seconds={options['wait_seconds']} is outside 0 to {LONGEST_WAIT_SECONDS}; {DEFAULT_WAIT_SECONDS} is used")
         options["wait_seconds"] = DEFAULT_WAIT_SECONDS
-    _check_bounds(options, {"stop_timeout": (0, LONGEST_STOP_SECONDS), "wait_timeout": (0, None), "timeout": (1, None)})
+    _check_bounds(options, {"stop_timeout": (0, LONGEST_STOP_SECONDS), "wait_timeout": (0, None), "timeout": (1, LONGEST_TIMEOUT)})
     return options
 
 

@@ -272,11 +272,14 @@ servers:
       returned: in check mode, or when the outcome is not V(done)
       sample: [stop, preboot, start]
     preboot:
-      description: The pre-boot steps that changed something, failed or took more than a second. With C(-v), all of them.
+      description: >-
+        The steps of the boot, V(volume) (the data directory is there), V(container) (one is there, or waits under another name),
+        V(disk) (limit and ownership), V(placement) (the new container takes the old one's place) and V(configuration). Those that
+        changed something, failed or took more than a second; with C(-v), all of them.
       type: list
       elements: dict
       returned: when there are any
-      sample: [{"changed": true, "seconds": 0.021, "step": "container"}]
+      sample: [{"changed": true, "seconds": 0.021, "step": "placement"}]
     seconds:
       description: How long it all took.
       type: float

@@ -95,6 +95,11 @@ class Hold:
         return self._held.status
 
 
+def at_once(_request: Seen) -> float:
+    """No delay."""
+    return 0.0
+
+
 class EngineProxy:
     """Listens on a socket of its own and, as long as nothing else is said, passes everything on to the engine at ``engine``."""
 
@@ -103,7 +108,7 @@ class EngineProxy:
         #: Every request, in the order they came.
         self.seen: list[Seen] = []
         #: How many seconds a request takes to get to the engine.
-        self.latency: Callable[[], float] = lambda: 0.0
+        self.latency: Callable[[Seen], float] = at_once
         self._engine, self._path = engine.partition("unix://")[2], path
         self._holds: list[Hold] = []
         self._open = threading.Event()
@@ -239,7 +244,7 @@ class _Link:
         if hold is not None and not hold.answer and not hold.wait(request):
             self.close()
             return False
-        time.sleep(self._proxy.latency())
+        time.sleep(self._proxy.latency(request))
         self._proxy.await_open()
         self._answer_hold = hold if hold is not None and hold.answer else None
         self._request = request

@@ -25,7 +25,7 @@ from .lab import Actor, Lab, wait_until
 
 #: A stop that never ends by itself.
 _FOR_EVER = 600
-CREATE, PULL = r"/containers/create", r"/images/create"
+RENAME, PULL = r"/containers/[^/]+/rename", r"/images/create"
 
 
 def named(cases: Sequence[Sequence[str]]) -> list[str]:
@@ -103,7 +103,7 @@ def _hold(proxy: EngineProxy, uuid: str, action: str, phase: str) -> Hold | None
     holds: dict[str, Callable[[], Hold]] = {
         "kill": lambda: proxy.hold("POST", kill_of(uuid), skip=1),
         "pull": lambda: proxy.hold("POST", PULL),
-        "preboot": lambda: proxy.hold("POST", CREATE),
+        "preboot": lambda: proxy.hold("POST", RENAME),
         "start": lambda: proxy.hold("POST", start_of(uuid)),
         "observe": lambda: proxy.hold("GET", r"/containers/[^/]+/json$", after=start_of(uuid)),
     }

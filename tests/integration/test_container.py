@@ -129,15 +129,15 @@ def test_ports_are_published_in_a_network_that_is_made_on_demand(lab: Lab, netwo
     assert lab.client.inspect_network(network)["Id"] == made["Id"]
 
 
-def test_a_taken_port_fails_the_start_and_leaves_it_offline(lab: Lab, network: str) -> None:
+def test_a_taken_port_refuses_the_start(lab: Lab, network: str) -> None:
     uuid = lab.server()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         lab.edit(uuid, allocations={"mappings": {"127.0.0.1": [taken.getsockname()[1]]}})
         result = lab.power("start", uuid)
-    assert (*ended(result), result.changed, result.state.value) == ("failed", "start_failed", True, "offline")
-    assert "address already in use" in result.msg
+    assert (*ended(result), result.changed, result.state.value) == ("refused", "preboot_failed", False, "offline")
+    assert "is taken by somebody else" in result.msg
     assert ended(lab.power("start", uuid)) == ("done", "")
 
 
@@ -157,7 +157,7 @@ def test_the_container_is_made_anew_when_the_definition_changed(lab: Lab) -> Non
     before = lab.container(uuid)["Id"]
     lab.edit(uuid, build={"memory_limit": 128})
     result = lab.power("restart", uuid, wait_for="running")
-    assert (*ended(result), [step.step for step in result.preboot if step.changed]) == ("done", "", ["container"])
+    assert (*ended(result), [step.step for step in result.preboot if step.changed]) == ("done", "", ["placement"])
     after = lab.container(uuid)
     assert after["Id"] != before and after["HostConfig"]["MemoryReservation"] == 128_000_000
     assert (lab.volume(uuid) / "boots").read_text() == "2\n"
@@ -221,7 +221,7 @@ def test_a_container_that_the_engine_refuses_names_the_step_and_the_reason(lab: 
     uuid = up(lab)
     lab.write_settings(docker={"log_config": {"type": "local", "config": {"nonsense": "1"}}})
     result = lab.power("restart", uuid)
-    assert (*ended(result), result.changed, result.state.value) == ("failed", "preboot_failed", True, "offline")
+    assert (*ended(result), result.changed, result.state.value) == ("refused", "preboot_failed", False, "running")
     assert "nonsense" in result.msg and [step.step for step in result.preboot if step.failed] == ["container"]
     lab.write_settings(docker={"log_config": {}})
-    assert ended(lab.power("start", uuid)) == ("done", "")
+    assert ended(lab.power("restart", uuid)) == ("done", "")

@@ -59,7 +59,7 @@ def owners(directory: Path) -> set[tuple[int, int]]:
 def test_the_data_directory_is_made_and_belongs_to_the_server(lab: Lab) -> None:
     uuid = lab.server(DATA_WRITE=1)
     result = lab.power("start", uuid, wait_for="running")
-    assert changed_steps(result) == ["volume", "container"]
+    assert changed_steps(result) == ["volume", "placement"]
     status = lab.volume(uuid).stat()
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (*OWNER, 0o700)
     assert stat.S_IMODE(lab.volume(uuid).parent.stat().st_mode) == 0o711
@@ -74,7 +74,7 @@ def test_ownership_is_corrected_without_following_links(lab: Lab) -> None:
     world.mkdir(parents=True)
     (world / "r.0.0.mca").write_text("blocks")
     (world / "link").symlink_to(outside)
-    assert changed_steps(lab.power("start", uuid)) == ["volume", "container"]
+    assert changed_steps(lab.power("start", uuid)) == ["disk", "placement"]
     assert owners(lab.volume(uuid)) == {OWNER}
     assert (outside.stat().st_uid, outside.stat().st_gid) == (os.getuid(), os.getgid())
     assert changed_steps(lab.power("restart", uuid)) == []
@@ -84,7 +84,7 @@ def test_ownership_is_left_alone_where_the_settings_say_so(lab: Lab) -> None:
     lab.write_settings(system={"check_permissions_on_boot": False})
     uuid = lab.server()
     lab.volume(uuid).mkdir(parents=True)
-    assert changed_steps(lab.power("start", uuid)) == ["container"]
+    assert changed_steps(lab.power("start", uuid)) == ["placement"]
     assert owners(lab.volume(uuid)) == {(os.getuid(), os.getgid())}
 
 
@@ -125,7 +125,7 @@ def test_a_disk_filled_while_it_stops_fails_the_restart(lab: Lab) -> None:
         (lab.volume(uuid) / "world").write_bytes(b"x" * 1024 * 1024 * 2)
         result = restart.result()
     assert (result["outcome"], result["code"], result["changed"], result["state"]) == ("failed", "disk_full", True, "offline")
-    assert [step["step"] for step in result["preboot"] if step.get("failed")] == ["volume"]
+    assert [step["step"] for step in result["preboot"] if step.get("failed")] == ["disk"]
 
 
 @pytest.mark.parametrize("limit", [0, -1])

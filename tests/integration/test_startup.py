@@ -67,7 +67,7 @@ def test_a_definition_lost_during_the_stop_of_a_restart_does_not_end_the_boot(la
         (lab.root / "servers" / f"{uuid}.json").write_text("{")
         result = restart.result()
     assert (result["outcome"], lab.is_up(uuid)) == ("done", True)
-    assert any("could not be fetched again" in warning for warning in result["warnings"])
+    assert any("as it is after the stop cannot be used" in warning for warning in result["warnings"])
 
 
 @pytest.mark.parametrize("exit_code, boot_seconds, crash_after", [(3, 0.1, 0), (0, 60, 0.6), (7, 60, 0.6)])

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.engine import DockerEngine
+from ansible_collections.fleet.power.plugins.module_utils.power.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
 
 from .lab import Lab, wait_until

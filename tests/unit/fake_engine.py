@@ -92,6 +92,7 @@ class FakeEngine:
         self.timeout = 60.0
         self.clock = clock
         self.containers: dict[str, Snapshot] = {}
+        self.local = False
         self.images = {"game:1": ImageSeen("sha256:1")}
         self.networks: set[str] = set()
         self.logs: dict[str, bytes] = defaultdict(bytes)
@@ -190,6 +191,10 @@ class FakeEngine:
         self._happen(self.after["remove"])
         return True
 
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a container another name."""
+        self._ask(("rename",), name, lambda found: self._put(replace(found, name=new_name)))
+
     def start(self, name: str) -> None:
         """Start a container."""
         self._ask(("start",), name, lambda found: self.execute_start(found.id))
@@ -253,7 +258,7 @@ class FakeEngine:
         self._begin(call[0])
         self.calls.append(call)
         found = self.find(name)
-        there = found is not None and (found.live or call[0] == "start")
+        there = found is not None and (found.live or call[0] in ("start", "rename"))
         if found is not None and there:
             effect(found)
         self._happen(self.after[call[0]])

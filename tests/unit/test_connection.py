@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.connection import Connection, connect, load_sdk
-from ansible_collections.fleet.power.plugins.module_utils.power.engine import DockerEngine
+from ansible_collections.fleet.power.plugins.module_utils.power.connection import Connection, connect, load_sdk, shown_host
+from ansible_collections.fleet.power.plugins.module_utils.power.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable, MissingLibrary, SettingsInvalid
 from ansible_collections.fleet.power.tests.unit.lock_support import as_nobody_below
 
@@ -64,6 +64,82 @@ class TestPrecedence:
     def test_a_time_limit_that_is_no_number_is_an_error_of_the_settings(self) -> None:
         with pytest.raises(SettingsInvalid, match="DOCKER_TIMEOUT='soon': expected a whole number"):
             connect({}, None, {"DOCKER_TIMEOUT": "soon"})
+
+
+class TestValuesThatAreNone:
+    """Each is refused before anything is done, naming who gave it."""
+
+    @pytest.mark.parametrize(
+        "version", ["banana", "1", "1.", ".41", "1.41.0", "v1.41", "1.41\n", "\u0661.\u0664", " auto", "1" * 99 + ".1"]
+    )
+    def test_a_version_is_auto_or_two_numbers(self, version: str) -> None:
+        with pytest.raises(SettingsInvalid, match=r"Cannot use api_version=.*: expected auto, or a version such as 1\.41"):
+            connect({"api_version": version}, None, {"DOCKER_API_VERSION": "1.41"})
+        with pytest.raises(SettingsInvalid, match="Cannot use DOCKER_API_VERSION="):
+            connect({}, None, {"DOCKER_API_VERSION": version})
+
+    @pytest.mark.parametrize("seconds", [0, -1, 86_401, 10**30])
+    def test_a_time_limit_is_from_a_second_to_a_day(self, seconds: int) -> None:
+        with pytest.raises(SettingsInvalid, match=r"Cannot use timeout='.*': expected a whole number of seconds from 1 to 86400"):
+            connect({"timeout": seconds}, None, {})
+        with pytest.raises(SettingsInvalid, match="Cannot use DOCKER_TIMEOUT="):
+            connect({}, None, {"DOCKER_TIMEOUT": str(seconds)})
+        assert connect({"timeout": 86_400}, None, {}).timeout == 86_400
+
+    @pytest.mark.parametrize(
+        "host",
+        ["banana", "npipe:////./pipe/docker_engine", "127.0.0.1:2375", "/var/run/docker.sock", "unix://", "tcp:", "TCP://h:1", " tcp://h"],
+    )
+    def test_an_address_has_a_scheme_that_is_known(self, host: str) -> None:
+        ways: tuple[tuple[str, Any, str | None, dict[str, str]], ...] = (
+            ("docker_host", host, "tcp://h:1", {"DOCKER_HOST": "tcp://h:1"}),
+            ("DOCKER_HOST", None, "tcp://h:1", {"DOCKER_HOST": host}),
+            ("the setting docker.host", None, host, {}),
+        )
+        for whose, option, setting, variables in ways:
+            with pytest.raises(
+                SettingsInvalid, match=f"Cannot use {whose}='.*': expected an address that begins with unix://, .* or ssh://"
+            ):
+                connect({"docker_host": option}, setting, variables)
+
+    @pytest.mark.parametrize("host", ["unix:///run/docker.sock", "tcp://h:1", "http://h:1", "https://h:1", "ssh://root@h"])
+    def test_every_scheme_that_is_known_is_taken(self, host: str) -> None:
+        assert connect({"docker_host": host}, None, {}).host == host
+
+    def test_what_is_overruled_is_not_looked_at(self) -> None:
+        given = connect({"docker_host": "tcp://h:1", "timeout": 5}, "banana", {"DOCKER_HOST": "banana", "DOCKER_TIMEOUT": "soon"})
+        assert (given.host, given.timeout) == ("tcp://h:1", 5)
+
+    def test_the_sentence_shows_no_user(self) -> None:
+        for host in ("npipe://bob:hunter22@h", "bob:hunter22@h:2375"):
+            with pytest.raises(SettingsInvalid) as caught:
+                connect({"docker_host": host}, None, {})
+            assert "hunter22" not in str(caught.value)
+
+
+class TestUserOfAnAddress:
+    @pytest.mark.parametrize(
+        ("host", "shown"),
+        [
+            ("tcp://u:pass@h:2375", "tcp://h:2375"),
+            ("tcp://u:p@ss/w#rd@h:2375", "tcp://h:2375"),
+            ("ssh://root@node", "ssh://node"),
+            ("u:pass@h", "h"),
+            ("tcp://h:2375", "tcp://h:2375"),
+            ("unix:///srv/a@b/docker.sock", "unix:///srv/a@b/docker.sock"),
+        ],
+    )
+    def test_it_is_left_out(self, host: str, shown: str) -> None:
+        assert shown_host(host) == shown
+
+    def test_no_sentence_of_the_engine_or_of_a_library_has_it(self) -> None:
+        connection = Connection(host="tcp://u:hunter22@h:2375")
+        for said in ("cannot use tcp://u:hunter22@h:2375", "bad authority u:hunter22@h", "wrong password hunter22", "some bug"):
+            sentence = str(connection.unreachable("Cannot list the containers", RuntimeError(said)))
+            assert "hunter22" not in sentence
+            assert "u:" not in sentence
+            assert "the engine at tcp://h:2375 cannot be reached" in sentence
+        assert sentence.endswith(": some bug")
 
 
 def reason(connection: Connection) -> str:

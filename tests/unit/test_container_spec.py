@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -187,11 +188,14 @@ class TestResources:
         assert len(found.warnings) == 1
         assert found.warnings[0].startswith("settings.build.swap")
 
-    @pytest.mark.parametrize("limit", [1, 5])
+    @pytest.mark.parametrize("limit", [1, 5, 6])
     def test_less_memory_than_the_engine_can_give_is_refused_before_anything_is_stopped(self, limit: int) -> None:
-        with pytest.raises(DefinitionInvalid, match=rf"settings\.build\.memory_limit is {limit} MB"):
-            spec(build(memory_limit=limit))
-        assert host(build(memory_limit=6))["Memory"] == 6_900_000
+        node = node_settings(overhead_override=True, overhead_default_multiplier=100.0)
+        for settings_of_node in (None, node):
+            with pytest.raises(DefinitionInvalid, match=rf"settings\.build\.memory_limit is {limit} MB, expected at least 7 "):
+                spec(build(memory_limit=limit), settings_of_node)
+        found = host(build(memory_limit=7))
+        assert min(found["Memory"], found["MemoryReservation"]) >= 6 * 1024 * 1024
 
     def test_unlimited_leaves_out_what_would_limit(self) -> None:
         found = host(build(io_weight=0))
@@ -227,20 +231,77 @@ class TestEnvironment:
         assert "SERVER_IP=172.18.0.1" in spec(raw).config["Env"]
         assert host(raw)["PortBindings"]["5/tcp"] == [{"HostIp": "172.18.0.1", "HostPort": "5"}]
 
+    @pytest.mark.parametrize(
+        ("key", "value", "longest", "named"),
+        [
+            ("settings.environment", lambda length: {"MOTD": "é" * length}, (131_071 - 5) // 2, "settings.environment.MOTD"),
+            ("settings.environment", lambda length: {"a": "x" * length}, 131_071 - 2, "settings.environment.A"),
+            ("settings.invocation", lambda length: "x" * length, 131_071 - 8, "settings.invocation"),
+        ],
+    )
+    def test_a_variable_longer_than_linux_passes_on_is_refused(
+        self, key: str, value: Callable[[int], object], longest: int, named: str
+    ) -> None:
+        def made(length: int) -> dict[str, Any]:
+            return changed(key, value(length))
+
+        assert max(len(entry.encode()) for entry in spec(made(longest)).config["Env"]) in (131_070, 131_071)
+        with pytest.raises(
+            DefinitionInvalid, match=rf"{named} makes a variable of 13107\d bytes with its name, expected at most 131071"
+        ) as caught:
+            spec(made(longest + 1))
+        assert len(str(caught.value)) < 300
+
+    def test_a_variable_that_ours_replaces_may_be_as_long_as_it_likes(self) -> None:
+        assert "TZ=UTC" in spec(changed("settings.environment", {"TZ": "x" * 200_000})).config["Env"]
+
 
 class TestPorts:
     def test_each_port_is_published_tcp_and_udp_on_its_address(self) -> None:
-        raw = changed("settings.allocations.mappings", {"192.0.2.7": [25565], "0.0.0.0": [25566, 25565]})
+        raw = changed("settings.allocations.mappings", {"192.0.2.7": [25565], "0.0.0.0": [25566], "192.0.2.10": [25565]})
         assert host(raw)["PortBindings"] == {
-            "25565/tcp": [{"HostIp": "0.0.0.0", "HostPort": "25565"}, {"HostIp": "192.0.2.7", "HostPort": "25565"}],
-            "25565/udp": [{"HostIp": "0.0.0.0", "HostPort": "25565"}, {"HostIp": "192.0.2.7", "HostPort": "25565"}],
+            "25565/tcp": [{"HostIp": "192.0.2.10", "HostPort": "25565"}, {"HostIp": "192.0.2.7", "HostPort": "25565"}],
+            "25565/udp": [{"HostIp": "192.0.2.10", "HostPort": "25565"}, {"HostIp": "192.0.2.7", "HostPort": "25565"}],
             "25566/tcp": [{"HostIp": "0.0.0.0", "HostPort": "25566"}],
             "25566/udp": [{"HostIp": "0.0.0.0", "HostPort": "25566"}],
         }
 
-    def test_the_loopback_and_the_interface_it_stands_for_are_published_once(self) -> None:
-        raw = changed("settings.allocations.mappings", {"127.0.0.1": [5], "172.18.0.1": [5]})
-        assert host(raw)["PortBindings"]["5/tcp"] == [{"HostIp": "172.18.0.1", "HostPort": "5"}]
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ("0.0.0.0", "192.0.2.7"),
+            ("192.0.2.7", "0.0.0.0"),
+            ("::", "2001:db8::1"),
+            ("2001:db8::1", "2001:DB8:0:0::1"),
+            ("192.0.2.7", "::ffff:192.0.2.7"),
+            ("0.0.0.0", "::ffff:192.0.2.7"),
+        ],
+    )
+    def test_a_port_on_addresses_that_overlap_is_refused_before_anything_is_stopped(self, one: str, other: str) -> None:
+        with pytest.raises(DefinitionInvalid) as caught:
+            spec(changed("settings.allocations.mappings", {one: [24, 25], other: [26, 25]}))
+        assert f"settings.allocations.mappings publishes port 25 on {one} and on {other}, which overlap" in str(caught.value)
+
+    @pytest.mark.parametrize("other", ["172.18.0.1", "0.0.0.0"])
+    def test_the_loopback_overlaps_with_the_interface_it_is_published_on(self, other: str) -> None:
+        raw = changed("settings.allocations.mappings", {other: [5], "127.0.0.1": [5]})
+        with pytest.raises(
+            DefinitionInvalid, match=rf"port 5 on {other} and on 127\.0\.0\.1 \(published on 172\.18\.0\.1\), which overlap"
+        ):
+            spec(raw)
+        assert host(raw, node_settings(network_ispn=True))["PortBindings"]["5/tcp"] == [{"HostIp": other, "HostPort": "5"}]
+
+    def test_addresses_that_do_not_overlap_share_a_port(self) -> None:
+        raw = changed(
+            "settings.allocations.mappings", {"0.0.0.0": [5], "::": [5], "192.0.2.7": [6], "192.0.2.8": [6], "::1": [6], "::2": [6]}
+        )
+        assert len(host(raw)["PortBindings"]["5/udp"]) == 2
+        assert len(host(raw)["PortBindings"]["6/udp"]) == 4
+
+    def test_the_engine_gets_an_address_in_its_usual_spelling(self) -> None:
+        assert hash_of(changed("settings.allocations.mappings", {"2001:DB8:0::1": [5]})) == hash_of(
+            changed("settings.allocations.mappings", {"2001:db8::1": [5]})
+        )
 
     def test_with_ispn_the_loopback_is_not_published(self) -> None:
         raw = changed("settings.allocations.mappings", {"127.0.0.1": [5], "0.0.0.0": [6]})
@@ -280,6 +341,14 @@ class TestMounts:
     def test_a_target_that_is_taken_is_refused(self, target: str) -> None:
         with pytest.raises(DefinitionInvalid, match=r"settings\.mounts\[1\]\.target"):
             self.mounted({"source": "/srv/a", "target": "/maps"}, {"source": "/srv/a", "target": target})
+
+    @pytest.mark.parametrize("target", ["/proc", "/proc/", "/x/../proc/cpuinfo", "/sys", "//sys/fs", "/dev", "/dev/shm", "/./dev/x"])
+    def test_a_target_among_the_kernels_own_is_refused(self, target: str) -> None:
+        with pytest.raises(DefinitionInvalid, match=r"settings\.mounts\[0\]\.target is .*, expected one not in /proc, /sys or /dev"):
+            self.mounted({"source": "/srv/a", "target": target})
+
+    def test_a_target_that_only_begins_like_the_kernels_is_fine(self) -> None:
+        assert self.mounted({"source": "/srv/a", "target": "/devices"})[0] == [("/srv/a", "/devices", False)]
 
     def test_a_mount_within_the_data_directory_is_fine(self) -> None:
         assert self.mounted({"source": "/srv/a", "target": "/home/container/maps"})[0] == [("/srv/a", "/home/container/maps", False)]

@@ -236,7 +236,12 @@ WRONG_TYPES = [
     ("settings.build.memory_limit", -1, "a whole number of 0 or more"),
     ("settings.build.memory_limit", True, "a whole number of 0 or more"),
     ("settings.build.memory_limit", 1.5, "a whole number of 0 or more"),
-    ("settings.build.memory_limit", 10**30, "a whole number of 0 or more"),
+    ("settings.build.memory_limit", 10**30, "a whole number from 0 to 1000000000"),
+    ("settings.build.disk_space", 1.5, "a whole number"),
+    ("settings.build.disk_space", -(10**30), "a whole number from -1000000000 to 1000000000"),
+    ("settings.mounts", [{"source": "/" + "a" * 256, "target": "/x"}], "at most 255 bytes between two slashes"),
+    ("settings.mounts", [{"source": "/srv", "target": "/x/" + "é" * 128}], "at most 255 bytes between two slashes"),
+    ("settings.mounts", [{"source": "/srv", "target": "/abc" * 1024}], "a path of at most 4095 bytes"),
     ("settings.build.swap", -2, "a whole number of -1 or more"),
     ("settings.build.io_weight", 9, "0 or a whole number from 10 to 1000"),
     ("settings.build.io_weight", 1001, "0 or a whole number from 10 to 1000"),
@@ -478,6 +483,57 @@ class TestSecrets:
     def test_values_of_six_characters_and_their_lines_are_secrets(self) -> None:
         definition = parse(with_value("settings.environment", {"A": "12345", "B": "123456", "C": "first line\nsecond\n x ", "D": 1234567}))
         assert secrets_of(definition) == {"123456", "first line\nsecond\n x ", "first line", "second", "1234567"}
+
+    def test_what_configuration_files_are_given_as_text_is_secret(self) -> None:
+        values = ["rcon-hunter22", "short", 1234567, True, None, "a line\nhunter33"]
+        rules = [{"match": f"m{number}", "replace_with": value} for number, value in enumerate(values)]
+        raw = with_value("process_configuration.configs", [{"file": "a", "parser": "file", "replace": rules}])
+        assert secrets_of(parse(raw)) == {"rcon-hunter22", "a line\nhunter33", "a line", "hunter33"}
+
+    @pytest.mark.parametrize(
+        ("invocation", "secrets"),
+        [
+            ("java -Drcon=hunter22 -jar server.jar", {"hunter22"}),
+            ("./game --key=a=hunter22\t--x=hunter33", {"a=hunter22", "hunter33"}),
+            ("./game --key=\"hunter22\" '--other=hunter33'", {"hunter22", "hunter33"}),
+            ("./game --key={{RCON_PASSWORD}} --x=short -key hunter22", set()),
+            ("", set()),
+        ],
+    )
+    def test_what_an_argument_of_the_start_command_is_set_to_is_secret(self, invocation: str, secrets: set[str]) -> None:
+        assert secrets_of(parse(with_value("settings.invocation", invocation))) == secrets
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            "hunter22",
+            {"settings": "hunter22"},
+            {**minimal(), "process_configuration": "hunter22"},
+            with_value("settings.environment", "hunter22"),
+            with_value("settings.environment", {"TOKEN=hunter22": None}),
+            with_value("settings.environment", ["TOKEN=hunter22"]),
+            with_value("settings.build", "hunter22"),
+            with_value("settings.labels", "hunter22"),
+            with_value("settings.mounts", ["hunter22"]),
+            with_value("settings.invocation", ["hunter22"]),
+            with_value("process_configuration.startup.done", "hunter22"),
+            with_value("process_configuration.configs", "hunter22"),
+            with_value("process_configuration.configs", [{"file": "a", "parser": "file", "replace": "hunter22"}]),
+        ],
+    )
+    def test_what_stands_where_a_map_or_list_should_is_not_shown(self, raw: object) -> None:
+        with pytest.raises(DefinitionInvalid) as caught:
+            parse(raw)
+        assert "hunter" not in str(caught.value)
+        assert "hunter" not in str(caught.value.facts)
+
+    def test_a_name_with_an_equals_sign_is_shown_up_to_it(self) -> None:
+        with pytest.raises(DefinitionInvalid, match=r"settings\.environment\.TOKEN=\.\.\. is not the name of a variable"):
+            parse(with_value("settings.environment", {"TOKEN=hunter22": None}))
+
+    def test_an_unknown_key_is_shown_without_the_value_that_became_part_of_it(self) -> None:
+        raw = {**minimal(), "token:hunter22": None, "token=hunter22": None, "a.b:hunter22": None}
+        assert parse(raw).warnings == ("unknown keys ignored: token:..., token=..., a.b:...",)
 
     @pytest.mark.parametrize(
         ("text", "secrets", "masked"),

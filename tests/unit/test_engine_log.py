@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.connection import Connection
-from ansible_collections.fleet.power.plugins.module_utils.power.engine import DockerEngine
+from ansible_collections.fleet.power.plugins.module_utils.power.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Run
 
 BEFORE, ENDED, FIRST, STARTED, LATER = (f"2026-01-31T12:00:0{second}Z" for second in ("1.9", "2.1", "4.1", "4.105", "5"))

@@ -24,7 +24,18 @@ Family = tuple[str, ...]
 LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
     (
         "Words",
-        (("errors",), ("model",), ("schema",), ("liveness",), ("origin",), ("output",), ("own_files",), ("timezones",), ("wings",)),
+        (
+            ("errors",),
+            ("model",),
+            ("schema",),
+            ("liveness",),
+            ("origin",),
+            ("output",),
+            ("own_files",),
+            ("timezones",),
+            ("wings",),
+            ("host_ports",),
+        ),
     ),
     (
         "Parts",
@@ -45,13 +56,13 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
         (
             ("state",),
             ("config_files/line", "config_files/__init__"),
-            ("container_resources", "container_network", "container_spec", "engine"),
+            ("container_resources", "container_network", "container_spec", "engine", "docker_engine"),
             ("readiness",),
             ("sources",),
         ),
     ),
     ("The node", (("node", "progress", "settle", "assemble"),)),
-    ("Chapters", (("kill",), ("stop",), ("preboot",), ("startup", "await_ready"))),
+    ("Chapters", (("kill",), ("stop",), ("container", "config_edit", "preboot", "prepare"), ("startup", "await_ready"))),
     ("The story", (("turn", "perform", "bulk"), ("server_facts",))),
 )
 
@@ -65,7 +76,7 @@ THIRD_PARTY = {
 #: What a file that calls itself pure never imports.
 IMPURE = {"fcntl", "io", "os", "pathlib", "select", "shutil", "socket", "sqlite3", "subprocess", "syslog", "tempfile", "threading", "time"}
 PURE = (
-    *("plan", "stop_way", "definition", "holder", "state", "report", "readiness"),
+    *("plan", "stop_way", "definition", "holder", "state", "report"),
     *("config_files/line", "container_resources", "container_network", "container_spec"),
 )
 

@@ -215,8 +215,18 @@ class TestAfterTheStop:
         fake.clock.after(2, fake.file.unlink if broken == "gone" else lambda: fake.file.write_text("{ broken"))
         result = fake.perform("restart")
         assert ending(result) == ("done", "", True)
-        assert any("could not be fetched again after the stop" in warning for warning in result.warnings)
+        assert any("as it is after the stop cannot be used" in warning for warning in result.warnings)
         assert fake.live
+
+    def test_a_definition_that_cannot_boot_now_does_not_keep_the_server_down(self, fake: FakeNode) -> None:
+        fake.engine.stop_seconds = 5.0
+        fake.up()
+        fake.configure(docker={"pull": "never", "network": {"network_mode": "none"}})
+        fake.clock.after(2, lambda: fake.define(container={"image": "game:9"}))
+        result = fake.perform("restart")
+        assert ending(result) == ("done", "", True)
+        assert any("game:9" in warning for warning in result.warnings)
+        assert fake.seen().image == "game:1"
 
     def test_a_short_stop_does_not(self, fake: FakeNode) -> None:
         fake.up()
@@ -295,7 +305,9 @@ class TestSignal:
 
 
 class TestLeftover:
-    @pytest.mark.parametrize("action, outcome, changes", [("stop", "done", ["remove"]), ("start", "done", ["remove", "create", "start"])])
+    @pytest.mark.parametrize(
+        "action, outcome, changes", [("stop", "done", ["remove"]), ("start", "done", ["remove", "create", "rename", "start"])]
+    )
     def test_a_start_that_never_arrived_is_undone_first(self, fake: FakeNode, action: str, outcome: str, changes: list[str]) -> None:
         fake.leave(Phase.START, fake.down().run)
         result = fake.perform(action)
@@ -426,7 +438,7 @@ class TestRecord:
         row = fake.node.journal.last_operation(UUID)
         assert row is not None
         assert (row.id, row.outcome, row.reason, row.origin) == (result.operation, "done", "update", "alice@web1")
-        assert [name for name, _seconds in row.phases] == ["pull", "stop", "preboot", "start"]
+        assert [name for name, _seconds in row.phases] == ["pull", "stop", "pull", "preboot", "start"]
 
     def test_a_refusal_that_never_began_is_there_too(self, fake: FakeNode) -> None:
         fake.define(suspended=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.container_spec import LABEL_SERVER
 from ansible_collections.fleet.power.plugins.module_utils.power.model import ImageSeen
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
@@ -27,14 +28,14 @@ def volume(fake: FakeNode) -> Path:
 class TestFirstBoot:
     def test_data_directory_and_container_are_made_in_that_order(self, fake: FakeNode) -> None:
         result = fake.perform("start")
-        assert steps(result) == {"volume": True, "container": True, "configuration": False}
+        assert steps(result) == {"volume": True, "container": False, "disk": False, "placement": True, "configuration": False}
         assert volume(fake).is_dir()
-        assert fake.engine.changes() == ["create", "start"]
+        assert fake.engine.changes() == ["create", "rename", "start"]
 
     def test_nothing_is_changed_where_nothing_differs(self, fake: FakeNode) -> None:
         fake.down()
         result = fake.perform("start")
-        assert steps(result) == {"volume": False, "container": False, "configuration": False}
+        assert steps(result) == dict.fromkeys(("volume", "container", "disk", "placement", "configuration"), False)
         assert fake.engine.changes() == ["start"]
 
 
@@ -42,31 +43,31 @@ class TestContainer:
     def test_it_is_recreated_where_the_definition_differs(self, fake: FakeNode) -> None:
         old = fake.down().id
         fake.define(environment={"MODE": "hard"})
-        assert steps(fake.perform("start"))["container"]
-        assert fake.engine.calls[:2] == [("remove", "volumes"), ("create", UUID)]
+        assert steps(fake.perform("start"))["placement"]
+        assert fake.engine.calls[:3] == [("create", f"{UUID}-next"), ("remove", "volumes"), ("rename",)]
         assert fake.seen().id != old
 
     def test_it_is_recreated_where_the_images_name_means_another_image_now(self, fake: FakeNode) -> None:
         fake.down()
         fake.engine.images["game:1"] = ImageSeen("sha256:2")
-        assert steps(fake.perform("start"))["container"]
+        assert steps(fake.perform("start"))["placement"]
 
     def test_it_is_recreated_at_every_start_if_the_settings_say_so(self, fake: FakeNode) -> None:
         fake.down()
         fake.configure(docker={"recreate": "always", "network": {"network_mode": "none"}})
-        assert steps(fake.perform("start"))["container"]
+        assert steps(fake.perform("start"))["placement"]
 
     def test_one_that_is_being_removed_is_waited_for_and_replaced(self, fake: FakeNode) -> None:
         fake.down()
         fake.engine.change(UUID, removing=True)
         assert fake.perform("start").outcome.value == "done"
-        assert fake.engine.changes() == ["remove", "create", "start"]
+        assert fake.engine.changes() == ["create", "remove", "rename", "start"]
 
     def test_one_of_wings_is_taken_over_with_what_its_image_put_into_volumes_thrown_away(self, fake: FakeNode) -> None:
         fake.down()
         fake.engine.change(UUID, labels={"Service": "Pterodactyl", "ContainerType": "server_process"})
         assert fake.perform("start").outcome.value == "done"
-        assert fake.engine.calls[0] == ("remove", "volumes")
+        assert fake.engine.calls[1] == ("remove", "volumes")
 
     @pytest.mark.parametrize("action", ["start", "restart"])
     def test_a_foreign_one_is_refused_and_left_as_it_is(self, fake: FakeNode, action: str) -> None:
@@ -79,7 +80,7 @@ class TestContainer:
         fake.down()
         fake.engine.change(UUID, labels={})
         assert fake.perform("start", adopt=True).outcome.value == "done"
-        assert fake.engine.calls[0] == ("remove", "alone")
+        assert fake.engine.calls[1] == ("remove", "alone")
 
     def test_one_that_somebody_starts_meanwhile_is_not_removed(self, fake: FakeNode) -> None:
         fake.down()
@@ -105,6 +106,26 @@ class TestContainer:
         assert "no space for metadata" in result.msg
         failed = [step for step in result.preboot if step.failed]
         assert [step.step for step in failed] == ["container"]
+
+    def test_an_engine_that_refuses_to_create_it_does_so_while_the_server_is_up(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.define(environment={"MODE": "hard"})
+        fake.engine.refuse("create", "no space for metadata")
+        result = fake.perform("restart")
+        assert (result.outcome.value, result.code, result.changed, fake.live) == ("refused", "preboot_failed", False, True)
+
+    def test_one_that_a_crash_left_waiting_is_replaced(self, fake: FakeNode) -> None:
+        fake.engine.create(f"{UUID}-next", {"Image": "game:1", "Labels": {LABEL_SERVER: UUID}, "Env": []})
+        assert fake.perform("start").outcome.value == "done"
+        assert [each.name for each in fake.engine.containers.values()] == [UUID]
+
+    def test_one_that_waits_is_given_up_where_the_stop_fails(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.define(environment={"MODE": "hard"})
+        fake.engine.refuse("write_stdin")
+        fake.engine.refuse("signal")
+        assert fake.perform("restart").code == "stop_failed"
+        assert [each.name for each in fake.engine.containers.values()] == [UUID]
 
     def test_mounts_must_exist(self, fake: FakeNode) -> None:
         fake.configure(allowed_mounts=[str(fake.root)])
@@ -175,7 +196,7 @@ class TestImage:
         fake.up()
         fake.define(container={"image": "game:2"})
         fake.perform("restart")
-        assert fake.engine.changes() == ["pull", "signal", "remove", "create", "start"]
+        assert fake.engine.changes() == ["pull", "create", "signal", "remove", "rename", "start"]
 
     def test_a_pull_alone_is_a_change(self, fake: FakeNode) -> None:
         fake.down()
@@ -222,8 +243,9 @@ def test_a_kill_between_two_steps_ends_the_boot_before_the_next(fake: FakeNode) 
     fake.define(process={"configs": TestConfiguration.RULES}, environment={"MODE": "hard"})
     fake.engine.witness = lambda call: fake.kill_elsewhere() if call == "create" else None
     result = fake.perform("start")
-    assert (result.outcome.value, result.code, result.changed) == ("cancelled", "cancelled_by_kill", True)
-    assert fake.engine.changes() == ["remove", "create"]
+    assert (result.outcome.value, result.code, result.changed) == ("cancelled", "cancelled_by_kill", False)
+    assert fake.engine.changes() == ["create", "remove"], "what waited is given up again"
+    assert fake.engine.find(UUID) is not None
     assert (volume(fake) / "server.properties").read_text() == "port=1\n"
 
 

@@ -76,6 +76,29 @@ class TestMatchers:
         assert matchers.match_any(b"one\r\nready")
         assert not matchers.match_any(b"already\r\nnot ready\r\n")
 
+    def test_a_pattern_is_tried_on_the_first_characters_of_a_line_only(self) -> None:
+        assert matches("regex:ready", b"a" * 4091 + b"ready")
+        assert not matches("regex:ready", b"a" * 4092 + b"ready")
+        assert matches("ready", b"a" * 60_000 + b"ready")
+
+    def test_a_slow_pattern_does_not_hang_on_long_lines(self) -> None:
+        matchers = Matchers(["regex:.*Done.*For help"], strip=False)
+        began = time.monotonic()
+        assert not matchers.match_any((b"a" * LONGEST + b"\n") * 100)
+        assert time.monotonic() - began < 3
+        assert matchers.match_any(b"a\nDone (3s)! For help\n")
+
+    def test_the_time_to_search_a_log_is_bounded(self) -> None:
+        matchers = Matchers(["ready"], strip=False)
+        assert matchers.match_any(b"one\nready")
+        assert not matchers.match_any(b"one\nready", budget=0)
+
+    @pytest.mark.parametrize("garbage", [b"\x1b" + b";" * LONGEST, b"\x1b;" * (LONGEST // 2), b"\x1b[" + b"1;" * (LONGEST // 2)])
+    def test_half_an_escape_without_end_does_not_hang(self, garbage: bytes) -> None:
+        began = time.monotonic()
+        strip_ansi(garbage)
+        assert time.monotonic() - began < 3
+
 
 @pytest.mark.parametrize(
     "escaped, plain",

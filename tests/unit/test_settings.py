@@ -230,13 +230,17 @@ class TestValues:
             ("system.data", "/a\x00b", "NUL", ""),
             ("system.group", "", '"" (text)', "text that is not empty"),
             ("system.config_errors", "ignore", '"ignore" (text)', "fail or warn"),
-            ("system.user.uid", -1, "-1 (a whole number)", "a whole number"),
+            ("system.user.uid", -1, "-1 (a whole number)", "a whole number from 0 to 4294967294"),
             ("app_name", 5, "5 (a whole number)", "text (put it in quotes)"),
-            ("system.user", 1000, "1000 (a whole number)", "a map"),
+            ("system.user", 1000, "a whole number", "a map"),
             ("system.timezone", "Mars/Olympus", '"Mars/Olympus" (text)', "a time zone"),
             ("system.timezone", "../../etc/passwd", '"../../etc/passwd" (text)', "a time zone"),
             ("docker.pull", "sometimes", '"sometimes" (text)', "missing, always or never"),
-            ("docker.network.dns", "1.1.1.1", '"1.1.1.1" (text)', "a list of IP addresses"),
+            ("docker.network.dns", "1.1.1.1", "text", "a list of IP addresses"),
+            ("docker.container_pid_limit", 4_194_305, "4194305 (a whole number)", "a whole number from -1 to 4194304"),
+            ("docker.tmpfs_size", 10**10, "10000000000 (a whole number)", "a whole number from 0 to 1000000000"),
+            ("system.user.gid", 2**32 - 1, "4294967295 (a whole number)", "a whole number from 0 to 4294967294"),
+            ("system.data", "/" + "a" * 256, '"/aaa', "at most 255 bytes between two slashes"),
             ("docker.network.interface", "eth0", '"eth0" (text)', "an IP address"),
             ("docker.network.interfaces.v4.subnet", "172.18.0.0/99", '"172.18.0.0/99" (text)', "an IP network"),
             ("docker.overhead.default_multiplier", 0.9, "0.9 (a number)", "a number from 1 to 100"),
@@ -261,6 +265,12 @@ class TestValues:
             {"token": ["hunter22"]},
             {"token": {"hunter22": 1}},
             {"endpoint": {"token": ["hunter22"]}},
+            "token:hunter22",
+            {"docker": "hunter22"},
+            {"docker": {"registries": "hunter22"}},
+            {"docker": {"log_config": {"config": "hunter22"}}},
+            {"allowed_mounts": "hunter22"},
+            {"docker": {"registries": {"host=hunter22": 5}}},
             with_value("docker.registries", {"r": "hunter22"}),
         ],
     )
@@ -269,6 +279,11 @@ class TestValues:
             parse(raw)
         assert "hunter22" not in str(caught.value)
         assert "123456" not in str(caught.value)
+
+    def test_a_value_that_became_part_of_an_unknown_key_is_not_shown(self) -> None:
+        assert parse({"token:hunter22": None, "docker": {"key=hunter22": 1}}).warnings == (
+            "settings config.yml: unknown keys ignored: token:..., docker.key=...",
+        )
 
     def test_settings_printed_show_no_secret(self) -> None:
         found = parse(

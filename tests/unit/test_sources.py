@@ -352,6 +352,7 @@ def test_a_text_that_is_no_definition_is_refused_quickly_with_its_place(place: P
 def test_an_error_in_the_text_shows_none_of_it(place: Place) -> None:
     for extension, content in (
         ("yml", "settings:\n  environment:\n    PASSWORD: hunter2-secret\n   bad: x\n"),
+        ("yml", "settings:\n  environment:\n    PASSWORD: !hunter2-secret x\n"),
         ("json", '{"PASSWORD": "hunter2-secret" "x"}'),
     ):
         path = place.write(A, extension=extension)

@@ -176,6 +176,26 @@ def test_what_a_crash_left_behind_is_replaced_by_the_next_write(disk: Disk) -> N
     disk.assert_untouched()
 
 
+@BOTH
+@pytest.mark.parametrize("kind", ["empty directory", "full directory", "pipe", "link to a directory"])
+def test_what_the_server_gave_the_name_of_the_unfinished_file_keeps_no_file_from_being_written(disk: Disk, kind: str) -> None:
+    taken = disk.volume / ".fleet-power.new"
+    if kind == "link to a directory":
+        taken.symlink_to(disk.outside)
+    elif kind == "pipe":
+        os.mkfifo(taken)
+    else:
+        taken.mkdir()
+        if kind == "full directory":
+            (taken / "x").touch()
+    for content in (b"one\n", b"two\n"):
+        disk.act(lambda content=content: write(disk, "a.txt", content))  # type: ignore[misc]
+        assert (disk.volume / "a.txt").read_bytes() == content
+    assert set(os.listdir(disk.volume)) - {".fleet-power.new"} == {"a.txt"}
+    assert os.path.lexists(taken) == (kind in ("full directory", "empty directory"))
+    disk.assert_untouched()
+
+
 @AS_ROOT
 def test_a_full_disk_leaves_the_old_file_whole_and_nothing_beside_it(disk: Disk) -> None:
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk.volume)]

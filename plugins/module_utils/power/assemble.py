@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .connection import connect
-from .engine import DockerEngine
+from .docker_engine import DockerEngine
 from .errors import LockUnavailable
 from .generation import KillGenerations
 from .journal import Journal

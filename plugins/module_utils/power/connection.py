@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .errors import EngineUnreachable, MissingLibrary, SettingsInvalid
+from .model import SHORTEST_SECRET
+from .schema import printable
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 DEFAULT_TIMEOUT = 60
+#: A day; the system's clocks and sockets take no time limit without end.
+LONGEST_TIMEOUT = 86_400
+_SCHEMES = ("unix", "tcp", "http", "https", "ssh")
+_VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
 _TRUE_WORDS = frozenset(("1", "true", "yes", "on"))
 
 
@@ -87,7 +94,7 @@ class Connection:
 
     def unreachable(self, what: str, error: BaseException) -> EngineUnreachable:
         """The error for an engine that did not answer, with the reason in words and the way out where one is known."""
-        reasons = _errnos(error)
+        reasons, shown = _errnos(error), shown_host(self.host)
         if errno.EACCES in reasons or errno.EPERM in reasons:
             why = "permission denied on its socket; become root, or join the group that owns the socket"
         elif errno.ENOENT in reasons:
@@ -97,8 +104,28 @@ class Connection:
         elif any(isinstance(link, TimeoutError) or "timed out" in str(link).lower() for link in _chain(error)):
             why = f"no answer within {self.timeout} s"
         else:
-            why = str(error).replace("\n", " ")[:300]
-        return EngineUnreachable(f"{what}: the engine at {self.host} cannot be reached: {why}")
+            why = self._without_user(str(error)).replace("\n", " ")[:300]
+        return EngineUnreachable(f"{what}: the engine at {shown} cannot be reached: {why}")
+
+    def _without_user(self, text: str) -> str:
+        """What a library says, without the user and password of the address, which it may quote."""
+        user = _user_of(self.host)
+        text = text.replace(f"{user}@", "") if user else text
+        for secret in (user, user.partition(":")[2]):
+            text = text.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else text
+        return text
+
+
+def _user_of(host: str) -> str:
+    """What stands before the last ``@`` of an address that is no path: a user, perhaps with a password that nobody escaped."""
+    scheme, found, rest = host.partition("://")
+    return "" if scheme == "unix" else (rest if found else host).rpartition("@")[0]
+
+
+def shown_host(host: str) -> str:
+    """An engine's address without user and password, fit for a message."""
+    user = _user_of(host)
+    return host.replace(f"{user}@", "", 1) if user else host
 
 
 def _configure_with_hostname(sdk: Sdk, configure: Any, hostname: str) -> Any:
@@ -144,14 +171,15 @@ def _errnos(error: BaseException) -> set[int]:
 def connect(options: Mapping[str, Any], settings_host: str | None, variables: Mapping[str, str] | None = None) -> Connection:
     """Lay options over the ``DOCKER_*`` environment over the node's settings over the defaults.
 
-    ``options`` holds the engine options of the module, None where not given. A bad value in the environment is `SettingsInvalid`.
-    ``variables`` is the environment, the process's own if not given.
+    ``options`` holds the engine options of the module, None where not given. ``variables`` is the environment, the process's own if not
+    given. Raises `SettingsInvalid` for an address, version or time limit that is none, naming the one who gave it.
     """
     environ = os.environ if variables is None else variables
 
-    def value(option: str, variable: str) -> Any:
+    def value(option: str, variable: str) -> tuple[str, Any]:
+        """Who says it, as a sentence names it, and what."""
         given = options.get(option)
-        return given if given is not None else environ.get(variable) or None
+        return (option, given) if given is not None else (variable, environ.get(variable) or None)
 
     def flag(option: str, variable: str) -> bool:
         given = options.get(option)
@@ -163,21 +191,53 @@ def connect(options: Mapping[str, Any], settings_host: str | None, variables: Ma
         given = options.get(option)
         return given if given is not None else str(os.path.join(directory, name)) if directory else None
 
-    try:
-        timeout = int(value("timeout", "DOCKER_TIMEOUT") or DEFAULT_TIMEOUT)
-    except ValueError as error:
-        raise SettingsInvalid(f"Cannot use DOCKER_TIMEOUT={environ.get('DOCKER_TIMEOUT')!r}: expected a whole number of seconds") from error
-    if timeout < 1:
-        raise SettingsInvalid(f"Cannot use timeout {timeout}: expected a whole number of seconds of at least 1")
-    version = value("api_version", "DOCKER_API_VERSION")
+    whose, host = value("docker_host", "DOCKER_HOST")
+    if not host:
+        whose, host = "the setting docker.host", settings_host or DEFAULT_HOST
     return Connection(
-        host=value("docker_host", "DOCKER_HOST") or settings_host or DEFAULT_HOST,
+        host=_host(whose, host),
         tls=flag("tls", "DOCKER_TLS"),
         validate_certs=flag("validate_certs", "DOCKER_TLS_VERIFY"),
         ca_path=certificate("ca_path", "ca.pem"),
         client_cert=certificate("client_cert", "cert.pem"),
         client_key=certificate("client_key", "key.pem"),
-        tls_hostname=value("tls_hostname", "DOCKER_TLS_HOSTNAME"),
-        api_version=None if version in (None, "auto") else version,
-        timeout=timeout,
+        tls_hostname=value("tls_hostname", "DOCKER_TLS_HOSTNAME")[1],
+        api_version=_api_version(*value("api_version", "DOCKER_API_VERSION")),
+        timeout=_timeout(*value("timeout", "DOCKER_TIMEOUT")),
     )
+
+
+def _host(whose: str, host: str) -> str:
+    scheme, found, rest = host.partition("://")
+    if not (found and rest and scheme in _SCHEMES):
+        raise SettingsInvalid(f"Cannot use {whose}={_quoted(shown_host(host))}: expected an address that begins with {_schemes()}")
+    return host
+
+
+def _schemes() -> str:
+    *most, last = (f"{scheme}://" for scheme in _SCHEMES)
+    return f"{', '.join(most)} or {last}"
+
+
+def _api_version(whose: str, version: str | None) -> str | None:
+    if version is None or version == "auto":
+        return None
+    if not _VERSION.fullmatch(str(version)):
+        raise SettingsInvalid(f"Cannot use {whose}={_quoted(str(version))}: expected auto, or a version such as 1.41 (in YAML in quotes)")
+    return version
+
+
+def _timeout(whose: str, given: Any) -> int:
+    if given is None:
+        return DEFAULT_TIMEOUT
+    try:
+        seconds = int(given)
+    except ValueError:
+        seconds = 0
+    if not 1 <= seconds <= LONGEST_TIMEOUT:
+        raise SettingsInvalid(f"Cannot use {whose}={_quoted(str(given))}: expected a whole number of seconds from 1 to {LONGEST_TIMEOUT}")
+    return seconds
+
+
+def _quoted(text: str) -> str:
+    return repr(printable(text))

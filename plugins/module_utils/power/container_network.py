@@ -8,10 +8,15 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Union
 
 from .definition import Definition
+from .schema import Mismatch
 from .settings import Settings
+
+_Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+#: What is meant for the node itself is published where containers see the node.
+_LOCALHOST = ipaddress.IPv4Address("127.0.0.1")
 
 #: The name of the bridge device of Wings' own network; a network of another name gets the engine's choice.
 _WINGS_NETWORK, _WINGS_BRIDGE = "pterodactyl_nw", "pterodactyl0"
@@ -71,3 +76,41 @@ def _network_body(settings: Settings) -> dict[str, Any]:
         if settings.network_name == _WINGS_NETWORK:
             body["Options"]["com.docker.network.bridge.name"] = _WINGS_BRIDGE
     return body
+
+
+def seen_by_containers(address: str, settings: Settings) -> str:
+    """The address at which containers see what an allocation names: for the node's own loopback, the settings' interface."""
+    return settings.network_interface if _parsed(address) == _LOCALHOST else address
+
+
+def port_bindings(definition: Definition, settings: Settings) -> dict[str, list[dict[str, str]]]:
+    """Each port on each address, TCP and UDP. Raises `Mismatch` for a port on addresses that overlap: only one of them could have it."""
+    published: dict[int, dict[_Address, str]] = {}
+    for written, ports in definition.allocations.mappings:
+        if settings.network_ispn and _parsed(written) == _LOCALHOST:
+            continue
+        address = _parsed(seen_by_containers(written, settings))
+        shown = written if address == _parsed(written) else f"{written} (published on {address})"
+        for port in ports:
+            there = published.setdefault(port, {})
+            _refuse_overlap(port, there, address, shown)
+            there[address] = shown
+    return {
+        f"{port}/{protocol}": [{"HostIp": address, "HostPort": str(port)} for address in sorted(map(str, published[port]))]
+        for port in sorted(published)
+        for protocol in ("tcp", "udp")
+    }
+
+
+def _refuse_overlap(port: int, there: Mapping[_Address, str], address: _Address, shown: str) -> None:
+    for other, name in there.items():
+        if other.version == address.version and (other == address or other.is_unspecified or address.is_unspecified):
+            raise Mismatch(
+                "settings.allocations.mappings", f"publishes port {port} on {name} and on {shown}, which overlap; leave it on one of them"
+            )
+
+
+def _parsed(text: str) -> _Address:
+    """An address however it is spelled; the engine takes an IPv4 address written as IPv6 for the IPv4 one."""
+    address = ipaddress.ip_address(text)
+    return address.ipv4_mapped or address if isinstance(address, ipaddress.IPv6Address) else address

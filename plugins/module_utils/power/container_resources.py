@@ -17,8 +17,8 @@ from .settings import Settings
 _MB = 1_000_000
 #: What every container has anyway. Asking for it would only make engines that cannot weigh disk access warn at each create.
 _ENGINE_IO_WEIGHT = 500
-#: What the engine refuses to go below.
-_LEAST_MEMORY = 6 * 1024 * 1024
+#: In MB: the engine refuses a limit or a reservation below 6 MiB.
+_LEAST_MEMORY = 7
 #: Wings' overhead by memory limit in MB (a limit up to the number), and above them all.
 _MULTIPLIERS = ((2048, 1.15), (4096, 1.10))
 _DEFAULT_MULTIPLIER = 1.05
@@ -28,12 +28,12 @@ _CPU_SHARES = 1024
 
 def resources(build: Build, settings: Settings) -> tuple[dict[str, Any], list[str]]:
     """The engine's HostConfig keys for a build, and warnings. Raises `Mismatch` for less memory than the engine can give."""
-    memory = memory_bytes(build.memory_limit, settings)
-    if 0 < memory < _LEAST_MEMORY:
+    if 0 < build.memory_limit < _LEAST_MEMORY:
         raise Mismatch(
             "settings.build.memory_limit",
-            f"is {build.memory_limit} MB, expected at least the engine's 6 MiB, overhead included, or 0 for unlimited",
+            f"is {build.memory_limit} MB, expected at least {_LEAST_MEMORY} (the engine's least is 6 MiB), or 0 for unlimited",
         )
+    memory = memory_bytes(build.memory_limit, settings)
     swap, warnings = _memory_swap(build, memory)
     found: dict[str, Any] = {
         "Memory": memory,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .container_network import NetworkSpec, network_of
+from .container_network import NetworkSpec, network_of, port_bindings, seen_by_containers
 from .container_resources import resources
 from .definition import Definition, Mount
 from .errors import DefinitionInvalid
@@ -49,7 +49,10 @@ _WINGS_NAME, _unused, _WINGS_VALUE = WINGS_LABEL.partition("=")
 
 #: Where a server finds its data.
 HOME = "/home/container"
-_LOCALHOST = "127.0.0.1"
+#: Linux hands a process no argument or variable of more, the zero at its end not counted.
+_LONGEST_VARIABLE = 131_071
+#: What the runtime mounts itself and lets nobody mount over or into.
+_KERNEL_DIRECTORIES = ("/proc", "/sys", "/dev")
 _DROPPED_CAPABILITIES = (
     "SETPCAP",
     "MKNOD",
@@ -127,7 +130,7 @@ def _host(
         "Dns": list(settings.network_dns),
         "Mounts": mounts,
         "NetworkMode": network_mode,
-        "PortBindings": _port_bindings(definition, settings),
+        "PortBindings": port_bindings(definition, settings),
         "ReadonlyRootfs": True,
         "RestartPolicy": {"Name": "no"},
         "SecurityOpt": ["no-new-privileges"],
@@ -153,25 +156,20 @@ def _environment(definition: Definition, settings: Settings) -> list[str]:
         "TZ": settings.timezone,
         "STARTUP": definition.invocation,
         "SERVER_MEMORY": str(definition.build.memory_limit),
-        "SERVER_IP": settings.network_interface if allocations.default_ip == _LOCALHOST else allocations.default_ip,
+        "SERVER_IP": seen_by_containers(allocations.default_ip, settings),
         "SERVER_PORT": str(allocations.default_port),
     }
     others = sorted((name, value) for name, value in definition.environment if name not in built_in)
-    return [f"{name}={value}" for name, value in (*built_in.items(), *others)]
+    return [_variable(name, value) for name, value in (*built_in.items(), *others)]
 
 
-def _port_bindings(definition: Definition, settings: Settings) -> dict[str, list[dict[str, str]]]:
-    """Each port on each address, TCP and UDP. What is meant for the node itself is published where containers see the node."""
-    published: set[tuple[int, str]] = set()
-    for address, ports in definition.allocations.mappings:
-        if address == _LOCALHOST and settings.network_ispn:
-            continue
-        published.update((port, settings.network_interface if address == _LOCALHOST else address) for port in ports)
-    bindings: dict[str, list[dict[str, str]]] = {}
-    for port, address in sorted(published):
-        for protocol in ("tcp", "udp"):
-            bindings.setdefault(f"{port}/{protocol}", []).append({"HostIp": address, "HostPort": str(port)})
-    return bindings
+def _variable(name: str, value: str) -> str:
+    entry = f"{name}={value}"
+    size = len(entry.encode())
+    if size > _LONGEST_VARIABLE:
+        key = "settings.invocation" if name == "STARTUP" else f"settings.environment.{printable(name)}"
+        raise Mismatch(key, f"makes a variable of {size} bytes with its name, expected at most {_LONGEST_VARIABLE}")
+    return entry
 
 
 def _mounts(
@@ -188,6 +186,8 @@ def _mounts(
                 f"settings.mounts[{index}]: {printable(mount.source)} is not mounted, it is in none of the settings' allowed_mounts"
             )
             continue
+        if any(_is_within(target, directory) for directory in _KERNEL_DIRECTORIES):
+            raise Mismatch(f"settings.mounts[{index}].target", f"is {printable(target)}, expected one not in /proc, /sys or /dev")
         if target in taken:
             raise Mismatch(f"settings.mounts[{index}].target", f"is {printable(target)}, which is mounted already")
         taken.add(target)

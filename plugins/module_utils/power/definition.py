@@ -232,8 +232,15 @@ def _rule(rule: Mapping[str, Any], place: str) -> ConfigRule:
 
 
 def secrets_of(definition: Definition) -> frozenset[str]:
-    """What must not be shown of a server's output: the values of its environment, and their lines, of 6 characters or more."""
-    return secrets_in(value for _name, value in definition.environment)
+    """What must not be shown of a server's output, of 6 characters or more.
+
+    That is the values of its environment, what its configuration files are given as text, and their lines; and what follows a ``=`` in
+    a word of its start command, unless a variable stands there.
+    """
+    values = [value for _name, value in definition.environment]
+    values += [rule.replace_with for config in definition.configs for rule in config.rules if isinstance(rule.replace_with, str)]
+    arguments = (word.partition("=")[2].strip("\"'") for word in definition.invocation.split())
+    return secrets_in((*values, *(argument for argument in arguments if "{{" not in argument)))
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:

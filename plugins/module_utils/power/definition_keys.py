@@ -16,6 +16,7 @@ from .kinds import (
     CPUS,
     FILLED_TEXT,
     IMAGE,
+    MOST,
     SCALAR,
     SCALAR_TEXT,
     SECONDS,
@@ -33,7 +34,7 @@ from .schema import ABSENT, REQUIRED, Key
 
 MOUNT_KEYS = (
     Key("source", ABSOLUTE_PATH, REQUIRED, "Directory or file of the node; must lie in one of the settings' `allowed_mounts`"),
-    Key("target", ABSOLUTE_PATH, REQUIRED, "Where the container sees it"),
+    Key("target", ABSOLUTE_PATH, REQUIRED, "Where the container sees it; not in `/proc`, `/sys` or `/dev`"),
     Key("read_only", BOOLEAN, False, "Whether the container may only read it"),
 )
 
@@ -63,7 +64,7 @@ _SERVER_KEYS = (
 )
 
 _BUILD_KEYS = (
-    Key("settings.build.memory_limit", whole_number(0), 0, "Memory in decimal MB, before the settings' overhead; 0: unlimited"),
+    Key("settings.build.memory_limit", whole_number(0), 0, "Memory in decimal MB, before the settings' overhead, 7 at least; 0: unlimited"),
     Key("settings.build.swap", whole_number(-1), 0, "Swap in decimal MB beyond the memory; 0: none, -1: unlimited"),
     Key(
         "settings.build.io_weight",
@@ -73,7 +74,7 @@ _BUILD_KEYS = (
     ),
     Key("settings.build.cpu_limit", whole_number(0), 0, "Percent of one CPU core; 0: unlimited"),
     Key("settings.build.threads", CPUS, "", "The CPUs it may run on, such as `0,2-3`; empty: all"),
-    Key("settings.build.disk_space", whole_number(-(10**9)), 0, "MiB its data directory may use for a start; 0 or less: unlimited"),
+    Key("settings.build.disk_space", whole_number(-MOST), 0, "MiB its data directory may use for a start; 0 or less: unlimited"),
     Key("settings.build.oom_disabled", BOOLEAN, None, "Whether the OOM killer spares it; unset: as `settings.container`'s"),
     Key("settings.build.oom_killer", BOOLEAN, None, "Pelican's inverse of `oom_disabled`"),
     Key("settings.container.oom_disabled", BOOLEAN, False, "Used where `settings.build` has neither key"),
@@ -85,9 +86,9 @@ _ALLOCATION_KEYS = (
     Key("settings.allocations.default.port", whole_number(0, 65535), 0, "Passed as `SERVER_PORT`; 0: none"),
     Key(
         "settings.allocations.mappings",
-        map_of(list_of(whole_number(-(10**9)), "a list of ports"), "a map of IP addresses to lists of ports"),
+        map_of(list_of(whole_number(-MOST), "a list of ports"), "a map of IP addresses to lists of ports"),
         {},
-        "The ports that are published, TCP and UDP, by address",
+        "The ports that are published, TCP and UDP, by address; a port once among addresses that overlap",
     ),
 )
 

@@ -112,10 +112,11 @@ def _events(loader_class: Any, text: str) -> Iterable[Any]:
 
 
 def _explain(error: Any) -> str:
-    """What is wrong and where, without the excerpt that PyYAML would add."""
+    """What is wrong and where, without the excerpt that PyYAML would add, and without what it quotes."""
     mark = getattr(error, "problem_mark", None)
     place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
-    return place + str(getattr(error, "problem", None) or getattr(error, "reason", None) or "it is not YAML")
+    problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "it is not YAML")
+    return place + re.split("['\"]", problem)[0].rstrip()
 
 
 @dataclass

@@ -18,16 +18,21 @@ from .timezones import is_timezone
 #: More of anything (MB, MiB, percent) than any machine has; keeps products of it within 64 bits.
 MOST = 10**9
 _CPUS = re.compile(r"[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*")
+#: What Linux can name; a longer path fails only where it is used.
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095
 _IMAGE = re.compile(r"~?[^\s\x00-\x1f\x7f~]+")
 
 
 def whole_number(least: int, most: int = MOST, words: str = "a whole number") -> Kind:
-    """A whole number within bounds; a boolean is none."""
-    bounds = f"{words} of {least} or more" if most >= MOST else f"{words} from {least} to {most}"
+    """A whole number within bounds; a boolean is none. A bound that only keeps numbers small is named to who goes beyond it."""
+    both = f"{words} from {least} to {most}"
+    bounds = both if most != MOST else words if least == -MOST else f"{words} of {least} or more"
 
     def read(value: object, place: Place) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        if isinstance(value, bool) or not isinstance(value, int):
             raise place.wrong(value, bounds)
+        if not least <= value <= most:
+            raise place.wrong(value, both if abs(value) > MOST else bounds)
         return int(value)
 
     return Kind(bounds, read)
@@ -140,6 +145,8 @@ def _absolute_path(value: object, place: Place) -> str:
     text = as_text(value, place, ABSOLUTE_PATH.words)
     if not text.startswith("/"):
         raise place.wrong(value, ABSOLUTE_PATH.words)
+    if len(text.encode()) > _LONGEST_PATH or any(len(name.encode()) > _LONGEST_NAME for name in text.split("/")):
+        raise place.wrong(value, f"a path of at most {_LONGEST_PATH} bytes, and at most {_LONGEST_NAME} bytes between two slashes")
     return text
 
 

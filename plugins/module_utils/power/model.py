@@ -146,6 +146,8 @@ class Snapshot:
     image: str = ""
     image_id: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    #: What a live one has published, as ``25565/tcp``.
+    ports: frozenset[str] = frozenset()
     environment: tuple[str, ...] = field(default=(), repr=False)
 
     @property

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from .announce import announce
 from .await_ready import await_ready
-from .errors import INTERNAL_ERROR, EngineUnreachable, InterruptedBySignal, PowerError, ServerNotFound, WingsActive, internal_error
+from .container import Boot
+from .errors import INTERNAL_ERROR, EngineUnreachable, InterruptedBySignal, PowerError, ServerNotFound, internal_error
 from .kill import kill
 from .model import Outcome, PowerAction, Request, Result, Server, WaitFor, parse_uuid
 from .node import KillWatch, Node, Observed
 from .plan import plan, planned_state
-from .preboot import Boot, prepare
+from .prepare import prepare
 from .progress import Ending, Progress
 from .readiness import Matchers
-from .turn import Turn
+from .turn import Turn, mind_wings
 
 
 def perform(request: Request, node: Node, server: Server | None = None) -> Result:
@@ -61,8 +62,8 @@ def _act(request: Request, node: Node, progress: Progress, known: Server | None)
             return kill(request, node, progress)
         finally:
             # Not before: looking for Wings takes time.
-            _mind_wings(request, node, progress)
-    _mind_wings(request, node, progress)
+            mind_wings(request, node, progress)
+    mind_wings(request, node, progress)
     seen = node.observe(progress.server.uuid)
     progress.saw(seen)
     if request.action is PowerAction.START and seen.live and seen.holder is None and not seen.stop_left:
@@ -88,21 +89,6 @@ def _identify(request: Request, node: Node, known: Server | None) -> Server:
     if node.engine.inspect(server.uuid) is not None:
         return server
     raise ServerNotFound(f"Cannot {request.action.value} server {server.uuid}: no source and no container of this node has it")
-
-
-def _mind_wings(request: Request, node: Node, progress: Progress) -> None:
-    """Wings takes a stop from outside for a crash and starts the server again, so only a kill goes on beside it, with a warning."""
-    pid = None if node.settings.allow_wings else node.wings_pid()
-    if pid is None:
-        return
-    if request.action is PowerAction.KILL:
-        progress.warn(f"server {progress.server.uuid}: Wings (pid {pid}) is alive; it may take the kill for a crash and start it again")
-        return
-    raise WingsActive(
-        f"Cannot {request.action.value} server {request.server} beside Wings (pid {pid}): Wings would take it for a crash; "
-        "act through Wings' own HTTP endpoint, or stop Wings for good (system.allow_wings: true overrides)",
-        pid=pid,
-    )
 
 
 def _already_up(request: Request, node: Node, seen: Observed, progress: Progress) -> Ending:

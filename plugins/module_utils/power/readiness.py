@@ -1,21 +1,30 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Readiness: whether a server's output says that it is up. Pure; the rules are Wings' (its console reader)."""
+"""Readiness: whether a server's output says that it is up. The rules are Wings' (its console reader).
+
+All it knows of the world is how long it has been looking.
+"""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Sequence
 
 from .definition import StartupRule, mask
 from .model import SHORTEST_SECRET
 
+# The {0,16} is Wings' *, bounded: a line of semicolons would take the square of its length otherwise.
 _ANSI = re.compile(
-    rb"[\x1b\x9b][\[\]()#;?]*(?:(?:(?:[a-zA-Z\d]*(?:;[-a-zA-Z\d/#&.:=?%@~_]*)*)?\x07)|(?:(?:\d{1,4}(?:;\d{0,4})*)?[\dA-PR-TZcf-ntqry=><~]))"
+    rb"[\x1b\x9b][\[\]()#;?]{0,16}(?:(?:(?:[a-zA-Z\d]*(?:;[-a-zA-Z\d/#&.:=?%@~_]*)*)?\x07)|(?:(?:\d{1,4}(?:;\d{0,4})*)?[\dA-PR-TZcf-ntqry=><~]))"
 )
 #: A line longer than this is cut, and its rest is a line of its own.
 _LINE_BYTES = 64 * 1024
+#: A pattern may take the square of what it is tried on. No readiness line is longer than this.
+_PATTERN_CHARACTERS = 4096
+#: How long a whole log may be searched for.
+_SEARCH_SECONDS = 0.5
 
 
 def strip_ansi(line: bytes) -> bytes:
@@ -24,7 +33,10 @@ def strip_ansi(line: bytes) -> bytes:
 
 
 class Matchers:
-    """The readiness lines of a definition: a substring each, or ``regex:`` and a pattern that may match anywhere in a line."""
+    """The readiness lines of a definition: a substring each, or ``regex:`` and a pattern that may match anywhere in a line.
+
+    A pattern is tried on the first 4096 characters of a line.
+    """
 
     def __init__(self, done: Sequence[str], *, strip: bool) -> None:
         self.warnings: list[str] = []
@@ -54,12 +66,20 @@ class Matchers:
     def match(self, line: bytes) -> bool:
         """Whether one line says that the server is up."""
         text = (strip_ansi(line) if self._strip else line).decode("utf-8", "replace")
-        return any(part in text for part in self._substrings) or any(pattern.search(text) for pattern in self._patterns)
+        return any(part in text for part in self._substrings) or any(
+            pattern.search(text, 0, _PATTERN_CHARACTERS) for pattern in self._patterns
+        )
 
-    def match_any(self, output: bytes) -> bool:
-        """Whether any line of a whole log does."""
+    def match_any(self, output: bytes, budget: float = _SEARCH_SECONDS) -> bool:
+        """Whether any line of a whole log does; False too where ``budget`` seconds of looking, checked line by line, did not find one."""
         lines = Lines()
-        return any(self.match(line) for line in (*lines.feed(output), *lines.rest()))
+        deadline = time.monotonic() + budget
+        for line in (*lines.feed(output), *lines.rest()):
+            if self.match(line):
+                return True
+            if time.monotonic() >= deadline:
+                return False
+        return False
 
 
 class Lines:

@@ -51,8 +51,9 @@ class Place:
     secret: bool = False
 
     def entry(self, name: str) -> Place:
-        """A key of the map that stands here."""
-        return replace(self, key=f"{self.key}.{printable(name)}" if self.key else printable(name))
+        """A key of the map that stands here; what follows a ``=`` in it is not shown, since it was meant for a value."""
+        shown = _cut(name, "=")
+        return replace(self, key=f"{self.key}.{shown}" if self.key else shown)
 
     def item(self, index: int) -> Place:
         """An item of the list that stands here."""
@@ -61,6 +62,14 @@ class Place:
     def wrong(self, found: object, expected: str) -> Mismatch:
         """The error for a value that is not ``expected``."""
         return Mismatch(self.key, f"is {describe(found, secret=self.secret)}, expected {expected}")
+
+    def no_collection(self, found: object, expected: str) -> Mismatch:
+        """The error for a value that is no map or list: a missing blank or dash makes text of what holds secrets, so it is not shown."""
+        return replace(self, secret=True).wrong(found, expected)
+
+    def note_unknown(self, name: str) -> None:
+        """Remember a key that no table knows; without a blank after its colon, a value is part of it."""
+        self.unknown.append(self.entry(_cut(name, ":")).key)
 
 
 @dataclass(frozen=True)
@@ -132,13 +141,13 @@ class _Reader:
         for name, value in as_map(raw, place).items():
             full = prefix + name
             if "." in name:
-                place.unknown.append(place.entry(name).key)
+                place.note_unknown(name)
             elif full in self._keys:
                 self._leaf(self._keys[full], value, place.entry(name))
             elif full in self._branches:
                 self.walk({} if value is None else value, f"{full}.", place.entry(name))
             else:
-                place.unknown.append(place.entry(name).key)
+                place.note_unknown(name)
 
     def _leaf(self, key: Key, value: object, place: Place) -> None:
         if value is not None or key.type.takes_null:
@@ -150,6 +159,12 @@ def every_key(keys: Sequence[Key], prefix: str = "") -> Iterator[Key]:
     for key in keys:
         yield replace(key, name=prefix + key.name)
         yield from every_key(key.type.keys, f"{prefix}{key.name}[].")
+
+
+def _cut(name: str, end: str) -> str:
+    """A name for a message, without what follows ``end`` in it."""
+    head, found, _value = name.partition(end)
+    return f"{printable(head)}{end}..." if found else printable(name)
 
 
 def printable(text: str) -> str:
@@ -180,17 +195,17 @@ def as_map(value: object, place: Place) -> Mapping[str, Any]:
     if isinstance(value, (list, tuple)) and not value:
         return {}
     if not isinstance(value, Mapping):
-        raise place.wrong(value, "a map")
+        raise place.no_collection(value, "a map")
     for name in value:
         if not isinstance(name, str):
-            raise Mismatch(place.key, f"has a key that is {describe(name)}, expected text (put it in quotes)")
+            raise Mismatch(place.key, f"has a key that is {describe(name, secret=place.secret)}, expected text (put it in quotes)")
     return value
 
 
 def as_list(value: object, place: Place, expected: str) -> Sequence[Any]:
     """A list."""
     if not isinstance(value, (list, tuple)):
-        raise place.wrong(value, expected)
+        raise place.no_collection(value, expected)
     return value
 
 

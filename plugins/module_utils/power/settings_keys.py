@@ -31,6 +31,8 @@ from .kinds import (
 from .schema import Key
 
 _ID = whole_number(0, 2**32 - 2)
+#: Linux numbers processes below this; the engine's runtime cannot set a higher limit.
+_MOST_PIDS = 4_194_304
 
 REGISTRY_KEYS = (
     Key("username", TEXT, "", "User name"),
@@ -139,7 +141,7 @@ _CONTAINER = (
     Key("docker.tmpfs_size", whole_number(0), 100, "Size of `/tmp` in MB", "tmpfs_size"),
     Key(
         "docker.container_pid_limit",
-        whole_number(-1),
+        whole_number(-1, _MOST_PIDS),
         512,
         "Threads of a container; 0, -1: unlimited",
         "container_pid_limit",

@@ -9,14 +9,16 @@ import contextlib
 import dataclasses
 
 from .await_ready import await_ready
-from .errors import InterruptedBySignal, LockTimeout, LockUnavailable, PowerError, Suspended
+from .container import Boot, Staged, pull, stage, unstage
+from .errors import InterruptedBySignal, LockTimeout, LockUnavailable, PowerError, PrebootFailed, Suspended, WingsActive
 from .holder import Holder, Leftover
 from .lock import PowerLock
 from .model import Outcome, Phase, PowerAction, Request, Run, Snapshot, Step, WaitFor
 from .node import KillWatch, Node
 from .output import Output
 from .plan import plan
-from .preboot import Boot, fetch, preboot, prepare, pull
+from .preboot import preboot, run_step
+from .prepare import prepare
 from .progress import Ending, Progress
 from .readiness import Matchers
 from .settle import settle
@@ -39,6 +41,7 @@ class Turn:
         self._up: Snapshot | None = None
         self._matchers = Matchers((), strip=False)
         self._output: Output | None = None
+        self._staged: Staged | None = None
 
     def look(self) -> None:
         """Raise if the action must not go on. A stop is not cancelled by a kill: both want the server down."""
@@ -89,22 +92,52 @@ class Turn:
                 # Somebody else started it; whether it is ready is still to be waited for.
                 self._up, self._matchers = seen.snapshot, Matchers.of(boot.definition.startup)
             return (Outcome.DONE, "", "an unfinished start was undone") if fenced else (Outcome.UNCHANGED, "", chosen.reason)
-        if boot is not None:
-            if lock.waited_seconds > _STALE_SECONDS:
-                boot = prepare(self._request, self._node, seen.snapshot, self.look, self._progress)
-            self._progress.enter(Phase.PULL)
-            lock.enter(Phase.PULL)
-            self._pull(boot)
-        began = self._node.clock.monotonic()
-        if Step.AWAIT_EXIT in chosen.steps and seen.snapshot is not None and seen.leftover is not None:
-            self._await_exit(lock, seen.snapshot.run, seen.leftover)
-        if Step.STOP in chosen.steps and seen.snapshot is not None:
-            self._stop(lock, seen.snapshot)
-        if boot is not None:
-            if self._node.clock.monotonic() - began > _STALE_SECONDS:
-                boot = self._refresh(boot)
-            self._boot(lock, boot)
+        if lock.waited_seconds > _STALE_SECONDS:
+            mind_wings(self._request, self._node, self._progress)
+            boot = None if boot is None else self._prepare(seen.snapshot)
+        try:
+            if boot is not None:
+                self._stage(lock, boot, seen.snapshot)
+            began = self._node.clock.monotonic()
+            if Step.AWAIT_EXIT in chosen.steps and seen.snapshot is not None and seen.leftover is not None:
+                self._await_exit(lock, seen.snapshot.run, seen.leftover)
+            if Step.STOP in chosen.steps and seen.snapshot is not None:
+                self._stop(lock, seen.snapshot)
+            if boot is not None:
+                if self._node.clock.monotonic() - began > _STALE_SECONDS:
+                    boot = self._refresh(lock, boot)
+                self._boot(lock, boot)
+        except PowerError:
+            self._unstage()
+            raise
         return Outcome.DONE, "", ""
+
+    def _prepare(self, snapshot: Snapshot | None) -> Boot:
+        return prepare(self._request, self._node, snapshot, self.look, self._progress)
+
+    def _stage(self, lock: PowerLock, boot: Boot, snapshot: Snapshot | None) -> None:
+        """Have image and container before anything is stopped for them."""
+        self._progress.enter(Phase.PULL)
+        lock.enter(Phase.PULL)
+        if pull(self._node, boot.definition, self.look):
+            self._progress.alter()
+        kept = self._staged
+
+        def make() -> bool:
+            self._staged = stage(self._request, self._node, boot, snapshot, self._progress, kept)
+            # What waits under another name is no change yet: it may be given up again.
+            return False
+
+        settings = self._node.settings
+        # The engine creates no container for a data directory that is not there.
+        run_step("volume", lambda: boot.volume.create(settings.uid, settings.gid), self._node, self._progress)
+        run_step("container", make, self._node, self._progress)
+        if kept is not None and kept != self._staged:
+            unstage(self._node, kept)
+
+    def _unstage(self) -> None:
+        if self._staged is not None:
+            unstage(self._node, self._staged)
 
     def _await_exit(self, lock: PowerLock, run: Run, who: Leftover) -> None:
         """A start that finds a stop under way waits for its end with what is left of ``wait_seconds``."""
@@ -128,36 +161,33 @@ class Turn:
                 self._progress.stop = dataclasses.replace(self._progress.stop, forced=True)
 
     def _boot(self, lock: PowerLock, boot: Boot) -> None:
+        staged = self._staged
+        if staged is None:
+            raise PrebootFailed(f"Cannot boot server {self._uuid}: no container was prepared for it")
         lock.enter(Phase.PREBOOT)
         self._progress.enter(Phase.PREBOOT)
         self.look()
-        # Looked at anew: the container may have been removed to fence a start.
-        snapshot = self._node.engine.inspect(self._uuid)
-        container = preboot(self._request, self._node, boot, snapshot, self.look, self._progress)
+        preboot(self._request, self._node, boot, staged, self.look, self._progress)
+        # In place, it is no longer one to give up.
+        self._staged = None
         self._matchers = Matchers.of(boot.definition.startup)
         self._progress.warn(*(f"server {self._uuid}: {warning}" for warning in self._matchers.warnings))
         attach = self._request.wait_for is not WaitFor.CONTAINER and bool(self._matchers)
-        self._up, self._output = start_container(self._node, lock, container, self._watch, self._progress, attach=attach)
+        self._up, self._output = start_container(self._node, lock, staged.id, self._watch, self._progress, attach=attach)
         self._node.journal.record_run(self._uuid, self._up.run, matchers=bool(self._matchers))
 
-    def _refresh(self, boot: Boot) -> Boot:
-        """Fetch the definition again after a stop that took a while: suspended meanwhile ends the boot, a failed fetch does not."""
+    def _refresh(self, lock: PowerLock, boot: Boot) -> Boot:
+        """Fetch the definition again after a stop that took a while: suspended meanwhile ends the boot, one that cannot boot does not."""
         try:
-            fresh = dataclasses.replace(boot, definition=fetch(self._request, self._node, self._progress))
-        except Suspended:
-            raise
+            snapshot = self._node.engine.inspect(self._uuid)
+            fresh = self._prepare(snapshot)
+            self._stage(lock, fresh, snapshot)
         except PowerError as error:
-            self._progress.warn(
-                f"server {self._uuid}: its definition could not be fetched again after the stop ({error}); the one in hand is used"
-            )
+            if isinstance(error, Suspended) or error.cancels:
+                raise
+            self._progress.warn(f"server {self._uuid}: its definition as it is after the stop cannot be used ({error}); the one in hand is")
             return boot
-        if fresh.definition.image != boot.definition.image:
-            self._pull(fresh)
         return fresh
-
-    def _pull(self, boot: Boot) -> None:
-        if pull(self._node, boot.definition, self.look):
-            self._progress.alter()
 
     def _note_intent(self) -> None:
         self._node.journal.set_intent(
@@ -174,3 +204,18 @@ class Turn:
         finally:
             if self._output is not None:
                 self._output.close()
+
+
+def mind_wings(request: Request, node: Node, progress: Progress) -> None:
+    """Wings takes a stop from outside for a crash and starts the server again, so only a kill goes on beside it, with a warning."""
+    pid = None if node.settings.allow_wings else node.wings_pid()
+    if pid is None:
+        return
+    if request.action is PowerAction.KILL:
+        progress.warn(f"server {progress.server.uuid}: Wings (pid {pid}) is alive; it may take the kill for a crash and start it again")
+        return
+    raise WingsActive(
+        f"Cannot {request.action.value} server {request.server} beside Wings (pid {pid}): Wings would take it for a crash; "
+        "act through Wings' own HTTP endpoint, or stop Wings for good (system.allow_wings: true overrides)",
+        pid=pid,
+    )

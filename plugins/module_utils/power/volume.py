@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ __all__ = ["Survey", "Volume"]
 
 #: The largest configuration file that is read: such files are written by hand or by the server, and go through memory.
 FILE_LIMIT = 16 * 1024 * 1024
-#: What a write goes to before it is renamed. One name, so that what a crash left behind is replaced by the next write.
+#: What a write goes to before it is renamed. One name, so that what a crash left behind is replaced by the next write; where it
+#: cannot be, because the server made a directory of that name, a random name of its own.
 _FRESH = b".fleet-power.new"
 
 
@@ -256,10 +258,21 @@ def _read(parent: int, name: bytes, limit: int, uid: int | None) -> bytes | None
     return content
 
 
-def _replace(parent: int, name: bytes, content: bytes, target: _Target) -> None:
-    with contextlib.suppress(FileNotFoundError):
+def _create_fresh(parent: int) -> tuple[bytes, int]:
+    """A new empty file to write to, open, and its name."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    # What is wrong with the directory itself is said by the open.
+    with contextlib.suppress(OSError):
         os.unlink(_FRESH, dir_fd=parent)
-    descriptor = os.open(_FRESH, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
+    try:
+        return _FRESH, os.open(_FRESH, flags, 0o600, dir_fd=parent)
+    except FileExistsError:
+        name = _FRESH + b"." + secrets.token_hex(8).encode()
+        return name, os.open(name, flags, 0o600, dir_fd=parent)
+
+
+def _replace(parent: int, name: bytes, content: bytes, target: _Target) -> None:
+    fresh, descriptor = _create_fresh(parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -269,9 +282,9 @@ def _replace(parent: int, name: bytes, content: bytes, target: _Target) -> None:
             os.fchmod(descriptor, target.mode)
             file.flush()
             os.fsync(descriptor)
-        os.rename(_FRESH, name, src_dir_fd=parent, dst_dir_fd=parent)
+        os.rename(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(_FRESH, dir_fd=parent)
+            os.unlink(fresh, dir_fd=parent)
         raise
     os.fsync(parent)

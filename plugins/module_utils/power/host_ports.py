@@ -1,0 +1,33 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether an address and port of this machine could be published: asked of the kernel before a server is stopped for it."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+
+_TAKEN = {
+    errno.EADDRINUSE: "is taken by somebody else",
+    errno.EADDRNOTAVAIL: "is on an address that this machine does not have",
+}
+_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+
+
+def port_fault(address: str, port: int, protocol: str) -> str:
+    """Why a port cannot be published, or "". What cannot be told (no right to the port, no IPv6) is left to the engine."""
+    version = ipaddress.ip_address(address).version
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    try:
+        with socket.socket(family, _KINDS[protocol]) as probe:
+            if protocol == "tcp":
+                # Connections that are closing do not hold a port for the engine either.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if version == 6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind((address, port))
+    except OSError as error:
+        return _TAKEN.get(error.errno or 0, "")
+    return ""

@@ -1,0 +1,123 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can be known of a boot without touching the server, checked before anything is stopped for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from .config_edit import edited
+from .container import Boot, check_container, spec_of
+from .container_spec import ContainerSpec
+from .definition import Definition, secrets_of
+from .errors import ImageUnavailable, PrebootFailed, Suspended, VolumeMissing
+from .host_ports import port_fault
+from .model import Request, Snapshot
+from .node import Node
+from .preboot import refuse_if_over
+from .progress import Progress
+from .volume import Volume
+
+
+def fetch(request: Request, node: Node, progress: Progress) -> Definition:
+    """The definition of a server that may be booted. Raises whatever its source says, and `Suspended`."""
+    uuid = progress.server.uuid
+    definition = node.sources.definition(uuid)
+    progress.server = definition.server
+    progress.secrets |= secrets_of(definition)
+    if not request.check:
+        node.sources.keep(definition)
+    if definition.suspended:
+        raise Suspended(
+            f"Cannot {request.action.value} server {uuid}: it is suspended; clear settings.suspended where its definition comes from"
+        )
+    return definition
+
+
+def prepare(request: Request, node: Node, snapshot: Snapshot | None, look: Callable[[], None], progress: Progress) -> Boot:
+    """Check all that can be known without touching the server, so that a restart never takes down one that may not start again.
+
+    ``look`` is called in what may take long, and may raise.
+    """
+    uuid = progress.server.uuid
+    definition = fetch(request, node, progress)
+    progress.warn(*(f"server {uuid}: {warning}" for warning in definition.warnings))
+    boot = Boot(definition, Volume(os.path.join(node.settings.data, uuid)))
+    if snapshot is not None:
+        check_container(request, snapshot, uuid)
+    _check_volume(node, boot, snapshot)
+    _check_rights(node, boot)
+    _check_image(request, node, definition, progress)
+    spec = spec_of(node, boot, image_id="")
+    _check_mounts(boot, spec)
+    _check_ports(node, boot, snapshot, spec)
+    if definition.build.disk_space > 0:
+        refuse_if_over(boot, boot.volume.survey(look, owner=None).bytes)
+    for config in definition.configs:
+        edited(node, boot, config, progress)
+    return boot
+
+
+def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:
+    uuid = boot.definition.server.uuid
+    if not boot.volume.exists() and (snapshot is not None or node.journal.has_run(uuid)):
+        raise VolumeMissing(
+            f"Cannot boot server {uuid}: it has run here before (or a container of its name exists), but its data directory "
+            f"{boot.volume.path} is gone; "
+            "mount or restore it, or create it empty for a fresh world"
+        )
+
+
+def _check_rights(node: Node, boot: Boot) -> None:
+    """Without root, only a data directory of one's own can be brought in line."""
+    if os.geteuid() == 0 or not boot.volume.exists():
+        return
+    owner = os.stat(boot.volume.path).st_uid
+    wanted = node.settings.uid if node.settings.check_permissions_on_boot else owner
+    if owner != wanted or not os.access(boot.volume.path, os.R_OK | os.W_OK | os.X_OK):
+        raise PrebootFailed(
+            f"Cannot boot server {boot.definition.server.uuid}: its data directory {boot.volume.path} belongs to user {owner}, "
+            f"and only root may work in it for user {wanted}; act as root (become: true)"
+        )
+
+
+def _check_image(request: Request, node: Node, definition: Definition, progress: Progress) -> None:
+    local = definition.image_is_local
+    may_pull = not local and node.settings.pull != "never"
+    if (may_pull and not request.check) or node.engine.image(definition.image) is not None:
+        return
+    if may_pull:
+        progress.warn(f"server {definition.server.uuid}: image {definition.image} is not on the node; it would be pulled")
+        return
+    raise ImageUnavailable(
+        f"Cannot boot server {definition.server.uuid}: image {definition.image} is not on the node, and "
+        f"{'the ~ before its name' if local else 'docker.pull: never'} forbids pulling it"
+    )
+
+
+def _check_mounts(boot: Boot, spec: ContainerSpec) -> None:
+    for mount in spec.config["HostConfig"].get("Mounts") or ():
+        if mount["Source"] != boot.volume.path and not os.path.exists(mount["Source"]):
+            raise PrebootFailed(
+                f"Cannot boot server {boot.definition.server.uuid}: the source of its mount {mount['Target']}, "
+                f"{mount['Source']}, does not exist"
+            )
+
+
+def _check_ports(node: Node, boot: Boot, snapshot: Snapshot | None, spec: ContainerSpec) -> None:
+    """Ports that the server itself has published are its own; the others must be free."""
+    host = spec.config["HostConfig"]
+    if not node.engine.local or host["NetworkMode"] in ("none", "host"):
+        return
+    own = frozenset() if snapshot is None else snapshot.ports
+    for published, bindings in host["PortBindings"].items():
+        for binding in () if published in own else bindings:
+            port, _slash, protocol = published.partition("/")
+            fault = port_fault(binding["HostIp"], int(port), protocol)
+            if fault:
+                raise PrebootFailed(
+                    f"Cannot boot server {boot.definition.server.uuid}: port {binding['HostIp']}:{published} {fault}; "
+                    "change settings.allocations, or end what holds it"
+                )

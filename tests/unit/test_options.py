@@ -1,0 +1,47 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules' options: bounds that are told, and what of them a result shows."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import SettingsInvalid
+
+options: Any = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils.options")
+
+
+def module_with(**params: Any) -> Any:
+    """A module as its constructor leaves it."""
+    module = object.__new__(options.PowerModule)
+    module.argument_spec = options.POWER_OPTIONS
+    module.params = {name: option.get("default") for name, option in options.POWER_OPTIONS.items()} | {"server": ["x"], **params}
+    return module
+
+
+@pytest.mark.parametrize("host", ["tcp://bob:hunter22@h:2375", "bob:hunter22@h:2375"])
+def test_the_engines_address_is_shown_without_its_user(host: str) -> None:
+    arguments = module_with(docker_host=host)._invocation()["module_args"]
+    assert arguments["docker_host"].endswith("h:2375")
+    assert "bob" not in str(arguments)
+    assert "hunter22" not in str(arguments)
+
+
+def test_other_options_are_shown_as_given_and_definitions_not_at_all() -> None:
+    arguments = module_with(docker_host="unix:///a@b.sock", timeout=5, definitions=[{"settings": {}}])._invocation()["module_args"]
+    assert (arguments["docker_host"], arguments["timeout"], arguments["server"]) == ("unix:///a@b.sock", 5, ["x"])
+    assert "definitions" not in arguments
+    assert "docker_host" not in module_with()._invocation()["module_args"]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 86_401])
+def test_the_engines_time_limit_is_from_a_second_to_a_day(seconds: int) -> None:
+    def checked(timeout: int) -> Any:
+        return options._checked(SimpleNamespace(params=module_with(timeout=timeout).params, warn=pytest.fail))
+
+    with pytest.raises(SettingsInvalid, match=f"Cannot use timeout={seconds}: expected a whole number from 1 to 86400"):
+        checked(seconds)
+    assert checked(86_400)["timeout"] == 86_400
