@@ -222,9 +222,10 @@ class Lab:
         """Remove every container this node may have made, and the images."""
         import docker.errors
 
-        for uuid in self.uuids:
+        # Also those that a killed process has left waiting for their place.
+        for name in (uuid + suffix for uuid in self.uuids for suffix in ("", "-next", "-after")):
             with contextlib.suppress(docker.errors.NotFound):
-                self.client.remove_container(uuid, force=True, v=True)
+                self.client.remove_container(name, force=True, v=True)
         for image in self.images:
             with contextlib.suppress(docker.errors.NotFound):
                 self.client.remove_image(image, force=True)

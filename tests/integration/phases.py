@@ -65,10 +65,10 @@ class Kept:
                 self.hold.release()
 
 
-#: Every phase of every action, and "wait": started, not ready yet, the lock released.
+#: Every phase of every action; "create": still in the phase of the pull, making the container; "wait": started, the lock released.
 PHASES = {
-    "start": ("prepare", "pull", "preboot", "start", "observe", "wait"),
-    "restart": ("prepare", "pull", "stop", "preboot", "start", "observe", "wait"),
+    "start": ("prepare", "pull", "create", "preboot", "start", "observe", "wait"),
+    "restart": ("prepare", "pull", "create", "stop", "preboot", "start", "observe", "wait"),
     "stop": ("prepare", "stop"),
     "kill": ("prepare", "kill"),
 }
@@ -92,7 +92,7 @@ def _change_definition(lab: Lab, uuid: str, action: str, phase: str) -> None:
         lab.edit(uuid, container={"image": f"fleet-power/absent:{uuid}"})
     elif phase == "wait":
         lab.edit(uuid, environment={**environment, "BOOT_SECONDS": _FOR_EVER})
-    elif phase == "preboot" and action == "restart":
+    elif phase in ("create", "preboot") and action == "restart":
         lab.edit(uuid, environment=environment)
 
 
@@ -127,7 +127,7 @@ def kept_in(lab: Lab, proxy: EngineProxy, action: str, phase: str, **fields: Any
         else:
             wait_until(lambda: _is_new_run(lab, uuid, before) and lab.node().locks.holder(uuid) is None, "started, and the lock released")
         if phase != "wait":
-            lab.await_phase(uuid, phase)
+            lab.await_phase(uuid, "pull" if phase == "create" else phase)
         yield Kept(uuid, actor, hold)
 
 

@@ -26,9 +26,9 @@ FAULTS: dict[str, Callable[[EngineProxy], None]] = {
     "is frozen": EngineProxy.freeze,
 }
 REASONS = {"refuses": "connection refused", "has no socket": "its socket does not exist", "is frozen": "no answer within 2 s"}
-GONE_IN = [("restart", phase) for phase in ("prepare", "pull", "stop", "preboot", "start", "observe", "wait")]
+GONE_IN = [("restart", phase) for phase in ("prepare", "pull", "create", "stop", "preboot", "start", "observe", "wait")]
 GONE_IN += [("stop", "stop"), ("kill", "prepare"), ("kill", "kill")]
-FROZEN_IN = [("stop", "stop"), ("restart", "preboot"), ("restart", "start"), ("kill", "kill")]
+FROZEN_IN = [("stop", "stop"), ("restart", "create"), ("restart", "preboot"), ("restart", "start"), ("kill", "kill")]
 #: Phases after which something may still happen to the server.
 UNFINISHED = ("start", "stop")
 

@@ -15,7 +15,7 @@ from .lab import Lab, wait_until
 from .phases import BOOTS, EVERY_PHASE, kept_in, meanwhile, named, start_of, starts_since
 
 #: Phases in which a rival that is no kill can wait for the end (a pull that is lost ends in a refusal of its own).
-WAITED_FOR = [(action, phase) for action, phase in BOOTS if phase in ("prepare", "preboot", "start", "observe")]
+WAITED_FOR = [(action, phase) for action, phase in BOOTS if phase in ("prepare", "create", "preboot", "start", "observe")]
 STOPPED = [*WAITED_FOR, ("restart", "stop")]
 
 
@@ -165,4 +165,4 @@ def test_two_restarts_come_one_after_the_other(lab: Lab, proxy: EngineProxy, pha
 
 
 def test_no_phase_is_left_out() -> None:
-    assert {phase for _action, phase in EVERY_PHASE} == {*(phase.value for phase in Phase), "wait"}
+    assert {phase for _action, phase in EVERY_PHASE} == {*(phase.value for phase in Phase), "create", "wait"}

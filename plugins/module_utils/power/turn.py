@@ -131,6 +131,7 @@ class Turn:
         settings = self._node.settings
         # The engine creates no container for a data directory that is not there.
         run_step("volume", lambda: boot.volume.create(settings.uid, settings.gid), self._node, self._progress)
+        self.look()
         run_step("container", make, self._node, self._progress)
         if kept is not None and kept != self._staged:
             unstage(self._node, kept)
@@ -152,6 +153,7 @@ class Turn:
         lock.settle()
 
     def _stop(self, lock: PowerLock, snapshot: Snapshot) -> None:
+        self.look()
         stop_run(self._request, self._node, lock, snapshot, self.look, self._progress)
         lock.settle()
         if self._request.action is not PowerAction.STOP or self._progress.stop is None:
