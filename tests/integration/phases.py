@@ -25,7 +25,7 @@ from .lab import Actor, Lab, wait_until
 
 #: A stop that never ends by itself.
 _FOR_EVER = 600
-RENAME, PULL = r"/containers/[^/]+/rename", r"/images/create"
+CREATE, RENAME, PULL = r"/containers/create", r"/containers/[^/]+/rename", r"/images/create"
 
 
 def named(cases: Sequence[Sequence[str]]) -> list[str]:
@@ -103,6 +103,7 @@ def _hold(proxy: EngineProxy, uuid: str, action: str, phase: str) -> Hold | None
     holds: dict[str, Callable[[], Hold]] = {
         "kill": lambda: proxy.hold("POST", kill_of(uuid), skip=1),
         "pull": lambda: proxy.hold("POST", PULL),
+        "create": lambda: proxy.hold("POST", CREATE),
         "preboot": lambda: proxy.hold("POST", RENAME),
         "start": lambda: proxy.hold("POST", start_of(uuid)),
         "observe": lambda: proxy.hold("GET", r"/containers/[^/]+/json$", after=start_of(uuid)),
@@ -173,3 +174,9 @@ def starts_since(lab: Lab, uuid: str, moment: float) -> list[float]:
         since=moment, until=time.time(), filters={"type": "container", "container": uuid, "event": "start"}, decode=True
     )
     return [event["timeNano"] / 1e9 for event in events]
+
+
+def waiting_containers(lab: Lab, uuid: str) -> list[str]:
+    """The names of a server's containers that wait for their place."""
+    found = lab.client.containers(all=True, filters={"name": uuid})
+    return [name for row in found for name in row["Names"] if name != f"/{uuid}"]

@@ -16,7 +16,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.model import Pha
 
 from .engine_proxy import EngineProxy
 from .lab import IMAGE, Lab, wait_until
-from .phases import EVERY_PHASE, Kept, kept_in, named, start_of, starts_since
+from .phases import EVERY_PHASE, Kept, kept_in, named, start_of, starts_since, waiting_containers
 
 
 def leftover(lab: Lab, uuid: str) -> Leftover | None:
@@ -52,6 +52,7 @@ def test_after_a_death_the_lock_is_free_the_journal_says_so_and_the_next_action_
     assert (following.outcome.value, following.changed) == ("done", True)
     assert [row[0] for row in codes(lab, kept.uuid)][:2] == ["restart", action if written else "start"]
     assert not lab.node().locks.has_record(kept.uuid)
+    assert waiting_containers(lab, kept.uuid) == []
     time.sleep(0.2)
     assert lab.is_up(kept.uuid)
 
@@ -68,6 +69,19 @@ def test_a_stop_whose_sender_died_is_seen_until_the_run_has_ended_and_then_nothi
     result = lab.power("stop", uuid)
     assert (result.outcome.value, result.changed) == ("unchanged", False)
     assert not lab.node().locks.has_record(uuid)
+
+
+def test_a_kill_cancels_a_start_that_waits_for_a_stop_whose_sender_died(lab: Lab, proxy: EngineProxy) -> None:
+    with kept_in(lab, proxy, "stop", "stop") as kept:
+        kept.actor.kill()
+        with lab.actor("start", kept.uuid) as start:
+            wait_until(lambda: (holder := lab.node().locks.holder(kept.uuid)) is not None and holder.pid == start.pid, "the start waits")
+            kill = lab.power("kill", kept.uuid)
+            result = start.result()
+    assert (kill.outcome.value, kill.cancelled.value, kill.state.value) == ("done", "start", "offline")
+    assert (result["outcome"], result["code"], result["changed"]) == ("cancelled", "cancelled_by_kill", False)
+    assert not lab.is_up(kept.uuid)
+    assert not lab.node().locks.has_record(kept.uuid)
 
 
 @contextmanager
