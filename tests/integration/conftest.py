@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from .controller import Controller
-from .engine_proxy import EngineProxy, proxy_before
+from .engine_proxy import EngineProxy
 from .lab import Lab, lab_on
 
 
@@ -40,4 +40,8 @@ def controller(lab: Lab, tmp_path: Path) -> Controller:
 @pytest.fixture
 def proxy(lab: Lab, tmp_path: Path, docker_host: str) -> Iterator[EngineProxy]:
     """The engine as it may be on a bad day; only who goes by ``lab.at(proxy.host)`` sees it."""
-    yield from proxy_before(docker_host, tmp_path)
+    proxy = EngineProxy(docker_host, tmp_path / "engine.sock")
+    try:
+        yield proxy
+    finally:
+        proxy.close()

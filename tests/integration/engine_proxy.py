@@ -15,7 +15,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -296,12 +296,3 @@ def _head(stream: Any) -> bytes:
 def _field(head: bytes, name: bytes) -> bytes | None:
     found = re.search(rb"(?im)^" + name + rb":\s*(.*?)\r$", head)
     return None if found is None else found[1]
-
-
-def proxy_before(engine: str, directory: Path) -> Iterator[EngineProxy]:
-    """A proxy, closed at the end."""
-    proxy = EngineProxy(engine, directory / "engine.sock")
-    try:
-        yield proxy
-    finally:
-        proxy.close()

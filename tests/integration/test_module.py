@@ -76,11 +76,12 @@ def test_a_plan_that_was_not_carried_out_is_shown(lab: Lab, controller: Controll
 def test_preboot_shows_what_changed_and_with_v_every_step(lab: Lab, controller: Controller) -> None:
     uuid = lab.server()
     first = only(act(controller, "start", uuid))["preboot"]
-    assert [(step["step"], step["changed"]) for step in first] == [("volume", True), ("container", True)]
+    assert [(step["step"], step["changed"]) for step in first] == [("volume", True), ("placement", True)]
     assert all(set(step) == {"step", "changed", "seconds"} for step in first)
     assert "preboot" not in only(act(controller, "restart", uuid, stop_timeout=0))
     verbose = only(act(controller, "restart", uuid, stop_timeout=0, _ansible_verbosity=1))["preboot"]
-    assert [(step["step"], step["changed"]) for step in verbose] == [("volume", False), ("container", False), ("configuration", False)]
+    assert [step["step"] for step in verbose] == ["volume", "container", "disk", "placement", "configuration"]
+    assert not any(step["changed"] for step in verbose)
 
 
 def test_the_wait_for_the_lock_is_told_when_there_was_one(lab: Lab, controller: Controller) -> None:
