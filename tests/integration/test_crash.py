@@ -47,12 +47,12 @@ def test_after_a_death_the_lock_is_free_the_journal_says_so_and_the_next_action_
         assert (None if left is None else left.phase.value) == (phase if phase in ("start", "stop") else None)
         lab.edit(kept.uuid, container={"image": IMAGE})
         following = lab.power("restart", kept.uuid, wait_seconds=0, stop_timeout=0)
-        # A kill that arrives late does kill; everything else must come too late to matter.
+        assert waiting_containers(lab, kept.uuid) == []
+        # A kill that arrives late does kill; everything else comes too late to matter.
         kept.let_go(lost=action == "kill")
     assert (following.outcome.value, following.changed) == ("done", True)
     assert [row[0] for row in codes(lab, kept.uuid)][:2] == ["restart", action if written else "start"]
     assert not lab.node().locks.has_record(kept.uuid)
-    assert waiting_containers(lab, kept.uuid) == []
     time.sleep(0.2)
     assert lab.is_up(kept.uuid)
 

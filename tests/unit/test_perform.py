@@ -270,13 +270,14 @@ class TestKillMeanwhile:
         assert fake.clock.monotonic() <= 11.0
         assert "start" not in fake.engine.changes()
 
-    def test_a_stop_is_not_cancelled_but_reported_as_forced(self, fake: FakeNode) -> None:
+    @pytest.mark.parametrize("action, end", [("stop", ("done", "")), ("restart", ("cancelled", "cancelled_by_kill"))])
+    def test_a_stop_that_it_ends_is_reported_as_forced(self, fake: FakeNode, action: str, end: tuple[str, str]) -> None:
         fake.engine.stop_seconds = 100.0
         fake.up()
         fake.clock.after(10, fake.kill_elsewhere)
         fake.clock.after(10, lambda: fake.engine.end(UUID, 137))
-        result = fake.perform("stop")
-        assert ending(result) == ("done", "", True)
+        result = fake.perform(action)
+        assert ending(result) == (*end, True)
         assert result.stop is not None
         assert result.stop.forced
 

@@ -156,10 +156,9 @@ class Turn:
         self.look()
         stop_run(self._request, self._node, lock, snapshot, self.look, self._progress)
         lock.settle()
-        if self._request.action is not PowerAction.STOP or self._progress.stop is None:
-            return
         with contextlib.suppress(LockUnavailable):
-            if self._watch.killed:
+            if self._progress.stop is not None and self._watch.killed:
+                # Somebody's SIGKILL came before its own end.
                 self._progress.stop = dataclasses.replace(self._progress.stop, forced=True)
 
     def _boot(self, lock: PowerLock, boot: Boot) -> None:
