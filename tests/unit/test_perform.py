@@ -92,6 +92,16 @@ class TestStartOfWhatIsUp:
         assert intent is not None
         assert intent.operation == "newer"
 
+    def test_one_that_somebody_else_has_started_meanwhile_is_waited_for_too(self, fake: FakeNode) -> None:
+        fake.define(process={"startup": {"done": ["ready"]}})
+        fake.up()
+        release_after(fake, 2, fake.lock("restart"))
+        fake.clock.after(5, lambda: fake.engine.logs.update({fake.seen().id: b"ready\n"}))
+        result = fake.perform("start", wait_for="running")
+        assert ending(result) == ("unchanged", "", False)
+        assert result.state == "running"
+        assert fake.clock.monotonic() >= 5
+
     def test_with_a_holder_it_takes_its_turn(self, fake: FakeNode) -> None:
         fake.up()
         release_after(fake, 4, fake.lock("stop"))
