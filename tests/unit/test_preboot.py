@@ -127,6 +127,14 @@ class TestContainer:
         assert fake.perform("restart").code == "stop_failed"
         assert [each.name for each in fake.engine.containers.values()] == [UUID]
 
+    def test_one_that_is_in_place_stays_where_a_later_step_fails(self, fake: FakeNode) -> None:
+        fake.down()
+        fake.define(environment={"MODE": "hard"})
+        fake.engine.after["rename"].append(fake.kill_elsewhere)
+        assert fake.perform("start").code == "cancelled_by_kill"
+        assert [each.name for each in fake.engine.containers.values()] == [UUID]
+        assert "MODE=hard" in fake.seen().environment
+
     def test_mounts_must_exist(self, fake: FakeNode) -> None:
         fake.configure(allowed_mounts=[str(fake.root)])
         fake.define(mounts=[{"source": str(fake.root / "maps"), "target": "/maps", "read_only": True}])

@@ -75,9 +75,12 @@ def stage(request: Request, node: Node, boot: Boot, snapshot: Snapshot | None, p
 
 
 def unstage(node: Node, staged: Staged) -> None:
-    """Give up a container that waits; one that cannot be removed now is removed by the next boot."""
-    if staged.waiting:
-        with contextlib.suppress(EngineError, EngineUnreachable):
+    """Give up a container that still waits; one that cannot be removed now is removed by the next boot."""
+    if not staged.waiting:
+        return
+    with contextlib.suppress(EngineError, EngineUnreachable):
+        found = node.engine.inspect(staged.id)
+        if found is not None and found.name.endswith(_WAITING):
             node.engine.remove(staged.id, volumes=True)
 
 
