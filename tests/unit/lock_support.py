@@ -9,13 +9,15 @@ import multiprocessing
 import os
 import stat
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks, PowerLock
+from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils.power.node import SystemClock
 
 FORK = multiprocessing.get_context("fork")
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
@@ -25,20 +27,13 @@ _NOBODY = 65534
 _SMALL = 64 * 1024
 
 
-class RealClock:
-    """Time as it passes."""
-
-    def now(self) -> datetime:
-        """The wall clock, in UTC."""
-        return datetime.now(timezone.utc)
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
+def acquire(
+    locks: Locks, uuid: str = UUID, *, seconds: float = 0, operation: str = "op", action: PowerAction = PowerAction.START
+) -> PowerLock:
+    """Take a lock as somebody would."""
+    return locks.acquire(
+        uuid, operation=operation, action=action, origin="alice@web1", reason="test", wait_seconds=seconds, clock=SystemClock()
+    )
 
 
 class OwnClock:

@@ -19,14 +19,14 @@ from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
     LockUnavailable,
 )
 from ansible_collections.fleet.power.plugins.module_utils.power.holder import Holder
-from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks, PowerLock
+from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, PowerAction, Run
 from ansible_collections.fleet.power.tests.unit.lock_support import (
     NO_GROUP,
     OTHER_UUID,
     UUID,
     OwnClock,
-    RealClock,
+    acquire,
 )
 
 RUN = Run("c" * 64, "2026-01-01T00:00:00.123456789Z")
@@ -41,14 +41,6 @@ def directory(tmp_path: Path) -> Path:
 @pytest.fixture
 def locks(directory: Path) -> Locks:
     return Locks(str(directory), NO_GROUP)
-
-
-def acquire(
-    locks: Locks, uuid: str = UUID, *, seconds: float = 0, operation: str = "op", action: PowerAction = PowerAction.START
-) -> PowerLock:
-    return locks.acquire(
-        uuid, operation=operation, action=action, origin="alice@web1", reason="test", wait_seconds=seconds, clock=RealClock()
-    )
 
 
 def test_the_holder_can_be_read_from_acquiring_to_release(locks: Locks, directory: Path) -> None:

@@ -16,13 +16,13 @@ from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
     LockTimeout,
     LockUnavailable,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks, PowerLock
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, PowerAction, Run
+from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, Run
 from ansible_collections.fleet.power.tests.unit.lock_support import (
     NO_GROUP,
     OTHER_UUID,
     UUID,
-    RealClock,
+    acquire,
     as_nobody_below,
     fill,
     mode_of,
@@ -40,14 +40,6 @@ def directory(tmp_path: Path) -> Path:
 @pytest.fixture
 def locks(directory: Path) -> Locks:
     return Locks(str(directory), NO_GROUP)
-
-
-def acquire(
-    locks: Locks, uuid: str = UUID, *, seconds: float = 0, operation: str = "op", action: PowerAction = PowerAction.START
-) -> PowerLock:
-    return locks.acquire(
-        uuid, operation=operation, action=action, origin="alice@web1", reason="test", wait_seconds=seconds, clock=RealClock()
-    )
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "directory"])

@@ -22,7 +22,8 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import LockTimeout
 from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks, PowerLock
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, PowerAction, Run, timestamp
-from ansible_collections.fleet.power.tests.unit.lock_support import FORK, NO_GROUP, UUID, RealClock
+from ansible_collections.fleet.power.plugins.module_utils.power.node import SystemClock
+from ansible_collections.fleet.power.tests.unit.lock_support import FORK, NO_GROUP, UUID
 
 RUN = Run("c" * 64, "2026-01-01T00:00:00.123456789Z")
 Pipe = multiprocessing.connection.Connection
@@ -35,7 +36,7 @@ def locks(tmp_path: Path) -> Locks:
 
 def acquire(locks: Locks, seconds: float = 0, origin: str = "") -> PowerLock:
     return locks.acquire(
-        UUID, operation="op", action=PowerAction.RESTART, origin=origin, reason="", wait_seconds=seconds, clock=RealClock()
+        UUID, operation="op", action=PowerAction.RESTART, origin=origin, reason="", wait_seconds=seconds, clock=SystemClock()
     )
 
 
