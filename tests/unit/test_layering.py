@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
             ("model",),
             ("schema",),
             ("liveness",),
+            ("look",),
             ("origin",),
             ("output",),
             ("own_files",),

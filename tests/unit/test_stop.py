@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill, EngineUnreachable, StopFailed
-from ansible_collections.fleet.power.plugins.module_utils.power.lock import nothing
+from ansible_collections.fleet.power.plugins.module_utils.power.look import nothing
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, Snapshot, StopReport
 from ansible_collections.fleet.power.plugins.module_utils.power.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils.power.stop import stop_run

@@ -18,6 +18,8 @@ class PowerError(Exception):
     always_failed = False
     #: Reported as ``cancelled``: another action took precedence.
     cancels = False
+    #: Reported as ``skipped`` as long as nothing was altered: its turn never came.
+    skips = False
 
     def __init__(self, message: str, **facts: object) -> None:
         super().__init__(message)
@@ -85,6 +87,12 @@ class SourceUnreachable(PowerError):
     """A source of definitions cannot be read, which is not the same as a source that lacks the server."""
 
     code = "source_unreachable"
+
+
+class SourceDenied(PowerError):
+    """The Panel answers, but refuses the node's token. What was kept from earlier does not count then."""
+
+    code = "source_denied"
 
 
 class SettingsInvalid(PowerError):
@@ -174,11 +182,48 @@ class InterruptedBySignal(PowerError):
     """A signal came before the action had begun."""
 
     code = "interrupted_by_signal"
+    skips = True
 
 
-#: Codes that no exception of ours carries: what a reader of the journal concludes, a kill that could not be guarded, and a fault of ours.
+class NotSelected(PowerError):
+    """The server is not in one of the states that ``only`` names."""
+
+    code = "not_selected"
+    skips = True
+
+
+class EndpointUnreachable(PowerError):
+    """The HTTP endpoint gives no usable answer: refused, silent, not TLS as expected, not JSON."""
+
+    code = "endpoint_unreachable"
+    always_failed = True
+
+
+class EndpointError(PowerError):
+    """The HTTP endpoint answered with an error that has no code of its own, a refused token included."""
+
+    code = "endpoint_error"
+    always_failed = True
+
+
+class OutcomeUnknown(PowerError):
+    """The HTTP endpoint took the action, but its outcome was not seen in time."""
+
+    code = "outcome_unknown"
+    always_failed = True
+
+
+class UnsupportedByEndpoint(PowerError):
+    """An option that the HTTP endpoint cannot honour."""
+
+    code = "unsupported_by_endpoint"
+
+
+#: Codes that no exception of ours carries: what a reader of the journal concludes, a kill that could not be guarded, a turn that did
+#: not come because too many others had failed, and a fault of ours.
 INTERRUPTED = "interrupted"
 UNGUARDED = "unguarded"
+FAILURE_BUDGET = "failure_budget"
 INTERNAL_ERROR = "internal_error"
 
 
@@ -193,4 +238,4 @@ def internal_error(error: BaseException) -> str:
 
 def all_codes() -> set[str]:
     """Every code a result can carry."""
-    return {error.code for error in PowerError.__subclasses__()} | {INTERRUPTED, UNGUARDED, INTERNAL_ERROR}
+    return {error.code for error in PowerError.__subclasses__()} | {INTERRUPTED, UNGUARDED, FAILURE_BUDGET, INTERNAL_ERROR}

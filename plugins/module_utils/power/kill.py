@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from .errors import UNGUARDED, EngineError, KillUnsettled, LockTimeout, LockUnavailable
 from .holder import Holder
-from .lock import PowerLock, nothing
+from .lock import PowerLock
+from .look import nothing
 from .model import Outcome, Phase, PowerAction, Request, Snapshot
 from .node import Node
 from .progress import Ending, Progress

@@ -21,6 +21,7 @@ from types import TracebackType
 from .errors import LockTimeout, LockUnavailable, PowerError
 from .holder import BLANK, RECORD_SIZE, Holder, Leftover, decode, encode
 from .liveness import boot_id, lives, start_of
+from .look import nothing
 from .model import Clock, Phase, PowerAction, Run, parse_uuid, timestamp
 from .own_files import open_or_make, open_own
 
@@ -32,10 +33,6 @@ _BEGIN_AGAIN = 100
 _READ_AGAIN = 5
 #: How often, every 10 ms, the record of a holder that has yet to write it is looked for.
 _NAME_AGAIN = 10
-
-
-def nothing() -> None:
-    """What ``acquire`` looks at between two tries unless told otherwise."""
 
 
 class Locks:

@@ -186,6 +186,10 @@ class Request:
     stop_timeout: int | None = None
     wait_for: WaitFor = WaitFor.CONTAINER
     wait_timeout: int = 300
+    #: The states a server must be in for its turn to come; None: any.
+    only: frozenset[PowerState] | None = None
+    #: Whether the server was not named, but is one of all.
+    one_of_all: bool = False
     adopt: bool = False
     check: bool = False
     origin: str = ""

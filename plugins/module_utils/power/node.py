@@ -15,7 +15,8 @@ from .errors import CancelledByKill
 from .generation import KillGenerations
 from .holder import Holder, Leftover
 from .journal import Journal
-from .lock import Locks, PowerLock, nothing
+from .lock import Locks, PowerLock
+from .look import nothing
 from .model import Clock, Phase, PowerState, Request, Run, Snapshot, Startup
 from .settings import Settings
 from .sources import Sources

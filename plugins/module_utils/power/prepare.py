@@ -21,10 +21,10 @@ from .progress import Progress
 from .volume import Volume
 
 
-def fetch(request: Request, node: Node, progress: Progress) -> Definition:
+def fetch(request: Request, node: Node, look: Callable[[], None], progress: Progress, *, again: bool = False) -> Definition:
     """The definition of a server that may be booted. Raises whatever its source says, and `Suspended`."""
     uuid = progress.server.uuid
-    definition = node.sources.definition(uuid)
+    definition = node.sources.definition(uuid, again=again, look=look)
     progress.server = definition.server
     progress.secrets |= secrets_of(definition)
     if not request.check:
@@ -36,13 +36,15 @@ def fetch(request: Request, node: Node, progress: Progress) -> Definition:
     return definition
 
 
-def prepare(request: Request, node: Node, snapshot: Snapshot | None, look: Callable[[], None], progress: Progress) -> Boot:
+def prepare(
+    request: Request, node: Node, snapshot: Snapshot | None, look: Callable[[], None], progress: Progress, *, again: bool = False
+) -> Boot:
     """Check all that can be known without touching the server, so that a restart never takes down one that may not start again.
 
-    ``look`` is called in what may take long, and may raise.
+    ``look`` is called in what may take long, and may raise. ``again`` asks the source anew.
     """
     uuid = progress.server.uuid
-    definition = fetch(request, node, progress)
+    definition = fetch(request, node, look, progress, again=again)
     progress.warn(*(f"server {uuid}: {warning}" for warning in definition.warnings))
     boot = Boot(definition, Volume(os.path.join(node.settings.data, uuid)))
     if snapshot is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .definition import mask
-from .errors import EngineError, InterruptedBySignal, PowerError
+from .errors import EngineError, PowerError
 from .journal import Journal
 from .model import Clock, Outcome, Phase, PowerAction, PowerState, PrebootStep, Request, Result, Server, Step, StopReport
 from .node import Observed
@@ -88,7 +88,7 @@ class Progress:
         elif error.always_failed or self.changed:
             outcome = Outcome.FAILED
         else:
-            outcome = Outcome.SKIPPED if isinstance(error, InterruptedBySignal) else Outcome.REFUSED
+            outcome = Outcome.SKIPPED if error.skips else Outcome.REFUSED
         return outcome, error.code, self.sentence(error)
 
     def sentence(self, error: PowerError) -> str:

@@ -12,6 +12,7 @@ from typing import Protocol
 from .definition import Definition, parse_definition
 from .definition_files import DefinitionDirectory, KeptDefinitions, name_in, uuid_in
 from .errors import AmbiguousServer, DefinitionInvalid, PowerError, ServerNotFound, SourceUnreachable
+from .look import nothing
 from .model import SHORT_ID_PATTERN, PowerAction, Server, parse_uuid
 from .schema import printable
 from .settings import Settings
@@ -124,8 +125,11 @@ class Sources:
         """Whether any source that can be read has a definition of the server, be it a broken one."""
         return any(uuid in self._uuids(source, _Trouble()) for source in self._stop_order)
 
-    def definition(self, uuid: str) -> Definition:
+    def definition(self, uuid: str, *, again: bool = False, look: Callable[[], None] = nothing) -> Definition:
         """The definition of the first source that has the server; what the others say does not matter.
+
+        ``again`` asks the Panel for this one server, instead of taking what it was listed with. ``look`` is called at least every second
+        where that takes long, and may raise.
 
         Raises `ServerNotFound`, `DefinitionInvalid`, `MissingLibrary`, and `SourceUnreachable`, unless the settings' ``allow_stale`` lets
         the last definition seen take its place.

@@ -113,7 +113,7 @@ class Turn:
         return Outcome.DONE, "", ""
 
     def _prepare(self, snapshot: Snapshot | None) -> Boot:
-        return prepare(self._request, self._node, snapshot, self.look, self._progress)
+        return prepare(self._request, self._node, snapshot, self.look, self._progress, again=True)
 
     def _stage(self, lock: PowerLock, boot: Boot, snapshot: Snapshot | None) -> None:
         """Have image and container before anything is stopped for them."""
