@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
@@ -16,10 +17,13 @@ from .power.assemble import build_journal, build_node, read_generations
 from .power.bulk import perform_each
 from .power.connection import LONGEST_TIMEOUT, shown_host
 from .power.errors import INTERNAL_ERROR, PowerError, SettingsInvalid, internal_error
-from .power.model import PowerAction, Request, Result, WaitFor, new_operation_id
+from .power.model import PowerAction, PowerState, Request, Result, WaitFor, new_operation_id
 from .power.node import Node
 from .power.origin import default_origin
+from .power.pace import Pace
+from .power.perform import perform
 from .power.report import entry, failure_message, is_failure, summary
+from .power.selection import Target, each_once, everything, means_all, one_of_all
 from .power.server_facts import choose, describe_each
 from .power.stop_way import LONGEST_STOP_SECONDS
 
@@ -47,6 +51,9 @@ NODE_OPTIONS: dict[str, dict[str, Any]] = {
 }
 POWER_OPTIONS: dict[str, dict[str, Any]] = {
     "action": {"type": "str", "required": True, "choices": [action.value for action in PowerAction]},
+    "only": {"type": "list", "elements": "str", "choices": [state.value for state in PowerState]},
+    "max_parallel": {"type": "int", "default": 0},
+    "max_failures": {"type": "int"},
     "wait_seconds": {"type": "int", "default": DEFAULT_WAIT_SECONDS},
     "stop_timeout": {"type": "int"},
     "wait_for": {"type": "str", "default": WaitFor.CONTAINER.value, "choices": [each.value for each in WaitFor]},
@@ -135,10 +142,12 @@ def _look(module: PowerModule) -> None:
 def _run(module: PowerModule, interrupted: Interruption) -> None:
     options = _checked(module)
     node = build_node(options, interrupted=interrupted, read_only=module.check_mode)
-    results = perform_each(_requests(module, options, node), node)
+    targets = _targets(module, options, node)
+    pace = Pace(options["max_parallel"], options["max_failures"])
+    results = perform_each(targets, lambda target, place: perform(target.request, node, target.server, place), pace)
     node.journal.close()
     warn_each(module, node, *(result.warnings for result in results))
-    _leave(module, results)
+    _leave(module, options, results)
 
 
 def _fail_cleanly(module: PowerModule, body: Callable[[], None]) -> None:
@@ -159,7 +168,16 @@ def _checked(module: PowerModule) -> dict[str, Any]:
     if not 0 <= options["wait_seconds"] <= LONGEST_WAIT_SECONDS:
         module.warn(f"wait_seconds={options['wait_seconds']} is outside 0 to {LONGEST_WAIT_SECONDS}; {DEFAULT_WAIT_SECONDS} is used")
         options["wait_seconds"] = DEFAULT_WAIT_SECONDS
-    _check_bounds(options, {"stop_timeout": (0, LONGEST_STOP_SECONDS), "wait_timeout": (0, None), "timeout": (1, LONGEST_TIMEOUT)})
+    _check_bounds(
+        options,
+        {
+            "stop_timeout": (0, LONGEST_STOP_SECONDS),
+            "wait_timeout": (0, None),
+            "timeout": (1, LONGEST_TIMEOUT),
+            "max_parallel": (0, None),
+            "max_failures": (0, None),
+        },
+    )
     return options
 
 
@@ -171,30 +189,35 @@ def _check_bounds(options: Mapping[str, Any], bounds: Mapping[str, tuple[int, in
             raise SettingsInvalid(f"Cannot use {name}={value}: expected a whole number {limit}")
 
 
-def _requests(module: PowerModule, options: Mapping[str, Any], node: Node) -> list[Request]:
-    """One request a named server. The kill generations are read before anything else is asked or waited for."""
+def _targets(module: PowerModule, options: Mapping[str, Any], node: Node) -> list[Target]:
+    """What is asked of which server. The kill generations are read before anything else is asked or waited for."""
     names = options["server"]
     action = PowerAction(options["action"])
-    generations = read_generations(names, node, action)
-    requested_at = node.clock.now()
-    return [
-        Request(
-            server=name,
-            action=action,
-            operation=new_operation_id(),
-            requested_at=requested_at,
-            generations=generations,
-            wait_seconds=options["wait_seconds"],
-            stop_timeout=options["stop_timeout"],
-            wait_for=WaitFor(options["wait_for"]),
-            wait_timeout=options["wait_timeout"],
-            adopt=options["adopt"],
-            check=module.check_mode,
-            origin=options["origin"] or default_origin(),
-            reason=options["reason"] or "",
-        )
-        for name in names
-    ]
+    asked = Request(
+        server="",
+        action=action,
+        operation="",
+        generations=read_generations(names, node, action),
+        requested_at=node.clock.now(),
+        wait_seconds=options["wait_seconds"],
+        stop_timeout=options["stop_timeout"],
+        wait_for=WaitFor(options["wait_for"]),
+        wait_timeout=options["wait_timeout"],
+        only=None if options["only"] is None else frozenset(PowerState(state) for state in options["only"]),
+        adopt=options["adopt"],
+        check=module.check_mode,
+        origin=options["origin"] or default_origin(),
+        reason=options["reason"] or "",
+    )
+    if means_all(names):
+        return [Target(one_of_all(_new(asked), server), server) for server in everything(node, action)]
+    requests = (replace(_new(asked), server=name) for name in names)
+    return each_once(requests, lambda request: node.sources.identify(request.server, action))
+
+
+def _new(request: Request) -> Request:
+    """The same asked of one more server."""
+    return replace(request, operation=new_operation_id())
 
 
 def warn_each(module: PowerModule, node: Node, *groups: Sequence[str]) -> None:
@@ -206,13 +229,17 @@ def warn_each(module: PowerModule, node: Node, *groups: Sequence[str]) -> None:
         module.warn(warning)
 
 
-def _leave(module: PowerModule, results: Sequence[Result]) -> NoReturn:
+def _leave(module: PowerModule, options: Mapping[str, Any], results: Sequence[Result]) -> NoReturn:
+    brief = len(results) > 1 and module._verbosity == 0
     report: dict[str, Any] = {
+        "action": options["action"],
         "changed": any(result.changed for result in results),
         **({"diff": _diff(results)} if module._diff else {}),
-        "servers": [entry(result, check=module.check_mode, all_steps=module._verbosity > 0) for result in results],
+        "servers": [entry(result, check=module.check_mode, all_steps=module._verbosity > 0, brief=brief) for result in results],
         "summary": summary(results),
     }
+    if not results:
+        report["msg"] = f"Nothing to {options['action']}: no server of this node is meant"
     if any(is_failure(result) for result in results):
         module.fail_json(failure_message(results), **report)
     module.exit_json(**report)

@@ -37,7 +37,9 @@ options:
   server:
     description:
       - The servers to act on, by UUID, by short id (the first 8 characters of the UUID) or by name, as long as it is unique.
-      - Absent, the action plugin takes the host variable C(server_uuid). There is no default; in particular, absent is never "all".
+      - V(all), standing alone, is every server of the node. It means those of the sources that can be listed, and every container
+        that this collection or Wings made. See the notes on what it means for each action.
+      - Absent, the action plugin takes the host variable C(server_uuid). There is no default; in particular, absent is never V(all).
       - Quote short ids that consist of digits only in YAML, or it makes them numbers.
     type: list
     elements: str
@@ -51,6 +53,26 @@ options:
     type: str
     required: true
     choices: [start, stop, restart, kill]
+  only:
+    description:
+      - Act on those servers only that are in one of these power states, looked at when their turn comes and again under their lock.
+        The others are V(skipped), code C(not_selected).
+    type: list
+    elements: str
+    choices: [offline, starting, running, stopping]
+  max_parallel:
+    description:
+      - How many servers are acted on at a time, each from its turn to the end of its O(wait_for).
+      - V(0) stops all at once and boots as many at a time as there are processors, at least 8. With O(max_failures) it acts on so many
+        servers at a time.
+    type: int
+    default: 0
+  max_failures:
+    description:
+      - How many servers may end V(refused), V(cancelled) or V(failed) before no other begins. Those under way are finished, the rest is
+        V(skipped), code C(failure_budget), and the task fails. V(0) stops at the first.
+      - If not given, every server is acted on, whatever becomes of the others.
+    type: int
   wait_seconds:
     description:
       - Seconds to wait for another action on the same server to end, V(0) to V(300). V(0) tries once.
@@ -96,7 +118,11 @@ options:
     type: str
 notes:
   - The module runs on the node whose engine runs the servers, as root or as a member of the groups C(docker) and C(fleet-power).
-  - Servers named in one task are acted on one after another; one that fails never hides or stops the others.
+  - The servers of one task are acted on at the same time, in the order given as far as O(max_parallel) makes one. A server that fails
+    never hides or stops the others, unless O(max_failures) says so.
+  - With O(server=all), V(restart) means the servers that are up, and leaves the others out of the result. V(start) and V(restart) skip
+    suspended servers (a suspended server that is named is refused), and fail at once, with nothing changed, if a source cannot be listed.
+    V(stop) and V(kill) do not ask the Panel.
   - C(journalctl -ft fleet-power) shows the end of each action as it comes.
 seealso:
   - module: fleet.power.server_power_info
@@ -127,6 +153,20 @@ EXAMPLES = r"""
     wait_for: running
     wait_timeout: 120
 
+- name: Restart every server that is up, ten at a time, and stop going on after three that failed
+  fleet.power.server_power:
+    server: all
+    action: restart
+    max_parallel: 10
+    max_failures: 3
+    wait_for: running
+
+- name: Stop what is still starting
+  fleet.power.server_power:
+    server: all
+    action: stop
+    only: [starting]
+
 - name: Kill a server that hangs
   fleet.power.server_power:
     server: Cobalt Survival
@@ -154,8 +194,15 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+action:
+  description: The action.
+  type: str
+  returned: when the servers could be acted on at all
+  sample: restart
 servers:
-  description: One entry for each server, in the order asked. A server named twice has one. Null and empty fields are left out.
+  description:
+    - One entry for each server, in the order asked. A server named twice has one. Null and empty fields are left out.
+    - Where there are several, an entry that ended V(done), V(unchanged) or V(skipped) is brief, unless Ansible runs with C(-v).
   type: list
   elements: dict
   returned: when the servers could be acted on at all
@@ -168,7 +215,7 @@ servers:
     short_id:
       description: The first 8 characters of the UUID.
       type: str
-      returned: when the server could be identified
+      returned: when the server could be identified, not if brief
       sample: 566bf9d7
     name:
       description: Name of the server.
@@ -178,7 +225,7 @@ servers:
     action:
       description: The action.
       type: str
-      returned: always
+      returned: not if brief
       sample: restart
     outcome:
       description:
@@ -206,7 +253,7 @@ servers:
     state_before:
       description: Power state before, one of V(offline), V(starting), V(running), V(stopping).
       type: str
-      returned: when it could be seen
+      returned: when it could be seen; if brief, when it differs from the state
       sample: running
     state:
       description: Power state as seen at the end.
@@ -216,7 +263,7 @@ servers:
     stop:
       description: How the server was stopped.
       type: dict
-      returned: when it was
+      returned: when it was; if brief, when it was forced
       contains:
         how:
           description: V(command), V(signal), V(native) (the container's own stop signal) or V(kill) (no grace was asked for).
@@ -269,7 +316,7 @@ servers:
       description: The steps, of V(await_exit), V(stop), V(kill), V(preboot), V(start).
       type: list
       elements: str
-      returned: in check mode, or when the outcome is not V(done)
+      returned: in check mode, or when the outcome is not V(done); not if brief
       sample: [stop, preboot, start]
     preboot:
       description: >-
@@ -288,7 +335,7 @@ servers:
     operation:
       description: The operation as the journal knows it. Times are ISO 8601, UTC, with milliseconds.
       type: dict
-      returned: always
+      returned: not if brief
       contains:
         id:
           description: Its id.
@@ -310,6 +357,11 @@ summary:
   type: dict
   returned: when the servers could be acted on at all
   sample: {"done": 7, "refused": 1, "text": ["00d9f4ad-53a2-42b6-b3f5-f28807f0cbd4 (Overdue): refused, suspended: ..."]}
+msg:
+  description: What there is to say of the whole task.
+  type: str
+  returned: on failure, and when no server was meant
+  sample: "Nothing to restart: no server of this node is meant"
 code:
   description: Why nothing could be done at all.
   type: str

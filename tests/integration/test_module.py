@@ -85,7 +85,7 @@ def test_preboot_shows_what_changed_and_with_v_every_step(lab: Lab, controller: 
 
 
 def test_the_wait_for_the_lock_is_told_when_there_was_one(lab: Lab, controller: Controller) -> None:
-    uuid = lab.server(STOP_SECONDS=1)
+    uuid = lab.server(STOP_SECONDS=4)
     lab.power("start", uuid, wait_for="running")
     with lab.actor("restart", uuid) as restart:
         lab.await_phase(uuid, "stop")
@@ -227,7 +227,7 @@ def test_without_an_origin_it_is_the_user_and_the_address_he_came_from(
 
 
 def test_an_asynchronous_task_is_carried_out_and_can_be_asked_for_its_result(lab: Lab, controller: Controller) -> None:
-    uuid = lab.server(STOP_SECONDS=1)
+    uuid = lab.server(STOP_SECONDS=4)
     lab.power("start", uuid, wait_for="running")
     run = controller.play(
         [

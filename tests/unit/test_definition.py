@@ -461,7 +461,8 @@ class TestStopSignal:
     @given(st.text(max_size=12))
     def test_any_other_text_is_a_value_error(self, text: str) -> None:
         try:
-            assert stop_signal(text).startswith("SIG")
+            name = stop_signal(text)
+            assert name.startswith("SIG") or 34 <= int(name) <= 64
         except ValueError as error:
             assert "expected" in str(error)
 

@@ -146,7 +146,7 @@ def test_every_field_of_a_result_is_documented_and_every_documented_one_exists()
     documented = document("server_power", "RETURN")
     fields = documented["servers"]["contains"]
     assert names_like(fields, entry(full_result(), check=False, all_steps=True)) == names(fields)
-    assert set(documented) == {"servers", "summary", "code"}
+    assert set(documented) == {"action", "servers", "summary", "msg", "code"}
     assert set(summary([full_result()])) == {"failed", "text"}
 
 

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import syslog
+import threading
 
 from .model import Outcome, Request, Result
 from .schema import printable
 
 TAG = "fleet-power"
+_MUTEX = threading.Lock()
 _QUIET = (Outcome.DONE, Outcome.UNCHANGED)
 
 
@@ -33,6 +35,9 @@ def line_of(result: Result, request: Request) -> str:
 
 def announce(result: Result, request: Request) -> None:
     """Write the line; nothing fails for it."""
-    syslog.openlog(TAG, syslog.LOG_PID, syslog.LOG_DAEMON)
-    syslog.syslog(syslog.LOG_INFO if result.outcome in _QUIET else syslog.LOG_WARNING, line_of(result, request))
-    syslog.closelog()
+    line = line_of(result, request)
+    # The name that openlog sets is one for the whole process.
+    with _MUTEX:
+        syslog.openlog(TAG, syslog.LOG_PID, syslog.LOG_DAEMON)
+        syslog.syslog(syslog.LOG_INFO if result.outcome in _QUIET else syslog.LOG_WARNING, line)
+        syslog.closelog()

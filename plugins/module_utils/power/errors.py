@@ -192,6 +192,13 @@ class NotSelected(PowerError):
     skips = True
 
 
+class FailureBudget(PowerError):
+    """More servers had failed than ``max_failures`` allows before this one's turn came."""
+
+    code = "failure_budget"
+    skips = True
+
+
 class EndpointUnreachable(PowerError):
     """The HTTP endpoint gives no usable answer: refused, silent, not TLS as expected, not JSON."""
 
@@ -219,11 +226,9 @@ class UnsupportedByEndpoint(PowerError):
     code = "unsupported_by_endpoint"
 
 
-#: Codes that no exception of ours carries: what a reader of the journal concludes, a kill that could not be guarded, a turn that did
-#: not come because too many others had failed, and a fault of ours.
+#: Codes that no exception of ours carries: what a reader of the journal concludes, a kill that could not be guarded, and a fault of ours.
 INTERRUPTED = "interrupted"
 UNGUARDED = "unguarded"
-FAILURE_BUDGET = "failure_budget"
 INTERNAL_ERROR = "internal_error"
 
 
@@ -238,4 +243,4 @@ def internal_error(error: BaseException) -> str:
 
 def all_codes() -> set[str]:
     """Every code a result can carry."""
-    return {error.code for error in PowerError.__subclasses__()} | {INTERRUPTED, UNGUARDED, FAILURE_BUDGET, INTERNAL_ERROR}
+    return {error.code for error in PowerError.__subclasses__()} | {INTERRUPTED, UNGUARDED, INTERNAL_ERROR}

@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -21,7 +20,7 @@ from types import TracebackType
 from .errors import LockTimeout, LockUnavailable, PowerError
 from .holder import BLANK, RECORD_SIZE, Holder, Leftover, decode, encode
 from .liveness import boot_id, lives, start_of
-from .look import nothing
+from .look import Look, nothing
 from .model import Clock, Phase, PowerAction, Run, parse_uuid, timestamp
 from .own_files import open_or_make, open_own
 
@@ -72,26 +71,28 @@ class Locks:
         reason: str,
         wait_seconds: float,
         clock: Clock,
-        look: Callable[[], None] = nothing,
+        look: Look = nothing,
+        waited_before: float = 0.0,
     ) -> PowerLock:
         """Take the lock and write the holder record, phase ``prepare``; waiters are served in no particular order.
 
         Tries every 20 ms until ``wait_seconds`` are over; 0 is exactly one try. ``look`` is called between tries and may
-        raise. Raises LockTimeout, naming the holder (fact ``holder``: Holder or None), or LockUnavailable.
+        raise. ``waited_before`` are seconds of an earlier wait for this lock, to be told with these. Raises LockTimeout, naming the holder
+        (fact ``holder``: Holder or None), or LockUnavailable.
         """
         path = self._path(uuid)
         begun, waited = clock.monotonic(), 0.0
         while (descriptor := self._try(path)) is None:
             left = begun + wait_seconds - clock.monotonic()
             if not left > 0:
-                raise self._timeout(uuid, wait_seconds, clock)
+                raise self._timeout(uuid, wait_seconds + waited_before, clock)
             look()
             clock.sleep(min(TRY_EVERY, left))
             waited = clock.monotonic() - begun
         with ExitStack() as undo:
             undo.callback(os.close, descriptor)
             mine = _my_record(operation, action, origin, reason, clock)
-            lock = PowerLock(path, descriptor, mine, waited)
+            lock = PowerLock(path, descriptor, mine, waited_before + waited)
             lock.enter(Phase.PREPARE)
             undo.pop_all()
         return lock
@@ -146,7 +147,7 @@ class Locks:
             clock.sleep(TRY_EVERY / 2)
             holder = self.holder(uuid)
         who = "another action" if holder is None else holder.sentence()
-        after = f" after {wait_seconds:g} s" if wait_seconds > 0 else ""
+        after = f" after {round(wait_seconds, 2):g} s" if wait_seconds > 0 else ""
         advice = "wait longer (wait_seconds) or try again later"
         return LockTimeout(f"Cannot lock server {uuid}: held by {who}{after}; {advice}", holder=holder)
 

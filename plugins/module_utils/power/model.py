@@ -70,6 +70,7 @@ class Phase(str, Enum):
     PREPARE = "prepare"
     PULL = "pull"
     STOP = "stop"
+    QUEUE = "queue"
     PREBOOT = "preboot"
     START = "start"
     OBSERVE = "observe"

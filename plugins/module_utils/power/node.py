@@ -16,7 +16,7 @@ from .generation import KillGenerations
 from .holder import Holder, Leftover
 from .journal import Journal
 from .lock import Locks, PowerLock
-from .look import nothing
+from .look import Look, nothing
 from .model import Clock, Phase, PowerState, Request, Run, Snapshot, Startup
 from .settings import Settings
 from .sources import Sources
@@ -85,7 +85,7 @@ class Node:
         )
         return Observed(snapshot, state, startup, holder, leftover)
 
-    def acquire(self, request: Request, uuid: str, seconds: float, look: Callable[[], None]) -> PowerLock:
+    def acquire(self, request: Request, uuid: str, seconds: float, look: Look, waited_before: float = 0.0) -> PowerLock:
         """Take a server's lock for a request, waiting at most ``seconds``; see `Locks.acquire`."""
         return self.locks.acquire(
             uuid,
@@ -96,6 +96,7 @@ class Node:
             wait_seconds=seconds,
             clock=self.clock,
             look=look,
+            waited_before=waited_before,
         )
 
     def await_end(self, run: Run, seconds: float, look: Callable[[], None]) -> bool:

@@ -11,27 +11,37 @@ from __future__ import annotations
 from .announce import announce
 from .await_ready import await_ready
 from .container import Boot
-from .errors import INTERNAL_ERROR, EngineUnreachable, InterruptedBySignal, PowerError, ServerNotFound, internal_error
+from .errors import (
+    INTERNAL_ERROR,
+    EngineUnreachable,
+    FailureBudget,
+    InterruptedBySignal,
+    NotSelected,
+    PowerError,
+    ServerNotFound,
+    internal_error,
+)
 from .kill import kill
 from .model import Outcome, PowerAction, Request, Result, Server, WaitFor, parse_uuid
 from .node import KillWatch, Node, Observed
+from .pace import Place
 from .plan import plan, planned_state
-from .prepare import prepare
 from .progress import Ending, Progress
 from .readiness import Matchers
-from .turn import Turn, mind_wings
+from .turn import Turn, mind_selection, mind_wings
+
+#: Who only was not meant, or came too late to be acted on, leaves no trace on the node.
+_UNTOLD = (NotSelected.code, FailureBudget.code)
 
 
-def perform(request: Request, node: Node, server: Server | None = None) -> Result:
+def perform(request: Request, node: Node, server: Server | None = None, place: Place | None = None) -> Result:
     """Perform one power action on one server. Raises no `PowerError`: whatever happens is in the result, the journal and the syslog.
 
-    ``server`` is the one meant, where the caller has identified it already.
+    ``server`` is the one meant, where the caller has identified it already; ``place`` its place among others, which it keeps.
     """
-    progress = Progress(request, node.clock)
-    if server is not None:
-        progress.server = server
+    progress = Progress(request, node.clock, server)
     try:
-        ending = _act(request, node, progress, server)
+        ending = _act(request, node, progress, place or Place())
         again = progress.begun
     except EngineUnreachable as error:
         ending = progress.failure(error)
@@ -47,32 +57,56 @@ def perform(request: Request, node: Node, server: Server | None = None) -> Resul
     if again:
         _see_again(node, progress)
     result = progress.result(*ending)
-    if not request.check:
+    if not request.check and result.code not in _UNTOLD:
         node.journal.end(result, progress.phases, origin=request.origin, reason=request.reason)
         announce(result, request)
     return result
 
 
-def _act(request: Request, node: Node, progress: Progress, known: Server | None) -> Ending:
+def _act(request: Request, node: Node, progress: Progress, place: Place) -> Ending:
     if node.interrupted():
         raise InterruptedBySignal(f"Cannot {request.action.value} server {request.server}: a signal came before its turn; nothing was done")
-    progress.server = _identify(request, node, known)
+    place.mind_budget(request.server)
+    progress.server = _identify(request, node, progress.known)
     if request.action is PowerAction.KILL and not request.check:
-        try:
-            return kill(request, node, progress)
-        finally:
-            # Not before: looking for Wings takes time.
-            mind_wings(request, node, progress)
+        return _kill(request, node, progress)
     mind_wings(request, node, progress)
-    seen = node.observe(progress.server.uuid)
-    progress.saw(seen)
-    if request.action is PowerAction.START and seen.live and seen.holder is None and not seen.stop_left:
+    turn = Turn(request, node, progress, place)
+    seen = _observe(request, node, progress)
+    if request.action is PowerAction.START and not request.check and not _is_settled(seen) and not place.may_boot():
+        # Before its lock is taken and its definition asked for: both are to be fresh when it boots.
+        place.begin_boot(turn.look_while_waiting)
+        seen = _observe(request, node, progress)
+    if request.action is PowerAction.START and _is_settled(seen):
+        place.end_boot()
         return _already_up(request, node, seen, progress)
-    turn = Turn(request, node, progress)
-    boot = prepare(request, node, seen.snapshot, turn.look_while_waiting, progress) if request.action.boots else None
+    boot = turn.prepare(seen.snapshot, turn.look_while_waiting) if request.action.boots else None
     if request.check:
         return _foretell(request, seen, boot, progress)
     return turn.take(boot)
+
+
+def _observe(request: Request, node: Node, progress: Progress) -> Observed:
+    """Look at the server; raises `NotSelected` if it is not meant as it is now."""
+    seen = node.observe(progress.server.uuid)
+    progress.saw(seen)
+    mind_selection(request, progress.server.uuid, seen.state)
+    return seen
+
+
+def _is_settled(seen: Observed) -> bool:
+    """Whether the server is up, and nobody is about to change that."""
+    return seen.live and seen.holder is None and not seen.stop_left
+
+
+def _kill(request: Request, node: Node, progress: Progress) -> Ending:
+    if request.only is not None:
+        _observe(request, node, progress)
+    try:
+        return kill(request, node, progress)
+    finally:
+        # Not before: looking for Wings takes time.
+        mind_wings(request, node, progress)
 
 
 def _identify(request: Request, node: Node, known: Server | None) -> Server:

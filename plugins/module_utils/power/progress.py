@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from .definition import mask
-from .errors import EngineError, PowerError
+from .errors import EngineError, PowerError, ServerNotFound, Suspended
 from .journal import Journal
-from .model import Clock, Outcome, Phase, PowerAction, PowerState, PrebootStep, Request, Result, Server, Step, StopReport
+from .model import Clock, Outcome, Phase, PowerAction, PowerState, PrebootStep, Request, Result, Server, Step, StopReport, parse_uuid
 from .node import Observed
 
 #: How an action ended: outcome, code, sentence.
@@ -20,13 +20,16 @@ Ending = tuple[Outcome, str, str]
 class Progress:
     """One action on one server under way. ``changed`` becomes true with the first thing altered on engine or disk."""
 
-    def __init__(self, request: Request, clock: Clock) -> None:
+    def __init__(self, request: Request, clock: Clock, known: Server | None = None) -> None:
+        """``known`` is the server meant, where that was found out before its turn."""
         self.request = request
-        self.server = Server(request.server)
+        self.known = known
+        self.server = known or Server(request.server)
         self.changed = False
         self.begun = False
         self.state_before: PowerState | None = None
         self.state: PowerState | None = None
+        self.has_container = False
         self.state_planned: PowerState | None = None
         self.plan: tuple[Step, ...] = ()
         self.stop: StopReport | None = None
@@ -52,6 +55,7 @@ class Progress:
         if self.state_before is None:
             self.state_before = seen.state
         self.state = seen.state
+        self.has_container = seen.snapshot is not None
 
     def alter(self) -> None:
         """Something on engine or disk was altered."""
@@ -88,8 +92,18 @@ class Progress:
         elif error.always_failed or self.changed:
             outcome = Outcome.FAILED
         else:
-            outcome = Outcome.SKIPPED if error.skips else Outcome.REFUSED
+            outcome = Outcome.SKIPPED if self._skips(error) else Outcome.REFUSED
         return outcome, error.code, self.sentence(error)
+
+    def _skips(self, error: PowerError) -> bool:
+        """Whether a server is passed over: one of all that may not start, or one that was found and is gone by its turn."""
+        one_of_all = self.request.one_of_all
+        if isinstance(error, Suspended):
+            return one_of_all
+        if isinstance(error, ServerNotFound):
+            resolved = one_of_all or (self.known is not None and parse_uuid(self.request.server) is None)
+            return resolved and not self.has_container
+        return error.skips
 
     def sentence(self, error: PowerError) -> str:
         """What an error says. Secrets are masked in what the engine said: it may repeat what it was given, our own words do not."""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from .errors import InterruptedBySignal
+from .errors import FailureBudget, InterruptedBySignal
 from .model import Outcome, PrebootStep, Result, parse_uuid, timestamp
 from .schema import printable
 
@@ -17,17 +17,21 @@ from .schema import printable
 _SLOW_SECONDS = 1.0
 _SUMMARY_LINES = 20
 _QUIET = (Outcome.DONE, Outcome.UNCHANGED)
+_BRIEF = (*_QUIET, Outcome.SKIPPED)
 
 
 def is_failure(result: Result) -> bool:
     """Whether a result fails the task: what was skipped by request does not, what was skipped for a signal does."""
     return result.outcome in (Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED) or (
-        result.outcome is Outcome.SKIPPED and result.code == InterruptedBySignal.code
+        result.outcome is Outcome.SKIPPED and result.code in (InterruptedBySignal.code, FailureBudget.code)
     )
 
 
-def entry(result: Result, *, check: bool, all_steps: bool) -> dict[str, Any]:
-    """One server's entry. ``all_steps`` shows every pre-boot step, not only those that changed something, failed or were slow."""
+def entry(result: Result, *, check: bool, all_steps: bool, brief: bool = False) -> dict[str, Any]:
+    """One server's entry. ``all_steps`` shows every pre-boot step, not only those that changed something, failed or were slow.
+
+    ``brief`` is for one of many: what went as it should says no more than how it ended.
+    """
     preboot = [_step(step) for step in result.preboot if all_steps or step.changed or step.failed or step.seconds > _SLOW_SECONDS]
     fields: dict[str, Any] = {
         "server": result.server.uuid,
@@ -54,7 +58,19 @@ def entry(result: Result, *, check: bool, all_steps: bool) -> dict[str, Any]:
             "ended_at": timestamp(result.ended_at),
         },
     }
+    if brief and result.outcome in _BRIEF:
+        fields = _briefly(fields, result)
     return _present(fields)
+
+
+def _briefly(fields: dict[str, Any], result: Result) -> dict[str, Any]:
+    """Without what is the same for all, what follows from the rest, and a stop that went by itself."""
+    said = {"short_id", "action", "operation", "plan"}
+    if result.state_before is result.state:
+        said.add("state_before")
+    if result.stop is not None and not result.stop.forced:
+        said.add("stop")
+    return {name: value for name, value in fields.items() if name not in said}
 
 
 def _step(step: PrebootStep) -> dict[str, Any]:
@@ -67,9 +83,9 @@ def _present(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def summary(results: Sequence[Result]) -> dict[str, Any]:
-    """Counts by outcome, and a line for each of the first servers that are neither done nor unchanged."""
+    """Counts by outcome, and a line for each of the first servers that are neither done nor unchanged, those that failed first."""
     counts = Counter(result.outcome.value for result in results)
-    lines = [_line(result) for result in results if result.outcome not in _QUIET]
+    lines = [_line(result) for result in sorted(results, key=is_failure, reverse=True) if result.outcome not in _QUIET]
     text = lines[:_SUMMARY_LINES]
     if len(lines) > len(text):
         text[-1:] = [f"and {len(lines) - len(text) + 1} more"]

@@ -10,12 +10,14 @@ import dataclasses
 
 from .await_ready import await_ready
 from .container import Boot, Staged, pull, stage, unstage
-from .errors import InterruptedBySignal, LockTimeout, LockUnavailable, PowerError, PrebootFailed, Suspended, WingsActive
+from .errors import InterruptedBySignal, LockTimeout, LockUnavailable, NotSelected, PowerError, PrebootFailed, Suspended, WingsActive
 from .holder import Holder, Leftover
 from .lock import PowerLock
-from .model import Outcome, Phase, PowerAction, Request, Run, Snapshot, Step, WaitFor
+from .look import Look
+from .model import Outcome, Phase, PowerAction, PowerState, Request, Run, Snapshot, Step, WaitFor
 from .node import KillWatch, Node
 from .output import Output
+from .pace import Place
 from .plan import plan
 from .preboot import preboot, run_step
 from .prepare import prepare
@@ -27,17 +29,21 @@ from .stop import stop_run
 
 #: What was known before a wait or a stop longer than this is asked again.
 _STALE_SECONDS = 1.0
+#: Seconds between two looks at a lock that is waited for without taking it.
+_LOOK_SECONDS = 0.05
 
 
 class Turn:
     """One action's turn on one server. What it does is decided under the lock, from what is found there."""
 
-    def __init__(self, request: Request, node: Node, progress: Progress) -> None:
+    def __init__(self, request: Request, node: Node, progress: Progress, place: Place) -> None:
         self._request = request
         self._node = node
         self._progress = progress
+        self._place = place
         self._uuid = progress.server.uuid
         self._watch = KillWatch(node, request, self._uuid)
+        self._known_at = node.clock.monotonic()
         self._up: Snapshot | None = None
         self._matchers = Matchers((), strip=False)
         self._output: Output | None = None
@@ -54,6 +60,12 @@ class Turn:
             raise InterruptedBySignal(f"Cannot {self._request.action.value} server {self._uuid}: a signal ended its wait")
         self.look()
 
+    def prepare(self, snapshot: Snapshot | None, look: Look, *, again: bool = False) -> Boot:
+        """Check what can be known of the boot before anything is touched; see `prepare`."""
+        boot = prepare(self._request, self._node, snapshot, look, self._progress, again=again)
+        self._known_at = self._node.clock.monotonic()
+        return boot
+
     def take(self, boot: Boot | None) -> Ending:
         """Take the lock, do what the plan says, release, wait for readiness."""
         with self._acquire() as lock:
@@ -61,22 +73,50 @@ class Turn:
             self.look()
             ending = self._follow_plan(lock, boot)
             self._note_intent()
+        self._place.end_boot()
         if self._up is not None:
             self._await_ready(self._up)
         return ending
 
     def _acquire(self) -> PowerLock:
         self.look_while_waiting()
-        seconds = float(self._request.wait_seconds)
+        began = self._node.clock.monotonic()
         try:
-            lock = self._node.acquire(self._request, self._uuid, seconds, self.look_while_waiting)
+            lock = self._acquire_aside(began) if self._place.holds else self._try(float(self._request.wait_seconds))
         except LockTimeout as error:
             holder = error.facts.get("holder")
             self._progress.holder = holder.facts() if isinstance(holder, Holder) else None
-            self._progress.waited_seconds = seconds
+            self._progress.waited_seconds = round(self._node.clock.monotonic() - began, 3)
             raise
         self._progress.waited_seconds = round(lock.waited_seconds, 3)
         return lock
+
+    def _try(self, seconds: float, waited_before: float = 0.0) -> PowerLock:
+        return self._node.acquire(self._request, self._uuid, seconds, self.look_while_waiting, waited_before)
+
+    def _acquire_aside(self, began: float) -> PowerLock:
+        """Take the lock without keeping others from their slots: tried once, then waited for outside of them, then tried once again."""
+        deadline = began + self._request.wait_seconds
+        waited = 0.0
+        while True:
+            try:
+                return self._try(0.0, waited)
+            except LockTimeout:
+                if self._node.clock.monotonic() >= deadline:
+                    raise
+            with self._place.aside(self.look_while_waiting):
+                self._await_free(deadline)
+            self._place.mind_budget(self._uuid)
+            waited = self._node.clock.monotonic() - began
+
+    def _await_free(self, deadline: float) -> None:
+        """Wait until nobody is seen to hold the lock. It is not taken: it would be held while waiting for a slot."""
+        clock = self._node.clock
+        while True:
+            self.look_while_waiting()
+            clock.sleep(min(_LOOK_SECONDS, max(deadline - clock.monotonic(), 0.0)))
+            if clock.monotonic() >= deadline or self._node.locks.holder(self._uuid) is None:
+                return
 
     def _follow_plan(self, lock: PowerLock, boot: Boot | None) -> Ending:
         fenced = settle(self._node, lock)
@@ -85,6 +125,7 @@ class Turn:
         # What was seen before a wait for the lock is not what this action found.
         self._progress.state_before = None
         self._progress.saw(seen)
+        mind_selection(self._request, self._uuid, seen.state)
         chosen = plan(self._request.action, seen.state)
         self._progress.plan = chosen.steps
         if not chosen.steps:
@@ -92,9 +133,9 @@ class Turn:
                 # Somebody else started it; whether it is ready is still to be waited for.
                 self._up, self._matchers = seen.snapshot, Matchers.of(boot.definition.startup)
             return (Outcome.DONE, "", "an unfinished start was undone") if fenced else (Outcome.UNCHANGED, "", chosen.reason)
-        if lock.waited_seconds > _STALE_SECONDS:
+        if self._node.clock.monotonic() - self._known_at > _STALE_SECONDS:
             mind_wings(self._request, self._node, self._progress)
-            boot = None if boot is None else self._prepare(seen.snapshot)
+            boot = None if boot is None else self.prepare(seen.snapshot, self.look, again=True)
         try:
             if boot is not None:
                 self._stage(lock, boot, seen.snapshot)
@@ -104,6 +145,7 @@ class Turn:
             if Step.STOP in chosen.steps and seen.snapshot is not None:
                 self._stop(lock, seen.snapshot)
             if boot is not None:
+                self._await_boot(lock)
                 if self._node.clock.monotonic() - began > _STALE_SECONDS:
                     boot = self._refresh(lock, boot)
                 self._boot(lock, boot)
@@ -112,8 +154,12 @@ class Turn:
             raise
         return Outcome.DONE, "", ""
 
-    def _prepare(self, snapshot: Snapshot | None) -> Boot:
-        return prepare(self._request, self._node, snapshot, self.look, self._progress, again=True)
+    def _await_boot(self, lock: PowerLock) -> None:
+        """A restart keeps its lock while it waits for its turn to boot."""
+        if not self._place.may_boot():
+            lock.enter(Phase.QUEUE)
+            self._progress.enter(Phase.QUEUE)
+            self._place.begin_boot(self.look)
 
     def _stage(self, lock: PowerLock, boot: Boot, snapshot: Snapshot | None) -> None:
         """Have image and container before anything is stopped for them."""
@@ -181,7 +227,7 @@ class Turn:
         """Fetch the definition again after a stop that took a while: suspended meanwhile ends the boot, one that cannot boot does not."""
         try:
             snapshot = self._node.engine.inspect(self._uuid)
-            fresh = self._prepare(snapshot)
+            fresh = self.prepare(snapshot, self.look, again=True)
             self._stage(lock, fresh, snapshot)
         except PowerError as error:
             if isinstance(error, Suspended) or error.cancels:
@@ -205,6 +251,13 @@ class Turn:
         finally:
             if self._output is not None:
                 self._output.close()
+
+
+def mind_selection(request: Request, uuid: str, state: PowerState) -> None:
+    """Raise `NotSelected` if the server is in none of the states that the request is meant for."""
+    if request.only is not None and state not in request.only:
+        wanted = ", ".join(each.value for each in PowerState if each in request.only) or "no state"
+        raise NotSelected(f"Cannot {request.action.value} server {uuid}: it is {state.value}, and only {wanted} is asked for")
 
 
 def mind_wings(request: Request, node: Node, progress: Progress) -> None:

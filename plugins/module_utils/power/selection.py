@@ -1,0 +1,73 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which servers a call means: those named, each once, or all of a node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from .errors import PowerError, SettingsInvalid
+from .model import Outcome, PowerAction, PowerState, Request, Result, Server
+from .node import Node
+
+#: The word that stands for every server of the node, and stands alone.
+ALL = "all"
+_UP = frozenset(state for state in PowerState if state is not PowerState.OFFLINE)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One request, and the server it means where that could be found."""
+
+    request: Request
+    server: Server | None
+
+
+def means_all(names: Sequence[str]) -> bool:
+    """Whether the names are the one word for all. Raises `SettingsInvalid` if others stand beside it."""
+    stripped = [name.strip() for name in names]
+    if ALL in stripped and len(stripped) > 1:
+        raise SettingsInvalid(f"Cannot tell which servers are meant: server={ALL} stands alone")
+    return stripped == [ALL]
+
+
+def everything(node: Node, action: PowerAction | None) -> list[Server]:
+    """Every server of the sources that can be listed, and every container of ours or of Wings. ``action`` None only reads.
+
+    Raises what the engine raises, and, for start and restart, what a source raises that cannot be listed.
+    """
+    found = {server.uuid: server for server in node.sources.everything(action)}
+    for server in sorted(node.engine.servers(), key=lambda server: server.uuid):
+        found.setdefault(server.uuid, server)
+    return list(found.values())
+
+
+def one_of_all(request: Request, server: Server) -> Request:
+    """A request for all as one for this server. A restart means those that are up."""
+    only = request.only
+    if request.action is PowerAction.RESTART:
+        only = _UP if only is None else only & _UP
+    return replace(request, server=server.uuid, only=only, one_of_all=True)
+
+
+def is_left_out(result: Result, request: Request) -> bool:
+    """Whether a result is of a server that is down and so was not meant by a restart of all."""
+    passed_over = result.outcome is Outcome.SKIPPED and result.state is PowerState.OFFLINE
+    return request.one_of_all and request.action is PowerAction.RESTART and passed_over
+
+
+def each_once(requests: Iterable[Request], identify: Callable[[Request], Server]) -> list[Target]:
+    """The requests that mean different servers; a server named twice, by whatever names, is acted on once.
+
+    What ``identify`` raises is told by the action itself.
+    """
+    chosen: dict[str, Target] = {}
+    for request in requests:
+        try:
+            server: Server | None = identify(request)
+        except PowerError:
+            server = None
+        chosen.setdefault(request.server if server is None else server.uuid, Target(request, server))
+    return list(chosen.values())

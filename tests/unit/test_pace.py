@@ -1,0 +1,205 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pace of a call over many servers: never more at a time than allowed, in order, and no slot is ever lost."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill, FailureBudget
+from ansible_collections.fleet.power.plugins.module_utils.power.look import nothing
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Result, Server
+from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace, Place, Slots, default_slots
+
+NOW = datetime(2026, 3, 1, tzinfo=timezone.utc)
+
+
+def in_thread(body: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=body, daemon=True)
+    thread.start()
+    return thread
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def waiters(slots: Slots) -> int:
+    return len(slots._waiting)
+
+
+def ended(outcome: Outcome) -> Result:
+    return Result(Server("u"), PowerAction.START, outcome, "op", NOW, NOW)
+
+
+def test_a_slot_goes_to_the_lowest_ticket_whoever_came_first() -> None:
+    slots, served = Slots(1), []
+    slots.take(0, nothing)
+    threads = []
+    for ticket in (5, 3, 4):
+        threads.append(in_thread(lambda ticket=ticket: (slots.take(ticket, nothing), served.append(ticket), slots.give_back())))
+        wait_until(lambda: waiters(slots) == len(threads))
+    slots.give_back()
+    for thread in threads:
+        thread.join(10)
+    assert served == [3, 4, 5]
+
+
+def test_never_more_than_the_slots_are_in_use_and_none_is_lost() -> None:
+    """Forty threads that wait, give up and come again, many times over."""
+    slots, busy, most, mutex = Slots(3), 0, 0, threading.Lock()
+
+    def give_up() -> None:
+        raise CancelledByKill("killed")
+
+    def come_and_go(seed: int) -> None:
+        nonlocal busy, most
+        choose = random.Random(seed)
+        for number in range(30):
+            try:
+                slots.take(1000 * number + seed, give_up if choose.random() < 0.3 else nothing)
+            except CancelledByKill:
+                continue
+            with mutex:
+                busy += 1
+                most = max(most, busy)
+            time.sleep(choose.random() * 0.002)
+            with mutex:
+                busy -= 1
+            slots.give_back()
+
+    threads = [in_thread(lambda seed=seed: come_and_go(seed)) for seed in range(40)]
+    for thread in threads:
+        thread.join(60)
+    assert most == 3
+    assert [slots.try_take() for _unused in range(4)] == [True, True, True, False]
+
+
+def test_who_waits_for_a_slot_looks_up_and_leaves_the_queue_when_that_raises() -> None:
+    slots = Slots(1)
+    slots.take(0, nothing)
+
+    def killed() -> None:
+        raise CancelledByKill("killed")
+
+    with pytest.raises(CancelledByKill):
+        slots.take(1, killed)
+    assert waiters(slots) == 0
+    slots.give_back()
+    assert slots.try_take()
+
+
+def test_alone_everything_is_free() -> None:
+    place = Place()
+    place.begin()
+    assert place.may_boot()
+    place.mind_budget("anybody")
+    with place.aside(nothing):
+        pass
+    place.end_boot()
+    place.leave()
+    assert not place.holds
+
+
+def test_without_a_bound_all_begin_at_once_and_boots_are_bounded() -> None:
+    pace = Pace()
+    places = [pace.place() for _unused in range(default_slots() + 1)]
+    for place in places:
+        place.begin()
+        assert not place.holds
+    assert [place.may_boot() for place in places] == [True] * default_slots() + [False]
+    places[0].end_boot()
+    assert places[-1].may_boot()
+
+
+def test_a_bound_counts_whole_servers_and_their_boots_are_free() -> None:
+    pace = Pace(max_parallel=2)
+    first, second, third = (pace.place() for _unused in range(3))
+    first.begin()
+    second.begin()
+    begun = in_thread(third.begin)
+    assert first.may_boot()
+    first.end_boot()
+    begun.join(0.1)
+    assert begun.is_alive()
+    second.leave()
+    begun.join(10)
+    assert third.holds
+
+
+def test_with_a_budget_not_all_begin_at_once() -> None:
+    assert Pace(max_failures=3).boots is None
+    whole = Pace(max_failures=3).whole
+    assert whole is not None
+    assert sum(whole.try_take() for _unused in range(default_slots() + 5)) == default_slots()
+
+
+def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> None:
+    pace = Pace(max_parallel=1)
+    first, second, third = (pace.place() for _unused in range(3))
+    order: list[str] = []
+    first.begin()
+
+    def step_aside() -> None:
+        with first.aside(nothing):
+            wait_until(lambda: waiters(slots) == 1)
+        order.append("first")
+        first.leave()
+
+    def take_turn(place: Place, name: str) -> None:
+        place.begin()
+        wait_until(lambda: waiters(slots) >= 1 or name == "third")
+        order.append(name)
+        place.leave()
+
+    slots = pace.whole
+    assert slots is not None
+    threads = [in_thread(lambda: take_turn(second, "second"))]
+    wait_until(lambda: waiters(slots) == 1)
+    threads.append(in_thread(lambda: take_turn(third, "third")))
+    wait_until(lambda: waiters(slots) == 2)
+    threads.append(in_thread(step_aside))
+    for thread in threads:
+        thread.join(10)
+    assert order == ["second", "third", "first"]
+
+
+def test_slots_are_given_back_even_if_the_wait_aside_ends_the_action() -> None:
+    pace = Pace(max_parallel=1)
+    first, second = pace.place(), pace.place()
+    first.begin()
+    with pytest.raises(CancelledByKill), first.aside(nothing):
+        raise CancelledByKill("killed")
+    assert not first.holds
+    second.begin()
+    first.leave()
+    assert second.holds
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED])
+def test_what_failed_counts_and_past_the_budget_no_server_begins(outcome: Outcome) -> None:
+    pace = Pace(max_failures=1)
+    place = pace.place()
+    for other in (Outcome.DONE, Outcome.UNCHANGED, Outcome.SKIPPED, outcome):
+        pace.budget.count(ended(other))
+    place.mind_budget("u")
+    pace.budget.count(ended(outcome))
+    with pytest.raises(FailureBudget, match="2 others failed, and max_failures is 1"):
+        place.mind_budget("u")
+
+
+def test_a_budget_of_nothing_stops_at_the_first_failure() -> None:
+    pace = Pace(max_failures=0)
+    pace.place().mind_budget("u")
+    pace.budget.count(ended(Outcome.FAILED))
+    with pytest.raises(FailureBudget):
+        pace.place().mind_budget("u")
