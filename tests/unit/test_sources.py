@@ -409,7 +409,7 @@ def test_without_pyyaml_json_works_and_yaml_names_the_package(place: Place, monk
     monkeypatch.setattr(builtins, "__import__", no_yaml)
     sources = place.sources()
     assert sources.identify("Lobby", START).uuid == sources.definition(A).server.uuid == A
-    assert sources.list() == [Server(A, "Lobby"), Server(B)]
+    assert sources.everything(START) == [Server(A, "Lobby"), Server(B)]
     with pytest.raises(MissingLibrary, match="PyYAML"):
         sources.definition(B)
 
@@ -462,10 +462,10 @@ def test_what_may_not_be_read_is_out_of_reach_and_not_missing(place: Place, clos
             place.sources().definition(A)
         if closed == "file":
             assert place.sources().definition(B).server.name == "Arena"
-            assert place.sources().list() == [Server(A), Server(B, "Arena")]
+            assert place.sources().everything(START) == [Server(A), Server(B, "Arena")]
         else:
             with pytest.raises(SourceUnreachable, match="Permission denied"):
-                place.sources().list()
+                place.sources().everything(START)
 
 
 def test_stale_definitions_stand_in_for_a_source_out_of_reach_only_if_that_is_allowed(place: Place) -> None:
@@ -518,13 +518,13 @@ def test_the_list_has_every_server_of_task_and_directory_once_with_its_name(plac
     (place.directory / "lobby.yml").write_text("", encoding="utf-8")
     (place.directory / f"{A2.upper()}.json").write_text("", encoding="utf-8")
     sources = place.sources(definition(A, "Lobby"), containers=out_of_reach)
-    assert sources.list() == [Server(C), Server(A, "Lobby"), Server(B, "Arena")]
+    assert sources.everything(START) == [Server(C), Server(A, "Lobby"), Server(B, "Arena")]
     ignored = [warning for warning in sources.warnings if "is ignored" in warning]
     assert len(ignored) == 2
     assert any("lobby.yml" in warning for warning in ignored)
-    assert sources.list() and len(sources.warnings) == 3
+    assert sources.everything(START) and len(sources.warnings) == 3
     place.directory.rename(place.directory.parent / "gone")
-    assert place.sources().list() == []
+    assert place.sources().everything(START) == []
 
 
 def test_file_names_that_are_no_text_do_no_harm(place: Place) -> None:
@@ -532,7 +532,7 @@ def test_file_names_that_are_no_text_do_no_harm(place: Place) -> None:
         with open(os.path.join(os.fsencode(place.directory), name), "wb"):
             pass
     sources = place.sources()
-    assert sources.list() == []
+    assert sources.everything(START) == []
     assert len(sources.warnings) == 3
     assert all(warning.isprintable() for warning in sources.warnings)
 
@@ -612,5 +612,5 @@ def test_five_hundred_servers_are_named_in_a_moment(place: Place) -> None:
         place.write(f"{number:08x}-0000-4000-8000-000000000000", f"Server {number}")
     began = time.monotonic()
     assert place.sources().identify("Server 250", START).short_id == "000000fa"
-    assert len(place.sources().list()) == 500
+    assert len(place.sources().everything(START)) == 500
     assert time.monotonic() - began < 3

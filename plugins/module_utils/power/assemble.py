@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .connection import connect
 from .docker_engine import DockerEngine
@@ -19,25 +19,39 @@ from .node import Node, SystemClock, never
 from .settings import Settings, load_settings
 from .sources import Sources
 
+if TYPE_CHECKING:
+    from .panel import Panel
 
-def build_node(options: Mapping[str, Any], *, interrupted: Callable[[], bool] = never, read_only: bool = False) -> Node:
+
+def build_node(
+    options: Mapping[str, Any], settings: Settings | None = None, *, interrupted: Callable[[], bool] = never, read_only: bool = False
+) -> Node:
     """The node that options describe: ``config``, ``definitions`` and those of the engine (`connect`), each None or absent if not given.
 
-    ``read_only`` creates no file or directory. Raises `SettingsInvalid`.
+    ``settings`` are those of ``config``, where it was read already. ``read_only`` creates no file or directory. Raises `SettingsInvalid`.
     """
-    settings = load_settings(options.get("config"))
+    settings = settings or load_settings(options.get("config"))
     clock = SystemClock()
     engine = DockerEngine(connect(options, settings.docker_host))
     return Node(
         settings=settings,
         engine=engine,
-        sources=Sources(settings, task=options.get("definitions") or (), containers=engine.servers),
+        sources=Sources(settings, task=options.get("definitions") or (), containers=engine.servers, panel=_panel(settings, clock)),
         locks=Locks(settings.lock_directory, settings.group),
         generations=KillGenerations(settings.state_directory, settings.group),
         journal=build_journal(settings, clock, read_only=read_only),
         clock=clock,
         interrupted=interrupted,
     )
+
+
+def _panel(settings: Settings, clock: Clock) -> Panel | None:
+    if not settings.remote:
+        return None
+    # Nodes without one, which are many, need none of what it takes to ask it.
+    from .panel import Panel
+
+    return Panel(settings, clock)
 
 
 def build_journal(settings: Settings, clock: Clock, *, read_only: bool = False) -> Journal:

@@ -14,12 +14,13 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .definition import Definition, parse_definition
 from .definition_text import load_text
 from .errors import DefinitionInvalid, SourceUnreachable
+from .look import Look, nothing
 from .model import parse_uuid
 from .own_files import open_own, prepare_directory
 
@@ -67,7 +68,7 @@ class DefinitionDirectory:
         self.strays: tuple[str, ...] = ()
         self._read: dict[str, tuple[tuple[int, ...], object]] = {}
 
-    def uuids(self) -> tuple[str, ...]:
+    def uuids(self, look: Look = nothing) -> tuple[str, ...]:
         """The servers that have a file here, in order."""
         try:
             names = os.listdir(self.path)
@@ -85,8 +86,8 @@ class DefinitionDirectory:
         found = self._find(uuid)
         return "" if found is None else name_in(found[1])
 
-    def definition(self, uuid: str) -> Definition | None:
-        """The server's definition, or None if it has no file.
+    def definition(self, uuid: str, *, again: bool = False, look: Look = nothing) -> Definition | None:
+        """The server's definition as its file has it now, whether asked ``again`` or not; None if it has no file.
 
         Raises `DefinitionInvalid`: two files for one uuid, a file that gives itself another uuid, or that is no definition.
         """
@@ -167,6 +168,7 @@ class KeptDefinitions(DefinitionDirectory):
         super().__init__(os.path.join(state_directory, "definitions"))
         self._state_directory = state_directory
         self._group = group
+        self._list_path = os.path.join(state_directory, "panel.json")
 
     def _find(self, uuid: str) -> tuple[str, object] | None:
         found = super()._find(uuid)
@@ -185,17 +187,25 @@ class KeptDefinitions(DefinitionDirectory):
             return
         prepare_directory(self._state_directory, self._group)
         prepare_directory(self.path, self._group)
-        fresh = os.path.join(self.path, f".{definition.server.uuid}.{secrets.token_hex(8)}")
+        _replace(path, content)
+
+    def keep_list(self, panel: str, uuids: Iterable[str]) -> None:
+        """Write which servers the Panel at ``panel`` lists for this node, atomically, if that differs from what is kept. Raises OSError."""
+        content = json.dumps({"panel": panel, "servers": sorted(uuids), "schema": _SCHEMA}).encode()
+        if not self._holds(self._list_path, content):
+            prepare_directory(self._state_directory, self._group)
+            _replace(self._list_path, content)
+
+    def last_list(self, panel: str) -> frozenset[str] | None:
+        """The servers that the Panel at ``panel`` listed when that was last kept; None if it never was, or cannot be read."""
         try:
-            with os.fdopen(open_own(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(fresh, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(fresh)
-            raise
+            with os.fdopen(self._open(self._list_path), "rb") as file:
+                kept = json.loads(file.read(self.largest))
+            if kept["panel"] != panel or kept["schema"] > _SCHEMA:
+                return None
+            return frozenset(uuid for uuid in kept["servers"] if parse_uuid(uuid) == uuid)
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            return None
 
     def _holds(self, path: str, content: bytes) -> bool:
         try:
@@ -206,6 +216,22 @@ class KeptDefinitions(DefinitionDirectory):
 
     def _open(self, path: str) -> int:
         return open_own(path, os.O_RDONLY)
+
+
+def _replace(path: str, content: bytes) -> None:
+    """Write a file of ours as a whole or not at all."""
+    directory, name = os.path.split(path)
+    fresh = os.path.join(directory, f".{name.rpartition('.')[0]}.{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(open_own(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(fresh)
+        raise
 
 
 def _not_regular(path: str) -> DefinitionInvalid:

@@ -8,6 +8,8 @@ identify -> sync and suspension -> the server's turn (turn.py): lock, plan, stop
 
 from __future__ import annotations
 
+import contextlib
+
 from .announce import announce
 from .await_ready import await_ready
 from .container import Boot
@@ -16,6 +18,7 @@ from .errors import (
     EngineUnreachable,
     FailureBudget,
     InterruptedBySignal,
+    LockUnavailable,
     NotSelected,
     PowerError,
     ServerNotFound,
@@ -30,7 +33,7 @@ from .progress import Ending, Progress
 from .readiness import Matchers
 from .turn import Turn, mind_selection, mind_wings
 
-#: Who only was not meant, or came too late to be acted on, leaves no trace on the node.
+#: Who only was not meant, or came too late to be acted on, leaves no trace on the node, unless that was seen under the lock alone.
 _UNTOLD = (NotSelected.code, FailureBudget.code)
 
 
@@ -42,7 +45,8 @@ def perform(request: Request, node: Node, server: Server | None = None, place: P
     progress = Progress(request, node.clock, server)
     try:
         ending = _act(request, node, progress, place or Place())
-        again = progress.begun
+        # A start looks at what it started; that is not to be asked for again at once.
+        again = progress.begun and (progress.is_outdated or not request.action.boots)
     except EngineUnreachable as error:
         ending = progress.failure(error)
         progress.state, again = None, False
@@ -57,7 +61,7 @@ def perform(request: Request, node: Node, server: Server | None = None, place: P
     if again:
         _see_again(node, progress)
     result = progress.result(*ending)
-    if not request.check and result.code not in _UNTOLD:
+    if not request.check and (progress.begun or result.code not in _UNTOLD):
         node.journal.end(result, progress.phases, origin=request.origin, reason=request.reason)
         announce(result, request)
     return result
@@ -112,7 +116,8 @@ def _kill(request: Request, node: Node, progress: Progress) -> Ending:
 def _identify(request: Request, node: Node, known: Server | None) -> Server:
     """Which server is meant. A full UUID that has a container, or (kill) a lock record, needs no source to know it."""
     server = node.sources.identify(request.server, request.action) if known is None else known
-    if request.action.boots or parse_uuid(request.server) is None:
+    # One that was found by a name just now is there; one that was found before its turn may be gone.
+    if request.action.boots or (known is None and parse_uuid(request.server) is None):
         return server
     if request.action is PowerAction.KILL and node.locks.has_record(server.uuid):
         return server
@@ -122,6 +127,10 @@ def _identify(request: Request, node: Node, known: Server | None) -> Server:
     # The engine is asked last: one that does not answer must not keep a kill from being raised.
     if node.engine.inspect(server.uuid) is not None:
         return server
+    if request.action is PowerAction.KILL and not request.check:
+        # Its very first start may be asking the Panel just now, and has left no trace to know it by.
+        with contextlib.suppress(LockUnavailable):
+            node.generations.raise_for(server.uuid)
     raise ServerNotFound(f"Cannot {request.action.value} server {server.uuid}: no source and no container of this node has it")
 
 

@@ -30,6 +30,8 @@ class Progress:
         self.state_before: PowerState | None = None
         self.state: PowerState | None = None
         self.has_container = False
+        #: Whether the state seen last is from before the last thing done.
+        self.is_outdated = False
         self.state_planned: PowerState | None = None
         self.plan: tuple[Step, ...] = ()
         self.stop: StopReport | None = None
@@ -56,6 +58,7 @@ class Progress:
             self.state_before = seen.state
         self.state = seen.state
         self.has_container = seen.snapshot is not None
+        self.is_outdated = False
 
     def alter(self) -> None:
         """Something on engine or disk was altered."""
@@ -75,6 +78,7 @@ class Progress:
 
     def enter(self, phase: Phase) -> None:
         """Note when a phase began, in seconds since the action was taken up."""
+        self.is_outdated = True
         self.phases.append((phase.value, round(self.seconds, 3)))
 
     def warn(self, *sentences: str) -> None:

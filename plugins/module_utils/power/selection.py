@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from .errors import PowerError, SettingsInvalid
-from .model import Outcome, PowerAction, PowerState, Request, Result, Server
+from .look import Look, nothing
+from .model import Outcome, PowerAction, PowerState, Request, Result, Server, new_operation_id
 from .node import Node
 
 #: The word that stands for every server of the node, and stands alone.
@@ -33,12 +34,12 @@ def means_all(names: Sequence[str]) -> bool:
     return stripped == [ALL]
 
 
-def everything(node: Node, action: PowerAction | None) -> list[Server]:
+def everything(node: Node, action: PowerAction | None, look: Look = nothing) -> list[Server]:
     """Every server of the sources that can be listed, and every container of ours or of Wings. ``action`` None only reads.
 
-    Raises what the engine raises, and, for start and restart, what a source raises that cannot be listed.
+    Raises what the engine raises, for start and restart what a source raises that cannot be listed, and what ``look`` raises.
     """
-    found = {server.uuid: server for server in node.sources.everything(action)}
+    found = {server.uuid: server for server in node.sources.everything(action, look=look)}
     for server in sorted(node.engine.servers(), key=lambda server: server.uuid):
         found.setdefault(server.uuid, server)
     return list(found.values())
@@ -71,3 +72,21 @@ def each_once(requests: Iterable[Request], identify: Callable[[Request], Server]
             server = None
         chosen.setdefault(request.server if server is None else server.uuid, Target(request, server))
     return list(chosen.values())
+
+
+def all_of(asked: Request, servers: Iterable[Server]) -> list[Target]:
+    """What is asked of all, for each of ``servers``."""
+    return [Target(one_of_all(_new(asked), server), server) for server in servers]
+
+
+def named(asked: Request, names: Sequence[str], identify: Callable[[str], Server]) -> list[Target]:
+    """What is asked, for each server named; one named twice, by whatever names, is acted on once.
+
+    What ``identify`` raises is told by the action itself.
+    """
+    return each_once((replace(_new(asked), server=name) for name in names), lambda request: identify(request.server))
+
+
+def _new(asked: Request) -> Request:
+    """The same asked of one more server."""
+    return replace(asked, operation=new_operation_id())

@@ -1,116 +1,81 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which server is meant, and what it is: definitions given by the task, in the directory, and kept from earlier fetches."""
+"""Which server is meant, and what it is: definitions given by the task, on the Panel, in the directory, and kept from earlier fetches."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from .definition import Definition, parse_definition
-from .definition_files import DefinitionDirectory, KeptDefinitions, name_in, uuid_in
+from .definition_files import DefinitionDirectory, KeptDefinitions
 from .errors import AmbiguousServer, DefinitionInvalid, PowerError, ServerNotFound, SourceUnreachable
-from .look import nothing
+from .look import Look, nothing
 from .model import SHORT_ID_PATTERN, PowerAction, Server, parse_uuid
 from .schema import printable
 from .settings import Settings
+from .source import FromContainers, FromPanel, FromTask, Listed, SeenOnPanel, Source
+
+if TYPE_CHECKING:
+    from .panel import Panel
 
 #: The Panel allows 191 characters.
 _LONGEST_NAME = 255
 _SHOWN = 5
 
 
-class _Source(Protocol):
-    """Where definitions come from. Each method may raise `SourceUnreachable`; the last two `DefinitionInvalid`."""
-
-    def uuids(self) -> Sequence[str]:
-        """The servers it has."""
-
-    def name(self, uuid: str) -> str:
-        """A server's name; empty if it has none."""
-
-    def definition(self, uuid: str) -> Definition | None:
-        """A server's definition, or None if it does not have the server."""
-
-
-class _Task:
-    """The definitions that the task gives. One that says no uuid belongs to no server; it is kept to explain why nothing was found."""
-
-    def __init__(self, given: Sequence[object]) -> None:
-        self._given: dict[str, list[tuple[str, object]]] = {}
-        self.strays: list[tuple[str, object]] = []
-        for index, raw in enumerate(given):
-            uuid, entry = uuid_in(raw), (f"definitions[{index}]", raw)
-            if uuid is None:
-                self.strays.append(entry)
-            else:
-                self._given.setdefault(uuid, []).append(entry)
-
-    def uuids(self) -> Sequence[str]:
-        return tuple(self._given)
-
-    def name(self, uuid: str) -> str:
-        return name_in(self._given[uuid][0][1]) if uuid in self._given else ""
-
-    def definition(self, uuid: str) -> Definition | None:
-        given = self._given.get(uuid)
-        if given is None:
-            return None
-        where, raw = given[0]
-        for other, second in given[1:]:
-            if second != raw:
-                raise DefinitionInvalid(f"Cannot read the definition of server {uuid}: {where} and {other} differ; give it once")
-        return parse_definition(raw, where=where, expect_uuid=uuid)
-
-
-class _Containers:
-    """The servers seen as containers of the node; they have no definition. Asked for once."""
-
-    def __init__(self, seen: Callable[[], Sequence[Server]]) -> None:
-        self._seen = seen
-        self._names: dict[str, str] | None = None
-
-    def uuids(self) -> Sequence[str]:
-        if self._names is None:
-            self._names = {server.uuid: server.name for server in self._seen()}
-        return tuple(self._names)
-
-    def name(self, uuid: str) -> str:
-        return (self._names or {}).get(uuid, "")
-
-    def definition(self, uuid: str) -> Definition | None:
-        return None
-
-
 class Sources:
-    """All sources of one call. What does not end an action is a sentence in ``warnings``, once each."""
+    """All sources of one call; threads may share them. What does not end an action is a sentence in ``warnings``, once each.
 
-    def __init__(self, settings: Settings, *, task: Sequence[object] = (), containers: Callable[[], Sequence[Server]] = lambda: ()) -> None:
-        """``containers`` returns the servers seen as containers of the node; what it raises is raised where they are needed."""
+    Start and restart ask the first that has the server: the task, the Panel if there is one, the directory. Stop and kill never ask the
+    Panel: what it said earlier in this call, and what was kept of it, take its place.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        task: Sequence[object] = (),
+        containers: Callable[[], Sequence[Server]] = lambda: (),
+        panel: Panel | None = None,
+    ) -> None:
+        """``containers`` returns the servers seen as containers of the node; what it raises is raised where they are needed.
+
+        ``panel`` is the one that the settings name, None if they name none.
+        """
         self.warnings: list[str] = []
+        self._guard = threading.Lock()
         self._settings = settings
-        self._task = _Task(task)
-        self._directory = DefinitionDirectory(settings.definitions)
-        self._kept = KeptDefinitions(settings.state_directory, settings.group)
-        self._containers = _Containers(containers)
-        self._first_wins: tuple[_Source, ...] = (self._task, self._directory)
-        # The Panel, where there is one, will stand between the two, and the kept definitions in its place for stop.
-        self._stop_order: tuple[_Source, ...] = (self._task, self._directory, self._kept)
+        self._files = DefinitionDirectory(settings.definitions)
+        self._keeps = KeptDefinitions(settings.state_directory, settings.group)
+        self._panel = panel
+        self._given = FromTask(task)
+        self._task, self._directory, self._kept = self._once(self._given), self._once(self._files), self._once(self._keeps)
+        self._containers = self._once(FromContainers(containers))
+        self._first_wins: tuple[Listed, ...] = (self._task, self._directory)
+        self._stop_order: tuple[Source, ...] = (self._given, self._files, self._keeps)
+        if panel is not None:
+            asked = FromPanel(panel, self._keeps, self._warn, allow_stale=settings.allow_stale)
+            self._first_wins = (self._task, self._once(asked), self._directory)
+            self._stop_order = (self._given, SeenOnPanel(panel), self._keeps, self._files)
+        self._list_to_keep = panel is not None
 
-    def identify(self, text: str, action: PowerAction) -> Server:
+    def identify(self, text: str, action: PowerAction, *, look: Look = nothing) -> Server:
         """The server that ``text`` means: a full UUID in any case, which needs no source, a unique short id, or a unique name.
 
-        Task and directory are looked at together; only what they do not know is looked for in the kept definitions (stop, kill), then
-        in the containers. Raises `ServerNotFound`, `AmbiguousServer`, and `SourceUnreachable` or what the containers raise if the server
-        may be in what could not be read. The name is filled in where that is cheap.
+        The sources with definitions are looked at together, the Panel only for start and restart; what they do not know is looked for in
+        the kept definitions (stop, kill), then in the containers. Raises `ServerNotFound`, `AmbiguousServer`, and `SourceUnreachable` or
+        whatever a source raises if the server may be in what could not be read. The name is filled in where that is cheap. ``look`` is
+        called at least every second while the Panel is waited for, and may raise.
         """
         wanted = text.strip() if len(text) <= _LONGEST_NAME else ""
         uuid = parse_uuid(wanted)
         if uuid is not None:
             return Server(uuid, self._name_at_hand(uuid))
-        layers, trouble = self._layers(action), _Trouble()
+        layers, trouble = self._layers(action), _Trouble(look)
         found = self._by_short_id(wanted.lower(), layers, trouble)
         if not found and wanted:
             found = self._by_name(wanted, layers, trouble)
@@ -121,62 +86,108 @@ class Sources:
             raise _ambiguous(wanted, sorted(found))
         return next(Server(uuid, name) for uuid, name in found.items())
 
-    def has(self, uuid: str) -> bool:
-        """Whether any source that can be read has a definition of the server, be it a broken one."""
-        return any(uuid in self._uuids(source, _Trouble()) for source in self._stop_order)
+    def everything(self, action: PowerAction | None, *, look: Look = nothing) -> list[Server]:
+        """Every server of the sources, by uuid; one whose definition is broken counts, without a name and with a warning.
 
-    def definition(self, uuid: str, *, again: bool = False, look: Callable[[], None] = nothing) -> Definition:
+        Start and restart raise what a source raises that cannot be listed. Stop and kill leave the Panel out, and ``None``, which only
+        reads, asks it once, for 10 s at most; to them, what cannot be listed is a warning.
+        """
+        asked = self._first_wins if action is None or action.boots else (self._task, self._directory)
+        if action is None:
+            self._glance_at_panel(look)
+        names: dict[str, str] = {}
+        for source in asked:
+            try:
+                uuids = self._listed(source, look)
+            except PowerError as error:
+                if (action is not None and action.boots) or _ends_all(error):
+                    raise
+                self._warn(str(error))
+                continue
+            for uuid in uuids:
+                names[uuid] = names.get(uuid) or source.name(uuid) or ""
+        return [Server(uuid, name) for uuid, name in sorted(names.items())]
+
+    def has(self, uuid: str) -> bool:
+        """Whether any source that can be read without asking the Panel has a definition of the server, be it a broken one."""
+        if self._panel is not None and self._panel.seen is not None and uuid in self._panel.seen.servers:
+            return True
+        return any(self._has(source, uuid) for source in (self._task, self._directory, self._kept))
+
+    def definition(self, uuid: str, *, again: bool = False, look: Look = nothing) -> Definition:
         """The definition of the first source that has the server; what the others say does not matter.
 
         ``again`` asks the Panel for this one server, instead of taking what it was listed with. ``look`` is called at least every second
         where that takes long, and may raise.
 
-        Raises `ServerNotFound`, `DefinitionInvalid`, `MissingLibrary`, and `SourceUnreachable`, unless the settings' ``allow_stale`` lets
-        the last definition seen take its place.
+        Raises `ServerNotFound`, `DefinitionInvalid`, `MissingLibrary`, `SourceDenied`, and `SourceUnreachable`, unless the settings'
+        ``allow_stale`` lets the last definition seen take its place.
         """
         for source in self._first_wins if parse_uuid(uuid) == uuid else ():
             try:
-                definition = source.definition(uuid)
+                definition = source.source.definition(uuid, again=again, look=look)
             except SourceUnreachable as error:
                 return self._stale(uuid, error)
             if definition is not None:
                 return definition
-        for where, raw in self._task.strays:
+        for where, raw in self._given.strays:
             parse_definition(raw, where=where)
-        raise ServerNotFound(
-            f"Cannot find a definition of server {printable(uuid)}: neither the task nor {self._directory.path} has one; "
-            "give it in definitions, or put it there"
-        )
+        raise ServerNotFound(f"Cannot find a definition of server {printable(uuid)}: {self._nowhere()}")
 
     def task_definition(self, uuid: str) -> Definition | None:
         """The task's own definition, which overrides how a run was created to be stopped; a broken one counts as absent, with a warning."""
-        return self._tolerantly(self._task, uuid)
+        return self._tolerantly(self._given, uuid)
 
     def definition_for_stop(self, uuid: str) -> Definition | None:
-        """The first readable definition of task, directory and kept ones; None if there is none. A broken one is a warning."""
+        """The first readable definition of those that need no Panel to be asked; None if there is none. A broken one is a warning."""
         candidates = (self._tolerantly(source, uuid) for source in self._stop_order)
         return next((definition for definition in candidates if definition is not None), None)
 
     def keep(self, definition: Definition) -> None:
-        """Keep a good definition for later stops and kills. Never raises: failing to is a warning."""
+        """Keep a good definition for later stops and kills, and the Panel's list with it. Never raises: failing to is a warning."""
         try:
-            self._kept.keep(definition)
+            self._keeps.keep(definition)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            self._warn(f"Cannot keep the definition of server {definition.server.uuid} in {self._kept.path}: {reason}")
+            self._warn(f"Cannot keep the definition of server {definition.server.uuid} in {self._keeps.path}: {reason}")
+        self._keep_list()
 
-    def _layers(self, action: PowerAction) -> tuple[tuple[_Source, ...], ...]:
-        defined, containers = (self._task, self._directory), self._containers
-        return (defined, (containers,)) if action.boots else (defined, (self._kept,), (containers,))
+    def _keep_list(self) -> None:
+        with self._guard:
+            panel, seen = self._panel, None if self._panel is None else self._panel.seen
+            if not self._list_to_keep or panel is None or seen is None:
+                return
+            self._list_to_keep = False
+        try:
+            self._keeps.keep_list(panel.address, seen.servers)
+        except OSError as error:
+            self._warn(f"Cannot keep the Panel's list of servers in {self._settings.state_directory}: {error.strerror}")
 
-    def _by_short_id(self, short_id: str, layers: tuple[tuple[_Source, ...], ...], trouble: _Trouble) -> dict[str, str]:
+    def _once(self, source: Source) -> Listed:
+        return Listed(source, self._warn)
+
+    def _glance_at_panel(self, look: Look) -> None:
+        """Have the list read with little patience; what comes of it is told when it is used."""
+        try:
+            if self._panel is not None:
+                self._panel.listed(look, brief=True)
+        except PowerError as error:
+            if _ends_all(error):
+                raise
+
+    def _layers(self, action: PowerAction) -> tuple[tuple[Listed, ...], ...]:
+        if action.boots:
+            return self._first_wins, (self._containers,)
+        return (self._task, self._directory), (self._kept,), (self._containers,)
+
+    def _by_short_id(self, short_id: str, layers: tuple[tuple[Listed, ...], ...], trouble: _Trouble) -> dict[str, str]:
         for layer in layers if SHORT_ID_PATTERN.fullmatch(short_id) else ():
             found = {uuid: source for source in reversed(layer) for uuid in self._uuids(source, trouble) if uuid.startswith(short_id)}
             if found:
                 return {uuid: self._name(source, uuid, trouble) or "" for uuid, source in found.items()}
         return {}
 
-    def _by_name(self, wanted: str, layers: tuple[tuple[_Source, ...], ...], trouble: _Trouble) -> dict[str, str]:
+    def _by_name(self, wanted: str, layers: tuple[tuple[Listed, ...], ...], trouble: _Trouble) -> dict[str, str]:
         names: dict[str, str] = {}
         for layer in layers:
             for source in layer:
@@ -189,46 +200,57 @@ class Sources:
                 return found
         return {}
 
-    def _uuids(self, source: _Source, trouble: _Trouble) -> Sequence[str]:
+    def _uuids(self, source: Listed, trouble: _Trouble) -> Sequence[str]:
         try:
-            return self._listed(source)
+            return self._listed(source, trouble.look)
         except PowerError as error:
+            if _ends_all(error):
+                raise
             trouble.out_of_reach.append(error)
             return ()
 
-    def _listed(self, source: _Source) -> Sequence[str]:
-        uuids = source.uuids()
+    def _listed(self, source: Listed, look: Look) -> Sequence[str]:
+        uuids = source.uuids(look)
         if source is self._directory:
-            strays = (f"{self._directory.path}/{printable(name)}" for name in self._directory.strays)
+            strays = (f"{self._files.path}/{printable(name)}" for name in self._files.strays)
             self._warn(*(f"{stray} is ignored: a definition's file is named by its server's uuid, in lower case" for stray in strays))
         return uuids
 
-    def _name(self, source: _Source, uuid: str, trouble: _Trouble) -> str | None:
-        """A server's name, or None and a warning if it cannot be read."""
+    def _has(self, source: Listed, uuid: str) -> bool:
         try:
-            return source.name(uuid)
-        except PowerError as error:
-            trouble.unread += 1
-            self._warn(str(error))
-            return None
+            return source.has(uuid)
+        except PowerError:
+            return False
+
+    def _name(self, source: Listed, uuid: str, trouble: _Trouble) -> str | None:
+        name = source.name(uuid)
+        trouble.unread += name is None
+        return name
 
     def _name_at_hand(self, uuid: str) -> str:
         try:
-            return self._task.name(uuid) or self._kept.name(uuid)
+            return self._given.name(uuid) or self._keeps.name(uuid)
         except PowerError:
             return ""
+
+    def _nowhere(self) -> str:
+        if self._panel is None:
+            return f"neither the task nor {self._files.path} has one; give it in definitions, or put it there"
+        panel = f"the Panel's list for this node ({self._panel.address})"
+        return f"neither the task, nor {panel}, nor {self._files.path} has one; act on the server's own node, or move it on the Panel"
 
     def _unknown(self, text: str, action: PowerAction, trouble: _Trouble) -> PowerError:
         if trouble.out_of_reach:
             return trouble.out_of_reach[0]
         try:
-            for where, raw in self._task.strays if action.boots else ():
+            for where, raw in self._given.strays if action.boots else ():
                 parse_definition(raw, where=where)
         except DefinitionInvalid as error:
             return error
         if not text.strip():
             return ServerNotFound("Cannot find a server: neither UUID, short id nor name was given")
-        reason = "no definition and no container on this node has this UUID, short id or name"
+        asked = "" if self._panel is None or not action.boots else ", the Panel's list for it included,"
+        reason = f"no definition and no container on this node{asked} has this UUID, short id or name"
         if text.strip().isdigit():
             reason += "; if it is a short id, put it in quotes: YAML takes digits for a number and drops leading zeros"
         if trouble.unread:
@@ -236,13 +258,14 @@ class Sources:
         return ServerNotFound(f'Cannot find server "{printable(text)}": {reason}')
 
     def _stale(self, uuid: str, error: SourceUnreachable) -> Definition:
-        kept = self._tolerantly(self._kept, uuid) if self._settings.allow_stale else None
+        """What was kept stands in for a directory out of reach. For the Panel `FromPanel` knows what may: the server may have moved."""
+        kept = self._tolerantly(self._keeps, uuid) if self._settings.allow_stale and self._panel is None else None
         if kept is None:
             raise error
         self._warn(f"{error}; the last definition seen is used, as allow_stale says")
         return kept
 
-    def _tolerantly(self, source: _Source, uuid: str) -> Definition | None:
+    def _tolerantly(self, source: Source, uuid: str) -> Definition | None:
         try:
             return source.definition(uuid)
         except PowerError as error:
@@ -250,28 +273,22 @@ class Sources:
             return None
 
     def _warn(self, *warnings: str) -> None:
-        self.warnings.extend(warning for warning in dict.fromkeys(warnings) if warning not in self.warnings)
-
-    def list(self) -> _Servers:
-        """All servers of task and directory, by uuid; broken files count, without a name and with a warning. Raises `SourceUnreachable`."""
-        trouble = _Trouble()
-        names: dict[str, str] = {}
-        for source in (self._task, self._directory):
-            for uuid in self._listed(source):
-                names[uuid] = names.get(uuid) or self._name(source, uuid, trouble) or ""
-        return [Server(uuid, name) for uuid, name in sorted(names.items())]
+        with self._guard:
+            self.warnings.extend(warning for warning in dict.fromkeys(warnings) if warning not in self.warnings)
 
 
 @dataclass
 class _Trouble:
-    """What a search could not read: whole sources, and the number of single definitions."""
+    """What a search could not read: whole sources, and the number of single definitions; and what it looks at while it waits."""
 
+    look: Look = nothing
     out_of_reach: list[PowerError] = field(default_factory=list)
     unread: int = 0
 
 
-#: Named here because `Sources.list` hides the type's own name within the class.
-_Servers = list[Server]
+def _ends_all(error: PowerError) -> bool:
+    """Whether an error came from a look: it tells of the action, not of a source."""
+    return error.cancels or error.skips
 
 
 def _ambiguous(wanted: str, uuids: Sequence[str]) -> AmbiguousServer:

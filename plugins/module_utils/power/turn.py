@@ -74,7 +74,8 @@ class Turn:
             ending = self._follow_plan(lock, boot)
             self._note_intent()
         self._place.end_boot()
-        if self._up is not None:
+        if self._up is not None and self._request.wait_for is not WaitFor.CONTAINER:
+            self._progress.is_outdated = True
             self._await_ready(self._up)
         return ending
 
@@ -222,6 +223,7 @@ class Turn:
         attach = self._request.wait_for is not WaitFor.CONTAINER and bool(self._matchers)
         self._up, self._output = start_container(self._node, lock, staged.id, self._watch, self._progress, attach=attach)
         self._node.journal.record_run(self._uuid, self._up.run, matchers=bool(self._matchers))
+        self._progress.saw(self._node.seen_as(self._uuid, self._up))
 
     def _refresh(self, lock: PowerLock, boot: Boot) -> Boot:
         """Fetch the definition again after a stop that took a while: suspended meanwhile ends the boot, one that cannot boot does not."""

@@ -1,0 +1,93 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call over the servers of a node: on the node itself, or through the HTTP endpoint of what runs them there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from .assemble import build_journal, build_node, read_generations
+from .errors import InterruptedBySignal
+from .model import Request, Result
+from .node import Node, never
+from .pace import Place
+from .perform import perform
+from .selection import Target, all_of, everything, means_all, named
+from .server_facts import choose, describe_each
+from .settings import load_settings
+
+
+class Call(Protocol):
+    """What a front door needs, wherever the servers are."""
+
+    def targets(self, names: Sequence[str], asked: Request) -> list[Target]:
+        """What ``names`` mean, each server once. Raises `SettingsInvalid`, and what a source of ``all`` raises."""
+
+    def act(self, target: Target, place: Place) -> Result:
+        """Act on one of them. Raises nothing."""
+
+    def describe(self, names: Sequence[str], *, tail: int, check: bool) -> tuple[list[dict[str, Any]], list[str]]:
+        """What can be read of the servers named, or of all, and a sentence for each that cannot be read. Raises `PowerError`."""
+
+    def warnings(self) -> list[str]:
+        """What there is to say that ends nothing."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+def open_call(options: Mapping[str, Any], *, interrupted: Callable[[], bool] = never, read_only: bool = False) -> Call:
+    """The call that options describe: those of `build_node`, and ``api_url`` and ``api_token``. Raises `SettingsInvalid`, and
+    `UnsupportedByEndpoint` for an option that no endpoint can honour.
+
+    An empty ``api_url`` is the node itself, whatever the settings say. Without a token of its own an endpoint gets the node's.
+    """
+    settings = load_settings(options.get("config"))
+    url = settings.endpoint_url if options.get("api_url") is None else options["api_url"]
+    if not url:
+        return _OnNode(build_node(options, settings, interrupted=interrupted, read_only=read_only))
+    # Most calls are made on the node, and need none of it.
+    from .endpoint_call import at_endpoint
+
+    return at_endpoint(url, options, settings, interrupted)
+
+
+class _OnNode:
+    """The engine, sources, locks and journal of this node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def targets(self, names: Sequence[str], asked: Request) -> list[Target]:
+        node = self._node
+        # Before anything else is asked or waited for.
+        generations = read_generations(names, node, asked.action)
+        asked = replace(asked, generations=generations, requested_at=node.clock.now())
+        if means_all(names):
+            return all_of(asked, everything(node, asked.action, self._look))
+        return named(asked, names, lambda name: node.sources.identify(name, asked.action, look=self._look))
+
+    def _look(self) -> None:
+        if self._node.interrupted():
+            raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
+
+    def act(self, target: Target, place: Place) -> Result:
+        return perform(target.request, self._node, target.server, place)
+
+    def describe(self, names: Sequence[str], *, tail: int, check: bool) -> tuple[list[dict[str, Any]], list[str]]:
+        node = self._node
+        servers, faults = choose(names, node)
+        # What a reader has seen may be remembered where there is a journal; a run of ours is in one.
+        remember = node.journal if check else build_journal(node.settings, node.clock)
+        entries, more_faults = describe_each(servers, node, tail=tail, remember=remember.record_match)
+        remember.close()
+        return entries, faults + more_faults
+
+    def warnings(self) -> list[str]:
+        return [*self._node.settings.warnings, *self._node.sources.warnings, *self._node.journal.warnings]
+
+    def close(self) -> None:
+        self._node.journal.close()

@@ -1,0 +1,108 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The list of this node's servers on the Panel: every page of it, within bounds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .definition_files import uuid_in
+from .look import Look, nothing
+from .model import Clock, parse_uuid
+from .panel_api import NoAnswer, PanelApi, Patience
+
+_MOST_PAGES = 1000
+_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class PanelList:
+    """The servers that belong to this node, with their definitions as the Panel wrote them; ``strays``: entries that name no server."""
+
+    servers: Mapping[str, Any] = field(repr=False)
+    strays: int = 0
+
+
+def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -> PanelList:
+    """Read all pages, the first alone, the others a few at a time; ``patience`` is that for each page, ``seconds`` bound them all.
+
+    Raises `NoAnswer` where a page is none, and what `PanelApi` raises.
+    """
+    end = clock.monotonic() + seconds
+
+    def page(number: int, look: Look) -> Any:
+        left = end - clock.monotonic()
+        if left <= 0:
+            raise NoAnswer(f"its list takes longer than {seconds:.0f} s")
+        return api.page(number, Patience(min(left, patience.seconds), patience.retries), look)
+
+    first = page(1, nothing)
+    last = _last_page(first)
+    pages = {1: _entries(first)}
+    errors: list[BaseException] = []
+    numbers = iter(range(2, last + 1))
+    guard = threading.Lock()
+
+    def look() -> None:
+        if errors:
+            raise NoAnswer("another page cannot be read")
+
+    def read() -> None:
+        while not errors:
+            with guard:
+                number = next(numbers, None)
+            if number is None:
+                return
+            try:
+                pages[number] = _entries(page(number, look))
+            except BaseException as error:
+                # It belongs to the thread that reads the list.
+                errors.append(error)
+
+    threads = [threading.Thread(target=read, name="panel", daemon=True) for _unused in range(min(_AT_ONCE, last - 1))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return _joined([entry for number in sorted(pages) for entry in pages[number]])
+
+
+def _joined(entries: list[Any]) -> PanelList:
+    servers: dict[str, Any] = {}
+    for entry in entries:
+        uuid = uuid_of(entry)
+        if uuid is not None:
+            servers.setdefault(uuid, without_uuid(entry))
+    return PanelList(servers, sum(uuid_of(entry) is None for entry in entries))
+
+
+def uuid_of(entry: Any) -> str | None:
+    """Which server an entry of the list is; its definition may say another, which is then wrong."""
+    uuid = entry.get("uuid") if isinstance(entry, Mapping) else None
+    return parse_uuid(uuid) if isinstance(uuid, str) else uuid_in(entry)
+
+
+def without_uuid(entry: Any) -> Any:
+    """An entry as the Panel writes it when it is asked for one server: what is kept must not depend on how it was asked."""
+    return {key: value for key, value in entry.items() if key != "uuid"}
+
+
+def _entries(page: Any) -> list[Any]:
+    entries = page.get("data") if isinstance(page, Mapping) else None
+    if not isinstance(entries, list):
+        raise NoAnswer("its list of servers is none", answered=True)
+    return entries
+
+
+def _last_page(page: Any) -> int:
+    meta = page.get("meta") if isinstance(page, Mapping) else None
+    last = meta.get("last_page") if isinstance(meta, Mapping) else None
+    if isinstance(last, bool) or not isinstance(last, int) or not 0 <= last <= _MOST_PAGES:
+        raise NoAnswer(f"its list of servers does not say how many pages it has, or more than {_MOST_PAGES}", answered=True)
+    return last

@@ -1,0 +1,248 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A node whose definitions come from a Panel: whatever the Panel does, a running server is never touched without a good answer."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .lab import Lab, wait_until
+from .panel_server import (
+    LIST,
+    ONE,
+    TOKEN,
+    Behaviour,
+    FakePanel,
+    Recorder,
+    closing,
+    dripping,
+    endless,
+    redirect,
+    self_signed,
+    silent,
+    status,
+    text,
+    truncated,
+    value,
+)
+
+#: What the core allows for one request is cut to this here, in seconds, so that the faults can all be played.
+_PATIENCE_SECONDS = 1.0
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less patience with the Panel; how long it really is has tests of its own."""
+    from ansible_collections.fleet.power.plugins.module_utils.power import panel
+    from ansible_collections.fleet.power.plugins.module_utils.power.panel_api import Patience
+
+    monkeypatch.setattr(panel, "_PATIENT", Patience(_PATIENCE_SECONDS))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+class Managed:
+    """A node with a Panel; its servers are on the Panel alone."""
+
+    def __init__(self, lab: Lab, panel: FakePanel) -> None:
+        self.lab = lab
+        self.panel = panel
+        lab.write_settings(**panel.settings)
+
+    def server(self, *, listed: bool = True, **options: Any) -> str:
+        """Define a server on the Panel."""
+        uuid = self.lab.server(**options)
+        self.panel.put(self.lab.definition(uuid), listed=listed)
+        (self.lab.root / "servers" / f"{uuid}.json").unlink()
+        return uuid
+
+    def up(self, **options: Any) -> str:
+        """A server that runs; what was asked for its start is forgotten."""
+        uuid = self.server(**options)
+        result = self.lab.power("start", uuid)
+        assert (result.outcome.value, result.code) == ("done", ""), result
+        self.lab.await_ready(uuid)
+        self.panel.asked.clear()
+        return uuid
+
+    def run(self, uuid: str) -> tuple[str, str]:
+        """Which life of which container it is."""
+        found = self.lab.container(uuid)
+        assert found is not None and found["State"]["Running"]
+        return str(found["Id"]), str(found["State"]["StartedAt"])
+
+
+@pytest.fixture
+def managed(lab: Lab) -> Iterator[Managed]:
+    with closing(FakePanel()) as panel:
+        yield Managed(lab, panel)
+
+
+FAULTS: dict[str, tuple[Behaviour, str]] = {
+    "silent": (silent, "source_unreachable"),
+    "dripping": (dripping, "source_unreachable"),
+    "401": (status(401), "source_denied"),
+    "403": (status(403), "source_denied"),
+    "404": (status(404), "source_unreachable"),
+    "429": (status(429), "source_unreachable"),
+    "500": (status(500), "source_unreachable"),
+    "truncated": (truncated, "source_unreachable"),
+    "truncated JSON": (text(b'{"data": [{"uuid":'), "source_unreachable"),
+    "wrong types": (value({"data": "all", "meta": {"last_page": "many"}}), "source_unreachable"),
+    "endless": (endless, "source_unreachable"),
+}
+
+
+def test_whatever_the_panel_does_a_running_server_is_not_touched_by_a_restart(managed: Managed) -> None:
+    uuid = managed.up()
+    before = managed.run(uuid)
+    for name, (behaviour, code) in FAULTS.items():
+        managed.panel.well()
+        managed.panel.fault(behaviour)
+        result = managed.lab.power("restart", uuid)
+        assert (name, result.outcome.value, result.code, result.changed) == (name, "refused", code, False), result.msg
+        assert TOKEN not in result.msg
+        assert managed.run(uuid) == before, name
+    managed.panel.well()
+    assert managed.lab.power("restart", uuid).outcome.value == "done"
+    assert managed.run(uuid) != before
+
+
+def test_a_panel_that_is_down_refuses_a_restart_and_lets_a_stop_through_at_once(managed: Managed) -> None:
+    uuid = managed.up()
+    before = managed.run(uuid)
+    managed.panel.close()
+    result = managed.lab.power("restart", uuid)
+    assert (result.outcome.value, result.code) == ("refused", "source_unreachable")
+    assert "connection refused" in result.msg and managed.run(uuid) == before
+    began = time.monotonic()
+    result = managed.lab.power("stop", uuid)
+    assert (result.outcome.value, result.stop and result.stop.forced) == ("done", False), result
+    assert time.monotonic() - began < 5 and not managed.lab.is_up(uuid)
+
+
+def test_stop_and_kill_ask_the_panel_nothing(managed: Managed) -> None:
+    for action in ("stop", "kill"):
+        uuid = managed.up(name=f"Lobby {action}")
+        managed.panel.fault(silent)
+        began = time.monotonic()
+        assert managed.lab.power(action, f"Lobby {action}").outcome.value == "done"
+        assert time.monotonic() - began < 5 and not managed.lab.is_up(uuid)
+        assert managed.panel.asked == []
+        managed.panel.well()
+
+
+def test_a_start_of_a_running_server_asks_the_panel_nothing(managed: Managed) -> None:
+    uuid = managed.up()
+    managed.panel.fault(silent)
+    began = time.monotonic()
+    result = managed.lab.power("start", uuid)
+    assert (result.outcome.value, result.changed) == ("unchanged", False)
+    assert managed.panel.asked == [] and time.monotonic() - began < 3
+
+
+def test_a_redirect_touches_no_server_and_takes_no_token_elsewhere(managed: Managed) -> None:
+    uuid = managed.up()
+    before = managed.run(uuid)
+    with closing(Recorder()) as other:
+        managed.panel.fault(redirect(f"{other.url}/api/remote/servers"))
+        result = managed.lab.power("restart", uuid)
+        assert (result.outcome.value, result.code) == ("refused", "source_unreachable")
+        assert "redirects to another address" in result.msg and other.asked == []
+    assert managed.run(uuid) == before
+
+
+def test_a_certificate_of_nobody_known_touches_no_server_until_it_is_trusted(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = self_signed(tmp_path)
+    with closing(FakePanel(certificate=certificate)) as panel:
+        managed = Managed(lab, panel)
+        uuid = managed.server()
+        result = lab.power("start", uuid)
+        assert (result.outcome.value, result.code) == ("refused", "source_unreachable")
+        assert "certificate cannot be verified" in result.msg and panel.asked == [] and lab.container(uuid) is None
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert lab.power("start", uuid).outcome.value == "done"
+
+
+def test_a_server_that_the_list_lacks_is_not_started_although_the_panel_would_hand_it_out(managed: Managed) -> None:
+    uuid = managed.server(listed=False)
+    result = managed.lab.power("start", uuid)
+    assert (result.outcome.value, result.code) == ("refused", "server_not_found")
+    assert "the Panel's list for this node" in result.msg
+    assert managed.lab.container(uuid) is None and managed.panel.count(ONE) == 0
+
+
+def test_a_server_that_was_moved_away_keeps_running_and_can_be_stopped(managed: Managed) -> None:
+    uuid = managed.up()
+    before = managed.run(uuid)
+    managed.panel.put(managed.panel.guests[uuid].raw, listed=False)
+    result = managed.lab.power("restart", uuid)
+    assert (result.outcome.value, result.code) == ("refused", "server_not_found")
+    assert managed.run(uuid) == before
+    assert managed.lab.power("stop", uuid).outcome.value == "done"
+
+
+def test_a_suspension_on_the_panel_alone_forbids_a_restart_and_not_a_stop(managed: Managed) -> None:
+    uuid = managed.up()
+    before = managed.run(uuid)
+    raw = managed.panel.guests[uuid].raw
+    managed.panel.put({**raw, "settings": {**raw["settings"], "suspended": True}})
+    result = managed.lab.power("restart", uuid)
+    assert (result.outcome.value, result.code) == ("refused", "suspended")
+    assert managed.run(uuid) == before
+    assert managed.lab.power("stop", uuid).outcome.value == "done"
+
+
+def test_a_suspension_during_the_stop_is_seen_because_the_panel_is_asked_again(managed: Managed) -> None:
+    uuid = managed.up(STOP_SECONDS=1.5)
+    raw = managed.panel.guests[uuid].raw
+    suspended = {**raw, "settings": {**raw["settings"], "suspended": True}}
+    with managed.lab.actor("restart", uuid) as actor:
+        managed.lab.await_phase(uuid, "stop")
+        managed.panel.put(suspended)
+        result = actor.result()
+    assert (result["outcome"], result["code"]) == ("failed", "suspended"), result
+    assert (managed.panel.count(LIST), managed.panel.count(ONE)) == (1, 1)
+    assert not managed.lab.is_up(uuid)
+
+
+@pytest.mark.parametrize("allow_stale", [False, True])
+def test_the_last_definition_seen_stands_in_for_a_panel_that_is_down_only_if_that_is_allowed(managed: Managed, allow_stale: bool) -> None:
+    managed.lab.write_settings(remote_query={"allow_stale": allow_stale})
+    uuid = managed.up()
+    before = managed.run(uuid)
+    managed.panel.close()
+    result = managed.lab.power("restart", uuid)
+    if allow_stale:
+        assert (result.outcome.value, managed.run(uuid) != before) == ("done", True), result
+    else:
+        assert (result.code, managed.run(uuid)) == ("source_unreachable", before)
+
+
+def test_a_kill_ends_a_start_that_waits_for_the_panel(managed: Managed) -> None:
+    uuid = managed.up()
+    managed.lab.power("stop", uuid)
+    managed.panel.fault(silent)
+    with managed.lab.actor("start", uuid) as actor:
+        wait_until(lambda: managed.panel.asked, "the Panel is asked")
+        began = time.monotonic()
+        managed.lab.power("kill", uuid)
+        result = actor.result()
+    assert (result["outcome"], result["code"]) == ("cancelled", "cancelled_by_kill"), result
+    assert time.monotonic() - began < 5
+
+
+def test_nothing_of_the_token_is_kept_on_the_node(managed: Managed) -> None:
+    uuid = managed.up()
+    managed.lab.power("stop", uuid)
+    kept = [path for path in managed.lab.root.rglob("*") if path.is_file() and path != managed.lab.config]
+    assert kept and not [path for path in kept if TOKEN.encode() in path.read_bytes()]
+    assert (os.stat(managed.lab.root / "state" / "panel.json").st_mode & 0o777) == 0o660

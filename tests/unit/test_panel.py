@@ -1,0 +1,515 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Panel as a source: whose a server is, what each fault is called, and patience that is bounded and shared."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+    CancelledByKill,
+    DefinitionInvalid,
+    PowerError,
+    SettingsInvalid,
+    SourceDenied,
+    SourceUnreachable,
+)
+from ansible_collections.fleet.power.plugins.module_utils.power.panel import Panel
+from ansible_collections.fleet.power.plugins.module_utils.power.panel_api import PanelApi
+from ansible_collections.fleet.power.plugins.module_utils.power.settings import parse_settings
+from ansible_collections.fleet.power.tests.integration.panel_server import (
+    LIST,
+    ONE,
+    TOKEN,
+    Behaviour,
+    FakePanel,
+    Recorder,
+    closing,
+    dripping,
+    endless,
+    redirect,
+    self_signed,
+    silent,
+    status,
+    text,
+    truncated,
+    value,
+)
+
+FIXTURES = Path(__file__).parent / "fixtures" / "definitions"
+
+
+class QuickClock:
+    """Time that passes thirty times as fast as it does, and at once where somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.naps: list[float] = []
+        self._skipped = 0.0
+        self._began = time.monotonic()
+
+    def now(self) -> datetime:
+        return datetime.now(timezone.utc)
+
+    def monotonic(self) -> float:
+        return (time.monotonic() - self._began) * 30 + self._skipped
+
+    def sleep(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        self._skipped += seconds
+
+
+class StillClock(QuickClock):
+    """Time that passes only where somebody sleeps."""
+
+    def monotonic(self) -> float:
+        return self._skipped
+
+
+def uuid_of(number: int) -> str:
+    return f"{number:08x}-0000-4000-8000-000000000000"
+
+
+def definition(number: int, name: str = "", **settings: Any) -> dict[str, Any]:
+    container = {"image": "img"}
+    return {"settings": {"uuid": uuid_of(number), "meta": {"name": name or f"Server {number}"}, "container": container, **settings}}
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of the machine that runs the tests does not matter."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[FakePanel]:
+    with closing(FakePanel(*(definition(number) for number in range(7)))) as server:
+        yield server
+
+
+def panel_at(server: FakePanel, clock: Any = None, *, timeout: int = 5, per_page: int = 3, **changes: object) -> Panel:
+    query = {"timeout": timeout, "boot_servers_per_page": per_page}
+    settings = parse_settings({**server.settings, "remote_query": query, **changes}, where="test")
+    clock = clock or StillClock()
+    return Panel(settings, clock, PanelApi(settings, clock, chance=lambda: 0.5))
+
+
+def error_of(panel: Panel, number: int = 1, **options: Any) -> PowerError:
+    with pytest.raises(PowerError) as caught:
+        panel.definition(uuid_of(number), **options)
+    return caught.value
+
+
+# --- what is asked, and whose a server is ---------------------------------------------------------------------------------------------
+
+
+def test_the_list_is_read_page_by_page_and_serves_every_server(server: FakePanel) -> None:
+    panel = panel_at(server)
+    assert sorted(panel.listed().servers) == [uuid_of(number) for number in range(7)]
+    assert [panel.name(uuid_of(number)) for number in range(7)] == [f"Server {number}" for number in range(7)]
+    found = [panel.definition(uuid_of(number)) for number in range(7)]
+    assert [each.server.name for each in found if each is not None] == [f"Server {number}" for number in range(7)]
+    assert sorted(asked.path for asked in server.asked) == [f"/api/remote/servers?page={page}&per_page=3" for page in (1, 2, 3)]
+
+
+def test_the_request_is_what_a_panel_expects_of_a_node(server: FakePanel) -> None:
+    panel_at(server).listed()
+    headers = server.asked[0].headers
+    assert headers["authorization"] == f"Bearer {server.settings['token_id']}.{TOKEN}"
+    assert headers["accept"] == "application/vnd.pterodactyl.v1+json"
+    assert headers["user-agent"].endswith(f"(id:{server.settings['token_id']})")
+
+
+def test_an_empty_list_is_one(server: FakePanel) -> None:
+    server.guests.clear()
+    assert panel_at(server).listed().servers == {}
+
+
+def test_the_pages_of_real_panels_can_be_read(server: FakePanel) -> None:
+    for page in (1, 2):
+        server.fault(value(json.loads((FIXTURES / f"list-page-{page}.json").read_text())), of=f"page={page}&")
+    panel = panel_at(server)
+    assert len(panel.listed().servers) >= 2
+    assert all(panel.definition(uuid) is not None for uuid in panel.listed().servers)
+
+
+def test_a_server_of_another_node_is_not_this_nodes_although_the_panel_would_hand_it_out(server: FakePanel) -> None:
+    server.put(definition(99), listed=False)
+    panel = panel_at(server)
+    for again in (False, True):
+        assert panel.definition(uuid_of(99), again=again) is None
+    assert server.count(ONE) == 0
+
+
+def test_a_listed_server_that_is_gone_when_asked_for_alone_is_not_found(server: FakePanel) -> None:
+    panel = panel_at(server)
+    panel.listed()
+    del server.guests[uuid_of(1)]
+    assert panel.definition(uuid_of(1), again=True) is None
+
+
+def test_asked_again_the_panel_is_asked_for_this_one_server(server: FakePanel) -> None:
+    panel = panel_at(server)
+    panel.listed()
+    server.put(definition(1, "Renamed"))
+    found, again = panel.definition(uuid_of(1)), panel.definition(uuid_of(1), again=True)
+    assert (found and found.server.name, again and again.server.name) == ("Server 1", "Renamed")
+    assert (server.count(LIST), server.count(ONE)) == (3, 1)
+
+
+def test_what_was_listed_more_than_ten_seconds_ago_is_asked_for_anew(server: FakePanel) -> None:
+    clock = StillClock()
+    panel = panel_at(server, clock)
+    panel.listed()
+    clock.sleep(10)
+    panel.definition(uuid_of(1))
+    assert server.count(ONE) == 0
+    clock.sleep(0.1)
+    panel.definition(uuid_of(1))
+    assert server.count(ONE) == 1
+
+
+def test_a_definition_is_the_same_however_it_was_asked_for(server: FakePanel) -> None:
+    panel = panel_at(server)
+    listed, alone = panel.definition(uuid_of(1)), panel.definition(uuid_of(1), again=True)
+    assert listed is not None and alone is not None
+    assert json.dumps(listed.source) == json.dumps(alone.source)
+
+
+def test_what_was_seen_asks_nobody(server: FakePanel) -> None:
+    panel = panel_at(server)
+    assert panel.seen is None and server.asked == []
+    panel.listed()
+    assert panel.seen is not None and uuid_of(1) in panel.seen.servers
+
+
+# --- many at once ---------------------------------------------------------------------------------------------------------------------
+
+
+def in_threads(count: int, work: Callable[[int], object]) -> list[object]:
+    results: list[object] = [None] * count
+
+    def run(number: int) -> None:
+        try:
+            results[number] = work(number)
+        except PowerError as error:
+            results[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_forty_threads_at_once_cause_one_reading(server: FakePanel) -> None:
+    panel = panel_at(server)
+    found = in_threads(40, lambda number: panel.definition(uuid_of(number % 7)))
+    assert None not in found and not [each for each in found if isinstance(each, PowerError)]
+    assert len(server.asked) == 3
+
+
+def test_a_list_that_cannot_be_read_is_tried_once_for_all_and_each_is_told(server: FakePanel) -> None:
+    server.fault(status(500))
+    panel = panel_at(server)
+    errors = in_threads(200, lambda number: panel.definition(uuid_of(number)))
+    assert {type(error) for error in errors} == {SourceUnreachable}
+    assert len(set(map(id, errors))) == 200
+    assert server.count() < 15
+    server.well()
+    assert isinstance(error_of(panel), SourceUnreachable)
+
+
+def test_who_leaves_leaves_the_reading_to_the_others(server: FakePanel) -> None:
+    gate = threading.Event()
+
+    def late(answer: Any) -> None:
+        gate.wait(10)
+        answer.json(500, {})
+
+    server.fault(late, times=1)
+    panel = panel_at(server)
+    others = threading.Thread(target=lambda: found.append(panel.definition(uuid_of(1))))
+    found: list[object] = []
+
+    def look() -> None:
+        if not others.is_alive():
+            others.start()
+            return
+        raise CancelledByKill("killed")
+
+    began = time.monotonic()
+    assert isinstance(error_of(panel, look=look), CancelledByKill)
+    assert time.monotonic() - began < 2
+    gate.set()
+    others.join()
+    assert len(found) == 1 and found[0] is not None
+
+
+def test_after_one_fetch_found_no_panel_the_others_do_not_wait_for_it(server: FakePanel) -> None:
+    clock = StillClock()
+    panel = panel_at(server, clock)
+    panel.listed()
+    server.fault(lambda answer: answer.cut(), of=ONE)
+    first = error_of(panel, again=True)
+    tries = server.count(ONE)
+    assert "tries)" in str(first) and tries > 5
+    errors = [error_of(panel, number, again=True) for number in range(7)]
+    assert server.count(ONE) == tries
+    assert all(uuid_of(number) in str(error) for number, error in enumerate(errors))
+    clock.sleep(11)
+    server.well()
+    assert panel.definition(uuid_of(1), again=True) is not None
+
+
+def test_after_the_panel_failed_over_one_server_the_others_are_tried_once(server: FakePanel) -> None:
+    panel = panel_at(server)
+    panel.listed()
+    server.fault(status(500), of=ONE + uuid_of(1))
+    error_of(panel, again=True)
+    tries = server.count(ONE)
+    assert panel.definition(uuid_of(2), again=True) is not None
+    error_of(panel, again=True)
+    assert server.count(ONE) == tries + 2
+
+
+# --- patience -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_panel_that_comes_back_is_waited_for_with_growing_pauses(server: FakePanel) -> None:
+    clock = StillClock()
+    server.fault(status(502), of="page=1&", times=3)
+    assert uuid_of(1) in panel_at(server, clock).listed().servers
+    assert sum(clock.naps) == pytest.approx(0.5 + 0.75 + 1.125)
+    assert max(clock.naps) <= 0.5
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["list", "one"])
+@pytest.mark.parametrize("number", [300, 500, 503])
+def test_a_panel_that_stays_ill_is_given_up_within_thirty_seconds(server: FakePanel, number: int, again: bool) -> None:
+    clock = StillClock()
+    panel = panel_at(server, clock)
+    if again:
+        panel.listed()
+    before = server.count()
+    server.fault(status(number))
+    error = error_of(panel, again=again)
+    assert type(error) is SourceUnreachable and f"HTTP {number}, HttpException: An unexpected error" in str(error)
+    assert sum(clock.naps) < 30 and 7 <= server.count() - before <= 12
+
+
+def test_pauses_vary_so_that_a_fleet_does_not_come_back_as_one(server: FakePanel) -> None:
+    server.fault(status(502), of="page=1&", times=1)
+    slept = []
+    for chance in (0.0, 1.0):
+        settings = parse_settings(server.settings, where="test")
+        clock = StillClock()
+        server.fault(status(502), of="page=1&", times=1)
+        Panel(settings, clock, PanelApi(settings, clock, chance=lambda chance=chance: chance)).listed()  # type: ignore[misc]
+        slept.append(sum(clock.naps))
+    assert slept[0] < slept[1]
+
+
+@pytest.mark.parametrize("number", [400, 401, 403, 404, 405, 418, 422, 429])
+def test_what_a_client_did_wrong_is_not_tried_again(server: FakePanel, number: int) -> None:
+    server.fault(status(number))
+    error_of(panel_at(server))
+    assert server.count() == 1
+
+
+def test_a_reader_tries_once(server: FakePanel) -> None:
+    server.fault(status(500))
+    with pytest.raises(SourceUnreachable):
+        panel_at(server).listed(brief=True)
+    assert server.count() == 1
+
+
+def test_one_who_waits_looks_at_least_every_second_also_between_tries(server: FakePanel) -> None:
+    clock = StillClock()
+    panel = panel_at(server, clock)
+    panel.listed()
+    server.fault(status(500))
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(len(clock.naps))
+        if len(looks) > 5:
+            raise CancelledByKill("killed")
+
+    assert isinstance(error_of(panel, again=True, look=look), CancelledByKill)
+    assert max(clock.naps) <= 0.5 and len(clock.naps) >= len(looks) - 1
+
+
+# --- every fault has its code ---------------------------------------------------------------------------------------------------------
+
+
+DENIED, UNREACHABLE = SourceDenied, SourceUnreachable
+FAULTS: dict[str, tuple[Behaviour, type[PowerError], str]] = {
+    "401": (status(401), DENIED, "refuses this node's token"),
+    "403": (
+        status(403, "AccessDeniedHttpException", "You are not authorized"),
+        DENIED,
+        "AccessDeniedHttpException: You are not authorized",
+    ),
+    "400": (status(400), DENIED, "check the settings token_id and token"),
+    "429": (status(429), UNREACHABLE, "HTTP 429"),
+    "500": (status(500), UNREACHABLE, "HTTP 500"),
+    "an error that says nothing": (text(b"<html>", 503), UNREACHABLE, "HTTP 503"),
+    "an error of odd shape": (value({"errors": [[1]]}, 503), UNREACHABLE, "HTTP 503"),
+    "closed": (lambda answer: answer.cut(), UNREACHABLE, "the connection was cut"),
+    "truncated": (truncated, UNREACHABLE, "the connection was cut"),
+    "truncated JSON": (text(b'{"data": ['), UNREACHABLE, "not JSON"),
+    "a web page": (text(b"<html>Welcome</html>"), UNREACHABLE, "not JSON"),
+    "nothing": (text(b""), UNREACHABLE, "not JSON"),
+    "deep": (text(b"[" * 100_000), UNREACHABLE, "not JSON"),
+    "silent": (silent, UNREACHABLE, "no answer within 1 s"),
+    "dripping": (dripping, UNREACHABLE, "no answer within 1 s"),
+    "endless": (endless, UNREACHABLE, "larger than"),
+}
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["list", "one"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_of_the_panel_has_its_code(server: FakePanel, fault: str, again: bool) -> None:
+    behaviour, kind, words = FAULTS[fault]
+    panel = panel_at(server, QuickClock(), timeout=1)
+    if again:
+        panel.listed()
+    server.fault(behaviour)
+    began = time.monotonic()
+    error = error_of(panel, again=again)
+    assert type(error) is kind and words in str(error) and server.url in str(error)
+    assert time.monotonic() - began < 4
+
+
+def test_a_panel_that_is_down_is_unreachable(server: FakePanel) -> None:
+    server.close()
+    assert "connection refused (" in str(error_of(panel_at(server)))
+
+
+def test_the_token_does_not_follow_a_redirect(server: FakePanel) -> None:
+    with closing(Recorder()) as other:
+        panel = panel_at(server)
+        server.fault(redirect(f"{other.url}/api/remote/servers"))
+        error = error_of(panel)
+        assert type(error) is SourceUnreachable and "redirects to another address" in str(error)
+        assert other.asked == []
+
+
+def test_a_certificate_of_nobody_known_is_unreachable_at_once(tmp_path: Path) -> None:
+    with closing(FakePanel(definition(1), certificate=self_signed(tmp_path))) as server:
+        clock = StillClock()
+        error = error_of(panel_at(server, clock))
+        assert type(error) is SourceUnreachable and "certificate cannot be verified" in str(error)
+        assert clock.naps == [] and server.asked == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        [],
+        "text",
+        {"data": None, "meta": {"last_page": 1}},
+        {"data": {"a": 1}, "meta": {"last_page": 1}},
+        {"data": []},
+        *({"data": [], "meta": {"last_page": last}} for last in (None, True, "2", -1, 1.5, 1001, 10**9, 10**300)),
+    ],
+)
+def test_a_list_of_another_shape_is_unreachable_and_bounded(server: FakePanel, page: object) -> None:
+    server.fault(value(page))
+    error = error_of(panel_at(server))
+    assert type(error) is SourceUnreachable and "its list of servers" in str(error)
+    assert server.count() == 1
+
+
+def test_a_page_that_fails_fails_the_list(server: FakePanel) -> None:
+    server.fault(status(500), of="page=3&")
+    assert type(error_of(panel_at(server))) is SourceUnreachable
+
+
+def test_a_list_that_takes_too_long_as_a_whole_is_given_up(server: FakePanel) -> None:
+    class Slow(StillClock):
+        def monotonic(self) -> float:
+            self._skipped += 5
+            return self._skipped
+
+    server.guests.clear()
+    for number in range(60):
+        server.put(definition(number))
+    error = error_of(panel_at(server, Slow(), per_page=1))
+    assert type(error) is SourceUnreachable and "takes longer than 120 s" in str(error)
+    assert server.count() < 60
+
+
+@pytest.mark.parametrize("bad", [{"suspended": "perhaps"}, {"container": 5}, {"environment": [1]}, {"build": {"memory_limit": "much"}}])
+def test_a_definition_of_wrong_types_is_that_servers_fault_alone(server: FakePanel, bad: dict[str, Any]) -> None:
+    server.put(definition(1, **bad))
+    panel = panel_at(server)
+    for again in (False, True):
+        error = error_of(panel, again=again)
+        assert type(error) is DefinitionInvalid and "on the Panel at http://127.0.0.1" in str(error)
+        assert panel.definition(uuid_of(2), again=again) is not None
+
+
+def test_entries_that_name_no_server_hide_no_other(server: FakePanel) -> None:
+    entries: list[Any] = [
+        None,
+        5,
+        "text",
+        [],
+        {},
+        {"uuid": "../etc"},
+        {"uuid": 5},
+        {"settings": []},
+        {"uuid": uuid_of(1).upper(), **definition(1)},
+    ]
+    server.fault(value({"data": entries, "meta": {"last_page": 1}}))
+    panel = panel_at(server)
+    assert (list(panel.listed().servers), panel.listed().strays) == ([uuid_of(1)], 8)
+
+
+def test_an_entry_that_is_another_server_within_is_wrong(server: FakePanel) -> None:
+    server.fault(value({"data": [{**definition(2), "uuid": uuid_of(1)}], "meta": {"last_page": 1}}))
+    assert type(error_of(panel_at(server))) is DefinitionInvalid
+
+
+def test_one_server_that_is_no_definition_is_invalid(server: FakePanel) -> None:
+    panel = panel_at(server)
+    panel.listed()
+    odds: list[Any] = [[], "text", 5, {}, definition(2)]
+    for odd in odds:
+        server.fault(value(odd), of=ONE)
+        assert type(error_of(panel, again=True)) is DefinitionInvalid
+
+
+@pytest.mark.parametrize("remote", ["panel.test", "ftp://panel.test", "https://alice:hunter22@panel.test", "http://panel.test/?x"])
+def test_an_address_that_is_none_is_a_fault_of_the_settings(server: FakePanel, remote: str) -> None:
+    error = error_of(panel_at(server, remote=remote))
+    assert type(error) is SettingsInvalid and "hunter22" not in str(error)
+
+
+def test_a_token_that_cannot_be_sent_is_a_fault_of_the_settings_and_not_shown(server: FakePanel) -> None:
+    error = error_of(panel_at(server, token="hunter22\nX-Evil: 1"))
+    assert type(error) is SettingsInvalid and "hunter22" not in str(error)
+
+
+def test_no_message_shows_a_token_or_a_definition(server: FakePanel) -> None:
+    server.put(definition(1, environment={"PASSWORD": "hunter22"}, suspended="perhaps"))
+    panel = panel_at(server)
+    said = [str(error_of(panel))]
+    for behaviour in (status(401), status(500), text(b'{"settings": {"environment": {"PASSWORD": "hunter22"'), truncated):
+        server.well()
+        server.fault(behaviour)
+        said.append(str(error_of(panel, again=True)))
+    assert not [each for each in said if "hunter22" in each or TOKEN in each]
+    assert "hunter22" not in repr(panel.seen)

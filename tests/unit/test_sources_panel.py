@@ -1,0 +1,434 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Panel among the sources: asked for start and restart alone, between task and directory, and what stands in for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+    AmbiguousServer,
+    DefinitionInvalid,
+    InterruptedBySignal,
+    PowerError,
+    ServerNotFound,
+    SourceDenied,
+    SourceUnreachable,
+)
+from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, Server
+from ansible_collections.fleet.power.plugins.module_utils.power.panel import Panel
+from ansible_collections.fleet.power.plugins.module_utils.power.panel_api import NoAnswer
+from ansible_collections.fleet.power.plugins.module_utils.power.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils.power.sources import Sources
+from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, OwnClock, mode_of
+
+A = "aaaaaaaa-0000-4000-8000-000000000001"
+B = "bbbbbbbb-0000-4000-8000-000000000002"
+C = "cccccccc-0000-4000-8000-000000000003"
+D = "dddddddd-0000-4000-8000-000000000004"
+START, RESTART, STOP, KILL = PowerAction.START, PowerAction.RESTART, PowerAction.STOP, PowerAction.KILL
+
+
+def definition(uuid: str, name: str = "", **settings: Any) -> dict[str, Any]:
+    return {"settings": {"uuid": uuid, "meta": {"name": name}, "container": {"image": "img"}, **settings}}
+
+
+class Scripted:
+    """What the Panel answers, without a network. ``asked`` names pages by number and servers by uuid."""
+
+    def __init__(self) -> None:
+        self.address = "http://panel.test"
+        self.servers: dict[str, Any] = {}
+        self.elsewhere: dict[str, Any] = {}
+        self.fault: Exception | None = None
+        self.asked: list[object] = []
+        self.retries: list[bool] = []
+        self.gate: threading.Event | None = None
+
+    def page(self, number: int, patience: Any, look: Any) -> Any:
+        """One page holds all."""
+        self._ask(number, patience)
+        return {"data": [{"uuid": uuid, **raw} for uuid, raw in self.servers.items()], "meta": {"last_page": 1}}
+
+    def server(self, uuid: str, patience: Any, look: Any) -> Any:
+        """Any node's."""
+        self._ask(uuid, patience)
+        return {**self.elsewhere, **self.servers}.get(uuid)
+
+    def unreachable(self, what: str, reason: object) -> SourceUnreachable:
+        """As the real one."""
+        return SourceUnreachable(f"Cannot fetch {what} from the Panel at {self.address}: {reason}")
+
+    def _ask(self, what: object, patience: Any) -> None:
+        self.asked.append(what)
+        self.retries.append(patience.retries)
+        if self.gate is not None:
+            self.gate.wait(10)
+        if self.fault is not None:
+            raise self.fault
+
+
+class Place:
+    """A node's directories, a Panel, and the sources over them; each call of `sources` is a call of its own."""
+
+    def __init__(self, base: Path) -> None:
+        self.api = Scripted()
+        self.directory, self.state = base / "servers", base / "state"
+        self.directory.mkdir()
+
+    def sources(self, *task: object, containers: Sequence[Server] = (), allow_stale: bool = False) -> Sources:
+        system = {"definitions": str(self.directory), "state_directory": str(self.state), "group": NO_GROUP}
+        query = {"allow_stale": allow_stale}
+        settings = parse_settings({"remote": self.api.address, "system": system, "remote_query": query}, where="test")
+        self.clock = OwnClock()
+        panel = Panel(settings, self.clock, self.api)  # type: ignore[arg-type]
+        return Sources(settings, task=task, containers=lambda: containers, panel=panel)
+
+    def write(self, uuid: str, name: str = "") -> None:
+        (self.directory / f"{uuid}.json").write_text(json.dumps(definition(uuid, name)))
+
+    def panel(self, uuid: str, name: str = "", **settings: Any) -> None:
+        self.api.servers[uuid] = definition(uuid, name, **settings)
+
+    def booted(self, uuid: str) -> None:
+        """A start of it in an earlier call."""
+        sources = self.sources()
+        sources.keep(sources.definition(uuid))
+        assert sources.warnings == []
+        self.api.asked.clear()
+
+    def down(self) -> None:
+        self.api.fault = NoAnswer("connection refused")
+
+    def denies(self) -> None:
+        self.api.fault = SourceDenied("Cannot use the Panel: it refuses")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+# --- its place among the sources ------------------------------------------------------------------------------------------------------
+
+
+def test_the_panel_stands_between_task_and_directory(place: Place) -> None:
+    place.write(A, "Directory")
+    place.write(B, "Directory")
+    place.panel(A, "Panel")
+    assert place.sources(definition(A, "Task")).definition(A).server.name == "Task"
+    assert place.api.asked == []
+    assert place.sources().definition(A).server.name == "Panel"
+    assert place.sources().definition(B).server.name == "Directory"
+
+
+def test_a_server_the_list_lacks_is_not_found_and_the_panel_is_named(place: Place) -> None:
+    place.api.elsewhere[A] = definition(A, "Elsewhere")
+    with pytest.raises(ServerNotFound, match=rf"nor the Panel's list for this node \(http://panel.test\), nor {place.directory} has one"):
+        place.sources().definition(A)
+    assert place.api.asked == [1]
+
+
+def test_a_broken_definition_on_the_panel_is_not_replaced_by_the_directorys(place: Place) -> None:
+    place.write(A, "Directory")
+    place.panel(A, suspended="perhaps")
+    with pytest.raises(DefinitionInvalid):
+        place.sources().definition(A)
+
+
+def test_start_and_restart_find_short_ids_and_names_on_the_panel(place: Place) -> None:
+    place.panel(A, "Lobby")
+    for text in ("aaaaaaaa", "Lobby"):
+        assert place.sources().identify(text, START) == place.sources().identify(text, RESTART) == Server(A, "Lobby")
+    place.write(B, "Lobby")
+    with pytest.raises(AmbiguousServer):
+        place.sources().identify("Lobby", START)
+    with pytest.raises(ServerNotFound, match="the Panel's list for it included"):
+        place.sources().identify("Nobody", START)
+
+
+def test_a_full_uuid_is_identified_without_asking(place: Place) -> None:
+    place.down()
+    for action in PowerAction:
+        assert place.sources().identify(A, action) == Server(A)
+    assert place.api.asked == []
+
+
+@pytest.mark.parametrize("action", [STOP, KILL])
+def test_stop_and_kill_never_ask_the_panel(place: Place, action: PowerAction) -> None:
+    place.panel(A, "Lobby")
+    place.booted(A)
+    place.down()
+    sources = place.sources()
+    assert sources.identify("Lobby", action) == sources.identify("aaaaaaaa", action) == Server(A, "Lobby")
+    found = sources.definition_for_stop(A)
+    assert found is not None and found.server.name == "Lobby"
+    assert sources.everything(action) == [] and sources.has(A) and not sources.has(B)
+    assert (place.api.asked, sources.warnings) == ([], [])
+
+
+def test_for_stop_what_was_kept_of_the_panel_goes_before_the_directory(place: Place) -> None:
+    place.panel(A, "Panel")
+    place.booted(A)
+    place.write(A, "Directory")
+    found = place.sources().definition_for_stop(A)
+    assert found is not None and found.server.name == "Panel"
+    found = place.sources(definition(A, "Task")).definition_for_stop(A)
+    assert found is not None and found.server.name == "Task"
+
+
+def test_what_this_call_has_seen_of_the_panel_goes_before_what_was_kept(place: Place) -> None:
+    place.panel(A, "Before")
+    place.booted(A)
+    place.panel(A, "Now")
+    sources = place.sources()
+    sources.everything(START)
+    found = sources.definition_for_stop(A)
+    assert found is not None and found.server.name == "Now"
+    assert place.api.asked == [1]
+
+
+def test_a_panel_that_cannot_be_asked_is_not_one_that_lacks_the_server(place: Place) -> None:
+    place.write(A)
+    for fault, kind in ((place.down, SourceUnreachable), (place.denies, SourceDenied)):
+        fault()
+        with pytest.raises(kind):
+            place.sources().definition(A)
+        with pytest.raises(kind):
+            place.sources().identify("Nobody", START)
+
+
+def test_asking_again_and_looking_reach_the_panel(place: Place) -> None:
+    place.panel(A)
+    sources = place.sources()
+    sources.definition(A)
+    sources.definition(A, again=True)
+    assert place.api.asked == [1, A]
+
+    def look() -> None:
+        raise InterruptedBySignal("a signal")
+
+    place.api.gate = threading.Event()
+    for ask in (
+        lambda: place.sources().definition(A, look=look),
+        lambda: place.sources().identify("aaaaaaaa", START, look=look),
+        lambda: place.sources().everything(START, look=look),
+        lambda: place.sources().everything(None, look=look),
+    ):
+        with pytest.raises(InterruptedBySignal):
+            ask()
+    place.api.gate.set()
+
+
+# --- every server ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_all_for_a_start_are_those_of_task_panel_and_directory(place: Place) -> None:
+    place.panel(A, "Panel")
+    place.panel(B, "Panel")
+    place.write(B, "Directory")
+    place.write(C, "Directory")
+    expected = [Server(A, "Task"), Server(B, "Panel"), Server(C, "Directory"), Server(D, "Task")]
+    for action in (START, RESTART, None):
+        assert place.sources(definition(A, "Task"), definition(D, "Task")).everything(action) == expected
+
+
+def test_all_for_a_start_needs_every_source(place: Place) -> None:
+    place.write(A)
+    for fault, kind in ((place.down, SourceUnreachable), (place.denies, SourceDenied)):
+        fault()
+        with pytest.raises(kind):
+            place.sources().everything(RESTART)
+
+
+def test_all_for_a_reader_is_what_can_be_listed_and_one_warning_for_the_rest(place: Place) -> None:
+    place.write(A, "Lobby")
+    place.down()
+    sources = place.sources()
+    assert sources.everything(None) == [Server(A, "Lobby")]
+    assert place.api.retries == [False]
+    assert [warning for warning in sources.warnings if "connection refused" in warning] == sources.warnings
+    assert len(sources.warnings) == 1
+
+
+def test_all_for_a_stop_goes_on_without_a_directory_that_cannot_be_read(place: Place) -> None:
+    place.directory.rmdir()
+    place.directory.write_text("")
+    sources = place.sources(definition(A, "Task"))
+    assert sources.everything(STOP) == [Server(A, "Task")]
+    assert len(sources.warnings) == 1 and str(place.directory) in sources.warnings[0]
+    with pytest.raises(SourceUnreachable):
+        place.sources(definition(A)).everything(START)
+
+
+def test_what_a_reader_found_on_the_panel_is_had_and_has_a_definition(place: Place) -> None:
+    place.panel(A, "Lobby")
+    sources = place.sources()
+    assert not sources.has(A)
+    sources.everything(None)
+    found = sources.definition_for_stop(A)
+    assert sources.has(A) and found is not None and found.server.name == "Lobby"
+
+
+# --- stale definitions ----------------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_kept_stands_in_for_a_panel_out_of_reach_only_if_that_is_allowed(place: Place) -> None:
+    place.panel(A, "Lobby")
+    place.booted(A)
+    place.down()
+    with pytest.raises(SourceUnreachable):
+        place.sources().definition(A)
+    sources = place.sources(allow_stale=True)
+    assert sources.definition(A).server.name == "Lobby"
+    assert sources.identify("Lobby", START) == Server(A, "Lobby")
+    assert sources.everything(START) == [Server(A, "Lobby")]
+    assert all("as allow_stale says" in warning for warning in sources.warnings) and len(sources.warnings) == 2
+
+
+def test_a_panel_that_refuses_is_not_out_of_reach(place: Place) -> None:
+    place.panel(A)
+    place.booted(A)
+    place.denies()
+    with pytest.raises(SourceDenied):
+        place.sources(allow_stale=True).definition(A)
+
+
+def test_a_server_that_the_last_list_lacked_is_not_started_from_what_was_kept(place: Place) -> None:
+    place.panel(A)
+    place.panel(B)
+    place.booted(A)
+    del place.api.servers[A]
+    place.booted(B)
+    place.down()
+    sources = place.sources(allow_stale=True)
+    with pytest.raises(ServerNotFound):
+        sources.definition(A)
+    assert sources.everything(START) == [Server(B)]
+
+
+def test_a_definition_kept_from_elsewhere_does_not_make_a_server_the_panels(place: Place) -> None:
+    sources = place.sources(definition(C))
+    sources.keep(sources.definition(C))
+    place.panel(A)
+    place.booted(A)
+    place.down()
+    with pytest.raises(ServerNotFound):
+        place.sources(allow_stale=True).definition(C)
+    place.write(C, "Directory")
+    assert place.sources(allow_stale=True).definition(C).server.name == "Directory"
+
+
+def test_without_a_list_or_a_definition_seen_before_nothing_stands_in(place: Place) -> None:
+    place.panel(A)
+    place.panel(B)
+    place.down()
+    with pytest.raises(SourceUnreachable):
+        place.sources(allow_stale=True).definition(A)
+    with pytest.raises(SourceUnreachable):
+        place.sources(allow_stale=True).everything(START)
+    place.api.fault = None
+    place.booted(A)
+    place.down()
+    with pytest.raises(SourceUnreachable):
+        place.sources(allow_stale=True).definition(B)
+
+
+def test_the_list_of_another_panel_says_nothing_of_this_one(place: Place) -> None:
+    place.panel(A)
+    place.booted(A)
+    place.api.address = "http://other.test"
+    place.down()
+    with pytest.raises(SourceUnreachable):
+        place.sources(allow_stale=True).definition(A)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "5", '{"panel": 5}', '{"panel": "http://panel.test", "schema": 1, "servers": 5}'])
+def test_a_kept_list_that_cannot_be_read_stands_in_for_nothing(place: Place, content: str) -> None:
+    place.panel(A)
+    place.booted(A)
+    (place.state / "panel.json").write_text(content)
+    place.down()
+    with pytest.raises(SourceUnreachable):
+        place.sources(allow_stale=True).definition(A)
+
+
+def test_the_list_is_the_groups_alone_is_written_once_and_holds_no_secret(place: Place) -> None:
+    place.panel(A, environment={"PASSWORD": "hunter22"})
+    place.booted(A)
+    path = place.state / "panel.json"
+    first = path.stat().st_ino
+    place.booted(A)
+    assert (mode_of(path), path.stat().st_ino) == (0o660, first)
+    assert "hunter22" not in path.read_text()
+
+
+def test_a_list_that_cannot_be_kept_is_one_warning(place: Place) -> None:
+    place.panel(A)
+    place.panel(B)
+    (place.state / "panel.json").mkdir(parents=True)
+    sources = place.sources()
+    for uuid in (A, B):
+        sources.keep(sources.definition(uuid))
+    assert len(sources.warnings) == 1 and "Cannot keep the Panel's list" in sources.warnings[0]
+
+
+# --- many threads ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_hundreds_of_threads_share_one_reading_and_one_warning(place: Place) -> None:
+    uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(300)]
+    for uuid in uuids:
+        place.panel(uuid)
+    place.booted(uuids[0])
+    for uuid in uuids:
+        place.sources().keep(place.sources(definition(uuid)).definition(uuid))
+    place.down()
+    sources, errors = place.sources(allow_stale=True), []
+
+    def run(uuid: str) -> None:
+        try:
+            sources.identify("00000001", START)
+            sources.definition(uuid)
+            sources.definition_for_stop(uuid)
+            sources.has(uuid)
+        except PowerError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(uuid,)) for uuid in uuids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (errors, place.api.asked) == ([], [1])
+    assert len(sources.warnings) == 2
+
+
+def test_the_directory_is_listed_once_and_each_file_read_once_however_many_ask(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(100)]
+    for number, uuid in enumerate(uuids):
+        place.write(uuid, f"Server {number}")
+    calls: list[str] = []
+
+    def counted(name: str, original: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls.append(name if name == "loads" else f"{name} {args[0]}")
+            return original(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(os, "listdir", counted("list", os.listdir))
+    monkeypatch.setattr(json, "loads", counted("loads", json.loads))
+    sources = place.sources()
+    for number, uuid in enumerate(uuids):
+        assert sources.identify(f"Server {number}", START).uuid == uuid
+        assert sources.has(uuid)
+        sources.definition(uuid)
+    assert (calls.count(f"list {place.directory}"), calls.count("loads")) == (1, 100)

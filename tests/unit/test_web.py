@@ -1,0 +1,379 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""HTTP exchanges that end in time and in size whatever the other side does, and a token that reaches no other host."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill, MissingLibrary
+from ansible_collections.fleet.power.plugins.module_utils.power.web import Answer, Web, WebFault, shown_address
+from ansible_collections.fleet.power.tests.integration.panel_server import (
+    Behaviour,
+    Recorder,
+    closing,
+    dripping,
+    dripping_headers,
+    endless,
+    redirect,
+    self_signed,
+    silent,
+    text,
+    truncated,
+    value,
+)
+
+BEARER = "Bearer one.two"
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of the machine that runs the tests does not matter."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[Recorder]:
+    with closing(Recorder()) as server:
+        yield server
+
+
+def ask(server: Recorder, *, seconds: float = 5.0, **options: Any) -> Answer:
+    return Web(server.url, BEARER, **options).ask("GET", "/x", seconds=seconds)
+
+
+def fault_of(server: Recorder, behaviour: Behaviour, *, seconds: float = 5.0, **options: Any) -> WebFault:
+    server.fault(behaviour)
+    with pytest.raises(WebFault) as caught:
+        ask(server, seconds=seconds, **options)
+    return caught.value
+
+
+def no_threads_left() -> bool:
+    deadline = time.monotonic() + 5
+    while any(thread.name == "web" for thread in threading.enumerate()):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+# --- answers --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_has_status_headers_and_the_json_in_it(server: Recorder) -> None:
+    server.fault(lambda answer: answer.json(418, {"a": [1]}, X_Some="Thing"))
+    answer = ask(server)
+    assert (answer.status, answer.headers["x-some"], answer.value, answer.text) == (418, "Thing", {"a": [1]}, '{"a": [1]}')
+
+
+def test_what_is_asked_arrives_with_its_headers_parameters_and_body(server: Recorder) -> None:
+    web = Web(f"{server.url}/base/", BEARER, headers={"User-Agent": "me", "Accept": "text/x"})
+    web.ask("POST", "/x", body={"a": 1}, params={"page": 2}, seconds=5)
+    asked = server.asked[0]
+    assert (asked.method, asked.path, json.loads(asked.body)) == ("POST", "/base/x?page=2", {"a": 1})
+    assert {name: asked.headers[name] for name in ("authorization", "user-agent", "accept", "content-type")} == {
+        "authorization": BEARER,
+        "user-agent": "me",
+        "accept": "text/x",
+        "content-type": "application/json",
+    }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b'{"a": ', b"\xff\xfe\xff", b"[" * 200_000, b"1" * 5_000_000, b'{"a": -' + b"1" * 5_000_000 + b"}"],
+    ids=["empty", "html", "truncated", "no text", "deep", "huge number", "huge negative number"],
+)
+def test_what_is_no_json_is_no_value_and_no_crash(server: Recorder, body: bytes) -> None:
+    server.fault(text(body))
+    began = time.monotonic()
+    assert ask(server).value is None
+    assert time.monotonic() - began < 3
+
+
+def test_the_text_of_an_answer_is_short_and_fit_for_a_message(server: Recorder) -> None:
+    server.fault(text(b"\x1b[31mred\n\x00" + b"x" * 10_000))
+    shown = ask(server).text
+    assert shown.isprintable() and shown.startswith("[31mred") and len(shown) <= 500
+
+
+def test_a_repr_of_an_answer_shows_nothing_of_it(server: Recorder) -> None:
+    server.fault(value({"SECRET": "hunter22"}))
+    assert "hunter22" not in repr(ask(server))
+
+
+def test_the_connection_is_kept_for_the_next_exchange(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    connect = socket.socket.connect
+
+    def counted(self: socket.socket, address: Any) -> None:
+        made.append(address)
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", counted)
+    web = Web(server.url, BEARER)
+    for _unused in range(5):
+        web.ask("GET", "/x", seconds=5)
+    assert len(made) == 1
+    web.close()
+
+
+def test_many_threads_ask_at_once_and_each_has_its_own_answer(server: Recorder) -> None:
+    class Echo(Recorder):
+        def answer(self, asked: Any, answering: Any) -> None:
+            answering.json(200, asked.path)
+
+    with closing(Echo()) as echo:
+        web, wrong = Web(echo.url, BEARER), []
+
+        def run(number: int) -> None:
+            for turn in range(5):
+                path = f"/{number}/{turn}"
+                if web.ask("GET", path, seconds=10).value != path:
+                    wrong.append(path)
+
+        threads = [threading.Thread(target=run, args=(number,)) for number in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (wrong, len(echo.asked)) == ([], 100)
+
+
+# --- bounds ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("behaviour", [silent, dripping, dripping_headers], ids=["silent", "dripping body", "dripping headers"])
+def test_whatever_takes_too_long_ends_in_time_and_leaves_no_thread(server: Recorder, behaviour: Behaviour) -> None:
+    began = time.monotonic()
+    assert str(fault_of(server, behaviour, seconds=0.6)) == "no answer within 0.6 s"
+    assert 0.5 < time.monotonic() - began < 2
+    assert no_threads_left()
+
+
+def test_a_host_that_takes_connections_but_says_nothing_of_tls_ends_in_time(server: Recorder) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        began = time.monotonic()
+        with pytest.raises(WebFault, match=r"no answer within 0\.5 s"):
+            Web(f"https://127.0.0.1:{deaf.getsockname()[1]}", BEARER).ask("GET", "/x", seconds=0.5)
+        assert time.monotonic() - began < 2
+
+
+def test_an_endless_body_ends_at_the_bound(server: Recorder) -> None:
+    fault = fault_of(server, endless, largest=300_000)
+    assert str(fault) == "its answer is larger than 300000 bytes" and fault.lasting
+    assert no_threads_left()
+
+
+def test_one_who_waits_looks_up_and_may_leave_at_once(server: Recorder) -> None:
+    server.fault(silent)
+    looks: list[float] = []
+
+    def look() -> None:
+        looks.append(time.monotonic())
+        if len(looks) == 3:
+            raise CancelledByKill("killed")
+
+    began = time.monotonic()
+    with pytest.raises(CancelledByKill):
+        Web(server.url, BEARER).ask("GET", "/x", seconds=30, look=look)
+    times = [began, *looks]
+    assert max(later - earlier for earlier, later in zip(times, times[1:])) < 0.5
+    assert no_threads_left()
+
+
+# --- faults in words ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_closed_port_is_a_refused_connection(server: Recorder) -> None:
+    server.close()
+    assert str(fault_of(server, silent)) == "connection refused"
+
+
+def test_an_answer_that_is_cut_short_is_no_answer(server: Recorder) -> None:
+    fault = fault_of(server, truncated)
+    assert str(fault) == "the connection was cut before the answer was whole" and not fault.lasting
+
+
+def test_a_connection_that_is_closed_without_an_answer_is_no_answer(server: Recorder) -> None:
+    assert str(fault_of(server, lambda answer: answer.cut())) == "the connection was cut before the answer was whole"
+
+
+def test_a_name_that_nobody_knows_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_unused: Any, **_also_unused: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(WebFault, match=r"its name cannot be looked up \(Name or service not known\)"):
+        Web("http://panel.test", BEARER).ask("GET", "/x", seconds=5)
+
+
+def test_a_name_whose_look_up_hangs_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    woken = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_unused, **_also_unused: woken.wait(20) and [])
+    try:
+        began = time.monotonic()
+        with pytest.raises(WebFault, match=r"no answer within 0\.4 s"):
+            Web("http://panel.test", BEARER).ask("GET", "/x", seconds=0.4)
+        assert time.monotonic() - began < 2
+    finally:
+        woken.set()
+
+
+def test_without_the_library_the_package_is_named(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = builtins.__import__
+
+    def without(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.partition(".")[0] == "requests":
+            raise ImportError("No module named 'requests'")
+        return original(name, *args, **kwargs)
+
+    monkeypatch.delitem(sys.modules, "requests", raising=False)
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MissingLibrary, match="python3-requests") as caught:
+        ask(server)
+    assert caught.value.facts["library"] == "requests"
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "",
+        "panel.test",
+        "ftp://panel.test",
+        "http://",
+        "http://pa nel.test",
+        "http://panel.test\n",
+        "http://[::1",
+        "http://a:99999",
+        "http://a/?x=1",
+    ],
+)
+def test_an_address_that_is_none_is_refused_in_words(base: str) -> None:
+    with pytest.raises(WebFault, match="its address is none"):
+        Web(base, BEARER)
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
+    base = "https://alice:hunt#er?2@panel.test/base"
+    with pytest.raises(WebFault) as caught:
+        Web("https://alice:hunter22@panel.test", BEARER)
+    assert "hunter" not in str(caught.value)
+    assert shown_address(base) == "https://panel.test/base"
+
+
+@pytest.mark.parametrize("authorization", ["Bearer a\r\nX-Evil: 1", "Bearer \u20ac", "Bearer a\x00", " Bearer a"])
+def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(authorization: str) -> None:
+    with pytest.raises(WebFault, match="characters that cannot be sent") as caught:
+        Web("http://panel.test", authorization)
+    assert "Evil" not in str(caught.value)
+
+
+# --- the token reaches no other host --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(server: Recorder, number: int) -> None:
+    with closing(Recorder()) as other:
+        fault = fault_of(server, redirect(f"http://user:pass@127.0.0.1:{other.port}/x?secret=1", number))
+        assert str(fault) == f"it redirects to another address (http://127.0.0.1:{other.port}), which is not followed"
+        assert other.asked == []
+
+
+def test_a_netrc_file_does_not_replace_the_token(server: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login alice password hunter22\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    ask(server)
+    assert server.asked[0].headers["authorization"] == BEARER
+
+
+def test_cookies_are_not_kept(server: Recorder) -> None:
+    web = Web(server.url, BEARER)
+    server.fault(lambda answer: answer.json(200, {}, Set_Cookie="session=1"), times=1)
+    for _unused in range(2):
+        web.ask("GET", "/x", seconds=5)
+    assert "cookie" not in server.asked[1].headers
+
+
+def test_the_proxy_of_the_environment_is_used_and_its_password_not_shown(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://alice:hunter22@127.0.0.1:{server.port}")
+    web = Web("http://panel.test", BEARER)
+    assert web.ask("GET", "/x", seconds=5).status == 200
+    assert server.asked[0].path == "http://panel.test/x"
+    server.close()
+    with pytest.raises(WebFault) as caught:
+        Web("http://panel.test", BEARER).ask("GET", "/x", seconds=5)
+    assert str(caught.value) == "the proxy that the environment names gives no way to it"
+
+
+# --- TLS ------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return self_signed(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def secure(certificate: Path) -> Iterator[Recorder]:
+    with closing(Recorder(certificate=certificate)) as server:
+        yield server
+
+
+def test_a_certificate_of_nobody_known_is_refused_before_the_token_is_sent(secure: Recorder) -> None:
+    with pytest.raises(WebFault, match=r"its certificate cannot be verified: self.signed certificate") as caught:
+        ask(secure)
+    assert caught.value.lasting and secure.asked == []
+
+
+def test_an_authority_of_ones_own_can_be_named(secure: Recorder, certificate: Path) -> None:
+    web = Web(secure.url, BEARER, ca_path=str(certificate))
+    assert [web.ask("GET", "/x", seconds=5).status for _unused in range(2)] == [200, 200]
+
+
+def test_an_authority_that_the_system_knows_is_trusted(secure: Recorder, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert ask(secure).status == 200
+
+
+def test_an_authority_in_the_librarys_own_variable_is_trusted(secure: Recorder, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    assert ask(secure).status == 200
+
+
+def test_a_good_certificate_for_another_host_is_refused(tmp_path: Path) -> None:
+    wrong = self_signed(tmp_path, "DNS:other.test")
+    with closing(Recorder(certificate=wrong)) as server, pytest.raises(WebFault, match="its certificate cannot be verified"):
+        ask(server, ca_path=str(wrong))
+
+
+def test_verification_can_be_given_up_and_says_nothing_about_it(secure: Recorder, recwarn: pytest.WarningsRecorder) -> None:
+    assert ask(secure, verify=False).status == 200
+    assert [warning for warning in recwarn if "Insecure" in warning.category.__name__] == []
+
+
+def test_certificates_that_cannot_be_read_are_named(secure: Recorder, tmp_path: Path) -> None:
+    for path in (tmp_path / "none.pem", tmp_path / "empty.pem"):
+        (tmp_path / "empty.pem").write_text("")
+        with pytest.raises(WebFault, match=f"{path} cannot be read"):
+            ask(secure, ca_path=str(path))
+
+
+def test_a_host_that_does_not_speak_tls_is_told_as_such(server: Recorder) -> None:
+    with pytest.raises(WebFault, match="it does not speak TLS as expected"):
+        Web(server.url.replace("http://", "https://"), BEARER).ask("GET", "/x", seconds=5)
