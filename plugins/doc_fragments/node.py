@@ -25,6 +25,20 @@ options:
       - The node's settings file. If given, it must exist.
       - If not given, C(/etc/fleet-power/config.yml) is read; where there is none, every setting has its default.
     type: path
+  api_url:
+    description:
+      - Act through the HTTP endpoint of what runs the servers, Wings or one that speaks like it, and not through Docker.
+        The address without a path, such as V(https://node1.example.test:8080), from wherever the module runs.
+      - If not given, C(endpoint.url) of the node's settings is used. Empty is the node itself, whatever the settings say.
+      - O(validate_certs) is V(true) then unless it is given, and O(ca_path) and O(timeout) count for the endpoint.
+        The other options of the engine have no meaning, and O(definitions) is refused.
+    type: str
+  api_token:
+    description:
+      - The endpoint's token. Wings' is C(token) of its configuration alone, without C(token_id).
+      - If not given, C(endpoint.token) of the node's settings is used, then their C(token), which is Wings' own where C(wings_config) names
+        its file.
+    type: str
   docker_host:
     description:
       - Address of the engine, C(unix:///path) or C(tcp://host:port).

@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
 from .own_session import Interruption, in_own_session
-from .power.assemble import build_journal, build_node, read_generations
 from .power.bulk import perform_each
+from .power.call import open_call
 from .power.connection import LONGEST_TIMEOUT, shown_host
 from .power.errors import INTERNAL_ERROR, PowerError, SettingsInvalid, internal_error
-from .power.model import PowerAction, PowerState, Request, Result, WaitFor, new_operation_id
-from .power.node import Node
+from .power.model import PowerAction, PowerState, Request, Result, WaitFor
 from .power.origin import default_origin
 from .power.pace import Pace
-from .power.perform import perform
 from .power.report import entry, failure_message, is_failure, summary
-from .power.selection import Target, each_once, everything, means_all, one_of_all
-from .power.server_facts import choose, describe_each
 from .power.stop_way import LONGEST_STOP_SECONDS
 
 DEFAULT_WAIT_SECONDS = 30
@@ -47,6 +43,8 @@ NODE_OPTIONS: dict[str, dict[str, Any]] = {
     # no_log on this option would mask every value in it, "1" and the uuid included, all over the result; see PowerModule.
     "definitions": {"type": "list", "elements": "dict", "no_log": False},
     "config": {"type": "path"},
+    "api_url": {"type": "str"},
+    "api_token": {"type": "str", "no_log": True},
     **ENGINE_OPTIONS,
 }
 POWER_OPTIONS: dict[str, dict[str, Any]] = {
@@ -64,8 +62,8 @@ POWER_OPTIONS: dict[str, dict[str, Any]] = {
     **NODE_OPTIONS,
 }
 INFO_OPTIONS: dict[str, dict[str, Any]] = {"tail": {"type": "int", "default": 0}, **NODE_OPTIONS}
-#: Options that hold definitions, and so the servers' secrets, are shown nowhere.
-_UNSEEN = ("definitions",)
+#: Options that hold secrets are shown nowhere.
+_UNSEEN = ("definitions", "api_token")
 
 
 class PowerModule(AnsibleModule):  # type: ignore[misc]
@@ -129,24 +127,20 @@ def run_info_module() -> None:
 
 def _look(module: PowerModule) -> None:
     _check_bounds(module.params, {"tail": (0, 10_000), "timeout": (1, LONGEST_TIMEOUT)})
-    node = build_node(module.params, read_only=True)
-    servers, faults = choose(module.params["server"] or (), node)
-    # What a reader has seen may be remembered where there is a journal; a run of ours is in one.
-    remember = node.journal if module.check_mode else build_journal(node.settings, node.clock)
-    entries, more_faults = describe_each(servers, node, tail=module.params["tail"], remember=remember.record_match)
-    remember.close()
-    warn_each(module, node, faults, more_faults)
+    call = open_call(module.params, read_only=True)
+    entries, faults = call.describe(module.params["server"] or (), tail=module.params["tail"], check=module.check_mode)
+    call.close()
+    warn_each(module, call.warnings(), faults)
     module.exit_json(changed=False, servers=entries)
 
 
 def _run(module: PowerModule, interrupted: Interruption) -> None:
     options = _checked(module)
-    node = build_node(options, interrupted=interrupted, read_only=module.check_mode)
-    targets = _targets(module, options, node)
-    pace = Pace(options["max_parallel"], options["max_failures"])
-    results = perform_each(targets, lambda target, place: perform(target.request, node, target.server, place), pace)
-    node.journal.close()
-    warn_each(module, node, *(result.warnings for result in results))
+    call = open_call(options, interrupted=interrupted, read_only=module.check_mode)
+    targets = call.targets(options["server"], _asked(module, options))
+    results = perform_each(targets, call.act, Pace(options["max_parallel"], options["max_failures"]))
+    call.close()
+    warn_each(module, call.warnings(), *(result.warnings for result in results))
     _leave(module, options, results)
 
 
@@ -189,16 +183,13 @@ def _check_bounds(options: Mapping[str, Any], bounds: Mapping[str, tuple[int, in
             raise SettingsInvalid(f"Cannot use {name}={value}: expected a whole number {limit}")
 
 
-def _targets(module: PowerModule, options: Mapping[str, Any], node: Node) -> list[Target]:
-    """What is asked of which server. The kill generations are read before anything else is asked or waited for."""
-    names = options["server"]
-    action = PowerAction(options["action"])
-    asked = Request(
+def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
+    """What is asked of each server; which, and when, is filled in for each."""
+    return Request(
         server="",
-        action=action,
+        action=PowerAction(options["action"]),
         operation="",
-        generations=read_generations(names, node, action),
-        requested_at=node.clock.now(),
+        requested_at=datetime.now(timezone.utc),
         wait_seconds=options["wait_seconds"],
         stop_timeout=options["stop_timeout"],
         wait_for=WaitFor(options["wait_for"]),
@@ -209,23 +200,11 @@ def _targets(module: PowerModule, options: Mapping[str, Any], node: Node) -> lis
         origin=options["origin"] or default_origin(),
         reason=options["reason"] or "",
     )
-    if means_all(names):
-        return [Target(one_of_all(_new(asked), server), server) for server in everything(node, action)]
-    requests = (replace(_new(asked), server=name) for name in names)
-    return each_once(requests, lambda request: node.sources.identify(request.server, action))
 
 
-def _new(request: Request) -> Request:
-    """The same asked of one more server."""
-    return replace(request, operation=new_operation_id())
-
-
-def warn_each(module: PowerModule, node: Node, *groups: Sequence[str]) -> None:
+def warn_each(module: PowerModule, *groups: Sequence[str]) -> None:
     """Every warning once, in the order met."""
-    everything = [*node.settings.warnings, *node.sources.warnings, *node.journal.warnings]
-    for group in groups:
-        everything += group
-    for warning in dict.fromkeys(everything):
+    for warning in dict.fromkeys(warning for group in groups for warning in group):
         module.warn(warning)
 
 

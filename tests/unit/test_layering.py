@@ -48,8 +48,10 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
             ("mark", "journal_rows", "journal_sqlite", "journal_file", "journal"),
             ("volume_walk", "volume"),
             ("connection",),
+            ("web_wires", "web"),
             ("announce",),
             ("report",),
+            ("pace",),
         ),
     ),
     (
@@ -57,14 +59,22 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
         (
             ("state",),
             ("config_files/line", "config_files/__init__"),
-            ("container_resources", "container_network", "container_spec", "engine", "docker_engine"),
+            (
+                *("container_resources", "container_network", "container_spec"),
+                *("engine", "engine_answers", "engine_clients", "engine_events", "docker_engine"),
+            ),
             ("readiness",),
-            ("sources",),
+            ("panel_api", "panel_list", "panel", "source", "sources"),
         ),
     ),
     ("The node", (("node", "progress", "settle", "assemble"),)),
     ("Chapters", (("kill",), ("stop",), ("container", "config_edit", "preboot", "prepare"), ("startup", "await_ready"))),
-    ("The story", (("turn", "perform", "bulk"), ("server_facts",))),
+    ("The story", (("turn", "perform"), ("selection", "bulk", "server_facts"))),
+    (
+        "Through an HTTP endpoint",
+        (("endpoint_seen", "endpoint", "endpoint_follow", "endpoint_watch", "endpoint_facts", "endpoint_perform", "endpoint_call"),),
+    ),
+    ("The call", (("call",),)),
 )
 
 #: The files that may import what neither Python nor the core brings along, always inside a function.
@@ -72,13 +82,16 @@ THIRD_PARTY = {
     "connection": {"docker", "requests", "urllib3"},
     "settings": {"yaml"},
     "definition_text": {"yaml"},
+    "web": {"requests"},
+    "web_wires": {"urllib3"},
 }
 
 #: What a file that calls itself pure never imports.
 IMPURE = {"fcntl", "io", "os", "pathlib", "select", "shutil", "socket", "sqlite3", "subprocess", "syslog", "tempfile", "threading", "time"}
 PURE = (
     *("plan", "stop_way", "definition", "holder", "state", "report"),
-    *("config_files/line", "container_resources", "container_network", "container_spec"),
+    *("config_files/line", "container_resources", "container_network", "container_spec", "engine_answers"),
+    *("endpoint_seen", "endpoint_follow"),
 )
 
 

@@ -28,7 +28,7 @@ def line_of(result: Result, request: Request) -> str:
         words.append("forced")
     words += [f"by {request.origin}"] if request.origin else []
     words += [f"for {request.reason!r}"] if request.reason else []
-    words += [f"operation {result.operation}"]
+    words += [f"operation {result.operation}"] if result.operation else []
     line = " ".join(words) + (f": {result.msg}" if result.msg else "")
     return "".join(character if character.isprintable() else "?" for character in line)
 

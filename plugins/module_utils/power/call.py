@@ -79,7 +79,7 @@ class _OnNode:
 
     def describe(self, names: Sequence[str], *, tail: int, check: bool) -> tuple[list[dict[str, Any]], list[str]]:
         node = self._node
-        servers, faults = choose(names, node)
+        servers, faults = choose(() if means_all(names) else names, node)
         # What a reader has seen may be remembered where there is a journal; a run of ours is in one.
         remember = node.journal if check else build_journal(node.settings, node.clock)
         entries, more_faults = describe_each(servers, node, tail=tail, remember=remember.record_match)

@@ -34,7 +34,7 @@ from .readiness import Matchers
 from .turn import Turn, mind_selection, mind_wings
 
 #: Who only was not meant, or came too late to be acted on, leaves no trace on the node, unless that was seen under the lock alone.
-_UNTOLD = (NotSelected.code, FailureBudget.code)
+UNTOLD = (NotSelected.code, FailureBudget.code)
 
 
 def perform(request: Request, node: Node, server: Server | None = None, place: Place | None = None) -> Result:
@@ -61,7 +61,7 @@ def perform(request: Request, node: Node, server: Server | None = None, place: P
     if again:
         _see_again(node, progress)
     result = progress.result(*ending)
-    if not request.check and (progress.begun or result.code not in _UNTOLD):
+    if not request.check and (progress.begun or result.code not in UNTOLD):
         node.journal.end(result, progress.phases, origin=request.origin, reason=request.reason)
         announce(result, request)
     return result

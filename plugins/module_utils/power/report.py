@@ -49,14 +49,12 @@ def entry(result: Result, *, check: bool, all_steps: bool, brief: bool = False) 
         "cancelled": None if result.cancelled is None else result.cancelled.value,
         "exit_code": result.exit_code,
         "log": list(result.log),
-        "plan": [step.value for step in result.plan] if check or result.outcome is not Outcome.DONE else None,
+        "plan": [step.value for step in result.plan] if check or result.outcome not in (Outcome.DONE, Outcome.SKIPPED) else None,
         "preboot": preboot,
         "seconds": result.seconds,
-        "operation": {
-            "id": result.operation,
-            "requested_at": timestamp(result.requested_at),
-            "ended_at": timestamp(result.ended_at),
-        },
+        "operation": _present(
+            {"id": result.operation, "requested_at": timestamp(result.requested_at), "ended_at": timestamp(result.ended_at)}
+        ),
     }
     if brief and result.outcome in _BRIEF:
         fields = _briefly(fields, result)
@@ -65,7 +63,7 @@ def entry(result: Result, *, check: bool, all_steps: bool, brief: bool = False) 
 
 def _briefly(fields: dict[str, Any], result: Result) -> dict[str, Any]:
     """Without what is the same for all, what follows from the rest, and a stop that went by itself."""
-    said = {"short_id", "action", "operation", "plan"}
+    said = {"short_id", "action", "operation"}
     if result.state_before is result.state:
         said.add("state_before")
     if result.stop is not None and not result.stop.forced:

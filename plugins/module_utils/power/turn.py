@@ -272,6 +272,6 @@ def mind_wings(request: Request, node: Node, progress: Progress) -> None:
         return
     raise WingsActive(
         f"Cannot {request.action.value} server {request.server} beside Wings (pid {pid}): Wings would take it for a crash; "
-        "act through Wings' own HTTP endpoint, or stop Wings for good (system.allow_wings: true overrides)",
+        "act through Wings' own HTTP endpoint (api_url), or stop Wings for good (system.allow_wings: true overrides)",
         pid=pid,
     )

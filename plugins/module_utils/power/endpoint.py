@@ -1,0 +1,189 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Wings-compatible HTTP endpoint: calls in, values out. It decides nothing about power."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+from .definition import mask
+from .endpoint_seen import Operation, Seen, plain_text, read_operation, read_server, read_servers
+from .errors import EndpointError, EndpointUnreachable, ServerNotFound, SettingsInvalid, Suspended
+from .look import Look, nothing
+from .model import PowerAction, Server
+from .web import Answer, Web, WebFault, shown_address
+
+_Value = TypeVar("_Value")
+_OPERATION_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
+#: A path on the endpoint itself: no host, no query, nothing that a proxy might read in two ways.
+_PLAIN_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_SAID_CHARACTERS = 300
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """An action that the endpoint took. With an ``operation`` there is a ``path`` at which its end can be read."""
+
+    operation: str = ""
+    path: str = ""
+
+
+class Endpoint:
+    """One endpoint with its token. Threads may share it. ``warnings`` are for the caller to show."""
+
+    def __init__(self, url: str, token: str, *, verify: bool = True, ca_path: str | None = None, timeout: float = 60.0) -> None:
+        """``token`` is the node's ``token`` alone; ``timeout`` bounds each exchange, in seconds. Raises `SettingsInvalid`."""
+        self.shown = shown_address(url)
+        self.timeout = timeout
+        self.warnings: list[str] = []
+        self._token = token.strip()
+        if not self._token:
+            raise SettingsInvalid(
+                f"Cannot act through the endpoint {self.shown}: it has no token; give api_token, or endpoint.token in the settings"
+            )
+        try:
+            self._web = Web(url, f"Bearer {self._token}", verify=verify, ca_path=ca_path)
+        except WebFault as error:
+            raise SettingsInvalid(f"Cannot act through the endpoint {self.shown}: {error}; correct api_url or endpoint.url") from error
+        self._prefix = urlsplit(url).path.rstrip("/")
+        self._guard = threading.Lock()
+        self._listed: tuple[Seen, ...] | None = None
+        if urlsplit(url).scheme.lower() == "http" and not _is_this_machine(url):
+            self.warnings.append(f"the token goes to the endpoint {self.shown} in the clear; use https")
+
+    def servers(self) -> list[Server]:
+        """Every server of the endpoint, by UUID; asked once. Raises `EndpointUnreachable`, `EndpointError`."""
+        return [seen.server for seen in self.listed()]
+
+    def listed(self) -> tuple[Seen, ...]:
+        """Every server as it was when first asked for. Raises `EndpointUnreachable`, `EndpointError`."""
+        # Held while asking: others who want the list wait for this one.
+        with self._guard:
+            if self._listed is None:
+                answer = self._ask("GET", "/api/servers", seconds=self.timeout)
+                self._listed = self._read(answer, "list the servers", read_servers)
+            return self._listed
+
+    def look(self, uuid: str, *, seconds: float | None = None, look: Look = nothing) -> Seen:
+        """One server as it is now. Raises `ServerNotFound`, `EndpointUnreachable`, `EndpointError`, and what ``look`` raises."""
+        answer = self._ask("GET", f"/api/servers/{uuid}", seconds=self.timeout if seconds is None else seconds, look=look)
+        verb = f"look at server {uuid}"
+        self._mind_missing(answer, verb, uuid)
+        return self._read(answer, verb, lambda value: read_server(value, uuid))
+
+    def act(self, uuid: str, action: PowerAction, wait_seconds: int) -> Accepted:
+        """Ask for a power action; return when it was accepted, which is before anything is done.
+
+        Raises `Suspended`, `ServerNotFound`, `EndpointError`, and `EndpointUnreachable`, after which the action may have been taken.
+        """
+        body = {"action": action.value, "wait_seconds": wait_seconds}
+        try:
+            answer = self._ask("POST", f"/api/servers/{uuid}/power", body=body, seconds=self.timeout)
+        except EndpointUnreachable as error:
+            raise EndpointUnreachable(
+                f"{error}; the {action.value} of server {uuid} may have been taken all the same: look before you ask again"
+            ) from error
+        verb = f"{action.value} server {uuid}"
+        if answer.status == 400 and action.boots and "suspended" in self._said(answer).lower():
+            raise Suspended(f"Cannot {verb}: the endpoint says that it is suspended; clear that on the Panel")
+        self._mind_missing(answer, verb, uuid)
+        self._mind_error(answer, verb)
+        if answer.status != 202:
+            raise EndpointUnreachable(
+                f"Cannot {verb}: the endpoint {self.shown} answers {answer.status}, which is not how Wings accepts an action; "
+                "it may have been taken all the same: look before you ask again, and look whether the address is right"
+            )
+        return self._accepted(answer, uuid)
+
+    def operation(self, path: str, *, wait_seconds: int, look: Look = nothing) -> Operation:
+        """An operation, when it has ended or after ``wait_seconds``. Raises `EndpointUnreachable`, `EndpointError`, and what ``look`` does.
+
+        One that is unknown is an `EndpointError` with the fact ``status`` 404.
+        """
+        answer = self._ask("GET", path, params={"wait": wait_seconds}, seconds=self.timeout + wait_seconds, look=look)
+        return self._read(answer, "follow the operation", read_operation)
+
+    def close(self) -> None:
+        """Close its connections. Raises nothing."""
+        self._web.close()
+
+    def masked(self, text: str) -> str:
+        """Text that the endpoint said, without the token, should it repeat it."""
+        return mask(text, {self._token})
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        params: Mapping[str, object] | None = None,
+        seconds: float,
+        look: Look = nothing,
+    ) -> Answer:
+        try:
+            return self._web.ask(method, path, body=body, params=params, seconds=seconds, look=look)
+        except WebFault as error:
+            said = f"Cannot reach the endpoint {self.shown}: {self.masked(str(error))}"
+            raise EndpointUnreachable(said, lasting=getattr(error, "lasting", False)) from error
+
+    def _read(self, answer: Answer, verb: str, read: Callable[[Any], _Value]) -> _Value:
+        self._mind_error(answer, verb)
+        try:
+            return read(answer.value)
+        except ValueError as error:
+            reason = "no JSON, or not all of it" if answer.value is None else str(error)
+            raise EndpointUnreachable(
+                f"Cannot {verb}: the endpoint {self.shown} answers {answer.status} with {reason}; is it Wings, and is its address right"
+            ) from error
+
+    def _mind_missing(self, answer: Answer, verb: str, uuid: str) -> None:
+        """An error in JSON is the endpoint's own word that it lacks the server; any other 404 means that something else answers there."""
+        if answer.status == 404 and isinstance(answer.value, Mapping) and "error" in answer.value:
+            raise ServerNotFound(f"Cannot {verb}: the endpoint {self.shown} has no server {uuid}; is it on another node")
+
+    def _mind_error(self, answer: Answer, verb: str) -> None:
+        if 200 <= answer.status < 300:
+            return
+        said = self._said(answer)
+        if answer.status in (401, 403):
+            why = "it refuses the token; give the node's own token (token in Wings' configuration), without token_id before it"
+        elif answer.status == 404:
+            why = "there is no such thing there; is its address right"
+        else:
+            why = "look at its log"
+        raise EndpointError(
+            f"Cannot {verb}: the endpoint {self.shown} answers {answer.status}{f' ({said})' if said else ''}: {why}", status=answer.status
+        )
+
+    def _said(self, answer: Answer) -> str:
+        """What an answer says went wrong, in one short line."""
+        error = answer.value.get("error") if isinstance(answer.value, Mapping) else None
+        text = plain_text(error) or ("" if isinstance(answer.value, Mapping) else plain_text(answer.text))
+        return self.masked(text)[:_SAID_CHARACTERS].rstrip(".")
+
+    def _accepted(self, answer: Answer, uuid: str) -> Accepted:
+        operation = answer.headers.get("x-operation-id", "").strip()
+        if not _OPERATION_ID.fullmatch(operation) or not operation.strip("."):
+            return Accepted()
+        location = answer.headers.get("location", "").strip()
+        if self._prefix and location.startswith(f"{self._prefix}/"):
+            location = location[len(self._prefix) :]
+        # Wherever it may point to: the token goes to this endpoint alone.
+        plain = _PLAIN_PATH.fullmatch(location) is not None and "/." not in location
+        return Accepted(operation, location if plain else f"/api/servers/{uuid}/operations/{quote(operation, safe='')}")
+
+
+def _is_this_machine(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,175 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an HTTP endpoint says of servers and operations, as values. What it leaves out, or says in another type, is not known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from .model import Outcome, PowerAction, PowerState, PrebootStep, Server, Step, StopReport, parse_uuid
+
+_Word = TypeVar("_Word", Outcome, PowerAction, PowerState, Step)
+_LONGEST_TEXT = 1000
+_LOG_LINES = 20
+_CODE = re.compile(r"[a-z][a-z_]{0,63}")
+#: What is worth showing of a server's use, by the endpoint's own names.
+_USES = ("memory_bytes", "memory_limit_bytes", "cpu_absolute", "disk_bytes", "uptime")
+_NETWORK = ("rx_bytes", "tx_bytes")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One server at one moment. ``uptime`` is that of its process in milliseconds, 0 where none is told."""
+
+    server: Server
+    state: PowerState
+    suspended: bool = False
+    uptime: int = 0
+    image: str = ""
+    utilization: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def up(self) -> bool:
+        """Whether it is said to be starting or running."""
+        return self.state in (PowerState.STARTING, PowerState.RUNNING)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """How an operation of the endpoint ended; ``outcome`` is None while it goes on."""
+
+    outcome: Outcome | None
+    code: str = ""
+    msg: str = ""
+    changed: bool = False
+    state_before: PowerState | None = None
+    state: PowerState | None = None
+    stop: StopReport | None = None
+    waited_seconds: float = 0.0
+    holder: Mapping[str, Any] | None = None
+    plan: tuple[Step, ...] = ()
+    preboot: tuple[PrebootStep, ...] = ()
+    cancelled: PowerAction | None = None
+    exit_code: int | None = None
+    log: tuple[str, ...] = ()
+
+
+def read_server(value: object, uuid: str | None = None) -> Seen:
+    """A server of ``GET /api/servers`` or, with the ``uuid`` asked for, of ``GET /api/servers/{uuid}``.
+
+    Raises `ValueError`, whose text is the reason, where its state or its UUID is not told.
+    """
+    fields = _map(value)
+    state = _word(PowerState, fields.get("state"))
+    if state is None:
+        raise ValueError("no server with a state we know")
+    configuration, utilization = _map(fields.get("configuration")), _map(fields.get("utilization"))
+    told = configuration.get("uuid")
+    found = parse_uuid(told) if isinstance(told, str) else uuid
+    if found is None or (uuid is not None and found != uuid):
+        raise ValueError("another server than the one asked for" if uuid else "a server without its UUID")
+    flags = (fields.get("is_suspended"), configuration.get("suspended"))
+    return Seen(
+        server=Server(found, plain_text(_map(configuration.get("meta")).get("name"))),
+        state=state,
+        suspended=any(flag is True for flag in flags),
+        uptime=max(0, int(_number(utilization.get("uptime")) or 0)),
+        image=plain_text(_map(configuration.get("container")).get("image")),
+        utilization=_use(utilization),
+    )
+
+
+def read_servers(value: object) -> tuple[Seen, ...]:
+    """The servers of ``GET /api/servers``, by UUID. Raises `ValueError`, whose text is the reason."""
+    if not isinstance(value, list):
+        raise ValueError("no list of servers")
+    return tuple(sorted((read_server(each) for each in value), key=lambda seen: seen.server.uuid))
+
+
+def read_operation(value: object) -> Operation:
+    """An operation: the fields of a result, as far as they are told. Raises `ValueError`, whose text is the reason."""
+    if not isinstance(value, Mapping):
+        raise ValueError("no operation")
+    outcome = _word(Outcome, value.get("outcome"))
+    if outcome is None and value.get("outcome") not in (None, ""):
+        raise ValueError("an operation with an outcome we do not know")
+    code, changed, exit_code = value.get("code"), value.get("changed"), value.get("exit_code")
+    lock = _map(value.get("lock"))
+    return Operation(
+        outcome=outcome,
+        code=code if isinstance(code, str) and _CODE.fullmatch(code) else "",
+        msg=plain_text(value.get("msg")),
+        changed=changed if isinstance(changed, bool) else outcome is Outcome.DONE,
+        state_before=_word(PowerState, value.get("state_before")),
+        state=_word(PowerState, value.get("state")),
+        stop=_stop(_map(value.get("stop"))),
+        waited_seconds=_number(lock.get("waited_seconds")) or 0.0,
+        holder=dict(_plain_values(_map(lock.get("holder")))) or None,
+        plan=tuple(step for step in (_word(Step, each) for each in _list(value.get("plan"))) if step is not None),
+        preboot=tuple(_preboot(_map(each)) for each in _list(value.get("preboot"))),
+        cancelled=_word(PowerAction, value.get("cancelled")),
+        exit_code=exit_code if isinstance(exit_code, int) and not isinstance(exit_code, bool) else None,
+        log=tuple(plain_text(line) for line in _list(value.get("log"))[-_LOG_LINES:]),
+    )
+
+
+def plain_text(value: object) -> str:
+    """Text from outside as one line that a terminal can bear, cut at 1000 characters; empty for what is no text."""
+    if not isinstance(value, str):
+        return ""
+    return "".join(character if character.isprintable() else " " for character in value[:_LONGEST_TEXT]).strip()
+
+
+def _map(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
+
+
+def _number(value: object) -> float | None:
+    """A number that is one: neither a boolean nor beyond what a counter of bytes can reach."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e18 < value < 1e18:
+        return None
+    return value
+
+
+def _word(kind: type[_Word], value: object) -> _Word | None:
+    return next((each for each in kind if each.value == value), None)
+
+
+def _stop(fields: Mapping[str, Any]) -> StopReport | None:
+    how, forced, seconds = fields.get("how"), fields.get("forced"), _number(fields.get("seconds"))
+    if not isinstance(how, str) or not isinstance(forced, bool) or seconds is None:
+        return None
+    return StopReport(plain_text(how), forced, seconds)
+
+
+def _preboot(fields: Mapping[str, Any]) -> PrebootStep:
+    return PrebootStep(
+        step=plain_text(fields.get("step")),
+        changed=fields.get("changed") is True,
+        failed=fields.get("failed") is True,
+        seconds=_number(fields.get("seconds")) or 0.0,
+        msg=plain_text(fields.get("msg")),
+    )
+
+
+def _plain_values(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, str):
+            yield plain_text(name), plain_text(value)
+        elif _number(value) is not None:
+            yield plain_text(name), value
+
+
+def _use(utilization: Mapping[str, Any]) -> dict[str, Any]:
+    use: dict[str, Any] = {name: utilization[name] for name in _USES if _number(utilization.get(name)) is not None}
+    network = _map(utilization.get("network"))
+    traffic = {name: network[name] for name in _NETWORK if _number(network.get(name)) is not None}
+    return {**use, **({"network": traffic} if traffic else {})}

@@ -1,0 +1,86 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An endpoint that says what a test wants, at times of the test's own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint import Accepted, Endpoint
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint_perform import perform_at
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint_seen import Operation, Seen
+from ansible_collections.fleet.power.plugins.module_utils.power.look import Look, nothing
+from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, PowerState, Request, Result, Server
+from ansible_collections.fleet.power.plugins.module_utils.power.pace import Place
+from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeClock
+
+UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
+OLD = 93_500
+OFFLINE, STARTING, RUNNING, STOPPING = PowerState
+
+
+def seen(state: PowerState, uptime: int = 0, *, suspended: bool = False) -> Seen:
+    return Seen(Server(UUID, "Cobalt"), state, suspended, uptime)
+
+
+class FakeEndpoint(Endpoint):
+    """One server. ``before`` is what is seen until it is asked to act; ``after`` what from so many seconds after that."""
+
+    def __init__(self, before: Seen | Exception, *after: tuple[float, Seen | Exception], accepted: Accepted | None = None) -> None:
+        super().__init__("http://127.0.0.1:1", "token-of-the-node")
+        self.clock = FakeClock()
+        self.before = before
+        self.after = after
+        self.accepted: Accepted | Exception = accepted or Accepted()
+        self.operations: list[Operation | Exception] = []
+        self.asked: list[tuple[str, PowerAction, int]] = []
+        self.look_seconds: list[float | None] = []
+        self.on_look: Callable[[], object] = nothing
+        self._asked_at: float | None = None
+
+    def listed(self) -> tuple[Seen, ...]:
+        return (self._now(),)
+
+    def look(self, uuid: str, *, seconds: float | None = None, look: Look = nothing) -> Seen:
+        look()
+        self.look_seconds.append(seconds)
+        self.on_look()
+        return self._now()
+
+    def act(self, uuid: str, action: PowerAction, wait_seconds: int) -> Accepted:
+        self.asked.append((uuid, action, wait_seconds))
+        self._asked_at = self.clock.monotonic()
+        if isinstance(self.accepted, Exception):
+            raise self.accepted
+        return self.accepted
+
+    def operation(self, path: str, *, wait_seconds: int, look: Look = nothing) -> Operation:
+        look()
+        said = self.operations.pop(0) if len(self.operations) > 1 else self.operations[0]
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    def _now(self) -> Seen:
+        said: Seen | Exception = self.before
+        if self._asked_at is not None:
+            passed = self.clock.monotonic() - self._asked_at
+            for since, each in self.after:
+                said = each if since <= passed else said
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+
+def request(action: str, **fields: Any) -> Request:
+    return Request(server=UUID, action=PowerAction(action), operation="ours-and-not-the-endpoint's", requested_at=NOON, **fields)
+
+
+def perform(
+    endpoint: FakeEndpoint, action: str, *, interrupted: threading.Event | None = None, place: Place | None = None, **fields: Any
+) -> Result:
+    is_interrupted = threading.Event() if interrupted is None else interrupted
+    return perform_at(request(action, **fields), endpoint, endpoint.clock, is_interrupted.is_set, None, place)

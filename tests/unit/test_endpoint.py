@@ -1,0 +1,247 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The endpoint's client: which address it takes, where its token goes, what an answer means, and which server is meant."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint import Endpoint
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint_facts import describe_at, identify_at
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+    AmbiguousServer,
+    EndpointError,
+    EndpointUnreachable,
+    PowerError,
+    ServerNotFound,
+    SettingsInvalid,
+    Suspended,
+)
+from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils.power.web import Answer, Web, WebFault
+
+TOKEN = "the-token-of-the-node-alone"
+UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
+TWIN = "0f4c5ad2-aaaa-4c39-8a6e-3f2b7d10c002"
+OTHER = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
+
+
+def answer(status: int, value: Any = None, text: str = "", **headers: str) -> Answer:
+    return Answer(status, {name.replace("_", "-"): each for name, each in headers.items()}, value, text)
+
+
+def server(uuid: str, name: str, state: str = "running") -> dict[str, Any]:
+    return {"state": state, "configuration": {"uuid": uuid, "meta": {"name": name}}}
+
+
+class Scripted(Web):
+    """A web whose next answers are given; ``paths`` are those asked for."""
+
+    def __init__(self, *answers: Answer | WebFault) -> None:
+        super().__init__("http://127.0.0.1:1", "")
+        self.answers = list(answers)
+        self.paths: list[str] = []
+
+    def ask(self, method: str, path: str, **_fields: Any) -> Answer:
+        self.paths.append(path)
+        said = self.answers.pop(0)
+        if isinstance(said, WebFault):
+            raise said
+        return said
+
+
+class Answering(Endpoint):
+    """An endpoint whose next answers are given."""
+
+    def __init__(self, *answers: Answer | WebFault, url: str = "https://node1.example.test:8080") -> None:
+        super().__init__(url, TOKEN)
+        self._web = self.scripted = Scripted(*answers)
+
+
+# ----- address and token
+
+
+@pytest.mark.parametrize(
+    "url", ["", "node1:8080", "ftp://node1", "https://", "https://alice:password-of-alice@node1", "https://node1?token=1", "unix:///run/x"]
+)
+def test_an_address_that_is_none_is_refused_without_what_is_secret_in_it(url: str) -> None:
+    with pytest.raises(SettingsInvalid) as refusal:
+        Endpoint(url, TOKEN)
+    assert "password-of-alice" not in str(refusal.value)
+    assert TOKEN not in str(refusal.value)
+
+
+@pytest.mark.parametrize("token", ["", "  ", "\n", "two\nlines", "ümlaut\u2028"])
+def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(SettingsInvalid) as refusal:
+        Endpoint("https://node1", token)
+    assert token.strip() not in str(refusal.value) or not token.strip()
+
+
+@pytest.mark.parametrize(
+    "url, warns",
+    [
+        ("http://node1:8080", True),
+        ("https://node1", False),
+        ("http://127.0.0.1:8080", False),
+        ("http://localhost", False),
+        ("http://[::1]:1", False),
+    ],
+)
+def test_a_token_that_leaves_the_machine_in_the_clear_is_a_warning(url: str, warns: bool) -> None:
+    assert bool(Endpoint(url, TOKEN).warnings) is warns
+
+
+def test_nothing_shows_the_token() -> None:
+    endpoint = Endpoint("https://node1", TOKEN)
+    assert TOKEN not in repr(endpoint)
+
+
+# ----- what an answer means
+
+
+@pytest.mark.parametrize(
+    "said, error, part",
+    [
+        (answer(401, {"error": "The required authorization heads were not present in the request."}), EndpointError, "without token_id"),
+        (answer(403, {"error": "You are not authorized to access this endpoint."}), EndpointError, "without token_id"),
+        (answer(404, {"error": "The requested resource does not exist on this instance."}), ServerNotFound, UUID),
+        (answer(404, None, "404 page not found"), EndpointError, "is its address right"),
+        (answer(400, {"error": "Cannot start or restart a server that is suspended."}), Suspended, "suspended"),
+        (answer(400, {"error": "An unexpected error was encountered"}), EndpointError, "unexpected error"),
+        (answer(422, {"error": "The power action provided was not valid"}), EndpointError, "not valid"),
+        (answer(500, None, ""), EndpointError, "answers 500"),
+        (answer(503, {"error": "queue full"}), EndpointError, "queue full"),
+        (answer(200, None, "<html>"), EndpointUnreachable, "may have been taken"),
+        (answer(204), EndpointUnreachable, "may have been taken"),
+        (WebFault("no answer within 5 s"), EndpointUnreachable, "may have been taken"),
+    ],
+)
+def test_a_request_for_an_action_that_is_not_accepted_says_why(said: Answer | WebFault, error: type[PowerError], part: str) -> None:
+    with pytest.raises(error, match=part):
+        Answering(said).act(UUID, PowerAction.RESTART, 30)
+
+
+def test_a_stop_that_is_refused_with_the_word_suspended_is_an_error_of_the_endpoint() -> None:
+    with pytest.raises(EndpointError):
+        Answering(answer(400, {"error": "suspended"})).act(UUID, PowerAction.STOP, 30)
+
+
+def test_a_token_or_a_control_character_that_the_endpoint_repeats_is_not_shown() -> None:
+    with pytest.raises(EndpointError) as error:
+        Answering(answer(500, {"error": f"bad token {TOKEN}\x1b[31m\n{'x' * 2000}"})).look(UUID)
+    assert TOKEN not in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("value", [None, [], {}, {"state": "up"}, server(OTHER, "Other")], ids=str)
+def test_an_answer_that_is_no_server_is_no_usable_answer(value: object) -> None:
+    with pytest.raises(EndpointUnreachable):
+        Answering(answer(200, value)).look(UUID)
+
+
+@pytest.mark.parametrize("value", [None, {}, {"data": []}, "x"], ids=str)
+def test_an_answer_that_is_no_list_is_no_usable_answer(value: object) -> None:
+    with pytest.raises(EndpointUnreachable):
+        Answering(answer(200, value)).servers()
+
+
+# ----- operations
+
+
+@pytest.mark.parametrize(
+    "location, path",
+    [
+        (f"/api/servers/{UUID}/operations/op-1", f"/api/servers/{UUID}/operations/op-1"),
+        (f"/wings/api/servers/{UUID}/operations/op-1", f"/api/servers/{UUID}/operations/op-1"),
+        ("", f"/api/servers/{UUID}/operations/op-1"),
+        ("https://elsewhere.example.test/steal", f"/api/servers/{UUID}/operations/op-1"),
+        ("//elsewhere.example.test/steal", f"/api/servers/{UUID}/operations/op-1"),
+        ("/../../steal", f"/api/servers/{UUID}/operations/op-1"),
+        ("/a?b=c", f"/api/servers/{UUID}/operations/op-1"),
+        ("@elsewhere.example.test/", f"/api/servers/{UUID}/operations/op-1"),
+    ],
+)
+def test_an_operation_is_looked_for_on_the_endpoint_itself_whatever_the_answer_says(location: str, path: str) -> None:
+    endpoint = Answering(answer(202, x_operation_id="op-1", location=location), url="https://node1.example.test/wings")
+    assert endpoint.act(UUID, PowerAction.STOP, 30).path == path
+
+
+@pytest.mark.parametrize("operation", ["", "..", "a/b", "a b", "x" * 200])
+def test_an_operation_id_that_is_none_is_not_followed(operation: str) -> None:
+    headers: Mapping[str, str] = {"x_operation_id": operation, "location": "/somewhere"}
+    accepted = Answering(answer(202, **headers)).act(UUID, PowerAction.STOP, 30)
+    assert (accepted.operation, accepted.path) == ("", "")
+
+
+# ----- which server
+
+
+LISTED = [server(OTHER, "Cobalt"), server(TWIN, "Twin"), server(UUID, "Twin"), server("99999999-0000-4000-8000-000000000000", "Cobalt two")]
+
+
+def test_a_full_uuid_needs_no_answer() -> None:
+    assert identify_at(f" {UUID.upper()} ", Answering()).uuid == UUID
+
+
+@pytest.mark.parametrize(
+    "text, uuid", [("566bf9d7", OTHER), ("566BF9D7", OTHER), ("Cobalt", OTHER), (" Cobalt ", OTHER), ("99999999", LISTED[3])]
+)
+def test_a_short_id_or_a_name_that_only_one_has_means_that_one(text: str, uuid: Any) -> None:
+    wanted = uuid if isinstance(uuid, str) else uuid["configuration"]["uuid"]
+    assert identify_at(text, Answering(answer(200, LISTED))).uuid == wanted
+
+
+@pytest.mark.parametrize("text", ["0f4c5ad2", "Twin"])
+def test_a_short_id_or_a_name_that_two_have_means_none(text: str) -> None:
+    with pytest.raises(AmbiguousServer, match=TWIN):
+        identify_at(text, Answering(answer(200, LISTED)))
+
+
+@pytest.mark.parametrize("text", ["", "../etc", "cobalt", "12345678", "x" * 100_000, "a\x00b", UUID[:-1]], ids=lambda text: text[:9])
+def test_what_nobody_is_called_is_not_found(text: str) -> None:
+    with pytest.raises(ServerNotFound) as error:
+        identify_at(text, Answering(answer(200, LISTED)))
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 300
+
+
+def test_the_list_is_asked_for_once_whoever_wants_it() -> None:
+    endpoint = Answering(answer(200, LISTED))
+    threads = [threading.Thread(target=identify_at, args=("Cobalt", endpoint)) for _unused in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert endpoint.scripted.paths == ["/api/servers"]
+
+
+# ----- what is read of servers
+
+
+def test_all_servers_are_described_from_one_answer() -> None:
+    endpoint = Answering(answer(200, LISTED))
+    entries, faults = describe_at([], endpoint)
+    assert ([entry["server"] for entry in entries], faults) == (sorted(each["configuration"]["uuid"] for each in LISTED), [])
+    assert endpoint.scripted.paths == ["/api/servers"]
+    assert entries[0] == {"server": UUID, "short_id": "0f4c5ad2", "name": "Twin", "state": "running", "suspended": False}
+
+
+def test_named_servers_are_described_once_each_and_a_name_that_means_none_is_a_sentence() -> None:
+    entries, faults = describe_at(["Cobalt", OTHER, "nobody", UUID[:-1] + "9"], Answering(answer(200, LISTED)))
+    assert [entry["server"] for entry in entries] == [OTHER]
+    assert len(faults) == 2
+    assert "nobody" in faults[0]
+
+
+def test_one_server_is_asked_for_alone() -> None:
+    endpoint = Answering(answer(200, server(UUID, "Twin")))
+    assert [entry["name"] for entry in describe_at([UUID], endpoint)[0]] == ["Twin"]
+    assert endpoint.scripted.paths == [f"/api/servers/{UUID}"]
+    entries, faults = describe_at([UUID], Answering(answer(404, {"error": "The requested resource does not exist on this instance."})))
+    assert (entries, len(faults)) == ([], 1)

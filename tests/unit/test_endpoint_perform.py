@@ -1,0 +1,562 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Actions through an endpoint that tells nothing but states: nothing counts as done that was not seen, and every wait ends."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint import Accepted
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint_perform import check_options
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint_seen import Operation, Seen
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+    EndpointError,
+    EndpointUnreachable,
+    ServerNotFound,
+    Suspended,
+    UnsupportedByEndpoint,
+)
+from ansible_collections.fleet.power.plugins.module_utils.power.model import (
+    Outcome,
+    PowerAction,
+    PowerState,
+    Result,
+    Step,
+    StopReport,
+    WaitFor,
+)
+from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace, Slots
+from ansible_collections.fleet.power.tests.unit.endpoint_support import (
+    OFFLINE,
+    OLD,
+    RUNNING,
+    STARTING,
+    STOPPING,
+    UUID,
+    FakeEndpoint,
+    perform,
+    seen,
+)
+
+UP = seen(RUNNING, OLD)
+DOWN = seen(OFFLINE)
+SILENT = EndpointUnreachable("Cannot reach the endpoint: no answer", lasting=False)
+FOLLOWED = Accepted("op-of-the-endpoint", "/api/servers/x/operations/op")
+
+
+def ended(result: Result) -> tuple[str, str, bool]:
+    return result.outcome.value, result.code, result.changed
+
+
+# ----- what is not asked for
+
+
+def test_a_start_of_a_server_that_is_up_asks_for_nothing() -> None:
+    endpoint = FakeEndpoint(UP)
+    result = perform(endpoint, "start")
+    assert (ended(result), result.state, endpoint.asked) == (("unchanged", "", False), RUNNING, [])
+
+
+def test_a_start_of_a_suspended_server_that_is_up_is_unchanged_and_not_refused() -> None:
+    assert ended(perform(FakeEndpoint(seen(RUNNING, OLD, suspended=True)), "start"))[0] == "unchanged"
+
+
+def test_a_stop_of_a_server_that_is_offline_asks_for_nothing() -> None:
+    endpoint = FakeEndpoint(DOWN)
+    assert (ended(perform(endpoint, "stop")), endpoint.asked) == (("unchanged", "", False), [])
+
+
+@pytest.mark.parametrize("action", ["start", "restart"])
+def test_a_suspended_server_is_refused_before_anything_is_asked(action: str) -> None:
+    endpoint = FakeEndpoint(seen(OFFLINE, suspended=True))
+    result = perform(endpoint, action)
+    assert (ended(result), endpoint.asked) == (("refused", "suspended", False), [])
+
+
+def test_one_of_all_that_is_suspended_is_passed_over() -> None:
+    assert ended(perform(FakeEndpoint(seen(OFFLINE, suspended=True)), "start", one_of_all=True)) == ("skipped", "suspended", False)
+
+
+def test_a_suspended_server_may_be_stopped() -> None:
+    endpoint = FakeEndpoint(seen(RUNNING, OLD, suspended=True), (1, DOWN))
+    assert ended(perform(endpoint, "stop")) == ("done", "", True)
+
+
+@pytest.mark.parametrize("action", ["stop", "kill", "restart"])
+def test_a_server_in_another_state_than_asked_for_is_passed_over(action: str) -> None:
+    endpoint = FakeEndpoint(UP)
+    result = perform(endpoint, action, only=frozenset({STARTING}))
+    assert (ended(result), endpoint.asked) == (("skipped", "not_selected", False), [])
+
+
+def test_a_kill_of_certain_states_alone_needs_to_know_the_state() -> None:
+    endpoint = FakeEndpoint(SILENT)
+    result = perform(endpoint, "kill", only=frozenset({RUNNING}))
+    assert (ended(result), endpoint.asked) == (("failed", "endpoint_unreachable", False), [])
+
+
+def test_a_signal_before_the_request_leaves_everything_as_it_is() -> None:
+    interrupted = threading.Event()
+    endpoint = FakeEndpoint(UP)
+    endpoint.on_look = interrupted.set
+    result = perform(endpoint, "stop", interrupted=interrupted)
+    assert (ended(result), endpoint.asked) == (("skipped", "interrupted_by_signal", False), [])
+
+
+@pytest.mark.parametrize(
+    "action, before, steps, planned",
+    [
+        ("start", DOWN, (Step.PREBOOT, Step.START), STARTING),
+        ("start", UP, (), None),
+        ("stop", UP, (Step.STOP,), OFFLINE),
+        ("restart", UP, (Step.STOP, Step.PREBOOT, Step.START), STARTING),
+        ("kill", UP, (Step.KILL,), OFFLINE),
+        ("kill", DOWN, (), OFFLINE),
+    ],
+)
+def test_check_mode_plans_from_the_state_and_asks_for_nothing(
+    action: str, before: Seen, steps: tuple[Step, ...], planned: PowerState | None
+) -> None:
+    endpoint = FakeEndpoint(before)
+    result = perform(endpoint, action, check=True)
+    assert (result.plan, result.changed, endpoint.asked) == (steps, bool(steps), [])
+    assert result.outcome is (Outcome.DONE if steps else Outcome.UNCHANGED)
+    assert result.state_planned is (planned or before.state)
+
+
+def test_check_mode_refuses_what_the_action_would_refuse() -> None:
+    assert ended(perform(FakeEndpoint(seen(RUNNING, OLD, suspended=True)), "restart", check=True)) == ("refused", "suspended", False)
+
+
+# ----- what is asked for, and how it ends
+
+
+def test_the_request_carries_the_wait_for_the_lock() -> None:
+    endpoint = FakeEndpoint(UP, (1, DOWN))
+    perform(endpoint, "stop", wait_seconds=0)
+    assert endpoint.asked == [(UUID, PowerAction.STOP, 0)]
+
+
+def test_a_stop_is_done_when_the_server_is_offline() -> None:
+    endpoint = FakeEndpoint(UP, (0, seen(STOPPING, OLD)), (500, DOWN))
+    result = perform(endpoint, "stop")
+    assert (ended(result), result.state_before, result.state) == (("done", "", True), RUNNING, OFFLINE)
+    assert 500 <= result.seconds < 502
+
+
+def test_a_stop_that_is_dropped_is_never_called_done() -> None:
+    result = perform(FakeEndpoint(UP), "stop", wait_seconds=10)
+    assert ended(result) == ("failed", "outcome_unknown", False)
+    assert "Wings drops an action whose lock is held" in result.msg
+    assert 40 <= result.seconds < 42
+
+
+def test_a_stop_that_begins_and_does_not_end_is_given_up_after_the_time_wings_gives_it() -> None:
+    result = perform(FakeEndpoint(UP, (0, seen(STOPPING, OLD))), "stop")
+    assert ended(result) == ("failed", "outcome_unknown", True)
+    assert (630 <= result.seconds < 633, result.state) == (True, STOPPING)
+
+
+def test_a_server_that_was_down_between_two_looks_and_is_up_again_is_not_stopped() -> None:
+    result = perform(FakeEndpoint(UP, (5, seen(RUNNING, 400))), "stop")
+    assert ended(result) == ("failed", "outcome_unknown", True)
+    assert result.seconds < 7
+
+
+def test_a_kill_of_a_running_server_is_done_when_it_is_offline() -> None:
+    result = perform(FakeEndpoint(UP, (0, DOWN)), "kill")
+    assert (ended(result), result.seconds < 1) == (("done", "", True), True)
+
+
+def test_a_kill_reaches_a_server_that_is_offline_and_says_that_it_was() -> None:
+    endpoint = FakeEndpoint(DOWN)
+    result = perform(endpoint, "kill")
+    assert (ended(result), len(endpoint.asked)) == (("unchanged", "", False), 1)
+
+
+@pytest.mark.parametrize("trouble", [SILENT, EndpointError("answers 500", status=500), ServerNotFound("no")])
+def test_a_kill_waits_little_for_a_look_and_goes_on_without(trouble: Exception) -> None:
+    endpoint = FakeEndpoint(trouble, (0, DOWN))
+    result = perform(endpoint, "kill")
+    assert (ended(result), result.state_before) == (("done", "", True), None)
+    assert (len(endpoint.asked), endpoint.look_seconds[0]) == (1, 1.0)
+
+
+@pytest.mark.parametrize("before", [seen(STOPPING, OLD), DOWN])
+def test_a_kill_that_a_restart_under_way_undoes_is_told(before: Seen) -> None:
+    result = perform(FakeEndpoint(before, (0, DOWN), (1, seen(STARTING))), "kill")
+    assert ended(result)[:2] == ("failed", "kill_unsettled")
+    assert result.state is STARTING
+
+
+def test_a_kill_that_does_nothing_is_told() -> None:
+    result = perform(FakeEndpoint(UP), "kill", wait_seconds=300)
+    assert (ended(result), result.seconds < 32) == (("failed", "outcome_unknown", False), True)
+
+
+# ----- boots
+
+
+def test_a_start_is_done_when_a_process_is_there() -> None:
+    result = perform(FakeEndpoint(DOWN, (3, seen(STARTING)), (5, seen(STARTING, 300))), "start")
+    assert (ended(result), result.state, result.warnings) == (("done", "", True), STARTING, ())
+    assert result.seconds >= 5
+
+
+def test_a_start_that_stays_without_a_process_is_done_with_a_warning() -> None:
+    result = perform(FakeEndpoint(DOWN, (1, seen(STARTING))), "start")
+    assert (ended(result), len(result.warnings)) == (("done", "", True), 1)
+    assert 4 <= result.seconds < 6
+
+
+def test_a_start_that_fails_while_it_is_starting_is_told() -> None:
+    result = perform(FakeEndpoint(DOWN, (1, seen(STARTING)), (3, DOWN)), "start")
+    assert (ended(result), result.state) == (("failed", "start_failed", True), OFFLINE)
+
+
+def test_a_start_may_be_in_its_boot_for_as_long_as_it_may_take_to_be_ready() -> None:
+    assert ended(perform(FakeEndpoint(DOWN, (300, seen(RUNNING, 100))), "start", wait_seconds=30, wait_timeout=300)) == ("done", "", True)
+
+
+def test_a_start_that_is_dropped_is_never_called_done() -> None:
+    result = perform(FakeEndpoint(DOWN), "start", wait_seconds=30, wait_timeout=100)
+    assert (ended(result), 130 <= result.seconds < 132) == (("failed", "outcome_unknown", False), True)
+
+
+def test_a_start_waits_for_running_where_that_is_asked_for() -> None:
+    after = ((1, seen(STARTING)), (2, seen(STARTING, 300)), (60, seen(RUNNING, 58_000)))
+    result = perform(FakeEndpoint(DOWN, *after), "start", wait_for=WaitFor.RUNNING)
+    assert (ended(result), result.state, result.seconds >= 60) == (("done", "", True), RUNNING, True)
+
+
+def test_a_server_that_does_not_become_ready_is_told_and_left_up() -> None:
+    result = perform(FakeEndpoint(DOWN, (1, seen(STARTING, 100))), "start", wait_for=WaitFor.RUNNING, wait_timeout=20)
+    assert (ended(result), result.state) == (("failed", "start_timeout", True), STARTING)
+    assert 20 < result.seconds < 25
+
+
+def test_a_server_that_ends_before_it_is_ready_is_told() -> None:
+    endpoint = FakeEndpoint(DOWN, (1, seen(STARTING, 100)), (9, DOWN))
+    assert ended(perform(endpoint, "start", wait_for=WaitFor.RUNNING)) == ("failed", "start_failed", True)
+
+
+def test_a_start_of_a_server_that_is_starting_waits_for_it_to_be_running() -> None:
+    endpoint = FakeEndpoint(seen(STARTING, 100))
+    endpoint.clock.after(5, lambda: setattr(endpoint, "before", UP))
+    result = perform(endpoint, "start", wait_for=WaitFor.RUNNING)
+    assert (ended(result), result.state, endpoint.asked, result.seconds > 4) == (("unchanged", "", False), RUNNING, [], True)
+
+
+def test_a_signal_ends_the_wait_for_readiness_alone() -> None:
+    interrupted = threading.Event()
+    endpoint = FakeEndpoint(DOWN, (1, seen(STARTING, 100)))
+    endpoint.clock.after(5, interrupted.set)
+    result = perform(endpoint, "start", wait_for=WaitFor.RUNNING, interrupted=interrupted)
+    assert (ended(result), len(result.warnings)) == (("done", "", True), 1)
+
+
+def test_a_signal_before_the_end_was_seen_says_that_the_endpoint_goes_on() -> None:
+    interrupted = threading.Event()
+    endpoint = FakeEndpoint(UP, (0, seen(STOPPING, OLD)))
+    endpoint.clock.after(5, interrupted.set)
+    result = perform(endpoint, "stop", interrupted=interrupted)
+    assert ended(result) == ("failed", "outcome_unknown", True)
+    assert "a signal ended the wait" in result.msg
+
+
+def test_a_start_that_is_found_suspended_later_altered_nothing() -> None:
+    assert ended(perform(FakeEndpoint(DOWN, (1, seen(OFFLINE, suspended=True))), "start")) == ("refused", "suspended", False)
+
+
+def test_a_restart_whose_stop_was_not_seen_has_taken_a_server_down_that_is_found_suspended() -> None:
+    result = perform(FakeEndpoint(UP, (0, seen(OFFLINE, suspended=True))), "restart")
+    assert (ended(result), result.state) == (("failed", "suspended", True), OFFLINE)
+
+
+def test_a_restart_that_is_found_suspended_after_the_stop_has_taken_the_server_down() -> None:
+    after = ((0, seen(STOPPING, OLD)), (2, DOWN), (3, seen(OFFLINE, suspended=True)))
+    result = perform(FakeEndpoint(UP, *after), "restart")
+    assert (ended(result), result.state) == (("failed", "suspended", True), OFFLINE)
+
+
+# ----- restarts
+
+
+def test_a_restart_is_seen_by_a_younger_run() -> None:
+    after = ((0, seen(STOPPING, OLD)), (2, DOWN), (3, seen(STARTING)), (4, seen(STARTING, 500)))
+    result = perform(FakeEndpoint(UP, *after), "restart")
+    assert (ended(result), result.state, result.seconds >= 4) == (("done", "", True), STARTING, True)
+
+
+def test_a_restart_between_two_looks_is_seen_by_a_younger_run() -> None:
+    assert ended(perform(FakeEndpoint(UP, (0.9, seen(RUNNING, 100))), "restart")) == ("done", "", True)
+
+
+@pytest.mark.parametrize("uptime", [0, OLD, OLD + 5000])
+def test_a_restart_is_not_seen_by_a_run_that_is_not_younger_than_the_request(uptime: int) -> None:
+    result = perform(FakeEndpoint(UP, (1, seen(RUNNING, uptime))), "restart", wait_seconds=5)
+    assert (ended(result), 35 <= result.seconds < 37) == (("failed", "outcome_unknown", False), True)
+
+
+def test_figures_of_before_do_not_make_a_young_server_a_restarted_one() -> None:
+    # It was 0.3 s old when it was asked for, and figures come a second late.
+    after = [(tenth / 10, seen(RUNNING, max(300, tenth * 100 - 700))) for tenth in range(1000)]
+    assert ended(perform(FakeEndpoint(seen(RUNNING, 300), *after), "restart", wait_seconds=5)) == ("failed", "outcome_unknown", False)
+
+
+def test_the_run_of_a_start_under_way_is_not_taken_for_that_of_a_restart() -> None:
+    after = ((1, seen(STARTING, 200)), (2, seen(RUNNING, 1200)), (3, seen(RUNNING, 2200)), (60, seen(RUNNING, 59_200)))
+    assert ended(perform(FakeEndpoint(seen(STARTING), *after), "restart", wait_seconds=5)) == ("failed", "outcome_unknown", False)
+
+
+def test_a_young_server_that_is_restarted_is_seen_by_its_stop() -> None:
+    after = ((0, seen(STOPPING, 300)), (1, DOWN), (2, seen(STARTING)), (3, seen(RUNNING, 700)))
+    assert ended(perform(FakeEndpoint(seen(RUNNING, 300), *after), "restart")) == ("done", "", True)
+
+
+def test_a_young_server_that_is_restarted_between_two_looks_is_seen_by_its_age() -> None:
+    assert ended(perform(FakeEndpoint(seen(RUNNING, 900), (0.5, seen(RUNNING, 200))), "restart")) == ("done", "", True)
+
+
+def test_a_restart_of_a_server_that_is_offline_is_a_start() -> None:
+    assert ended(perform(FakeEndpoint(DOWN, (2, seen(STARTING)), (3, seen(STARTING, 300))), "restart")) == ("done", "", True)
+
+
+def test_a_restart_whose_boot_fails_is_told() -> None:
+    after = ((0, seen(STOPPING, OLD)), (2, DOWN), (3, seen(STARTING)), (4, DOWN))
+    assert ended(perform(FakeEndpoint(UP, *after), "restart")) == ("failed", "start_failed", True)
+
+
+def test_a_restart_that_stops_and_never_starts_is_told() -> None:
+    result = perform(FakeEndpoint(UP, (0, seen(STOPPING, OLD)), (10, DOWN)), "restart", wait_timeout=40)
+    assert (ended(result), result.state) == (("failed", "outcome_unknown", True), OFFLINE)
+    assert 50 <= result.seconds < 52
+
+
+def test_a_restart_may_take_ten_minutes_to_stop_before_its_boot_counts() -> None:
+    after = ((0, seen(STOPPING, OLD)), (600, DOWN), (700, seen(RUNNING, 100)))
+    assert ended(perform(FakeEndpoint(UP, *after), "restart")) == ("done", "", True)
+
+
+def test_somebody_elses_stop_that_is_seen_to_go_on_is_no_sign_of_a_restart() -> None:
+    endpoint = FakeEndpoint(seen(STOPPING, 300), (0, seen(STOPPING, 300)), (2, seen(RUNNING, 1800)))
+    assert ended(perform(endpoint, "restart", wait_seconds=5)) == ("failed", "outcome_unknown", False)
+
+
+def test_the_end_of_somebody_elses_stop_is_no_restart() -> None:
+    result = perform(FakeEndpoint(seen(STOPPING, OLD), (10, DOWN)), "restart", wait_timeout=40)
+    assert ended(result) == ("failed", "outcome_unknown", False)
+
+
+# ----- an endpoint in trouble
+
+
+def test_an_endpoint_that_is_silent_for_a_while_is_asked_again() -> None:
+    endpoint = FakeEndpoint(UP, (0, seen(STOPPING, OLD)), (1, SILENT), (40, EndpointError("answers 502", status=502)), (50, DOWN))
+    assert ended(perform(endpoint, "stop")) == ("done", "", True)
+
+
+def test_an_endpoint_that_is_silent_now_and_then_is_not_given_up() -> None:
+    endpoint = FakeEndpoint(UP, (0, SILENT), (40, seen(STOPPING, OLD)), (45, SILENT), (85, DOWN))
+    assert ended(perform(endpoint, "stop", wait_seconds=60)) == ("done", "", True)
+
+
+def test_an_endpoint_that_stays_silent_leaves_the_outcome_unknown() -> None:
+    endpoint = FakeEndpoint(UP, (0, seen(STOPPING, OLD)), (1, SILENT))
+    result = perform(endpoint, "stop")
+    assert (ended(result), result.state) == (("failed", "outcome_unknown", True), None)
+    assert "no answer" in result.msg
+    assert 60 <= result.seconds < 64
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        EndpointError("answers 403", status=403),
+        ServerNotFound("no such server"),
+        EndpointUnreachable("not trusted", lasting=True),
+    ],
+)
+def test_what_no_further_look_can_mend_ends_the_wait_at_once(trouble: Exception) -> None:
+    result = perform(FakeEndpoint(UP, (0, trouble)), "stop")
+    assert (ended(result), result.seconds < 1) == (("failed", "outcome_unknown", False), True)
+    assert str(trouble) in result.msg
+
+
+@pytest.mark.parametrize(
+    "said, outcome, code",
+    [
+        (SILENT, "failed", "endpoint_unreachable"),
+        (EndpointError("answers 401", status=401), "failed", "endpoint_error"),
+        (ServerNotFound("no"), "refused", "server_not_found"),
+        (Suspended("suspended"), "refused", "suspended"),
+        (RuntimeError("a fault of ours, with a secret in it"), "failed", "internal_error"),
+    ],
+)
+def test_a_request_that_is_not_accepted_has_its_code(said: Exception, outcome: str, code: str) -> None:
+    endpoint = FakeEndpoint(UP)
+    endpoint.accepted = said
+    result = perform(endpoint, "restart")
+    assert (ended(result), result.operation, result.state) == ((outcome, code, False), "", None)
+    assert "secret" not in result.msg
+
+
+# ----- operations
+
+
+def test_the_operation_of_the_endpoint_is_followed_and_its_word_taken() -> None:
+    endpoint = FakeEndpoint(UP, (0, seen(STOPPING, OLD)), accepted=FOLLOWED)
+    told = Operation(
+        Outcome.CANCELLED,
+        code="cancelled_by_kill",
+        msg="killed meanwhile",
+        changed=True,
+        state_before=RUNNING,
+        state=OFFLINE,
+        stop=StopReport("command", forced=True, seconds=2.5),
+        waited_seconds=1.5,
+        holder={"action": "kill"},
+        plan=(Step.STOP,),
+        exit_code=137,
+        log=("last words",),
+    )
+    endpoint.operations = [Operation(None), told]
+    result = perform(endpoint, "stop")
+    assert (ended(result), result.operation, result.msg) == (("cancelled", "cancelled_by_kill", True), "op-of-the-endpoint", told.msg)
+    assert (result.stop, result.waited_seconds, result.holder, result.exit_code, result.log) == (
+        told.stop,
+        1.5,
+        {"action": "kill"},
+        137,
+        ("last words",),
+    )
+    assert (result.state_before, result.state, result.plan) == (RUNNING, OFFLINE, (Step.STOP,))
+
+
+def test_an_operation_id_of_ours_is_never_shown_for_the_endpoints() -> None:
+    assert perform(FakeEndpoint(UP, (0, DOWN)), "stop").operation == ""
+
+
+def test_an_operation_that_does_not_say_the_state_is_followed_by_a_look() -> None:
+    endpoint = FakeEndpoint(UP, (0, DOWN), accepted=FOLLOWED)
+    endpoint.operations = [Operation(Outcome.DONE, changed=True)]
+    result = perform(endpoint, "stop")
+    assert (ended(result), result.state) == (("done", "", True), OFFLINE)
+
+
+def test_an_operation_that_failed_without_a_code_has_one() -> None:
+    endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
+    endpoint.operations = [Operation(Outcome.FAILED, state=RUNNING)]
+    result = perform(endpoint, "stop")
+    assert (result.code, result.msg != "") == ("endpoint_error", True)
+
+
+def test_readiness_is_waited_for_after_the_operation() -> None:
+    endpoint = FakeEndpoint(DOWN, (0, seen(STARTING, 100)), (20, seen(RUNNING, 20_000)), accepted=FOLLOWED)
+    endpoint.operations = [Operation(Outcome.DONE, changed=True, state=STARTING)]
+    result = perform(endpoint, "start", wait_for=WaitFor.RUNNING)
+    assert (ended(result), result.state, result.seconds >= 20) == (("done", "", True), RUNNING, True)
+
+
+def test_an_operation_that_the_endpoint_has_forgotten_is_followed_by_the_state() -> None:
+    endpoint = FakeEndpoint(UP, (3, DOWN), accepted=FOLLOWED)
+    endpoint.operations = [EndpointError("answers 404", status=404)]
+    assert ended(perform(endpoint, "stop")) == ("done", "", True)
+
+
+def test_an_operation_is_followed_through_a_short_silence() -> None:
+    endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
+    endpoint.operations = [SILENT, SILENT, Operation(Outcome.DONE, changed=True, state=OFFLINE)]
+    assert ended(perform(endpoint, "stop")) == ("done", "", True)
+
+
+def test_an_operation_that_never_ends_is_given_up() -> None:
+    endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
+    endpoint.operations = [Operation(None)]
+    result = perform(endpoint, "stop", wait_seconds=0, wait_timeout=0)
+    assert (ended(result), 1800 <= result.seconds < 1802) == (("failed", "outcome_unknown", False), True)
+
+
+def test_a_signal_ends_the_wait_for_an_operation() -> None:
+    interrupted = threading.Event()
+    endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
+    endpoint.operations = [Operation(None)]
+    endpoint.clock.after(3, interrupted.set)
+    result = perform(endpoint, "stop", interrupted=interrupted)
+    assert (ended(result), result.operation) == (("failed", "outcome_unknown", False), "op-of-the-endpoint")
+
+
+# ----- among others
+
+
+def boots_one_at_a_time() -> Pace:
+    pace = Pace()
+    pace.boots = Slots(1)
+    return pace
+
+
+def test_a_boot_holds_its_slot_until_the_server_is_up_and_not_until_it_is_ready() -> None:
+    pace = boots_one_at_a_time()
+    place, other = pace.place(), pace.place()
+    endpoint = FakeEndpoint(DOWN, (1, seen(STARTING, 100)), (60, seen(RUNNING, 59_000)))
+    free: dict[float, bool] = {}
+    for second in (0.5, 30.0):
+        endpoint.clock.after(second, lambda second=second: free.setdefault(second, other.may_boot()))  # type: ignore[misc]
+    result = perform(endpoint, "start", place=place, wait_for=WaitFor.RUNNING)
+    assert (ended(result), free) == (("done", "", True), {0.5: False, 30.0: True})
+
+
+def test_who_waited_for_a_boot_slot_looks_again() -> None:
+    pace = boots_one_at_a_time()
+    other, place = pace.place(), pace.place()
+    assert other.may_boot()
+    endpoint = FakeEndpoint(DOWN)
+
+    def started_by_somebody_else() -> None:
+        endpoint.before = UP
+        other.end_boot()
+
+    threading.Timer(0.1, started_by_somebody_else).start()
+    result = perform(endpoint, "start", place=place)
+    assert (ended(result), endpoint.asked, other.may_boot()) == (("unchanged", "", False), [], True)
+
+
+@pytest.mark.parametrize("action", ["stop", "kill"])
+def test_a_stop_needs_no_boot_slot(action: str) -> None:
+    pace = boots_one_at_a_time()
+    other, place = pace.place(), pace.place()
+    assert other.may_boot()
+    assert ended(perform(FakeEndpoint(UP, (0, DOWN)), action, place=place)) == ("done", "", True)
+
+
+def test_nothing_is_asked_for_when_too_many_others_have_failed() -> None:
+    pace = Pace(max_failures=0)
+    pace.budget.count(perform(FakeEndpoint(SILENT), "stop"))
+    endpoint = FakeEndpoint(UP)
+    result = perform(endpoint, "stop", place=pace.place())
+    assert (ended(result), endpoint.asked) == (("skipped", "failure_budget", False), [])
+
+
+def test_one_of_all_that_is_gone_is_passed_over() -> None:
+    assert ended(perform(FakeEndpoint(ServerNotFound("gone")), "stop", one_of_all=True)) == ("skipped", "server_not_found", False)
+
+
+# ----- options
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"stop_timeout": 0}, {"definitions": [{}]}, {"adopt": True}, {"wait_for": "healthy"}],
+    ids=lambda given: next(iter(given)),
+)
+def test_an_option_that_no_endpoint_can_honour_is_refused_by_name(given: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedByEndpoint, match=next(iter(given))):
+        check_options(given)
+
+
+def test_options_that_were_not_given_are_fine() -> None:
+    check_options({"stop_timeout": None, "definitions": [], "adopt": False, "wait_for": "running", "wait_seconds": 3})
+    check_options({"stop_timeout": None, "definitions": None})

@@ -1,0 +1,150 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an endpoint says as values: hostile or odd answers are not known, or a reason, and never a traceback or a secret."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint_seen import (
+    Operation,
+    plain_text,
+    read_operation,
+    read_server,
+    read_servers,
+)
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, PowerState, Step, StopReport
+
+UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
+OTHER = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
+
+
+def told(**fields: Any) -> dict[str, Any]:
+    """A server as Wings tells it."""
+    configuration = {"uuid": UUID, "meta": {"name": "Cobalt"}, "environment": {"RCON": "rcon-secret"}, "container": {"image": "echo:1"}}
+    utilization = {"memory_bytes": 7, "cpu_absolute": 12.307, "uptime": 93500, "network": {"rx_bytes": 1}, "state": "stopping"}
+    return {"state": "running", "is_suspended": False, "utilization": utilization, "configuration": configuration, **fields}
+
+
+def test_a_server_is_read_without_its_environment() -> None:
+    seen = read_server(told(), UUID)
+    assert (seen.server.uuid, seen.server.name, seen.state, seen.uptime, seen.image) == (
+        UUID,
+        "Cobalt",
+        PowerState.RUNNING,
+        93500,
+        "echo:1",
+    )
+    assert seen.utilization == {"memory_bytes": 7, "cpu_absolute": 12.307, "uptime": 93500, "network": {"rx_bytes": 1}}
+    assert "rcon-secret" not in repr(seen)
+
+
+def test_the_live_state_counts_and_not_the_copy_that_lags() -> None:
+    assert read_server(told(state="offline"), UUID).state is PowerState.OFFLINE
+
+
+@pytest.mark.parametrize("flags", [{"is_suspended": True}, {"configuration": {"uuid": UUID, "suspended": True}}])
+def test_a_server_is_suspended_wherever_that_is_said(flags: dict[str, Any]) -> None:
+    assert read_server(told(**flags), UUID).suspended
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, [], "running", 7, {}, {"state": "up"}, {"state": None}, {"state": ["running"]}, told(configuration={"uuid": OTHER})],
+    ids=str,
+)
+def test_what_is_not_the_server_asked_for_is_a_reason(value: object) -> None:
+    with pytest.raises(ValueError):
+        read_server(value, UUID)
+
+
+@pytest.mark.parametrize("uptime", [None, "93500", True, -5, float("nan"), float("inf"), 10**400, [1], {}], ids=str)
+def test_an_uptime_that_is_none_is_not_known(uptime: object) -> None:
+    assert read_server(told(utilization={"uptime": uptime}), UUID).uptime == 0
+
+
+def test_a_server_without_figures_or_configuration_is_read_where_it_is_known_which_it_is() -> None:
+    assert read_server({"state": "offline"}, UUID).server.uuid == UUID
+    with pytest.raises(ValueError):
+        read_server({"state": "offline"})
+
+
+@pytest.mark.parametrize("value", [None, {}, {"data": []}, "[]", [{"state": "running"}], [told(), None]], ids=str)
+def test_a_list_that_is_none_is_a_reason(value: object) -> None:
+    with pytest.raises(ValueError):
+        read_servers(value)
+
+
+def test_a_list_has_an_order_of_its_own() -> None:
+    both = [told(configuration={"uuid": OTHER}), told()]
+    assert (
+        [seen.server.uuid for seen in read_servers(both)]
+        == sorted([UUID, OTHER])
+        == [seen.server.uuid for seen in read_servers(both[::-1])]
+    )
+
+
+def test_text_from_outside_is_one_line_without_control_characters() -> None:
+    assert plain_text("a\x1b[31mb\nc\x00d\u202e") == "a [31mb c d"
+    assert (plain_text(None), plain_text(7), len(plain_text("x" * 5000))) == ("", "", 1000)
+
+
+def test_an_operation_is_read_whole() -> None:
+    value = {
+        "id": "op",
+        "action": "restart",
+        "outcome": "failed",
+        "code": "start_failed",
+        "msg": "Cannot start",
+        "changed": True,
+        "state_before": "running",
+        "state": "offline",
+        "stop": {"how": "command", "forced": False, "seconds": 4.5},
+        "lock": {"waited_seconds": 2.0, "holder": {"action": "stop", "pid": 7, "odd": ["x"]}},
+        "plan": ["stop", "preboot", "start", "dance"],
+        "preboot": [{"step": "volume", "changed": True, "seconds": 0.5}],
+        "cancelled": "start",
+        "exit_code": 0,
+        "log": ["one", "two\x1b"],
+    }
+    assert read_operation(value) == Operation(
+        outcome=Outcome.FAILED,
+        code="start_failed",
+        msg="Cannot start",
+        changed=True,
+        state_before=PowerState.RUNNING,
+        state=PowerState.OFFLINE,
+        stop=StopReport("command", False, 4.5),
+        waited_seconds=2.0,
+        holder={"action": "stop", "pid": 7},
+        plan=(Step.STOP, Step.PREBOOT, Step.START),
+        preboot=read_operation(value).preboot,
+        cancelled=PowerAction.START,
+        exit_code=0,
+        log=("one", "two"),
+    )
+    assert [step.step for step in read_operation(value).preboot] == ["volume"]
+
+
+@pytest.mark.parametrize("outcome", [None, ""])
+def test_an_operation_without_an_outcome_goes_on(outcome: object) -> None:
+    assert read_operation({"outcome": outcome}).outcome is None
+    assert read_operation({}).outcome is None
+
+
+@pytest.mark.parametrize("value", [None, [], "done", {"outcome": "splendid"}, {"outcome": True}], ids=str)
+def test_an_operation_that_ends_as_nobody_knows_is_a_reason(value: object) -> None:
+    with pytest.raises(ValueError):
+        read_operation(value)
+
+
+def test_fields_of_another_type_are_not_known() -> None:
+    odd = {
+        "outcome": "done",
+        **dict.fromkeys(("code", "msg", "state", "stop", "lock", "plan", "preboot", "cancelled", "log"), 7),
+        "changed": "yes",
+        "exit_code": True,
+    }
+    assert read_operation(odd) == Operation(Outcome.DONE, changed=True)
