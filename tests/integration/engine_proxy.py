@@ -109,6 +109,8 @@ class EngineProxy:
         self.seen: list[Seen] = []
         #: How many seconds a request takes to get to the engine.
         self.latency: Callable[[Seen], float] = at_once
+        #: What becomes of a request's head on its way.
+        self.rewrite: Callable[[bytes], bytes] = bytes
         self._engine, self._path = engine.partition("unix://")[2], path
         self._holds: list[Hold] = []
         self._open = threading.Event()
@@ -248,7 +250,7 @@ class _Link:
         self._proxy.await_open()
         self._answer_hold = hold if hold is not None and hold.answer else None
         self._request = request
-        self._engine.sendall(head + body)
+        self._engine.sendall(self._proxy.rewrite(head) + body)
         if _field(head, b"upgrade") is not None:
             while chunk := stream.read1(_CHUNK):
                 self._proxy.await_open()

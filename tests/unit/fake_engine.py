@@ -105,6 +105,7 @@ class FakeEngine:
         self.stop_seconds = 0.0
         self.immortal = False
         self.crash: int | None = None
+        self.hints: Callable[[str, float, bool], bool | None] = lambda container, seconds, begin: None
         self._count = itertools.count(1)
 
     def fail(self, call: str, error: Exception, *, late: bool = False, times: int = 1) -> None:
@@ -249,6 +250,10 @@ class FakeEngine:
         created = network.name not in self.networks
         self.networks.add(network.name)
         return created
+
+    def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
+        """It tells of nothing by itself, unless the test has ``hints`` tell."""
+        return self.hints(container, seconds, begin)
 
     def _begin(self, call: str) -> None:
         self.witness(call)

@@ -32,8 +32,8 @@ class Client:
 
 
 def log_of_run(client: Client) -> bytes:
-    engine = DockerEngine(Connection())
-    engine._clients.client = client
+    engine = DockerEngine(Connection(api_version="1.45"))
+    engine._clients._idle.append(client)
     return engine.log_of_run(Run("c1", STARTED))
 
 

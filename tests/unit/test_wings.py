@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.wings import wings_pid
+from ansible_collections.fleet.power.plugins.module_utils.power.wings import Remembered, wings_pid
+from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock
 
 
 def process(proc: Path, pid: int, comm: str | None, uid: int | None = None) -> None:
@@ -49,3 +52,27 @@ def test_a_servers_process_that_calls_itself_wings_is_not_believed(tmp_path: Pat
 
 def test_the_real_table_can_be_read() -> None:
     assert wings_pid() != os.getpid()
+
+
+class TestRemembered:
+    def test_many_threads_that_ask_at_once_look_once(self) -> None:
+        looks: list[None] = []
+
+        def find() -> int:
+            time.sleep(0.05)
+            looks.append(None)
+            return 4711
+
+        remembered = Remembered(find, 1.0, lambda: 0.0)
+        with ThreadPoolExecutor(20) as pool:
+            assert set(pool.map(lambda _number: remembered(), range(20))) == {4711}
+        assert len(looks) == 1
+
+    def test_after_a_second_it_is_looked_again(self) -> None:
+        clock, found = FakeClock(), iter([None, 4711])
+        remembered = Remembered(lambda: next(found), 1.0, clock.monotonic)
+        assert remembered() is None
+        clock.sleep(0.9)
+        assert remembered() is None
+        clock.sleep(0.1)
+        assert remembered() == 4711

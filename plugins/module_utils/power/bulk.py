@@ -5,17 +5,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
 
-from .model import Result
+from .errors import INTERNAL_ERROR, internal_error
+from .model import Outcome, Result, Server
 from .pace import Pace, Place
 from .selection import Target, is_left_out
 
 #: Enough for the deepest call below an action; the system's default of 8 MiB for each of hundreds would count as memory in use.
 _STACK_BYTES = 1024 * 1024
 
-#: Acts on one server from a place among the others, and raises nothing.
+#: Open files that are asked for.
+_FILES = 8192
+
+#: Acts on one server from a place among the others; it is to raise nothing.
 Act = Callable[[Target, Place], Result]
 
 
@@ -28,7 +35,7 @@ def perform_each(targets: Sequence[Target], act: Act, pace: Pace) -> list[Result
 
     def act_on(index: int, place: Place) -> None:
         try:
-            result = act(targets[index], place)
+            result = _acted(targets[index], act, place)
             pace.budget.count(result)
             results[index] = result
         finally:
@@ -42,8 +49,27 @@ def perform_each(targets: Sequence[Target], act: Act, pace: Pace) -> list[Result
     return [result for target, result in pairs if result is not None and not is_left_out(result, target.request)]
 
 
+def _acted(target: Target, act: Act, place: Place) -> Result:
+    """The result of acting, or what can be said of a fault of ours on the way: it must neither hide the others nor be hidden itself."""
+    try:
+        return act(target, place)
+    except Exception as error:
+        request = target.request
+        return Result(
+            server=target.server or Server(request.server),
+            action=request.action,
+            outcome=Outcome.FAILED,
+            operation=request.operation,
+            requested_at=request.requested_at,
+            ended_at=datetime.now(timezone.utc),
+            code=INTERNAL_ERROR,
+            msg=internal_error(error),
+        )
+
+
 def _in_threads(count: int, act_on: Callable[[int, Place], None], pace: Pace) -> None:
     """One thread a server, begun in order, each when its turn comes."""
+    _allow_files()
     before = threading.stack_size(_STACK_BYTES)
     try:
         threads = []
@@ -62,3 +88,12 @@ def _in_threads(count: int, act_on: Callable[[int, Place], None], pace: Pace) ->
         threading.stack_size(before)
     for thread in threads:
         thread.join()
+
+
+def _allow_files() -> None:
+    """Each server may need a lock and an output at the same time: more than most systems allow unless asked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -67,3 +67,10 @@ class Engine(Protocol):
 
     def ensure_network(self, network: NetworkSpec) -> bool:
         """Create a network if it is not there; True if it was created."""
+
+    def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
+        """Wait for the engine to tell that a container's process has ended, at most ``seconds``; whether it did. None, at once, if it
+        cannot tell, or if nobody listens to it yet and ``begin`` does not ask for that, which has a price.
+
+        A hint in both directions: `inspect` decides, and has to be asked now and then.
+        """

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable
 
 _NAME = b"wings\n"
 
@@ -34,3 +36,20 @@ def _command(directory: str) -> bytes:
         return os.read(descriptor, 64)
     finally:
         os.close(descriptor)
+
+
+class Remembered:
+    """A look for Wings whose answer counts for a while; of many threads that ask at once, one looks."""
+
+    def __init__(self, find: Callable[[], int | None], seconds: float, monotonic: Callable[[], float]) -> None:
+        self._find, self._seconds, self._monotonic = find, seconds, monotonic
+        self._guard = threading.Lock()
+        self._found: tuple[float, int | None] | None = None
+
+    def __call__(self) -> int | None:
+        """The pid of a Wings daemon, or None, as it was at most so many seconds ago."""
+        with self._guard:
+            now = self._monotonic()
+            if self._found is None or now - self._found[0] >= self._seconds:
+                self._found = now, self._find()
+            return self._found[1]

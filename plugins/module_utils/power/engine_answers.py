@@ -1,0 +1,65 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the engine's answers say, read into values; the keys of the Engine API are known here and in `docker_engine` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .container_spec import LABEL_SERVER, made_by_us, made_by_wings
+from .model import ImageSeen, Snapshot, parse_uuid
+
+#: 2026-01-31T12:00:00.123456789
+_TIME_CHARACTERS = 29
+
+
+def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
+    """Read an inspect answer. ``live`` is what holds a process: running, paused, or between two tries of a restart policy."""
+    state, config, host = found["State"], found["Config"], found["HostConfig"]
+    live = bool(state["Running"] or state["Paused"] or state["Restarting"])
+    health = (state.get("Health") or {}).get("Status")
+    return Snapshot(
+        id=str(found["Id"]),
+        name=str(found["Name"]).lstrip("/"),
+        live=live,
+        started_at=str(state["StartedAt"]),
+        finished_at=str(state["FinishedAt"]),
+        paused=bool(state["Paused"]),
+        removing=state.get("Status") in ("removing", "dead"),
+        pid=int(state.get("Pid") or 0),
+        exit_code=None if live else int(state["ExitCode"]),
+        oom_killed=bool(state["OOMKilled"]),
+        health=None if health in (None, "none") else str(health),
+        open_stdin=bool(config.get("OpenStdin")),
+        tty=bool(config.get("Tty")),
+        restart_policy=str((host.get("RestartPolicy") or {}).get("Name") or "no"),
+        stop_signal=str(config.get("StopSignal") or "SIGTERM"),
+        image=str(config.get("Image") or ""),
+        image_id=str(found.get("Image") or ""),
+        labels=dict(config.get("Labels") or {}),
+        ports=frozenset(host.get("PortBindings") or ()) if live else frozenset(),
+        environment=tuple(config.get("Env") or ()),
+    )
+
+
+def image_of(found: Mapping[str, Any]) -> ImageSeen:
+    """Read an answer about an image."""
+    config = found.get("Config") or {}
+    test = (config.get("Healthcheck") or {}).get("Test") or []
+    return ImageSeen(id=str(found["Id"]), healthcheck=bool(test) and test[0] != "NONE", volumes=tuple(config.get("Volumes") or ()))
+
+
+def server_of(row: Mapping[str, Any]) -> str | None:
+    """The uuid of the server whose container stands in a list, or None: our label names it, Wings names the container by the uuid."""
+    labels = row.get("Labels") or {}
+    if not (made_by_us(labels) or made_by_wings(labels)):
+        return None
+    return parse_uuid(labels.get(LABEL_SERVER) or str((row.get("Names") or ["/"])[0]).lstrip("/"))
+
+
+def is_before(stamp: bytes, moment: str) -> bool:
+    """Whether a log line was written before a moment. The engine writes both times alike, but drops trailing zeros."""
+    written = stamp.decode("ascii", "replace").rstrip("Z")
+    return written.ljust(_TIME_CHARACTERS, "0") < moment.rstrip("Z").ljust(_TIME_CHARACTERS, "0")

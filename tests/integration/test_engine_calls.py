@@ -1,0 +1,196 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an action asks of the engine, how many servers share the way to it, and what becomes of them when it fails."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.engine_clients import PLACES
+from ansible_collections.fleet.power.plugins.module_utils.power.engine_events import THREAD
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils.power.look import nothing
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Result
+from ansible_collections.fleet.power.plugins.module_utils.power.node import Node
+from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
+
+from .engine_proxy import EngineProxy
+from .lab import Lab, wait_until
+
+TERM = {"type": "signal", "value": "SIGTERM"}
+#: Longer than the quick looks at a stop, so that the engine is asked to tell.
+STOP_SECONDS = 2
+
+
+def asked(proxy: EngineProxy) -> list[str]:
+    """What the engine was asked for, but for its version: method and path, without version and container."""
+    paths = (f"{seen.method} {seen.path}" for seen in proxy.seen if not seen.path.endswith("/_ping"))
+    return [re.sub(r"/v1\.\d+|/[0-9a-f-]{36}\b|/[0-9a-f]{64}\b|\?.*", "", path) for path in paths]
+
+
+def connections(proxy: EngineProxy) -> int:
+    """How many are open."""
+    return len(proxy._links)
+
+
+def in_parallel(node: Node, lab: Lab, action: str, uuids: list[str]) -> list[Result]:
+    """An action on each server, each in a thread of its own."""
+    requests = [lab.request(action, uuid, node) for uuid in uuids]
+    with ThreadPoolExecutor(len(uuids)) as pool:
+        return list(pool.map(lambda request: perform(request, node), requests))
+
+
+@pytest.fixture(name="node")
+def node_behind_the_proxy(lab: Lab, proxy: EngineProxy) -> Iterator[Node]:
+    node = lab.at(proxy.host).node()
+    yield node
+    node.journal.close()
+
+
+@pytest.fixture(name="no_threads_left")
+def watch_threads(proxy: EngineProxy) -> Iterator[None]:
+    """Nothing listens to the engine two seconds after its last use."""
+
+    def listening() -> bool:
+        return any(thread.name == THREAD for thread in threading.enumerate())
+
+    yield
+    wait_until(lambda: not listening(), "the thread that listens to the engine ends", 2)
+
+
+def test_a_start_of_a_server_that_is_up_asks_the_engine_once(lab: Lab, proxy: EngineProxy, node: Node) -> None:
+    uuid = lab.server(done=())
+    lab.power("start", uuid)
+    result = perform(lab.request("start", uuid, node), node)
+    assert result.outcome.value == "unchanged"
+    assert asked(proxy) == ["GET /containers/json"]
+
+
+def test_a_restart_asks_for_nothing_twice_but_the_container(lab: Lab, proxy: EngineProxy, node: Node) -> None:
+    uuid = lab.server(done=(), stop=TERM)
+    lab.power("start", uuid)
+    assert perform(lab.request("restart", uuid, node), node).outcome.value == "done"
+    others = [call for call in asked(proxy) if call not in ("GET /containers/json", "GET /events")]
+    assert others == ["GET /images/fleet-power/testserver:latest/json", "POST /containers/kill", "POST /containers/start"]
+    assert connections(proxy) <= 2
+
+
+def test_forty_threads_share_the_connections_to_the_engine(lab: Lab, proxy: EngineProxy, node: Node) -> None:
+    uuid = lab.server(done=())
+    lab.power("start", uuid)
+    with ThreadPoolExecutor(40) as pool:
+        found = list(pool.map(lambda _number: node.engine.inspect(uuid), range(400)))
+    assert all(snapshot is not None and snapshot.live for snapshot in found)
+    assert len(asked(proxy)) == 400
+    assert len([seen for seen in proxy.seen if seen.path.endswith("/_ping")]) == 1
+    assert connections(proxy) <= PLACES
+
+
+def test_a_frozen_engine_is_told_of_by_every_thread_and_forgiven(lab: Lab, proxy: EngineProxy) -> None:
+    engine = lab.at(proxy.host).node(timeout=2).engine
+    assert engine.servers() is not None
+    proxy.freeze()
+
+    def ask(_number: int) -> float:
+        began = time.monotonic()
+        with pytest.raises(EngineUnreachable, match="no answer within 2 s"):
+            engine.inspect("x")
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(120) as pool:
+        took = list(pool.map(ask, range(120)))
+    assert max(took) < 2 * 2 + 2
+    proxy.thaw()
+    assert engine.inspect("x") is None
+
+
+def test_a_kill_is_not_held_up_by_calls_that_the_engine_does_not_answer(lab: Lab, proxy: EngineProxy, node: Node) -> None:
+    uuid = lab.server(done=())
+    lab.power("start", uuid)
+    hung = proxy.hold("GET", r"/containers/hung/json")
+    with ThreadPoolExecutor(PLACES) as pool:
+        asking = [pool.submit(node.engine.inspect, "hung") for _unused in range(PLACES)]
+        wait_until(lambda: asked(proxy).count("GET /containers/hung/json") == PLACES, "all are held")
+        began = time.monotonic()
+        assert node.engine.signal(uuid, "SIGKILL")
+        signalled = time.monotonic()
+        assert perform(lab.request("kill", uuid, node), node).outcome.value in ("done", "unchanged")
+        ended = time.monotonic()
+        hung.release()
+        assert [each.result(10) for each in asking] == [None] * PLACES
+    assert signalled - began < 0.9
+    assert ended - began < 15
+
+
+@pytest.mark.usefixtures("no_threads_left")
+def test_twenty_servers_that_stop_slowly_are_told_of_by_the_engine(lab: Lab, proxy: EngineProxy, node: Node) -> None:
+    uuids = [lab.server(done=(), stop=TERM, STOP_SECONDS=STOP_SECONDS) for _unused in range(20)]
+    in_parallel(node, lab, "start", uuids)
+    for uuid in uuids:
+        lab.await_ready(uuid)
+    proxy.seen.clear()
+    results = in_parallel(node, lab, "stop", uuids)
+    assert {(result.outcome.value, result.state.value if result.state else "") for result in results} == {("done", "offline")}
+    assert not any(lab.is_up(uuid) for uuid in uuids)
+    assert "GET /events" in asked(proxy)
+    # Two before, one after, six quick ones, and two while it waits: half of what it took by looking alone.
+    assert asked(proxy).count("GET /containers/json") <= 20 * 13
+
+
+@pytest.mark.usefixtures("no_threads_left")
+@pytest.mark.parametrize("fault", ["refused", "cut", "silent"])
+def test_a_stop_is_seen_whatever_becomes_of_the_stream_of_events(lab: Lab, proxy: EngineProxy, node: Node, fault: str) -> None:
+    uuids = [lab.server(done=(), stop=TERM, STOP_SECONDS=STOP_SECONDS) for _unused in range(3)]
+    in_parallel(node, lab, "start", uuids)
+    for uuid in uuids:
+        lab.await_ready(uuid)
+    streams = proxy.hold("GET", r"/events")
+    with ThreadPoolExecutor(1) as pool:
+        stopping = pool.submit(in_parallel, node, lab, "stop", uuids)
+        streams.await_arrival()
+        if fault == "refused":
+            streams.drop()
+        elif fault == "cut":
+            streams.release()
+            wait_until(lambda: any("/events" in seen.path and seen.status for seen in proxy.seen), "it streams")
+            time.sleep(0.2)
+            proxy.hang_up()
+        results = stopping.result(30)
+        streams.release()
+    assert {result.outcome.value for result in results} == {"done"}
+    assert max(result.stop.seconds for result in results if result.stop) < STOP_SECONDS + 6
+    assert not any(lab.is_up(uuid) for uuid in uuids)
+
+
+def test_every_server_is_listed_by_one_call(lab: Lab, proxy: EngineProxy, node: Node) -> None:
+    ours, wings, foreign = (lab.server(done=()) for _unused in range(3))
+    lab.power("start", ours)
+    lab.outsider(wings, Labels={"Service": "Pterodactyl"})
+    lab.outsider(foreign)
+    found = {server.uuid for server in node.engine.servers()}
+    assert (found & {ours, wings, foreign}, asked(proxy)) == ({ours, wings}, ["GET /containers/json"])
+
+
+def test_many_servers_of_one_image_ask_for_it_once_but_after_a_pull_it_is_looked_at_again(lab: Lab, proxy: EngineProxy, node: Node) -> None:
+    image = lab.image("LABEL round=1")[1:]
+    with ThreadPoolExecutor(1) as pool:
+        found = list(pool.map(lambda _number: node.engine.image(image), range(20)))
+    assert found[0] is not None
+    assert set(found) == {found[0]}
+    assert len(asked(proxy)) == 1
+    lab.client.remove_image(image, force=True)
+    assert node.engine.image(image) == found[0]
+    pulling = proxy.hold("POST", "/images/create")
+    with ThreadPoolExecutor(1) as pool:
+        pulled = pool.submit(node.engine.pull, image, None, nothing)
+        pulling.await_arrival()
+        pulling.drop()
+        with pytest.raises(EngineUnreachable):
+            pulled.result(10)
+    assert node.engine.image(image) is None

@@ -1,0 +1,134 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Clients of the engine for many threads: few, reused, and never a way for one slow call to hold up the others."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.connection import Connection
+from ansible_collections.fleet.power.plugins.module_utils.power.engine_clients import PLACES, EngineClients
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
+
+
+class Client:
+    """A client that only notes that it was closed."""
+
+    api_version = "1.45"
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.timeout = 60.0
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Made:
+    """The clients that were made, and the versions they were made for; each takes a moment."""
+
+    def __init__(self) -> None:
+        self.clients: list[Client] = []
+        self.versions: list[str | None] = []
+
+    def client(self, _sdk: Any, version: str | None) -> Client:
+        self.versions.append(version)
+        time.sleep(0.01)
+        self.clients.append(Client())
+        return self.clients[-1]
+
+
+@pytest.fixture(name="made")
+def make(monkeypatch: pytest.MonkeyPatch) -> Made:
+    made = Made()
+    monkeypatch.setattr(Connection, "client", made.client)
+    return made
+
+
+def test_the_client_used_last_is_the_next(made: Made) -> None:
+    clients = EngineClients(Connection())
+    with clients.one() as first, clients.one() as second:
+        pass
+    with clients.one() as third:
+        assert third is first is not second
+    assert len(made.clients) == 2
+
+
+def test_hundreds_of_threads_share_a_few_clients(made: Made) -> None:
+    clients = EngineClients(Connection())
+
+    def call(_number: int) -> None:
+        with clients.one():
+            time.sleep(0.001)
+
+    with ThreadPoolExecutor(200) as pool:
+        list(pool.map(call, range(1000)))
+    assert len(made.clients) <= PLACES
+    assert [version for version in made.versions if version is None] == [None]
+
+
+def test_a_client_whose_call_broke_off_is_not_used_again_but_one_that_was_refused_is(made: Made) -> None:
+    clients = EngineClients(Connection())
+    with pytest.raises(OSError, match="cut"), clients.one() as broken:
+        raise OSError("cut")
+    with pytest.raises(clients.sdk.api_error), clients.one() as refused:
+        raise clients.sdk.api_error("no")
+    with clients.one() as third:
+        assert third is refused is not broken
+    assert (broken.closed, refused.closed) == (True, False)
+
+
+def test_calls_that_are_not_answered_hold_up_another_one_for_a_second_at_most_and_a_kill_not_at_all(made: Made) -> None:
+    clients, answered = EngineClients(Connection()), threading.Event()
+    all_wait = threading.Barrier(PLACES + 1)
+
+    def hang() -> None:
+        with clients.one():
+            all_wait.wait(10)
+            answered.wait(20)
+
+    with ThreadPoolExecutor(PLACES) as pool:
+        hung = [pool.submit(hang) for _unused in range(PLACES)]
+        all_wait.wait(10)
+        took = []
+        for urgent in (True, False):
+            began = time.monotonic()
+            with clients.one(urgent=urgent):
+                took.append(time.monotonic() - began)
+        answered.set()
+        for each in hung:
+            each.result(10)
+    assert took[0] < 0.5 < took[1] < 5
+    assert [client.closed for client in made.clients].count(False) == PLACES
+
+
+def test_a_stream_has_a_client_of_its_own(made: Made) -> None:
+    clients = EngineClients(Connection())
+    with clients.own(seconds=7) as streaming, clients.one() as calling:
+        assert streaming is not calling
+        assert (streaming.timeout, calling.timeout) == (7, 60)
+    assert (streaming.closed, calling.closed) == (True, False)
+
+
+def test_an_engine_that_is_silent_from_the_first_word_on_is_told_of_by_all_in_time(tmp_path: Path) -> None:
+    def ask(_number: int) -> float:
+        began = time.monotonic()
+        with pytest.raises(EngineUnreachable, match="no answer within 1 s"), clients.one():
+            pass
+        return time.monotonic() - began
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "engine.sock"))
+        listener.listen(200)
+        clients = EngineClients(Connection(host=f"unix://{tmp_path}/engine.sock", timeout=1))
+        with ThreadPoolExecutor(100) as pool:
+            took = list(pool.map(ask, range(100)))
+    # Its place, whoever asks for the version, and its own try.
+    assert max(took) < 1 + 2 * 1 + 2
