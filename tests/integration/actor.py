@@ -14,6 +14,7 @@ from ansible_collections.fleet.power.plugins.module_utils.own_session import Int
 from ansible_collections.fleet.power.plugins.module_utils.power.assemble import build_node, read_generations
 from ansible_collections.fleet.power.plugins.module_utils.power.connection import load_sdk
 from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, Request, WaitFor, new_operation_id
+from ansible_collections.fleet.power.plugins.module_utils.power.node import Node
 from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils.power.report import entry
 
@@ -25,20 +26,25 @@ def main(config: str, docker_host: str, action: str, server: str, given: str) ->
         _await_go()
     options = {"config": config, "docker_host": docker_host, **fields.pop("options", {})}
     node = build_node(options, interrupted=Interruption())
-    generations = {} if action == "kill" else read_generations([server], node, PowerAction(action))
+    request = request_on(node, action, server, **{"origin": "actor", **fields})
+    result = perform(request, node)
+    node.journal.close()
+    print(json.dumps({**entry(result, check=request.check, all_steps=True), "warnings": list(result.warnings)}))
+
+
+def request_on(node: Node, action: str, server: str, **fields: Any) -> Request:
+    """A request made now: the kill generations are those of this moment."""
+    if "wait_for" in fields:
+        fields["wait_for"] = WaitFor(fields["wait_for"])
     request = Request(
         server=server,
         action=PowerAction(action),
         operation=new_operation_id(),
         requested_at=node.clock.now(),
-        generations=generations,
-        origin="actor",
+        generations=read_generations([server], node, PowerAction(action)),
+        origin="test",
     )
-    if "wait_for" in fields:
-        fields["wait_for"] = WaitFor(fields["wait_for"])
-    result = perform(replace(request, **fields), node)
-    node.journal.close()
-    print(json.dumps({**entry(result, check=request.check, all_steps=True), "warnings": list(result.warnings)}))
+    return replace(request, **fields)
 
 
 def _await_go() -> None:

@@ -18,14 +18,16 @@ import sys
 import time
 import uuid as uuid_module
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils.power.assemble import build_node, read_generations
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, Request, Result, WaitFor, new_operation_id
+from ansible_collections.fleet.power.plugins.module_utils.power.assemble import build_node
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Request, Result
 from ansible_collections.fleet.power.plugins.module_utils.power.node import Node
 from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
+
+from .actor import request_on
 
 IMAGE = "~fleet-power/testserver:latest"
 #: Longest that anything which should happen "soon" may take on a loaded machine with two cores.
@@ -154,19 +156,7 @@ class Lab:
 
     def request(self, action: str, server: str, node: Node | None = None, **fields: Any) -> Request:
         """A request made now: the kill generations are those of this moment."""
-        node = node or self.node()
-        if "wait_for" in fields:
-            fields["wait_for"] = WaitFor(fields["wait_for"])
-        generations = {} if action == "kill" else read_generations([server], node, PowerAction(action))
-        request = Request(
-            server=server,
-            action=PowerAction(action),
-            operation=new_operation_id(),
-            requested_at=node.clock.now(),
-            generations=generations,
-            origin="test",
-        )
-        return replace(request, **fields)
+        return request_on(node or self.node(), action, server, **fields)
 
     def power(self, action: str, server: str, *, options: Mapping[str, Any] | None = None, **fields: Any) -> Result:
         """Perform an action in this process."""
@@ -222,10 +212,13 @@ class Lab:
         """Remove every container this node may have made, and the images."""
         import docker.errors
 
-        # Also those that a killed process has left waiting for their place.
-        for name in (uuid + suffix for uuid in self.uuids for suffix in ("", "-next", "-after")):
+        def remove(name: str) -> None:
             with contextlib.suppress(docker.errors.NotFound):
                 self.client.remove_container(name, force=True, v=True)
+
+        # Also those that a killed process has left waiting for their place.
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(remove, (uuid + suffix for uuid in self.uuids for suffix in ("", "-next", "-after"))))
         for image in self.images:
             with contextlib.suppress(docker.errors.NotFound):
                 self.client.remove_image(image, force=True)

@@ -94,7 +94,7 @@ def interrupt(lab: Lab, root: Path, way: Way, end: Callable[[Running, Sshd], Non
     with running_sshd(root / "sshd") as sshd:
         connection = {**sshd.variables, "ansible_pipelining": way.pipelining, "ansible_become": way.become}
         controller = Controller(lab, root / "controller", connection=connection)
-        with controller.start_play([controller.task("stop", servers)]) as playbook:
+        with controller.start_play([controller.task("stop", servers, max_parallel=1)]) as playbook:
             await_stop(lab, servers[0])
             end(playbook, sshd)
             assert playbook.wait().code != 0
@@ -128,7 +128,7 @@ def test_a_waiter_whose_connection_breaks_waits_no_longer_and_never_acts(lab: La
 
 def test_control_c_beside_a_local_connection_leaves_nothing_half_done(lab: Lab, controller: Controller) -> None:
     uuid, following = start(lab, STOP_SECONDS=3), start(lab)
-    with controller.start_play([controller.task("restart", [uuid, following])]) as playbook:
+    with controller.start_play([controller.task("restart", [uuid, following], max_parallel=1)]) as playbook:
         await_stop(lab, uuid)
         playbook.signal_all(signal.SIGINT)
         assert playbook.wait().code != 0
@@ -143,7 +143,7 @@ def test_a_module_that_gets_a_signal_finishes_what_it_has_begun_and_tells_of_the
     lab: Lab, controller: Controller, number: signal.Signals
 ) -> None:
     uuid, following = start(lab, STOP_SECONDS=1.5), start(lab)
-    with controller.module(**controller.options(action="restart", server=[uuid, following])) as module:
+    with controller.module(**controller.options(action="restart", server=[uuid, following], max_parallel=1)) as module:
         await_stop(lab, uuid)
         module.signal(number)
         module.signal(number)
@@ -184,7 +184,7 @@ def test_a_module_that_nobody_waits_for_finishes_what_it_has_begun_and_begins_no
     lab: Lab, controller: Controller, end: Callable[[Running], None]
 ) -> None:
     uuid, following = start(lab, STOP_SECONDS=1.5), start(lab)
-    with controller.module(**controller.options(action="stop", server=[uuid, following])) as module:
+    with controller.module(**controller.options(action="stop", server=[uuid, following], max_parallel=1)) as module:
         await_stop(lab, uuid)
         (child,) = children(module.pid)
         end(module)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.lock import PowerLock
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, PowerAction, Result, Run, Server
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, PowerAction, PowerState, Result, Run, Server
+from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace
 from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -422,6 +423,90 @@ class TestWings:
         assert fake.engine.calls == []
         fake.configure(system={"allow_wings": True})
         assert fake.perform(action).outcome.value in ("done", "unchanged")
+
+
+class TestOneOfMany:
+    """What is passed over by request fails nothing; what was named and cannot be done does."""
+
+    @pytest.mark.parametrize("action", ["start", "restart"])
+    @pytest.mark.parametrize("of_all, outcome", [(True, "skipped"), (False, "refused")])
+    def test_a_suspended_one_of_all_is_skipped_and_one_that_is_named_refused(
+        self, fake: FakeNode, action: str, of_all: bool, outcome: str
+    ) -> None:
+        run = (fake.up() if action == "restart" else fake.down()).run
+        fake.define(suspended=True)
+        assert ending(fake.perform(action, one_of_all=of_all)) == (outcome, "suspended", False)
+        assert (fake.seen().run, fake.engine.calls) == (run, [])
+
+    def test_one_that_was_suspended_after_its_stop_has_failed_even_if_it_is_one_of_all(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.engine.stop_seconds = 2.0
+        fake.clock.after(1, lambda: fake.define(suspended=True))
+        assert ending(fake.perform("restart", one_of_all=True)) == ("failed", "suspended", True)
+
+    @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
+    @pytest.mark.parametrize("asked, outcome", [("Cobalt", "skipped"), (UUID[:8], "skipped"), (UUID, "refused"), (UUID.upper(), "refused")])
+    def test_one_that_was_found_and_is_gone_by_its_turn_is_skipped_unless_its_uuid_was_given(
+        self, fake: FakeNode, action: str, asked: str, outcome: str
+    ) -> None:
+        fake.file.unlink()
+        result = perform(fake.request(action, server=asked), fake.node, Server(UUID, "Cobalt"))
+        assert ending(result) == (outcome, "server_not_found", False)
+
+    @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
+    def test_one_of_all_that_is_gone_by_its_turn_is_skipped(self, fake: FakeNode, action: str) -> None:
+        fake.file.unlink()
+        result = perform(fake.request(action, one_of_all=True), fake.node, Server(UUID))
+        assert ending(result) == ("skipped", "server_not_found", False)
+
+    def test_one_whose_definition_is_gone_but_not_its_container_is_refused(self, fake: FakeNode) -> None:
+        run = fake.up().run
+        fake.file.unlink()
+        result = perform(fake.request("restart", one_of_all=True), fake.node, Server(UUID))
+        assert ending(result) == ("refused", "server_not_found", False)
+        assert fake.seen().run == run
+
+    @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
+    def test_one_in_another_state_than_asked_for_is_skipped_without_a_trace(self, fake: FakeNode, action: str) -> None:
+        run = fake.up().run
+        before = fake.node.journal.operations(UUID)
+        result = fake.perform(action, only=frozenset({PowerState.OFFLINE, PowerState.STOPPING}))
+        assert ending(result) == ("skipped", "not_selected", False)
+        assert result.msg == f"Cannot {action} server {UUID}: it is running, and only offline, stopping is asked for"
+        assert (fake.seen().run, fake.engine.calls) == (run, [])
+        assert fake.node.journal.operations(UUID) == before
+        assert not fake.node.locks.has_record(UUID)
+        assert fake.node.generations.read(UUID) == 0
+
+    def test_one_that_is_in_another_state_by_the_time_its_lock_is_free_is_skipped_and_its_operation_ended(self, fake: FakeNode) -> None:
+        fake.up()
+        release_after(fake, 2, fake.lock("stop"))
+        fake.clock.after(1, lambda: fake.engine.end(UUID))
+        result = fake.perform("restart", only=frozenset({PowerState.RUNNING}))
+        assert (ending(result), result.state) == (("skipped", "not_selected", False), PowerState.OFFLINE)
+        assert fake.engine.calls == []
+        row = fake.node.journal.last_operation(UUID)
+        assert row is not None
+        assert (row.id, row.outcome, row.code, row.under_way) == (result.operation, "skipped", "not_selected", False)
+        intent = fake.node.journal.intent(UUID)
+        assert intent is not None and intent.operation != result.operation
+
+    def test_one_whose_turn_comes_too_late_is_skipped_without_a_trace(self, fake: FakeNode) -> None:
+        fake.up()
+        before = fake.node.journal.operations(UUID)
+        pace = Pace(max_failures=0)
+        pace.budget.count(fake.perform("start", server="nobody"))
+        result = perform(fake.request("restart"), fake.node, Server(UUID), pace.place())
+        assert ending(result) == ("skipped", "failure_budget", False)
+        assert (fake.node.journal.operations(UUID), fake.engine.calls) == (before, [])
+
+    def test_check_mode_takes_no_slot_and_no_lock_and_foretells_by_the_same_rules(self, fake: FakeNode) -> None:
+        fake.up()
+        with fake.lock("stop"):
+            place = Pace().place()
+            result = perform(fake.request("restart", check=True, one_of_all=True), fake.node, Server(UUID), place)
+            assert (ending(result), place.holds) == (("done", "", True), False)
+        assert ending(fake.perform("stop", check=True, only=frozenset({PowerState.OFFLINE}))) == ("skipped", "not_selected", False)
 
 
 class TestRecord:

@@ -31,8 +31,17 @@ def result(outcome: Outcome = Outcome.DONE, name: str = "Cobalt", **fields: Any)
     return Result(Server(UUID, name), PowerAction.RESTART, outcome, "op-1", NOON, NOON + timedelta(seconds=2), **fields)
 
 
-def shown(of: Result, *, check: bool = False, all_steps: bool = False) -> dict[str, Any]:
-    return entry(of, check=check, all_steps=all_steps)
+def shown(of: Result, *, check: bool = False, all_steps: bool = False, brief: bool = False) -> dict[str, Any]:
+    return entry(of, check=check, all_steps=all_steps, brief=brief)
+
+
+#: The longest sentence with which a server is passed over.
+SKIPPED = result(
+    Outcome.SKIPPED,
+    code="failure_budget",
+    msg=f"Cannot begin with server {UUID}: 12 others failed, and max_failures is 11",
+    seconds=0.001,
+)
 
 
 def test_a_plain_result_shows_what_there_is_and_leaves_out_what_is_not() -> None:
@@ -75,6 +84,64 @@ def test_a_full_result_is_plain_json_values() -> None:
     assert type(found["state"]) is type(found["outcome"]) is type(found["cancelled"]) is str
 
 
+class TestBrief:
+    """One of many: what went as it should says no more than how it ended."""
+
+    def test_a_clean_restart_is_a_few_lines(self) -> None:
+        clean = result(
+            changed=True,
+            state_before=PowerState.RUNNING,
+            state=PowerState.RUNNING,
+            stop=StopReport("command", forced=False, seconds=1.0),
+            plan=(Step.STOP, Step.START),
+            seconds=1.5,
+        )
+        expected = {"server": UUID, "name": "Cobalt", "outcome": "done", "changed": True, "state": "running", "seconds": 1.5}
+        assert shown(clean, brief=True) == expected
+        assert shown(replace(clean, state_before=PowerState.OFFLINE), brief=True) == {**expected, "state_before": "offline"}
+
+    @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED])
+    def test_what_failed_has_everything(self, outcome: Outcome) -> None:
+        failed = result(outcome, code="stop_failed", msg="no", stop=StopReport("command", forced=False, seconds=1.0), plan=(Step.STOP,))
+        assert shown(failed, brief=True) == shown(failed)
+        assert {"operation", "plan", "stop", "short_id", "action"} <= set(shown(failed, brief=True))
+
+    def test_what_is_worth_a_look_stays(self) -> None:
+        worth = result(
+            stop=StopReport("command", forced=True, seconds=600.0),
+            waited_seconds=2.0,
+            preboot=(PrebootStep("configuration", changed=True), PrebootStep("volume")),
+        )
+        found = shown(worth, brief=True)
+        assert found["stop"]["forced"] is True
+        assert found["lock"] == {"waited_seconds": 2.0}
+        assert [step["step"] for step in found["preboot"]] == ["configuration"]
+
+    @pytest.mark.parametrize("outcome", [Outcome.UNCHANGED, Outcome.SKIPPED])
+    def test_why_nothing_was_done_stays(self, outcome: Outcome) -> None:
+        found = shown(result(outcome, code="suspended", msg="it is suspended"), brief=True)
+        assert (found["outcome"], found["code"], found["msg"]) == (outcome.value, "suspended", "it is suspended")
+        assert not {"plan", "operation", "action", "short_id"} & set(found)
+
+    @pytest.mark.parametrize(
+        "of",
+        [result(changed=True, state_before=PowerState.RUNNING, state=PowerState.STARTING, seconds=12.345), SKIPPED],
+        ids=["done", "skipped"],
+    )
+    def test_five_hundred_are_at_most_250_kilobytes_and_forty_400_lines_as_ansible_prints_them(self, of: Result) -> None:
+        for count, most_bytes, most_lines in ((500, 250_000, 6_000), (40, 20_000, 400)):
+            results = [replace(of, server=Server(UUID, f"Survival of the fittest {number}")) for number in range(count)]
+            report = {
+                "action": "restart",
+                "changed": True,
+                "servers": [entry(each, check=False, all_steps=False, brief=True) for each in results],
+                "summary": summary(results),
+            }
+            printed = json.dumps(report, indent=4)
+            assert len(printed.encode()) <= most_bytes
+            assert len(printed.splitlines()) <= most_lines
+
+
 @pytest.mark.parametrize("outcome, check, there", [("done", False, False), ("done", True, True), ("refused", False, True)])
 def test_the_plan_is_shown_in_check_mode_and_where_it_was_not_followed_to_its_end(outcome: str, check: bool, there: bool) -> None:
     assert ("plan" in shown(result(Outcome(outcome), plan=(Step.STOP,)), check=check)) == there
@@ -90,9 +157,10 @@ def test_pre_boot_steps_that_tell_nothing_are_shown_only_if_asked_for() -> None:
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
-@pytest.mark.parametrize("code", ["", "interrupted_by_signal", "lock_timeout"])
+@pytest.mark.parametrize("code", ["", "interrupted_by_signal", "failure_budget", "not_selected", "suspended", "lock_timeout"])
 def test_what_was_asked_and_not_done_fails_the_task(outcome: Outcome, code: str) -> None:
-    expected = outcome.value in ("refused", "cancelled", "failed") or (outcome.value == "skipped" and code == "interrupted_by_signal")
+    unmeant = outcome.value == "skipped" and code in ("interrupted_by_signal", "failure_budget")
+    expected = outcome.value in ("refused", "cancelled", "failed") or unmeant
     assert is_failure(result(outcome, code=code)) == expected
 
 
@@ -106,6 +174,17 @@ def test_the_summary_counts_and_names_only_what_needs_a_look() -> None:
         "text": ["Cobalt: refused, suspended: it is suspended", f"{UUID[:8]}: refused, suspended: it is suspended"],
     }
     assert summary([result()]) == {"done": 1}
+
+
+def test_the_summary_has_those_that_failed_first_and_each_kind_in_the_order_asked() -> None:
+    def named(name: str, outcome: Outcome, code: str) -> Result:
+        return result(outcome, name, code=code, msg="no")
+
+    skipped = [named(f"s{number}", Outcome.SKIPPED, "not_selected") for number in range(30)]
+    failed = [named("f1", Outcome.FAILED, "stop_failed"), named("f2", Outcome.SKIPPED, "failure_budget")]
+    text = summary([skipped[0], failed[0], *skipped[1:], failed[1]])["text"]
+    assert [line.partition(":")[0] for line in text[:4]] == ["f1", "f2", "s0", "s1"]
+    assert text[-1] == "and 13 more"
 
 
 @pytest.mark.parametrize("count, lines, last", [(20, 20, "no"), (21, 20, "and 2 more"), (500, 20, "and 481 more")])

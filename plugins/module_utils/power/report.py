@@ -32,7 +32,8 @@ def entry(result: Result, *, check: bool, all_steps: bool, brief: bool = False) 
 
     ``brief`` is for one of many: what went as it should says no more than how it ended.
     """
-    preboot = [_step(step) for step in result.preboot if all_steps or step.changed or step.failed or step.seconds > _SLOW_SECONDS]
+    slow = float("inf") if brief else _SLOW_SECONDS
+    preboot = [_step(step) for step in result.preboot if all_steps or step.changed or step.failed or step.seconds > slow]
     fields: dict[str, Any] = {
         "server": result.server.uuid,
         "short_id": None if parse_uuid(result.server.uuid) is None else result.server.short_id,

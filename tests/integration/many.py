@@ -1,0 +1,149 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Calls over many servers: made in this process as a front door makes them, and what can be seen of them meanwhile and after."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+from ansible_collections.fleet.power.plugins.module_utils.power.bulk import perform_each
+from ansible_collections.fleet.power.plugins.module_utils.power.call import open_call
+from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import OperationRow
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Result
+from ansible_collections.fleet.power.plugins.module_utils.power.node import never
+from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace
+
+from .lab import Lab, wait_until
+
+#: A stop that ends only when a test says so (`end`).
+FOR_EVER = 3600
+T = TypeVar("T")
+
+
+def power_each(
+    lab: Lab,
+    action: str,
+    names: Sequence[str],
+    *,
+    max_parallel: int = 0,
+    max_failures: int | None = None,
+    interrupted: Callable[[], bool] = never,
+    options: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> list[Result]:
+    """One call in this process, as the module makes it; ``fields`` are those of the request, ``options`` the module's."""
+    given = {"config": str(lab.config), "docker_host": lab.docker_host, **(options or {})}
+    call = open_call(given, interrupted=interrupted, read_only=bool(fields.get("check")))
+    try:
+        # An empty name: which server is meant is found out by the call.
+        asked = replace(lab.request(action, "", **fields), operation="")
+        return perform_each(call.targets(names, asked), call.act, Pace(max_parallel, max_failures))
+    finally:
+        call.close()
+
+
+def servers(lab: Lab, count: int, **environment: object) -> list[str]:
+    """Servers that have never run."""
+    return [lab.server(**environment) for _unused in range(count)]
+
+
+def started(lab: Lab, count: int, **environment: object) -> list[str]:
+    """Servers that are up and ready."""
+    uuids = servers(lab, count, **environment)
+    assert {result.outcome.value for result in power_each(lab, "start", uuids, wait_for="running")} == {"done"}
+    return uuids
+
+
+def end(lab: Lab, *uuids: str) -> None:
+    """End servers from outside, whatever they wait for; one that is down already may stay so."""
+    import docker.errors
+
+    for uuid in uuids:
+        with contextlib.suppress(docker.errors.APIError):
+            lab.client.kill(uuid)
+
+
+@contextmanager
+def beside(action: Callable[[], T], *let_go: Callable[[], object]) -> Iterator[Future[T]]:
+    """Do something beside what the test does; ``let_go`` ends what it may still wait for, also where the test fails."""
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield pool.submit(action)
+        finally:
+            for each in let_go:
+                each()
+
+
+def endings(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """How each server ended: outcome and code."""
+    return [(result.outcome.value, result.code) for result in results]
+
+
+def shown_endings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The same of a module's result."""
+    return [(entry["outcome"], entry.get("code", "")) for entry in result["servers"]]
+
+
+def phases(lab: Lab, uuids: Sequence[str]) -> list[str]:
+    """The phase that the holder of each server's lock is in; empty where nobody holds it."""
+    locks = lab.node().locks
+    return ["" if (holder := locks.holder(uuid)) is None else holder.phase for uuid in uuids]
+
+
+def await_phases(lab: Lab, uuids: Sequence[str], phase: str) -> None:
+    """Wait until the holders of all these locks are in one phase at the same time."""
+    wait_until(lambda: set(phases(lab, uuids)) == {phase}, f"all in phase {phase}", 60)
+
+
+def starts(lab: Lab, uuids: Sequence[str]) -> dict[str, str]:
+    """When each server's container was started last; empty where there is none."""
+    found = {uuid: lab.container(uuid) for uuid in uuids}
+    return {uuid: "" if seen is None else str(seen["State"]["StartedAt"]) for uuid, seen in found.items()}
+
+
+def last_operations(lab: Lab, uuids: Sequence[str]) -> dict[str, OperationRow]:
+    """What the journal has last of each server that it knows."""
+    journal = lab.node().journal
+    try:
+        return journal.last_operations(uuids)
+    finally:
+        journal.close()
+
+
+def await_ended(lab: Lab, action: str, uuids: Sequence[str]) -> None:
+    """Wait until the last operation of each server is such an action, and has ended."""
+
+    def ended() -> bool:
+        found = last_operations(lab, uuids)
+        return len(found) == len(uuids) and all(row.action == action and row.outcome for row in found.values())
+
+    wait_until(ended, f"the {action} of {len(uuids)} servers is in the journal", 60)
+
+
+def seconds(text: str) -> float:
+    """A time of a result or of the journal."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def most_at_once(intervals: Sequence[tuple[float, float]]) -> int:
+    """How many of these intervals overlap at most; those that only touch do not."""
+    edges = sorted([(begin, 1) for begin, _end in intervals] + [(end_, -1) for _begin, end_ in intervals])
+    most = now = 0
+    for _moment, step in edges:
+        now += step
+        most = max(most, now)
+    return most
+
+
+def assert_all_free(lab: Lab, uuids: Sequence[str]) -> None:
+    """Nobody holds any of these locks: each can be taken at the first try."""
+    node = lab.node()
+    for uuid in uuids:
+        node.acquire(lab.request("stop", uuid, node), uuid, 0.0, lambda: None).release()

@@ -1,0 +1,156 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many servers in one task: what becomes of one hides nothing of the others, and no more are acted on than asked for."""
+
+from __future__ import annotations
+
+import shutil
+import uuid as uuid_module
+
+from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerState
+
+from .controller import MODULE, Controller, result_of
+from .lab import Lab
+from .many import (
+    FOR_EVER,
+    await_ended,
+    await_phases,
+    beside,
+    end,
+    endings,
+    last_operations,
+    most_at_once,
+    power_each,
+    seconds,
+    servers,
+    shown_endings,
+    started,
+    starts,
+)
+
+
+def nine_bad_ones(lab: Lab) -> dict[str, str]:
+    """Nine servers that cannot be restarted, as they are asked for, each for a reason of its own: with its code."""
+    broken, foreign = lab.server(), lab.server()
+    (lab.root / "servers" / f"{broken}.json").write_text('{"settings": ')
+    lab.outsider(foreign)
+    full = lab.server(build={"disk_space": 1})
+    lab.volume(full).mkdir(parents=True)
+    (lab.volume(full) / "world").write_bytes(b"w" * 2_000_000)
+    bereft = lab.server()
+    assert lab.power("start", bereft).outcome.value == "done"
+    lab.power("kill", bereft)
+    shutil.rmtree(lab.volume(bereft))
+    for _unused in range(2):
+        lab.server(name="Twin")
+    return {
+        str(uuid_module.uuid4()): "server_not_found",
+        broken: "definition_invalid",
+        lab.server(suspended=True): "suspended",
+        foreign: "container_foreign",
+        lab.server(image="~fleet-power/absent:1"): "image_unavailable",
+        full: "disk_full",
+        bereft: "volume_missing",
+        lab.server(CRASH_AFTER=0, EXIT_CODE=3): "start_failed",
+        "Twin": "ambiguous_server",
+    }
+
+
+def test_of_fifty_servers_the_ten_bad_ones_fail_each_with_its_code_and_the_forty_others_are_done(lab: Lab, controller: Controller) -> None:
+    bad = nine_bad_ones(lab)
+    good = started(lab, 10) + servers(lab, 30)
+    (locked,) = started(lab, 1, STOP_SECONDS=FOR_EVER)
+    expected = {**bad, locked: "lock_timeout"}
+    asked = [name for pair in zip(expected, good) for name in pair] + good[len(expected) :]
+    name = lab.definition(good[0])["settings"]["meta"]["name"]
+    # Twice by other names: once, where it was named first.
+    asked += [good[0].upper(), good[0][:8], name]
+    with lab.actor("stop", locked) as stop:
+        lab.await_phase(locked, "stop")
+        result = controller.run_module(
+            **controller.options(action="restart", server=asked, wait_seconds=0, wait_for="running", timeout=120, wait_timeout=120)
+        )
+        end(lab, locked)
+        assert stop.result()["outcome"] == "done"
+    assert [entry["server"] for entry in result["servers"]] == asked[:50]
+    found = {entry["server"]: entry.get("code", "") for entry in result["servers"]}
+    assert {server: code for server, code in found.items() if code} == expected
+    assert result["summary"]["done"] == 40
+    assert {entry["outcome"] for entry in result["servers"] if entry["server"] in bad} == {"refused", "failed"}
+    assert result["failed"] and result["changed"] and len(result["summary"]["text"]) == 10
+    assert all(lab.is_up(uuid) for uuid in good)
+
+
+def test_past_the_budget_those_under_way_are_finished_and_no_other_is_touched(lab: Lab, controller: Controller) -> None:
+    slow, *rest = started(lab, 5, STOP_SECONDS=FOR_EVER)
+    bad = [lab.server(suspended=True) for _unused in range(2)]
+    before = starts(lab, rest), last_operations(lab, rest)
+    options = controller.options(action="restart", server=[slow, *bad, *rest], max_parallel=2, max_failures=1)
+    with controller.module(**options) as module:
+        lab.await_phase(slow, "stop")
+        # Two failures are more than one: from now on nothing begins, although a slot is free.
+        await_ended(lab, "restart", bad)
+        end(lab, slow)
+        result = result_of(module.wait())
+    assert shown_endings(result) == [("done", ""), *[("refused", "suspended")] * 2, *[("skipped", "failure_budget")] * 4]
+    assert result["failed"] and result["msg"].startswith("Cannot restart 6 of 7 servers")
+    assert not any(entry["changed"] for entry in result["servers"][1:])
+    assert (starts(lab, rest), last_operations(lab, rest)) == before
+
+
+def test_a_budget_of_nothing_stops_at_the_first_failure_but_not_at_what_is_skipped(lab: Lab) -> None:
+    down, (up, suspended, rest) = lab.server(), started(lab, 3)
+    lab.edit(suspended, suspended=True)
+    before = starts(lab, [suspended, rest])
+    running = frozenset({PowerState.RUNNING})
+    results = power_each(lab, "restart", [down, up, suspended, rest], max_parallel=1, max_failures=0, only=running)
+    assert endings(results) == [("skipped", "not_selected"), ("done", ""), ("refused", "suspended"), ("skipped", "failure_budget")]
+    assert starts(lab, [suspended, rest]) == before
+    assert last_operations(lab, [down]) == {}
+
+
+def test_max_parallel_bounds_servers_from_their_turn_to_the_end_of_their_wait(lab: Lab) -> None:
+    uuids = servers(lab, 8, BOOT_SECONDS=0.5)
+    assert set(endings(power_each(lab, "start", uuids, max_parallel=3, wait_for="running"))) == {("done", "")}
+    turns = [(seconds(row.begun_at), seconds(row.ended_at)) for row in last_operations(lab, uuids).values()]
+    assert most_at_once(turns) == 3
+    assert min(ended - begun for begun, ended in turns) >= 0.5
+
+
+def test_max_parallel_one_is_one_after_the_other_in_the_order_asked(lab: Lab) -> None:
+    uuids = sorted(servers(lab, 5), reverse=True)
+    assert set(endings(power_each(lab, "start", uuids, max_parallel=1))) == {("done", "")}
+    rows = last_operations(lab, uuids)
+    assert sorted(uuids, key=lambda uuid: rows[uuid].number) == uuids
+    assert most_at_once([(seconds(row.begun_at), seconds(row.ended_at)) for row in rows.values()]) == 1
+
+
+def test_without_a_bound_all_servers_are_stopping_at_the_same_time(lab: Lab) -> None:
+    uuids = started(lab, 20, STOP_SECONDS=FOR_EVER)
+    with beside(lambda: power_each(lab, "stop", uuids), lambda: end(lab, *uuids)) as stopping:
+        await_phases(lab, uuids, "stop")
+        node = lab.node()
+        assert {node.observe(uuid).state for uuid in uuids} == {PowerState.STOPPING}
+        assert all(lab.is_up(uuid) for uuid in uuids)
+        end(lab, *uuids)
+        assert set(endings(stopping.result())) == {("done", "")}
+
+
+def test_twenty_servers_that_take_two_seconds_to_stop_take_far_less_than_forty(lab: Lab) -> None:
+    uuids = started(lab, 20, STOP_SECONDS=2)
+    results = power_each(lab, "stop", uuids)
+    assert set(endings(results)) == {("done", "")}
+    assert max(result.seconds for result in results) < 20
+    assert not any(result.stop is None or result.stop.forced for result in results)
+
+
+def test_forty_servers_restarted_cleanly_are_told_on_at_most_four_hundred_lines(lab: Lab, controller: Controller) -> None:
+    uuids = started(lab, 40)
+    options = f"server={','.join(uuids)} action=restart config={lab.config} docker_host={lab.docker_host} timeout=120"
+    run = controller.ad_hoc(MODULE, options)
+    assert run.code == 0, run.output
+    assert run.result["summary"] == {"done": 40}
+    assert "preboot" not in run.output
+    assert len(run.output.splitlines()) <= 400
+    assert len(run.output.encode()) <= 20_000

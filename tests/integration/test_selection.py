@@ -1,0 +1,233 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which servers a call means: all of a node, those in some states, and those that are gone by their turn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerState
+
+from .controller import Controller, warnings_of
+from .engine_proxy import EngineProxy
+from .lab import Lab
+from .many import FOR_EVER, await_ended, beside, end, endings, last_operations, power_each, shown_endings, started, starts
+from .test_check_mode import trace
+
+WINGS = {"Service": "Pterodactyl"}
+
+
+@pytest.fixture
+def own(lab: Lab, proxy: EngineProxy) -> Lab:
+    """The node as if it had the engine to itself: other tests' containers are not in its lists, or "all" would mean them, too."""
+
+    def narrow(head: bytes) -> bytes:
+        line, end_of_line, rest = head.partition(b"\r\n")
+        if b"/containers/json?" in line and b"filters=" not in line:
+            names = json.dumps({"name": lab.uuids or ["no-such-container"]})
+            line = line.replace(b"/json?", b"/json?filters=" + quote(names).encode() + b"&")
+        return line + end_of_line + rest
+
+    proxy.rewrite = narrow
+    return lab.at(proxy.host)
+
+
+@pytest.fixture
+def act(own: Lab, tmp_path: Path) -> Any:
+    """Act by the module, run as on a node; its result."""
+    controller = Controller(own, tmp_path / "controller")
+    return lambda action, server="all", **options: controller.run_module(**controller.options(action=action, server=server, **options))
+
+
+def told(result: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """How each server ended: outcome and code."""
+    return dict(zip([entry["server"] for entry in result["servers"]], shown_endings(result)))
+
+
+def undefine(lab: Lab, uuid: str) -> dict[str, Any]:
+    """Remove a server's definition from the directory, and return it."""
+    definition = lab.definition(uuid)
+    (lab.root / "servers" / f"{uuid}.json").unlink()
+    return definition
+
+
+def is_a_file_now(lab: Lab) -> None:
+    """Make the directory of definitions one that cannot be read, also by root."""
+    (lab.root / "servers").rename(lab.root / "servers-before")
+    (lab.root / "servers").write_text("")
+
+
+def test_all_are_those_of_task_and_directory_and_every_container_of_ours_or_of_wings(lab: Lab, act: Any) -> None:
+    up, contained = started(lab, 2)
+    down, given, wings, foreign = (lab.server() for _unused in range(4))
+    undefine(lab, contained)
+    definitions = [undefine(lab, given)]
+    for uuid, labels in ((wings, WINGS), (foreign, {})):
+        undefine(lab, uuid)
+        lab.outsider(uuid, Labels=labels)
+    result = act("start", definitions=definitions)
+    expected = {up: "unchanged", down: "done", given: "done", contained: "unchanged", wings: "unchanged"}
+    assert told(result) == {uuid: (outcome, "") for uuid, outcome in expected.items()}
+    # Those with a definition first.
+    assert [entry["server"] for entry in result["servers"]] == sorted([up, down, given]) + sorted([contained, wings])
+    result = act("stop", stop_timeout=1)
+    assert told(result) == dict.fromkeys(expected, ("done", ""))
+    assert [uuid for uuid in lab.uuids if lab.is_up(uuid)] == [foreign]
+
+
+def test_a_restart_of_all_leaves_out_those_that_are_down_and_skips_the_suspended(lab: Lab, act: Any) -> None:
+    up, suspended, crashed = started(lab, 3)
+    end(lab, crashed)
+    lab.server()
+    lab.edit(suspended, suspended=True)
+    before = starts(lab, [suspended, crashed])
+    result = act("restart")
+    assert told(result) == {up: ("done", ""), suspended: ("skipped", "suspended")}
+    assert "failed" not in result and result["changed"]
+    assert result["summary"]["text"][0].startswith("server-")
+    assert starts(lab, [suspended, crashed]) == before
+    assert not lab.is_up(crashed)
+    # One that is named is refused.
+    assert told(act("restart", [up, suspended]))[suspended] == ("refused", "suspended")
+
+
+def test_a_start_of_all_skips_the_suspended_and_a_stop_or_kill_does_not(lab: Lab, act: Any) -> None:
+    up, suspended = started(lab, 1)[0], lab.server(suspended=True)
+    started_since = started(lab, 2)
+    for uuid in started_since:
+        lab.edit(uuid, suspended=True)
+    result = act("start")
+    assert told(result)[suspended] == ("skipped", "suspended")
+    assert "failed" not in result
+    assert lab.container(suspended) is None
+    assert told(act("stop", only=["running"]))[started_since[0]] == ("done", "")
+    assert not lab.is_up(started_since[0]) and not lab.is_up(up)
+    assert set(told(act("kill")).values()) == {("unchanged", "")}
+
+
+@pytest.mark.parametrize("server", [["all", "other"], ["other", " all "]])
+def test_all_stands_alone(lab: Lab, act: Any, server: list[str]) -> None:
+    (uuid,) = started(lab, 1)
+    result = act("stop", server)
+    assert (result["failed"], result["code"]) == (True, "settings_invalid")
+    assert "stands alone" in result["msg"]
+    assert lab.is_up(uuid)
+
+
+@pytest.mark.parametrize("action", ["start", "restart"])
+def test_where_a_source_cannot_be_listed_nothing_of_all_is_started(lab: Lab, act: Any, action: str) -> None:
+    up, down = started(lab, 1)[0], lab.server()
+    before = starts(lab, [up]), last_operations(lab, [up, down])
+    is_a_file_now(lab)
+    result = act(action)
+    assert (result["failed"], result["code"]) == (True, "source_unreachable")
+    assert "servers" not in result
+    assert (starts(lab, [up]), last_operations(lab, [up, down])) == before
+    assert lab.container(down) is None
+
+
+@pytest.mark.parametrize("action", ["stop", "kill"])
+def test_where_a_source_cannot_be_listed_the_containers_are_stopped_all_the_same_with_a_warning(lab: Lab, act: Any, action: str) -> None:
+    uuids, down = started(lab, 2), lab.server()
+    is_a_file_now(lab)
+    result = act(action)
+    assert told(result) == dict.fromkeys(sorted(uuids), ("done", ""))
+    assert "failed" not in result
+    assert any(str(lab.root / "servers") in warning for warning in warnings_of(result))
+    assert not any(lab.is_up(uuid) for uuid in [*uuids, down])
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
+def test_nobody_at_all_is_no_failure_and_is_said(act: Any, action: str) -> None:
+    result = act(action)
+    assert (result["changed"], result["servers"], "failed" in result) == (False, [], False)
+    assert result["msg"] == f"Nothing to {action}: no server of this node is meant"
+
+
+def test_where_all_are_down_a_restart_of_all_says_that_nobody_is_meant(lab: Lab, act: Any) -> None:
+    lab.server()
+    result = act("restart")
+    assert (result["changed"], result["servers"], result["msg"]) == (False, [], "Nothing to restart: no server of this node is meant")
+
+
+def gone_by_its_turn(lab: Lab, own: Lab, action: str, names: list[str], first: str, gone: str) -> list[tuple[str, str]]:
+    """The endings of a call in which a server is removed, definition and container, after it was selected and before its turn."""
+    with beside(lambda: power_each(own, action, names, max_parallel=1), lambda: end(lab, first)) as acting:
+        lab.await_phase(first, "stop")
+        undefine(lab, gone)
+        (lab.root / "state" / "definitions" / f"{gone}.json").unlink(missing_ok=True)
+        if lab.container(gone) is not None:
+            lab.client.remove_container(gone, force=True)
+        end(lab, first)
+        return endings(acting.result())
+
+
+@pytest.mark.parametrize("action", ["restart", "stop"])
+@pytest.mark.parametrize("names", ["all", "by name"])
+def test_one_that_was_selected_and_is_gone_by_its_turn_is_skipped(lab: Lab, own: Lab, action: str, names: str) -> None:
+    # All are acted on in the order of their uuids.
+    first, gone = sorted(started(lab, 2, STOP_SECONDS=FOR_EVER))
+    asked = ["all"] if names == "all" else [lab.definition(uuid)["settings"]["meta"]["name"] for uuid in (first, gone)]
+    found = gone_by_its_turn(lab, own, action, asked, first, gone)
+    # For a restart of all one that is no more is down, and so is not meant.
+    skipped = [] if (action, names) == ("restart", "all") else [("skipped", "server_not_found")]
+    assert found == [("done", ""), *skipped]
+
+
+def test_one_that_is_named_by_its_uuid_and_is_gone_by_its_turn_is_refused(lab: Lab, own: Lab) -> None:
+    first, gone = started(lab, 2, STOP_SECONDS=FOR_EVER)
+    assert gone_by_its_turn(lab, own, "restart", [first, gone], first, gone) == [("done", ""), ("refused", "server_not_found")]
+
+
+def test_only_passes_over_the_others_without_waiting_for_their_locks(lab: Lab, own: Lab, act: Any) -> None:
+    up, down = started(lab, 1)[0], lab.server()
+    before = starts(lab, [up])
+    node = lab.node()
+    with node.acquire(lab.request("stop", up, node), up, 0.0, lambda: None):
+        result = act("start", [up, down], only=["offline"], wait_seconds=300)
+    assert told(result) == {up: ("skipped", "not_selected"), down: ("done", "")}
+    assert "failed" not in result
+    assert starts(lab, [up]) == before
+    assert last_operations(lab, [up])[up].outcome == "done"
+    assert told(act("kill", only=["stopping"])) == dict.fromkeys(sorted([up, down]), ("skipped", "not_selected"))
+    assert lab.is_up(up) and lab.is_up(down)
+
+
+def test_only_counts_again_under_the_lock(lab: Lab, own: Lab) -> None:
+    """Selected because it ran; by the time the lock is free somebody has stopped it."""
+    (uuid,) = started(lab, 1, STOP_SECONDS=FOR_EVER)
+    (other,) = started(lab, 1)
+    only = frozenset({PowerState.RUNNING, PowerState.STARTING, PowerState.STOPPING})
+    with lab.actor("stop", uuid) as stop:
+        lab.await_phase(uuid, "stop")
+        with beside(
+            lambda: power_each(own, "restart", [uuid, other], only=only, max_parallel=1, wait_seconds=120), lambda: end(lab, uuid)
+        ) as restarting:
+            await_ended(lab, "restart", [other])
+            end(lab, uuid)
+            results = restarting.result()
+        assert stop.result()["outcome"] == "done"
+    assert endings(results) == [("skipped", "not_selected"), ("done", "")]
+    assert not results[0].changed and not lab.is_up(uuid)
+    # The action had begun with the lock, and so its end is told.
+    row = last_operations(lab, [uuid])[uuid]
+    assert (row.action, row.outcome, row.code) == ("restart", "skipped", "not_selected")
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
+def test_check_mode_foretells_it_of_all_and_changes_nothing(lab: Lab, act: Any, action: str) -> None:
+    up, suspended = started(lab, 2)
+    contained = started(lab, 1)[0]
+    down = lab.server()
+    lab.edit(suspended, suspended=True)
+    undefine(lab, contained)
+    before = trace(lab), starts(lab, lab.uuids)
+    result = act(action, only=["running", "starting", "offline"], _ansible_check_mode=True)
+    assert (trace(lab), starts(lab, lab.uuids)) == before
+    would = {entry["server"] for entry in result["servers"] if entry["outcome"] == "done"}
+    assert would == {"start": {down}, "stop": {up, suspended, contained}, "restart": {up}, "kill": {up, suspended, contained}}[action]

@@ -1,0 +1,176 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A call over many servers, whatever each of them does: results in the order asked, none lost, and as many threads as there can be."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.bulk import perform_each
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import FailureBudget
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, PowerState, Request, Result, Server
+from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace, Place
+from ansible_collections.fleet.power.plugins.module_utils.power.selection import Target, one_of_all
+
+NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
+PATIENCE = 10.0
+
+
+def targets(count: int, action: PowerAction = PowerAction.RESTART) -> list[Target]:
+    return [Target(Request(f"u{number}", action, f"op{number}", NOON), Server(f"u{number}")) for number in range(count)]
+
+
+def ended(target: Target, outcome: Outcome = Outcome.DONE, state: PowerState | None = None) -> Result:
+    request = target.request
+    return Result(Server(request.server), request.action, outcome, request.operation, NOON, NOON, state=state)
+
+
+def names(results: list[Result]) -> list[str]:
+    return [result.server.uuid for result in results]
+
+
+def test_results_come_in_the_order_asked_whoever_ends_first() -> None:
+    asked, over = targets(5), [threading.Event() for _unused in range(6)]
+    over[5].set()
+
+    def act(target: Target, _place: Place) -> Result:
+        number = int(target.request.server[1:])
+        # Each waits for the one after it.
+        assert over[number + 1].wait(PATIENCE)
+        over[number].set()
+        return ended(target)
+
+    assert names(perform_each(asked, act, Pace())) == ["u0", "u1", "u2", "u3", "u4"]
+
+
+def test_nobody_is_nothing() -> None:
+    assert perform_each([], lambda target, place: ended(target), Pace(max_failures=0)) == []
+
+
+def test_one_alone_needs_no_thread_and_waits_for_no_slot() -> None:
+    seen: list[tuple[threading.Thread, bool]] = []
+
+    def act(target: Target, place: Place) -> Result:
+        seen.append((threading.current_thread(), place.holds))
+        return ended(target)
+
+    perform_each(targets(1), act, Pace(max_parallel=1))
+    assert seen == [(threading.current_thread(), False)]
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_never_more_than_max_parallel_are_acted_on_and_each_begins_in_its_order(most: int) -> None:
+    busy, peak, order, mutex = 0, 0, [], threading.Lock()
+    together = threading.Barrier(most)
+
+    def act(target: Target, _place: Place) -> Result:
+        nonlocal busy, peak
+        with mutex:
+            busy += 1
+            peak = max(peak, busy)
+            order.append(int(target.request.server[1:]))
+        # As many as may be are here at the same time.
+        together.wait(PATIENCE)
+        with mutex:
+            busy -= 1
+        return ended(target)
+
+    assert len(perform_each(targets(9), act, Pace(max_parallel=most))) == 9
+    assert peak == most
+    assert all(place - most < number < place + most for place, number in enumerate(order))
+
+
+def test_past_the_budget_the_rest_is_told_so_before_it_begins() -> None:
+    asked = targets(5)
+
+    def act(target: Target, place: Place) -> Result:
+        try:
+            place.mind_budget(target.request.server)
+        except FailureBudget:
+            return ended(target, Outcome.SKIPPED)
+        return ended(target, Outcome.FAILED if target.request.server in ("u1", "u2") else Outcome.DONE)
+
+    results = perform_each(asked, act, Pace(max_parallel=1, max_failures=1))
+    assert [result.outcome.value for result in results] == ["done", "failed", "failed", "skipped", "skipped"]
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_fault_of_ours_in_one_server_hides_nothing_of_the_others_and_is_not_hidden(count: int) -> None:
+    def act(target: Target, _place: Place) -> Result:
+        if target.request.server == "u0":
+            raise ZeroDivisionError("with a secret in it")
+        return ended(target)
+
+    pace = Pace(max_parallel=1, max_failures=5)
+    results = perform_each(targets(count), act, pace)
+    assert [(result.server.uuid, result.outcome.value, result.code) for result in results] == [
+        ("u0", "failed", "internal_error"),
+        *[(f"u{number}", "done", "") for number in range(1, count)],
+    ]
+    assert (results[0].operation, results[0].changed) == ("op0", False)
+    assert "ZeroDivisionError" in results[0].msg and "secret" not in results[0].msg
+    # Its slot is free again.
+    assert pace.whole is not None and pace.whole.try_take()
+
+
+def refuse_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system have no more than so many threads for us."""
+    start: Callable[[threading.Thread], None] = threading.Thread.start
+    left = [count]
+
+    def start_if_there_are_any_left(thread: threading.Thread) -> None:
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_if_there_are_any_left)
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+@pytest.mark.parametrize("max_parallel", [0, 1, 3])
+def test_where_there_are_no_more_threads_the_servers_are_acted_on_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, threads: int, max_parallel: int
+) -> None:
+    refuse_after(threads, monkeypatch)
+    by: dict[str, threading.Thread] = {}
+
+    def act(target: Target, _place: Place) -> Result:
+        by[target.request.server] = threading.current_thread()
+        return ended(target)
+
+    stack = threading.stack_size()
+    pace = Pace(max_parallel)
+    assert names(perform_each(targets(6), act, pace)) == [f"u{number}" for number in range(6)]
+    assert [name for name, thread in sorted(by.items()) if thread is threading.current_thread()] == [
+        f"u{number}" for number in range(threads, 6)
+    ]
+    assert threading.stack_size() == stack
+    assert pace.whole is None or [pace.whole.try_take() for _unused in range(max_parallel + 1)] == [True] * max_parallel + [False]
+
+
+def test_hundreds_of_threads_leave_the_size_of_later_ones_as_it_was() -> None:
+    stack, everybody = threading.stack_size(), threading.Barrier(300)
+
+    def act(target: Target, _place: Place) -> Result:
+        everybody.wait(60)
+        return ended(target)
+
+    assert len(perform_each(targets(300), act, Pace())) == 300
+    assert threading.stack_size() == stack
+
+
+def test_who_is_down_is_left_out_of_a_restart_of_all_but_not_of_one_by_name() -> None:
+    named = targets(2)
+    of_all = [Target(one_of_all(replace(target.request, operation="x"), Server(target.request.server)), target.server) for target in named]
+
+    def act(target: Target, _place: Place) -> Result:
+        return ended(target, Outcome.SKIPPED, PowerState.OFFLINE) if target.request.server == "u0" else ended(target)
+
+    assert names(perform_each(of_all, act, Pace())) == ["u1"]
+    assert names(perform_each(named, act, Pace())) == ["u0", "u1"]

@@ -1,0 +1,159 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which servers a call means, and what is asked of each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timezone
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+    AmbiguousServer,
+    EngineUnreachable,
+    ServerNotFound,
+    SettingsInvalid,
+    SourceUnreachable,
+)
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, PowerState, Request, Result, Server
+from ansible_collections.fleet.power.plugins.module_utils.power.selection import (
+    all_of,
+    each_once,
+    everything,
+    is_left_out,
+    means_all,
+    named,
+    one_of_all,
+)
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+
+NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
+UP = frozenset({PowerState.STARTING, PowerState.RUNNING, PowerState.STOPPING})
+COBALT, LOBBY = Server(UUID, "Cobalt"), Server("11111111-9a1b-4c39-8a6e-3f2b7d10c001", "Lobby")
+
+
+def request(action: PowerAction = PowerAction.RESTART, server: str = "") -> Request:
+    return Request(server, action, "op", NOON, generations={UUID: 3}, reason="update")
+
+
+def result(outcome: Outcome, state: PowerState | None, action: PowerAction = PowerAction.RESTART) -> Result:
+    return Result(COBALT, action, outcome, "op", NOON, NOON, state=state)
+
+
+def identify(name: str) -> Server:
+    known = {text: server for server in (COBALT, LOBBY) for text in (server.uuid, server.short_id, server.name)}
+    if name == "Twin":
+        raise AmbiguousServer("two of them")
+    if name.lower() not in known and name not in known:
+        raise ServerNotFound("nobody knows it")
+    return known.get(name) or known[name.lower()]
+
+
+@pytest.mark.parametrize("names, all_of_them", [(["all"], True), ([" all\n"], True), (["ALL"], False), (["allium"], False), ([], False)])
+def test_all_is_one_word_and_no_other(names: list[str], all_of_them: bool) -> None:
+    assert means_all(names) == all_of_them
+
+
+@pytest.mark.parametrize("names", [["all", UUID], [UUID, " all "], ["all", "all"]])
+def test_all_stands_alone(names: list[str]) -> None:
+    with pytest.raises(SettingsInvalid, match="server=all stands alone"):
+        means_all(names)
+
+
+@pytest.mark.parametrize(
+    "action, only, expected",
+    [
+        (PowerAction.RESTART, None, UP),
+        (PowerAction.RESTART, frozenset({PowerState.RUNNING, PowerState.OFFLINE}), frozenset({PowerState.RUNNING})),
+        (PowerAction.RESTART, frozenset({PowerState.OFFLINE}), frozenset()),
+        (PowerAction.START, None, None),
+        (PowerAction.STOP, frozenset({PowerState.OFFLINE}), frozenset({PowerState.OFFLINE})),
+        (PowerAction.KILL, None, None),
+    ],
+)
+def test_a_restart_of_all_means_those_that_are_up_the_others_all(
+    action: PowerAction, only: frozenset[PowerState] | None, expected: frozenset[PowerState] | None
+) -> None:
+    found = one_of_all(replace(request(action), only=only), COBALT)
+    assert (found.server, found.only, found.one_of_all) == (UUID, expected, True)
+    assert (found.generations, found.reason) == ({UUID: 3}, "update")
+
+
+def test_each_of_all_has_an_operation_of_its_own() -> None:
+    targets = all_of(request(), [COBALT, LOBBY])
+    assert [target.server for target in targets] == [COBALT, LOBBY]
+    assert len({"op", *(target.request.operation for target in targets)}) == 3
+
+
+@pytest.mark.parametrize(
+    "of_all, action, outcome, state, left_out",
+    [
+        (True, PowerAction.RESTART, Outcome.SKIPPED, PowerState.OFFLINE, True),
+        (False, PowerAction.RESTART, Outcome.SKIPPED, PowerState.OFFLINE, False),
+        (True, PowerAction.START, Outcome.SKIPPED, PowerState.OFFLINE, False),
+        (True, PowerAction.RESTART, Outcome.SKIPPED, PowerState.RUNNING, False),
+        (True, PowerAction.RESTART, Outcome.SKIPPED, None, False),
+        (True, PowerAction.RESTART, Outcome.REFUSED, PowerState.OFFLINE, False),
+        (True, PowerAction.RESTART, Outcome.DONE, PowerState.OFFLINE, False),
+    ],
+)
+def test_only_what_a_restart_of_all_found_down_is_left_out(
+    of_all: bool, action: PowerAction, outcome: Outcome, state: PowerState | None, left_out: bool
+) -> None:
+    assert is_left_out(result(outcome, state, action), replace(request(action), one_of_all=of_all)) == left_out
+
+
+def test_one_named_twice_is_meant_once_where_it_was_named_first_and_as_it_was_named_first() -> None:
+    targets = named(request(), ["Lobby", UUID.upper(), "Cobalt", LOBBY.short_id, UUID], identify)
+    assert [(target.request.server, target.server) for target in targets] == [("Lobby", LOBBY), (UUID.upper(), COBALT)]
+    assert len({target.request.operation for target in targets}) == 2
+
+
+def test_what_cannot_be_found_is_meant_all_the_same_and_each_name_once() -> None:
+    targets = named(request(), ["Twin", "nobody", "Cobalt", "nobody"], identify)
+    assert [(target.request.server, target.server) for target in targets] == [("Twin", None), ("nobody", None), ("Cobalt", COBALT)]
+
+
+def test_a_fault_that_is_no_error_of_the_node_is_not_taken_for_one() -> None:
+    def fail(_request: Request) -> Server:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        each_once([request()], fail)
+
+
+class TestEverything:
+    """Definitions first, by uuid; then containers without one."""
+
+    def test_it_is_what_is_defined_and_what_has_a_container_each_once(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.file.unlink()
+        (fake.root / "servers" / f"{LOBBY.uuid}.json").write_text(json.dumps({"settings": {"uuid": LOBBY.uuid}}))
+        assert [server.uuid for server in everything(fake.build(), PowerAction.STOP)] == [LOBBY.uuid, UUID]
+        fake.define()
+        assert everything(fake.build(), PowerAction.START)[0] == COBALT
+        assert [server.uuid for server in everything(fake.build(), PowerAction.START)] == [UUID, LOBBY.uuid]
+
+    @pytest.mark.parametrize("action", list(PowerAction))
+    def test_a_directory_that_cannot_be_listed_ends_what_boots_alone(self, fake: FakeNode, action: PowerAction) -> None:
+        fake.up()
+        directory = fake.root / "servers"
+        directory.rename(fake.root / "before")
+        directory.write_text("no directory")
+        node = fake.build()
+        if action.boots:
+            with pytest.raises(SourceUnreachable):
+                everything(node, action)
+        else:
+            assert [server.uuid for server in everything(node, action)] == [UUID]
+            assert [str(directory) in warning for warning in node.sources.warnings] == [True]
+
+    def test_an_engine_that_does_not_answer_is_no_empty_node(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        def servers() -> list[Server]:
+            raise EngineUnreachable("no answer")
+
+        monkeypatch.setattr(fake.engine, "servers", servers)
+        with pytest.raises(EngineUnreachable):
+            everything(fake.build(), PowerAction.STOP)
