@@ -12,6 +12,9 @@ version_added: 1.0.0
 description:
   - Looks at servers and changes nothing. It takes no lock and waits for none.
   - A source of definitions or a journal that cannot be read is a warning, and what it would have told is V(null).
+  - Several servers are asked about at a time, each once.
+  - The readiness line of servers that nobody watched becoming ready is looked for in their logs, for half a second in all. Where many
+    boot at once, one that is ready may still be told as V(starting); what was found is remembered, so that the next look gets further.
 extends_documentation_fragment:
   - fleet.power.attributes
   - fleet.power.attributes.actiongroup_power

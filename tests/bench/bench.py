@@ -9,40 +9,49 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT / ".build"))
 
-from ansible_collections.fleet.power.tests.bench import kill, lock, restart, start  # noqa: E402
+from ansible_collections.fleet.power.tests.bench import bulk, five_hundred, journal, kill, lock, restart, start  # noqa: E402
 from ansible_collections.fleet.power.tests.bench.measure import Row, table  # noqa: E402
+from ansible_collections.fleet.power.tests.bench.peer import install_peer  # noqa: E402
 from ansible_collections.fleet.power.tests.integration.lab import Lab, lab_on  # noqa: E402
 
 HOME = CHECKOUT / ".build" / "bench"
-ROWS: Mapping[str, Callable[[Lab], Row]] = {
-    "restart": lambda lab: restart.measure(lab, restart.install_peer(HOME)),
-    "start": start.measure,
-    "lock": lambda lab: lock.measure(lab.root),
-    "kill": kill.measure,
+Measure = Callable[[Lab], Iterable[Row]]
+ROWS: Mapping[str, Measure] = {
+    "restart": lambda lab: restart.measure(lab, install_peer(HOME)),
+    "start": lambda lab: [start.measure(lab)],
+    "lock": lambda lab: [lock.measure(lab.root)],
+    "kill": lambda lab: [kill.measure(lab)],
+    "journal": lambda lab: [journal.measure(lab.root)],
+    "bulk-quick": lambda lab: bulk.quick(lab, install_peer(HOME)),
+    "bulk-slow": lambda lab: bulk.slow(lab, install_peer(HOME)),
 }
+NAMES = (*ROWS, *five_hundred.ROWS)
 
 
 def main(names: list[str]) -> int:
-    """Measure the rows that are named, or all."""
+    """Measure the rows that are named, or all; minutes for each row that needs many servers."""
+    # An end from outside is an end in good order: containers are taken away.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     host = os.environ.get("DOCKER_HOST")
-    unknown = set(names) - set(ROWS)
+    unknown = set(names) - set(NAMES)
     if not host or unknown:
         reason = (
-            f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}" if host else "DOCKER_HOST is not set; use make bench"
+            f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}" if host else "DOCKER_HOST is not set; use make bench"
         )
         print(f"Cannot measure: {reason}", file=sys.stderr)
         return 2
     HOME.mkdir(parents=True, exist_ok=True)
-    rows = [_measured(name, host) for name in names or ROWS]
+    rows = [row for name, measure in _chosen(names or NAMES) for row in _measured(name, measure, host)]
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}; medians (10 % to 90 %)")
     print(table(rows))
     results = HOME / "results.json"
@@ -52,11 +61,21 @@ def main(names: list[str]) -> int:
     return 0
 
 
-def _measured(name: str, host: str) -> Row:
-    """One row, on a node of its own."""
+def _chosen(names: Sequence[str]) -> Iterator[tuple[str, Measure]]:
+    """What to measure, in order. The rows that need hundreds of servers share them."""
+    yield from ((name, ROWS[name]) for name in names if name in ROWS)
+    many = [name for name in names if name in five_hundred.ROWS]
+    if many:
+        yield ", ".join(many), lambda lab: five_hundred.measure(lab, many)
+
+
+def _measured(name: str, measure: Measure, host: str) -> Iterator[Row]:
+    """What is measured on a node of its own, told as it comes."""
     print(f"measuring {name} ...", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="work-", dir=HOME) as work, contextlib.contextmanager(lab_on)(Path(work) / "node", host) as lab:
-        return ROWS[name](lab)
+        for row in measure(lab):
+            print(f"  {row.what}: {row.value:.2f} {row.unit}", file=sys.stderr, flush=True)
+            yield row
 
 
 if __name__ == "__main__":

@@ -1,25 +1,29 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measuring two ways of doing the same thing in turn, so that whatever else the machine does meets both alike."""
+"""Measuring several ways of doing the same thing in turn, so that whatever else the machine does meets all alike."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 #: One round: what has to be so is made so outside the time, then the seconds it took are returned.
 Round = Callable[[], float]
 
+#: How a sample is shown in a unit: times what, with how many decimals. Samples of time are seconds, whatever they are shown in.
+_SHOWN: Mapping[str, tuple[float, int]] = {"ms": (1000, 1), "s": (1, 2), "MB": (1, 1), "inspects": (1, 0)}
+
 
 @dataclass(frozen=True)
 class Spread:
-    """Samples of one way, in seconds."""
+    """Samples of one way: seconds, or what ``unit`` says."""
 
     samples: tuple[float, ...]
+    unit: str = "ms"
 
     @property
     def median(self) -> float:
@@ -31,17 +35,23 @@ class Spread:
         return sorted(self.samples)[max(0, math.ceil(share * len(self.samples)) - 1)]
 
     def text(self) -> str:
-        """Median, and the range of all but the outermost tenths, in milliseconds."""
-        return f"{1000 * self.median:.1f} ms ({1000 * self.quantile(0.1):.1f} to {1000 * self.quantile(0.9):.1f})"
+        """Median, and the range of all but the outermost tenths."""
+        factor, decimals = _SHOWN[self.unit]
+        median, low, high = (f"{factor * value:.{decimals}f}" for value in (self.median, self.quantile(0.1), self.quantile(0.9)))
+        return f"{median} {self.unit} ({low} to {high})"
+
+    def shown_in(self, unit: str) -> Spread:
+        """The same samples in another unit of time."""
+        return Spread(self.samples, unit)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. ``value`` is a ratio or a difference in milliseconds, and met if it is at most ``target``."""
+    """One line of the table. ``value``, in ``unit``, is met if it is at most ``target``. ``other`` is None where nothing compares."""
 
     what: str
     ours: Spread
-    other: Spread
+    other: Spread | None
     other_name: str
     value: float
     target: float
@@ -55,18 +65,26 @@ class Row:
 
     def facts(self) -> dict[str, Any]:
         """The row as plain values."""
-        return {**asdict(self), "ours_median": self.ours.median, "other_median": self.other.median, "met": self.met}
+        medians = {"ours_median": self.ours.median, "other_median": None if self.other is None else self.other.median}
+        return {**asdict(self), **medians, "met": self.met}
+
+
+def alternately(ways: Sequence[Round], rounds: int, warm_up: int = 0) -> list[Spread]:
+    """The samples of each way, taken in turn, which of them comes first changing from round to round; the first rounds are not counted."""
+    samples: list[list[float]] = [[] for _way in ways]
+    for number in range(warm_up + rounds):
+        for step in range(len(ways)):
+            index = (number + step) % len(ways)
+            seconds = ways[index]()
+            if number >= warm_up:
+                samples[index].append(seconds)
+    return [Spread(tuple(each)) for each in samples]
 
 
 def in_turn(ours: Round, other: Round, rounds: int, warm_up: int = 2) -> tuple[Spread, Spread]:
-    """The samples of both, taken alternately, which of the two comes first alternating too; the first rounds are not counted."""
-    samples: tuple[list[float], list[float]] = ([], [])
-    for number in range(warm_up + rounds):
-        for index in (0, 1) if number % 2 == 0 else (1, 0):
-            seconds = (ours, other)[index]()
-            if number >= warm_up:
-                samples[index].append(seconds)
-    return Spread(tuple(samples[0])), Spread(tuple(samples[1]))
+    """The samples of two ways, taken alternately."""
+    mine, others = alternately([ours, other], rounds, warm_up)
+    return mine, others
 
 
 def ratio(what: str, ours: Spread, other: Spread, other_name: str, target: float, notes: Sequence[str] = ()) -> Row:
@@ -77,6 +95,11 @@ def ratio(what: str, ours: Spread, other: Spread, other_name: str, target: float
 def difference(what: str, ours: Spread, other: Spread, other_name: str, target: float, notes: Sequence[str] = ()) -> Row:
     """A row that compares medians by subtraction, in milliseconds."""
     return Row(what, ours, other, other_name, 1000 * (ours.median - other.median), target, "ms more", tuple(notes))
+
+
+def bound(what: str, ours: Spread, target: float, notes: Sequence[str] = ()) -> Row:
+    """A row that is compared with its target alone: the median, in its own unit."""
+    return Row(what, ours, None, "", _SHOWN[ours.unit][0] * ours.median, target, ours.unit, tuple(notes))
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -90,11 +113,11 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    number = ".2f" if row.unit == "times" else ".1f"
+    number = ".2f" if row.unit in ("times", "s", "MB") else ".0f" if float(row.value).is_integer() else ".1f"
     return (
         row.what,
         row.ours.text(),
-        f"{row.other_name} {row.other.text()}",
+        "" if row.other is None else f"{row.other_name} {row.other.text()}",
         f"{row.value:{number}} {row.unit}",
         f"{row.target:g}",
         "yes" if row.met else "NO",

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import pytest
 
 from .controller import Controller, warnings_of
+from .engine_proxy import EngineProxy
 from .lab import IMAGE, Lab, wait_until
 from .test_check_mode import trace
 
@@ -132,6 +134,21 @@ def test_without_a_selection_all_that_is_defined_or_has_a_container_is_told(lab:
     # On an engine shared with other tests there are more.
     told = {entry["server"]: entry["state"] for entry in look(controller, definitions=[task_definition])["servers"]}
     assert {uuid: told.get(uuid) for uuid in (defined, up, by_task)} == {defined: "offline", up: "running", by_task: "offline"}
+
+
+def test_servers_are_asked_about_at_the_same_time_and_told_in_the_order_asked(lab: Lab, controller: Controller, proxy: EngineProxy) -> None:
+    up = [start(lab) for _number in range(3)]
+    never = [lab.server() for _number in range(13)]
+    asked = [*never[:6], *up, *never[6:]]
+    proxy.latency = lambda request: 0.25 if request.path.endswith("/json") else 0.0
+    result = look(controller, server=asked, docker_host=proxy.host)
+    assert [(entry["server"], entry["state"]) for entry in result["servers"]] == [
+        (uuid, "running" if uuid in up else "offline") for uuid in asked
+    ]
+    inspects = [request for request in proxy.seen if re.search(r"/containers/[0-9a-f-]+/json", request.path)]
+    assert len(inspects) == len(asked), "each once"
+    under_way = [sum(1 for other in inspects if other.at <= each.at < (other.answered_at or 0.0)) for each in inspects]
+    assert 2 <= max(under_way) <= 8
 
 
 def test_a_server_named_twice_is_told_once_and_an_unknown_one_is_a_warning(lab: Lab, controller: Controller) -> None:

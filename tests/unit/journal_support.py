@@ -21,6 +21,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.model import (
     Outcome,
     PowerAction,
     Result,
+    Run,
     Server,
 )
 
@@ -77,6 +78,20 @@ def result(operation: str = "op-1", server: Server = ALPHA, outcome: Outcome = O
 def perform(journal: Journal, operation: str = "op-1", server: Server = ALPHA, outcome: Outcome = Outcome.DONE) -> None:
     begin(journal, operation, server)
     journal.end(result(operation, server, outcome))
+
+
+#: What `act` says of its phases.
+PHASES = (("stop", 1.5), ("preboot", 0.25), ("start", 0.125))
+
+
+def act(journal: Journal, operation: str, server: Server) -> None:
+    """All that a restart writes, in its order, and the readiness line seen after it."""
+    run = Run(f"container of {operation}", operation)
+    begin(journal, operation, server)
+    journal.record_run(server.uuid, run, matchers=True)
+    journal.set_intent(server, True, operation=operation, origin="alice@web1", at=NOON)
+    journal.record_match(server.uuid, run)
+    journal.end(result(operation, server), PHASES)
 
 
 def in_processes(count: int, work: Callable[[int, Any], None], seconds: float = 60) -> None:

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power import journal as journal_module
 from ansible_collections.fleet.power.plugins.module_utils.power import journal_file
-from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import KEPT_OPERATIONS
-from ansible_collections.fleet.power.plugins.module_utils.power.model import (
-    Server,
-)
+from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import KEPT_OPERATIONS, StartedRun
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Run, Server
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,
+    PHASES,
     Node,
+    act,
     begin,
     in_processes,
     killed_after,
@@ -37,10 +37,12 @@ def test_five_hundred_writers_in_four_processes_lose_no_row_and_never_meet_a_loc
     def writers(number: int, barrier: Any) -> None:
         ours = node.journal()
         warnings: list[str] = []
+        together = threading.Barrier(125)
 
         def write(thread: int) -> None:
             journal = ours if shared else node.journal()
-            perform(journal, f"{number}-{thread}", Server(f"{thread:08x}-0000-4000-8000-000000000000"))
+            together.wait(30)
+            act(journal, f"{number}-{thread}", _server(number, thread))
             warnings.extend(journal.warnings)
 
         threads = [threading.Thread(target=write, args=(thread,)) for thread in range(125)]
@@ -55,7 +57,27 @@ def test_five_hundred_writers_in_four_processes_lose_no_row_and_never_meet_a_loc
 
     in_processes(4, writers)
     assert node.count() == 500
+    _all_rows_are_whole(node)
     assert list(node.locks.iterdir()) == [], "every process took its mark away"
+
+
+def _server(number: int, thread: int) -> Server:
+    return Server(f"{number:04x}{thread:04x}-0000-4000-8000-000000000000", f"server {number}-{thread}")
+
+
+def _all_rows_are_whole(node: Node) -> None:
+    """Each writer's operation, intent and run are there, and say what it wrote."""
+    journal = node.journal(read_only=True)
+    servers = {f"{number}-{thread}": _server(number, thread) for number in range(4) for thread in range(125)}
+    uuids = [server.uuid for server in servers.values()]
+    operations, intents, runs = journal.last_operations(uuids), journal.intents(uuids), journal.runs(uuids)
+    for operation, server in servers.items():
+        row = operations[server.uuid]
+        assert (row.id, row.server, row.outcome, row.origin, row.phases) == (operation, server, "done", "alice@web1", PHASES)
+        assert row.begun_at and row.ended_at
+        assert (intents[server.uuid].up, intents[server.uuid].operation) == (True, operation)
+        assert runs[server.uuid] == StartedRun(Run(f"container of {operation}", operation), matchers=True, matched=True)
+    assert journal.warnings == []
 
 
 def test_whoever_reads_while_others_open_write_and_close_sees_no_trouble_and_leaves_no_trace(node: Node) -> None:

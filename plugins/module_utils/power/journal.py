@@ -50,6 +50,7 @@ class Journal:
         self._opened: JournalFile | None = None
         self._mark: ProcessMark | None = None
         self._in_trouble = False
+        self._runs_held: dict[str, StartedRun | None] = {}
 
     def begin(self, *, operation: str, server: Server, action: PowerAction, origin: str, reason: str, requested_at: datetime) -> None:
         """Record that ``operation`` has begun in this process. One that had begun or ended before is left as it is."""
@@ -119,7 +120,15 @@ class Journal:
 
     def run(self, uuid: str) -> StartedRun | None:
         """The latest run this collection started; None if it never started one."""
-        return self.runs([uuid]).get(uuid)
+        return self._runs_held[uuid] if uuid in self._runs_held else self.runs([uuid]).get(uuid)
+
+    def hold_runs(self, uuids: Sequence[str]) -> None:
+        """If this journal is read-only, read the latest runs of all those servers now; ``run`` answers from them from now on.
+
+        A read-only one is opened anew for each question, which is dear for hundreds. Any other stays open, and holds nothing.
+        """
+        if self._read_only:
+            self._runs_held = {**dict.fromkeys(uuids), **self.runs(uuids)}
 
     def runs(self, uuids: Iterable[str]) -> dict[str, StartedRun]:
         """The latest runs of those servers that were ever started by this collection."""

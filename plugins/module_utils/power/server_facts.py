@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import random
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from .await_ready import seen_ready
 from .definition import Definition, secrets_of
@@ -17,7 +22,14 @@ from .model import PowerAction, PowerState, Run, Server, Snapshot, Startup
 from .node import Node, Observed
 from .readiness import Matchers, readable_lines
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 _LINE_BYTES = 500
+#: Servers asked about at a time: an engine far away answers the sooner, and one on this node is not kept from its work.
+_AT_ONCE = 8
+#: Seconds for all looks for readiness lines together: what a server has said since its start may be long.
+_READINESS_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,13 +61,37 @@ def _everything(node: Node) -> tuple[list[Server], list[str]]:
     faults: list[str] = []
     listed: list[Server] = []
     try:
-        listed = node.sources.list()
+        listed = node.sources.everything(None)
     except PowerError as error:
         faults.append(str(error))
     found = {server.uuid: server for server in listed}
     for server in node.engine.servers():
         found.setdefault(server.uuid, server)
     return list(found.values()), faults
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """What the engine said of one server, ``log`` being the end of its log where that was asked for; or why it said nothing."""
+
+    snapshot: Snapshot | None = None
+    log: bytes = b""
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """One server, and all that its entry is made of but the journal."""
+
+    server: Server
+    seen: Observed
+    definition: Definition | None
+    log: bytes
+
+    @property
+    def matchers(self) -> Matchers:
+        """What says that it is ready; none where its definition is not known."""
+        return Matchers((), strip=False) if self.definition is None else Matchers.of(self.definition.startup)
 
 
 def describe_each(
@@ -67,37 +103,73 @@ def describe_each(
     """
     uuids = [server.uuid for server in servers]
     known = _Known(node.journal.intents(uuids), node.journal.last_operations(uuids))
+    sights = _at_once(lambda uuid: _see(uuid, node, tail), uuids)
+    # After the engine has been asked: a run is known to the journal as soon as it can be seen.
+    node.journal.hold_runs(uuids)
     entries: list[dict[str, Any]] = []
     faults: list[str] = []
-    for server in servers:
-        try:
-            entry = _describe(server, node, known, tail, remember)
-        except EngineError as error:
-            faults.append(str(error))
-            continue
-        if entry is None:
-            faults.append(f"Cannot find server {server.uuid}: no source, no container and no journal of this node has it")
+    subjects: list[_Subject] = []
+    for server, sight in zip(servers, sights):
+        subject = None if sight is None or sight.fault else _subject(server, sight, node, known)
+        if subject is not None:
+            subjects.append(subject)
+        elif sight is not None and sight.fault:
+            faults.append(sight.fault)
         else:
-            entries.append(entry)
+            faults.append(f"Cannot find server {server.uuid}: no source, no container and no journal of this node has it")
+    for subject, ready in zip(subjects, _ready_now(subjects, node)):
+        if ready and subject.seen.snapshot is not None:
+            remember(subject.server.uuid, subject.seen.snapshot.run)
+        entries.append(_entry(subject, known, bool(ready), tail))
     return entries, faults
 
 
-def _describe(server: Server, node: Node, known: _Known, tail: int, remember: Callable[[str, Run], None]) -> dict[str, Any] | None:
-    seen = node.observe(server.uuid)
+def _see(uuid: str, node: Node, tail: int) -> _Sight:
+    try:
+        snapshot = node.engine.inspect(uuid)
+    except EngineError as error:
+        return _Sight(fault=str(error))
+    log = b""
+    if tail and snapshot is not None:
+        # A log driver that keeps nothing has no end to show.
+        with contextlib.suppress(EngineError):
+            log = node.engine.log_tail(snapshot.id, tail)
+    return _Sight(snapshot, log)
+
+
+def _subject(server: Server, sight: _Sight, node: Node, known: _Known) -> _Subject | None:
+    """The server with what else is known of it; None if that is nothing."""
+    seen = node.seen_as(server.uuid, sight.snapshot)
     definition = node.sources.definition_for_stop(server.uuid)
-    intent, operation = known.intents.get(server.uuid), known.operations.get(server.uuid)
-    traces = (definition, seen.snapshot, seen.holder, intent, operation)
+    traces = (definition, seen.snapshot, seen.holder, known.intents.get(server.uuid), known.operations.get(server.uuid))
     if all(trace is None for trace in traces) and not node.sources.has(server.uuid):
         return None
-    if definition is not None:
-        server = definition.server
-    state, startup = _startup(server, node, seen, definition, remember)
+    return _Subject(server if definition is None else definition.server, seen, definition, sight.log)
+
+
+def _ready_now(subjects: Sequence[_Subject], node: Node) -> list[bool]:
+    """Which of those that nobody watched becoming ready have become so, as far as there is time to look."""
+
+    def look(number: int) -> bool:
+        subject = subjects[number]
+        return subject.seen.snapshot is not None and seen_ready(node, subject.seen.snapshot, subject.matchers, subject.seen.startup)
+
+    waiting = [number for number, subject in enumerate(subjects) if subject.seen.state is PowerState.STARTING and subject.matchers]
+    # Where time does not suffice for all, those that are never ready must not take it from the same others every time.
+    random.shuffle(waiting)
+    ready = {number for number, found in zip(waiting, _at_once(look, waiting, _READINESS_SECONDS)) if found}
+    return [number in ready for number in range(len(subjects))]
+
+
+def _entry(subject: _Subject, known: _Known, ready: bool, tail: int) -> dict[str, Any]:
+    server, seen, definition = subject.server, subject.seen, subject.definition
+    intent, operation = known.intents.get(server.uuid), known.operations.get(server.uuid)
     entry: dict[str, Any] = {
         "server": server.uuid,
         "short_id": server.short_id,
         "name": server.name,
-        "state": state.value,
-        "startup": startup.value,
+        "state": (PowerState.RUNNING if ready else seen.state).value,
+        "startup": (Startup.MATCHED if ready else seen.startup).value,
         "suspended": None if definition is None else definition.suspended,
         "container": None if seen.snapshot is None else _container(seen.snapshot),
         "lock": None if seen.holder is None else seen.holder.facts(),
@@ -105,20 +177,43 @@ def _describe(server: Server, node: Node, known: _Known, tail: int, remember: Ca
         "last_operation": None if operation is None else _operation(operation),
     }
     if tail:
-        entry["log"] = [] if seen.snapshot is None else _log(node, seen.snapshot, definition, tail)
+        entry["log"] = [] if seen.snapshot is None else _lines(subject.log, seen.snapshot, definition, tail)
     return entry
 
 
-def _startup(
-    server: Server, node: Node, seen: Observed, definition: Definition | None, remember: Callable[[str, Run], None]
-) -> tuple[PowerState, Startup]:
-    """State and startup; a server that nobody watched becoming ready is looked at once."""
-    if seen.state is not PowerState.STARTING or seen.snapshot is None or definition is None:
-        return seen.state, seen.startup
-    if not seen_ready(node, seen.snapshot, Matchers.of(definition.startup), seen.startup):
-        return seen.state, seen.startup
-    remember(server.uuid, seen.snapshot.run)
-    return PowerState.RUNNING, Startup.MATCHED
+def _at_once(work: Callable[[T], R], items: Sequence[T], seconds: float | None = None) -> list[R | None]:
+    """What ``work`` makes of each item, in order, several at a time; None for what is not there after ``seconds``.
+
+    Raises what ``work`` raises, beginning nothing more then. Its threads are abandoned with what they are about.
+    """
+    found: list[R | None] = [None] * len(items)
+    faults: list[Exception] = []
+    left: queue.SimpleQueue[tuple[int, T]] = queue.SimpleQueue()
+    for numbered in enumerate(items):
+        left.put(numbered)
+    over = threading.Event()
+
+    def take_turns() -> None:
+        with contextlib.suppress(queue.Empty):
+            while not over.is_set():
+                number, item = left.get_nowait()
+                try:
+                    found[number] = work(item)
+                except Exception as error:
+                    # Raised again by the thread that waits.
+                    faults.append(error)
+                    over.set()
+
+    threads = [threading.Thread(target=take_turns, daemon=True) for _unused in range(min(_AT_ONCE, len(items)))]
+    deadline = None if seconds is None else time.monotonic() + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    over.set()
+    if faults:
+        raise faults[0]
+    return list(found)
 
 
 def _container(snapshot: Snapshot) -> dict[str, Any]:
@@ -139,10 +234,6 @@ def _operation(row: OperationRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names}
 
 
-def _log(node: Node, snapshot: Snapshot, definition: Definition | None, tail: int) -> list[str]:
+def _lines(log: bytes, snapshot: Snapshot, definition: Definition | None, tail: int) -> list[str]:
     secrets = set(() if definition is None else secrets_of(definition)) | snapshot.secrets
-    try:
-        log = node.engine.log_tail(snapshot.id, tail)
-    except EngineError:
-        return []  # a log driver that keeps nothing
     return list(readable_lines(log, tail, _LINE_BYTES, secrets))

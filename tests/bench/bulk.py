@@ -1,0 +1,131 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Forty servers of one node restarted by one task, beside a loop of the peer's and beside the engine's own floor.
+
+Whole commands are compared with the loop: that is what a user waits for. With the floor, which knows no Ansible, is compared what runs on
+the node: the module as Ansible sends it there, from the start of its process to its end. The floor is the best that anybody gets out of
+the engine's own restart, at any number at once, over connections that are open already.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.fleet.power.tests.bench.commands import POWER, Commands
+from ansible_collections.fleet.power.tests.bench.many import Restarts, equals, in_parallel, servers
+from ansible_collections.fleet.power.tests.bench.measure import Round, Row, Spread, alternately, ratio
+from ansible_collections.fleet.power.tests.bench.peer import PEER
+from ansible_collections.fleet.power.tests.integration.lab import Lab
+
+_COUNT = 40
+#: Longest that the engine waits for a server to end; all end before.
+_PATIENCE_SECONDS = 60
+_SLOW_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class _Field:
+    """Servers of ours, containers that are equal to them, and the commands to restart either."""
+
+    lab: Lab
+    commands: Commands
+    uuids: Sequence[str]
+    equals: Sequence[str]
+
+    def options(self) -> dict[str, object]:
+        return self.commands.own(server=list(self.uuids), action="restart")
+
+    def whole(self) -> float:
+        """Ours as its user waits for it."""
+        with Restarts(self.lab, self.uuids):
+            return self.commands.ad_hoc(POWER, self.options()).seconds
+
+    def on_node(self) -> Round:
+        """Ours as it runs on the node."""
+        payload = self.commands.payload(POWER, self.options())
+
+        def run() -> float:
+            with Restarts(self.lab, self.uuids):
+                return payload.run().seconds
+
+        return run
+
+    def loop(self, count: int) -> float:
+        """The peer's, one after another in a loop, as its user waits for it."""
+        names = list(self.equals[:count])
+        arguments = {"name": "{{ item }}", "restart": True, "stop_timeout": _PATIENCE_SECONDS}
+        with Restarts(self.lab, names):
+            return self.commands.play({"name": "restart them", PEER: arguments, "loop": names}).seconds
+
+    def floor(self, at_once: int) -> Round:
+        """The engine's own restart, that many at once, over connections that are open already."""
+        import docker
+
+        clients = [docker.APIClient(base_url=self.lab.docker_host, version="auto", timeout=300) for _number in range(at_once)]
+
+        def run() -> float:
+            free = queue.SimpleQueue[Any]()
+            for client in clients:
+                client.ping()
+                free.put(client)
+
+            def restart(name: str) -> None:
+                client = free.get()
+                client.restart(name, timeout=_PATIENCE_SECONDS)
+                free.put(client)
+
+            with Restarts(self.lab, self.equals):
+                began = time.monotonic()
+                in_parallel(restart, self.equals, at_once)
+                return time.monotonic() - began
+
+        return run
+
+
+def _have_network(lab: Lab) -> None:
+    """Have servers in a network, as real ones are; much of what a start costs the engine is that."""
+    lab.write_settings(docker={"network": {"network_mode": "bridge"}})
+
+
+def quick(lab: Lab, collections: Path) -> list[Row]:
+    """The rows for servers that stop at once."""
+    _have_network(lab)
+    with servers(lab, _COUNT) as uuids, equals(lab, uuids, StopTimeout=_PATIENCE_SECONDS) as names:
+        field = _Field(lab, Commands(lab, collections), uuids, names)
+        widths = (4, 8, 16, _COUNT)
+        ways = [field.whole, field.on_node(), lambda: field.loop(_COUNT), *(field.floor(width) for width in widths)]
+        whole, node, loop, *floors = (spread.shown_in("s") for spread in alternately(ways, 3))
+        output = field.commands.ad_hoc(POWER, field.options()).output
+    note = f"what ad hoc prints: {output.count(chr(10))} lines, {len(output) / 1000:.1f} KB (at most 400 and 20)"
+    against_loop = ratio("40 quick servers", whole, loop, "loop", 0.25, ["whole commands", note])
+    return [against_loop, _against_floor("40 quick servers on the node", whole, node, floors, widths, 1.15)]
+
+
+def slow(lab: Lab, collections: Path) -> list[Row]:
+    """The rows for servers that take ten seconds to stop. Of the loop only the beginning is measured: it takes seven minutes."""
+    _have_network(lab)
+    few = 3
+    with servers(lab, _COUNT, seconds_to_stop=_SLOW_SECONDS) as uuids, equals(lab, uuids, StopTimeout=_PATIENCE_SECONDS) as names:
+        field = _Field(lab, Commands(lab, collections), uuids, names)
+        widths = (16, _COUNT)
+        ways = [field.whole, field.on_node(), *(field.floor(width) for width in widths)]
+        whole, node, *floors = (spread.shown_in("s") for spread in alternately(ways, 2))
+        one, several = field.loop(1), field.loop(few)
+    each = (several - one) / (few - 1)
+    loop = Spread((one + each * (_COUNT - 1),), "s")
+    note = f"whole commands; the loop is extrapolated from 1 server in {one:.1f} s and {few} in {several:.1f} s"
+    against_loop = ratio("40 servers that stop in 10 s", whole, loop, "loop", 0.05, [note])
+    return [against_loop, _against_floor("40 such servers on the node", whole, node, floors, widths, 1.2)]
+
+
+def _against_floor(what: str, whole: Spread, node: Spread, floors: Sequence[Spread], widths: Sequence[int], target: float) -> Row:
+    best = min(floors, key=lambda floor: floor.median)
+    notes = [f"the whole command: {whole.text()}, {whole.median / best.median:.2f} times"]
+    notes += [f"engine's restart {width} at once: {floor.text()}" for width, floor in zip(widths, floors)]
+    return ratio(what, node, best, "floor", target, notes)

@@ -1,0 +1,249 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading hundreds of servers: in order, each asked about once, one's trouble its own, and none of them long waited for."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power import journal_file, server_facts
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineError, EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils.power.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Result, Run, Server, Snapshot
+from ansible_collections.fleet.power.plugins.module_utils.power.node import Node
+from ansible_collections.fleet.power.plugins.module_utils.power.server_facts import choose, describe_each
+from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
+from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, FakeNode
+
+
+class Many:
+    """Servers that are up, defined by the task, started by us at noon and not seen ready yet."""
+
+    def __init__(self, fake: FakeNode) -> None:
+        self.fake = fake
+        fake.file.unlink()
+        self.remembered: list[str] = []
+        self.released = threading.Event()
+
+    def make(self, count: int) -> list[str]:
+        """So many more servers."""
+        uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(count)]
+        for number, uuid in enumerate(uuids):
+            process = {"startup": {"done": ["ready"]}}
+            self.fake.task.append(self.fake.definition(process=process, uuid=uuid, meta={"name": f"Cobalt Survival {number}"}))
+            snapshot = Snapshot(id=f"{number:064x}", name=uuid, live=True, started_at="2026-03-01T12:00:00.123456789Z", image="game:1")
+            self.fake.engine.containers[snapshot.id] = snapshot
+            self.fake.node.journal.record_run(uuid, snapshot.run, matchers=True)
+        self.fake.node = self.fake.build()
+        return uuids
+
+    def reader(self) -> Node:
+        """The node as the module builds it."""
+        settings = self.fake.node.settings
+        journal = Journal(settings.state_directory, settings.lock_directory, NO_GROUP, self.fake.clock, read_only=True)
+        return replace(self.fake.build(), journal=journal)
+
+    def look(self, tail: int = 0) -> tuple[list[dict[str, Any]], list[str]]:
+        """What is told of all."""
+        node = self.reader()
+        servers, faults = choose((), node)
+        entries, more = describe_each(servers, node, tail=tail, remember=self._remember)
+        return entries, [*faults, *more]
+
+    def _remember(self, uuid: str, run: Run) -> None:
+        self.remembered.append(uuid)
+
+    def logs(self, read: Callable[[str], bytes]) -> None:
+        """Have the log of a run be read so, by the number of its container."""
+        self.fake.engine.log_of_run = lambda run: read(run.container)  # type: ignore[method-assign]
+
+    def inspects(self, inspect: Callable[[str], Snapshot | None]) -> None:
+        """Have containers be inspected so."""
+        self.fake.engine.inspect = inspect  # type: ignore[method-assign]
+
+
+@pytest.fixture(name="many")
+def many_servers(fake: FakeNode) -> Iterator[Many]:
+    many = Many(fake)
+    yield many
+    many.released.set()
+
+
+def test_hundreds_are_told_in_order_and_each_is_asked_about_once(many: Many) -> None:
+    uuids = many.make(300)
+    asked: list[str] = []
+
+    def inspect(name: str) -> Snapshot | None:
+        asked.append(name)
+        time.sleep(0.001 * (len(asked) % 3))
+        return many.fake.engine.find(name)
+
+    many.inspects(inspect)
+    entries, faults = many.look()
+    assert [entry["server"] for entry in entries] == uuids
+    assert [entry["container"]["id"] for entry in entries] == [f"{number:064x}" for number in range(300)]
+    assert sorted(asked) == uuids and faults == []
+
+
+def test_several_are_asked_about_at_a_time_but_never_many(many: Many) -> None:
+    many.make(40)
+    at_once, most, guard = [0], [0], threading.Lock()
+
+    def inspect(name: str) -> Snapshot | None:
+        with guard:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+        time.sleep(0.02)
+        with guard:
+            at_once[0] -= 1
+        return many.fake.engine.find(name)
+
+    many.inspects(inspect)
+    many.look()
+    assert 2 <= most[0] <= 8
+
+
+def test_one_that_cannot_be_read_is_a_sentence_and_hides_no_other(many: Many) -> None:
+    uuids = many.make(20)
+
+    def inspect(name: str) -> Snapshot | None:
+        if name == uuids[7]:
+            raise EngineError("Cannot inspect number seven", status=500)
+        return many.fake.engine.find(name)
+
+    many.inspects(inspect)
+    entries, faults = many.look()
+    assert [entry["server"] for entry in entries] == [uuid for uuid in uuids if uuid != uuids[7]]
+    assert faults == ["Cannot inspect number seven"]
+
+
+def test_an_engine_out_of_reach_is_not_asked_hundreds_of_times(many: Many) -> None:
+    many.make(200)
+    asked: list[str] = []
+
+    def inspect(name: str) -> Snapshot | None:
+        asked.append(name)
+        raise EngineUnreachable("Cannot inspect: no answer")
+
+    many.inspects(inspect)
+    with pytest.raises(EngineUnreachable):
+        many.look()
+    assert len(asked) <= 8
+
+
+def test_a_fault_of_ours_in_one_thread_is_not_swallowed(many: Many) -> None:
+    many.make(20)
+
+    def inspect(name: str) -> Snapshot | None:
+        raise KeyError(name)
+
+    many.inspects(inspect)
+    with pytest.raises(KeyError):
+        many.look()
+
+
+def test_who_became_ready_unwatched_is_running_and_is_remembered(many: Many) -> None:
+    uuids = many.make(30)
+    ready = {f"{number:064x}" for number in range(0, 30, 2)}
+    many.logs(lambda container: b"ready\n" if container in ready else b"loading\n")
+    entries, _unused = many.look()
+    assert [entry["state"] for entry in entries] == ["running", "starting"] * 15
+    assert [entry["startup"] for entry in entries] == ["matched", "waiting"] * 15
+    assert many.remembered == uuids[::2]
+
+
+def test_logs_that_take_long_are_not_waited_for(many: Many) -> None:
+    uuids = many.make(100)
+
+    def read(container: str) -> bytes:
+        if int(container, 16) % 10:
+            return b"ready\n"
+        many.released.wait(30)
+        return b"ready\n"
+
+    many.logs(read)
+    began = time.monotonic()
+    entries, faults = many.look()
+    assert time.monotonic() - began < 3
+    states = {entry["server"]: entry["state"] for entry in entries}
+    assert list(states) == uuids and faults == []
+    assert {states[uuid] for uuid in uuids[::10]} == {"starting"}
+    assert [uuid for uuid, state in states.items() if state == "running"] == many.remembered
+
+
+def test_the_readiness_of_all_is_looked_for_within_half_a_second(many: Many, monkeypatch: pytest.MonkeyPatch) -> None:
+    many.make(60)
+    looked: set[str] = set()
+
+    def read(container: str) -> bytes:
+        looked.add(container)
+        time.sleep(0.1)
+        return b""
+
+    many.logs(read)
+    began = time.monotonic()
+    entries, _unused = many.look()
+    assert time.monotonic() - began < 3
+    assert {entry["state"] for entry in entries} == {"starting"}
+    assert 0 < len(looked) < 60
+    monkeypatch.setattr(server_facts, "_READINESS_SECONDS", 0.15)
+    for _turn in range(60):
+        if len(looked) < 60:
+            many.look()
+    assert len(looked) == 60, "nobody is left out for ever"
+
+
+def test_the_ends_of_all_logs_are_told(many: Many) -> None:
+    many.make(20)
+    for number in range(20):
+        many.fake.engine.logs[f"{number:064x}"] = b"one\ntwo %d\n" % number
+
+    def no_log(name: str, lines: int) -> bytes:
+        if name.endswith("3"):
+            raise EngineError("configured logging driver does not support reading", status=501)
+        return many.fake.engine.logs[name]
+
+    many.fake.engine.log_tail = no_log  # type: ignore[method-assign]
+    entries, faults = many.look(tail=1)
+    expected = [[] if number in (3, 19) else [f"two {number}"] for number in range(20)]
+    assert [entry["log"] for entry in entries] == expected and faults == []
+
+
+@pytest.mark.parametrize("count", [3, 400])
+def test_the_journal_is_opened_as_often_for_hundreds_as_for_three(many: Many, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    many.make(count)
+    many.fake.node.journal.close()
+    opened: list[str] = []
+    connect = journal_file.connect
+
+    def counted(path: str, options: str, patience: float) -> Any:
+        opened.append(path)
+        return connect(path, options, patience)
+
+    monkeypatch.setattr(journal_file, "connect", counted)
+    monkeypatch.setattr(server_facts, "_READINESS_SECONDS", 0.0)
+    entries, _unused = many.look()
+    assert {entry["startup"] for entry in entries} == {"waiting"} and len(entries) == count
+    assert len(opened) == 3, "intents, operations, runs"
+
+
+def test_five_hundred_entries_fit_into_a_megabyte_even_after_failures_with_long_messages(many: Many) -> None:
+    for number, uuid in enumerate(many.make(500)):
+        server, operation = Server(uuid, f"Cobalt Survival {number}"), f"5e0b76f0-0000-4000-8000-{number:012x}"
+        origin, reason = "AWX job 48213 by administrator@controller.example.com", "monthly update of the operating system"
+        journal = many.fake.node.journal
+        if number < 20:
+            journal.begin(operation=operation, server=server, action=PowerAction.RESTART, origin=origin, reason=reason, requested_at=NOON)
+        result = Result(server, PowerAction.RESTART, Outcome.FAILED, operation, NOON, NOON, code="start_failed", msg="x" * 600)
+        journal.end(result, origin=origin, reason=reason)
+        journal.set_intent(server, True, operation=operation, origin=origin, at=NOON)
+    entries, _unused = many.look()
+    assert len(entries) == 500 and entries[499]["last_operation"]["msg"] == "x" * 600
+    assert len(json.dumps({"servers": entries})) <= 1_000_000
