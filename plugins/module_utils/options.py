@@ -20,7 +20,8 @@ from .power.errors import INTERNAL_ERROR, PowerError, SettingsInvalid, internal_
 from .power.model import PowerAction, PowerState, Request, Result, WaitFor
 from .power.origin import default_origin
 from .power.pace import Pace
-from .power.report import entry, failure_message, is_failure, summary
+from .power.report import diff, entry, failure_message, is_failure, summary
+from .power.selection import means_all
 from .power.stop_way import LONGEST_STOP_SECONDS
 
 DEFAULT_WAIT_SECONDS = 30
@@ -127,19 +128,17 @@ def run_info_module() -> None:
 
 def _look(module: PowerModule) -> None:
     _check_bounds(module.params, {"tail": (0, 10_000), "timeout": (1, LONGEST_TIMEOUT)})
-    call = open_call(module.params, read_only=True)
-    entries, faults = call.describe(module.params["server"] or (), tail=module.params["tail"], check=module.check_mode)
-    call.close()
+    with contextlib.closing(open_call(module.params, read_only=True)) as call:
+        entries, faults = call.describe(module.params["server"] or (), tail=module.params["tail"], check=module.check_mode)
     warn_each(module, call.warnings(), faults)
     module.exit_json(changed=False, servers=entries)
 
 
 def _run(module: PowerModule, interrupted: Interruption) -> None:
     options = _checked(module)
-    call = open_call(options, interrupted=interrupted, read_only=module.check_mode)
-    targets = call.targets(options["server"], _asked(module, options))
-    results = perform_each(targets, call.act, Pace(options["max_parallel"], options["max_failures"]))
-    call.close()
+    with contextlib.closing(open_call(options, interrupted=interrupted, read_only=module.check_mode)) as call:
+        targets = call.targets(options["server"], _asked(module, options))
+        results = perform_each(targets, call.act, Pace(options["max_parallel"], options["max_failures"]))
     warn_each(module, call.warnings(), *(result.warnings for result in results))
     _leave(module, options, results)
 
@@ -209,11 +208,12 @@ def warn_each(module: PowerModule, *groups: Sequence[str]) -> None:
 
 
 def _leave(module: PowerModule, options: Mapping[str, Any], results: Sequence[Result]) -> NoReturn:
-    brief = len(results) > 1 and module._verbosity == 0
+    # What the task says decides, not how many were found: whoever registers the result relies on its shape.
+    brief = len(options["server"]) > 1 or means_all(options["server"])
     report: dict[str, Any] = {
         "action": options["action"],
         "changed": any(result.changed for result in results),
-        **({"diff": _diff(results)} if module._diff else {}),
+        **({"diff": diff(results)} if module._diff else {}),
         "servers": [entry(result, check=module.check_mode, all_steps=module._verbosity > 0, brief=brief) for result in results],
         "summary": summary(results),
     }
@@ -222,18 +222,3 @@ def _leave(module: PowerModule, options: Mapping[str, Any], results: Sequence[Re
     if any(is_failure(result) for result in results):
         module.fail_json(failure_message(results), **report)
     module.exit_json(**report)
-
-
-def _diff(results: Sequence[Result]) -> dict[str, str]:
-    """The state of each server before, and after as seen (in check mode: as planned)."""
-
-    def lines(states: Sequence[Any]) -> str:
-        pairs = zip(results, states)
-        return "".join(
-            f"{result.server.name or result.server.uuid}: {'unknown' if state is None else state.value}\n" for result, state in pairs
-        )
-
-    return {
-        "before": lines([result.state_before for result in results]),
-        "after": lines([result.state_planned or result.state for result in results]),
-    }

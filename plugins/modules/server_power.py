@@ -202,7 +202,7 @@ action:
 servers:
   description:
     - One entry for each server, in the order asked. A server named twice has one. Null and empty fields are left out.
-    - Where there are several, an entry that ended V(done), V(unchanged) or V(skipped) is brief, unless Ansible runs with C(-v).
+    - Where the task names several, or V(all), an entry that ended V(done), V(unchanged) or V(skipped) is brief.
   type: list
   elements: dict
   returned: when the servers could be acted on at all
@@ -231,7 +231,7 @@ servers:
       description:
         - V(done), what was asked was done; V(unchanged), it was so already.
         - V(refused), it was not done and nothing was altered; V(cancelled), another action took precedence; V(failed), it went wrong.
-        - V(skipped), its turn never came.
+        - V(skipped), it was passed over, and nothing was done to it.
       type: str
       returned: always
       sample: done
@@ -356,7 +356,7 @@ summary:
   description: Counts by outcome, and C(text), a line for each of at most 20 servers that are neither V(done) nor V(unchanged).
   type: dict
   returned: when the servers could be acted on at all
-  sample: {"done": 7, "refused": 1, "text": ["00d9f4ad-53a2-42b6-b3f5-f28807f0cbd4 (Overdue): refused, suspended: ..."]}
+  sample: {"done": 7, "refused": 1, "text": ["Overdue: refused, suspended: ..."]}
 msg:
   description: What there is to say of the whole task.
   type: str

@@ -53,7 +53,7 @@ def test_what_would_be_done_is_told_and_not_done(
     state = "running" if up else "offline"
     assert (entry["outcome"], entry["changed"], entry["plan"], result["changed"]) == ("done", True, plan, True)
     assert (entry["state_before"], entry["state"]) == (state, state)
-    assert result["diff"] == {"before": f"Cobalt: {state}\n", "after": f"Cobalt: {after}\n"}
+    assert result["diff"] == [{"before": f"Cobalt: {state}\n", "after": f"Cobalt: {after}\n"}]
     assert trace(lab) == traces
     assert lab.container(uuid) == container
 
@@ -66,7 +66,7 @@ def test_what_would_change_nothing_is_unchanged(lab: Lab, controller: Controller
     (entry,) = result["servers"]
     assert (entry["outcome"], entry["changed"], result["changed"]) == ("unchanged", False, False)
     assert "plan" not in entry
-    assert result["diff"]["before"] == result["diff"]["after"]
+    assert result["diff"][0]["before"] == result["diff"][0]["after"]
     assert trace(lab) == traces
 
 
@@ -170,4 +170,4 @@ def test_a_refusal_that_is_certain_refuses(lab: Lab, controller: Controller, giv
 def test_outside_check_mode_the_difference_is_what_was_seen(lab: Lab, controller: Controller) -> None:
     uuid = start(lab, name="Cobalt")
     result = controller.run_module(**controller.options(action="stop", server=uuid, _ansible_diff=True))
-    assert result["diff"] == {"before": "Cobalt: running\n", "after": "Cobalt: offline\n"}
+    assert result["diff"] == [{"before": "Cobalt: running\n", "after": "Cobalt: offline\n"}]

@@ -227,10 +227,10 @@ class TestConfiguration:
         assert not steps(fake.perform("start"))["configuration"]
 
     def test_a_parser_that_is_not_known_leaves_the_file_with_a_warning(self, fake: FakeNode) -> None:
-        fake.define(process={"configs": [{**self.RULES[0], "parser": "toml"}]})
+        fake.define(process={"configs": [{**self.RULES[0], "parser": "hocon"}]})
         result = fake.perform("start")
         assert result.outcome.value == "done"
-        assert any("parser 'toml' is not known" in warning for warning in result.warnings)
+        assert any("parser 'hocon' is not known" in warning for warning in result.warnings)
 
     @pytest.mark.parametrize("errors, outcome", [("fail", "refused"), ("warn", "done")])
     def test_a_file_that_leads_out_is_refused_before_anything_is_stopped_unless_told_to_warn(

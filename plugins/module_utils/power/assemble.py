@@ -18,9 +18,14 @@ from .model import Clock, PowerAction, parse_uuid
 from .node import Node, SystemClock, never
 from .settings import Settings, load_settings
 from .sources import Sources
+from .wings import Remembered, wings_pid
 
 if TYPE_CHECKING:
     from .panel import Panel
+
+
+#: How long what was found of Wings counts for the actions that follow, in seconds.
+_WINGS_SECONDS = 1.0
 
 
 def build_node(
@@ -42,6 +47,8 @@ def build_node(
         journal=build_journal(settings, clock, read_only=read_only),
         clock=clock,
         interrupted=interrupted,
+        # A look at every process of the machine: not for each of hundreds of servers.
+        wings_pid=Remembered(wings_pid, _WINGS_SECONDS, clock.monotonic),
     )
 
 

@@ -42,7 +42,8 @@ def perform_each(targets: Sequence[Target], act: Act, pace: Pace) -> list[Result
             place.leave()
 
     if len(targets) == 1:
-        act_on(0, pace.place())
+        # Alone, it waits for nobody's slot.
+        act_on(0, Place())
     else:
         _in_threads(len(targets), act_on, pace)
     pairs = zip(targets, results)

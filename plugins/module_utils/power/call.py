@@ -15,7 +15,7 @@ from .model import Request, Result
 from .node import Node, never
 from .pace import Place
 from .perform import perform
-from .selection import Target, all_of, everything, means_all, named
+from .selection import Target, all_of, everything, means_all, mind_only, named
 from .server_facts import choose, describe_each
 from .settings import load_settings
 
@@ -50,7 +50,7 @@ def open_call(options: Mapping[str, Any], *, interrupted: Callable[[], bool] = n
     if not url:
         return _OnNode(build_node(options, settings, interrupted=interrupted, read_only=read_only))
     # Most calls are made on the node, and need none of it.
-    from .endpoint_call import at_endpoint
+    from .endpoint.call import at_endpoint
 
     return at_endpoint(url, options, settings, interrupted)
 
@@ -67,6 +67,7 @@ class _OnNode:
         generations = read_generations(names, node, asked.action)
         asked = replace(asked, generations=generations, requested_at=node.clock.now())
         if means_all(names):
+            mind_only(asked)
             return all_of(asked, everything(node, asked.action, self._look))
         return named(asked, names, lambda name: node.sources.identify(name, asked.action, look=self._look))
 

@@ -5,27 +5,60 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 from collections.abc import Iterator
 
-from .config_files import PARSERS
+from .config_files import PARSERS, Parser
+from .config_files.fault import ConfigFault
+from .config_files.regex import one_child
 from .container import Boot
 from .definition import ConfigFile
-from .errors import PrebootFailed
+from .errors import MissingLibrary, PrebootFailed
+from .file_diff import file_diff
 from .node import Node
+from .placeholders import expand
 from .progress import Progress
+from .schema import printable
+from .volume import FILE_LIMIT
+
+#: Files of more lines are not configuration, and each line costs more than its bytes.
+_MOST_LINES = 1_000_000
+#: What other encodings than UTF-8 are known by; UTF-32's first mark begins as UTF-16's does.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 
 
 def edit(node: Node, boot: Boot, config: ConfigFile, progress: Progress) -> bool:
-    """Bring one configuration file in line; whether it was written."""
-    content = edited(node, boot, config, progress)
-    if content is None:
+    """Bring one configuration file in line; whether it was written. Raises `PrebootFailed` as `edited` does."""
+    change = _change(node, boot, config, progress)
+    if change is None:
         return False
+    before, after = change
     with _leniently(node, boot, progress):
-        boot.volume.write(config.file, content, uid=node.settings.uid, gid=node.settings.gid)
+        boot.volume.write(config.file, after, uid=node.settings.uid, gid=node.settings.gid)
         progress.alter()
+        progress.show_file(file_diff(config.file, before, after, progress.secrets))
         return True
     return False
+
+
+def edited(node: Node, boot: Boot, config: ConfigFile, progress: Progress) -> bytes | None:
+    """The new content of a configuration file, or None where nothing is to be written. In check mode the change is shown.
+
+    Raises `PrebootFailed`, naming file, rule and reason, never a value, and `MissingLibrary`, where the settings do not say ``warn``.
+    """
+    change = _change(node, boot, config, progress)
+    if change is None:
+        return None
+    before, after = change
+    if progress.request.check:
+        progress.show_file(file_diff(config.file, before, after, progress.secrets))
+    return after
 
 
 @contextlib.contextmanager
@@ -33,14 +66,14 @@ def _leniently(node: Node, boot: Boot, progress: Progress) -> Iterator[None]:
     """A configuration file that cannot be brought in line ends the boot, unless the settings say ``warn``."""
     try:
         yield
-    except PrebootFailed as error:
+    except (PrebootFailed, MissingLibrary) as error:
         if node.settings.config_errors != "warn":
             raise
         progress.warn(f"server {boot.definition.server.uuid}: {error}")
 
 
-def edited(node: Node, boot: Boot, config: ConfigFile, progress: Progress) -> bytes | None:
-    """The new content of a configuration file, or None where nothing is to be written."""
+def _change(node: Node, boot: Boot, config: ConfigFile, progress: Progress) -> tuple[bytes, bytes] | None:
+    """The content of a configuration file as it is and as its rules want it, or None where there is nothing to write."""
     uuid = boot.definition.server.uuid
     parser = PARSERS.get(config.parser)
     if parser is None:
@@ -48,6 +81,36 @@ def edited(node: Node, boot: Boot, config: ConfigFile, progress: Progress) -> by
         return None
     with _leniently(node, boot, progress):
         before = boot.volume.read_text(config.file, uid=node.settings.uid) or b""
-        after = parser(before.decode("utf-8", "surrogateescape"), config.rules).encode("utf-8", "surrogateescape")
-        return None if after == before else after
+        try:
+            after = _parsed(parser, before, expand(config, boot.definition, node.settings))
+        except ConfigFault as fault:
+            raise PrebootFailed(_sentence(uuid, config, fault)) from None
+        return None if after == before else (before, after)
     return None
+
+
+def _parsed(parser: Parser, before: bytes, config: ConfigFile) -> bytes:
+    if before.count(b"\n") + before.count(b"\r") > _MOST_LINES:
+        raise ConfigFault(f"it has more than {_MOST_LINES} lines")
+    encoding, errors = "utf-8", "surrogateescape"
+    for mark, name in _MARKS:
+        if before.startswith(mark):
+            encoding, errors = name, "strict"
+            break
+    try:
+        text = before.decode(encoding, errors)
+        with one_child():
+            after = parser(text, config.rules).encode(encoding, errors)
+    except UnicodeError:
+        raise ConfigFault(f"it would not be valid {encoding.upper()}, as which it begins") from None
+    if len(after) > FILE_LIMIT:
+        raise ConfigFault(f"it would be larger than {FILE_LIMIT} bytes")
+    return after
+
+
+def _sentence(uuid: str, config: ConfigFile, fault: ConfigFault) -> str:
+    rule = "" if fault.rule is None else f'the rule for "{printable(fault.rule.match)}": '
+    return (
+        f"Cannot edit file {printable(config.file)} of server {uuid}: {rule}{fault}; "
+        "mend the file or process_configuration.configs (system.config_errors: warn starts the server all the same)"
+    )

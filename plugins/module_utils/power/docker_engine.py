@@ -20,6 +20,7 @@ from .container_spec import LABEL_SERVER, NetworkSpec
 from .engine_answers import image_of, is_before, server_of, snapshot_of
 from .engine_clients import EngineClients
 from .engine_events import WINDOW_SECONDS, EndEvents
+from .engine_labels import LiveByLabel
 from .errors import EngineError, EngineUnreachable, ImageUnavailable
 from .model import ImageSeen, Run, Server, Snapshot, engine_time, parse_uuid
 from .output import Output, release
@@ -42,6 +43,7 @@ class DockerEngine:
         self._connection = connection
         self._clients = EngineClients(connection)
         self._end_events = EndEvents(self._ends)
+        self._by_label = LiveByLabel(self._live_by_label)
         self._images: dict[str, tuple[float, ImageSeen]] = {}
 
     @contextlib.contextmanager
@@ -61,7 +63,7 @@ class DockerEngine:
         found = self._inspect(name)
         if found is not None or parse_uuid(name) is None:
             return found
-        renamed = self._renamed(name)
+        renamed = self._by_label.of(name)
         return None if renamed is None else self._inspect(renamed)
 
     def _inspect(self, name: str) -> Snapshot | None:
@@ -73,12 +75,11 @@ class DockerEngine:
                 return None
             raise
 
-    def _renamed(self, uuid: str) -> str | None:
-        """The id of a live container of ours that is the server's, whatever its name."""
-        filters = {"label": [f"{LABEL_SERVER}={uuid}"], "status": ["running", "paused", "restarting"]}
+    def _live_by_label(self) -> dict[str, str]:
+        """The ids of live containers of ours by the servers that they are, whatever their names."""
+        filters = {"label": [LABEL_SERVER], "status": ["running", "paused", "restarting"]}
         with self._asking("list the containers") as client:
-            found = client.containers(all=True, filters=filters)
-        return str(found[0]["Id"]) if found else None
+            return {str(row["Labels"][LABEL_SERVER]): str(row["Id"]) for row in client.containers(all=True, filters=filters)}
 
     def servers(self) -> list[Server]:
         """Every server that has a container of ours or of Wings."""
@@ -95,7 +96,7 @@ class DockerEngine:
         except EngineError as error:
             if error.facts.get("status") != 404:
                 raise
-        renamed = None if parse_uuid(name) is None else self._renamed(name)
+        renamed = None if parse_uuid(name) is None else self._by_label.of(name)
         return renamed is not None and self.signal(renamed, signal)
 
     def unpause(self, name: str) -> None:

@@ -222,6 +222,15 @@ class PrebootStep:
 
 
 @dataclass(frozen=True)
+class FileDiff:
+    """A configuration file before and after, for people to see, with secrets masked; ``path`` is within the data directory."""
+
+    path: str
+    before: str = field(repr=False)
+    after: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Result:
     """What really happened to one server."""
 
@@ -247,6 +256,8 @@ class Result:
     log: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    #: The configuration files that were written, in the order written; in check mode those that would be.
+    files: tuple[FileDiff, ...] = ()
 
 
 class Clock(Protocol):

@@ -21,15 +21,13 @@ from .model import Clock, Phase, PowerState, Request, Run, Snapshot, Startup
 from .settings import Settings
 from .sources import Sources
 from .state import derive_state
-from .wings import Remembered, wings_pid
+from .wings import wings_pid
 
 #: Longest pause between two looks at the engine; the first ones are shorter, since most servers stop at once.
 _POLL_SECONDS = (0.01, 0.5)
 #: After a pause as long as this the engine is asked to tell of the end; as long as it would, it is looked at every so many seconds.
 _HINT_SECONDS = 0.05
 _HINTED_SECONDS = 2.0
-#: How long what was found of Wings counts for the actions that follow.
-_WINGS_SECONDS = 1.0
 
 
 class SystemClock:
@@ -66,11 +64,6 @@ class Node:
     clock: Clock
     interrupted: Callable[[], bool] = never
     wings_pid: Callable[[], int | None] = wings_pid
-
-    def __post_init__(self) -> None:
-        """Look for Wings at most once a second: that is a look at every process of the machine."""
-        if self.wings_pid is wings_pid:
-            object.__setattr__(self, "wings_pid", Remembered(wings_pid, _WINGS_SECONDS, self.clock.monotonic))
 
     def observe(self, uuid: str) -> Observed:
         """A server as any reader sees it: a stop under way is known from the holder's phase or from what a dead one left."""

@@ -134,7 +134,7 @@ class Place:
 
     @property
     def holds(self) -> bool:
-        """Whether others wait for what this one holds."""
+        """Whether it holds what others may wait for."""
         return bool(self._held)
 
     def begin(self, look: Look = nothing) -> None:

@@ -96,11 +96,15 @@ class Panel:
 
     def _listed(self, look: Look, brief: bool) -> tuple[PanelList, float]:
         with self._guard:
-            if self._reading is None:
-                self._reading = _Reading()
+            reading, is_first = self._reading or _Reading(), self._reading is None
+            self._reading = reading
+        if is_first:
+            try:
                 # A thread of its own: whoever wants it first may leave while the others still wait.
-                threading.Thread(target=self._read, args=(self._reading, brief), name="panel", daemon=True).start()
-        reading = self._reading
+                threading.Thread(target=self._read, args=(reading, brief), name="panel", daemon=True).start()
+            except RuntimeError:
+                # No more threads to be had.
+                self._read(reading, brief)
         while not reading.over.wait(_LOOK_SECONDS):
             look()
         if reading.found is None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -63,10 +64,15 @@ def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -
                 # It belongs to the thread that reads the list.
                 errors.append(error)
 
-    threads = [threading.Thread(target=read, name="panel", daemon=True) for _unused in range(min(_AT_ONCE, last - 1))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
+    threads = [threading.Thread(target=read, name="panel", daemon=True) for _unused in range(min(_AT_ONCE, last) - 1)]
+    started = []
+    with contextlib.suppress(RuntimeError):
+        # Where no more threads are to be had, those there are read it all, and this one with them.
+        for thread in threads:
+            thread.start()
+            started.append(thread)
+    read()
+    for thread in started:
         thread.join()
     if errors:
         raise errors[0]

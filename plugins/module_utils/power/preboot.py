@@ -10,6 +10,7 @@ from collections.abc import Callable
 from .config_edit import edit
 from .container import Boot, Staged, put_in_place
 from .errors import DiskFull, EngineError, PowerError, PrebootFailed
+from .look import Look
 from .model import PrebootStep, Request
 from .node import Node
 from .progress import Progress
@@ -17,12 +18,12 @@ from .progress import Progress
 _MIB = 1024 * 1024
 
 
-def preboot(request: Request, node: Node, boot: Boot, staged: Staged, look: Callable[[], None], progress: Progress) -> None:
+def preboot(request: Request, node: Node, boot: Boot, staged: Staged, look: Look, progress: Progress) -> None:
     """Do every pre-boot step in order. The first failure ends the boot and names its step."""
     steps: tuple[tuple[str, Callable[[], bool]], ...] = (
         ("disk", lambda: _put_disk_right(node, boot, look, progress)),
         ("placement", lambda: put_in_place(request, node, staged, progress)),
-        ("configuration", lambda: _edit_files(node, boot, progress)),
+        ("configuration", lambda: _edit_files(node, boot, look, progress)),
     )
     for name, step in steps:
         look()
@@ -48,12 +49,15 @@ def run_step(name: str, step: Callable[[], bool], node: Node, progress: Progress
     note(changed, False, "")
 
 
-def _edit_files(node: Node, boot: Boot, progress: Progress) -> bool:
-    written = [edit(node, boot, config, progress) for config in boot.definition.configs]
+def _edit_files(node: Node, boot: Boot, look: Look, progress: Progress) -> bool:
+    written = []
+    for config in boot.definition.configs:
+        look()
+        written.append(edit(node, boot, config, progress))
     return any(written)
 
 
-def _put_disk_right(node: Node, boot: Boot, look: Callable[[], None], progress: Progress) -> bool:
+def _put_disk_right(node: Node, boot: Boot, look: Look, progress: Progress) -> bool:
     """Usage against the limit and ownership in one walk, skipped where neither is asked for."""
     settings = node.settings
     owner = (settings.uid, settings.gid) if settings.check_permissions_on_boot else None

@@ -58,6 +58,7 @@ def prepare(
     if definition.build.disk_space > 0:
         refuse_if_over(boot, boot.volume.survey(look, owner=None).bytes)
     for config in definition.configs:
+        look()
         edited(node, boot, config, progress)
     return boot
 

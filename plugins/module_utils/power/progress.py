@@ -10,7 +10,21 @@ from typing import Any
 from .definition import mask
 from .errors import EngineError, PowerError, ServerNotFound, Suspended
 from .journal import Journal
-from .model import Clock, Outcome, Phase, PowerAction, PowerState, PrebootStep, Request, Result, Server, Step, StopReport, parse_uuid
+from .model import (
+    Clock,
+    FileDiff,
+    Outcome,
+    Phase,
+    PowerAction,
+    PowerState,
+    PrebootStep,
+    Request,
+    Result,
+    Server,
+    Step,
+    StopReport,
+    parse_uuid,
+)
 from .node import Observed
 
 #: How an action ended: outcome, code, sentence.
@@ -36,6 +50,7 @@ class Progress:
         self.plan: tuple[Step, ...] = ()
         self.stop: StopReport | None = None
         self.preboot: list[PrebootStep] = []
+        self.files: list[FileDiff] = []
         self.waited_seconds = 0.0
         self.holder: dict[str, Any] | None = None
         self.cancelled: PowerAction | None = None
@@ -84,6 +99,10 @@ class Progress:
     def warn(self, *sentences: str) -> None:
         """Add warnings, each once."""
         self.warnings += [sentence for sentence in sentences if sentence not in self.warnings]
+
+    def show_file(self, diff: FileDiff) -> None:
+        """Keep what became of a configuration file, or in check mode what would."""
+        self.files.append(diff)
 
     def show_log(self, lines: tuple[str, ...]) -> None:
         """Keep a log excerpt, with every secret of the server's environment masked."""
@@ -144,4 +163,6 @@ class Progress:
             log=self.log,
             warnings=tuple(self.warnings),
             seconds=round(self.seconds, 3),
+            # In check mode they are known before it is known that there is nothing to do.
+            files=tuple(self.files) if self.changed else (),
         )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .errors import FailureBudget, InterruptedBySignal
-from .model import Outcome, PrebootStep, Result, parse_uuid, timestamp
+from .model import Outcome, PowerState, PrebootStep, Result, parse_uuid, timestamp
 from .schema import printable
 
 #: A pre-boot step that took longer than this is worth showing.
@@ -84,11 +84,16 @@ def _present(fields: dict[str, Any]) -> dict[str, Any]:
 def summary(results: Sequence[Result]) -> dict[str, Any]:
     """Counts by outcome, and a line for each of the first servers that are neither done nor unchanged, those that failed first."""
     counts = Counter(result.outcome.value for result in results)
-    lines = [_line(result) for result in sorted(results, key=is_failure, reverse=True) if result.outcome not in _QUIET]
+    lines = [_line(result) for result in sorted(results, key=_rank) if result.outcome not in _QUIET]
     text = lines[:_SUMMARY_LINES]
     if len(lines) > len(text):
         text[-1:] = [f"and {len(lines) - len(text) + 1} more"]
     return _present({**counts, "text": text})
+
+
+def _rank(result: Result) -> int:
+    """What went wrong first, then what did not come to its turn because of it."""
+    return 2 - is_failure(result) - (result.outcome is not Outcome.SKIPPED)
 
 
 def _line(result: Result) -> str:
@@ -104,9 +109,27 @@ def _called(result: Result) -> str:
 
 def failure_message(results: Sequence[Result]) -> str:
     """One sentence for the task's failure: the server's own where there is one, else the first few, with their codes."""
-    failures = [result for result in results if is_failure(result)]
+    failures = sorted((result for result in results if is_failure(result)), key=_rank)
     if len(results) == 1:
         return f"{failures[0].msg} ({failures[0].code})"
     named = "; ".join(f"{_called(result)}: {result.code}" for result in failures[:3])
     more = f" and {len(failures) - 3} more" if len(failures) > 3 else ""
     return f"Cannot {failures[0].action.value} {len(failures)} of {len(results)} servers: {named}{more}"
+
+
+def diff(results: Sequence[Result]) -> list[dict[str, str]]:
+    """The state of each server before, and after as seen (in check mode: as planned); then each configuration file, secrets masked."""
+
+    def lines(states: Sequence[PowerState | None]) -> str:
+        return "".join(f"{_named(result)}: {'unknown' if state is None else state.value}\n" for result, state in zip(results, states))
+
+    states = {
+        "before": lines([result.state_before for result in results]),
+        "after": lines([result.state_planned or result.state for result in results]),
+    }
+    files = [(f"{_named(result)}: {file.path}", file) for result in results for file in result.files]
+    return [states, *({"before_header": name, "after_header": name, "before": file.before, "after": file.after} for name, file in files)]
+
+
+def _named(result: Result) -> str:
+    return result.server.name or result.server.uuid

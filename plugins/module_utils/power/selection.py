@@ -35,14 +35,20 @@ def means_all(names: Sequence[str]) -> bool:
 
 
 def everything(node: Node, action: PowerAction | None, look: Look = nothing) -> list[Server]:
-    """Every server of the sources that can be listed, and every container of ours or of Wings. ``action`` None only reads.
+    """Every server of the sources that can be listed, and every container of ours or of Wings, by UUID. ``action`` None only reads.
 
     Raises what the engine raises, for start and restart what a source raises that cannot be listed, and what ``look`` raises.
     """
     found = {server.uuid: server for server in node.sources.everything(action, look=look)}
-    for server in sorted(node.engine.servers(), key=lambda server: server.uuid):
+    for server in node.engine.servers():
         found.setdefault(server.uuid, server)
-    return list(found.values())
+    return [found[uuid] for uuid in sorted(found)]
+
+
+def mind_only(asked: Request) -> None:
+    """Raise `SettingsInvalid` for a restart of all that can mean no server, whatever their states."""
+    if asked.action is PowerAction.RESTART and asked.only is not None and not asked.only & _UP:
+        raise SettingsInvalid("Cannot restart all servers that are offline: a restart of all means those that are up; start them instead")
 
 
 def one_of_all(request: Request, server: Server) -> Request:

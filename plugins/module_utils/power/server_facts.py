@@ -21,6 +21,7 @@ from .journal_rows import Intent, OperationRow
 from .model import PowerAction, PowerState, Run, Server, Snapshot, Startup
 from .node import Node, Observed
 from .readiness import Matchers, readable_lines
+from .selection import everything
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,7 +44,7 @@ class _Known:
 def choose(names: Sequence[str], node: Node) -> tuple[list[Server], list[str]]:
     """The servers named, each once, or all that are known here; and a sentence for each name that means none."""
     if not names:
-        return _everything(node)
+        return everything(node, None), []
     found: dict[str, Server] = {}
     faults = []
     for name in names:
@@ -54,19 +55,6 @@ def choose(names: Sequence[str], node: Node) -> tuple[list[Server], list[str]]:
             faults.append(str(error))
         else:
             found.setdefault(server.uuid, server)
-    return list(found.values()), faults
-
-
-def _everything(node: Node) -> tuple[list[Server], list[str]]:
-    faults: list[str] = []
-    listed: list[Server] = []
-    try:
-        listed = node.sources.everything(None)
-    except PowerError as error:
-        faults.append(str(error))
-    found = {server.uuid: server for server in listed}
-    for server in node.engine.servers():
-        found.setdefault(server.uuid, server)
     return list(found.values()), faults
 
 

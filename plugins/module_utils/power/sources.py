@@ -100,10 +100,13 @@ class Sources:
             try:
                 uuids = self._listed(source, look)
             except PowerError as error:
-                if (action is not None and action.boots) or _ends_all(error):
+                if _ends_all(error):
                     raise
-                self._warn(str(error))
-                continue
+                if action is not None and action.boots:
+                    uuids = self._stale_list(error)
+                else:
+                    self._warn(str(error))
+                    continue
             for uuid in uuids:
                 names[uuid] = names.get(uuid) or source.name(uuid) or ""
         return [Server(uuid, name) for uuid, name in sorted(names.items())]
@@ -256,6 +259,13 @@ class Sources:
         if trouble.unread:
             reason += f"; {trouble.unread} definitions could not be read, see the warnings"
         return ServerNotFound(f'Cannot find server "{printable(text)}": {reason}')
+
+    def _stale_list(self, error: PowerError) -> Sequence[str]:
+        """The servers that were kept stand in for a directory out of reach, as their definitions do."""
+        if not isinstance(error, SourceUnreachable) or not self._settings.allow_stale or self._panel is not None:
+            raise error
+        self._warn(f"{error}; the servers last seen are meant, as allow_stale says")
+        return self._kept.uuids()
 
     def _stale(self, uuid: str, error: SourceUnreachable) -> Definition:
         """What was kept stands in for a directory out of reach. For the Panel `FromPanel` knows what may: the server may have moved."""

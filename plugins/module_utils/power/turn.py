@@ -142,6 +142,8 @@ class Turn:
                 self._stage(lock, boot, seen.snapshot)
             began = self._node.clock.monotonic()
             if Step.AWAIT_EXIT in chosen.steps and seen.snapshot is not None and seen.leftover is not None:
+                # That may take minutes, and others can boot meanwhile.
+                self._place.end_boot()
                 self._await_exit(lock, seen.snapshot.run, seen.leftover)
             if Step.STOP in chosen.steps and seen.snapshot is not None:
                 self._stop(lock, seen.snapshot)

@@ -1,0 +1,140 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Placeholders in the rules of configuration files: ``{{server.X}}``, ``{{env.X}}`` and ``{{config.X}}``, for all parsers.
+
+A Panel expands the first two before it sends a definition; definitions of other sources have them still. The third is the node's, and
+only what is harmless of it: never a token, never the environment of this process. One blank may stand inside each pair of braces.
+They count in what a rule writes and in its ``if_value``, not in its ``match`` and not in file names, as in the Panel. What was looked
+up is text: placeholders, ``$`` and pattern characters in it mean nothing. Other things in double braces are nobody's placeholder and stay.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+
+from .config_files.fault import ConfigFault
+from .definition import ConfigFile, ConfigRule, Definition
+from .schema import printable
+from .settings import Settings
+
+__all__ = ["expand"]
+
+_PLACEHOLDER = re.compile(r"\{\{ ?((server|env|config)\.([A-Za-z0-9_.-]*)) ?\}\}")
+_REGEX = "regex:"
+#: What a pattern must not take for its own.
+_SPECIAL = re.compile(r"[^A-Za-z0-9_\s]")
+_ENVIRONMENT = "build.env."
+_UNKNOWN = {
+    "server": "a definition has no such value",
+    "env": "the definition's environment has no such variable",
+    "config": "of the node's settings only docker.interface, app_name and system.timezone may be used",
+}
+
+
+def expand(config: ConfigFile, definition: Definition, settings: Settings) -> ConfigFile:
+    """``config`` with the placeholders of its rules replaced. Raises `ConfigFault` for an unknown one, naming it and the rule.
+
+    Booleans are ``true`` and ``false``; what a definition does not have is empty only where the Panel has it empty, such as the CPUs.
+    """
+    if not any(_holds(rule) for rule in config.rules):
+        return config
+    values = _Values(definition, settings)
+    return dataclasses.replace(config, rules=tuple(values.rule(rule) for rule in config.rules))
+
+
+def _holds(rule: ConfigRule) -> bool:
+    return any(isinstance(text, str) and "{{" in text for text in (rule.replace_with, rule.if_value))
+
+
+class _Values:
+    """What placeholders stand for, for one server on one node."""
+
+    def __init__(self, definition: Definition, settings: Settings) -> None:
+        build, default = definition.build, definition.allocations
+        # The Panel puts these before variables of the same names.
+        own = {"SERVER_MEMORY": build.memory_limit, "SERVER_IP": default.default_ip, "SERVER_PORT": default.default_port}
+        environment = {"STARTUP": definition.invocation, **dict(definition.environment), **_texts(own)}
+        self._values: dict[str, Mapping[str, str]] = {
+            "server": {**_server_values(definition), **{_ENVIRONMENT + name: value for name, value in environment.items()}},
+            "env": environment,
+            "config": _node_values(settings),
+        }
+
+    def rule(self, rule: ConfigRule) -> ConfigRule:
+        """A rule as it is meant."""
+        is_pattern = rule.if_value is not None and rule.if_value.startswith(_REGEX)
+        replacement, condition = rule.replace_with, rule.if_value
+        try:
+            if isinstance(replacement, str):
+                # In what replaces the matches of a pattern a dollar begins the name of a group.
+                replacement = self._expanded(replacement, (lambda text: text.replace("$", "$$")) if is_pattern else str)
+            if condition is not None:
+                condition = self._expanded(condition, (lambda text: _SPECIAL.sub(r"\\\g<0>", text)) if is_pattern else str)
+        except ConfigFault as fault:
+            raise ConfigFault(str(fault), rule) from None
+        if condition is not None and condition.startswith(_REGEX) and not is_pattern:
+            raise ConfigFault("what its if_value looks up would make a pattern of it", rule)
+        return dataclasses.replace(rule, replace_with=replacement, if_value=condition)
+
+    def _expanded(self, text: str, written: Callable[[str], str]) -> str:
+        return _PLACEHOLDER.sub(lambda found: written(self._look_up(*found.groups())), text)
+
+    def _look_up(self, whole: str, kind: str, name: str) -> str:
+        values = self._values[kind]
+        if kind == "env" or (kind == "server" and name.startswith(_ENVIRONMENT)):
+            # Names of variables are kept in upper case, however they were written.
+            name = _ENVIRONMENT + name[len(_ENVIRONMENT) :].upper() if kind == "server" else name.upper()
+        if name not in values:
+            raise ConfigFault(f"nothing is known of {{{{{printable(whole)}}}}}: {_UNKNOWN[kind]}")
+        return values[name]
+
+
+def _server_values(definition: Definition) -> dict[str, str]:
+    """By the Panel's names. Three that only the Panel uses are read from what it sent."""
+    build, allocations = definition.build, definition.allocations
+    settings = definition.source.get("settings") or {}
+    egg, container = settings.get("egg"), settings.get("container")
+    return _texts(
+        {
+            "uuid": definition.server.uuid,
+            "suspended": definition.suspended,
+            "rebuild": isinstance(container, Mapping) and container.get("requires_rebuild") is True,
+            "service.egg": egg.get("id") if isinstance(egg, Mapping) else None,
+            "service.skip_scripts": settings.get("skip_egg_scripts") is True,
+            "build.default.ip": allocations.default_ip,
+            "build.default.port": allocations.default_port,
+            "build.memory": build.memory_limit,
+            "build.swap": build.swap,
+            "build.io": build.io_weight,
+            "build.cpu": build.cpu_limit,
+            "build.threads": build.threads,
+            "build.disk": build.disk_space,
+            "build.image": definition.image,
+            "build.oom_disabled": build.oom_disabled,
+        }
+    )
+
+
+def _node_values(settings: Settings) -> dict[str, str]:
+    """The settings that may be written into a server's files, by the names that Wings and the Panel have for them."""
+    return {
+        "docker.network.interface": settings.network_interface,
+        "docker.interface": settings.network_interface,
+        "app_name": settings.app_name,
+        "system.timezone": settings.timezone,
+        "timezone": settings.timezone,
+    }
+
+
+def _texts(values: Mapping[str, object]) -> dict[str, str]:
+    """Values as text; what is neither text, a number nor a boolean is left out."""
+    texts = {}
+    for name, value in values.items():
+        if isinstance(value, bool):
+            texts[name] = "true" if value else "false"
+        elif isinstance(value, (str, int)):
+            texts[name] = str(value)
+    return texts
