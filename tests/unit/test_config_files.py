@@ -22,8 +22,8 @@ def edited(text: str, *rules: tuple[str, object]) -> str:
     return PARSERS["file"](text, [ConfigRule(match, value) for match, value in rules])  # type: ignore[arg-type]
 
 
-def test_this_version_knows_the_parser_file_and_no_other() -> None:
-    assert list(PARSERS) == ["file"]
+def test_the_parsers_are_known_by_the_names_that_definitions_use() -> None:
+    assert {"file", "ini", "properties"} <= set(PARSERS)
 
 
 def test_a_line_that_begins_with_the_match_is_replaced_whole_and_the_rest_stays() -> None:

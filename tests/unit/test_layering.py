@@ -58,10 +58,19 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
         "What is made of the parts",
         (
             ("state",),
-            ("config_files/line", "config_files/__init__"),
+            (
+                *("config_files/fault", "config_files/regex", "config_files/rules", "config_files/paths", "config_files/splice"),
+                *("config_files/tree", "config_files/json_read", "config_files/json_file"),
+                *("config_files/yaml_read", "config_files/yaml_write", "config_files/yaml_file"),
+                *("config_files/line", "config_files/properties_file", "config_files/ini_file"),
+                *("config_files/toml_words", "config_files/toml_tree", "config_files/toml_edit", "config_files/toml_file"),
+                *("config_files/xml_path", "config_files/xml_tree", "config_files/xml_edit", "config_files/xml_file"),
+                *("config_files/__init__", "placeholders"),
+            ),
+            ("file_diff",),
             (
                 *("container_resources", "container_network", "container_spec"),
-                *("engine", "engine_answers", "engine_clients", "engine_events", "docker_engine"),
+                *("engine", "engine_answers", "engine_clients", "engine_events", "engine_labels", "docker_engine"),
             ),
             ("readiness",),
             ("panel_api", "panel_list", "panel", "source", "sources"),
@@ -72,7 +81,12 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
     ("The story", (("turn", "perform"), ("selection", "bulk", "server_facts"))),
     (
         "Through an HTTP endpoint",
-        (("endpoint_seen", "endpoint", "endpoint_follow", "endpoint_watch", "endpoint_facts", "endpoint_perform", "endpoint_call"),),
+        (
+            (
+                *("endpoint/seen", "endpoint/client", "endpoint/follow", "endpoint/watch"),
+                *("endpoint/facts", "endpoint/perform", "endpoint/call"),
+            ),
+        ),
     ),
     ("The call", (("call",),)),
 )
@@ -82,6 +96,7 @@ THIRD_PARTY = {
     "connection": {"docker", "requests", "urllib3"},
     "settings": {"yaml"},
     "definition_text": {"yaml"},
+    "config_files/yaml_read": {"yaml"},
     "web": {"requests"},
     "web_wires": {"urllib3"},
 }
@@ -90,8 +105,13 @@ THIRD_PARTY = {
 IMPURE = {"fcntl", "io", "os", "pathlib", "select", "shutil", "socket", "sqlite3", "subprocess", "syslog", "tempfile", "threading", "time"}
 PURE = (
     *("plan", "stop_way", "definition", "holder", "state", "report"),
-    *("config_files/line", "container_resources", "container_network", "container_spec", "engine_answers"),
-    *("endpoint_seen", "endpoint_follow"),
+    *("config_files/rules", "config_files/paths", "config_files/splice", "config_files/tree"),
+    *("config_files/json_read", "config_files/json_file", "config_files/yaml_read", "config_files/yaml_write", "config_files/yaml_file"),
+    *("config_files/line", "config_files/properties_file", "config_files/ini_file", "placeholders", "file_diff"),
+    *("config_files/toml_words", "config_files/toml_tree", "config_files/toml_edit", "config_files/toml_file"),
+    *("config_files/xml_path", "config_files/xml_tree", "config_files/xml_edit", "config_files/xml_file"),
+    *("container_resources", "container_network", "container_spec", "engine_answers"),
+    *("endpoint/seen", "endpoint/follow"),
 )
 
 

@@ -9,16 +9,81 @@ surrogate escapes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..definition import ConfigRule
-from . import line
 
 __all__ = ["PARSERS", "Parser"]
 
 #: Takes the text of a file ("" for one that is missing) and the rules in their order, and returns the new text.
 Parser = Callable[[str, Sequence[ConfigRule]], str]
 
+
+def _file() -> Parser:
+    from .line import replace_lines
+
+    return replace_lines
+
+
+def _ini() -> Parser:
+    from .ini_file import replace_ini
+
+    return replace_ini
+
+
+def _json() -> Parser:
+    from .json_file import replace_json
+
+    return replace_json
+
+
+def _properties() -> Parser:
+    from .properties_file import replace_properties
+
+    return replace_properties
+
+
+def _toml() -> Parser:
+    from .toml_file import replace_toml
+
+    return replace_toml
+
+
+def _xml() -> Parser:
+    from .xml_file import replace_xml
+
+    return replace_xml
+
+
+def _yaml() -> Parser:
+    from .yaml_file import replace_yaml
+
+    return replace_yaml
+
+
+class _Parsers(Mapping[str, Parser]):
+    """Each is loaded when it is asked for: a call needs one or two of them, and a module is compiled anew at each call."""
+
+    _loaders: Mapping[str, Callable[[], Parser]] = {
+        "file": _file,
+        "ini": _ini,
+        "json": _json,
+        "properties": _properties,
+        "toml": _toml,
+        "xml": _xml,
+        "yaml": _yaml,
+        "yml": _yaml,
+    }
+
+    def __getitem__(self, name: str) -> Parser:
+        return self._loaders[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loaders)
+
+    def __len__(self) -> int:
+        return len(self._loaders)
+
+
 #: By the names that definitions use. The file of a parser that is not here is left as it is.
-PARSERS: Mapping[str, Parser] = MappingProxyType({"file": line.replace_lines})
+PARSERS: Mapping[str, Parser] = _Parsers()

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 
 from ..definition import ConfigRule
+from .rules import value_text
 
 #: Only these two end a line: str.splitlines would also cut at form feeds and Unicode's separators.
 _LINE = re.compile(r"([^\n]*)\n|([^\n]+)")
@@ -60,12 +61,3 @@ def _split(text: str) -> tuple[list[str], list[str]]:
 def _lines_of(rule: ConfigRule) -> list[str]:
     """What a rule writes. Line ends at its end are left out: the line it replaces has one, or shall have none."""
     return _LINE_END.split(value_text(rule.replace_with).rstrip("\r\n"))
-
-
-def value_text(value: str | int | float | bool | None) -> str:
-    """A rule's value as a line holds it: booleans in lower case, null empty (Wings writes ``<nil>``)."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)

@@ -1,0 +1,99 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every parser: its corpus, and what holds for all of them whatever comes in."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils.power.config_files.fault import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigRule
+from ansible_collections.fleet.power.tests.unit.config_support import CORPUS, Case, cases
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+CASES = [case for path in sorted(CORPUS.iterdir()) for case in cases(path.name)]
+PATIENT = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PARSER = st.sampled_from(sorted(PARSERS))
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=12))
+MATCHES = st.one_of(
+    st.sampled_from(["a", "a.b", "a[0]", "a.*", "*", "a.*.c", "b.c.d", "[0]", "[s].k", "x.y[1].z", "", "a..b", "#", "<<"]),
+    st.text(max_size=8),
+)
+RULES = st.lists(st.builds(ConfigRule, MATCHES, VALUES, st.one_of(st.none(), st.none(), st.text(max_size=4))), max_size=4)
+PIECES = st.lists(
+    st.sampled_from(
+        [*"ab0 \n\t:-,{}[]<>/=\"'#&*!|?%@;.~\\", "\r\n", "\ufeff", "\udcff", "\x00", "<a>", "</a>", "- ", ": ", "[a]\n", "\u2028"]
+    ),
+    max_size=25,
+).map("".join)
+
+
+def outcome(parser: str, text: str, rules: list[ConfigRule]) -> str | None:
+    """What becomes of a text, or None where that is a fault with a sentence."""
+    try:
+        return PARSERS[parser](text, rules)
+    except ConfigFault as fault:
+        assert str(fault)
+        assert "\n" not in str(fault)
+        return None
+
+
+def test_every_parser_has_a_corpus() -> None:
+    assert {path.name for path in CORPUS.iterdir()} == set(PARSERS)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parser}-{case.name}")
+def test_the_corpus_comes_out_as_expected(case: Case) -> None:
+    case.check()
+
+
+@PATIENT
+@given(parser=PARSER, text=PIECES, rules=RULES)
+def test_whatever_the_file_holds_it_is_edited_or_a_fault(parser: str, text: str, rules: list[ConfigRule]) -> None:
+    outcome(parser, text, rules)
+
+
+@PATIENT
+@given(parser=PARSER, raw=st.binary(max_size=40), rules=RULES)
+def test_any_bytes_are_edited_or_a_fault(parser: str, raw: bytes, rules: list[ConfigRule]) -> None:
+    after = outcome(parser, raw.decode("utf-8", "surrogateescape"), rules)
+    if after is not None:
+        after.encode("utf-8", "surrogateescape")
+
+
+@PATIENT
+@given(case=st.sampled_from(CASES), cut=st.integers(0, 400), piece=PIECES, rules=RULES)
+def test_a_damaged_file_is_edited_or_a_fault(case: Case, cut: int, piece: str, rules: list[ConfigRule]) -> None:
+    outcome(case.parser, case.before[:cut] + piece + case.before[cut + 3 :], [*case.rules, *rules])
+
+
+@PATIENT
+@given(case=st.sampled_from(CASES), rules=RULES)
+def test_values_that_are_set_once_are_not_set_again(case: Case, rules: list[ConfigRule]) -> None:
+    # One rule for each match: two that disagree would undo each other for ever.
+    rules = list({rule.match: rule for rule in rules}.values())
+    once = outcome(case.parser, case.before, rules[:1])
+    if once is not None:
+        assert outcome(case.parser, once, rules[:1]) == once
+
+
+@PATIENT
+@given(case=st.sampled_from(CASES))
+def test_without_rules_a_file_comes_back_as_it_is(case: Case) -> None:
+    assert PARSERS[case.parser](case.after, []) == case.after
+
+
+@pytest.mark.parametrize("parser", sorted(PARSERS))
+def test_a_missing_file_is_not_begun_for_a_rule_that_needs_a_value(parser: str) -> None:
+    match = "root.key" if parser == "xml" else "key"
+    assert outcome(parser, "", [ConfigRule(match, "new", "old")]) == ""
+
+
+def test_the_rules_of_the_corpus_are_written_as_definitions_have_them() -> None:
+    for path in CORPUS.glob("*/*/rules.json"):
+        for rule in json.loads(path.read_text(encoding="utf-8")):
+            assert {"match", "replace_with"} <= set(rule) <= {"match", "replace_with", "if_value"}, path

@@ -1,0 +1,226 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Configuration files of a boot: tried before a stop, applied after it, shown without secrets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power import config_edit
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import MissingLibrary
+from ansible_collections.fleet.power.plugins.module_utils.power.file_diff import file_diff
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+
+SECRET = "pa55: \"w\u00f6rd\" \\ & 'x'"
+PROPERTIES = "server.properties"
+
+
+def config(*rules: dict[str, Any], file: str = PROPERTIES, parser: str = "properties") -> dict[str, Any]:
+    return {"file": file, "parser": parser, "replace": list(rules)}
+
+
+def rule(match: str, value: object, **more: object) -> dict[str, Any]:
+    return {"match": match, "replace_with": value, **more}
+
+
+def volume(fake: FakeNode) -> Path:
+    return fake.root / "volumes" / UUID
+
+
+def has(fake: FakeNode, content: bytes, file: str = PROPERTIES) -> Path:
+    path = volume(fake) / file
+    path.write_bytes(content)
+    return path
+
+
+def define(fake: FakeNode, *configs: dict[str, Any], **settings: Any) -> None:
+    fake.define(process={"configs": list(configs)}, **settings)
+
+
+@pytest.fixture(name="down")
+def a_server_that_is_down(fake: FakeNode) -> FakeNode:
+    fake.down()
+    return fake
+
+
+def test_placeholders_of_a_definition_that_no_panel_expanded_are_written(down: FakeNode) -> None:
+    allocations = {"default": {"ip": "127.0.0.1", "port": 25601}}
+    rules = rule("port", "{{server.build.default.port}}"), rule("host", "{{config.docker.interface}}:{{env.MODE}}")
+    define(down, config(*rules), allocations=allocations, environment={"MODE": "$1"})
+    assert down.perform("start").outcome.value == "done"
+    assert (volume(down) / PROPERTIES).read_text() == "port=25601\nhost=172.18.0.1:$1\n"
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        (config(rule("rcon.password", "hunter2{{config.token}}")), "nothing is known of {{config.token}}"),
+        (config(rule("rcon.password", "hunter2", if_value="regex:(")), "regular expression in if_value is not valid"),
+        (config(rule("rcon.password", "hunter2\n[x]"), parser="ini"), "holds a line end"),
+    ],
+)
+def test_a_fault_names_file_rule_and_reason_but_no_value_and_a_restart_stops_nothing(
+    fake: FakeNode, entry: dict[str, Any], reason: str
+) -> None:
+    fake.up()
+    path = has(fake, b"password=old\nrcon.password=hunter1\n")
+    if entry["parser"] == "ini":
+        entry["replace"][0]["match"] = "password"
+    define(fake, entry)
+    result = fake.perform("restart")
+    assert (result.outcome.value, result.code, result.changed, fake.live) == ("refused", "preboot_failed", False, True)
+    assert fake.engine.changes() == []
+    assert PROPERTIES in result.msg
+    assert 'the rule for "' in result.msg
+    assert "password" in result.msg
+    assert reason in result.msg
+    assert "hunter" not in result.msg + "".join(result.warnings)
+    assert path.read_bytes() == b"password=old\nrcon.password=hunter1\n"
+
+
+def test_with_warn_a_fault_is_one_warning_and_the_other_files_are_brought_in_line(down: FakeNode) -> None:
+    down.configure(system={"config_errors": "warn"})
+    has(down, b"a=1\n")
+    define(down, config(rule("a", "{{env.NONE}}")), config(rule("b", 2), file="other.properties"))
+    result = down.perform("start")
+    assert result.outcome.value == "done"
+    assert len([warning for warning in result.warnings if "{{env.NONE}}" in warning]) == 1
+    assert (volume(down) / PROPERTIES).read_bytes() == b"a=1\n"
+    assert (volume(down) / "other.properties").read_bytes() == b"b=2\n"
+    assert [diff.path for diff in result.files] == ["other.properties"]
+
+
+@pytest.mark.parametrize("errors, outcome", [("fail", "refused"), ("warn", "done")])
+def test_a_library_that_is_missing_counts_as_a_fault(down: FakeNode, monkeypatch: pytest.MonkeyPatch, errors: str, outcome: str) -> None:
+    def lacks(_text: str, _rules: object) -> str:
+        raise MissingLibrary("Cannot edit: the Python library tomlkit is not installed")
+
+    monkeypatch.setattr(config_edit, "PARSERS", {"properties": lacks})
+    down.configure(system={"config_errors": errors})
+    define(down, config(rule("a", 1)))
+    result = down.perform("start")
+    assert (result.outcome.value, result.code) == (outcome, "missing_library" if outcome == "refused" else "")
+
+
+def test_a_hostile_pattern_does_not_hang_a_boot(down: FakeNode) -> None:
+    has(down, b"a=" + b"a" * 40 + b"b\n")
+    define(down, config(rule("a", "x", if_value="regex:(a+)+$"), rule("a", "y", if_value="regex:(a+)+$")))
+    result = down.perform("start")
+    assert (result.outcome.value, result.code) == ("refused", "preboot_failed")
+    assert "takes too long" in result.msg
+
+
+class TestLimits:
+    def test_a_file_of_more_than_a_million_lines_is_no_configuration(self, down: FakeNode) -> None:
+        has(down, b"\n" * 1_000_001)
+        define(down, config(rule("a", 1)))
+        assert "more than 1000000 lines" in down.perform("start").msg
+
+    def test_what_would_be_too_large_to_be_read_again_is_not_written(self, down: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(config_edit, "FILE_LIMIT", 10)
+        path = has(down, b"a=1\n")
+        define(down, config(rule("a", "1234567890")))
+        assert "larger than 10 bytes" in down.perform("start").msg
+        assert path.read_bytes() == b"a=1\n"
+
+    def test_a_value_that_no_encoding_has_is_a_fault(self, down: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(config_edit, "PARSERS", {"properties": lambda _text, _rules: "\ud800"})
+        define(down, config(rule("a", 1)))
+        assert down.perform("start").code == "preboot_failed"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_files_in_other_unicode_encodings_stay_in_them(down: FakeNode, encoding: str) -> None:
+    """Unreal writes its files as UTF-16 where a name is not plain ASCII."""
+    path = has(down, "\ufeff[S]\r\nName=\u00e4\r\n".encode(encoding), "Game.ini")
+    define(down, config(rule("S.Name", "\u00f6"), rule("S.New", 1), file="Game.ini", parser="ini"))
+    assert down.perform("start").outcome.value == "done"
+    assert path.read_bytes() == "\ufeff[S]\r\nName=\u00f6\r\nNew=1\r\n".encode(encoding)
+
+
+def test_a_file_that_only_begins_as_utf16_is_a_fault(down: FakeNode) -> None:
+    has(down, b"\xff\xfea")
+    define(down, config(rule("a", 1)))
+    assert "UTF-16-LE" in down.perform("start").msg
+
+
+class TestDiff:
+    def test_check_mode_shows_what_would_be_written_and_writes_nothing(self, down: FakeNode) -> None:
+        path = has(down, b"# mine\na=1\n")
+        define(down, config(rule("a", 2)), config(rule("b", 1), file="new.properties"))
+        result = down.perform("start", check=True)
+        assert [(diff.path, diff.before, diff.after) for diff in result.files] == [
+            (PROPERTIES, "# mine\na=1\n", "# mine\na=2\n"),
+            ("new.properties", "", "b=1\n"),
+        ]
+        assert path.read_bytes() == b"# mine\na=1\n"
+        assert not (volume(down) / "new.properties").exists()
+
+    def test_a_restart_shows_each_file_once_as_it_was_after_the_stop(self, fake: FakeNode) -> None:
+        fake.up()
+        path = has(fake, b"a=1\n")
+        define(fake, config(rule("a", 2)))
+
+        def rewrite(call: object) -> None:
+            if call == "signal":
+                path.write_bytes(b"a=1\nsaved=yes\n")
+
+        fake.engine.witness = rewrite
+        result = fake.perform("restart")
+        assert result.outcome.value == "done"
+        assert [(diff.before, diff.after) for diff in result.files] == [("a=1\nsaved=yes\n", "a=2\nsaved=yes\n")]
+
+    def test_nothing_is_shown_where_nothing_is_written(self, down: FakeNode) -> None:
+        has(down, b"a=1\n")
+        define(down, config(rule("a", 1)))
+        assert down.perform("start").files == ()
+        assert down.perform("start", check=True).files == ()
+
+    def test_nothing_is_shown_of_a_server_that_is_up_already(self, fake: FakeNode) -> None:
+        fake.up()
+        define(fake, config(rule("a", 1)))
+        with fake.lock("stop"):
+            assert fake.perform("start", check=True).files == ()
+
+    @pytest.mark.parametrize(
+        ("parser", "match", "content"),
+        [("properties", "key", b"\xc3\xa9=1\nkey=1\n"), ("properties", "key", b"key=1\n"), ("ini", "s.key", b"")],
+    )
+    def test_values_of_the_environment_are_masked_however_they_are_written(
+        self, down: FakeNode, parser: str, match: str, content: bytes
+    ) -> None:
+        has(down, content)
+        define(down, config(rule(match, "<{{env.SECRET}}>"), parser=parser), environment={"SECRET": SECRET})
+        (diff,) = down.perform("start").files
+        assert "key=<********>" in diff.after
+        assert "pa55" not in diff.after + repr(diff)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        SECRET,
+        json.dumps(SECRET)[1:-1],
+        json.dumps(SECRET, ensure_ascii=False)[1:-1],
+        SECRET.replace("'", "''"),
+        SECRET.replace("&", "&amp;").replace('"', "&quot;").replace("'", "&apos;"),
+        SECRET.replace("&", "&amp;").replace('"', "&quot;"),
+        SECRET.replace("&", "&amp;"),
+        SECRET.replace("\\", "\\\\"),
+        SECRET.replace("\\", "\\\\").replace("\u00f6", "\\u00F6"),
+        SECRET.replace("\\", "\\\\").replace("\u00f6", "\\u00F6").replace(":", "\\:"),
+    ],
+)
+def test_a_secret_is_known_in_every_formats_writing(written: str) -> None:
+    diff = file_diff("f", f"a={written}\n".encode(), b"a=1\n", [SECRET])
+    assert (diff.before, diff.after) == ("a=********\n", "a=1\n")
+
+
+def test_large_and_binary_files_are_not_shown() -> None:
+    assert "too many to show" in file_diff("f", b"x" * 200_000, b"", ()).before
+    assert "no text" in file_diff("f", b"\0secret", b"", ()).before
+    assert file_diff("f", b"\xff\n", b"", ()).before == "\ufffd\n"

@@ -1,0 +1,141 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parser ``ini``: keys in their sections, in the style of the file."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.config_files.fault import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils.power.config_files.ini_file import replace_ini
+from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigRule
+from ansible_collections.fleet.power.tests.unit.config_support import Case, cases
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def edited(text: str, *rules: tuple[str, object]) -> str:
+    return replace_ini(text, [ConfigRule(match, value) for match, value in rules])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("case", cases("ini"), ids=lambda case: case.name)
+def test_the_corpus_comes_out_as_expected(case: Case) -> None:
+    case.check()
+
+
+@pytest.mark.parametrize(
+    ("match", "section", "key"),
+    [
+        ("s.k", "s", "k"),
+        ("s.a.b", "s", "a.b"),
+        ("[s].k", "s", "k"),
+        ("[/Script/Engine.GameSession].Max", "/Script/Engine.GameSession", "Max"),
+        ("a[b.c].k", "ab.c", "k"),
+        ("s.k[0]", "s", "k[0]"),
+        ("s.[a.b]", "s", "a.b"),
+        ("s.+k", "s", "+k"),
+    ],
+)
+def test_a_match_is_divided_at_its_first_dot_outside_of_brackets(match: str, section: str, key: str) -> None:
+    assert edited("", (match, "v")) == f"[{section}]\n{key}=v\n"
+
+
+@pytest.mark.parametrize("match", ["k", "k[0]", ".k"])
+def test_without_a_section_the_key_stands_before_the_first_one(match: str) -> None:
+    key = match.lstrip(".")
+    assert edited("; top\n[s]\nk=1\n", (match, "v")) == f"{key}=v\n; top\n[s]\nk=1\n"
+    assert edited("a=1\n\n[s]\nk=1\n", (match, "v")) == f"a=1\n{key}=v\n\n[s]\nk=1\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "value", "expected"),
+    [
+        ("k=1", "2", "k=2"),
+        ("  k  =  1  ", "2", "  k  =  2  "),
+        ("k: 1", "2", "k: 2"),
+        ("k:1", "a=b", "k: a=b"),
+        ("k: http://x?a=b", "2", "k: 2"),
+        ("k=", "2", "k=2"),
+        ("k = ; nothing", "2", "k = 2 ; nothing"),
+        ("k=;nothing", "2", "k=2 ;nothing"),
+        ("k = 1 ; why", "2", "k = 2 ; why"),
+        ("k = 1 # why", "2", "k = 2 # why"),
+        ("k = Server #1", "2", "k = 2"),
+        ("k = a;b", "2", "k = 2"),
+        ('k = "a ; b" ; why', "2", 'k = "2" ; why'),
+        ("k = 'a'", "it", "k = 'it'"),
+        ("k = 'a'", "it's", "k = it's"),
+        ('k = "a"', 'say "b"', 'k = say "b"'),
+        ("k = 1", "  blanks around  ", "k = blanks around"),
+        ('k = "1"', " blanks ", 'k = " blanks "'),
+        ("k = 1 ; why", "a ; b", "k = a ; b ; why"),
+        ("k = 1", "two\n", "k = two"),
+        ("k = 1", True, "k = true"),
+        ("k = 1", None, "k = "),
+    ],
+)
+def test_a_value_is_replaced_and_what_stands_around_it_stays(line: str, value: object, expected: str) -> None:
+    once = edited(f"[s]\n{line}\n", ("s.k", value))
+    assert once == f"[s]\n{expected}\n"
+    assert edited(once, ("s.k", value)) == once
+
+
+@pytest.mark.parametrize("standing", ["k=1", 'k = "1"', "k = '1' ; why", "k: 1"])
+def test_a_value_that_stands_already_stays_as_it_is_written(standing: str) -> None:
+    assert edited(f"[s]\n{standing}\n", ("s.k", 1)) == f"[s]\n{standing}\n"
+
+
+@pytest.mark.parametrize(
+    ("match", "value"), [("s.", "x"), ("", "x"), ("s.k=l", "x"), ("s.;k", "x"), ("s.a: b", "x"), ("s.a\nb", "x"), ("s.k", "a\n[evil]\nb=c")]
+)
+def test_what_such_a_file_cannot_hold_is_a_fault_that_names_the_rule(match: str, value: str) -> None:
+    rule = ConfigRule(match, value)
+    with pytest.raises(ConfigFault) as raised:
+        replace_ini("[s]\nk=1\n", [rule])
+    assert raised.value.rule is rule
+    assert "evil" not in str(raised.value)
+
+
+def test_a_new_key_does_not_come_between_a_value_and_the_lines_that_go_on_with_it() -> None:
+    assert edited("[s]\nk = one\n    two\n\n[t]\n", ("s.l", 1)) == "[s]\nk = one\n    two\nl = 1\n\n[t]\n"
+
+
+def test_a_byte_order_mark_is_kept_and_does_not_hide_the_first_section() -> None:
+    assert edited("\ufeff[s]\nk=1\n", ("s.k", 2)) == "\ufeff[s]\nk=2\n"
+
+
+def test_if_value_counts_and_does_not_create_what_is_missing() -> None:
+    rules = [ConfigRule("s.k", "2", "1"), ConfigRule("s.l", "2", "other"), ConfigRule("s.new", "2", ""), ConfigRule("t.k", "2", "regex:.*")]
+    assert replace_ini("[s]\nk=1\nl=1\n", rules) == "[s]\nk=2\nl=1\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 500_000, "k=" + " " * 500_000 + "x", 'k="' * 200_000, "k" * 1_000_000, "k=1\n" * 100_000, "] " * 300_000]
+)
+def test_large_files_take_no_more_than_their_length(text: str) -> None:
+    began = time.process_time()
+    assert text in edited(text, ("s.new", 1))
+    assert time.process_time() - began < 3
+
+
+TEXTS = st.lists(st.sampled_from([*"ks=: ;#[]\"'\r\n\t.\u00e9\udce9", "[s]\n", "k=1\n", "k = v ; c\n", 'k: "v"\n']), max_size=20).map(
+    "".join
+)
+MATCHES = st.sampled_from(["k", "s", "s.k", "s.s", "[s].k.k", "t.k", "[s.t].k", "s.k:k", "s.k;", "s.'k'"])
+VALUES = st.one_of(st.text(st.sampled_from("kv =:;#[]\"'\\\t\u00e9"), max_size=8), st.integers(), st.booleans(), st.none())
+
+
+@settings(max_examples=400, deadline=None)
+@given(text=TEXTS, rules=st.dictionaries(MATCHES, VALUES, max_size=3))
+def test_the_same_again_changes_nothing_and_any_text_is_taken(text: str, rules: dict[str, object]) -> None:
+    once = edited(text, *rules.items())
+    assert edited(once, *rules.items()) == once
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=TEXTS, value=VALUES)
+def test_what_no_rule_names_comes_back_byte_for_byte(text: str, value: object) -> None:
+    assert replace_ini(text, [ConfigRule("no.key", "x", "y")]) == text
+    assert edited(text, ("no.key", value)).startswith(text)

@@ -1,0 +1,270 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parser ``xml``: text and attributes that rules name, and not one byte more. Real-world files are in ``fixtures/config_files/xml``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Union
+from xml.etree import ElementTree
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils.power.config_files.fault import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigRule
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+Value = Union[str, int, float, bool, None]
+
+
+def edited(text: str, *rules: tuple[str, Value]) -> str:
+    return PARSERS["xml"](text, [ConfigRule(match, value) for match, value in rules])
+
+
+def edited_if(text: str, match: str, value: Value, if_value: str) -> str:
+    return PARSERS["xml"](text, [ConfigRule(match, value, if_value)])
+
+
+def fault(text: str, *rules: tuple[str, Value]) -> str:
+    with pytest.raises(ConfigFault) as caught:
+        edited(text, *rules)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "match", "value", "after"),
+    [
+        ("<a><b>1</b></a>", "a.b", 2, "<a><b>2</b></a>"),
+        ("<a><b/></a>", "a.b", 2, "<a><b>2</b></a>"),
+        ("<a><b c = '1' /></a>", "a.b", 2, "<a><b c = '1'>2</b></a>"),
+        ("<a><b></b></a>", "a.b", True, "<a><b>true</b></a>"),
+        ("<a><b>1</b></a>", "a.b", None, "<a><b></b></a>"),
+        ("<a><b>&#49;</b></a>", "a.b", 1, "<a><b>&#49;</b></a>"),
+        ("<a><b>1</b></a>", "a.b", "<&>]]>", "<a><b>&lt;&amp;&gt;]]&gt;</b></a>"),
+        ("<a><b><![CDATA[x]]></b></a>", "a.b", "<y>", "<a><b><![CDATA[<y>]]></b></a>"),
+        ("<a><b><![CDATA[x]]></b></a>", "a.b", "]]>", "<a><b>]]&gt;</b></a>"),
+        ("<a><b><![CDATA[x]]> y <![CDATA[z]]></b></a>", "a.b", "", "<a><b></b></a>"),
+        ("<a><b>1</b><b>2</b></a>", "a.b", 3, "<a><b>3</b><b>3</b></a>"),
+        ("<a><b>1</b><c>2</c></a>", "a.*", 3, "<a><b>3</b><c>3</c></a>"),
+        ("<a>\n  <b/>\n</a>", "a", "t", "<a>t\n  <b/>\n</a>"),
+        ("<a> x\n  <b/>\n</a>", "a", "t", "<a> t\n  <b/>\n</a>"),
+        ("<a/>", "a", "[b='1']", '<a b="1"/>'),
+        ("<a b='1'/>", "a", "[b='2']", "<a b='2'/>"),
+        ("<a b='1'/>", "a.@b", "it's \"<&\n", "<a b='it&apos;s \"&lt;&amp;&#10;'/>"),
+        ('<a b="1"/>', "a.@b", "it's \"", '<a b="it\'s &quot;"/>'),
+        ("<a\n  b='1'\n/>", "a/@c", 2, "<a\n  b='1' c=\"2\"\n/>"),
+        ("<a b='&gt;>' c='1'></a>", "a.@c", 2, "<a b='&gt;>' c='2'></a>"),
+        ("<a><p n='x.y'/><p n='z'/></a>", "a.p[@n='x.y'].@v", 1, "<a><p n='x.y' v=\"1\"/><p n='z'/></a>"),
+        ("<a><p><n>x</n></p><p/></a>", "a.p[n='x'].@v", 1, '<a><p v="1"><n>x</n></p><p/></a>'),
+        ("<a><p/><p/><p/></a>", "a.p[2].@v", 1, '<a><p/><p v="1"/><p/></a>'),
+        ("<a><p/><p/><p/></a>", "a.p[-1].@v", 1, '<a><p/><p/><p v="1"/></a>'),
+        ("<a><n:p>1</n:p></a>", "a.p", 2, "<a><n:p>2</n:p></a>"),
+        ("<a><n:p>1</n:p></a>", "a.m:p[@x='1']", 2, '<a><n:p>1</n:p><m:p x="1">2</m:p></a>'),
+        ("<a><!-- <b>1</b> --><b>1</b></a>", "a.b", 2, "<a><!-- <b>1</b> --><b>2</b></a>"),
+        ("<a><b>1</b></a>", "a.*.c.*", 2, "<a><b>1</b></a>"),
+        ("<!DOCTYPE a SYSTEM 'a.dtd' [<!ATTLIST a c CDATA 'x'>]>\n<a>1</a>\n", "a", 2, None),
+    ],
+)
+def test_only_what_the_rule_names_changes(before: str, match: str, value: Value, after: str | None) -> None:
+    result = edited(before, (match, value))
+    assert result == (before.replace("1", "2") if after is None else after)
+    assert edited(result, (match, value)) == result
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("<a/>", "<a>\n  <b>\n    <c>1</c>\n  </b>\n</a>"),
+        ("<a>\n\t<x/>\n</a>", "<a>\n\t<x/>\n\t<b>\n\t\t<c>1</c>\n\t</b>\n</a>"),
+        ("<a>\r\n    <x/>\r\n</a>\r\n", "<a>\r\n    <x/>\r\n    <b>\r\n      <c>1</c>\r\n    </b>\r\n</a>\r\n"),
+        ("<a><x/></a>", "<a><x/><b><c>1</c></b></a>"),
+        ("<a>\n  <b>\n  </b> <!-- end -->\n</a>", "<a>\n  <b>\n    <c>1</c>\n  </b> <!-- end -->\n</a>"),
+    ],
+)
+def test_a_missing_element_is_made_in_the_layout_of_its_neighbours(before: str, after: str) -> None:
+    result = edited(before, ("a.b.c", 1))
+    assert result == after
+    assert edited(result, ("a.b.c", 1)) == result
+
+
+def test_an_empty_file_gets_a_declaration_and_the_root_of_the_first_rule() -> None:
+    made = '<?xml version="1.0" encoding="utf-8"?>\n<a b="1"/>\n'
+    for empty in ("", " \n", "\n"):
+        assert edited(empty, ("a", "[b='1']")) == made
+    assert edited("\ufeff", ("a", "[b='1']")) == "\ufeff" + made
+    assert edited("", ("a.*", 1)) == ""
+    assert edited_if("", "a.b", 1, "x") == ""
+
+
+def test_an_if_value_is_held_against_the_text_or_the_attribute_that_would_change() -> None:
+    text = "<a><b c='1'>x</b></a>"
+    assert edited_if(text, "a.b", "y", "x") == "<a><b c='1'>y</b></a>"
+    assert edited_if(text, "a.b", "[c='2']", "1") == "<a><b c='2'>x</b></a>"
+    assert edited_if(text, "a.b", "[c='2']", "x") == text
+    assert edited_if(text, "a.b.@c", "<$1$1>", "regex:(\\d)") == "<a><b c='&lt;11&gt;'>x</b></a>"
+    assert edited_if(text, "a.d", "y", "") == text
+    assert edited_if(text, "a.b.@d", "y", "") == text
+
+
+def test_a_later_rule_sees_what_an_earlier_one_wrote() -> None:
+    rules = (("a.b[@n='1'].@v", "x"), ("a.b[@v='x'].c", "y"), ("a.b.c", "[d='z']"))
+    assert edited("<a/>", *rules).replace("\n", "").replace("  ", "") == '<a><b n="1" v="x"><c d="z">y</c></b></a>'
+
+
+def test_an_encoding_of_one_byte_is_kept_and_what_it_lacks_is_written_as_a_reference() -> None:
+    before = b"<?xml version='1.0' encoding='windows-1252'?><a b='\x80'>\xe9</a>".decode("utf-8", "surrogateescape")
+    after = edited(before, ("a.@b", "€ ž Ω"), ("a.c", "x")).encode("utf-8", "surrogateescape")
+    assert after == b"<?xml version='1.0' encoding='windows-1252'?><a b='\x80 \x9e &#937;'>\xe9<c>x</c></a>"
+
+
+@pytest.mark.parametrize(
+    ("text", "match", "says"),
+    [
+        ("<b/>", "a.b", "another name than that of the file's root"),
+        ("<a>", "a", "not well-formed XML at line 1"),
+        ("<a/>\n<a/>", "a", "not well-formed XML at line 2"),
+        ("<a>&x;</a>", "a", "not well-formed XML"),
+        ("<a>\udcff</a>", "a", "not well-formed XML"),
+        ("<a b='1' b='2'/>", "a", "not well-formed XML"),
+        ("<?xml version='1.0' encoding='utf-16'?><a/>", "a", "store it as UTF-8"),
+        ("<?xml version='1.0' encoding='shift_jis'?><a/>", "a", "store it as UTF-8"),
+        ("<?xml version='1.0' encoding='iso-8859-99'?><a/>", "a", "store it as UTF-8"),
+        ("<\0a\0/\0>\0", "a", "store it as UTF-8"),
+        ("<a/>", "", "is not a path"),
+        ("<a/>", "a..b", "is not a path"),
+        ("<a/>", "a.b[@c='d'", "is not a path"),
+        ("<a/>", "a.b[c d]", "brackets that are none of"),
+        ("<a/>", "a.b[2]", "says what to create"),
+        ("<a/>", "a." * 100 + "b", "more than 64 steps"),
+        ("<a/>", "a" * 2000, "more than 1000 characters"),
+    ],
+)
+def test_what_cannot_be_followed_is_a_fault(text: str, match: str, says: str) -> None:
+    assert says in fault(text, (match, "x"))
+
+
+@pytest.mark.parametrize("value", ["\x00", "\x0b", "\ufffe", "\ud800", "\udcff"])
+def test_a_character_that_xml_cannot_hold_is_a_fault_that_names_the_rule(value: str) -> None:
+    for rule in (ConfigRule("a.b", value), ConfigRule("a", f"[b='{value}']"), ConfigRule(f"a.b[@c='{value}']", "x")):
+        with pytest.raises(ConfigFault) as caught:
+            PARSERS["xml"]("<a/>", [rule])
+        assert caught.value.rule == rule
+
+
+def test_entities_are_a_fault_and_nothing_is_fetched(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("secret")
+    laughs = "".join(f"<!ENTITY l{level} '" + f"&l{level - 1};" * 10 + "'>" for level in range(1, 10))
+    for declared in (
+        f"<!ENTITY x SYSTEM '{outside.as_uri()}'>",
+        f"<!ENTITY % x SYSTEM '{outside.as_uri()}'> %x;",
+        "<!ENTITY x 'y'>",
+        laughs,
+    ):
+        assert "entities of its own" in fault(f"<!DOCTYPE a [{declared}]><a>&x;</a>", ("a.b", "y"))
+    assert "entities of its own" in fault(f"<!DOCTYPE a SYSTEM '{outside.as_uri()}'><a>&x;</a>", ("a.b", "y"))
+
+
+MEGABYTE = 1024 * 1024
+HOSTILE = {
+    "deep": "<a>" * 300_000,
+    "deeper": "<a>" * 5 * MEGABYTE,
+    "many elements": "<a>" + "<b/>" * 300_000 + "</a>",
+    "many attributes": "<a " + " ".join(f"b{number}=''" for number in range(500_000)) + "/>",
+    "no end of a comment": "<a><!--" + "-" * 15 * MEGABYTE,
+    "no end of a tag": "<a " + "b" * 15 * MEGABYTE,
+    "no end of a doctype": "<!DOCTYPE a [" + "[" * 15 * MEGABYTE,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_file_is_a_fault_within_seconds(text: str) -> None:
+    began = time.monotonic()
+    fault(text, ("a.b", 1))
+    assert time.monotonic() - began < 5
+
+
+def test_megabytes_of_text_references_and_quotes_take_seconds_at_most() -> None:
+    began = time.monotonic()
+    for text in ("<a>" + "x" * 8 * MEGABYTE + "</a>", "<a>" + "&amp;" * MEGABYTE + "</a>", "<a b='" + ">" * 8 * MEGABYTE + "'/>"):
+        assert edited(text, ("a", "y"), ("a.@b", "z"))
+    assert time.monotonic() - began < 8
+
+
+def test_ten_thousand_lines_take_less_than_a_second() -> None:
+    lines = "".join(f'  <property name="n{number}" value="{number}"/> <!-- c -->\n' for number in range(10_000))
+    began = time.monotonic()
+    after = edited(f"<S>\n{lines}</S>\n", *((f"S.property[@name='n{number}']", "[value='x']") for number in range(50)))
+    assert after.count('"x"') == 50
+    assert time.monotonic() - began < 1
+
+
+PIECES = [
+    *(
+        "<a>",
+        "</a>",
+        "<b>",
+        "</b>",
+        "<b/>",
+        "<b x='1'/>",
+        '<b x = "&lt;" >',
+        "<c:d xmlns:c='u' />",
+        "<!-- <b> -->",
+        "<![CDATA[<b>]]>",
+        "<?p q?>",
+    ),
+    *(" t ", "&amp;", "\n", "\r\n  ", "é", "\udcff", "&#x41;", "<", ">", "]]>", "<!DOCTYPE a>", "<?xml version='1.0'?>", "\ufeff"),
+]
+PATHS = ["a", "a.b", "a.b.c", "a.*", "*.b", "a.b[@x='1']", "a.b[@x='2'].@y", "a.@z", "a.d", "a.b[1]", "a.b[c='t'].c", "b", "a/b"]
+VALUES: st.SearchStrategy[Value] = st.one_of(
+    st.text(max_size=6), st.integers(), st.booleans(), st.just("[x='1']"), st.just("[y='<']"), st.none()
+)
+CHILDREN = st.lists(st.sampled_from([piece for piece in PIECES if not piece.startswith(("<a", "</", "<!D", "<?x"))]), max_size=6)
+TREES = CHILDREN.map(lambda pieces: "<a>" + "".join(f"{piece}</b>" if piece.endswith(" >") else piece for piece in pieces) + "</a>")
+FILES = TREES | st.lists(st.sampled_from(PIECES), max_size=9).map("".join)
+
+
+@settings(max_examples=500, deadline=None)
+@given(FILES, st.lists(st.tuples(st.sampled_from(PATHS), VALUES), min_size=1, max_size=2))
+def test_the_same_again_changes_nothing_and_what_is_written_is_xml(text: str, rules: list[tuple[str, Value]]) -> None:
+    try:
+        once = edited(text, rules[0])
+    except ConfigFault:
+        return
+    assert edited(once, rules[0]) == once
+    if once.strip("\ufeff \r\n"):
+        ElementTree.fromstring(once.encode("utf-8", "surrogateescape"))
+    try:
+        edited(once, *rules)
+    except ConfigFault:
+        return
+
+
+@settings(max_examples=300, deadline=None)
+@given(TREES, st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8), st.sampled_from(["n", "b2.n"]))
+def test_a_new_element_changes_no_other_and_says_what_the_rule_says(text: str, value: str, path: str) -> None:
+    try:
+        after = edited(text, (f"a.{path}.@v", value))
+    except ConfigFault:
+        return
+    before_tree, tree = (ElementTree.fromstring(content.encode("utf-8", "surrogateescape")) for content in (text, after))
+    made = tree.find(path.replace(".", "/"))
+    assert made is not None
+    assert made.get("v") == value
+    assert [(child.tag, child.attrib, child.text) for child in before_tree] == [(child.tag, child.attrib, child.text) for child in tree][
+        :-1
+    ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=40), st.text(max_size=8))
+def test_whatever_comes_in_only_a_fault_comes_out(content: bytes, match: str) -> None:
+    for before in (content, b"<a>" + content + b"</a>", b"<?xml version='1.0' encoding='iso-8859-1'?><a>" + content + b"</a>"):
+        for rule in (ConfigRule(match, "x"), ConfigRule("a.b", "x"), ConfigRule("a", match)):
+            try:
+                PARSERS["xml"](before.decode("utf-8", "surrogateescape"), [rule]).encode("utf-8", "surrogateescape")
+            except ConfigFault as caught:
+                assert "\n" not in str(caught)

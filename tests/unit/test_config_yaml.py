@@ -1,0 +1,316 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parsers ``yaml`` and ``yml``: values in place, types that read back, and nothing shared changed in silence."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import time
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.fleet.power.plugins.module_utils.power.config_files import yaml_read
+from ansible_collections.fleet.power.plugins.module_utils.power.config_files.fault import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils.power.config_files.yaml_file import replace_yaml
+from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigRule
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import MissingLibrary
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def edited(text: str, *rules: tuple[Any, ...]) -> str:
+    return replace_yaml(text, [ConfigRule(*rule) for rule in rules])
+
+
+def fault(text: str, *rules: tuple[Any, ...]) -> ConfigFault:
+    with pytest.raises(ConfigFault) as caught:
+        edited(text, *rules)
+    return caught.value
+
+
+AMBIGUOUS = [
+    *("yes", "No", "on", "OFF", "true", "False", "y", "N", "null", "Null", "~", "", "<<", "="),
+    *("0123", "0o17", "0x1F", "0b1", "1_000", "12:30", "1e5", "1.5", ".5", "5.", ".inf", "-.INF", ".nan", "+1", "-1", "1234567890123456"),
+    *("2024-01-01", "2024-01-01T10:00:00Z", "2024-1-1 10:00:00"),
+    *(
+        " a",
+        "a ",
+        "- a",
+        "-",
+        "? a",
+        "a: b",
+        "a:",
+        ":a",
+        "a #b",
+        "#a",
+        "[a",
+        "{a",
+        "]",
+        "}",
+        "a, b",
+        "&a",
+        "*a",
+        "!a",
+        "|",
+        ">",
+        "'a",
+        '"a',
+    ),
+    *(
+        "%a",
+        "@a",
+        "`a",
+        "---",
+        "...",
+        "a\nb",
+        "a\tb",
+        "\ta",
+        "\x1b[1m",
+        "a\x85b",
+        "\u2028",
+        "\ufeff",
+        "\x00",
+        "\xa0",
+        "é§",
+        "\U0001f600",
+        "\\n",
+        "it's",
+    ),
+]
+
+
+@pytest.mark.parametrize("value", AMBIGUOUS)
+@pytest.mark.parametrize("text", ["k: old\n", "k: 'old'\n", 'k: "old"\n', "k: |\n  old\n", "{k: old}\n", "[]\n"])
+def test_text_reads_back_as_text_whatever_it_looks_like(text: str, value: str) -> None:
+    match = "[0]" if text.startswith("[") else "k"
+    after = edited(text, (match, value))
+    read = yaml.safe_load(after)[0 if match == "[0]" else "k"]
+    assert read == (int(value) if match == "[0]" and value == "-1" else value)
+    assert edited(after, (match, value)) == after
+
+
+@pytest.mark.parametrize("value", AMBIGUOUS)
+def test_a_new_key_may_have_any_text(value: str) -> None:
+    if value:
+        quoted = value.replace("~", "~0")
+        assert list(yaml.safe_load(edited("a: 1\n", (f'["{quoted}"]' if '"' not in value else f"['{value}']", "x")))) in (
+            ["a", value],
+            ["a", quoted],
+        )
+
+
+@pytest.mark.parametrize(("text", "value"), [("k: 1\n", "1e5"), ("k: 1.5\n", 1e-7), ("k: 1\n", "2.5E3"), ("k: 1\n", 10**30), ("", 0.5)])
+def test_numbers_read_back_as_numbers_in_yaml_1_1_too(text: str, value: Any) -> None:
+    assert yaml.safe_load(edited(text, ("k", value)))["k"] == (value if isinstance(value, int) else float(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "rules", "after"),
+    [
+        # An alias is a place of its own.
+        ("a: &x 5\nb: *x\nc: *x\n", [("b", 7)], "a: &x 5\nb: 7\nc: *x\n"),
+        ("a: &x {p: 1}\nb: [*x]\n", [("b[0]", "y", "z")], "a: &x {p: 1}\nb: [*x]\n"),
+        # An anchor that nobody uses stays where it is.
+        ("c: &y 6\n", [("c", 7)], "c: &y 7\n"),
+        ("c: &y\n", [("c.d", 7)], "c: &y {d: 7}\n"),
+        # A merged value is overridden, and read where it comes from.
+        ("d: &d\n  p: 1\ns:\n  <<: *d\n", [("s.p", 2, "1"), ("s.p", 3, "1")], "d: &d\n  p: 1\ns:\n  <<: *d\n  p: 2\n"),
+        (
+            "a: &a {x: 1}\nb: &b {x: 2, y: 3}\ns: {<<: [*a, *b]}\n",
+            [("s.x", 1), ("s.y", 3)],
+            "a: &a {x: 1}\nb: &b {x: 2, y: 3}\ns: {<<: [*a, *b]}\n",
+        ),
+        # What would change nothing is no fault, shared or not.
+        ("d: &d\n  p: 1\nt: *d\n", [("t.p", 1), ("d.p", 1), ("d.p", 2, "3")], "d: &d\n  p: 1\nt: *d\n"),
+    ],
+)
+def test_anchors_aliases_and_merges(text: str, rules: list[tuple[Any, ...]], after: str) -> None:
+    assert edited(text, *rules) == after
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("a: &x 5\nb: *x\n", "a"),
+        ("d: &d\n  p: 1\nt: *d\n", "t.p"),
+        ("d: &d\n  p: 1\nt: *d\n", "d.p"),
+        ("d: &d\n  p: 1\nt: *d\n", "d.new"),
+        ("d: &d\n  p: 1\ns:\n  <<: *d\n", "d.p"),
+        ("d: &d\n  n: {q: 1}\ns:\n  <<: *d\n", "s.n.q"),
+        ("d: &d\n  n:\nt: *d\n", "d.n.x"),
+        ("l: [&x {p: 1}, *x]\n", "l.*.p"),
+    ],
+)
+def test_what_other_places_share_is_not_changed(text: str, match: str) -> None:
+    caught = fault(text, (match, 2))
+    assert "share" in str(caught)
+    assert caught.rule == ConfigRule(match, 2)
+
+
+def test_a_tag_of_the_servers_own_is_not_touched_and_yamls_own_goes_with_its_value() -> None:
+    assert edited("a: !!str 12\nb: !place x\n", ("a", 13)) == "a: '13'\nb: !place x\n"
+    assert "tag of its own" in str(fault("b: !place x\n", ("b", 13)))
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        ("# c", "# c\nk: 1"),
+        ("---\n", "---\nk: 1\n"),
+        ("--- # c\n...\n", "--- # c\nk: 1\n...\n"),
+        ("%YAML 1.1\n---\n# c\n", "%YAML 1.1\n---\n# c\nk: 1\n"),
+        ("\ufeff", "\ufeffk: 1\n"),
+        ("{}\n", "{k: 1}\n"),
+        ("~\n", "{k: 1}\n"),
+        ("a: 1", "a: 1\nk: 1"),
+        ("a: 1\r\n# c\r\n", "a: 1\r\nk: 1\r\n# c\r\n"),
+        ("a: 1\n---\nb: 1\n", "a: 1\nk: 1\n---\nb: 1\n"),
+        ("  a: 1\n  b:\n    - 2 # c\n\n# end\n", "  a: 1\n  b:\n    - 2 # c\n  k: 1\n\n# end\n"),
+        ("a: |+\n  x\n\n# c\n", "a: |+\n  x\n\nk: 1\n# c\n"),
+        ("a: >\n  x\n\n# c\n", "a: >\n  x\nk: 1\n\n# c\n"),
+        ("on: 1\n5: 2\n", "on: 1\n5: 2\nk: 1\n"),
+    ],
+)
+def test_a_new_key_goes_below_the_last_one(text: str, after: str) -> None:
+    assert edited(text, ("k", 1)) == after
+
+
+@pytest.mark.parametrize(
+    ("text", "match"), [("? a\n: b\n", "k"), ("{a}\n", "a"), ("? a\n", "a"), ("l:\n-\n  # c\n  x\n", "l[1]"), ("a: 1\rb: 2\r", "a.k")]
+)
+def test_what_is_written_in_a_way_that_is_not_understood_is_a_fault_and_never_damaged(text: str, match: str) -> None:
+    fault(text, (match, 1))
+
+
+def test_keys_that_yaml_takes_for_something_else_are_found_by_their_text() -> None:
+    assert edited("on: 1\n5: 2\nnull: 3\n2024-01-01: 4\n", ("on", 9), ("5", 9), ("null", 9), ("2024-01-01", 9)) == (
+        "on: 9\n5: 9\nnull: 9\n2024-01-01: 9\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["\ta: 1\n", "a: [", 'a: "x', "a: b: c\n", "a: *none\n", "a: \x01\n", "- a\nb: 1\n", "a: !<\n", "%YAML 3.0\n---\n", "@"]
+)
+def test_what_is_not_yaml_is_a_fault_that_does_not_show_it(text: str) -> None:
+    caught = str(fault("secret: hunter2\n" + text if text[0] in "a-" else text, ("a", 1)))
+    assert caught.startswith("it is not YAML")
+    assert "hunter2" not in caught
+
+
+def _bomb() -> str:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 40)]
+    return "\n".join([*lines, "port: 1", ""])
+
+
+def test_aliases_of_aliases_are_never_written_out() -> None:
+    began = time.monotonic()
+    assert edited(_bomb(), ("port", 2)) == _bomb().replace("port: 1", "port: 2")
+    assert "share" in str(fault(_bomb(), ("a39" + ".*" * 40, "y")))
+    assert "more than 200000 places" in str(fault(_bomb(), ("a39" + ".*" * 40, "y", "no")))
+    assert edited("&a [*a]\n", ("*" + ".*" * 60, 1)) == "&a [*a]\n"
+    assert edited("a: &a\n  <<: *a\n  b: 1\n", ("c.d", 1)) == "a: &a\n  <<: *a\n  b: 1\nc:\n  d: 1\n"
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "{a: " * 100_000,
+        "- " * 100_000,
+        "? " * 100_000,
+        "[" * 101 + "]" * 101,
+        "'" * 100_001,
+        "1" * 100_000 + "x",
+        "!" * 100_000,
+    ],
+)
+def test_hostile_text_is_a_fault_at_once(text: str) -> None:
+    began = time.monotonic()
+    fault(text, ("a", 1))
+    assert time.monotonic() - began < 2
+
+
+def test_too_many_values_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml_read, "MOST_VALUES", 1000)
+    assert "more than 1000 values" in str(fault("[" + "1," * 1000 + "1]", ("[0]", 2)))
+
+
+def test_bytes_that_are_not_utf_8_stay_and_take_part() -> None:
+    assert edited("m: Caf\udce9 au lait\nn: x\n", ("m", "th\u00e9", "regex:au"), ("n", "z")) == "m: Caf\udce9 thé lait\nn: z\n"
+    assert "bytes that are not UTF-8" in str(fault("m: \udce9\uf7e9\n", ("m", "x")))
+
+
+def test_without_libyaml_it_comes_out_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "a: {b: 1}\nl:\n- 'x' # é𝒳\n- |\n  y\n\nz:\n"
+    rules = [("a.c", 2), ("l[0]", "w"), ("l[1]", "v"), ("l[2]", "u"), ("z.z", True)]
+    expected = edited(text, *rules)
+    monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    yaml_read._yaml_loader.cache_clear()
+    try:
+        assert edited(text, *rules) == expected
+        fault("a: [", ("a", 1))
+        fault("[" * 5000, ("a", 1))
+    finally:
+        yaml_read._yaml_loader.cache_clear()
+
+
+def test_without_pyyaml_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    yaml_read._yaml_loader.cache_clear()
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    try:
+        with pytest.raises(MissingLibrary, match="PyYAML"):
+            edited("a: 1\n", ("a", 2))
+    finally:
+        yaml_read._yaml_loader.cache_clear()
+
+
+def test_a_file_of_ten_thousand_lines_takes_a_moment() -> None:
+    text = "".join(f"key{number}:\n  a: {number} # c\n  b: 'text'\n  c: true\n" for number in range(2500))
+    began = time.monotonic()
+    after = edited(text, ("key2499.a", 7), ("key0.d", "x"), ("*.c", False))
+    assert time.monotonic() - began < 2
+    assert after.count(": false\n") == 2500
+
+
+KEYS = st.text(st.sampled_from("abnoy1 é#:-"), min_size=1, max_size=3)
+TEXTS = st.one_of(st.sampled_from(AMBIGUOUS), st.text(max_size=5))
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), TEXTS)
+TREES = st.recursive(SCALARS, lambda inner: st.one_of(st.dictionaries(KEYS, inner, max_size=3), st.lists(inner, max_size=3)), max_leaves=12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    tree=st.dictionaries(KEYS, TREES, max_size=4),
+    path=st.lists(KEYS, min_size=1, max_size=3),
+    value=SCALARS,
+    flow=st.sampled_from([None, False, True]),
+    style=st.sampled_from([None, "'", '"', "|"]),
+    indent=st.sampled_from([2, 4]),
+)
+def test_another_reader_finds_the_value_and_everything_else_as_it_was(
+    tree: Any, path: list[str], value: Any, flow: Any, style: Any, indent: int
+) -> None:
+    text = yaml.safe_dump(tree, default_flow_style=flow, default_style=style, indent=indent, allow_unicode=True, sort_keys=False)
+    tree = yaml.safe_load(text)
+    rule = ConfigRule(".".join(f'["{step}"]' for step in path), value)
+    try:
+        after = replace_yaml(text, [rule])
+    except ConfigFault as caught:
+        # A block may end in one of Unicode's line ends, behind which no value can follow.
+        odd = any(separator in text for separator in "\x85\u2028\u2029")
+        assert any(reason in str(caught) for reason in ("its path", "not YAML")) or odd
+        return
+    assert replace_yaml(after, [rule]) == after
+    old, new = copy.deepcopy(tree), yaml.safe_load(after)
+    for step in path[:-1]:
+        old, new = old.get(step) if isinstance(old, dict) else None, new[step]
+        if old is None:
+            return
+    assert path[-1] in new
+    old.pop(path[-1], None), new.pop(path[-1])
+    assert old == new

@@ -1,0 +1,153 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Placeholders of rules: what may be looked up, and what never is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.config_files.fault import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils.power.config_files.regex import substitute
+from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigFile, ConfigRule, parse_definition
+from ansible_collections.fleet.power.plugins.module_utils.power.placeholders import expand
+from ansible_collections.fleet.power.plugins.module_utils.power.settings import parse_settings
+
+UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
+RAW: dict[str, Any] = {
+    "settings": {
+        "uuid": UUID,
+        "suspended": False,
+        "skip_egg_scripts": True,
+        "invocation": "java -jar x.jar",
+        "environment": {"Motd": "a $1 & {{env.TOKEN}}", "TOKEN": "t", "EMPTY": "", "PATTERN": "regex:(a+)+$", "SERVER_PORT": "1"},
+        "build": {"memory_limit": 2048, "swap": -1, "io_weight": 500, "cpu_limit": 150, "disk_space": 4096, "oom_killer": False},
+        "container": {"image": "~game:1"},
+        "allocations": {"default": {"ip": "10.0.0.5", "port": 25601}, "mappings": {"10.0.0.5": [25601]}},
+        "egg": {"id": "0b7a"},
+    }
+}
+NODE = {
+    "app_name": "Fleet",
+    "token": "node-secret",
+    "token_id": "id-secret",
+    "system": {"timezone": "Europe/Berlin", "user": {"uid": 1, "gid": 1}},
+}
+
+
+def expanded(rule: ConfigRule) -> ConfigRule:
+    definition = parse_definition(RAW, where="test")
+    (found,) = expand(ConfigFile("f", "file", (rule,)), definition, parse_settings(NODE, where="test")).rules
+    return found
+
+
+def value(text: str) -> object:
+    return expanded(ConfigRule("k", text)).replace_with
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("server.uuid", UUID),
+        ("server.suspended", "false"),
+        ("server.rebuild", "false"),
+        ("server.service.egg", "0b7a"),
+        ("server.service.skip_scripts", "true"),
+        ("server.build.default.ip", "10.0.0.5"),
+        ("server.build.default.port", "25601"),
+        ("server.build.memory", "2048"),
+        ("server.build.swap", "-1"),
+        ("server.build.io", "500"),
+        ("server.build.cpu", "150"),
+        ("server.build.threads", ""),
+        ("server.build.disk", "4096"),
+        ("server.build.image", "game:1"),
+        ("server.build.oom_disabled", "true"),
+        ("server.build.env.TOKEN", "t"),
+        ("server.build.env.token", "t"),
+        ("server.build.env.SERVER_MEMORY", "2048"),
+        ("env.TOKEN", "t"),
+        ("env.Motd", "a $1 & {{env.TOKEN}}"),
+        ("env.EMPTY", ""),
+        ("env.STARTUP", "java -jar x.jar"),
+        ("env.SERVER_MEMORY", "2048"),
+        ("env.SERVER_IP", "10.0.0.5"),
+        ("env.SERVER_PORT", "25601"),
+        ("config.docker.network.interface", "172.18.0.1"),
+        ("config.docker.interface", "172.18.0.1"),
+        ("config.app_name", "Fleet"),
+        ("config.system.timezone", "Europe/Berlin"),
+        ("config.timezone", "Europe/Berlin"),
+    ],
+)
+def test_every_name_that_the_panel_and_wings_know_has_its_value(name: str, text: str) -> None:
+    assert value(f"{{{{{name}}}}}") == text
+    assert value(f"{{{{ {name} }}}}") == text
+
+
+def test_several_in_one_value_are_each_replaced() -> None:
+    assert value("http://{{server.build.default.ip}}:{{ env.SERVER_PORT}}/{{env.TOKEN }}") == "http://10.0.0.5:25601/t"
+
+
+@pytest.mark.parametrize(
+    "text", ["{{player}}", "{{ user.name }}", "{{VERSION}}", "{env.TOKEN}", "${env.TOKEN}", "{{  env.TOKEN  }}", "{{}}", "{{"]
+)
+def test_other_things_in_braces_stay(text: str) -> None:
+    assert value(text) == text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "env.MISSING",
+        "env.",
+        "env.PATH",
+        "server.name",
+        "server.build.ports",
+        "config.token",
+        "config.token_id",
+        "config.remote",
+        "config.nothing",
+    ],
+)
+def test_an_unknown_one_is_a_fault_that_names_it_and_its_rule(name: str) -> None:
+    rule = ConfigRule("k", f"a {{{{{name}}}}}")
+    with pytest.raises(ConfigFault, match=r"\{\{" + name.replace(".", r"\.") + r"\}\}") as raised:
+        expanded(rule)
+    assert raised.value.rule is rule
+    assert "secret" not in str(raised.value)
+
+
+def test_the_environment_of_this_process_is_never_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OURS", "secret")
+    with pytest.raises(ConfigFault):
+        value("{{env.OURS}}")
+
+
+@pytest.mark.parametrize("given", [5, 0.5, True, None])
+def test_what_is_no_text_stays_what_it_is(given: Any) -> None:
+    assert expanded(ConfigRule("k", given)).replace_with is given
+
+
+def test_match_and_file_name_stay() -> None:
+    config = ConfigFile("{{env.TOKEN}}.cfg", "file", (ConfigRule("{{env.TOKEN}}", "{{env.TOKEN}}"),))
+    found = expand(config, parse_definition(RAW, where="test"), parse_settings(NODE, where="test"))
+    assert (found.file, found.rules) == ("{{env.TOKEN}}.cfg", (ConfigRule("{{env.TOKEN}}", "t"),))
+
+
+def test_an_if_value_may_look_up_too() -> None:
+    assert expanded(ConfigRule("k", "x", "{{env.SERVER_PORT}}")).if_value == "25601"
+
+
+def test_in_a_pattern_what_was_looked_up_is_text() -> None:
+    rule = expanded(ConfigRule("k", "{{env.MOTD}} $1", "regex:^{{server.build.default.ip}}(:[0-9]+)$"))
+    assert rule.if_value is not None
+    pattern = rule.if_value[len("regex:") :]
+    assert substitute(pattern, "10x0.0.5:1", str(rule.replace_with)) is None
+    assert substitute(pattern, "10.0.0.5:1", str(rule.replace_with)) == "a $1 & {{env.TOKEN}} :1"
+
+
+def test_a_variable_cannot_make_a_pattern_of_a_text() -> None:
+    with pytest.raises(ConfigFault):
+        expanded(ConfigRule("k", "x", "{{env.PATTERN}}"))
