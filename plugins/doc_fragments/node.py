@@ -28,16 +28,19 @@ options:
   api_url:
     description:
       - Act through the HTTP endpoint of what runs the servers, Wings or one that speaks like it, and not through Docker.
-        The address without a path, such as V(https://node1.example.test:8080), from wherever the module runs.
+        Its address as seen from where the module runs, such as V(https://node1.example.test:8080), with a path if one comes before
+        the endpoint's own.
       - If not given, C(endpoint.url) of the node's settings is used. Empty is the node itself, whatever the settings say.
-      - O(validate_certs) is V(true) then unless it is given, and O(ca_path) and O(timeout) count for the endpoint.
-        The other options of the engine have no meaning, and O(definitions) is refused.
+      - O(validate_certs) is V(true) then unless it is given, and O(ca_path), whose authorities alone are trusted, and O(timeout) count
+        for the endpoint. The other options of the engine have no meaning, and O(definitions) is refused.
+      - The environment's proxy is used, but not for C(localhost) or an address of the loopback.
     type: str
   api_token:
     description:
       - The endpoint's token. Wings' is C(token) of its configuration alone, without C(token_id).
       - If not given, C(endpoint.token) of the node's settings is used, then their C(token), which is Wings' own where C(wings_config) names
-        its file.
+        its file. They go to C(endpoint.url) of the same settings, to C(localhost) and to addresses of the loopback alone. For any other
+        O(api_url), this option is required.
     type: str
   docker_host:
     description:

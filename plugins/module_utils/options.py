@@ -100,8 +100,7 @@ class PowerModule(AnsibleModule):  # type: ignore[misc]
         """The options by their own names: what was mistyped may hold anything, and is named in the error."""
         given = getattr(self, "params", None) or {}
         seen = {name: given[name] for name in self.argument_spec if name not in _UNSEEN and given.get(name) is not None}
-        if "docker_host" in seen:
-            seen["docker_host"] = shown_host(str(seen["docker_host"]))
+        seen |= {name: shown_host(str(seen[name])) for name in ("docker_host", "api_url") if name in seen}
         return {"module_args": seen}
 
 

@@ -65,6 +65,9 @@ options:
       - How many servers are acted on at a time, each from its turn to the end of its O(wait_for).
       - V(0) stops all at once and boots as many at a time as there are processors, at least 8. With O(max_failures) it acts on so many
         servers at a time.
+      - With O(api_url), V(0) asks for all stops at once, and for as many boots at a time as there are processors where the module runs, at
+        least 8. A restart counts as a boot from its beginning. Give a number for hundreds of servers, since each that is acted on is looked
+        at again and again.
     type: int
     default: 0
   max_failures:
@@ -84,6 +87,7 @@ options:
     description:
       - Seconds from asking a server to stop to SIGKILL, at most a week. V(0) kills at once.
       - If not given, the definition's C(process_configuration.stop.timeout), else C(system.stop_timeout) of the node's settings, else 600.
+      - Refused with O(api_url). An endpoint has its own.
     type: int
   wait_for:
     description:
@@ -92,6 +96,7 @@ options:
       - V(running) is when it has written one of the lines in the definition's C(process_configuration.startup.done). Where there are none,
         a live process counts.
       - V(healthy) is when the image's health check passes. Without a health check it means V(running), with a warning.
+        Refused with O(api_url).
     type: str
     default: container
     choices: [container, running, healthy]
@@ -104,6 +109,7 @@ options:
     description:
       - Recreate a container of the server's name that neither this collection nor Wings made. Its anonymous volumes are kept,
         but no longer attached.
+      - V(true) is refused with O(api_url).
     type: bool
     default: false
   origin:
@@ -117,7 +123,8 @@ options:
       - Why. Shown and kept like O(origin).
     type: str
 notes:
-  - The module runs on the node whose engine runs the servers, as root or as a member of the groups C(docker) and C(fleet-power).
+  - The module runs on the node whose engine runs the servers, as root or as a member of the groups C(docker) and C(fleet-power). With
+    O(api_url) it runs anywhere, as anybody, and there is neither lock nor journal of ours.
   - The servers of one task are acted on at the same time, in the order given as far as O(max_parallel) makes one. A server that fails
     never hides or stops the others, unless O(max_failures) says so.
   - With O(server=all), V(restart) means the servers that are up, and leaves the others out of the result. V(start) and V(restart) skip

@@ -12,6 +12,7 @@ version_added: 1.0.0
 description:
   - Looks at servers and changes nothing. It takes no lock and waits for none.
   - A source of definitions or a journal that cannot be read is a warning, and what it would have told is V(null).
+  - With O(api_url), what the endpoint tells is returned, and the rest left out.
   - Several servers are asked about at a time, each once.
   - The readiness line of servers that nobody watched becoming ready is looked for in their logs, for half a second in all. Where many
     boot at once, one that is ready may still be told as V(starting); what was found is remembered, so that the next look gets further.
@@ -34,14 +35,16 @@ options:
   server:
     description:
       - The servers to look at, by UUID, short id or unique name.
-      - If not given, all in the definitions directory and in the task's O(definitions), and all that have
-        a container made by this collection or by Wings.
+      - If not given, or V(all), standing alone, every server of the node. These are those in the task's O(definitions), of the Panel and in
+        the definitions directory, and all that have a container made by this collection or by Wings. With O(api_url), all that the
+        endpoint has.
     type: list
     elements: str
     aliases: [servers, uuid]
   tail:
     description:
       - Return the last lines of each server's log, this many, at most 10000. Values of its environment of 6 characters or more are masked.
+      - With O(api_url), servers are asked for their logs one after another, and Wings gives at most 100 lines of each.
     type: int
     default: 0
 seealso:
@@ -69,7 +72,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 servers:
-  description: One entry for each server. What is not known is V(null).
+  description: One entry for each server. What is not known is V(null); what an endpoint does not tell is left out.
   type: list
   elements: dict
   returned: success
@@ -97,7 +100,7 @@ servers:
     startup:
       description: Whether its readiness line was seen in this run, V(matched), V(waiting) or V(unknown).
       type: str
-      returned: always
+      returned: not through an endpoint
       sample: matched
     suspended:
       description: Whether it is suspended.
@@ -107,12 +110,12 @@ servers:
     container:
       description: Its container, V(null) if it has none. Times are the engine's.
       type: dict
-      returned: always
+      returned: always, with an endpoint where it tells the image
       contains:
         id:
           description: Id of the container.
           type: str
-          returned: always
+          returned: not through an endpoint
           sample: 4d2f1b...
         image:
           description: Image it was created from.
@@ -122,48 +125,56 @@ servers:
         started_at:
           description: When this run started.
           type: str
-          returned: always
+          returned: not through an endpoint
           sample: "2026-01-31T12:00:00.123456789Z"
         finished_at:
           description: When the run ended, V(null) while it lives.
           type: str
-          returned: always
+          returned: not through an endpoint
           sample: null
         exit_code:
           description: Exit code, V(null) while it lives.
           type: int
-          returned: always
+          returned: not through an endpoint
           sample: null
         oom_killed:
           description: Whether the kernel killed it for memory.
           type: bool
-          returned: always
+          returned: not through an endpoint
           sample: false
         health:
           description: What its health check says, V(null) if it has none.
           type: str
-          returned: always
+          returned: not through an endpoint
           sample: healthy
         paused:
           description: Whether it is paused.
           type: bool
-          returned: always
+          returned: not through an endpoint
           sample: false
     lock:
       description: Who holds its lock, V(null) if nobody does.
       type: dict
-      returned: always
+      returned: not through an endpoint
       sample: null
     intent:
       description: What the last action that ended V(done) or V(unchanged) meant it to be.
       type: dict
-      returned: always
+      returned: not through an endpoint
       sample: {"at": "2026-01-31T12:00:00.000Z", "origin": "alice@web1", "up": true}
     last_operation:
       description: The last operation, V(null) if the journal has none.
       type: dict
-      returned: always
+      returned: not through an endpoint
       sample: {"action": "restart", "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "origin": "alice@web1", "outcome": "done"}
+    utilization:
+      description: >-
+        What it uses, in the endpoint's own names and units. Those of Wings are C(memory_bytes), C(memory_limit_bytes), C(disk_bytes),
+        C(cpu_absolute) (percent of one core), C(uptime) (milliseconds), and C(rx_bytes) and C(tx_bytes) in C(network).
+      type: dict
+      returned: through an endpoint, as far as it tells
+      sample: {"cpu_absolute": 12.3, "disk_bytes": 52428800, "memory_bytes": 734003200, "memory_limit_bytes": 1177600000,
+               "network": {"rx_bytes": 10240, "tx_bytes": 20480}, "uptime": 93500}
     log:
       description: The last lines of its log.
       type: list

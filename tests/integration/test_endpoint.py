@@ -16,10 +16,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import endpoint_follow, endpoint_watch
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint import Endpoint
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint_facts import describe_at
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint_perform import perform_at
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint import follow, watch
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.client import Endpoint
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.facts import describe_at
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.perform import perform_at
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import EndpointUnreachable
 from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, PowerState, Request, Result, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils.power.node import SystemClock
@@ -36,8 +36,8 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 @pytest.fixture(name="server")
 def wings_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WingsServer]:
     """Wings with no server yet, looked at more often than is good for a real one."""
-    monkeypatch.setattr(endpoint_watch, "_FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(endpoint_watch, "_LONGEST_PAUSE", 0.25)
+    monkeypatch.setattr(watch, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(watch, "_LONGEST_PAUSE", 0.25)
     with wings() as server:
         yield server
 
@@ -45,9 +45,9 @@ def wings_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WingsServer]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for in vain is given up within a second."""
-    monkeypatch.setattr(endpoint_follow, "GRACE_SECONDS", 0.8)
-    monkeypatch.setattr(endpoint_follow, "SETTLE_SECONDS", 0.5)
-    monkeypatch.setattr(endpoint_watch, "_SILENT_SECONDS", 0.8)
+    monkeypatch.setattr(follow, "GRACE_SECONDS", 0.8)
+    monkeypatch.setattr(follow, "SETTLE_SECONDS", 0.5)
+    monkeypatch.setattr(watch, "_SILENT_SECONDS", 0.8)
 
 
 def endpoint_of(server: WingsServer, token: str = TOKEN, **options: Any) -> Endpoint:
@@ -215,6 +215,15 @@ def test_what_can_be_read_of_servers_is_described_without_their_secrets(server: 
     assert (found["container"], found["utilization"]["memory_bytes"]) == ({"image": "registry.example.test/echo:1"}, 734003200)
     assert found["utilization"]["uptime"] > 93_000
     assert "rcon-secret" not in json.dumps(entries)
+
+
+def test_the_end_of_each_log_is_read_and_secrets_of_the_environment_masked(server: WingsServer) -> None:
+    server.machine("Cobalt", up_for=93.5).output = [f"line {number}" for number in range(200)] + ["by rcon-secret-of-the-server"]
+    server.machine("Never started").output = None
+    server.machine("Quiet")
+    entries, faults = describe_at(["Cobalt", "Never started", "Quiet"], endpoint_of(server), tail=2)
+    assert ([entry["log"] for entry in entries], faults) == ([["line 199", "by ********"], [], []], [])
+    assert len(describe_at(["Cobalt"], endpoint_of(server), tail=1000)[0][0]["log"]) == 100
 
 
 # ----- what Wings does to its clients
@@ -413,6 +422,21 @@ def test_an_endpoint_that_goes_away_after_it_accepted_leaves_the_outcome_unknown
     threading.Thread(target=break_it).start()
     result = perform(server, machine, "stop")
     assert (ended(result), result.state) == (("failed", "outcome_unknown"), None)
+
+
+def test_an_action_that_is_not_followed_for_want_of_threads_leaves_the_outcome_unknown(
+    server: WingsServer, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def start_or_not(thread: threading.Thread) -> None:
+        if thread.name == "web" and server.posts():
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_or_not)
+    result = perform(server, server.machine(up_for=93.5), "stop")
+    assert (ended(result), "no thread can be started" in result.msg) == (("failed", "outcome_unknown"), True)
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused_unless_it_is_given_or_not_looked_at(tmp_path: Path) -> None:

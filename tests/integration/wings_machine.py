@@ -74,6 +74,8 @@ class WingsMachine:
         self.detects_crashes = False
         self.log: list[str] = []
         self.taken: list[str] = []
+        #: What the server wrote; None where it has no container.
+        self.output: list[str] | None = []
         self.lock = threading.Lock()
         self._guard = threading.Lock()
         self._process: WingsProcess | None = None

@@ -34,6 +34,7 @@ _UNEXPECTED = "An unexpected error was encountered while processing this request
 _NO_SERVER = "The requested resource does not exist on this instance."
 _JSON = "application/json; charset=utf-8"
 _DEFAULT_WAIT, _LONGEST_WAIT = 30, 300
+_MOST_LINES = 100
 
 
 class Unparsable(Exception):
@@ -231,10 +232,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _route(self, path: str) -> tuple[str, str, str]:
         if path == "/api/servers":
             return "list", "", ""
-        match = re.fullmatch(r"/api/servers/([^/]+)(?:/(power)|/operations/([^/]+))?", path)
+        match = re.fullmatch(r"/api/servers/([^/]+)(?:/(power|logs)|/operations/([^/]+))?", path)
         if match is None or (match[3] and not self.wings.with_operations):
             return "", "", ""
-        return "power" if match[2] else "operation" if match[3] else "server", match[1], match[3] or ""
+        return match[2] or ("operation" if match[3] else "server"), match[1], match[3] or ""
 
     def _admitted(self) -> bool:
         scheme, space, token = (self.headers.get("Authorization") or "").partition(" ")
@@ -262,6 +263,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(200, machine.shown())
         elif kind == "operation":
             self._operation(operation, query)
+        elif kind == "logs":
+            self._logs(machine, query)
         else:
             self._power(machine, body)
 
@@ -284,6 +287,14 @@ class _Handler(BaseHTTPRequestHandler):
             location = self.wings.location or f"/api/servers/{machine.uuid}/operations/{operation}"
             headers = {"X-Operation-Id": operation, "Location": location}
         self._send(202, b"", headers)
+
+    def _logs(self, machine: WingsMachine, query: Mapping[str, list[str]]) -> None:
+        if machine.output is None:
+            self._error(500, _UNEXPECTED)
+            return
+        size = query.get("size", [""])[0]
+        lines = min(int(size), _MOST_LINES) if size.isdigit() and int(size) > 0 else _MOST_LINES
+        self._json(200, {"data": machine.output[-lines:] or None})
 
     def _operation(self, operation: str, query: Mapping[str, list[str]]) -> None:
         entry = self.wings.operations.get(operation)

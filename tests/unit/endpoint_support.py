@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint import Accepted, Endpoint
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint_perform import perform_at
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint_seen import Operation, Seen
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.client import Accepted, Endpoint
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.perform import perform_at
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.seen import Operation, Seen
 from ansible_collections.fleet.power.plugins.module_utils.power.look import Look, nothing
 from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, PowerState, Request, Result, Server
 from ansible_collections.fleet.power.plugins.module_utils.power.pace import Place
@@ -41,7 +41,7 @@ class FakeEndpoint(Endpoint):
         self.on_look: Callable[[], object] = nothing
         self._asked_at: float | None = None
 
-    def listed(self) -> tuple[Seen, ...]:
+    def listed(self, look: Look = nothing) -> tuple[Seen, ...]:
         return (self._now(),)
 
     def look(self, uuid: str, *, seconds: float | None = None, look: Look = nothing) -> Seen:

@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint import Endpoint
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint_facts import describe_at, identify_at
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint import client
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.client import Endpoint
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.facts import describe_at, identify_at
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.seen import read_server
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
     AmbiguousServer,
     EndpointError,
     EndpointUnreachable,
+    InterruptedBySignal,
     PowerError,
     ServerNotFound,
     SettingsInvalid,
@@ -23,6 +26,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
 )
 from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils.power.web import Answer, Web, WebFault
+from ansible_collections.fleet.power.tests.integration.panel_server import Recorder, closing
 
 TOKEN = "the-token-of-the-node-alone"
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
@@ -45,9 +49,11 @@ class Scripted(Web):
         super().__init__("http://127.0.0.1:1", "")
         self.answers = list(answers)
         self.paths: list[str] = []
+        self.params: list[object] = []
 
     def ask(self, method: str, path: str, **_fields: Any) -> Answer:
         self.paths.append(path)
+        self.params.append(_fields.get("params"))
         said = self.answers.pop(0)
         if isinstance(said, WebFault):
             raise said
@@ -99,6 +105,20 @@ def test_a_token_that_leaves_the_machine_in_the_clear_is_a_warning(url: str, war
 def test_nothing_shows_the_token() -> None:
     endpoint = Endpoint("https://node1", TOKEN)
     assert TOKEN not in repr(endpoint)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_what_is_asked_of_this_machine_does_not_leave_it_by_a_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with closing(Recorder()) as proxy, closing(Recorder()) as wings:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        wings.fault(lambda answering: answering.json(200, LISTED))
+        assert len(Endpoint(f"http://{host}:{wings.port}", TOKEN).servers()) == len(LISTED)
+        assert proxy.asked == []
+        proxy.fault(lambda answering: answering.json(200, []))
+        assert Endpoint("http://node1.example.test", TOKEN).servers() == []
+        assert [asked.path for asked in proxy.asked] == ["http://node1.example.test/api/servers"]
 
 
 # ----- what an answer means
@@ -221,6 +241,31 @@ def test_the_list_is_asked_for_once_whoever_wants_it() -> None:
     assert endpoint.scripted.paths == ["/api/servers"]
 
 
+def test_one_who_waits_for_the_list_of_another_looks_up_and_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_LOOK_SECONDS", 0.02)
+    endpoint, answered, asking = Answering(), threading.Event(), threading.Event()
+
+    def ask(*_unused: object, **_also_unused: object) -> Answer:
+        asking.set()
+        answered.wait(10)
+        return answer(200, LISTED)
+
+    def leave() -> None:
+        raise InterruptedBySignal("a signal")
+
+    monkeypatch.setattr(endpoint, "_ask", ask)
+    first = threading.Thread(target=endpoint.listed)
+    first.start()
+    assert asking.wait(10)
+    try:
+        with pytest.raises(InterruptedBySignal):
+            identify_at("Cobalt", endpoint, leave)
+    finally:
+        answered.set()
+        first.join()
+    assert len(endpoint.listed()) == len(LISTED)
+
+
 # ----- what is read of servers
 
 
@@ -245,3 +290,40 @@ def test_one_server_is_asked_for_alone() -> None:
     assert endpoint.scripted.paths == [f"/api/servers/{UUID}"]
     entries, faults = describe_at([UUID], Answering(answer(404, {"error": "The requested resource does not exist on this instance."})))
     assert (entries, len(faults)) == ([], 1)
+
+
+def test_the_end_of_a_log_is_asked_for_masked_and_fit_for_a_terminal() -> None:
+    told = server(UUID, "Twin")
+    told["configuration"]["environment"] = {"RCON": "secret-of-rcon", "PORT": 25565, "HALF": "half-\ud800"}
+    lines = ["one", f"password is secret-of-rcon, token {TOKEN}", "\x1b[31mred\x00", "\ud800", 7]
+    endpoint = Answering(answer(200, told), answer(200, {"data": lines}))
+    entries, faults = describe_at([UUID], endpoint, tail=3)
+    assert (entries[0]["log"], faults) == (["password is ********, token ********", "red", "?"], [])
+    assert (endpoint.scripted.paths[1:], endpoint.scripted.params[1:]) == ([f"/api/servers/{UUID}/logs"], [{"size": 3}])
+    assert "secret-of-rcon" not in repr(read_server(told))
+
+
+def test_no_log_is_asked_for_unless_it_is_wanted() -> None:
+    endpoint = Answering(answer(200, LISTED))
+    assert all("log" not in entry for entry in describe_at([], endpoint)[0])
+    assert len(endpoint.scripted.paths) == 1
+
+
+@pytest.mark.parametrize("value", [{"data": None}, {"data": []}], ids=str)
+def test_a_server_that_wrote_nothing_has_an_empty_log(value: object) -> None:
+    entries, faults = describe_at([UUID], Answering(answer(200, server(UUID, "Twin")), answer(200, value)), tail=9)
+    assert (entries[0]["log"], faults) == ([], [])
+
+
+@pytest.mark.parametrize("state, sentences", [("offline", 0), ("running", 1)])
+def test_a_log_that_cannot_be_read_hides_nothing_else_and_one_of_no_container_is_empty(state: str, sentences: int) -> None:
+    said = answer(500, {"error": "An unexpected error was encountered"})
+    listed = [server(OTHER, "Cobalt"), server(UUID, "Twin", state)]
+    entries, faults = describe_at([], Answering(answer(200, listed), said, answer(200, {"data": ["ready"]})), tail=9)
+    assert ([entry["log"] for entry in entries], len(faults)) == ([[], ["ready"]], sentences)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, {"data": "ready"}, {"data": {}}], ids=str)
+def test_an_answer_that_is_no_log_is_no_usable_answer(value: object) -> None:
+    with pytest.raises(EndpointUnreachable):
+        describe_at([UUID], Answering(answer(200, server(UUID, "Twin")), answer(200, value)), tail=9)

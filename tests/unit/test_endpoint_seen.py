@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint_seen import (
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.seen import (
     Operation,
     plain_text,
     read_operation,

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.definition import parse_definition
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.client import Endpoint
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.facts import describe_at
 from ansible_collections.fleet.power.plugins.module_utils.power.model import (
     Outcome,
     Phase,
@@ -26,6 +28,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.model import (
 )
 from ansible_collections.fleet.power.plugins.module_utils.power.report import entry, summary
 from ansible_collections.fleet.power.plugins.module_utils.power.server_facts import describe_each
+from ansible_collections.fleet.power.tests.integration.wings_server import TOKEN, wings
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 options = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils.options")
@@ -156,7 +159,43 @@ def test_every_field_that_info_returns_is_documented_and_every_documented_one_ex
     with fake.lock() as lock:
         lock.enter(Phase.PREPARE)
         ((found,), _faults) = describe_each([Server(UUID)], fake.node, tail=1, remember=fake.node.journal.record_match)
-    assert names_like(fields, found) == names(fields)
+    told = told_by_an_endpoint()
+    assert fields_like(fields, told) | fields_like(fields, found) == set(every_field(fields))
+    for path, field in every_field(fields).items():
+        here, there = path in fields_like(fields, found), path in fields_like(fields, told)
+        assert (field["returned"] == "not through an endpoint", field["returned"].startswith("through an endpoint")) == (
+            not there,
+            not here,
+        ), path
+    assert told["utilization"].keys() == fields["utilization"]["sample"].keys()
+
+
+def told_by_an_endpoint() -> Mapping[str, Any]:
+    """What is returned of a server that an endpoint tells everything of."""
+    with wings() as server:
+        server.machine(up_for=93.5).output = ["ready"]
+        endpoint = Endpoint(server.url, TOKEN)
+        ((told,), _faults) = describe_at([], endpoint, tail=1)
+        endpoint.close()
+    return told
+
+
+def every_field(documented: Mapping[str, Any], above: str = "") -> dict[str, Mapping[str, Any]]:
+    """Each documented field by its path, those of the fields in them too."""
+    every = {}
+    for name, field in documented.items():
+        every[above + name] = field
+        every.update(every_field(field.get("contains", {}), f"{above}{name}."))
+    return every
+
+
+def fields_like(documented: Mapping[str, Any], found: Mapping[str, Any], above: str = "") -> set[str]:
+    """The paths of the fields in a result, as deep as they are documented."""
+    paths = set()
+    for name, value in found.items():
+        inside = documented.get(name, {}).get("contains")
+        paths |= {above + name} | (fields_like(inside, value, f"{above}{name}.") if inside else set())
+    return paths
 
 
 @pytest.mark.parametrize("module", SPECS)

@@ -169,5 +169,8 @@ class TestReadableLines:
     def test_a_secret_that_is_interrupted_by_escapes_is_masked(self) -> None:
         assert readable_lines(b"pass hun\x1b[1mter22", 1, 100, ["hunter22"]) == ("pass ********",)
 
+    def test_half_a_character_in_a_secret_hides_no_line(self) -> None:
+        assert readable_lines(b"a line\nanother\n", 2, 100, {"secret\ud800", "another"}) == ("a line", "********")
+
     def test_what_is_too_short_to_be_secret_is_shown(self) -> None:
         assert readable_lines(b"true 25565", 1, 100, ["true", "25565"]) == ("true 25565",)

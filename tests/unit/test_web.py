@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power import web as web_module
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill, MissingLibrary
 from ansible_collections.fleet.power.plugins.module_utils.power.web import Answer, Web, WebFault, shown_address
 from ansible_collections.fleet.power.tests.integration.panel_server import (
@@ -131,6 +132,26 @@ def test_the_connection_is_kept_for_the_next_exchange(server: Recorder, monkeypa
     web.close()
 
 
+def test_no_more_connections_are_kept_than_are_of_use(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_module, "_MOST_IDLE", 2)
+    web, together = Web(server.url, BEARER), threading.Barrier(5)
+
+    def meet(answer: Any) -> None:
+        together.wait(10)
+        answer.json(200, {})
+
+    server.fault(meet)
+    for _unused in range(2):
+        threads = [threading.Thread(target=web.ask, args=("GET", "/x"), kwargs={"seconds": 10}) for _also_unused in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(web._idle) == 2
+    assert len(server.asked) == 10
+    web.close()
+
+
 def test_many_threads_ask_at_once_and_each_has_its_own_answer(server: Recorder) -> None:
     class Echo(Recorder):
         def answer(self, asked: Any, answering: Any) -> None:
@@ -195,6 +216,19 @@ def test_one_who_waits_looks_up_and_may_leave_at_once(server: Recorder) -> None:
     times = [began, *looks]
     assert max(later - earlier for earlier, later in zip(times, times[1:])) < 0.5
     assert no_threads_left()
+
+
+def test_where_no_thread_can_be_started_there_is_no_answer(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_the_limit(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", at_the_limit)
+        with pytest.raises(WebFault, match="no thread can be started") as caught:
+            ask(server)
+    # Others end, and make room.
+    assert not caught.value.lasting
+    assert ask(server).status == 200
 
 
 # --- faults in words ------------------------------------------------------------------------------------------------------------------
@@ -321,6 +355,14 @@ def test_the_proxy_of_the_environment_is_used_and_its_password_not_shown(server:
     assert str(caught.value) == "the proxy that the environment names gives no way to it"
 
 
+def test_a_web_without_proxies_asks_the_host_itself(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Recorder()) as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        assert ask(server, proxies=False).status == 200
+        assert ([asked.path for asked in server.asked], proxy.asked) == (["/x"], [])
+
+
 # --- TLS ------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -354,6 +396,16 @@ def test_an_authority_that_the_system_knows_is_trusted(secure: Recorder, certifi
 def test_an_authority_in_the_librarys_own_variable_is_trusted(secure: Recorder, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     assert ask(secure).status == 200
+
+
+def test_a_named_authority_is_the_only_one_whatever_the_environment_adds(
+    secure: Recorder, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.setenv(name, str(certificate))
+    with pytest.raises(WebFault, match="its certificate cannot be verified"):
+        ask(secure, ca_path=str(self_signed(tmp_path)))
+    assert secure.asked == []
 
 
 def test_a_good_certificate_for_another_host_is_refused(tmp_path: Path) -> None:

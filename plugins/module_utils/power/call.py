@@ -43,7 +43,8 @@ def open_call(options: Mapping[str, Any], *, interrupted: Callable[[], bool] = n
     """The call that options describe: those of `build_node`, and ``api_url`` and ``api_token``. Raises `SettingsInvalid`, and
     `UnsupportedByEndpoint` for an option that no endpoint can honour.
 
-    An empty ``api_url`` is the node itself, whatever the settings say. Without a token of its own an endpoint gets the node's.
+    An empty ``api_url`` is the node itself, whatever the settings say. Without ``api_token``, an endpoint that the settings name, or
+    that is on this machine, gets the settings' token.
     """
     settings = load_settings(options.get("config"))
     url = settings.endpoint_url if options.get("api_url") is None else options["api_url"]

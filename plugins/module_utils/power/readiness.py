@@ -116,7 +116,7 @@ def readable_lines(log: bytes, count: int, limit: int, secrets: Iterable[str] = 
     Masked before the line is cut, since half a secret would no longer be known for one; and looked for as the line shows it.
     """
     lines_of_secrets = (line for secret in secrets for line in secret.split("\n"))
-    shown = {_readable(line.encode("utf-8", "surrogateescape")).strip() for line in lines_of_secrets}
+    shown = {_readable(_bytes_of(line)).strip() for line in lines_of_secrets}
     shown = {text for text in shown if len(text) >= SHORTEST_SECRET}
     lines = [_readable(line) for line in log.split(b"\n")]
     lines = [line for line in lines if line.strip()][-count:]
@@ -125,3 +125,11 @@ def readable_lines(log: bytes, count: int, limit: int, secrets: Iterable[str] = 
 
 def _readable(line: bytes) -> str:
     return _CONTROL.sub("", strip_ansi(line).decode("utf-8", "replace"))
+
+
+def _bytes_of(text: str) -> bytes:
+    """Text as a process writes it. JSON can hold halves of characters, which no encoding of text has."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")

@@ -32,6 +32,8 @@ _LOOK_SECONDS = 0.25
 _SHOWN_CHARACTERS = 500
 #: Python before 3.11 turns digits into a number in quadratic time, however many there are.
 _LONGEST_NUMBER = 1000
+#: Connections that are kept for later; more may be in use at a time.
+_MOST_IDLE = 32
 _SENDABLE = re.compile(r"([\x21-\x7e][\x20-\x7e]*)?")
 _ADDRESS = re.compile(r"[\x21-\x7e]+")
 
@@ -54,23 +56,27 @@ class Web:
         base: str,
         authorization: str,
         *,
-        headers: Mapping[str, str] = {},
+        headers: Mapping[str, str] | None = None,
         verify: bool = True,
         ca_path: str | None = None,
+        proxies: bool = True,
         largest: int = _LARGEST,
     ) -> None:
         """``authorization`` is the header's value, empty for none; ``largest`` bounds the body of an answer, in bytes.
 
-        TLS is verified against the system's certificates and those of the library, or those in the file or directory ``ca_path`` alone,
-        unless ``verify`` is False. Raises `WebFault` for an address that is none or holds a user, and for headers that cannot be sent.
+        TLS is verified against the system's certificates, the library's and those that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names, or those
+        in the file or directory ``ca_path`` alone, unless ``verify`` is False. Without ``proxies`` those of the environment are not used.
+        Raises `WebFault` for an address that is none or holds a user, and for headers that cannot be sent.
         """
         self._base = _checked_address(base)
-        self._authorization = authorization
-        self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", **headers}
-        if not all(_SENDABLE.fullmatch(value) for value in (authorization, *self._headers.values())):
+        self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
+        if authorization:
+            self._headers["Authorization"] = authorization
+        if not all(_SENDABLE.fullmatch(value) for value in self._headers.values()):
             raise WebFault("its token or a header holds characters that cannot be sent", lasting=True)
         self._verify = verify
         self._ca_path = ca_path
+        self._proxies = proxies
         self._largest = largest
         self._guard = threading.Lock()
         self._idle: list[Any] = []
@@ -112,7 +118,7 @@ class Web:
                 exchange.over.set()
 
         deadline = time.monotonic() + seconds
-        threading.Thread(target=run, name="web", daemon=True).start()
+        _start(threading.Thread(target=run, name="web", daemon=True))
         try:
             while not exchange.over.wait(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic()))):
                 look()
@@ -134,21 +140,16 @@ class Web:
         with self._session(requests, exchange) as session:
             response = session.request(
                 **request,
-                # A function, because anything else would let a netrc file replace it.
-                auth=self._authorize,
                 timeout=(seconds, seconds),
                 verify=self._verify,
+                # Asked for here, since the library would also take what else its environment says.
+                proxies=requests.utils.get_environ_proxies(request["url"]) if self._proxies else {},
                 allow_redirects=False,
                 stream=True,
             )
             with response:
                 _refuse_redirect(response)
                 return _answer(response, self._body(response, exchange))
-
-    def _authorize(self, request: Any) -> Any:
-        if self._authorization:
-            request.headers["Authorization"] = self._authorization
-        return request
 
     def _body(self, response: Any, exchange: Exchange) -> bytes:
         body = bytearray()
@@ -174,13 +175,15 @@ class Web:
             session.close()
             raise
         with self._guard:
-            if not self._closed and not exchange.abandoned:
+            if not self._closed and not exchange.abandoned and len(self._idle) < _MOST_IDLE:
                 self._idle.append(session)
                 return
         session.close()
 
     def _new_session(self, requests: Any) -> Any:
         session = requests.Session()
+        # Else a netrc file replaces the token, and a bundle of certificates adds to those of ``ca_path``.
+        session.trust_env = False
         session.cookies.set_policy(no_cookies())
         scheme = self._base.partition("://")[0]
         session.mount(f"{scheme}://", adapter(requests, self._tls(requests) if scheme == "https" else None, self._current))
@@ -192,6 +195,13 @@ class Web:
             if self._context is None:
                 self._context = tls_context(requests, self._verify, self._ca_path)
             return self._context
+
+
+def _start(thread: threading.Thread) -> None:
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise WebFault("no thread can be started to ask it; this machine is at a limit") from error
 
 
 def shown_address(base: str) -> str:

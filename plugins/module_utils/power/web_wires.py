@@ -58,14 +58,19 @@ def no_cookies() -> Any:
 
 
 def tls_context(requests: Any, verify: bool, ca_path: str | None) -> ssl.SSLContext:
-    """What a certificate is held against: the system's authorities and the library's, or those of ``ca_path``. Raises `WebFault`."""
+    """What a certificate is held against: the authorities of the system, the library and its environment, or those of ``ca_path`` alone.
+
+    Raises `WebFault`.
+    """
     try:
         if ca_path is None:
             context = ssl.create_default_context()
             context.load_verify_locations(requests.certs.where())
+            bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+            if bundle:
+                context.load_verify_locations(**_place(bundle))
         else:
-            directory = os.path.isdir(ca_path)
-            context = ssl.create_default_context(cafile=None if directory else ca_path, capath=ca_path if directory else None)
+            context = ssl.create_default_context(**_place(ca_path))
     except OSError as error:
         where = "the certificates to verify it by" if ca_path is None else ca_path
         raise WebFault(f"{where} cannot be read: {error.strerror or 'no certificates in it'}", lasting=True) from error
@@ -79,6 +84,10 @@ def tls_context(requests: Any, verify: bool, ca_path: str | None) -> ssl.SSLCont
         _quiet()
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _place(path: str) -> dict[str, Any]:
+    return {"capath" if os.path.isdir(path) else "cafile": path}
 
 
 def _quiet() -> None:

@@ -9,17 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .announce import announce
-from .connection import DEFAULT_TIMEOUT
-from .endpoint import Endpoint
-from .endpoint_facts import describe_at, identify_at
-from .endpoint_perform import check_options, perform_at
-from .model import Request, Result
-from .node import SystemClock
-from .pace import Place
-from .perform import UNTOLD
-from .selection import Target, all_of, means_all, named
-from .settings import Settings
+from ..announce import announce
+from ..connection import DEFAULT_TIMEOUT
+from ..errors import InterruptedBySignal, SettingsInvalid, UnsupportedByEndpoint
+from ..model import Request, Result, WaitFor
+from ..node import SystemClock
+from ..pace import Place
+from ..perform import UNTOLD
+from ..selection import Target, all_of, means_all, mind_only, named
+from ..settings import Settings
+from ..web import shown_address
+from .client import Endpoint, is_this_machine
+from .facts import describe_at, identify_at
+from .perform import perform_at
 
 
 def at_endpoint(url: str, options: Mapping[str, Any], settings: Settings, interrupted: Callable[[], bool]) -> AtEndpoint:
@@ -28,13 +30,47 @@ def at_endpoint(url: str, options: Mapping[str, Any], settings: Settings, interr
     timeout = options.get("timeout")
     endpoint = Endpoint(
         url,
-        # Wings' own token is the one that its endpoint asks for.
-        options.get("api_token") or settings.endpoint_token or settings.token,
+        _token(url, options, settings),
         verify=options.get("validate_certs") is not False,
         ca_path=options.get("ca_path"),
         timeout=float(DEFAULT_TIMEOUT if timeout is None else timeout),
     )
     return AtEndpoint(endpoint, settings, interrupted)
+
+
+def check_options(given: Mapping[str, Any]) -> None:
+    """Raise `UnsupportedByEndpoint` if options are given that no endpoint can honour; ``given`` are options by their names."""
+    reasons = {
+        "stop_timeout": ("the endpoint has its own time limit for a stop", given.get("stop_timeout") is not None),
+        "definitions": ("the endpoint has its own definitions", bool(given.get("definitions"))),
+        "adopt": ("the endpoint makes its containers itself", given.get("adopt") is True),
+        f"wait_for={WaitFor.HEALTHY.value}": (
+            "the endpoint does not tell of health checks",
+            given.get("wait_for") == WaitFor.HEALTHY.value,
+        ),
+    }
+    refused = [f"{name} ({reason})" for name, (reason, is_given) in reasons.items() if is_given]
+    if refused:
+        them = "it" if len(refused) == 1 else "them"
+        raise UnsupportedByEndpoint(
+            f"Cannot act through an HTTP endpoint with {', '.join(refused)}; leave {them} out, or act on the node with api_url empty"
+        )
+
+
+def _token(url: str, options: Mapping[str, Any], settings: Settings) -> str:
+    """The token for an address. Those of the settings go to the address of the settings and to this machine alone."""
+    given: str | None = options.get("api_token")
+    if given is not None:
+        if not given.strip():
+            raise SettingsInvalid(f"Cannot act through the endpoint {shown_address(url)}: api_token is empty; give its token")
+        return given
+    if options.get("api_url") is not None and not is_this_machine(url):
+        raise SettingsInvalid(
+            f"Cannot act through the endpoint {shown_address(url)}: api_url names it, so its token must be given too; give api_token, "
+            "since a token of the settings goes to endpoint.url and to this machine alone"
+        )
+    # Wings' own token is the one that its endpoint asks for.
+    return settings.token if settings.endpoint_token is None else settings.endpoint_token
 
 
 class AtEndpoint:
@@ -49,8 +85,13 @@ class AtEndpoint:
     def targets(self, names: Sequence[str], asked: Request) -> list[Target]:
         asked = replace(asked, requested_at=self._clock.now())
         if means_all(names):
-            return all_of(asked, self._endpoint.servers())
-        return named(asked, names, lambda name: identify_at(name, self._endpoint))
+            mind_only(asked)
+            return all_of(asked, self._endpoint.servers(self._look))
+        return named(asked, names, lambda name: identify_at(name, self._endpoint, self._look))
+
+    def _look(self) -> None:
+        if self._interrupted():
+            raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
 
     def act(self, target: Target, place: Place) -> Result:
         result = perform_at(target.request, self._endpoint, self._clock, self._interrupted, target.server, place)
@@ -59,7 +100,7 @@ class AtEndpoint:
         return result
 
     def describe(self, names: Sequence[str], *, tail: int, check: bool) -> tuple[list[dict[str, Any]], list[str]]:
-        return describe_at(() if means_all(names) else names, self._endpoint)
+        return describe_at(() if means_all(names) else names, self._endpoint, tail=tail)
 
     def warnings(self) -> list[str]:
         return [*self._settings.warnings, *self._endpoint.warnings]

@@ -13,18 +13,19 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from .definition import mask
-from .endpoint_seen import Operation, Seen, plain_text, read_operation, read_server, read_servers
-from .errors import EndpointError, EndpointUnreachable, ServerNotFound, SettingsInvalid, Suspended
-from .look import Look, nothing
-from .model import PowerAction, Server
-from .web import Answer, Web, WebFault, shown_address
+from ..definition import mask
+from ..errors import EndpointError, EndpointUnreachable, ServerNotFound, SettingsInvalid, Suspended
+from ..look import Look, nothing
+from ..model import PowerAction, Server
+from ..web import Answer, Web, WebFault, shown_address
+from .seen import Operation, Seen, plain_text, read_log, read_operation, read_server, read_servers
 
 _Value = TypeVar("_Value")
 _OPERATION_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 #: A path on the endpoint itself: no host, no query, nothing that a proxy might read in two ways.
 _PLAIN_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _SAID_CHARACTERS = 300
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,27 +50,31 @@ class Endpoint:
                 f"Cannot act through the endpoint {self.shown}: it has no token; give api_token, or endpoint.token in the settings"
             )
         try:
-            self._web = Web(url, f"Bearer {self._token}", verify=verify, ca_path=ca_path)
+            self._web = Web(url, f"Bearer {self._token}", verify=verify, ca_path=ca_path, proxies=not is_this_machine(url))
         except WebFault as error:
             raise SettingsInvalid(f"Cannot act through the endpoint {self.shown}: {error}; correct api_url or endpoint.url") from error
         self._prefix = urlsplit(url).path.rstrip("/")
         self._guard = threading.Lock()
         self._listed: tuple[Seen, ...] | None = None
-        if urlsplit(url).scheme.lower() == "http" and not _is_this_machine(url):
+        if urlsplit(url).scheme.lower() == "http" and not is_this_machine(url):
             self.warnings.append(f"the token goes to the endpoint {self.shown} in the clear; use https")
 
-    def servers(self) -> list[Server]:
-        """Every server of the endpoint, by UUID; asked once. Raises `EndpointUnreachable`, `EndpointError`."""
-        return [seen.server for seen in self.listed()]
+    def servers(self, look: Look = nothing) -> list[Server]:
+        """Every server of the endpoint, by UUID; asked once. Raises as `listed`."""
+        return [seen.server for seen in self.listed(look)]
 
-    def listed(self) -> tuple[Seen, ...]:
-        """Every server as it was when first asked for. Raises `EndpointUnreachable`, `EndpointError`."""
+    def listed(self, look: Look = nothing) -> tuple[Seen, ...]:
+        """Every server as it was when first asked for. Raises `EndpointUnreachable`, `EndpointError`, and what ``look`` raises."""
         # Held while asking: others who want the list wait for this one.
-        with self._guard:
+        while not self._guard.acquire(timeout=_LOOK_SECONDS):
+            look()
+        try:
             if self._listed is None:
-                answer = self._ask("GET", "/api/servers", seconds=self.timeout)
+                answer = self._ask("GET", "/api/servers", seconds=self.timeout, look=look)
                 self._listed = self._read(answer, "list the servers", read_servers)
             return self._listed
+        finally:
+            self._guard.release()
 
     def look(self, uuid: str, *, seconds: float | None = None, look: Look = nothing) -> Seen:
         """One server as it is now. Raises `ServerNotFound`, `EndpointUnreachable`, `EndpointError`, and what ``look`` raises."""
@@ -110,6 +115,14 @@ class Endpoint:
         answer = self._ask("GET", path, params={"wait": wait_seconds}, seconds=self.timeout + wait_seconds, look=look)
         return self._read(answer, "follow the operation", read_operation)
 
+    def log(self, uuid: str, lines: int) -> list[str]:
+        """The last lines of a server's output as they are, at most so many; Wings gives no more than 100.
+
+        Raises `EndpointUnreachable`, and `EndpointError`, which is Wings' answer for a server without a container too.
+        """
+        answer = self._ask("GET", f"/api/servers/{uuid}/logs", params={"size": lines}, seconds=self.timeout)
+        return self._read(answer, f"read the log of server {uuid}", read_log)[-lines:]
+
     def close(self) -> None:
         """Close its connections. Raises nothing."""
         self._web.close()
@@ -132,7 +145,7 @@ class Endpoint:
             return self._web.ask(method, path, body=body, params=params, seconds=seconds, look=look)
         except WebFault as error:
             said = f"Cannot reach the endpoint {self.shown}: {self.masked(str(error))}"
-            raise EndpointUnreachable(said, lasting=getattr(error, "lasting", False)) from error
+            raise EndpointUnreachable(said, lasting=error.lasting) from error
 
     def _read(self, answer: Answer, verb: str, read: Callable[[Any], _Value]) -> _Value:
         self._mind_error(answer, verb)
@@ -181,7 +194,8 @@ class Endpoint:
         return Accepted(operation, location if plain else f"/api/servers/{uuid}/operations/{quote(operation, safe='')}")
 
 
-def _is_this_machine(url: str) -> bool:
+def is_this_machine(url: str) -> bool:
+    """Whether an address is of this machine for certain: ``localhost``, or an address of the loopback."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -8,37 +8,52 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .endpoint import Endpoint
-from .endpoint_seen import Seen
-from .errors import AmbiguousServer, EndpointError, EndpointUnreachable, PowerError, ServerNotFound
-from .model import SHORT_ID_PATTERN, Server, parse_uuid
-from .schema import printable
+from ..errors import AmbiguousServer, EndpointError, ServerNotFound
+from ..look import Look, nothing
+from ..model import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
+from ..readiness import readable_lines
+from ..schema import printable
+from .client import Endpoint
+from .seen import Seen
 
 _SHOWN = 5
+_LINE_BYTES = 500
 
 
-def identify_at(text: str, endpoint: Endpoint) -> Server:
+def identify_at(text: str, endpoint: Endpoint, look: Look = nothing) -> Server:
     """The server that ``text`` means: a full UUID in any case, which asks nothing, a unique short id, or a unique name.
 
-    Raises `ServerNotFound`, `AmbiguousServer`, `EndpointUnreachable`, `EndpointError`.
+    Raises `ServerNotFound`, `AmbiguousServer`, `EndpointUnreachable`, `EndpointError`, and what ``look`` raises.
     """
     uuid = parse_uuid(text)
     if uuid is not None:
         return Server(uuid)
-    return _identify(text, endpoint.servers(), endpoint)
+    return _identify(text, endpoint.servers(look), endpoint)
 
 
-def describe_at(names: Sequence[str], endpoint: Endpoint) -> tuple[list[dict[str, Any]], list[str]]:
+def describe_at(names: Sequence[str], endpoint: Endpoint, *, tail: int = 0) -> tuple[list[dict[str, Any]], list[str]]:
     """One entry for each server named, or for all, and a sentence for each name that means none. What is not told is left out.
 
-    Raises `EndpointUnreachable`, `EndpointError` where nothing at all can be read.
+    ``tail`` is how many lines of each log are asked for, one server after another. Raises `EndpointUnreachable`, and `EndpointError` where
+    the servers cannot be read.
     """
+    found, faults = _chosen(names, endpoint)
+    entries = []
+    for seen in found:
+        entry = _entry(seen)
+        if tail:
+            entry["log"] = _log(seen, endpoint, tail, faults)
+        entries.append(entry)
+    return entries, faults
+
+
+def _chosen(names: Sequence[str], endpoint: Endpoint) -> tuple[Sequence[Seen], list[str]]:
     if not names:
-        return [_entry(seen) for seen in endpoint.listed()], []
+        return endpoint.listed(), []
     alone = parse_uuid(names[0]) if len(names) == 1 else None
     if alone is not None:
         try:
-            return [_entry(endpoint.look(alone))], []
+            return [endpoint.look(alone)], []
         except ServerNotFound as error:
             return [], [str(error)]
     listed = {seen.server.uuid: seen for seen in endpoint.listed()}
@@ -49,13 +64,29 @@ def describe_at(names: Sequence[str], endpoint: Endpoint) -> tuple[list[dict[str
             uuid = parse_uuid(name) or _identify(name, (seen.server for seen in listed.values()), endpoint).uuid
             if uuid not in listed:
                 raise _unknown(name, endpoint)
-        except (EndpointUnreachable, EndpointError):
-            raise
-        except PowerError as error:
+        except (ServerNotFound, AmbiguousServer) as error:
             faults.append(str(error))
         else:
             found.setdefault(uuid, listed[uuid])
-    return [_entry(seen) for seen in found.values()], faults
+    return list(found.values()), faults
+
+
+def _log(seen: Seen, endpoint: Endpoint, tail: int, faults: list[str]) -> list[str]:
+    try:
+        lines = endpoint.log(seen.server.uuid, tail)
+    except EndpointError as error:
+        # Wings has no better answer where there is no container yet.
+        if seen.state is not PowerState.OFFLINE:
+            faults.append(str(error))
+        return []
+    text = "\n".join(endpoint.masked(line) for line in lines)
+    secrets = [_encoded(secret).decode() for secret in seen.secrets]
+    return list(readable_lines(_encoded(text), tail, _LINE_BYTES, secrets))
+
+
+def _encoded(text: str) -> bytes:
+    """JSON may hold halves of characters, which no text outside may."""
+    return text.encode("utf-8", "replace")
 
 
 def _identify(text: str, servers: Iterable[Server], endpoint: Endpoint) -> Server:

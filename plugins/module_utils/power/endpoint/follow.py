@@ -10,9 +10,9 @@ since the request was sent.
 
 from __future__ import annotations
 
-from .endpoint_seen import Seen
-from .errors import KillUnsettled, OutcomeUnknown, PowerError, StartFailed, StartTimeout, Suspended
-from .model import PowerAction, PowerState, Request, WaitFor
+from ..errors import KillUnsettled, OutcomeUnknown, PowerError, StartFailed, StartTimeout, Suspended
+from ..model import PowerAction, PowerState, Request, WaitFor
+from .seen import Seen
 
 #: From the end of the wait for the lock to the first sign of a stop or a kill; also the least for a boot.
 GRACE_SECONDS = 30.0

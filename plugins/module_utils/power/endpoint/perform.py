@@ -9,16 +9,9 @@ identify -> look (a kill: for at most a second) -> plan -> ask -> follow (the op
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from .endpoint import Endpoint
-from .endpoint_facts import identify_at
-from .endpoint_follow import Following, FollowingUp, following
-from .endpoint_seen import Operation, Seen
-from .endpoint_watch import Signalled, Watch
-from .errors import (
-    INTERNAL_ERROR,
+from ..errors import (
     EndpointError,
     EndpointUnreachable,
     InterruptedBySignal,
@@ -26,35 +19,22 @@ from .errors import (
     PowerError,
     ServerNotFound,
     Suspended,
-    UnsupportedByEndpoint,
-    internal_error,
 )
-from .model import Clock, Outcome, PowerAction, PowerState, Request, Result, Server, WaitFor
-from .pace import Place
-from .plan import Plan, plan, planned_state
-from .progress import Ending, Progress
-from .turn import mind_selection
+from ..model import Clock, Outcome, PowerAction, PowerState, Request, Result, Server, WaitFor
+from ..pace import Place
+from ..plan import Plan, plan, planned_state
+from ..progress import Ending, Progress
+from ..turn import mind_selection
+from .client import Endpoint
+from .facts import identify_at
+from .follow import Following, FollowingUp, following
+from .seen import Operation, Seen
+from .watch import Signalled, Watch
 
 #: A kill is not kept waiting longer than this for what the server was before it.
 _KILL_LOOK_SECONDS = 1.0
 #: How long an operation that goes on is followed, beside the waits that were asked for.
 _OPERATION_SECONDS = 1800.0
-
-
-def check_options(given: Mapping[str, Any]) -> None:
-    """Raise `UnsupportedByEndpoint` if options are given that no endpoint can honour; ``given`` are options by their names."""
-    reasons = {
-        "stop_timeout": ("the endpoint has its own time limit for a stop", given.get("stop_timeout") is not None),
-        "definitions": ("the endpoint has its own definitions", bool(given.get("definitions"))),
-        "adopt": ("the endpoint makes its containers itself", given.get("adopt") is True),
-        f"wait_for={WaitFor.HEALTHY.value}": (
-            "the endpoint does not tell of health checks",
-            given.get("wait_for") == WaitFor.HEALTHY.value,
-        ),
-    }
-    refused = [f"{name} ({reason})" for name, (reason, is_given) in reasons.items() if is_given]
-    if refused:
-        raise UnsupportedByEndpoint(f"Cannot act through an HTTP endpoint with {', '.join(refused)}; leave it out")
 
 
 def perform_at(
@@ -65,26 +45,23 @@ def perform_at(
     known: Server | None = None,
     place: Place | None = None,
 ) -> Result:
-    """Perform one power action through the endpoint. Raises no `PowerError`: whatever happens is in the result.
+    """Perform one power action through the endpoint. Raises no `PowerError`: whatever happens is in the result, but for a fault of ours.
 
     ``known`` is the server meant, where the caller has identified it already; ``place`` its place among others, which it keeps. A boot slot
     is held from the request until the server is up, so in a restart during its stop as well. The result's ``operation`` is the endpoint's
     own id of it, and empty where it told none.
     """
     progress = Progress(request, clock, known)
-    errand = _Errand(request, endpoint, clock, interrupted, progress, place or Place())
+    turn = EndpointTurn(request, endpoint, clock, interrupted, progress, place or Place())
     try:
-        ending = errand.perform()
+        ending = turn.perform()
     except PowerError as error:
         ending = progress.failure(error)
-    except Exception as error:
-        # A fault of ours in one server must not hide what became of the others.
-        ending = Outcome.FAILED, INTERNAL_ERROR, internal_error(error)
-    return dataclasses.replace(progress.result(*ending), operation=errand.operation)
+    return dataclasses.replace(progress.result(*ending), operation=turn.operation)
 
 
-class _Errand:
-    """One action on one server."""
+class EndpointTurn:
+    """One action on one server, from the look before it to its end."""
 
     def __init__(
         self, request: Request, endpoint: Endpoint, clock: Clock, interrupted: Callable[[], bool], progress: Progress, place: Place
@@ -104,7 +81,7 @@ class _Errand:
         request, progress = self._request, self._progress
         self._place.mind_budget(request.server)
         if progress.known is None:
-            progress.server = identify_at(request.server, self._endpoint)
+            progress.server = identify_at(request.server, self._endpoint, self._mind_signal)
         before = self._look_before()
         if before is not None and self._waits_to_boot(before):
             before = self._look_before()

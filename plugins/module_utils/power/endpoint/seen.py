@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from .model import Outcome, PowerAction, PowerState, PrebootStep, Server, Step, StopReport, parse_uuid
+from ..model import Outcome, PowerAction, PowerState, PrebootStep, Server, Step, StopReport, parse_uuid, secrets_in
 
 _Word = TypeVar("_Word", Outcome, PowerAction, PowerState, Step)
 _LONGEST_TEXT = 1000
@@ -31,6 +31,8 @@ class Seen:
     uptime: int = 0
     image: str = ""
     utilization: Mapping[str, Any] = field(default_factory=dict)
+    #: What its output must not show; an endpoint tells the whole environment.
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def up(self) -> bool:
@@ -80,6 +82,7 @@ def read_server(value: object, uuid: str | None = None) -> Seen:
         uptime=max(0, int(_number(utilization.get("uptime")) or 0)),
         image=plain_text(_map(configuration.get("container")).get("image")),
         utilization=_use(utilization),
+        secrets=secrets_in(str(each) for each in _map(configuration.get("environment")).values()),
     )
 
 
@@ -115,6 +118,17 @@ def read_operation(value: object) -> Operation:
         exit_code=exit_code if isinstance(exit_code, int) and not isinstance(exit_code, bool) else None,
         log=tuple(plain_text(line) for line in _list(value.get("log"))[-_LOG_LINES:]),
     )
+
+
+def read_log(value: object) -> list[str]:
+    """The lines of ``GET /api/servers/{uuid}/logs``. Raises `ValueError`, whose text is the reason."""
+    lines = value.get("data", ()) if isinstance(value, Mapping) else ()
+    # Wings says null for none.
+    if lines is None:
+        return []
+    if not isinstance(lines, list):
+        raise ValueError("no lines of a log")
+    return [line for line in lines if isinstance(line, str)]
 
 
 def plain_text(value: object) -> str:

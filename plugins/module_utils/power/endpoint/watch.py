@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from .endpoint import Accepted, Endpoint
-from .endpoint_follow import Following
-from .endpoint_seen import Operation, Seen
-from .errors import EndpointError, EndpointUnreachable, OutcomeUnknown, PowerError
-from .model import Clock, PowerState
+from ..errors import EndpointError, EndpointUnreachable, OutcomeUnknown, PowerError
+from ..model import Clock, PowerState
+from .client import Accepted, Endpoint
+from .follow import Following
+from .seen import Operation, Seen
 
 _Value = TypeVar("_Value")
 #: Pauses between two looks at a server: the first, the longest, and how they grow.
