@@ -236,8 +236,8 @@ def test_a_hostile_configuration_file_is_known_before_the_stop(lab: Lab, hostile
 
 def test_an_unknown_parser_leaves_the_file_alone_with_a_warning(lab: Lab) -> None:
     uuid = lab.server(image=IMAGE)
-    lab.edit(uuid, process={"configs": [{"file": "a.toml", "parser": "toml", "replace": []}]})
+    lab.edit(uuid, process={"configs": [{"file": "a.conf", "parser": "hocon", "replace": []}]})
     result = lab.power("start", uuid)
     assert ended(result) == ("done", "")
-    assert any("a.toml" in warning and "toml" in warning for warning in result.warnings)
-    assert not (lab.volume(uuid) / "a.toml").exists()
+    assert any("a.conf" in warning and "hocon" in warning for warning in result.warnings)
+    assert not (lab.volume(uuid) / "a.conf").exists()

@@ -23,7 +23,7 @@ from .schema import printable
 from .volume import FILE_LIMIT
 
 #: Files of more lines are not configuration, and each line costs more than its bytes.
-_MOST_LINES = 1_000_000
+_MOST_LINES = 500_000
 #: What other encodings than UTF-8 are known by; UTF-32's first mark begins as UTF-16's does.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),

@@ -47,7 +47,12 @@ RULE_KEYS = (
 
 CONFIG_KEYS = (
     Key("file", FILLED_TEXT, REQUIRED, "Path within the server's data directory"),
-    Key("parser", FILLED_TEXT, REQUIRED, "How the file is read: `file` in this version; a file with another parser is left as it is"),
+    Key(
+        "parser",
+        FILLED_TEXT,
+        REQUIRED,
+        "How the file is read: `file`, `properties`, `ini`, `json`, `yaml` (`yml`), `toml` or `xml`; another leaves it as it is",
+    ),
     Key("replace", list_of(record(RULE_KEYS, "a rule"), "a list of rules"), (), "What to replace"),
     Key("create_file", ANYTHING, None, "Pelican's; not used", used=False),
 )
@@ -123,6 +128,7 @@ _UNUSED_KEYS = tuple(
     for name, meaning in (
         ("uuid", "Repeats `settings.uuid` in the Panel's lists"),
         ("schema", "Form of a definition that was kept on the node"),
+        ("panel", "The Panel that a definition kept on the node came from"),
         ("settings.id", "Pelican's number of the server"),
         ("settings.meta.description", "For people"),
         ("settings.skip_egg_scripts", "For installing"),

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from .definition import mask
-from .model import FileDiff
+from .model import SHORTEST_SECRET, FileDiff
 
 #: Bytes of a text that are shown; nobody reads more.
 _SHOWN_BYTES = 100 * 1024
@@ -30,21 +30,33 @@ def file_diff(path: str, before: bytes, after: bytes, secrets: Iterable[str]) ->
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """A secret as the formats of configuration files write it: as it is, or with what is special there escaped."""
+    """A secret as the formats of configuration files write it, in files of UTF-8 and of other encodings."""
+    # A line of a file holds no line end, and what stands at the end of a value is not always kept.
+    for text in (secret, secret.rstrip("\r\n"), secret.strip()):
+        for form in _spellings(text) if len(text) >= SHORTEST_SECRET else ():
+            yield form
+            # Latin-1 and its like, seen as UTF-8: XML has references for what they lack.
+            yield form.encode("latin-1", "xmlcharrefreplace").decode("utf-8", "replace")
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """A secret as it is, or with what is special somewhere escaped."""
     yield secret
     quoted = (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
     for form in (*quoted, quoted[0].replace("/", "\\/"), secret.replace("\\", "\\\\")):
         yield form
         yield _upper(form)
         # Java's way, with and without what only its own writer escapes.
-        plain = _upper(form).replace('\\"', '"')
-        yield plain
-        yield re.sub(r"[=:#!]", r"\\\g<0>", plain)
+        for plain in (form.replace('\\"', '"'), _upper(form).replace('\\"', '"')):
+            yield plain
+            yield re.sub(r"[=:#!]", r"\\\g<0>", plain)
     yield secret.replace("'", "''")
     for text in (html.escape(secret, quote=False), html.escape(secret), html.escape(secret).replace("&#x27;", "&apos;")):
-        yield text
-        yield text.replace("&quot;", '"')
-        yield text.replace("&#x27;", "'").replace("&apos;", "'")
+        for form in (text, text.replace("&quot;", '"'), text.replace("&#x27;", "'").replace("&apos;", "'")):
+            # In an attribute all blanks but the space are references, in an element's text a carriage return.
+            for spelled in (form, form.replace("\r", "&#13;"), re.sub(r"[\t\r\n]", lambda found: f"&#{ord(found.group())};", form)):
+                yield spelled
+                yield spelled.encode("ascii", "xmlcharrefreplace").decode()
 
 
 def _upper(text: str) -> str:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Parser ``file``: a line that begins with a rule's ``match`` is replaced as a whole.
 
-As in Wings, nothing is added where no line matches, ``if_value`` has no meaning (a line has no value) and ``{{config.X}}`` stays.
+As in Wings, nothing is added where no line matches, and ``if_value`` has no meaning: a line has no value.
 Unlike Wings, line ends stay what they are, lines may be of any length, and where several rules match one line the longest ``match``
 wins, the first of equals: Wings would write all of them one after the other. An empty ``match`` would be every line: it matches none.
 """

@@ -1,0 +1,394 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Configuration files of a server that really runs: brought in line once, tried before a stop, and never a way to harm the node."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .controller import Controller
+from .lab import SOON_SECONDS, Lab
+
+OWNER = (12345, 12346)
+SECRET = "correct-horse-battery"
+MIB = 1024 * 1024
+
+
+@pytest.fixture(autouse=True)
+def owner(lab: Lab) -> None:
+    """Data belongs to nobody this machine knows; data directories are there already, each as its test has it."""
+    lab.write_settings(system={"user": {"uid": OWNER[0], "gid": OWNER[1]}})
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file of one parser, what becomes of it, and the rules; the file's name says the parser."""
+
+    name: str
+    parser: str
+    before: bytes
+    rules: tuple[Mapping[str, Any], ...]
+    after: bytes
+
+
+PORT = {"replace_with": "{{server.build.default.port}}"}
+FORMATS = (
+    Format("server.properties", "properties", b"#x\r\nport=1\r\nb=2", ({"match": "port", **PORT},), b"#x\r\nport=25601\r\nb=2"),
+    Format("game.ini", "ini", b"; x\n[Net]\nPort = 1 ; here\n", ({"match": "Net.Port", **PORT},), b"; x\n[Net]\nPort = 25601 ; here\n"),
+    Format(
+        "bot.json",
+        "json",
+        b'{"id": 1234567890123456789012, "port": 1}\n',
+        ({"match": "port", **PORT},),
+        b'{"id": 1234567890123456789012, "port": 25601}\n',
+    ),
+    Format("a.yml", "yml", b"# x\nport: 1   # here\n", ({"match": "port", **PORT},), b"# x\nport: 25601   # here\n"),
+    Format("b.yaml", "yaml", b"- port: 1\n", ({"match": "[0].port", **PORT},), b"- port: 25601\n"),
+    Format("proxy.toml", "toml", b"# x\n[net]\nport = 1\n", ({"match": "net.port", **PORT},), b"# x\n[net]\nport = 25601\n"),
+    Format(
+        "s.xml",
+        "xml",
+        b"<s>\n <port v='1'/><!--x-->\n</s>\n",
+        ({"match": "s.port.@v", **PORT},),
+        b"<s>\n <port v='25601'/><!--x-->\n</s>\n",
+    ),
+    Format("a.cfg", "file", b"// x\nport 1\n\xff\n", ({"match": "port", "replace_with": "port 25601"},), b"// x\nport 25601\n\xff\n"),
+)
+
+
+def config(file: str, parser: str, *rules: Mapping[str, Any]) -> dict[str, Any]:
+    """A file of a definition."""
+    return {"file": file, "parser": parser, "replace": list(rules)}
+
+
+def defined(lab: Lab, *configs: Mapping[str, Any], **more: Any) -> str:
+    """A server with these files in its definition, and an empty data directory."""
+    uuid = lab.server(**{"RCON": SECRET, **more})
+    lab.edit(uuid, allocations={"default": {"ip": "127.0.0.1", "port": 25601}}, process={"configs": list(configs)})
+    directory = lab.volume(uuid)
+    directory.mkdir(parents=True, exist_ok=True)
+    os.chown(directory, *OWNER)
+    return uuid
+
+
+def ended(result: Any) -> tuple[str, str]:
+    """Outcome and code."""
+    return result.outcome.value, result.code
+
+
+def start(lab: Lab, uuid: str) -> None:
+    """Have it up and ready."""
+    result = lab.power("start", uuid, wait_for="running")
+    assert ended(result) == ("done", ""), result.msg
+
+
+def refused_restart(lab: Lab, uuid: str) -> str:
+    """The message of a restart that leaves the running server alone, soon, and tells no secret."""
+    before = lab.container(uuid)
+    result: Any = lab.power("restart", uuid)
+    assert (*ended(result), result.changed, result.state.value) == ("refused", "preboot_failed", False, "running"), result.msg
+    assert lab.container(uuid) == before
+    assert result.seconds < SOON_SECONDS
+    assert SECRET not in result.msg
+    return str(result.msg)
+
+
+def trace(file: Path) -> tuple[int, ...]:
+    """What differs as soon as a file was written, replaced or given away."""
+    status = file.lstat()
+    return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_mode, status.st_uid, status.st_gid, status.st_size
+
+
+# ----- what is written
+
+
+def test_one_file_of_each_format_is_brought_in_line_once(lab: Lab) -> None:
+    uuid = defined(lab, *(config(each.name, each.parser, *each.rules) for each in FORMATS))
+    for each in FORMATS:
+        (lab.volume(uuid) / each.name).write_bytes(each.before)
+    start(lab, uuid)
+    assert {each.name: (lab.volume(uuid) / each.name).read_bytes() for each in FORMATS} == {each.name: each.after for each in FORMATS}
+    before = {each.name: trace(lab.volume(uuid) / each.name) for each in FORMATS}
+    result: Any = lab.power("restart", uuid)
+    assert ended(result) == ("done", "")
+    assert [step.step for step in result.preboot if step.changed] == []
+    assert {each.name: trace(lab.volume(uuid) / each.name) for each in FORMATS} == before
+
+
+def writing_at_its_stop(lab: Lab, file: str, content: str, *configs: Mapping[str, Any]) -> str:
+    """A server that writes a file of its own while it stops."""
+    script = f"trap 'printf \"{content}\" >{file}; exit 0' TERM; echo ready; while :; do sleep 9 & wait $!; done"
+    image = lab.image(f"ENTRYPOINT {json.dumps(['/bin/sh', '-c', script])}")
+    uuid = defined(lab, *configs, image=image, stop={"type": "signal", "value": "SIGTERM"})
+    start(lab, uuid)
+    return uuid
+
+
+def test_what_a_server_writes_while_it_stops_is_brought_in_line_again(lab: Lab) -> None:
+    configs = config("server.properties", "properties", {"match": "port", **PORT})
+    uuid = writing_at_its_stop(lab, "server.properties", r"#saved\nport=1\nmotd=mine\n", configs)
+    file = lab.volume(uuid) / "server.properties"
+    assert file.read_bytes() == b"port=25601\n"
+    result: Any = lab.power("restart", uuid)
+    assert (*ended(result), result.stop.forced) == ("done", "", False)
+    assert file.read_bytes() == b"#saved\nport=25601\nmotd=mine\n"
+
+
+def test_what_a_server_breaks_while_it_stops_fails_the_restart_and_is_left_as_it_is(lab: Lab) -> None:
+    uuid = writing_at_its_stop(lab, "bot.json", "[1", config("bot.json", "json", {"match": "port", **PORT}))
+    file = lab.volume(uuid) / "bot.json"
+    assert json.loads(file.read_text()) == {"port": 25601}
+    result: Any = lab.power("restart", uuid)
+    assert (*ended(result), result.changed, result.state.value) == ("failed", "preboot_failed", True, "offline")
+    assert [step.step for step in result.preboot if step.failed] == ["configuration"]
+    assert "bot.json" in result.msg
+    assert file.read_text() == "[1"
+
+
+def test_existing_files_keep_owner_and_mode_and_new_ones_get_the_servers(lab: Lab) -> None:
+    lab.write_settings(system={"check_permissions_on_boot": False})
+    rule = {"match": "port", **PORT}
+    uuid = defined(lab, config("old.json", "json", rule), config("/plugins/deep/new.json", "json", rule))
+    old, new = lab.volume(uuid) / "old.json", lab.volume(uuid) / "plugins" / "deep" / "new.json"
+    old.write_text('{"port": 1}')
+    old.chmod(0o640)
+    os.chown(old, 4242, 4243)
+    start(lab, uuid)
+    assert (old.read_text(), json.loads(new.read_text())) == ('{"port": 25601}', {"port": 25601})
+    assert [(*owner_of(path), stat.S_IMODE(path.stat().st_mode)) for path in (old, new, new.parent, new.parent.parent)] == [
+        (4242, 4243, 0o640),
+        (*OWNER, 0o644),
+        (*OWNER, 0o755),
+        (*OWNER, 0o755),
+    ]
+
+
+def owner_of(path: Path) -> tuple[int, int]:
+    """Of the file itself."""
+    return path.lstat().st_uid, path.lstat().st_gid
+
+
+def test_no_file_is_made_that_nothing_comes_into(lab: Lab) -> None:
+    guarded = {"match": "port", "if_value": "1", "replace_with": "2"}
+    uuid = defined(lab, config("a/new.json", "json", guarded), config("b/new.cfg", "file", {"match": "port", "replace_with": "port 1"}))
+    start(lab, uuid)
+    assert list(lab.volume(uuid).iterdir()) == []
+
+
+# ----- what is refused before the stop
+
+
+def a_path_through_a_value(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
+    file.write_text('{"proxy": 1}')
+    return file.name, "json", {"match": "proxy.password", "replace_with": "{{env.RCON}}"}
+
+
+def a_broken_file(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
+    file.write_text(f'{{"password": "{SECRET}",,')
+    return file.name, "json", {"match": "password", "replace_with": "{{env.RCON}}"}
+
+
+def an_unknown_placeholder(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
+    file.write_text("port=1\n")
+    return file.name, "properties", {"match": "port", "replace_with": "{{config.token}}{{env.RCON}}"}
+
+
+def a_hostile_pattern(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
+    file.write_text("motd=" + "a" * 60 + "!\n")
+    return file.name, "properties", {"match": "motd", "if_value": "regex:^(a+)+$", "replace_with": "{{env.RCON}}"}
+
+
+def a_yaml_bomb(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
+    lines = ["a0: &a0 {x: 1}", *(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 20))]
+    file.write_text("\n".join(lines) + "\n")
+    return file.name, "yaml", {"match": "a19" + ".*" * 19 + ".x", "replace_with": "{{env.RCON}}"}
+
+
+def entities_of_entities(file: Path, canary: Path) -> tuple[str, str, Mapping[str, Any]]:
+    file.write_text(f'<!DOCTYPE s [<!ENTITY a SYSTEM "file://{canary}"><!ENTITY b "&a;&a;">]><s><p>&b;</p></s>')
+    return file.name, "xml", {"match": "s.p", "replace_with": "{{env.RCON}}"}
+
+
+def a_pipe(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
+    os.mkfifo(file)
+    return file.name, "properties", {"match": "port", "replace_with": "{{env.RCON}}"}
+
+
+def a_link_to_somebody_elses_file(file: Path, canary: Path) -> tuple[str, str, Mapping[str, Any]]:
+    file.symlink_to(canary)
+    return file.name, "properties", {"match": "root", "replace_with": "{{env.RCON}}"}
+
+
+def a_hard_link_to_somebody_elses_file(file: Path, canary: Path) -> tuple[str, str, Mapping[str, Any]]:
+    os.link(canary, file)
+    return file.name, "properties", {"match": "root", "replace_with": "{{env.RCON}}"}
+
+
+def a_link_in_its_path(file: Path, canary: Path) -> tuple[str, str, Mapping[str, Any]]:
+    file.symlink_to(canary.parent)
+    return f"{file.name}/{canary.name}", "properties", {"match": "root", "replace_with": "{{env.RCON}}"}
+
+
+def a_path_out(_file: Path, canary: Path) -> tuple[str, str, Mapping[str, Any]]:
+    return f"../../{canary.name}", "properties", {"match": "root", "replace_with": "{{env.RCON}}"}
+
+
+def a_huge_file(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
+    with file.open("wb") as content:
+        content.truncate(1024 * 1024 * MIB)
+    return file.name, "properties", {"match": "port", "replace_with": "{{env.RCON}}"}
+
+
+Trap = Callable[[Path, Path], tuple[str, str, Mapping[str, Any]]]
+#: Where the rule is at fault, the message names it; where it is the file, it names that alone.
+RULES_AT_FAULT: tuple[Trap, ...] = (a_path_through_a_value, an_unknown_placeholder, a_hostile_pattern, a_yaml_bomb)
+FILES_AT_FAULT: tuple[Trap, ...] = (
+    a_broken_file,
+    entities_of_entities,
+    a_pipe,
+    a_link_to_somebody_elses_file,
+    a_hard_link_to_somebody_elses_file,
+    a_link_in_its_path,
+    a_path_out,
+    a_huge_file,
+)
+
+
+@pytest.mark.parametrize("trap", [*RULES_AT_FAULT, *FILES_AT_FAULT], ids=lambda trap: trap.__name__)
+def test_what_cannot_be_followed_refuses_a_restart_before_the_stop_and_nothing_is_touched(lab: Lab, trap: Trap) -> None:
+    canary = lab.root / "shadow"
+    canary.write_text("root=$6$canary\n")
+    uuid = defined(lab)
+    start(lab, uuid)
+    name, parser, rule = trap(lab.volume(uuid) / "trap.conf", canary)
+    good = lab.volume(uuid) / "good.properties"
+    good.write_text("port=1\n")
+    lab.edit(uuid, process={"configs": [config("good.properties", "properties", {"match": "port", **PORT}), config(name, parser, rule)]})
+    traces = trace(canary), trace(good)
+    msg = refused_restart(lab, uuid)
+    assert name in msg and "$6$" not in msg
+    if trap in RULES_AT_FAULT:
+        assert f'the rule for "{rule["match"]}"' in msg
+    assert (trace(canary), trace(good)) == traces
+
+
+def test_a_start_is_refused_before_anything_is_made(lab: Lab) -> None:
+    uuid = defined(lab, config("a.json", "json", {"match": "port", **PORT}))
+    (lab.volume(uuid) / "a.json").write_text("[1")
+    result = lab.power("start", uuid)
+    assert (*ended(result), result.changed) == ("refused", "preboot_failed", False)
+    assert "a.json" in result.msg
+    assert lab.container(uuid) is None
+
+
+def test_warnings_in_place_of_errors_start_the_server_and_bring_the_other_files_in_line(lab: Lab) -> None:
+    lab.write_settings(system={"config_errors": "warn"})
+    rule = {"match": "port", **PORT}
+    uuid = defined(lab, config("bad.json", "json", rule), config("pipe", "properties", rule), config("good.properties", "properties", rule))
+    (lab.volume(uuid) / "bad.json").write_text("[1")
+    os.mkfifo(lab.volume(uuid) / "pipe")
+    for action in ("start", "restart"):
+        result = lab.power(action, uuid, wait_for="running")
+        assert ended(result) == ("done", "")
+        assert all(any(f"file {name} " in warning for warning in result.warnings) for name in ("bad.json", "pipe"))
+    assert (lab.volume(uuid) / "good.properties").read_text() == "port=25601\n"
+    assert (lab.volume(uuid) / "bad.json").read_text() == "[1"
+
+
+# ----- check mode
+
+
+def test_check_mode_shows_the_diff_with_secrets_masked_and_writes_nothing(lab: Lab, controller: Controller) -> None:
+    rules = (
+        {"match": "rcon.password", "replace_with": "{{env.RCON}}"},
+        {"match": "port", **PORT},
+        {"match": "pin", "replace_with": "{{env.PIN}}"},
+    )
+    uuid = defined(
+        lab,
+        config("server.properties", "properties", *rules),
+        config("new/a.json", "json", {"match": "key", "replace_with": SECRET}),
+        PIN="12345",
+    )
+    file = lab.volume(uuid) / "server.properties"
+    file.write_text(f"# before\nrcon.password=old-{SECRET}\nport=1\nlast=9\n")
+    os.chown(file, *OWNER)
+    before = trace(file)
+    run = controller.play([controller.task("start", uuid)], "--check", "--diff")
+    assert run.code == 0 and run.result["changed"], run.output
+    assert SECRET not in run.output and SECRET not in json.dumps(run.results)
+    shown = [line for line in run.output.splitlines() if line[:1] in "+- " and line[1:2] not in ("+", "-", "")]
+    expected = [
+        " # before",
+        "-rcon.password=old-********",
+        "-port=1",
+        "+rcon.password=********",
+        "+port=25601",
+        " last=9",
+        "+pin=12345",
+        '+  "key": "********"',
+    ]
+    assert [line for line in expected if line not in shown] == [], run.output
+    assert trace(file) == before
+    assert sorted(path.name for path in lab.volume(uuid).iterdir()) == ["server.properties"]
+
+
+# ----- a full disk
+
+
+@pytest.fixture
+def small_disk(lab: Lab) -> Iterator[Path]:
+    """A file system of 512 KiB for the data directories; unmounted after the test."""
+    directory = lab.root / "volumes"
+    directory.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(directory)], capture_output=True, check=False)
+    if mounted.returncode or not os.path.ismount(directory):
+        pytest.skip("cannot mount a small file system here")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", str(directory)], check=True)
+
+
+def fill(directory: Path) -> Path:
+    """Use every byte of a small disk."""
+    assert os.path.ismount(directory) and os.statvfs(directory).f_blocks * os.statvfs(directory).f_frsize <= MIB
+    ballast = directory / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+    return ballast
+
+
+def test_a_full_disk_fails_the_boot_and_loses_nothing(lab: Lab, small_disk: Path) -> None:
+    rules = ({"match": "port", **PORT}, {"match": "motd", "replace_with": "{{env.RCON}}"})
+    uuid = defined(lab)
+    file = lab.volume(uuid) / "server.properties"
+    content = "port=1\n" + "# a line of a comment\n" * 5000
+    file.write_text(content)
+    start(lab, uuid)
+    lab.edit(uuid, process={"configs": [config("server.properties", "properties", *rules)]})
+    ballast = fill(small_disk)
+    before = trace(file)
+    result: Any = lab.power("restart", uuid)
+    assert (*ended(result), result.state.value) == ("failed", "preboot_failed", "offline")
+    assert "server.properties" in result.msg and "No space left on device" in result.msg and SECRET not in result.msg
+    assert (file.read_text(), trace(file)) == (content, before)
+    assert [path.name for path in lab.volume(uuid).iterdir()] == ["server.properties"]
+    ballast.unlink()
+    start(lab, uuid)
+    assert file.read_text() == content.replace("port=1\n", "port=25601\n") + f"motd={SECRET}\n"
