@@ -164,7 +164,7 @@ def _checked(module: PowerModule) -> dict[str, Any]:
         options,
         {
             "stop_timeout": (0, LONGEST_STOP_SECONDS),
-            "wait_timeout": (0, None),
+            "wait_timeout": (0, LONGEST_STOP_SECONDS),
             "timeout": (1, LONGEST_TIMEOUT),
             "max_parallel": (0, None),
             "max_failures": (0, None),

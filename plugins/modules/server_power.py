@@ -102,7 +102,7 @@ options:
     choices: [container, running, healthy]
   wait_timeout:
     description:
-      - Seconds that O(wait_for) may take. Passing it fails the server with code C(start_timeout) and leaves it up.
+      - Seconds that O(wait_for) may take, at most a week. Passing it fails the server with code C(start_timeout) and leaves it up.
     type: int
     default: 300
   adopt:

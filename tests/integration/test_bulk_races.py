@@ -50,13 +50,14 @@ def test_two_calls_over_the_same_servers_act_on_each_one_after_the_other_and_bot
     lab: Lab, controller: Controller, proxy: EngineProxy, rival: str
 ) -> None:
     uuids = started(lab, 20)
-    common = {**controller.options(wait_seconds=300, timeout=120, _ansible_verbosity=1), "docker_host": proxy.host}
+    common = {**controller.options(wait_seconds=300, timeout=120), "docker_host": proxy.host}
     with (
         controller.module(action="restart", server=uuids, **common) as one,
         controller.module(action=rival, server=uuids[::-1], **common) as two,
     ):
         pids = child_of(one), child_of(two)
         found = [result_of(module.wait()) for module in (one, two)]
+    actions = {pid: result["action"] for pid, result in zip(pids, found)}
     told = {pid: {entry["server"]: entry for entry in result["servers"]} for pid, result in zip(pids, found)}
     assert all(ending == ("done", "") for result in found for ending in shown_endings(result)), found
     rows = last_operations(lab, uuids)
@@ -67,10 +68,10 @@ def test_two_calls_over_the_same_servers_act_on_each_one_after_the_other_and_bot
         assert sorted(order) == sorted(pids), changes
         last = told[order[-1]][uuid]
         # Ready or not, whether it is up is what its last one says.
-        assert lab.is_up(uuid) == (last["action"] == "restart") == (last["state"] != "offline")
-        assert (rows[uuid].id, rows[uuid].outcome) == (last["operation"]["id"], "done")
+        assert lab.is_up(uuid) == (actions[order[-1]] == "restart") == (last["state"] != "offline")
+        assert (rows[uuid].action, rows[uuid].outcome) == (actions[order[-1]], "done")
         assert {request.pid for request in changes if request.path.endswith("/start")} == {
-            pid for pid in pids if told[pid][uuid]["action"] == "restart"
+            pid for pid, action in actions.items() if action == "restart"
         }
     assert_all_free(lab, uuids)
 

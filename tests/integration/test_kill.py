@@ -69,12 +69,12 @@ def test_a_kill_needs_no_more_than_a_lock_record(lab: Lab) -> None:
     assert (result.outcome.value, result.changed, result.cancelled.value, result.state.value) == ("done", False, "start", "offline")
 
 
-def test_a_kill_of_a_server_nobody_knows_is_refused_and_leaves_no_trace(lab: Lab) -> None:
+def test_a_kill_of_a_server_nobody_knows_is_refused_and_still_cancels_a_first_start_that_left_no_trace_yet(lab: Lab) -> None:
     uuid = lab.server()
     (lab.root / "servers" / f"{uuid}.json").unlink()
     result = lab.power("kill", uuid)
     assert (result.outcome.value, result.code) == ("refused", "server_not_found")
-    assert lab.generation(uuid) == 0
+    assert lab.generation(uuid) == 1
 
 
 def test_a_kill_raises_the_generation_again_for_every_holder_it_meets(lab: Lab) -> None:

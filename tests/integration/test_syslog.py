@@ -17,7 +17,7 @@ from .private_syslog import PrivateSyslog
 
 # Facility daemon (3); severity informational (6) or warning (4).
 INFORMATIONAL, WARNING = 3 * 8 + 6, 3 * 8 + 4
-LINE = re.compile(r"<(?P<priority>\d+)>\w{3} [ \d]\d \d\d:\d\d:\d\d fleet-power\[\d+\]: (?P<text>.*)")
+LINE = re.compile(r"<(?P<priority>\d+)>fleet-power\[\d+\]: (?P<text>.*)")
 
 
 @pytest.fixture
@@ -39,7 +39,8 @@ def test_each_server_gets_a_line_that_says_what_became_of_it(lab: Lab, controlle
         through=syslog.through,
         **controller.options(action="start", server=[up, overdue, "Nobody"], origin="alice@web1", reason="the players wait"),
     )
-    (first, done), (second, refused), (third, unknown) = lines_of(syslog)
+    found = {text.split()[1]: (priority, text) for priority, text in lines_of(syslog)}
+    (first, done), (second, refused), (third, unknown) = found[up], found[overdue], found["Nobody"]
     assert (first, second, third) == (INFORMATIONAL, WARNING, WARNING)
     asked = r"in \d+\.\d s by alice@web1 for 'the players wait' operation [-0-9a-f]{36}"
     assert re.fullmatch(rf"start {up} \(Cobalt\) done {asked}", done)

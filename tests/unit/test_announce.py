@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import syslog
+import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.announce import announce, line_of
+from ansible_collections.fleet.power.plugins.module_utils.power import announce as module
+from ansible_collections.fleet.power.plugins.module_utils.power.announce import SystemLog, announce, line_of
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Request, Result, Server, StopReport
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,16 +48,33 @@ def test_nothing_in_it_can_begin_another_line_or_move_a_terminals_cursor(name: s
     assert line_of(ended(name=name, msg=msg), asked(origin, reason)).isprintable()
 
 
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A daemon that reads the system log, or not."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(str(tmp_path / "log"))
+        daemon.settimeout(10)
+        monkeypatch.setattr(module, "_SYSTEM_LOG", SystemLog(str(tmp_path / "log")))
+        yield daemon
+
+
 @pytest.mark.parametrize("outcome", list(Outcome))
-def test_the_line_is_written_under_our_tag_with_a_level_that_fits(monkeypatch: pytest.MonkeyPatch, outcome: Outcome) -> None:
-    written: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(syslog, "openlog", lambda *arguments: written.append(arguments))
-    monkeypatch.setattr(syslog, "syslog", lambda *arguments: written.append(arguments))
+def test_the_line_is_written_under_our_tag_with_a_level_that_fits(reader: socket.socket, outcome: Outcome) -> None:
     announce(ended(outcome), asked())
-    opened, line = written
-    assert opened[0] == "fleet-power"
-    assert (line[0] == syslog.LOG_INFO) == (outcome.value in ("done", "unchanged"))
-    assert UUID in line[1]
+    level = syslog.LOG_INFO if outcome.value in ("done", "unchanged") else syslog.LOG_WARNING
+    assert reader.recv(10_000).decode().startswith(f"<{syslog.LOG_DAEMON | level}>fleet-power[{os.getpid()}]: restart {UUID} (Cobalt)")
+
+
+def test_a_log_that_nobody_reads_holds_nobody_up(reader: socket.socket) -> None:
+    began = time.monotonic()
+    for _number in range(2000):
+        announce(ended(), asked())
+    assert time.monotonic() - began < 8
+    assert UUID in reader.recv(10_000).decode()
+
+
+def test_no_log_at_all_is_no_failure(tmp_path: Path) -> None:
+    SystemLog(str(tmp_path / "absent")).write(syslog.LOG_INFO, "nobody hears this")
 
 
 def test_a_line_that_no_encoding_has_is_written_all_the_same() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import LockUnavailable
 from ansible_collections.fleet.power.plugins.module_utils.power.generation import KillGenerations
+from ansible_collections.fleet.power.plugins.module_utils.power.model import ALL
 from ansible_collections.fleet.power.tests.unit.lock_support import (
     FORK,
     NO_GROUP,
@@ -35,7 +36,7 @@ def generations(state: Path) -> KillGenerations:
 
 def test_a_server_never_killed_has_generation_0_and_asking_makes_nothing(generations: KillGenerations, state: Path) -> None:
     assert generations.read(UUID) == 0
-    assert generations.scan() == {}
+    assert generations.scan() == {ALL: 0}
     assert not generations.changed_since(UUID, 0)
     assert not state.exists()
 
@@ -76,7 +77,7 @@ def test_one_scan_sees_every_server_and_nothing_that_is_none(generations: KillGe
     (state / ".kills").write_text("x")
     (state / "11111111-1111-4111-8111-111111111111.kills").mkdir()
     (state / "22222222-2222-4222-8222-222222222222.kills").symlink_to("journal.db")
-    assert generations.scan() == {UUID: 2, OTHER_UUID: 1}
+    assert generations.scan() == {ALL: 0, UUID: 2, OTHER_UUID: 1}
 
 
 def test_the_file_is_the_groups_whatever_the_umask(generations: KillGenerations, state: Path) -> None:
@@ -91,7 +92,7 @@ def test_the_file_is_the_groups_whatever_the_umask(generations: KillGenerations,
 def test_a_state_directory_that_is_a_file_has_no_kills_and_takes_none(generations: KillGenerations, state: Path) -> None:
     state.write_text("x")
     assert generations.read(UUID) == 0
-    assert generations.scan() == {}
+    assert generations.scan() == {ALL: 0}
     with pytest.raises(LockUnavailable, match="Not a directory"):
         generations.raise_for(UUID)
 
@@ -145,3 +146,13 @@ def test_nothing_but_a_canonical_uuid_names_a_file(generations: KillGenerations,
     with pytest.raises(ValueError, match="UUID"):
         generations.read(uuid)
     assert not state.exists()
+
+
+def test_a_kill_of_all_counts_for_each_server_known_or_not(tmp_path: Path) -> None:
+    generations = KillGenerations(str(tmp_path), NO_GROUP)
+    generations.raise_for(UUID)
+    before = {uuid: generations.read(uuid) for uuid in (UUID, OTHER_UUID)}
+    generations.raise_for_all()
+    assert all(generations.changed_since(uuid, generation) for uuid, generation in before.items())
+    assert generations.scan() == {ALL: 1, UUID: 2}
+    assert not generations.changed_since(OTHER_UUID, generations.of_all())

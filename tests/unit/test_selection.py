@@ -88,21 +88,22 @@ def test_each_of_all_has_an_operation_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "of_all, action, outcome, state, left_out",
+    "of_all, action, code, state, left_out",
     [
-        (True, PowerAction.RESTART, Outcome.SKIPPED, PowerState.OFFLINE, True),
-        (False, PowerAction.RESTART, Outcome.SKIPPED, PowerState.OFFLINE, False),
-        (True, PowerAction.START, Outcome.SKIPPED, PowerState.OFFLINE, False),
-        (True, PowerAction.RESTART, Outcome.SKIPPED, PowerState.RUNNING, False),
-        (True, PowerAction.RESTART, Outcome.SKIPPED, None, False),
-        (True, PowerAction.RESTART, Outcome.REFUSED, PowerState.OFFLINE, False),
-        (True, PowerAction.RESTART, Outcome.DONE, PowerState.OFFLINE, False),
+        (True, PowerAction.RESTART, "not_selected", PowerState.OFFLINE, True),
+        (False, PowerAction.RESTART, "not_selected", PowerState.OFFLINE, False),
+        (True, PowerAction.START, "not_selected", PowerState.OFFLINE, False),
+        (True, PowerAction.RESTART, "not_selected", PowerState.RUNNING, False),
+        (True, PowerAction.RESTART, "not_selected", None, False),
+        (True, PowerAction.RESTART, "server_not_found", PowerState.OFFLINE, False),
+        (True, PowerAction.RESTART, "", PowerState.OFFLINE, False),
     ],
 )
 def test_only_what_a_restart_of_all_found_down_is_left_out(
-    of_all: bool, action: PowerAction, outcome: Outcome, state: PowerState | None, left_out: bool
+    of_all: bool, action: PowerAction, code: str, state: PowerState | None, left_out: bool
 ) -> None:
-    assert is_left_out(result(outcome, state, action), replace(request(action), one_of_all=of_all)) == left_out
+    ended = replace(result(Outcome.SKIPPED, state, action), code=code)
+    assert is_left_out(ended, replace(request(action), one_of_all=of_all)) == left_out
 
 
 def test_one_named_twice_is_meant_once_where_it_was_named_first_and_as_it_was_named_first() -> None:

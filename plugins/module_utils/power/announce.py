@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import syslog
-import threading
 
 from .model import Outcome, Request, Result
 from .schema import printable
 
 TAG = "fleet-power"
-_MUTEX = threading.Lock()
+#: How long a line may wait to be taken, and how long it may be, in bytes; what logs itself over the network takes no more.
+_PATIENCE_SECONDS = 1.0
+_LONGEST = 8192
 _QUIET = (Outcome.DONE, Outcome.UNCHANGED)
 
 
@@ -35,9 +38,32 @@ def line_of(result: Result, request: Request) -> str:
 
 def announce(result: Result, request: Request) -> None:
     """Write the line; nothing fails for it."""
-    line = line_of(result, request)
-    # The name that openlog sets is one for the whole process.
-    with _MUTEX:
-        syslog.openlog(TAG, syslog.LOG_PID, syslog.LOG_DAEMON)
-        syslog.syslog(syslog.LOG_INFO if result.outcome in _QUIET else syslog.LOG_WARNING, line)
-        syslog.closelog()
+    level = syslog.LOG_INFO if result.outcome in _QUIET else syslog.LOG_WARNING
+    _SYSTEM_LOG.write(level, line_of(result, request))
+
+
+class SystemLog:
+    """The system log, written without the C library's function: that waits without end for a daemon that reads no more."""
+
+    def __init__(self, address: str = "/dev/log") -> None:
+        self._address = address
+        self._is_stuck = False
+
+    def write(self, level: int, line: str) -> None:
+        """Send one line. Where nobody takes it within a second, this line and all later ones are lost."""
+        if self._is_stuck:
+            return
+        datagram = f"<{syslog.LOG_DAEMON | level}>{TAG}[{os.getpid()}]: {line}".encode("utf-8", "replace")
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+                # Connected, since the kernel tells only of a peer whether it has room.
+                log.connect(self._address)
+                log.settimeout(_PATIENCE_SECONDS)
+                log.send(datagram[:_LONGEST])
+        except socket.timeout:
+            self._is_stuck = True
+        except OSError:
+            return
+
+
+_SYSTEM_LOG = SystemLog()

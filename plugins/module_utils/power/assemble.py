@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from .errors import LockUnavailable
 from .generation import KillGenerations
 from .journal import Journal
 from .lock import Locks
-from .model import Clock, PowerAction, parse_uuid
+from .model import ALL, Clock, PowerAction, parse_uuid
 from .node import Node, SystemClock, never
 from .settings import Settings, load_settings
 from .sources import Sources
@@ -85,4 +86,9 @@ def _read(names: Sequence[str], node: Node) -> dict[str, int]:
     uuids = [parse_uuid(name) for name in names]
     if None in uuids:
         return node.generations.scan()
-    return {uuid: node.generations.read(uuid) for uuid in uuids if uuid is not None}
+    generations = {ALL: node.generations.of_all()}
+    for uuid in filter(None, uuids):
+        # One that cannot be read ends the action on its server when it is read again, and no other.
+        with contextlib.suppress(LockUnavailable):
+            generations[uuid] = node.generations.read(uuid)
+    return generations

@@ -16,9 +16,6 @@ from .model import Outcome, Result, Server
 from .pace import Pace, Place
 from .selection import Target, is_left_out
 
-#: Enough for the deepest call below an action; the system's default of 8 MiB for each of hundreds would count as memory in use.
-_STACK_BYTES = 1024 * 1024
-
 #: Open files that are asked for.
 _FILES = 8192
 
@@ -71,22 +68,18 @@ def _acted(target: Target, act: Act, place: Place) -> Result:
 def _in_threads(count: int, act_on: Callable[[int, Place], None], pace: Pace) -> None:
     """One thread a server, begun in order, each when its turn comes."""
     _allow_files()
-    before = threading.stack_size(_STACK_BYTES)
-    try:
-        threads = []
-        for index in range(count):
-            place = pace.place()
-            place.begin()
-            thread = threading.Thread(target=act_on, args=(index, place))
-            try:
-                thread.start()
-            except RuntimeError:
-                # No more threads to be had: this one's turn is now.
-                act_on(index, place)
-            else:
-                threads.append(thread)
-    finally:
-        threading.stack_size(before)
+    threads = []
+    for index in range(count):
+        place = pace.place()
+        place.begin()
+        thread = threading.Thread(target=act_on, args=(index, place))
+        try:
+            thread.start()
+        except RuntimeError:
+            # No more threads to be had: this one's turn is now.
+            act_on(index, place)
+        else:
+            threads.append(thread)
     for thread in threads:
         thread.join()
 

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from .assemble import build_journal, build_node, read_generations
-from .errors import InterruptedBySignal
-from .model import Request, Result
+from .errors import InterruptedBySignal, LockUnavailable
+from .model import PowerAction, Request, Result
 from .node import Node, never
 from .pace import Place
 from .perform import perform
@@ -69,6 +70,10 @@ class _OnNode:
         asked = replace(asked, generations=generations, requested_at=node.clock.now())
         if means_all(names):
             mind_only(asked)
+            if asked.action is PowerAction.KILL and asked.only is None and not asked.check:
+                # Also those whose first start is only being prepared, and which nobody here knows yet.
+                with contextlib.suppress(LockUnavailable):
+                    node.generations.raise_for_all()
             return all_of(asked, everything(node, asked.action, self._look))
         return named(asked, names, lambda name: node.sources.identify(name, asked.action, look=self._look))
 

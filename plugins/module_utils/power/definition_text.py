@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from .errors import DefinitionInvalid, MissingLibrary
+from .nesting import is_nested_deeper
 
 #: Deeper than any definition, shallow enough for every later reader.
 _DEEPEST = 64
@@ -51,6 +52,8 @@ def _invalid(where: str, reason: str) -> DefinitionInvalid:
 
 
 def _load_json(text: str, where: str) -> object:
+    if is_nested_deeper(text, _DEEPEST):
+        raise _invalid(where, "it is nested too deeply")
     try:
         return json.loads(text, parse_int=_whole_number, parse_constant=_no_number)
     except json.JSONDecodeError as error:

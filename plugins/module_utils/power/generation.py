@@ -9,7 +9,7 @@ import os
 import stat
 
 from .errors import LockUnavailable
-from .model import parse_uuid
+from .model import ALL, parse_uuid
 from .own_files import open_or_make
 
 SUFFIX = ".kills"
@@ -25,10 +25,17 @@ class KillGenerations:
     def __init__(self, state_directory: str, group: str) -> None:
         self._directory = state_directory
         self._group = group
+        self._path_of_all = os.path.join(state_directory, f"all{SUFFIX}")
 
     def read(self, uuid: str) -> int:
         """The server's generation, 0 if it was never killed; raises LockUnavailable if it cannot be read."""
-        path = self._path(uuid)
+        return self._size(self._path(uuid)) + self.of_all()
+
+    def of_all(self) -> int:
+        """How often all servers were killed, which counts for each; raises LockUnavailable if it cannot be read."""
+        return self._size(self._path_of_all)
+
+    def _size(self, path: str) -> int:
         try:
             found = os.stat(path, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
@@ -40,14 +47,18 @@ class KillGenerations:
         return found.st_size
 
     def scan(self) -> dict[str, int]:
-        """The generation of every server that was ever killed, in one look; raises LockUnavailable if the directory cannot be read."""
-        generations: dict[str, int] = {}
+        """The generation of every server that was ever killed, in one look, and under `ALL` that of the others.
+
+        Raises LockUnavailable if the directory cannot be read.
+        """
+        of_all = self.of_all()
+        generations = {ALL: of_all}
         try:
             with os.scandir(self._directory) as entries:
                 for entry in entries:
                     uuid = entry.name[: -len(SUFFIX)]
                     if entry.name.endswith(SUFFIX) and parse_uuid(uuid) == uuid and entry.is_file(follow_symlinks=False):
-                        generations[uuid] = entry.stat(follow_symlinks=False).st_size
+                        generations[uuid] = entry.stat(follow_symlinks=False).st_size + of_all
         except (FileNotFoundError, NotADirectoryError):
             return generations
         except OSError as error:
@@ -56,7 +67,13 @@ class KillGenerations:
 
     def raise_for(self, uuid: str) -> None:
         """The server is being killed; counts are exact between processes. Raises LockUnavailable if that cannot be written."""
-        path = self._path(uuid)
+        self._raise(self._path(uuid))
+
+    def raise_for_all(self) -> None:
+        """All servers are being killed, also those that nobody here knows yet. Raises LockUnavailable if that cannot be written."""
+        self._raise(self._path_of_all)
+
+    def _raise(self, path: str) -> None:
         try:
             descriptor = open_or_make(path, os.O_WRONLY | os.O_APPEND, self._group)
             try:

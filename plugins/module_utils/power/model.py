@@ -171,6 +171,10 @@ class ImageSeen:
     volumes: tuple[str, ...] = ()
 
 
+#: The word that stands for every server of the node.
+ALL = "all"
+
+
 @dataclass(frozen=True)
 class Request:
     """One power action asked of one server. Everything that is decided later is decided from this and what is found.
@@ -197,8 +201,8 @@ class Request:
     reason: str = ""
 
     def generation(self, uuid: str) -> int:
-        """The kill generation of ``uuid`` when this was requested; 0 if it was never killed."""
-        return self.generations.get(uuid, 0)
+        """The kill generation of ``uuid`` when this was requested: where it is not known by itself, how often all were killed."""
+        return self.generations.get(uuid, self.generations.get(ALL, 0))
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,9 @@ def perform(request: Request, node: Node, server: Server | None = None, place: P
         again = progress.begun
     if again:
         _see_again(node, progress)
+    if not request.check:
+        # Also where it says that the server is this node's no more, and nothing else is kept.
+        node.sources.keep_list()
     result = progress.result(*ending)
     if not request.check and (progress.begun or result.code not in UNTOLD):
         node.journal.end(result, progress.phases, origin=request.origin, reason=request.reason)

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from .errors import PowerError, SettingsInvalid
+from .errors import NotSelected, PowerError, SettingsInvalid
 from .look import Look, nothing
-from .model import Outcome, PowerAction, PowerState, Request, Result, Server, new_operation_id
+from .model import ALL, PowerAction, PowerState, Request, Result, Server, new_operation_id
 from .node import Node
 
-#: The word that stands for every server of the node, and stands alone.
-ALL = "all"
 _UP = frozenset(state for state in PowerState if state is not PowerState.OFFLINE)
 
 
@@ -61,7 +59,7 @@ def one_of_all(request: Request, server: Server) -> Request:
 
 def is_left_out(result: Result, request: Request) -> bool:
     """Whether a result is of a server that is down and so was not meant by a restart of all."""
-    passed_over = result.outcome is Outcome.SKIPPED and result.state is PowerState.OFFLINE
+    passed_over = result.code == NotSelected.code and result.state is PowerState.OFFLINE
     return request.one_of_all and request.action is PowerAction.RESTART and passed_over
 
 
