@@ -15,7 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.model import Pow
 
 from .controller import Controller, warnings_of
 from .engine_proxy import EngineProxy
-from .lab import Lab
+from .lab import Lab, wait_until
 from .many import FOR_EVER, await_ended, beside, end, endings, last_operations, power_each, shown_endings, started, starts
 from .test_check_mode import trace
 
@@ -230,3 +230,18 @@ def test_check_mode_foretells_it_of_all_and_changes_nothing(lab: Lab, act: Any, 
     assert (trace(lab), starts(lab, lab.uuids)) == before
     would = {entry["server"] for entry in result["servers"] if entry["outcome"] == "done"}
     assert would == {"start": {down}, "stop": {up, suspended, contained}, "restart": {up}, "kill": {up, suspended, contained}}[action]
+
+
+def test_a_kill_of_all_cancels_what_was_asked_before_it_of_servers_that_it_does_not_know(own: Lab, lab: Lab) -> None:
+    uuids = [lab.server(done=("never",)) for _unused in range(4)]
+    # Only the start knows them: to the kill they are nothing before they have a container.
+    given = [undefine(lab, uuid) for uuid in uuids]
+    with beside(
+        lambda: power_each(own, "start", uuids, options={"definitions": given}, max_parallel=1, wait_for="running", wait_timeout=600)
+    ) as start:
+        wait_until(lambda: lab.is_up(uuids[0]), "the first is up")
+        killed = power_each(own, "kill", ["all"])
+        told_of_start = endings(start.result(60))
+    assert endings(killed) == [("done", "")]
+    assert told_of_start == [("cancelled", "cancelled_by_kill")] * 4
+    assert not any(lab.is_up(uuid) for uuid in uuids)
