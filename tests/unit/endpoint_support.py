@@ -26,6 +26,11 @@ def seen(state: PowerState, uptime: int = 0, *, suspended: bool = False) -> Seen
     return Seen(Server(UUID, "Cobalt"), state, suspended, uptime)
 
 
+def run_from(second: float, state: PowerState = RUNNING, *, seconds: int = 60) -> tuple[tuple[float, Seen], ...]:
+    """A run that began then, whose figures come once a second, the first a little later."""
+    return tuple((second + 0.1 + passed, seen(state, 100 + 1000 * passed)) for passed in range(seconds))
+
+
 class FakeEndpoint(Endpoint):
     """One server. ``before`` is what is seen until it is asked to act; ``after`` what from so many seconds after that."""
 
@@ -35,6 +40,8 @@ class FakeEndpoint(Endpoint):
         self.before = before
         self.after = after
         self.accepted: Accepted | Exception = accepted or Accepted()
+        #: What is done before the first look after the request is answered.
+        self.late: Callable[[], object] = nothing
         self.operations: list[Operation | Exception] = []
         self.asked: list[tuple[str, PowerAction, int]] = []
         self.look_seconds: list[float | None] = []
@@ -48,9 +55,14 @@ class FakeEndpoint(Endpoint):
         look()
         self.look_seconds.append(seconds)
         self.on_look()
-        return self._now()
+        said = self._now()
+        if self._asked_at is not None:
+            late, self.late = self.late, nothing
+            late()
+        return said
 
-    def act(self, uuid: str, action: PowerAction, wait_seconds: int) -> Accepted:
+    def act(self, uuid: str, action: PowerAction, wait_seconds: int, look: Look = nothing) -> Accepted:
+        look()
         self.asked.append((uuid, action, wait_seconds))
         self._asked_at = self.clock.monotonic()
         if isinstance(self.accepted, Exception):

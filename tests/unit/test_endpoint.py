@@ -159,6 +159,26 @@ def test_a_token_or_a_control_character_that_the_endpoint_repeats_is_not_shown()
     assert len(str(error.value)) < 600
 
 
+@pytest.mark.parametrize("field", ["name", "how", "holder", "step", "id"])
+def test_a_token_is_shown_in_no_field_that_the_endpoint_tells(field: str) -> None:
+    ended = {
+        "outcome": "done",
+        "stop": {"how": TOKEN, "forced": False, "seconds": 1},
+        "lock": {"holder": {"origin": TOKEN}},
+        "preboot": [{"step": TOKEN, "changed": True, "msg": TOKEN}],
+    }
+    told = server(UUID, f"by {TOKEN}")
+    endpoint = Answering(
+        answer(200, told), answer(200, [told]), answer(202, x_operation_id=TOKEN, location=f"/{TOKEN}"), answer(200, ended)
+    )
+    shown = {
+        "name": (endpoint.look(UUID), endpoint.servers()),
+        "id": endpoint.act(UUID, PowerAction.STOP, 0),
+        **dict.fromkeys(("how", "holder", "step"), endpoint.operation("/x", wait_seconds=0)),
+    }
+    assert TOKEN not in repr(shown[field])
+
+
 @pytest.mark.parametrize("value", [None, [], {}, {"state": "up"}, server(OTHER, "Other")], ids=str)
 def test_an_answer_that_is_no_server_is_no_usable_answer(value: object) -> None:
     with pytest.raises(EndpointUnreachable):
@@ -239,6 +259,33 @@ def test_the_list_is_asked_for_once_whoever_wants_it() -> None:
     for thread in threads:
         thread.join()
     assert endpoint.scripted.paths == ["/api/servers"]
+
+
+@pytest.mark.parametrize(
+    "trouble", [answer(502, {"error": "x"}), answer(200, {}), WebFault("no answer within 2 s")], ids=["502", "none", "late"]
+)
+def test_a_list_that_failed_is_not_asked_for_again(trouble: Answer | WebFault) -> None:
+    endpoint = Answering(trouble, answer(200, LISTED))
+    said = set()
+    for name in ("Cobalt", OTHER[:8], "nobody"):
+        with pytest.raises((EndpointError, EndpointUnreachable)) as error:
+            identify_at(name, endpoint)
+        said.add(str(error.value))
+    assert (endpoint.scripted.paths, len(said)) == (["/api/servers"], 1)
+
+
+def test_a_signal_while_the_list_is_asked_for_is_no_failure_of_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = Answering(answer(200, LISTED))
+    ask = endpoint.scripted.ask
+
+    def interrupted(*_unused: object, **_also_unused: object) -> Answer:
+        raise InterruptedBySignal("a signal")
+
+    monkeypatch.setattr(endpoint.scripted, "ask", interrupted)
+    with pytest.raises(InterruptedBySignal):
+        endpoint.listed()
+    monkeypatch.setattr(endpoint.scripted, "ask", ask)
+    assert len(endpoint.listed()) == len(LISTED)
 
 
 def test_one_who_waits_for_the_list_of_another_looks_up_and_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,20 @@ def test_a_server_named_twice_is_one_target() -> None:
     assert [target.server and target.server.uuid for target in targets] == [OTHER, None]
 
 
+def test_two_names_of_one_server_are_both_refused_where_the_list_failed() -> None:
+    endpoint = Answering(answer(502, {"error": "x"}), *[answer(200, LISTED)] * 3)
+    call = AtEndpoint(endpoint, parse_settings({}, where="x"), never)
+    targets = call.targets(["Cobalt", OTHER[:8]], request("stop"))
+    results = perform_each(targets, call.act, Pace())
+    assert [(result.outcome.value, result.code) for result in results] == [("failed", "endpoint_error")] * 2
+    assert (len({result.msg for result in results}), endpoint.scripted.paths) == (1, ["/api/servers"])
+
+
+def test_a_server_that_is_listed_twice_is_one_target() -> None:
+    call = AtEndpoint(Answering(answer(200, [*LISTED, LISTED[0]])), parse_settings({}, where="x"), never)
+    assert len(call.targets(["all"], request("stop"))) == len(LISTED)
+
+
 def test_a_restart_of_all_that_are_offline_is_refused_as_on_a_node() -> None:
     call = AtEndpoint(Answering(answer(200, LISTED)), parse_settings({}, where="x"), never)
     with pytest.raises(SettingsInvalid, match="restart of all"):

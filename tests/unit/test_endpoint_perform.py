@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.client import Accepted
@@ -16,6 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
     ServerNotFound,
     Suspended,
 )
+from ansible_collections.fleet.power.plugins.module_utils.power.look import Look, nothing
 from ansible_collections.fleet.power.plugins.module_utils.power.model import (
     Outcome,
     PowerAction,
@@ -35,6 +37,7 @@ from ansible_collections.fleet.power.tests.unit.endpoint_support import (
     UUID,
     FakeEndpoint,
     perform,
+    run_from,
     seen,
 )
 
@@ -158,9 +161,9 @@ def test_a_stop_that_begins_and_does_not_end_is_given_up_after_the_time_wings_gi
 
 
 def test_a_server_that_was_down_between_two_looks_and_is_up_again_is_not_stopped() -> None:
-    result = perform(FakeEndpoint(UP, (5, seen(RUNNING, 400))), "stop")
+    result = perform(FakeEndpoint(UP, *run_from(5)), "stop")
     assert ended(result) == ("failed", "outcome_unknown", True)
-    assert result.seconds < 7
+    assert result.seconds < 8
 
 
 def test_a_kill_of_a_running_server_is_done_when_it_is_offline() -> None:
@@ -178,8 +181,16 @@ def test_a_kill_reaches_a_server_that_is_offline_and_says_that_it_was() -> None:
 def test_a_kill_waits_little_for_a_look_and_goes_on_without(trouble: Exception) -> None:
     endpoint = FakeEndpoint(trouble, (0, DOWN))
     result = perform(endpoint, "kill")
-    assert (ended(result), result.state_before) == (("done", "", True), None)
+    # Nobody knows whether it was up.
+    assert (ended(result), result.state_before) == (("done", "", False), None)
+    assert "whether it was up before is not known" in result.msg
     assert (len(endpoint.asked), endpoint.look_seconds[0]) == (1, 1.0)
+
+
+@pytest.mark.parametrize("state", [RUNNING, STOPPING])
+def test_a_kill_without_a_look_before_it_has_changed_what_was_seen_up_after_it(state: PowerState) -> None:
+    result = perform(FakeEndpoint(SILENT, (0, seen(state, OLD)), (1, DOWN)), "kill")
+    assert (ended(result), result.msg) == (("done", "", True), "")
 
 
 @pytest.mark.parametrize("before", [seen(STOPPING, OLD), DOWN])
@@ -289,7 +300,50 @@ def test_a_restart_is_seen_by_a_younger_run() -> None:
 
 
 def test_a_restart_between_two_looks_is_seen_by_a_younger_run() -> None:
-    assert ended(perform(FakeEndpoint(UP, (0.9, seen(RUNNING, 100))), "restart")) == ("done", "", True)
+    assert ended(perform(FakeEndpoint(UP, *run_from(0.5)), "restart")) == ("done", "", True)
+
+
+def test_a_restart_whose_stop_alone_was_seen_is_seen_by_a_younger_run_that_grows() -> None:
+    assert ended(perform(FakeEndpoint(UP, (0, seen(STOPPING, OLD)), *run_from(0.5)), "restart")) == ("done", "", True)
+    stuck = FakeEndpoint(UP, (0, seen(STOPPING, OLD)), (0.5, seen(RUNNING, 100)))
+    assert ended(perform(stuck, "restart", wait_timeout=40))[0] == "failed"
+
+
+def dropped(before: Seen, *after: tuple[float, Seen], late: float = 0.0) -> tuple[str, str, bool]:
+    """How a restart ends that the endpoint dropped: the server goes on as it was."""
+    endpoint = FakeEndpoint(before, *after)
+    endpoint.late = lambda: endpoint.clock.sleep(late)
+    return ended(perform(endpoint, "restart", wait_seconds=5))
+
+
+NOT_SEEN = ("failed", "outcome_unknown", False)
+
+
+def test_a_look_that_was_on_its_way_for_long_does_not_make_an_old_run_a_younger_one() -> None:
+    # Up for 3 s; what was seen at once arrives 8 s later.
+    after = [(second / 4, seen(RUNNING, 3000 + second * 250)) for second in range(400)]
+    assert dropped(seen(RUNNING, 3000), *after, late=8) == NOT_SEEN
+    # And so of a run whose figures were not told before.
+    assert dropped(seen(RUNNING), *after, late=8) == NOT_SEEN
+
+
+@pytest.mark.parametrize("flap", [(), ((1, seen(STARTING, 3000)), (2, seen(RUNNING, 3000)))], ids=["still", "flapping"])
+def test_figures_that_stand_still_are_no_restart(flap: tuple[tuple[float, Seen], ...]) -> None:
+    assert dropped(seen(RUNNING, 3000), (0, seen(RUNNING, 3000)), *flap) == NOT_SEEN
+    assert dropped(seen(RUNNING, 3001), (0, seen(RUNNING, 3000)), *flap) == NOT_SEEN
+
+
+@pytest.mark.parametrize("wrong", [(1,), (1, 1), (1, 2), (900, 100), (1, 30_000), (100, 0, 100)], ids=str)
+def test_figures_that_are_wrong_for_a_moment_are_no_restart(wrong: tuple[int, ...]) -> None:
+    glitch = [(10 + 0.5 * number, seen(RUNNING, uptime)) for number, uptime in enumerate(wrong)]
+    true = [(second, seen(RUNNING, 60_000 + second * 1000)) for second in range(12, 60)]
+    assert dropped(seen(RUNNING, 60_000), *glitch, (11.6, seen(RUNNING, 71_600)), *true) == NOT_SEEN
+
+
+def test_a_younger_run_is_believed_after_figures_that_stood_still_or_were_wrong() -> None:
+    after = ((0.5, seen(RUNNING, 1)), (1.2, UP), (2, seen(RUNNING)), *run_from(3)[:2], (4.5, seen(RUNNING, 1100)), *run_from(3)[9:])
+    result = perform(FakeEndpoint(UP, *after), "restart")
+    assert ended(result) == ("done", "", True)
 
 
 @pytest.mark.parametrize("uptime", [0, OLD, OLD + 5000])
@@ -310,12 +364,12 @@ def test_the_run_of_a_start_under_way_is_not_taken_for_that_of_a_restart() -> No
 
 
 def test_a_young_server_that_is_restarted_is_seen_by_its_stop() -> None:
-    after = ((0, seen(STOPPING, 300)), (1, DOWN), (2, seen(STARTING)), (3, seen(RUNNING, 700)))
+    after = ((0, seen(STOPPING, 300)), (1, DOWN), (2, seen(STARTING)), *run_from(2.5))
     assert ended(perform(FakeEndpoint(seen(RUNNING, 300), *after), "restart")) == ("done", "", True)
 
 
 def test_a_young_server_that_is_restarted_between_two_looks_is_seen_by_its_age() -> None:
-    assert ended(perform(FakeEndpoint(seen(RUNNING, 900), (0.5, seen(RUNNING, 200))), "restart")) == ("done", "", True)
+    assert ended(perform(FakeEndpoint(seen(RUNNING, 1900), *run_from(0.4)), "restart")) == ("done", "", True)
 
 
 def test_a_restart_of_a_server_that_is_offline_is_a_start() -> None:
@@ -399,6 +453,33 @@ def test_a_request_that_is_not_accepted_has_its_code(said: Exception, outcome: s
     assert (ended(result), result.operation, result.state) == ((outcome, code, False), "", None)
 
 
+def test_a_signal_while_the_request_is_not_answered_says_that_it_may_have_been_taken() -> None:
+    interrupted = threading.Event()
+    endpoint = Hanging(UP, (0, DOWN), interrupted=interrupted)
+    result = perform(endpoint, "stop", interrupted=interrupted)
+    assert (ended(result), result.state) == (("failed", "outcome_unknown", False), None)
+    assert "may have been taken" in result.msg
+
+
+def test_a_signal_does_not_keep_a_kill_from_the_endpoint() -> None:
+    interrupted = threading.Event()
+    endpoint = Hanging(UP, (0, DOWN), interrupted=interrupted)
+    result = perform(endpoint, "kill", interrupted=interrupted)
+    assert (len(endpoint.asked), "accepted it" in result.msg) == (1, True)
+
+
+class Hanging(FakeEndpoint):
+    """An endpoint that takes its time with an action; a signal comes meanwhile."""
+
+    def __init__(self, *said: Any, interrupted: threading.Event) -> None:
+        super().__init__(*said)
+        self._interrupted = interrupted
+
+    def act(self, uuid: str, action: PowerAction, wait_seconds: int, look: Look = nothing) -> Accepted:
+        self._interrupted.set()
+        return super().act(uuid, action, wait_seconds, look)
+
+
 # ----- operations
 
 
@@ -447,6 +528,56 @@ def test_an_operation_that_failed_without_a_code_has_one() -> None:
     endpoint.operations = [Operation(Outcome.FAILED, state=RUNNING)]
     result = perform(endpoint, "stop")
     assert (result.code, result.msg != "") == ("endpoint_error", True)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"id": "another"}, {"server": UUID[:-1] + "9"}, {"server": "Other"}, {"action": "kill"}, {"action": "dance"}],
+    ids=lambda fields: next(iter(fields.items())),
+)
+@pytest.mark.parametrize("outcome", [Outcome.DONE, None])
+def test_an_operation_of_something_else_is_not_believed(fields: dict[str, Any], outcome: Outcome | None) -> None:
+    endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
+    endpoint.operations = [Operation(outcome, changed=True, state=RUNNING, **fields)]
+    result = perform(endpoint, "restart")
+    assert (ended(result), result.seconds < 1) == (("failed", "outcome_unknown", False), True)
+
+
+@pytest.mark.parametrize("fields", [{}, {"id": FOLLOWED.operation, "server": UUID.upper(), "action": "restart"}, {"server": UUID[:8]}])
+def test_an_operation_that_is_the_one_asked_for_or_does_not_say_is_believed(fields: dict[str, Any]) -> None:
+    endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
+    endpoint.operations = [Operation(Outcome.DONE, changed=True, state=RUNNING, **fields)]
+    assert ended(perform(endpoint, "restart")) == ("done", "", True)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "looked"])
+@pytest.mark.parametrize("wait_for", [WaitFor.CONTAINER, WaitFor.RUNNING])
+@pytest.mark.parametrize(
+    "action, before, state",
+    [("start", DOWN, OFFLINE), ("restart", UP, OFFLINE), ("restart", UP, STOPPING), ("stop", UP, RUNNING), ("kill", UP, STARTING)],
+)
+@pytest.mark.parametrize("outcome", [Outcome.DONE, Outcome.UNCHANGED])
+def test_an_operation_that_went_well_and_left_the_server_otherwise_did_not(
+    action: str, before: Seen, state: PowerState, outcome: Outcome, wait_for: WaitFor, told: bool
+) -> None:
+    endpoint = FakeEndpoint(before, (0, seen(state)), accepted=FOLLOWED)
+    endpoint.operations = [Operation(outcome, state=state if told else None)]
+    result = perform(endpoint, action, wait_for=wait_for)
+    assert (result.outcome, result.state) == (Outcome.FAILED, state)
+    assert told is False or result.code == "outcome_unknown"
+
+
+@pytest.mark.parametrize("action", ["restart", "kill"])
+@pytest.mark.parametrize("code", ["not_selected", "failure_budget", ""])
+@pytest.mark.parametrize("outcome", [Outcome.SKIPPED, Outcome.REFUSED])
+def test_what_was_asked_for_is_never_said_to_have_been_passed_over(action: str, code: str, outcome: Outcome) -> None:
+    endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
+    for changed, expected in ((False, "refused"), (True, "failed")):
+        endpoint.operations = [Operation(outcome, code=code, changed=changed, state=OFFLINE)]
+        result = perform(endpoint, action, one_of_all=True)
+        assert (ended(result), result.msg != "") == ((expected, "endpoint_error", changed), True)
+    endpoint.operations = [Operation(Outcome.DONE, code=code)]
+    assert perform(endpoint, "kill", one_of_all=True).code not in ("not_selected", "failure_budget")
 
 
 def test_readiness_is_waited_for_after_the_operation() -> None:

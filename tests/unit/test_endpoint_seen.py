@@ -111,6 +111,8 @@ def test_an_operation_is_read_whole() -> None:
     }
     assert read_operation(value) == Operation(
         outcome=Outcome.FAILED,
+        id="op",
+        action="restart",
         code="start_failed",
         msg="Cannot start",
         changed=True,
@@ -126,6 +128,42 @@ def test_an_operation_is_read_whole() -> None:
         log=("one", "two"),
     )
     assert [step.step for step in read_operation(value).preboot] == ["volume"]
+
+
+def test_a_token_is_masked_wherever_the_endpoint_repeats_it() -> None:
+    token = "secrettoken"
+    text = f"a {token} b"
+
+    def masked(said: str) -> str:
+        return said.replace(token, "*")
+
+    value = {
+        "outcome": "failed",
+        **dict.fromkeys(("id", "server", "action", "msg"), text),
+        "code": token,
+        "stop": {"how": text, "forced": False, "seconds": 1},
+        "lock": {"holder": {text: text, token: 7}},
+        "preboot": [{"step": text, "msg": text}],
+        "log": [text, "x" * 990 + token],
+    }
+    operation = read_operation(value, masked)
+    assert (token[:6] in repr(operation), operation.msg, operation.code) == (False, "a * b", "")
+    server = told(configuration={"uuid": UUID, "meta": {"name": text}, "container": {"image": text}})
+    assert [token in repr(each) for each in (read_server(server, UUID, masked), read_servers([server], masked))] == [False, False]
+
+
+def test_a_token_that_is_broken_by_a_line_feed_or_by_the_cut_is_masked() -> None:
+    def masked(said: str) -> str:
+        return said.replace("two words", "*")
+
+    assert plain_text("two\nwords", masked) == "*"
+    assert plain_text("x" * 995 + "two words", masked) == "x" * 995 + "*"
+
+
+def test_a_server_that_is_listed_twice_is_one() -> None:
+    twice = [told(), told(state="offline"), told(configuration={"uuid": OTHER})]
+    assert [seen.server.uuid for seen in read_servers(twice)] == [UUID, OTHER]
+    assert read_servers(twice)[0].state is PowerState.RUNNING
 
 
 @pytest.mark.parametrize("outcome", [None, ""])

@@ -56,6 +56,7 @@ class Endpoint:
         self._prefix = urlsplit(url).path.rstrip("/")
         self._guard = threading.Lock()
         self._listed: tuple[Seen, ...] | None = None
+        self._unlisted: EndpointUnreachable | EndpointError | None = None
         if urlsplit(url).scheme.lower() == "http" and not is_this_machine(url):
             self.warnings.append(f"the token goes to the endpoint {self.shown} in the clear; use https")
 
@@ -64,33 +65,47 @@ class Endpoint:
         return [seen.server for seen in self.listed(look)]
 
     def listed(self, look: Look = nothing) -> tuple[Seen, ...]:
-        """Every server as it was when first asked for. Raises `EndpointUnreachable`, `EndpointError`, and what ``look`` raises."""
+        """Every server as it was when first asked for; a list that failed is not asked for again.
+
+        Raises `EndpointUnreachable`, `EndpointError`, and what ``look`` raises.
+        """
         # Held while asking: others who want the list wait for this one.
         while not self._guard.acquire(timeout=_LOOK_SECONDS):
             look()
         try:
+            if self._unlisted is not None:
+                # Else each name would wait for it anew, and two names of one server could be told apart by chance.
+                raise type(self._unlisted)(str(self._unlisted), **self._unlisted.facts) from self._unlisted
             if self._listed is None:
-                answer = self._ask("GET", "/api/servers", seconds=self.timeout, look=look)
-                self._listed = self._read(answer, "list the servers", read_servers)
+                self._listed = self._list(look)
             return self._listed
         finally:
             self._guard.release()
+
+    def _list(self, look: Look) -> tuple[Seen, ...]:
+        try:
+            answer = self._ask("GET", "/api/servers", seconds=self.timeout, look=look)
+            return self._read(answer, "list the servers", lambda value: read_servers(value, self.masked))
+        except (EndpointUnreachable, EndpointError) as error:
+            self._unlisted = error
+            raise
 
     def look(self, uuid: str, *, seconds: float | None = None, look: Look = nothing) -> Seen:
         """One server as it is now. Raises `ServerNotFound`, `EndpointUnreachable`, `EndpointError`, and what ``look`` raises."""
         answer = self._ask("GET", f"/api/servers/{uuid}", seconds=self.timeout if seconds is None else seconds, look=look)
         verb = f"look at server {uuid}"
         self._mind_missing(answer, verb, uuid)
-        return self._read(answer, verb, lambda value: read_server(value, uuid))
+        return self._read(answer, verb, lambda value: read_server(value, uuid, self.masked))
 
-    def act(self, uuid: str, action: PowerAction, wait_seconds: int) -> Accepted:
+    def act(self, uuid: str, action: PowerAction, wait_seconds: int, look: Look = nothing) -> Accepted:
         """Ask for a power action; return when it was accepted, which is before anything is done.
 
-        Raises `Suspended`, `ServerNotFound`, `EndpointError`, and `EndpointUnreachable`, after which the action may have been taken.
+        Raises `Suspended`, `ServerNotFound`, `EndpointError`, and what ``look`` raises and `EndpointUnreachable`, after which the action
+        may have been taken.
         """
         body = {"action": action.value, "wait_seconds": wait_seconds}
         try:
-            answer = self._ask("POST", f"/api/servers/{uuid}/power", body=body, seconds=self.timeout)
+            answer = self._ask("POST", f"/api/servers/{uuid}/power", body=body, seconds=self.timeout, look=look)
         except EndpointUnreachable as error:
             raise EndpointUnreachable(
                 f"{error}; the {action.value} of server {uuid} may have been taken all the same: look before you ask again"
@@ -113,7 +128,7 @@ class Endpoint:
         One that is unknown is an `EndpointError` with the fact ``status`` 404.
         """
         answer = self._ask("GET", path, params={"wait": wait_seconds}, seconds=self.timeout + wait_seconds, look=look)
-        return self._read(answer, "follow the operation", read_operation)
+        return self._read(answer, "follow the operation", lambda value: read_operation(value, self.masked))
 
     def log(self, uuid: str, lines: int) -> list[str]:
         """The last lines of a server's output as they are, at most so many; Wings gives no more than 100.
@@ -179,11 +194,13 @@ class Endpoint:
     def _said(self, answer: Answer) -> str:
         """What an answer says went wrong, in one short line."""
         error = answer.value.get("error") if isinstance(answer.value, Mapping) else None
-        text = plain_text(error) or ("" if isinstance(answer.value, Mapping) else plain_text(answer.text))
-        return self.masked(text)[:_SAID_CHARACTERS].rstrip(".")
+        text = plain_text(error, self.masked)
+        if not text and not isinstance(answer.value, Mapping):
+            text = plain_text(answer.text, self.masked)
+        return text[:_SAID_CHARACTERS].rstrip(".")
 
     def _accepted(self, answer: Answer, uuid: str) -> Accepted:
-        operation = answer.headers.get("x-operation-id", "").strip()
+        operation = self.masked(answer.headers.get("x-operation-id", "").strip())
         if not _OPERATION_ID.fullmatch(operation) or not operation.strip("."):
             return Accepted()
         location = answer.headers.get("location", "").strip()

@@ -5,7 +5,7 @@
 
 Wings tells nothing but states: it drops an action whose lock is held, and says ``offline`` before a process has ended. So nothing counts as
 done that was not seen, and two times bound the wait: until the action is seen to begin, and from there to its end. All times are seconds
-since the request was sent.
+since the request was sent; ``sent`` is when a look was asked for, ``at`` when its answer was there.
 """
 
 from __future__ import annotations
@@ -23,34 +23,59 @@ KILL_SECONDS = 60.0
 SETTLE_SECONDS = 2.0
 #: ``starting`` comes before the image is pulled; so long at most is waited for a sign of a process.
 PROCESS_SECONDS = 3.0
-#: Figures may be a second old: only of a run older than this is it certain that a younger one is another.
-_CERTAIN_MILLISECONDS = 2000
+#: Figures may be a second old, or two: by so much more than the time between may they have grown.
+_LAG_MILLISECONDS = 2000
 
 
 class Runs:
-    """Tells whether the run that is seen began after the request. ``before`` is what was seen before it, None if nothing was."""
+    """Tells whether the run that is seen began after the request. ``before`` is what was seen before it, None if nothing was.
+
+    Figures may be old, stand still, or be wrong for once; a run that began before must not be taken for a younger one whatever they are.
+    """
 
     def __init__(self, before: Seen | None) -> None:
-        self._before = before
-        self._oldest = before.uptime if before is not None and before.up else 0
+        #: Whether the run of before was seen to end.
         self.ended = False
+        self._was_up = before is not None and before.up
+        self._was_offline = before is not None and before.state is PowerState.OFFLINE
+        self._uptime_before = 0 if before is None or self._was_offline else before.uptime
+        #: The first of two figures that have to fit: uptime, sent, at.
+        self._first: tuple[int, float, float] | None = None
 
-    def began_after(self, seen: Seen, at: float) -> bool:
+    def began_after(self, seen: Seen, sent: float, at: float) -> bool:
         """Whether it is up with a process that is younger than the request, and not one that was just young before."""
         self._note(seen)
-        before = self._before
-        certain = self.ended or (before is not None and (before.state is PowerState.OFFLINE or before.uptime >= _CERTAIN_MILLISECONDS))
-        return seen.up and certain and 0 < seen.uptime < at * 1000
+        if not seen.up or not seen.uptime:
+            return False
+        # The same run never goes back.
+        is_another = seen.uptime < self._uptime_before
+        # Compared with when the look was sent: the answer may have been on its way for long.
+        if seen.uptime >= sent * 1000 or not (is_another or self.ended or self._was_offline):
+            self._first = None
+            return False
+        certain = self._was_offline and (is_another or self._uptime_before == 0)
+        if not certain and not self._fits(seen.uptime, sent, at):
+            return False
+        self.ended = True
+        return True
 
     def _note(self, seen: Seen) -> None:
-        before = PowerState.OFFLINE if self._before is None else self._before.state
-        if not seen.up:
-            # A stop that was under way before is no sign of ours.
-            self.ended = self.ended or seen.state is PowerState.OFFLINE or before in (PowerState.STARTING, PowerState.RUNNING)
-            return
-        back_to_starting = before is PowerState.RUNNING and seen.state is PowerState.STARTING
-        self.ended = self.ended or back_to_starting or 0 < seen.uptime < self._oldest
-        self._oldest = max(self._oldest, seen.uptime)
+        # A stop that was under way before is no sign of ours, but its end is one of the run's.
+        self._was_offline = self._was_offline or seen.state is PowerState.OFFLINE
+        self.ended = self.ended or seen.state is PowerState.OFFLINE or (self._was_up and seen.state is PowerState.STOPPING)
+
+    def _fits(self, uptime: int, sent: float, at: float) -> bool:
+        """Whether this figure has grown from the one before it as a clock does. One that is the same tells nothing."""
+        if self._first is not None:
+            first, first_sent, first_at = self._first
+            if uptime == first:
+                # Kept as first seen: figures may come seldom.
+                return False
+            # A figure is up to a second old, so one second of growth may be seen within two.
+            if (sent - first_at) * 1000 / 3 <= uptime - first <= (at - first_sent) * 1000 + _LAG_MILLISECONDS:
+                return True
+        self._first = (uptime, sent, at)
+        return False
 
 
 class Following:
@@ -74,17 +99,17 @@ class Following:
         """Whether something was seen to change by the action."""
         return self.begun
 
-    def see(self, seen: Seen, at: float) -> bool:
-        """Take in what was seen at a time; whether the action is done. Raises how it ended otherwise."""
+    def see(self, seen: Seen, sent: float, at: float) -> bool:
+        """Take in what was seen by a look; whether the action is done. Raises how it ended otherwise."""
         self._state = seen.state
-        return self._see(seen, at)
+        return self._see(seen, sent, at)
 
     def mind_time(self, at: float) -> None:
         """Raise `OutcomeUnknown`, or `StartTimeout`, if nothing more is to be hoped for."""
         if at >= self._deadline:
             raise self._too_late(at)
 
-    def _see(self, seen: Seen, at: float) -> bool:
+    def _see(self, seen: Seen, sent: float, at: float) -> bool:
         raise NotImplementedError
 
     def _too_late(self, at: float) -> PowerError:
@@ -106,23 +131,25 @@ class FollowingDown(Following):
         self._kill = request.action is PowerAction.KILL
         self._deadline = GRACE_SECONDS + (0 if self._kill else request.wait_seconds)
         self._down_at: float | None = None
+        self._was_up = before is not None and before.state is not PowerState.OFFLINE
         # A running server has no boot or restart under way that would bring it back.
         settled = not self._kill or (before is not None and before.state is PowerState.RUNNING)
         self._settle = 0.0 if settled else SETTLE_SECONDS
 
     @property
     def altered(self) -> bool:
-        """Whether something was seen to change by the action: not where it was offline all the while."""
-        return self.begun and (self._before is None or self._before.state is not PowerState.OFFLINE)
+        """Whether something was seen to change by the action: not where it was offline all the while, as far as was seen."""
+        return self.begun and self._was_up
 
-    def _see(self, seen: Seen, at: float) -> bool:
+    def _see(self, seen: Seen, sent: float, at: float) -> bool:
+        self._was_up = self._was_up or (self._before is None and seen.state is not PowerState.OFFLINE)
         if seen.state is PowerState.OFFLINE:
             self._begin(at)
             self._down_at = at if self._down_at is None else self._down_at
             return at - self._down_at >= self._settle
         if seen.state is PowerState.STOPPING:
             self._begin(at)
-        again = self._runs.began_after(seen, at)
+        again = self._runs.began_after(seen, sent, at)
         if seen.up and (again or self._down_at is not None):
             raise self._back()
         return False
@@ -159,8 +186,8 @@ class FollowingUp(Following):
         if up_already:
             self._note_up(0.0)
 
-    def _see(self, seen: Seen, at: float) -> bool:
-        young = self._runs.began_after(seen, at)
+    def _see(self, seen: Seen, sent: float, at: float) -> bool:
+        young = self._runs.began_after(seen, sent, at)
         if not seen.up:
             return self._see_down(seen, at)
         if self._request.action is PowerAction.RESTART and not self.up:

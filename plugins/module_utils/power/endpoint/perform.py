@@ -14,18 +14,21 @@ from collections.abc import Callable
 from ..errors import (
     EndpointError,
     EndpointUnreachable,
+    FailureBudget,
     InterruptedBySignal,
+    NotSelected,
     OutcomeUnknown,
     PowerError,
     ServerNotFound,
     Suspended,
 )
+from ..look import nothing
 from ..model import Clock, Outcome, PowerAction, PowerState, Request, Result, Server, WaitFor
 from ..pace import Place
 from ..plan import Plan, plan, planned_state
 from ..progress import Ending, Progress
 from ..turn import mind_selection
-from .client import Endpoint
+from .client import Accepted, Endpoint
 from .facts import identify_at
 from .follow import Following, FollowingUp, following
 from .seen import Operation, Seen
@@ -35,6 +38,8 @@ from .watch import Signalled, Watch
 _KILL_LOOK_SECONDS = 1.0
 #: How long an operation that goes on is followed, beside the waits that were asked for.
 _OPERATION_SECONDS = 1800.0
+#: Codes of servers that nothing was asked of; what was asked for never has one, whatever the endpoint says.
+_NEVER_ASKED = (NotSelected.code, FailureBudget.code)
 
 
 def perform_at(
@@ -162,13 +167,13 @@ class EndpointTurn:
         watch = Watch(self._endpoint, self._clock, self._interrupted, uuid, self._saw)
         # What is not answered may have been taken: from here on only what is seen counts.
         self._progress.state = None
-        accepted = self._endpoint.act(uuid, request.action, request.wait_seconds)
+        accepted = self._ask(watch)
         self._progress.begun = True
         self.operation = accepted.operation
         try:
             if accepted.operation:
                 bound = _OPERATION_SECONDS + request.wait_seconds + request.wait_timeout
-                operation = watch.operation(accepted, bound)
+                operation = watch.operation(accepted, request.action, bound)
                 if operation is not None:
                     return self._end_of(operation, before, watch)
             return self._follow(watch, before)
@@ -177,6 +182,19 @@ class EndpointTurn:
         except (EndpointUnreachable, EndpointError, ServerNotFound) as error:
             why = f"but does not tell more ({error})"
         raise OutcomeUnknown(f"Cannot tell what became of the {request.action.value} of server {uuid}: the endpoint accepted it, {why}")
+
+    def _ask(self, watch: Watch) -> Accepted:
+        """Ask for the action. Raises as `Endpoint.act`, and `OutcomeUnknown` where a signal ends the wait for the answer."""
+        request, uuid = self._request, self._progress.server.uuid
+        # Whoever kills wants it to reach the endpoint, and to know whether it did.
+        look = nothing if request.action is PowerAction.KILL else watch.mind_signal
+        try:
+            return self._endpoint.act(uuid, request.action, request.wait_seconds, look)
+        except Signalled:
+            raise OutcomeUnknown(
+                f"Cannot tell what became of the {request.action.value} of server {uuid}: a signal ended the wait for the endpoint to "
+                "answer, and it may have been taken; look before you ask again"
+            ) from None
 
     def _follow(self, watch: Watch, before: Seen | None) -> Ending:
         """Look at the server until the action is done. Raises how it ended otherwise."""
@@ -188,6 +206,8 @@ class EndpointTurn:
             progress.changed = follow.altered
         if request.action is PowerAction.KILL and before is not None and before.state is PowerState.OFFLINE:
             return Outcome.UNCHANGED, "", plan(request.action, before.state).reason
+        if request.action is PowerAction.KILL and not follow.altered:
+            return Outcome.DONE, "", "it is offline; whether it was up before is not known, since the endpoint did not tell in time"
         progress.alter()
         return Outcome.DONE, "", ""
 
@@ -208,20 +228,41 @@ class EndpointTurn:
     def _end_of(self, operation: Operation, before: Seen | None, watch: Watch) -> Ending:
         """The endpoint's own word on how it ended, and the wait for the server to be running, of which the endpoint knows nothing."""
         request, progress = self._request, self._progress
-        _take_over(operation, progress, self._endpoint.masked)
+        _take_over(operation, progress)
         self._place.end_boot()
-        outcome, msg = operation.outcome or Outcome.FAILED, self._endpoint.masked(operation.msg)
+        outcome, code, msg = _told_ending(operation)
         if outcome not in (Outcome.DONE, Outcome.UNCHANGED):
-            return outcome, operation.code or EndpointError.code, msg or "Cannot tell why: the endpoint gives no reason"
+            return outcome, code or EndpointError.code, msg or "Cannot tell why: the endpoint gives no reason"
+        self._mind_contradiction(operation.state)
         if request.action.boots and request.wait_for is WaitFor.RUNNING and operation.state is not PowerState.RUNNING:
             watch.begin_anew()
             self._look_until_done(watch, FollowingUp(request, progress.server.uuid, before, up_already=True))
         elif operation.state is None:
             progress.state = watch.state_now()
-        return outcome, operation.code, msg
+            self._mind_contradiction(progress.state)
+        return outcome, code, msg
+
+    def _mind_contradiction(self, state: PowerState | None) -> None:
+        """Raise `OutcomeUnknown` if an action that is said to have gone well left the server in a state that says otherwise."""
+        action, uuid = self._request.action, self._progress.server.uuid
+        fits = (PowerState.STARTING, PowerState.RUNNING) if action.boots else (PowerState.OFFLINE,)
+        if state is not None and state not in fits:
+            raise OutcomeUnknown(
+                f"Cannot tell what became of the {action.value} of server {uuid}: the endpoint says that it went well, but that the server "
+                f"is {state.value}; look at the server"
+            )
 
 
-def _take_over(operation: Operation, progress: Progress, masked: Callable[[str], str]) -> None:
+def _told_ending(operation: Operation) -> Ending:
+    """How an operation ended, as a result may say it of what was asked for and taken."""
+    outcome, code = operation.outcome or Outcome.FAILED, operation.code
+    if outcome in (Outcome.SKIPPED, Outcome.REFUSED):
+        # Nobody passes over what was asked for, and what altered something was not refused.
+        outcome = Outcome.FAILED if operation.changed else Outcome.REFUSED
+    return outcome, "" if code in _NEVER_ASKED else code, operation.msg
+
+
+def _take_over(operation: Operation, progress: Progress) -> None:
     progress.changed = operation.changed
     progress.state_before = operation.state_before or progress.state_before
     progress.state = operation.state
@@ -229,7 +270,7 @@ def _take_over(operation: Operation, progress: Progress, masked: Callable[[str],
     progress.waited_seconds = operation.waited_seconds
     progress.holder = None if operation.holder is None else dict(operation.holder)
     progress.plan = operation.plan or progress.plan
-    progress.preboot = [dataclasses.replace(step, msg=masked(step.msg)) for step in operation.preboot]
+    progress.preboot = list(operation.preboot)
     progress.cancelled = operation.cancelled
     progress.exit_code = operation.exit_code
-    progress.log = tuple(masked(line) for line in operation.log)
+    progress.log = operation.log

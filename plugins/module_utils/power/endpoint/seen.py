@@ -6,14 +6,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ..model import Outcome, PowerAction, PowerState, PrebootStep, Server, Step, StopReport, parse_uuid, secrets_in
 
 _Word = TypeVar("_Word", Outcome, PowerAction, PowerState, Step)
+#: What replaces the token in a text, should the endpoint repeat it.
+Masked = Callable[[str], str]
+_Text = Callable[[object], str]
 _LONGEST_TEXT = 1000
+#: No more of a text is read: enough for what masks leave of it to be longer than what is shown.
+_LONGEST_READ = 100 * _LONGEST_TEXT
 _LOG_LINES = 20
 _CODE = re.compile(r"[a-z][a-z_]{0,63}")
 #: What is worth showing of a server's use, by the endpoint's own names.
@@ -42,9 +47,15 @@ class Seen:
 
 @dataclass(frozen=True)
 class Operation:
-    """How an operation of the endpoint ended; ``outcome`` is None while it goes on."""
+    """How an operation of the endpoint ended; ``outcome`` is None while it goes on.
+
+    ``id``, ``server`` and ``action`` are as they are told, empty where they are not.
+    """
 
     outcome: Outcome | None
+    id: str = ""
+    server: str = ""
+    action: str = ""
     code: str = ""
     msg: str = ""
     changed: bool = False
@@ -59,8 +70,18 @@ class Operation:
     exit_code: int | None = None
     log: tuple[str, ...] = ()
 
+    def is_of(self, operation: str, uuid: str, action: PowerAction) -> bool:
+        """Whether it is this operation, of this server and this action, as far as it tells."""
+        servers = ("", uuid, Server(uuid).short_id)
+        return self.id in ("", operation) and self.server.lower() in servers and self.action in ("", action.value)
 
-def read_server(value: object, uuid: str | None = None) -> Seen:
+
+def unmasked(text: str) -> str:
+    """The text as it is."""
+    return text
+
+
+def read_server(value: object, uuid: str | None = None, masked: Masked = unmasked) -> Seen:
     """A server of ``GET /api/servers`` or, with the ``uuid`` asked for, of ``GET /api/servers/{uuid}``.
 
     Raises `ValueError`, whose text is the reason, where its state or its UUID is not told.
@@ -74,26 +95,30 @@ def read_server(value: object, uuid: str | None = None) -> Seen:
     found = parse_uuid(told) if isinstance(told, str) else uuid
     if found is None or (uuid is not None and found != uuid):
         raise ValueError("another server than the one asked for" if uuid else "a server without its UUID")
-    flags = (fields.get("is_suspended"), configuration.get("suspended"))
+    flags, text = (fields.get("is_suspended"), configuration.get("suspended")), _text(masked)
     return Seen(
-        server=Server(found, plain_text(_map(configuration.get("meta")).get("name"))),
+        server=Server(found, text(_map(configuration.get("meta")).get("name"))),
         state=state,
         suspended=any(flag is True for flag in flags),
         uptime=max(0, int(_number(utilization.get("uptime")) or 0)),
-        image=plain_text(_map(configuration.get("container")).get("image")),
+        image=text(_map(configuration.get("container")).get("image")),
         utilization=_use(utilization),
         secrets=secrets_in(str(each) for each in _map(configuration.get("environment")).values()),
     )
 
 
-def read_servers(value: object) -> tuple[Seen, ...]:
-    """The servers of ``GET /api/servers``, by UUID. Raises `ValueError`, whose text is the reason."""
+def read_servers(value: object, masked: Masked = unmasked) -> tuple[Seen, ...]:
+    """The servers of ``GET /api/servers``, each once, by UUID. Raises `ValueError`, whose text is the reason."""
     if not isinstance(value, list):
         raise ValueError("no list of servers")
-    return tuple(sorted((read_server(each) for each in value), key=lambda seen: seen.server.uuid))
+    found: dict[str, Seen] = {}
+    for each in value:
+        seen = read_server(each, masked=masked)
+        found.setdefault(seen.server.uuid, seen)
+    return tuple(found[uuid] for uuid in sorted(found))
 
 
-def read_operation(value: object) -> Operation:
+def read_operation(value: object, masked: Masked = unmasked) -> Operation:
     """An operation: the fields of a result, as far as they are told. Raises `ValueError`, whose text is the reason."""
     if not isinstance(value, Mapping):
         raise ValueError("no operation")
@@ -101,22 +126,25 @@ def read_operation(value: object) -> Operation:
     if outcome is None and value.get("outcome") not in (None, ""):
         raise ValueError("an operation with an outcome we do not know")
     code, changed, exit_code = value.get("code"), value.get("changed"), value.get("exit_code")
-    lock = _map(value.get("lock"))
+    lock, text = _map(value.get("lock")), _text(masked)
     return Operation(
         outcome=outcome,
-        code=code if isinstance(code, str) and _CODE.fullmatch(code) else "",
-        msg=plain_text(value.get("msg")),
+        id=text(value.get("id")),
+        server=text(value.get("server")),
+        action=text(value.get("action")),
+        code=code if isinstance(code, str) and _CODE.fullmatch(code) and masked(code) == code else "",
+        msg=text(value.get("msg")),
         changed=changed if isinstance(changed, bool) else outcome is Outcome.DONE,
         state_before=_word(PowerState, value.get("state_before")),
         state=_word(PowerState, value.get("state")),
-        stop=_stop(_map(value.get("stop"))),
+        stop=_stop(_map(value.get("stop")), text),
         waited_seconds=_number(lock.get("waited_seconds")) or 0.0,
-        holder=dict(_plain_values(_map(lock.get("holder")))) or None,
+        holder=dict(_plain_values(_map(lock.get("holder")), text)) or None,
         plan=tuple(step for step in (_word(Step, each) for each in _list(value.get("plan"))) if step is not None),
-        preboot=tuple(_preboot(_map(each)) for each in _list(value.get("preboot"))),
+        preboot=tuple(_preboot(_map(each), text) for each in _list(value.get("preboot"))),
         cancelled=_word(PowerAction, value.get("cancelled")),
         exit_code=exit_code if isinstance(exit_code, int) and not isinstance(exit_code, bool) else None,
-        log=tuple(plain_text(line) for line in _list(value.get("log"))[-_LOG_LINES:]),
+        log=tuple(text(line) for line in _list(value.get("log"))[-_LOG_LINES:]),
     )
 
 
@@ -131,11 +159,16 @@ def read_log(value: object) -> list[str]:
     return [line for line in lines if isinstance(line, str)]
 
 
-def plain_text(value: object) -> str:
-    """Text from outside as one line that a terminal can bear, cut at 1000 characters; empty for what is no text."""
+def plain_text(value: object, masked: Masked = unmasked) -> str:
+    """Text from outside as one line that a terminal can bear, masked, then cut at 1000 characters; empty for what is no text."""
     if not isinstance(value, str):
         return ""
-    return "".join(character if character.isprintable() else " " for character in value[:_LONGEST_TEXT]).strip()
+    line = "".join(character if character.isprintable() else " " for character in value[:_LONGEST_READ])
+    return masked(line)[:_LONGEST_TEXT].strip()
+
+
+def _text(masked: Masked) -> _Text:
+    return lambda value: plain_text(value, masked)
 
 
 def _map(value: object) -> Mapping[str, Any]:
@@ -157,29 +190,29 @@ def _word(kind: type[_Word], value: object) -> _Word | None:
     return next((each for each in kind if each.value == value), None)
 
 
-def _stop(fields: Mapping[str, Any]) -> StopReport | None:
+def _stop(fields: Mapping[str, Any], text: _Text) -> StopReport | None:
     how, forced, seconds = fields.get("how"), fields.get("forced"), _number(fields.get("seconds"))
     if not isinstance(how, str) or not isinstance(forced, bool) or seconds is None:
         return None
-    return StopReport(plain_text(how), forced, seconds)
+    return StopReport(text(how), forced, seconds)
 
 
-def _preboot(fields: Mapping[str, Any]) -> PrebootStep:
+def _preboot(fields: Mapping[str, Any], text: _Text) -> PrebootStep:
     return PrebootStep(
-        step=plain_text(fields.get("step")),
+        step=text(fields.get("step")),
         changed=fields.get("changed") is True,
         failed=fields.get("failed") is True,
         seconds=_number(fields.get("seconds")) or 0.0,
-        msg=plain_text(fields.get("msg")),
+        msg=text(fields.get("msg")),
     )
 
 
-def _plain_values(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _plain_values(fields: Mapping[str, Any], text: _Text) -> Iterator[tuple[str, Any]]:
     for name, value in fields.items():
         if isinstance(value, str):
-            yield plain_text(name), plain_text(value)
+            yield text(name), text(value)
         elif _number(value) is not None:
-            yield plain_text(name), value
+            yield text(name), value
 
 
 def _use(utilization: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ..errors import EndpointError, EndpointUnreachable, OutcomeUnknown, PowerError
-from ..model import Clock, PowerState
+from ..model import Clock, PowerAction, PowerState
 from .client import Accepted, Endpoint
 from .follow import Following
 from .seen import Operation, Seen
@@ -53,25 +53,34 @@ class Watch:
         while True:
             self._pause(pause)
             pause = min(pause * _GROWTH, _LONGEST_PAUSE)
+            sent = self._clock.monotonic() - self._began
             seen = self._patiently(self._look)
             at = self._clock.monotonic() - self._began
-            if seen is not None and follow.see(seen, at):
+            if seen is not None and follow.see(seen, sent, at):
                 return
             follow.mind_time(at)
 
-    def operation(self, accepted: Accepted, seconds: float) -> Operation | None:
-        """The operation when it has ended, or None where the endpoint does not know it. Raises as `until_done`."""
+    def operation(self, accepted: Accepted, action: PowerAction, seconds: float) -> Operation | None:
+        """The operation when it has ended, or None where the endpoint does not know it. Raises as `until_done`.
+
+        One that is of something else, by what it tells itself, is an `OutcomeUnknown`.
+        """
         pause = _FIRST_PAUSE
         while self._clock.monotonic() - self._began < seconds:
             asked_at = self._clock.monotonic()
             try:
                 operation = self._patiently(
-                    lambda: self._endpoint.operation(accepted.path, wait_seconds=_POLL_SECONDS, look=self._mind_signal)
+                    lambda: self._endpoint.operation(accepted.path, wait_seconds=_POLL_SECONDS, look=self.mind_signal)
                 )
             except EndpointError as error:
                 if error.facts.get("status") == 404:
                     return None
                 raise
+            if operation is not None and not operation.is_of(accepted.operation, self._uuid, action):
+                raise OutcomeUnknown(
+                    f"Cannot tell what became of the {action.value} of server {self._uuid}: the endpoint accepted it, but tells of another "
+                    "operation, server or action instead; look at the server"
+                )
             if operation is not None and operation.outcome is not None:
                 return operation
             if self._clock.monotonic() - asked_at < 1.0:
@@ -92,7 +101,7 @@ class Watch:
 
     def _look(self) -> Seen:
         self.state = None
-        seen = self._endpoint.look(self._uuid, seconds=min(self._endpoint.timeout, _LOOK_SECONDS), look=self._mind_signal)
+        seen = self._endpoint.look(self._uuid, seconds=min(self._endpoint.timeout, _LOOK_SECONDS), look=self.mind_signal)
         self.state = seen.state
         self._saw(seen)
         return seen
@@ -111,11 +120,12 @@ class Watch:
         self._silent_since = None
         return value
 
-    def _mind_signal(self) -> None:
+    def mind_signal(self) -> None:
+        """Raise `Signalled` if a signal came."""
         if self._interrupted():
             raise Signalled
 
     def _pause(self, seconds: float) -> None:
-        self._mind_signal()
+        self.mind_signal()
         self._clock.sleep(seconds)
-        self._mind_signal()
+        self.mind_signal()

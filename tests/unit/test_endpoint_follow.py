@@ -1,0 +1,103 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a run began after a request: whatever figures say, one that began before is never taken for a younger one."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.follow import Runs
+from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.seen import Seen
+from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, RUNNING, STARTING, STOPPING, seen
+
+#: What was seen, when that look was sent, and when its answer came.
+Look = tuple[Seen, float, float]
+
+
+def verdicts(before: Seen, *looks: Look) -> list[bool]:
+    runs = Runs(before)
+    return [runs.began_after(each, sent, at) for each, sent, at in looks]
+
+
+def up(uptime: int, sent: float, at: float | None = None) -> Look:
+    return seen(RUNNING, uptime), sent, sent if at is None else at
+
+
+def down(sent: float) -> Look:
+    return seen(OFFLINE), sent, sent
+
+
+def test_a_run_is_compared_with_when_the_look_was_sent_and_not_with_when_it_was_answered() -> None:
+    # Offline was said too early: the old process, whose age was not known, is still there.
+    assert verdicts(seen(RUNNING), down(0.2), up(5000, 1, at=9)) == [False, False]
+    assert verdicts(seen(RUNNING), down(0.2), up(5000, 6, at=9)) == [False, True]
+
+
+def test_one_figure_is_not_enough_where_offline_was_not_seen() -> None:
+    assert verdicts(seen(RUNNING, 60_000), up(100, 5), up(100, 6)) == [False, False]
+    assert verdicts(seen(RUNNING, 60_000), up(100, 5), up(1100, 6)) == [False, True]
+    assert verdicts(seen(RUNNING, 60_000), (seen(STOPPING, 60_000), 1, 1), up(100, 5), up(1100, 6)) == [False, False, True]
+
+
+def test_one_figure_is_enough_where_offline_was_seen_and_it_is_not_that_of_before() -> None:
+    assert verdicts(seen(RUNNING, 60_000), down(1), up(100, 5)) == [False, True]
+    assert verdicts(seen(OFFLINE), up(100, 5)) == [True]
+
+
+def test_a_figure_that_could_be_that_of_before_has_to_grow_even_where_offline_was_seen() -> None:
+    assert verdicts(seen(RUNNING, 300), down(1), up(300, 3), up(300, 60)) == [False] * 3
+    assert verdicts(seen(RUNNING, 300), down(1), up(700, 3), up(1700, 4)) == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        ((1, 40), (30_000, 41)),
+        ((1, 40), (2, 41)),
+        ((1, 40), (1, 41), (1, 55)),
+        ((9000, 40), (100, 41)),
+        ((100, 40), (60_500, 41), (1100, 41.5)),
+        ((100, 40), (0, 41), (50_000, 42)),
+    ],
+    ids=["leap", "creep", "still", "back", "between", "silence"],
+)
+def test_figures_that_do_not_fit_each_other_are_not_those_of_a_run(figures: tuple[tuple[int, float], ...]) -> None:
+    assert not any(verdicts(seen(RUNNING, 60_000), *[up(uptime, sent) for uptime, sent in figures]))
+
+
+def test_a_run_is_believed_whose_figures_come_seldom_or_late() -> None:
+    seldom = [up(100 + 5000 * (second // 5), 10 + second) for second in range(6)]
+    assert verdicts(seen(RUNNING, 60_000), *seldom) == [False] * 5 + [True]
+    assert verdicts(seen(RUNNING, 60_000), up(100, 10, at=18), up(8100, 18)) == [False, True]
+
+
+def test_going_back_to_starting_is_no_end_of_a_run() -> None:
+    runs = Runs(seen(RUNNING, 3000))
+    assert not any(runs.began_after(*look) for look in ((seen(STARTING, 3000), 1, 1), up(3000, 8), up(3000, 9)))
+    assert not runs.ended
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_lag_stall_delay_or_single_error_of_figures_makes_an_old_run_a_younger_one(seed: int) -> None:
+    chance = random.Random(seed)
+    age = chance.choice([0.3, 1.0, 3.0, 60.0])
+
+    def figure(moment: float, sampled: float) -> int:
+        return max(0, int((age + min(moment, sampled)) * 1000))
+
+    runs, now, sampled = Runs(seen(RUNNING, figure(0, 0))), 0.0, 0.0
+    for _look in range(200):
+        now += chance.uniform(0.05, 1.0)
+        if chance.random() < 0.5:
+            sampled = now
+        uptime = figure(now, sampled)
+        if chance.random() < 0.1:
+            # The next one is true again.
+            uptime, sampled = chance.choice([0, 1, 500, uptime // 2]), now
+            wrong = Runs.began_after(runs, *up(uptime, now, at=now + chance.uniform(0, 9)))
+            assert not wrong
+            now += 0.1
+            uptime = figure(now, now)
+        assert not runs.began_after(*up(uptime, now, at=now + chance.uniform(0, 9)))
