@@ -5,21 +5,20 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import stat
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power import volume_walk
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill, PrebootFailed
 from ansible_collections.fleet.power.plugins.module_utils.power.volume import Survey, Volume
-from ansible_collections.fleet.power.tests.unit.volume_support import SECRET, Disk, hostile_disk, make_deep, open_descriptors
+from ansible_collections.fleet.power.tests.unit.volume_support import SECRET, Disk, hostile_disk, open_descriptors
 
 BOTH = pytest.mark.parametrize("disk", ["root", "nobody"], indirect=True)
 AS_ROOT = pytest.mark.parametrize("disk", ["root"], indirect=True)
@@ -38,6 +37,12 @@ def strict_umask() -> Iterator[None]:
     before = os.umask(0o077)
     yield
     os.umask(before)
+
+
+@pytest.fixture(autouse=True)
+def take_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attacks are made from looks: the walk takes every one it could take, not only those that are due."""
+    monkeypatch.setattr(volume_walk, "LOOK_SECONDS", 0.0)
 
 
 def nothing() -> None:
@@ -196,21 +201,6 @@ def test_what_the_server_gave_the_name_of_the_unfinished_file_keeps_no_file_from
     disk.assert_untouched()
 
 
-@AS_ROOT
-def test_a_full_disk_leaves_the_old_file_whole_and_nothing_beside_it(disk: Disk) -> None:
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk.volume)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("nothing can be mounted here")
-    try:
-        (disk.volume / "a.txt").write_bytes(b"old\n")
-        with pytest.raises(PrebootFailed, match=r"Cannot write file a.txt .*No space left on device"):
-            write(disk, "a.txt", b"x" * 1024 * 1024)
-        assert (disk.volume / "a.txt").read_bytes() == b"old\n"
-        assert os.listdir(disk.volume) == ["a.txt"]
-    finally:
-        subprocess.run(["umount", str(disk.volume)], check=True)
-
-
 @BOTH
 def test_a_file_larger_than_the_limit_is_not_read(disk: Disk) -> None:
     (disk.volume / "log").write_bytes(b"12345")
@@ -350,68 +340,6 @@ def test_awkward_names_are_names_like_any_other_and_messages_stay_one_line(disk:
     assert (survey.bytes, survey.files) == (4 * len(awkward), len(awkward))
 
 
-@BOTH
-@pytest.mark.parametrize("turning", ["a directory", "a file"])
-def test_what_turns_into_a_link_and_back_never_lets_an_access_out(disk: Disk, turning: str) -> None:
-    (disk.volume / "conf").mkdir()
-    (disk.volume / "conf" / "canary").write_bytes(b"inside")
-    name, trap = ("conf", "trap") if turning == "a directory" else ("conf/canary", "conf/trap")
-    (disk.volume / trap).symlink_to(disk.outside if turning == "a directory" else disk.canary)
-    for path in disk.volume.rglob("*"):
-        os.chown(path, *disk.owner, follow_symlinks=False)
-    # A write would put a file in the place of the link, and so end the game.
-    accesses = (read, _write_inside, _survey_all) if turning == "a directory" else (read, _survey_all)
-
-    def act() -> None:
-        seen: set[object] = set()
-        with swapping(str(disk.volume / name), str(disk.volume / trap)) as count:
-            deadline = time.monotonic() + 0.4
-            while time.monotonic() < deadline or not {b"inside", "refused"} <= seen:
-                for access in accesses:
-                    try:
-                        seen.add(access(disk, "conf/canary"))
-                    except PrebootFailed:
-                        seen.add("refused")
-                assert time.monotonic() < deadline + 10
-            assert count() > 100
-        assert seen == {b"inside", "refused", None}
-
-    disk.act(act)
-    disk.assert_untouched()
-
-
-@contextmanager
-def swapping(one: str, other: str) -> Iterator[Callable[[], int]]:
-    """Two names that change places all the time, so that neither is ever missing; yields how often they did."""
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if rename is None:
-        pytest.skip("the C library cannot exchange names")
-    here, exchange = -100, 2
-    done, swaps = threading.Event(), 0
-
-    def swap() -> None:
-        nonlocal swaps
-        while not done.is_set():
-            assert rename(here, one.encode(), here, other.encode(), exchange) == 0
-            swaps += 1
-
-    thread = threading.Thread(target=swap)
-    thread.start()
-    try:
-        yield lambda: swaps
-    finally:
-        done.set()
-        thread.join()
-
-
-def _write_inside(disk: Disk, name: str) -> None:
-    write(disk, name, b"inside")
-
-
-def _survey_all(disk: Disk, name: str) -> None:
-    Volume(str(disk.volume)).survey(nothing, owner=disk.owner)
-
-
 # --- the walk -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -494,26 +422,6 @@ def test_a_directory_that_may_not_be_looked_into_is_counted_as_such(disk: Disk, 
     disk.act(act)
 
 
-@BOTH
-def test_a_tree_deeper_than_any_path_is_walked_with_a_handful_of_descriptors(disk: Disk) -> None:
-    make_deep(disk.volume, 2000, (0, 0) if disk.who == "root" else disk.owner)
-
-    def act() -> None:
-        before = open_descriptors()
-        most = 0
-
-        def look() -> None:
-            nonlocal most
-            most = max(most, open_descriptors())
-
-        survey = Volume(str(disk.volume)).survey(look, owner=disk.owner)
-        assert (survey.bytes, survey.files, survey.chowned) == (7, 1, 2001 if disk.who == "root" else 0)
-        assert most - before <= 6
-        assert open_descriptors() == before
-
-    disk.act(act)
-
-
 class KillAfter:
     """A look that sees a kill after a number of looks."""
 
@@ -548,11 +456,11 @@ def test_a_look_that_raises_ends_the_walk_at_once_and_closes_everything(disk: Di
 
 @BOTH
 def test_a_large_directory_is_looked_up_from_in_between(disk: Disk) -> None:
-    for number in range(9000):
+    for number in range(200):
         os.close(os.open(disk.volume / str(number), os.O_CREAT | os.O_WRONLY))
     looks: list[None] = []
-    assert Volume(str(disk.volume)).survey(lambda: looks.append(None), owner=None).files == 9000
-    assert len(looks) >= 3
+    assert Volume(str(disk.volume)).survey(lambda: looks.append(None), owner=None).files == 200
+    assert len(looks) >= 6
 
 
 def descriptors() -> list[str]:
@@ -644,7 +552,7 @@ def test_a_directory_moved_out_with_the_walk_in_it_takes_the_walk_nowhere(disk: 
     elsewhere = disk.volume.parent / "fake" / "y"
 
     def move() -> None:
-        (inside,) = (link for link in descriptors() if link.endswith("/end"))
+        (inside,) = {link for link in descriptors() if link.endswith("/end")}
         os.rename(os.path.dirname(inside), elsewhere / "moved")
         if replaced:
             os.rename(disk.volume / "x", disk.volume.parent / "x")

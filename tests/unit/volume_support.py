@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
+import signal
 import subprocess
 import tempfile
 import traceback
@@ -77,6 +80,8 @@ def hostile_disk(who: str) -> Iterator[Disk]:
                 os.chown(path, *mine)
         yield disk
     finally:
+        if os.geteuid() != 0:
+            subprocess.run(["chmod", "-R", "u+rwX", str(base)], check=False)
         # Not shutil: it recurses, and these trees are deeper than that allows.
         subprocess.run(["rm", "-rf", str(base)], check=True)
 
@@ -95,6 +100,90 @@ def make_deep(top: Path, levels: int, owner: tuple[int, int]) -> None:
     os.fchown(file, *owner)
     os.close(file)
     os.close(here)
+
+
+def make_files(directory: Path, numbers: range, owner: tuple[int, int]) -> None:
+    """A file for each of ``numbers`` in ``directory``, with as many bytes as its number says, none of them written."""
+    inside = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    for number in numbers:
+        file = os.open(f"file {number}", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=inside)
+        os.ftruncate(file, number)
+        if owner != (os.geteuid(), os.getegid()):
+            os.fchown(file, *owner)
+        os.close(file)
+    os.close(inside)
+
+
+@contextmanager
+def mounted(path: Path, options: str) -> Iterator[None]:
+    """A small file system of its own in memory at ``path``, empty; skips where none can be mounted. Nothing is written without it."""
+    mount = ["mount", "-t", "tmpfs", "-o", options, "fleet-power-test", str(path)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("nothing can be mounted here")
+    try:
+        if not os.path.ismount(path) or os.statvfs(path).f_blocks * os.statvfs(path).f_frsize > 1024 * 1024 * 1024:
+            pytest.fail(f"no small file system is at {path}")
+        yield
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+
+
+@contextmanager
+def in_memory(disk: Disk) -> Iterator[None]:
+    """The data directory on a disk of its own in memory, where that can be: what takes seconds to make and remove takes less there."""
+    if os.geteuid() != 0:
+        yield
+        return
+    with mounted(disk.volume, f"size=256m,mode=755,uid={disk.owner[0]},gid={disk.owner[1]}"):
+        yield
+
+
+@contextmanager
+def attacked(attack: Callable[[], object]) -> Iterator[Callable[[], int]]:
+    """``attack`` made all the time by another process, as the server's would; yields how often it was."""
+    rounds = mmap.mmap(-1, 8)
+    child = os.fork()
+    if child == 0:
+        try:
+            while True:
+                attack()
+                rounds[:] = (int.from_bytes(rounds[:], "little") + 1).to_bytes(8, "little")
+        except BaseException:
+            traceback.print_exc()
+        os._exit(1)
+    try:
+        yield lambda: int.from_bytes(rounds[:], "little")
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "the attack went wrong"
+    finally:
+        _end(child)
+
+
+@contextmanager
+def never_opened(fifo: Path) -> Iterator[None]:
+    """Fails if anybody opened ``fifo`` to read: a process that opens it to write waits for just that."""
+    child = os.fork()
+    if child == 0:
+        os.open(fifo, os.O_WRONLY)
+        os._exit(0)
+    try:
+        yield
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "the FIFO was opened"
+    finally:
+        _end(child)
+
+
+def exchange(one: Path, other: Path) -> Callable[[], None]:
+    """An attack: two names change places, so that neither is ever missing; skips where that cannot be."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        pytest.skip("the C library cannot exchange names")
+    here, exchanging, names = -100, 2, (bytes(one), bytes(other))
+
+    def swap() -> None:
+        if rename(here, names[0], here, names[1], exchanging) != 0:
+            raise OSError(ctypes.get_errno(), f"Cannot exchange {one} and {other}")
+
+    return swap
 
 
 def open_descriptors() -> int:
@@ -122,3 +211,11 @@ def _in_a_child(function: Callable[[], None], user: tuple[int, int]) -> None:
     os.waitpid(child, 0)
     if report:
         pytest.fail(f"as user {user[0]}:\n{report}", pytrace=False)
+
+
+def _end(child: int) -> None:
+    try:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    except (ProcessLookupError, ChildProcessError):  # it has ended, and was waited for
+        pass

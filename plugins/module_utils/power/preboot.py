@@ -20,7 +20,7 @@ _MIB = 1024 * 1024
 
 def preboot(request: Request, node: Node, boot: Boot, staged: Staged, look: Look, progress: Progress) -> None:
     """Do every pre-boot step in order. The first failure ends the boot and names its step."""
-    steps: tuple[tuple[str, Callable[[], bool]], ...] = (
+    steps: tuple[tuple[str, Callable[[], bool | str]], ...] = (
         ("disk", lambda: _put_disk_right(node, boot, look, progress)),
         ("placement", lambda: put_in_place(request, node, staged, progress)),
         ("configuration", lambda: _edit_files(node, boot, look, progress)),
@@ -30,8 +30,8 @@ def preboot(request: Request, node: Node, boot: Boot, staged: Staged, look: Look
         run_step(name, step, node, progress)
 
 
-def run_step(name: str, step: Callable[[], bool], node: Node, progress: Progress) -> None:
-    """Run one step and note how it went; ``step`` returns whether it changed something."""
+def run_step(name: str, step: Callable[[], bool | str], node: Node, progress: Progress) -> None:
+    """Run one step and note how it went; ``step`` returns whether it changed something, or in words what."""
     began = node.clock.monotonic()
 
     def note(changed: bool, failed: bool, msg: str) -> None:
@@ -45,8 +45,8 @@ def run_step(name: str, step: Callable[[], bool], node: Node, progress: Progress
         if isinstance(error, EngineError):
             raise PrebootFailed(f"Cannot prepare the {name} of server {progress.server.uuid}: {error}") from error
         raise
-    progress.changed = progress.changed or changed
-    note(changed, False, "")
+    progress.changed = progress.changed or bool(changed)
+    note(bool(changed), False, changed if isinstance(changed, str) else "")
 
 
 def _edit_files(node: Node, boot: Boot, look: Look, progress: Progress) -> bool:
@@ -57,7 +57,7 @@ def _edit_files(node: Node, boot: Boot, look: Look, progress: Progress) -> bool:
     return any(written)
 
 
-def _put_disk_right(node: Node, boot: Boot, look: Look, progress: Progress) -> bool:
+def _put_disk_right(node: Node, boot: Boot, look: Look, progress: Progress) -> bool | str:
     """Usage against the limit and ownership in one walk, skipped where neither is asked for."""
     settings = node.settings
     owner = (settings.uid, settings.gid) if settings.check_permissions_on_boot else None
@@ -70,7 +70,7 @@ def _put_disk_right(node: Node, boot: Boot, look: Look, progress: Progress) -> b
         progress.warn(f"server {uuid}: {survey.left_alone} devices and hard-linked files of other owners were left as they are")
     if survey.unreadable:
         progress.warn(f"server {uuid}: {survey.unreadable} directories could not be looked into; neither their size nor their owners count")
-    return survey.chowned > 0
+    return f"{survey.chowned} files and directories were given to {settings.uid}:{settings.gid}" if survey.chowned else False
 
 
 def refuse_if_over(boot: Boot, used: int) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .errors import PrebootFailed
-from .volume_walk import DIRECTORY, Survey, Walk, shown_path
+from .volume_walk import DIRECTORY, Survey, Walk, reason_of, shown_path
 
 __all__ = ["Survey", "Volume"]
 
@@ -82,9 +82,9 @@ class Volume:
     def survey(self, look: Callable[[], None], *, owner: tuple[int, int] | None, altered: Callable[[], None] = lambda: None) -> Survey:
         """Measure everything below in one walk and, where ``owner`` (uid, gid) is given, give it what differs. See ``Survey``.
 
-        ``altered`` is called for whatever was given to the owner, since the walk may end half way. ``look`` is called for each directory
-        and every few thousand files; what it raises ends the walk. What vanishes or moves meanwhile is no error, and a data directory
-        that is missing is empty.
+        ``altered`` is called for whatever was given to the owner, since the walk may end half way. ``look`` is called at first and then
+        several times a second; what it raises ends the walk. What vanishes or moves meanwhile is no error, and a data directory that is
+        missing is empty.
         """
         root = self._root()
         if root is None:
@@ -150,8 +150,7 @@ class Volume:
                 os.close(here)
 
     def _file_failed(self, verb: str, relative: str, error: Exception) -> PrebootFailed:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        return PrebootFailed(f"Cannot {verb} file {shown_path(relative)} in data directory {shown_path(self.path)}: {reason}")
+        return PrebootFailed(f"Cannot {verb} file {shown_path(relative)} in data directory {shown_path(self.path)}: {reason_of(error)}")
 
 
 class _RefusedError(Exception):
@@ -159,8 +158,7 @@ class _RefusedError(Exception):
 
 
 def _failed(what: str, path: str, error: Exception) -> PrebootFailed:
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return PrebootFailed(f"Cannot {what} {shown_path(path)}: {reason}")
+    return PrebootFailed(f"Cannot {what} {shown_path(path)}: {reason_of(error)}")
 
 
 def _make_parents(path: str) -> None:
@@ -217,6 +215,7 @@ def _enter(parent: int, name: bytes, make: tuple[int, int] | None) -> int | None
         raise
     os.mkdir(name, 0o755, dir_fd=parent)
     _own_directory(os.open(name, DIRECTORY, dir_fd=parent), 0o755, *make)
+    os.fsync(parent)
     return os.open(name, DIRECTORY, dir_fd=parent)
 
 
@@ -240,20 +239,20 @@ def _checked(status: os.stat_result, uid: int | None) -> os.stat_result:
 
 
 def _read(parent: int, name: bytes, limit: int, uid: int | None) -> bytes | None:
-    # Looked at before it is opened as well: opening a device may already do something.
-    if _regular(parent, name, uid) is None:
-        return None
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=parent)
+        held = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     except FileNotFoundError:
         return None
     try:
-        size = _checked(os.fstat(descriptor), uid).st_size
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(min(size, limit) + 1)
+        size = _checked(os.fstat(held), uid).st_size
+        content = b""
+        if size <= limit:
+            # The kernel's link leads to what was looked at, whatever has its name now: opening a FIFO or a device already does something.
+            with open(f"/proc/self/fd/{held}", "rb") as file:
+                content = file.read(limit + 1)
     finally:
-        os.close(descriptor)
-    if len(content) > limit:
+        os.close(held)
+    if max(size, len(content)) > limit:
         raise _RefusedError(f"it is larger than {limit} bytes")
     return content
 

@@ -1,0 +1,141 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A walk looks up at least every second, however slow the disk is, and not so often that a slow look makes it slow."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill
+from ansible_collections.fleet.power.plugins.module_utils.power.volume import Volume
+from ansible_collections.fleet.power.tests.unit.volume_support import make_deep, make_files, open_descriptors
+
+ME = (os.geteuid(), os.getegid())
+MEASURING_AND_OWNING = pytest.mark.parametrize("owner", [None, ME], ids=["measuring", "owning"])
+
+
+class Kill:
+    """A look that a kill comes right after the first of; tells how long the next took to come."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self._first = 0.0
+
+    def __call__(self) -> None:
+        self.looks += 1
+        if self.looks == 1:
+            self._first = time.monotonic()
+            return
+        self.seconds = time.monotonic() - self._first
+        raise CancelledByKill("killed")
+
+
+class SlowEntry:
+    """An entry of a directory on a disk that needs ten milliseconds for whatever is asked."""
+
+    def __init__(self, entry: os.DirEntry[str]) -> None:
+        self._entry = entry
+        self.name = entry.name
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        time.sleep(0.01)
+        return self._entry.stat(follow_symlinks=follow_symlinks)
+
+
+@MEASURING_AND_OWNING
+@pytest.mark.parametrize("shape", ["one directory", "many directories"])
+def test_on_a_slow_disk_a_kill_is_seen_within_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: tuple[int, int] | None, shape: str
+) -> None:
+    if shape == "one directory":
+        make_files(tmp_path, range(300), ME)
+    else:
+        for number in range(300):
+            (tmp_path / str(number)).mkdir()
+    original = os.scandir
+
+    @contextmanager
+    def slow(descriptor: int) -> Iterator[Any]:
+        with original(descriptor) as entries:
+            yield (SlowEntry(entry) for entry in entries)
+
+    monkeypatch.setattr(os, "scandir", slow)
+    before, kill = open_descriptors(), Kill()
+    with pytest.raises(CancelledByKill):
+        Volume(str(tmp_path)).survey(kill, owner=owner)
+    assert kill.seconds < 1
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("slow", ["going up", "finding the way again", "names of directories that vanished"])
+def test_where_getting_about_is_slow_a_kill_is_seen_within_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: str) -> None:
+    if slow == "names of directories that vanished":
+        for number in range(300):
+            (tmp_path / str(number)).mkdir()
+    else:
+        make_deep(tmp_path, 300, ME)
+    original, began = os.open, list[float]()
+
+    def slowly(path: Any, flags: int, *rest: int, dir_fd: int | None = None) -> int:
+        is_slow = dir_fd is not None and (path == ".." or (slow.startswith("names") or (bool(began) and slow.startswith("finding"))))
+        if is_slow:
+            began.append(time.monotonic())
+            time.sleep(0.01)
+            if slow.startswith("names") or (path == ".." and slow.startswith("finding")):
+                raise FileNotFoundError(errno.ENOENT, "gone")
+        return original(path, flags, *rest, dir_fd=dir_fd)
+
+    def look() -> None:
+        # The first moves may be from before the last look.
+        if len(began) > 2:
+            raise CancelledByKill("killed")
+
+    before = open_descriptors()
+    monkeypatch.setattr(os, "open", slowly)
+    with pytest.raises(CancelledByKill):
+        Volume(str(tmp_path)).survey(look, owner=ME)
+    assert time.monotonic() - began[2] < 1
+    assert open_descriptors() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_where_giving_files_to_the_server_is_slow_a_kill_is_seen_within_a_second(tmp_path: Path) -> None:
+    make_files(tmp_path, range(300), ME)
+    given = []
+
+    def altered() -> None:
+        given.append(time.monotonic())
+        time.sleep(0.01)
+
+    kill = Kill()
+    with pytest.raises(CancelledByKill):
+        Volume(str(tmp_path)).survey(kill, owner=(988, 988), altered=altered)
+    assert kill.seconds < 1
+    assert 0 < len(given) < 300
+    assert sum(path.stat().st_uid == 988 for path in tmp_path.iterdir()) + 1 >= len(given), "what was given is told, even so"
+
+
+@MEASURING_AND_OWNING
+def test_a_slow_look_does_not_make_the_walk_slow(tmp_path: Path, owner: tuple[int, int] | None) -> None:
+    for number in range(1000):
+        (tmp_path / str(number)).mkdir()
+    looks: list[float] = []
+
+    def look() -> None:
+        looks.append(time.monotonic())
+        time.sleep(0.05)
+
+    began = time.monotonic()
+    Volume(str(tmp_path)).survey(look, owner=owner)
+    seconds = time.monotonic() - began
+    assert looks[0] - began < 0.25, "the first look comes before the walk"
+    assert len(looks) <= 1 + seconds / 0.25
+    assert seconds < 10, "a look at each of the directories would take 50 s"
