@@ -109,6 +109,8 @@ class WingsServer:
         self.ending: dict[str, Any] = {}
         self.location: str | None = None
         self.long_polls = True
+        #: Seconds that the first look after a power request is on its way once its answer is made.
+        self.late_after_post = 0.0
         self.closing = threading.Event()
         self.guard = threading.Lock()
         owner = self
@@ -260,7 +262,7 @@ class _Handler(BaseHTTPRequestHandler):
         if machine is None:
             self._error(404, _NO_SERVER)
         elif kind == "server":
-            self._json(200, machine.shown())
+            self._look(machine)
         elif kind == "operation":
             self._operation(operation, query)
         elif kind == "logs":
@@ -287,6 +289,13 @@ class _Handler(BaseHTTPRequestHandler):
             location = self.wings.location or f"/api/servers/{machine.uuid}/operations/{operation}"
             headers = {"X-Operation-Id": operation, "Location": location}
         self._send(202, b"", headers)
+
+    def _look(self, machine: WingsMachine) -> None:
+        shown = machine.shown()
+        if self.wings.posts():
+            late, self.wings.late_after_post = self.wings.late_after_post, 0.0
+            self.wings.closing.wait(late)
+        self._json(200, shown)
 
     def _logs(self, machine: WingsMachine, query: Mapping[str, list[str]]) -> None:
         if machine.output is None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power import panel as panel_module
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
     CancelledByKill,
     DefinitionInvalid,
@@ -23,12 +24,13 @@ from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
     SourceUnreachable,
 )
 from ansible_collections.fleet.power.plugins.module_utils.power.panel import Panel
-from ansible_collections.fleet.power.plugins.module_utils.power.panel_api import PanelApi
+from ansible_collections.fleet.power.plugins.module_utils.power.panel_api import PanelApi, Patience
 from ansible_collections.fleet.power.plugins.module_utils.power.settings import parse_settings
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     LIST,
     ONE,
     TOKEN,
+    TOKEN_ID,
     Behaviour,
     FakePanel,
     Recorder,
@@ -166,16 +168,81 @@ def test_asked_again_the_panel_is_asked_for_this_one_server(server: FakePanel) -
     assert (server.count(LIST), server.count(ONE)) == (3, 1)
 
 
-def test_what_was_listed_more_than_ten_seconds_ago_is_asked_for_anew(server: FakePanel) -> None:
+def test_a_list_of_more_than_ten_seconds_ago_is_read_anew_once_for_all(server: FakePanel) -> None:
     clock = StillClock()
     panel = panel_at(server, clock)
     panel.listed()
+    server.put(definition(1, "Renamed"))
     clock.sleep(10)
-    panel.definition(uuid_of(1))
-    assert server.count(ONE) == 0
+    found = panel.definition(uuid_of(1))
+    assert found is not None and found.server.name == "Server 1" and server.count() == 3
     clock.sleep(0.1)
+    in_threads(40, lambda number: panel.definition(uuid_of(number % 7)))
+    found = panel.definition(uuid_of(1))
+    assert found is not None and found.server.name == "Renamed"
+    assert (server.count(LIST), server.count(ONE)) == (6, 0)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_server_that_was_moved_away_more_than_ten_seconds_after_the_list_is_not_this_nodes(server: FakePanel, again: bool) -> None:
+    clock = StillClock()
+    panel = panel_at(server, clock)
+    assert panel.definition(uuid_of(1)) is not None
+    server.put(definition(1), listed=False)
+    clock.sleep(10.1)
+    assert panel.definition(uuid_of(1), again=again) is None
+    assert panel.seen is not None and uuid_of(1) not in panel.seen.servers
+
+
+def test_whose_a_server_is_cannot_be_told_by_an_old_list_where_no_new_one_can_be_read(server: FakePanel) -> None:
+    clock = StillClock()
+    panel = panel_at(server, clock)
+    panel.listed()
+    clock.sleep(11)
+    server.fault(status(500), of=LIST)
+    for again in (True, False):
+        assert type(error_of(panel, again=again)) is SourceUnreachable
+    tries = server.count(LIST)
+    assert type(error_of(panel, 2)) is SourceUnreachable and server.count(LIST) == tries
+    assert server.count(ONE) == 0 and panel.name(uuid_of(1)) == "Server 1"
+    server.well()
+    clock.sleep(11)
+    assert panel.definition(uuid_of(1)) is not None
+
+
+def test_who_joins_a_reading_that_began_before_asks_for_its_server_alone(server: FakePanel) -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    def late(answer: Any) -> None:
+        begun.set()
+        gate.wait(10)
+        answer.json(200, {"data": [{"uuid": uuid_of(1), **definition(1)}], "meta": {"last_page": 1}})
+
+    server.fault(late, times=1)
+    panel = panel_at(server)
+    first = threading.Thread(target=panel.listed)
+    first.start()
+    assert begun.wait(10)
+    server.put(definition(1, suspended=True))
+    found = panel.definition(uuid_of(1), again=True, look=gate.set)
+    first.join()
+    assert found is not None and found.suspended
+
+
+def test_what_was_said_is_as_old_as_its_asking(server: FakePanel) -> None:
+    clock = StillClock()
+    panel = panel_at(server, clock)
+    assert panel.said_at(uuid_of(1)) is None
+    clock.sleep(1)
+    panel.listed()
+    clock.sleep(5)
     panel.definition(uuid_of(1))
-    assert server.count(ONE) == 1
+    assert panel.said_at(uuid_of(1)) == 1
+    panel.definition(uuid_of(1), again=True)
+    assert panel.said_at(uuid_of(1)) == 6
+    server.fault(status(403))
+    error_of(panel, again=True)
+    assert panel.said_at(uuid_of(1)) is None
 
 
 def test_a_definition_is_the_same_however_it_was_asked_for(server: FakePanel) -> None:
@@ -256,23 +323,38 @@ def test_who_leaves_leaves_the_reading_to_the_others(server: FakePanel) -> None:
     assert len(found) == 1 and found[0] is not None
 
 
-def test_after_one_fetch_found_no_panel_the_others_do_not_wait_for_it(server: FakePanel) -> None:
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience that ends before the list is too old."""
+    monkeypatch.setattr(panel_module, "_PATIENT", Patience(5.0))
+
+
+def test_one_servers_cut_answer_leaves_the_others_a_try_of_their_own(server: FakePanel, hasty: None) -> None:
+    panel = panel_at(server)
+    panel.listed()
+    server.fault(truncated, of=ONE + uuid_of(1))
+    assert type(error_of(panel, again=True)) is SourceUnreachable
+    lists = server.count(LIST)
+    assert all(panel.definition(uuid_of(number), again=True) is not None for number in (0, 2, 3, 4, 5, 6))
+    assert server.count(LIST) == lists
+
+
+def test_after_one_fetch_found_no_panel_the_others_do_not_wait_as_long(server: FakePanel, hasty: None) -> None:
     clock = StillClock()
     panel = panel_at(server, clock)
     panel.listed()
     server.fault(lambda answer: answer.cut(), of=ONE)
     first = error_of(panel, again=True)
     tries = server.count(ONE)
-    assert "tries)" in str(first) and tries > 5
+    assert "tries)" in str(first) and tries > 3
     errors = [error_of(panel, number, again=True) for number in range(7)]
-    assert server.count(ONE) == tries
+    assert server.count(ONE) == tries + 7
     assert all(uuid_of(number) in str(error) for number, error in enumerate(errors))
-    clock.sleep(11)
     server.well()
     assert panel.definition(uuid_of(1), again=True) is not None
 
 
-def test_after_the_panel_failed_over_one_server_the_others_are_tried_once(server: FakePanel) -> None:
+def test_after_the_panel_failed_over_one_server_the_others_are_tried_once(server: FakePanel, hasty: None) -> None:
     panel = panel_at(server)
     panel.listed()
     server.fault(status(500), of=ONE + uuid_of(1))
@@ -372,6 +454,7 @@ FAULTS: dict[str, tuple[Behaviour, type[PowerError], str]] = {
     "a web page": (text(b"<html>Welcome</html>"), UNREACHABLE, "not JSON"),
     "nothing": (text(b""), UNREACHABLE, "not JSON"),
     "deep": (text(b"[" * 100_000), UNREACHABLE, "not JSON"),
+    "deep and whole": (text(b'{"data": ' + b"[" * 500 + b"]" * 500 + b"}"), UNREACHABLE, "not JSON"),
     "silent": (silent, UNREACHABLE, "no answer within 1 s"),
     "dripping": (dripping, UNREACHABLE, "no answer within 1 s"),
     "endless": (endless, UNREACHABLE, "larger than"),
@@ -513,3 +596,24 @@ def test_no_message_shows_a_token_or_a_definition(server: FakePanel) -> None:
         said.append(str(error_of(panel, again=True)))
     assert not [each for each in said if "hunter22" in each or TOKEN in each]
     assert "hunter22" not in repr(panel.seen)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["list", "one"])
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        status(403, "Denied", f"{TOKEN_ID}.{TOKEN} is wrong"),
+        status(500, TOKEN, f"Bearer {TOKEN.upper()}"),
+        status(500, "E", "x" * 170 + TOKEN),
+        redirect(f"https://{TOKEN}.evil.test/x"),
+        redirect("https://" + "x" * 160 + f"{TOKEN}.evil.test/x"),
+    ],
+    ids=["403", "500", "cut", "redirect", "long redirect"],
+)
+def test_a_token_that_the_panel_repeats_is_not_shown(server: FakePanel, behaviour: Behaviour, again: bool) -> None:
+    panel = panel_at(server)
+    if again:
+        panel.listed()
+    server.fault(behaviour)
+    said = str(error_of(panel, again=again)).lower()
+    assert TOKEN[:20] not in said and "***" in said

@@ -219,11 +219,17 @@ class TestAfterTheStop:
         assert fake.perform("restart").outcome.value == "done"
         assert "MODE=hard" in fake.seen().environment
 
-    @pytest.mark.parametrize("broken", ["gone", "invalid"])
-    def test_a_fetch_that_fails_now_does_not_keep_the_server_down(self, fake: FakeNode, broken: str) -> None:
+    def test_a_server_that_is_gone_after_its_stop_is_not_booted(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 5.0
         fake.up()
-        fake.clock.after(2, fake.file.unlink if broken == "gone" else lambda: fake.file.write_text("{ broken"))
+        fake.clock.after(2, fake.file.unlink)
+        assert ending(fake.perform("restart")) == ("failed", "server_not_found", True)
+        assert not fake.live
+
+    def test_a_fetch_that_fails_now_does_not_keep_the_server_down(self, fake: FakeNode) -> None:
+        fake.engine.stop_seconds = 5.0
+        fake.up()
+        fake.clock.after(2, lambda: fake.file.write_text("{ broken"))
         result = fake.perform("restart")
         assert ending(result) == ("done", "", True)
         assert any("as it is after the stop cannot be used" in warning for warning in result.warnings)

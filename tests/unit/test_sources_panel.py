@@ -326,6 +326,92 @@ def test_a_definition_kept_from_elsewhere_does_not_make_a_server_the_panels(plac
     assert place.sources(allow_stale=True).definition(C).server.name == "Directory"
 
 
+def test_a_server_that_was_moved_away_is_not_started_later_although_nothing_else_was_kept_then(place: Place) -> None:
+    place.panel(A)
+    place.booted(A)
+    del place.api.servers[A]
+    sources = place.sources()
+    with pytest.raises(ServerNotFound):
+        sources.definition(A)
+    sources.keep_list()
+    place.down()
+    with pytest.raises(ServerNotFound):
+        place.sources(allow_stale=True).definition(A)
+
+
+def test_a_list_is_kept_each_time_it_was_read(place: Place) -> None:
+    place.panel(A)
+    sources = place.sources()
+    sources.keep(sources.definition(A))
+    del place.api.servers[A]
+    place.clock.sleep(11)
+    with pytest.raises(ServerNotFound):
+        sources.definition(A)
+    sources.keep_list()
+    assert json.loads((place.state / "panel.json").read_text())["servers"] == []
+    assert place.api.asked == [1, 1]
+
+
+def test_a_reader_keeps_nothing(place: Place) -> None:
+    place.panel(A)
+    place.sources().everything(None)
+    with pytest.raises(ServerNotFound):
+        place.sources().definition(B)
+    assert not place.state.exists()
+
+
+@pytest.mark.parametrize("elsewhere", ["task", "directory"])
+def test_what_was_kept_from_elsewhere_never_stands_in_for_the_panel(place: Place, elsewhere: str) -> None:
+    place.panel(A, suspended=True)
+    place.booted(A)
+    # As one who copies a kept definition would give it.
+    other = {**definition(A, "Other"), "panel": place.api.address, "schema": 1}
+    if elsewhere == "directory":
+        place.write(A, "Other")
+        del place.api.servers[A]
+    sources = place.sources(*([other] if elsewhere == "task" else []))
+    sources.keep(sources.definition(A))
+    place.panel(A, suspended=True)
+    sources = place.sources()
+    sources.everything(START)
+    sources.keep_list()
+    place.down()
+    with pytest.raises(SourceUnreachable):
+        place.sources(allow_stale=True).definition(A)
+    kept = place.sources().definition_for_stop(A)
+    assert kept is not None and kept.server.name == "Other"
+
+
+def test_what_stood_in_for_the_panel_may_do_so_again(place: Place) -> None:
+    place.panel(A)
+    place.booted(A)
+    place.down()
+    for _unused in range(2):
+        sources = place.sources(allow_stale=True)
+        sources.keep(sources.definition(A))
+
+
+def test_a_kept_definition_of_another_panel_does_not_stand_in(place: Place) -> None:
+    place.panel(A)
+    place.booted(A)
+    place.api.address = "http://other.test"
+    sources = place.sources()
+    sources.everything(START)
+    sources.keep_list()
+    place.down()
+    with pytest.raises(SourceUnreachable):
+        place.sources(allow_stale=True).definition(A)
+
+
+def test_a_kept_list_that_is_nested_too_deeply_stands_in_for_nothing(place: Place) -> None:
+    place.panel(A)
+    place.booted(A)
+    (place.state / "panel.json").write_text("[" * 100_000)
+    place.down()
+    with pytest.raises(SourceUnreachable):
+        place.sources(allow_stale=True).definition(A)
+
+
 def test_without_a_list_or_a_definition_seen_before_nothing_stands_in(place: Place) -> None:
     place.panel(A)
     place.panel(B)
@@ -388,8 +474,10 @@ def test_hundreds_of_threads_share_one_reading_and_one_warning(place: Place) -> 
     for uuid in uuids:
         place.panel(uuid)
     place.booted(uuids[0])
+    before = place.sources()
     for uuid in uuids:
-        place.sources().keep(place.sources(definition(uuid)).definition(uuid))
+        before.keep(before.definition(uuid))
+    place.api.asked.clear()
     place.down()
     sources, errors = place.sources(allow_stale=True), []
 

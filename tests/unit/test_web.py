@@ -45,6 +45,9 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
+SECRET = "Secret0123456789"
+
+
 @pytest.fixture
 def server() -> Iterator[Recorder]:
     with closing(Recorder()) as server:
@@ -109,6 +112,54 @@ def test_the_text_of_an_answer_is_short_and_fit_for_a_message(server: Recorder) 
     server.fault(text(b"\x1b[31mred\n\x00" + b"x" * 10_000))
     shown = ask(server).text
     assert shown.isprintable() and shown.startswith("[31mred") and len(shown) <= 500
+
+
+@pytest.mark.parametrize("depth", [101, 500, 5000])
+def test_what_is_nested_too_deeply_is_never_given_to_the_parser(server: Recorder, depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.fault(text(b'[{"a": ' * (depth // 2) + b"[1]" + b"}]" * (depth // 2)))
+    monkeypatch.setattr(json, "loads", lambda *_unused, **_unused_too: pytest.fail("parsed"))
+    assert ask(server).value is None
+
+
+def test_what_is_nested_as_deep_as_is_of_use_is_read(server: Recorder) -> None:
+    server.fault(text(b"[" * 100 + b'"[[[["' + b"]" * 100))
+    assert ask(server).value is not None
+
+
+@pytest.mark.parametrize("authorization", [f"Bearer {SECRET}", f"Bearer name.{SECRET}", SECRET])
+@pytest.mark.parametrize("number", [200, 500])
+def test_a_token_that_is_repeated_is_masked_wherever_it_stands(server: Recorder, authorization: str, number: int) -> None:
+    said = {SECRET: [SECRET, {"a": f"x{SECRET.lower()}x"}], "n": 5}
+    server.fault(lambda answer: answer.json(number, said, X_Some=SECRET))
+    answer = Web(server.url, authorization).ask("GET", "/x", seconds=5)
+    shown = json.dumps([answer.value, dict(answer.headers), answer.text]).lower()
+    assert SECRET.lower() not in shown
+    assert answer.value == {"***": ["***", {"a": "x***x"}], "n": 5}
+
+
+def test_a_good_answer_can_be_had_as_it_was_given(server: Recorder) -> None:
+    web = Web(server.url, f"Bearer {SECRET}", verbatim=True)
+    for number, expected in ((200, SECRET), (500, "***")):
+        server.well()
+        server.fault(value([SECRET], number))
+        answer = web.ask("GET", "/x", seconds=5)
+        assert answer.value == [expected] and SECRET not in answer.text
+
+
+@pytest.mark.parametrize("before", range(1985, 2001))
+def test_a_text_that_is_cut_within_the_token_shows_no_part_of_it(server: Recorder, before: int) -> None:
+    # What is masked gets shorter, so that the end of what was read comes into view.
+    content = (SECRET * 200)[: before // 16 * 16] + "-" * (before % 16) + SECRET * 2
+    server.fault(text(content.encode(), 500))
+    shown = Web(server.url, f"Bearer {SECRET}").ask("GET", "/x", seconds=5).text
+    assert "Secr" not in shown
+
+
+def test_a_redirect_to_a_host_named_by_the_token_does_not_show_it(server: Recorder) -> None:
+    server.fault(redirect(f"https://{'x' * 180}.{SECRET}.evil.test/"))
+    with pytest.raises(WebFault) as caught:
+        Web(server.url, f"Bearer {SECRET}").ask("GET", "/x", seconds=5)
+    assert "Secret" not in str(caught.value)
 
 
 def test_a_repr_of_an_answer_shows_nothing_of_it(server: Recorder) -> None:

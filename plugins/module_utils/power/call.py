@@ -74,7 +74,11 @@ class _OnNode:
                 # Also those whose first start is only being prepared, and which nobody here knows yet.
                 with contextlib.suppress(LockUnavailable):
                     node.generations.raise_for_all()
-            return all_of(asked, everything(node, asked.action, self._look))
+            servers = everything(node, asked.action, self._look)
+            if not asked.check:
+                # Where none is left, nobody acts who would keep it.
+                node.sources.keep_list()
+            return all_of(asked, servers)
         return named(asked, names, lambda name: node.sources.identify(name, asked.action, look=self._look))
 
     def _look(self) -> None:

@@ -29,6 +29,8 @@ _EXTENSIONS = (".json", ".yml", ".yaml")
 _LARGEST = 1024 * 1024
 #: A kept one writes out what aliases and shorter escapes saved.
 _LARGEST_KEPT = 4 * 1024 * 1024
+#: What is written into a kept definition beside its own keys: its form, and the Panel it came from, if it came from one.
+_KEPT_SCHEMA, _KEPT_PANEL = "schema", "panel"
 #: What this version writes into a kept definition; a higher number was written by a newer one.
 _SCHEMA = 1
 
@@ -172,14 +174,22 @@ class KeptDefinitions(DefinitionDirectory):
 
     def _find(self, uuid: str) -> tuple[str, object] | None:
         found = super()._find(uuid)
-        schema = None if found is None else _below(found[1], "schema")
+        schema = None if found is None else _below(found[1], _KEPT_SCHEMA)
         if found is not None and not (isinstance(schema, int) and schema <= _SCHEMA):
             raise DefinitionInvalid(f"Cannot read definition {found[0]}: it was kept by another version of this collection")
         return found
 
-    def keep(self, definition: Definition) -> None:
-        """Write a definition, atomically, if it differs from what is kept. Raises OSError, and ValueError for what JSON cannot hold."""
-        content = _written(definition.source)
+    def of_panel(self, uuid: str, panel: str) -> Definition | None:
+        """The server's definition if it was kept as one of the Panel at ``panel``, None if it came from elsewhere; see `definition`."""
+        found = self._find(uuid)
+        return self.definition(uuid) if found is not None and _below(found[1], _KEPT_PANEL) == panel else None
+
+    def keep(self, definition: Definition, *, panel: str = "") -> None:
+        """Write a definition, atomically, if it differs from what is kept; ``panel`` is the address of the Panel it came from.
+
+        Raises OSError, and ValueError for what JSON cannot hold.
+        """
+        content = _written(definition.source, panel)
         if len(content) > self.largest:
             raise ValueError(f"it is larger than {self.largest} bytes")
         path = self._paths(definition.server.uuid)[0]
@@ -200,11 +210,13 @@ class KeptDefinitions(DefinitionDirectory):
         """The servers that the Panel at ``panel`` listed when that was last kept; None if it never was, or cannot be read."""
         try:
             with os.fdopen(self._open(self._list_path), "rb") as file:
-                kept = json.loads(file.read(self.largest))
+                kept = load_text(file.read(self.largest), self._list_path, yaml=False)
+            if not isinstance(kept, dict):
+                return None
             if kept["panel"] != panel or kept["schema"] > _SCHEMA:
                 return None
             return frozenset(uuid for uuid in kept["servers"] if parse_uuid(uuid) == uuid)
-        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        except (OSError, ValueError, TypeError, LookupError, DefinitionInvalid):
             return None
 
     def _holds(self, path: str, content: bytes) -> bool:
@@ -238,8 +250,10 @@ def _not_regular(path: str) -> DefinitionInvalid:
     return DefinitionInvalid(f"Cannot read definition {path}: it is not a regular file")
 
 
-def _written(source: Mapping[str, Any]) -> bytes:
+def _written(source: Mapping[str, Any], panel: str) -> bytes:
+    own = {key: value for key, value in source.items() if key not in (_KEPT_SCHEMA, _KEPT_PANEL)}
+    ours = {_KEPT_SCHEMA: _SCHEMA, **({_KEPT_PANEL: panel} if panel else {})}
     try:
-        return json.dumps({**source, "schema": _SCHEMA}, allow_nan=False).encode()
+        return json.dumps({**own, **ours}, allow_nan=False).encode()
     except (TypeError, RecursionError) as error:
         raise ValueError("it holds values that JSON does not have") from error

@@ -26,8 +26,7 @@ from .settings import Settings
 #: How long one request is tried, and the whole list read, in seconds: for whoever acts, and for whoever only wants to look.
 _PATIENT, _LONGEST_LIST = Patience(30.0), 120.0
 _BRIEF, _BRIEF_LIST = Patience(10.0, retries=False), 10.0
-_ONE_TRY = Patience(30.0, retries=False)
-#: What the list said of a server counts for so long after it was read; so does the trouble of one fetch for the others.
+#: What the list says counts for so long after it was read, and for how long one fetch that failed takes the others' patience away.
 _FRESH_SECONDS = 10.0
 _LOOK_SECONDS = 0.25
 #: Single servers asked for at once.
@@ -39,6 +38,7 @@ _THE_LIST = "the list of this node's servers"
 class _Reading:
     """The list, being read for all who want it."""
 
+    began: float
     over: threading.Event = field(default_factory=threading.Event)
     found: PanelList | None = None
     error: BaseException | None = None
@@ -46,10 +46,12 @@ class _Reading:
 
 
 class Panel:
-    """The Panel of one call. The list is read once, for all threads that ask; so is a failure to read it.
+    """The Panel of one call. The list is read once for all threads that ask, and again when it is too old for one of them.
 
-    Every method but `seen` raises `SourceUnreachable` (no usable answer), `SourceDenied` (it refuses the token), `SettingsInvalid`,
-    `MissingLibrary`, and what ``look`` raises, which is called at least every second.
+    A failure to read it is told to all who ask: where it never was read, for the whole call, else for 10 s.
+
+    Every method but `seen` and `said_at` raises `SourceUnreachable` (no usable answer), `SourceDenied` (it refuses the token),
+    `SettingsInvalid`, `MissingLibrary`, and what ``look`` raises, which is called at least every second.
     """
 
     def __init__(self, settings: Settings, clock: Clock, api: PanelApi | None = None) -> None:
@@ -57,9 +59,11 @@ class Panel:
         self._clock = clock
         self._guard = threading.Lock()
         self._reading: _Reading | None = None
+        self._seen: PanelList | None = None
+        self._said_at: dict[str, float] = {}
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
-        #: Until when nobody tries long, and the reason why nobody needs to try at all, empty if one may.
-        self._trouble = (0.0, "")
+        #: Until when a single fetch is tried once only.
+        self._troubled_until = 0.0
 
     @property
     def address(self) -> str:
@@ -68,23 +72,36 @@ class Panel:
 
     @property
     def seen(self) -> PanelList | None:
-        """The list, if it has been read; asks nobody."""
-        return None if self._reading is None else self._reading.found
+        """The list as read last, None if it never was; asks nobody."""
+        return self._seen
+
+    def said_at(self, uuid: str) -> float | None:
+        """When the Panel said what `definition` returned last for a server, by the clock's monotonic time; None if it said nothing."""
+        return self._said_at.get(uuid)
 
     def listed(self, look: Look = nothing, *, brief: bool = False) -> PanelList:
-        """The list, read now if it was not yet; ``brief``: tried once, 10 s at most."""
-        return self._listed(look, brief)[0]
+        """The list, however old; read now if it was not yet; ``brief``: tried once, 10 s at most."""
+        return self._seen or self._awaited(self._started(brief=brief)[0], look)
 
     def definition(self, uuid: str, *, again: bool = False, look: Look = nothing) -> Definition | None:
-        """A server's definition, or None if it is not this node's: as listed up to 10 s ago, else, or with ``again``, as it is now.
+        """A server's definition, or None if it is not this node's: as listed up to 10 s ago, or, with ``again``, as it is now.
 
-        Raises `DefinitionInvalid`, too.
+        Whose it is the list alone tells, so one that is older is read again. Raises `DefinitionInvalid`, too.
         """
-        found, age = self._listed(look, brief=False)
-        if uuid not in found.servers:
+        self._said_at.pop(uuid, None)
+        reading, is_mine = self._started()
+        listed = self._awaited(reading, look).servers
+        if uuid not in listed:
             return None
-        raw = found.servers[uuid] if age <= _FRESH_SECONDS and not again else self._fetch(uuid, look)
-        return None if raw is None else self.parsed(uuid, raw)
+        raw, said_at = listed[uuid], reading.began
+        if again and not is_mine:
+            # Who joins a reading may be told what was true before asking.
+            said_at = self._clock.monotonic()
+            raw = self._fetch(uuid, look)
+            if raw is None:
+                return None
+        self._said_at[uuid] = said_at
+        return self.parsed(uuid, raw)
 
     def parsed(self, uuid: str, raw: Any) -> Definition:
         """A definition as the Panel wrote it, read. Raises `DefinitionInvalid`."""
@@ -94,27 +111,36 @@ class Panel:
         """The name of a server in the list; empty if it has none."""
         return name_in(self.listed().servers.get(uuid))
 
-    def _listed(self, look: Look, brief: bool) -> tuple[PanelList, float]:
+    def _started(self, *, brief: bool = False) -> tuple[_Reading, bool]:
+        """The reading that is under way, or the last one, or, where that is too old, a new one; and whether it is new."""
         with self._guard:
-            reading, is_first = self._reading or _Reading(), self._reading is None
-            self._reading = reading
-        if is_first:
-            try:
-                # A thread of its own: whoever wants it first may leave while the others still wait.
-                threading.Thread(target=self._read, args=(reading, brief), name="panel", daemon=True).start()
-            except RuntimeError:
-                # No more threads to be had.
-                self._read(reading, brief)
+            last = self._reading
+            if last is not None and not self._is_outdated(last):
+                return last, False
+            reading = self._reading = _Reading(self._clock.monotonic())
+        try:
+            # A thread of its own: whoever wants it first may leave while the others still wait.
+            threading.Thread(target=self._read, args=(reading, brief), name="panel", daemon=True).start()
+        except RuntimeError:
+            # No more threads to be had.
+            self._read(reading, brief)
+        return reading, True
+
+    def _is_outdated(self, reading: _Reading) -> bool:
+        """Whether a reading is over and counts no more; where none ever ended well, its failure counts for the whole call."""
+        return reading.over.is_set() and self._seen is not None and self._clock.monotonic() - reading.ended > _FRESH_SECONDS
+
+    def _awaited(self, reading: _Reading, look: Look) -> PanelList:
         while not reading.over.wait(_LOOK_SECONDS):
             look()
         if reading.found is None:
             raise self._list_error(reading.error)
-        return reading.found, self._clock.monotonic() - reading.ended
+        return reading.found
 
     def _read(self, reading: _Reading, brief: bool) -> None:
         try:
             patience, seconds = (_BRIEF, _BRIEF_LIST) if brief else (_PATIENT, _LONGEST_LIST)
-            reading.found = read_list(self._api, self._clock, patience, seconds)
+            reading.found = self._seen = read_list(self._api, self._clock, patience, seconds)
         except BaseException as error:
             # It belongs to those who wait.
             reading.error = error
@@ -131,19 +157,15 @@ class Panel:
         return RuntimeError() if error is None else error
 
     def _fetch(self, uuid: str, look: Look) -> Any:
-        """One server as it is now, or None. After one fetch failed, the others soon after it do not wait as long again."""
+        """One server as it is now, or None. Soon after one fetch failed, the others are tried once only, for 10 s at most."""
         while not self._slots.acquire(timeout=_LOOK_SECONDS):
             look()
-        what = f"the definition of server {uuid}"
         try:
-            until, reason = self._trouble
-            troubled = self._clock.monotonic() < until
-            if troubled and reason:
-                raise self._api.unreachable(what, reason)
-            raw = self._api.server(uuid, _ONE_TRY if troubled else _PATIENT, look)
+            troubled = self._clock.monotonic() < self._troubled_until
+            raw = self._api.server(uuid, _BRIEF if troubled else _PATIENT, look)
         except NoAnswer as fault:
-            self._trouble = (self._clock.monotonic() + _FRESH_SECONDS, "" if fault.answered else str(fault))
-            raise self._api.unreachable(what, fault) from None
+            self._troubled_until = self._clock.monotonic() + _FRESH_SECONDS
+            raise self._api.unreachable(f"the definition of server {uuid}", fault) from None
         finally:
             self._slots.release()
         return without_uuid(raw) if isinstance(raw, Mapping) else raw

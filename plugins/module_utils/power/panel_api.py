@@ -125,7 +125,9 @@ class PanelApi:
             "User-Agent": f"fleet.power (id:{settings.token_id})",
         }
         try:
-            return Web(settings.remote, f"Bearer {settings.token_id}.{settings.token}", headers=headers)
+            authorization = f"Bearer {settings.token_id}.{settings.token}"
+            # A definition is booted as it is.
+            return Web(settings.remote, authorization, headers=headers, verbatim=True)
         except WebFault as fault:
             raise SettingsInvalid(
                 f"Cannot use the Panel at {self.address}: {fault}; correct remote, token_id and token in the settings"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -98,6 +99,9 @@ class FromPanel:
         self._kept = kept
         self._warn = warn
         self._allow_stale = allow_stale
+        self._guard = threading.Lock()
+        self._given: dict[str, Definition] = {}
+        self._list_kept: object = None
 
     def uuids(self, look: Look = nothing) -> Sequence[str]:
         """See `Source`."""
@@ -120,6 +124,26 @@ class FromPanel:
 
     def definition(self, uuid: str, *, again: bool = False, look: Look = nothing) -> Definition | None:
         """See `Source`."""
+        found = self._panel_or_kept(uuid, again, look)
+        if found is not None:
+            self._given[uuid] = found
+        return found
+
+    def keep(self, definition: Definition) -> None:
+        """Keep a definition, marked as the Panel's if it is the one given last: no other may stand in for it. Raises as the keeping."""
+        is_panels = self._given.get(definition.server.uuid) is definition
+        self._kept.keep(definition, panel=self._panel.address if is_panels else "")
+
+    def keep_list(self) -> None:
+        """Keep the list as it was read last, if it was read since this was asked last. Raises OSError."""
+        with self._guard:
+            seen = self._panel.seen
+            if seen is None or seen is self._list_kept:
+                return
+            self._list_kept = seen
+            self._kept.keep_list(self._panel.address, seen.servers)
+
+    def _panel_or_kept(self, uuid: str, again: bool, look: Look) -> Definition | None:
         try:
             return self._panel.definition(uuid, again=again, look=look)
         except SourceUnreachable as error:
@@ -139,7 +163,7 @@ class FromPanel:
 
     def _kept_of(self, uuid: str) -> Definition | None:
         try:
-            return self._kept.definition(uuid)
+            return self._kept.of_panel(uuid, self._panel.address)
         except PowerError as error:
             self._warn(str(error))
             return None

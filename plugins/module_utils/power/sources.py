@@ -57,11 +57,11 @@ class Sources:
         self._containers = self._once(FromContainers(containers))
         self._first_wins: tuple[Listed, ...] = (self._task, self._directory)
         self._stop_order: tuple[Source, ...] = (self._given, self._files, self._keeps)
+        self._asked: FromPanel | None = None
         if panel is not None:
-            asked = FromPanel(panel, self._keeps, self._warn, allow_stale=settings.allow_stale)
-            self._first_wins = (self._task, self._once(asked), self._directory)
+            self._asked = FromPanel(panel, self._keeps, self._warn, allow_stale=settings.allow_stale)
+            self._first_wins = (self._task, self._once(self._asked), self._directory)
             self._stop_order = (self._given, SeenOnPanel(panel), self._keeps, self._files)
-        self._list_to_keep = panel is not None
 
     def identify(self, text: str, action: PowerAction, *, look: Look = nothing) -> Server:
         """The server that ``text`` means: a full UUID in any case, which needs no source, a unique short id, or a unique name.
@@ -120,7 +120,7 @@ class Sources:
     def definition(self, uuid: str, *, again: bool = False, look: Look = nothing) -> Definition:
         """The definition of the first source that has the server; what the others say does not matter.
 
-        ``again`` asks the Panel for this one server, instead of taking what it was listed with. ``look`` is called at least every second
+        ``again`` has the Panel say it anew, instead of taking what it was listed with. ``look`` is called at least every second
         where that takes long, and may raise.
 
         Raises `ServerNotFound`, `DefinitionInvalid`, `MissingLibrary`, `SourceDenied`, and `SourceUnreachable`, unless the settings'
@@ -149,20 +149,21 @@ class Sources:
     def keep(self, definition: Definition) -> None:
         """Keep a good definition for later stops and kills, and the Panel's list with it. Never raises: failing to is a warning."""
         try:
-            self._keeps.keep(definition)
+            (self._asked or self._keeps).keep(definition)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             self._warn(f"Cannot keep the definition of server {definition.server.uuid} in {self._keeps.path}: {reason}")
-        self._keep_list()
+        self.keep_list()
 
-    def _keep_list(self) -> None:
-        with self._guard:
-            panel, seen = self._panel, None if self._panel is None else self._panel.seen
-            if not self._list_to_keep or panel is None or seen is None:
-                return
-            self._list_to_keep = False
+    def said_at(self, uuid: str) -> float | None:
+        """When the Panel said the definition returned last, by the node's monotonic clock; None for one that is not from there."""
+        return None if self._panel is None else self._panel.said_at(uuid)
+
+    def keep_list(self) -> None:
+        """Keep the Panel's list if it was read: for actions that may write. Never raises: failing to is a warning."""
         try:
-            self._keeps.keep_list(panel.address, seen.servers)
+            if self._asked is not None:
+                self._asked.keep_list()
         except OSError as error:
             self._warn(f"Cannot keep the Panel's list of servers in {self._settings.state_directory}: {error.strerror}")
 

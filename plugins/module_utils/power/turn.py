@@ -10,7 +10,17 @@ import dataclasses
 
 from .await_ready import await_ready
 from .container import Boot, Staged, pull, stage, unstage
-from .errors import InterruptedBySignal, LockTimeout, LockUnavailable, NotSelected, PowerError, PrebootFailed, Suspended, WingsActive
+from .errors import (
+    InterruptedBySignal,
+    LockTimeout,
+    LockUnavailable,
+    NotSelected,
+    PowerError,
+    PrebootFailed,
+    ServerNotFound,
+    Suspended,
+    WingsActive,
+)
 from .holder import Holder, Leftover
 from .lock import PowerLock
 from .look import Look
@@ -63,7 +73,8 @@ class Turn:
     def prepare(self, snapshot: Snapshot | None, look: Look, *, again: bool = False) -> Boot:
         """Check what can be known of the boot before anything is touched; see `prepare`."""
         boot = prepare(self._request, self._node, snapshot, look, self._progress, again=again)
-        self._known_at = self._node.clock.monotonic()
+        said_at = self._node.sources.said_at(self._uuid)
+        self._known_at = self._node.clock.monotonic() if said_at is None else said_at
         return boot
 
     def take(self, boot: Boot | None) -> Ending:
@@ -228,13 +239,16 @@ class Turn:
         self._progress.saw(self._node.seen_as(self._uuid, self._up))
 
     def _refresh(self, lock: PowerLock, boot: Boot) -> Boot:
-        """Fetch the definition again after a stop that took a while: suspended meanwhile ends the boot, one that cannot boot does not."""
+        """Fetch the definition again after a stop that took a while.
+
+        Suspended or gone meanwhile ends the boot, a definition that cannot boot or be had does not.
+        """
         try:
             snapshot = self._node.engine.inspect(self._uuid)
             fresh = self.prepare(snapshot, self.look, again=True)
             self._stage(lock, fresh, snapshot)
         except PowerError as error:
-            if isinstance(error, Suspended) or error.cancels:
+            if isinstance(error, (Suspended, ServerNotFound)) or error.cancels:
                 raise
             self._progress.warn(f"server {self._uuid}: its definition as it is after the stop cannot be used ({error}); the one in hand is")
             return boot

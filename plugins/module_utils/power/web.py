@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 
 from .errors import MissingLibrary
 from .look import Look, nothing
-from .web_wires import Exchange, WebFault, adapter, fault, no_cookies, tls_context, too_late
+from .nesting import is_nested_deeper
+from .web_wires import Exchange, Mask, WebFault, adapter, fault, no_cookies, tls_context, too_late
 
 __all__ = ["Answer", "Web", "WebFault", "shown_address"]
 
@@ -34,13 +35,18 @@ _SHOWN_CHARACTERS = 500
 _LONGEST_NUMBER = 1000
 #: Connections that are kept for later; more may be in use at a time.
 _MOST_IDLE = 32
+#: Deeper than any answer of use.
+_DEEPEST = 100
 _SENDABLE = re.compile(r"([\x21-\x7e][\x20-\x7e]*)?")
 _ADDRESS = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. ``headers`` have lower case names; ``value`` is the parsed JSON, None where there is none; ``text`` its beginning."""
+    """What came back. ``headers`` have lower case names; ``value`` is the parsed JSON, None where there is none; ``text`` its beginning.
+
+    The token is masked wherever the other side repeats it; see `Web` for the one exception.
+    """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -60,12 +66,14 @@ class Web:
         verify: bool = True,
         ca_path: str | None = None,
         proxies: bool = True,
+        verbatim: bool = False,
         largest: int = _LARGEST,
     ) -> None:
         """``authorization`` is the header's value, empty for none; ``largest`` bounds the body of an answer, in bytes.
 
         TLS is verified against the system's certificates, the library's and those that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names, or those
         in the file or directory ``ca_path`` alone, unless ``verify`` is False. Without ``proxies`` those of the environment are not used.
+        ``verbatim`` leaves the ``value`` of a good answer as it is: for what is used as it was given, and never shown.
         Raises `WebFault` for an address that is none or holds a user, and for headers that cannot be sent.
         """
         self._base = _checked_address(base)
@@ -74,6 +82,8 @@ class Web:
             self._headers["Authorization"] = authorization
         if not all(_SENDABLE.fullmatch(value) for value in self._headers.values()):
             raise WebFault("its token or a header holds characters that cannot be sent", lasting=True)
+        self._mask = Mask(authorization)
+        self._verbatim = verbatim
         self._verify = verify
         self._ca_path = ca_path
         self._proxies = proxies
@@ -127,7 +137,10 @@ class Web:
         finally:
             if not exchange.over.is_set():
                 exchange.abandon()
-        return _result(requests, exchange, seconds)
+        try:
+            return _result(requests, exchange, seconds)
+        except WebFault as error:
+            raise WebFault(self._mask.text(str(error)), lasting=error.lasting) from None
 
     def close(self) -> None:
         """Close the connections that are kept, and those in use when they are done. Raises nothing."""
@@ -148,8 +161,8 @@ class Web:
                 stream=True,
             )
             with response:
-                _refuse_redirect(response)
-                return _answer(response, self._body(response, exchange))
+                _refuse_redirect(response, self._mask)
+                return _answer(response, self._body(response, exchange), self._mask, verbatim=self._verbatim)
 
     def _body(self, response: Any, exchange: Exchange) -> bytes:
         body = bytearray()
@@ -240,9 +253,11 @@ def _library() -> Any:
     return requests
 
 
-def _refuse_redirect(response: Any) -> None:
+def _refuse_redirect(response: Any, mask: Mask) -> None:
     location = response.headers.get("Location")
     if 300 <= response.status_code < 400 and location is not None:
+        # Before it is cut.
+        location = mask.text(location)
         try:
             parts = urlsplit(location)
             where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else "a path of its own"
@@ -251,16 +266,19 @@ def _refuse_redirect(response: Any) -> None:
         raise WebFault(f"it redirects to another address ({shown_address(where)}), which is not followed")
 
 
-def _answer(response: Any, body: bytes) -> Answer:
-    headers = {str(name).lower(): str(value) for name, value in response.headers.items()}
-    beginning = body[: _SHOWN_CHARACTERS * 4].decode("utf-8", "replace")[:_SHOWN_CHARACTERS]
+def _answer(response: Any, body: bytes, mask: Mask, *, verbatim: bool) -> Answer:
+    status, value = int(response.status_code), _parsed(body)
+    headers = {str(name).lower(): mask.text(str(value)) for name, value in response.headers.items()}
+    beginning = mask.text(body[: _SHOWN_CHARACTERS * 4].decode("utf-8", "replace"), is_cut=True)[:_SHOWN_CHARACTERS]
     text = "".join(character if character.isprintable() else " " for character in beginning).strip()
-    return Answer(int(response.status_code), headers, _parsed(body), text)
+    return Answer(status, headers, value if verbatim and 200 <= status < 300 else mask.value(value), text)
 
 
 def _parsed(body: bytes) -> Any:
     try:
-        return json.loads(body, parse_int=_whole) if body else None
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        # The parser cannot be trusted with it: see there.
+        return None if not text or is_nested_deeper(text, _DEEPEST) else json.loads(text, parse_int=_whole)
     except (ValueError, RecursionError):
         return None
 

@@ -1,0 +1,180 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Actions on a node with a Panel: what changes there while a server waits for its turn or stops, and what is kept of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.call import _OnNode as on_node
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import SourceUnreachable
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Result
+from ansible_collections.fleet.power.plugins.module_utils.power.panel import Panel
+from ansible_collections.fleet.power.plugins.module_utils.power.panel_api import NoAnswer
+from ansible_collections.fleet.power.plugins.module_utils.power.sources import Sources
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+
+
+class Managed:
+    """The fake node's server, on a Panel instead of in the directory. It is the Panel's interface, too: one page holds all."""
+
+    address = "http://panel.test"
+
+    def __init__(self, fake: FakeNode) -> None:
+        self.fake = fake
+        fake.file.unlink()
+        self.raw: Any = fake.definition()
+        self.is_listed, self.is_up = True, True
+        self.asked: list[object] = []
+        self.call()
+
+    def call(self, *task: object, allow_stale: bool = False) -> None:
+        """Begin another call."""
+        settings = replace(self.fake.node.settings, allow_stale=allow_stale)
+        panel = Panel(settings, self.fake.clock, self)  # type: ignore[arg-type]
+        self.fake.node = replace(self.fake.node, sources=Sources(settings, task=task, containers=lambda: (), panel=panel))
+
+    def act(self, action: str, **fields: Any) -> tuple[str, str]:
+        """Act on the server in this call."""
+        result: Result = self.fake.perform(action, **fields)
+        return result.outcome.value, result.code
+
+    def move(self) -> None:
+        """Give the server to another node; the Panel still hands its definition to any node."""
+        self.is_listed = False
+
+    def suspend(self) -> None:
+        self.raw = self.fake.definition(suspended=True)
+
+    def delete(self) -> None:
+        self.raw, self.is_listed = None, False
+
+    def page(self, number: int, patience: Any, look: Any) -> Any:
+        self._ask(number)
+        return {"data": [{"uuid": UUID, **self.raw}] if self.is_listed else [], "meta": {"last_page": 1}}
+
+    def server(self, uuid: str, patience: Any, look: Any) -> Any:
+        self._ask(uuid)
+        return self.raw
+
+    def unreachable(self, what: str, reason: object) -> Exception:
+        return SourceUnreachable(f"Cannot fetch {what}: {reason}")
+
+    def _ask(self, what: object) -> None:
+        self.asked.append(what)
+        if not self.is_up:
+            raise NoAnswer("connection refused")
+
+
+@pytest.fixture
+def managed(fake: FakeNode) -> Managed:
+    return Managed(fake)
+
+
+def up(managed: Managed) -> None:
+    assert managed.act("start") == ("done", "")
+    managed.call()
+    managed.asked.clear()
+
+
+def test_a_start_at_once_reads_the_list_and_no_more(managed: Managed) -> None:
+    assert managed.act("start") == ("done", "")
+    assert managed.asked == [1]
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.9, ("done", "")), (1.1, ("refused", "suspended"))])
+def test_what_the_list_said_more_than_a_second_before_the_lock_is_asked_again(
+    managed: Managed, seconds: float, expected: tuple[str, str]
+) -> None:
+    up(managed)
+    managed.fake.node.sources.definition(UUID)
+    managed.suspend()
+    managed.fake.clock.sleep(seconds)
+    assert managed.act("restart") == expected
+    assert managed.fake.live
+
+
+def test_a_server_that_is_moved_away_while_others_have_their_turn_is_not_booted(managed: Managed) -> None:
+    up(managed)
+    managed.fake.node.sources.definition(UUID)
+    managed.move()
+    managed.fake.clock.sleep(11)
+    assert managed.act("restart") == ("refused", "server_not_found")
+    assert managed.fake.live and UUID not in managed.asked
+
+
+def test_a_server_that_is_moved_away_during_its_stop_is_not_booted(managed: Managed) -> None:
+    up(managed)
+    managed.fake.engine.stop_seconds = 12.0
+    managed.fake.clock.after(5, managed.move)
+    assert managed.act("restart") == ("failed", "server_not_found")
+    assert not managed.fake.live
+
+
+@pytest.mark.parametrize("seconds", [2.0, 12.0])
+def test_a_server_that_is_suspended_or_deleted_during_its_stop_is_not_booted(managed: Managed, seconds: float) -> None:
+    up(managed)
+    managed.fake.engine.stop_seconds = seconds
+    managed.fake.clock.after(1, managed.suspend)
+    assert managed.act("restart") == ("failed", "suspended")
+    managed.raw = managed.fake.definition()
+    managed.call()
+    assert managed.act("start") == ("done", "")
+    managed.fake.clock.after(1, managed.delete)
+    assert managed.act("restart") == ("failed", "server_not_found")
+    assert not managed.fake.live
+
+
+def test_a_panel_that_is_down_after_the_stop_does_not_keep_the_server_down(managed: Managed) -> None:
+    up(managed)
+    managed.fake.engine.stop_seconds = 12.0
+    managed.fake.clock.after(5, lambda: setattr(managed, "is_up", False))
+    assert managed.act("restart") == ("done", "")
+
+
+def test_a_server_that_was_refused_as_moved_away_is_not_started_when_the_panel_is_down(managed: Managed) -> None:
+    up(managed)
+    managed.act("stop")
+    managed.move()
+    managed.call()
+    assert managed.act("start") == ("refused", "server_not_found")
+    managed.is_up = False
+    managed.call(allow_stale=True)
+    assert managed.act("start") == ("refused", "server_not_found")
+    assert not managed.fake.live
+
+
+def test_check_mode_keeps_no_list(managed: Managed) -> None:
+    up(managed)
+    managed.act("stop")
+    managed.move()
+    managed.call()
+    assert managed.act("start", check=True) == ("refused", "server_not_found")
+    assert json.loads((managed.fake.root / "state" / "panel.json").read_text())["servers"] == [UUID]
+
+
+def test_the_tasks_own_definition_does_not_lift_a_suspension_for_later(managed: Managed) -> None:
+    managed.suspend()
+    assert managed.act("start") == ("refused", "suspended")
+    managed.call(managed.fake.definition())
+    assert managed.act("start") == ("done", "")
+    assert managed.act("stop") == ("done", "")
+    managed.is_up = False
+    managed.call(allow_stale=True)
+    assert managed.act("start") == ("refused", "source_unreachable")
+    assert not managed.fake.live
+
+
+@pytest.mark.parametrize(("check", "expected"), [(False, []), (True, [UUID])])
+def test_a_start_of_all_keeps_the_list_where_no_server_is_left_in_it(managed: Managed, check: bool, expected: list[str]) -> None:
+    up(managed)
+    managed.act("kill")
+    managed.fake.engine.remove(UUID, volumes=False)
+    managed.move()
+    asked = managed.fake.request("start", check=check)
+    assert on_node(managed.fake.node).targets(["all"], asked) == []
+    assert json.loads((managed.fake.root / "state" / "panel.json").read_text())["servers"] == expected
