@@ -37,11 +37,19 @@ def fetch(request: Request, node: Node, look: Callable[[], None], progress: Prog
 
 
 def prepare(
-    request: Request, node: Node, snapshot: Snapshot | None, look: Callable[[], None], progress: Progress, *, again: bool = False
+    request: Request,
+    node: Node,
+    snapshot: Snapshot | None,
+    look: Callable[[], None],
+    progress: Progress,
+    *,
+    again: bool = False,
+    data: bool = True,
 ) -> Boot:
     """Check all that can be known without touching the server, so that a restart never takes down one that may not start again.
 
-    ``look`` is called in what may take long, and may raise. ``again`` asks the source anew.
+    ``look`` is called in what may take long, and may raise. ``again`` asks the source anew. ``data`` looks at what is in the data
+    directory as well, as pre-boot will once more: what is refused here is refused before anything is altered.
     """
     uuid = progress.server.uuid
     definition = fetch(request, node, look, progress, again=again)
@@ -55,12 +63,17 @@ def prepare(
     spec = spec_of(node, boot, image_id="")
     _check_mounts(boot, spec)
     _check_ports(node, boot, snapshot, spec)
-    if definition.build.disk_space > 0:
+    if data:
+        _check_data(node, boot, look, progress)
+    return boot
+
+
+def _check_data(node: Node, boot: Boot, look: Callable[[], None], progress: Progress) -> None:
+    if boot.definition.build.disk_space > 0:
         refuse_if_over(boot, boot.volume.survey(look, owner=None).bytes)
-    for config in definition.configs:
+    for config in boot.definition.configs:
         look()
         edited(node, boot, config, progress)
-    return boot
 
 
 def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:
@@ -75,9 +88,9 @@ def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:
 
 def _check_rights(node: Node, boot: Boot) -> None:
     """Without root, only a data directory of one's own can be brought in line."""
-    if os.geteuid() == 0 or not boot.volume.exists():
+    owner = None if os.geteuid() == 0 else boot.volume.owner()
+    if owner is None:
         return
-    owner = os.stat(boot.volume.path).st_uid
     wanted = node.settings.uid if node.settings.check_permissions_on_boot else owner
     if owner != wanted or not os.access(boot.volume.path, os.R_OK | os.W_OK | os.X_OK):
         raise PrebootFailed(

@@ -70,9 +70,9 @@ class Turn:
             raise InterruptedBySignal(f"Cannot {self._request.action.value} server {self._uuid}: a signal ended its wait")
         self.look()
 
-    def prepare(self, snapshot: Snapshot | None, look: Look, *, again: bool = False) -> Boot:
+    def prepare(self, snapshot: Snapshot | None, look: Look, *, again: bool = False, data: bool = True) -> Boot:
         """Check what can be known of the boot before anything is touched; see `prepare`."""
-        boot = prepare(self._request, self._node, snapshot, look, self._progress, again=again)
+        boot = prepare(self._request, self._node, snapshot, look, self._progress, again=again, data=data)
         said_at = self._node.sources.said_at(self._uuid)
         self._known_at = self._node.clock.monotonic() if said_at is None else said_at
         return boot
@@ -245,7 +245,8 @@ class Turn:
         """
         try:
             snapshot = self._node.engine.inspect(self._uuid)
-            fresh = self.prepare(snapshot, self.look, again=True)
+            # What is in the data directory is pre-boot's to look at, in a moment: whatever is wrong there, the definition is not.
+            fresh = self.prepare(snapshot, self.look, again=True, data=False)
             self._stage(lock, fresh, snapshot)
         except PowerError as error:
             if isinstance(error, (Suspended, ServerNotFound)) or error.cancels:

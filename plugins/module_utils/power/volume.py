@@ -45,14 +45,19 @@ class Volume:
     def __init__(self, path: str) -> None:
         self.path = path.rstrip("/") or "/"  # a slash at the end would lead through a link
 
-    def exists(self) -> bool:
-        """Whether it is there as a real directory; a symbolic link in its place counts as missing."""
+    def owner(self) -> int | None:
+        """The user it belongs to; None if it is not there as a real directory."""
         try:
-            return stat.S_ISDIR(os.stat(self.path, follow_symlinks=False).st_mode)
+            found = os.stat(self.path, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
-            return False
+            return None
         except (OSError, ValueError) as error:
             raise _failed("look for data directory", self.path, error) from error
+        return found.st_uid if stat.S_ISDIR(found.st_mode) else None
+
+    def exists(self) -> bool:
+        """Whether it is there as a real directory; a symbolic link in its place counts as missing."""
+        return self.owner() is not None
 
     def create(self, uid: int, gid: int) -> bool:
         """Make it: mode 0700, owned by ``uid:gid``; missing parents 0711, owned by whoever runs this. True if it was made.
