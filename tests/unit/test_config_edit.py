@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import config_edit
+from ansible_collections.fleet.power.plugins.module_utils.power import config_edit, definition
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import MissingLibrary
 from ansible_collections.fleet.power.plugins.module_utils.power.file_diff import file_diff
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -224,3 +224,31 @@ def test_large_and_binary_files_are_not_shown() -> None:
     assert "too many to show" in file_diff("f", b"x" * 200_000, b"", ()).before
     assert "no text" in file_diff("f", b"\0secret", b"", ()).before
     assert file_diff("f", b"\xff\n", b"", ()).before == "\ufffd\n"
+
+
+def test_secrets_that_are_not_in_a_text_are_not_looked_for_place_by_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    def spans(text: str, secret: str) -> list[tuple[int, int]]:
+        looked.append(secret)
+        return [(text.index(secret), text.index(secret) + len(secret))]
+
+    monkeypatch.setattr(definition, "_spans", spans)
+    diff = file_diff("f", b"a=hunter2\n", b"", [f"secret-{number}" for number in range(100)] + ["hunter2"])
+    assert (diff.before, diff.after) == ("a=********\n", "")
+    assert looked == ["hunter2"]
+
+
+def test_a_file_that_cannot_be_read_is_named_with_its_path(down: FakeNode) -> None:
+    (volume(down) / "conf").mkdir()
+    (volume(down) / "conf" / "a.properties").symlink_to("/etc/passwd")
+    define(down, config(rule("a", 1), file="conf/a.properties"))
+    assert "conf/a.properties" in down.perform("start").msg
+
+
+def test_what_a_variable_holds_cannot_choose_an_attribute(down: FakeNode) -> None:
+    path = has(down, b"<a><m name='kept'>old</m></a>", "a.xml")
+    define(down, config(rule("a.m", "{{env.MOTD}}"), file="a.xml", parser="xml"), environment={"MOTD": "[name='gone']"})
+    result = down.perform("start")
+    assert (result.outcome.value, result.code) == ("refused", "preboot_failed")
+    assert path.read_bytes() == b"<a><m name='kept'>old</m></a>"

@@ -212,6 +212,29 @@ def test_an_unknown_placeholder_is_an_error_that_says_the_name(name: str) -> Non
         expanded("json", [{"match": "a", "replace_with": name}])
 
 
+def test_a_value_gives_no_text_the_form_of_an_attribute_but_may_stand_between_its_quotes() -> None:
+    match = "Settings.Network"
+    (rule,) = expanded("xml", [{"match": match, "replace_with": "[bind='{{env.NAME}}']"}])
+    assert 'bind="Cobalt"' in PARSERS["xml"](document("xml"), [rule])
+    with pytest.raises(ConfigFault):
+        expanded("xml", [{"match": match, "replace_with": "[{{env.NAME}}='0.0.0.0']"}])
+
+
+def test_blanks_may_stand_in_the_braces_and_kinds_are_in_lower_case() -> None:
+    (rule,) = expanded("file", [{"match": "a", "replace_with": "{{  env.name }} {{player}}"}])
+    assert rule.replace_with == "Cobalt {{player}}"
+    with pytest.raises(ConfigFault, match=re.escape("{{ENV.NAME}}")):
+        expanded("file", [{"match": "a", "replace_with": "{{ENV.NAME}}"}])
+
+
+def test_a_line_end_is_an_error_in_ini_and_makes_lines_in_file() -> None:
+    for value in ("k=a\nb", "k=a\r\nb\n"):
+        assert PARSERS["file"]("k=\nc\n", [ConfigRule("k", value)]) == "k=a\nb\nc\n"
+        with pytest.raises(ConfigFault, match="line end"):
+            PARSERS["ini"]("k=\nc\n", [ConfigRule("k", value)])
+    assert PARSERS["ini"]("k=\n", [ConfigRule("k", "a\n")]) == "k=a\n"
+
+
 # ----- the diff
 
 #: What stands before and behind a key's value, by parser: in UTF-8, and where a format has it, in another encoding or quotes.
@@ -266,6 +289,8 @@ LIMITS: dict[str, Callable[[], float]] = {
     "Steps of a path": lambda: paths._MOST_STEPS if paths._MOST_STEPS == xml_path._MOST_STEPS else -1,
     "Characters of a pattern": lambda: regex._LONGEST_PATTERN,
     "Seconds of processor time for all patterns of a file": lambda: regex._PROCESSOR_SECONDS,
+    "Seconds that one pattern of a file may take, however busy the node is": lambda: regex._ANSWER_SECONDS,
+    "Memory for the patterns of a file": lambda: regex._MEMORY / 1024 / 1024,
 }
 
 

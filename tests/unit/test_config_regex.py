@@ -16,6 +16,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.config_files imp
 from ansible_collections.fleet.power.plugins.module_utils.power.config_files.fault import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils.power.config_files.regex import one_child, substitute
 
+PLACES = max(2, os.cpu_count() or 1)
 HOSTILE = ("(a+)+$", "a" * 40 + "b", "x")
 
 
@@ -111,20 +112,78 @@ def test_a_result_that_grows_beyond_measure_is_a_fault() -> None:
         substitute("a+", "a" * 100_000, "$0" * 200)
 
 
-def test_an_interpreter_that_cannot_be_started_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(ConfigFault, match="cannot be started"):
-        substitute("a", "a", "b")
+@pytest.mark.parametrize("path", ["/nowhere/python", "", None, "/bin/true", "/a\0b"])
+def test_an_interpreter_that_cannot_be_started_is_a_fault_each_time(monkeypatch: pytest.MonkeyPatch, path: str | None) -> None:
+    monkeypatch.setattr(sys, "executable", path)
+    for _unused in range(PLACES + 1):
+        with pytest.raises(ConfigFault, match="cannot be started"):
+            substitute("a", "a", "b")
+
+
+def test_one_that_is_never_ready_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regex, "_CHILD", "import time; time.sleep(60)")
+    monkeypatch.setattr(regex, "_ANSWER_SECONDS", 0.2)
+    before = children()
+    with one_child():
+        for _unused in range(2):
+            with pytest.raises(ConfigFault):
+                substitute("a", "a", "b")
+    assert children() == before
+
+
+def test_the_time_to_start_is_not_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regex, "_CHILD", "import time; time.sleep(0.7)\n" + regex._CHILD.replace("for line", "time.sleep(0.7)\nfor line"))
+    monkeypatch.setattr(regex, "_ANSWER_SECONDS", 1.2)
+    assert substitute("a", "a", "b") == "b"
+
+
+def test_a_child_that_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regex, "_CHILD", "import time; print(flush=True); time.sleep(60)")
+    monkeypatch.setattr(regex, "_ANSWER_SECONDS", 0.2)
+    before, began = children(), time.monotonic()
+    with pytest.raises(ConfigFault, match="takes too long"):
+        substitute("a", "a" * 4_000_000, "b")
+    assert time.monotonic() - began < 5
+    assert children() == before
+
+
+def test_a_child_has_a_quarter_of_a_gibibyte(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = "print(json.dumps(['text', str(resource.getrlimit(resource.RLIMIT_AS)[0])]), flush=True)"
+    monkeypatch.setattr(regex, "_CHILD", regex._CHILD.replace("for line", f"sys.stdin.readline(); {answer}\nfor line"))
+    assert substitute("a", "a", "b") == str(256 * 1024 * 1024)
+
+
+def test_large_texts_pass() -> None:
+    assert substitute("b", "a" * 4_000_000 + "b", "c") == "a" * 4_000_000 + "c"
+
+
+def test_many_threads_share_few_places() -> None:
+    before, seen, done = children(), [], []
+
+    def ask() -> None:
+        with one_child():
+            done.append(substitute("a", "a", "b"))
+            seen.append(len(children() - before))
+            time.sleep(0.05)
+
+    threads = [threading.Thread(target=ask) for _unused in range(PLACES * 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done == ["b"] * PLACES * 4
+    assert max(seen) <= PLACES
+    assert children() == before
 
 
 def test_a_child_that_dies_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regex, "_CHILD", "import sys; sys.exit(3)")
+    monkeypatch.setattr(regex, "_CHILD", "import sys; print(flush=True); sys.exit(3)")
     with pytest.raises(ConfigFault):
         substitute("a", "a" * 1_000_000, "b")
 
 
 def test_a_child_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regex, "_CHILD", "import sys, time; sys.stdin.readline(); time.sleep(60)")
+    monkeypatch.setattr(regex, "_CHILD", "import sys, time; print(flush=True); sys.stdin.readline(); time.sleep(60)")
     monkeypatch.setattr(regex, "_ANSWER_SECONDS", 0.2)
     before = children()
     with pytest.raises(ConfigFault, match="takes too long"):

@@ -66,7 +66,7 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
                 *("config_files/line", "config_files/properties_file", "config_files/ini_file"),
                 *("config_files/toml_words", "config_files/toml_tree", "config_files/toml_edit", "config_files/toml_file"),
                 *("config_files/xml_path", "config_files/xml_tree", "config_files/xml_edit", "config_files/xml_file"),
-                *("config_files/__init__", "placeholders"),
+                "config_files/__init__",
             ),
             ("file_diff",),
             (
@@ -78,7 +78,7 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
         ),
     ),
     ("The node", (("node", "progress", "settle", "assemble"),)),
-    ("Chapters", (("kill",), ("stop",), ("container", "config_edit", "preboot", "prepare"), ("startup", "await_ready"))),
+    ("Chapters", (("kill",), ("stop",), ("container", "placeholders", "config_edit", "preboot", "prepare"), ("startup", "await_ready"))),
     ("The story", (("turn", "perform"), ("selection", "bulk", "server_facts"))),
     (
         "Through an HTTP endpoint",

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.config_files.fault import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils.power.config_files.regex import substitute
+from ansible_collections.fleet.power.plugins.module_utils.power.config_files.xml_file import replace_xml
+from ansible_collections.fleet.power.plugins.module_utils.power.container_spec import container_spec
 from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigFile, ConfigRule, parse_definition
 from ansible_collections.fleet.power.plugins.module_utils.power.placeholders import expand
 from ansible_collections.fleet.power.plugins.module_utils.power.settings import parse_settings
@@ -21,7 +24,15 @@ RAW: dict[str, Any] = {
         "suspended": False,
         "skip_egg_scripts": True,
         "invocation": "java -jar x.jar",
-        "environment": {"Motd": "a $1 & {{env.TOKEN}}", "TOKEN": "t", "EMPTY": "", "PATTERN": "regex:(a+)+$", "SERVER_PORT": "1"},
+        "environment": {
+            "Motd": "a $1 & {{env.TOKEN}}",
+            "TOKEN": "t",
+            "EMPTY": "",
+            "PATTERN": "regex:(a+)+$",
+            "SERVER_PORT": "1",
+            "STARTUP": "x",
+            "TZ": "x",
+        },
         "build": {"memory_limit": 2048, "swap": -1, "io_weight": 500, "cpu_limit": 150, "disk_space": 4096, "oom_killer": False},
         "container": {"image": "~game:1"},
         "allocations": {"default": {"ip": "10.0.0.5", "port": 25601}, "mappings": {"10.0.0.5": [25601]}},
@@ -36,9 +47,10 @@ NODE = {
 }
 
 
-def expanded(rule: ConfigRule) -> ConfigRule:
-    definition = parse_definition(RAW, where="test")
-    (found,) = expand(ConfigFile("f", "file", (rule,)), definition, parse_settings(NODE, where="test")).rules
+def expanded(rule: ConfigRule, parser: str = "file", **environment: str) -> ConfigRule:
+    raw = {"settings": {**RAW["settings"], "environment": {**RAW["settings"]["environment"], **environment}}}
+    definition = parse_definition(raw, where="test")
+    (found,) = expand(ConfigFile("f", parser, (rule,)), definition, parse_settings(NODE, where="test")).rules
     return found
 
 
@@ -84,6 +96,7 @@ def value(text: str) -> object:
 def test_every_name_that_the_panel_and_wings_know_has_its_value(name: str, text: str) -> None:
     assert value(f"{{{{{name}}}}}") == text
     assert value(f"{{{{ {name} }}}}") == text
+    assert value(f"{{{{\t{name}  }}}}") == text
 
 
 def test_several_in_one_value_are_each_replaced() -> None:
@@ -91,7 +104,21 @@ def test_several_in_one_value_are_each_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{{player}}", "{{ user.name }}", "{{VERSION}}", "{env.TOKEN}", "${env.TOKEN}", "{{  env.TOKEN  }}", "{{}}", "{{"]
+    "text",
+    [
+        "{{player}}",
+        "{{ user.name }}",
+        "{{VERSION}}",
+        "{env.TOKEN}",
+        "${env.TOKEN}",
+        "{{}}",
+        "{{",
+        "{{env}}",
+        "{{my.env.TOKEN}}",
+        "{{envy.TOKEN}}",
+        "{{env.a",
+        "{{env.{a}}}",
+    ],
 )
 def test_other_things_in_braces_stay(text: str) -> None:
     assert value(text) == text
@@ -109,6 +136,13 @@ def test_other_things_in_braces_stay(text: str) -> None:
         "config.token_id",
         "config.remote",
         "config.nothing",
+        "env.MY TOKEN",
+        "env.TOKEN!",
+        "env.T\u00d6KEN",
+        "ENV.TOKEN",
+        "Server.uuid",
+        "CONFIG.app_name",
+        "server.UUID",
     ],
 )
 def test_an_unknown_one_is_a_fault_that_names_it_and_its_rule(name: str) -> None:
@@ -117,6 +151,25 @@ def test_an_unknown_one_is_a_fault_that_names_it_and_its_rule(name: str) -> None
         expanded(rule)
     assert raised.value.rule is rule
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("ip", ["10.0.0.5", "127.0.0.1"])
+def test_variables_are_those_that_the_container_gets(ip: str) -> None:
+    definition = parse_definition({"settings": {**RAW["settings"], "allocations": {"default": {"ip": ip, "port": 1}}}}, where="test")
+    node = parse_settings(NODE, where="test")
+    variables = container_spec(definition, node, data_directory="/d", image_id="i").config["Env"]
+    assert {entry.partition("=")[0] for entry in variables} > {"TZ", "STARTUP", "SERVER_MEMORY", "SERVER_IP", "SERVER_PORT", "TOKEN"}
+    for name, _equals, text in (entry.partition("=") for entry in variables):
+        for written in (f"{{{{env.{name}}}}}", f"{{{{server.build.env.{name}}}}}"):
+            (rule,) = expand(ConfigFile("f", "file", (ConfigRule("k", written),)), definition, node).rules
+            assert (name, rule.replace_with) == (name, text)
+
+
+def test_a_text_full_of_braces_and_blanks_takes_no_time() -> None:
+    began = time.process_time()
+    for text in ("{{env." + " " * 200_000, "{{" + " " * 200_000, "{{env." * 50_000):
+        assert value(text) == text
+    assert time.process_time() - began < 2
 
 
 def test_the_environment_of_this_process_is_never_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,3 +204,41 @@ def test_in_a_pattern_what_was_looked_up_is_text() -> None:
 def test_a_variable_cannot_make_a_pattern_of_a_text() -> None:
     with pytest.raises(ConfigFault):
         expanded(ConfigRule("k", "x", "{{env.PATTERN}}"))
+
+
+class TestXml:
+    """A variable's value is written where the rule says, never where the value says."""
+
+    BEFORE = "<a><m name='kept'>old</m></a>"
+
+    def written(self, rule: ConfigRule, **environment: str) -> str:
+        return replace_xml(self.BEFORE, [expanded(rule, "xml", **environment)])
+
+    @pytest.mark.parametrize(
+        ("text", "environment"),
+        [
+            ("{{env.TEXT}}", {"TEXT": "[name='gone']"}),
+            ("{{env.TEXT}}", {"TEXT": "[name='x\ny']"}),
+            ("[{{env.TEXT}}='gone']", {"TEXT": "name"}),
+            ("[na{{env.TEXT}}", {"TEXT": "me='gone']"}),
+            ("{{env.TEXT}}{{env.MORE}}", {"TEXT": "[name='", "MORE": "gone']"}),
+        ],
+    )
+    def test_a_variable_cannot_make_an_attribute_of_a_text(self, text: str, environment: dict[str, str]) -> None:
+        rule = ConfigRule("a.m", text)
+        with pytest.raises(ConfigFault, match="would make an attribute") as raised:
+            self.written(rule, **environment)
+        assert raised.value.rule is rule
+        assert "gone" not in str(raised.value)
+
+    def test_within_an_attribute_of_the_rule_a_value_is_text(self) -> None:
+        after = self.written(ConfigRule("a.m", "[name='{{env.TEXT}}']"), TEXT="x'] [id='y")
+        assert after == """<a><m name='x&apos;] [id=&apos;y'>old</m></a>"""
+
+    def test_what_a_path_to_an_attribute_writes_has_no_other_form(self) -> None:
+        after = self.written(ConfigRule("a.m.@name", "{{env.TEXT}}"), TEXT="[id=1]")
+        assert after == "<a><m name='[id=1]'>old</m></a>"
+        assert "[id=" in self.written(ConfigRule("a.m.@name", "{{env.TEXT}}"), TEXT="[id='1']")
+
+    def test_other_parsers_have_no_such_form(self) -> None:
+        assert expanded(ConfigRule("a", "{{env.TEXT}}"), "json", TEXT="[name='x']").replace_with == "[name='x']"

@@ -245,7 +245,7 @@ def secrets_of(definition: Definition) -> frozenset[str]:
 
 def mask(text: str, secrets: Iterable[str]) -> str:
     """The text with each stretch covered by secrets, overlapping ones as one, replaced by eight stars."""
-    spans = sorted(span for secret in secrets if secret for span in _spans(text, secret))
+    spans = sorted(span for secret in secrets if secret and secret in text for span in _spans(text, secret))
     if not spans:
         return text
     merged = [spans[0]]

@@ -4,9 +4,10 @@
 """Placeholders in the rules of configuration files: ``{{server.X}}``, ``{{env.X}}`` and ``{{config.X}}``, for all parsers.
 
 A Panel expands the first two before it sends a definition; definitions of other sources have them still. The third is the node's, and
-only what is harmless of it: never a token, never the environment of this process. One blank may stand inside each pair of braces.
+only what is harmless of it: never a token, never the environment of this process. Blanks may stand inside the braces.
 They count in what a rule writes and in its ``if_value``, not in its ``match`` and not in file names, as in the Panel. What was looked
-up is text: placeholders, ``$`` and pattern characters in it mean nothing. Other things in double braces are nobody's placeholder and stay.
+up is text: placeholders, ``$`` and pattern characters in it mean nothing, and it never makes a pattern or an attribute of XML of a rule.
+What names one of the three kinds, in any case, but no value of it is misspelt. Other things in double braces are nobody's and stay.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import re
 from collections.abc import Callable, Mapping
 
 from .config_files.fault import ConfigFault
+from .config_files.xml_path import place_of
+from .container_network import seen_by_containers
 from .definition import ConfigFile, ConfigRule, Definition
 from .schema import printable
 from .settings import Settings
 
 __all__ = ["expand"]
 
-_PLACEHOLDER = re.compile(r"\{\{ ?((server|env|config)\.([A-Za-z0-9_.-]*)) ?\}\}")
+_PLACEHOLDER = re.compile(r"\{\{\s*((server|env|config)\.([^{}]*))\}\}", re.IGNORECASE)
 _REGEX = "regex:"
 #: What a pattern must not take for its own.
 _SPECIAL = re.compile(r"[^A-Za-z0-9_\s]")
@@ -42,7 +45,17 @@ def expand(config: ConfigFile, definition: Definition, settings: Settings) -> Co
     if not any(_holds(rule) for rule in config.rules):
         return config
     values = _Values(definition, settings)
-    return dataclasses.replace(config, rules=tuple(values.rule(rule) for rule in config.rules))
+    return dataclasses.replace(config, rules=tuple(_expanded(config.parser, rule, values) for rule in config.rules))
+
+
+def _expanded(parser: str, rule: ConfigRule, values: _Values) -> ConfigRule:
+    if not _holds(rule):
+        return rule
+    expanded = values.rule(rule)
+    # Whoever may set a variable must not choose by its value what a rule writes to.
+    if parser == "xml" and place_of(expanded).attribute != place_of(rule).attribute:
+        raise ConfigFault("what its replace_with looks up would make an attribute of the text", rule)
+    return expanded
 
 
 def _holds(rule: ConfigRule) -> bool:
@@ -53,10 +66,15 @@ class _Values:
     """What placeholders stand for, for one server on one node."""
 
     def __init__(self, definition: Definition, settings: Settings) -> None:
-        build, default = definition.build, definition.allocations
-        # The Panel puts these before variables of the same names.
-        own = {"SERVER_MEMORY": build.memory_limit, "SERVER_IP": default.default_ip, "SERVER_PORT": default.default_port}
-        environment = {"STARTUP": definition.invocation, **dict(definition.environment), **_texts(own)}
+        # As the container has them: no variable of a definition replaces these.
+        own = {
+            "TZ": settings.timezone,
+            "STARTUP": definition.invocation,
+            "SERVER_MEMORY": definition.build.memory_limit,
+            "SERVER_IP": seen_by_containers(definition.allocations.default_ip, settings),
+            "SERVER_PORT": definition.allocations.default_port,
+        }
+        environment = {**dict(definition.environment), **_texts(own)}
         self._values: dict[str, Mapping[str, str]] = {
             "server": {**_server_values(definition), **{_ENVIRONMENT + name: value for name, value in environment.items()}},
             "env": environment,
@@ -83,12 +101,13 @@ class _Values:
         return _PLACEHOLDER.sub(lambda found: written(self._look_up(*found.groups())), text)
 
     def _look_up(self, whole: str, kind: str, name: str) -> str:
-        values = self._values[kind]
+        values, name = self._values.get(kind, {}), name.strip()
         if kind == "env" or (kind == "server" and name.startswith(_ENVIRONMENT)):
             # Names of variables are kept in upper case, however they were written.
             name = _ENVIRONMENT + name[len(_ENVIRONMENT) :].upper() if kind == "server" else name.upper()
         if name not in values:
-            raise ConfigFault(f"nothing is known of {{{{{printable(whole)}}}}}: {_UNKNOWN[kind]}")
+            reason = _UNKNOWN.get(kind, "server, env and config are written in lower case")
+            raise ConfigFault(f"nothing is known of {{{{{printable(whole.strip())}}}}}: {reason}")
         return values[name]
 
 

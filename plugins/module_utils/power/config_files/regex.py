@@ -5,13 +5,14 @@
 
 Whoever writes a definition writes patterns for Wings, that is for RE2, which no pattern can slow down. Python's matcher may take longer
 than the world lasts, cannot be interrupted, and holds up every other thread meanwhile. So it runs in a process of its own, with a limit
-on its processor time that the kernel keeps and one on its memory.
+on its processor time that the kernel keeps and one on its memory. There are only so many of them at a time, however many servers start.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import select
 import subprocess
@@ -26,20 +27,24 @@ __all__ = ["one_child", "substitute"]
 
 #: Processor seconds for all patterns of one file; its limit is counted in whole seconds.
 _PROCESSOR_SECONDS = 1
-#: Seconds for one answer on a machine that is too busy to give the child its processor second sooner.
+#: Seconds for one answer, and before it for the start, on a machine that is too busy to give the child its processor second sooner.
 _ANSWER_SECONDS = 10.0
+#: Bytes of memory, the interpreter's own included.
+_MEMORY = 256 * 1024 * 1024
+#: How many children there are at most; more would only wait for the processors.
+_places = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
 #: Characters of a pattern; what looks through them here takes the square of that at worst.
 _LONGEST_PATTERN = 4096
 #: Characters of a result: as much as the largest file that is read.
 _LONGEST = 16 * 1024 * 1024
 
-#: What the child runs: a request per line, an answer per line, until its input ends. It imports nothing of ours: where the core runs from
-#: an archive there is no path to give it. As in Go an empty match right behind another match does not count, a group that does not exist
-#: or took no part is empty, and what follows a $ is the longest possible name.
+#: What the child runs: an empty line when it is ready, then a request per line, an answer per line, until its input ends. It imports
+#: nothing of ours: where the core runs from an archive there is no path to give it. As in Go an empty match right behind another match
+#: does not count, a group that does not exist or took no part is empty, and what follows a $ is the longest possible name.
 _CHILD = r"""
 import json, re, resource, sys
-seconds, longest = int(sys.argv[1]), int(sys.argv[2])
-for kind, limit in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, 1 << 30)):
+seconds, longest, memory = map(int, sys.argv[1:])
+for kind, limit in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory)):
     hard = resource.getrlimit(kind)[1]
     limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(kind, (limit, hard))
@@ -67,6 +72,7 @@ def substituted(pattern, text, template):
         position = match.end()
     return ["text", "".join(pieces) + text[position:]] if found else ["none"]
 
+print(flush=True)
 for line in sys.stdin:
     try:
         answer = substituted(*json.loads(line))
@@ -123,6 +129,9 @@ def _result(answer: list[str]) -> str | None:
     raise ConfigFault("the regular expression in if_value is not valid")
 
 
+_NOT_STARTED = "the interpreter that applies the regular expression in if_value cannot be started"
+
+
 class _Child:
     """An interpreter that applies patterns: started when it is first asked, gone for good after its first fault."""
 
@@ -135,10 +144,7 @@ class _Child:
         if self._spent:
             raise ConfigFault("the regular expressions in the if_values of this file together take too long")
         child = self._running or self._start()
-        try:
-            line = self._answer(child, json.dumps(question).encode("ascii") + b"\n")
-        except OSError:
-            line = b""
+        line = _answer(child, json.dumps(question).encode("ascii") + b"\n")
         if not line.endswith(b"\n"):
             self._spent = True
             self.end()
@@ -151,50 +157,78 @@ class _Child:
         child, self._running = self._running, None
         if child is None:
             return
-        child.kill()
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                # What could not be written is given up with it.
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        child.wait()
+        try:
+            child.kill()
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    # What could not be written is given up with it.
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+            child.wait()
+        finally:
+            _places.release()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-I", "-S", "-c", _CHILD, str(_PROCESSOR_SECONDS), str(_LONGEST)]
+        """Start it, once there is a place for it, and wait until it is ready."""
+        if not sys.executable:
+            raise ConfigFault(_NOT_STARTED)
+        _places.acquire()
         try:
-            # A session of its own: Ctrl-C in a terminal is not for it.
-            self._running = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                bufsize=0,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            raise ConfigFault("the interpreter that applies the regular expression in if_value cannot be started") from error
-        return self._running
+            child = _started()
+        except BaseException as error:
+            _places.release()
+            if isinstance(error, (OSError, ValueError)):
+                raise ConfigFault(_NOT_STARTED) from error
+            raise
+        self._running = child
+        if not _answer(child, b"").endswith(b"\n"):
+            self._spent = True
+            self.end()
+            raise ConfigFault(_NOT_STARTED)
+        return child
 
-    def _answer(self, child: subprocess.Popen[bytes], question: bytes) -> bytes:
-        """What it answers in time, complete where it ends in a line feed. It reads a whole line before it writes one."""
+
+def _started() -> subprocess.Popen[bytes]:
+    # A session of its own: Ctrl-C in a terminal is not for it.
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _CHILD, str(_PROCESSOR_SECONDS), str(_LONGEST), str(_MEMORY)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        bufsize=0,
+        start_new_session=True,
+    )
+
+
+def _answer(child: subprocess.Popen[bytes], question: bytes) -> bytes:
+    """What a child answers in time, complete where it ends in a line feed. It reads a whole line before it writes one."""
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    pieces: list[bytes] = []
+    # A child that is gone, or that reads or writes nothing until it is too late, has not answered.
+    with contextlib.suppress(OSError):
         if child.stdin is None or child.stdout is None:
             return b""
+        os.set_blocking(child.stdin.fileno(), False)
         view = memoryview(question)
         while view:
+            _await(child.stdin.fileno(), select.POLLOUT, deadline)
             view = view[child.stdin.write(view) or 0 :]
-        deadline = time.monotonic() + _ANSWER_SECONDS
-        poll = select.poll()
-        poll.register(child.stdout, select.POLLIN)
-        pieces: list[bytes] = []
         while not pieces or not pieces[-1].endswith(b"\n"):
-            if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
-                break
+            _await(child.stdout.fileno(), select.POLLIN, deadline)
             piece = child.stdout.read(1 << 20)
             if not piece:
                 break
             pieces.append(piece)
-        return b"".join(pieces)
+    return b"".join(pieces)
+
+
+def _await(descriptor: int, event: int, deadline: float) -> None:
+    """Wait until a pipe can be read or written, or its other end is closed. Raises `TimeoutError` at the deadline."""
+    poll = select.poll()
+    poll.register(descriptor, event)
+    if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+        raise TimeoutError
 
 
 #: An escaped character, a class as a whole, a named group and the end: what may have to be written in another way.
