@@ -19,9 +19,9 @@ _ROUNDS, _ROUNDS_PIPED = 15, 5
 
 def measure(lab: Lab, collections: Path) -> list[Row]:
     """The row of the table, with Ansible's own defaults; what pipelining makes of it is a note."""
-    with servers(lab, 1) as (uuid,), equals(lab, [uuid]) as (peer,):
-        ours, other = _compare(lab, collections, uuid, peer, _ROUNDS, pipelining=False)
-        ours_piped, other_piped = _compare(lab, collections, uuid, peer, _ROUNDS_PIPED, pipelining=True)
+    with servers(lab, 1) as uuids, equals(lab, uuids) as (peer,):
+        ours, other = _compare(lab, collections, uuids[0], peer, _ROUNDS, pipelining=False)
+        ours_piped, other_piped = _compare(lab, collections, uuids[0], peer, _ROUNDS_PIPED, pipelining=True)
     note = f"with pipelining {ours_piped.median / other_piped.median:.2f} times ({ours_piped.text()} beside {other_piped.text()})"
     return [ratio("ad-hoc restart", ours, other, "docker_container", 0.9, [note])]
 

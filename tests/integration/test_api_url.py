@@ -28,9 +28,9 @@ def wings_server() -> Iterator[WingsServer]:
         yield server
 
 
-def run(controller: Controller, server: WingsServer, name: str = "server_power", /, **options: object) -> dict[str, Any]:
+def run(controller: Controller, wings: WingsServer, name: str = "server_power", /, **options: object) -> dict[str, Any]:
     """A module's result, run as on a node whose engine nobody needs."""
-    given: dict[str, Any] = {"docker_host": NO_ENGINE, "api_url": server.url, "api_token": TOKEN, **options}
+    given: dict[str, Any] = {"docker_host": NO_ENGINE, "api_url": wings.url, "api_token": TOKEN, **options}
     present: dict[str, Any] = controller.options(**{key: value for key, value in given.items() if value is not None})
     return controller.run_module(name, **present)
 

@@ -346,16 +346,16 @@ class _Handler(BaseHTTPRequestHandler):
             said = f"{_UNEXPECTED}: {self.wings.token}" if self.wings.repeats_token else _UNEXPECTED
             self._json(fault.status, {"error": said, "request_id": self._sent_id})
 
-    def _error(self, status: int, text: str, headers: Mapping[str, str] = {}) -> None:
-        self._send(status, json.dumps({"error": text}).encode(), {"Content-Type": _JSON, **headers})
+    def _error(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+        self._send(status, json.dumps({"error": text}).encode(), {"Content-Type": _JSON, **(headers or {})})
 
     def _json(self, status: int, value: object) -> None:
         self._send(status, json.dumps(value).encode(), {"Content-Type": _JSON})
 
-    def _send(self, status: int, body: bytes, headers: Mapping[str, str] = {}, *, bare: bool = False) -> None:
+    def _send(self, status: int, body: bytes, headers: Mapping[str, str] | None = None, *, bare: bool = False) -> None:
         self.send_response_only(status)
         ours = {} if bare else {"X-Request-Id": self._sent_id, "Access-Control-Allow-Credentials": "true", "Access-Control-Max-Age": "7200"}
-        for name, value in {**ours, **headers}.items():
+        for name, value in {**ours, **(headers or {})}.items():
             self.send_header(name, value)
         if status != 204:
             self.send_header("Content-Length", str(len(body)))

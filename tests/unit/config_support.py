@@ -4,12 +4,14 @@
 """The corpus of configuration files.
 
 ``fixtures/config_files/PARSER/CASE/`` holds ``before`` (none: no such file), ``after`` and ``rules.json``.
-``rules.json`` is a list of rules as definitions have them. Cases whose name ends in ``-crlf`` are meant with such line ends, and those
-whose name ends in ``-cut`` without the last one: files of the collection itself may have neither.
+``rules.json`` is a list of rules as definitions have them. The files themselves are UTF-8 text with line feeds, as all files of the
+collection must be; the endings of a case's name say what is meant: ``-cut`` without the last line end, ``-crlf`` with such line ends,
+``-latin1`` in that encoding, ``-bom`` with a byte order mark.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.config_files imp
 from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigRule
 
 CORPUS = Path(__file__).parent / "fixtures" / "config_files"
+ENDINGS = frozenset({"cut", "crlf", "latin1", "bom"})
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,16 @@ def _case(parser: str, directory: Path) -> Case:
 
 def _text(path: Path) -> str:
     text = path.read_bytes().decode("utf-8", "surrogateescape") if path.exists() else ""
-    name = path.parent.name
-    if name.endswith("-cut"):
+    endings = _endings(path.parent.name)
+    if "cut" in endings:
         text = text.removesuffix("\n")
-    return text.replace("\n", "\r\n") if name.endswith("-crlf") else text
+    if "crlf" in endings:
+        text = text.replace("\n", "\r\n")
+    if "latin1" in endings:
+        # As the core reads it: what is not UTF-8 comes through as surrogates.
+        text = text.encode("latin-1").decode("utf-8", "surrogateescape")
+    return f"\ufeff{text}" if "bom" in endings else text
+
+
+def _endings(name: str) -> set[str]:
+    return set(itertools.takewhile(ENDINGS.__contains__, reversed(name.split("-"))))

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import configparser
 import time
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.config_files.fault import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils.power.config_files.ini_file import replace_ini
+from ansible_collections.fleet.power.plugins.module_utils.power.config_files.rules import value_text
 from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigRule
 from ansible_collections.fleet.power.tests.unit.config_support import Case, cases
 from hypothesis import given, settings
@@ -139,3 +141,56 @@ def test_the_same_again_changes_nothing_and_any_text_is_taken(text: str, rules: 
 def test_what_no_rule_names_comes_back_byte_for_byte(text: str, value: object) -> None:
     assert replace_ini(text, [ConfigRule("no.key", "x", "y")]) == text
     assert edited(text, ("no.key", value)).startswith(text)
+
+
+def read_by_python(text: str) -> dict[tuple[str, str], str]:
+    """What Python's own reader finds in a file, comments behind values included."""
+    reader = configparser.RawConfigParser(
+        delimiters=("=", ":"), comment_prefixes=(";", "#"), inline_comment_prefixes=None, empty_lines_in_values=False
+    )
+    reader.optionxform = str  # type: ignore[assignment,method-assign]
+    reader.read_string(text)
+    return {(section, key): value for section in reader.sections() for key, value in reader.items(section)}
+
+
+PLAIN = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"), exclude_characters=";#\"'"), max_size=8)
+NAMES = st.sampled_from(["k", "K", "+k", "k.k", "k[0]", "k k", "\u00e9", "rcon.password"])
+SECTIONS = st.sampled_from(["s", "S", "/Script/Engine.Session", "t.u", "s s"])
+WRITTEN = st.tuples(
+    st.sampled_from(["=", " = ", " =", ": "]), st.sampled_from(["", '"', "'"]), PLAIN, st.sampled_from(["", " ; why", " # why"])
+)
+FILES = st.dictionaries(SECTIONS, st.dictionaries(NAMES, WRITTEN, min_size=1, max_size=4), min_size=1, max_size=3)
+
+
+@settings(max_examples=300, deadline=None)
+@given(file=FILES, value=st.one_of(PLAIN, st.integers(), st.booleans(), st.none()), end=st.sampled_from(["\n", "\r\n"]), choice=st.data())
+def test_another_reader_finds_the_value_and_every_other_key_as_it_was(
+    file: dict[str, dict[str, tuple[str, str, str, str]]], value: object, end: str, choice: st.DataObject
+) -> None:
+    lines = []
+    for section, keys in file.items():
+        lines += "; of a section", f"[{section}]"
+        for key, (division, quote, standing, comment) in keys.items():
+            lines += f"{key}{division}{quote}{standing if quote else standing.strip()}{quote}{comment}", "# of a key"
+        lines.append("")
+    before = end.join(lines)
+    section = choice.draw(st.sampled_from(sorted(file)))
+    key = choice.draw(st.sampled_from(sorted(file[section])))
+    after = edited(before, (f"[{section}].{key}", value))
+    _division, quote, _standing, comment = file[section][key]
+    text = value_text(value)  # type: ignore[arg-type]
+    expected = {**read_by_python(before), (section, key): f"{quote}{text if quote else text.strip()}{quote}{comment}".strip()}
+    assert read_by_python(after) == expected
+    assert [line for line in after.split(end) if line[:1] in ";#["] == [line for line in before.split(end) if line[:1] in ";#["]
+
+
+@settings(max_examples=200, deadline=None)
+@given(file=FILES, value=PLAIN, section=SECTIONS)
+def test_a_new_key_changes_no_other(file: dict[str, dict[str, tuple[str, str, str, str]]], value: str, section: str) -> None:
+    before = "".join(
+        f"[{name}]\n"
+        + "".join(f"{key}{division}{standing.strip()}{comment}\n" for key, (division, _quote, standing, comment) in keys.items())
+        for name, keys in file.items()
+    )
+    after = edited(before, (f"[{section}].new", value))
+    assert read_by_python(after) == {**read_by_python(before), (section, "new"): value.strip()}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -122,3 +123,71 @@ def test_the_same_again_changes_nothing_and_any_text_is_taken(text: str, rules: 
 def test_what_no_rule_names_comes_back_byte_for_byte(text: str) -> None:
     assert replace_properties(text, [ConfigRule("no such key", "x", "y")]) == text
     assert edited(text, ("no such key", 1)).startswith(text)
+
+
+def read_as_java_does(text: str) -> dict[str, str]:
+    """What the documentation of `java.util.Properties.load` says that there is; written from that, not from the parser."""
+    logical: list[str] = []
+    goes_on = False
+    for line in (natural.lstrip(" \t\f") for natural in re.split("\r\n|\r|\n", text)):
+        if goes_on:
+            logical[-1] += line
+        elif line and line[0] not in "#!":
+            logical.append(line)
+        else:
+            continue
+        backslashes = len(logical[-1]) - len(logical[-1].rstrip("\\"))
+        goes_on = backslashes % 2 == 1
+        if goes_on:
+            logical[-1] = logical[-1][:-1]
+    found = (re.fullmatch(r"((?:\\.|[^\\=: \t\f])*)[ \t\f]*[=:]?[ \t\f]*(.*)", line, re.DOTALL) for line in logical)
+    return {unescaped(entry.group(1)): unescaped(entry.group(2)) for entry in found if entry is not None}
+
+
+def unescaped(text: str) -> str:
+    controls = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
+    units = re.sub(
+        r"\\(?:u([0-9A-Fa-f]{4})|(.))",
+        lambda mark: chr(int(mark.group(1), 16)) if mark.group(1) else controls.get(mark.group(2), mark.group(2)),
+        text,
+        flags=re.DOTALL,
+    )
+    return units.encode("utf-16", "surrogatepass").decode("utf-16")
+
+
+CHARACTERS = st.one_of(st.characters(exclude_categories=("Cs",)), st.sampled_from(" =:#!\\\t\n\r"))
+ANY_TEXT = st.text(CHARACTERS, max_size=8)
+SEPARATORS = st.sampled_from(["=", " = ", ":", " : ", " ", "\t", "=\\\n   ", "\\\n  : "])
+ANY_KEY = st.one_of(st.sampled_from(["a", "rcon.password", "a b", "#a"]), st.text(CHARACTERS, min_size=1, max_size=8))
+ENTRIES = st.dictionaries(ANY_KEY, st.tuples(SEPARATORS, ANY_TEXT), min_size=1, max_size=5)
+
+
+def escaped(text: str, more: str) -> str:
+    """Text in ASCII, escaped as `java.util.Properties.store` may."""
+    units = text.encode("utf-16-be")
+    characters = (chr(units[place] * 256 + units[place + 1]) for place in range(0, len(units), 2))
+    return "".join(
+        f"\\{character}" if character in more else character if " " <= character <= "~" else f"\\u{ord(character):04x}"
+        for character in characters
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    entries=ENTRIES,
+    value=st.one_of(ANY_TEXT, st.integers(), st.booleans(), st.none()),
+    is_new=st.booleans(),
+    choice=st.data(),
+)
+def test_another_reader_finds_the_value_and_every_other_key_as_it_was(
+    entries: dict[str, tuple[str, str]], value: object, is_new: bool, choice: st.DataObject
+) -> None:
+    before = "# mine\n" + "".join(
+        f"{escaped(key, ' =:#!' + chr(92))}{separator}{escaped(standing, ' =:' + chr(92))}\n! \u00e9\n"
+        for key, (separator, standing) in entries.items()
+    )
+    assert read_as_java_does(before) == {key: standing for key, (_separator, standing) in entries.items()}
+    key = "new key" if is_new else choice.draw(st.sampled_from(sorted(entries)))
+    after = edited(before, (key, value))
+    assert read_as_java_does(after) == {**read_as_java_does(before), key: value_text(value)}  # type: ignore[arg-type]
+    assert [line for line in after.split("\n") if line[:1] in ("#", "!")] == [line for line in before.split("\n") if line[:1] in ("#", "!")]

@@ -201,9 +201,9 @@ def test_whose_a_server_is_cannot_be_told_by_an_old_list_where_no_new_one_can_be
     clock.sleep(11)
     server.fault(status(500), of=LIST)
     for again in (True, False):
-        assert type(error_of(panel, again=again)) is SourceUnreachable
+        assert error_of(panel, again=again).__class__ is SourceUnreachable
     tries = server.count(LIST)
-    assert type(error_of(panel, 2)) is SourceUnreachable and server.count(LIST) == tries
+    assert error_of(panel, 2).__class__ is SourceUnreachable and server.count(LIST) == tries
     assert server.count(ONE) == 0 and panel.name(uuid_of(1)) == "Server 1"
     server.well()
     clock.sleep(11)
@@ -333,7 +333,7 @@ def test_one_servers_cut_answer_leaves_the_others_a_try_of_their_own(server: Fak
     panel = panel_at(server)
     panel.listed()
     server.fault(truncated, of=ONE + uuid_of(1))
-    assert type(error_of(panel, again=True)) is SourceUnreachable
+    assert error_of(panel, again=True).__class__ is SourceUnreachable
     lists = server.count(LIST)
     assert all(panel.definition(uuid_of(number), again=True) is not None for number in (0, 2, 3, 4, 5, 6))
     assert server.count(LIST) == lists
@@ -386,7 +386,7 @@ def test_a_panel_that_stays_ill_is_given_up_within_thirty_seconds(server: FakePa
     before = server.count()
     server.fault(status(number))
     error = error_of(panel, again=again)
-    assert type(error) is SourceUnreachable and f"HTTP {number}, HttpException: An unexpected error" in str(error)
+    assert error.__class__ is SourceUnreachable and f"HTTP {number}, HttpException: An unexpected error" in str(error)
     assert sum(clock.naps) < 30 and 7 <= server.count() - before <= 12
 
 
@@ -471,7 +471,7 @@ def test_every_fault_of_the_panel_has_its_code(server: FakePanel, fault: str, ag
     server.fault(behaviour)
     began = time.monotonic()
     error = error_of(panel, again=again)
-    assert type(error) is kind and words in str(error) and server.url in str(error)
+    assert error.__class__ is kind and words in str(error) and server.url in str(error)
     assert time.monotonic() - began < 4
 
 
@@ -485,7 +485,7 @@ def test_the_token_does_not_follow_a_redirect(server: FakePanel) -> None:
         panel = panel_at(server)
         server.fault(redirect(f"{other.url}/api/remote/servers"))
         error = error_of(panel)
-        assert type(error) is SourceUnreachable and "redirects to another address" in str(error)
+        assert error.__class__ is SourceUnreachable and "redirects to another address" in str(error)
         assert other.asked == []
 
 
@@ -493,7 +493,7 @@ def test_a_certificate_of_nobody_known_is_unreachable_at_once(tmp_path: Path) ->
     with closing(FakePanel(definition(1), certificate=self_signed(tmp_path))) as server:
         clock = StillClock()
         error = error_of(panel_at(server, clock))
-        assert type(error) is SourceUnreachable and "certificate cannot be verified" in str(error)
+        assert error.__class__ is SourceUnreachable and "certificate cannot be verified" in str(error)
         assert clock.naps == [] and server.asked == []
 
 
@@ -511,13 +511,13 @@ def test_a_certificate_of_nobody_known_is_unreachable_at_once(tmp_path: Path) ->
 def test_a_list_of_another_shape_is_unreachable_and_bounded(server: FakePanel, page: object) -> None:
     server.fault(value(page))
     error = error_of(panel_at(server))
-    assert type(error) is SourceUnreachable and "its list of servers" in str(error)
+    assert error.__class__ is SourceUnreachable and "its list of servers" in str(error)
     assert server.count() == 1
 
 
 def test_a_page_that_fails_fails_the_list(server: FakePanel) -> None:
     server.fault(status(500), of="page=3&")
-    assert type(error_of(panel_at(server))) is SourceUnreachable
+    assert error_of(panel_at(server)).__class__ is SourceUnreachable
 
 
 def test_a_list_that_takes_too_long_as_a_whole_is_given_up(server: FakePanel) -> None:
@@ -530,7 +530,7 @@ def test_a_list_that_takes_too_long_as_a_whole_is_given_up(server: FakePanel) ->
     for number in range(60):
         server.put(definition(number))
     error = error_of(panel_at(server, Slow(), per_page=1))
-    assert type(error) is SourceUnreachable and "takes longer than 120 s" in str(error)
+    assert error.__class__ is SourceUnreachable and "takes longer than 120 s" in str(error)
     assert server.count() < 60
 
 
@@ -540,7 +540,7 @@ def test_a_definition_of_wrong_types_is_that_servers_fault_alone(server: FakePan
     panel = panel_at(server)
     for again in (False, True):
         error = error_of(panel, again=again)
-        assert type(error) is DefinitionInvalid and "on the Panel at http://127.0.0.1" in str(error)
+        assert error.__class__ is DefinitionInvalid and "on the Panel at http://127.0.0.1" in str(error)
         assert panel.definition(uuid_of(2), again=again) is not None
 
 
@@ -563,7 +563,7 @@ def test_entries_that_name_no_server_hide_no_other(server: FakePanel) -> None:
 
 def test_an_entry_that_is_another_server_within_is_wrong(server: FakePanel) -> None:
     server.fault(value({"data": [{**definition(2), "uuid": uuid_of(1)}], "meta": {"last_page": 1}}))
-    assert type(error_of(panel_at(server))) is DefinitionInvalid
+    assert error_of(panel_at(server)).__class__ is DefinitionInvalid
 
 
 def test_one_server_that_is_no_definition_is_invalid(server: FakePanel) -> None:
@@ -572,18 +572,18 @@ def test_one_server_that_is_no_definition_is_invalid(server: FakePanel) -> None:
     odds: list[Any] = [[], "text", 5, {}, definition(2)]
     for odd in odds:
         server.fault(value(odd), of=ONE)
-        assert type(error_of(panel, again=True)) is DefinitionInvalid
+        assert error_of(panel, again=True).__class__ is DefinitionInvalid
 
 
 @pytest.mark.parametrize("remote", ["panel.test", "ftp://panel.test", "https://alice:hunter22@panel.test", "http://panel.test/?x"])
 def test_an_address_that_is_none_is_a_fault_of_the_settings(server: FakePanel, remote: str) -> None:
     error = error_of(panel_at(server, remote=remote))
-    assert type(error) is SettingsInvalid and "hunter22" not in str(error)
+    assert error.__class__ is SettingsInvalid and "hunter22" not in str(error)
 
 
 def test_a_token_that_cannot_be_sent_is_a_fault_of_the_settings_and_not_shown(server: FakePanel) -> None:
     error = error_of(panel_at(server, token="hunter22\nX-Evil: 1"))
-    assert type(error) is SettingsInvalid and "hunter22" not in str(error)
+    assert error.__class__ is SettingsInvalid and "hunter22" not in str(error)
 
 
 def test_no_message_shows_a_token_or_a_definition(server: FakePanel) -> None:

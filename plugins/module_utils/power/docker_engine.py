@@ -50,10 +50,10 @@ class DockerEngine:
     def _asking(self, what: str, *, urgent: bool = False, own_seconds: float | None = None) -> Iterator[Any]:
         """A client to ask, a stream one of its own; every way in which the call can fail becomes one of our errors."""
         sdk = self._clients.sdk
-        lent = self._clients.one(urgent=urgent) if own_seconds is None else self._clients.own(seconds=own_seconds)
         try:
-            with lent as client:
-                yield client
+            with contextlib.ExitStack() as stack:
+                lent = self._clients.one(urgent=urgent) if own_seconds is None else self._clients.own(seconds=own_seconds)
+                yield stack.enter_context(lent)
         except sdk.api_error as answer:
             raise EngineError(f"Cannot {what}: {answer.explanation or answer}", status=answer.status_code) from answer
         except sdk.transport_errors as error:
