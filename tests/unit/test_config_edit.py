@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from ansible_collections.fleet.power.plugins.module_utils.power import config_ed
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import MissingLibrary
 from ansible_collections.fleet.power.plugins.module_utils.power.file_diff import file_diff
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+from hypothesis import given
+from hypothesis import strategies as st
 
 SECRET = "pa55: \"w\u00f6rd\" \\ & 'x'"
 PROPERTIES = "server.properties"
@@ -252,3 +255,72 @@ def test_what_a_variable_holds_cannot_choose_an_attribute(down: FakeNode) -> Non
     result = down.perform("start")
     assert (result.outcome.value, result.code) == ("refused", "preboot_failed")
     assert path.read_bytes() == b"<a><m name='kept'>old</m></a>"
+
+
+class TestEntriesThatMeet:
+    """Entries of one definition are tried one after another, each on what the ones before it would leave."""
+
+    @pytest.mark.parametrize(
+        ("entries", "reason"),
+        [
+            ([config(rule("a", 1), file="conf"), config(rule("b", 1), file="conf/x.properties")], "makes a file of what is a directory"),
+            ([config(rule("b", 1), file="/conf/x.properties"), config(rule("a", 1), file="./conf")], "makes a directory of that name"),
+            ([config(rule("a", 1), file="a.json"), config(rule("b", 1), file="c/../a.json", parser="json")], "a.json"),
+            ([config(rule("a", 1), file=f"missing/{'n' * 256}/x.properties")], "longer than 255 bytes"),
+            ([config(rule("a", 1), file=f"missing/{'n' * 256}")], "longer than 255 bytes"),
+        ],
+    )
+    def test_what_cannot_be_applied_is_refused_while_the_server_is_up(
+        self, fake: FakeNode, entries: list[dict[str, Any]], reason: str
+    ) -> None:
+        fake.up()
+        define(fake, *entries)
+        result = fake.perform("restart")
+        assert (result.outcome.value, result.code, result.changed, fake.live) == ("refused", "preboot_failed", False, True)
+        assert reason in result.msg
+        assert fake.engine.changes() == []
+
+    def test_check_mode_shows_what_the_boot_then_does(self, down: FakeNode) -> None:
+        path = has(down, b"a=1\n")
+        define(down, config(rule("a", 2)), config(rule("b", "{{env.MODE}}"), file=f"./{PROPERTIES}"), environment={"MODE": "x"})
+        shown = down.perform("start", check=True).files
+        assert path.read_bytes() == b"a=1\n"
+        assert [(diff.before, diff.after) for diff in shown] == [("a=1\n", "a=2\n"), ("a=2\n", "a=2\nb=x\n")]
+        assert down.perform("start").files == shown
+        assert path.read_bytes() == b"a=2\nb=x\n"
+
+    def test_with_warn_an_entry_that_cannot_be_applied_is_left_out_in_the_trial_as_well(self, down: FakeNode) -> None:
+        down.configure(system={"config_errors": "warn"})
+        define(down, config(rule("a", "{{env.NONE}}"), file="conf"), config(rule("b", 1), file="conf/x.properties"))
+        shown = down.perform("start", check=True).files
+        assert [diff.path for diff in shown] == ["conf/x.properties"]
+        assert down.perform("start").files == shown
+
+    def test_an_entry_that_writes_nothing_is_in_nobodys_way(self, fake: FakeNode) -> None:
+        fake.up()
+        define(fake, config(file="conf"), config(rule("b", 1), file="conf/x.properties"))
+        assert fake.perform("restart").outcome.value == "done"
+        assert (volume(fake) / "conf" / "x.properties").read_bytes() == b"b=1\n"
+
+
+class TestMask:
+    @given(text=st.text("ab", max_size=60), secrets=st.lists(st.text("ab", min_size=1, max_size=9), max_size=3))
+    def test_it_masks_what_a_look_at_every_place_would(self, text: str, secrets: list[str]) -> None:
+        found = sorted((at, at + len(secret)) for secret in secrets for at in range(len(text)) if text.startswith(secret, at))
+        merged: list[tuple[int, int]] = []
+        for start, end in found:
+            if merged and start < merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+            else:
+                merged.append((start, end))
+        expected = text
+        for start, end in reversed(merged):
+            expected = expected[:start] + "*" * 8 + expected[end:]
+        assert definition.mask(text, secrets) == expected
+
+    @pytest.mark.parametrize("secret", ["a" * 50_000, "a" * 25_000 + "b" + "a" * 25_000, "ab" * 25_000])
+    def test_a_secret_that_repeats_itself_takes_no_longer_than_others(self, secret: str) -> None:
+        text = (secret + secret[1:] + secret)[: 100 * 1024]
+        began = time.process_time()
+        assert definition.mask(text, [secret]).startswith("*" * 8)
+        assert time.process_time() - began < 2

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import time
+from contextlib import suppress
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.config_files.fault import ConfigFault
@@ -72,7 +73,13 @@ def test_without_a_section_the_key_stands_before_the_first_one(match: str) -> No
         ('k = "a"', 'say "b"', 'k = say "b"'),
         ("k = 1", "  blanks around  ", "k = blanks around"),
         ('k = "1"', " blanks ", 'k = " blanks "'),
-        ("k = 1 ; why", "a ; b", "k = a ; b ; why"),
+        ("k = 'x'", "Tom ; Jerry", "k = 'Tom ; Jerry'"),
+        ("k = 'Tom ; Jerry' ; why", "x", "k = 'x' ; why"),
+        ("k = it's ; why", "that's", "k = that's ; why"),
+        ("k = 'Tis ; why it's so", "x", "k = x ; why it's so"),
+        ("k = a ; b", "a ; b", "k = a ; b"),
+        ("k = 1", '"a ; b"', 'k = "a ; b"'),
+        ("k = 1", "#5 a;b", "k = #5 a;b"),
         ("k = 1", "two\n", "k = two"),
         ("k = 1", True, "k = true"),
         ("k = 1", None, "k = "),
@@ -82,6 +89,20 @@ def test_a_value_is_replaced_and_what_stands_around_it_stays(line: str, value: o
     once = edited(f"[s]\n{line}\n", ("s.k", value))
     assert once == f"[s]\n{expected}\n"
     assert edited(once, ("s.k", value)) == once
+
+
+@pytest.mark.parametrize("value", ["; z", "Tom ; Jerry", "a # b", ";", "#"])
+@pytest.mark.parametrize("line", ["k:1", "k: 1", "k = 1 ; why", "k=", "j = 1"])
+def test_what_would_read_as_a_comment_is_quoted_as_the_file_does_or_a_fault(line: str, value: str) -> None:
+    for quote in ('"', "'"):
+        once = edited(f"[s]\n{line}\n[t]\nother={quote}x{quote}\n", ("s.k", value))
+        assert f"{quote}{value}{quote}" in once
+        assert edited(once, ("s.k", value)) == once
+        assert edited(once, ("s.k", "plain")).count(value) == line.count(value)
+    rule = ConfigRule("s.k", value)
+    with pytest.raises(ConfigFault) as raised:
+        replace_ini(f"[s]\n{line}\n", [rule])
+    assert raised.value.rule is rule
 
 
 @pytest.mark.parametrize("standing", ["k=1", 'k = "1"', "k = '1' ; why", "k: 1"])
@@ -132,7 +153,10 @@ VALUES = st.one_of(st.text(st.sampled_from("kv =:;#[]\"'\\\t\u00e9"), max_size=8
 @settings(max_examples=400, deadline=None)
 @given(text=TEXTS, rules=st.dictionaries(MATCHES, VALUES, max_size=3))
 def test_the_same_again_changes_nothing_and_any_text_is_taken(text: str, rules: dict[str, object]) -> None:
-    once = edited(text, *rules.items())
+    try:
+        once = edited(text, *rules.items())
+    except ConfigFault:
+        return
     assert edited(once, *rules.items()) == once
 
 
@@ -140,7 +164,8 @@ def test_the_same_again_changes_nothing_and_any_text_is_taken(text: str, rules: 
 @given(text=TEXTS, value=VALUES)
 def test_what_no_rule_names_comes_back_byte_for_byte(text: str, value: object) -> None:
     assert replace_ini(text, [ConfigRule("no.key", "x", "y")]) == text
-    assert edited(text, ("no.key", value)).startswith(text)
+    with suppress(ConfigFault):
+        assert edited(text, ("no.key", value)).startswith(text)
 
 
 def read_by_python(text: str) -> dict[tuple[str, str], str]:

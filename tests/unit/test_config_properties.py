@@ -81,6 +81,19 @@ def test_a_line_that_would_take_in_the_next_one_does_not_take_in_a_new_key(text:
     assert edited(edited(text, ("a", 5)), ("a", 5)) == edited(text, ("a", 5))
 
 
+def test_a_key_that_goes_on_in_the_next_line_lacks_the_blanks_there() -> None:
+    assert edited("very\\\n   long=1\n", ("verylong", 2)) == "very\\\n   long=2\n"
+    assert edited("very\\\r\n\tlong\n", ("verylong", 2)) == "very\\\r\n\tlong=2\n"
+
+
+@pytest.mark.parametrize("text", ["b=\\\nx", "b=\\\r\nx", "b=\\\n  x", "b=\\\n\\\nx", "b=\\\nx\\", "b=\\\nx\n"])
+def test_a_new_key_does_not_go_on_with_a_value_that_became_empty(text: str) -> None:
+    once = edited(text, ("b", ""), ("c", 1))
+    assert read_as_java_does(once) == {"b": "", "c": "1"}
+    assert edited(once, ("b", ""), ("c", 1)) == once
+    assert read_as_java_does(edited(edited(text, ("b", "")), ("c", 1))) == {"b": "", "c": "1"}
+
+
 def test_a_later_rule_sees_what_an_earlier_one_wrote() -> None:
     rules = [ConfigRule("a", "2", "1"), ConfigRule("a", "3", "2"), ConfigRule("new", "x"), ConfigRule("new", "y", "x")]
     assert replace_properties("a=1\n", rules) == "a=3\nnew=y\n"
@@ -157,7 +170,7 @@ def unescaped(text: str) -> str:
 
 CHARACTERS = st.one_of(st.characters(exclude_categories=("Cs",)), st.sampled_from(" =:#!\\\t\n\r"))
 ANY_TEXT = st.text(CHARACTERS, max_size=8)
-SEPARATORS = st.sampled_from(["=", " = ", ":", " : ", " ", "\t", "=\\\n   ", "\\\n  : "])
+SEPARATORS = st.sampled_from(["=", " = ", ":", " : ", " ", "\t", "=\\\n   ", "\\\n  : ", "\\\n=", " \\\n "])
 ANY_KEY = st.one_of(st.sampled_from(["a", "rcon.password", "a b", "#a"]), st.text(CHARACTERS, min_size=1, max_size=8))
 ENTRIES = st.dictionaries(ANY_KEY, st.tuples(SEPARATORS, ANY_TEXT), min_size=1, max_size=5)
 

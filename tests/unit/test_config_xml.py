@@ -62,7 +62,7 @@ def fault(text: str, *rules: tuple[str, Value]) -> str:
         ("<a><p/><p/><p/></a>", "a.p[2].@v", 1, '<a><p/><p v="1"/><p/></a>'),
         ("<a><p/><p/><p/></a>", "a.p[-1].@v", 1, '<a><p/><p/><p v="1"/></a>'),
         ("<a><n:p>1</n:p></a>", "a.p", 2, "<a><n:p>2</n:p></a>"),
-        ("<a><n:p>1</n:p></a>", "a.m:p[@x='1']", 2, '<a><n:p>1</n:p><m:p x="1">2</m:p></a>'),
+        ("<a xmlns:m='u'><n:p>1</n:p></a>", "a.m:p[@x='1']", 2, "<a xmlns:m='u'><n:p>1</n:p><m:p x=\"1\">2</m:p></a>"),
         ("<a><!-- <b>1</b> --><b>1</b></a>", "a.b", 2, "<a><!-- <b>1</b> --><b>2</b></a>"),
         ("<a><b>1</b></a>", "a.*.c.*", 2, "<a><b>1</b></a>"),
         ("<!DOCTYPE a SYSTEM 'a.dtd' [<!ATTLIST a c CDATA 'x'>]>\n<a>1</a>\n", "a", 2, None),
@@ -107,6 +107,66 @@ def test_an_if_value_is_held_against_the_text_or_the_attribute_that_would_change
     assert edited_if(text, "a.b.@c", "<$1$1>", "regex:(\\d)") == "<a><b c='&lt;11&gt;'>x</b></a>"
     assert edited_if(text, "a.d", "y", "") == text
     assert edited_if(text, "a.b.@d", "y", "") == text
+
+
+WORLDS = "<R><World id='1'><Seed>11</Seed></World></R>"
+
+
+@pytest.mark.parametrize(
+    ("match", "value", "before", "after"),
+    [
+        ("R.World[@id='1'].@id", 2, "id='1'", "id='2'"),
+        ("R.World[@id='1']", "[id='2']", "id='1'", "id='2'"),
+        ("R.World[Seed='11'][@id='1'].@id", 2, "id='1'", "id='2'"),
+        ("R.World[1][@id='1'].@id", 2, "id='1'", "id='2'"),
+        ("R.World[Seed='11'].Seed", 12, "11", "12"),
+        ("R.World[Seed='11'].Seed", " 12 ", "11", " 12 "),
+        ("R.World[Seed='11'].*", 12, "11", "12"),
+    ],
+)
+def test_a_rule_that_makes_its_own_filter_false_is_done_once_and_for_all(match: str, value: Value, before: str, after: str) -> None:
+    once = edited(WORLDS, (match, value))
+    assert once == WORLDS.replace(before, after)
+    assert edited(once, (match, value)) == once
+
+
+@pytest.mark.parametrize("match", ["R.World[@id='3'].@id", "R.World[Seed='33'].Seed", "R.World[Name='x'].Name"])
+def test_a_rule_that_makes_its_own_filter_false_creates_nothing(match: str) -> None:
+    assert "makes its own filter false" in fault(WORLDS, (match, 4))
+    assert edited_if(WORLDS, match, 4, "3") == WORLDS
+
+
+@pytest.mark.parametrize("match", ["R.World[@id='1'][1].@id", "R.World[Seed='11'][-1].Seed"])
+def test_a_filter_that_counts_what_the_value_changes_is_a_fault(match: str) -> None:
+    assert "count first" in fault(WORLDS, (match, 2))
+    assert "would not match either" in fault(WORLDS, ("R.World[@id='3'][@id='4'].@x", 2))
+
+
+def test_a_filter_that_stays_true_is_no_obstacle_to_creating() -> None:
+    assert edited("<a><b/></a>", ("a.c[@n='1'].@n", 1)) == '<a><b/><c n="1"/></a>'
+    assert edited("<a><c n='1'/></a>", ("a.c[@n='1'][1].@n", 1)) == "<a><c n='1'/></a>"
+
+
+@pytest.mark.parametrize(
+    "match", ["a.m:p", "a.p.@m:x", "a.@m:x", "a.p[@m:x='1']", "a.n:p:q", "a.@n:p:q", "a.p.n:", "a.xmlns:p", "a.p[@n:x='1'].m:q.r"]
+)
+def test_a_new_name_whose_prefix_is_not_declared_there_is_a_fault(match: str) -> None:
+    before = "<a xmlns:n='u'><b xmlns:m='v'/></a>"
+    rule = ConfigRule(match, "x")
+    with pytest.raises(ConfigFault, match="a prefix that the file does not declare there") as caught:
+        PARSERS["xml"](before, [rule])
+    assert caught.value.rule == rule
+
+
+def test_a_prefix_that_is_declared_above_or_by_the_rule_itself_may_be_used() -> None:
+    for match in ("a.n:p", "a.b.m:p", "a.b.@m:p", "a.@xml:lang", "a.@xmlns:o", "a.o:p[@xmlns:o='w'].o:q"):
+        ElementTree.fromstring(edited("<a xmlns:n='u'><b xmlns:m='v'/></a>", (match, "x")))
+    assert edited("<a><n:p/></a>", ("a.p", "x")) == "<a><n:p>x</n:p></a>"
+
+
+def test_what_breaks_namespaces_in_another_way_is_a_fault() -> None:
+    for match, value in (("a.@xmlns:n", ""), ("a.@xmlns:xml", "x"), ("a.b.@o:x", "2")):
+        assert "namespaces" in fault("<a xmlns:n='u' xmlns:o='u'><b n:x='1'/></a>", (match, value))
 
 
 def test_a_later_rule_sees_what_an_earlier_one_wrote() -> None:
@@ -219,6 +279,7 @@ PIECES = [
     *(" t ", "&amp;", "\n", "\r\n  ", "é", "\udcff", "&#x41;", "<", ">", "]]>", "<!DOCTYPE a>", "<?xml version='1.0'?>", "\ufeff"),
 ]
 PATHS = ["a", "a.b", "a.b.c", "a.*", "*.b", "a.b[@x='1']", "a.b[@x='2'].@y", "a.@z", "a.d", "a.b[1]", "a.b[c='t'].c", "b", "a/b"]
+PATHS += ["a.b[@x='1'].@x", "a.b[@x='1'][1].@x", "a.c:n", "a.@c:n", "a.*.c:n", "a.@xmlns:c"]
 VALUES: st.SearchStrategy[Value] = st.one_of(
     st.text(max_size=6), st.integers(), st.booleans(), st.just("[x='1']"), st.just("[y='<']"), st.none()
 )

@@ -31,6 +31,18 @@ def fault(text: str, *rules: tuple[Any, ...]) -> ConfigFault:
     return caught.value
 
 
+@pytest.mark.parametrize("value", ["2024-02-29", "2024-02-29T10:00:00.5Z", "2024-2-9 1:00:00 +5"])
+def test_a_date_stays_a_date(value: str) -> None:
+    assert edited("a: 2024-01-01\n", ("a", value)) == f"a: {value}\n"
+
+
+@pytest.mark.parametrize("value", ["2024-02-31", "2024-13-45", "2024-01-01T99:99:99", "2024-01-01 soon", "2024-01-01T10:00:00+24:00"])
+def test_a_date_that_does_not_exist_is_text(value: str) -> None:
+    after = edited("a: 2024-01-01\n", ("a", value))
+    assert yaml.safe_load(after) == {"a": value}
+    assert edited(after, ("a", value)) == after
+
+
 AMBIGUOUS = [
     *("yes", "No", "on", "OFF", "true", "False", "y", "N", "null", "Null", "~", "", "<<", "="),
     *("0123", "0o17", "0x1F", "0b1", "1_000", "12:30", "1e5", "1.5", ".5", "5.", ".inf", "-.INF", ".nan", "+1", "-1", "1234567890123456"),
@@ -308,9 +320,12 @@ def test_another_reader_finds_the_value_and_everything_else_as_it_was(
     assert replace_yaml(after, [rule]) == after
     old, new = copy.deepcopy(tree), yaml.safe_load(after)
     for step in path[:-1]:
-        old, new = old.get(step) if isinstance(old, dict) else None, new[step]
-        if old is None:
+        if not isinstance(old, dict) or step not in old:
             return
+        old, new = old[step], new[step]
+    if not isinstance(old, dict):
+        # In a list a step of digits names an item.
+        return
     assert path[-1] in new
     old.pop(path[-1], None), new.pop(path[-1])
     assert old == new

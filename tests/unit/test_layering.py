@@ -66,9 +66,8 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
                 *("config_files/line", "config_files/properties_file", "config_files/ini_file"),
                 *("config_files/toml_words", "config_files/toml_tree", "config_files/toml_edit", "config_files/toml_file"),
                 *("config_files/xml_path", "config_files/xml_tree", "config_files/xml_edit", "config_files/xml_file"),
-                "config_files/__init__",
+                *("config_files/__init__", "file_diff"),
             ),
-            ("file_diff",),
             (
                 *("container_resources", "container_network", "container_spec"),
                 *("engine", "engine_answers", "engine_clients", "engine_events", "engine_labels", "docker_engine"),

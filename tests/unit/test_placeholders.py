@@ -194,11 +194,62 @@ def test_an_if_value_may_look_up_too() -> None:
 
 
 def test_in_a_pattern_what_was_looked_up_is_text() -> None:
-    rule = expanded(ConfigRule("k", "{{env.MOTD}} $1", "regex:^{{server.build.default.ip}}(:[0-9]+)$"))
+    rule = expanded(ConfigRule("k", "{{env.MOTD}} $1", "regex:^{{server.build.default.ip}}(:[0-9]+)$"), "ini")
     assert rule.if_value is not None
     pattern = rule.if_value[len("regex:") :]
     assert substitute(pattern, "10x0.0.5:1", str(rule.replace_with)) is None
     assert substitute(pattern, "10.0.0.5:1", str(rule.replace_with)) == "a $1 & {{env.TOKEN}} :1"
+
+
+@pytest.mark.parametrize(
+    ("template", "written"),
+    [
+        ("$1{{server.build.default.port}}", "a:25601"),
+        ("${1}{{server.build.default.port}}", "a:25601"),
+        ("$head{{env.TOKEN}}$1", "a:ta:"),
+        ("$1{{env.EMPTY}}2", "a:2"),
+        ("$1-{{env.TOKEN}}", "a:-t"),
+        ("$${{env.ONE}}", "$1"),
+        ("$$1{{env.ONE}}", "$11"),
+        ("${{env.ONE}}", "$1"),
+        ("${{env.EMPTY}}1", "$1"),
+        ("${{{env.ONE}}}", "${1}"),
+        ("${he{{env.AD}}}", "${head}"),
+        ("{{env.DOLLAR}}1", "$1"),
+        ("{{env.DOLLAR}}{{env.ONE}}$1", "$1a:"),
+    ],
+)
+def test_what_was_looked_up_is_no_part_of_a_groups_name(template: str, written: str) -> None:
+    rule = expanded(ConfigRule("k", template, r"regex:^(?P<head>.*:)\d+$"), "ini", ONE="1", AD="ad", DOLLAR="$")
+    assert rule.if_value is not None
+    assert substitute(rule.if_value[len("regex:") :], "a:1", str(rule.replace_with)) == written
+
+
+def test_a_text_full_of_dollars_takes_no_time() -> None:
+    began = time.process_time()
+    for text in ("$" * 200_001, "${" * 100_000, "$a" * 100_000, "${" + "a" * 200_000):
+        expanded(ConfigRule("k", text + "{{env.TOKEN}}", "regex:x"), "ini")
+    assert time.process_time() - began < 2
+
+
+def test_a_line_has_no_value_and_what_replaces_it_is_no_template() -> None:
+    assert expanded(ConfigRule("k", "k=$1{{env.DOLLAR}}", "regex:x"), "file", DOLLAR="$").replace_with == "k=$1$"
+
+
+@pytest.mark.parametrize("text", ["k={{env.LINES}}", "k={{env.END}}x", "{{env.END}}{{env.TOKEN}}", "{{env.RETURN}}x", "{{env.END}}\nx"])
+def test_in_a_file_of_lines_a_variable_cannot_add_lines(text: str) -> None:
+    variables = {"LINES": "a\nop=me", "END": "a\n", "RETURN": "a\r"}
+    rule = ConfigRule("k", text)
+    with pytest.raises(ConfigFault, match="would add lines") as raised:
+        expanded(rule, **variables)
+    assert raised.value.rule is rule
+    assert "op=me" not in str(raised.value)
+    assert expanded(rule, "json", **variables).replace_with != text
+
+
+@pytest.mark.parametrize("text", ["k={{env.TOKEN}}\nl={{env.TOKEN}}\n", "k={{env.END}}", "k={{env.END}}\r\n", "k={{env.END}}{{env.EMPTY}}"])
+def test_a_rules_own_lines_and_line_ends_at_its_end_may_be(text: str) -> None:
+    assert str(expanded(ConfigRule("k", text), END="a\n").replace_with).startswith("k=")
 
 
 def test_a_variable_cannot_make_a_pattern_of_a_text() -> None:

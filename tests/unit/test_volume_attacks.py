@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
+import signal
 import socket
 import stat
 import subprocess
@@ -55,6 +57,21 @@ def read(disk: Disk, name: str = "a.txt") -> bytes | None:
 
 def write(disk: Disk, content: bytes = b"new\n", name: str = "a.txt") -> None:
     Volume(str(disk.volume)).write(name, content, uid=disk.owner[0], gid=disk.owner[1])
+
+
+@contextmanager
+def leased(path: Path, *, gives_back: bool = False) -> Iterator[None]:
+    """Hold a write lease on a file, as its server could."""
+    path.write_bytes(b"old\n")
+    descriptor = os.open(path, os.O_RDWR)
+    give_back = (lambda _number, _frame: fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)) if gives_back else signal.SIG_IGN
+    before = signal.signal(signal.SIGIO, give_back)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        yield
+    finally:
+        os.close(descriptor)
+        signal.signal(signal.SIGIO, before)
 
 
 def owner_of(path: Path) -> tuple[int, int]:
@@ -153,6 +170,28 @@ def test_no_access_opens_a_device_or_a_socket(disk: Disk) -> None:
                     access()
         assert survey(disk, disk.owner) == Survey(0, 0, chowned=1, left_alone=1)
     assert owner_of(disk.volume / "device") == (0, 0)
+
+
+@BOTH
+def test_a_lease_that_is_not_given_back_holds_a_read_up_for_about_a_second(disk: Disk) -> None:
+    """An open that waits for the kernel to break the lease waits 45 s."""
+    path = disk.volume / "a.txt"
+
+    def act() -> None:
+        began = time.monotonic()
+        with pytest.raises(PrebootFailed, match="holds a lease"):
+            read(disk)
+        assert time.monotonic() - began < 5
+
+    with leased(path):
+        disk.act(act)
+    assert read(disk) == b"old\n"
+
+
+@BOTH
+def test_a_lease_that_is_given_back_when_asked_for_is_no_error(disk: Disk) -> None:
+    with leased(disk.volume / "a.txt", gives_back=True):
+        assert read(disk) == b"old\n"
 
 
 # --- too deep, too many, too large ----------------------------------------------------------------------------------------------------

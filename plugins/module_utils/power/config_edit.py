@@ -20,7 +20,10 @@ from .node import Node
 from .placeholders import expand
 from .progress import Progress
 from .schema import printable
-from .volume import FILE_LIMIT
+from .volume import FILE_LIMIT, names_of
+
+#: What the entries of a boot would have written so far: each file's content by the names that lead to it.
+Written = dict[tuple[bytes, ...], bytes]
 
 #: Files of more lines are not configuration, and each line costs more than its bytes.
 _MOST_LINES = 500_000
@@ -35,7 +38,7 @@ _MARKS = (
 
 def edit(node: Node, boot: Boot, config: ConfigFile, progress: Progress) -> bool:
     """Bring one configuration file in line; whether it was written. Raises `PrebootFailed` as `edited` does."""
-    change = _change(node, boot, config, progress)
+    change = _change(node, boot, config, progress, {})
     if change is None:
         return False
     before, after = change
@@ -47,15 +50,18 @@ def edit(node: Node, boot: Boot, config: ConfigFile, progress: Progress) -> bool
     return False
 
 
-def edited(node: Node, boot: Boot, config: ConfigFile, progress: Progress) -> bytes | None:
+def edited(node: Node, boot: Boot, config: ConfigFile, progress: Progress, written: Written | None = None) -> bytes | None:
     """The new content of a configuration file, or None where nothing is to be written. In check mode the change is shown.
 
+    ``written`` is what earlier entries of the boot would have left by then, seen in place of what the disk has; this one is added.
     Raises `PrebootFailed`, naming file, rule and reason, never a value, and `MissingLibrary`, where the settings do not say ``warn``.
     """
-    change = _change(node, boot, config, progress)
+    written = {} if written is None else written
+    change = _change(node, boot, config, progress, written)
     if change is None:
         return None
     before, after = change
+    written[tuple(names_of(config.file, "edit"))] = after
     if progress.request.check:
         progress.show_file(file_diff(config.file, before, after, progress.secrets))
     return after
@@ -72,7 +78,7 @@ def _leniently(node: Node, boot: Boot, progress: Progress) -> Iterator[None]:
         progress.warn(f"server {boot.definition.server.uuid}: {error}")
 
 
-def _change(node: Node, boot: Boot, config: ConfigFile, progress: Progress) -> tuple[bytes, bytes] | None:
+def _change(node: Node, boot: Boot, config: ConfigFile, progress: Progress, written: Written) -> tuple[bytes, bytes] | None:
     """The content of a configuration file as it is and as its rules want it, or None where there is nothing to write."""
     uuid = boot.definition.server.uuid
     parser = PARSERS.get(config.parser)
@@ -80,13 +86,25 @@ def _change(node: Node, boot: Boot, config: ConfigFile, progress: Progress) -> t
         progress.warn(f"server {uuid}: {config.file} is left as it is: the parser {config.parser!r} is not known")
         return None
     with _leniently(node, boot, progress):
-        before = boot.volume.read_text(config.file, uid=node.settings.uid) or b""
         try:
+            before = _before(node, boot, config, written)
             after = _parsed(parser, before, expand(config, boot.definition, node.settings))
         except ConfigFault as fault:
             raise PrebootFailed(_sentence(uuid, config, fault)) from None
         return None if after == before else (before, after)
     return None
+
+
+def _before(node: Node, boot: Boot, config: ConfigFile, written: Written) -> bytes:
+    names = tuple(names_of(config.file, "edit"))
+    if names in written:
+        return written[names]
+    for other in written:
+        if names[: len(other)] == other:
+            raise ConfigFault("an earlier entry makes a file of what is a directory in its path")
+        if other[: len(names)] == names:
+            raise ConfigFault("an earlier entry makes a directory of that name")
+    return boot.volume.read_text(config.file, uid=node.settings.uid) or b""
 
 
 def _parsed(parser: Parser, before: bytes, config: ConfigFile) -> bytes:

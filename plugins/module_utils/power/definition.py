@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -261,5 +260,31 @@ def mask(text: str, secrets: Iterable[str]) -> str:
     return "".join((*pieces, text[position:]))
 
 
-def _spans(text: str, secret: str) -> Iterable[tuple[int, int]]:
-    return ((match.start(), match.start() + len(secret)) for match in re.finditer(f"(?={re.escape(secret)})", text))
+def _spans(text: str, secret: str) -> Iterator[tuple[int, int]]:
+    """What occurrences of a secret cover, overlapping ones as one, in time that grows with the lengths alone, whatever repeats in them."""
+    borders = _borders(secret)
+    start = text.find(secret)
+    while start >= 0:
+        end = position = start + len(secret)
+        matched = borders[-1]
+        # ``matched`` characters before ``position`` begin another occurrence, which matters as long as it would overlap.
+        while position - matched < end and position < len(text):
+            while matched and text[position] != secret[matched]:
+                matched = borders[matched - 1]
+            matched += text[position] == secret[matched]
+            position += 1
+            if matched == len(secret):
+                end, matched = position, borders[-1]
+        yield start, end
+        start = text.find(secret, end)
+
+
+def _borders(text: str) -> list[int]:
+    """For each beginning of a text, how many of its first characters, but not all, are its last ones as well."""
+    borders, length = [0], 0
+    for character in text[1:]:
+        while length and character != text[length]:
+            length = borders[length - 1]
+        length += character == text[length]
+        borders.append(length)
+    return borders

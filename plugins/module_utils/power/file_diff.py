@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import re
 from collections.abc import Iterable, Iterator
 
-from .definition import mask
+from .config_files.fault import ConfigFault
+from .definition import ConfigRule, mask
 from .model import SHORTEST_SECRET, FileDiff
 
 #: Bytes of a text that are shown; nobody reads more.
 _SHOWN_BYTES = 100 * 1024
+#: What no format writes in another way.
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]*")
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
@@ -42,14 +46,13 @@ def _forms(secret: str) -> Iterator[str]:
 def _spellings(secret: str) -> Iterator[str]:
     """A secret as it is, or with what is special somewhere escaped."""
     yield secret
+    if _PLAIN.fullmatch(secret):
+        return
+    yield from _as_written_here(secret)
     quoted = (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
     for form in (*quoted, quoted[0].replace("/", "\\/"), secret.replace("\\", "\\\\")):
         yield form
         yield _upper(form)
-        # Java's way, with and without what only its own writer escapes.
-        for plain in (form.replace('\\"', '"'), _upper(form).replace('\\"', '"')):
-            yield plain
-            yield re.sub(r"[=:#!]", r"\\\g<0>", plain)
     yield secret.replace("'", "''")
     for text in (html.escape(secret, quote=False), html.escape(secret), html.escape(secret).replace("&#x27;", "&apos;")):
         for form in (text, text.replace("&quot;", '"'), text.replace("&#x27;", "'").replace("&apos;", "'")):
@@ -57,6 +60,25 @@ def _spellings(secret: str) -> Iterator[str]:
             for spelled in (form, form.replace("\r", "&#13;"), re.sub(r"[\t\r\n]", lambda found: f"&#{ord(found.group())};", form)):
                 yield spelled
                 yield spelled.encode("ascii", "xmlcharrefreplace").decode()
+
+
+def _as_written_here(secret: str) -> Iterator[str]:
+    """A secret as the writers of this package spell it, asked for when there is something to ask."""
+    from .config_files.properties_file import replace_properties
+    from .config_files.toml_words import string_text
+    from .config_files.yaml_write import scalar
+
+    yield scalar(secret, style='"')[1:-1]
+    # What no file can hold is in none.
+    with contextlib.suppress(ConfigFault):
+        yield string_text(secret)[1:-1]
+    # Characters beyond ASCII are written as such where the file has some already.
+    for before in ("", "k=\u00e9\n"):
+        with contextlib.suppress(ConfigFault):
+            form = replace_properties(before, [ConfigRule("k", secret)]).partition("=")[2].strip("\n")
+            # Java's own writer escapes these in values, too.
+            yield form
+            yield re.sub(r"[=:#!]", r"\\\g<0>", form)
 
 
 def _upper(text: str) -> str:

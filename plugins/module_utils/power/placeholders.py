@@ -6,7 +6,8 @@
 A Panel expands the first two before it sends a definition; definitions of other sources have them still. The third is the node's, and
 only what is harmless of it: never a token, never the environment of this process. Blanks may stand inside the braces.
 They count in what a rule writes and in its ``if_value``, not in its ``match`` and not in file names, as in the Panel. What was looked
-up is text: placeholders, ``$`` and pattern characters in it mean nothing, and it never makes a pattern or an attribute of XML of a rule.
+up is text: placeholders, ``$`` and pattern characters in it mean nothing, it never makes a pattern or an attribute of XML of a rule, is
+never part of a group's name (``$1{{env.X}}`` is ``${1}`` and the value), and adds no line to a file of the parser ``file``.
 What names one of the three kinds, in any case, but no value of it is misspelt. Other things in double braces are nobody's and stay.
 """
 
@@ -29,6 +30,9 @@ _PLACEHOLDER = re.compile(r"\{\{\s*((server|env|config)\.([^{}]*))\}\}", re.IGNO
 _REGEX = "regex:"
 #: What a pattern must not take for its own.
 _SPECIAL = re.compile(r"[^A-Za-z0-9_\s]")
+#: A dollar in what replaces the matches of a pattern, by what it begins: a dollar, a group in braces, another group, or at the very end
+#: something that goes on behind it.
+_DOLLAR = re.compile(r"\$(?:\$|\{\w+\}|(\w+)|(\{\w*)?\Z)", re.ASCII)
 _ENVIRONMENT = "build.env."
 _UNKNOWN = {
     "server": "a definition has no such value",
@@ -51,7 +55,7 @@ def expand(config: ConfigFile, definition: Definition, settings: Settings) -> Co
 def _expanded(parser: str, rule: ConfigRule, values: _Values) -> ConfigRule:
     if not _holds(rule):
         return rule
-    expanded = values.rule(rule)
+    expanded = values.rule(rule, parser)
     # Whoever may set a variable must not choose by its value what a rule writes to.
     if parser == "xml" and place_of(expanded).attribute != place_of(rule).attribute:
         raise ConfigFault("what its replace_with looks up would make an attribute of the text", rule)
@@ -81,24 +85,40 @@ class _Values:
             "config": _node_values(settings),
         }
 
-    def rule(self, rule: ConfigRule) -> ConfigRule:
-        """A rule as it is meant."""
+    def rule(self, rule: ConfigRule, parser: str) -> ConfigRule:
+        """A rule as it is meant for a file of ``parser``."""
         is_pattern = rule.if_value is not None and rule.if_value.startswith(_REGEX)
         replacement, condition = rule.replace_with, rule.if_value
         try:
             if isinstance(replacement, str):
-                # In what replaces the matches of a pattern a dollar begins the name of a group.
-                replacement = self._expanded(replacement, (lambda text: text.replace("$", "$$")) if is_pattern else str)
+                # Lines have no value: what replaces them is never a template.
+                replacement = self._replacement(replacement, is_pattern and parser != "file", parser == "file")
             if condition is not None:
-                condition = self._expanded(condition, (lambda text: _SPECIAL.sub(r"\\\g<0>", text)) if is_pattern else str)
+                pieces = self._pieces(condition, (lambda text: _SPECIAL.sub(r"\\\g<0>", text)) if is_pattern else str)
+                condition = "".join(pieces)
         except ConfigFault as fault:
             raise ConfigFault(str(fault), rule) from None
         if condition is not None and condition.startswith(_REGEX) and not is_pattern:
             raise ConfigFault("what its if_value looks up would make a pattern of it", rule)
         return dataclasses.replace(rule, replace_with=replacement, if_value=condition)
 
-    def _expanded(self, text: str, written: Callable[[str], str]) -> str:
-        return _PLACEHOLDER.sub(lambda found: written(self._look_up(*found.groups())), text)
+    def _replacement(self, text: str, is_template: bool, is_of_lines: bool) -> str:
+        # In a template a dollar begins the name of a group.
+        pieces = self._pieces(text, (lambda value: value.replace("$", "$$")) if is_template else str)
+        if is_template:
+            pieces[:-1:2] = map(_closed, pieces[:-1:2])
+        if is_of_lines:
+            _refuse_more_lines(pieces)
+        return "".join(pieces)
+
+    def _pieces(self, text: str, written: Callable[[str], str]) -> list[str]:
+        """The rule's own text and what was looked up, in turn; the first and the last are the rule's own."""
+        pieces: list[str] = []
+        position = 0
+        for found in _PLACEHOLDER.finditer(text):
+            pieces += text[position : found.start()], written(self._look_up(*found.groups()))
+            position = found.end()
+        return [*pieces, text[position:]]
 
     def _look_up(self, whole: str, kind: str, name: str) -> str:
         values, name = self._values.get(kind, {}), name.strip()
@@ -109,6 +129,27 @@ class _Values:
             reason = _UNKNOWN.get(kind, "server, env and config are written in lower case")
             raise ConfigFault(f"nothing is known of {{{{{printable(whole.strip())}}}}}: {reason}")
         return values[name]
+
+
+def _closed(text: str) -> str:
+    """A template's text so that what follows it is not taken for the name of a group, nor for a part of one."""
+
+    def closed(found: re.Match[str]) -> str:
+        name, begun = found.groups()
+        if name is not None:
+            return f"${{{name}}}"
+        return found.group() if found.group().endswith(("$$", "}")) else f"$${begun or ''}"
+
+    return _DOLLAR.sub(closed, text)
+
+
+def _refuse_more_lines(pieces: list[str]) -> None:
+    """Whoever may set a variable must not write lines of their own by it; line ends at the end of it all are left out anyway."""
+    left = len("".join(pieces).rstrip("\r\n"))
+    for place, piece in enumerate(pieces):
+        shown, left = piece[: max(left, 0)], left - len(piece)
+        if place % 2 and ("\n" in shown or "\r" in shown):
+            raise ConfigFault("what its replace_with looks up holds a line end, which would add lines to the file")
 
 
 def _server_values(definition: Definition) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from .config_edit import edited
+from .config_edit import Written, edited
 from .container import Boot, check_container, spec_of
 from .container_spec import ContainerSpec
 from .definition import Definition, secrets_of
@@ -71,9 +71,10 @@ def prepare(
 def _check_data(node: Node, boot: Boot, look: Callable[[], None], progress: Progress) -> None:
     if boot.definition.build.disk_space > 0:
         refuse_if_over(boot, boot.volume.survey(look, owner=None).bytes)
+    written: Written = {}
     for config in boot.definition.configs:
         look()
-        edited(node, boot, config, progress)
+        edited(node, boot, config, progress, written)
 
 
 def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:

@@ -15,19 +15,24 @@ import errno
 import os
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .errors import PrebootFailed
 from .volume_walk import DIRECTORY, Survey, Walk, reason_of, shown_path
 
-__all__ = ["Survey", "Volume"]
+__all__ = ["Survey", "Volume", "names_of"]
 
 #: The largest configuration file that is read: such files are written by hand or by the server, and go through memory.
 FILE_LIMIT = 16 * 1024 * 1024
 #: What a write goes to before it is renamed. One name, so that what a crash left behind is replaced by the next write; where it
 #: cannot be, because the server made a directory of that name, a random name of its own.
 _FRESH = b".fleet-power.new"
+#: Bytes of a name, as Linux has it. A path has no longest: it is never handed over as a whole.
+_LONGEST_NAME = 255
+#: How often, and after how many seconds each, a file is tried on which some process holds a lease, which it is told to give back.
+_LEASE_TRIES, _LEASE_SECONDS = 20, 0.05
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ class Volume:
         An error: ``..`` above the data directory, a symbolic link anywhere, anything but a regular file, more than ``limit`` bytes,
         and a file with several hard links that does not belong to ``uid`` (not given: to nobody): it may be somebody else's.
         """
-        parts = _parts(relative, "read")
+        parts = names_of(relative, "read")
         try:
             with self._parent(parts[:-1]) as parent:
                 return None if parent is None else _read(parent, parts[-1], limit, uid)
@@ -115,7 +120,7 @@ class Volume:
         A file that is there keeps its owner and its permission bits; a new one gets ``uid:gid`` and 0644, missing parents ``uid:gid``
         and 0755. After an error the old file is untouched.
         """
-        parts = _parts(relative, "write")
+        parts = names_of(relative, "write")
         try:
             with self._parent(parts[:-1], make=(uid, gid)) as parent:
                 if parent is None:
@@ -188,7 +193,7 @@ def _own_directory(descriptor: int, mode: int, uid: int, gid: int) -> None:
         os.close(descriptor)
 
 
-def _parts(relative: str, verb: str) -> list[bytes]:
+def names_of(relative: str, verb: str) -> list[bytes]:
     """The names that lead to a file, ``..`` resolved by its text as Wings does: no link can give it another meaning here."""
     parts: list[str] = []
     for part in relative.split("/"):
@@ -202,9 +207,13 @@ def _parts(relative: str, verb: str) -> list[bytes]:
         raise PrebootFailed(f"Cannot {verb} file {shown_path(relative)}: the path names no file")
     try:
         # Not os.fsencode: what a definition means by "é" must not depend on this process's locale.
-        return [part.encode("utf-8", "surrogateescape") for part in parts]
+        names = [part.encode("utf-8", "surrogateescape") for part in parts]
     except UnicodeEncodeError as error:
         raise PrebootFailed(f"Cannot {verb} file {shown_path(relative)}: the path is not valid Unicode") from error
+    # Said before anything is opened: a name below a directory that is missing would come to light only when it is written.
+    if max(map(len, names)) > _LONGEST_NAME:
+        raise PrebootFailed(f"Cannot {verb} file {shown_path(relative)}: a name in its path is longer than {_LONGEST_NAME} bytes")
+    return names
 
 
 def _enter(parent: int, name: bytes, make: tuple[int, int] | None) -> int | None:
@@ -252,14 +261,24 @@ def _read(parent: int, name: bytes, limit: int, uid: int | None) -> bytes | None
         size = _checked(os.fstat(held), uid).st_size
         content = b""
         if size <= limit:
-            # The kernel's link leads to what was looked at, whatever has its name now: opening a FIFO or a device already does something.
-            with open(f"/proc/self/fd/{held}", "rb") as file:
+            with os.fdopen(_open_held(held), "rb") as file:
                 content = file.read(limit + 1)
     finally:
         os.close(held)
     if max(size, len(content)) > limit:
         raise _RefusedError(f"it is larger than {limit} bytes")
     return content
+
+
+def _open_held(held: int) -> int:
+    """Open for reading what ``held`` (``O_PATH``) is, whatever has its name now: opening a FIFO or a device already does something."""
+    for _unused in range(_LEASE_TRIES):
+        try:
+            # Without waiting: the server's process may hold a lease, and the kernel gives it 45 s to return it.
+            return os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except BlockingIOError:
+            time.sleep(_LEASE_SECONDS)
+    raise _RefusedError("a process holds a lease on it and does not give it back; end that process")
 
 
 def _create_fresh(parent: int) -> tuple[bytes, int]:

@@ -7,14 +7,16 @@ Without a dot the key stands before the first section. Dots within brackets do n
 ``[/Script/Engine.GameSession].MaxPlayers``. Names are compared exactly, case and the ``+`` of Unreal's ``+Key=...`` included. Of a key
 that stands several times in its section the last one is meant. ``=`` divides key and value; a colon does where a blank follows it, or
 where the line has no ``=``. Blanks around both, quotes around the value and a comment behind it stay: ``;`` or ``# `` after a blank,
-not within quotes. What is missing is added in the way of the file: a key behind the last one of its section, a section at the end.
+not within quotes. A new value that would read as a comment, in part or as a whole, is put in quotes if some value of the file is, and is a
+fault otherwise. What is missing is added in the way of the file: a key behind the last one of its section, a section at the end.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from ..definition import ConfigRule
 from .fault import ConfigFault
@@ -24,8 +26,8 @@ _BYTE_ORDER_MARK = "\ufeff"
 _LINE = re.compile(r"([^\n]*)\n|([^\n]+)")
 _HEADER = re.compile(r"\[(.*?)\]\s*(?:[;#].*)?", re.DOTALL)
 _DIVISION = re.compile(r"=|:(?=\s|\Z)")
-#: What may begin a comment, and the quoted text where it does not.
-_MARK = re.compile(r'"[^"]*"|[;#]')
+#: What may begin a comment, and the quoted text where it does not. An apostrophe is a quote only around the whole value.
+_MARK = re.compile(r"""\A'[^']*'(?=\s*(?:[;#]|\Z))|"[^"]*"|[;#]""")
 
 
 @dataclass
@@ -79,11 +81,11 @@ class _File:
         if line is None:
             value = wanted(rule, ABSENT)
             if value is not KEEP:
-                self._add(name, key, _plain(value_text(value), rule).strip())
+                self._add(name, key, _plain(value_text(value), rule), rule)
             return
         value = wanted(rule, _present(line.value))
         if value is not KEEP:
-            _replace(line, _plain(value_text(value), rule))
+            self._replace(line, _plain(value_text(value), rule), rule)
 
     def text(self) -> str:
         """The text of the file with what was done."""
@@ -121,19 +123,45 @@ class _File:
                 # A line without a key goes on with what the one above it says.
                 section.behind = number
 
-    def _add(self, name: str, key: str, value: str) -> None:
+    def _replace(self, line: _Line, value: str, rule: ConfigRule) -> None:
+        """Write a value in place of the one that stands, unless it stands there already, perhaps with what looks like a comment in it."""
+        place = _comment(line.value)
+        quote = _quote(line.value[:place])
+        written = f"{quote}{value}{quote}" if quote and quote not in value else value.strip()
+        if _stands(line, written) or _stands(line, value.strip()):
+            return
+        before, behind = line.text[: line.start], line.value[place:] + line.text[line.stop :]
+        # A bare colon does not divide where the value holds an =, one with a blank behind it does.
+        new = self._written(line.key, (before, f"{before} "), chain((written,), self._quoted(value)), behind, rule)
+        line.text = new.text
+        _divide(line)
+
+    def _quoted(self, value: str) -> Iterator[str]:
+        """A value in each of the quotes that values of the file have, looked for only when it is needed."""
+        lines = [line for section in self._sections.values() for line in section.keys.values()]
+        present = {_quote(line.value[: _comment(line.value)]) for line in lines}
+        yield from (f"{quote}{value}{quote}" for quote in ('"', "'") if quote in present and quote not in value)
+
+    def _written(self, key: str, befores: Sequence[str], values: Iterable[str], behind: str, rule: ConfigRule) -> _Line:
+        """The first line that reads back as its key and value."""
+        for value in values:
+            apart = " " if value and behind[:1] in (";", "#") else ""
+            for before in befores:
+                line = _Line(f"{before}{value}{apart}{behind}", self._end)
+                _divide(line)
+                if line.key == key and line.value.startswith(value) and _comment(line.value) == len(value):
+                    return line
+        raise ConfigFault("its replace_with would read as a comment in this file, at least in part", rule)
+
+    def _add(self, name: str, key: str, value: str, rule: ConfigRule) -> None:
         if name not in self._sections:
             self._sections[name] = _Section()
             self._new.append(name)
         section = self._sections[name]
         model = section.last or self._latest
         indent, division = ("", "=") if model is None else _style(model)
-        line = _Line(f"{indent}{key}{division}{value}", self._end)
-        _divide(line)
-        if line.key != key:
-            # A bare colon does not divide where the value holds an =.
-            line.text = f"{indent}{key}={value}"
-            _divide(line)
+        befores = f"{indent}{key}{division}", f"{indent}{key}="
+        line = self._written(key, befores, chain((value.strip(),), self._quoted(value)), "", rule)
         section.keys[key] = line
         section.added.append(line)
 
@@ -210,25 +238,11 @@ def _plain(value: str, rule: ConfigRule) -> str:
     return value
 
 
-def _replace(line: _Line, value: str) -> None:
-    """Write a value in place of the one that stands, unless it stands there already, perhaps with what looks like a comment in it."""
-    place = _comment(line.value)
-    quote = _quote(line.value[:place])
-    written = f"{quote}{value}{quote}" if quote and quote not in value else value.strip()
-    for standing in (written, value.strip()):
-        rest = line.value[len(standing) :]
-        is_apart = not rest or not standing or rest[0].isspace()
-        if line.value.startswith(standing) and is_apart and (not rest or _comment(rest) == 0):
-            return
-    key, before, behind = line.key, line.text[: line.start], line.value[place:] + line.text[line.stop :]
-    if written and behind[:1] in (";", "#"):
-        behind = f" {behind}"
-    line.text = before + written + behind
-    _divide(line)
-    if line.key != key:
-        # A bare colon does not divide where the value holds an =, one with a blank behind it does.
-        line.text = f"{before} {written}{behind}"
-        _divide(line)
+def _stands(line: _Line, written: str) -> bool:
+    """Whether a line has a value already, with nothing but a comment behind it."""
+    rest = line.value[len(written) :]
+    is_apart = not rest or not written or rest[0].isspace()
+    return line.value.startswith(written) and is_apart and (not rest or _comment(rest) == 0)
 
 
 def _style(model: _Line) -> tuple[str, str]:

@@ -89,7 +89,8 @@ class _Writer:
             separator = between(self._text, *node.gap)
             if node.gap[0] == node.gap[1]:
                 separator = "," if self._colon == ":" else ", "
-            pad = separator.rpartition("\n")[2] if "\n" in separator else None
+            # A comma may stand at the beginning of the line.
+            pad = separator.rpartition("\n")[2].partition(",")[0] if "\n" in separator else None
             colon = self._colon_of(node)
             yield from appended(self._text, end, separator, [self._entry(key, child, pad, colon) for key, child in new])
 

@@ -23,9 +23,9 @@ _BYTE_ORDER_MARK = "\ufeff"
 #: Java ends a line at a carriage return, too.
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|\Z)")
 _BLANKS_AND_ENDS = re.compile(r"[ \t\f\r\n]*")
-#: What may end a key, and what hides such a thing.
-_MARK = re.compile(r"\\\r\n|\\.|[=: \t\f]", re.DOTALL)
 _CONTINUED = r"\\(?:\r\n|\r|\n)[ \t\f]*"
+#: What may end a key, and what hides such a thing.
+_MARK = re.compile(rf"{_CONTINUED}|\\.|[=: \t\f]", re.DOTALL)
 _BLANKS = rf"(?:[ \t\f]+|{_CONTINUED})*"
 _SEPARATOR = re.compile(rf"{_BLANKS}(?:([=:]){_BLANKS})?")
 _ESCAPE = re.compile(rf"({_CONTINUED})|\\u([0-9a-fA-F]{{4}})|\\(.|\Z)", re.DOTALL)
@@ -95,16 +95,17 @@ class _File:
             position = entry.stop
         body = "".join((*pieces, self._text[position:]))
         lines = [f"{self._escaped_key(key)}={self._escaped(value)}" for key, value in self._added.items()]
-        is_open = self._last is not None and self._last.open and self._last not in replaced
-        return self._append(body, lines, is_open) if lines else body
+        return self._append(body, lines) if lines else body
 
-    def _append(self, body: str, lines: list[str], is_open: bool) -> str:
+    def _append(self, body: str, lines: list[str]) -> str:
+        # Looked for in what was written: a new value that is empty may leave the backslash before it with nothing to take in.
+        last = _File(body)._last
         end = _LINE.match(self._text)
         # Behind a lone carriage return a line feed would be the rest of the same line end.
         line_end = "\r" if body.endswith("\r") else (end.group(2) if end else "") or "\n"
         is_complete = len(body) == self._begin or body.endswith(("\n", "\r"))
         # An empty line ends what would take the next line in.
-        gap = ("" if is_complete else line_end) + (line_end if is_open else "")
+        gap = ("" if is_complete else line_end) + (line_end if last is not None and last.open else "")
         return body + gap + line_end.join(lines) + (line_end if is_complete else "")
 
     def _parse(self) -> None:

@@ -9,6 +9,7 @@ What TOML 1.1 adds (line breaks in inline tables, ``\\e``, ``\\xHH``, times with
 from __future__ import annotations
 
 import re
+from datetime import datetime, time
 
 from .fault import ConfigFault
 from .rules import Number
@@ -41,6 +42,10 @@ _SCALAR = re.compile(
     rf"(?:(?P<date>{_DATE})|(?P<float>{_FLOAT})|(?P<based>{_BASED})|(?P<integer>{_INTEGER})|(?P<bool>true|false))(?=[ \t\r\n,\]}}#]|\Z)"
 )
 _DATE_ALONE = re.compile(_DATE)
+#: Year, month, day; hour, minute, second; those of the offset.
+_DATE_PARTS = re.compile(
+    r"(?:([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]?)?(?:([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?)?(?:\.[0-9]+)?[Zz]?(?:[+-]([0-9]{2}):([0-9]{2}))?"
+)
 #: Characters of a string, a number, a comment or white space: patterns take a hundred bytes of memory for each at worst.
 _LONGEST = 1024 * 1024
 _NOT_TOML = "is not valid TOML"
@@ -78,10 +83,30 @@ class Leaf:
         if isinstance(value, Number):
             whole = self.form == "float" and not re.search(r"[.eE]", value.text)
             return f"{value.text}.0" if whole else value.text
-        if self.form == "date" and _DATE_ALONE.fullmatch(value):
+        if self.form == "date" and _is_date(value, isinstance(self.value, str) and _lacks_seconds(self.value)):
             return value
         literal = f"'{value}'"
         return literal if self.form == "literal" and _LITERAL.fullmatch(literal) and not _UNWRITABLE.search(value) else string_text(value)
+
+
+def _is_date(text: str, without_seconds: bool) -> bool:
+    """Whether every reader takes a text for a date or time: there is such a day and hour, and it has seconds unless it may lack them."""
+    parts = _DATE_PARTS.fullmatch(text) if _DATE_ALONE.fullmatch(text) else None
+    if parts is None or (_lacks_seconds(text) and not without_seconds):
+        return False
+    year, month, day = (1 if part is None else int(part) for part in parts.group(1, 2, 3))
+    hour, minute, second, offset_hour, offset_minute = (int(part or 0) for part in parts.group(4, 5, 6, 7, 8))
+    try:
+        datetime(year, month, day, hour, minute, second)
+        time(offset_hour, offset_minute)
+    except ValueError:
+        return False
+    return True
+
+
+def _lacks_seconds(text: str) -> bool:
+    parts = _DATE_PARTS.fullmatch(text)
+    return parts is not None and parts.group(4) is not None and parts.group(6) is None
 
 
 def string_text(value: str) -> str:

@@ -6,19 +6,21 @@
 As in Wings a rule holds for every element that its path leads to, missing elements are created unless the path has a ``*``, and an empty
 file gets a declaration and the root element that the first rule names. Unlike Wings the rest of the file stays as it is, ``if_value``
 has its meaning, ``[@name='x']`` creates an element with that attribute, null is empty (Wings writes ``<nil>``), and a path that begins
-with another root element than the file's is a fault. All values are text.
+with another root element than the file's is a fault. All values are text. A rule whose value makes its own filter false, such as
+``World[@id='1'].@id`` with the value 2, is done where the same path with the new value leads somewhere, and creates nothing.
 """
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Sequence
 
 from ..definition import ConfigRule
 from .fault import ConfigFault
 from .rules import ABSENT, KEEP, Absent, value_text, wanted
 from .xml_edit import fits_xml, written
-from .xml_path import EVERY, AttributeFilter, ChildFilter, Filter, Place, Step, place_of
-from .xml_tree import BLANKS, Document, Element, read_xml
+from .xml_path import EVERY, AttributeFilter, ChildFilter, Filter, Place, Step, is_named, place_of, steps_afterwards
+from .xml_tree import BLANKS, Document, Element, is_bound, keeps_namespaces, read_xml
 
 __all__ = ["replace_xml"]
 
@@ -41,27 +43,53 @@ def replace_xml(text: str, rules: Sequence[ConfigRule]) -> str:
     except UnicodeError:
         raise ConfigFault("the file or a name in match holds characters that the file's encoding lacks") from None
     if result != source:
-        _proof(result)
+        _proof(source, result)
     return result.decode("utf-8", "surrogateescape")
 
 
-def _proof(result: bytes) -> None:
-    """What is written must be XML, whatever a rule says."""
+def _proof(source: bytes, result: bytes) -> None:
+    """What is written must be XML, whatever a rule says, and one with namespaces if the file was."""
     try:
-        read_xml(result)
+        document = read_xml(result)
     except ConfigFault as fault:
         raise ConfigFault(f"the rules would spoil the file: {fault}") from None
+    if not keeps_namespaces(result, document.codec) and (
+        not source.removeprefix(BOM_UTF8).strip() or keeps_namespaces(source, document.codec)
+    ):
+        raise ConfigFault("the rules would spoil the file's namespaces")
 
 
 def _apply(document: Document, place: Place) -> list[Element]:
     """Follow one rule; the elements that are new or have changed."""
     found = _found(document, place.steps)
+    afterwards = steps_afterwards(place)
     changed = [element for element in found if _set(document, element, place)]
     if found or any(step.name == EVERY for step in place.steps) or wanted(place.rule, ABSENT) is KEEP:
         return changed
+    if afterwards is not None:
+        if _found(document, afterwards):
+            return []
+        raise ConfigFault("nothing matches, and its value makes its own filter false, so that nothing can be created", place.rule)
     last, touched = _create(document, place)
     _set(document, last, place)
+    _proof_of_new(document, last, place)
     return [touched]
+
+
+def _proof_of_new(document: Document, last: Element, place: Place) -> None:
+    """What was created must be found at the next boot, and the names of it must mean something."""
+    if not any(element is last for element in _found(document, place.steps)):
+        raise ConfigFault("nothing matches, and what it would create would not match either", place.rule)
+    element: Element | None = last
+    while element is not None and element.start is None:
+        for name in (element.name, *element.attributes):
+            _refuse_unbound(element, name, place.rule, is_element=name is element.name)
+        element = element.parent
+
+
+def _refuse_unbound(element: Element, name: str, rule: ConfigRule, *, is_element: bool) -> None:
+    if not is_bound(element, name, is_element=is_element):
+        raise ConfigFault("its match names a prefix that the file does not declare there, so nothing can be created", rule)
 
 
 def _set(document: Document, element: Element, place: Place) -> bool:
@@ -78,8 +106,11 @@ def _set(document: Document, element: Element, place: Place) -> bool:
     if not fits_xml(text):
         raise ConfigFault("its value has a character that XML cannot hold", place.rule)
     if place.attribute is not None:
+        is_new = place.attribute not in element.attributes
         element.attributes[place.attribute] = text
         element.changed[place.attribute] = text
+        if is_new:
+            _refuse_unbound(element, place.attribute, place.rule, is_element=False)
         return True
     if text.strip(BLANKS) == present and document.is_mixed(element):
         return False
@@ -98,14 +129,10 @@ def _found(document: Document, steps: Iterable[Step]) -> list[Element]:
 def _children(document: Document, parent: Element | None, step: Step) -> list[Element]:
     """What one step leads to from one element, or from above the root."""
     everything = parent.children if parent is not None else [] if document.root is None else [document.root]
-    found = [child for child in everything if _is_named(child, step.name)]
+    found = [child for child in everything if is_named(child.name, step.name)]
     for rule in step.filters:
         found = _filtered(document, found, rule)
     return found
-
-
-def _is_named(element: Element, name: str) -> bool:
-    return name in (EVERY, element.name) or (":" not in name and element.name.rpartition(":")[2] == name)
 
 
 def _filtered(document: Document, elements: list[Element], rule: Filter) -> list[Element]:
@@ -121,7 +148,9 @@ def _filtered(document: Document, elements: list[Element], rule: Filter) -> list
 
 
 def _has_child(document: Document, element: Element, rule: ChildFilter) -> bool:
-    return any(_is_named(child, rule.name) and (rule.text is None or document.bare_text(child) == rule.text) for child in element.children)
+    return any(
+        is_named(child.name, rule.name) and (rule.text is None or document.bare_text(child) == rule.text) for child in element.children
+    )
 
 
 def _create(document: Document, place: Place) -> tuple[Element, Element]:

@@ -26,10 +26,25 @@ from typing import Union
 
 from ..definition import ConfigRule
 from .fault import ConfigFault
+from .rules import KEEP, value_text, wanted
 
-__all__ = ["EVERY", "AttributeFilter", "ChildFilter", "Filter", "Place", "PositionFilter", "Step", "place_of"]
+__all__ = [
+    "BLANKS",
+    "EVERY",
+    "AttributeFilter",
+    "ChildFilter",
+    "Filter",
+    "Place",
+    "PositionFilter",
+    "Step",
+    "is_named",
+    "place_of",
+    "steps_afterwards",
+]
 
 EVERY = "*"
+#: What XML calls white space; a filter does not see it around a text.
+BLANKS = " \t\r\n"
 
 
 @dataclass(frozen=True)
@@ -128,3 +143,44 @@ def _filter(text: str, rule: ConfigRule) -> Filter:
         return PositionFilter(index - 1 if index > 0 else index)
     value = single if single is not None else double
     return AttributeFilter(name, value) if at else ChildFilter(name, value)
+
+
+def is_named(name: str, path_name: str) -> bool:
+    """Whether an element of this name is one that a path means: its own name, `EVERY`, or the name without any prefix."""
+    return path_name in (EVERY, name) or (":" not in path_name and name.rpartition(":")[2] == path_name)
+
+
+def steps_afterwards(place: Place) -> tuple[Step, ...] | None:
+    """The way to what a rule has written, or None where that is the way to what it writes, since no filter looks at the value.
+
+    Raises `ConfigFault` for a filter that counts what passed such a filter: at each boot another element would be the first.
+    """
+    depth = len(place.steps) - (1 if place.attribute is not None else 2)
+    if depth < 0:
+        return None
+    filters: list[Filter] = []
+    turned = False
+    for each in place.steps[depth].filters:
+        if turned and isinstance(each, PositionFilter):
+            raise ConfigFault("its match counts those elements that its own value makes others of; count first", place.rule)
+        value = _written_over(each, place)
+        turned = turned or value is not None
+        filters.append(each if value is None or isinstance(each, PositionFilter) else type(each)(each.name, value))
+    if not turned:
+        return None
+    return (*place.steps[:depth], Step(place.steps[depth].name, tuple(filters)), *place.steps[depth + 1 :])
+
+
+def _written_over(each: Filter, place: Place) -> str | None:
+    """The value that a rule gives to what a filter looks at, or None where that is another thing or stays as it is."""
+    if place.attribute is not None:
+        present = each.value if isinstance(each, AttributeFilter) and each.name == place.attribute else None
+    else:
+        name = place.steps[-1].name
+        is_it = isinstance(each, ChildFilter) and (is_named(each.name, name) or is_named(name, each.name))
+        present = each.text if is_it and isinstance(each, ChildFilter) else None
+    value = KEEP if present is None else wanted(place.rule, present)
+    if value is KEEP:
+        return None
+    text = value_text(value)
+    return (text if place.attribute is not None else text.strip(BLANKS)) if text != present else None

@@ -17,11 +17,10 @@ from typing import Any
 from xml.parsers import expat
 
 from .fault import ConfigFault
+from .xml_path import BLANKS
 
-__all__ = ["BLANKS", "Document", "Element", "Run", "Tag", "read_xml"]
+__all__ = ["BLANKS", "Document", "Element", "Run", "Tag", "is_bound", "keeps_namespaces", "read_xml"]
 
-#: What XML calls white space.
-BLANKS = " \t\r\n"
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 #: Bounds on memory and time; no configuration file comes near them.
@@ -167,6 +166,28 @@ def read_xml(source: bytes) -> Document:
             raise ConfigFault(f"the file has more than {_MOST_SIGNS} tags or attributes")
         _Reader(document).read()
     return document
+
+
+def keeps_namespaces(source: bytes, codec: str) -> bool:
+    """Whether well-formed XML also follows the rules of namespaces: what most libraries read."""
+    try:
+        expat.ParserCreate(codec, "}").Parse(source, True)
+    except expat.ExpatError:
+        return False
+    return True
+
+
+def is_bound(element: Element, name: str, *, is_element: bool) -> bool:
+    """Whether a name, of an element or of an attribute of it, has no prefix or one that is declared where it stands."""
+    prefix, colon, local = name.partition(":")
+    if not colon:
+        return True
+    if not local or ":" in local or prefix == "xmlns":
+        return bool(local) and ":" not in local and not is_element
+    place: Element | None = element
+    while place is not None and f"xmlns:{prefix}" not in place.attributes:
+        place = place.parent
+    return place is not None or prefix == "xml"
 
 
 def _codec(source: bytes) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, time
 
 from .rules import Number, Value, text_of
 from .yaml_read import kind_of
@@ -18,6 +19,11 @@ _FLOW = re.compile(r"[^,\[\]{}:]*")
 #: Booleans by the letter of YAML 1.1, though hardly a reader takes them so.
 _LETTERS = frozenset("yYnN")
 _ANCHOR = re.compile(r"&[^\s,\[\]{}]+(?:[ \t]+|\Z)")
+#: What YAML 1.1 takes for a date; a reader fails at one that looks so and is none.
+_DATE = re.compile(
+    r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})"
+    r"(?:(?:[Tt]|[ \t]+)([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]*)?(?:[ \t]*(?:Z|[-+]([0-9]{1,2})(?::([0-9]{2}))?))?)?"
+)
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0", "\x1b": "\\e"}
 _BYTES = ("\udc80", "\udcff")
 
@@ -64,8 +70,21 @@ def _may_be_plain(value: str, style: str, flow: bool) -> bool:
     if not _PLAIN.fullmatch(value) or value.endswith(" ") or value in _LETTERS or (flow and not _FLOW.fullmatch(value)):
         return False
     kind = kind_of(value)
-    # A date stays a date.
-    return kind == "str" or (kind == "timestamp" == kind_of(style))
+    # A date stays a date, if there is such a day.
+    return kind == "str" or (kind == "timestamp" == kind_of(style) and _is_date(value))
+
+
+def _is_date(text: str) -> bool:
+    found = _DATE.fullmatch(text)
+    if found is None:
+        return False
+    year, month, day, hour, minute, second, offset_hour, offset_minute = (int(part or 0) for part in found.groups())
+    try:
+        datetime(year, month, day, hour, minute, second)
+        time(offset_hour, offset_minute)
+    except ValueError:
+        return False
+    return True
 
 
 def _double_quoted(value: str) -> str:

@@ -1,0 +1,45 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The diff of a configuration file: no secret is shown, in whatever spelling a parser writes it."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigRule
+from ansible_collections.fleet.power.plugins.module_utils.power.file_diff import file_diff
+
+FILES = (
+    ("yaml", 'k: "old"\n'),
+    ("yaml", "k: old\n"),
+    ("properties", "k=old\n"),
+    ("properties", "j=\u00e9\nk=old\n"),
+    ("properties", "k old\n"),
+    ("toml", 'k = "old"\n'),
+    ("json", '{"k": "old"}\n'),
+)
+SECRETS = (
+    "hunter\x07two",
+    "hunter\x1btwo",
+    "hunter\x7ftwo",
+    "hunter\x85two\u2028\u00e9",
+    "hunter\U000e0001two",
+    "hunter\ttwo\\\"'",
+    "=hunter\btwo:#!",
+)
+
+
+@pytest.mark.parametrize("secret", SECRETS, ids=ascii)
+@pytest.mark.parametrize("parser, before", FILES)
+def test_a_secret_with_odd_characters_is_masked_as_each_parser_writes_it(parser: str, before: str, secret: str) -> None:
+    after = PARSERS[parser](before, [ConfigRule("k", secret)])
+    assert "two" in after
+    shown = file_diff("f", before.encode(), after.encode(), [secret])
+    assert shown.before == before
+    assert "hunter" not in shown.after
+    assert "two" not in shown.after
+
+
+def test_what_no_file_can_hold_is_no_obstacle() -> None:
+    assert file_diff("f", b"k=1\n", b"k=hunter2\n", ["hunter\ud800two", "hunter2"]).after == "k=********\n"
