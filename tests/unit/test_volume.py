@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power import volume_walk
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill, PrebootFailed
 from ansible_collections.fleet.power.plugins.module_utils.power.volume import Survey, Volume
-from ansible_collections.fleet.power.tests.unit.volume_support import SECRET, Disk, hostile_disk, open_descriptors
+from ansible_collections.fleet.power.tests.unit.volume_support import SECRET, Disk, hostile_disk, open_descriptors, settled_descriptors
 
 BOTH = pytest.mark.parametrize("disk", ["root", "nobody"], indirect=True)
 AS_ROOT = pytest.mark.parametrize("disk", ["root"], indirect=True)
@@ -443,7 +443,7 @@ def test_a_look_that_raises_ends_the_walk_at_once_and_closes_everything(disk: Di
 
     def act() -> None:
         for allowed in range(4):
-            before = open_descriptors()
+            before = settled_descriptors()
 
             looks = KillAfter(allowed)
             with pytest.raises(CancelledByKill):
@@ -559,7 +559,7 @@ def test_a_directory_moved_out_with_the_walk_in_it_takes_the_walk_nowhere(disk: 
             os.rename(disk.volume.parent / "fake", disk.volume / "x")
 
     def act() -> None:
-        before = open_descriptors()
+        before = settled_descriptors()
         look = AtDirectory("/end", move)
         survey = Volume(str(disk.volume)).survey(look, owner=disk.owner)
         assert look.attacked

@@ -33,6 +33,7 @@ from ansible_collections.fleet.power.tests.unit.volume_support import (
     mounted,
     never_opened,
     open_descriptors,
+    settled_descriptors,
 )
 
 BOTH = pytest.mark.parametrize("disk", ["root", "nobody"], indirect=True)
@@ -202,7 +203,7 @@ def test_a_tree_of_ten_thousand_levels_is_walked_with_a_handful_of_descriptors(d
     monkeypatch.setattr(volume_walk, "LOOK_SECONDS", 0.0)
 
     def act() -> None:
-        before, most, looks = open_descriptors(), 0, 0
+        before, most, looks = settled_descriptors(), 0, 0
 
         def look() -> None:
             nonlocal most, looks
@@ -226,7 +227,7 @@ def test_a_file_below_ten_thousand_levels_is_read_and_written(disk: Disk) -> Non
     name = "a level/" * DEPTH + "bottom"
 
     def act() -> None:
-        before = open_descriptors()
+        before = settled_descriptors()
         assert read(disk, name) == b"7 bytes"
         write(disk, name=name)
         assert read(disk, name) == b"new\n"
@@ -244,7 +245,7 @@ def test_a_file_below_ten_thousand_levels_is_read_and_written(disk: Disk) -> Non
 def test_a_hundred_thousand_files_in_one_directory_are_counted_and_given_to_the_server(disk: Disk) -> None:
     with in_memory(disk):
         make_files(disk.volume, range(100_000), (0, 0))
-        before = open_descriptors()
+        before = settled_descriptors()
         assert survey(disk, disk.owner) == Survey(sum(range(100_000)), 100_000, chowned=100_000, left_alone=0)
         assert survey(disk, disk.owner).chowned == 0
         assert {(entry.stat().st_uid, entry.stat().st_gid) for entry in os.scandir(disk.volume)} == {disk.owner}
@@ -322,7 +323,7 @@ def test_awkward_names_of_files_and_directories_are_walked_like_any_other(disk: 
 
 def assert_refused(disk: Disk, reason: str, content: bytes = b"new\n") -> None:
     """The write fails for that reason, the old file is whole, nothing lies beside it, and nothing stays open."""
-    before = open_descriptors()
+    before = settled_descriptors()
     with pytest.raises(PrebootFailed, match=f"Cannot write file a.txt .*: {reason}"):
         write(disk, content)
     assert (disk.volume / "a.txt").read_bytes() == b"old\n"

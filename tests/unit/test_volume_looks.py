@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill
 from ansible_collections.fleet.power.plugins.module_utils.power.volume import Volume
-from ansible_collections.fleet.power.tests.unit.volume_support import make_deep, make_files, open_descriptors
+from ansible_collections.fleet.power.tests.unit.volume_support import make_deep, make_files, open_descriptors, settled_descriptors
 
 ME = (os.geteuid(), os.getegid())
 MEASURING_AND_OWNING = pytest.mark.parametrize("owner", [None, ME], ids=["measuring", "owning"])
@@ -68,7 +68,7 @@ def test_on_a_slow_disk_a_kill_is_seen_within_a_second(
             yield (SlowEntry(entry) for entry in entries)
 
     monkeypatch.setattr(os, "scandir", slow)
-    before, kill = open_descriptors(), Kill()
+    before, kill = settled_descriptors(), Kill()
     with pytest.raises(CancelledByKill):
         Volume(str(tmp_path)).survey(kill, owner=owner)
     assert kill.seconds < 1
@@ -98,7 +98,7 @@ def test_where_getting_about_is_slow_a_kill_is_seen_within_a_second(tmp_path: Pa
         if len(began) > 2:
             raise CancelledByKill("killed")
 
-    before = open_descriptors()
+    before = settled_descriptors()
     monkeypatch.setattr(os, "open", slowly)
     with pytest.raises(CancelledByKill):
         Volume(str(tmp_path)).survey(look, owner=ME)

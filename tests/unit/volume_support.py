@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import mmap
 import os
 import signal
@@ -189,6 +190,12 @@ def exchange(one: Path, other: Path) -> Callable[[], None]:
 def open_descriptors() -> int:
     """How many descriptors this process has open."""
     return len(os.listdir("/proc/self/fd"))
+
+
+def settled_descriptors() -> int:
+    """The same, once what earlier tests have left to the garbage collector is gone: it would go in the middle of this one."""
+    gc.collect()
+    return open_descriptors()
 
 
 def _in_a_child(function: Callable[[], None], user: tuple[int, int]) -> None:
