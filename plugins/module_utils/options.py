@@ -195,6 +195,7 @@ def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
         only=None if options["only"] is None else frozenset(PowerState(state) for state in options["only"]),
         adopt=options["adopt"],
         check=module.check_mode,
+        diff=module._diff,
         origin=options["origin"] or default_origin(),
         reason=options["reason"] or "",
     )

@@ -45,7 +45,7 @@ def edit(node: Node, boot: Boot, config: ConfigFile, progress: Progress) -> bool
     with _leniently(node, boot, progress):
         boot.volume.write(config.file, after, uid=node.settings.uid, gid=node.settings.gid)
         progress.alter()
-        progress.show_file(file_diff(config.file, before, after, progress.secrets))
+        _show(config, before, after, progress)
         return True
     return False
 
@@ -63,8 +63,14 @@ def edited(node: Node, boot: Boot, config: ConfigFile, progress: Progress, writt
     before, after = change
     written[tuple(names_of(config.file, "edit"))] = after
     if progress.request.check:
-        progress.show_file(file_diff(config.file, before, after, progress.secrets))
+        _show(config, before, after, progress)
     return after
+
+
+def _show(config: ConfigFile, before: bytes, after: bytes, progress: Progress) -> None:
+    """Masking costs more than the edit: not for a task that shows nothing of it."""
+    if progress.request.diff:
+        progress.show_file(file_diff(config.file, before, after, progress.secrets))
 
 
 @contextlib.contextmanager

@@ -197,6 +197,8 @@ class Request:
     one_of_all: bool = False
     adopt: bool = False
     check: bool = False
+    #: Whether the configuration files that change are to be shown.
+    diff: bool = True
     origin: str = ""
     reason: str = ""
 
