@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -77,14 +77,14 @@ def _no_number(name: str) -> NoReturn:
 def _load_yaml(text: str, where: str) -> object:
     loader_class, yaml_error = _yaml_loader()
     try:
-        _refuse_excess(_events(loader_class, text), where)
+        _refuse_excess(yaml_events(loader_class, text), where)
         loader = loader_class(text)
         try:
             return loader.get_single_data()
         finally:
             loader.dispose()
     except yaml_error as error:
-        raise _invalid(where, _explain(error)) from None
+        raise _invalid(where, yaml_problem(error, "it is not YAML")) from None
     except (ValueError, LookupError):
         raise _invalid(where, "it holds a value that is not what its tag says") from None
 
@@ -105,7 +105,8 @@ def _yaml_loader() -> tuple[Any, type[Exception]]:
     return loader, yaml.YAMLError
 
 
-def _events(loader_class: Any, text: str) -> Iterable[Any]:
+def yaml_events(loader_class: Any, text: str) -> Iterator[Any]:
+    """The events of a YAML text, from a loader that is let go of at the end."""
     loader = loader_class(text)
     try:
         while loader.check_event():
@@ -114,11 +115,11 @@ def _events(loader_class: Any, text: str) -> Iterable[Any]:
         loader.dispose()
 
 
-def _explain(error: Any) -> str:
-    """What is wrong and where, without the excerpt that PyYAML would add, and without what it quotes."""
+def yaml_problem(error: Any, unknown: str) -> str:
+    """What is wrong and where, without the excerpt that PyYAML would add, and without what it quotes; ``unknown`` where it says nothing."""
     mark = getattr(error, "problem_mark", None)
     place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
-    problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "it is not YAML")
+    problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or unknown)
     return place + re.split("['\"]", problem)[0].rstrip()
 
 

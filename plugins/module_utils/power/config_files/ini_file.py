@@ -21,8 +21,8 @@ from itertools import chain
 from ..definition import ConfigRule
 from .fault import ConfigFault
 from .rules import ABSENT, KEEP, value_text, wanted
+from .splice import BYTE_ORDER_MARK
 
-_BYTE_ORDER_MARK = "\ufeff"
 _LINE = re.compile(r"([^\n]*)\n|([^\n]+)")
 _HEADER = re.compile(r"\[(.*?)\]\s*(?:[;#].*)?", re.DOTALL)
 _DIVISION = re.compile(r"=|:(?=\s|\Z)")
@@ -65,7 +65,7 @@ class _File:
     """The lines of a file by section and key."""
 
     def __init__(self, text: str) -> None:
-        self._mark = _BYTE_ORDER_MARK if text.startswith(_BYTE_ORDER_MARK) else ""
+        self._mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
         self._lines = [_line(found) for found in _LINE.finditer(text, len(self._mark))]
         self._end = self._lines[0].end if self._lines and self._lines[0].end else "\n"
         self._sections: dict[str, _Section] = {"": _Section()}

@@ -17,8 +17,8 @@ from ..definition import ConfigRule
 from . import json_read
 from .fault import ConfigFault
 from .rules import text_of
-from .splice import BYTE_ORDER_MARK, Edit, appended, between, indentation, line_end, spliced
-from .tree import Alias, Document, Leaf, List, Map, Node, added, carry_out, equal
+from .splice import Edit, appended, between, indentation, line_end
+from .tree import Alias, Document, Leaf, List, Map, Node, added, rewritten
 
 _COLON = re.compile(r"[ \t]*:[ \t]*")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -27,20 +27,7 @@ _INDENTATION = "  "
 
 def replace_json(text: str, rules: Sequence[ConfigRule]) -> str:
     """``text`` with the values that ``rules`` mean. Raises `ConfigFault` for text that is not JSON and rules that do not fit it."""
-    mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
-    before = text[len(mark) :]
-    document = json_read.read(before)
-    carry_out(document, rules)
-    after = spliced(before, _Writer(before, document).edits())
-    if after == before:
-        return text
-    try:
-        intact = equal(document, json_read.read(after))
-    except ConfigFault:
-        intact = False
-    if not intact:
-        raise ConfigFault("it is written in a way in which these values cannot be changed without changing others")
-    return mark + after
+    return rewritten(text, rules, json_read.read, lambda before, document: _Writer(before, document).edits())
 
 
 class _Writer:

@@ -15,16 +15,16 @@ from collections.abc import Sequence
 
 from ..definition import ConfigRule
 from .rules import value_text
+from .splice import BYTE_ORDER_MARK
 
 #: Only these two end a line: str.splitlines would also cut at form feeds and Unicode's separators.
 _LINE = re.compile(r"([^\n]*)\n|([^\n]+)")
 _LINE_END = re.compile(r"\r*\n")
-_BYTE_ORDER_MARK = "\ufeff"
 
 
 def replace_lines(text: str, rules: Sequence[ConfigRule]) -> str:
     """``text`` with the lines that ``rules`` match replaced; the same again changes nothing, unless a rule writes what another matches."""
-    mark = _BYTE_ORDER_MARK if text.startswith(_BYTE_ORDER_MARK) else ""
+    mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
     lines, ends = _split(text[len(mark) :])
     longest_first = sorted((rule for rule in rules if rule.match), key=lambda rule: -len(rule.match))
     # A replacement of several lines is known again as a whole: the file would grow by it at every boot.

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from ..definition import ConfigRule
 from .fault import ConfigFault
 from .rules import ABSENT, KEEP, value_text, wanted
+from .splice import BYTE_ORDER_MARK
 
-_BYTE_ORDER_MARK = "\ufeff"
 #: Java ends a line at a carriage return, too.
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|\Z)")
 _BLANKS_AND_ENDS = re.compile(r"[ \t\f\r\n]*")
@@ -64,7 +64,7 @@ class _File:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._begin = 1 if text.startswith(_BYTE_ORDER_MARK) else 0
+        self._begin = 1 if text.startswith(BYTE_ORDER_MARK) else 0
         self._is_latin = _NO_UTF8.search(text) is not None
         self._last: _Entry | None = None
         self._entries: dict[str, _Entry] = {}

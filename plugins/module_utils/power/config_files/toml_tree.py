@@ -12,6 +12,7 @@ import enum
 from typing import Union
 
 from .fault import ConfigFault
+from .splice import BYTE_ORDER_MARK
 from .toml_words import Leaf, Words, key_text
 
 __all__ = ["Form", "Line", "Listing", "Node", "Table", "read_toml"]
@@ -20,7 +21,6 @@ __all__ = ["Form", "Line", "Listing", "Node", "Table", "read_toml"]
 _DEEPEST = 64
 _MOST_NODES = 200_000
 _MOST_LINES = 500_000
-_BYTE_ORDER_MARK = "\ufeff"
 
 
 class Form(enum.Enum):
@@ -105,7 +105,7 @@ class _Reader:
 
     def read(self) -> Table:
         words = self._words
-        if words.at(_BYTE_ORDER_MARK):
+        if words.at(BYTE_ORDER_MARK):
             words.position = 1
         # Above the first header; of a file without one: at the end.
         self._root.anchor = words.position
@@ -141,7 +141,7 @@ class _Reader:
     def _indent(self) -> str:
         """The white space between the beginning of the line and here."""
         words = self._words
-        return words.text[words.text.rfind("\n", 0, words.position) + 1 : words.position].removeprefix(_BYTE_ORDER_MARK)
+        return words.text[words.text.rfind("\n", 0, words.position) + 1 : words.position].removeprefix(BYTE_ORDER_MARK)
 
     def _header(self) -> None:
         words = self._words

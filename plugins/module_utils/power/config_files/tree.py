@@ -8,7 +8,7 @@ Shared by the parsers of JSON and YAML, which read the text into a tree, have th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Union
 
@@ -16,6 +16,7 @@ from ..definition import ConfigRule
 from .fault import ConfigFault
 from .paths import Every, Index, Key, Step, index_of, steps_of
 from .rules import ABSENT, KEEP, Present, Value, same, wanted
+from .splice import BYTE_ORDER_MARK, Edit, spliced
 
 __all__ = ["DEEPEST", "MOST_VALUES", "Alias", "Branch", "Document", "Leaf", "List", "Map", "Node", "Span", "added", "carry_out", "equal"]
 
@@ -284,3 +285,26 @@ def equal(one: Node, other: Node) -> bool:
 
 def _all_equal(ones: Sequence[Node], others: Sequence[Node]) -> bool:
     return len(ones) == len(others) and all(equal(one, other) for one, other in zip(ones, others))
+
+
+def rewritten(
+    text: str, rules: Sequence[ConfigRule], read: Callable[[str], Document], edits: Callable[[str, Document], Iterable[Edit]]
+) -> str:
+    """``text`` as ``rules`` say, ``edits`` writing what became new in the tree that ``read`` makes of it; a byte order mark stays.
+
+    The result is read again: where more than the values that the rules mean has changed, that is a `ConfigFault`.
+    """
+    mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
+    before = text[len(mark) :]
+    document = read(before)
+    carry_out(document, rules)
+    after = spliced(before, edits(before, document))
+    if after == before:
+        return text
+    try:
+        intact = equal(document, read(after))
+    except ConfigFault:
+        intact = False
+    if not intact:
+        raise ConfigFault("it is written in a way in which these values cannot be changed without changing others")
+    return mark + after

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from ..definition import ConfigRule
 from . import yaml_read
 from .fault import ConfigFault
-from .splice import BYTE_ORDER_MARK, Edit, appended, between, line_end, spliced
-from .tree import Alias, Document, List, Map, Node, Span, added, carry_out, equal
+from .splice import Edit, appended, between, line_end
+from .tree import Alias, Document, List, Map, Node, Span, added, rewritten
 from .yaml_write import anchor_of, scalar
 from .yaml_write import key as written_key
 
@@ -29,20 +29,7 @@ _BLANKS = " \t\r\n"
 
 def replace_yaml(text: str, rules: Sequence[ConfigRule]) -> str:
     """``text`` with the values that ``rules`` mean. Raises `ConfigFault` for text that is not YAML and rules that do not fit it."""
-    mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
-    before = text[len(mark) :]
-    document = yaml_read.read(before)
-    carry_out(document, rules)
-    after = spliced(before, _Writer(before, document).edits())
-    if after == before:
-        return text
-    try:
-        intact = equal(document, yaml_read.read(after))
-    except ConfigFault:
-        intact = False
-    if not intact:
-        raise ConfigFault("it is written in a way in which these values cannot be changed without changing others")
-    return mark + after
+    return rewritten(text, rules, yaml_read.read, lambda before, document: _Writer(before, document).edits())
 
 
 class _Writer:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
 from typing import Any
 
+from ..definition_text import yaml_events, yaml_problem
 from ..errors import MissingLibrary
 from .fault import ConfigFault
 from .rules import Number, Value
@@ -59,11 +59,11 @@ def read(text: str) -> Document:
     builder = _Builder(away != text)
     loader_class, yaml_error = _yaml_loader()
     try:
-        for event in _events(loader_class, away):
+        for event in yaml_events(loader_class, away):
             if builder.take(event):
                 break
     except yaml_error as error:
-        raise ConfigFault(f"it is not YAML: {_explain(error)}") from None
+        raise ConfigFault(f"it is not YAML: {yaml_problem(error, 'it cannot be read')}") from None
     except (ValueError, LookupError, UnicodeError):
         raise ConfigFault("it is not YAML") from None
     return builder.document
@@ -78,23 +78,6 @@ def _yaml_loader() -> tuple[Any, type[Exception]]:
         message = "Cannot edit a configuration file in YAML: the Python library PyYAML is not installed on this node; install python3-yaml"
         raise MissingLibrary(message, library="PyYAML") from None
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader), yaml.YAMLError
-
-
-def _events(loader_class: Any, text: str) -> Iterator[Any]:
-    loader = loader_class(text)
-    try:
-        while loader.check_event():
-            yield loader.get_event()
-    finally:
-        loader.dispose()
-
-
-def _explain(error: Any) -> str:
-    """What is wrong and where, without the text that PyYAML would quote."""
-    mark = getattr(error, "problem_mark", None)
-    place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
-    problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read")
-    return place + re.split("['\"]", problem)[0].rstrip()
 
 
 class _Builder:
