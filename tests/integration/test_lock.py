@@ -50,7 +50,8 @@ def test_a_wait_of_two_seconds_is_two_seconds_long(lab: Lab, proxy: EngineProxy)
         began = time.monotonic()
         result = lab.power("start", kept.uuid, wait_seconds=2)
         assert 2 <= time.monotonic() - began < 3.5
-        assert (result.outcome.value, result.code, result.waited_seconds) == ("refused", "lock_timeout", 2)
+        assert (result.outcome.value, result.code) == ("refused", "lock_timeout")
+        assert 2 <= result.waited_seconds < 3.5
         assert "start by actor (phase preboot" in result.msg
         assert "after 2 s" in result.msg
 
