@@ -17,11 +17,13 @@ from .power.bulk import perform_each
 from .power.call import open_call
 from .power.connection import LONGEST_TIMEOUT, shown_host
 from .power.errors import INTERNAL_ERROR, PowerError, SettingsInvalid, internal_error
+from .power.journal_rows import KEPT_OPERATIONS
 from .power.model import PowerAction, PowerState, Request, Result, WaitFor
 from .power.origin import default_origin
 from .power.pace import Pace
 from .power.report import diff, entry, failure_message, is_failure, summary
 from .power.selection import means_all
+from .power.server_facts import Wanted
 from .power.stop_way import LONGEST_STOP_SECONDS
 
 DEFAULT_WAIT_SECONDS = 30
@@ -62,7 +64,11 @@ POWER_OPTIONS: dict[str, dict[str, Any]] = {
     "reason": {"type": "str"},
     **NODE_OPTIONS,
 }
-INFO_OPTIONS: dict[str, dict[str, Any]] = {"tail": {"type": "int", "default": 0}, **NODE_OPTIONS}
+INFO_OPTIONS: dict[str, dict[str, Any]] = {
+    "tail": {"type": "int", "default": 0},
+    "operations": {"type": "int", "default": 0},
+    **NODE_OPTIONS,
+}
 #: Options that hold secrets are shown nowhere.
 _UNSEEN = ("definitions", "api_token")
 
@@ -126,9 +132,11 @@ def run_info_module() -> None:
 
 
 def _look(module: PowerModule) -> None:
-    _check_bounds(module.params, {"tail": (0, 10_000), "timeout": (1, LONGEST_TIMEOUT)})
-    with contextlib.closing(open_call(module.params, read_only=True)) as call:
-        entries, faults = call.describe(module.params["server"] or (), tail=module.params["tail"], check=module.check_mode)
+    options = module.params
+    _check_bounds(options, {"tail": (0, 10_000), "operations": (0, KEPT_OPERATIONS), "timeout": (1, LONGEST_TIMEOUT)})
+    with contextlib.closing(open_call(options, read_only=True)) as call:
+        wanted = Wanted(options["tail"], options["operations"])
+        entries, faults = call.describe(options["server"] or (), wanted, check=module.check_mode)
     warn_each(module, call.warnings(), faults)
     module.exit_json(changed=False, servers=entries)
 

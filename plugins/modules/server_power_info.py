@@ -47,6 +47,12 @@ options:
       - With O(api_url), servers are asked for their logs one after another, and Wings gives at most 100 lines of each.
     type: int
     default: 0
+  operations:
+    description:
+      - Return the last operations of each server, this many, at most 100, which is as many as the journal keeps.
+      - Does not apply with O(api_url).
+    type: int
+    default: 0
 seealso:
   - module: fleet.power.server_power
 author:
@@ -107,6 +113,23 @@ servers:
       type: bool
       returned: always
       sample: false
+    priority:
+      description:
+        - Where O(fleet.power.server_power#module:in_order) puts it. A lower one starts first and stops last.
+        - From C(system.priorities) of the node's settings, else C(settings.meta.priority) of its definition, else V(100).
+      type: int
+      returned: not through an endpoint
+      sample: 100
+    egg:
+      description: UUID of the egg it was made from, V(null) if none is known.
+      type: str
+      returned: always, with an endpoint where it tells one
+      sample: 5d7b0c1e-7f5e-4f0c-9e2b-6b1d3c8a9f10
+    labels:
+      description: The labels in its definition, V(null) if there is no definition.
+      type: dict
+      returned: always, with an endpoint where it tells them
+      sample: {"group": "lobby"}
     container:
       description: Its container, V(null) if it has none. Times are the engine's.
       type: dict
@@ -167,6 +190,12 @@ servers:
       type: dict
       returned: not through an endpoint
       sample: {"action": "restart", "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "origin": "alice@web1", "outcome": "done"}
+    operations:
+      description: The last operations, newest first, each like RV(servers[].last_operation).
+      type: list
+      elements: dict
+      returned: when O(operations) is not V(0), not through an endpoint
+      sample: [{"action": "restart", "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "origin": "alice@web1", "outcome": "done"}]
     utilization:
       description: >-
         What it uses, in the endpoint's own names and units. Those of Wings are C(memory_bytes), C(memory_limit_bytes), C(disk_bytes),

@@ -27,7 +27,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.model import (
     StopReport,
 )
 from ansible_collections.fleet.power.plugins.module_utils.power.report import entry, summary
-from ansible_collections.fleet.power.plugins.module_utils.power.server_facts import describe_each
+from ansible_collections.fleet.power.plugins.module_utils.power.server_facts import Wanted, describe_each
 from ansible_collections.fleet.power.tests.integration.wings_server import TOKEN, wings
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
@@ -158,7 +158,7 @@ def test_every_field_that_info_returns_is_documented_and_every_documented_one_ex
     fields = document("server_power_info", "RETURN")["servers"]["contains"]
     with fake.lock() as lock:
         lock.enter(Phase.PREPARE)
-        ((found,), _faults) = describe_each([Server(UUID)], fake.node, tail=1, remember=fake.node.journal.record_match)
+        ((found,), _faults) = describe_each([Server(UUID)], fake.node, Wanted(tail=1, operations=1), remember=fake.node.journal.record_match)
     told = told_by_an_endpoint()
     assert fields_like(fields, told) | fields_like(fields, found) == set(every_field(fields))
     for path, field in every_field(fields).items():

@@ -18,7 +18,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.errors import En
 from ansible_collections.fleet.power.plugins.module_utils.power.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Result, Run, Server, Snapshot
 from ansible_collections.fleet.power.plugins.module_utils.power.node import Node
-from ansible_collections.fleet.power.plugins.module_utils.power.server_facts import choose, describe_each
+from ansible_collections.fleet.power.plugins.module_utils.power.server_facts import Wanted, choose, describe_each
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, FakeNode
 
@@ -50,11 +50,11 @@ class Many:
         journal = Journal(settings.state_directory, settings.lock_directory, NO_GROUP, self.fake.clock, read_only=True)
         return replace(self.fake.build(), journal=journal)
 
-    def look(self, tail: int = 0) -> tuple[list[dict[str, Any]], list[str]]:
+    def look(self, tail: int = 0, operations: int = 0) -> tuple[list[dict[str, Any]], list[str]]:
         """What is told of all."""
         node = self.reader()
         servers, faults = choose((), node)
-        entries, more = describe_each(servers, node, tail=tail, remember=self._remember)
+        entries, more = describe_each(servers, node, Wanted(tail, operations), remember=self._remember)
         return entries, [*faults, *more]
 
     def _remember(self, uuid: str, run: Run) -> None:

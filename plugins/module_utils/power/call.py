@@ -17,7 +17,7 @@ from .node import Node, never
 from .pace import Place
 from .perform import perform
 from .selection import Target, all_of, everything, means_all, mind_only, named
-from .server_facts import choose, describe_each
+from .server_facts import Wanted, choose, describe_each
 from .settings import load_settings
 
 
@@ -30,7 +30,7 @@ class Call(Protocol):
     def act(self, target: Target, place: Place) -> Result:
         """Act on one of them. Raises nothing."""
 
-    def describe(self, names: Sequence[str], *, tail: int, check: bool) -> tuple[list[dict[str, Any]], list[str]]:
+    def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> tuple[list[dict[str, Any]], list[str]]:
         """What can be read of the servers named, or of all, and a sentence for each that cannot be read. Raises `PowerError`."""
 
     def warnings(self) -> list[str]:
@@ -88,12 +88,12 @@ class _OnNode:
     def act(self, target: Target, place: Place) -> Result:
         return perform(target.request, self._node, target.server, place)
 
-    def describe(self, names: Sequence[str], *, tail: int, check: bool) -> tuple[list[dict[str, Any]], list[str]]:
+    def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> tuple[list[dict[str, Any]], list[str]]:
         node = self._node
         servers, faults = choose(() if means_all(names) else names, node)
         # What a reader has seen may be remembered where there is a journal; a run of ours is in one.
         remember = node.journal if check else build_journal(node.settings, node.clock)
-        entries, more_faults = describe_each(servers, node, tail=tail, remember=remember.record_match)
+        entries, more_faults = describe_each(servers, node, wanted, remember=remember.record_match)
         remember.close()
         return entries, faults + more_faults
 

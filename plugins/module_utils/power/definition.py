@@ -99,6 +99,10 @@ class Definition:
     allocations: Allocations
     mounts: tuple[Mount, ...]
     labels: tuple[tuple[str, str], ...]
+    #: Id of the egg it was made from, if it says one.
+    egg: str | None
+    #: What it says of its place in the order, if it says anything.
+    priority: int | None
     startup: StartupRule
     stop: StopWay
     configs: tuple[ConfigFile, ...]
@@ -135,6 +139,8 @@ def _definition(raw: Any, reading: Reading, values: Mapping[str, Any]) -> Defini
         allocations=_allocations(values, warnings),
         mounts=tuple(Mount(**mount) for mount in values["settings.mounts"]),
         labels=tuple(values["settings.labels"].items()),
+        egg=values["settings.egg"],
+        priority=values["settings.meta.priority"],
         startup=StartupRule(values["process_configuration.startup.done"], values["process_configuration.startup.strip_ansi"]),
         stop=_stop(raw, values, warnings),
         configs=tuple(_config_file(index, entry) for index, entry in enumerate(values["process_configuration.configs"])),

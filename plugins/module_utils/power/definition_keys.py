@@ -14,6 +14,7 @@ from .kinds import (
     ANYTHING,
     BOOLEAN,
     CPUS,
+    EGG,
     FILLED_TEXT,
     IMAGE,
     MOST,
@@ -60,11 +61,18 @@ CONFIG_KEYS = (
 _SERVER_KEYS = (
     Key("settings.uuid", UUID, REQUIRED, "Names the server, its container and its data directory"),
     Key("settings.meta.name", TEXT_OR_NUMBER, "", "Name by which the server can be called if no other has it"),
+    Key(
+        "settings.meta.priority",
+        whole_number(-MOST),
+        None,
+        "Where `in_order` puts it: a lower one starts first and stops last; unset: 100. The settings' `system.priorities` counts before it",
+    ),
     Key("settings.suspended", BOOLEAN, False, "A suspended server is neither started nor restarted"),
     Key("settings.container.image", IMAGE, REQUIRED, "The image; `~` before it: never pulled"),
     Key("settings.invocation", TEXT, "", "The start command, passed as `STARTUP`; the image's entrypoint expands `{{X}}`", secret=True),
     Key("settings.environment", VARIABLES, {}, "Environment variables; names are upper-cased, the first of equal names wins", secret=True),
     Key("settings.labels", map_of(SCALAR_TEXT, "a map of text"), {}, "Labels of the container"),
+    Key("settings.egg", EGG, None, "What it was made from: the egg's UUID, for choosing servers by it"),
     Key("settings.mounts", list_of(record(MOUNT_KEYS, "a mount"), "a list of mounts"), (), "What else the container sees of the node"),
 )
 
@@ -133,7 +141,6 @@ _UNUSED_KEYS = tuple(
         ("settings.meta.description", "For people"),
         ("settings.skip_egg_scripts", "For installing"),
         ("settings.crash_detection_enabled", "A crashed server is never restarted here"),
-        ("settings.egg", "For the file manager"),
         ("settings.container.requires_rebuild", "A container is brought in line whenever it differs"),
         ("process_configuration.startup.user_interaction", "Used by no version of Wings"),
     )

@@ -147,6 +147,13 @@ class Journal:
         found = [rows.operation_row(row) for row in self._select(rows.LAST_OPERATIONS, uuids)]
         return {row.server.uuid: row for row in self._settled(found)}
 
+    def latest_operations(self, uuids: Iterable[str], limit: int) -> dict[str, list[OperationRow]]:
+        """At most ``limit`` operations of each server that has any, the one recorded last first."""
+        found: dict[str, list[OperationRow]] = {}
+        for row in self._settled([rows.operation_row(row) for row in self._select(rows.LATEST_OPERATIONS.format(limit=limit), uuids)]):
+            found.setdefault(row.server.uuid, []).append(row)
+        return found
+
     def operations(self, uuid: str, limit: int = 100) -> list[OperationRow]:
         """The server's operations, the one recorded last first."""
         empty: list[Any] = []

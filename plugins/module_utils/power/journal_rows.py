@@ -81,6 +81,12 @@ _OPERATION = """SELECT number, id, uuid, name, action, origin, reason, mark, req
 OPERATIONS_OF = _OPERATION + "WHERE uuid = ? ORDER BY number DESC LIMIT ?"
 OPERATIONS_NUMBERED = _OPERATION + "WHERE number IN ({holes})"
 LAST_OPERATIONS = _OPERATION + "WHERE number IN (SELECT max(number) FROM operations WHERE uuid IN ({holes}) GROUP BY uuid)"
+# Not a window function: the SQLite of some systems has none. The index serves the inner statement.
+LATEST_OPERATIONS = (
+    _OPERATION
+    + """WHERE uuid IN ({{holes}}) AND number IN
+    (SELECT number FROM operations AS own WHERE own.uuid = operations.uuid ORDER BY number DESC LIMIT {limit:d}) ORDER BY number DESC"""
+)
 INTENTS = "SELECT uuid, up, operation, origin, at FROM intents WHERE uuid IN ({holes})"
 RUNS = "SELECT uuid, container, started_at, matchers, matched FROM runs WHERE uuid IN ({holes})"
 

@@ -205,6 +205,17 @@ def _variables(value: object, place: Place) -> dict[str, str | None]:
     return {as_text(name, place.entry(name)): _variable(item, place.entry(name)) for name, item in found.items()}
 
 
+def _egg(value: object, place: Place) -> str | None:
+    """Nothing of a server depends on its egg, so that no form of it makes a definition invalid."""
+    told = value.get("id") if isinstance(value, Mapping) else value
+    if isinstance(told, bool) or not isinstance(told, (str, int)):
+        return None
+    try:
+        return as_scalar_text(told, place) or None
+    except Mismatch:
+        return None
+
+
 def _anything(value: object, place: Place) -> object:
     return value
 
@@ -228,4 +239,6 @@ MULTIPLIERS = Kind("a map of memory limits in MB to numbers from 1 to 100", _mul
 TIMEZONE = Kind("a time zone this node knows, such as Europe/Berlin", _timezone)
 #: Text as a container gets it, by name; a list or map, which no variable can hold, is read as None.
 VARIABLES = Kind("a map of text, numbers, booleans and null", _variables)
+#: The id of an egg as text, whether it stands alone or in a map; None where there is none.
+EGG = Kind("a map with an id, or text", _egg)
 ANYTHING = Kind("anything", _anything)

@@ -20,6 +20,7 @@ from .errors import EngineError, PowerError
 from .journal_rows import Intent, OperationRow
 from .model import PowerAction, PowerState, Run, Server, Snapshot, Startup
 from .node import Node, Observed
+from .order import Priorities
 from .readiness import Matchers, readable_lines
 from .selection import everything
 
@@ -34,11 +35,21 @@ _READINESS_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What an entry is to have besides the usual: so many lines of the log, and so many operations."""
+
+    tail: int = 0
+    operations: int = 0
+
+
+@dataclass(frozen=True)
 class _Known:
-    """What the journal knows, read once for all servers."""
+    """What the journal and the settings know, read once for all servers. ``operations`` is empty unless they are asked for."""
 
     intents: Mapping[str, Intent]
-    operations: Mapping[str, OperationRow]
+    last: Mapping[str, OperationRow]
+    operations: Mapping[str, Sequence[OperationRow]]
+    priorities: Priorities
 
 
 def choose(names: Sequence[str], node: Node) -> tuple[list[Server], list[str]]:
@@ -83,15 +94,20 @@ class _Subject:
 
 
 def describe_each(
-    servers: Sequence[Server], node: Node, *, tail: int, remember: Callable[[str, Run], None]
+    servers: Sequence[Server], node: Node, wanted: Wanted, *, remember: Callable[[str, Run], None]
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """One entry for each server, what is not known being None, and a sentence for each that nothing is known of or that cannot be read.
 
     ``remember`` is told of each run that was seen to be ready, so that its readiness line may rotate away. Raises `EngineUnreachable`.
     """
     uuids = [server.uuid for server in servers]
-    known = _Known(node.journal.intents(uuids), node.journal.last_operations(uuids))
-    sights = _at_once(lambda uuid: _see(uuid, node, tail), uuids)
+    known = _Known(
+        intents=node.journal.intents(uuids),
+        last=node.journal.last_operations(uuids),
+        operations=node.journal.latest_operations(uuids, wanted.operations) if wanted.operations else {},
+        priorities=Priorities.of(node.settings.priorities),
+    )
+    sights = _at_once(lambda uuid: _see(uuid, node, wanted.tail), uuids)
     # After the engine has been asked: a run is known to the journal as soon as it can be seen.
     node.journal.hold_runs(uuids)
     entries: list[dict[str, Any]] = []
@@ -108,7 +124,7 @@ def describe_each(
     for subject, ready in zip(subjects, _ready_now(subjects, node)):
         if ready and subject.seen.snapshot is not None:
             remember(subject.server.uuid, subject.seen.snapshot.run)
-        entries.append(_entry(subject, known, bool(ready), tail))
+        entries.append(_entry(subject, known, bool(ready), wanted))
     return entries, faults
 
 
@@ -129,7 +145,7 @@ def _subject(server: Server, sight: _Sight, node: Node, known: _Known) -> _Subje
     """The server with what else is known of it; None if that is nothing."""
     seen = node.seen_as(server.uuid, sight.snapshot)
     definition = node.sources.definition_for_stop(server.uuid)
-    traces = (definition, seen.snapshot, seen.holder, known.intents.get(server.uuid), known.operations.get(server.uuid))
+    traces = (definition, seen.snapshot, seen.holder, known.intents.get(server.uuid), known.last.get(server.uuid))
     if all(trace is None for trace in traces) and not node.sources.has(server.uuid):
         return None
     return _Subject(server if definition is None else definition.server, seen, definition, sight.log)
@@ -149,9 +165,9 @@ def _ready_now(subjects: Sequence[_Subject], node: Node) -> list[bool]:
     return [number in ready for number in range(len(subjects))]
 
 
-def _entry(subject: _Subject, known: _Known, ready: bool, tail: int) -> dict[str, Any]:
+def _entry(subject: _Subject, known: _Known, ready: bool, wanted: Wanted) -> dict[str, Any]:
     server, seen, definition = subject.server, subject.seen, subject.definition
-    intent, operation = known.intents.get(server.uuid), known.operations.get(server.uuid)
+    intent, last = known.intents.get(server.uuid), known.last.get(server.uuid)
     entry: dict[str, Any] = {
         "server": server.uuid,
         "short_id": server.short_id,
@@ -159,13 +175,18 @@ def _entry(subject: _Subject, known: _Known, ready: bool, tail: int) -> dict[str
         "state": (PowerState.RUNNING if ready else seen.state).value,
         "startup": (Startup.MATCHED if ready else seen.startup).value,
         "suspended": None if definition is None else definition.suspended,
+        "priority": known.priorities.priority(server, None if definition is None else definition.priority),
+        "egg": None if definition is None else definition.egg,
+        "labels": None if definition is None else dict(definition.labels),
         "container": None if seen.snapshot is None else _container(seen.snapshot),
         "lock": None if seen.holder is None else seen.holder.facts(),
         "intent": None if intent is None else {"up": intent.up, "origin": intent.origin, "at": intent.at},
-        "last_operation": None if operation is None else _operation(operation),
+        "last_operation": None if last is None else _operation(last),
     }
-    if tail:
-        entry["log"] = [] if seen.snapshot is None else _lines(subject.log, seen.snapshot, definition, tail)
+    if wanted.operations:
+        entry["operations"] = [_operation(row) for row in known.operations.get(server.uuid, ())]
+    if wanted.tail:
+        entry["log"] = [] if seen.snapshot is None else _lines(subject.log, seen.snapshot, definition, wanted.tail)
     return entry
 
 

@@ -41,6 +41,7 @@ class Settings:
     group: str
     stop_timeout: int
     startup_window: int
+    priorities: Mapping[str, int]
     allow_wings: bool
     config_errors: str
     docker_host: str | None

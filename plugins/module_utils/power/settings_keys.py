@@ -15,6 +15,7 @@ from .kinds import (
     BOOLEAN,
     FACTOR,
     FILLED_TEXT,
+    MOST,
     MULTIPLIERS,
     NETWORK,
     OPTIONAL_ADDRESS,
@@ -48,6 +49,13 @@ _OURS = (
     Key("system.group", FILLED_TEXT, "fleet-power", "Group of lock and state directory; its members are as powerful as docker's", "group"),
     Key("system.stop_timeout", SECONDS, 600, "Seconds from a stop to SIGKILL where the definition names none", "stop_timeout"),
     Key("system.startup_window", SECONDS, 900, "Seconds after which a server without its readiness line is running", "startup_window"),
+    Key(
+        "system.priorities",
+        map_of(whole_number(-MOST), "a map of names or UUIDs of servers to whole numbers"),
+        {},
+        "Where `in_order` puts servers, before what their definitions say: a lower one starts first and stops last",
+        "priorities",
+    ),
     Key("system.allow_wings", BOOLEAN, False, "Act although a Wings daemon is alive on the node", "allow_wings"),
     Key(
         "system.config_errors",

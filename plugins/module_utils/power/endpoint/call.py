@@ -17,6 +17,7 @@ from ..node import SystemClock
 from ..pace import Place
 from ..perform import UNTOLD
 from ..selection import Target, all_of, means_all, mind_only, named
+from ..server_facts import Wanted
 from ..settings import Settings
 from ..web import shown_address
 from .client import Endpoint, is_this_machine
@@ -99,8 +100,8 @@ class AtEndpoint:
             announce(result, target.request)
         return result
 
-    def describe(self, names: Sequence[str], *, tail: int, check: bool) -> tuple[list[dict[str, Any]], list[str]]:
-        return describe_at(() if means_all(names) else names, self._endpoint, tail=tail)
+    def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> tuple[list[dict[str, Any]], list[str]]:
+        return describe_at(() if means_all(names) else names, self._endpoint, tail=wanted.tail)
 
     def warnings(self) -> list[str]:
         return [*self._settings.warnings, *self._endpoint.warnings]

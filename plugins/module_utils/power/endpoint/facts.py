@@ -123,6 +123,10 @@ def _entry(seen: Seen) -> dict[str, Any]:
         "state": seen.state.value,
         "suspended": seen.suspended,
     }
+    if seen.egg:
+        told["egg"] = seen.egg
+    if seen.labels is not None:
+        told["labels"] = dict(seen.labels)
     if seen.image:
         told["container"] = {"image": seen.image}
     if seen.utilization:

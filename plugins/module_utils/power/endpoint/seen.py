@@ -28,13 +28,15 @@ _NETWORK = ("rx_bytes", "tx_bytes")
 
 @dataclass(frozen=True)
 class Seen:
-    """One server at one moment. ``uptime`` is that of its process in milliseconds, 0 where none is told."""
+    """One server at one moment. ``uptime`` is that of its process in milliseconds, 0 where none is told; ``labels`` None is not told."""
 
     server: Server
     state: PowerState
     suspended: bool = False
     uptime: int = 0
     image: str = ""
+    egg: str = ""
+    labels: Mapping[str, str] | None = None
     utilization: Mapping[str, Any] = field(default_factory=dict)
     #: What its output must not show; an endpoint tells the whole environment.
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
@@ -102,6 +104,8 @@ def read_server(value: object, uuid: str | None = None, masked: Masked = unmaske
         suspended=any(flag is True for flag in flags),
         uptime=max(0, int(_number(utilization.get("uptime")) or 0)),
         image=text(_map(configuration.get("container")).get("image")),
+        egg=text(_map(configuration.get("egg")).get("id")),
+        labels=_labels(configuration.get("labels"), text),
         utilization=_use(utilization),
         secrets=secrets_in(str(each) for each in _map(configuration.get("environment")).values()),
     )
@@ -213,6 +217,12 @@ def _plain_values(fields: Mapping[str, Any], text: _Text) -> Iterator[tuple[str,
             yield text(name), text(value)
         elif _number(value) is not None:
             yield text(name), value
+
+
+def _labels(told: object, text: _Text) -> Mapping[str, str] | None:
+    if not isinstance(told, Mapping):
+        return None
+    return {text(name): text(value) for name, value in told.items() if isinstance(value, str)}
 
 
 def _use(utilization: Mapping[str, Any]) -> dict[str, Any]:
