@@ -10,9 +10,9 @@ import socket
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.fleet.power.plugins.plugin_utils.server_host import with_server_of_host
 
 _AD_HOC_PLAY = "Ansible Ad-Hoc"
-_SERVER_NAMES = ("server", "servers", "uuid")
 
 
 class ActionModule(ActionBase):
@@ -24,12 +24,9 @@ class ActionModule(ActionBase):
         """Run the module with the task's arguments and what is added to them."""
         task_vars = task_vars or {}
         result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
+        arguments = with_server_of_host(self._task.args, task_vars, self._templar)
         if not arguments.get("origin"):
             arguments["origin"] = self._origin(task_vars)
-        # An empty server is a mistake that the module tells, not one that is left out.
-        if all(arguments.get(name) is None for name in _SERVER_NAMES) and task_vars.get("server_uuid"):
-            arguments["server"] = self._templar.template(task_vars["server_uuid"])
         result.update(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val))
         return result
 

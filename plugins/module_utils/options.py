@@ -19,6 +19,7 @@ from .power.connection import LONGEST_TIMEOUT, shown_host
 from .power.errors import INTERNAL_ERROR, PowerError, SettingsInvalid, internal_error
 from .power.journal_rows import KEPT_OPERATIONS
 from .power.model import PowerAction, PowerState, Request, Result, WaitFor
+from .power.order import LONGEST_STAGGER_SECONDS, read_priorities
 from .power.origin import default_origin
 from .power.pace import Pace
 from .power.report import diff, entry, failure_message, is_failure, summary
@@ -55,6 +56,9 @@ POWER_OPTIONS: dict[str, dict[str, Any]] = {
     "only": {"type": "list", "elements": "str", "choices": [state.value for state in PowerState]},
     "max_parallel": {"type": "int", "default": 0},
     "max_failures": {"type": "int"},
+    "in_order": {"type": "bool", "default": False},
+    "stagger": {"type": "int", "default": 0},
+    "priorities": {"type": "dict"},
     "wait_seconds": {"type": "int", "default": DEFAULT_WAIT_SECONDS},
     "stop_timeout": {"type": "int"},
     "wait_for": {"type": "str", "default": WaitFor.CONTAINER.value, "choices": [each.value for each in WaitFor]},
@@ -145,7 +149,9 @@ def _run(module: PowerModule, interrupted: Interruption) -> None:
     options = _checked(module)
     with contextlib.closing(open_call(options, interrupted=interrupted, read_only=module.check_mode)) as call:
         targets = call.targets(options["server"], _asked(module, options))
-        results = perform_each(targets, call.act, Pace(options["max_parallel"], options["max_failures"]))
+        pace = Pace(options["max_parallel"], options["max_failures"], options["stagger"])
+        priorities = call.priorities(targets, options["priorities"]) if options["in_order"] else None
+        results = perform_each(targets, call.act, pace, priorities)
     warn_each(module, call.warnings(), *(result.warnings for result in results))
     _leave(module, options, results)
 
@@ -176,8 +182,10 @@ def _checked(module: PowerModule) -> dict[str, Any]:
             "timeout": (1, LONGEST_TIMEOUT),
             "max_parallel": (0, None),
             "max_failures": (0, None),
+            "stagger": (0, LONGEST_STAGGER_SECONDS),
         },
     )
+    options["priorities"] = read_priorities(options["priorities"])
     return options
 
 

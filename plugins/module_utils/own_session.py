@@ -23,12 +23,10 @@ _ENDINGS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _STDOUT = 1
 
 
-class Interruption:
-    """Whether the one who asked is gone or wants an end. Call it: True means that nothing new should begin."""
+class Signalled:
+    """Whether a signal asked for an end. Call it: True means that nothing new should begin."""
 
-    def __init__(self, parent: int | None = None) -> None:
-        """``parent`` is the process that stands for the one who asked; ours, unless it may have ended already."""
-        self._parent = os.getppid() if parent is None else parent
+    def __init__(self) -> None:
         self._signalled = False
         for ending in _ENDINGS:
             signal.signal(ending, self._note)
@@ -38,7 +36,19 @@ class Interruption:
         self._signalled = True
 
     def __call__(self) -> bool:
-        return self._signalled or os.getppid() != self._parent or _nobody_reads(_STDOUT)
+        return self._signalled
+
+
+class Interruption(Signalled):
+    """Whether the one who asked is gone or wants an end. Call it: True means that nothing new should begin."""
+
+    def __init__(self, parent: int | None = None) -> None:
+        """``parent`` is the process that stands for the one who asked; ours, unless it may have ended already."""
+        self._parent = os.getppid() if parent is None else parent
+        super().__init__()
+
+    def __call__(self) -> bool:
+        return super().__call__() or os.getppid() != self._parent or _nobody_reads(_STDOUT)
 
 
 def _nobody_reads(descriptor: int) -> bool:

@@ -76,6 +76,25 @@ options:
         V(skipped), code C(failure_budget), and the task fails. V(0) stops at the first.
       - If not given, every server is acted on, whatever becomes of the others.
     type: int
+  in_order:
+    description:
+      - Act on the servers of one priority together, and on those of the next when these have ended, each to the end of its O(wait_for).
+      - The lowest priority comes first where O(action) is V(start) or V(restart), the highest where it is V(stop) or V(kill). A proxy with
+        V(10) is up before games with V(100), and down after them.
+      - The priority of a server is that in O(priorities), else that in C(system.priorities) of the node's settings, else
+        C(settings.meta.priority) of its definition, else V(100). With O(api_url), it is that in O(priorities), else V(100).
+    type: bool
+    default: false
+  stagger:
+    description:
+      - Seconds between the beginnings of two servers, at least, V(0) to V(3600). Servers that there is nothing to do for do not count.
+      - Does not apply to O(action=kill), nor in check mode.
+    type: int
+    default: 0
+  priorities:
+    description:
+      - Priorities for O(in_order), whole numbers by name or UUID. One that is not among the servers of the task is ignored.
+    type: dict
   wait_seconds:
     description:
       - Seconds to wait for another action on the same server to end, V(0) to V(300). V(0) tries once.
@@ -167,6 +186,17 @@ EXAMPLES = r"""
     max_parallel: 10
     max_failures: 3
     wait_for: running
+
+- name: Start all servers, the proxy first, then the lobby, then the others, two seconds from one to the next
+  fleet.power.server_power:
+    server: all
+    action: start
+    in_order: true
+    stagger: 2
+    wait_for: running
+    priorities:
+      Proxy: 10
+      Lobby: 50
 
 - name: Stop what is still starting
   fleet.power.server_power:

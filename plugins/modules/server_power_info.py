@@ -35,6 +35,7 @@ options:
   server:
     description:
       - The servers to look at, by UUID, short id or unique name.
+      - On a host that is a server, the action plugin takes the host variable C(server_uuid) if none is given.
       - If not given, or V(all), standing alone, every server of the node. These are those in the task's O(definitions), of the Panel and in
         the definitions directory, and all that have a container made by this collection or by Wings. With O(api_url), all that the
         endpoint has.
@@ -115,7 +116,7 @@ servers:
       sample: false
     priority:
       description:
-        - Where O(fleet.power.server_power#module:in_order) puts it. A lower one starts first and stops last.
+        - Where C(in_order) of M(fleet.power.server_power) puts it. A lower one starts first and stops last.
         - From C(system.priorities) of the node's settings, else C(settings.meta.priority) of its definition, else V(100).
       type: int
       returned: not through an endpoint
@@ -191,10 +192,10 @@ servers:
       returned: not through an endpoint
       sample: {"action": "restart", "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "origin": "alice@web1", "outcome": "done"}
     operations:
-      description: The last operations, newest first, each like RV(servers[].last_operation).
+      description: The last operations, newest first, each like C(last_operation). There where O(operations) is not V(0).
       type: list
       elements: dict
-      returned: when O(operations) is not V(0), not through an endpoint
+      returned: not through an endpoint
       sample: [{"action": "restart", "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "origin": "alice@web1", "outcome": "done"}]
     utilization:
       description: >-

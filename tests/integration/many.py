@@ -34,17 +34,24 @@ def power_each(
     *,
     max_parallel: int = 0,
     max_failures: int | None = None,
+    stagger: float = 0,
+    priorities: Mapping[str, int] | None = None,
     interrupted: Callable[[], bool] = never,
     options: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> list[Result]:
-    """One call in this process, as the module makes it; ``fields`` are those of the request, ``options`` the module's."""
+    """One call in this process, as the module makes it; ``fields`` are those of the request, ``options`` the module's.
+
+    With ``priorities``, be they empty, the call is in order.
+    """
     given = {"config": str(lab.config), "docker_host": lab.docker_host, **(options or {})}
     call = open_call(given, interrupted=interrupted, read_only=bool(fields.get("check")))
     try:
         # An empty name: which server is meant is found out by the call.
         asked = replace(lab.request(action, "", **fields), operation="")
-        return perform_each(call.targets(names, asked), call.act, Pace(max_parallel, max_failures))
+        targets = call.targets(names, asked)
+        order = None if priorities is None else call.priorities(targets, priorities)
+        return perform_each(targets, call.act, Pace(max_parallel, max_failures, stagger), order)
     finally:
         call.close()
 

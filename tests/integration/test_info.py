@@ -16,7 +16,10 @@ from .engine_proxy import EngineProxy
 from .lab import IMAGE, Lab, wait_until
 from .test_check_mode import trace
 
-FIELDS = ["server", "short_id", "name", "state", "startup", "suspended", "container", "lock", "intent", "last_operation"]
+FIELDS = [
+    *("server", "short_id", "name", "state", "startup", "suspended", "priority", "egg", "labels"),
+    *("container", "lock", "intent", "last_operation"),
+]
 
 
 def look(controller: Controller, **options: object) -> dict[str, Any]:
@@ -67,8 +70,19 @@ def test_a_running_server_is_told_whole(lab: Lab, controller: Controller) -> Non
 def test_a_server_that_never_ran_has_no_container_intent_or_operation(lab: Lab, controller: Controller) -> None:
     entry = look_at(controller, lab.server(suspended=True))
     assert list(entry) == FIELDS
-    assert [entry[name] for name in FIELDS[3:]] == ["offline", "unknown", True, None, None, None, None]
+    assert [entry[name] for name in FIELDS[3:]] == ["offline", "unknown", True, 100, None, {}, None, None, None, None]
     assert not (lab.root / "state").exists() and not (lab.root / "run").exists()
+
+
+def test_what_places_a_server_among_others_and_its_last_operations_are_told(lab: Lab, controller: Controller) -> None:
+    uuid = start(lab)
+    lab.edit(uuid, meta={"name": "Proxy", "priority": 10}, egg={"id": "5d7b0c1e", "file_denylist": []}, labels={"tier": "front"})
+    lab.power("stop", uuid)
+    entry = look_at(controller, "Proxy", operations=2)
+    assert (entry["priority"], entry["egg"], entry["labels"]) == (10, "5d7b0c1e", {"tier": "front"})
+    assert [operation["action"] for operation in entry["operations"]] == ["stop", "start"]
+    assert entry["operations"][0] == entry["last_operation"]
+    assert look(controller, operations=101)["code"] == "settings_invalid"
 
 
 def test_a_server_that_crashed_shows_its_exit(lab: Lab, controller: Controller) -> None:

@@ -175,3 +175,58 @@ def test_who_is_down_is_left_out_of_a_restart_of_all_but_not_of_one_by_name() ->
 
     assert names(perform_each(of_all, act, Pace())) == ["u1"]
     assert names(perform_each(named, act, Pace())) == ["u0", "u1"]
+
+
+# ----- in order
+
+
+@pytest.mark.parametrize(
+    "action, tiers",
+    [
+        (PowerAction.START, [{"u1"}, {"u0", "u3"}, {"u2"}]),
+        (PowerAction.RESTART, [{"u1"}, {"u0", "u3"}, {"u2"}]),
+        (PowerAction.STOP, [{"u2"}, {"u0", "u3"}, {"u1"}]),
+        (PowerAction.KILL, [{"u2"}, {"u0", "u3"}, {"u1"}]),
+    ],
+)
+@pytest.mark.parametrize("max_parallel", [0, 2])
+def test_a_tier_begins_when_all_of_the_one_before_have_ended(action: PowerAction, tiers: list[set[str]], max_parallel: int) -> None:
+    begun: list[str] = []
+    over: list[str] = []
+    together = {frozenset(tier): threading.Barrier(len(tier)) for tier in tiers}
+
+    def act(target: Target, _place: Place) -> Result:
+        name = target.request.server
+        mine = next(number for number, tier in enumerate(tiers) if name in tier)
+        assert set(over) >= set().union(*tiers[:mine]), "all before have ended"
+        begun.append(name)
+        # Those of one tier are acted on at the same time.
+        together[frozenset(tiers[mine])].wait(PATIENCE)
+        over.append(name)
+        return ended(target)
+
+    results = perform_each(targets(4, action), act, Pace(max_parallel), [50, -1, 70, 50])
+    assert [(result.server.uuid, result.outcome) for result in results] == [(f"u{number}", Outcome.DONE) for number in range(4)]
+    assert len(begun) == 4
+
+
+def test_without_priorities_all_are_one_tier() -> None:
+    everybody = threading.Barrier(4)
+
+    def act(target: Target, _place: Place) -> Result:
+        everybody.wait(PATIENCE)
+        return ended(target)
+
+    assert len(perform_each(targets(4), act, Pace())) == 4
+
+
+def test_the_budget_is_that_of_all_tiers() -> None:
+    def act(target: Target, place: Place) -> Result:
+        try:
+            place.mind_budget(target.request.server)
+        except FailureBudget:
+            return ended(target, Outcome.SKIPPED)
+        return ended(target, Outcome.FAILED)
+
+    results = perform_each(targets(4), act, Pace(max_parallel=1, max_failures=1), [4, 3, 2, 1])
+    assert [result.outcome.value for result in results] == ["skipped", "skipped", "failed", "failed"]

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.container_resources import memory_bytes
 from ansible_collections.fleet.power.plugins.module_utils.power.container_spec import (
+    LABEL_NAME,
     LABEL_SERVER,
     LABEL_SPEC,
     LABEL_STOP,
@@ -97,7 +98,8 @@ class TestWhole:
             "ExposedPorts": {"25601/tcp": {}, "25601/udp": {}, "25611/tcp": {}, "25611/udp": {}},
             "Env": config["Env"],
         }
-        assert labels == {LABEL_SERVER: UUID, LABEL_STOP: labels[LABEL_STOP], LABEL_SPEC: labels[LABEL_SPEC]}
+        ours = {LABEL_SERVER: UUID, LABEL_NAME: "Cobalt Survival", LABEL_STOP: labels[LABEL_STOP], LABEL_SPEC: labels[LABEL_SPEC]}
+        assert labels == ours
         assert found.warnings == ()
 
     def test_the_host_part_is_wings_too(self) -> None:
@@ -420,9 +422,15 @@ class TestLabels:
     def test_the_definitions_labels_are_kept_except_those_that_say_who_made_a_container(self) -> None:
         labels = {"tier": "web", "Service": "Pterodactyl", "fleet.power.server": "other", "fleet.power.new": "x"}
         found = spec(changed("settings.labels", labels))
-        assert set(found.config["Labels"]) == {"tier", LABEL_SERVER, LABEL_STOP, LABEL_SPEC}
+        assert set(found.config["Labels"]) == {"tier", LABEL_SERVER, LABEL_NAME, LABEL_STOP, LABEL_SPEC}
         assert found.config["Labels"][LABEL_SERVER] == UUID
         assert len(found.warnings) == 3
+
+    def test_a_new_name_alone_is_no_reason_for_a_new_container(self) -> None:
+        old, new = (spec(changed("settings.meta.name", name)).config["Labels"] for name in ("Old", "New"))
+        assert (old[LABEL_NAME], new[LABEL_NAME]) == ("Old", "New")
+        assert old[LABEL_SPEC] == new[LABEL_SPEC]
+        assert LABEL_NAME not in spec(changed("settings.meta.name", "")).config["Labels"]
 
     def test_another_service_than_wings_is_just_a_label(self) -> None:
         assert spec(changed("settings.labels", {"Service": "web"})).config["Labels"]["Service"] == "web"

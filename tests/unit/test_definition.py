@@ -639,3 +639,35 @@ class TestHostileInput:
                     key.type.read(value, schema.Place(key.name, []))
                 except schema.Mismatch as mismatch:
                     assert str(mismatch).startswith(key.name)
+
+
+# ----- what places a server among others
+
+
+@pytest.mark.parametrize(
+    "told, egg",
+    [
+        ({"id": "5d7b0c1e", "file_denylist": []}, "5d7b0c1e"),
+        ("5d7b0c1e", "5d7b0c1e"),
+        ({"id": 15}, "15"),
+        (15, "15"),
+        ({"id": ""}, None),
+        ({}, None),
+        ([], None),
+        (None, None),
+        ({"id": None}, None),
+        ({"id": [1]}, None),
+        ({"id": True}, None),
+        ({"id": "half \ud800"}, None),
+        ({"id": 10**40}, None),
+    ],
+)
+def test_an_egg_is_its_id_and_no_form_of_it_makes_a_definition_invalid(told: object, egg: str | None) -> None:
+    assert parse(with_value("settings.egg", told)).egg == egg
+
+
+def test_a_priority_is_a_whole_number_and_unset_where_none_is_said() -> None:
+    assert parse(minimal()).priority is None
+    assert parse(with_value("settings.meta.priority", -3)).priority == -3
+    with pytest.raises(DefinitionInvalid, match=r"settings\.meta\.priority is .*, expected a whole number"):
+        parse(with_value("settings.meta.priority", "first"))

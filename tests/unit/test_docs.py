@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.wanted import wanted_of
 from ansible_collections.fleet.power.plugins.module_utils.power import definition_keys, errors, settings_keys
 from ansible_collections.fleet.power.plugins.module_utils.power.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils.power.definition_text import load_text
@@ -83,7 +84,7 @@ def test_each_code_says_what_happened_and_what_to_do() -> None:
 
 def test_the_outcome_of_each_code_is_the_one_its_error_has() -> None:
     usual = {error.code: _usual_outcome(error) for error in PowerError.__subclasses__()}
-    usual |= {errors.INTERRUPTED: "failed", errors.UNGUARDED: "done", errors.INTERNAL_ERROR: "failed"}
+    usual |= {errors.INTERRUPTED: "failed", errors.EXPIRED: "failed", errors.UNGUARDED: "done", errors.INTERNAL_ERROR: "failed"}
     assert {literals(row[0])[0]: literals(row[1])[0] for row in list_tables(CODES)["Codes"]} == usual
 
 
@@ -158,6 +159,8 @@ def test_an_example_is_yaml_and_is_something_we_know(example: Example) -> None:
     elif "uuid" in document.get("settings", {}):
         definition = parse_definition(load_text(example.text.encode(), str(example), yaml=True), where=str(example))
         assert (definition.warnings, definition.server.name != "") == ((), True)
+    elif document.get("plugin") == "fleet.power.servers":
+        assert wanted_of({"timeout": 10, "snapshot_max_age": 0, "panel_api_key": "from the environment", **document}, str)
     else:
         assert read_keys(document, settings_keys.KEYS).unknown == ()
 

@@ -168,3 +168,38 @@ def test_options_that_were_not_given_are_fine() -> None:
 def test_several_options_are_refused_in_one_sentence_that_says_the_way_out() -> None:
     with pytest.raises(UnsupportedByEndpoint, match=r"stop_timeout .*, adopt .*; leave them out, or act on the node with api_url empty"):
         check_options({"stop_timeout": 3, "adopt": True})
+
+
+# ----- in order
+
+
+def test_priorities_through_an_endpoint_are_those_given_by_name_or_uuid() -> None:
+    endpoint = Answering(answer(200, LISTED))
+    call = AtEndpoint(endpoint, parse_settings({"system": {"priorities": {"Cobalt": 5}}}, where="x"), never)
+    targets = call.targets([UUID, "Cobalt", "nobody"], request("stop"))
+    assert call.priorities(targets, {OTHER.upper(): 7, "Elsewhere": 1}) == [100, 7, 100]
+
+
+def test_a_server_named_by_its_uuid_is_found_by_its_name_and_nobody_is_asked_where_no_name_is_given() -> None:
+    endpoint = Answering(answer(200, LISTED))
+    call = AtEndpoint(endpoint, parse_settings({}, where="x"), never)
+    targets = call.targets([OTHER], request("stop"))
+    assert call.priorities(targets, {OTHER: 3}) == [3] and endpoint.scripted.paths == []
+    assert call.priorities(targets, {"Cobalt": 4}) == [4] and endpoint.scripted.paths == ["/api/servers"]
+
+
+def test_an_endpoint_that_cannot_list_its_servers_has_them_acted_on_all_the_same() -> None:
+    call = AtEndpoint(Answering(answer(502, {"error": "x"})), parse_settings({}, where="x"), never)
+    targets = call.targets([OTHER], request("stop"))
+    assert call.priorities(targets, {"Cobalt": 4}) == [100]
+
+
+def test_a_signal_ends_the_search_for_names() -> None:
+    call = AtEndpoint(Unanswering(), parse_settings({}, where="x"), lambda: True)
+    with pytest.raises(InterruptedBySignal):
+        call.priorities(call.targets([OTHER], request("stop")), {"Cobalt": 4})
+
+
+def test_nobody_can_tell_who_is_meant_to_be_up_at_an_endpoint() -> None:
+    with pytest.raises(UnsupportedByEndpoint, match="meant to be up"):
+        AtEndpoint(Answering(), parse_settings({}, where="x"), never).meant_up()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.model import (
     StopReport,
     WaitFor,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace, Slots
+from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace, Place, Slots
 from ansible_collections.fleet.power.tests.unit.endpoint_support import (
     OFFLINE,
     OLD,
@@ -668,3 +669,42 @@ def test_nothing_is_asked_for_when_too_many_others_have_failed() -> None:
 
 def test_one_of_all_that_is_gone_is_passed_over() -> None:
     assert ended(perform(FakeEndpoint(ServerNotFound("gone")), "stop", one_of_all=True)) == ("skipped", "server_not_found", False)
+
+
+# ----- apart from others
+
+
+def place_after(seconds: float) -> Place:
+    """The place of a server that may begin so many seconds after the one before it."""
+    pace = Pace(stagger=seconds)
+    pace.place().begin_apart("another", nothing)
+    return pace.place()
+
+
+@pytest.mark.parametrize("action, state", [("stop", RUNNING), ("restart", RUNNING), ("start", OFFLINE)])
+def test_who_waits_to_begin_apart_looks_again_and_acts_on_what_is_then(action: str, state: PowerState) -> None:
+    endpoint = FakeEndpoint(seen(state))
+    done = seen(OFFLINE if action == "stop" else RUNNING)
+    endpoint.on_look = lambda: setattr(endpoint, "before", done) if len(endpoint.look_seconds) > 1 and action != "restart" else None
+    began = time.monotonic()
+    result = perform(endpoint, action, place=place_after(0.2), wait_timeout=1)
+    assert time.monotonic() - began > 0.15
+    assert len(endpoint.look_seconds) > 1
+    if action != "restart":
+        assert (result.outcome.value, endpoint.asked) == ("unchanged", [])
+
+
+@pytest.mark.parametrize(
+    "action, state, fields", [("stop", OFFLINE, {}), ("start", RUNNING, {}), ("kill", RUNNING, {}), ("stop", RUNNING, {"check": True})]
+)
+def test_a_kill_a_check_and_who_has_nothing_to_do_wait_for_no_moment_of_their_own(action: str, state: PowerState, fields: Any) -> None:
+    began = time.monotonic()
+    perform(FakeEndpoint(seen(state), (0.0, seen(OFFLINE))), action, place=place_after(3600), **fields)
+    assert time.monotonic() - began < 5
+
+
+def test_a_signal_ends_the_wait_to_begin_apart_and_nothing_is_asked() -> None:
+    endpoint, interrupted = FakeEndpoint(seen(RUNNING)), threading.Event()
+    threading.Timer(0.1, interrupted.set).start()
+    result = perform(endpoint, "stop", place=place_after(3600), interrupted=interrupted)
+    assert (result.outcome.value, result.code, endpoint.asked) == ("skipped", "interrupted_by_signal", [])

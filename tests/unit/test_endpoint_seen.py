@@ -186,3 +186,23 @@ def test_fields_of_another_type_are_not_known() -> None:
         "exit_code": True,
     }
     assert read_operation(odd) == Operation(Outcome.DONE, changed=True)
+
+
+@pytest.mark.parametrize(
+    "configuration, egg, labels",
+    [
+        ({}, "", None),
+        ({"labels": None}, "", {}),
+        ({"labels": {}, "egg": {"id": "5d7b0c1e"}}, "5d7b0c1e", {}),
+        ({"labels": {"tier": "1", "odd": 2}, "egg": {}}, "", {"tier": "1"}),
+        ({"labels": [], "egg": "5d7b0c1e"}, "", None),
+    ],
+)
+def test_egg_and_labels_are_what_is_told_of_them(configuration: dict[str, Any], egg: str, labels: dict[str, str] | None) -> None:
+    seen = read_server(told(configuration={"uuid": UUID, **configuration}))
+    assert (seen.egg, seen.labels) == (egg, labels)
+
+
+def test_labels_show_no_token() -> None:
+    seen = read_server(told(configuration={"uuid": UUID, "labels": {"a": "token"}, "egg": {"id": "token"}}), masked=lambda text: "***")
+    assert (seen.egg, seen.labels) == ("***", {"***": "***"})

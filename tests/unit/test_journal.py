@@ -180,3 +180,40 @@ def test_an_operation_under_way_is_never_pruned(node: Node) -> None:
         perform(journal, f"d{number}")
     oldest = journal.operations(ALPHA.uuid, limit=1000)[-1]
     assert (oldest.id, oldest.under_way) == ("slow", True)
+
+
+def test_the_last_operations_of_many_are_the_same_as_those_of_each(node: Node) -> None:
+    journal = node.journal()
+    for number in range(6):
+        perform(journal, f"a{number}")
+        perform(journal, f"b{number}", BETA)
+    begin(journal, "a6")
+    for reader in (journal, node.journal(read_only=True)):
+        found = reader.latest_operations([BETA.uuid, "nobody", ALPHA.uuid], 3)
+        assert {uuid: [row.id for row in rows] for uuid, rows in found.items()} == {
+            ALPHA.uuid: ["a6", "a5", "a4"],
+            BETA.uuid: ["b5", "b4", "b3"],
+        }
+        assert found[ALPHA.uuid] == reader.operations(ALPHA.uuid, 3)
+    assert journal.latest_operations([], 3) == {}
+
+
+def test_those_meant_to_be_up_are_listed_with_their_names_and_the_others_not(node: Node) -> None:
+    journal = node.journal()
+    assert journal.meant_up() == []
+    for server, up in ((BETA, True), (ALPHA, True), (Server("cccccccc-0000-4000-8000-000000000003", "gamma"), False)):
+        journal.set_intent(server, up, operation="op", origin="alice", at=NOON)
+    assert journal.meant_up() == node.journal(read_only=True).meant_up() == [ALPHA, BETA]
+    journal.set_intent(ALPHA, False, operation="op", origin="alice", at=NOON)
+    assert journal.meant_up() == [BETA]
+
+
+def test_a_journal_that_cannot_be_read_is_not_one_that_means_nobody_to_be_up(node: Node) -> None:
+    node.journal().set_intent(ALPHA, True, operation="op", origin="alice", at=NOON)
+    for journal in node.opened:
+        journal.close()
+    for file in node.state.glob("journal.sqlite*"):
+        file.write_bytes(b"no journal" * 1000)
+    damaged = node.journal()
+    assert damaged.meant_up() is None
+    assert len(damaged.warnings) == 1

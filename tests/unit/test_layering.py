@@ -47,7 +47,7 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
             ("stop_way", "kinds", "definition_keys", "definition", "definition_text", "definition_files", "settings_keys", "settings"),
             ("holder", "lock"),
             ("generation",),
-            ("mark", "journal_rows", "journal_sqlite", "journal_file", "journal"),
+            ("mark", "journal_rows", "journal_sqlite", "journal_file", "journal", "acceptance"),
             ("volume_walk", "volume"),
             ("connection",),
             ("web_wires", "web"),
@@ -71,7 +71,7 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
             ),
             (
                 *("container_resources", "container_network", "container_spec"),
-                *("engine", "engine_answers", "engine_clients", "engine_events", "engine_labels", "docker_engine"),
+                *("engine_use", "engine", "engine_answers", "engine_clients", "engine_events", "engine_labels", "docker_engine"),
             ),
             ("readiness",),
             ("panel_api", "panel_list", "panel", "source", "sources"),
@@ -111,7 +111,7 @@ PURE = (
     *("config_files/line", "config_files/properties_file", "config_files/ini_file", "placeholders", "file_diff"),
     *("config_files/toml_words", "config_files/toml_tree", "config_files/toml_edit", "config_files/toml_file"),
     *("config_files/xml_path", "config_files/xml_tree", "config_files/xml_edit", "config_files/xml_file"),
-    *("container_resources", "container_network", "container_spec", "engine_answers"),
+    *("container_resources", "container_network", "container_spec", "engine_answers", "engine_use"),
     *("endpoint/seen", "endpoint/follow"),
 )
 
@@ -227,10 +227,69 @@ def test_one_file_alone_ends_a_module() -> None:
     assert [path.relative_to(PLUGINS).as_posix() for path in sorted(PLUGINS.rglob("*.py")) if _calls(path)] == ["module_utils/options.py"]
 
 
-def test_modules_and_the_action_plugin_know_only_the_front_door() -> None:
-    for path in (*sorted(PLUGINS.glob("modules/*.py")), *sorted(PLUGINS.glob("action/*.py"))):
-        ours = {each.names for each in imports(path) if each.names.startswith("ansible_collections.fleet.power")}
-        assert ours <= {"ansible_collections.fleet.power.plugins.module_utils.options"}, path.name
+# ----- above the core
+
+UTILS = "ansible_collections.fleet.power.plugins.module_utils"
+FLEET = MODULE_UTILS / "fleet"
+#: What stands beside the core: the front doors but for the plugins, and what they share.
+BESIDE = {"options": {"own_session", "power"}, "restore": {"own_session", "power"}, "own_session": set()}
+#: What of the core acts, or puts together what acts.
+ACTING = {
+    *names_in(
+        tuple(family for title, families in LAYERS if title in ("The node", "Chapters", "The story", "The call") for family in families)
+    ),
+    *("endpoint/follow", "endpoint/watch", "endpoint/facts", "endpoint/perform", "endpoint/call"),
+}
+
+
+def fleet_files() -> list[Path]:
+    return sorted(path for path in FLEET.rglob("*.py") if path.stat().st_size)
+
+
+def module_utils_imports(path: Path) -> set[str]:
+    """What a file below module_utils imports of it, from there, such as ``power/model``."""
+    found = set()
+    for each in imports(path):
+        if each.level:
+            found.add(path.parents[each.level - 1].joinpath(*each.names.split(".")).relative_to(MODULE_UTILS).as_posix())
+        elif each.names.startswith(f"{UTILS}."):
+            found.add(each.names[len(UTILS) + 1 :].replace(".", "/"))
+    return found
+
+
+def test_beside_the_core_stand_the_front_doors_that_are_named_here_and_the_fleet() -> None:
+    assert {path.stem for path in MODULE_UTILS.glob("*.py") if path.stat().st_size} == set(BESIDE)
+    folders = {path.name for path in MODULE_UTILS.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders <= {"power", "fleet", "http_shim"}
+
+
+@pytest.mark.parametrize("name", sorted(BESIDE))
+def test_a_front_door_knows_the_core_and_what_it_shares_with_others(name: str) -> None:
+    path = MODULE_UTILS / f"{name}.py"
+    assert {each.split("/")[0] for each in module_utils_imports(path)} <= BESIDE[name]
+    assert name == "options" or not any(each.package == "ansible" for each in imports(path))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 cannot list its own modules")
+@pytest.mark.parametrize("path", fleet_files(), ids=lambda path: path.relative_to(FLEET).as_posix())
+def test_the_fleet_needs_python_and_what_of_the_core_acts_on_nothing(path: Path) -> None:
+    outside = {each.package for each in imports(path) if not each.level}
+    assert outside <= {*sys.stdlib_module_names, "ansible_collections"}
+    ours = module_utils_imports(path)
+    assert {each.split("/")[0] for each in ours} <= {"fleet", "power"}
+    assert {each.removeprefix("power/") for each in ours if each.startswith("power/")} & ACTING == set()
+
+
+def test_modules_know_only_their_front_door_and_other_plugins_only_the_fleet_and_the_words_of_the_core() -> None:
+    for path in sorted(PLUGINS.rglob("*.py")):
+        if path.is_relative_to(MODULE_UTILS):
+            continue
+        ours = {each.names for each in imports(path) if each.names.startswith(f"{UTILS}.")}
+        if path.parent.name == "modules":
+            assert ours <= {f"{UTILS}.options"}, path
+        else:
+            words = {f"{UTILS}.power.{word}" for word in names_in(LAYERS[0][1])}
+            assert {name for name in ours if not name.startswith(f"{UTILS}.fleet.")} <= words, path
 
 
 def test_the_architecture_names_every_file_in_its_layer_and_no_other() -> None:

@@ -45,3 +45,21 @@ def test_the_engines_time_limit_is_from_a_second_to_a_day(seconds: int) -> None:
     with pytest.raises(SettingsInvalid, match=f"Cannot use timeout={seconds}: expected a whole number from 1 to 86400"):
         checked(seconds)
     assert checked(86_400)["timeout"] == 86_400
+
+
+def checked(**params: Any) -> Any:
+    return options._checked(SimpleNamespace(params=module_with(**params).params, warn=pytest.fail))
+
+
+@pytest.mark.parametrize("seconds", [-1, 3601])
+def test_between_two_servers_is_an_hour_at_most(seconds: int) -> None:
+    with pytest.raises(SettingsInvalid, match=f"Cannot use stagger={seconds}: expected a whole number from 0 to 3600"):
+        checked(stagger=seconds)
+    assert checked(stagger=3600)["stagger"] == 3600
+
+
+def test_priorities_are_checked_before_anything_is_asked() -> None:
+    assert checked()["priorities"] == {}
+    assert checked(priorities={"Proxy": "10"})["priorities"] == {"Proxy": 10}
+    with pytest.raises(SettingsInvalid, match=r"priorities\.Proxy"):
+        checked(priorities={"Proxy": "first"})

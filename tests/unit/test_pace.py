@@ -203,3 +203,85 @@ def test_a_budget_of_nothing_stops_at_the_first_failure() -> None:
     pace.budget.count(ended(Outcome.FAILED))
     with pytest.raises(FailureBudget):
         pace.place().mind_budget("u")
+
+
+# ----- between the beginnings of two servers
+
+
+def test_without_a_stagger_nobody_waits_and_alone_neither() -> None:
+    for place in (Place(), Pace().place(), Pace(max_parallel=1).place()):
+        assert not place.begin_apart("u", nothing)
+
+
+def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
+    pace, begun = Pace(stagger=0.1), []
+
+    def begin(place: Place) -> None:
+        place.begin_apart("u", nothing)
+        begun.append(time.monotonic())
+
+    places = [pace.place() for _unused in range(5)]
+    threads = [in_thread(lambda place=place: begin(place)) for place in places]
+    for thread in threads:
+        thread.join(10)
+    gaps = [after - before for before, after in zip(begun, begun[1:])]
+    assert len(begun) == 5 and all(0.09 < gap < 1 for gap in gaps), gaps
+
+
+def test_the_first_does_not_wait_nor_one_who_comes_late_enough() -> None:
+    pace = Pace(stagger=0.05)
+    assert not pace.place().begin_apart("u", nothing)
+    time.sleep(0.06)
+    assert not pace.place().begin_apart("u", nothing)
+    assert pace.place().begin_apart("u", nothing)
+
+
+def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
+    pace, order = Pace(stagger=0.05), []
+    places = [pace.place() for _unused in range(4)]
+    assert pace.stagger is not None
+    places[0].begin_apart("u", nothing)
+    gate = pace.stagger._gate
+    gate.take(-1, nothing)
+    threads = []
+    for number in (3, 1, 2):
+        threads.append(in_thread(lambda number=number: (places[number].begin_apart("u", nothing), order.append(number))))
+        wait_until(lambda: waiters(gate) == len(threads))
+    gate.give_back()
+    for thread in threads:
+        thread.join(10)
+    assert order == [1, 2, 3]
+
+
+def test_what_is_looked_at_meanwhile_ends_the_wait_of_one_and_not_of_the_next() -> None:
+    pace = Pace(stagger=0.2)
+    pace.place().begin_apart("u", nothing)
+
+    def killed() -> None:
+        raise CancelledByKill("killed")
+
+    began = time.monotonic()
+    with pytest.raises(CancelledByKill):
+        pace.place().begin_apart("u", killed)
+    assert time.monotonic() - began < 0.15
+    assert pace.place().begin_apart("u", nothing)
+    assert time.monotonic() - began < 1, "who gave up has used up no time"
+
+
+def test_who_waits_an_hour_to_begin_is_told_at_once_that_too_many_have_failed() -> None:
+    pace = Pace(max_failures=0, stagger=3600)
+    pace.place().begin_apart("u", nothing)
+    told: list[FailureBudget] = []
+
+    def wait(place: Place) -> None:
+        with pytest.raises(FailureBudget) as caught:
+            place.begin_apart("u", nothing)
+        told.append(caught.value)
+
+    places = [pace.place() for _unused in range(3)]
+    threads = [in_thread(lambda place=place: wait(place)) for place in places]
+    time.sleep(0.05)
+    pace.budget.count(ended(Outcome.FAILED))
+    for thread in threads:
+        thread.join(10)
+    assert len(told) == 3

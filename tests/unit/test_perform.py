@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.lock import PowerLock
+from ansible_collections.fleet.power.plugins.module_utils.power.look import nothing
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, PowerAction, PowerState, Result, Run, Server
-from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace
+from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace, Place
 from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -574,3 +576,77 @@ def test_secrets_of_the_environment_are_masked_in_messages_and_log(fake: FakeNod
     assert "hunter22" not in repr(result)
     assert result.log == ("login with ********",)
     assert Run(fake.seen().id, fake.seen().started_at) == fake.seen().run
+
+
+class TestIfMeantUp:
+    """A request for what is meant to be up minds what was meant since, under the lock at the latest."""
+
+    def mean(self, fake: FakeNode, up: bool) -> None:
+        fake.node.journal.set_intent(Server(UUID, "Cobalt"), up, operation="op", origin="bob@web2", at=fake.clock.now())
+
+    def test_what_is_meant_to_be_up_is_started(self, fake: FakeNode) -> None:
+        self.mean(fake, True)
+        assert fake.perform("start", if_meant_up=True).outcome.value == "done"
+
+    @pytest.mark.parametrize("meant", [False, None])
+    def test_what_is_not_is_passed_over_and_leaves_no_trace(self, fake: FakeNode, meant: bool | None) -> None:
+        if meant is not None:
+            self.mean(fake, meant)
+        result = fake.perform("start", if_meant_up=True)
+        assert (result.outcome.value, result.code) == ("skipped", "not_selected")
+        assert ("by bob@web2" in result.msg) == (meant is False)
+        assert fake.node.journal.last_operation(UUID) is None and not fake.live
+
+    def test_what_was_stopped_while_its_lock_was_waited_for_stays_down(self, fake: FakeNode) -> None:
+        self.mean(fake, True)
+        lock = fake.lock("stop")
+
+        def stopped() -> None:
+            self.mean(fake, False)
+            lock.release()
+
+        fake.clock.after(1.0, stopped)
+        result = fake.perform("start", if_meant_up=True)
+        assert (result.outcome.value, result.code) == ("skipped", "not_selected")
+        assert not fake.live
+
+
+class TestApart:
+    """A server begins some time after another, unless there is nothing to begin."""
+
+    @pytest.fixture
+    def place(self) -> Place:
+        pace = Pace(stagger=3600)
+        pace.place().begin_apart("another", nothing)
+        return pace.place()
+
+    @pytest.mark.parametrize("action", ["stop", "kill"])
+    def test_one_that_is_offline_already_waits_for_no_moment(self, fake: FakeNode, place: Place, action: str) -> None:
+        result = perform(fake.request(action), fake.node, None, place)
+        assert result.outcome.value == "unchanged"
+
+    def test_one_that_is_up_already_waits_for_none_and_one_that_may_not_start_neither(self, fake: FakeNode, place: Place) -> None:
+        fake.up()
+        assert perform(fake.request("start"), fake.node, None, place).outcome.value == "unchanged"
+        fake.engine.end(UUID)
+        fake.define(suspended=True)
+        assert perform(fake.request("start"), fake.node, None, place).code == "suspended"
+
+    @pytest.mark.parametrize("action", ["start", "stop", "restart"])
+    def test_who_waits_has_taken_no_lock_and_written_nothing(self, fake: FakeNode, place: Place, action: str) -> None:
+        fake.up()
+        if action == "start":
+            fake.engine.end(UUID)
+        before = fake.node.journal.last_operation(UUID)
+        seen: list[object] = []
+
+        def interrupted() -> bool:
+            # Asked at the beginning, before the wait, and while it goes on.
+            seen.append(fake.node.locks.holder(UUID))
+            return len(seen) > 3
+
+        node = replace(fake.node, interrupted=interrupted)
+        result = perform(fake.request(action), node, None, place)
+        assert (result.outcome.value, result.code) == ("skipped", "interrupted_by_signal")
+        assert set(seen) == {None}
+        assert before is not None and fake.node.journal.operations(UUID)[1].id == before.id

@@ -247,3 +247,49 @@ def test_five_hundred_entries_fit_into_a_megabyte_even_after_failures_with_long_
     entries, _unused = many.look()
     assert len(entries) == 500 and entries[499]["last_operation"]["msg"] == "x" * 600
     assert len(json.dumps({"servers": entries})) <= 1_000_000
+
+
+# ----- what places a server among others
+
+
+def place(many: Many, **definition: Any) -> dict[str, Any]:
+    """What is told of a server with this definition, or with none but a container."""
+    many.make(1)
+    many.fake.task.clear()
+    if definition:
+        uuid = f"{0:08x}-0000-4000-8000-000000000000"
+        many.fake.task.append(many.fake.definition(uuid=uuid, **definition))
+    ((entry,), _faults) = many.look()
+    return {name: entry[name] for name in ("priority", "egg", "labels")}
+
+
+def test_priority_egg_and_labels_are_those_of_the_definition(many: Many) -> None:
+    egg = "5d7b0c1e-7f5e-4f0c-9e2b-6b1d3c8a9f10"
+    told = place(many, meta={"name": "Proxy", "priority": 10}, egg={"id": egg, "file_denylist": []}, labels={"tier": 1})
+    assert told == {"priority": 10, "egg": egg, "labels": {"tier": "1"}}
+
+
+def test_where_the_definition_says_none_there_is_the_usual_priority_no_egg_and_no_label(many: Many) -> None:
+    assert place(many, meta={"name": "Proxy"}) == {"priority": 100, "egg": None, "labels": {}}
+
+
+def test_without_a_definition_labels_are_not_known(many: Many) -> None:
+    assert place(many) == {"priority": 100, "egg": None, "labels": None}
+
+
+def test_the_settings_priority_counts_before_the_definitions(many: Many) -> None:
+    many.fake.configure(system={"priorities": {"Proxy": 3}})
+    assert place(many, meta={"name": "Proxy", "priority": 10})["priority"] == 3
+
+
+def test_so_many_operations_as_asked_for_are_told_the_newest_first_and_none_unasked(many: Many) -> None:
+    uuids = many.make(2)
+    journal = many.fake.node.journal
+    for number in range(3):
+        operation = f"op-{number}"
+        journal.end(Result(Server(uuids[0]), PowerAction.STOP, Outcome.DONE, operation, NOON, NOON), origin="alice", reason="why")
+    busy, idle = many.look(operations=2)[0]
+    assert [each["id"] for each in busy["operations"]] == ["op-2", "op-1"]
+    assert busy["operations"][0] == busy["last_operation"]
+    assert idle["operations"] == []
+    assert all("operations" not in entry for entry in many.look()[0])

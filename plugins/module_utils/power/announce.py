@@ -33,7 +33,7 @@ def line_of(result: Result, request: Request) -> str:
     words += [f"for {request.reason!r}"] if request.reason else []
     words += [f"operation {result.operation}"] if result.operation else []
     line = " ".join(words) + (f": {result.msg}" if result.msg else "")
-    return "".join(character if character.isprintable() else "?" for character in line)
+    return line if line.isprintable() else "".join(character if character.isprintable() else "?" for character in line)
 
 
 def announce(result: Result, request: Request) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .connection import connect
 from .docker_engine import DockerEngine
+from .engine import Engine
 from .errors import LockUnavailable
 from .generation import KillGenerations
 from .journal import Journal
@@ -42,7 +43,7 @@ def build_node(
     return Node(
         settings=settings,
         engine=engine,
-        sources=Sources(settings, task=options.get("definitions") or (), containers=engine.servers, panel=_panel(settings, clock)),
+        sources=build_sources(settings, engine, clock, options.get("definitions") or ()),
         locks=Locks(settings.lock_directory, settings.group),
         generations=KillGenerations(settings.state_directory, settings.group),
         journal=build_journal(settings, clock, read_only=read_only),
@@ -51,6 +52,11 @@ def build_node(
         # A look at every process of the machine: not for each of hundreds of servers.
         wings_pid=Remembered(wings_pid, _WINGS_SECONDS, clock.monotonic),
     )
+
+
+def build_sources(settings: Settings, engine: Engine, clock: Clock, definitions: Sequence[object] = ()) -> Sources:
+    """The sources of one call, or of what is asked within a moment."""
+    return Sources(settings, task=definitions, containers=engine.servers, panel=_panel(settings, clock))
 
 
 def _panel(settings: Settings, clock: Clock) -> Panel | None:

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 
 from .errors import INTERNAL_ERROR, internal_error
 from .model import Outcome, Result, Server
+from .order import tiers
 from .pace import Pace, Place
 from .selection import Target, is_left_out
 
@@ -23,10 +24,11 @@ _FILES = 8192
 Act = Callable[[Target, Place], Result]
 
 
-def perform_each(targets: Sequence[Target], act: Act, pace: Pace) -> list[Result]:
+def perform_each(targets: Sequence[Target], act: Act, pace: Pace, priorities: Sequence[int] | None = None) -> list[Result]:
     """Act on each target, in the order given as far as there is one, and return the results in that order.
 
-    Servers that are down are left out of a restart of all.
+    With ``priorities``, one for each target, those of one are acted on together, and the next when these have ended: the lowest first where
+    servers are booted, else the highest. Servers that are down are left out of a restart of all.
     """
     results: list[Result | None] = [None] * len(targets)
 
@@ -42,9 +44,17 @@ def perform_each(targets: Sequence[Target], act: Act, pace: Pace) -> list[Result
         # Alone, it waits for nobody's slot.
         act_on(0, Place())
     else:
-        _in_threads(len(targets), act_on, pace)
+        _allow_files()
+        for tier in _tiers(targets, priorities):
+            _in_threads(tier, act_on, pace)
     pairs = zip(targets, results)
     return [result for target, result in pairs if result is not None and not is_left_out(result, target.request)]
+
+
+def _tiers(targets: Sequence[Target], priorities: Sequence[int] | None) -> Sequence[Sequence[int]]:
+    if priorities is None:
+        return [range(len(targets))]
+    return tiers(priorities, highest_first=not all(target.request.action.boots for target in targets))
 
 
 def _acted(target: Target, act: Act, place: Place) -> Result:
@@ -65,11 +75,10 @@ def _acted(target: Target, act: Act, place: Place) -> Result:
         )
 
 
-def _in_threads(count: int, act_on: Callable[[int, Place], None], pace: Pace) -> None:
-    """One thread a server, begun in order, each when its turn comes."""
-    _allow_files()
+def _in_threads(indexes: Sequence[int], act_on: Callable[[int, Place], None], pace: Pace) -> None:
+    """One thread a server, begun in order, each when its turn comes; over when all have ended."""
     threads = []
-    for index in range(count):
+    for index in indexes:
         place = pace.place()
         place.begin()
         thread = threading.Thread(target=act_on, args=(index, place))

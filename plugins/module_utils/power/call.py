@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from .assemble import build_journal, build_node, read_generations
-from .errors import InterruptedBySignal, LockUnavailable
-from .model import PowerAction, Request, Result
+from .errors import InterruptedBySignal, LockUnavailable, PowerError
+from .model import PowerAction, Request, Result, Server
 from .node import Node, never
+from .order import DEFAULT_PRIORITY, Priorities
 from .pace import Place
 from .perform import perform
 from .selection import Target, all_of, everything, means_all, mind_only, named
@@ -27,8 +28,14 @@ class Call(Protocol):
     def targets(self, names: Sequence[str], asked: Request) -> list[Target]:
         """What ``names`` mean, each server once. Raises `SettingsInvalid`, and what a source of ``all`` raises."""
 
+    def priorities(self, targets: Sequence[Target], given: Mapping[str, int]) -> list[int]:
+        """The priority of each target; what is ``given`` counts first. Raises `InterruptedBySignal`."""
+
     def act(self, target: Target, place: Place) -> Result:
         """Act on one of them. Raises nothing."""
+
+    def meant_up(self) -> list[Server] | None:
+        """The servers that the last actions on them meant to be up; None if nobody can tell, which ``warnings`` explains."""
 
     def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> tuple[list[dict[str, Any]], list[str]]:
         """What can be read of the servers named, or of all, and a sentence for each that cannot be read. Raises `PowerError`."""
@@ -81,12 +88,29 @@ class _OnNode:
             return all_of(asked, servers)
         return named(asked, names, lambda name: node.sources.identify(name, asked.action, look=self._look))
 
+    def priorities(self, targets: Sequence[Target], given: Mapping[str, int]) -> list[int]:
+        order = Priorities.of(given, self._node.settings.priorities)
+        return [DEFAULT_PRIORITY if target.server is None else self._priority(target.server, order, target) for target in targets]
+
+    def _priority(self, server: Server, order: Priorities, target: Target) -> int:
+        sources = self._node.sources
+        definition = sources.definition_for_stop(server.uuid)
+        if definition is None and target.request.action.boots:
+            # Nobody has seen it yet; what is wrong with its definition is told when its turn comes.
+            with contextlib.suppress(PowerError):
+                definition = sources.definition(server.uuid, look=self._look)
+            self._look()
+        return order.priority(server) if definition is None else order.priority(definition.server, definition.priority)
+
     def _look(self) -> None:
         if self._node.interrupted():
             raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
 
     def act(self, target: Target, place: Place) -> Result:
         return perform(target.request, self._node, target.server, place)
+
+    def meant_up(self) -> list[Server] | None:
+        return self._node.journal.meant_up()
 
     def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> tuple[list[dict[str, Any]], list[str]]:
         node = self._node

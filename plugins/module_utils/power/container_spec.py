@@ -26,6 +26,7 @@ from .stop_way import stop_way_from_text, stop_way_text
 
 __all__ = [
     "HOME",
+    "LABEL_NAME",
     "LABEL_SERVER",
     "LABEL_SPEC",
     "LABEL_STOP",
@@ -42,6 +43,8 @@ __all__ = [
 LABEL_SERVER = "fleet.power.server"
 LABEL_STOP = "fleet.power.stop"
 LABEL_SPEC = "fleet.power.spec"
+#: The server's name when the container was made, for who knows no definition. A new name alone is no reason for a new container.
+LABEL_NAME = "fleet.power.name"
 _OUR_LABELS = "fleet.power."
 #: The label Wings gives its containers, as the engine's filters write it.
 WINGS_LABEL = "Service=Pterodactyl"
@@ -116,6 +119,8 @@ def _spec(definition: Definition, settings: Settings, data_directory: str, image
         "User": f"{user[0]}:{user[1]}",
     }
     labels[LABEL_SPEC] = _hash(config, image_id)
+    if definition.server.name:
+        labels[LABEL_NAME] = definition.server.name
     return ContainerSpec(config, network, (*warnings, *label_warnings))
 
 

@@ -17,10 +17,11 @@ from typing import Any
 
 from .connection import Connection
 from .container_spec import LABEL_SERVER, NetworkSpec
-from .engine_answers import image_of, is_before, server_of, snapshot_of
+from .engine_answers import CHANGES, image_of, is_before, server_in_event, server_of, snapshot_of
 from .engine_clients import EngineClients
-from .engine_events import WINDOW_SECONDS, EndEvents
+from .engine_events import EndEvents
 from .engine_labels import LiveByLabel
+from .engine_use import Use, use_of
 from .errors import EngineError, EngineUnreachable, ImageUnavailable
 from .model import ImageSeen, Run, Server, Snapshot, engine_time, parse_uuid
 from .output import Output, release
@@ -58,6 +59,11 @@ class DockerEngine:
             raise EngineError(f"Cannot {what}: {answer.explanation or answer}", status=answer.status_code) from answer
         except sdk.transport_errors as error:
             raise self._connection.unreachable(f"Cannot {what}", error) from error
+        except KeyError as missing:
+            # What the library makes of an error without its one key, as others than engines word theirs.
+            if missing.args != ("message",):
+                raise
+            raise EngineError(f"Cannot {what}: the answer is none of an engine's; look at what stands between it and us") from missing
 
     def inspect(self, name: str) -> Snapshot | None:
         """The container as it is now, or None. A server's is found by its label where somebody has renamed it while it runs."""
@@ -181,6 +187,16 @@ class DockerEngine:
         stamped = (line.partition(b" ") for line in found.splitlines(keepends=True))
         return b"".join(line for stamp, _space, line in stamped if not is_before(stamp, begin))
 
+    def use(self, name: str) -> Use | None:
+        """What the container uses now, without a wait for a second look; None if it does not run."""
+        try:
+            with self._asking(f"read what container {name} uses") as client:
+                return use_of(client.stats(name, stream=False, one_shot=True))
+        except EngineError as error:
+            if error.facts.get("status") == 404:
+                return None
+            raise
+
     def image(self, reference: str) -> ImageSeen | None:
         """An image that is on the node, or None; as it was at most a second ago, but never as it was before a pull of ours."""
         images, asked_at = self._images, time.monotonic()
@@ -241,10 +257,16 @@ class DockerEngine:
         return self._end_events.wait(container, seconds, begin=begin) if self.local else None
 
     def _ends(self, since: float, until: float) -> Iterator[str]:
-        filters = {"type": ["container"], "event": ["die"]}
-        with self._asking("read the engine's events", own_seconds=WINDOW_SECONDS + _EVENTS_SLACK_SECONDS) as client:
-            for event in client.events(since=f"{since:.6f}", until=f"{until:.6f}", filters=filters, decode=True):
-                yield str(event["id"])
+        return (str(event["id"]) for event in self._events(("die",), since, until))
+
+    def changed_servers(self, since: float, until: float) -> Iterator[str]:
+        """The servers to whose containers something happens that may change their state; see `Engine`."""
+        return (uuid for event in self._events(CHANGES, since, until) if (uuid := server_in_event(event)) is not None)
+
+    def _events(self, names: Sequence[str], since: float, until: float) -> Iterator[Mapping[str, Any]]:
+        filters = {"type": ["container"], "event": list(names)}
+        with self._asking("read the engine's events", own_seconds=until - time.time() + _EVENTS_SLACK_SECONDS) as client:
+            yield from client.events(since=f"{since:.6f}", until=f"{until:.6f}", filters=filters, decode=True)
 
     def _call(self, what: str, call: Callable[[Any], object], *, gone: Sequence[int], urgent: bool = False) -> bool:
         """Whether the call was carried out; one of the statuses in ``gone`` means that there was nothing to do it to."""

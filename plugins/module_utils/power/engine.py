@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from .container_network import NetworkSpec
+from .engine_use import Use
 from .model import ImageSeen, Run, Server, Snapshot
 from .output import Output
 
@@ -59,6 +60,9 @@ class Engine(Protocol):
     def log_of_run(self, run: Run) -> bytes:
         """The log of one run of a container."""
 
+    def use(self, name: str) -> Use | None:
+        """What the container uses now; None if it does not run."""
+
     def image(self, reference: str) -> ImageSeen | None:
         """An image that is on the node, or None."""
 
@@ -73,4 +77,9 @@ class Engine(Protocol):
         cannot tell, or if nobody listens to it yet and ``begin`` does not ask for that, which has a price.
 
         A hint in both directions: `inspect` decides, and has to be asked now and then.
+        """
+
+    def changed_servers(self, since: float, until: float) -> Iterator[str]:
+        """The uuids of servers, each as something happens to its container after which its state may be another, from one moment of the
+        wall clock until another. A hint, as above; only an engine that is ``local`` has our clock.
         """

@@ -11,6 +11,8 @@ from typing import Any
 from .container_spec import LABEL_SERVER, made_by_us, made_by_wings
 from .model import ImageSeen, Snapshot, parse_uuid
 
+#: What happens to a container whose server may be in another state after it: also a signal and a line of standard input may be its stop.
+CHANGES = ("start", "die", "kill", "attach", "destroy")
 #: 2026-01-31T12:00:00.123456789
 _TIME_CHARACTERS = 29
 
@@ -57,6 +59,12 @@ def server_of(row: Mapping[str, Any]) -> str | None:
     if not (made_by_us(labels) or made_by_wings(labels)):
         return None
     return parse_uuid(labels.get(LABEL_SERVER) or str((row.get("Names") or ["/"])[0]).lstrip("/"))
+
+
+def server_in_event(event: Mapping[str, Any]) -> str | None:
+    """The uuid of the server to whose container something happened, whoever made it, or None."""
+    actor = (event.get("Actor") or {}).get("Attributes") or {}
+    return parse_uuid(str(actor.get(LABEL_SERVER) or actor.get("name") or ""))
 
 
 def is_before(stamp: bytes, moment: str) -> bool:

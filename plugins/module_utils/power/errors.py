@@ -226,8 +226,10 @@ class UnsupportedByEndpoint(PowerError):
     code = "unsupported_by_endpoint"
 
 
-#: Codes that no exception of ours carries: what a reader of the journal concludes, a kill that could not be guarded, and a fault of ours.
+#: Codes that no exception of ours carries: what a reader of the journal concludes, what the HTTP face took and could not begin in time,
+#: a kill that could not be guarded, and a fault of ours.
 INTERRUPTED = "interrupted"
+EXPIRED = "expired"
 UNGUARDED = "unguarded"
 INTERNAL_ERROR = "internal_error"
 
@@ -243,4 +245,4 @@ def internal_error(error: BaseException) -> str:
 
 def all_codes() -> set[str]:
     """Every code a result can carry."""
-    return {error.code for error in PowerError.__subclasses__()} | {INTERRUPTED, UNGUARDED, INTERNAL_ERROR}
+    return {error.code for error in PowerError.__subclasses__()} | {INTERRUPTED, EXPIRED, UNGUARDED, INTERNAL_ERROR}

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The journal: what was done to the servers of a node, by whom, and what they were meant to be.
 
-A power action never fails because of the journal: no method raises for it. What goes wrong is one sentence in ``warnings``, and the
-method returns what it would return of an empty journal.
+A power action never fails because of the journal: no method that an action calls raises for it. What goes wrong is one sentence in
+``warnings``, and the method returns what it would return of an empty journal.
 """
 
 from __future__ import annotations
@@ -118,6 +118,18 @@ class Journal:
         """The intents of those servers that have one."""
         return {row["uuid"]: rows.intent_of(row) for row in self._select(rows.INTENTS, uuids)}
 
+    def meant_up(self) -> list[Server] | None:
+        """The servers whose intent is up, with the names they had, by UUID; None if nobody can tell, which ``warnings`` explains.
+
+        That is so where the journal cannot be read, and where it was damaged and has just been begun anew.
+        """
+        told = len(self.warnings)
+        none: list[Any] = []
+        found = self._read(lambda connection: connection.execute(rows.MEANT_UP).fetchall(), none)
+        if self._in_trouble or len(self.warnings) > told:
+            return None
+        return [Server(str(row["uuid"]), str(row["name"])) for row in found]
+
     def run(self, uuid: str) -> StartedRun | None:
         """The latest run this collection started; None if it never started one."""
         return self._runs_held[uuid] if uuid in self._runs_held else self.runs([uuid]).get(uuid)
@@ -159,6 +171,15 @@ class Journal:
         empty: list[Any] = []
         found = self._read(lambda connection: connection.execute(rows.OPERATIONS_OF, (uuid, limit)).fetchall(), empty)
         return self._settled([rows.operation_row(row) for row in found])
+
+    def write_durably(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Run ``work`` in a transaction that is on the disk when this returns: for what is promised to somebody before it is done.
+
+        Raises `JournalUnusable` and OSError, as no other method does.
+        """
+        with self._mutex:
+            self._file().write(work, durable=True)
+            self._in_trouble = False
 
     def close(self) -> None:
         """Close the file and give up this process's mark: what it began and did not end reads as interrupted from now on."""

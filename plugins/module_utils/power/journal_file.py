@@ -63,11 +63,17 @@ class JournalFile:
         self._identity: tuple[int, int] | None = None
         self._patience = PATIENCE
 
-    def write(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Run ``work`` in one transaction; it may be run again if the file is replaced meanwhile. Raises JournalUnusable, OSError."""
+    def write(self, work: Callable[[sqlite3.Connection], None], *, durable: bool = False) -> None:
+        """Run ``work`` in one transaction; it may be run again if the file is replaced meanwhile. Raises JournalUnusable, OSError.
+
+        ``durable``: it is on the disk when this returns, and not only once SQLite has come round to it.
+        """
         for last in attempts():
             try:
-                transact(self._open(), work)
+                connection = self._open()
+                # Not within the transaction: it would count from the next one on.
+                connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                transact(connection, work)
                 self._patience = PATIENCE
                 if self._in_place():
                     return

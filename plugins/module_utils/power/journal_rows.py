@@ -88,6 +88,7 @@ LATEST_OPERATIONS = (
     (SELECT number FROM operations AS own WHERE own.uuid = operations.uuid ORDER BY number DESC LIMIT {limit:d}) ORDER BY number DESC"""
 )
 INTENTS = "SELECT uuid, up, operation, origin, at FROM intents WHERE uuid IN ({holes})"
+MEANT_UP = "SELECT uuid, name FROM intents WHERE up ORDER BY uuid"
 RUNS = "SELECT uuid, container, started_at, matchers, matched FROM runs WHERE uuid IN ({holes})"
 
 

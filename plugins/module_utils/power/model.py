@@ -195,6 +195,8 @@ class Request:
     only: frozenset[PowerState] | None = None
     #: Whether the server was not named, but is one of all.
     one_of_all: bool = False
+    #: Whether its turn comes only as long as the journal says that it is meant to be up.
+    if_meant_up: bool = False
     adopt: bool = False
     check: bool = False
     #: Whether the configuration files that change are to be shown.

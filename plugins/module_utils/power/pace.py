@@ -10,6 +10,7 @@ import heapq
 import itertools
 import os
 import threading
+import time
 from collections.abc import Iterator
 
 from .errors import FailureBudget
@@ -76,6 +77,30 @@ class Slots:
         self.give_back()
 
 
+class Stagger:
+    """At least so many seconds between the beginnings of two servers, which begin in the order of their tickets as far as they wait."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._gate = Slots(1)
+        self._earliest = 0.0
+
+    def take(self, ticket: int, look: Look) -> bool:
+        """Wait until one may begin, and begin; whether there was a wait. ``look`` is called at least every second, and may raise."""
+        began = time.monotonic()
+        self._gate.take(ticket, look)
+        try:
+            waits = began < self._earliest
+            while (left := self._earliest - time.monotonic()) > 0:
+                look()
+                time.sleep(min(left, _LOOK_SECONDS))
+            look()
+            self._earliest = time.monotonic() + self._seconds
+        finally:
+            self._gate.give_back()
+        return waits
+
+
 class Budget:
     """How many servers may fail before no other begins; None: any number. Refused and cancelled ones count."""
 
@@ -100,12 +125,16 @@ class Budget:
 class Pace:
     """The slots of one call: for whole servers, from their turn to the end of their wait, or for boots alone."""
 
-    def __init__(self, max_parallel: int = 0, max_failures: int | None = None) -> None:
-        """``max_parallel`` 0 bounds boots alone, unless ``max_failures`` is given: who all begin at once would all have begun."""
+    def __init__(self, max_parallel: int = 0, max_failures: int | None = None, stagger: float = 0) -> None:
+        """``max_parallel`` 0 bounds boots alone, unless ``max_failures`` is given: who all begin at once would all have begun.
+
+        ``stagger`` is in seconds.
+        """
         self.budget = Budget(max_failures)
         bounded = max_parallel > 0 or max_failures is not None
         self.whole = Slots(max_parallel or default_slots()) if bounded else None
         self.boots = None if bounded else Slots(default_slots())
+        self.stagger = Stagger(stagger) if stagger else None
         self._tickets = itertools.count()
 
     def place(self) -> Place:
@@ -158,6 +187,20 @@ class Place:
     def begin_boot(self, look: Look) -> None:
         """Wait for a boot slot where boots are bounded."""
         self._take(self._boots, look)
+
+    def begin_apart(self, server: str, look: Look) -> bool:
+        """Wait until ``server`` may begin after the one before it; whether there was a wait.
+
+        Raises as `mind_budget`, and what ``look`` raises.
+        """
+        if self._pace is None or self._pace.stagger is None:
+            return False
+
+        def look_up() -> None:
+            look()
+            self.mind_budget(server)
+
+        return self._pace.stagger.take(self._ticket, look_up)
 
     def end_boot(self) -> None:
         """Give the boot slot back."""

@@ -31,7 +31,7 @@ from .pace import Place
 from .plan import plan, planned_state
 from .progress import Ending, Progress
 from .readiness import Matchers
-from .turn import Turn, mind_selection, mind_wings
+from .turn import Turn, mind_intent, mind_selection, mind_wings
 
 #: Who only was not meant, or came too late to be acted on, leaves no trace on the node, unless that was seen under the lock alone.
 UNTOLD = (NotSelected.code, FailureBudget.code)
@@ -90,6 +90,9 @@ def _act(request: Request, node: Node, progress: Progress, place: Place) -> Endi
     boot = turn.prepare(seen.snapshot, turn.look_while_waiting) if request.action.boots else None
     if request.check:
         return _foretell(request, seen, boot, progress)
+    if seen.holder is not None or plan(request.action, seen.state).steps:
+        # Only now: who is refused, or has nothing to do, keeps nobody waiting. What was learnt is asked again where this takes long.
+        place.begin_apart(request.server, turn.look_while_waiting)
     return turn.take(boot)
 
 
@@ -98,6 +101,7 @@ def _observe(request: Request, node: Node, progress: Progress) -> Observed:
     seen = node.observe(progress.server.uuid)
     progress.saw(seen)
     mind_selection(request, progress.server.uuid, seen.state)
+    mind_intent(request, node, progress.server.uuid)
     return seen
 
 

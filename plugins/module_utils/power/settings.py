@@ -65,6 +65,18 @@ class Settings:
     token: str = field(repr=False)
     remote_timeout: int
     remote_per_page: int
+    api_host: str
+    api_port: int
+    api_ssl_enabled: bool
+    api_ssl_cert: str
+    api_ssl_key: str
+    api_trusted_proxies: tuple[str, ...]
+    api_max_connections: int
+    api_request_timeout: int
+    api_shutdown_timeout: int
+    api_environment: bool
+    allowed_origins: tuple[str, ...]
+    allow_cors_private_network: bool
     network_interface: str
     network_dns: tuple[str, ...]
     network_name: str

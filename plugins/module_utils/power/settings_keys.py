@@ -111,6 +111,23 @@ _PANEL = (
     Key("remote_query.boot_servers_per_page", whole_number(1, 1000), 50, "Servers a page of the Panel's list", "remote_per_page"),
 )
 
+_API = (
+    Key("api.host", FILLED_TEXT, "127.0.0.1", "Address that the HTTP face listens on", "api_host"),
+    Key("api.port", whole_number(0, 65535), 8080, "Its port; 0: any that is free", "api_port"),
+    Key("api.ssl.enabled", BOOLEAN, False, "It speaks TLS", "api_ssl_enabled"),
+    Key("api.ssl.cert", TEXT, "", "Certificate, with what it was signed by, as PEM", "api_ssl_cert"),
+    Key("api.ssl.key", TEXT, "", "Its private key, as PEM", "api_ssl_key"),
+    Key("api.trusted_proxies", list_of(NETWORK, "a list of networks"), (), "Whose `X-Forwarded-For` is believed", "api_trusted_proxies"),
+    Key("api.max_connections", whole_number(1), 8192, "Connections at once; who comes beyond is hung up on", "api_max_connections"),
+    Key(
+        "api.request_timeout", whole_number(1, 3600), 10, "Seconds for a request's head to come in, and for its body", "api_request_timeout"
+    ),
+    Key("api.shutdown_timeout", whole_number(0, 3600), 60, "Seconds that actions under way are given when it ends", "api_shutdown_timeout"),
+    Key("api.show_environment", BOOLEAN, False, "Show servers with their environment, secrets included, as Wings does", "api_environment"),
+    Key("allowed_origins", list_of(TEXT, "a list of text"), (), "Origins of browsers beside `remote`; `*`: any", "allowed_origins"),
+    Key("allow_cors_private_network", BOOLEAN, False, "Tell browsers that they may come from a public page", "allow_cors_private_network"),
+)
+
 _NETWORK = (
     Key("docker.network.interface", ADDRESS, "172.18.0.1", "Published instead of 127.0.0.1", "network_interface"),
     Key("docker.network.dns", list_of(ADDRESS, "a list of IP addresses"), ("1.1.1.1", "1.0.0.1"), "Name servers", "network_dns"),
@@ -179,7 +196,8 @@ _UNUSED = tuple(
         "debug",
         "uuid",
         "remote_query.custom_headers",
-        "api",
+        "api.upload_limit",
+        "api.disable_remote_download",
         "system.root_directory",
         "system.log_directory",
         "system.archive_directory",
@@ -201,11 +219,9 @@ _UNUSED = tuple(
         "docker.installer_limits",
         "docker.use_performant_inspect",
         "throttles",
-        "allowed_origins",
-        "allow_cors_private_network",
         "ignore_panel_config_updates",
     )
 )
 
 #: Every key of the settings, in the order of the documentation.
-KEYS = (*_OURS, *_SYSTEM, *_PANEL, *_NETWORK, *_CONTAINER, *_UNUSED)
+KEYS = (*_OURS, *_SYSTEM, *_PANEL, *_API, *_NETWORK, *_CONTAINER, *_UNUSED)

@@ -119,6 +119,8 @@ class Turn:
             with self._place.aside(self.look_while_waiting):
                 self._await_free(deadline)
             self._place.mind_budget(self._uuid)
+            # Others have begun meanwhile.
+            self._place.begin_apart(self._uuid, self.look_while_waiting)
             waited = self._node.clock.monotonic() - began
 
     def _await_free(self, deadline: float) -> None:
@@ -138,6 +140,7 @@ class Turn:
         self._progress.state_before = None
         self._progress.saw(seen)
         mind_selection(self._request, self._uuid, seen.state)
+        mind_intent(self._request, self._node, self._uuid)
         chosen = plan(self._request.action, seen.state)
         self._progress.plan = chosen.steps
         if not chosen.steps:
@@ -277,6 +280,18 @@ def mind_selection(request: Request, uuid: str, state: PowerState) -> None:
     if request.only is not None and state not in request.only:
         wanted = ", ".join(each.value for each in PowerState if each in request.only) or "no state"
         raise NotSelected(f"Cannot {request.action.value} server {uuid}: it is {state.value}, and only {wanted} is asked for")
+
+
+def mind_intent(request: Request, node: Node, uuid: str) -> None:
+    """Raise `NotSelected` if the request is meant for a server that is meant to be up, and this one is not any more.
+
+    Certain under the lock alone, where whoever stops or kills the server writes what it is meant to be.
+    """
+    if request.if_meant_up:
+        intent = node.journal.intent(uuid)
+        if intent is None or not intent.up:
+            who = f" by {intent.origin}" if intent is not None and intent.origin else ""
+            raise NotSelected(f"Cannot {request.action.value} server {uuid}: it was meant to be up, and is not any more{who}")
 
 
 def mind_wings(request: Request, node: Node, progress: Progress) -> None:

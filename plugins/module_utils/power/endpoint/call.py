@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..announce import announce
 from ..connection import DEFAULT_TIMEOUT
-from ..errors import InterruptedBySignal, SettingsInvalid, UnsupportedByEndpoint
-from ..model import Request, Result, WaitFor
+from ..errors import EndpointError, EndpointUnreachable, InterruptedBySignal, SettingsInvalid, UnsupportedByEndpoint
+from ..model import Request, Result, Server, WaitFor, parse_uuid
 from ..node import SystemClock
+from ..order import DEFAULT_PRIORITY, Priorities
 from ..pace import Place
 from ..perform import UNTOLD
 from ..selection import Target, all_of, means_all, mind_only, named
@@ -90,6 +92,22 @@ class AtEndpoint:
             return all_of(asked, self._endpoint.servers(self._look))
         return named(asked, names, lambda name: identify_at(name, self._endpoint, self._look))
 
+    def priorities(self, targets: Sequence[Target], given: Mapping[str, int]) -> list[int]:
+        order, names = Priorities.of(given), self._names(targets, given)
+        servers = (target.server for target in targets)
+        return [DEFAULT_PRIORITY if each is None else order.priority(names.get(each.uuid, each)) for each in servers]
+
+    def _names(self, targets: Sequence[Target], given: Mapping[str, int]) -> Mapping[str, Server]:
+        """The servers with their names, where one was named by its UUID and ``given`` may mean it by its name."""
+        nameless = any(target.server is not None and not target.server.name for target in targets)
+        if not nameless or all(parse_uuid(name) for name in given):
+            return {}
+        found: list[Server] = []
+        # An endpoint that does not answer tells so to each server at its turn.
+        with contextlib.suppress(EndpointError, EndpointUnreachable):
+            found += self._endpoint.servers(self._look)
+        return {server.uuid: server for server in found}
+
     def _look(self) -> None:
         if self._interrupted():
             raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
@@ -99,6 +117,9 @@ class AtEndpoint:
         if not target.request.check and result.code not in UNTOLD:
             announce(result, target.request)
         return result
+
+    def meant_up(self) -> list[Server] | None:
+        raise UnsupportedByEndpoint("Cannot tell which servers are meant to be up: an endpoint does not tell it; act on the node itself")
 
     def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> tuple[list[dict[str, Any]], list[str]]:
         return describe_at(() if means_all(names) else names, self._endpoint, tail=wanted.tail)

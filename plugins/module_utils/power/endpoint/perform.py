@@ -88,7 +88,7 @@ class EndpointTurn:
         if progress.known is None:
             progress.server = identify_at(request.server, self._endpoint, self._mind_signal)
         before = self._look_before()
-        if before is not None and self._waits_to_boot(before):
+        if before is not None and self._waits_to_begin(before):
             before = self._look_before()
         if before is not None:
             chosen = plan(request.action, before.state)
@@ -99,13 +99,15 @@ class EndpointTurn:
                 return self._already_so(before, chosen)
         return self._ask_and_follow(before)
 
-    def _waits_to_boot(self, before: Seen) -> bool:
-        """Wait for a boot slot where that is needed; whether there was a wait."""
-        boots = self._request.action.boots and not self._request.check and bool(plan(self._request.action, before.state).steps)
-        if not boots or self._place.may_boot():
+    def _waits_to_begin(self, before: Seen) -> bool:
+        """Wait for a boot slot, and for the time between two servers, where they are needed; whether there was a wait."""
+        request, place = self._request, self._place
+        if request.check or request.action is PowerAction.KILL or not plan(request.action, before.state).steps:
             return False
-        self._place.begin_boot(self._mind_signal)
-        return True
+        waited = request.action.boots and not place.may_boot()
+        if waited:
+            place.begin_boot(self._mind_signal)
+        return place.begin_apart(request.server, self._mind_signal) or waited
 
     def _mind_signal(self) -> None:
         if self._interrupted():

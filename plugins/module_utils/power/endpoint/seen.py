@@ -105,7 +105,7 @@ def read_server(value: object, uuid: str | None = None, masked: Masked = unmaske
         uptime=max(0, int(_number(utilization.get("uptime")) or 0)),
         image=text(_map(configuration.get("container")).get("image")),
         egg=text(_map(configuration.get("egg")).get("id")),
-        labels=_labels(configuration.get("labels"), text),
+        labels=_labels(configuration, text),
         utilization=_use(utilization),
         secrets=secrets_in(str(each) for each in _map(configuration.get("environment")).values()),
     )
@@ -219,10 +219,12 @@ def _plain_values(fields: Mapping[str, Any], text: _Text) -> Iterator[tuple[str,
             yield text(name), value
 
 
-def _labels(told: object, text: _Text) -> Mapping[str, str] | None:
-    if not isinstance(told, Mapping):
+def _labels(configuration: Mapping[str, Any], text: _Text) -> Mapping[str, str] | None:
+    """Wings says null for none."""
+    told = configuration.get("labels", ())
+    if told is not None and not isinstance(told, Mapping):
         return None
-    return {text(name): text(value) for name, value in told.items() if isinstance(value, str)}
+    return {text(name): text(value) for name, value in _map(told).items() if isinstance(value, str)}
 
 
 def _use(utilization: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,139 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start what was meant to be up, in order: for a unit that runs when the engine is there after a boot. Needs nothing but the core.
+
+``python3 -m ansible_collections.fleet.power.plugins.module_utils.restore [--config FILE] [--stagger S] [--max-parallel N]
+[--wait-for container|running]``
+
+One line for each server on standard output as it ends, what concerns all on standard error. The exit code is 0 if all that may be up
+are up, 1 if one is not or nobody can tell, 2 for wrong arguments. After SIGTERM, SIGINT or SIGHUP no server begins any more, and those
+under way are finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from typing import TextIO
+
+from .own_session import Signalled
+from .power.bulk import perform_each
+from .power.call import Call, open_call
+from .power.errors import NotSelected, PowerError, ServerNotFound, Suspended, internal_error
+from .power.model import Outcome, PowerAction, Request, Result, WaitFor
+from .power.order import LONGEST_STAGGER_SECONDS
+from .power.pace import Pace, Place
+from .power.report import is_failure
+from .power.selection import Target
+
+ORIGIN = "restore after boot"
+_DEFAULT_STAGGER_SECONDS = 1
+#: What keeps a server down although it was meant to be up, and is as it should be.
+_PASSED_OVER = (Suspended.code, ServerNotFound.code, NotSelected.code)
+_PRINTING = threading.Lock()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; its exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        return 0 if _restore(given, Signalled()) else 1
+    except PowerError as error:
+        _say(str(error), sys.stderr)
+    except Exception as error:
+        _say(internal_error(error), sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="restore", description="Start the servers of this node that were meant to be up, in order.")
+    parser.add_argument("--config", metavar="FILE", help="the node's settings; /etc/fleet-power/config.yml")
+    parser.add_argument(
+        "--stagger",
+        metavar="S",
+        type=_whole_number(LONGEST_STAGGER_SECONDS),
+        default=_DEFAULT_STAGGER_SECONDS,
+        help="seconds between the beginnings of two servers; %(default)s",
+    )
+    parser.add_argument(
+        "--max-parallel", metavar="N", type=_whole_number(None), default=0, help="servers at a time; 0, as many as there are processors"
+    )
+    waits = (WaitFor.CONTAINER.value, WaitFor.RUNNING.value)
+    parser.add_argument("--wait-for", choices=waits, default=WaitFor.CONTAINER.value, help="when a server counts as up; %(default)s")
+    return parser
+
+
+def _whole_number(most: int | None) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        value = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+        if value < 0 or (most is not None and value > most):
+            limit = "of 0 or more" if most is None else f"from 0 to {most}"
+            raise argparse.ArgumentTypeError(f"expected a whole number {limit}")
+        return value
+
+    return read
+
+
+def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool:
+    """Start them; whether all that may be up are up. Raises `PowerError` for what concerns all."""
+    # Whatever the settings say of an endpoint: the journal is this node's.
+    options = {"config": given.config, "api_url": ""}
+    with contextlib.closing(open_call(options, interrupted=interrupted)) as call:
+        meant = call.meant_up()
+        results = [] if meant is None else _start_each([server.uuid for server in meant], call, given)
+        warnings = (*call.warnings(), *(warning for result in results for warning in result.warnings))
+    for warning in dict.fromkeys(warnings):
+        _say(warning, sys.stderr)
+    return meant is not None and not any(_is_down(result) for result in results)
+
+
+def _start_each(uuids: Sequence[str], call: Call, given: argparse.Namespace) -> list[Result]:
+    """Start the servers that are meant to be up when their turn comes; one line each as it ends."""
+    asked = Request(
+        server="",
+        action=PowerAction.START,
+        operation="",
+        requested_at=datetime.now(timezone.utc),
+        wait_for=WaitFor(given.wait_for),
+        one_of_all=True,
+        if_meant_up=True,
+        origin=ORIGIN,
+    )
+
+    def act(target: Target, place: Place) -> Result:
+        result = call.act(target, place)
+        _say(_line(result), sys.stdout)
+        return result
+
+    targets = call.targets(uuids, asked) if uuids else []
+    return perform_each(targets, act, Pace(given.max_parallel, stagger=given.stagger), call.priorities(targets, {}))
+
+
+def _is_down(result: Result) -> bool:
+    return is_failure(result) and result.code not in _PASSED_OVER
+
+
+def _line(result: Result) -> str:
+    server = f"{result.server.uuid} {result.server.name}".strip()
+    if result.outcome is Outcome.DONE:
+        return f"{server}: started"
+    if result.outcome is Outcome.UNCHANGED:
+        return f"{server}: up already"
+    outcome = "passed over" if result.code in _PASSED_OVER else result.outcome.value
+    return f"{server}: {outcome}, {result.code}: {result.msg}"
+
+
+def _say(line: str, stream: TextIO) -> None:
+    """One line; nobody may be there to read it, which changes nothing."""
+    with _PRINTING, contextlib.suppress(OSError, ValueError):
+        stream.write(line.encode(stream.encoding or "utf-8", "replace").decode(stream.encoding or "utf-8") + "\n")
+        stream.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,64 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call over the servers of a node: whose priority is which, and who is meant to be up."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.call import _OnNode
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import InterruptedBySignal
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Server
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+
+COBALT = Server(UUID, "Cobalt")
+
+
+def priority(fake: FakeNode, action: str = "start", names: tuple[str, ...] = (UUID,), **given: int) -> list[int]:
+    """The priorities of the servers named in a call."""
+    call = _OnNode(fake.build())
+    return call.priorities(call.targets(names, fake.request(action, server="")), given)
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
+def test_a_server_has_the_priority_given_else_the_settings_else_its_definitions_else_a_hundred(fake: FakeNode, action: str) -> None:
+    assert priority(fake, action) == [100]
+    fake.define(meta={"name": "Cobalt", "priority": 7})
+    assert priority(fake, action) == [7]
+    fake.configure(system={"priorities": {"Cobalt": 5}})
+    assert priority(fake, action) == [5]
+    assert priority(fake, action, Cobalt=0) == [0]
+
+
+def test_one_named_by_its_uuid_is_found_by_the_name_in_its_definition(fake: FakeNode) -> None:
+    assert priority(fake, Cobalt=3) == [3]
+
+
+def test_one_that_nobody_knows_or_can_read_has_the_usual_one(fake: FakeNode) -> None:
+    assert priority(fake, names=("nobody", UUID), Cobalt=3) == [100, 3]
+    fake.file.write_text("no definition")
+    assert priority(fake) == [100]
+
+
+def test_the_definition_kept_counts_where_the_source_has_none_any_more(fake: FakeNode) -> None:
+    fake.define(meta={"name": "Cobalt", "priority": 7})
+    fake.up()
+    fake.file.unlink()
+    assert priority(fake, "stop") == [7]
+
+
+def test_a_signal_ends_the_search_for_priorities(fake: FakeNode) -> None:
+    fake.file.unlink()
+    call = _OnNode(fake.build())
+    targets = call.targets((UUID,), fake.request("start", server=""))
+    fake.interrupted = True
+    with pytest.raises(InterruptedBySignal):
+        call.priorities(targets, {})
+
+
+def test_those_meant_to_be_up_are_those_of_the_journal(fake: FakeNode) -> None:
+    assert _OnNode(fake.node).meant_up() == []
+    fake.up()
+    assert _OnNode(fake.node).meant_up() == [COBALT]
+    fake.perform("stop")
+    assert _OnNode(fake.node).meant_up() == []

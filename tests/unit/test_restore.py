@@ -1,0 +1,89 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program that starts what was meant to be up: its arguments, its lines, and that it is harmless to import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime, timezone
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils import restore
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Result, Server
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+COBALT = Server("0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001", "Cobalt")
+
+
+def result(outcome: str, code: str = "", msg: str = "") -> Result:
+    return Result(COBALT, PowerAction.START, Outcome(outcome), "op", NOON, NOON, code=code, msg=msg)
+
+
+def test_importing_it_does_nothing_and_needs_no_framework() -> None:
+    script = (
+        f"import sys, signal, threading; before = signal.getsignal(signal.SIGTERM); import {restore.__name__};"
+        "assert signal.getsignal(signal.SIGTERM) is before; assert threading.active_count() == 1;"
+        "assert not [name for name in sys.modules if name == 'ansible' or name.startswith('ansible.')]"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--stagger", "-1"],
+        ["--stagger", "3601"],
+        ["--stagger", "1.5"],
+        ["--stagger", "\u0661"],
+        ["--max-parallel", "x"],
+        ["--max-parallel", "1" * 4000],
+        ["--wait-for", "healthy"],
+        ["--no-such-option"],
+        ["server"],
+    ],
+)
+def test_wrong_arguments_are_told_before_anything_is_done(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        restore.main(arguments)
+    assert left.value.code == 2
+    assert "usage: restore" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "ended, line, down",
+    [
+        (result("done"), "started", False),
+        (result("unchanged", msg="it is up already"), "up already", False),
+        (result("skipped", "suspended", "Cannot"), "passed over, suspended: Cannot", False),
+        (result("skipped", "server_not_found", "Cannot"), "passed over, server_not_found: Cannot", False),
+        (result("refused", "server_not_found", "Cannot"), "passed over, server_not_found: Cannot", False),
+        (result("skipped", "not_selected", "Cannot"), "passed over, not_selected: Cannot", False),
+        (result("skipped", "interrupted_by_signal", "Cannot"), "skipped, interrupted_by_signal: Cannot", True),
+        (result("refused", "wings_active", "Cannot"), "refused, wings_active: Cannot", True),
+        (result("failed", "start_failed", "Cannot"), "failed, start_failed: Cannot", True),
+        (result("cancelled", "cancelled_by_kill", "Cannot"), "cancelled, cancelled_by_kill: Cannot", True),
+    ],
+)
+def test_each_end_is_a_line_and_only_what_should_be_up_and_is_not_fails(ended: Result, line: str, down: bool) -> None:
+    assert restore._line(ended) == f"{COBALT.uuid} Cobalt: {line}"
+    assert restore._is_down(ended) == down
+
+
+@pytest.mark.parametrize("error, said", [(EngineUnreachable("no answer"), "no answer"), (KeyError("a secret"), "KeyError")])
+def test_an_error_is_one_line_and_never_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, said: str
+) -> None:
+    def fail(*_given: object) -> bool:
+        raise error
+
+    monkeypatch.setattr(restore, "_restore", fail)
+    monkeypatch.setattr(restore, "Signalled", lambda: None)
+    assert restore.main([]) == 1
+    told = capsys.readouterr()
+    assert said in told.err and len(told.err.splitlines()) == 1 and "secret" not in told.err
