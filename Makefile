@@ -13,6 +13,7 @@ CHECKOUT := $(CURDIR)
 VENV := $(CHECKOUT)/.venv
 TREE := $(CHECKOUT)/.build/ansible_collections/fleet/power
 ENGINE := tests/lab/engine
+NODES_OF_LAB := tests/lab/nodes
 export PATH := $(VENV)/bin:$(PATH)
 # For processes that tests start: they do not read pyproject.toml.
 export PYTHONPATH := $(CHECKOUT)/.build
@@ -35,10 +36,22 @@ demo: venv ## servers powered in real containers, in under two minutes
 demo-down: ## remove everything that the demo made
 	@tests/demo/down
 
+.PHONY: shim
+shim: venv ## the HTTP face on the demo's servers, until Ctrl-C
+	@tests/demo/shim
+
+.PHONY: lab lab-down
+lab: venv ## as root: real nodes with servers on this machine; how many: make lab NODES=3 SERVERS=4
+	@$(NODES_OF_LAB) up $(or $(NODES),3)
+	@tests/lab/populate $(or $(SERVERS),4)
+
+lab-down: ## remove the nodes and all they have
+	@$(NODES_OF_LAB) down
+
 ##### to check
 
-.PHONY: test lint sanity unit integration installed
-test: lint sanity unit integration installed ## everything below, up to installed
+.PHONY: test lint sanity unit integration fleet installed
+test: lint sanity unit integration fleet installed ## everything below, up to installed
 
 lint: LINTED := $(CHECKOUT)/.build/lint
 lint: venv ## ruff, mypy, ansible-lint, yamllint, antsibull
@@ -60,18 +73,25 @@ unit: venv ## no engine needed; one file alone: make unit ARGS=tests/unit/test_p
 integration: venv ## on a real engine; one file alone: make integration ARGS=tests/integration/test_stop.py
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) "$$@"' integration $(or $(ARGS),-n 2 tests/integration)
 
+fleet: venv ## as root: on real nodes, which it empties; one file alone: make fleet ARGS=tests/fleet/test_lab.py
+	@$(NODES_OF_LAB) run $(or $(NODES),6) --bare 1 -- $(PYTEST) $(or $(ARGS),-n 2 tests/fleet)
+
 installed: build ## the collection as a user installs it, from its file
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/tools/installed $(VENV) "$$@"' installed tests/integration/test_module.py tests/integration/test_plan_table.py
 
-.PHONY: test-long bench matrix build
+.PHONY: test-long bench bench-fleet matrix build
 test-long: venv matrix ## long races and other interpreters; not part of test
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) -m long "$$@"' test-long $(or $(ARGS),tests/unit tests/integration)
+	@$(if $(ARGS),:,$(NODES_OF_LAB) run $(or $(NODES),6) --bare 1 --online -- $(PYTEST) -m long tests/fleet)
 
 matrix: venv ## the core on Python 3.9, everything on the newest ansible-core
 	@tests/tools/matrix
 
 bench: venv ## measure, as a table and JSON
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/bench/run $(ARGS)'
+
+bench-fleet: venv ## measure many nodes over SSH, as a table; ten minutes
+	@$(NODES_OF_LAB) run 16 -- $(VENV)/bin/python tests/bench/fleet.py $(ARGS)
 
 build: venv ## the collection as a file, in .build
 	@tests/tools/copy package
@@ -86,7 +106,8 @@ venv: link ## the tools in .venv, at the first time or when tests/requirements.t
 link:
 	@tests/tools/copy link
 
-clean: ## remove the private engine, .build, .venv and every cache
+clean: ## remove the lab, the private engine, .build, .venv and every cache
+	@$(NODES_OF_LAB) down
 	@$(ENGINE) down
 	@rm -rf .build .venv .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

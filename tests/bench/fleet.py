@@ -1,0 +1,169 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many nodes, each a real one over SSH: `make bench-fleet`, or one row: `make bench-fleet ARGS=status`.
+
+All nodes share this machine's processors. So the floor of a rolling restart is all engines at it at the same time, too; the slowest counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import resource
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(CHECKOUT / ".build"))
+
+from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, alternately, bound, table  # noqa: E402
+from ansible_collections.fleet.power.tests.fleet import lab  # noqa: E402
+
+_ROUNDS = 3
+_NODES, _SERVERS = 8, 20
+_FLEET = 500
+_COST_NODES = (1, 2, 4, 8, 16)
+#: Engine calls of the floor at a time on one node: where one engine is quickest.
+_AT_ONCE = 8
+_PATIENCE_SECONDS = 60
+
+
+def filled(nodes: Sequence[lab.Node], count: int) -> list[list[str]]:
+    """Define so many running servers on each node; their UUIDs, by node."""
+    uuids = []
+    for node in nodes:
+        definitions = [lab.server(f"{node.name}-{number}") for number in range(count)]
+        node.define(*definitions)
+        uuids.append([str(each["settings"]["uuid"]) for each in definitions])
+    succeeds(lab.playbook("power", nodes, power_action="start", power_servers="all"))
+    return uuids
+
+
+def succeeds(ran: lab.Ran) -> lab.Ran:
+    """A run that must end well."""
+    if ran.rc != 0:
+        raise RuntimeError(ran.output[-3000:])
+    return ran
+
+
+def rolling_restart(nodes: Sequence[lab.Node]) -> list[Row]:
+    """A rolling restart of all servers in one batch, beside what the slowest engine needs, and Ansible for nothing at all."""
+    chosen = nodes[:_NODES]
+    uuids = filled(chosen, _SERVERS)
+    # What is kept open between commands is open for all.
+    where = lab.inventory(chosen)
+    nothing = where.with_name("nothing.yml")
+    nothing.write_text("- hosts: nodes\n  gather_facts: false\n  tasks: []\n")
+
+    def ours() -> float:
+        return succeeds(lab.playbook("rolling_restart", where, rollout_serial=0)).seconds
+
+    ways: list[Callable[[], float]] = [ours, lambda: floor(chosen, uuids), lambda: succeeds(lab.playbook(nothing, where)).seconds]
+    mine, engines, start = alternately(ways, _ROUNDS, warm_up=1)
+    least = Spread(tuple(engine + begun for engine, begun in zip(engines.samples, start.samples)), "s")
+    notes = (f"the slowest engine {engines.shown_in('s').text()}, Ansible with nothing to do {start.shown_in('s').text()}",)
+    what = f"{_NODES} nodes of {_SERVERS} servers, rolling_restart in one batch"
+    return [Row(what, mine.shown_in("s"), least, "engine and Ansible's start", mine.median / least.median, 1.3, "times", notes)]
+
+
+def floor(nodes: Sequence[lab.Node], uuids: Sequence[Sequence[str]]) -> float:
+    """All engines restart all their servers by themselves, at the same time; the seconds of the slowest."""
+    import docker
+
+    clients = [[docker.APIClient(base_url=node.docker_host, version="auto", timeout=300) for _number in range(_AT_ONCE)] for node in nodes]
+    left = [queue.SimpleQueue[str]() for _node in nodes]
+    for names, waiting in zip(uuids, left):
+        for name in names:
+            waiting.put(name)
+
+    def restart(client: Any, waiting: queue.SimpleQueue[str]) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                client.restart(waiting.get_nowait(), timeout=_PATIENCE_SECONDS)
+
+    threads = [threading.Thread(target=restart, args=(client, waiting)) for own, waiting in zip(clients, left) for client in own]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.monotonic() - began
+    for client in (client for own in clients for client in own):
+        client.close()
+    return seconds
+
+
+def cost(nodes: Sequence[lab.Node]) -> list[Row]:
+    """Processor time of the controller for an action that has nothing to do, by number of nodes: the slope, and how far from a line."""
+    chosen = nodes[: max(_COST_NODES)]
+    filled(chosen, 1)
+    samples: dict[int, list[float]] = {count: [] for count in _COST_NODES}
+    for number in range(_ROUNDS + 1):
+        for count in _COST_NODES:
+            seconds = _processor_seconds(chosen[:count])
+            if number:
+                samples[count].append(seconds)
+    medians = {count: statistics.median(each) for count, each in samples.items()}
+    line = statistics.linear_regression(list(medians), list(medians.values()))
+    off = max(abs(line.intercept + line.slope * count - seconds) / seconds for count, seconds in medians.items())
+    told = ", ".join(f"{count}: {seconds:.2f} s" for count, seconds in medians.items())
+    notes = (f"by number of nodes {told}; at most {100 * off:.0f} % off the line",)
+    return [bound("controller's processor time for each node more, nothing to do", Spread((line.slope,), "s"), 0.6, notes)]
+
+
+def _processor_seconds(nodes: Sequence[lab.Node]) -> float:
+    def used() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = used()
+    succeeds(lab.playbook("power", nodes, power_action="start", power_servers="all"))
+    return used() - before
+
+
+def status(nodes: Sequence[lab.Node]) -> list[Row]:
+    """One table of a whole fleet."""
+    chosen = nodes[:_NODES]
+    filled(chosen, -(-_FLEET // _NODES))
+    where = lab.inventory(chosen)
+    (taken,) = alternately([lambda: succeeds(lab.playbook("status", where)).seconds], 5, warm_up=1)
+    return [bound(f"status of {_NODES} nodes with {_FLEET} servers, whole command", taken.shown_in("s"), 5)]
+
+
+ROWS: Mapping[str, Callable[[Sequence[lab.Node]], list[Row]]] = {"rolling_restart": rolling_restart, "cost": cost, "status": status}
+
+
+@contextlib.contextmanager
+def leased(count: int) -> Iterator[list[lab.Node]]:
+    """Nodes of the lab, as good as new before and after."""
+    with contextlib.contextmanager(lab.leases)() as lease:
+        yield lease(count)
+
+
+def main(names: Sequence[str]) -> int:
+    """Measure the rows that are named, or all."""
+    unknown = set(names) - set(ROWS)
+    if unknown:
+        print(f"Cannot measure: no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}", file=sys.stderr)
+        return 2
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as directory, contextlib.contextmanager(lab.scratch)(Path(directory)):
+        for name in names or ROWS:
+            print(f"measuring {name} ...", file=sys.stderr, flush=True)
+            with leased(max(_COST_NODES)) as nodes:
+                rows += ROWS[name](nodes)
+    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; medians (10 % to 90 %)")
+    print(table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

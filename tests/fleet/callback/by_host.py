@@ -1,0 +1,46 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes each host's result of each task, as a line of JSON, to the file that FLEET_RESULTS names."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = r"""
+name: by_host
+type: aggregate
+short_description: Record each host's results for the tests
+description:
+  - Writes results to a file.
+"""
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]
+    """A callback beside the one that shows the results."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "by_host"
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """A task ended well."""
+        self._record(result)
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        """A task failed."""
+        self._record(result)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        """The connection broke."""
+        self._record(result)
+
+    def _record(self, result: Any) -> None:
+        if "FLEET_RESULTS" in os.environ:
+            line = {"host": result.host.get_name(), "task": result.task.get_name(), "result": result.result}
+            with open(os.environ["FLEET_RESULTS"], "a", encoding="utf-8") as record:
+                record.write(json.dumps(line, default=str) + "\n")

@@ -1,0 +1,246 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab itself: each fault does what it says, on one node only, and is undone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from .lab import CHECKOUT, IMAGE, NODES, Lease, Node, adhoc, nodes_command, server, wait_until
+
+IMAGE_NAME = IMAGE.lstrip("~")
+
+
+def docker(node: Node, *arguments: str, check: bool = True) -> str:
+    """Docker's client on this machine, at the node's engine."""
+    environment = {**os.environ, "DOCKER_HOST": node.docker_host}
+    return subprocess.run(["docker", *arguments], env=environment, capture_output=True, text=True, check=check, timeout=30).stdout.strip()
+
+
+def answers(node: Node) -> bool:
+    """Whether its engine answers within two seconds."""
+    try:
+        return (
+            subprocess.run(
+                ["docker", "version"], env={**os.environ, "DOCKER_HOST": node.docker_host}, capture_output=True, timeout=2, check=False
+            ).returncode
+            == 0
+        )
+    except subprocess.TimeoutExpired:
+        return False
+
+
+@contextmanager
+def nothing_changed(node: Node) -> Iterator[None]:
+    """The other node keeps running."""
+    before = node.ssh("cat /proc/sys/kernel/random/boot_id")
+    yield
+    assert answers(node)
+    assert node.ssh("cat /proc/sys/kernel/random/boot_id") == before
+
+
+def test_a_node_is_a_machine_of_its_own(lease: Lease) -> None:
+    one, other = lease(2)
+    for command in ("hostname", "cat /etc/machine-id", "cat /proc/sys/kernel/random/boot_id", "cat /etc/ssh/ssh_host_ed25519_key.pub"):
+        assert one.ssh(command) != other.ssh(command)
+    assert one.ssh("systemctl is-system-running").strip() == "running"
+    assert one.ssh("hostname").strip() == one.name
+
+
+def test_ansible_reaches_the_nodes_over_ssh(lease: Lease) -> None:
+    nodes = lease(2)
+    results = adhoc(nodes, "ansible.builtin.command", "hostname")
+    assert {host: result["stdout"] for host, result in results.items()} == {node.name: node.name for node in nodes}
+
+
+def test_the_collection_acts_on_a_server_of_a_node(node: Node) -> None:
+    lobby = server("lobby")
+    node.define(lobby)
+    result = adhoc([node], "server_power", {"server": "lobby", "action": "start", "wait_for": "running"})[node.name]
+    assert not result.get("failed"), result
+    assert node.is_up(lobby["settings"]["uuid"])
+
+
+def test_a_cut_node_is_unreachable_and_goes_on_running(lease: Lease) -> None:
+    node, other = lease(2)
+    with nothing_changed(other):
+        node.cut()
+        assert adhoc([node], "ansible.builtin.ping")[node.name]["unreachable"]
+        assert answers(node), "its engine is looked at without the network"
+        node.join()
+        assert adhoc([node], "ansible.builtin.ping")[node.name]["ping"] == "pong"
+
+
+def test_a_frozen_engine_answers_nothing_until_it_is_thawed(lease: Lease) -> None:
+    node, other = lease(2)
+    with nothing_changed(other):
+        node.freeze()
+        assert not answers(node)
+        assert node.ssh("hostname").strip() == node.name, "the node itself is well"
+        node.thaw()
+        assert answers(node)
+
+
+def test_a_stopped_engine_is_not_started_by_a_caller(node: Node) -> None:
+    node.stop_engine()
+    assert not answers(node)
+    assert not answers(node)
+    node.start_engine()
+    assert answers(node)
+
+
+def test_a_halted_node_comes_back_with_its_containers_and_files(lease: Lease) -> None:
+    node, other = lease(2)
+    docker(node, "run", "--detach", "--name", "survivor", IMAGE_NAME)
+    node.write("/etc/fleet-power/written", "yes")
+    boot_id = node.ssh("cat /proc/sys/kernel/random/boot_id; sync")
+    with nothing_changed(other):
+        node.halt()
+        assert not node.is_up("survivor")
+        node.boot()
+    assert node.ssh("cat /proc/sys/kernel/random/boot_id") != boot_id
+    assert docker(node, "inspect", "--format", "{{.State.Status}}", "survivor") == "exited"
+    assert node.ssh("cat /etc/fleet-power/written") == "yes"
+
+
+def test_ansible_reboots_a_node(node: Node) -> None:
+    result = adhoc([node], "ansible.builtin.reboot", {"reboot_timeout": 60, "post_reboot_delay": 0})[node.name]
+    assert result["rebooted"], result
+    wait_until(lambda: answers(node), "the engine is back")
+
+
+def test_a_node_that_powers_itself_off_stays_down_until_it_is_booted(node: Node) -> None:
+    node.ssh("systemctl poweroff", check=False)
+    wait_until(node.is_halted, "it is down")
+    node.boot()
+    assert answers(node)
+
+
+def test_a_container_is_held_to_its_memory(node: Node) -> None:
+    hungry = "x=0123456789abcdef; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do x=$x$x; done"
+
+    def code(mebibytes: int) -> str:
+        name, memory = f"hungry-{mebibytes}", f"{mebibytes}m"
+        limits = ["--memory", memory, "--memory-swap", memory]
+        docker(node, "run", "--name", name, *limits, "--entrypoint", "/bin/sh", IMAGE_NAME, "-c", hungry, check=False)
+        return docker(node, "inspect", "--format", "{{.State.ExitCode}}", name)
+
+    assert (code(12), code(256)) == ("137", "0"), "killed for 16 MiB of text, or not"
+
+
+def test_a_small_disk_is_full_soon_and_survives_a_boot(node: Node) -> None:
+    node.disk(16, "/var/lib/fleet-power")
+    assert node.ssh("mountpoint /var/lib/fleet-power").strip().endswith("is a mountpoint")
+    assert "No space left" in node.ssh("dd if=/dev/zero of=/var/lib/fleet-power/full bs=1M 2>&1", check=False)
+    # The engine sees it as well: a container that has the directory is on the small disk.
+    volume = "/var/lib/fleet-power:/home/container"
+    listed = docker(node, "run", "--rm", "--volume", volume, "--entrypoint", "/bin/ls", IMAGE_NAME, "/home/container")
+    assert "full" in listed.split()
+    node.reboot()
+    assert node.ssh("mountpoint /var/lib/fleet-power").strip().endswith("is a mountpoint")
+
+
+def test_a_node_that_is_leased_is_as_good_as_new(lease: Lease) -> None:
+    node = lease(1)[0]
+    node.define(server("left-over"))
+    docker(node, "run", "--detach", "--name", "left-over", IMAGE_NAME)
+    node.disk(16, "/var/lib/fleet-power")
+    node.freeze()
+    node.cut()
+    nodes_command("reset", node.name)
+    assert node.container("left-over") is None
+    assert node.ssh("ls -d /etc/fleet-power /var/lib/fleet-power /run/fleet-power 2>/dev/null", check=False) == ""
+    assert not node.ssh("mount | grep fleet-power", check=False)
+    assert docker(node, "image", "inspect", "--format", "there", IMAGE_NAME) == "there"
+
+
+def test_a_wrong_command_says_what_is_wrong() -> None:
+    with pytest.raises(AssertionError, match=r"no node 'node-99'; there are: .*node-1"):
+        nodes_command("halt", "node-99")
+
+
+class Checkout:
+    """A checkout beside this one, whose lab may end badly; it has nothing of its own but the scripts."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        (place / ".build").mkdir(parents=True)
+        shutil.copytree(NODES.parent, place / "tests" / "lab")
+        (place / ".build" / "lab-base").symlink_to(CHECKOUT / ".build" / "lab-base")
+        self.nodes = str(place / "tests" / "lab" / "nodes")
+
+    @property
+    def slot(self) -> str:
+        """The number of its lab, or nothing."""
+        path = self.place / ".build" / "lab" / "slot"
+        return path.read_text().strip() if path.exists() else ""
+
+    def left(self, slot: str) -> list[str]:
+        """What there is of its lab on this machine."""
+        processes = [
+            str(path)
+            for path in Path("/proc").glob("[0-9]*/cgroup")
+            if f"/fleet-lab-{slot}/" in text_of(path) and alive(path.parent / "status")
+        ]
+        links = [str(path) for path in (*Path("/sys/class/net").glob(f"fleetlab{slot}"), *Path("/sys/class/net").glob(f"fl{slot}n*"))]
+        groups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/fleet-lab-{slot}")]
+        mounts = [line for line in text_of(Path("/proc/self/mountinfo")).splitlines() if str(self.place) in line]
+        loops = [str(path) for path in Path("/sys/block").glob("loop*/loop/backing_file") if str(self.place) in text_of(path)]
+        files = [str(path) for path in (self.place / ".build").iterdir() if path.suffix != ".lock" and path.name != "lab-base"]
+        return [*processes, *links, *groups, *mounts, *loops, *files]
+
+
+def text_of(path: Path) -> str:
+    """What a file says that may go away at any time."""
+    with contextlib.suppress(OSError):
+        return path.read_text()
+    return ""
+
+
+def alive(status: Path) -> bool:
+    """Whether a process is more than a row in the table."""
+    return re.search(r"^State:\s+[^ZX]", text_of(status), re.MULTILINE) is not None
+
+
+@pytest.fixture
+def checkout() -> Iterator[Checkout]:
+    """A checkout of the test's own: where this one is, a lab can be."""
+    found = Checkout(Path(tempfile.mkdtemp(prefix="lab-test-", dir=CHECKOUT / ".build")))
+    try:
+        yield found
+    finally:
+        subprocess.run([found.nodes, "down"], check=False, capture_output=True)
+        shutil.rmtree(found.place, ignore_errors=True)
+
+
+@pytest.mark.parametrize("begun", ["slot", "node-1/made", "node-1/init.pid"])
+def test_a_lab_that_was_killed_while_it_came_up_is_removed_without_a_trace(checkout: Checkout, begun: str) -> None:
+    up = subprocess.Popen([checkout.nodes, "up", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    wait_until((checkout.place / ".build" / "lab" / begun).exists, begun)
+    os.killpg(up.pid, signal.SIGKILL)
+    up.wait()
+    slot = checkout.slot
+    assert slot
+    subprocess.run([checkout.nodes, "down"], check=True, capture_output=True)
+    assert checkout.left(slot) == []
+
+
+def test_a_lab_lasts_as_long_as_the_command_that_it_was_made_for(checkout: Checkout) -> None:
+    script = f"cat $FLEET_LAB/slot; {checkout.nodes} disk node-1 16 /small; {checkout.nodes} status; exit 3"
+    ran = subprocess.run([checkout.nodes, "run", "1", "--", "sh", "-c", script], capture_output=True, text=True, check=False)
+    assert ran.returncode == 3, ran.stderr
+    slot, said, *_rest = ran.stdout.splitlines()
+    assert said.split() == ["node-1", f"10.77.{slot}.11", "up"]
+    assert checkout.left(slot) == []
