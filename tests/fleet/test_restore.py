@@ -1,0 +1,109 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was up before a boot is up after it, and nothing else; on nodes whose plug is pulled."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from .lab import Node, adhoc, playbook, server, wait_until
+
+STAGGER = 2
+
+
+def make(node: Node, *servers: dict[str, Any]) -> None:
+    """Make it a node with these servers."""
+    ran = playbook("node", [node], node_definitions=list(servers), node_restore_stagger=STAGGER, node_check=False)
+    assert ran.rc == 0, ran.output
+
+
+def uuid(each: dict[str, Any]) -> str:
+    """The uuid in a definition."""
+    return str(each["settings"]["uuid"])
+
+
+def act(node: Node, action: str, *servers: dict[str, Any], **options: object) -> dict[str, Any]:
+    """Act on servers, or on all; the result."""
+    return adhoc([node], "server_power", {"server": [uuid(each) for each in servers] or ["all"], "action": action, **options})[node.name]
+
+
+def restored(node: Node) -> str:
+    """Wait until the unit has ended; how."""
+    words = "systemctl show --value --property=SubState,Result fleet-power-restore"
+    shown = wait_until(lambda: "start" not in (said := node.ssh(words)) and said, "the restore has ended", 60)
+    return " ".join(sorted(str(shown).split()))
+
+
+def began(node: Node, each: dict[str, Any]) -> datetime:
+    """When a server was started; what is below microseconds is cut off."""
+    return datetime.fromisoformat(node.started_at(uuid(each))[:26].rstrip("Z"))
+
+
+def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_in_order_and_nothing_else(node: Node) -> None:
+    proxy, lobby, game = server("proxy", priority=10), server("lobby", priority=50), server("game")
+    crashed = server("crashed", priority=200, CRASH_AFTER=2)
+    stopped, killed, overdue, never = server("stopped"), server("killed"), server("overdue", priority=1), server("never")
+    meant = (proxy, lobby, game, crashed)
+    make(node, *meant, stopped, killed, overdue, never)
+    act(node, "start", *meant, stopped, killed, overdue)
+    act(node, "stop", stopped)
+    act(node, "kill", killed)
+    overdue["settings"]["suspended"] = True
+    node.define(overdue)
+    wait_until(lambda: not node.is_up(uuid(crashed)), "the server has crashed")
+
+    node.halt()
+    node.boot()
+
+    assert restored(node) == "exited success"
+    times = [began(node, each) for each in meant]
+    assert times == sorted(times)
+    # The turns are so far apart; what follows them, up to the engine's start, may take longer for the first than for the last.
+    assert (times[-1] - times[0]).total_seconds() >= STAGGER * (len(times) - 1) - STAGGER
+    assert [node.is_up(uuid(each)) for each in (proxy, lobby, game)] == [True] * 3
+    assert [node.is_up(uuid(each)) for each in (stopped, killed, overdue, never)] == [False] * 4
+    facts = {each["server"]: each for each in adhoc([node], "server_power_info")[node.name]["servers"]}
+    assert {facts[uuid(each)]["last_operation"]["origin"] for each in meant} == {"restore after boot"}
+    # What it is meant to be has not been forgotten with its suspension.
+    assert facts[uuid(overdue)]["intent"]["up"] is True
+
+
+def test_an_action_right_after_the_boot_and_the_restore_take_turns(node: Node) -> None:
+    servers = [server(f"game-{number}", priority=number, STOP_SECONDS=0.5) for number in range(3)]
+    make(node, *servers)
+    act(node, "start")
+
+    node.halt()
+    node.boot()
+    power = act(node, "restart", *servers, wait_seconds=60)
+
+    assert power["summary"]["done"] == len(servers)
+    assert restored(node) == "exited success"
+    assert all(node.is_up(uuid(each)) for each in servers)
+    for facts in adhoc([node], "server_power_info", "operations=10")[node.name]["servers"]:
+        ended = [each for each in facts["operations"] if each["outcome"] == "done"]
+        spans = sorted((each["begun_at"], each["ended_at"]) for each in ended)
+        assert len(spans) >= 2
+        assert all(earlier[1] <= later[0] for earlier, later in zip(spans, spans[1:])), spans
+
+    # As the guide has it for an engine that was restarted.
+    node.stop_engine()
+    node.start_engine()
+    assert not any(node.is_up(uuid(each)) for each in servers)
+    node.ssh("systemctl restart fleet-power-restore")
+    assert all(node.is_up(uuid(each)) for each in servers)
+
+
+def test_a_server_that_cannot_start_fails_the_unit_and_the_others_come_back(node: Node) -> None:
+    good, broken = server("good", priority=50), server("broken", priority=10)
+    make(node, good, broken)
+    act(node, "start")
+    node.write(f"/etc/fleet-power/servers/{uuid(broken)}.json", "{")
+
+    node.reboot()
+
+    assert restored(node) == "exit-code failed"
+    assert (node.is_up(uuid(good)), node.is_up(uuid(broken))) == (True, False)
+    assert "definition_invalid" in node.ssh("journalctl --boot --unit fleet-power-restore --output cat")

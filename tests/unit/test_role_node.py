@@ -1,0 +1,189 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two programs of role node: the library in one file, and the writing of definitions."""
+
+from __future__ import annotations
+
+import grp
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+FILES = CHECKOUT / "roles" / "node" / "files"
+MODULE_UTILS = CHECKOUT / "plugins" / "module_utils"
+ONE, TWO = "11111111-0000-4000-8000-000000000001", "22222222-0000-4000-8000-000000000002"
+
+
+def program(name: str) -> ModuleType:
+    """A program of the role, which belongs to no package."""
+    spec = importlib.util.spec_from_file_location(name, FILES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# ----- the library
+
+
+def packed(target: Path, module_utils: Path = MODULE_UTILS) -> Path:
+    """The library, packed as the role does it."""
+    subprocess.run([sys.executable, FILES / "pack.py", module_utils, target], check=True)
+    return target
+
+
+def test_the_same_files_make_the_same_bytes_wherever_and_whenever_they_are_packed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    # In another order, with other times and modes.
+    for path in sorted(MODULE_UTILS.rglob("*.py"), reverse=True):
+        copy = elsewhere / path.relative_to(MODULE_UTILS)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+        os.chmod(copy, 0o600)
+        os.utime(copy, (1, 1))
+    assert packed(tmp_path / "one.zip").read_bytes() == packed(tmp_path / "other.zip", elsewhere).read_bytes()
+
+
+def test_the_library_holds_sources_alone(tmp_path: Path) -> None:
+    mess = tmp_path / "mess"
+    for name in (
+        "power/__init__.py",
+        "power/core.py",
+        "power/__pycache__/core.pyc",
+        "tests/test_core.py",
+        "power/.core.py.swp",
+        "notes.txt",
+    ):
+        (mess / name).parent.mkdir(parents=True, exist_ok=True)
+        (mess / name).write_text("")
+    names = zipfile.ZipFile(packed(tmp_path / "library.zip", mess)).namelist()
+    root = "ansible_collections/fleet/power/plugins/module_utils"
+    assert [name for name in names if not name.endswith("/__init__.py")] == [f"{root}/power/core.py"]
+    assert names == sorted(names)
+
+
+def test_every_source_of_the_collection_is_in_the_library(tmp_path: Path) -> None:
+    names = set(zipfile.ZipFile(packed(tmp_path / "library.zip")).namelist())
+    root = "ansible_collections/fleet/power/plugins/module_utils"
+    assert {f"{root}/{path.relative_to(MODULE_UTILS)}" for path in MODULE_UTILS.rglob("*.py")} <= names
+
+
+def test_python_runs_from_the_library_with_nothing_else_of_ours(tmp_path: Path) -> None:
+    environment = {"PATH": os.defpath, "PYTHONPATH": str(packed(tmp_path / "library.zip"))}
+    words = [sys.executable, "-S", "-B", "-m", "ansible_collections.fleet.power.plugins.module_utils.restore", "--help"]
+    ran = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "--stagger" in ran.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["/does/not/exist", "/tmp/none.zip"]], ids=["none", "no such directory"])
+def test_a_call_that_makes_no_sense_is_one_sentence(arguments: list[str]) -> None:
+    ran = subprocess.run([sys.executable, FILES / "pack.py", *arguments], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("Cannot pack") and len(ran.stderr.splitlines()) == 1
+
+
+# ----- the definitions
+
+
+def asked(directory: Path, files: Mapping[str, str], **more: object) -> dict[str, Any]:
+    """What the role writes to standard input of the program."""
+    return {
+        "directory": str(directory),
+        "files": files,
+        "group": grp.getgrgid(os.getegid()).gr_name,
+        "purge": False,
+        "check": False,
+        **more,
+    }
+
+
+def write(question: Mapping[str, object]) -> dict[str, list[str]]:
+    """Run the program as the role does, with the text of it on the command line; what it says."""
+    words = [sys.executable, "-c", (FILES / "write_definitions.py").read_text()]
+    ran = subprocess.run(words, input=json.dumps(question), capture_output=True, text=True, check=True)
+    done: dict[str, list[str]] = json.loads(ran.stdout)
+    return done
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Path:
+    """A directory of definitions with one server, and a file that is none."""
+    directory = tmp_path / "servers"
+    directory.mkdir()
+    (directory / "README").write_text("not a definition")
+    write(asked(directory, {f"{ONE}.json": "{}"}))
+    return directory
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(os.listdir(directory))
+
+
+def test_what_differs_is_written_and_a_second_time_nothing(servers: Path) -> None:
+    question = asked(servers, {f"{ONE}.json": '{"a": 1}', f"{TWO}.yml": "settings: {}\n"})
+    assert write(question) == {"written": [f"{ONE}.json", f"{TWO}.yml"], "removed": []}
+    assert write(question) == {"written": [], "removed": []}
+    assert (servers / f"{TWO}.yml").read_text() == "settings: {}\n"
+    assert {(servers / f"{uuid}").stat().st_mode & 0o777 for uuid in (f"{ONE}.json", f"{TWO}.yml")} == {0o640}
+
+
+def test_a_file_whose_mode_is_wrong_is_written_again(servers: Path) -> None:
+    (servers / f"{ONE}.json").chmod(0o644)
+    assert write(asked(servers, {f"{ONE}.json": "{}"}))["written"] == [f"{ONE}.json"]
+    assert (servers / f"{ONE}.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_other_servers_stay_unless_they_are_to_go(servers: Path) -> None:
+    assert write(asked(servers, {f"{TWO}.json": "{}"}))["removed"] == []
+    assert write(asked(servers, {f"{TWO}.json": "{}"}, purge=True))["removed"] == [f"{ONE}.json"]
+    assert names(servers) == sorted(["README", f"{TWO}.json"])
+
+
+def test_a_server_never_has_two_files(servers: Path) -> None:
+    assert write(asked(servers, {f"{ONE.upper()}.yml": "{}"}))["removed"] == [f"{ONE}.json"]
+    assert names(servers) == sorted(["README", f"{ONE.upper()}.yml"])
+
+
+def test_looking_changes_nothing(servers: Path) -> None:
+    before = names(servers)
+    assert write(asked(servers, {f"{TWO}.json": "{}"}, purge=True, check=True)) == {"written": [f"{TWO}.json"], "removed": [f"{ONE}.json"]}
+    assert names(servers) == before
+
+
+def test_looking_at_a_bare_node_tells_what_would_be_written(tmp_path: Path) -> None:
+    question = asked(tmp_path / "not yet", {f"{ONE}.json": "{}"}, check=True, group="no-such-group-yet")
+    assert write(question) == {"written": [f"{ONE}.json"], "removed": []}
+
+
+def test_a_link_in_the_place_of_a_definition_is_replaced_not_followed(servers: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("{}")
+    (servers / f"{TWO}.json").symlink_to(outside)
+    assert write(asked(servers, {f"{TWO}.json": "[]"}))["written"] == [f"{TWO}.json"]
+    assert outside.read_text() == "{}" and not (servers / f"{TWO}.json").is_symlink()
+
+
+def test_a_definition_appears_whole_or_not_at_all(servers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = program("write_definitions")
+
+    def no_space(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    before = names(servers)
+    with pytest.raises(OSError, match="No space left"):
+        module.write_definitions(str(servers), {f"{ONE}.json": "[1]"}, gid=os.getegid(), purge=True, check=False)
+    assert (names(servers), (servers / f"{ONE}.json").read_text()) == (before, "{}")
