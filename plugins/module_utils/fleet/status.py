@@ -1,0 +1,172 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fleet as it was seen: what server_power_info said on each node, as a table, as a snapshot, and in a sentence; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .table import render
+
+#: A reader refuses a greater number, and ignores fields that it does not know.
+SCHEMA = 1
+#: The variables of a node that say how it is reached, as far as they are no secrets.
+CONNECTION = (
+    "ansible_host",
+    "ansible_port",
+    "ansible_user",
+    "ansible_connection",
+    "ansible_python_interpreter",
+    "ansible_ssh_private_key_file",
+    "ansible_ssh_common_args",
+    "ansible_ssh_extra_args",
+)
+_HEADINGS = ("NODE", "SERVER", "NAME", "STATE", "SINCE (UTC)", "EXIT", "LOCK", "LAST OPERATION", "BY")
+_OF_THE_MOMENT = ("log", "operations")
+_DEFAULT_PRIORITY = 100
+_NAMED_NODES = 3
+_LONGEST_REASON = 300
+
+
+@dataclass(frozen=True)
+class NodeSeen:
+    """One node and its servers, in order; or why it could not be looked at, in a sentence."""
+
+    node: str
+    connection: Mapping[str, Any]
+    servers: Sequence[Mapping[str, Any]] = ()
+    error: str | None = None
+    reachable: bool = True
+
+
+def node_seen(node: str, variables: Mapping[str, Any], result: Mapping[str, Any] | None) -> NodeSeen:
+    """What a node's result of server_power_info says; None is no result. ``variables`` are the node's, of which `CONNECTION` is kept."""
+    connection = {name: variables[name] for name in CONNECTION if variables.get(name) is not None}
+    if result is None:
+        return NodeSeen(node, connection, error="Cannot tell: the node was not asked, or an earlier task failed on it")
+    servers = result.get("servers")
+    if result.get("failed") or result.get("unreachable") or servers is None:
+        return NodeSeen(node, connection, error=_reason(result), reachable=not result.get("unreachable"))
+    return NodeSeen(node, connection, sorted(servers, key=_order))
+
+
+def _reason(result: Mapping[str, Any]) -> str:
+    """A failure in one line."""
+    return " ".join(str(result.get("msg") or "it gave no reason").split())[:_LONGEST_REASON]
+
+
+def _order(entry: Mapping[str, Any]) -> tuple[int, str, str]:
+    priority = entry.get("priority")
+    return (_DEFAULT_PRIORITY if priority is None else priority, str(entry.get("name") or ""), str(entry["server"]))
+
+
+def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = ()) -> list[str]:
+    """The table of all servers, one line a server, then a count and the reason for each node that could not be looked at.
+
+    Of servers in other ``states`` than these the table has none, but the count has all; empty is any state.
+    """
+    rows: list[Sequence[object]] = []
+    for each in nodes:
+        rows.extend(_row(each.node, entry) for entry in each.servers if not states or entry.get("state") in states)
+        if each.error is not None:
+            rows.append((each.node, None, None, "no answer" if each.reachable else "unreachable", *[None] * 5))
+    return [*render(_HEADINGS, rows).split("\n"), "", _counts(nodes), *_errors(nodes)]
+
+
+def failure(nodes: Sequence[NodeSeen]) -> str | None:
+    """One sentence if any node could not be looked at."""
+    unseen = [each.node for each in nodes if each.error is not None]
+    if not unseen:
+        return None
+    more = f" and {len(unseen) - _NAMED_NODES} more" if len(unseen) > _NAMED_NODES else ""
+    named = ", ".join(unseen[:_NAMED_NODES])
+    return (
+        f"Cannot look at {len(unseen)} of {len(nodes)} nodes: {named}{more}; the reasons are below the table, the other nodes are complete"
+    )
+
+
+def snapshot(nodes: Sequence[NodeSeen], written_at: str) -> dict[str, Any]:
+    """What a program reads of the fleet later; ``written_at`` is ISO 8601, UTC."""
+    return {"schema": SCHEMA, "written_at": written_at, "nodes": [_kept(each) for each in nodes]}
+
+
+def _kept(seen: NodeSeen) -> dict[str, Any]:
+    servers = [{name: value for name, value in entry.items() if name not in _OF_THE_MOMENT} for entry in seen.servers]
+    return {"node": seen.node, "connection": dict(seen.connection), "error": seen.error, "servers": servers}
+
+
+def _row(node: str, entry: Mapping[str, Any]) -> Sequence[object]:
+    container: Mapping[str, Any] = entry.get("container") or {}
+    operation: Mapping[str, Any] = entry.get("last_operation") or {}
+    return (
+        node,
+        entry.get("short_id"),
+        entry.get("name"),
+        ", ".join(_state_words(entry, container)),
+        _moment(container.get("finished_at") or container.get("started_at")),
+        container.get("exit_code"),
+        _lock_words(entry.get("lock")),
+        _operation_words(operation),
+        operation.get("origin"),
+    )
+
+
+def _state_words(entry: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[str]:
+    state = entry.get("state")
+    yield str(state or "unknown")
+    intent = entry.get("intent")
+    if intent is not None and state == "offline" and intent.get("up") and not entry.get("lock"):
+        yield "meant up"
+    if intent is not None and state == "running" and not intent.get("up") and not entry.get("lock"):
+        yield "meant down"
+    if entry.get("suspended"):
+        yield "suspended"
+    if container.get("paused"):
+        yield "paused"
+    if container.get("oom_killed"):
+        yield "out of memory"
+    if container.get("health") == "unhealthy":
+        yield "unhealthy"
+
+
+def _lock_words(lock: Mapping[str, Any] | None) -> str | None:
+    """Who holds a server: what is done to it, how far that is, until when the phase may last, and who asked."""
+    if not lock:
+        return None
+    deadline = lock.get("phase_deadline")
+    until = "" if deadline is None else f" until {_moment(deadline)}"
+    origin = f" by {lock['origin']}" if lock.get("origin") else ""
+    return f"{lock.get('action') or 'unknown'}, {lock.get('phase') or 'unknown'}{until}{origin}"
+
+
+def _operation_words(operation: Mapping[str, Any]) -> str | None:
+    if not operation:
+        return None
+    code = f" ({operation['code']})" if operation.get("code") else ""
+    when = _moment(operation.get("ended_at") or operation.get("begun_at") or operation.get("requested_at")) or ""
+    return f"{operation.get('action')} {operation.get('outcome') or 'under way'}{code} {when}".rstrip()
+
+
+def _moment(timestamp: object) -> str | None:
+    """A timestamp to the second, as it is read."""
+    return None if timestamp is None else str(timestamp)[:19].replace("T", " ")
+
+
+def _counts(nodes: Sequence[NodeSeen]) -> str:
+    counts = Counter(str(entry.get("state") or "unknown") for each in nodes for entry in each.servers)
+    seen = sum(1 for each in nodes if each.error is None)
+    words = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    return f"{_plural(sum(counts.values()), 'server')} on {_plural(seen, 'node')}{': ' if words else ''}{words}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _errors(nodes: Sequence[NodeSeen]) -> list[str]:
+    unseen = [each for each in nodes if each.error is not None]
+    return ["", *render(("NOT SEEN", "REASON"), [(each.node, each.error) for each in unseen]).split("\n")] if unseen else []

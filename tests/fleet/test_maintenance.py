@@ -1,0 +1,234 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Maintenance brings back exactly what ran, in order, once, wherever an earlier run was cut off."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from .lab import Lease, Node, adhoc, playbook, playbook_begun, server, wait_until
+
+MEMORY = "var/lib/fleet-power/maintenance.json"
+#: Longest that a run of Ansible may take to get to some point on a loaded machine.
+FAR_SECONDS = 120.0
+
+
+def uuid_of(definition: dict[str, Any]) -> str:
+    return str(definition["settings"]["uuid"])
+
+
+def run_with(node: Node, running: list[dict[str, Any]], offline: list[dict[str, Any]]) -> None:
+    """Define servers, and have some of them run."""
+    node.define(*running, *offline)
+    names = ",".join(uuid_of(each) for each in running)
+    result = adhoc([node], "fleet.power.server_power", f"server={names} action=start wait_for=running")[node.name]
+    assert result["summary"] == {"done": len(running)}
+
+
+def starts(node: Node, *definitions: dict[str, Any]) -> list[int]:
+    """How often the journal says that each server was started."""
+    names = ",".join(uuid_of(each) for each in definitions)
+    shown = adhoc([node], "fleet.power.server_power_info", f"server={names} operations=100")[node.name]
+    found = {each["server"]: [(row["action"], row["outcome"]) for row in each["operations"]] for each in shown["servers"]}
+    return [found[uuid_of(each)].count(("start", "done")) for each in definitions]
+
+
+def times(node: Node, definition: dict[str, Any]) -> tuple[str, str]:
+    """When a server ended last, and when it started last."""
+    found = node.container(uuid_of(definition))
+    assert found is not None
+    return found["State"]["FinishedAt"], found["State"]["StartedAt"]
+
+
+def text_of(node: Node, path: str) -> str:
+    """A file of a node, empty if there is none, or no node."""
+    with contextlib.suppress(OSError, AssertionError):
+        return (node.root / path).read_text(errors="replace")
+    return ""
+
+
+def boot_of(node: Node) -> str:
+    return node.ssh("cat /proc/sys/kernel/random/boot_id", check=False).strip()
+
+
+def work(directory: Path, command: str) -> str:
+    """A task file that runs a command on the node while its servers are down."""
+    path = directory / f"work-{time.monotonic_ns()}.yml"
+    path.write_text(json.dumps([{"name": "Work", "ansible.builtin.shell": command}]))
+    return str(path)
+
+
+def test_what_ran_is_down_for_the_work_and_back_in_order_and_nothing_else_is(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    proxy, lobby, game, idle = server("proxy", priority=1), server("lobby", priority=50), server("game"), server("idle")
+    run_with(node, [proxy, lobby, game], [idle])
+    before = [times(node, each) for each in (proxy, lobby, game)]
+
+    checked = playbook("maintenance", [node], "--check", maintenance_reboot=True, maintenance_tasks=work(tmp_path, "touch /root/work"))
+    assert checked.rc == 0
+    assert [times(node, each) for each in (proxy, lobby, game)] == before
+    assert text_of(node, MEMORY) == ""
+    assert not (node.root / "root/work").exists()
+
+    ran = playbook(
+        "maintenance", [node], maintenance_stagger=1, maintenance_tasks=work(tmp_path, "(echo running:; docker ps -q) > /root/work")
+    )
+    assert ran.rc == 0
+    assert "3 of 3 servers are back" in ran.stdout
+    assert text_of(node, "root/work") == "running:\n"
+    ended, started = zip(*(times(node, each) for each in (proxy, lobby, game)))
+    assert list(ended) == sorted(ended, reverse=True)
+    assert list(started) == sorted(started)
+    assert all(node.is_up(uuid_of(each)) for each in (proxy, lobby, game))
+    assert not node.is_up(uuid_of(idle))
+    assert text_of(node, MEMORY) == ""
+
+
+def test_a_run_killed_during_the_stop_is_finished_by_the_next(lease: Lease) -> None:
+    (node,) = lease(1)
+    first, slow, idle = server("first"), server("slow", priority=1, STOP_SECONDS=4), server("idle")
+    run_with(node, [first, slow], [idle])
+    going = playbook_begun("maintenance", [node])
+    wait_until(lambda: not node.is_up(uuid_of(first)), "the first is down", FAR_SECONDS)
+    going.kill()
+    going.finish()
+
+    assert playbook("maintenance", [node]).rc == 0
+    assert [node.is_up(uuid_of(each)) for each in (first, slow, idle)] == [True, True, False]
+    assert starts(node, first, slow, idle) == [2, 2, 0]
+    assert text_of(node, MEMORY) == ""
+
+
+def test_a_run_killed_during_the_start_is_finished_by_the_next_which_stops_nothing(lease: Lease) -> None:
+    (node,) = lease(1)
+    one, two, three = server("one", priority=1), server("two", priority=2, BOOT_SECONDS=2), server("three", priority=3)
+    run_with(node, [one, two, three], [])
+    before = node.started_at(uuid_of(one))
+    going = playbook_begun("maintenance", [node])
+    wait_until(lambda: node.is_up(uuid_of(one)) and node.started_at(uuid_of(one)) != before, "the first is back", FAR_SECONDS)
+    going.kill()
+    going.finish()
+    back = node.started_at(uuid_of(one))
+
+    ran = playbook("maintenance", [node], maintenance_reboot=True)
+    assert ran.rc == 0
+    assert "the work is done" in ran.stdout
+    assert node.started_at(uuid_of(one)) == back
+    assert starts(node, one, two, three) == [2, 2, 2]
+    assert text_of(node, MEMORY) == ""
+
+
+def test_a_node_reboots_once_though_the_run_is_killed_between_reboot_and_start(lease: Lease) -> None:
+    (node,) = lease(1)
+    runs, idle = server("runs"), server("idle")
+    run_with(node, [runs], [idle])
+    before = boot_of(node)
+    going = playbook_begun("maintenance", [node], maintenance_reboot=True)
+    wait_until(lambda: '"phase": "reboot"' in text_of(node, MEMORY), "the reboot is near", FAR_SECONDS)
+    wait_until(lambda: boot_of(node) not in (before, ""), "the node is up again", FAR_SECONDS)
+    going.kill()
+    going.finish()
+    rebooted = boot_of(node)
+    assert not node.is_up(uuid_of(runs))
+
+    assert playbook("maintenance", [node], maintenance_reboot=True).rc == 0
+    assert boot_of(node) == rebooted
+    assert [node.is_up(uuid_of(each)) for each in (runs, idle)] == [True, False]
+    assert starts(node, runs) == [2]
+
+
+def test_a_node_whose_server_somebody_else_is_stopping_is_neither_worked_on_nor_rebooted(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    held, free = server("held", STOP_SECONDS=60), server("free")
+    run_with(node, [held, free], [])
+    before = boot_of(node)
+    begun = ThreadPoolExecutor(1).submit(adhoc, [node], "fleet.power.server_power", f"server={uuid_of(held)} action=stop")
+    wait_until(
+        lambda: '"phase":"stop"' in text_of(node, f"run/fleet-power/{uuid_of(held)}.lock").replace(" ", ""),
+        "it is being stopped",
+        FAR_SECONDS,
+    )
+
+    todo = {"maintenance_reboot": True, "maintenance_wait_seconds": 1, "maintenance_tasks": work(tmp_path, "touch /root/work")}
+    refused = playbook("maintenance", [node], **todo)
+    assert refused.rc != 0
+    assert "lock_timeout" in refused.stdout
+    assert "run this again" in refused.stdout
+    assert boot_of(node) == before
+    assert not (node.root / "root/work").exists()
+
+    adhoc([node], "fleet.power.server_power", f"server={uuid_of(held)} action=kill")
+    begun.result()
+    assert playbook("maintenance", [node], **{**todo, "maintenance_reboot": False}).rc == 0
+    assert [node.is_up(uuid_of(each)) for each in (held, free)] == [False, True]
+
+
+def test_what_others_started_stopped_suspended_or_removed_meanwhile_is_respected(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    kept, stopped, suspended, removed, started = (server(name) for name in ("kept", "stopped", "suspended", "removed", "started"))
+    run_with(node, [kept, stopped, suspended, removed], [started])
+    failed = playbook("maintenance", [node], maintenance_tasks=work(tmp_path, "exit 1"))
+    assert failed.rc != 0
+    assert "what was stopped stays down until then" in failed.stdout
+    assert not node.is_up(uuid_of(kept))
+
+    adhoc([node], "fleet.power.server_power", f"server={uuid_of(stopped)} action=stop")
+    adhoc([node], "fleet.power.server_power", f"server={uuid_of(started)} action=start")
+    suspended["settings"]["suspended"] = True
+    node.define(suspended)
+    node.ssh(f"docker rm -v {uuid_of(removed)}; rm /etc/fleet-power/servers/{uuid_of(removed)}.json")
+    node.ssh(f"rm /var/lib/fleet-power/definitions/{uuid_of(removed)}.json")
+
+    ran = playbook("maintenance", [node])
+    assert ran.rc == 0
+    assert [node.is_up(uuid_of(each)) for each in (kept, stopped, suspended, started)] == [True, False, False, True]
+    assert "stopped was left down: somebody has stopped it since" in ran.stdout
+    assert "suspended was left down: it is suspended" in ran.stdout
+    assert f"{uuid_of(removed)} is not there any more" in ran.stdout
+    assert text_of(node, MEMORY) == ""
+
+
+def test_a_server_that_does_not_come_back_is_told_and_the_next_run_brings_back_that_one_alone(lease: Lease) -> None:
+    first, second = lease(2)
+    good, bad, other = server("good"), server("bad"), server("other")
+    run_with(first, [good, bad], [])
+    run_with(second, [other], [])
+    untouched = second.started_at(uuid_of(other))
+    bad["settings"]["environment"]["CRASH_AFTER"] = 0
+    bad["settings"]["environment"]["BOOT_SECONDS"] = 5
+    first.define(bad)
+
+    failed = playbook("maintenance", [first, second])
+    assert failed.rc != 0
+    assert "bad: start_failed" in failed.stdout
+    assert "those that are not back yet will be started" in failed.stdout
+    assert text_of(first, MEMORY) != ""
+    assert second.started_at(uuid_of(other)) == untouched
+    back = first.started_at(uuid_of(good))
+
+    bad["settings"]["environment"] = {}
+    first.define(bad)
+    assert playbook("maintenance", [first]).rc == 0
+    assert first.started_at(uuid_of(good)) == back
+    assert first.is_up(uuid_of(bad))
+    assert text_of(first, MEMORY) == ""
+
+
+def test_the_nodes_of_a_batch_finish_though_one_fails_and_no_other_batch_begins(lease: Lease, tmp_path: Path) -> None:
+    nodes = lease(3)
+    servers = [server(node.name) for node in nodes]
+    for node, each in zip(nodes, servers):
+        run_with(node, [each], [])
+    before = [node.started_at(uuid_of(each)) for node, each in zip(nodes, servers)]
+    todo = work(tmp_path, f"test $(uname -n) != {nodes[0].name}")
+    ran = playbook("maintenance", nodes, maintenance_serial=2, maintenance_tasks=todo)
+    assert ran.rc != 0
+    assert [node.is_up(uuid_of(each)) for node, each in zip(nodes, servers)] == [False, True, True]
+    after = [node.started_at(uuid_of(each)) for node, each in zip(nodes, servers)]
+    assert [was == now for was, now in zip(before, after)] == [True, False, True]

@@ -1,0 +1,113 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The status of a fleet is one table, complete for the nodes that answer, and says which did not and why."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .lab import Lease, Node, adhoc, playbook, server, wait_until
+
+
+def uuid_of(definition: dict[str, Any]) -> str:
+    return str(definition["settings"]["uuid"])
+
+
+def line_of(text: str, node: Node, name: str) -> str:
+    (line,) = (line for line in text.splitlines() if line.startswith(node.name) and f" {name} " in line)
+    return line
+
+
+def test_a_table_tells_every_server_and_a_snapshot_keeps_it(lease: Lease, tmp_path: Path) -> None:
+    first, second = lease(2)
+    up, crashed, busy, proxy = server("alpha"), server("crashed", CRASH_AFTER=0.5, EXIT_CODE=3), server("busy"), server("proxy", priority=1)
+    busy["settings"]["environment"] = {"STOP_SECONDS": 60}
+    first.define(up, crashed, proxy)
+    second.define(busy)
+    adhoc([first], "server_power", f"server={uuid_of(up)},{uuid_of(crashed)} action=start")
+    adhoc([second], "server_power", f"server={uuid_of(busy)} action=start reason=evening")
+    wait_until(lambda: not first.is_up(uuid_of(crashed)), "it has crashed")
+    stopping = ThreadPoolExecutor(1).submit(adhoc, [second], "server_power", f"server={uuid_of(busy)} action=stop origin=alice@web1")
+    lock = second.root / f"run/fleet-power/{uuid_of(busy)}.lock"
+    wait_until(lambda: '"phase":"stop"' in lock.read_text(errors="replace").replace(" ", ""), "it is being stopped", 60)
+
+    target = tmp_path / "fleet.json"
+    ran = playbook("status", [second, first], status_snapshot=str(target))
+    adhoc([second], "server_power", f"server={uuid_of(busy)} action=kill")
+    stopping.result()
+
+    assert ran.rc == 0
+    assert " running " in line_of(ran.stdout, first, "alpha")
+    line = line_of(ran.stdout, first, "crashed")
+    assert "offline, meant up" in line and " 3 " in line and "start done" in line
+    line = line_of(ran.stdout, second, "busy")
+    assert "stopping" in line and "stop, stop until 20" in line and "by alice@web1" in line
+    order = [line.split()[2] for line in ran.stdout.splitlines() if line.startswith(first.name) and len(line.split()) > 5]
+    assert order[:3] == ["proxy", "alpha", "crashed"]
+    assert "4 servers on 2 nodes" in ran.stdout
+
+    assert target.stat().st_mode & 0o777 == 0o600
+    kept = json.loads(target.read_text())
+    assert kept["schema"] == 1
+    assert [each["node"] for each in kept["nodes"]] == sorted([first.name, second.name])
+    node = next(each for each in kept["nodes"] if each["node"] == first.name)
+    assert node["error"] is None
+    assert node["connection"]["ansible_host"] == first.address
+    assert [each["name"] for each in node["servers"]] == ["proxy", "alpha", "crashed"]
+    assert node["servers"][1]["state"] == "running"
+
+
+def test_nodes_that_do_not_answer_are_told_with_the_reason_and_the_others_are_complete(lease: Lease, tmp_path: Path) -> None:
+    well, cut, stopped = lease(3)
+    well.define(server("fine"))
+    cut.define(server("lost"))
+    cut.cut()
+    stopped.stop_engine()
+    target = tmp_path / "fleet.json"
+    try:
+        ran = playbook("status", [cut, stopped, well], status_snapshot=str(target))
+    finally:
+        cut.join()
+        stopped.start_engine()
+    assert ran.rc != 0
+    assert " offline " in line_of(ran.stdout, well, "fine")
+    rows = {line.split()[0]: line for line in ran.stdout.splitlines() if line.startswith((cut.name, stopped.name)) and "  -  " in line}
+    assert "unreachable" in rows[cut.name]
+    assert "no answer" in rows[stopped.name]
+    assert "Cannot reach the engine" in ran.stdout
+    assert "Cannot look at 2 of 3 nodes" in ran.output
+    errors = {each["node"]: each["error"] for each in json.loads(target.read_text())["nodes"]}
+    assert errors[well.name] is None
+    assert "Cannot reach the engine" in errors[stopped.name]
+    assert errors[cut.name]
+
+
+def test_check_mode_shows_the_table_and_writes_nothing(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    node.define(server("fine"))
+    ran = playbook("status", [node], "--check", status_snapshot=str(tmp_path / "fleet.json"), status_states=["running"])
+    assert ran.rc == 0
+    assert "1 server on 1 node: 1 offline" in ran.stdout
+    assert " fine " not in ran.stdout
+    assert not (tmp_path / "fleet.json").exists()
+
+
+@pytest.mark.long
+def test_six_nodes_with_500_servers_are_shown_within_five_seconds(lease: Lease) -> None:
+    nodes = lease(6)
+    for node in nodes:
+        servers = [server(f"{node.name}-{number}") for number in range(84)]
+        node.define(*servers)
+        names = ",".join(uuid_of(each) for each in servers[:20])
+        adhoc([node], "server_power", f"server={names} action=start")
+    playbook("status", nodes)
+    ran = playbook("status", nodes)
+    assert ran.rc == 0
+    assert "504 servers on 6 nodes: 384 offline" in ran.stdout
+    assert ran.seconds <= 5

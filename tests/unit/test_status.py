@@ -1,0 +1,134 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The table of the fleet tells every server and every node, whatever is known of it, and the snapshot keeps its format."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.fleet.status import NodeSeen, failure, node_seen, snapshot, status_lines
+
+UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
+UNREACHABLE = {"unreachable": True, "msg": "Failed to connect:\r\n  no route to host"}
+SILENT = {"failed": True, "code": "engine_unreachable", "msg": "Cannot reach the engine: no answer within 10 s"}
+
+
+def entry(name: str = "Lobby", **fields: Any) -> dict[str, Any]:
+    container = {"started_at": "2026-01-31T12:00:00.123456789Z", "finished_at": None, "exit_code": None}
+    empty = {"container": container, "lock": None, "intent": None, "last_operation": None, "suspended": False, "priority": 100}
+    return {"server": UUID, "short_id": UUID[:8], "name": name, "state": "running", **empty, **fields}
+
+
+def seen(*entries: dict[str, Any], node: str = "node-1") -> NodeSeen:
+    return node_seen(node, {}, {"servers": list(entries)})
+
+
+def line_of(shown: dict[str, Any]) -> str:
+    return status_lines([seen(shown)])[1]
+
+
+def test_a_server_is_one_line_with_all_that_is_asked_for() -> None:
+    operation = {"action": "start", "outcome": "done", "code": None, "ended_at": "2026-01-31T12:00:01.500Z", "origin": "alice@web1"}
+    assert re.split(" {2,}", line_of(entry(last_operation=operation))) == [
+        *("node-1", "566bf9d7", "Lobby", "running", "2026-01-31 12:00:00", "-", "-", "start done 2026-01-31 12:00:01", "alice@web1")
+    ]
+
+
+def test_a_server_that_ended_is_told_since_when_and_with_which_exit_code() -> None:
+    ended = {"started_at": "2026-01-31T12:00:00Z", "finished_at": "2026-01-31T13:30:00Z", "exit_code": 137, "oom_killed": True}
+    line = line_of(entry(state="offline", container=ended, intent={"up": True}))
+    assert "offline, meant up, out of memory  2026-01-31 13:30:00" in line
+    assert " 137 " in line
+
+
+def test_a_holder_is_told_with_phase_deadline_and_name() -> None:
+    lock = {"action": "restart", "phase": "stop", "phase_deadline": "2026-01-31T12:10:00.000Z", "origin": "alice@web1"}
+    assert "restart, stop until 2026-01-31 12:10:00 by alice@web1" in line_of(entry(state="stopping", lock=lock))
+
+
+def test_what_went_wrong_last_is_told_with_its_code() -> None:
+    operation = {"action": "restart", "outcome": "refused", "code": "suspended", "ended_at": "2026-01-31T12:00:01Z"}
+    line = line_of(entry(suspended=True, last_operation=operation))
+    assert "running, suspended" in line
+    assert "restart refused (suspended)" in line
+
+
+def test_an_operation_under_way_has_no_outcome_yet() -> None:
+    assert "stop under way 2026" in line_of(entry(last_operation={"action": "stop", "begun_at": "2026-01-31T12:00:01Z"}))
+
+
+@pytest.mark.parametrize("lock", [None, {"action": "stop", "phase": "stop"}])
+def test_a_server_that_is_up_against_its_intent_is_told_unless_somebody_is_at_it(lock: dict[str, Any] | None) -> None:
+    assert ("meant down" in line_of(entry(intent={"up": False}, lock=lock))) is (lock is None)
+
+
+def test_an_entry_of_an_endpoint_which_lacks_most_is_shown_all_the_same() -> None:
+    assert line_of({"server": UUID, "short_id": UUID[:8], "name": "", "state": "offline", "suspended": False}).startswith(
+        "node-1  566bf9d7  -"
+    )
+
+
+def test_servers_come_by_priority_then_name() -> None:
+    lines = status_lines([seen(entry("b"), entry("a"), entry("late", priority=200), entry("proxy", priority=0))])
+    assert [line.split()[2] for line in lines[1:5]] == ["proxy", "a", "b", "late"]
+
+
+def test_a_filter_hides_lines_but_not_the_count() -> None:
+    lines = status_lines([seen(entry("up"), entry("down", state="offline"))], ["offline"])
+    assert [line.split()[2] for line in lines[1:-2]] == ["down"]
+    assert lines[-1] == "2 servers on 1 node: 1 offline, 1 running"
+
+
+@pytest.mark.parametrize(
+    ("result", "word", "reason"),
+    [
+        (UNREACHABLE, "unreachable", "Failed to connect: no route to host"),
+        (SILENT, "no answer", "Cannot reach the engine"),
+        ({"failed": True}, "no answer", "it gave no reason"),
+        ({"skipped": True}, "no answer", "it gave no reason"),
+        (None, "no answer", "the node was not asked"),
+    ],
+)
+def test_a_node_that_could_not_be_looked_at_is_a_row_and_a_reason(result: dict[str, Any] | None, word: str, reason: str) -> None:
+    nodes = [seen(entry()), node_seen("node-2", {}, result)]
+    lines = status_lines(nodes, ["offline"])
+    assert lines[1].startswith("node-2  -") and word in lines[1]
+    assert lines[-1].startswith("node-2") and reason in lines[-1]
+    assert failure(nodes) == "Cannot look at 1 of 2 nodes: node-2; the reasons are below the table, the other nodes are complete"
+
+
+def test_no_failure_where_every_node_was_seen_even_without_servers() -> None:
+    assert failure([seen(), seen(entry())]) is None
+
+
+def test_a_failure_of_many_nodes_stays_one_sentence() -> None:
+    message = failure([node_seen(f"n{number}", {}, SILENT) for number in range(200)])
+    assert message is not None and "n0, n1, n2 and 197 more" in message
+
+
+def test_the_snapshot_has_what_the_contract_says() -> None:
+    variables = {
+        "ansible_host": "10.0.0.1",
+        "ansible_port": 2222,
+        "ansible_password": "hush",
+        "ansible_become_password": "hush",
+        "other": 1,
+    }
+    nodes = [node_seen("node-1", variables, {"servers": [entry(log=["line"], operations=[])]}), node_seen("node-2", {}, UNREACHABLE)]
+    kept = json.loads(json.dumps(snapshot(nodes, "2026-01-31T12:00:00Z")))
+    assert kept == {
+        "schema": 1,
+        "written_at": "2026-01-31T12:00:00Z",
+        "nodes": [
+            {"node": "node-1", "connection": {"ansible_host": "10.0.0.1", "ansible_port": 2222}, "error": None, "servers": [entry()]},
+            {"node": "node-2", "connection": {}, "error": "Failed to connect: no route to host", "servers": []},
+        ],
+    }
+
+
+def test_names_that_would_steer_a_terminal_do_not() -> None:
+    assert "\x1b" not in "".join(status_lines([seen(entry("\x1b[2Jgone\nnode-9"))]))

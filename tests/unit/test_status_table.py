@@ -1,0 +1,85 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The action plugin status_table reads every host of the play, and its snapshot is whole or not there."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ansible.plugins.action")
+plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.status_table")
+AnsibleActionFail = importlib.import_module("ansible.errors").AnsibleActionFail
+
+SEEN = {"servers": [{"server": "566bf9d7-c55a-45f8-91a6-e55e9b9b1325", "short_id": "566bf9d7", "name": "Lobby", "state": "running"}]}
+HOSTS: dict[str, dict[str, Any]] = {
+    "b": {"ansible_host": "192.0.2.2", "seen": {"unreachable": True, "msg": "no route"}},
+    "a": {"ansible_host": "192.0.2.1", "ansible_password": "hush", "seen": SEEN},
+    "other": {"seen": SEEN},
+}
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """What the task returns for its arguments, in a play over the hosts a and b, or those given."""
+
+    def returned(given: dict[str, Any], *, hosts: tuple[str, ...] = ("b", "a"), check_mode: bool = False) -> dict[str, Any]:
+        task = SimpleNamespace(args={"seen": "seen", **given}, check_mode=check_mode)
+        action = plugin.ActionModule(task=task, connection=None, play_context=None, loader=None, templar=None, shared_loader_obj=None)
+        monkeypatch.setattr(plugin.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
+        result: dict[str, Any] = action.run(task_vars={"hostvars": HOSTS, "ansible_play_hosts_all": list(hosts)})
+        return result
+
+    return returned
+
+
+def test_the_table_has_all_hosts_of_the_play_and_fails_for_those_not_seen(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run({})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:4]] == ["a", "b"]
+    assert "other" not in "".join(lines)
+    assert result == {
+        "changed": False,
+        "failed": True,
+        "msg": "Cannot look at 1 of 2 nodes: b; the reasons are below the table, the other nodes are complete",
+    }
+
+
+def test_it_does_not_fail_where_all_were_seen(run: Run) -> None:
+    assert run({}, hosts=("a",)) == {"changed": False}
+
+
+def test_the_snapshot_replaces_the_old_one_in_one_piece_and_is_for_its_owner_alone(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "fleet.json"
+    path.write_text("old")
+    path.chmod(0o644)
+    assert run({"snapshot": str(path)})["changed"]
+    assert [each["node"] for each in json.loads(path.read_text())["nodes"]] == ["a", "b"]
+    assert "hush" not in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["fleet.json"]
+
+
+def test_a_snapshot_that_cannot_take_its_place_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(AnsibleActionFail, match=r"Cannot write the snapshot .*; name a file in a directory you may write to"):
+        run({"snapshot": str(tmp_path / "taken")})
+    assert [each.name for each in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_directory_that_is_not_there_is_told(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(AnsibleActionFail, match="Cannot write the snapshot"):
+        run({"snapshot": str(tmp_path / "missing" / "fleet.json")})
+
+
+def test_check_mode_writes_no_snapshot(run: Run, tmp_path: Path) -> None:
+    assert not run({"snapshot": str(tmp_path / "fleet.json")}, check_mode=True)["changed"]
+    assert list(tmp_path.iterdir()) == []
