@@ -19,7 +19,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT / ".build"))
 
-from ansible_collections.fleet.power.tests.bench import bulk, five_hundred, journal, kill, lock, parsers, restart, start, walk  # noqa: E402
+from ansible_collections.fleet.power.tests.bench import bulk, five_hundred, inventory, journal, kill, lock, parsers, restart, start, walk  # noqa: E402
 from ansible_collections.fleet.power.tests.bench.measure import Row, table  # noqa: E402
 from ansible_collections.fleet.power.tests.bench.peer import install_peer  # noqa: E402
 from ansible_collections.fleet.power.tests.integration.lab import Lab, lab_on  # noqa: E402
@@ -34,6 +34,7 @@ ROWS: Mapping[str, Measure] = {
     "journal": lambda lab: [journal.measure(lab.root)],
     "parsers": lambda lab: parsers.measure(lab.root),
     "walk": lambda lab: walk.measure(lab.root),
+    "inventory": lambda lab: inventory.measure(lab.root),
     "bulk-quick": lambda lab: bulk.quick(lab, install_peer(HOME)),
     "bulk-slow": lambda lab: bulk.slow(lab, install_peer(HOME)),
 }

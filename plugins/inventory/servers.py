@@ -1,0 +1,321 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Servers as inventory hosts: what was read of them, put into Ansible's inventory; where it comes from is decided below."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: servers
+short_description: Servers as hosts
+version_added: 1.0.0
+author:
+  - The fleet.power contributors (@fleet-power)
+description:
+  - Makes a host of each server, with its node's connection variables and the variable C(server_uuid), so that
+    C(ansible lobby-1 -b -m fleet.power.server_power -a action=restart) acts on that server alone.
+  - Servers are found from the nodes' Docker Engines, from the nodes' HTTP endpoints, from a snapshot file, from the Panel, or from
+    several of these, of which one picture is made. The Panel decides which node a server belongs to, a node that is asked decides what
+    runs there, and a snapshot fills in what nobody else tells.
+  - The file must end in C(fleet_power.yml) or C(fleet_power.yaml).
+  - A host costs a task of its own in every play. For more than a few servers at a time use plays over nodes, whose one task acts on all
+    servers of a node. See R(the guide,ansible_collections.fleet.power.docsite.inventory_guide).
+extends_documentation_fragment:
+  - constructed
+  - inventory_cache
+options:
+  plugin:
+    description: The name of this plugin.
+    type: str
+    required: true
+    choices: [fleet.power.servers]
+  nodes:
+    description:
+      - Nodes by name, which is the name of the inventory host that is the node.
+      - A node that an earlier inventory source has as a host gives its servers the variables of that host and its groups whose names
+        begin with C(ansible_).
+      - Each node is a map with the keys below, all of them optional. One with neither C(docker_host) nor C(url) is not asked itself.
+      - C(docker_host) (text) is the address of its engine, that begins with C(unix://), C(tcp://), C(http://), C(https://) or C(ssh://).
+        The last is reached with the C(ssh) command of the controller, and needs the C(docker) command on the node.
+      - C(tls), C(validate_certs) (booleans), C(ca_path), C(client_cert), C(client_key), C(tls_hostname), C(api_version) (text) have the
+        meaning that they have as options of M(fleet.power.server_power).
+      - C(ssh_args) (text) takes the place of O(ssh_args).
+      - C(url) and C(token) (text) are the address of its HTTP endpoint, Wings' or the one of this collection, and the node's own token.
+        C(validate_certs) is V(true) there unless it is given.
+      - C(panel_node) (text) is what the Panel calls the node, where that is not the name here.
+      - C(vars) (a map) holds variables for the hosts of its servers, which go before all others. Templates in it are evaluated for the
+        server's host.
+      - Templates in the other keys are evaluated when the file is read, with extra variables alone.
+    type: dict
+    default: {}
+  ssh_args:
+    description:
+      - Arguments for C(ssh), as on its command line, for nodes whose C(docker_host) begins with C(ssh://).
+      - C(ssh) never asks for a password here.
+    type: str
+  snapshot:
+    description:
+      - A file that the playbook C(fleet.power.status) wrote with C(status_snapshot). A relative path is meant from the directory of the
+        inventory file.
+    type: str
+  snapshot_max_age:
+    description:
+      - Seconds after which there is a warning that a snapshot is old. V(0) means never.
+    type: int
+    default: 3600
+  panel_url:
+    description:
+      - The Panel's address.
+    type: str
+    env:
+      - name: FLEET_POWER_PANEL_URL
+  panel_api_key:
+    description:
+      - A key for the Panel's Application API that may read servers, nodes, nests and eggs.
+    type: str
+    env:
+      - name: FLEET_POWER_PANEL_API_KEY
+  panel_validate_certs:
+    description:
+      - Whether the Panel's certificate is verified.
+    type: bool
+    default: true
+  panel_ca_path:
+    description:
+      - A file or directory of certificates that the Panel's is verified with, instead of the system's.
+    type: path
+  hostnames:
+    description:
+      - Where a host's name is taken from, the first that gives a name that is safe and that no other server, host or group has. A server
+        that none of them names is called by its UUID.
+      - V(name) is the server's name as it is, if it consists of letters, digits, dots, hyphens and underscores, and does not look like a
+        short id or a UUID.
+      - V(slug) is the same in small letters with hyphens in place of all else, so that C(Cobalt Survival) is C(cobalt-survival).
+      - V(short_id) is the first part of the UUID, V(uuid) all of it.
+      - C(label:NAME) is the value of a label.
+      - Owners of servers may change names. Where that must not decide what a play acts on, use V(short_id) or V(uuid) alone.
+    type: list
+    elements: str
+    default: [name, short_id, uuid]
+  timeout:
+    description:
+      - Seconds for one question to an engine, an endpoint or the Panel, connecting included. The Panel is asked three times at most.
+    type: int
+    default: 10
+  unreachable:
+    description:
+      - What a source that cannot be read means. With V(warn) there is a warning for each, its name is in the variable
+        C(fleet_power_unread) of all hosts, and nothing is cached. With V(fail) the whole file fails.
+      - If no source can be read, the file fails in any case.
+    type: str
+    choices: [warn, fail]
+    default: warn
+requirements:
+  - C(docker) and C(requests) (Python libraries) on the controller for nodes whose C(docker_host) does not begin with C(ssh://)
+  - C(requests) (Python library) on the controller for endpoints and the Panel
+  - the C(ssh) command on the controller for C(ssh://)
+notes:
+  - Names and labels come from outside. They are never evaluated as templates.
+  - The hosts are in none of the groups of their nodes, so that a play over nodes never meets them.
+seealso:
+  - module: fleet.power.server_power
+  - module: fleet.power.server_power_info
+"""
+
+EXAMPLES = r"""
+# nodes.fleet_power.yml: three nodes, each asked in another way
+plugin: fleet.power.servers
+nodes:
+  node-1:
+    docker_host: ssh://root@10.0.0.11
+  node-2:
+    docker_host: tcp://10.0.0.12:2376
+    tls: true
+    validate_certs: true
+  node-3:
+    url: https://node-3.example.org:8080
+    token: "{{ lookup('ansible.builtin.env', 'NODE_3_TOKEN') }}"
+---
+# panel.fleet_power.yml: the Panel says which servers there are; the key is in FLEET_POWER_PANEL_API_KEY
+plugin: fleet.power.servers
+panel_url: https://panel.example.org
+hostnames: [slug, short_id]
+cache: true
+cache_plugin: ansible.builtin.jsonfile
+cache_connection: ~/.cache/fleet-power
+cache_timeout: 600
+nodes:
+  node-1:
+    panel_node: Frankfurt 1
+---
+# status.fleet_power.yml: as the playbook fleet.power.status saw the fleet, and groups of one's own
+plugin: fleet.power.servers
+snapshot: fleet.json
+unreachable: fail
+groups:
+  proxies: (server_priority or 100) < 10
+keyed_groups:
+  - key: server_image
+    prefix: image
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleError, AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.entry import (
+    SCHEMA,
+    Entry,
+    Reading,
+    from_plain,
+    to_plain,
+    variables_of,
+)
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.merge import Picture, picture_of
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.naming import groups_of, host_names
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.reading import Read, read_all
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.wanted import Wanted, mind_unknown, wanted_of
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import PowerError
+from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerState
+from ansible_collections.fleet.power.plugins.plugin_utils.server_nodes import Nodes
+
+_ENDINGS = ("fleet_power.yml", "fleet_power.yaml")
+#: Options whose values may be templates: what else a file says is meant as it is.
+_TEMPLATED = ("ssh_args", "snapshot", "panel_url", "panel_api_key")
+_UNREAD = "fleet_power_unread"
+
+
+class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: ignore[misc]
+    """Servers as hosts."""
+
+    NAME = "fleet.power.servers"
+
+    def verify_file(self, path: str) -> bool:
+        """Whether the file is meant for this plugin, by its name."""
+        return bool(super().verify_file(path)) and path.endswith(_ENDINGS)
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
+        """Read all sources, or the cache, and add hosts, groups and variables. Every failure is one sentence."""
+        super().parse(inventory, loader, path, cache)
+        config = self._read_config_data(path)
+        try:
+            mind_unknown(list(config), list(self._options), os.path.basename(path))
+            wanted = wanted_of(self._chosen(), lambda name: os.path.join(os.path.dirname(os.path.abspath(path)), os.path.expanduser(name)))
+        except PowerError as error:
+            raise AnsibleParserError(str(error)) from None
+        read = self._read(wanted, path, cache)
+        nodes = Nodes(wanted, read.readings, inventory, loader)
+        picture = picture_of(read.readings, nodes.host_of)
+        for warning in (*(each for reading in read.readings for each in reading.warnings), *picture.warnings):
+            self.display.warning(f"{self.NAME}: {warning}")
+        self._mind_unread(read)
+        self._add(picture, wanted, nodes)
+
+    def _chosen(self) -> dict[str, Any]:
+        """The options, with the templates of the file evaluated."""
+        options = {name: self.get_option(name) for name in self._options}
+        self.templar.available_variables = self._vars
+        for name in _TEMPLATED:
+            options[name] = self._evaluated(name, options[name])
+        if isinstance(options["nodes"], Mapping):
+            options["nodes"] = {name: self._node(name, node) for name, node in options["nodes"].items()}
+        return options
+
+    def _node(self, name: str, node: Any) -> Any:
+        if not isinstance(node, Mapping):
+            return node
+        return {key: value if key == "vars" else self._evaluated(f"nodes.{name}.{key}", value) for key, value in node.items()}
+
+    def _evaluated(self, option: str, value: Any) -> Any:
+        try:
+            return self.templar.template(value)
+        except AnsibleError as error:
+            raise AnsibleParserError(f"Cannot use {option}: its template cannot be evaluated: {error.message}") from None
+
+    # ----- reading
+
+    def _read(self, wanted: Wanted, path: str, cache: bool) -> Read:
+        """What the cache has, or what all sources tell; only what is whole is kept."""
+        kept = self.get_option("cache")
+        key = self.get_cache_key(path)
+        identity = hashlib.sha256(json.dumps(wanted.identity(), default=str).encode()).hexdigest()
+        if kept and cache:
+            readings = self._cached(key, identity)
+            if readings is not None:
+                return Read(tuple(readings), ())
+        read = read_all(wanted)
+        absent = read.absent
+        if absent and (not read.readings or self.get_option("unreachable") == "fail"):
+            raise AnsibleParserError("; ".join(absent.values()))
+        if kept and not absent:
+            self._cache[key] = {"schema": SCHEMA, "identity": identity, "readings": to_plain(read.readings)}
+        return read
+
+    def _cached(self, key: str, identity: str) -> list[Reading] | None:
+        """What is in the cache, unless it is of another version or was written for other options."""
+        try:
+            kept = self._cache[key]
+            if kept["schema"] != SCHEMA or kept["identity"] != identity:
+                self.display.vv(f"{self.NAME}: the cache is of another version, or was written for other options; it is not used")
+                return None
+            return from_plain(kept["readings"])
+        except KeyError:
+            return None
+        except (AnsibleError, ValueError, TypeError) as error:
+            self.display.warning(f"{self.NAME}: the cache cannot be read and is written anew: {error}")
+            return None
+
+    def _mind_unread(self, read: Read) -> None:
+        """Tell of every source and node that is not in the inventory: in a warning each, and in a variable that plays can look at."""
+        for source, sentence in read.absent.items():
+            self.display.warning(f"{self.NAME}: {source} is not in the inventory: {sentence}")
+        earlier = self.inventory.groups["all"].vars.get(_UNREAD) or []
+        self.inventory.set_variable("all", _UNREAD, sorted({*earlier, *read.absent}))
+
+    # ----- adding
+
+    def _add(self, picture: Picture, wanted: Wanted, nodes: Nodes) -> None:
+        groups = self._groups(picture)
+        known = {str(host.vars["server_uuid"]): name for name, host in self.inventory.hosts.items() if "server_uuid" in host.vars}
+        taken = {*self.inventory.hosts, *self.inventory.groups, *nodes.names}
+        names = {**host_names(picture.entries, wanted.hostnames, taken), **known}
+        for entry in picture.entries:
+            host = names[entry.uuid]
+            self.inventory.add_host(host)
+            self._set_variables(host, entry, nodes, is_known=entry.uuid in known)
+            for group in groups[entry.uuid]:
+                self.inventory.add_child(group, host)
+        if any(self.get_option(name) for name in ("compose", "groups", "keyed_groups")):
+            for entry in picture.entries:
+                self._construct(names[entry.uuid])
+
+    def _groups(self, picture: Picture) -> dict[str, list[str]]:
+        """The groups of each server, all made, and those that a pattern such as ``state_running:!suspended`` names with nobody in them."""
+        always = [f"state_{state.value}" for state in PowerState] if picture.knows_state else []
+        for name in (*always, *(["suspended"] if picture.knows_suspension else [])):
+            self.inventory.add_group(name)
+        safe: dict[str, str] = {}
+        groups: dict[str, list[str]] = {}
+        for entry in picture.entries:
+            groups[entry.uuid] = []
+            for name in groups_of(entry):
+                if name not in safe:
+                    safe[name] = self.inventory.add_group(self._sanitize_group_name(name))
+                groups[entry.uuid].append(safe[name])
+        return groups
+
+    def _set_variables(self, host: str, entry: Entry, nodes: Nodes, *, is_known: bool) -> None:
+        for name, value in {**nodes.variables(entry.node), **variables_of(entry)}.items():
+            if value is not None or not is_known:
+                self.inventory.set_variable(host, name, value)
+
+    def _construct(self, host: str) -> None:
+        strict = self.get_option("strict")
+        self._set_composite_vars(self.get_option("compose"), self.inventory.hosts[host].get_vars(), host, strict=strict)
+        variables = self.inventory.hosts[host].get_vars()
+        self._add_host_to_composed_groups(self.get_option("groups"), variables, host, strict=strict, fetch_hostvars=False)
+        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, host, strict=strict, fetch_hostvars=False)

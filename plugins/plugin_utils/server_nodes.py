@@ -1,0 +1,104 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The nodes of servers' hosts: what a server's host takes from the host that is its node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.inventory.helpers import get_group_vars, sort_groups
+from ansible.template import is_trusted_as_template, trust_as_template
+from ansible.utils.vars import combine_vars
+from ansible.vars.plugins import get_vars_from_inventory_sources
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.entry import Kind, Reading
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.wanted import Wanted
+
+#: A server must never be reached under its own name: another machine may have it.
+_NOWHERE = "node-unknown.invalid"
+_NOT_A_CONNECTION = ("ansible_group_priority", "ansible_facts")
+
+
+class Nodes:
+    """The nodes as the inventory has them: what sources call them here, and how their servers' hosts are reached."""
+
+    def __init__(self, wanted: Wanted, readings: tuple[Reading, ...], inventory: Any, loader: Any) -> None:
+        self._inventory = inventory
+        self._loader = loader
+        self._given = {node.name: node for node in wanted.nodes}
+        self._by_panel = {node.panel_node or node.name: node.name for node in wanted.nodes}
+        self._addresses: dict[str, str] = {}
+        self._connections: dict[str, Mapping[str, Any]] = {}
+        self._hosts: dict[str, str] = {}
+        self._variables: dict[str | None, dict[str, Any]] = {}
+        for reading in readings:
+            self._addresses.update(reading.addresses)
+            self._connections.update(reading.connections)
+
+    @property
+    def names(self) -> set[str]:
+        """Names that no server's host may have."""
+        return {*self._given, *self._connections}
+
+    def host_of(self, kind: Kind, name: str) -> str:
+        """The inventory's name for the node that a source calls so: only the Panel has names of its own."""
+        if kind is not Kind.PANEL:
+            return name
+        if name not in self._hosts:
+            self._hosts[name] = self._host_on_panel(name)
+        return self._hosts[name]
+
+    def _host_on_panel(self, name: str) -> str:
+        address = self._addresses.get(name)
+        if name in self._by_panel:
+            return self._by_panel[name]
+        hosts = self._inventory.hosts
+        if name not in hosts and address is not None:
+            if address in hosts:
+                return address
+            found = [host.name for host in hosts.values() if host.vars.get("ansible_host") == address and "server_uuid" not in host.vars]
+            if len(found) == 1:
+                return str(found[0])
+        return name
+
+    def variables(self, node: str | None) -> dict[str, Any]:
+        """How the hosts of a node's servers are reached; computed once a node."""
+        if node not in self._variables:
+            self._variables[node] = self._reached(node)
+        return self._variables[node]
+
+    def _reached(self, node: str | None) -> dict[str, Any]:
+        if node is None:
+            return {"ansible_host": _NOWHERE}
+        addresses = [address for name, address in self._addresses.items() if self.host_of(Kind.PANEL, name) == node]
+        given = self._given.get(node)
+        return {
+            "ansible_host": addresses[0] if addresses else node,
+            **self._connections.get(node, {}),
+            **self._of_host(node),
+            **({} if given is None else given.vars),
+        }
+
+    def _of_host(self, node: str) -> dict[str, Any]:
+        """The connection variables of the host that is the node. A template means what it means there, and is left to it."""
+        host = self._inventory.hosts.get(node)
+        if host is None:
+            return {}
+        sources = [*self._inventory.processed_sources, self._inventory.current_source]
+        groups = sort_groups({self._inventory.groups["all"], *host.get_groups()})
+        told = combine_vars(get_group_vars(groups), get_vars_from_inventory_sources(self._loader, sources, groups, "all"))
+        told = combine_vars(told, combine_vars(host.vars, get_vars_from_inventory_sources(self._loader, sources, [host], "all")))
+        reached = {name: value for name, value in told.items() if name.startswith("ansible_") and name not in _NOT_A_CONNECTION}
+        lazily = {
+            name: trust_as_template(f"{{{{ hostvars['{node}']['{name}'] }}}}") for name, value in reached.items() if _is_template(value)
+        }
+        return {"ansible_host": node, **reached, **lazily}
+
+
+def _is_template(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_is_template(each) for each in value.values())
+    if isinstance(value, list):
+        return any(_is_template(each) for each in value)
+    return isinstance(value, str) and is_trusted_as_template(value) and ("{{" in value or "{%" in value)

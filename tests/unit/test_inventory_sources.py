@@ -1,0 +1,377 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sources of the inventory one by one: engines, over ssh too, and snapshots; and the one picture that is made of several."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.engine import read_engine
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.entry import Entry, Kind, Reading, from_plain, to_plain
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.merge import Picture, picture_of
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.naming import groups_of
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.snapshot import read_snapshot
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.tunnel import listed_over_ssh, ssh_command
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.wanted import NodeWanted
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+    EngineError,
+    EngineUnreachable,
+    SettingsInvalid,
+    SourceUnreachable,
+)
+from ansible_collections.fleet.power.tests.integration.panel_server import Answering, Asked, Recorder, closing, silent, status, text
+from ansible_collections.fleet.power.tests.unit.inventory_support import Inventory
+
+ONE, TWO, THREE = (f"{digit * 8}-0000-4000-8000-{digit * 12}" for digit in "123")
+NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=timezone.utc)
+
+
+def row(uuid: str, state: str = "running", **labels: str) -> dict[str, Any]:
+    """A container in the engine's list."""
+    return {"Id": uuid, "Names": [f"/{uuid}"], "State": state, "Image": "games/java:17", "Labels": {"fleet.power.server": uuid, **labels}}
+
+
+# ----- engines
+
+
+class Engine(Recorder):
+    """An engine that lists containers."""
+
+    rows: Any = ()
+
+    def answer(self, asked: Asked, answering: Answering) -> None:
+        if asked.path == "/_ping":
+            answering.raw(200, b"OK", Api_Version="1.41")
+        else:
+            answering.json(200, self.rows)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    with closing(Engine()) as server:
+        yield server
+
+
+def node_at(engine: Engine) -> NodeWanted:
+    return NodeWanted("node-1", docker_host=f"tcp://127.0.0.1:{engine.port}")
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        *(("running", "running"), ("paused", "running"), ("restarting", "running"), ("created", "offline"), ("exited", "offline")),
+        *(("dead", "offline"), ("removing", "offline"), ("something new", "offline")),
+    ],
+)
+def test_an_engine_tells_what_runs(engine: Engine, told: str, state: str) -> None:
+    engine.rows = [row(ONE, told)]
+    assert [entry.state for entry in read_engine(node_at(engine), 5).entries] == [state]
+
+
+def test_containers_of_others_are_no_servers_and_those_of_wings_are(engine: Engine) -> None:
+    foreign = {"Names": ["/web"], "State": "running", "Labels": {}}
+    wings = {"Names": [f"/{TWO}"], "State": "running", "Labels": {"Service": "Pterodactyl", "ContainerType": "server_process"}}
+    engine.rows = [foreign, wings, {"Names": None, "Labels": None}]
+    assert read_engine(node_at(engine), 5).entries == (Entry(TWO, "node-1", state="running", labels={}),)
+
+
+def test_labels_are_those_of_the_server_alone(engine: Engine) -> None:
+    engine.rows = [row(ONE, role="lobby", **{"fleet.power.spec": "x", "org.opencontainers.image.title": "x"})]
+    assert read_engine(node_at(engine), 5).entries[0].labels == {"role": "lobby"}
+
+
+def test_what_runs_goes_before_what_stands_beside_it(engine: Engine) -> None:
+    engine.rows = [row(ONE, "running"), row(ONE, "created")]
+    assert [entry.state for entry in read_engine(node_at(engine), 5).entries] == ["running"]
+
+
+@pytest.mark.parametrize("behaviour", [text(b"<html>"), text(b'{"a": 1}'), text(b"[1]"), status(500), status(403)])
+def test_an_engine_that_lists_nothing_is_one_sentence(engine: Engine, behaviour: Any) -> None:
+    engine.fault(behaviour, of="/containers")
+    with pytest.raises((EngineError, EngineUnreachable), match=r"^Cannot list the containers: [^\n]+$"):
+        read_engine(node_at(engine), 5)
+
+
+def test_an_engine_that_is_silent_is_given_up(engine: Engine) -> None:
+    engine.fault(silent)
+    began = time.monotonic()
+    with pytest.raises(EngineUnreachable, match="within 1 s"):
+        read_engine(node_at(engine), 1)
+    assert time.monotonic() - began < 5
+
+
+def test_the_environment_of_the_caller_names_no_engine_here(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    engine.rows = [row(ONE)]
+    assert len(read_engine(node_at(engine), 5).entries) == 1
+
+
+# ----- over ssh
+
+_SSH = """#!{python}
+import sys, time
+open({record!r}, "w").write(repr(sys.argv[1:]))
+{body}
+"""
+
+
+class Ssh:
+    """A command called ssh that does what a test wants of it."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._directory, self.record = root / "bin", root / "arguments"
+        self._directory.mkdir()
+        monkeypatch.setenv("PATH", f"{self._directory}{os.pathsep}{os.environ['PATH']}")
+
+    def does(self, body: str) -> None:
+        path = self._directory / "ssh"
+        path.write_text(_SSH.format(python=sys.executable, record=str(self.record), body=body))
+        path.chmod(0o755)
+
+    def answers(self, rows: Any, status: int = 200) -> None:
+        body = json.dumps(rows)
+        self.does(
+            "import os\n"
+            "asked = b''\n"
+            "while b'\\r\\n\\r\\n' not in asked: asked += os.read(0, 65536)\n"
+            f"os.write(1, b'HTTP/1.1 {status} X\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n')\n"
+            f"sys.stdout.write({body!r})"
+        )
+
+
+@pytest.fixture
+def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ssh:
+    return Ssh(tmp_path, monkeypatch)
+
+
+def test_an_engine_is_listed_over_ssh(ssh: Ssh) -> None:
+    ssh.answers([row(ONE, role="lobby")])
+    found = read_engine(NodeWanted("node-1", docker_host="ssh://root@10.0.0.11:2222", ssh_args=("-i", "key")), 5)
+    assert found.entries == (Entry(ONE, "node-1", state="running", labels={"role": "lobby"}, image="games/java:17"),)
+    arguments = ssh.record.read_text()
+    assert arguments.startswith(
+        "['-i', 'key', '-T', '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=5', '-l', 'root', '-p', '2222', '--', '10.0.0.11'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("sys.stderr.write('motd\\nroot@h: Permission denied (publickey).\\n'); sys.exit(255)", "Permission denied (publickey)"),
+        ("sys.stderr.write('sh: 1: docker: not found\\n'); sys.exit(127)", "docker's command line is needed there"),
+        ("sys.exit(255)", "cannot be reached"),
+        ("print('Welcome to node-1!'); sys.stdout.flush(); sys.stdin.read()", "cannot be reached"),
+        ("sys.stderr.write('x' * 10_000_000 + '\\n'); sys.exit(255)", "cannot be reached"),
+        ("time.sleep(60)", "no answer within 1 s"),
+        ("import os\nwhile True: os.write(2, b'x' * 1000)", "no answer within 1 s"),
+        ("sys.stdout.write('HTTP/1.1 200 OK\\r\\n\\r\\n'); sys.stdout.flush(); time.sleep(60)", "no answer within 1 s"),
+    ],
+)
+def test_what_goes_wrong_on_the_way_is_one_sentence_in_time(ssh: Ssh, body: str, said: str) -> None:
+    ssh.does(body)
+    began = time.monotonic()
+    with pytest.raises(EngineUnreachable) as caught:
+        listed_over_ssh("ssh://root@node-1", (), 1)
+    assert said in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 600
+    assert time.monotonic() - began < 4
+
+
+def test_the_engines_own_error_is_told(ssh: Ssh) -> None:
+    ssh.answers({"message": "something\nis wrong"}, 500)
+    with pytest.raises(EngineError, match="answers 500, something is wrong"):
+        listed_over_ssh("ssh://node-1", (), 5)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ssh://-oProxyCommand=x",
+        "ssh://a b",
+        "ssh://root:pw@host",
+        "ssh://-l@host",
+        "ssh://host/path",
+        "ssh://host:x",
+        "ssh://h;id",
+        "ssh://",
+    ],
+)
+def test_no_address_becomes_an_argument_of_ssh(address: str) -> None:
+    with pytest.raises(SettingsInvalid, match="Cannot use docker_host=") as caught:
+        ssh_command(address, (), 5)
+    assert "pw" not in str(caught.value)
+
+
+# ----- snapshots
+
+
+def snapshot(tmp_path: Path, **changes: Any) -> Path:
+    entry = {"server": ONE, "name": "lobby-1", "state": "running", "suspended": False, "egg": None, "labels": {"role": "x"}, "priority": 5}
+    node = {
+        "node": "node-1",
+        "connection": {"ansible_host": "10.0.0.11", "ansible_user": "ops", "x": "y"},
+        "error": None,
+        "servers": [entry],
+    }
+    gone = {"node": "node-2", "connection": {}, "error": "Failed to connect", "servers": []}
+    path = tmp_path / "fleet.json"
+    path.write_text(json.dumps({"schema": 1, "written_at": "2026-11-25T11:59:30Z", "nodes": [node, gone], **changes}))
+    return path
+
+
+def test_a_snapshot_tells_servers_connections_and_what_was_not_seen(tmp_path: Path) -> None:
+    found = read_snapshot(str(snapshot(tmp_path)), 3600, NOW)
+    labels = {"role": "x"}
+    assert found.entries == (Entry(ONE, "node-1", "lobby-1", "running", suspended=False, labels=labels, priority=5),)
+    assert found.connections["node-1"] == {"ansible_host": "10.0.0.11", "ansible_user": "ops"}
+    assert list(found.missing) == ["node-2"] and "Failed to connect" in found.missing["node-2"]
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "it is no JSON object"),
+        ("[]", "it is no JSON object"),
+        ("[" * 100_000, "it is no JSON object"),
+        ("\udcff", "it is no JSON object"),
+        ("{}", "does not say which version"),
+        ('{"schema": true}', "does not say which version"),
+        ('{"schema": 2, "nodes": []}', "of version 2, written by a newer fleet.power"),
+        ('{"schema": 1}', "no list of nodes"),
+        ('{"schema": 1, "nodes": [1]}', "no list of nodes"),
+        ('{"schema": 1, "nodes": [{"node": ""}]}', "no list of nodes"),
+    ],
+)
+def test_what_is_no_snapshot_is_one_sentence(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "fleet.json"
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(SourceUnreachable, match=f"^Cannot read the snapshot .*{said}"):
+        read_snapshot(str(path), 0, NOW)
+
+
+def test_a_snapshot_that_is_not_there_or_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, said in {"pipe": "no regular file", "none": "No such file", ".": ""}.items():
+        with pytest.raises(SourceUnreachable, match=said):
+            read_snapshot(str(tmp_path / name), 0, NOW)
+
+
+def test_servers_of_a_snapshot_that_are_none_are_passed_over(tmp_path: Path) -> None:
+    odd: list[Any] = [None, 1, {}, {"server": "x"}, {"server": ONE, "state": "flying", "priority": True, "labels": []}]
+    path = snapshot(tmp_path, nodes=[{"node": "node-1", "servers": odd}])
+    assert read_snapshot(str(path), 0, NOW).entries == (Entry(ONE, "node-1"),)
+
+
+@pytest.mark.parametrize(
+    ("written", "warned"), [("2026-11-25T10:00:00Z", "120 minutes old"), (None, "does not say when"), (5, "does not say when")]
+)
+def test_a_snapshot_that_is_old_is_warned_of(tmp_path: Path, written: Any, warned: str) -> None:
+    path = str(snapshot(tmp_path, written_at=written))
+    (warning,) = read_snapshot(path, 3600, NOW).warnings
+    assert warned in warning
+    assert read_snapshot(path, 0, NOW).warnings == ()
+
+
+def test_hosts_of_a_snapshot_are_reached_as_their_nodes_were(tmp_path: Path) -> None:
+    snapshot(tmp_path)
+    found = Inventory(tmp_path).read(snapshot="fleet.json", snapshot_max_age=0)
+    told = found.variables("lobby-1")
+    assert [told[name] for name in ("ansible_host", "ansible_user", "server_priority")] == ["10.0.0.11", "ops", 5]
+    assert found.group("label_role_x") == found.group("state_running") == ["lobby-1"]
+    assert found.unread == ["node-2"]
+
+
+# ----- one picture
+
+
+def picture(*readings: Reading) -> Picture:
+    return picture_of(readings, lambda _kind, name: name)
+
+
+def told_by(kind: Kind, node: str, *entries: Entry) -> Reading:
+    looked = kind in (Kind.ENGINE, Kind.ENDPOINT)
+    return Reading(kind, node if looked else None, entries)
+
+
+def test_what_is_seen_goes_before_what_was_written_down() -> None:
+    old = told_by(Kind.SNAPSHOT, "a", Entry(ONE, "a", "lobby", "running", priority=5))
+    now = told_by(Kind.ENGINE, "a", Entry(ONE, "a", state="offline"))
+    assert picture(now, old).entries == (Entry(ONE, "a", "lobby", "offline", priority=5),)
+
+
+def test_an_engine_without_its_container_has_a_server_offline() -> None:
+    old = told_by(Kind.SNAPSHOT, "a", Entry(ONE, "a", "lobby", "running"))
+    assert picture(old, told_by(Kind.ENGINE, "a")).entries == (Entry(ONE, "a", "lobby", "offline"),)
+
+
+def test_the_state_on_a_node_that_could_not_be_asked_is_the_one_written_down() -> None:
+    old = told_by(Kind.SNAPSHOT, "a", Entry(ONE, "a", "lobby", "running"))
+    assert picture(old, told_by(Kind.ENGINE, "b")).entries == old.entries
+
+
+def test_a_container_that_a_move_left_behind_is_no_host() -> None:
+    panel = told_by(Kind.PANEL, "b", Entry(ONE, "b", "lobby"))
+    left = told_by(Kind.ENGINE, "a", Entry(ONE, "a", state="running"))
+    found = picture(panel, left, told_by(Kind.ENGINE, "b", Entry(ONE, "b", state="offline")))
+    assert found.entries == (Entry(ONE, "b", "lobby", "offline"),)
+    assert found.warnings == (f"server {ONE} runs on node a too, and belongs to node b; the one on a is left out",)
+
+
+def test_a_snapshot_of_before_a_move_does_not_move_a_server_back() -> None:
+    old = told_by(Kind.SNAPSHOT, "a", Entry(ONE, "a", "lobby", "running", priority=5))
+    panel = told_by(Kind.PANEL, "b", Entry(ONE, "b", "lobby"))
+    assert picture(old, panel).entries == (Entry(ONE, "b", "lobby", priority=5),)
+
+
+def test_of_two_nodes_with_one_server_the_one_where_it_runs_has_it() -> None:
+    down, up = (told_by(Kind.ENGINE, node, Entry(ONE, node, state=state)) for node, state in (("a", "offline"), ("b", "running")))
+    for readings in ((down, up), (up, down)):
+        found = picture(*readings)
+        assert [entry.node for entry in found.entries] == ["b"]
+        assert "has a container on node a too" in found.warnings[0]
+
+
+def test_what_nobody_tells_of_is_not_known() -> None:
+    assert picture(told_by(Kind.PANEL, "a", Entry(ONE, "a"))).knows_state is False
+    assert picture(told_by(Kind.ENGINE, "a", Entry(ONE, "a"))).knows_suspension is False
+
+
+def test_groups_of_labels_are_not_of_any_length() -> None:
+    entry = Entry(ONE, labels={"a": "b", "empty": "", "long": "x" * 101, "y" * 101: "x"})
+    assert list(groups_of(entry)) == ["label_a_b", "label_empty"]
+
+
+def test_the_cache_gives_back_what_it_was_given() -> None:
+    readings = [
+        Reading(
+            Kind.PANEL,
+            None,
+            (Entry(ONE, "a", "x", suspended=False, panel_id=0), Entry(TWO, labels={})),
+            {},
+            {"a": "h"},
+            {"n": "why"},
+            ("w",),
+        ),
+        told_by(Kind.ENGINE, "a", Entry(THREE, "a", state="running", labels={"k": "v"})),
+    ]
+    again = from_plain(json.loads(json.dumps(to_plain(readings))))
+    assert again[1] == readings[1]
+    assert again[0].entries[0] == readings[0].entries[0] and again[0].warnings == ("w",)
+
+
+@pytest.mark.parametrize(
+    "odd", [{"uuid": 5}, {"uuid": "../x"}, {"uuid": ONE, "name": 5}, {"uuid": ONE, "x": 1}, {"uuid": ONE, "labels": "x"}, {}, 5]
+)
+def test_a_cache_that_was_written_to_is_refused(odd: Any) -> None:
+    with pytest.raises(ValueError, match=r"a server|not what the inventory wrote|'x'"):
+        from_plain([{"kind": "engine", "entries": [odd]}])
