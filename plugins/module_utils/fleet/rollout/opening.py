@@ -1,0 +1,103 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the role's variables and what the nodes told to a run that may begin; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .batches import Pacing, batches, pacing
+from .choice import Choice, Criteria, candidates, choose, criteria
+from .record import Record, Row
+from .resume import Answer, TakenUp, reason_text, servers_of, take_up
+from .run import mind_budget, node_fault, plan, suspended_row
+from .words import FAILED, Amount, RolloutError, one_of, parse_amount
+
+#: Which servers are meant: a resumed run means those that the first one did.
+_SELECTION = ("action", "servers", "states", "labels", "eggs", "priorities")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Of whom and when: the run's id, its beginning, and whether it is only to say what it would do."""
+
+    run: str
+    began_at: str
+    check: bool = False
+
+
+def open_run(given: Mapping[str, Any], seen: Mapping[str, Answer | None], start: Start, old: Record | None = None) -> Record:
+    """The run, with all its batches, stopped if it must not even begin.
+
+    ``given`` are the role's variables without their prefix; ``seen`` has what each node of the play told, None for one that was lost;
+    ``old`` is the run that is resumed. Raises `RolloutError` for what makes no sense: nothing was done then.
+    """
+    if old is not None:
+        given = {**given, **{name: old.given[name] for name in _SELECTION if name in old.given}}
+    asked, pace = criteria(given), pacing(given, list(seen))
+    budget = parse_amount("max_failures", given.get("max_failures", 0))
+    record = _record(given, asked, start, old)
+    if old is None:
+        taken = _all_of(seen, asked)
+    else:
+        taken = take_up(old, seen, asked, again=bool(given.get("resume_failed")))
+        record.failed_before = [] if given.get("resume_failed") else old.failed
+        if 0 < old.canaries < old.begun:
+            # Its canary came through.
+            pace = replace(pace, canary=0)
+    _fill(record, taken, list(seen), pace, budget, asked)
+    return record
+
+
+def _record(given: Mapping[str, Any], asked: Criteria, start: Start, old: Record | None) -> Record:
+    reason = str(given.get("reason") or (old.reason if old is not None else ""))
+    return Record(
+        run=start.run,
+        action=asked.action,
+        began_at=start.began_at,
+        given={name: given[name] for name in _SELECTION if given.get(name)},
+        reason=reason,
+        node_reason=reason_text(start.run, reason),
+        check=start.check,
+        only=list(asked.only),
+        skip_suspended=asked.skip_suspended,
+        goes_on=one_of("on_failure", given.get("on_failure", "stop"), ("stop", "continue")) == "continue",
+    )
+
+
+def _all_of(seen: Mapping[str, Answer | None], asked: Criteria) -> TakenUp:
+    """What a run means that does not resume another."""
+    told = {node: entries for node, answer in seen.items() for entries in [servers_of(answer)] if entries is not None}
+    choice = choose(candidates(told, asked), asked)
+    if choice.missing and len(told) == len(seen):
+        raise RolloutError(
+            f"Cannot find {', '.join(choice.missing)}: no node of this play has such a server; nothing was done", "server_not_found"
+        )
+    return TakenUp(choice, [node_fault(node, answer) for node, answer in seen.items() if node not in told])
+
+
+def _fill(record: Record, taken: TakenUp, nodes: Sequence[str], pace: Pacing, budget: Amount, asked: Criteria) -> None:
+    lost = {row.node for row in taken.rows if row.is_failure and row.is_left}
+    record.rows = [*taken.rows, *(_missing(name, bool(lost)) for name in taken.choice.missing)]
+    record.rows += [suspended_row(each, asked.action, asked.skip_suspended) for each in taken.choice.suspended]
+    plan(record, batches(taken.choice.chosen, nodes, asked.action, pace))
+    record.budget = budget.of(len(record.rows))
+    if isinstance(pace.canary, str) and not record.canaries:
+        _mind_canary(record, pace.canary, lost, taken.choice)
+    mind_budget(record)
+
+
+def _mind_canary(record: Record, canary: str, lost: set[str | None], choice: Choice) -> None:
+    if canary in lost:
+        record.stopped = f"the canary, node {canary}, cannot be asked"
+    elif choice.chosen:
+        raise RolloutError(f"Cannot take node {canary} as canary: it has none of the servers that are meant; nothing was done")
+
+
+def _missing(name: str, untouched: bool) -> Row:
+    """A server that no node knows; it may be on one that could not be asked."""
+    msg = f"No node that could be asked has server {name}"
+    return Row(None, name, outcome=FAILED, code="server_not_found", msg=msg, untouched=untouched)

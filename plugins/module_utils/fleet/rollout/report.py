@@ -1,0 +1,89 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is told of a run at its end: a table, a line of counts, and the result as JSON; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from .record import Record, Row
+from .words import NOT_DONE, OUTCOMES
+
+SCHEMA = 1
+HEADINGS = ("node", "server", "name", "outcome", "code", "seconds", "message")
+_SHORT_ID = 8
+_LONGEST_MESSAGE = 100
+
+
+def table_rows(record: Record) -> list[tuple[object, ...]]:
+    """A row for each server, those that went wrong last: the end of a long table is what is seen."""
+    return [_cells(row) for row in sorted(record.rows, key=_weight)]
+
+
+def counts(record: Record) -> dict[str, int]:
+    """How many servers ended how, and all of them; a node that could not be asked is counted as one."""
+    found = Counter(row.outcome for row in record.rows)
+    return {"selected": len(record.rows), **{outcome: found[outcome] for outcome in OUTCOMES}}
+
+
+def summary(record: Record) -> str:
+    """A line of counts, and why the run stopped if it did."""
+    found = counts(record)
+    said = ", ".join(f"{found[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES if found[outcome])
+    begun = f" in {record.begun} of {record.batches} batches" if record.batches else ""
+    text = f"{record.action} of {found['selected']}{begun}: {said or 'nothing to do'}"
+    if record.check:
+        text += " (check mode, nothing was changed)"
+    return f"{text}; stopped: {record.stopped}" if record.stopped else text
+
+
+def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | None) -> dict[str, Any]:
+    """The result for programs. ``ok`` is whether the run's exit code is 0."""
+    return {
+        "schema": SCHEMA,
+        "run": record.run,
+        "action": record.action,
+        "reason": record.reason,
+        "check": record.check,
+        "ok": record.is_good,
+        "msg": summary(record),
+        "stopped": record.stopped or None,
+        "began_at": record.began_at,
+        "ended_at": ended_at,
+        "seconds": round(seconds, 3),
+        "counts": counts(record),
+        "budget": {"allowed": record.budget, "used": record.failures},
+        "batches": {"planned": record.batches, "begun": record.begun},
+        "resume_file": resume_file,
+        "servers": [_entry(row) for row in record.rows],
+    }
+
+
+def no_result(msg: str, code: str, *, ended_at: str) -> dict[str, Any]:
+    """The result of a run that could not begin."""
+    return {"schema": SCHEMA, "ok": False, "code": code, "msg": msg, "ended_at": ended_at, "servers": []}
+
+
+def _entry(row: Row) -> dict[str, Any]:
+    names = ("node", "server", "name", "batch", "outcome", "code", "msg", "seconds", "changed", "state")
+    fields = {name: getattr(row, name) for name in names}
+    return {name: value for name, value in fields.items() if value is not None and value != ""}
+
+
+def _cells(row: Row) -> tuple[object, ...]:
+    server = row.server[:_SHORT_ID] if row.server and row.node else row.server
+    outcome = row.outcome.replace("_", " ")
+    message = row.msg if len(row.msg) <= _LONGEST_MESSAGE else f"{row.msg[: _LONGEST_MESSAGE - 3]}..."
+    return (row.node, server, row.name or None, outcome, row.code or None, _seconds(row.seconds), message or None)
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
+
+
+def _weight(row: Row) -> int:
+    if row.is_failure:
+        return 2
+    return int(row.outcome == NOT_DONE)

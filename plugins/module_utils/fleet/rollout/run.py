@@ -1,0 +1,188 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What happens in a run: a batch is begun, its answers are counted, and it is decided whether the next may begin; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .batches import Batch
+from .record import Record, Row
+from .words import (
+    BEFORE_BATCH_FAILED,
+    DID_NOT_STAY_UP,
+    DONE,
+    FAILED,
+    GOOD,
+    NO_ANSWER,
+    NODE_UNREACHABLE,
+    NOT_DONE,
+    OUTCOMES,
+    REFUSED,
+    SKIPPED,
+    UNCHANGED,
+    UNKNOWN,
+    Candidate,
+)
+
+#: Codes of servers that a node passed over although they were asked for: their turn never came.
+_NEVER_BEGUN = ("failure_budget", "interrupted_by_signal")
+#: Of a task's failure no more is shown than this.
+_LONGEST_MESSAGE = 500
+_NAMED_FAILURES = 3
+
+
+def plan(record: Record, batches: Sequence[Batch]) -> None:
+    """Put the servers of the batches into the record, and decide whether the first may begin."""
+    record.batches = len(batches)
+    record.canaries = sum(batch.canary for batch in batches)
+    for number, batch in enumerate(batches, 1):
+        record.rows += [row_of(candidate, batch=number) for candidate in batch.servers]
+
+
+def row_of(candidate: Candidate, **more: Any) -> Row:
+    """A candidate's row."""
+    return Row(
+        node=candidate.node,
+        server=candidate.server,
+        name=candidate.name,
+        state=candidate.state,
+        any_state=candidate.any_state,
+        **more,
+    )
+
+
+def mind_budget(record: Record) -> None:
+    """Stop the run if more has failed than is allowed."""
+    used = record.failures
+    if not record.stopped and used > record.budget and not record.goes_on:
+        record.stopped = f"{used} failed, and {record.budget} may"
+
+
+def begin(record: Record, number: int) -> dict[str, dict[str, Any]]:
+    """Begin a batch: what is asked of each node. From here on its servers are in flight."""
+    record.begun = number
+    is_canary = number <= record.canaries
+    left = 0 if is_canary else record.budget - record.failures
+    work: dict[str, dict[str, Any]] = {}
+    for row in _rows(record, number):
+        row.in_flight, row.asked_by = True, record.run
+        asked = work.setdefault(str(row.node), {"servers": [], "only": list(record.only)})
+        asked["servers"].append(row.server)
+        if row.any_state:
+            asked["only"] = []
+    for asked in work.values():
+        # A bound that cannot be passed would only keep the node from acting on all at once.
+        if (is_canary or not record.goes_on) and max(left, 0) < len(asked["servers"]) - 1:
+            asked["max_failures"] = max(left, 0)
+    return work
+
+
+def count(
+    record: Record,
+    number: int,
+    answers: Mapping[str, Mapping[str, Any]],
+    soak: tuple[Mapping[str, Mapping[str, Any]], Mapping[str, Mapping[str, Any]]] | None = None,
+) -> None:
+    """Count what came of a batch, and stop the run if it must not go on.
+
+    ``answers`` has for each node what its task returned; a node without one was lost on the way. ``soak`` has what each node told of its
+    servers right after, and at the end of the time during which they must stay up.
+    """
+    rows = _rows(record, number)
+    for row in rows:
+        _answer(row, answers.get(str(row.node)) or {}, record)
+        if soak is not None and row.outcome in (DONE, UNCHANGED):
+            _soak(row, *(told.get(str(row.node)) or {} for told in soak))
+        row.asked_by = row.asked_by if row.outcome == UNKNOWN else ""
+    if number <= record.canaries and not record.stopped and any(row.outcome not in GOOD for row in rows):
+        record.stopped = "the canary failed"
+    mind_budget(record)
+
+
+def describe_batch(record: Record, number: int) -> str:
+    """A line on a batch that was counted."""
+    rows = _rows(record, number)
+    counts = Counter(row.outcome for row in rows)
+    text = ", ".join(f"{counts[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES if counts[outcome])
+    bad = [f"{row.called}: {row.code or row.outcome}" for row in rows if row.is_failure]
+    named = f" ({'; '.join(bad[:_NAMED_FAILURES])}{'; ...' if len(bad) > _NAMED_FAILURES else ''})" if bad else ""
+    canary = " (canary)" if number <= record.canaries else ""
+    used = f"; {record.failures} failed of {record.budget} allowed" if record.failures else ""
+    return f"Batch {number} of {record.batches}{canary}: {text}{named}{used}"
+
+
+def node_fault(node: str, answer: Mapping[str, Any] | None) -> Row:
+    """The row of a node that did not tell which servers it has."""
+    if answer is None or answer.get("unreachable"):
+        return Row(node, None, outcome=UNKNOWN, code=NODE_UNREACHABLE, msg=_message(answer or {}))
+    return Row(node, None, outcome=UNKNOWN, code=str(answer.get("code") or NO_ANSWER), msg=_message(answer))
+
+
+def suspended_row(candidate: Candidate, action: str, skip: bool) -> Row:
+    """The row of a suspended server that is meant and may not boot."""
+    msg = f"Cannot {action} server {candidate.server}: it is suspended"
+    return row_of(candidate, outcome=SKIPPED if skip else REFUSED, code="suspended", msg=msg)
+
+
+def _rows(record: Record, number: int) -> list[Row]:
+    return [row for row in record.rows if row.batch == number]
+
+
+def _answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:
+    row.in_flight = False
+    entries = answer.get("servers")
+    entry = next((each for each in entries if each.get("server") == row.server), None) if isinstance(entries, list) else None
+    if entry is not None:
+        _entry(row, entry, record)
+    elif answer.get("before_batch_failed"):
+        row.outcome, row.code, row.msg, row.untouched = FAILED, BEFORE_BATCH_FAILED, _message(answer), True
+    elif not answer or answer.get("unreachable"):
+        row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, _message(answer)
+    elif entries is None and answer.get("code"):
+        # Nothing could be done at all.
+        row.outcome, row.code, row.msg, row.untouched = FAILED, str(answer["code"]), _message(answer), True
+    elif entries is None:
+        row.outcome, row.code, row.msg = UNKNOWN, NO_ANSWER, _message(answer)
+    else:
+        # An answer to what was asked before, of a node that was lost since.
+        row.outcome, row.code, row.msg = UNKNOWN, NO_ANSWER, "The node gave no answer on this server"
+
+
+def _entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
+    row.outcome = str(entry.get("outcome"))
+    row.code, row.msg = str(entry.get("code") or ""), str(entry.get("msg") or "")[:_LONGEST_MESSAGE]
+    row.seconds, row.changed = entry.get("seconds"), bool(entry.get("changed"))
+    row.state, row.name = str(entry.get("state") or row.state), str(entry.get("name") or row.name)
+    if row.outcome not in OUTCOMES:
+        row.outcome, row.code = UNKNOWN, row.code or NO_ANSWER
+    elif row.outcome == SKIPPED and row.code in _NEVER_BEGUN:
+        row.outcome = NOT_DONE
+    elif row.outcome == REFUSED and row.code == "suspended" and record.skip_suspended:
+        row.outcome = SKIPPED
+
+
+def _soak(row: Row, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    first, last = _run_of(row, before), _run_of(row, after)
+    if last is None and not isinstance(after.get("servers"), list):
+        row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, _message(after)
+    elif last is None or first != last:
+        row.outcome, row.code = FAILED, DID_NOT_STAY_UP
+        row.msg = f"Server {row.server} did not stay up until the end of the soak"
+        row.state = "offline" if last is None else row.state
+
+
+def _run_of(row: Row, answer: Mapping[str, Any]) -> str | None:
+    """The run of a server's container that is up, None if it is not."""
+    entries = answer.get("servers")
+    for entry in entries if isinstance(entries, list) else ():
+        if entry.get("server") == row.server and entry.get("state") != "offline":
+            return str((entry.get("container") or {}).get("started_at") or "")
+    return None
+
+
+def _message(answer: Mapping[str, Any]) -> str:
+    return str(answer.get("msg") or answer.get("module_stderr") or "It gave no answer")[:_LONGEST_MESSAGE]

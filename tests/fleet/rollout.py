@@ -1,0 +1,78 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rolling runs on the lab: servers that are up, what a run said of them, and what their nodes' journals say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from .lab import Node, Ran, adhoc
+
+Definition = dict[str, Any]
+
+
+def uuid_of(definition: Definition) -> str:
+    """A server's UUID."""
+    return str(definition["settings"]["uuid"])
+
+
+def bring_up(servers: dict[Node, list[Definition]]) -> None:
+    """Define servers and start them all."""
+    for node, definitions in servers.items():
+        node.define(*definitions)
+
+    def start(node: Node) -> None:
+        result = adhoc([node], "fleet.power.server_power", "server=all action=start wait_for=running")[node.name]
+        assert result["summary"] == {"done": len(servers[node])}, result
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(start, servers))
+
+
+def break_start(node: Node, *definitions: Definition) -> None:
+    """Let the next restarts be refused: their image is nowhere."""
+    for definition in definitions:
+        definition["settings"]["container"]["image"] = "~fleet-power/nowhere:latest"
+    node.define(*definitions)
+
+
+def runs_of(node: Node, definitions: Sequence[Definition]) -> dict[str, str]:
+    """When each server was last started, by its name."""
+    return {each["settings"]["meta"]["name"]: node.started_at(uuid_of(each)) for each in definitions}
+
+
+def operations(node: Node, definition: Definition, action: str = "restart") -> list[dict[str, Any]]:
+    """What the journal says of one server's actions of a kind, oldest first."""
+    shown = adhoc([node], "server_power_info", {"server": [uuid_of(definition)], "operations": 100})[node.name]
+    return [each for each in reversed(shown["servers"][0]["operations"]) if each["action"] == action]
+
+
+def result_of(home: Path) -> dict[str, Any]:
+    """The result that the run wrote for programs."""
+    read: dict[str, Any] = json.loads((home / ".ansible/fleet_power/rollout.json").read_text())
+    return read
+
+
+def resume_files(home: Path) -> list[Path]:
+    """The resume files that there are."""
+    return sorted((home / ".ansible/fleet_power").glob("resume-*.json"))
+
+
+def outcomes(result: dict[str, Any]) -> dict[str, str]:
+    """How each server ended, with its code, by its name, or its node's where it has none."""
+    return {
+        each.get("name") or each.get("server") or each["node"]: f"{each['outcome']} {each.get('code', '')}".strip()
+        for each in result["servers"]
+    }
+
+
+def table_of(ran: Ran) -> list[str]:
+    """The lines of the table that ends a run, from its headings on."""
+    lines = ran.stdout.splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.split()[:3] == ["node", "server", "name"])
+    return lines[begin : lines.index("", begin)]

@@ -1,0 +1,203 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A rolling run acts on the servers that are meant and on no others, in order, and says truthfully what became of each."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from datetime import datetime
+from pathlib import Path
+
+from .lab import Lease, playbook, playbook_begun, server, wait_until
+from .rollout import break_start, bring_up, operations, outcomes, result_of, resume_files, runs_of, table_of, uuid_of
+
+EGG = "0f5a1a3c-9a10-4e27-8f43-0a7f5cf1a9d2"
+
+
+def test_three_of_twenty_that_fail_end_a_run_with_a_budget_of_two_and_the_next_run_does_exactly_the_rest(
+    lease: Lease, tmp_path: Path
+) -> None:
+    (node,) = lease(1)
+    bad, good = [server(f"a{number}") for number in range(3)], [server(f"b{number:02}") for number in range(17)]
+    bring_up({node: [*bad, *good]})
+    before = runs_of(node, [*bad, *good])
+    break_start(node, *bad)
+
+    ran = playbook("rolling_restart", [node], rollout_max_failures=2, rollout_max_parallel=3)
+    assert ran.rc == 2
+    after = runs_of(node, [*bad, *good])
+    result = result_of(tmp_path)
+    restarted = [name for name in after if after[name] != before[name]]
+    untouched = [name for name in after if after[name] == before[name] and name.startswith("b")]
+    assert result["counts"]["refused"] == 3
+    # Those under way when the third failed are finished.
+    assert len(restarted) <= 3
+    assert {name for name, said in outcomes(result).items() if said == "not_done failure_budget"} == set(untouched)
+    assert result["stopped"] == "3 failed, and 2 may"
+    (resume,) = resume_files(tmp_path)
+    assert result["resume_file"] == str(resume)
+    assert f"-e rollout_resume={resume}" in ran.output
+    assert [line.split()[1].rstrip(":") for line in json.loads(resume.read_text())["not_done"]] == untouched
+
+    resumed = playbook("rolling_restart", [node], rollout_resume=str(resume))
+    assert resumed.rc == 0, resumed.output
+    last = runs_of(node, [*bad, *good])
+    assert [name for name in last if last[name] != after[name]] == untouched
+    assert outcomes(result_of(tmp_path)) == dict.fromkeys(untouched, "done")
+
+
+def test_a_canary_that_fails_leaves_all_others_alone_whatever_the_budget(lease: Lease, tmp_path: Path) -> None:
+    first, second = lease(2)
+    ill, well, other = server("ill"), server("well"), server("other")
+    bring_up({first: [other], second: [ill, well]})
+    before = runs_of(first, [other]), runs_of(second, [ill])
+    break_start(second, ill)
+
+    ran = playbook("rolling_restart", [first, second], rollout_canary=second.name, rollout_max_failures="100%")
+    assert ran.rc == 2
+    assert (runs_of(first, [other]), runs_of(second, [ill])) == before
+    assert result_of(tmp_path)["stopped"] == "the canary failed"
+    assert outcomes(result_of(tmp_path))["other"] == "not_done"
+
+    ran = playbook("rolling_restart", [first, second], rollout_canary=1, rollout_max_failures=1)
+    assert ran.rc == 2
+    assert outcomes(result_of(tmp_path)) == {"other": "done", "ill": "refused image_unavailable", "well": "done"}
+    assert result_of(tmp_path)["batches"] == {"planned": 2, "begun": 2}
+
+
+def test_a_server_that_does_not_stay_up_in_the_soak_has_failed(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    node.define(server("falls", CRASH_AFTER=2), server("stays"))
+    ran = playbook("power", [node], power_action="start", power_servers="all", rollout_soak=3, rollout_wait_for="running")
+    assert ran.rc == 2
+    assert outcomes(result_of(tmp_path)) == {"falls": "failed did_not_stay_up", "stays": "done"}
+
+
+def test_nodes_and_servers_are_taken_in_the_order_of_their_priorities_and_given_back_in_reverse(lease: Lease, tmp_path: Path) -> None:
+    first, second = lease(2)
+    game, proxy, lobby = server("game"), server("proxy", priority=1), server("lobby", priority=500)
+    first.define(game, lobby)
+    second.define(proxy)
+    nodes = [first, second]
+    ran = playbook("power", nodes, power_action="start", power_servers="all", power_priorities={"lobby": 50})
+    assert ran.rc == 0, ran.output
+    started = {**runs_of(first, [game, lobby]), **runs_of(second, [proxy])}
+    assert sorted(started, key=lambda name: started[name]) == ["proxy", "lobby", "game"]
+    assert [line.split()[2:4] for line in table_of(ran)[1:]] == [["proxy", "done"], ["lobby", "done"], ["game", "done"]]
+    assert result_of(tmp_path)["ok"]
+    assert resume_files(tmp_path) == []
+
+    assert playbook("power", nodes, power_action="stop", power_servers=["game", "proxy", "lobby"]).rc == 0
+    ends = {}
+    for node, each in ((first, game), (first, lobby), (second, proxy)):
+        container = node.container(uuid_of(each))
+        assert container is not None
+        ends[each["settings"]["meta"]["name"]] = container["State"]["FinishedAt"]
+    assert sorted(ends, key=lambda name: ends[name]) == ["lobby", "game", "proxy"]
+
+
+def test_only_what_is_selected_is_touched_and_check_mode_touches_nothing(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    fits = server("fits", labels={"tier": "game"}, egg=EGG)
+    label, egg, plain = server("label", labels={"tier": "game"}), server("egg", labels={"tier": "web"}, egg=EGG), server("plain")
+    bring_up({node: [fits, label, egg, plain]})
+    every = [fits, label, egg, plain]
+    before = runs_of(node, every)
+
+    checked = playbook("rolling_restart", [node], "--check", rollout_labels={"tier": "game"})
+    assert checked.rc == 0, checked.output
+    assert sorted(line.split()[2] for line in table_of(checked)[1:]) == ["fits", "label"]
+    assert "2 done (check mode, nothing was changed)" in checked.stdout
+    assert not (tmp_path / ".ansible/fleet_power").exists()
+    assert runs_of(node, every) == before
+
+    assert playbook("rolling_restart", [node], rollout_labels={"tier": "game"}, rollout_eggs=[EGG], rollout_states=["running"]).rc == 0
+    after = runs_of(node, every)
+    assert [name for name in after if after[name] != before[name]] == ["fits"]
+
+    lost = playbook("rolling_restart", [node], power_servers=["fits", "nobody"])
+    assert lost.rc == 2
+    assert result_of(tmp_path)["code"] == "server_not_found"
+    assert runs_of(node, every) == after
+
+
+def test_a_suspended_server_fails_the_run_before_it_begins_or_is_only_reported(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    owing, paid = server("owing"), server("paid")
+    bring_up({node: [owing, paid]})
+    owing["settings"]["suspended"] = True
+    node.define(owing)
+    before = runs_of(node, [owing, paid])
+
+    assert playbook("rolling_restart", [node], rollout_suspended="fail").rc == 2
+    assert outcomes(result_of(tmp_path)) == {"owing": "refused suspended", "paid": "not_done"}
+    assert runs_of(node, [owing, paid]) == before
+
+    assert playbook("rolling_restart", [node], rollout_suspended="skip").rc == 0
+    assert outcomes(result_of(tmp_path)) == {"owing": "skipped suspended", "paid": "done"}
+    after = runs_of(node, [owing, paid])
+    assert [after[name] == before[name] for name in ("owing", "paid")] == [True, False]
+
+
+def test_a_task_before_the_batch_that_fails_on_a_node_leaves_that_nodes_servers_alone(lease: Lease, tmp_path: Path) -> None:
+    first, second = lease(2)
+    here, there = server("here"), server("there")
+    bring_up({first: [here], second: [there]})
+    before = runs_of(second, [there])
+    tasks = tmp_path / "before.yml"
+    command = f"echo {{{{ rollout_batch }}}} {{{{ rollout_batch_servers | join(' ') }}}} > /root/told; test $(hostname) = {first.name}"
+    tasks.write_text(json.dumps([{"name": "Warn the players", "ansible.builtin.shell": command}]))
+
+    nodes = [first, second]
+    ran = playbook("rolling_restart", nodes, rollout_before_batch_tasks=str(tasks), rollout_serial=0, rollout_max_failures=1)
+    assert ran.rc == 2
+    assert outcomes(result_of(tmp_path)) == {"here": "done", "there": "failed before_batch_failed"}
+    assert "Warn the players" in result_of(tmp_path)["servers"][1]["msg"]
+    assert [node.ssh("cat /root/told").split() for node in nodes] == [["1", uuid_of(here)], ["1", uuid_of(there)]]
+    assert runs_of(second, [there]) == before
+    (resume,) = resume_files(tmp_path)
+    assert playbook("rolling_restart", nodes, rollout_resume=str(resume)).rc == 0
+    assert outcomes(result_of(tmp_path)) == {"there": "done"}
+
+
+def test_two_controllers_at_once_restart_no_server_twice_at_the_same_time(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    servers = [server(f"s{number}", STOP_SECONDS=1.5) for number in range(3)]
+    bring_up({node: servers})
+    results = [str(tmp_path / f"{name}.json") for name in ("one", "two")]
+    going = [playbook_begun("rolling_restart", [node], rollout_result_file=result, rollout_wait_for="container") for result in results]
+    ran = [each.finish() for each in going]
+    assert [each.rc for each in ran] == [0, 0], ran
+    said = [outcomes(json.loads(Path(result).read_text())) for result in results]
+    # One that the other has down just when its turn comes is passed over.
+    assert {text for each in said for text in each.values()} <= {"done", "skipped not_selected"}
+    for each in servers:
+        done = operations(node, each)
+        assert len(done) == [outcome[each["settings"]["meta"]["name"]] for outcome in said].count("done") >= 1
+        # Each needs its own 1.5 seconds for the stop.
+        ends = [datetime.fromisoformat(operation["ended_at"].replace("Z", "+00:00")).timestamp() for operation in done]
+        assert all(two - one >= 1.5 for one, two in itertools.pairwise(ends))
+
+
+def test_after_ctrl_c_the_next_run_waits_for_what_is_in_flight_and_does_nothing_twice(lease: Lease, tmp_path: Path) -> None:
+    first, second = lease(2)
+    slow, later = server("slow", STOP_SECONDS=5), server("later")
+    bring_up({first: [slow], second: [later]})
+    before = runs_of(first, [slow])
+    going = playbook_begun("rolling_restart", [first, second], rollout_reason="update")
+    lock = first.root / f"run/fleet-power/{uuid_of(slow)}.lock"
+    wait_until(lambda: '"phase":"stop"' in lock.read_text().replace(" ", ""), "slow is being stopped", 60)
+    going.interrupt()
+    assert going.finish().rc != 0
+    assert runs_of(first, [slow]) == before
+    (resume,) = resume_files(tmp_path)
+    assert json.loads(resume.read_text())["not_done"] == [f"{first.name} slow: in flight", f"{second.name} later: not begun"]
+
+    ran = playbook("rolling_restart", [first, second], rollout_resume=str(resume))
+    assert ran.rc == 0, ran.output
+    assert outcomes(result_of(tmp_path)) == {"slow": "done", "later": "done"}
+    assert [each["outcome"] for each in operations(first, slow)] == ["done"]
+    assert len(operations(second, later)) == 1
+    assert resume_files(tmp_path) == []

@@ -1,0 +1,66 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Nodes' answers and whole runs for tests of the rollout, without any node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.opening import Start, open_run
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.record import Record
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.run import begin, count
+
+START = Start("1b2c3d4e", "2026-01-31T12:00:00.000Z")
+LOST: dict[str, Any] = {"unreachable": True, "msg": "Connection timed out"}
+
+
+def uuid(number: int) -> str:
+    """A server's UUID."""
+    return f"{number:08x}-0000-4000-8000-{number:012x}"
+
+
+def info(number: int, **more: Any) -> dict[str, Any]:
+    """What server_power_info says of a server that is up."""
+    entry = {
+        "server": uuid(number),
+        "name": f"Server {number}",
+        "state": "running",
+        "suspended": False,
+        "lock": None,
+        "last_operation": None,
+    }
+    return {**entry, **more}
+
+
+def told(*entries: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a node that was looked at."""
+    return {"servers": list(entries)}
+
+
+def fleet(nodes: int, servers: int) -> dict[str, dict[str, Any]]:
+    """The answers of nodes that have so many servers each, all up."""
+    return {f"node-{node}": told(*(info(100 * node + number) for number in range(servers))) for node in range(1, nodes + 1)}
+
+
+def ended(servers: Sequence[str], outcome: str = "done", **more: Any) -> dict[str, Any]:
+    """A node's answer to a task: all of these servers ended so."""
+    return {"servers": [{"server": server, "outcome": outcome, "changed": outcome == "done", "seconds": 0.5, **more} for server in servers]}
+
+
+def opened(seen: Mapping[str, Any], old: Record | None = None, *, run: str = START.run, **given: Any) -> Record:
+    """A run, ready to begin."""
+    return open_run({"action": "restart", "servers": ["all"], **given}, seen, Start(run, START.began_at), old)
+
+
+def servers_of(work: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The servers asked of each node."""
+    return {node: list(asked["servers"]) for node, asked in work.items()}
+
+
+def all_done(record: Record, number: int) -> dict[str, list[str]]:
+    """Go through a batch in which everything goes well; what was asked."""
+    asked = servers_of(begin(record, number))
+    count(record, number, {node: ended(servers) for node, servers in asked.items()})
+    return asked

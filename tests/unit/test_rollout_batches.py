@@ -1,0 +1,124 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The order of a rolling run, and its batches."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.batches import Batch, batches, pacing
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.words import Amount, Candidate, RolloutError, parse_amount
+
+NODES = ["node-3", "node-1", "node-2"]
+
+
+def servers(*texts: str) -> list[Candidate]:
+    """Servers written as node, name and priority: ``1a/100``."""
+    return [Candidate(f"node-{text[0]}", text[1], text[1], priority=int(text.partition("/")[2] or 100)) for text in texts]
+
+
+def cut(candidates: list[Candidate], action: str = "restart", nodes: list[str] = NODES, **given: Any) -> list[str]:
+    """The batches as text, the canary's with an exclamation mark."""
+    return [shown(batch) for batch in batches(candidates, nodes, action, pacing(given, nodes))]
+
+
+def shown(batch: Batch) -> str:
+    return " ".join(f"{candidate.node[-1]}{candidate.name}" for candidate in batch.servers) + "!" * batch.canary
+
+
+def test_without_more_there_is_one_batch_in_the_order_of_the_play() -> None:
+    assert cut(servers("1b", "1a", "2c", "3d")) == ["3d 1a 1b 2c"]
+
+
+def test_no_servers_are_no_batches() -> None:
+    assert cut([]) == []
+
+
+@pytest.mark.parametrize("action", ["start", "restart"])
+def test_lower_priorities_start_first_and_never_share_a_batch(action: str) -> None:
+    assert cut(servers("1g", "2p/1", "3l/5", "1q/1"), action) == ["1q 2p", "3l", "1g"]
+
+
+@pytest.mark.parametrize("action", ["stop", "kill"])
+def test_lower_priorities_stop_last(action: str) -> None:
+    assert cut(servers("1g", "2p/1", "3l/5", "1q/1"), action) == ["1g", "3l", "1q 2p"]
+
+
+def test_serial_takes_so_many_nodes_at_a_time() -> None:
+    assert cut(servers("1a", "2b", "3c", "3d"), serial=2) == ["3c 3d 1a", "2b"]
+
+
+def test_serial_may_be_a_ladder_whose_last_step_repeats() -> None:
+    many = [Candidate(f"node-{number}", "s", "s") for number in range(10)]
+    ladder = batches(many, [f"node-{number}" for number in range(10)], "start", pacing({"serial": [1, "30%", "25%"]}, []))
+    assert [len(batch.servers) for batch in ladder] == [1, 3, 2, 2, 2]
+
+
+def test_a_percentage_is_at_least_one_node() -> None:
+    assert cut(servers("1a", "2b"), serial="1%") == ["1a", "2b"]
+
+
+def test_the_batch_size_bounds_the_servers_of_each_node() -> None:
+    assert cut(servers("1a", "1b", "1c", "2d"), batch_size=2) == ["1a 1b 2d", "1c"]
+
+
+def test_the_first_servers_may_be_the_canary() -> None:
+    assert cut(servers("1a", "1b", "2c"), canary=2) == ["1a 1b!", "2c"]
+    assert cut(servers("1a", "1b", "2c"), canary="1") == ["1a!", "1b 2c"]
+
+
+def test_a_node_may_be_the_canary() -> None:
+    assert cut(servers("1a", "2b", "2c/5", "3d"), canary="node-2") == ["2c!", "2b!", "3d 1a"]
+
+
+def test_a_canary_is_cut_like_all_others() -> None:
+    assert cut(servers("1a", "1b/5", "1c/5", "2d"), canary=3, batch_size=1) == ["1b!", "1c!", "1a!", "2d"]
+
+
+def test_a_node_with_a_number_for_a_name_may_be_the_canary() -> None:
+    assert pacing({"canary": "7"}, ["7"]).canary == "7"
+    assert pacing({"canary": "7"}, ["8"]).canary == 7
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"canary": "node-9"}, "neither a number nor a node of this play"),
+        ({"canary": "10%"}, "neither a number"),
+        ({"canary": -1}, "rollout_canary=-1"),
+        ({"serial": "fast"}, "rollout_serial='fast': expected a whole number from 0, or a percentage"),
+        ({"serial": "101%"}, "rollout_serial='101%'"),
+        ({"serial": [1, True]}, "rollout_serial=True"),
+        ({"batch_size": "50%"}, "rollout_batch_size='50%': expected a whole number"),
+    ],
+)
+def test_what_makes_no_sense_is_an_error_that_names_the_variable(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(RolloutError, match=message):
+        pacing(given, NODES)
+
+
+def test_amounts_are_rounded_down() -> None:
+    assert [parse_amount("x", text).of(20) for text in (3, "3", "14%", "12.5 %", "0%", "100%")] == [3, 3, 2, 2, 0, 20]
+    assert parse_amount("x", "5") == Amount(count=5)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_the_pace_every_server_comes_once_and_no_batch_mixes_or_breaks_its_bounds(seed: int) -> None:
+    chance = random.Random(seed)
+    nodes = [f"node-{number}" for number in range(chance.randint(1, 9))]
+    many = [Candidate(chance.choice(nodes), str(number), priority=chance.choice([1, 2, 100])) for number in range(chance.randint(0, 60))]
+    serial, size, canary = chance.randint(0, 4), chance.randint(0, 5), chance.choice([0, 3, nodes[0]])
+    action = chance.choice(["start", "stop"])
+    made = batches(many, nodes, action, pacing({"serial": serial, "batch_size": size, "canary": canary}, nodes))
+    assert sorted(each.server for batch in made for each in batch.servers) == sorted(each.server for each in many)
+    for batch in made:
+        assert len({each.priority for each in batch.servers}) == 1
+        of_nodes = [len(list(group)) for _node, group in itertools.groupby(batch.servers, key=lambda each: each.node)]
+        assert batch.canary or not serial or len(of_nodes) <= serial
+        assert not size or max(of_nodes) <= size
+    order = [batch.servers[0].priority for batch in made if not batch.canary]
+    assert order == sorted(order, reverse=action == "stop")

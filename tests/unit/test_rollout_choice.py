@@ -1,0 +1,144 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which servers a rolling run means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.choice import Choice, candidates, choose, criteria
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.tests.unit.rollout_support import info, uuid
+
+EGG = "0f5a1a3c-9a10-4e27-8f43-0a7f5cf1a9d2"
+
+
+def chosen(*entries: dict[str, Any], node: str = "node-1", **given: Any) -> list[str]:
+    """The names of the servers that are meant."""
+    return [candidate.name for candidate in choice({node: list(entries)}, **given).chosen]
+
+
+def choice(seen: dict[str, list[dict[str, Any]]], **given: Any) -> Choice:
+    asked = criteria({"action": "restart", "servers": ["all"], **given})
+    return choose(candidates(seen, asked), asked)
+
+
+def test_a_restart_of_all_means_those_that_are_up() -> None:
+    states = ("offline", "starting", "running", "stopping")
+    assert chosen(*(info(number, name=state, state=state) for number, state in enumerate(states))) == ["starting", "running", "stopping"]
+
+
+@pytest.mark.parametrize("action", ["start", "restart"])
+def test_a_server_that_somebody_else_has_down_to_boot_it_is_up_for_a_restart_of_all(action: str) -> None:
+    (candidate,) = choice(
+        {"node-1": [info(1, state="offline", lock={"action": action}), info(2, state="offline", lock={"action": "stop"})]}
+    ).chosen
+    assert (candidate.name, candidate.state, candidate.any_state) == ("Server 1", "starting", True)
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "kill"])
+def test_other_actions_on_all_mean_every_server(action: str) -> None:
+    assert chosen(info(1, name="up"), info(2, name="down", state="offline"), action=action) == ["up", "down"]
+
+
+def test_a_named_server_is_restarted_whatever_its_state() -> None:
+    assert chosen(info(1, name="down", state="offline"), servers=["down"]) == ["down"]
+
+
+@pytest.mark.parametrize("name", ["Lobby", uuid(7), uuid(7).upper(), "00000007"])
+def test_a_server_is_named_by_name_uuid_or_short_id(name: str) -> None:
+    assert chosen(info(7, name="Lobby"), info(8, name="Other"), servers=[name]) == ["Lobby"]
+
+
+def test_a_server_named_twice_is_meant_once() -> None:
+    assert chosen(info(7, name="Lobby"), servers=["Lobby", uuid(7)]) == ["Lobby"]
+
+
+def test_a_name_that_looks_like_a_short_id_is_still_a_name() -> None:
+    assert chosen(info(7, name="deadbeef"), servers=["deadbeef"]) == ["deadbeef"]
+
+
+def test_names_that_no_node_has_are_told() -> None:
+    assert choice({"node-1": [info(1)]}, servers=["Server 1", "Nobody"]).missing == ("Nobody",)
+
+
+def test_a_name_on_two_nodes_is_an_error_that_says_where() -> None:
+    with pytest.raises(RolloutError, match=r"meant by Lobby: there are .* on node-1, .* on node-2; give UUIDs") as caught:
+        choice({"node-1": [info(1, name="Lobby")], "node-2": [info(2, name="Lobby")]}, servers=["Lobby"])
+    assert caught.value.code == "ambiguous_server"
+
+
+def test_one_server_on_two_nodes_is_meant_on_both() -> None:
+    both = choice({"node-1": [info(1)], "node-2": [info(1)]}, servers=["Server 1"]).chosen
+    assert [candidate.node for candidate in both] == ["node-1", "node-2"]
+
+
+def test_every_criterion_must_hold() -> None:
+    fitting = info(1, name="fits", labels={"tier": "game", "zone": "eu"}, egg=EGG)
+    others = [
+        info(2, name="label", labels={"tier": "game", "zone": "us"}, egg=EGG),
+        info(3, name="no label", egg=EGG),
+        info(4, name="egg", labels={"tier": "game", "zone": "eu"}, egg=uuid(1)),
+        info(5, name="state", state="starting", labels={"tier": "game", "zone": "eu"}, egg=EGG),
+    ]
+    given: dict[str, Any] = {"labels": {"tier": "game", "zone": "eu"}, "eggs": [EGG.upper()], "states": ["running"]}
+    assert chosen(fitting, *others, **given) == ["fits"]
+
+
+def test_what_an_endpoint_does_not_tell_matches_no_label_and_no_egg() -> None:
+    bare = {"server": uuid(1), "name": "bare", "state": "running"}
+    assert chosen(bare) == ["bare"]
+    assert chosen(bare, labels={"a": "b"}) == chosen(bare, eggs=[EGG]) == []
+
+
+@pytest.mark.parametrize("action", ["start", "restart"])
+def test_suspended_servers_are_set_apart_where_they_would_boot(action: str) -> None:
+    found = choice({"node-1": [info(1), info(2, suspended=True)]}, action=action)
+    assert [each.name for each in found.chosen] == ["Server 1"]
+    assert [each.name for each in found.suspended] == ["Server 2"]
+
+
+@pytest.mark.parametrize("action", ["stop", "kill"])
+def test_suspended_servers_may_be_stopped_and_killed(action: str) -> None:
+    assert chosen(info(1, suspended=True), action=action) == ["Server 1"]
+
+
+def test_a_suspended_server_that_is_down_is_not_meant_by_a_restart_of_all() -> None:
+    assert choice({"node-1": [info(1, suspended=True, state="offline")]}) == Choice(())
+
+
+def test_given_priorities_come_before_those_of_the_node() -> None:
+    asked = criteria({"action": "start", "servers": "all", "priorities": {"proxy": 1, uuid(2): "2"}})
+    known = candidates({"node-1": [info(1, name="Proxy", priority=9), info(2, priority=9), info(3, priority=9), info(4)]}, asked)
+    assert [candidate.priority for candidate in known] == [1, 2, 9, 100]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"action": ""}, "rollout_action='': expected one of start, stop, restart, kill"),
+        ({"action": None}, "rollout_action=None"),
+        ({"servers": []}, "rollout_servers is empty"),
+        ({"servers": None}, "rollout_servers=None: expected a list"),
+        ({"servers": [11111111]}, "put numbers in quotes"),
+        ({"servers": ["all", "Lobby"]}, "all stands alone"),
+        ({"states": ["up"]}, "rollout_states='up': expected one of offline"),
+        ({"states": ["offline"]}, "start them instead"),
+        ({"labels": ["a"]}, "rollout_labels=.*expected a map"),
+        ({"suspended": True}, "rollout_suspended=True"),
+        ({"priorities": {"Lobby": "first"}}, "'first' in rollout_priorities: expected a whole number"),
+    ],
+)
+def test_what_makes_no_sense_is_an_error_that_names_the_variable(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(RolloutError, match=message):
+        criteria({"action": "restart", "servers": ["all"], **given})
+
+
+def test_names_may_be_one_text_with_commas() -> None:
+    assert criteria({"action": "stop", "servers": "Lobby, Proxy,"}).names == ("Lobby", "Proxy")
+
+
+def test_empty_maps_may_be_empty_in_any_way() -> None:
+    assert criteria({"action": "stop", "servers": "all", "labels": [], "priorities": ""}).labels == {}

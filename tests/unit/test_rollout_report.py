@@ -1,0 +1,87 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is told of a run at its end."""
+
+from __future__ import annotations
+
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout import report
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.record import Record
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.run import begin, count
+from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all_done, ended, fleet, opened, told, uuid
+
+
+def stopped() -> Record:
+    """A run that one server's failure ended."""
+    record = opened(fleet(1, 3), batch_size=2, reason="update")
+    begin(record, 1)
+    answer = ended([uuid(100)], "failed", code="start_failed", msg="x" * 200)
+    answer["servers"] += ended([uuid(101)])["servers"]
+    count(record, 1, {"node-1": answer})
+    return record
+
+
+def test_the_table_shows_what_went_wrong_last() -> None:
+    rows = report.table_rows(stopped())
+    assert [row[2:6] for row in rows] == [
+        ("Server 101", "done", None, 0.5),
+        ("Server 102", "not done", None, None),
+        ("Server 100", "failed", "start_failed", 0.5),
+    ]
+    assert [row[:2] for row in rows] == [("node-1", text) for text in ("00000065", "00000066", "00000064")]
+    assert rows[2][6] == "x" * 97 + "..."
+    assert all(len(row) == len(report.HEADINGS) for row in rows)
+
+
+def test_a_node_without_servers_and_a_server_without_node_are_rows_too() -> None:
+    record = opened({**fleet(1, 1), "node-2": LOST}, servers=["Server 100", "Elsewhere"])
+    assert [row[:3] for row in report.table_rows(record)][1:] == [("node-2", None, None), (None, "Elsewhere", None)]
+
+
+def test_a_line_counts_the_outcomes_and_says_why_it_stopped() -> None:
+    assert report.summary(stopped()) == "restart of 3 in 1 of 2 batches: 1 done, 1 failed, 1 not done; stopped: 1 failed, and 0 may"
+    assert report.summary(opened({"node-1": told()})) == "restart of 0: nothing to do"
+    checked = opened(fleet(1, 1))
+    checked.check = True
+    all_done(checked, 1)
+    assert report.summary(checked) == "restart of 1 in 1 of 1 batches: 1 done (check mode, nothing was changed)"
+
+
+def test_the_result_has_everything_for_programs() -> None:
+    result = report.result(stopped(), ended_at="then", seconds=1.23456, resume_file="FILE")
+    assert {name: result[name] for name in ("ok", "run", "action", "reason", "stopped", "resume_file", "seconds", "ended_at")} == {
+        "ok": False,
+        "run": "1b2c3d4e",
+        "action": "restart",
+        "reason": "update",
+        "stopped": "1 failed, and 0 may",
+        "resume_file": "FILE",
+        "seconds": 1.235,
+        "ended_at": "then",
+    }
+    assert result["counts"] == {
+        "selected": 3,
+        **dict.fromkeys(("unchanged", "skipped", "refused", "cancelled", "unknown"), 0),
+        **dict.fromkeys(("done", "failed", "not_done"), 1),
+    }
+    assert (result["budget"], result["batches"]) == ({"allowed": 0, "used": 1}, {"planned": 2, "begun": 1})
+    assert result["servers"][2] == {
+        "node": "node-1",
+        "server": uuid(102),
+        "name": "Server 102",
+        "batch": 2,
+        "outcome": "not_done",
+        "changed": False,
+        "state": "running",
+    }
+
+
+def test_the_result_of_a_run_that_could_not_begin_says_why() -> None:
+    assert report.no_result("Cannot", "settings_invalid", ended_at="then") == {
+        "schema": 1,
+        "ok": False,
+        "code": "settings_invalid",
+        "msg": "Cannot",
+        "ended_at": "then",
+        "servers": [],
+    }

@@ -1,0 +1,254 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run that did not come to its end is taken up by the next."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout import files
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.record import Record, from_json, to_json
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.resume import flying, is_of_run, reason_text
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.run import begin, count
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all_done, ended, fleet, info, opened, servers_of, told, uuid
+
+
+def again(record: Record) -> Record:
+    """The record as a later run reads it."""
+    return from_json(json.loads(json.dumps(to_json(record))), "FILE")
+
+
+def operation(outcome: str, run: str = "1b2c3d4e", **more: Any) -> dict[str, Any]:
+    """An operation of the journal."""
+    return {"reason": reason_text(run, "update"), "outcome": outcome, **more}
+
+
+def asked(record: Record) -> list[str | None]:
+    """The servers that the run acts on."""
+    return [row.server for row in record.rows if row.batch]
+
+
+def test_a_record_survives_being_written_and_read() -> None:
+    record = opened(fleet(2, 2), labels={}, serial=1)
+    begin(record, 1)
+    assert again(record) == record
+
+
+def test_the_file_says_in_words_what_was_not_done() -> None:
+    record = opened({**fleet(2, 1), "node-3": LOST}, serial=1, max_failures=1)
+    begin(record, 1)
+    assert to_json(record)["not_done"] == ["node-3: node_unreachable", "node-1 Server 100: in flight", "node-2 Server 200: not begun"]
+
+
+def test_what_was_not_begun_is_done_by_the_next_run_and_nothing_else() -> None:
+    record = opened(fleet(3, 2), serial=1)
+    all_done(record, 1)
+    resumed = opened(fleet(3, 2), again(record), serial=0)
+    assert asked(resumed) == [uuid(200), uuid(201), uuid(300), uuid(301)]
+    all_done(resumed, 1)
+    assert resumed.is_good
+
+
+def test_what_failed_is_left_alone_unless_it_is_asked_for() -> None:
+    record = opened(fleet(1, 4), batch_size=2)
+    begin(record, 1)
+    count(record, 1, {"node-1": ended([uuid(100), uuid(101)], "failed", code="start_failed")})
+    resumed = opened(fleet(1, 4), again(record))
+    assert asked(resumed) == [uuid(102), uuid(103)]
+    all_done(resumed, 1)
+    assert resumed.is_good
+    assert [row.server for row in resumed.failed] == [uuid(100), uuid(101)]
+    assert asked(opened(fleet(1, 4), again(resumed), resume_failed=True)) == [uuid(100), uuid(101)]
+
+
+def test_action_and_selection_are_those_of_the_first_run() -> None:
+    record = opened({"node-1": told(info(1), info(2))}, action="stop", servers=["Server 1"], reason="patch day")
+    resumed = opened({"node-1": told(info(1), info(2))}, again(record), action="start", servers=["all"])
+    assert (resumed.action, asked(resumed), resumed.reason) == ("stop", [uuid(1)], "patch day")
+
+
+@pytest.mark.parametrize("outcome", ["done", "unchanged"])
+def test_what_was_in_flight_and_ended_well_is_not_done_twice(outcome: str) -> None:
+    record = opened(fleet(1, 2))
+    begin(record, 1)
+    seen = {"node-1": told(info(100, operations=[operation("failed", "other"), operation(outcome)]), info(101, operations=[]))}
+    resumed = opened(seen, again(record))
+    assert asked(resumed) == [uuid(101)]
+    assert (resumed.rows[0].server, resumed.rows[0].outcome) == (uuid(100), outcome)
+
+
+def test_the_last_operation_counts_where_no_others_are_told() -> None:
+    record = opened(fleet(1, 1))
+    begin(record, 1)
+    assert asked(opened({"node-1": told(info(100, last_operation=operation("done")))}, again(record))) == []
+
+
+@pytest.mark.parametrize("last", [operation("failed"), operation("done", "ffffffff"), {"reason": None, "outcome": "done"}, None])
+def test_what_was_in_flight_and_did_not_end_well_is_done_again_whatever_its_state(last: dict[str, Any] | None) -> None:
+    record = opened(fleet(1, 1))
+    begin(record, 1)
+    resumed = opened({"node-1": told(info(100, state="offline", last_operation=last))}, again(record))
+    assert asked(resumed) == [uuid(100)]
+    assert begin(resumed, 1)["node-1"]["only"] == []
+
+
+def test_what_must_still_be_up_is_never_asked_for_together_with_what_may_be_down() -> None:
+    record = opened(fleet(1, 3), batch_size=1)
+    begin(record, 1)
+    resumed = opened(fleet(1, 3), again(record))
+    assert resumed.batches == 2
+    first, second = (begin(resumed, number)["node-1"] for number in (1, 2))
+    assert (first["servers"], first["only"]) == ([uuid(100)], [])
+    assert (second["servers"], second["only"]) == ([uuid(101), uuid(102)], ["starting", "running", "stopping"])
+
+
+def test_what_was_never_begun_is_not_taken_for_done_because_of_an_operation() -> None:
+    record = opened(fleet(2, 1), serial=1)
+    begin(record, 1)
+    assert uuid(200) in asked(opened({**fleet(1, 1), "node-2": told(info(200, operations=[operation("done")]))}, again(record)))
+
+
+def test_a_server_that_is_down_meanwhile_is_not_restarted() -> None:
+    record = opened(fleet(1, 2))
+    resumed = opened({"node-1": told(info(100, state="offline"), info(101))}, again(record))
+    assert asked(resumed) == [uuid(101)]
+    assert [row.code for row in resumed.rows if not row.batch] == ["not_selected"]
+
+
+def test_a_node_lost_in_a_batch_may_have_done_its_part() -> None:
+    record = opened(fleet(1, 2))
+    begin(record, 1)
+    count(record, 1, {"node-1": LOST})
+    assert flying(again(record)) == {"nodes": ["node-1"], "runs": ["1b2c3d4e"]}
+    resumed = opened({"node-1": told(info(100, operations=[operation("done")]), info(101, state="offline"))}, again(record))
+    assert asked(resumed) == [uuid(101)]
+
+
+def test_a_node_that_is_still_lost_is_counted_and_left_again() -> None:
+    record = opened(fleet(2, 1))
+    begin(record, 1)
+    resumed = opened({**fleet(1, 1), "node-2": LOST}, again(record), max_failures=1)
+    assert [(row.called, row.code) for row in resumed.left] == [("node-2 Server 200", "node_unreachable"), ("node-1 Server 100", "")]
+
+
+def test_a_node_that_was_lost_for_long_is_still_asked_for_what_the_first_run_did_there() -> None:
+    record = opened(fleet(2, 1), run="aaaaaaaa", max_failures=1)
+    begin(record, 1)
+    count(record, 1, {"node-1": ended([uuid(100)]), "node-2": LOST})
+    without = opened({"node-1": told(info(100))}, again(record), run="bbbbbbbb")
+    lost_still = opened({**fleet(1, 1), "node-2": LOST}, again(without), run="cccccccc")
+    assert flying(again(lost_still)) == {"nodes": ["node-2"], "runs": ["aaaaaaaa"]}
+    seen = {"node-1": told(info(100)), "node-2": told(info(200, operations=[operation("done", "aaaaaaaa")]))}
+    assert [(row.server, row.outcome) for row in opened(seen, again(lost_still)).rows] == [(uuid(200), "done")]
+
+
+def test_servers_of_a_node_that_told_nothing_are_all_meant_once_it_does() -> None:
+    record = opened({**fleet(1, 1), "node-2": LOST}, max_failures=1)
+    all_done(record, 1)
+    assert asked(opened(fleet(2, 2), again(record))) == [uuid(200), uuid(201)]
+    lost_still = opened({**fleet(1, 1), "node-2": LOST}, again(record), max_failures=1)
+    assert [row.called for row in lost_still.left] == ["node-2"]
+
+
+def test_a_name_that_had_not_been_found_is_looked_for_on_nodes_that_tell_now() -> None:
+    record = opened({**fleet(1, 1), "node-2": LOST}, servers=["Server 100", "Server 200"], max_failures=2)
+    all_done(record, 1)
+    assert asked(opened(fleet(2, 2), again(record))) == [uuid(200)]
+    gone = opened({**fleet(1, 1), "node-2": told()}, again(record))
+    assert [(row.server, row.code) for row in gone.rows] == [("Server 200", "server_not_found")]
+    assert not gone.left
+
+
+def test_nodes_that_are_not_in_the_play_stay_left_and_the_run_is_not_good() -> None:
+    record = opened({**fleet(2, 1), "node-3": LOST}, max_failures=1)
+    begin(record, 1)
+    resumed = opened(fleet(1, 1), again(record))
+    all_done(resumed, 1)
+    assert [row.called for row in resumed.left] == ["node-2 Server 200", "node-3"]
+    assert not resumed.failures
+    assert not resumed.is_good
+
+
+def test_a_server_that_its_node_no_longer_has_failed() -> None:
+    resumed = opened({"node-1": told()}, again(opened(fleet(1, 1))))
+    assert [row.code for row in resumed.failed] == ["server_not_found"]
+
+
+def test_a_server_that_was_suspended_meanwhile_is_told_so() -> None:
+    record = again(opened(fleet(1, 1)))
+    assert [row.outcome for row in opened({"node-1": told(info(100, suspended=True))}, record, suspended="skip").rows] == ["skipped"]
+
+
+def test_a_canary_that_came_through_is_not_needed_again() -> None:
+    record = opened(fleet(3, 1), canary=1, serial=1)
+    all_done(record, 1)
+    begin(record, 2)
+    assert opened(fleet(3, 1), again(record), canary=1).canaries == 0
+
+
+def test_a_canary_that_failed_is_followed_by_another() -> None:
+    record = opened(fleet(3, 1), canary=1)
+    begin(record, 1)
+    count(record, 1, {"node-1": ended([uuid(100)], "failed")})
+    resumed = opened(fleet(3, 1), again(record), canary=1)
+    assert servers_of(begin(resumed, 1)) == {"node-2": [uuid(200)]}
+
+
+def test_the_run_stands_first_in_the_reason_since_nodes_cut_the_end() -> None:
+    assert is_of_run(reason_text("1b2c3d4e", "update"), "1b2c3d4e")
+    assert is_of_run(reason_text("1b2c3d4e", ""), "1b2c3d4e")
+    assert not is_of_run("rollout 1b2c3d4eff: x", "1b2c3d4e")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[], {}, {"servers": {}}, {"schema": 2, "servers": []}, {"schema": 1, "servers": []}, {"schema": 1, "servers": [1]}],
+)
+def test_what_is_no_resume_file_is_an_error_that_names_it(value: object) -> None:
+    with pytest.raises(RolloutError, match="Cannot resume from FILE") as caught:
+        from_json(value, "FILE")
+    assert caught.value.code == "resume_invalid"
+
+
+def test_a_file_of_a_later_patch_of_the_collection_is_read() -> None:
+    value = to_json(opened(fleet(1, 1)))
+    value["servers"][0]["later"] = value["later"] = 1
+    assert from_json(value, "FILE").rows[0].server == uuid(100)
+
+
+def test_files_are_written_whole_for_their_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "run.json"
+    record = opened(fleet(1, 1))
+    files.save(str(path), record)
+    files.save(str(path), record)
+    assert files.load(str(path)) == record
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in path.parent.iterdir()] == ["run.json"]
+    files.remove(str(path))
+    files.remove(str(path))
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    files.write(str(path), {"old": 1})
+    with pytest.raises(TypeError):
+        files.write(str(path), {"new": object()})
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert [each.name for each in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_files_that_cannot_be_used_are_errors_that_name_them(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no JSON")
+    with pytest.raises(RolloutError, match=r"Cannot write .*/file/below/run.json: Not a directory"):
+        files.write(str(tmp_path / "file" / "below" / "run.json"), {})
+    with pytest.raises(RolloutError, match=r"Cannot read .*/file: it is not JSON"):
+        files.load(str(tmp_path / "file"))
+    with pytest.raises(RolloutError, match=r"Cannot read .*/absent: No such file"):
+        files.load(str(tmp_path / "absent"))
+    with pytest.raises(RolloutError, match="Cannot remove"):
+        files.remove(str(tmp_path))

@@ -1,0 +1,309 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A rolling run: batches begun and counted, the budget, the verdict, what is left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.record import Record
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.run import begin, count, describe_batch
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all_done, ended, fleet, info, opened, servers_of, told, uuid
+
+
+def outcomes(record: Record) -> dict[str, str]:
+    """Each server's name, and how it ended."""
+    return {row.name or str(row.server): f"{row.outcome} {row.code}".strip() for row in record.rows}
+
+
+def test_a_run_in_which_all_goes_well_is_good_and_leaves_nothing() -> None:
+    record = opened(fleet(3, 2), serial=1)
+    assert record.batches == 3
+    for number in (1, 2, 3):
+        asked = all_done(record, number)
+        assert list(asked) == [f"node-{number}"]
+    assert record.is_good
+    assert not record.left
+
+
+def test_what_is_in_flight_is_left_until_it_was_counted() -> None:
+    record = opened(fleet(2, 1), serial=1)
+    begin(record, 1)
+    assert [row.in_flight for row in record.left] == [True, False]
+
+
+@pytest.mark.parametrize("outcome", ["refused", "cancelled", "failed"])
+def test_one_more_failure_than_allowed_stops_the_run(outcome: str) -> None:
+    record = opened(fleet(4, 1), serial=1, max_failures=1)
+    for number in (1, 2):
+        asked = servers_of(begin(record, number))
+        count(record, number, {node: ended(servers, outcome) for node, servers in asked.items()})
+        assert bool(record.stopped) == (number == 2)
+    assert record.stopped == "2 failed, and 1 may"
+    assert [row.called for row in record.left] == ["node-3 Server 300", "node-4 Server 400"]
+    assert len(record.failed) == 2
+
+
+def test_each_node_gets_what_is_left_of_the_budget() -> None:
+    record = opened(fleet(3, 20), serial=1, max_failures=2)
+    work = begin(record, 1)
+    assert work["node-1"]["max_failures"] == 2
+    answer = ended(work["node-1"]["servers"])
+    answer["servers"][0]["outcome"] = "failed"
+    count(record, 1, {"node-1": answer})
+    assert begin(record, 2)["node-2"]["max_failures"] == 1
+
+
+def test_a_bound_that_cannot_be_passed_is_not_sent_since_it_would_slow_the_node_down() -> None:
+    assert "max_failures" not in begin(opened(fleet(1, 1)), 1)["node-1"]
+    assert "max_failures" not in begin(opened(fleet(1, 4), max_failures="75%"), 1)["node-1"]
+    assert begin(opened(fleet(1, 4), max_failures="50%"), 1)["node-1"]["max_failures"] == 2
+
+
+def test_three_of_twenty_with_budget_two_stop_within_the_batch_and_the_rest_is_left() -> None:
+    record = opened(fleet(1, 20), max_failures=2)
+    servers = begin(record, 1)["node-1"]["servers"]
+    answer = ended(servers[:3], "failed", code="start_failed")
+    answer["servers"] += ended(servers[3:8])["servers"] + ended(servers[8:], "skipped", code="failure_budget")["servers"]
+    count(record, 1, {"node-1": answer})
+    assert record.stopped == "3 failed, and 2 may"
+    assert [row.server for row in record.left] == servers[8:]
+    assert [row.server for row in record.failed] == servers[:3]
+    assert not record.is_good
+
+
+def test_a_run_may_go_on_without_a_budget_and_is_not_good_then() -> None:
+    record = opened(fleet(2, 3), serial=1, on_failure="continue")
+    assert "max_failures" not in begin(record, 1)["node-1"]
+    count(record, 1, {"node-1": ended([row.server or "" for row in record.rows[:3]], "failed")})
+    assert not record.stopped
+    all_done(record, 2)
+    assert not record.is_good
+    assert not record.left
+
+
+def test_a_node_lost_in_a_batch_counts_with_each_of_its_servers_of_that_batch() -> None:
+    record = opened(fleet(2, 3), max_failures=2, batch_size=2)
+    asked = servers_of(begin(record, 1))
+    count(record, 1, {"node-1": LOST, "node-2": ended(asked["node-2"])})
+    assert record.failures == 2
+    assert {row.code for row in record.rows if row.is_failure} == {"node_unreachable"}
+    assert [row.msg for row in record.rows if row.is_failure] == ["Connection timed out"] * 2
+    assert not record.stopped
+
+
+def test_a_node_that_was_dropped_and_so_has_no_answer_counts_as_lost() -> None:
+    record = opened(fleet(1, 1))
+    begin(record, 1)
+    count(record, 1, {"node-1": {}})
+    assert outcomes(record) == {"Server 100": "unknown node_unreachable"}
+
+
+def test_an_answer_to_an_earlier_batch_says_nothing_of_this_one() -> None:
+    record = opened(fleet(1, 2), batch_size=1, max_failures=1)
+    all_done(record, 1)
+    begin(record, 2)
+    count(record, 2, {"node-1": ended([uuid(100)])})
+    assert outcomes(record) == {"Server 100": "done", "Server 101": "unknown no_answer"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "left"),
+    [
+        ({"code": "settings_invalid", "msg": "Cannot use"}, "failed settings_invalid", True),
+        ({"msg": "MODULE FAILURE", "module_stderr": "Traceback"}, "unknown no_answer", True),
+        ({"before_batch_failed": True, "msg": "warn: no"}, "failed before_batch_failed", True),
+        (ended([uuid(100)], "exploded"), "unknown no_answer", True),
+        (ended([uuid(100)], "skipped", code="interrupted_by_signal"), "not_done interrupted_by_signal", True),
+        (ended([uuid(100)], "skipped", code="not_selected"), "skipped not_selected", False),
+        (ended([uuid(100)], "failed", code="start_failed"), "failed start_failed", False),
+    ],
+)
+def test_whatever_a_node_answers_each_server_is_counted(answer: dict[str, Any], said: str, left: bool) -> None:
+    record = opened(fleet(1, 1))
+    begin(record, 1)
+    count(record, 1, {"node-1": answer})
+    assert outcomes(record) == {"Server 100": said}
+    assert bool(record.left) == left
+    assert record.is_good == said.startswith("skipped")
+
+
+def test_a_failing_task_before_the_batch_counts_on_its_node_alone() -> None:
+    record = opened(fleet(2, 1), on_failure="continue")
+    begin(record, 1)
+    count(record, 1, {"node-1": {"before_batch_failed": True, "msg": "Warn the players: no"}, "node-2": ended([uuid(200)])})
+    assert outcomes(record) == {"Server 100": "failed before_batch_failed", "Server 200": "done"}
+
+
+@pytest.mark.parametrize("bad", [ended([uuid(100)], "failed"), LOST, ended([uuid(100)], "skipped", code="interrupted_by_signal")])
+def test_a_canary_that_does_not_come_through_stops_the_run_whatever_the_budget(bad: dict[str, Any]) -> None:
+    record = opened(fleet(2, 1), canary=1, max_failures="100%", on_failure="continue")
+    begin(record, 1)
+    count(record, 1, {"node-1": bad})
+    assert record.stopped == "the canary failed"
+    assert [row.server for row in record.left][-1] == uuid(200)
+
+
+def test_a_canary_has_no_budget_on_its_node() -> None:
+    record = opened(fleet(1, 5), canary=3, max_failures="100%")
+    assert begin(record, 1)["node-1"]["max_failures"] == 0
+    assert record.canaries == 1
+
+
+def test_after_a_good_canary_the_rest_follows() -> None:
+    record = opened(fleet(2, 2), canary=1)
+    assert servers_of({"a": {"servers": []}}) == {"a": []}
+    assert all_done(record, 1) == {"node-1": [uuid(100)]}
+    assert not record.stopped
+    assert all_done(record, 2) == {"node-1": [uuid(101)], "node-2": [uuid(200), uuid(201)]}
+
+
+def up(number: int, started_at: str = "1", state: str = "running") -> dict[str, Any]:
+    """What a look at a server of the soak shows."""
+    return told(info(number, state=state, container={"started_at": started_at}))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (up(100), up(100), "done"),
+        (up(100), up(100, "2"), "failed did_not_stay_up"),
+        (up(100), up(100, state="offline"), "failed did_not_stay_up"),
+        (up(100, state="offline"), up(100, "2"), "failed did_not_stay_up"),
+        (up(100), told(), "failed did_not_stay_up"),
+        (up(100), LOST, "unknown node_unreachable"),
+        (LOST, up(100), "failed did_not_stay_up"),
+    ],
+)
+def test_a_server_that_is_not_in_the_same_run_at_the_end_of_the_soak_failed(before: Any, after: Any, said: str) -> None:
+    record = opened(fleet(1, 1))
+    begin(record, 1)
+    count(record, 1, {"node-1": ended([uuid(100)])}, ({"node-1": before}, {"node-1": after}))
+    assert outcomes(record) == {"Server 100": said}
+    assert bool(record.stopped) == (said != "done")
+
+
+def test_what_failed_before_the_soak_keeps_its_own_code() -> None:
+    record = opened(fleet(1, 1))
+    begin(record, 1)
+    count(record, 1, {"node-1": ended([uuid(100)], "failed", code="start_timeout")}, ({"node-1": up(100)}, {"node-1": up(100)}))
+    assert outcomes(record) == {"Server 100": "failed start_timeout"}
+
+
+def test_a_node_unreachable_from_the_start_counts_once_and_stops_a_run_without_budget() -> None:
+    record = opened({**fleet(1, 2), "node-2": LOST, "node-3": None})
+    assert record.failures == 2
+    assert record.stopped == "2 failed, and 0 may"
+    assert [row.called for row in record.left] == ["node-2", "node-3", "node-1 Server 100", "node-1 Server 101"]
+
+
+def test_with_budget_left_the_other_nodes_are_done_and_the_run_is_not_good() -> None:
+    record = opened({**fleet(1, 1), "node-2": LOST}, max_failures=1)
+    assert not record.stopped
+    all_done(record, 1)
+    assert not record.is_good
+    assert [row.called for row in record.left] == ["node-2"]
+
+
+def test_a_node_whose_engine_is_down_is_told_with_its_own_code() -> None:
+    record = opened({"node-1": {"code": "engine_unreachable", "msg": "Cannot reach the engine"}})
+    assert [(row.outcome, row.code) for row in record.rows] == [("unknown", "engine_unreachable")]
+
+
+def test_a_name_on_no_node_is_an_error_before_anything_is_done() -> None:
+    with pytest.raises(RolloutError, match=r"Cannot find Nobody: .*nothing was done") as caught:
+        opened(fleet(1, 1), servers=["Server 100", "Nobody"])
+    assert caught.value.code == "server_not_found"
+
+
+def test_a_name_that_may_be_on_a_lost_node_counts_as_failed_and_is_left() -> None:
+    record = opened({**fleet(1, 1), "node-2": LOST}, servers=["Server 100", "Elsewhere"], max_failures=2)
+    assert outcomes(record)["Elsewhere"] == "failed server_not_found"
+    assert "Elsewhere" in [row.called for row in record.left]
+
+
+def test_a_suspended_server_fails_the_run_before_it_begins() -> None:
+    record = opened({"node-1": told(info(1), info(2, suspended=True))})
+    assert outcomes(record)["Server 2"] == "refused suspended"
+    assert record.stopped
+
+
+def test_a_suspended_server_may_be_passed_over() -> None:
+    record = opened({"node-1": told(info(1), info(2, suspended=True))}, suspended="skip")
+    all_done(record, 1)
+    assert outcomes(record) == {"Server 2": "skipped suspended", "Server 1": "done"}
+    assert record.is_good
+
+
+def test_a_server_suspended_meanwhile_may_be_passed_over_too() -> None:
+    record = opened(fleet(1, 2), suspended="skip")
+    begin(record, 1)
+    answer = ended([uuid(100)], "refused", code="suspended")
+    answer["servers"] += ended([uuid(101)], "failed", code="suspended")["servers"]
+    count(record, 1, {"node-1": answer})
+    assert outcomes(record) == {"Server 100": "skipped suspended", "Server 101": "failed suspended"}
+
+
+def test_a_server_must_still_be_up_when_its_turn_comes() -> None:
+    assert begin(opened(fleet(1, 1)), 1)["node-1"]["only"] == ["starting", "running", "stopping"]
+    assert begin(opened(fleet(1, 1), servers=["Server 100"]), 1)["node-1"]["only"] == []
+    assert begin(opened(fleet(1, 1), action="stop", states=["running"]), 1)["node-1"]["only"] == ["running"]
+
+
+def test_a_canary_node_that_cannot_be_asked_stops_the_run_whatever_the_budget() -> None:
+    record = opened({**fleet(1, 1), "node-2": LOST}, canary="node-2", max_failures="100%")
+    assert record.stopped == "the canary, node node-2, cannot be asked"
+
+
+def test_a_canary_node_without_servers_is_an_error() -> None:
+    with pytest.raises(RolloutError, match="Cannot take node node-2 as canary"):
+        opened({**fleet(1, 1), "node-2": told()}, canary="node-2")
+
+
+def test_nothing_to_do_is_good() -> None:
+    record = opened({"node-1": told()}, canary="node-1")
+    assert record.batches == 0
+    assert record.is_good
+
+
+def test_the_budget_may_be_a_part_of_all_that_are_meant() -> None:
+    assert opened(fleet(2, 10), max_failures="15%").budget == 3
+    with pytest.raises(RolloutError, match="rollout_max_failures='many'"):
+        opened(fleet(1, 1), max_failures="many")
+    with pytest.raises(RolloutError, match="rollout_on_failure='go': expected one of stop, continue"):
+        opened(fleet(1, 1), on_failure="go")
+
+
+def test_a_batch_that_was_counted_is_told_in_a_line() -> None:
+    record = opened(fleet(1, 6), canary=1, max_failures=9)
+    all_done(record, 1)
+    assert describe_batch(record, 1) == "Batch 1 of 2 (canary): 1 done"
+    servers = begin(record, 2)["node-1"]["servers"]
+    answer = ended(servers[:1])
+    answer["servers"] += ended(servers[1:], "failed", code="start_failed")["servers"]
+    count(record, 2, {"node-1": answer})
+    text = "node-1 Server 102: start_failed; node-1 Server 103: start_failed; node-1 Server 104: start_failed; ..."
+    assert describe_batch(record, 2) == f"Batch 2 of 2: 1 done, 4 failed ({text}); 4 failed of 9 allowed"
+
+
+def test_two_hundred_nodes_with_failures_and_losses_are_counted_exactly() -> None:
+    seen: dict[str, Any] = fleet(200, 10)
+    seen["node-50"] = LOST
+    record = opened(seen, serial=20, max_failures="5%")
+    assert (record.budget, record.batches) == (99, 10)
+    for number in range(1, record.batches + 1):
+        answers = {}
+        for node, servers in servers_of(begin(record, number)).items():
+            answers[node] = LOST if node.endswith("7") else ended(servers)
+        count(record, number, answers)
+        if record.stopped:
+            break
+    # Two lost nodes in each batch of twenty nodes, ten servers each, and the one that was lost before.
+    assert record.begun == 5
+    assert record.failures == 101
+    assert record.stopped == "101 failed, and 99 may"
+    assert len(record.rows) == 199 * 10 + 1
+    assert len(record.left) == 199 * 10 + 1 - 5 * 18 * 10

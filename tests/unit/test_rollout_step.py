@@ -1,0 +1,265 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of a run as Ansible calls them: files, what is told, what fails."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, ended, fleet, uuid
+
+pytest.importorskip("ansible.plugins.action")
+plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.rollout_step")
+
+Step = Callable[..., dict[str, Any]]
+
+
+class Controller:
+    """A play whose nodes' registered answers a test sets, and what was shown."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.hostvars: dict[str, dict[str, Any]] = {}
+        self.shown: list[str] = []
+        self.slept: list[float] = []
+        self.check = False
+        self.strategy = "linear"
+        self.active: list[str] | None = None
+        self.result_file = tmp_path / "result.json"
+        self.run = ""
+
+    def nodes(self, seen: dict[str, Any]) -> None:
+        """The nodes of the play, and what they told."""
+        self.hostvars = {node: {"__rollout_seen": answer} for node, answer in seen.items()}
+
+    def answers(self, answers: dict[str, Any], name: str = "__rollout_answer") -> None:
+        """What the nodes' tasks returned."""
+        for node, answer in answers.items():
+            self.hostvars[node][name] = answer
+
+    def step(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """Take a step."""
+        if "file" in arguments:
+            arguments.setdefault("run", self.run)
+        play = SimpleNamespace(strategy=self.strategy)
+        task = SimpleNamespace(args={"step": name, **arguments}, check_mode=self.check, _parent=SimpleNamespace(_play=play))
+        action = plugin.ActionModule(task=task, connection=None, play_context=None, loader=None, templar=None, shared_loader_obj=None)
+        nodes = list(self.hostvars)
+        result: dict[str, Any] = action.run(
+            task_vars={
+                "hostvars": self.hostvars,
+                "ansible_play_hosts_all": nodes,
+                "ansible_play_hosts": nodes,
+                "ansible_play_batch": nodes if self.active is None else self.active,
+            }
+        )
+        self.run = result.get("run", self.run)
+        return result
+
+    def plan(self, **given: Any) -> dict[str, Any]:
+        """Plan a restart of all."""
+        resume = given.pop("resume", "")
+        asked = {"action": "restart", "servers": ["all"], **given}
+        return self.step("plan", given=asked, resume=resume, result_file=str(self.result_file))
+
+    def report(self, file: str) -> dict[str, Any]:
+        """The end of the run."""
+        return self.step("report", file=file, result_file=str(self.result_file))
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The result for programs."""
+        read: dict[str, Any] = json.loads(self.result_file.read_text())
+        return read
+
+
+@pytest.fixture
+def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Controller:
+    made = Controller(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(plugin.constants, "DEFAULT_LOCAL_TMP", str(tmp_path / "local"))
+    monkeypatch.setattr(plugin.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
+    monkeypatch.setattr(plugin.time, "sleep", made.slept.append)
+    monkeypatch.setattr(plugin, "Display", lambda: SimpleNamespace(display=made.shown.append))
+    return made
+
+
+def test_a_run_that_goes_well_shows_a_table_and_leaves_only_the_result(controller: Controller) -> None:
+    controller.nodes(fleet(2, 1))
+    planned = controller.plan(reason="update", serial=1)
+    assert planned["numbers"] == [1, 2]
+    assert planned["reason"].endswith(": update")
+    for number, node in ((1, "node-1"), (2, "node-2")):
+        work = controller.step("begin", file=planned["file"], batch=number, pause=3)["work"]
+        assert list(work) == [node]
+        controller.answers({node: ended(work[node]["servers"])})
+        assert "failed" not in controller.step("count", file=planned["file"], batch=number)
+    reported = controller.report(planned["file"])
+    assert reported == {"changed": False, "counts": controller.result["counts"], "run": controller.result["run"], "resume_file": None}
+    assert controller.slept == [3]
+    shown = controller.shown[-1].splitlines()
+    assert shown[-1] == "restart of 2 in 2 of 2 batches: 2 done"
+    assert shown[1].split() == ["node", "server", "name", "outcome", "code", "seconds", "message"]
+    assert controller.result["ok"]
+    assert not Path(planned["file"]).exists()
+
+
+def test_what_is_in_flight_stands_in_the_file_before_any_node_is_asked(controller: Controller) -> None:
+    controller.nodes(fleet(1, 1))
+    planned = controller.plan()
+    controller.step("begin", file=planned["file"], batch=1)
+    assert json.loads(Path(planned["file"]).read_text())["not_done"] == ["node-1 Server 100: in flight"]
+    taken_up = controller.step("take_up", resume=planned["file"])
+    assert (taken_up["nodes"], f"rollout {taken_up['runs'][0]}") == (["node-1"], planned["reason"])
+
+
+def test_a_run_out_of_budget_fails_in_its_count_and_names_the_resume_file(controller: Controller) -> None:
+    controller.nodes(fleet(2, 1))
+    file = controller.plan(serial=1)["file"]
+    controller.step("begin", file=file, batch=1)
+    controller.answers({"node-1": ended([uuid(100)], "failed", code="start_failed")})
+    counted = controller.step("count", file=file, batch=1)
+    assert counted["failed"]
+    assert counted["msg"] == "The run stops here: 1 failed, and 0 may"
+    reported = controller.report(file)
+    assert reported["failed"]
+    assert reported["msg"].endswith(f"go on with the same command and -e rollout_resume={file}")
+    assert controller.result["resume_file"] == file
+    assert Path(file).stat().st_mode & 0o777 == 0o600
+    controller.hostvars["node-1"].pop("__rollout_answer")
+    resumed = controller.plan(resume=file)
+    assert resumed["file"] == file
+    assert controller.step("begin", file=file, batch=1)["work"]["node-2"]["servers"] == [uuid(200)]
+    controller.answers({"node-2": ended([uuid(200)])})
+    controller.step("count", file=file, batch=1)
+    assert controller.report(file)["resume_file"] == file
+
+
+def test_a_run_whose_last_server_failed_says_how_to_try_again(controller: Controller) -> None:
+    controller.nodes(fleet(1, 1))
+    file = controller.plan(max_failures=1)["file"]
+    controller.step("begin", file=file, batch=1)
+    controller.answers({"node-1": ended([uuid(100)], "failed", code="start_failed")})
+    assert "failed" not in controller.step("count", file=file, batch=1)
+    assert controller.report(file)["msg"].endswith(f"-e rollout_resume={file} -e rollout_resume_failed=true")
+
+
+def test_a_run_that_must_not_begin_has_no_batches_and_fails_at_its_end(controller: Controller) -> None:
+    controller.nodes({**fleet(1, 1), "node-2": LOST, "node-3": {"skipped": True}})
+    planned = controller.plan()
+    assert planned["numbers"] == []
+    assert controller.report(planned["file"])["failed"]
+    assert controller.result["counts"]["unknown"] == 2
+
+
+def test_a_mistake_is_the_result_too_and_nothing_is_left_behind(controller: Controller, tmp_path: Path) -> None:
+    controller.nodes(fleet(1, 1))
+    controller.result_file.write_text("of the last run")
+    planned = controller.plan(servers=["Nobody"])
+    assert planned["failed"]
+    assert (planned["code"], controller.result["code"]) == ("server_not_found", "server_not_found")
+    assert controller.report("") == {"changed": False, "skipped": True}
+    assert not (tmp_path / "home").exists()
+
+
+def test_the_result_of_the_last_run_is_gone_as_soon_as_one_begins(controller: Controller) -> None:
+    controller.nodes(fleet(1, 1))
+    controller.result_file.write_text("of the last run")
+    assert controller.step("take_up", resume="", result_file=str(controller.result_file)) == {"changed": False, "nodes": [], "runs": []}
+    assert not controller.result_file.exists()
+
+
+def test_a_resume_file_that_is_none_is_the_result_too(controller: Controller) -> None:
+    taken_up = controller.step("take_up", resume=str(controller.result_file), result_file=str(controller.result_file))
+    assert taken_up["code"] == controller.result["code"] == "resume_invalid"
+
+
+def test_check_mode_keeps_nothing_and_waits_for_nothing(controller: Controller, tmp_path: Path) -> None:
+    controller.check = True
+    controller.nodes(fleet(1, 2))
+    controller.result_file.write_text("of the last run")
+    controller.step("take_up", resume="", result_file=str(controller.result_file))
+    file = controller.plan(batch_size=1)["file"]
+    assert file.startswith(str(tmp_path / "local"))
+    for number in (1, 2):
+        controller.step("begin", file=file, batch=number, pause=9)
+        controller.answers({"node-1": ended([uuid(99 + number)])})
+        controller.step("count", file=file, batch=number)
+    assert "failed" not in controller.report(file)
+    assert controller.slept == []
+    assert controller.result_file.read_text() == "of the last run"
+    assert not (tmp_path / "home").exists()
+    assert controller.shown[-1].endswith("(check mode, nothing was changed)")
+
+
+def test_a_check_that_finds_a_refusal_fails_and_names_no_file(controller: Controller) -> None:
+    controller.check = True
+    controller.nodes(fleet(1, 1))
+    file = controller.plan()["file"]
+    controller.step("begin", file=file, batch=1)
+    controller.answers({"node-1": ended([uuid(100)], "refused", code="image_unavailable")})
+    controller.step("count", file=file, batch=1)
+    reported = controller.report(file)
+    assert (reported["failed"], reported["resume_file"]) == (True, None)
+    assert "rollout_resume" not in reported["msg"]
+
+
+def test_the_soak_is_a_wait_and_two_looks(controller: Controller) -> None:
+    controller.nodes(fleet(1, 1))
+    file = controller.plan()["file"]
+    controller.step("begin", file=file, batch=1)
+    controller.step("soak", seconds="4.5")
+    assert controller.slept == [4.5]
+    controller.answers({"node-1": ended([uuid(100)])})
+    controller.answers(fleet(1, 1), "__rollout_up")
+    controller.answers({"node-1": {"servers": []}}, "__rollout_still_up")
+    assert controller.step("count", file=file, batch=1, soak=True)["failed"]
+    assert "did_not_stay_up" in controller.shown[-1]
+
+
+def test_without_a_result_file_none_is_written(controller: Controller, tmp_path: Path) -> None:
+    controller.nodes({"node-1": {"servers": []}})
+    planned = controller.step("plan", given={"action": "stop", "servers": "all"}, resume_file=str(tmp_path / "run.json"), result_file="")
+    assert planned["file"] == str(tmp_path / "run.json")
+    assert "failed" not in controller.step("report", file=planned["file"], result_file="")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("active", [["node-1"], []])
+def test_a_play_with_serial_is_refused(controller: Controller, active: list[str]) -> None:
+    controller.nodes(fleet(2, 1))
+    controller.active = active
+    assert "use rollout_serial" in controller.plan()["msg"]
+
+
+@pytest.mark.parametrize("strategy", ["free", "host_pinned"])
+def test_a_play_whose_nodes_do_not_wait_for_each_other_is_refused(controller: Controller, strategy: str) -> None:
+    controller.nodes(fleet(2, 1))
+    controller.strategy = strategy
+    assert f"with strategy {strategy}" in controller.plan()["msg"]
+
+
+@pytest.mark.parametrize("name", ["begin", "count", "report"])
+def test_a_run_whose_file_another_has_taken_does_not_go_on(controller: Controller, tmp_path: Path, name: str) -> None:
+    controller.nodes(fleet(1, 1))
+    asked = {"given": {"action": "stop", "servers": "all"}, "resume_file": str(tmp_path / "shared.json")}
+    first = controller.step("plan", **asked)
+    controller.step("plan", **asked)
+    result = controller.step(name, file=first["file"], run=first["run"], batch=1)
+    assert "is that of another run by now" in result["msg"]
+
+
+def test_a_step_that_there_is_not_is_an_error(controller: Controller) -> None:
+    assert controller.step("jump")["msg"].startswith("Cannot take step 'jump': expected one of take_up, plan")
+
+
+def test_a_file_that_cannot_be_written_fails_before_anything_is_begun(controller: Controller, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file where the directory should be")
+    controller.nodes(fleet(1, 1))
+    assert controller.plan()["code"] == "file_unwritable"
