@@ -1,0 +1,156 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The deploy pipeline of the guide, from a repository's checkout to real nodes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .lab import Node, adhoc, inventory, server
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+Lease = Callable[[int], list[Node]]
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What a team keeps in version control: the script, an inventory, a directory of definitions for each node."""
+
+    place: Path
+
+    def commit(self, node: Node, *definitions: Mapping[str, Any]) -> None:
+        """Write the definitions of a node's servers, as a commit would."""
+        directory = self.place / "servers" / node.name
+        directory.mkdir(parents=True, exist_ok=True)
+        for definition in definitions:
+            (directory / f"{definition['settings']['uuid']}.json").write_text(json.dumps(definition))
+
+    def deploy(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run the script as a pipeline does."""
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "DEPLOY_"))},
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".build"),
+            "DEPLOY_SOAK": "1",
+            **variables,
+        }
+        command = [str(self.place / "deploy.sh"), *arguments]
+        return subprocess.run(
+            command, cwd=self.place, env=environment, capture_output=True, text=True, timeout=300, check=False, stdin=subprocess.DEVNULL
+        )
+
+    @property
+    def result(self) -> dict[str, Any]:
+        return json.loads((self.place / "deploy-result.json").read_text())  # type: ignore[no-any-return]
+
+    @property
+    def resume(self) -> Path:
+        return self.place / "deploy-resume.json"
+
+    def outcomes(self) -> dict[str, str]:
+        """How each server ended, by name."""
+        return {entry["name"]: entry["outcome"] for entry in self.result["servers"]}
+
+
+class Team:
+    """Two servers on one node that are up, and the repository that they are deployed from."""
+
+    def __init__(self, place: Path, node: Node) -> None:
+        self.node = node
+        self.first, self.second = server("Atlas", STOP_SECONDS=0.1), server("Borealis", STOP_SECONDS=0.1)
+        node.define(self.first, self.second)
+        started = adhoc([node], "fleet.power.server_power", "server=all action=start wait_for=running")[node.name]
+        assert started["summary"]["done"] == 2
+        self.repository = Repository(place / "repository")
+        self.repository.place.mkdir()
+        shutil.copy(CHECKOUT / "docs" / "deploy" / "deploy.sh", self.repository.place)
+        # The node is one already: of what the role does, only what a deploy is about.
+        short = {"node_python": "none", "node_restore_on_boot": False, "node_check": False}
+        where = "{{ inventory_dir }}/servers/{{ inventory_hostname }}"
+        shutil.copy(inventory([node], node_definitions_dir=where, **short), self.repository.place / "inventory.yml")
+
+    def release(self, *, image: str | None = None, **environment: object) -> None:
+        """Commit new definitions of both servers."""
+        for definition in (self.first, self.second):
+            changed = copy.deepcopy(definition)
+            changed["settings"]["environment"].update(environment)
+            if image is not None:
+                changed["settings"]["container"]["image"] = image
+            self.repository.commit(self.node, changed)
+
+    def began(self) -> list[str]:
+        """When each server started last."""
+        return [self.node.started_at(definition["settings"]["uuid"]) for definition in (self.first, self.second)]
+
+    def up(self) -> list[bool]:
+        return [self.node.is_up(definition["settings"]["uuid"]) for definition in (self.first, self.second)]
+
+    def releases(self) -> list[str]:
+        """The variable RELEASE of each server's container."""
+        uuids = " ".join(definition["settings"]["uuid"] for definition in (self.first, self.second))
+        return re.findall(r"RELEASE=(\w+)", self.node.ssh(f"docker inspect --format '{{{{.Config.Env}}}}' {uuids}"))
+
+
+@pytest.fixture
+def team(lease: Lease, tmp_path: Path) -> Team:
+    (node,) = lease(1)
+    return Team(tmp_path, node)
+
+
+def test_a_good_deploy_brings_every_server_up_from_its_new_definition(team: Team) -> None:
+    before = team.began()
+    team.release(RELEASE="two")
+    ran = team.repository.deploy(DEPLOY_REASON="release 'two' {{ not a template }}")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert team.repository.result["ok"] is True
+    assert team.repository.outcomes() == {"Atlas": "done", "Borealis": "done"}
+    assert (team.up(), team.releases()) == ([True, True], ["two", "two"])
+    assert all(now > then for now, then in zip(team.began(), before))
+    assert ran.stdout.splitlines()[-1].startswith("deploy: restart of 2")
+    assert not team.repository.resume.exists()
+    shown = adhoc([team.node], "fleet.power.server_power_info", "server=all")[team.node.name]
+    assert all("release 'two' {{ not a template }}" in entry["last_operation"]["reason"] for entry in shown["servers"])
+
+
+def test_a_bad_image_stops_at_the_canary_and_no_server_goes_down_and_once_mended_the_rest_is_done(team: Team) -> None:
+    before = team.began()
+    # Nothing listens there.
+    team.release(image="127.0.0.1:9/none:1", RELEASE="two")
+    ran = team.repository.deploy()
+    assert ran.returncode != 0
+    assert team.repository.outcomes() == {"Atlas": "refused", "Borealis": "not_done"}
+    assert "deploy: " + team.node.name + " Atlas refused image_unavailable" in ran.stdout
+    assert (team.up(), team.began()) == ([True, True], before)
+    assert "Borealis" in str(json.loads(team.repository.resume.read_text())["not_done"])
+    assert "--resume" in ran.stdout.splitlines()[-1]
+
+    team.release(RELEASE="three")
+    ran = team.repository.deploy("--resume")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert team.repository.outcomes() == {"Atlas": "done", "Borealis": "done"}
+    assert (team.up(), team.releases()) == ([True, True], ["three", "three"])
+    assert not team.repository.resume.exists()
+
+
+def test_a_server_that_does_not_stay_up_stops_the_deploy_and_the_others_are_untouched(team: Team) -> None:
+    before = team.began()
+    team.release(CRASH_AFTER=0.3, EXIT_CODE=3)
+    ran = team.repository.deploy()
+    assert ran.returncode != 0
+    assert team.repository.result["ok"] is False
+    assert team.repository.outcomes() == {"Atlas": "failed", "Borealis": "not_done"}
+    assert (team.up(), team.began()[1]) == ([False, True], before[1])
+    assert team.repository.resume.exists()

@@ -1,0 +1,135 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The collection under ansible-runner, which is how AWX runs it: a project of one-line playbooks, a job directory that does not last."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .lab import Node, adhoc, inventory, server
+
+pytest.importorskip("ansible_runner")
+RUNNER = str(Path(sys.executable).with_name("ansible-runner"))
+COLLECTIONS = Path(__file__).resolve().parents[2] / ".build"
+Lease = Callable[[int], list[Node]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job as AWX has it: a directory with project, inventory, variables and environment, and what came of it."""
+
+    directory: Path
+
+    @property
+    def artifacts(self) -> Path:
+        return self.directory / "artifacts" / "job"
+
+    @property
+    def stdout(self) -> str:
+        return (self.artifacts / "stdout").read_text()
+
+    @property
+    def rc(self) -> int:
+        return int((self.artifacts / "rc").read_text())
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """The events of one kind, in the order in which they came."""
+        every = [json.loads(path.read_text()) for path in (self.artifacts / "job_events").glob("*.json")]
+        return [event for event in sorted(every, key=lambda event: event["counter"]) if event["event"] == kind]
+
+
+def prepared(directory: Path, nodes: Sequence[Node], **variables: object) -> Job:
+    """A job whose project has a file for each playbook; what it is given, AWX would give it too."""
+    for name in ("env", "inventory", "project"):
+        (directory / name).mkdir(parents=True)
+    for playbook in ("status", "rolling_restart"):
+        text = f"---\n- name: From the collection\n  ansible.builtin.import_playbook: fleet.power.{playbook}\n"
+        (directory / "project" / f"{playbook}.yml").write_text(text)
+    shutil.copy(inventory(nodes), directory / "inventory" / "hosts.yml")
+    (directory / "env" / "extravars").write_text(json.dumps(variables))
+    environment = {"ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(directory / "home"), "ANSIBLE_NOCOLOR": "1"}
+    (directory / "env" / "envvars").write_text(json.dumps(environment))
+    return Job(directory)
+
+
+def ran(job: Job, playbook: str) -> Job:
+    """Run it here."""
+    _runner("run", str(job.directory), "--playbook", playbook, "--ident", "job", "--quiet")
+    return job
+
+
+def ran_elsewhere(job: Job, playbook: str) -> Job:
+    """Run it as AWX does: sent to a worker in a directory that lasts no longer than the job, and only what it tells comes back."""
+    sent = _runner("transmit", str(job.directory), "--playbook", playbook, "--ident", "job")
+    with tempfile.TemporaryDirectory() as elsewhere:
+        told = _runner("worker", "--private-data-dir", elsewhere, stdin=sent)
+    back = Job(job.directory / "back")
+    _runner("process", str(back.directory), "--ident", "job", stdin=told)
+    return back
+
+
+def _runner(*arguments: str, stdin: bytes = b"") -> bytes:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run([RUNNER, *arguments], env=environment, input=stdin, stdout=subprocess.PIPE, timeout=300, check=False).stdout
+
+
+def up(node: Node, *definitions: dict[str, Any]) -> None:
+    node.define(*definitions)
+    started = adhoc([node], "fleet.power.server_power", "server=all action=start wait_for=running")[node.name]
+    assert started["summary"]["done"] == len(definitions)
+
+
+def test_a_job_shows_the_table_of_the_fleet_and_its_events_have_the_servers(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    up(node, server("Atlas"))
+    job = ran(prepared(tmp_path / "job", [node]), "status.yml")
+    assert job.rc == 0, job.stdout
+    (line,) = (line for line in job.stdout.splitlines() if "Atlas" in line)
+    assert line.split()[0] == node.name
+    assert "running" in line
+    (result,) = (event["event_data"]["res"] for event in job.events("runner_on_ok") if "servers" in event["event_data"]["res"])
+    assert [(entry["name"], entry["state"]) for entry in result["servers"]] == [("Atlas", "running")]
+    assert [event["event_data"]["ok"][node.name] > 0 for event in job.events("playbook_on_stats")] == [True]
+
+
+def test_a_job_that_failed_is_finished_by_another_since_its_files_outlive_it(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    first, second = server("Atlas", STOP_SECONDS=0.1), server("Borealis", STOP_SECONDS=0.1)
+    up(node, first, second)
+    lasting = tmp_path / "lasting"
+    result, rest = lasting / "result.json", lasting / "rest.json"
+    variables = {"rollout_canary": 1, "rollout_soak": 1, "rollout_result_file": str(result), "rollout_resume_file": str(rest)}
+    broken = copy.deepcopy(first)
+    broken["settings"]["environment"].update(CRASH_AFTER=0.3, EXIT_CODE=3)
+    node.define(broken)
+    before = node.started_at(second["settings"]["uuid"])
+
+    job = ran_elsewhere(prepared(tmp_path / "one", [node], **variables), "rolling_restart.yml")
+    assert job.rc != 0
+    assert {entry["name"]: entry["outcome"] for entry in json.loads(result.read_text())["servers"]} == {
+        "Atlas": "failed",
+        "Borealis": "not_done",
+    }
+    assert node.started_at(second["settings"]["uuid"]) == before
+
+    node.define(first)
+    more = {**variables, "rollout_resume": str(rest), "rollout_resume_failed": True}
+    job = ran_elsewhere(prepared(tmp_path / "two", [node], **more), "rolling_restart.yml")
+    assert job.rc == 0, job.stdout
+    assert {entry["name"]: entry["outcome"] for entry in json.loads(result.read_text())["servers"]} == {"Atlas": "done", "Borealis": "done"}
+    assert "2 done" in job.stdout
+    assert not rest.exists()
