@@ -19,7 +19,20 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT / ".build"))
 
-from ansible_collections.fleet.power.tests.bench import bulk, five_hundred, inventory, journal, kill, lock, parsers, restart, start, walk  # noqa: E402
+from ansible_collections.fleet.power.tests.bench import (  # noqa: E402
+    bulk,
+    five_hundred,
+    inventory,
+    journal,
+    kill,
+    lock,
+    parsers,
+    restart,
+    shim,
+    shim_sockets,
+    start,
+    walk,
+)
 from ansible_collections.fleet.power.tests.bench.measure import Row, table  # noqa: E402
 from ansible_collections.fleet.power.tests.bench.peer import install_peer  # noqa: E402
 from ansible_collections.fleet.power.tests.integration.lab import Lab, lab_on  # noqa: E402
@@ -35,6 +48,12 @@ ROWS: Mapping[str, Measure] = {
     "parsers": lambda lab: parsers.measure(lab.root),
     "walk": lambda lab: walk.measure(lab.root),
     "inventory": lambda lab: inventory.measure(lab.root),
+    "shim-rejected": shim.rejected,
+    "shim-accepted": shim.accepted,
+    "shim-memory": lambda lab: [shim.memory(lab)],
+    "shim-slow": lambda lab: [shim.slow(lab)],
+    "shim-stop": lambda lab: [shim.stop(lab)],
+    "shim-sockets": shim_sockets.measure,
     "bulk-quick": lambda lab: bulk.quick(lab, install_peer(HOME)),
     "bulk-slow": lambda lab: bulk.slow(lab, install_peer(HOME)),
 }

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -200,6 +203,51 @@ def test_a_journal_that_nobody_can_read_is_no_empty_one(lab: Lab, begin: Begin) 
     assert (code, lines) == (1, [])
     assert str(lab.root / "state") in errors and "Traceback" not in errors
     assert not lab.is_up(uuids[0])
+
+
+def ruin(path: Path, table: str) -> None:
+    """Overwrite where a table of the journal begins, and leave the others readable."""
+    with contextlib.closing(sqlite3.connect(path)) as journal:
+        assert journal.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        (root,) = journal.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        (size,) = journal.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * size)
+
+
+def test_a_journal_whose_damage_shows_only_when_it_is_written_keeps_nobody_down_and_is_no_success(lab: Lab, begin: Begin) -> None:
+    uuids = started(lab, 3)
+    halted(lab, *uuids)
+    ruin(lab.root / "state" / "journal.sqlite", "operations")
+    code, lines, errors = begin("--stagger", "0").ended()
+    assert (code, len(lines)) == (1, 3)
+    assert all(line_of(lines, uuid).endswith(": started") and lab.is_up(uuid) for uuid in uuids)
+    assert "was damaged" in errors and "the journal was replaced meanwhile" in errors and "Traceback" not in errors
+
+
+def test_a_journal_that_another_process_has_begun_anew_is_no_success(lab: Lab, begin: Begin) -> None:
+    first, second = started(lab, 2)
+    lab.edit(first, meta={"name": "First", "priority": 1}, environment={"BOOT_SECONDS": 1.5})
+    halted(lab, first, second)
+    restore = begin("--stagger", "0", "--wait-for", "running")
+    wait_until(lambda: lab.is_up(first), "the first is up")
+    for file in (lab.root / "state").glob("journal.sqlite*"):
+        file.rename(f"{file}.damaged-elsewhere")
+    power_each(lab, "start", [first])
+    code, lines, errors = restore.ended()
+    assert (code, "the journal was replaced meanwhile" in errors) == (1, True)
+    assert line_of(lines, second).endswith(": started") and lab.is_up(second)
+
+
+@pytest.mark.parametrize("phase, up", [("reboot", False), ("start", True)])
+def test_the_reboot_of_a_maintenance_is_left_to_it(lab: Lab, begin: Begin, phase: str, up: bool) -> None:
+    (uuid,) = started(lab, 1)
+    halted(lab, uuid)
+    (lab.root / "state" / "maintenance.json").write_text(json.dumps({"schema": 1, "phase": phase, "boot_id": "b", "servers": []}))
+    code, lines, errors = begin().ended()
+    assert (code, len(lines), lab.is_up(uuid)) == (0, int(up), up)
+    assert ("Nothing is started" in errors) == (not up)
 
 
 def test_an_engine_out_of_reach_is_told_in_a_line(lab: Lab, begin: Begin) -> None:

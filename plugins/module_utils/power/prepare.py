@@ -20,6 +20,9 @@ from .preboot import refuse_if_over
 from .progress import Progress
 from .volume import Volume
 
+#: What of root's rights it takes to work in anybody's data directory, as bits: CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.
+_RIGHTS = 1 << 0 | 1 << 1 | 1 << 3
+
 
 def fetch(request: Request, node: Node, look: Callable[[], None], progress: Progress, *, again: bool = False) -> Definition:
     """The definition of a server that may be booted. Raises whatever its source says, and `Suspended`."""
@@ -88,8 +91,8 @@ def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:
 
 
 def _check_rights(node: Node, boot: Boot) -> None:
-    """Without root, only a data directory of one's own can be brought in line."""
-    owner = None if os.geteuid() == 0 else boot.volume.owner()
+    """Without root's rights, only a data directory of one's own can be brought in line."""
+    owner = None if _acts_as_root() else boot.volume.owner()
     if owner is None:
         return
     wanted = node.settings.uid if node.settings.check_permissions_on_boot else owner
@@ -98,6 +101,18 @@ def _check_rights(node: Node, boot: Boot) -> None:
             f"Cannot boot server {boot.definition.server.uuid}: its data directory {boot.volume.path} belongs to user {owner}, "
             f"and only root may work in it for user {wanted}; act as root (become: true)"
         )
+
+
+def _acts_as_root() -> bool:
+    """Whether this process is root's, or was given what it takes of root's rights, as a service can be: access(2) knows none of those."""
+    if os.geteuid() == 0:
+        return True
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            rights = next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
+    except (OSError, ValueError):
+        return False
+    return rights & _RIGHTS == _RIGHTS
 
 
 def _check_image(request: Request, node: Node, definition: Definition, progress: Progress) -> None:

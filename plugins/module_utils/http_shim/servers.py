@@ -1,0 +1,207 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Routes that look at servers, and those that reach them otherwise than by a power action: commands, logs, sync."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..power.errors import EngineError, PowerError, internal_error
+from ..power.model import PowerAction, PowerState, Server
+from ..power.server_facts import Wanted, describe_each
+from . import replies
+from .access import origin_of
+from .actions import Actions, Ending, NotKept, TooMany
+from .face import Answer, Asked, ServerAnswer
+from .known import Known, KnownServer
+from .log import Log
+from .outside import Outside
+from .power_request import read_texts
+from .replies import Reply
+from .server_view import server_entry
+from .shared_node import SharedNode
+from .system_view import Machine, system_entry, system_entry_2
+from .utilization import Disks, Uses
+
+_THREADS = 8
+_MOST_LINES = 100
+#: How long the number of servers in each state counts.
+_STATES_SECONDS = 5.0
+#: Longest wait for that number: who asks for metrics waits for few seconds, and the engine may be silent.
+_COUNT_SECONDS = 2.0
+#: How long a stop after a sync that says "suspended" waits for its turn.
+_WAIT_SECONDS = 30
+
+
+class ServerRoutes:
+    """Answers about servers, each made by a thread: the event loop waits for no engine."""
+
+    def __init__(self, node: SharedNode, known: Known, actions: Actions, disks: Disks, log: Log) -> None:
+        self._node = node
+        self._known = known
+        self._actions = actions
+        self._log = log
+        self._outside = Outside(_THREADS, "servers")
+        # Of their own: a Panel that is silent, or a server that does not read, keeps no other route waiting.
+        self._sync_outside = Outside(_THREADS, "sync")
+        self._commands_outside = Outside(_THREADS, "commands")
+        self._uses = Uses(disks)
+        self._states: dict[str, int] = {}
+        self._states_at = float("-inf")
+        self._counting: asyncio.Task[None] | None = None
+
+    def answers(self) -> dict[str, Answer]:
+        """What answers this node's routes."""
+        return {"servers": self._all, "system": self._system}
+
+    def answers_of_servers(self) -> dict[str, ServerAnswer]:
+        """What answers one server's routes."""
+        return {"server": self._one, "commands": self._commands, "logs": self._logs, "sync": self._sync}
+
+    def described(self, servers: Sequence[Server]) -> list[dict[str, Any]]:
+        """The servers as Wings shows them. For a thread. Raises `PowerError`."""
+        node = self._node.for_reading()
+        entries, faults = describe_each(servers, node, Wanted(), remember=node.journal.record_match)
+        for fault in faults:
+            self._log.warn("server_not_shown", reason=fault)
+        definitions = {entry["server"]: node.sources.definition_for_stop(entry["server"]) for entry in entries}
+        up = {
+            entry["server"]: (entry["container"]["id"], entry["container"]["started_at"])
+            for entry in entries
+            if entry["state"] != PowerState.OFFLINE.value and entry["container"] is not None
+        }
+        uses = self._uses.of_each(up, list(definitions.items()), node)
+        return [
+            server_entry(
+                Server(entry["server"], entry["name"]),
+                PowerState(entry["state"]),
+                definitions[entry["server"]],
+                uses[entry["server"]],
+                suspended=entry["suspended"] is True,
+                environment=node.settings.api_environment,
+            )
+            for entry in entries
+        ]
+
+    async def states(self) -> dict[str, int]:
+        """How many servers are in each state; empty where the engine does not answer soon."""
+        now = asyncio.get_running_loop().time()
+        if self._counting is None and now - self._states_at >= _STATES_SECONDS:
+            self._counting = asyncio.ensure_future(self._count())
+        if self._counting is not None:
+            await asyncio.wait({self._counting}, timeout=_COUNT_SECONDS)
+        return self._states if self._counting is None else {}
+
+    async def _count(self) -> None:
+        self._states_at = asyncio.get_running_loop().time()
+        try:
+            servers = await self._known.all_of_them()
+            found = await self._outside.ask(lambda: self._seen(servers))
+            self._states = {state.value: found.count(state.value) for state in PowerState}
+        except PowerError:
+            self._states = {}
+        except Exception as error:
+            # A fault of ours leaves the other metrics.
+            self._states = {}
+            self._log.error("fault", reason=internal_error(error))
+        finally:
+            self._counting = None
+
+    def _seen(self, servers: Sequence[Server]) -> list[str]:
+        node = self._node.for_reading()
+        return [entry["state"] for entry in describe_each(servers, node, Wanted(), remember=node.journal.record_match)[0]]
+
+    async def _all(self, asked: Asked) -> Reply:
+        servers = await self._known.all_of_them()
+        try:
+            return replies.json_reply(await self._outside.ask(lambda: self.described(servers)))
+        except PowerError as error:
+            return fault(error, asked.id)
+
+    async def _one(self, asked: Asked, known: KnownServer) -> Reply:
+        try:
+            found = await self._outside.ask(lambda: self.described([known.server]))
+        except PowerError as error:
+            return fault(error, asked.id)
+        # It is known, and has gone just now.
+        return replies.json_reply(found[0]) if found else replies.NO_SERVER
+
+    async def _commands(self, asked: Asked, known: KnownServer) -> Reply:
+        uuid, node = known.server.uuid, self._node.now()
+        try:
+            snapshot = await self._commands_outside.ask(lambda: node.engine.inspect(uuid))
+        except PowerError as error:
+            return fault(error, asked.id)
+        if snapshot is None:
+            return replace(replies.unexpected(asked.id), note="no container")
+        if not snapshot.live:
+            return replies.NO_STDIN
+        commands = await asked.body(lambda body: read_texts(body, "commands"))
+        if isinstance(commands, Reply):
+            return commands
+        text = "".join(f"{command}\n" for command in commands)
+        try:
+            if text:
+                await self._commands_outside.ask(lambda: node.engine.write_stdin(snapshot.id, text))
+        except (PowerError, UnicodeError) as error:
+            # As with Wings, only the log knows.
+            self._log.warn("commands_not_written", request=asked.id, server=uuid, reason=str(error))
+        return Reply(204)
+
+    async def _logs(self, asked: Asked, known: KnownServer) -> Reply:
+        size = asked.query("size")
+        wanted = int(size) if size.isascii() and size.isdigit() and len(size) < 10 else 0
+        lines = min(wanted or _MOST_LINES, _MOST_LINES)
+        try:
+            log = await self._outside.ask(lambda: self._node.now().engine.log_tail(known.server.uuid, lines))
+        except EngineError as error:
+            if error.facts.get("status") != 404:
+                return fault(error, asked.id)
+            log = b""
+        except PowerError as error:
+            return fault(error, asked.id)
+        text = log.decode("utf-8", "replace").removesuffix("\n")
+        # Wings has null for no lines, and what reads its answers expects that.
+        return replies.json_reply({"data": [line.rstrip("\r") for line in text.split("\n")][-lines:] if log else None})
+
+    async def _sync(self, asked: Asked, known: KnownServer) -> Reply:
+        uuid, sources = known.server.uuid, self._node.fresh_sources()
+
+        def read() -> tuple[bool, bool]:
+            definition = sources.definition(uuid, again=True)
+            sources.keep(definition)
+            snapshot = self._node.now().engine.inspect(uuid) if definition.suspended else None
+            return definition.suspended, snapshot is not None and snapshot.live
+
+        try:
+            suspended, live = await self._sync_outside.ask(read)
+        except PowerError as error:
+            return fault(error, asked.id)
+        self._known.told(uuid, suspended=suspended)
+        if suspended and live:
+            try:
+                await self._actions.take(known.server, PowerAction.STOP, _WAIT_SECONDS, origin_of(asked.address, asked.settings))
+            except (Ending, TooMany, NotKept) as error:
+                return replace(replies.unexpected(asked.id), note=f"suspended, and not stopped: {type(error).__name__}")
+        return Reply(204)
+
+    async def _system(self, asked: Asked) -> Reply:
+        found = platform.uname()
+        machine = Machine(found.machine, os.cpu_count() or 1, found.release, found.system)
+        if asked.query("v") != "2":
+            return replies.json_reply(system_entry(machine))
+        try:
+            return replies.json_reply(system_entry_2(machine, await self._outside.ask(self._node.now().engine.facts)))
+        except PowerError as error:
+            return fault(error, asked.id)
+
+
+def fault(error: PowerError, request_id: str) -> Reply:
+    """What an error of the node's is to a client: Wings says no more than where to look."""
+    return replace(replies.unexpected(request_id), note=str(error))

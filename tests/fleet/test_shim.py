@@ -1,0 +1,323 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Role shim on real nodes: an unprivileged service of systemd answers HTTP, and loses nothing that it has accepted."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .lab import Node, Ran, adhoc, playbook, playbook_begun, server, uuid_of, wait_until
+
+TOKEN = "hunter2-of-the-shim"
+SERVICE = "fleet-power-shim"
+UNIT = f"/etc/systemd/system/{SERVICE}.service"
+LIBRARIES = "/usr/local/lib/fleet-power"
+#: Seconds that an action may wait for its turn here: for longer than whatever a test does to the service in between.
+PATIENT = 120
+
+
+def settings(**api: object) -> dict[str, Any]:
+    """Settings of a node with the HTTP face, open to the machine the tests run on."""
+    return {"token": TOKEN, "system": {"stop_timeout": 60}, "api": {"host": "0.0.0.0", "port": 8080, **api}}
+
+
+def changes(ran: Ran) -> list[str]:
+    """The tasks that changed something."""
+    return sorted({each["task"].partition(" : ")[2] or each["task"] for each in ran.results if each["result"].get("changed")})
+
+
+def made(ran: Ran) -> Ran:
+    """A run that must have ended well."""
+    assert ran.rc == 0, ran.output
+    return ran
+
+
+def refusal(ran: Ran) -> str:
+    """The last sentence of a run that must have ended in an error, which is one of ours and not Ansible's."""
+    assert ran.rc != 0, ran.output
+    message = str([each["result"]["msg"] for each in ran.results if each["result"].get("msg")][-1])
+    assert message.startswith("Cannot "), ran.output
+    return message
+
+
+def installed(node: Node, *definitions: Mapping[str, Any], arguments: Sequence[str] = (), **variables: object) -> Ran:
+    """Make a node with these servers, and install the service on it."""
+    if not node.ssh("dpkg-query --show python3-aiohttp 2>/dev/null", check=False):
+        pytest.skip("the nodes' base lacks python3-aiohttp")
+    asked = {"node_settings": settings(), "node_definitions": list(definitions), "node_check": False, **variables}
+    return made(playbook("shim", [node], *arguments, "fleet.power.node", **asked))
+
+
+def shown(node: Node, *properties: str) -> dict[str, str]:
+    """What systemd says of the service."""
+    lines = node.ssh(f"systemctl show --property={','.join(properties)} {SERVICE}").splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def ask(node: Node, path: str, body: Mapping[str, object] | None = None, token: str = TOKEN) -> tuple[int, Mapping[str, str], Any]:
+    """One request to the service: status, headers, and what it says."""
+    content = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://{node.address}:8080{path}", content, {"Authorization": f"Bearer {token}"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=90) as answer:
+            return answer.status, answer.headers, json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+def accepted(node: Node, definition: Mapping[str, Any], action: str, wait_seconds: int = PATIENT) -> str:
+    """Have an action accepted; where its end can be read."""
+    asked = {"action": action, "wait_seconds": wait_seconds}
+    status, headers, _unused = ask(node, f"/api/servers/{uuid_of(definition)}/power", asked)
+    assert status == 202
+    return headers["Location"]
+
+
+def end_of(node: Node, location: str) -> dict[str, Any]:
+    """How an operation ended, once it has."""
+
+    def answer() -> dict[str, Any] | None:
+        try:
+            status, _unused, found = ask(node, f"{location}?wait=60")
+        except OSError:
+            return None
+        return dict(found) if status == 200 and found["outcome"] else None
+
+    return dict(wait_until(answer, f"the end of {location}", 90))
+
+
+def done(node: Node, definition: Mapping[str, Any], action: str) -> dict[str, Any]:
+    """Do an action through the service; its end, which must be a good one."""
+    ended = end_of(node, accepted(node, definition, action))
+    assert ended["outcome"] == "done", ended
+    return ended
+
+
+def begun(node: Node, location: str) -> None:
+    """Wait until an operation has begun."""
+    wait_until(lambda: ask(node, location)[2]["progress"] == "begun", "it has begun")
+
+
+def pid_of(node: Node) -> int:
+    """The service's process; 0 while there is none."""
+    return int(shown(node, "MainPID")["MainPID"])
+
+
+def test_a_node_serves_http_without_root_and_the_second_run_changes_nothing(node: Node) -> None:
+    first = installed(node, arguments=["-vvv", "--diff"])
+    assert "hunter2" not in first.output
+    assert ask(node, "/healthz", token="")[::2] == (200, {"status": "ok"})
+    assert [ask(node, "/api/servers", token=each)[0] for each in (TOKEN, "another")] == [200, 403]
+
+    assert shown(
+        node, "User", "Type", "WatchdogUSec", "NoNewPrivileges", "UnitFileState", "NotifyAccess", "ProtectSystem", "ExecMainStatus"
+    ) == {
+        "User": SERVICE,
+        "Type": "notify",
+        "WatchdogUSec": "30s",
+        "NoNewPrivileges": "yes",
+        "UnitFileState": "enabled",
+        "NotifyAccess": "main",
+        "ProtectSystem": "strict",
+        "ExecMainStatus": "0",
+    }
+    assert set(node.ssh(f"id -nG {SERVICE}").split()) == {SERVICE, "fleet-power", "docker"}
+    assert node.ssh("stat -c '%U %G %a' /etc/fleet-power/config.yml") == "root fleet-power 640\n"
+    status = node.ssh(f"cat /proc/{pid_of(node)}/status")
+    assert "\nUid:\t0" not in status and "CapEff:\t000000000000000b\n" in status, status
+
+    pid = pid_of(node)
+    assert changes(made(playbook("shim", [node]))) == []
+    assert changes(made(playbook("shim", [node], "--check"))) == []
+    assert pid_of(node) == pid
+    node.ssh(f"systemctl reload {SERVICE}")
+    wait_until(lambda: "settings_reloaded" in node.ssh(f"journalctl --unit {SERVICE}"), "the settings were read anew")
+    assert pid_of(node) == pid
+
+    # What only a new process can change makes one; the firewall's user would see the new port as well.
+    made(playbook("node", [node], node_settings=settings(port=8081), node_check=False))
+    assert {"Write the unit", "Have it restarted"} == set(changes(made(playbook("shim", [node]))))
+    assert pid_of(node) != pid
+
+
+def test_it_boots_a_server_with_all_that_belongs_to_it(node: Node) -> None:
+    lobby = server("lobby")
+    lobby["settings"]["build"] = {"disk_space": 100}
+    replace = [{"match": "motd", "replace_with": "hello"}]
+    lobby["process_configuration"]["configs"] = [{"file": "conf/server.properties", "parser": "properties", "replace": replace}]
+    installed(node, lobby)
+    data = f"/var/lib/fleet-power/volumes/{uuid_of(lobby)}"
+    owners = f"stat -c '%u:%g' {data} {data}/conf {data}/conf/server.properties {data}/foreign 2>/dev/null"
+
+    done(node, lobby, "start")
+    assert node.ssh(owners, check=False).split() == ["988:988"] * 3
+    assert node.ssh(f"cat {data}/conf/server.properties") == "motd=hello\n"
+    # What others have left there is given to the owner, and closed files of the owner are edited for him.
+    node.ssh(f"touch {data}/foreign; printf '#mine\\nmotd=bye\\n' >{data}/conf/server.properties; chmod 600 {data}/conf/server.properties")
+    done(node, lobby, "restart")
+    assert node.ssh(owners).split() == ["988:988"] * 4
+    assert node.ssh(f"cat {data}/conf/server.properties; stat -c %a {data}/conf/server.properties") == "#mine\nmotd=hello\n600\n"
+    # It is measured although nobody else may look into it.
+    node.ssh(f"mkdir -m 700 {data}/world; head -c 101M /dev/zero >{data}/world/big; chown -R 988:988 {data}")
+    ended = end_of(node, accepted(node, lobby, "restart"))
+    assert (ended["outcome"], ended["code"]) == ("refused", "disk_full") and node.is_up(uuid_of(lobby)), ended
+    done(node, lobby, "stop")
+    assert not node.is_up(uuid_of(lobby))
+
+
+def test_settings_that_others_can_read_are_refused_by_the_service_and_closed_by_the_role(node: Node) -> None:
+    installed(node)
+    node.ssh(f"chmod 0644 /etc/fleet-power/config.yml; systemctl restart {SERVICE}", check=False)
+    assert "everybody may use" in node.ssh(f"journalctl --unit {SERVICE} --output cat")
+    assert pid_of(node) == 0 or shown(node, "ActiveState")["ActiveState"] != "active"
+    assert "Keep the settings, and the token in them, from others" in changes(made(playbook("shim", [node])))
+    assert ask(node, "/healthz", token="")[0] == 200
+
+    made(playbook("node", [node], node_settings={"system": {"stop_timeout": 60}}, node_check=False))
+    message = refusal(playbook("shim", [node]))
+    assert "has no token" in message and "node_settings" in message
+
+
+def test_a_machine_that_is_no_node_is_told_what_to_do(node: Node) -> None:
+    if not node.ssh("dpkg-query --show python3-aiohttp 2>/dev/null", check=False):
+        pytest.skip("the nodes' base lacks python3-aiohttp")
+    assert made(playbook("shim", [node], "--check")).rc == 0
+    assert node.ssh(f"ls -d {LIBRARIES} {UNIT} 2>/dev/null; getent passwd {SERVICE}", check=False) == ""
+    assert "role fleet.power.node first" in refusal(playbook("shim", [node]))
+
+
+def test_an_upgrade_loses_nothing_that_was_accepted(node: Node) -> None:
+    slow = server("slow", STOP_SECONDS=8)
+    installed(node, slow)
+    done(node, slow, "start")
+    # As if another library had been installed before.
+    new = node.ssh(f"ls {LIBRARIES}/shim-*.zip").strip()
+    old = f"{LIBRARIES}/shim-of-before.zip"
+    node.ssh(f"cp {new} {old}; sed -i 's#PYTHONPATH=.*#PYTHONPATH={old}#' {UNIT}; systemctl daemon-reload; systemctl restart {SERVICE}")
+    pid = pid_of(node)
+
+    run = playbook_begun("shim", [node])
+    wait_until(lambda: "Write the unit" in run.stdout, "the upgrade has come to the unit", 120)
+    going = accepted(node, slow, "restart")
+    begun(node, going)
+    waiting = [accepted(node, slow, action) for action in ("stop", "start")]
+    ran = made(run.finish())
+    assert {"Write the unit", "Have it restarted", "Remove them"} <= set(changes(ran)) and pid_of(node) != pid
+    assert node.ssh(f"ls {LIBRARIES}/shim-*.zip").strip() == new
+    assert [end_of(node, each)["outcome"] for each in (going, *waiting)] == ["done"] * 3
+    assert node.is_up(uuid_of(slow))
+    assert '"actions": 2' in node.ssh(f"journalctl --unit {SERVICE} --output cat --grep resumed | tail -n 1")
+
+
+def test_killed_or_hung_it_comes_back_and_does_what_had_not_begun(node: Node) -> None:
+    slow, other = server("slow", STOP_SECONDS=4), server("other", STOP_SECONDS=4)
+    installed(node, slow, other, shim_watchdog=4)
+    for each in (slow, other):
+        done(node, each, "start")
+    going = [accepted(node, each, "stop") for each in (slow, other)]
+    for each in going:
+        begun(node, each)
+    waiting = [accepted(node, slow, "start"), accepted(node, other, "restart")]
+    pid = pid_of(node)
+    node.ssh(f"systemctl kill --signal=KILL {SERVICE}")
+    wait_until(lambda: pid_of(node) not in (0, pid), "it was started again")
+
+    assert {(end_of(node, each)["outcome"], end_of(node, each)["code"]) for each in going} == {("failed", "interrupted")}
+    assert [end_of(node, each)["outcome"] for each in waiting] == ["done"] * 2
+    assert node.is_up(uuid_of(slow)) and node.is_up(uuid_of(other))
+
+    pid = pid_of(node)
+    node.ssh(f"kill -STOP {pid}")
+    wait_until(lambda: pid_of(node) not in (0, pid), "it was started again")
+    assert "Watchdog timeout" in node.ssh(f"journalctl --unit {SERVICE}")
+
+
+def test_after_a_power_cut_it_comes_up_and_does_what_it_had_accepted(node: Node) -> None:
+    slow = server("slow", STOP_SECONDS=20)
+    installed(node, slow, node_restore_on_boot=False)
+    done(node, slow, "start")
+    going = accepted(node, slow, "stop")
+    begun(node, going)
+    waiting = accepted(node, slow, "start")
+    node.halt()
+    node.boot()
+    assert end_of(node, going)["code"] == "interrupted"
+    assert end_of(node, waiting)["outcome"] == "done" and node.is_up(uuid_of(slow))
+    assert node.ssh("stat -c '%U %G %a' /run/fleet-power") == "root fleet-power 2770\n"
+
+
+def test_module_and_service_take_turns_on_a_server(node: Node) -> None:
+    slow = server("slow", STOP_SECONDS=5)
+    installed(node, slow)
+    done(node, slow, "start")
+
+    def module(action: str, *arguments: str, **options: object) -> dict[str, Any]:
+        return adhoc([node], "server_power", {"server": [uuid_of(slow)], "action": action, **options}, *arguments)[node.name]
+
+    # The service holds the lock; the module is told by whom.
+    going = accepted(node, slow, "restart")
+    begun(node, going)
+    refused = module("stop", wait_seconds=0)["servers"][0]
+    assert refused["code"] == "lock_timeout", refused
+    assert refused["lock"]["holder"]["operation"] == going.rpartition("/")[2]
+    assert refused["lock"]["holder"]["pid"] == pid_of(node) and "10.77." in refused["lock"]["holder"]["origin"]
+    assert end_of(node, going)["outcome"] == "done"
+
+    # The module holds it; the service is told by whom, and its kill cancels the module's action.
+    background = ("--background", "60", "--poll", "0")
+    adhoc([node], "server_power", {"server": [uuid_of(slow)], "action": "restart"}, *background)
+    path = f"/api/servers/{uuid_of(slow)}/operations"
+
+    def of_root() -> dict[str, Any]:
+        return next(each for each in ask(node, path)[2] if "10.77." not in each["origin"])
+
+    wait_until(lambda: of_root()["outcome"] is None and node.is_up(uuid_of(slow)), "the module has begun")
+    ended = end_of(node, accepted(node, slow, "stop", 1))
+    assert ended["code"] == "lock_timeout" and "root" in ended["msg"], ended
+    kill = end_of(node, accepted(node, slow, "kill"))
+    assert kill["outcome"] == "done", kill
+    wait_until(lambda: of_root()["outcome"], "the module's end is in the journal")
+    assert (of_root()["outcome"], of_root()["code"]) == ("cancelled", "cancelled_by_kill")
+    assert not node.is_up(uuid_of(slow))
+
+
+def test_it_speaks_tls_with_the_certificate_that_it_is_given(node: Node, tmp_path: Path) -> None:
+    certificate, key = tmp_path / "node.crt", tmp_path / "node.key"
+    words = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=node",
+    ]
+    names = ["-addext", f"subjectAltName=IP:{node.address}", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*words, *names], check=True, capture_output=True)
+    files = {"cert": "/etc/fleet-power/node.crt", "key": "/etc/fleet-power/node.key"}
+    given = {"shim_certificate": str(certificate), "shim_certificate_key": str(key)}
+    first = installed(node, node_settings=settings(ssl={"enabled": True, **files}), arguments=["--diff"], **given)
+    assert "PRIVATE KEY" not in first.output
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(certificate)))
+    )
+    with opener.open(f"https://{node.address}:8080/healthz", timeout=10) as answer:
+        assert answer.status == 200
+    assert node.ssh(f"stat -c '%U %G %a' {files['key']}") == "root fleet-power 640\n"
+    assert changes(made(playbook("shim", [node], **given))) == []

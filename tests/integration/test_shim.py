@@ -1,0 +1,463 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The HTTP face on a real engine: what is accepted is done, in order, whatever becomes of the process that accepted it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from .engine_proxy import EngineProxy
+from .lab import Lab, wait_until
+from .many import started
+from .phases import CREATE, inspect_of, kill_of, named, server_for, start_of
+from .shim import Shim, again, configure, shim_on
+
+
+@pytest.fixture(name="shim")
+def running_shim(lab: Lab) -> Iterator[Shim]:
+    with shim_on(lab) as shim:
+        yield shim
+
+
+def outcome(entry: dict[str, object]) -> tuple[object, object]:
+    return entry["outcome"], entry.get("code", "")
+
+
+def begun(shim: Shim, location: str) -> None:
+    wait_until(lambda: shim.operation(location)["progress"] != "accepted", "the action has begun")
+
+
+# ----- what each action comes to
+
+
+def test_each_action_is_done_and_its_operation_tells_how(lab: Lab, shim: Shim) -> None:
+    server = lab.server(name="Cobalt")
+    start = shim.done(server, "start")
+    assert (outcome(start), start["state_before"], start["state"]) == (("done", ""), "offline", "starting")
+    assert (start["server"], start["name"], start["action"], start["changed"]) == (server, "Cobalt", "start", True)
+    first = lab.container(server)
+    restart = shim.done(server, "restart")
+    assert (outcome(restart), restart["stop"]["forced"]) == (("done", ""), False)
+    second = lab.container(server)
+    assert first is not None and second is not None
+    assert first["State"]["StartedAt"] != second["State"]["StartedAt"]
+    assert outcome(shim.done(server, "start")) == ("unchanged", "")
+    assert outcome(shim.done(server, "stop")) == ("done", "")
+    assert outcome(shim.done(server, "stop")) == ("unchanged", "")
+    shim.done(server, "start")
+    killed = shim.done(server, "kill")
+    assert (outcome(killed), killed["state"], lab.is_up(server)) == (("done", ""), "offline", False)
+
+
+def test_the_journal_has_what_was_asked_over_http_as_it_has_everything_else(lab: Lab, shim: Shim) -> None:
+    server = lab.server()
+    found = shim.done(server, "start")
+    row = lab.node().journal.last_operation(server)
+    assert row is not None
+    assert (row.id, row.action, row.outcome, row.origin) == (found["id"], "start", "done", "127.0.0.1 (token a1b2)")
+    intent = lab.node().journal.intent(server)
+    assert intent is not None
+    assert (intent.up, intent.operation) == (True, found["id"])
+
+
+def test_what_others_do_can_be_read_and_waited_for_over_http(lab: Lab, shim: Shim) -> None:
+    server = lab.server(STOP_SECONDS=1)
+    lab.power("start", server)
+    lab.await_ready(server)
+    with lab.actor("stop", server) as actor:
+        lab.await_phase(server, "stop")
+        going_on = shim.ask("GET", f"/api/servers/{server}/operations").json[0]
+        assert (going_on["action"], going_on["outcome"], going_on["progress"]) == ("stop", None, "begun")
+        ended = shim.operation(f"/api/servers/{server}/operations/{going_on['id']}", wait=20)
+        assert (ended["outcome"], ended["state"]) == ("done", "offline")
+        actor.result()
+
+
+# ----- the queue
+
+
+def test_actions_run_in_the_order_accepted(lab: Lab, shim: Shim) -> None:
+    server = lab.server()
+    actions = ["start", "stop", "start", "restart", "stop"]
+    locations = [shim.took(server, action, 60) for action in actions]
+    ended = [shim.operation(location, wait=60) for location in locations]
+    assert [outcome(each) for each in ended] == [("done", "")] * 5
+    assert [each["state"] for each in ended] == ["starting", "offline", "starting", "starting", "offline"]
+
+
+def test_a_kill_overtakes_and_cancels_what_was_accepted_before_it(lab: Lab, shim: Shim) -> None:
+    server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
+    shim.done(server, "start")
+    lab.await_ready(server)
+    stop = shim.took(server, "stop", 60)
+    lab.await_phase(server, "stop")
+    waiting = [shim.took(server, action, 60) for action in ("start", "restart", "stop")]
+    kill = shim.done(server, "kill")
+    assert (outcome(kill), kill["state"]) == (("done", ""), "offline")
+    assert [outcome(shim.operation(each, wait=10)) for each in waiting] == [("cancelled", "cancelled_by_kill")] * 3
+    assert shim.operation(stop, wait=10)["stop"]["forced"] is True
+    assert not lab.is_up(server)
+
+
+def test_a_start_that_is_accepted_after_a_kill_comes_after_it_and_survives_it(lab: Lab, shim: Shim) -> None:
+    server = lab.server()
+    shim.done(server, "start")
+    for _round in range(5):
+        locations = [shim.took(server, action) for action in ("kill", "start")]
+        assert [outcome(shim.operation(location, wait=30)) for location in locations] == [("done", ""), ("done", "")]
+        assert lab.is_up(server)
+
+
+def test_a_start_that_is_accepted_after_a_kill_does_not_survive_a_kill_by_somebody_else(lab: Lab, shim: Shim) -> None:
+    server = lab.server(STOP_SECONDS=2)
+    shim.done(server, "start")
+    lab.await_ready(server)
+    stop = shim.took(server, "stop", 60)
+    lab.await_phase(server, "stop")
+    start = shim.took(server, "start", 60)
+    lab.power("kill", server)
+    assert outcome(shim.operation(start, wait=30)) == ("cancelled", "cancelled_by_kill")
+    shim.operation(stop, wait=30)
+    assert not lab.is_up(server)
+
+
+def test_the_wait_counts_from_the_acceptance_and_past_it_the_action_is_refused(lab: Lab, shim: Shim) -> None:
+    server = lab.server(STOP_SECONDS=4)
+    shim.done(server, "start")
+    lab.await_ready(server)
+    stop = shim.took(server, "stop")
+    lab.await_phase(server, "stop")
+    asked_at = time.monotonic()
+    refused = shim.done(server, "start", 1)
+    assert 0.9 < time.monotonic() - asked_at < 3.0
+    assert outcome(refused) == ("refused", "lock_timeout")
+    assert outcome(shim.operation(stop, wait=30)) == ("done", "")
+
+
+def test_who_tries_once_is_accepted_and_refused_while_anything_goes_on(lab: Lab, shim: Shim) -> None:
+    server = lab.server(STOP_SECONDS=2)
+    shim.done(server, "start")
+    lab.await_ready(server)
+    stop = shim.took(server, "stop")
+    lab.await_phase(server, "stop")
+    asked_at = time.monotonic()
+    assert outcome(shim.done(server, "restart", 0)) == ("refused", "lock_timeout")
+    assert time.monotonic() - asked_at < 1.0
+    shim.operation(stop, wait=30)
+    assert outcome(shim.done(server, "start", 0)) == ("done", "")
+
+
+def test_who_tries_once_is_refused_while_another_process_holds_the_server(lab: Lab, shim: Shim) -> None:
+    server = lab.server(STOP_SECONDS=3)
+    lab.power("start", server)
+    lab.await_ready(server)
+    with lab.actor("stop", server) as actor:
+        lab.await_phase(server, "stop")
+        refused = shim.done(server, "restart", 0)
+        assert outcome(refused) == ("refused", "lock_timeout")
+        assert (refused["lock"]["holder"]["action"], refused["lock"]["holder"]["pid"]) == ("stop", actor.pid)
+        actor.result()
+
+
+def test_sixteen_may_wait_and_no_more_and_a_kill_still_may(lab: Lab, shim: Shim) -> None:
+    server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
+    shim.done(server, "start")
+    lab.await_ready(server)
+    shim.took(server, "stop", 300)
+    lab.await_phase(server, "stop")
+    for _unused in range(16):
+        shim.took(server, "start", 300)
+    answer = shim.power(server, "start", 300)
+    assert answer.status == 503
+    assert "error" in answer.json
+    assert outcome(shim.done(server, "kill")) == ("done", "")
+    assert outcome(shim.done(server, "start")) == ("done", "")
+
+
+def test_two_servers_wait_for_each_other_never(lab: Lab, shim: Shim) -> None:
+    slow, quick = lab.server(STOP_SECONDS=3), lab.server()
+    for server in (slow, quick):
+        shim.done(server, "start")
+    lab.await_ready(slow)
+    stop = shim.took(slow, "stop")
+    lab.await_phase(slow, "stop")
+    assert outcome(shim.done(quick, "stop")) == ("done", "")
+    assert shim.operation(stop)["outcome"] is None
+    shim.operation(stop, wait=30)
+
+
+# ----- with others
+
+
+def test_a_process_beside_it_and_the_http_face_take_turns(lab: Lab, shim: Shim) -> None:
+    server = lab.server()
+    with lab.actor("restart", server, wait_seconds=60, gate=True) as actor:
+        actor.await_gate()
+        actor.go()
+        locations = [shim.took(server, action, 60) for action in ("restart", "stop", "start")]
+        assert actor.result()["outcome"] == "done"
+    assert {shim.operation(each, wait=60)["outcome"] for each in locations} <= {"done", "unchanged"}
+    assert lab.is_up(server)
+    assert not lab.node().locks.has_record(server)
+
+
+def test_a_kill_over_http_cancels_the_start_of_another_process(lab: Lab, shim: Shim) -> None:
+    server = lab.server(BOOT_SECONDS=5)
+    with lab.actor("start", server, wait_for="running") as actor:
+        wait_until(lambda: lab.is_up(server), "the server is up")
+        assert outcome(shim.done(server, "kill")) == ("done", "")
+        assert actor.result()["code"] == "cancelled_by_kill"
+    assert not lab.is_up(server)
+
+
+# ----- many
+
+
+@pytest.mark.parametrize("count", [20, pytest.param(100, marks=pytest.mark.long)])
+def test_many_servers_are_stopped_at_once_by_as_many_requests(lab: Lab, shim: Shim, count: int) -> None:
+    uuids = started(lab, count)
+    with ThreadPoolExecutor(len(uuids)) as pool:
+        ended = list(pool.map(lambda uuid: shim.done(uuid, "stop", 60), uuids))
+    assert [outcome(each) for each in ended] == [("done", "")] * len(uuids)
+    assert not any(lab.is_up(uuid) for uuid in uuids)
+
+
+def test_requests_for_one_server_at_once_end_as_the_last_accepted_says(lab: Lab, shim: Shim) -> None:
+    server = lab.server()
+    with ThreadPoolExecutor(8) as pool:
+        locations = list(pool.map(lambda number: shim.took(server, ("start", "stop")[number % 2], 120), range(12)))
+    ended = [shim.operation(each, wait=60) for each in locations]
+    assert {each["outcome"] for each in ended} <= {"done", "unchanged"}
+    last = shim.ask("GET", f"/api/servers/{server}/operations").json[0]
+    assert lab.is_up(server) is (last["action"] == "start")
+
+
+# ----- ends
+
+
+def test_what_was_accepted_is_done_by_the_next_process_after_this_one_was_killed(lab: Lab) -> None:
+    server = lab.server(STOP_SECONDS=3)
+    lab.power("start", server)
+    lab.await_ready(server)
+    with lab.actor("stop", server) as actor:
+        lab.await_phase(server, "stop")
+        with shim_on(lab) as shim:
+            locations = [shim.took(server, action, 60) for action in ("start", "restart")]
+            shim.kill()
+        assert [row.outcome for row in lab.node().journal.operations(server)[:2]] == ["", ""]
+        with again(lab) as shim:
+            assert shim.events("resumed")[0]["actions"] == 2
+            assert [outcome(shim.operation(each, wait=60)) for each in locations] == [("done", ""), ("done", "")]
+        actor.result()
+    assert lab.is_up(server)
+
+
+def test_a_kill_that_was_accepted_is_done_by_the_next_process_and_cancels_what_was_before_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = lab.server()
+    lab.power("start", server)
+    configure(lab)
+    with shim_on(lab) as shim:
+        ids = [shim.done(server, "start")["id"], shim.done(server, "start")["id"], shim.done(server, "start")["id"]]
+    unbegun(lab, {ids[0]: "restart", ids[1]: "kill", ids[2]: "start"})
+    with again(lab) as shim:
+        ended = [shim.operation(f"/api/servers/{server}/operations/{each}", wait=30) for each in ids]
+    assert [(each["action"], *outcome(each)) for each in ended] == [
+        ("restart", "cancelled", "cancelled_by_kill"),
+        ("kill", "done", ""),
+        ("start", "done", ""),
+    ]
+    assert lab.is_up(server)
+
+
+def test_what_waited_too_long_for_the_next_process_has_expired(lab: Lab) -> None:
+    server = lab.server()
+    with shim_on(lab) as shim:
+        operation = shim.done(server, "start")["id"]
+        shim.done(server, "stop")
+    unbegun(lab, {operation: "start"}, age=timedelta(seconds=200))
+    with again(lab) as shim:
+        ended = shim.operation(f"/api/servers/{server}/operations/{operation}", wait=30)
+    assert outcome(ended) == ("failed", "expired")
+    assert not lab.is_up(server)
+
+
+def unbegun(lab: Lab, operations: dict[str, str], age: timedelta = timedelta()) -> None:
+    """Make operations of the journal such as they are between the 202 and the beginning, accepted so long ago."""
+    at = datetime.now(timezone.utc) - age
+    generation = {"generation": None}
+    with sqlite3.connect(lab.root / "state" / "journal.sqlite") as connection:
+        for operation, action in operations.items():
+            connection.execute(
+                "UPDATE operations SET action = ?, mark = '', begun_at = NULL, ended_at = NULL, outcome = NULL, code = NULL WHERE id = ?",
+                (action, operation),
+            )
+            generation["generation"] = None if action == "kill" else 0
+            deadline = (at + timedelta(seconds=30)).isoformat().replace("+00:00", "Z")
+            connection.execute(
+                "INSERT OR REPLACE INTO acceptances (id, wait_seconds, deadline, generation) VALUES (?, 30, ?, ?)",
+                (operation, deadline, generation["generation"]),
+            )
+
+
+def test_what_had_begun_when_it_was_killed_reads_as_interrupted_and_is_not_run_again(lab: Lab) -> None:
+    server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
+    with shim_on(lab) as shim:
+        shim.done(server, "start")
+        lab.await_ready(server)
+        location = shim.took(server, "stop")
+        lab.await_phase(server, "stop")
+        shim.kill()
+    with again(lab) as shim:
+        assert outcome(shim.operation(location)) == ("failed", "interrupted")
+        assert shim.events("resumed")[0]["actions"] == 0
+        assert outcome(shim.done(server, "kill")) == ("done", "")
+
+
+KILLED_IN = [
+    ("start", "look"),
+    ("start", "prepare"),
+    ("start", "create"),
+    ("start", "start"),
+    ("restart", "stop"),
+    ("restart", "start"),
+    ("kill", "kill"),
+]
+
+
+@pytest.mark.parametrize("action, phase", KILLED_IN, ids=named(KILLED_IN))
+def test_killed_in_any_phase_it_loses_nothing_that_had_not_begun_and_leaves_nothing_that_cannot_be_settled(
+    lab: Lab, proxy: EngineProxy, action: str, phase: str
+) -> None:
+    server = server_for(lab, action, phase)
+    holds = {
+        # Before it takes the lock, and under it.
+        "look": lambda: proxy.hold("GET", inspect_of(server)),
+        "prepare": lambda: proxy.hold("GET", inspect_of(server), skip=1),
+        "create": lambda: proxy.hold("POST", CREATE),
+        "start": lambda: proxy.hold("POST", start_of(server)),
+        "kill": lambda: proxy.hold("POST", kill_of(server), skip=1),
+    }
+    beyond = lab.at(proxy.host)
+    with shim_on(beyond) as shim:
+        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}").status == 200, "the server is known")
+        hold = holds[phase]() if phase in holds else None
+        location = shim.took(server, action, 300)
+        if hold is None:
+            lab.await_phase(server, phase)
+        else:
+            hold.await_arrival()
+        shim.kill()
+    if hold is not None:
+        hold.release()
+    with again(lab) as shim:
+        ended = shim.operation(location, wait=60)
+        assert outcome(ended) == (("done", "") if phase == "look" else ("failed", "interrupted"))
+        killed = shim.done(server, "kill")
+        assert (killed["outcome"] in ("done", "unchanged"), killed["state"], lab.is_up(server)) == (True, "offline", False)
+        assert outcome(shim.done(server, "start")) == ("done", "")
+        assert lab.is_up(server)
+
+
+def test_asked_to_end_it_finishes_what_it_began_takes_nothing_more_and_leaves_the_rest_to_the_next(lab: Lab) -> None:
+    server = lab.server(STOP_SECONDS=2)
+    with shim_on(lab) as shim:
+        shim.done(server, "start")
+        lab.await_ready(server)
+        stop, start = shim.took(server, "stop", 60), shim.took(server, "start", 60)
+        lab.await_phase(server, "stop")
+        assert shim.end() == 0
+    assert not lab.is_up(server)
+    rows = {row.action: row for row in lab.node().journal.operations(server)[:2]}
+    assert (rows["stop"].outcome, rows["start"].outcome) == ("done", "")
+    with again(lab) as shim:
+        assert outcome(shim.operation(stop)) == ("done", "")
+        assert outcome(shim.operation(start, wait=30)) == ("done", "")
+
+
+def test_asked_to_end_it_waits_no_longer_than_it_may(lab: Lab) -> None:
+    server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
+    with shim_on(lab, api={"port": 0, "shutdown_timeout": 1}) as shim:
+        shim.done(server, "start")
+        lab.await_ready(server)
+        location = shim.took(server, "stop")
+        lab.await_phase(server, "stop")
+        asked_at = time.monotonic()
+        assert shim.end() == 0
+        assert time.monotonic() - asked_at < 10.0
+    with again(lab) as shim:
+        assert outcome(shim.operation(location)) == ("failed", "interrupted")
+
+
+def test_who_waits_for_an_end_is_told_at_once_that_there_is_none_yet_when_the_process_ends(lab: Lab) -> None:
+    server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
+    with shim_on(lab, api={"port": 0, "shutdown_timeout": 3}) as shim, ThreadPoolExecutor(1) as pool:
+        shim.done(server, "start")
+        lab.await_ready(server)
+        location = shim.took(server, "stop")
+        lab.await_phase(server, "stop")
+        waiting = pool.submit(lambda: shim.operation(location, wait=60))
+        time.sleep(0.3)
+        asked_at = time.monotonic()
+        shim.signal(signal.SIGTERM)
+        assert waiting.result(10.0)["outcome"] is None
+        assert time.monotonic() - asked_at < 2.0
+        assert shim.child.wait(15.0) == 0
+
+
+def test_who_waits_for_an_end_is_told_the_moment_it_comes(lab: Lab, shim: Shim) -> None:
+    server = lab.server(STOP_SECONDS=1)
+    shim.done(server, "start")
+    lab.await_ready(server)
+    location = shim.took(server, "stop")
+    ended = shim.operation(location, wait=30)
+    answered = datetime.now(timezone.utc)
+    assert ended["outcome"] == "done"
+    assert answered - datetime.fromisoformat(ended["operation"]["ended_at"].replace("Z", "+00:00")) < timedelta(seconds=0.5)
+
+
+# ----- the journal
+
+
+def test_without_a_journal_nothing_is_accepted_but_a_kill_which_is_done(lab: Lab, shim: Shim) -> None:
+    server = lab.server()
+    shim.done(server, "start")
+    journal = lab.root / "state" / "journal.sqlite"
+    aside = journal.with_name("aside")
+    journal.rename(aside)
+    with sqlite3.connect(journal) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    try:
+        for action in ("start", "stop", "restart"):
+            answer = shim.power(server, action)
+            assert (answer.status, "x-operation-id" in answer.headers, "location" in answer.headers) == (503, False, False)
+        assert shim.ask("GET", "/healthz", token=None).status == 503
+        for path in ("", "/unknown?wait=1"):
+            assert shim.ask("GET", f"/api/servers/{server}/operations{path}").status == 500
+        for path in ("operations", "operations/11111111-0000-4000-8000-000000000001"):
+            assert shim.ask("GET", f"/api/servers/{server}/{path}").status == 500
+        wait_until(lambda: shim.events("journal_unreadable"), "the log says why")
+        assert lab.is_up(server)
+        answer = shim.power(server, "kill")
+        assert (answer.status, answer.body) == (202, b"")
+        assert ("x-operation-id" in answer.headers, "location" in answer.headers) == (False, False)
+        wait_until(lambda: not lab.is_up(server), "the kill is done")
+    finally:
+        os.replace(aside, journal)
+    assert outcome(shim.done(server, "start")) == ("done", "")
+
+
+def test_two_processes_on_one_state_directory_are_refused(lab: Lab, shim: Shim) -> None:
+    del shim
+    with pytest.raises(AssertionError, match="another process does already"):
+        again(lab)

@@ -1,0 +1,270 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The HTTP face against bytes that no honest client sends: nothing makes it fail, hang, or do what was not allowed."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+from collections.abc import Iterator, Sequence
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from .lab import Lab
+from .shim import NO_ENGINE, TOKEN, Shim, shim_on
+
+#: Longest that an answer to anything may take, on a loaded machine.
+PATIENCE = 10.0
+RIGHT, WRONG = f"Authorization: Bearer {TOKEN}".encode(), b"Authorization: Bearer wrong"
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return Lab(tmp_path_factory.mktemp("node"), NO_ENGINE, None)
+
+
+@pytest.fixture(scope="module")
+def server(node: Lab) -> str:
+    return node.server()
+
+
+@pytest.fixture(scope="module")
+def shim(node: Lab, server: str) -> Iterator[Shim]:
+    del server
+    with shim_on(node) as shim:
+        yield shim
+
+
+def answers(shim: Shim, sent: bytes, silence: float = 2.0) -> list[int]:
+    """The statuses of all answers until the other side hangs up; after so much silence we say that nothing more comes, and it has to."""
+    received = b""
+    with socket.create_connection(shim.address) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(sent)
+        connection.settimeout(silence)
+        with contextlib.suppress(socket.timeout):
+            while chunk := connection.recv(65536):
+                received += chunk
+        connection.settimeout(PATIENCE)
+        connection.shutdown(socket.SHUT_WR)
+        while chunk := connection.recv(65536):
+            received += chunk
+    return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", received)]
+
+
+def head(target: bytes, *headers: bytes, method: bytes = b"POST", version: bytes = b"HTTP/1.1") -> bytes:
+    return b"\r\n".join([b" ".join([method, target, version]), b"Host: node", *headers, b"", b""])
+
+
+def operations(shim: Shim, server: str) -> int:
+    return len(shim.ask("GET", f"/api/servers/{server}/operations").json)
+
+
+def power(server: str) -> bytes:
+    return f"/api/servers/{server}/power".encode()
+
+
+def assert_harmless(shim: Shim, server: str, sent: bytes) -> list[int]:
+    """No error of the server's own, and the next client is served."""
+    found = answers(shim, sent)
+    assert all(status < 500 for status in found), (sent[:500], found)
+    assert shim.ask("POST", f"/api/servers/{server}/power", b"{}", seconds=PATIENCE).status == 422
+    return found
+
+
+# ----- headers that are there twice
+
+
+@pytest.mark.parametrize(
+    "headers, status",
+    [((RIGHT, WRONG), 422), ((WRONG, RIGHT), 403), ((b"Authorization: Basic x", RIGHT), 401), ((b"Authorization:", RIGHT), 401)],
+    ids=["right first", "wrong first", "another scheme first", "an empty one first"],
+)
+def test_of_two_tokens_the_first_counts_as_with_wings(shim: Shim, server: str, headers: Sequence[bytes], status: int) -> None:
+    assert assert_harmless(shim, server, head(power(server), *headers, b"Content-Length: 2", b"Connection: close") + b"{}") == [status]
+
+
+STOP = b'{"action":"stop"}'
+SMUGGLED = b"POST %s HTTP/1.1\r\nHost: node\r\n%s\r\nContent-Length: 17\r\n\r\n" + STOP
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        (b"Content-Length: 2", b"Content-Length: 3"),
+        (b"Content-Length: 2", b"Content-Length: 2"),
+        (b"Content-Length: 2, 2",),
+        (b"Content-Length: 2", b"Transfer-Encoding: chunked"),
+        (b"Transfer-Encoding: chunked", b"Content-Length: 2"),
+        (b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity"),
+        (b"Transfer-Encoding: identity, chunked, identity",),
+        (b"Transfer-Encoding : chunked",),
+        (b"Content-Length : 2",),
+        (b"Content-Length: +2",),
+        (b"Content-Length: 0x2",),
+        (b"Content-Length: 2\x00",),
+        (b"Content-Length: \xb2",),
+        (b"Content-Length: 99999999999999999999999999",),
+    ],
+    ids=lambda framing: b" and ".join(framing).decode("latin-1"),
+)
+def test_a_body_whose_end_two_could_see_differently_is_refused_and_nothing_behind_it_is_read(
+    shim: Shim, server: str, framing: Sequence[bytes]
+) -> None:
+    before = operations(shim, server)
+    sent = head(power(server), RIGHT, *framing) + b"{}" + SMUGGLED % (power(server), RIGHT)
+    assert assert_harmless(shim, server, sent) == [400]
+    assert operations(shim, server) == before
+
+
+def test_a_body_of_a_gigabyte_is_refused_before_it_comes_and_what_follows_is_no_request(shim: Shim, server: str) -> None:
+    before = operations(shim, server)
+    sent = head(power(server), RIGHT, b"Content-Length: 1073741824") + SMUGGLED % (power(server), RIGHT)
+    assert assert_harmless(shim, server, sent) == [413]
+    assert operations(shim, server) == before
+
+
+def test_requests_that_come_together_are_answered_in_their_order(shim: Shim, server: str) -> None:
+    one = head(power(server), RIGHT, b"Content-Length: 2") + b"{}"
+    other = head(b"/nothing", RIGHT, method=b"GET")
+    last = head(b"/healthz", b"Connection: close", method=b"GET")
+    assert assert_harmless(shim, server, one + other + one + last) == [422, 404, 422, 200]
+
+
+# ----- paths
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *(
+            "/api/servers/%s/../%s/power",
+            "/api/servers/%s/%%2e%%2e/%s/power",
+            "/api/servers/.%%2e/%s/power%.0s",
+            "/%%2e/api/servers/%s/power%.0s",
+        ),
+        *("//api/servers/%s/power%.0s", "/api//servers/%s/power%.0s", "/api/servers//%s/power%.0s", "/api/servers/%s//power%.0s"),
+        *("/api/servers/%s/power;a=b%.0s", "/api/servers/%s%%00/power%.0s", "/api/servers/%s/power%%00%.0s", "/API/servers/%s/power%.0s"),
+        *("/api/servers/%s%%0d%%0aX:%%20y/power%.0s", "/api/servers/%s/power%%20%.0s", "/api/servers/%%ff%%fe/power%.0s%.0s"),
+        *("/api/servers/%s/power/.%.0s", "/api/servers/%s/power/..%.0s", "\\api\\servers\\%s\\power%.0s", "/api/servers/%s/%%70ower/x%.0s"),
+    ],
+)
+def test_a_path_that_is_not_exactly_a_route_reaches_no_server(shim: Shim, server: str, target: str) -> None:
+    before = operations(shim, server)
+    sent = head((target % (server, server)).encode(), RIGHT, b"Content-Length: 17", b"Connection: close") + STOP
+    (status,) = assert_harmless(shim, server, sent)
+    assert status in (400, 404)
+    assert operations(shim, server) == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"POST %s HTTP/1.1 HTTP/1.1", b"POST %s http/1.1", b"POST %s HTTP/1.1\r"),
+        *(b"P\xc3\x96ST %s HTTP/1.1", b"POST\x00 %s HTTP/1.1", b"POST\t%s\tHTTP/1.1", b" POST %s HTTP/1.1", b"post %s HTTP/1.1"),
+        *(
+            b"CONNECT node:80 HTTP/1.1\r\nX: %s",
+            b"POST * HTTP/1.1\r\nX: %s",
+            b"POST http://[::1%s HTTP/1.1",
+            b"POST http://a:b:c%s HTTP/1.1",
+        ),
+        *(b"POST ?%s HTTP/1.1", b"POST #%s HTTP/1.1", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n%s", b"\x16\x03\x01\x02\x00\x01%s"),
+    ],
+    ids=lambda line: line.decode("latin-1"),
+)
+def test_a_first_line_that_is_none_reaches_no_server(shim: Shim, server: str, line: bytes) -> None:
+    before = operations(shim, server)
+    sent = b"\r\n".join([line % power(server), b"Host: node", RIGHT, b"Content-Length: 17", b"Connection: close", b"", STOP])
+    assert set(assert_harmless(shim, server, sent)) <= {400, 404}
+    assert operations(shim, server) == before
+
+
+# ----- anything else
+
+LINES = st.sampled_from(
+    [
+        *(
+            RIGHT,
+            WRONG,
+            b"Content-Length: 2",
+            b"Content-Length: 0",
+            b"Content-Length: 70000",
+            b"Content-Length: x",
+            b"Transfer-Encoding: chunked",
+        ),
+        *(
+            b"Transfer-Encoding: gzip, chunked",
+            b"Connection: close",
+            b"Connection: keep-alive",
+            b"Connection: upgrade",
+            b"Upgrade: websocket",
+        ),
+        *(
+            b"Upgrade: h2c",
+            b"HTTP2-Settings: AAMAAABkAAQAAP__",
+            b"Expect: 100-continue",
+            b"Expect: x",
+            b"Content-Encoding: gzip",
+            b"Host: other",
+        ),
+        *(
+            b"X-Forwarded-For: 1.2.3.4, x",
+            b"Origin: \xff\xfe",
+            b"Cookie: " + b"a" * 8000,
+            b"X: " + b"a" * 9000,
+            b"NoColon",
+            b": empty",
+            b" folded",
+        ),
+        *(b"Authorization: Bearer \xc3\xa4\xff", b"X\x00Y: z", b"X: y\rZ: a", b"X: y\nZ: a", b"Range: bytes=0-", b"Content-Type: \x80"),
+        *(b"Sec-WebSocket-Key: x", b"Sec-WebSocket-Version: 13", b"Trailer: X", b"TE: trailers", b"Accept-Encoding: " + b"gzip," * 500),
+    ]
+)
+BODIES = st.one_of(
+    st.binary(max_size=64),
+    st.sampled_from(
+        [b"{}", STOP, b"0\r\n\r\n", b"2\r\n{}\r\n0\r\n\r\n", b"ffffffffffffffff\r\n", b"-1\r\n", b"2;x=\xff\r\n{}\r\n0\r\nX: y\r\n\r\n"]
+    ),
+)
+METHODS = st.sampled_from([b"GET", b"POST", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE", b"CONNECT", b"PATCH", b"X" * 100])
+ROUTES = (
+    b"/power",
+    b"/ws",
+    b"/logs?size=\xff",
+    b"/operations/x?wait=0",
+    b"/commands",
+    b"/sync",
+    b"/ws/deny",
+    b"",
+    b"/",
+    b"/%ff",
+    b"?" + b"a" * 9000,
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(METHODS, st.sampled_from(ROUTES), st.lists(LINES, max_size=6), BODIES, st.sampled_from([b"HTTP/1.1", b"HTTP/1.0"]))
+def test_whatever_comes_is_answered_or_hung_up_on(
+    shim: Shim, server: str, method: bytes, route: bytes, headers: list[bytes], body: bytes, version: bytes
+) -> None:
+    found = answers(shim, head(f"/api/servers/{server}".encode() + route, *headers, method=method, version=version) + body, 0.02)
+    # There is no engine, and Wings has nothing but 500 for that.
+    assert all(status < 500 or (status == 500 and RIGHT in headers) for status in found)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_a_good_request_with_a_few_bytes_changed_does_no_harm(shim: Shim, server: str, data: st.DataObject) -> None:
+    sent = bytearray(head(power(server), RIGHT, b"Content-Length: 2", b"Connection: close") + b"{}")
+    for at in data.draw(st.lists(st.integers(0, len(sent) - 1), min_size=1, max_size=4)):
+        sent[at] = data.draw(st.integers(0, 255))
+    assert all(status < 500 for status in answers(shim, bytes(sent), 0.02))
+
+
+def test_after_all_that_it_is_as_before(shim: Shim, server: str) -> None:
+    assert shim.ask("GET", "/healthz").json == {"status": "ok"}
+    assert shim.power(server, "stop").status == 202
+    assert [entry for entry in shim.entries() if entry["event"] == "fault"] == []

@@ -1,0 +1,359 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The HTTP face byte by byte: every row of the tables of what Wings answers, on a node without an engine."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .lab import Lab
+from .shim import NO_ENGINE, TOKEN, Answer, Shim, shim_on
+
+UUID_PATTERN = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+REMOTE = "https://panel.example.com"
+JSON = "application/json; charset=utf-8"
+NO_HEADS = b'{"error":"The required authorization heads were not present in the request."}'
+NOT_AUTHORIZED = b'{"error":"You are not authorized to access this endpoint."}'
+NO_SERVER = b'{"error":"The requested resource does not exist on this instance."}'
+NO_ACTION = rb'{"error":"The power action provided was not valid, should be one of \"stop\", \"start\", \"restart\", \"kill\""}'
+NO_BODY = b'{"error":"The data passed in the request was not in a parsable format. Please try again."}'
+SUSPENDED = b'{"error":"Cannot start or restart a server that is suspended."}'
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return Lab(tmp_path_factory.mktemp("node"), NO_ENGINE, None)
+
+
+@pytest.fixture(scope="module")
+def server(node: Lab) -> str:
+    return node.server(name="Cobalt")
+
+
+@pytest.fixture(scope="module")
+def suspended(node: Lab) -> str:
+    return node.server(name="Umber", suspended=True)
+
+
+@pytest.fixture(scope="module")
+def shim(node: Lab, server: str, suspended: str) -> Iterator[Shim]:
+    del server, suspended
+    with shim_on(node, allowed_origins=["https://admin.example.com", "https://other.example.com"]) as shim:
+        yield shim
+
+
+def request(method: str, path: str, *headers: str, body: bytes = b"", token: str | None = f"Bearer {TOKEN}") -> bytes:
+    """The bytes of a request after which the connection is closed."""
+    given = [*headers, *([] if token is None else [f"Authorization: {token}"]), f"Content-Length: {len(body)}", "Connection: close"]
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: node", *given, "", ""]).encode("latin-1") + body
+
+
+def parse(raw: bytes) -> Answer:
+    head, _blank, body = raw.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    pairs = [line.partition(": ")[::2] for line in lines]
+    assert len(pairs) == len({name.lower() for name, _value in pairs}), "a header is there twice"
+    return Answer(int(first.split(" ")[1]), {name.lower(): value for name, value in pairs}, body)
+
+
+def send(shim: Shim, *arguments: str, **options: object) -> Answer:
+    return parse(shim.raw(request(*arguments, **options)))  # type: ignore[arg-type]
+
+
+def post(shim: Shim, server: str, body: bytes, *headers: str) -> Answer:
+    return send(shim, "POST", f"/api/servers/{server}/power", *headers, body=body)
+
+
+# ----- 1.1: the order, and what every answer has
+
+
+def test_every_answer_has_a_request_id_of_its_own_and_what_browsers_are_told(shim: Shim, server: str) -> None:
+    answers = [
+        send(shim, "GET", "/nothing"),
+        send(shim, "GET", "/nothing", token=None),
+        send(shim, "GET", f"/api/servers/{server}/operations"),
+        post(shim, server, b""),
+        send(shim, "OPTIONS", "/nothing", token=None),
+    ]
+    for answer in answers:
+        assert re.fullmatch(UUID_PATTERN, answer.headers["x-request-id"])
+        assert answer.headers["access-control-allow-credentials"] == "true"
+        assert answer.headers["access-control-allow-methods"] == "GET, POST, PATCH, PUT, DELETE, OPTIONS"
+        assert answer.headers["access-control-allow-headers"] == (
+            "Accept, Accept-Encoding, Authorization, Cache-Control, Content-Type, Content-Length, Origin, X-Real-IP, X-CSRF-Token"
+        )
+        assert answer.headers["access-control-max-age"] == "7200"
+        assert "access-control-request-private-network" not in answer.headers
+        assert "server" not in answer.headers
+    assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
+
+
+def test_a_request_id_that_comes_in_is_ignored(shim: Shim) -> None:
+    assert send(shim, "GET", "/nothing", "X-Request-Id: mine").headers["x-request-id"] != "mine"
+
+
+def test_the_first_allowed_origin_that_is_the_askers_is_told(shim: Shim) -> None:
+    answer = send(shim, "GET", "/nothing", "Origin: https://other.example.com")
+    assert answer.headers["access-control-allow-origin"] == "https://other.example.com"
+    assert "access-control-allow-origin" not in send(shim, "GET", "/nothing", "Origin: https://evil.example.com").headers
+
+
+@pytest.mark.parametrize("path", ["/api/servers", "/nothing", "/api/servers/x/power", "/"])
+def test_options_ends_before_any_token_is_asked_for(shim: Shim, path: str) -> None:
+    answer = send(shim, "OPTIONS", path, token=None)
+    assert (answer.status, answer.body) == (204, b"")
+
+
+def test_a_slash_at_the_end_of_a_known_path_is_redirected_before_anything_else(shim: Shim, server: str) -> None:
+    got = send(shim, "GET", "/api/servers/?a=b", token=None)
+    assert (got.status, got.headers["location"]) == (301, "/api/servers?a=b")
+    posted = send(shim, "POST", f"/api/servers/{server}/power/", token=None)
+    assert (posted.status, posted.headers["location"]) == (307, f"/api/servers/{server}/power")
+    assert "x-request-id" not in got.headers
+    assert send(shim, "GET", f"/api/servers/{server}/power/").status == 404
+
+
+def test_an_unknown_path_and_a_known_one_with_another_method_are_404_in_text_once_the_token_is_right(shim: Shim, server: str) -> None:
+    for method, path in (
+        ("GET", "/nothing"),
+        ("GET", f"/api/servers/{server}/power"),
+        ("DELETE", "/api/servers"),
+        ("HEAD", "/api/servers"),
+    ):
+        answer = send(shim, method, path)
+        assert (answer.status, answer.headers["content-type"]) == (404, "text/plain")
+        assert answer.body == (b"" if method == "HEAD" else b"404 page not found")
+        assert send(shim, method, path, token=None).status == 401
+
+
+# ----- 1.2: the token
+
+
+@pytest.mark.parametrize("token", [None, "", TOKEN, f"bearer {TOKEN}", f"Basic {TOKEN}", f"Bearer\t{TOKEN}", "Bearer"])
+def test_without_a_bearer_token_it_is_401(shim: Shim, server: str, token: str | None) -> None:
+    for path in ("/api/servers", f"/api/servers/{server}", "/api/servers/unknown", "/nothing"):
+        answer = send(shim, "GET", path, token=token)
+        assert (answer.status, answer.body) == (401, NO_HEADS)
+        assert (answer.headers["www-authenticate"], answer.headers["content-type"]) == ("Bearer", JSON)
+
+
+@pytest.mark.parametrize("token", ["wrong", f"{TOKEN}x", TOKEN[:-1], f" {TOKEN}", f"a1b2.{TOKEN}", "\xff\xfe", "Bearer"])
+def test_a_wrong_token_is_403_whether_the_server_is_known_or_not(shim: Shim, server: str, token: str) -> None:
+    for path in (f"/api/servers/{server}", "/api/servers/unknown", "/nothing"):
+        answer = send(shim, "GET", path, token=f"Bearer {token}")
+        assert (answer.status, answer.body, answer.headers["content-type"]) == (403, NOT_AUTHORIZED, JSON)
+        assert "www-authenticate" not in answer.headers
+
+
+# ----- 1.3: the server
+
+
+def test_a_server_is_its_exact_uuid_and_nothing_else(shim: Shim, server: str) -> None:
+    unknown = "00000000-0000-4000-8000-000000000000"
+    for name in (
+        unknown,
+        server.upper(),
+        server[:8],
+        "Cobalt",
+        f"{server}%20",
+        f"%7B{server}%7D",
+        "all",
+        "..",
+        "%2e%2e",
+        server.replace("-", ""),
+    ):
+        answer = send(shim, "POST", f"/api/servers/{name}/power", body=b'{"action":"start"}')
+        assert (name, answer.status, answer.body, answer.headers["content-type"]) == (name, 404, NO_SERVER, JSON)
+
+
+def test_the_server_is_looked_up_before_the_body_is_read(shim: Shim) -> None:
+    assert send(shim, "POST", "/api/servers/unknown/power", body=b"{").status == 404
+
+
+# ----- 1.4: bodies
+
+
+@pytest.mark.parametrize("body", [b"", b" ", b"\r\n\t "])
+def test_an_empty_body_has_an_error_of_its_own(shim: Shim, server: str, body: bytes) -> None:
+    answer = post(shim, server, body)
+    assert (answer.status, answer.body) == (400, NO_BODY)
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+INVALID = [
+    *(
+        b"{",
+        b'{"action":"start"',
+        b"[]",
+        b'["start"]',
+        b'"start"',
+        b"1",
+        b"true",
+        b"nul",
+        b"\xef\xbb\xbf{}",
+        b"\xa0{}",
+        b"{'action':'stop'}",
+    ),
+    *(b'{"action":1}', b'{"action":["start"]}', b'{"action":{}}', b'{"action":true}', b'{"action":"start",}', b'{"a":NaN}', b'{"a":01}'),
+    *(b'{"action":1,"action":"stop"}', b'{"wait_seconds":"x","wait_seconds":1}', b'{"a":"\x01"}', b'{"a":' + b"[" * 5000),
+    *(b'{"action":"stop","wait_seconds":' + value + b"}" for value in (b'"30"', b"1.5", b"30.0", b"1e2", b"true", b"[]", b"{}", b"NaN")),
+    *(b'{"action":"stop","wait_seconds":' + value + b"}" for value in (b"9223372036854775808", b"-9223372036854775809", b"9" * 5000, b"-")),
+]
+
+
+@pytest.mark.parametrize("body", INVALID, ids=lambda body: body[:40].decode("latin-1"))
+def test_what_cannot_be_read_says_only_where_to_look(shim: Shim, server: str, body: bytes) -> None:
+    answer = post(shim, server, body)
+    error = {"error": "An unexpected error was encountered while processing this request", "request_id": answer.headers["x-request-id"]}
+    assert (answer.status, json.loads(answer.body)) == (400, error)
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+def test_the_type_of_the_body_is_never_looked_at(shim: Shim, server: str) -> None:
+    assert post(shim, server, b"{}", "Content-Type: text/html").status == 422
+
+
+# ----- 1.5: the action
+
+NO_ACTIONS = [
+    *(b"{}", b"null", b'{"action":null}', b'{"action":""}', b'{"action":"START"}', b'{"action":" start"}', b'{"action":"reboot"}'),
+    *(b'{"action":"stop","Action":"x"}', b'{"action":"sta\xffrt"}', b'{"action":"\\ud800"}', b'{"wait_seconds":5}', b"{} trailing"),
+]
+
+
+@pytest.mark.parametrize("body", NO_ACTIONS, ids=lambda body: body.decode("latin-1"))
+def test_an_action_that_is_none_is_422(shim: Shim, server: str, body: bytes) -> None:
+    answer = post(shim, server, body)
+    assert (answer.status, answer.body, answer.headers["content-type"]) == (422, NO_ACTION, JSON)
+
+
+@pytest.mark.parametrize("action", ["start", "restart"])
+def test_a_suspended_server_is_neither_started_nor_restarted(shim: Shim, suspended: str, action: str) -> None:
+    answer = post(shim, suspended, json.dumps({"action": action}).encode())
+    assert (answer.status, answer.body, answer.headers["content-type"]) == (400, SUSPENDED, JSON)
+
+
+@pytest.mark.parametrize("action", ["stop", "kill"])
+def test_a_suspended_server_may_be_stopped_and_killed(shim: Shim, suspended: str, action: str) -> None:
+    assert post(shim, suspended, json.dumps({"action": action}).encode()).status == 202
+
+
+ACCEPTED = [
+    *(b'{"action":"stop"}', b'{"Action":"stop"}', b'{"ACTION":"stop","x":[1,{"y":1.5e300}]}', b'{"action":"start","action":"stop"}'),
+    *(b'{"action":"stop"}garbage', b' \r\n{"action":"stop"}', b'{"action":"stop","action":null}', b'{"\\u0061ction":"stop"}'),
+    *(
+        b'{"action":"stop","wait_seconds":' + value + b"}"
+        for value in (b"null", b"0", b"-0", b"1", b"300", b"301", b"-1", b"9223372036854775807")
+    ),
+    b'{"action":"stop","wait_\xc5\xbfecond\xc5\xbf":1}',
+]
+
+
+@pytest.mark.parametrize("body", ACCEPTED, ids=lambda body: body.decode("latin-1"))
+def test_what_is_accepted_is_answered_with_nothing_but_where_to_look(shim: Shim, node: Lab, body: bytes) -> None:
+    server = node.server()
+    answer = post(shim, server, body)
+    assert (answer.status, answer.body, answer.headers["content-length"]) == (202, b"", "0")
+    assert "content-type" not in answer.headers
+    operation = answer.headers["x-operation-id"]
+    assert re.fullmatch(UUID_PATTERN, operation)
+    assert answer.headers["location"] == f"/api/servers/{server}/operations/{operation}"
+    found = send(shim, "GET", f"{answer.headers['location']}?wait=10").body
+    ended = json.loads(found)
+    # There is no engine: the end is told all the same.
+    assert (ended["id"], ended["server"], ended["action"]) == (operation, server, "stop")
+    assert (ended["outcome"], ended["code"]) == ("failed", "engine_unreachable")
+
+
+# ----- operations
+
+
+def test_an_operation_of_another_server_or_of_none_is_not_there(shim: Shim, node: Lab) -> None:
+    mine, other = node.server(), node.server()
+    location = shim.took(mine, "stop")
+    shim.operation(location, wait=10)
+    for path in (location.replace(mine, other), f"/api/servers/{mine}/operations/unknown", f"/api/servers/{mine}/operations/%2e%2e"):
+        answer = shim.ask("GET", path)
+        assert (answer.status, answer.body) == (404, NO_SERVER)
+
+
+@pytest.mark.parametrize("wait", ["-1", "1.5", "x", "1" * 30, "%D9%A3"])
+def test_a_wait_that_is_no_number_is_400(shim: Shim, server: str, wait: str) -> None:
+    assert shim.ask("GET", f"/api/servers/{server}/operations/x?wait={wait}").status == 400
+
+
+def test_operations_are_listed_the_last_first(shim: Shim, node: Lab) -> None:
+    server = node.server()
+    ids = [shim.done(server, action)["id"] for action in ("stop", "kill")]
+    listed = shim.ask("GET", f"/api/servers/{server}/operations").json
+    assert [each["id"] for each in listed] == ids[::-1]
+    assert [each["origin"] for each in listed] == ["127.0.0.1 (token a1b2)"] * 2
+
+
+# ----- what hostile clients do
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"POST /api/servers HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcde",
+        b"POST /api/servers HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
+        b"POST /api/servers HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 5_000 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n X: folded\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n",
+    ],
+    ids=lambda sent: sent[:50].decode("latin-1"),
+)
+def test_broken_framing_is_refused_and_the_next_one_is_answered(shim: Shim, server: str, sent: bytes) -> None:
+    received = shim.raw(sent, seconds=0.5)
+    assert not received or 400 <= int(received.split(b" ", 2)[1]) < 500
+    assert post(shim, server, b"{}").status == 422
+
+
+def test_a_body_that_is_declared_too_large_is_refused_without_being_read(shim: Shim, server: str) -> None:
+    head = request("POST", f"/api/servers/{server}/power").replace(b"Content-Length: 0", b"Content-Length: 1073741824")
+    answer = parse(shim.raw(head + b"{", seconds=3.0))
+    assert (answer.status, answer.headers["connection"]) == (413, "close")
+
+
+def test_a_chunked_body_that_grows_too_large_is_refused(shim: Shim, server: str) -> None:
+    head = request("POST", f"/api/servers/{server}/power").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    chunk = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
+    assert parse(shim.raw(head + chunk * 5, seconds=3.0)).status == 413
+
+
+def test_a_chunked_body_is_read(shim: Shim, server: str) -> None:
+    head = request("POST", f"/api/servers/{server}/power").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    assert parse(shim.raw(head + b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n", seconds=3.0)).status == 422
+
+
+def test_a_compressed_body_is_not_unpacked(shim: Shim, server: str) -> None:
+    import gzip
+
+    packed = gzip.compress(b'{"action":"stop"}')
+    assert post(shim, server, packed, "Content-Encoding: gzip").status == 400
+
+
+def test_secrets_are_in_no_line_of_the_log(shim: Shim, node: Lab, server: str) -> None:
+    send(shim, "GET", "/nothing", token=f"Bearer {TOKEN}x")
+    post(shim, server, b"{}")
+    assert TOKEN not in (node.root / "shim.log").read_text()
+
+
+def test_a_definition_that_appears_makes_its_server_known_at_once(shim: Shim, node: Lab) -> None:
+    path = Path(node.root / "servers")
+    server = node.server()
+    assert (path / f"{server}.json").exists()
+    assert post(shim, server, b"{}").status == 422

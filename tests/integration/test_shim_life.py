@@ -1,0 +1,292 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The life of the HTTP face: slow clients, TLS, the service manager, metrics, and the document of its routes."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import select
+import signal
+import socket
+import ssl
+import subprocess
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from .lab import Lab, wait_until
+from .shim import NO_ENGINE, TOKEN, Shim, again, configure, shim_on
+
+
+@pytest.fixture(name="node")
+def bare_node(tmp_path: Path) -> Lab:
+    return Lab(tmp_path, NO_ENGINE, None)
+
+
+# ----- slow and many clients
+
+
+def connect(shim: Shim, sent: bytes = b"") -> socket.socket:
+    connection = socket.create_connection(shim.address, timeout=10.0)
+    connection.sendall(sent)
+    return connection
+
+
+def is_hung_up(connection: socket.socket, seconds: float) -> bool:
+    """Whether the other side hangs up within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        readable, _writable, _broken = select.select([connection], [], [], left)
+        if readable:
+            try:
+                if not connection.recv(65536):
+                    return True
+            except OSError:
+                return True
+    return False
+
+
+def test_who_sends_no_request_or_never_ends_one_is_hung_up_on(node: Lab) -> None:
+    with shim_on(node, api={"port": 0, "request_timeout": 1}) as shim, contextlib.ExitStack() as stack:
+        for sent in (b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX: "):
+            slow = stack.enter_context(connect(shim, sent))
+            assert is_hung_up(slow, 3.0)
+
+
+def test_who_sends_a_byte_now_and_then_is_hung_up_on_all_the_same(node: Lab) -> None:
+    with shim_on(node, api={"port": 0, "request_timeout": 1}) as shim, connect(shim) as slow:
+        began = time.monotonic()
+        with pytest.raises(OSError):
+            for byte in b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 100:
+                slow.sendall(bytes([byte]))
+                time.sleep(0.1)
+        assert time.monotonic() - began < 5.0
+
+
+def test_a_body_that_does_not_come_is_408(node: Lab) -> None:
+    server = node.server()
+    with shim_on(node, api={"port": 0, "request_timeout": 1}) as shim:
+        head = f"POST /api/servers/{server}/power HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 20\r\n\r\n"
+        received = shim.raw(head.encode() + b'{"action"', seconds=5.0)
+        assert received.startswith(b"HTTP/1.1 408 ")
+        assert shim.power(server, "start").status == 202
+
+
+def test_many_slow_clients_do_not_keep_a_good_one_waiting(node: Lab) -> None:
+    with shim_on(node) as shim, contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(connect(shim, b"GET /api/servers HTTP/1.1\r\nX: ")) for _unused in range(300)]
+        for connection in slow:
+            connection.sendall(b"a")
+        began = time.monotonic()
+        assert shim.ask("GET", "/healthz").status == 200
+        assert time.monotonic() - began < 1.0
+
+
+def test_who_comes_when_all_places_are_taken_is_hung_up_on_and_the_others_are_served(node: Lab) -> None:
+    with shim_on(node, api={"port": 0, "max_connections": 3}) as shim, contextlib.ExitStack() as stack:
+        held = [stack.enter_context(connect(shim)) for _unused in range(3)]
+        wait_until(lambda: is_hung_up(stack.enter_context(connect(shim)), 0.2), "the fourth is hung up on")
+        held[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert held[0].recv(65536).startswith(b"HTTP/1.1 200 ")
+        held.pop().close()
+        wait_until(lambda: _answers(shim), "there is a place again")
+
+
+def _answers(shim: Shim) -> bool:
+    try:
+        return shim.ask("GET", "/healthz").status == 200
+    except OSError:
+        return False
+
+
+def test_a_connection_is_kept_for_more_requests(node: Lab) -> None:
+    with shim_on(node) as shim, connect(shim) as connection:
+        for _unused in range(3):
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            received = b""
+            while not received.endswith(b'{"status":"ok"}'):
+                received += connection.recv(65536)
+            assert received.startswith(b"HTTP/1.1 200 ")
+
+
+def test_who_asks_whether_to_send_a_body_is_told_once_the_token_is_right(node: Lab) -> None:
+    server = node.server()
+    head = f"POST /api/servers/{server}/power HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n"
+    with shim_on(node) as shim:
+        with connect(shim, f"{head}Authorization: Bearer {TOKEN}\r\n\r\n".encode()) as connection:
+            assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(b"{}")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 422 ")
+        with connect(shim, f"{head}\r\n".encode()) as connection:
+            assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
+
+
+# ----- a silent engine
+
+
+def test_an_engine_that_never_answers_keeps_nobody_from_being_accepted(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        # Who connects is let in by the kernel, and never spoken to.
+        silent.bind(str(tmp_path / "engine.sock"))
+        silent.listen(64)
+        node = Lab(tmp_path / "node", f"unix://{tmp_path}/engine.sock", None)
+        server = node.server()
+        began = time.monotonic()
+        with shim_on(node) as shim:
+            assert shim.power(server, "stop").status == 202
+            assert shim.ask("GET", f"/api/servers/{server}/operations").json[0]["outcome"] is None
+            assert time.monotonic() - began < 10.0
+            shim.kill()
+
+
+# ----- TLS
+
+
+def certificate(directory: Path, name: str) -> tuple[Path, Path]:
+    """A certificate for this machine, signed by itself."""
+    cert, key = directory / f"{name}.crt", directory / f"{name}.key"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(command, check=True, capture_output=True)
+    return cert, key
+
+
+def peer_of(shim: Shim, trusted: Path, **limits: ssl.TLSVersion) -> str:
+    """Who answers over TLS: the common name of its certificate."""
+    context = ssl.create_default_context(cafile=str(trusted))
+    for name, version in limits.items():
+        setattr(context, name, version)
+    parts = urlsplit(shim.url)
+    plain = socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=5.0)
+    with plain, context.wrap_socket(plain, server_hostname="127.0.0.1") as secured:
+        secured.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert secured.recv(65536).startswith(b"HTTP/1.1 200 ")
+        subject = dict(pair[0] for pair in secured.getpeercert()["subject"])  # type: ignore[index, union-attr, misc]
+    return str(subject["commonName"])
+
+
+def test_tls_of_1_2_and_newer_and_a_new_certificate_counts_as_soon_as_it_is_there(node: Lab) -> None:
+    first, first_key = certificate(node.root, "first")
+    second, second_key = certificate(node.root, "second")
+    cert, key = node.root / "used.crt", node.root / "used.key"
+    cert.write_bytes(first.read_bytes())
+    key.write_bytes(first_key.read_bytes())
+    with shim_on(node, api={"port": 0, "ssl": {"enabled": True, "cert": str(cert), "key": str(key)}}) as shim:
+        assert shim.url.startswith("https://")
+        assert peer_of(shim, first) == "first"
+        assert peer_of(shim, first, maximum_version=ssl.TLSVersion.TLSv1_2) == "first"
+        with warnings.catch_warnings(), pytest.raises((ssl.SSLError, ValueError)):
+            warnings.simplefilter("ignore", DeprecationWarning)
+            peer_of(shim, first, minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1)
+        with connect(shim, b"GET /healthz HTTP/1.1\r\n\r\n") as plain:
+            assert is_hung_up(plain, 5.0)
+        cert.write_bytes(second.read_bytes())
+        key.write_bytes(second_key.read_bytes())
+        shim.signal(signal.SIGHUP)
+        wait_until(lambda: shim.events("settings_reloaded"), "the certificate is read anew", 5.0)
+        assert peer_of(shim, second) == "second"
+        # Half of a pair, and a key that would have to be asked for: what was there before counts on, and so does a new token.
+        cert.write_bytes(first.read_bytes())
+        wait_until(lambda: shim.events("certificate_not_reloaded"), "the pair is refused", 5.0)
+        assert peer_of(shim, second) == "second"
+        locked = ["openssl", "rsa", "-aes128", "-passout", "pass:a", "-in", str(first_key), "-out", str(key)]
+        subprocess.run(locked, check=True, capture_output=True)
+        configure(node, token="another", api={"port": 0, "ssl": {"enabled": True, "cert": str(cert), "key": str(key)}})
+        shim.signal(signal.SIGHUP)
+        wait_until(lambda: len(shim.events("certificate_not_reloaded")) > 1, "the locked key is refused", 5.0)
+        assert peer_of(shim, second) == "second"
+        key.write_bytes(first_key.read_bytes())
+        wait_until(lambda: _peer_or_none(shim, first) == "first", "the pair is whole", 5.0)
+
+
+def _peer_or_none(shim: Shim, trusted: Path) -> str:
+    try:
+        return peer_of(shim, trusted)
+    except ssl.SSLError:
+        return ""
+
+
+# ----- the service manager
+
+
+@pytest.fixture(name="manager")
+def service_manager(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(10.0)
+        yield manager
+
+
+def test_the_service_manager_is_told_of_readiness_life_reloads_and_the_end(node: Lab, manager: socket.socket) -> None:
+    configure(node)
+    with again(node, NOTIFY_SOCKET=str(manager.getsockname()), WATCHDOG_USEC="400000") as shim:
+        assert manager.recv(4096) == b"READY=1"
+        assert [manager.recv(4096) for _unused in range(3)] == [b"WATCHDOG=1"] * 3
+        shim.signal(signal.SIGHUP)
+        told = [word for word in (manager.recv(4096) for _unused in range(6)) if word != b"WATCHDOG=1"]
+        assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", told[0])
+        assert told[1] == b"READY=1"
+        shim.signal(signal.SIGTERM)
+        while (word := manager.recv(4096)) == b"WATCHDOG=1":
+            pass
+        assert word == b"STOPPING=1"
+        assert shim.child.wait(10.0) == 0
+
+
+def test_ctrl_c_ends_it_as_well(node: Lab) -> None:
+    with shim_on(node) as shim:
+        shim.signal(signal.SIGINT)
+        assert shim.child.wait(10.0) == 0
+
+
+# ----- metrics and document
+
+
+def test_metrics_count_what_became_of_actions(node: Lab) -> None:
+    server = node.server()
+    with shim_on(node) as shim:
+        assert shim.ask("GET", "/metrics", token=None).status == 401
+        shim.done(server, "stop")
+        answer = shim.ask("GET", "/metrics")
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    lines = answer.body.decode().splitlines()
+    assert 'fleet_power_operations_total{action="stop",outcome="failed"} 1.0' in lines
+    assert "fleet_power_lock_wait_seconds_count 1.0" in lines
+    assert "fleet_power_actions_waiting 0.0" in lines
+
+
+def test_the_document_names_every_route_and_every_status_that_is_answered(node: Lab) -> None:
+    from ansible_collections.fleet.power.plugins.module_utils.http_shim.paths import ROUTES
+
+    server, suspended = node.server(), node.server(suspended=True)
+    names = {"*": "{server}", "+": "{operation}"}
+    with shim_on(node) as shim:
+        document = shim.ask("GET", "/openapi.json", token=None).json
+        documented = {
+            (method.upper(), path): route["operationId"] for path, methods in document["paths"].items() for method, route in methods.items()
+        }
+        routes = {
+            (method, "/" + "/".join(names.get(part, part) for part in parts)): name
+            for name, (method, parts) in ROUTES.items()
+            if name != "websocket"
+        }
+        assert documented == routes
+        operation = shim.took(server, "kill")
+        asked: list[tuple[str, str, str, object, str | None]] = []
+        for (method, path), _name in routes.items():
+            for uuid in (server, suspended, "unknown"):
+                filled = path.replace("{server}", uuid).replace("{operation}", operation.rpartition("/")[2])
+                for body in (None, b"{", b"{}", b'{"action":"start"}', b'{"commands":["x"]}', b" " * 70_000):
+                    asked += [(method, path, filled, body if method == "POST" else None, token) for token in (None, "wrong", TOKEN)]
+        asked.append(("GET", "/api/servers/{server}/operations/{operation}", f"{operation}?wait=x", None, TOKEN))
+        for method, path, filled, body, token in dict.fromkeys(asked):
+            answer = shim.ask(method, filled, body, token=token)
+            said = document["paths"][path][method.lower()]["responses"]
+            assert str(answer.status) in said, (method, filled, body, answer.status)

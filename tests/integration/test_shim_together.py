@@ -1,0 +1,238 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The HTTP face among many: clients at once, a token that changes under them, and the module as root on the same servers."""
+
+from __future__ import annotations
+
+import grp
+import http.client
+import os
+import stat
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from .controller import Controller
+from .lab import Lab, lab_on, wait_until
+from .shim import NO_ENGINE, TOKEN, Shim, configure, shim_on
+
+NEW_TOKEN = "the-token-that-comes-after-it"
+
+
+# ----- many clients
+
+
+def test_of_many_requests_at_once_each_is_answered_as_if_it_were_alone_and_what_is_accepted_is_in_the_journal(tmp_path: Path) -> None:
+    node = Lab(tmp_path, NO_ENGINE, None)
+    servers = [node.server() for _number in range(32)]
+    accepted: list[str] = []
+    rejected = [({}, TOKEN, 422), ({"action": "x"}, TOKEN, 422), ([], TOKEN, 400), ({"action": "stop"}, "wrong", 403)]
+
+    def client(number: int) -> Counter[tuple[int, int]]:
+        found: Counter[tuple[int, int]] = Counter()
+        for turn in range(12):
+            server = servers[(number + turn) % len(servers)]
+            if (number + turn) % 2:
+                accepted.append(shim.took(server, ("stop", "start", "kill")[turn % 3], 60))
+            else:
+                body, token, expected = rejected[(number + turn) // 2 % len(rejected)]
+                found[expected, shim.ask("POST", f"/api/servers/{server}/power", body, token=token).status] += 1
+        return found
+
+    with shim_on(node) as shim, ThreadPoolExecutor(64) as pool:
+        found = sum(pool.map(client, range(64)), Counter())
+        assert {expected for expected, _status in found} == {400, 403, 422}
+        assert [pair for pair in found if pair[0] != pair[1]] == []
+        assert len(set(accepted)) == len(accepted) == 64 * 6
+        ended = list(pool.map(lambda location: shim.operation(location, wait=60), accepted))
+    # There is no engine: an action that was begun fails, one that a kill overtook is cancelled. None is lost.
+    assert {each["outcome"] for each in ended} <= {"failed", "cancelled"}
+    recorded = {row.id for server in servers for row in node.node().journal.operations(server)}
+    assert recorded == {location.rpartition("/")[2] for location in accepted}
+
+
+class Asking(threading.Thread):
+    """A client that asks again and again on one connection: when it sent, when it was answered, and with which status."""
+
+    def __init__(self, shim: Shim, server: str, token: str) -> None:
+        super().__init__(daemon=True)
+        self.seen: list[tuple[float, float, int]] = []
+        self.over = threading.Event()
+        parts = urlsplit(shim.url)
+        self._connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30.0)
+        self._request = ("POST", f"/api/servers/{server}/power", b"{}", {"Authorization": f"Bearer {token}"})
+
+    def run(self) -> None:
+        while not self.over.is_set():
+            sent_at = time.monotonic()
+            self._connection.request(*self._request)
+            answer = self._connection.getresponse()
+            answer.read()
+            self.seen.append((sent_at, time.monotonic(), answer.status))
+
+
+def test_a_new_token_counts_at_once_for_everybody_and_no_request_is_lost_meanwhile(tmp_path: Path) -> None:
+    node = Lab(tmp_path, NO_ENGINE, None)
+    server = node.server()
+    with shim_on(node) as shim:
+        location = shim.took(server, "stop")
+        old = [Asking(shim, server, TOKEN) for _unused in range(4)]
+        new = [Asking(shim, server, NEW_TOKEN) for _unused in range(4)]
+        for each in (*old, *new):
+            each.start()
+        wait_until(lambda: all(each.seen for each in (*old, *new)), "everybody was answered")
+        configure(node, token=NEW_TOKEN)
+        wait_until(lambda: all(each.seen[-1][2] == 422 for each in new), "the new token counts", 10.0)
+        time.sleep(0.2)
+        for each in (*old, *new):
+            each.over.set()
+        for each in (*old, *new):
+            each.join(30.0)
+            assert not each.is_alive()
+        counted_at = min(answered_at for each in new for _sent_at, answered_at, status in each.seen if status == 422)
+        assert {status for each in (*old, *new) for _sent_at, _answered_at, status in each.seen} == {403, 422}
+        assert {status for each in old for sent_at, _answered_at, status in each.seen if sent_at > counted_at} == {403}
+        first_refused = min(answered_at for each in old for _sent_at, answered_at, status in each.seen if status == 403)
+        assert {status for each in new for sent_at, _answered_at, status in each.seen if sent_at > first_refused} == {422}
+        # What was accepted from somebody with the old token stays accepted.
+        assert shim.ask("GET", f"{location}?wait=10", token=NEW_TOKEN).json["outcome"] == "failed"
+
+
+# ----- beside the module, which is root
+
+
+#: A user of no name, and a group that exists on every Linux and means nothing to this test's files.
+USER, GROUP = 64322, grp.getgrgid(100)
+
+
+@contextmanager
+def passable(*paths: Path) -> Iterator[None]:
+    """Whoever knows the names below may pass through these directories."""
+    closed = {each: stat.S_IMODE(each.stat().st_mode) for path in paths for each in path.parents}
+    try:
+        for each, mode in closed.items():
+            each.chmod(mode | stat.S_IXOTH)
+        yield
+    finally:
+        for each, mode in closed.items():
+            each.chmod(mode)
+
+
+@pytest.fixture(name="lab")
+def node_below_open_directories(docker_host: str) -> Iterator[Lab]:
+    """A node where others than root can get at, which what pytest makes is not."""
+    with tempfile.TemporaryDirectory(prefix="fleet-power-") as directory:
+        os.chmod(directory, 0o755)
+        yield from lab_on(Path(directory) / "node", docker_host)
+
+
+@pytest.fixture(name="beside")
+def shim_of_another_user(lab: Lab) -> Iterator[Shim]:
+    """The HTTP face as a user of its own, in the node's group and in the engine's, on a node that root has made."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    # The servers' data belongs to that user, too: it lacks the capabilities that would let it work in anybody else's.
+    lab.settings["system"].update({"group": GROUP.gr_name, "user": {"uid": USER, "gid": GROUP.gr_gid}})
+    configure(lab)
+    os.chown(lab.config, 0, GROUP.gr_gid)
+    lab.config.chmod(0o640)
+    engine = os.stat(lab.docker_host[len("unix://") :]).st_gid
+    lab.power("stop", lab.server())
+    who = {"user": USER, "group": GROUP.gr_gid, "extra_groups": [engine]}
+    with (
+        passable(Path(sys.executable), Path(sys.executable).resolve(), Path(os.__file__), *map(Path, sys.path)),
+        Shim(lab.config, lab.docker_host, lab.root / "shim.log", who) as shim,
+    ):
+        assert os.stat(f"/proc/{shim.child.pid}").st_uid == USER
+        yield shim
+
+
+def module(controller: Controller, server: str, action: str, **options: Any) -> dict[str, Any]:
+    found = controller.run_module("server_power", **controller.options(server=server, action=action, **options))
+    entry: dict[str, Any] = found["servers"][0]
+    return entry
+
+
+def test_module_and_face_name_each_other_as_the_holder(lab: Lab, controller: Controller, beside: Shim) -> None:
+    server = lab.server(name="Cobalt", STOP_SECONDS=3)
+    assert module(controller, server, "start")["outcome"] == "done"
+    lab.await_ready(server)
+    location = beside.took(server, "stop")
+    lab.await_phase(server, "stop")
+    refused = module(controller, server, "restart", wait_seconds=0)
+    assert (refused["outcome"], refused["code"]) == ("refused", "lock_timeout")
+    assert (refused["lock"]["holder"]["pid"], refused["lock"]["holder"]["action"]) == (beside.child.pid, "stop")
+    assert refused["lock"]["holder"]["origin"].startswith("127.0.0.1")
+    assert beside.operation(location, wait=30)["outcome"] == "done"
+    assert module(controller, server, "start")["outcome"] == "done"
+    lab.await_ready(server)
+    with controller.module(**controller.options(server=server, action="stop")) as running:
+        lab.await_phase(server, "stop")
+        refused = beside.done(server, "stop", 0)
+        assert (refused["outcome"], refused["code"]) == ("refused", "lock_timeout")
+        holder = refused["lock"]["holder"]
+        assert b"server_power" in Path(f"/proc/{holder['pid']}/cmdline").read_bytes()
+        assert os.stat(f"/proc/{holder['pid']}").st_uid == 0
+        assert holder["action"] == "stop"
+        running.wait()
+
+
+def test_the_face_says_which_step_it_lacks_the_right_to_and_leaves_the_server_up(lab: Lab, controller: Controller, beside: Shim) -> None:
+    server = lab.server()
+    assert module(controller, server, "start")["outcome"] == "done"
+    lab.await_ready(server)
+    os.chown(lab.volume(server), USER + 1, -1)
+    refused = beside.done(server, "restart")
+    assert (refused["outcome"], refused["code"]) == ("refused", "preboot_failed")
+    assert f"belongs to user {USER + 1}, and only root may work in it for user {USER}" in refused["msg"]
+    assert lab.is_up(server)
+
+
+def test_a_kill_by_either_cancels_what_the_other_had_under_way(lab: Lab, controller: Controller, beside: Shim) -> None:
+    server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
+    module(controller, server, "start")
+    lab.await_ready(server)
+    location = beside.took(server, "restart")
+    lab.await_phase(server, "stop")
+    assert module(controller, server, "kill")["outcome"] == "done"
+    cancelled = beside.operation(location, wait=30)
+    assert (cancelled["outcome"], cancelled["code"]) == ("cancelled", "cancelled_by_kill")
+    module(controller, server, "start")
+    lab.await_ready(server)
+    with controller.module(**controller.options(server=server, action="restart")) as running:
+        lab.await_phase(server, "stop")
+        assert beside.done(server, "kill")["outcome"] == "done"
+        assert '"cancelled_by_kill"' in running.wait().output
+    assert not lab.is_up(server)
+
+
+def test_module_and_face_racing_on_one_server_take_turns_and_write_one_journal(lab: Lab, controller: Controller, beside: Shim) -> None:
+    server = lab.server()
+    module(controller, server, "start")
+    actions = ("restart", "stop", "start", "restart")
+    with ThreadPoolExecutor(2) as pool:
+        root = pool.submit(lambda: [module(controller, server, action, wait_seconds=120) for action in actions])
+        locations = [beside.took(server, action, 120) for action in ("restart", "kill", "start", "stop", "kill")]
+        ended = [beside.operation(location, wait=60) for location in locations]
+        entries = root.result()
+    allowed = {("done", ""), ("unchanged", ""), ("cancelled", "cancelled_by_kill")}
+    assert {(each["outcome"], each.get("code", "")) for each in (*ended, *entries)} <= allowed
+    rows = lab.node().journal.operations(server)
+    assert {each["id"] for each in ended} | {each["operation"]["id"] for each in entries} <= {row.id for row in rows}
+    assert not any(row.under_way for row in rows)
+    # Each kill is seen by everybody.
+    assert lab.generation(server) >= 2
+    assert not lab.node().locks.has_record(server)
+    for file in (lab.root / "run" / f"{server}.lock", lab.root / "state" / "journal.sqlite", lab.root / "state" / f"{server}.kills"):
+        assert (stat.S_IMODE(file.stat().st_mode), file.stat().st_gid) == (0o660, GROUP.gr_gid), file

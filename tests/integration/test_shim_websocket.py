@@ -1,0 +1,594 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Panel's console over the HTTP face: what it sees, what it may do, and what it cannot do to others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from .engine_proxy import EngineProxy
+from .lab import Lab, wait_until
+from .shim import NO_ENGINE, Shim, again, configure, shim_on
+from .websockets import PANEL, USER, browser, close_all, console, open_console, token
+
+ALLOWED = {"allowed_origins": [PANEL]}
+
+
+@pytest.fixture(name="shim")
+def running_shim(lab: Lab) -> Iterator[Shim]:
+    with shim_on(lab, **ALLOWED) as shim:
+        yield shim
+
+
+@pytest.fixture(name="bare")
+def shim_without_engine(tmp_path: Path) -> Iterator[tuple[Lab, Shim]]:
+    """What needs no container needs no engine."""
+    lab = Lab(tmp_path, NO_ENGINE, None)
+    with shim_on(lab, **ALLOWED) as shim:
+        yield lab, shim
+
+
+# ----- what a console sees
+
+
+def test_a_console_starts_a_server_and_sees_all_of_it_from_the_first_line(lab: Lab, shim: Shim) -> None:
+    server = lab.server(BOOT_SECONDS="0.5", build={"memory_limit": 512})
+
+    async def story() -> None:
+        async with console(shim, server) as page:
+            await page.until("status", "offline")
+            assert json.loads(await page.until("stats"))["memory_limit_bytes"] == 588_800_000
+            await page.send("set state", "start")
+            await page.until("status", "running")
+            await page.until("console output", "ready")
+            assert await page.until("daemon message") == "start: done"
+            assert page.states == ["offline", "starting", "running"]
+            use = json.loads(await page.until("stats", '"state":"running"'))
+            assert use["memory_bytes"] > 0
+            shown = len(page.texts("console output"))
+            assert shown == len(set(page.texts("console output"))) == len(lab.log(server).splitlines())
+
+    asyncio.run(story())
+    assert lab.is_up(server)
+    assert [row.origin for row in lab.node().journal.operations(server)] == [f"127.0.0.1 (user {USER})"]
+
+
+def test_a_restart_is_seen_state_by_state(lab: Lab, shim: Shim) -> None:
+    server = lab.server(STOP_SECONDS="0.3", BOOT_SECONDS="0.3")
+    shim.done(server, "start")
+    lab.await_ready(server)
+
+    async def story() -> None:
+        async with console(shim, server) as page:
+            await page.until("status", "running")
+            await page.send("set state", "restart")
+            await page.until("daemon message", "restart: done")
+            await page.until("status", "running", after=len(page.heard) if page.states[-1] != "running" else 0)
+            await page.until("console output", "ready")
+            assert page.states == ["running", "stopping", "offline", "starting", "running"]
+
+    asyncio.run(story())
+
+
+def test_what_others_do_to_the_server_is_seen_as_it_happens(lab: Lab, shim: Shim) -> None:
+    server = lab.server(STOP_SECONDS="0.5", BOOT_SECONDS="0.3")
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        async with console(shim, server) as page:
+            await page.until("status", "offline")
+            # As the module does, in a process of its own.
+            with lab.actor("start", server) as actor:
+                await page.until("status", "starting")
+                await page.until("status", "running")
+                await loop.run_in_executor(None, actor.result)
+            with lab.actor("stop", server) as actor:
+                await page.until("status", "stopping")
+                await page.until("status", "offline", after=len(page.heard))
+                await loop.run_in_executor(None, actor.result)
+            assert page.states == ["offline", "starting", "running", "stopping", "offline"]
+            await loop.run_in_executor(None, lab.client.start, server)
+            await page.until("status", "running", after=len(page.heard))
+            told, killed = len(page.heard), time.monotonic()
+            await loop.run_in_executor(None, lab.client.kill, server)
+            await page.until("status", "offline", after=len(page.heard) - 1, seconds=1.0)
+            assert time.monotonic() - killed < 1.0
+            assert json.loads(await page.until("stats", '"state":"offline"', after=told, seconds=3.0))["memory_bytes"] == 0
+
+    asyncio.run(story())
+
+
+def test_all_consoles_of_a_server_hear_the_same_and_one_reader_serves_them(lab: Lab, shim: Shim) -> None:
+    server = lab.server(NOISE=20)
+    shim.done(server, "start")
+    before = _threads(shim)
+
+    async def story() -> None:
+        async with browser() as session:
+            pages = [await open_console(session, shim, server) for _unused in range(10)]
+            for page in pages:
+                await page.auth()
+            for page in pages:
+                await page.until("console output")
+                await page.until("stats")
+            counts = []
+            for _unused in range(20):
+                await asyncio.sleep(0.05)
+                counts.append(_threads(shim))
+            # One for the events, one for the output; looks come and go.
+            assert min(counts) <= before + 2
+            await close_all(pages)
+
+    asyncio.run(story())
+    wait_until(lambda: _threads(shim) <= before, "nobody reads for nobody")
+
+
+def test_a_server_that_writes_like_mad_is_cut_short_and_holds_up_nobody(lab: Lab, shim: Shim) -> None:
+    server, quiet = lab.server(NOISE=20000), lab.server()
+    shim.done(server, "start")
+
+    async def story() -> None:
+        async with console(shim, server) as page, console(shim, quiet) as other:
+            await page.until("daemon message", "lines are not shown")
+            await other.send("set state", "start")
+            await other.until("status", "running")
+            assert await other.until("daemon message") == "start: done"
+
+    asyncio.run(story())
+
+
+def test_an_engine_that_was_away_is_looked_at_again(lab: Lab, proxy: EngineProxy) -> None:
+    server = lab.server(NOISE=5)
+    assert lab.power("start", server).outcome == "done"
+    with shim_on(lab.at(proxy.host), **ALLOWED) as shim:
+
+        async def story() -> None:
+            async with console(shim, server) as page:
+                await page.until("console output")
+                proxy.vanish()
+                await asyncio.sleep(0.5)
+                await asyncio.get_running_loop().run_in_executor(None, lab.client.kill, server)
+                await asyncio.sleep(0.5)
+                assert page.states == ["running"]
+                proxy.listen()
+                await page.until("status", "offline", seconds=6.0)
+                await asyncio.get_running_loop().run_in_executor(None, lab.client.start, server)
+                told = len(page.heard)
+                await page.until("status", "running", seconds=6.0)
+                await page.until("console output", after=told)
+
+        asyncio.run(story())
+
+
+# ----- what it may do
+
+
+def test_a_second_action_is_refused_with_the_real_reason(lab: Lab, shim: Shim) -> None:
+    server = lab.server(STOP_SECONDS=2)
+    shim.done(server, "start")
+    lab.await_ready(server)
+
+    async def story() -> None:
+        async with console(shim, server) as page, console(shim, server) as other:
+            await page.send("set state", "stop")
+            await page.until("status", "stopping")
+            await other.send("set state", "restart")
+            text = await other.until("daemon error")
+            assert text.startswith("Error Event [")
+            assert "another action of it is queued or under way" in text
+            await other.send("set state", "kill")
+            assert await other.until("daemon message", "kill") == "kill: done"
+            await page.until("status", "offline")
+            assert page.texts("daemon error") == []
+
+    asyncio.run(story())
+
+
+def test_why_a_start_failed_is_told(lab: Lab, shim: Shim) -> None:
+    server, suspended = lab.server(image="~fleet-power/no-such-image"), lab.server(suspended=True)
+
+    async def story() -> None:
+        async with console(shim, server) as page:
+            await page.send("set state", "start")
+            assert "image" in await page.until("daemon error")
+        async with console(shim, suspended) as page:
+            await page.send("set state", "start")
+            assert "suspended" in await page.until("daemon error")
+
+    asyncio.run(story())
+
+
+def test_nobody_does_what_their_token_does_not_allow(lab: Lab, shim: Shim) -> None:
+    server = lab.server(MARK="1")
+    shim.done(server, "start")
+    lab.await_ready(server)
+
+    async def story() -> None:
+        async with console(shim, server, "websocket.connect", "control.start") as page:
+            for action in ("stop", "kill", "restart"):
+                told = len(page.heard)
+                await page.send("set state", action)
+                assert "lacks the permission control." in await page.until("daemon error", action, after=told)
+            await page.send("set state", "explode")
+            assert "must be one of" in await page.until("daemon error", "must be")
+            await page.send("send command", "hello")
+            assert "control.console" in await page.until("daemon error", "command")
+            await asyncio.sleep(1.0)
+            await page.send("set state", "start")
+            assert "unchanged" in await page.until("daemon message")
+
+    asyncio.run(story())
+    assert lab.is_up(server)
+    assert "hello" not in lab.log(server)
+    assert [row.action for row in lab.node().journal.operations(server)] == ["start", "start"]
+
+
+def test_commands_reach_the_process_in_their_order(lab: Lab, shim: Shim) -> None:
+    server, down = lab.server(MARK="1"), lab.server()
+    shim.done(server, "start")
+    lab.await_ready(server)
+
+    async def story() -> None:
+        async with console(shim, server, "websocket.connect", "control.console") as page:
+            for number in range(8):
+                await page.send("send command", f"say ä{number}")
+            await page.until("console output", "got command say ä7")
+            said = [text for text in page.texts("console output") if "got command say" in text]
+            assert said == [f"got command say ä{number}, ignored" for number in range(8)]
+        async with console(shim, down) as page:
+            await page.send("send command", "say")
+            assert (await page.until("daemon error")).endswith("Cannot send the command: the server is offline")
+
+    asyncio.run(story())
+
+
+def test_the_last_150_lines_of_a_server_that_is_up_are_sent_when_asked_for(lab: Lab, shim: Shim) -> None:
+    server, down = lab.server(NOISE=1000, CRASH_AFTER=30), lab.server()
+    shim.done(server, "start")
+    wait_until(lambda: len(lab.log(server).splitlines()) > 200, "it wrote enough")
+    lab.client.pause(server)
+    # What had been written and not read before is not the log's.
+    time.sleep(0.3)
+
+    async def story() -> None:
+        async with console(shim, server) as page, console(shim, down) as other:
+            await page.send("send logs")
+            await other.send("send logs")
+            await other.send("send stats")
+            await other.until("stats", after=len(other.heard))
+            assert other.texts("console output") == []
+            wanted = lab.log(server).splitlines()[-150:]
+            await page.until("console output", wanted[-1])
+            assert page.texts("console output") == wanted
+
+    asyncio.run(story())
+
+
+# ----- tokens
+
+
+def test_only_a_good_token_opens_a_console(bare: tuple[Lab, Shim]) -> None:
+    lab, shim = bare
+    server, other = lab.server(), lab.server()
+    refused = {
+        "": "jwt: malformed token",
+        "a.b.c": "jwt: malformed token",
+        token(server, key="another key of some length, but no other token"): "jwt: HMAC verification failed",
+        token(other): "jwt: server uuid mismatch",
+        token(server, lasts=-1): "jwt: exp claim is invalid",
+        token(server, exp=None): "jwt: exp claim is invalid",
+        token(server, iat=None): "jwt: created too far in past (denylist)",
+        token(server, issued=-60): "jwt: created too far in past (denylist)",
+        token(server, "control.start"): "jwt: missing connect permission",
+        token(server, nbf=time.time() + 60): "jwt: nbf claim is invalid",
+    }
+
+    async def story() -> None:
+        async with browser() as session:
+            for given, reason in refused.items():
+                page = await open_console(session, shim, server)
+                await page.send("set state", "kill")
+                assert await page.until("jwt error") == "jwt: no jwt present"
+                await page.send("auth", given)
+                assert (await page.until("jwt error", reason)).startswith("Error Event [")
+                await page.send("set state", "kill")
+                await page.send("send stats")
+                await page.auth()
+                assert {event for _at, event, _text in page.heard} <= {"jwt error", "auth success"}
+                await page.close()
+
+    asyncio.run(story())
+    assert lab.node().journal.operations(server) == []
+
+
+def test_a_token_that_expires_mutes_a_console_until_it_has_another(lab: Lab, shim: Shim) -> None:
+    server = lab.server(NOISE=20)
+    shim.done(server, "start")
+
+    async def story() -> None:
+        async with console(shim, server, lasts=1.5) as page:
+            await page.until("token expiring")
+            await page.until("console output")
+            await page.until("token expired")
+            told = len(page.heard)
+            await page.send("set state", "kill")
+            assert await page.until("jwt error") == "jwt: exp claim is invalid"
+            await asyncio.sleep(1.2)
+            assert [event for _at, event, _text in page.heard[told:]] == ["jwt error"]
+            await page.auth(lasts=600)
+            await page.until("status", "running", after=told)
+            await page.until("console output", after=told)
+
+    asyncio.run(story())
+    assert lab.is_up(server)
+
+
+def test_a_new_token_of_the_node_counts_at_once_for_those_who_come(bare: tuple[Lab, Shim]) -> None:
+    lab, shim = bare
+    server, new = lab.server(), "another token of this node, as long as it should be"
+
+    async def story() -> None:
+        async with console(shim, server), browser() as session:
+            configure(lab, token=new)
+            wait_until(lambda: shim.events("settings_reloaded"), "the settings are read anew")
+            page = await open_console(session, shim, server)
+            await page.send("auth", token(server))
+            await page.until("jwt error", "HMAC")
+            await page.auth(key=new)
+            await page.close()
+
+    asyncio.run(story())
+
+
+def test_tokens_of_before_a_restart_are_refused_after_it(bare: tuple[Lab, Shim]) -> None:
+    lab, shim = bare
+    server = lab.server()
+    old = token(server)
+
+    async def story(shim: Shim, given: str) -> list[str]:
+        async with browser() as session:
+            page = await open_console(session, shim, server)
+            await page.send("auth", given)
+            await page.until("auth success" if given != old or not shim.events("ended") else "jwt error")
+            heard = page.texts("jwt error")
+            await page.close()
+            return heard
+
+    assert asyncio.run(story(shim, old)) == []
+    assert shim.end() == 0
+    time.sleep(1.0)
+    with again(lab) as next_one:
+
+        async def refused() -> None:
+            async with browser() as session:
+                page = await open_console(session, next_one, server)
+                await page.send("auth", old)
+                await page.until("jwt error", "jwt: created too far in past (denylist)")
+                await page.auth()
+                await page.close()
+
+        asyncio.run(refused())
+
+
+def test_a_token_that_the_panel_takes_back_is_of_no_use_any_more(bare: tuple[Lab, Shim]) -> None:
+    lab, shim = bare
+    server = lab.server()
+    given = token(server)
+
+    async def story() -> None:
+        async with console(shim, server) as page, console(shim, server, jti="of somebody else") as other:
+            path, body = f"/api/servers/{server}/ws/deny", {"jtis": ["8c7dd922ad47494fc02c388e12c00eac"]}
+            assert shim.ask("POST", path, body, token=None).status == 401
+            assert shim.ask("POST", path, {"jtis": [1]}).status == 400
+            assert shim.ask("POST", path, body).status == 204
+            assert await page.until("jwt error") == "jwt: created too far in past (denylist)"
+            await page.send("set state", "kill")
+            await page.until("jwt error", after=len(page.heard))
+            await page.send("auth", given)
+            await page.until("jwt error", "Error Event")
+            await page.auth(issued=2)
+            await other.send("set state", "explode")
+            await other.until("daemon error", "must be one of")
+
+    asyncio.run(story())
+    assert lab.node().journal.operations(server) == []
+
+
+# ----- what it cannot do
+
+
+def test_who_is_not_let_in_is_told_so_before_the_websocket_opens(bare: tuple[Lab, Shim]) -> None:
+    lab, shim = bare
+    server = lab.server()
+
+    async def status(server: str, origin: str | None) -> int:
+        async with browser() as session:
+            with pytest.raises(aiohttp.WSServerHandshakeError) as raised:
+                await open_console(session, shim, server, origin)
+            return raised.value.status
+
+    assert asyncio.run(status(server, "https://evil.example.com")) == 403
+    assert asyncio.run(status(server, None)) == 403
+    assert asyncio.run(status("7f9f2b60-6c32-4f4b-9d65-0d6a1dd9a3d1", PANEL)) == 404
+    assert shim.ask("GET", f"/api/servers/{server}/ws", Origin=PANEL).status == 400
+
+
+def test_frames_that_make_no_sense_are_not_answered_and_large_ones_end_it(bare: tuple[Lab, Shim]) -> None:
+    lab, shim = bare
+    server = lab.server()
+    odd = (
+        "",
+        "null",
+        "[]",
+        "{}",
+        '{"event":1}',
+        '{"event":"auth","args":"x"}',
+        '{"event":"auth","args":[{}]}',
+        "[" * 2000,
+        '{"event":"none"}',
+    )
+
+    async def story() -> None:
+        async with console(shim, server) as page:
+            told = len(page.heard)
+            for text in odd:
+                await page.socket.send_str(text)
+            await page.socket.send_bytes(b"\x00\xff")
+            await page.send("set state", "explode")
+            await page.until("daemon error", "must be one of")
+            assert [event for _at, event, _text in page.heard[told:] if event not in ("status", "stats")] == ["daemon error"]
+            await page.socket.send_str(json.dumps({"event": "send command", "args": ["x" * 5000]}))
+            assert await page.until_closed() == 1009
+
+    asyncio.run(story())
+    assert shim.ask("GET", "/healthz").status == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\xf1\x80\0\0\0\0",
+        b"\x83\x80\0\0\0\0",
+        b"\x89\xfe\x01\x00\0\0\0\0" + b"x" * 256,
+        b"\x81\x82\0\0\0\0\xff\xfe",
+        b"\x80\x81\0\0\0\0x",
+        b"\x01\x81\0\0\0\0x" + b"\x00\xfe\x0f\xff\0\0\0\0" + b"x" * 4095 + b"\x00\x81\0\0\0\0x",
+        b"\x88\x81\0\0\0\0x",
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
+    ids=lambda sent: sent[:4].hex(),
+)
+def test_what_is_no_frame_ends_the_websocket_and_nothing_else(bare: tuple[Lab, Shim], sent: bytes) -> None:
+    lab, shim = bare
+    server = lab.server()
+    head = (
+        f"GET /api/servers/{server}/ws HTTP/1.1\r\nHost: x\r\nOrigin: {PANEL}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+    )
+    began = time.monotonic()
+    answer = shim.raw(head.encode() + sent, seconds=8.0)
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b"Server:" not in answer
+    assert time.monotonic() - began < 7.0
+    assert shim.ask("GET", "/healthz").status == 200
+    assert shim.events("fault") == []
+
+
+@pytest.mark.parametrize("frame", [b"\x81\xff\0\0\0\0\x40\0\0\0\0\0\0\0", b"\x01\xff\0\0\0\0\x40\0\0\0\0\0\0\0"])
+def test_a_frame_without_end_is_not_gathered(bare: tuple[Lab, Shim], frame: bytes) -> None:
+    lab, shim = bare
+    server, sent = lab.server(), 0
+    with socket.create_connection(shim.address, timeout=20) as connection:
+        connection.sendall(
+            f"GET /api/servers/{server}/ws HTTP/1.1\r\nHost: x\r\nOrigin: {PANEL}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n".encode()
+        )
+        assert connection.recv(65536).startswith(b"HTTP/1.1 101 ")
+        with contextlib.suppress(OSError):
+            connection.sendall(frame)
+            while sent < 64_000_000:
+                connection.sendall(b"x" * 64_000)
+                sent += 64_000
+    # What was on its way when it was hung up on counts.
+    assert sent < 32_000_000
+    assert shim.ask("GET", "/healthz").status == 200
+
+
+def test_who_asks_too_often_is_told_and_not_served(bare: tuple[Lab, Shim]) -> None:
+    lab, shim = bare
+    server = lab.server()
+
+    async def story() -> None:
+        async with console(shim, server) as page:
+            for _unused in range(8):
+                await page.send("set state", "explode")
+            assert await page.until("throttled") == "set state"
+            assert len(page.texts("daemon error")) <= 5
+
+    asyncio.run(story())
+
+
+def test_strangers_who_show_no_token_keep_nobody_out_and_are_sent_away(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, NO_ENGINE, None)
+    server = lab.server()
+    with shim_on(lab, api={"port": 0, "request_timeout": 2}, **ALLOWED) as shim:
+
+        async def story() -> None:
+            async with browser() as session:
+                strangers = [await open_console(session, shim, server) for _unused in range(40)]
+                async with console(shim, server):
+                    assert sum(each.close_code is not None for each in strangers) <= 11
+                codes = [await each.until_closed() for each in strangers]
+                assert codes == [1013] * 11 + [1008] * 29
+                await close_all(strangers)
+
+        asyncio.run(story())
+
+
+def test_a_server_has_thirty_consoles_at_most(bare: tuple[Lab, Shim]) -> None:
+    lab, shim = bare
+    server, other = lab.server(), lab.server()
+
+    async def story() -> None:
+        async with browser() as session:
+            pages = [await open_console(session, shim, server) for _unused in range(30)]
+            late = await open_console(session, shim, server)
+            for page in pages[1:]:
+                await page.auth()
+            await late.auth()
+            refused = pages[0]
+            assert await refused.until_closed() == 1013
+            with pytest.raises(aiohttp.WSServerHandshakeError):
+                await open_console(session, shim, server)
+            free = await open_console(session, shim, other)
+            await free.auth()
+            await close_all([*pages, late, free])
+            opened = await open_console(session, shim, server)
+            await opened.auth()
+            await opened.close()
+
+    asyncio.run(story())
+
+
+def test_a_deleted_server_takes_its_consoles_with_it(lab: Lab, shim: Shim) -> None:
+    server, other = lab.server(), lab.server()
+
+    async def story() -> None:
+        async with console(shim, server) as page, console(shim, other) as stays:
+            await page.until("status")
+            (lab.root / "servers" / f"{server}.json").unlink()
+            assert await page.until_closed(40.0) == 1001
+            assert stays.close_code is None
+
+    asyncio.run(story())
+
+
+def test_the_end_of_the_service_closes_consoles_and_its_actions_go_on(lab: Lab, shim: Shim) -> None:
+    server = lab.server(STOP_SECONDS=1)
+    shim.done(server, "start")
+    lab.await_ready(server)
+
+    async def story() -> None:
+        async with console(shim, server) as page:
+            await page.send("set state", "stop")
+            await page.until("status", "stopping")
+            shim.signal(15)
+            assert await page.until_closed() == 1001
+
+    asyncio.run(story())
+    assert shim.child.wait(20) == 0
+    assert [row.outcome for row in lab.node().journal.operations(server, 1)] == ["done"]
+
+
+def _threads(shim: Shim) -> int:
+    return len(list(Path(f"/proc/{shim.child.pid}/task").iterdir()))

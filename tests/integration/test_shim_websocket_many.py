@@ -1,0 +1,74 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A thousand consoles on fifty servers: all are told of a change within a second, by a process that stays small."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from .lab import Lab
+from .shim import Shim, shim_on
+from .websockets import PANEL, Console, browser, close_all, open_console
+
+SERVERS, EACH = 50, 20
+MEGABYTES, SECONDS = 100.0, 1.0
+
+
+def resident(shim: Shim) -> float:
+    """Megabytes of memory that the process has now."""
+    status = Path(f"/proc/{shim.child.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1000
+
+
+def cpu_seconds(shim: Shim) -> float:
+    """How much it has used so far."""
+    fields = Path(f"/proc/{shim.child.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.long
+def test_a_thousand_consoles_hear_of_a_change_within_a_second(lab: Lab) -> None:
+    servers = [lab.server() for _unused in range(SERVERS)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lab.outsider, servers))
+    killed: dict[str, float] = {}
+
+    def kill(server: str) -> None:
+        killed[server] = time.monotonic()
+        lab.client.kill(server)
+
+    async def story(shim: Shim) -> None:
+        loop = asyncio.get_running_loop()
+        before = resident(shim)
+        async with browser() as session:
+            pages: list[Console] = []
+            for server in servers:
+                opened = await asyncio.gather(*(open_console(session, shim, server) for _unused in range(EACH)))
+                await asyncio.gather(*(page.auth() for page in opened))
+                pages += opened
+            for page in pages:
+                await page.until("status", "running")
+            used = cpu_seconds(shim)
+            await asyncio.sleep(3.0)
+            idle, used = resident(shim), (cpu_seconds(shim) - used) / 3.0
+            with ThreadPoolExecutor(8) as pool:
+                await asyncio.gather(*(loop.run_in_executor(pool, kill, server) for server in servers))
+            for page in pages:
+                await page.until("status", "offline")
+            waits = sorted(next(at for at, _event, text in page.heard if text == "offline") - killed[page.server] for page in pages)
+            most = resident(shim)
+            print(f"\n{before:.0f} MB before, {idle:.0f} idle, {most:.0f} after; {used * 100:.0f} % CPU idle")
+            print(f"told after {waits[len(waits) // 2] * 1000:.0f} ms (median), {waits[-1] * 1000:.0f} ms (last)")
+            await close_all(pages)
+            assert waits[-1] < SECONDS
+            assert max(idle, most) < MEGABYTES
+
+    with shim_on(lab, allowed_origins=[PANEL]) as shim:
+        asyncio.run(story(shim))

@@ -1,0 +1,152 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was accepted is in the journal until it has begun or ended, and is found there by the next process, in order."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.own_generations import OwnGenerations
+from ansible_collections.fleet.power.plugins.module_utils.power.acceptance import Acceptance, accept, ended, moved, pending
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import LockTimeout
+from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import JournalUnusable
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Result
+
+from .journal_support import ALPHA, BETA, NOON, Node
+
+
+@pytest.fixture(name="node")
+def node_of_the_test(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path)
+    yield node
+    for journal in node.opened:
+        journal.close()
+
+
+def acceptance(operation: str, action: PowerAction = PowerAction.START, **fields: object) -> Acceptance:
+    generation = None if action is PowerAction.KILL else 3
+    made = Acceptance(operation, ALPHA, action, "somebody", NOON, NOON, 30, NOON + timedelta(seconds=30), generation)
+    return replace(made, **fields)  # type: ignore[arg-type]
+
+
+def refused(operation: str) -> Result:
+    return Result(ALPHA, PowerAction.START, Outcome.REFUSED, operation, NOON, NOON, code=LockTimeout.code, msg="no")
+
+
+def test_what_was_accepted_is_found_as_it_was_in_the_order_accepted(node: Node) -> None:
+    taken = [acceptance("b"), acceptance("a", PowerAction.KILL, server=BETA), acceptance("c", PowerAction.STOP, generation=None)]
+    accept(node.journal(), taken[:2])
+    accept(node.journal(), taken[2:])
+    assert pending(node.journal()) == taken
+
+
+def test_what_has_begun_or_ended_is_found_no_more(node: Node) -> None:
+    journal = node.journal()
+    accept(journal, [acceptance("begun"), acceptance("ended"), acceptance("waits")])
+    journal.begin(operation="begun", server=ALPHA, action=PowerAction.START, origin="x", reason="", requested_at=NOON)
+    journal.end(refused("ended"))
+    assert [each.operation for each in pending(journal)] == ["waits"]
+    rows = {row.id: row for row in journal.operations(ALPHA.uuid)}
+    assert (rows["begun"].under_way, rows["begun"].origin) == (True, "somebody")
+    assert (rows["ended"].outcome, rows["waits"].outcome, rows["waits"].begun_at) == ("refused", "", "")
+    with sqlite3.connect(node.file) as connection:
+        assert connection.execute("SELECT id FROM acceptances").fetchall() == [("waits",)]
+
+
+def test_an_operation_that_waits_does_not_read_as_interrupted_when_its_process_is_gone(node: Node) -> None:
+    journal = node.journal()
+    accept(journal, [acceptance("waits")])
+    journal.close()
+    row = node.journal().last_operation(ALPHA.uuid)
+    assert row is not None
+    assert (row.outcome, row.under_way) == ("", False)
+
+
+def test_ends_are_written_with_acceptances_and_let_go_of_the_oldest(node: Node) -> None:
+    journal = node.journal()
+    for number in range(120):
+        name = f"operation-{number}"
+        accept(journal, [acceptance(name)])
+        accept(journal, [], [ended([(refused(name), "somebody")])])
+    found = journal.operations(ALPHA.uuid, 200)
+    assert [row.id for row in found] == [f"operation-{number}" for number in range(119, 19, -1)]
+    assert {row.outcome for row in found} == {"refused"}
+
+
+def test_the_generation_of_one_acceptance_is_moved_and_the_others_stay(node: Node) -> None:
+    journal = node.journal()
+    accept(journal, [acceptance("a"), acceptance("b")])
+    accept(journal, [], [moved([("a", 4), ("unknown", 9)])])
+    assert [(each.operation, each.generation) for each in pending(journal)] == [("a", 4), ("b", 3)]
+
+
+def test_an_end_is_kept_although_the_journal_was_begun_anew_meanwhile(node: Node) -> None:
+    journal = node.journal()
+    accept(journal, [], [ended([(refused("of another life"), "somebody")])])
+    row = journal.last_operation(ALPHA.uuid)
+    assert row is not None
+    assert (row.id, row.outcome, row.origin) == ("of another life", "refused", "somebody")
+
+
+def test_a_journal_that_was_begun_before_there_were_acceptances_takes_them(node: Node) -> None:
+    journal = node.journal()
+    journal.end(refused("old"))
+    with sqlite3.connect(node.file) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'acceptances'").fetchone() == (0,)
+    accept(journal, [acceptance("new")])
+    assert [each.operation for each in pending(journal)] == ["new"]
+
+
+def test_rows_that_nobody_could_have_written_are_passed_over(node: Node) -> None:
+    journal = node.journal()
+    accept(journal, [acceptance("whole"), acceptance("a"), acceptance("b"), acceptance("c")])
+    with sqlite3.connect(node.file) as connection:
+        connection.execute("UPDATE operations SET action = 'dance' WHERE id = 'a'")
+        connection.execute("UPDATE operations SET uuid = '../x' WHERE id = 'b'")
+        connection.execute("UPDATE acceptances SET deadline = 'soon' WHERE id = 'c'")
+    assert [each.operation for each in pending(journal)] == ["whole"]
+
+
+def test_what_cannot_be_written_is_said_and_nothing_of_it_stays(node: Node) -> None:
+    journal = node.journal()
+    accept(journal, [acceptance("first")])
+    with sqlite3.connect(node.file) as connection:
+        connection.execute("CREATE TRIGGER full BEFORE INSERT ON acceptances BEGIN SELECT RAISE(FAIL, 'disk full'); END")
+    with pytest.raises(JournalUnusable, match="disk full"):
+        accept(journal, [acceptance("second")])
+    assert [row.id for row in journal.operations(ALPHA.uuid)] == ["first"]
+    assert journal.warnings == []
+
+
+def test_an_acceptance_is_written_with_the_disk_waited_for_and_other_writes_are_not(node: Node) -> None:
+    journal = node.journal()
+    seen: list[int] = []
+
+    def look(connection: sqlite3.Connection) -> None:
+        seen.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    journal.write_durably(look)
+    journal._write(look)
+    journal.write_durably(look)
+    full, normal = 2, 1
+    assert seen == [full, normal, full]
+
+
+# ----- the kill generations of one process
+
+
+def test_what_this_process_raised_is_told_apart_from_what_others_did(tmp_path: Path) -> None:
+    mine, others = (OwnGenerations(str(tmp_path), "no-such-group") for _unused in range(2))
+    others.raise_for(ALPHA.uuid)
+    assert mine.read_both(ALPHA.uuid) == (1, 0)
+    mine.raise_for(ALPHA.uuid)
+    mine.raise_for(BETA.uuid)
+    others.raise_for(ALPHA.uuid)
+    assert mine.read_both(ALPHA.uuid) == (3, 1)
+    assert (mine.own_raises(ALPHA.uuid), others.own_raises(ALPHA.uuid)) == (1, 2)

@@ -1,0 +1,434 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Accepted actions while the journal fails, is slow, or the process ends: none is lost, none is run twice, a kill waits for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import sqlite3
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.http_shim import acceptor, operations, runs
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.actions import Actions, Ending
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.keeping_journal import KeepingJournal
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.line import Ticket
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.log import Log
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.metrics import Metrics
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.operations import Operations
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.outside import Outside
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.own_generations import OwnGenerations
+from ansible_collections.fleet.power.plugins.module_utils.power.acceptance import Acceptance, accept, pending
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import InterruptedBySignal
+from ansible_collections.fleet.power.plugins.module_utils.power.generation import KillGenerations
+from ansible_collections.fleet.power.plugins.module_utils.power.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import JournalUnusable, OperationRow
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Request, Result
+from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace
+
+from .journal_support import ALPHA, BETA
+
+START, STOP, KILL = PowerAction.START, PowerAction.STOP, PowerAction.KILL
+_ENDS = "BEFORE INSERT ON operations WHEN NEW.outcome IS NOT NULL"
+_BEGINS_AND_ENDS = "BEFORE UPDATE ON operations"
+_ACCEPTANCES = "BEFORE INSERT ON acceptances"
+
+
+class RealClock:
+    def now(self) -> datetime:
+        return datetime.now(timezone.utc)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class World:
+    """A node without an engine, on which actions are performed by the functions in ``acts``, and otherwise at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.acts: dict[PowerAction, Callable[[Request], Result | None]] = {}
+        self.begun: list[PowerAction] = []
+        self.log = Log(io.StringIO())
+        self.clock = RealClock()
+        self.journal = KeepingJournal(str(root), str(root / "locks"), "no-such-group", self.clock)
+        self.generations = OwnGenerations(str(root), "no-such-group")
+        self.pace = Pace()
+        self.let_go = threading.Event()
+        self.ended: list[Result] = []
+        self.tickets: list[Ticket] = []
+
+    def now(self) -> World:
+        return self
+
+    def perform(self, request: Request, _node: object, _server: object, _place: object) -> Result:
+        self.begun.append(request.action)
+        act = self.acts.get(request.action)
+        found = None if act is None else act(request)
+        return found or self.result(request)
+
+    def result(self, request: Request, outcome: Outcome = Outcome.DONE, code: str = "") -> Result:
+        server = ALPHA if request.server == ALPHA.uuid else BETA
+        return Result(server, request.action, outcome, request.operation, request.requested_at, self.clock.now(), code=code)
+
+    def hold(self, _request: Request) -> None:
+        self.let_go.wait(20.0)
+
+    def run(self, story: Callable[[Actions], Awaitable[None]]) -> None:
+        """Actions of one process, from its beginning to its end."""
+
+        async def told() -> None:
+            def ended(ticket: Ticket, result: Result) -> None:
+                self.tickets.append(ticket)
+                self.ended.append(result)
+
+            node: Any = self
+            actions = Actions(node, Operations(node, Outside(2, "read")), self.log, ended)
+            await actions.resume()
+            try:
+                await story(actions)
+            finally:
+                self.let_go.set()
+                await actions.close(5.0)
+
+        asyncio.run(told())
+
+    def row(self, operation: str) -> OperationRow:
+        found = {row.id: row for uuid in (ALPHA.uuid, BETA.uuid) for row in self.other().operations(uuid)}
+        return found[operation]
+
+    def other(self) -> Journal:
+        return Journal(str(self.root), str(self.root / "locks"), "no-such-group", self.clock)
+
+    def outcomes(self) -> list[str]:
+        return [result.outcome.value for result in self.ended]
+
+    @contextlib.contextmanager
+    def full(self, when: str) -> Iterator[None]:
+        """A disk on which some writes fail at once."""
+        self.sql(f"CREATE TRIGGER full {when} BEGIN SELECT RAISE(FAIL, 'disk full'); END")
+        try:
+            yield
+        finally:
+            self.sql("DROP TRIGGER full")
+
+    def sql(self, statement: str) -> None:
+        with contextlib.closing(sqlite3.connect(self.root / "journal.sqlite", isolation_level=None)) as connection:
+            connection.execute(statement)
+
+    @contextlib.contextmanager
+    def slow(self) -> Iterator[None]:
+        """A journal that somebody else writes to all the time."""
+        with contextlib.closing(sqlite3.connect(self.root / "journal.sqlite", isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
+
+
+@pytest.fixture(name="world")
+def world_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    world = World(tmp_path)
+    monkeypatch.setattr(runs, "perform", world.perform)
+    monkeypatch.setattr(acceptor, "announce", lambda *_unused: None)
+    monkeypatch.setattr(acceptor, "_AGAIN_SECONDS", 0.05)
+    yield world
+    world.journal.close()
+    world.log.close()
+
+
+async def until(told: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 5.0
+    while not told():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+# ----- ends that cannot be written
+
+
+def test_the_end_of_an_action_that_never_began_is_written_when_the_journal_takes_it_again(world: World) -> None:
+    world.acts[STOP] = world.hold
+
+    async def story(actions: Actions) -> None:
+        await actions.take(ALPHA, STOP, 30, "")
+        with world.full(_ENDS):
+            refused = await actions.take(ALPHA, START, 0, "")
+            await until(lambda: world.journal.owes)
+            assert (world.outcomes(), world.row(refused).outcome) == (["refused"], "")
+        await until(lambda: world.row(refused).outcome == "refused")
+        assert not world.journal.owes
+
+    world.run(story)
+
+
+def test_what_is_owed_is_written_at_the_latest_when_the_process_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor, "_AGAIN_SECONDS", 60.0)
+    world.acts[STOP] = world.hold
+    taken: list[str] = []
+
+    async def story(actions: Actions) -> None:
+        await actions.take(ALPHA, STOP, 30, "")
+        with world.full(_ENDS):
+            taken.append(await actions.take(ALPHA, START, 0, ""))
+            await until(lambda: world.journal.owes)
+
+    world.run(story)
+    assert world.row(taken[0]).outcome == "refused"
+
+
+def test_an_action_that_failed_by_a_fault_of_ours_is_not_run_again_by_the_next_process(world: World) -> None:
+    def fault(_request: Request) -> None:
+        raise ZeroDivisionError
+
+    world.acts[START] = fault
+    world.run(lambda actions: actions.take(ALPHA, START, 30, ""))  # type: ignore[arg-type, return-value]
+    assert world.outcomes() == ["failed"]
+    assert pending(world.other()) == []
+    assert world.row(world.ended[0].operation).outcome == "failed"
+
+
+def test_an_action_for_which_there_is_no_thread_is_not_run_again_either(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoThread:
+        def __init__(self, **_unused: object) -> None:
+            pass
+
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(runs, "threading", SimpleNamespace(Thread=NoThread))
+
+    async def story(actions: Actions) -> None:
+        await asyncio.gather(*(actions.take(ALPHA, START, 30, "") for _unused in range(2)))
+        await until(lambda: len(world.ended) == 2)
+        assert (actions.under_way(), actions.waiting()) == (0, 0)
+
+    world.run(story)
+    assert world.outcomes() == ["failed", "failed"]
+    assert pending(world.other()) == []
+
+
+def test_begins_and_ends_that_could_not_be_written_are_when_the_journal_takes_them_again(world: World) -> None:
+    def act(request: Request) -> Result:
+        world.journal.begin(
+            operation=request.operation, server=ALPHA, action=START, origin="", reason="", requested_at=request.requested_at
+        )
+        world.journal.end(world.result(request))
+        return world.result(request)
+
+    world.acts[START] = act
+
+    async def story(actions: Actions) -> None:
+        with world.full(_BEGINS_AND_ENDS):
+            operation = await actions.take(ALPHA, START, 30, "")
+            await until(lambda: world.ended)
+            assert [each.operation for each in pending(world.other())] == [operation]
+        await until(lambda: world.row(operation).outcome == "done")
+        assert world.row(operation).begun_at
+
+    world.run(story)
+    assert pending(world.other()) == []
+
+
+# ----- kills
+
+
+def test_the_next_process_does_not_take_a_kill_for_one_that_came_after_the_start_behind_it(world: World) -> None:
+    def kill(_request: Request) -> None:
+        world.generations.raise_for(ALPHA.uuid)
+
+    def put_off(request: Request) -> Result:
+        return world.result(request, Outcome.FAILED, InterruptedBySignal.code)
+
+    world.acts.update({KILL: kill, START: put_off})
+
+    async def story(actions: Actions) -> None:
+        await asyncio.gather(actions.take(ALPHA, KILL, 30, ""), actions.take(ALPHA, START, 30, ""))
+        await until(lambda: START in world.begun)
+
+    world.run(story)
+    left = pending(world.other())
+    assert [(each.action, each.generation) for each in left if each.action is START] == [(START, world.generations.read(ALPHA.uuid))]
+
+
+def test_a_kill_does_not_wait_for_a_slow_journal_and_cancels_what_is_not_written_yet(world: World) -> None:
+    async def story(actions: Actions) -> None:
+        with world.slow():
+            start = asyncio.ensure_future(actions.take(ALPHA, START, 30, ""))
+            await asyncio.sleep(0)
+            began = time.monotonic()
+            assert await actions.take(ALPHA, KILL, 30, "") == ""
+            await until(lambda: world.ended)
+            assert time.monotonic() - began < 1.0
+        operation = await start
+        await until(lambda: len(world.ended) == 2)
+        assert [(each.action, each.outcome) for each in world.ended] == [(KILL, Outcome.DONE), (START, Outcome.CANCELLED)]
+        assert world.ended[1].operation == operation
+
+    world.run(story)
+    assert world.begun == [KILL]
+
+
+def test_a_kill_without_a_journal_counts_for_what_is_found_in_it_afterwards(world: World) -> None:
+    now = world.clock.now()
+    accept(world.journal, [Acceptance("before", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0)])
+    world.journal.close()
+    world.sql("PRAGMA user_version = 99")
+    given: list[Request] = []
+    world.acts[KILL] = lambda _request: world.generations.raise_for(ALPHA.uuid)
+    world.acts[START] = given.append
+
+    async def story(actions: Actions) -> None:
+        assert await actions.take(ALPHA, KILL, 30, "") == ""
+        await until(lambda: world.ended)
+        world.sql("PRAGMA user_version = 1")
+        await until(lambda: given)
+
+    world.run(story)
+    # As far as its perform can tell, it was killed since it was requested.
+    assert [request.generations for request in given] == [{ALPHA.uuid: 0}]
+    assert world.generations.read(ALPHA.uuid) == 1
+
+
+def test_a_kill_that_can_neither_be_written_nor_done_because_the_process_ends_is_not_accepted(world: World) -> None:
+    async def story(actions: Actions) -> None:
+        with world.full(_ACCEPTANCES):
+            kill = asyncio.ensure_future(actions.take(ALPHA, KILL, 30, ""))
+            await asyncio.sleep(0)
+            actions.ending = True
+            with pytest.raises(Ending):
+                await kill
+
+    world.run(story)
+    assert world.begun == []
+
+
+def test_what_this_process_raised_is_known_while_the_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generations, disk, waits = OwnGenerations(str(tmp_path), "no-such-group"), threading.Event(), threading.Event()
+
+    def slow(_self: KillGenerations, _uuid: str) -> None:
+        waits.set()
+        disk.wait(10.0)
+
+    monkeypatch.setattr(KillGenerations, "raise_for", slow)
+    raising = threading.Thread(target=generations.raise_for, args=(ALPHA.uuid,))
+    found: list[int] = []
+    asking = threading.Thread(target=lambda: found.append(generations.own_raises(ALPHA.uuid)), daemon=True)
+    raising.start()
+    waits.wait(5.0)
+    asking.start()
+    asking.join(1.0)
+    told = list(found)
+    disk.set()
+    raising.join()
+    assert (told, generations.own_raises(ALPHA.uuid)) == ([0], 1)
+
+
+# ----- clients that go, processes that end
+
+
+def test_a_client_that_is_gone_keeps_nobody_else_from_being_answered(world: World) -> None:
+    async def story(actions: Actions) -> None:
+        gone = asyncio.ensure_future(actions.take(ALPHA, START, 30, ""))
+        other = asyncio.ensure_future(actions.take(BETA, START, 30, ""))
+        await asyncio.sleep(0)
+        gone.cancel()
+        assert await asyncio.wait_for(other, 5.0)
+        await until(lambda: len(world.ended) == 2)
+
+    world.run(story)
+
+
+def test_an_end_takes_no_longer_than_it_may_whatever_is_waited_for(world: World) -> None:
+    world.acts[STOP] = world.hold
+
+    async def story(actions: Actions) -> None:
+        await actions.take(ALPHA, STOP, 30, "")
+        with world.slow():
+            waits = asyncio.ensure_future(actions.take(BETA, START, 30, ""))
+            await asyncio.sleep(0.05)
+            began = time.monotonic()
+            assert await actions.close(1.0) == 1
+            assert time.monotonic() - began < 1.4
+            with pytest.raises(Ending):
+                await asyncio.wait_for(waits, 1.0)
+
+    world.run(story)
+
+
+def test_an_action_is_never_given_more_time_than_was_asked_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    world.acts[START] = lambda request: given.append(request.wait_seconds)
+
+    async def story(actions: Actions) -> None:
+        loop = asyncio.get_running_loop()
+        # At such a moment, 5 s later less this moment is more than 5 s.
+        moment = next(each for each in (0.1 * number for number in range(1, 1000)) if (each + 5) - each > 5)
+        with monkeypatch.context() as stopped:
+            stopped.setattr(loop, "time", lambda: moment)
+            await actions.take(ALPHA, START, 5, "")
+
+    world.run(story)
+    assert given == [5]
+
+
+# ----- looking at operations
+
+
+def test_who_waits_for_an_end_and_is_gone_is_waited_for_no_longer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "_GONE_SECONDS", 0.05)
+    world.acts[START] = world.hold
+
+    async def story(actions: Actions) -> None:
+        operation = await actions.take(ALPHA, START, 30, "")
+        asked = iter((False, False, True))
+        found = await asyncio.wait_for(actions._operations.one(ALPHA.uuid, operation, 60.0, lambda: next(asked)), 5.0)
+        assert found is not None
+        assert found["outcome"] is None
+
+    world.run(story)
+
+
+def test_a_journal_that_cannot_be_read_does_not_say_that_there_is_no_such_operation(world: World) -> None:
+    now = world.clock.now()
+    accept(world.journal, [Acceptance("one", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0)])
+
+    async def look() -> None:
+        node: Any = world
+        found = Operations(node, Outside(2, "read"))
+        one = await found.one(ALPHA.uuid, "one", 0.0)
+        assert one is not None and one["progress"] == "accepted"
+        assert await found.one(BETA.uuid, "one", 0.0) is None
+        world.journal.close()
+        world.sql("PRAGMA user_version = 99")
+        for ask in (found.one(ALPHA.uuid, "one", 0.0), found.all_of(ALPHA.uuid)):
+            with pytest.raises(JournalUnusable):
+                await ask
+
+    asyncio.run(look())
+
+
+def test_the_wait_for_the_turn_counts_as_well_as_that_for_the_lock(world: World) -> None:
+    pytest.importorskip("prometheus_client")
+    world.acts[STOP] = lambda _request: time.sleep(0.3)
+
+    async def story(actions: Actions) -> None:
+        await asyncio.gather(*(actions.take(ALPHA, action, 30, "") for action in (STOP, START)))
+        await until(lambda: len(world.ended) == 2)
+
+    world.run(story)
+    metrics = Metrics(dict)
+    metrics.ended(world.ended[1], world.tickets[1].turn_seconds)
+    line = next(each for each in (metrics.text({}) or b"").decode().splitlines() if each.startswith("fleet_power_lock_wait_seconds_sum"))
+    assert 0.25 < float(line.split()[1]) < 5.0

@@ -1,0 +1,161 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sockets of the HTTP face: no client keeps a place, or memory, for longer than it is meant to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+import ssl
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.listener import Listener
+from ansible_collections.fleet.power.plugins.module_utils.power.settings import parse_settings
+
+pytest.importorskip("aiohttp")
+from aiohttp import web
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+async def good(_request: web.BaseRequest) -> web.StreamResponse:
+    return web.Response(text="good")
+
+
+def serve(client: Callable[[Listener, int], Awaitable[None]], answer: Answer = good, tls: ssl.SSLContext | None = None, **api: int) -> None:
+    async def run() -> None:
+        settings = parse_settings({"api": {"host": "127.0.0.1", "port": 0, "request_timeout": 1, **api}}, where="a test")
+        listener = Listener(answer, settings, tls)
+        await listener.open()
+        try:
+            await client(listener, int(listener.address.rpartition(":")[2]))
+        finally:
+            await listener.close()
+
+    asyncio.run(run())
+
+
+async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.01)
+
+
+def test_who_sends_requests_and_reads_no_answer_is_hung_up_on_before_they_fill_the_memory() -> None:
+    waiting: list[int] = []
+
+    async def slow(request: web.BaseRequest) -> web.StreamResponse:
+        waiting.append(len(getattr(request.protocol, "_messages", ())))
+        await asyncio.sleep(0.01)
+        return web.Response(body=b"x" * 65536)
+
+    async def client(listener: Listener, port: int) -> None:
+        _reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(GET)
+        await until(lambda: waiting)
+        writer.write(GET * 100_000)
+        await until(lambda: listener.connections == 0)
+        writer.transport.abort()
+        # One read of the socket brings 256 KiB at most.
+        assert max(waiting) * len(GET) < 512 * 1024
+
+    serve(client, slow)
+
+
+def test_a_hundred_requests_sent_ahead_are_all_answered() -> None:
+    async def client(_listener: Listener, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(GET * 100)
+        received = b""
+        while received.count(b"good") < 100:
+            received += await asyncio.wait_for(reader.read(65536), 5.0)
+        writer.close()
+
+    serve(client)
+
+
+def test_who_does_not_take_its_answer_loses_its_place() -> None:
+    async def large(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=b"x" * (32 * 1024 * 1024))
+
+    async def client(listener: Listener, port: int) -> None:
+        for sent in (GET, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")):
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(sent)
+                await until(lambda: listener.connections == 1)
+                await until(lambda: listener.connections == 0)
+
+    serve(client, large)
+
+
+def test_who_waits_long_for_an_answer_keeps_its_place() -> None:
+    async def late(_request: web.BaseRequest) -> web.StreamResponse:
+        await asyncio.sleep(2.0)
+        return web.Response(text="good")
+
+    async def client(_listener: Listener, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(GET)
+        assert b"200" in await asyncio.wait_for(reader.readline(), 5.0)
+        writer.close()
+
+    serve(client, late)
+
+
+def test_who_hangs_up_before_its_first_request_leaves_its_place_at_once() -> None:
+    async def client(listener: Listener, port: int) -> None:
+        for _unused in range(20):
+            _reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+        await until(lambda: listener.connections == 0, 0.9)
+
+    serve(client, request_timeout=3600)
+
+
+@pytest.fixture(name="tls")
+def own_tls(tmp_path: Path) -> ssl.SSLContext:
+    cert, key = tmp_path / "cert", tmp_path / "key"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=a"]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    return context
+
+
+def test_handshakes_count_and_who_comes_beyond_the_limit_is_refused_before_one(tls: ssl.SSLContext) -> None:
+    async def client(listener: Listener, port: int) -> None:
+        held = [await asyncio.open_connection("127.0.0.1", port) for _unused in range(3)]
+        await until(lambda: listener.connections == 3)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(1), 0.5) == b""
+        for _reader, each in [*held, (reader, writer)]:
+            each.close()
+        await asyncio.sleep(1.1)
+        trusting = ssl.create_default_context()
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+        writer.write(GET)
+        assert b"200" in await asyncio.wait_for(reader.readline(), 5.0)
+        writer.close()
+
+    serve(client, tls=tls, max_connections=3, request_timeout=60)
+
+
+def test_who_never_ends_its_handshake_is_hung_up_on(tls: ssl.SSLContext) -> None:
+    async def client(listener: Listener, port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"\x16\x03\x01")
+            await until(lambda: listener.connections == 1)
+            await until(lambda: gc.collect() is not None and listener.connections == 0)
+
+    serve(client, tls=tls)

@@ -1,0 +1,272 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What threads do for the event loop of the HTTP face: bounded, told apart by what is newer, and begun again where it could not begin."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.http_shim import known as known_file
+from ansible_collections.fleet.power.plugins.module_utils.http_shim import utilization as utilization_file
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.known import Known, KnownServer
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.outside import Outside, ThreadRefused
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.servers import ServerRoutes
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.utilization import Disks
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.changes import Changes
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.wishes import Wishes
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Server
+from ansible_collections.fleet.power.plugins.module_utils.power.volume import Volume
+
+ONE, OTHER = Server("11111111-1111-4111-8111-111111111111"), Server("22222222-2222-4222-8222-222222222222")
+
+
+def no_thread(*_unused: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+# ----- threads
+
+
+def test_who_is_cancelled_while_a_thread_works_gives_no_place_to_another_thread() -> None:
+    async def run() -> None:
+        outside, go, at_work = Outside(2, "test"), threading.Event(), []
+
+        def work() -> None:
+            at_work.append(1)
+            go.wait(5.0)
+
+        for _unused in range(5):
+            task = asyncio.ensure_future(outside.ask(work))
+            await asyncio.sleep(0.02)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert len(at_work) == 2
+        go.set()
+        assert await asyncio.wait_for(outside.ask(lambda: "done"), 5.0) == "done"
+
+    asyncio.run(run())
+
+
+def test_a_thread_that_cannot_begin_is_an_error_and_leaves_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        outside = Outside(1, "test")
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread)
+            for _unused in range(3):
+                with pytest.raises(ThreadRefused):
+                    await outside.ask(lambda: None)
+        assert await asyncio.wait_for(outside.ask(lambda: "done"), 5.0) == "done"
+
+    asyncio.run(run())
+
+
+def test_events_are_read_once_there_is_a_thread_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = threading.Event()
+    node = SimpleNamespace(now=lambda: SimpleNamespace(engine=SimpleNamespace(local=False)))
+    changes = Changes(cast("Any", node), lambda _uuid: None, looked.set)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        changes.want(True)
+    changes.want(True)
+    assert looked.wait(5.0)
+    changes.want(False)
+
+
+# ----- what is known of servers
+
+
+class Searches:
+    """Sources that answer when they are let."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go = threading.Event()
+        self.searched: list[str] = []
+        self.everything: Mapping[str, KnownServer] = {}
+        monkeypatch.setattr(known_file, "_everything", lambda _node, _before: self._answer(self.everything))
+        monkeypatch.setattr(known_file, "_at_hand", lambda _node: {})
+        monkeypatch.setattr(known_file, "_search", self._search)
+        self.found: list[str] = []
+
+    def _answer(self, found: Mapping[str, KnownServer]) -> Mapping[str, KnownServer]:
+        self.go.wait(5.0)
+        return found
+
+    def _search(self, _node: object, uuid: str) -> KnownServer | None:
+        self.searched.append(uuid)
+        return KnownServer(Server(uuid)) if uuid in self.found else None
+
+
+def with_known(story: Callable[[Known], Coroutine[Any, Any, None]]) -> None:
+    async def run() -> None:
+        known = Known(cast("Any", None), cast("Any", SimpleNamespace(warn=print, error=print)))
+        await known.load()
+        await story(known)
+
+    asyncio.run(run())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 5.0
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+def test_what_was_told_while_everything_was_asked_is_newer_than_what_that_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    searches = Searches(monkeypatch)
+    searches.found = [ONE.uuid]
+    searches.everything = {ONE.uuid: KnownServer(ONE), OTHER.uuid: KnownServer(OTHER)}
+
+    async def story(known: Known) -> None:
+        assert await known.find(ONE.uuid) == KnownServer(ONE)
+        known.told(ONE.uuid, suspended=True)
+        searches.go.set()
+        await until(lambda: known.now(OTHER.uuid))
+        assert known.now(ONE.uuid) == KnownServer(ONE, suspended=True)
+
+    with_known(story)
+
+
+def test_however_many_without_a_token_ask_for_what_is_not_there_it_is_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    searches = Searches(monkeypatch)
+    looks: list[int] = []
+
+    def met(_node: object, _before: object) -> Mapping[str, KnownServer]:
+        looks.append(1)
+        return {ONE.uuid: KnownServer(ONE)}
+
+    monkeypatch.setattr(known_file, "_met", met)
+
+    async def story(known: Known) -> None:
+        found = await asyncio.gather(*(known.meet(f"{number:08}-1111-4111-8111-111111111111") for number in range(200)))
+        assert found.count(None) == 200
+        assert await known.meet(ONE.uuid) == KnownServer(ONE)
+        assert (len(looks), searches.searched) == (1, [])
+        searches.go.set()
+
+    with_known(story)
+
+
+# ----- data directories
+
+
+@pytest.fixture(name="data")
+def data_directories(tmp_path: Path) -> Iterator[Any]:
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "file").write_bytes(b"a" * 10_000)
+    yield SimpleNamespace(data=str(tmp_path))
+
+
+def test_many_directories_are_waited_for_no_longer_than_one(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, threads = threading.Event(), set()
+
+    def walk(_disks: Disks, _uuid: str, _settings: object) -> int:
+        threads.add(threading.get_ident())
+        go.wait(5.0)
+        return 5
+
+    monkeypatch.setattr(Disks, "_walk", walk)
+    disks, uuids = Disks(), [str(number) for number in range(40)]
+    began = time.monotonic()
+    assert set(disks.of_each(uuids, data).values()) == {0}
+    assert time.monotonic() - began < 2.0
+    go.set()
+    deadline = time.monotonic() + 5.0
+    while set(disks.of_each(uuids, data).values()) != {5}:
+        assert time.monotonic() < deadline
+    assert len(threads) == 1
+
+
+def test_a_directory_that_cannot_be_walked_over_keeps_no_other_from_it(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Volume
+
+    def volume(path: str) -> Any:
+        if path.endswith("/1"):
+            raise ValueError(path)
+        return real(path)
+
+    monkeypatch.setattr(utilization_file, "Volume", volume)
+    held = Disks().of_each(["0", "1", "2"], data)
+    assert held["1"] == 0
+    assert held["0"] == held["2"] > 0
+
+
+def test_walks_that_no_thread_could_begin_are_begun_by_who_asks_next(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    disks = Disks()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        assert disks.of("0", data) == 0
+    assert disks.of("0", data) > 0
+
+
+# ----- metrics
+
+
+def test_the_number_of_servers_is_not_waited_for_where_the_engine_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        go = threading.Event()
+        known = SimpleNamespace(all_of_them=_nothing)
+        servers = ServerRoutes(cast("Any", None), cast("Any", known), cast("Any", None), Disks(), cast("Any", None))
+        monkeypatch.setattr(servers, "_seen", lambda _servers: [str(go.wait(10.0))])
+        began = time.monotonic()
+        assert await servers.states() == {}
+        assert time.monotonic() - began < 4.0
+        go.set()
+
+    asyncio.run(run())
+
+
+async def _nothing() -> list[Server]:
+    return []
+
+
+# ----- consoles whose token was taken back
+
+
+def test_who_was_muted_meanwhile_hears_neither_lines_nor_figures_nor_the_end_of_its_action() -> None:
+    sent: list[object] = []
+    member = cast("Any", SimpleNamespace(send=lambda *texts: sent.append(texts), send_frame=sent.append, request="r", gone=False))
+    room = SimpleNamespace()
+    ended = {"id": "o", "outcome": "done", "action": "stop"}
+
+    async def ask(_work: object) -> list[str]:
+        return ["line"]
+
+    async def stats() -> str:
+        return "{}"
+
+    async def one(*_unused: object) -> dict[str, str]:
+        return ended
+
+    async def run() -> None:
+        room.ask, room.stats = ask, stats
+        rooms = SimpleNamespace(room=lambda _uuid: room, ending=False, look=lambda _uuid: None)
+        node, operations = SimpleNamespace(now=lambda: None), SimpleNamespace(one=one)
+        wishes = Wishes(*cast("Any", (node, None, operations, rooms, None)))
+        for members, heard in ((set(), 0), ({id(member)}, 3)):
+            room.members = _Members(members)
+            await wishes._send_logs(ONE, member, cast("Any", None), "")
+            await wishes._send_stats(ONE, member, cast("Any", None), "")
+            await wishes._report(ONE, member, "o")
+            assert len(sent) == heard
+
+    asyncio.run(run())
+
+
+class _Members:
+    """The members of a room, by identity: what stands for one here has no hash."""
+
+    def __init__(self, members: set[int]) -> None:
+        self._members = members
+
+    def __contains__(self, member: object) -> bool:
+        return id(member) in self._members

@@ -1,0 +1,102 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which route a request takes, and who is let in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.http_shim import replies
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.access import client_address, cors_headers, origin_of, refusal
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.paths import Route, Slash, find_route
+from ansible_collections.fleet.power.plugins.module_utils.power.settings import Settings, parse_settings
+
+UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
+
+
+def settings(**values: object) -> Settings:
+    return replace(parse_settings({}, where="a test"), **values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "method, target, route",
+    [
+        ("GET", "/api/servers", Route("servers")),
+        ("GET", "/api/servers?page=1", Route("servers")),
+        ("GET", f"/api/servers/{UUID}", Route("server", UUID)),
+        ("POST", f"/api/servers/{UUID}/power", Route("power", UUID)),
+        ("GET", f"/api/servers/{UUID}/operations/x", Route("operation", UUID, "x")),
+        ("GET", "/api/servers/a%2Db", Route("server", "a-b")),
+        ("GET", "/api/servers/a%2Fws", Route("websocket", "a")),
+        ("GET", "/api/servers//power", None),
+        ("GET", f"/api/servers/{UUID}/power", None),
+        ("HEAD", "/api/servers", None),
+        ("GET", "//api/servers", None),
+        ("GET", "/api/./servers", None),
+        ("GET", "/API/servers", None),
+        ("GET", "*", None),
+        ("GET", "", None),
+    ],
+)
+def test_a_request_takes_the_route_of_its_method_and_path(method: str, target: str, route: Route | None) -> None:
+    assert find_route(method, target) == route
+
+
+@pytest.mark.parametrize(
+    "method, target, slash",
+    [
+        ("GET", "/api/servers/", Slash(301, "/api/servers")),
+        ("GET", "/api/servers/?a=b/", Slash(301, "/api/servers?a=b/")),
+        ("POST", f"/api/servers/{UUID}/power/", Slash(307, f"/api/servers/{UUID}/power")),
+        ("GET", "/api/servers%2F", Slash(301, "/api/servers")),
+    ],
+)
+def test_a_slash_too_many_is_redirected(method: str, target: str, slash: Slash) -> None:
+    assert find_route(method, target) == slash
+
+
+@pytest.mark.parametrize("target", ["/api/servers//", "/nothing/", "//evil.example/api/servers/", "/"])
+def test_no_other_slash_is(target: str) -> None:
+    assert not isinstance(find_route("GET", target), Slash)
+
+
+def test_an_empty_token_lets_nobody_in() -> None:
+    assert refusal("Bearer ", "") is replies.WRONG_TOKEN
+    assert refusal("Bearer x", "x") is None
+    assert refusal("Bearer x ", "x") is replies.WRONG_TOKEN
+
+
+def test_the_origin_of_the_panel_is_told_to_all_and_a_star_lets_all_in() -> None:
+    panel = settings(remote="https://panel.example.com")
+    assert dict(cors_headers(None, panel))["Access-Control-Allow-Origin"] == "https://panel.example.com"
+    assert dict(cors_headers("https://evil.example.com", panel))["Access-Control-Allow-Origin"] == "https://panel.example.com"
+    slash = replace(panel, remote="https://panel.example.com/")
+    assert cors_headers("https://panel.example.com", slash) == cors_headers("https://panel.example.com", panel)
+    anybody = replace(panel, allowed_origins=("*",), allow_cors_private_network=True)
+    told = dict(cors_headers("https://evil.example.com", anybody))
+    assert (told["Access-Control-Allow-Origin"], told["Access-Control-Request-Private-Network"]) == ("*", "true")
+
+
+@pytest.mark.parametrize(
+    "peer, forwarded, address",
+    [
+        ("192.0.2.1", ["198.51.100.7"], "192.0.2.1"),
+        ("10.0.0.1", ["198.51.100.7"], "198.51.100.7"),
+        ("10.0.0.1", ["203.0.113.5, 198.51.100.7, 10.0.0.2"], "198.51.100.7"),
+        ("10.0.0.1", ["203.0.113.5", "198.51.100.7"], "198.51.100.7"),
+        ("::ffff:10.0.0.1", ["198.51.100.7, ::ffff:10.0.0.2"], "198.51.100.7"),
+        ("::ffff:192.0.2.1", ["198.51.100.7"], "::ffff:192.0.2.1"),
+        ("10.0.0.1", ["nonsense"], "10.0.0.1"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("", ["198.51.100.7"], ""),
+    ],
+)
+def test_only_proxies_that_are_trusted_say_who_asks(peer: str, forwarded: list[str], address: str) -> None:
+    assert client_address(peer, forwarded, ("10.0.0.0/8",)) == address
+
+
+def test_the_journal_tells_the_address_and_which_token() -> None:
+    assert origin_of("192.0.2.1", settings(token_id="a1b2")) == "192.0.2.1 (token a1b2)"
+    assert origin_of("192.0.2.1", settings()) == "192.0.2.1"

@@ -1,0 +1,79 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bodies of power requests: what Wings' reader makes of them. The HTTP face's own tests send them; here are those that none may crash."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.power_request import BodyEmpty, BodyInvalid, PowerBody, read_power_body
+from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@pytest.mark.parametrize(
+    "given_wait, used",
+    [("null", 30), ("0", 0), ("-0", 0), ("1", 1), ("300", 300), ("301", 30), ("-1", 30), (str(2**63 - 1), 30), (str(-(2**63)), 30)],
+)
+def test_the_wait_that_counts(given_wait: str, used: int) -> None:
+    assert read_power_body(f'{{"action":"stop","wait_seconds":{given_wait}}}'.encode()) == PowerBody(PowerAction.STOP, used)
+
+
+def test_a_missing_wait_is_thirty_seconds() -> None:
+    assert read_power_body(b'{"action":"kill"}') == PowerBody(PowerAction.KILL, 30)
+
+
+@pytest.mark.parametrize(
+    "body, wait",
+    [
+        (b'{"wait_seconds":5,"wait_seconds":7}', 7),
+        (b'{"wait_seconds":5,"WAIT_SECONDS":7}', 7),
+        (b'{"wait_seconds":5,"wait_seconds":null}', 5),
+        (b'{"wait_seconds":5,"wait-seconds":7}', 5),
+        (b'{"wait_seconds":5,"x":{"wait_seconds":7}}', 5),
+        (b'{"wait_\xc5\xbfeconds":6}', 6),
+    ],
+)
+def test_names_match_in_any_case_and_the_last_value_counts(body: bytes, wait: int) -> None:
+    assert read_power_body(body).wait_seconds == wait
+
+
+@given(st.binary(max_size=200))
+def test_whatever_comes_is_read_or_refused(body: bytes) -> None:
+    with contextlib.suppress(BodyEmpty, BodyInvalid):
+        read_power_body(body)
+
+
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+@given(
+    action=VALUES, wait=VALUES, rest=st.dictionaries(st.sampled_from(["x", "y"]), VALUES), tail=st.sampled_from([b"", b" ", b"}", b"\x00"])
+)
+def test_a_field_counts_if_it_has_its_type_and_refuses_all_if_it_has_another(
+    action: object, wait: object, rest: dict[str, object], tail: bytes
+) -> None:
+    body = json.dumps({"action": action, "wait_seconds": wait, **rest}).encode() + tail
+    action_is_text = action is None or isinstance(action, str)
+    wait_is_whole = wait is None or (isinstance(wait, int) and not isinstance(wait, bool) and -(2**63) <= wait < 2**63)
+    if not (action_is_text and wait_is_whole):
+        with pytest.raises(BodyInvalid):
+            read_power_body(body)
+        return
+    found = read_power_body(body)
+    assert found.action == (PowerAction(action) if action in [each.value for each in PowerAction] else None)
+    assert found.wait_seconds == (wait if isinstance(wait, int) and 0 <= wait <= 300 else 30)
+
+
+def test_deep_nesting_is_refused_and_costs_nothing() -> None:
+    for opening in (b"[", b'{"a":'):
+        with pytest.raises(BodyInvalid):
+            read_power_body(b'{"a":' + opening * 20_000)

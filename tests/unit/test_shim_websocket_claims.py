@@ -1,0 +1,144 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whom a token lets in, and what it allows."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import jwt
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.claims import Claims, TokenRefused, check, read_claims
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.denials import Denials
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.permissions import allows_origin, grants
+
+KEY = "k" * 64
+SERVER = "7f9f2b60-6c32-4f4b-9d65-0d6a1dd9a3d1"
+NOW = 1_800_000_000.0
+
+
+def made(**claims: Any) -> str:
+    whole = {"iat": NOW, "nbf": NOW - 300, "exp": NOW + 600, "server_uuid": SERVER, "permissions": ["*"], "jti": "j"}
+    return jwt.encode({name: value for name, value in {**whole, **claims}.items() if value is not None}, KEY, algorithm="HS256")
+
+
+def why_not(text: str, now: float = NOW, oldest: float = NOW - 60) -> str:
+    try:
+        check(read_claims(text, KEY), SERVER, now, oldest)
+    except TokenRefused as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({}, ""),
+        ({"iat": int(NOW)}, ""),
+        ({"nbf": None, "aud": {}, "sub": 1, "jti": 5}, ""),
+        ({"exp": NOW}, "jwt: exp claim is invalid"),
+        ({"exp": None}, "jwt: exp claim is invalid"),
+        ({"exp": "soon"}, "jwt: exp claim is invalid"),
+        ({"exp": True}, "jwt: exp claim is invalid"),
+        ({"exp": 10**400}, "jwt: exp claim is invalid"),
+        ({"iat": None}, "jwt: created too far in past (denylist)"),
+        ({"iat": NOW - 61}, "jwt: created too far in past (denylist)"),
+        ({"nbf": NOW + 1}, "jwt: nbf claim is invalid"),
+        ({"permissions": None}, "jwt: missing connect permission"),
+        ({"permissions": "*"}, "jwt: missing connect permission"),
+        ({"permissions": [["*"], 1, None]}, "jwt: missing connect permission"),
+        ({"permissions": ["websocket.connect"]}, ""),
+        ({"server_uuid": None}, "jwt: server uuid mismatch"),
+        ({"server_uuid": SERVER.upper()}, "jwt: server uuid mismatch"),
+        ({"server_uuid": [SERVER]}, "jwt: server uuid mismatch"),
+    ],
+)
+def test_a_token_is_looked_at_as_wings_does(claims: dict[str, Any], reason: str) -> None:
+    assert why_not(made(**claims)) == reason
+
+
+def _part(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        "..",
+        "a.b.c",
+        "\x00",
+        "ä.ö.ü",
+        f"{_part({'alg': 'none'})}.{_part({'server_uuid': SERVER})}.",
+        f"{_part({'alg': 'HS256'})}.{_part([1])}.x",
+        f"{_part([])}.{_part({})}.x",
+        jwt.encode({"exp": NOW + 600}, KEY, algorithm="HS512"),
+        made()[:-3],
+        f"{made()}x",
+    ],
+)
+def test_what_is_no_token_of_ours_lets_nobody_in(text: str) -> None:
+    assert why_not(text) in ("jwt: malformed token", "jwt: HMAC verification failed")
+
+
+def test_a_token_of_another_node_lets_nobody_in() -> None:
+    with pytest.raises(TokenRefused, match="HMAC"):
+        read_claims(made(), "q" * 64)
+
+
+def test_a_user_is_a_uuid_or_nobody() -> None:
+    assert read_claims(made(user_uuid=SERVER.upper()), KEY).user == SERVER
+    assert read_claims(made(user_uuid="root\n(token x)"), KEY).user == ""
+    assert read_claims(made(user_uuid=5), KEY).user == ""
+
+
+def test_the_star_is_every_permission_but_an_administrators() -> None:
+    assert grants({"*"}, "control.stop")
+    assert not grants({"*"}, "admin.websocket.errors")
+    assert grants({"admin.websocket.errors"}, "admin.websocket.errors")
+    assert not grants({"control"}, "control.stop")
+    assert not grants(set(), "control.stop")
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("https://panel.example.com", True),
+        ("https://panel.example.com:8443", False),
+        ("https://panel.example.com.evil.example.com", False),
+        ("http://panel.example.com", False),
+        ("https://other.example.com", True),
+        ("null", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_only_pages_of_the_panel_and_of_allowed_origins_may_connect(origin: str | None, allowed: bool) -> None:
+    assert allows_origin(origin, "https://panel.example.com/", ("https://other.example.com",)) is allowed
+
+
+def test_without_a_panel_no_origin_is_the_panels_and_a_star_is_any() -> None:
+    assert not allows_origin("", "", ())
+    assert allows_origin("https://any.example.com", "", ("*",))
+
+
+def test_a_denied_token_stays_denied_and_a_later_one_of_the_same_user_does_not() -> None:
+    denials = Denials()
+    denials.deny(["j"], NOW)
+    old, new, other = (
+        Claims(SERVER, frozenset("*"), NOW + 600, issued, jti=jti) for issued, jti in ((NOW - 1, "j"), (NOW + 1, "j"), (NOW, "k"))
+    )
+    assert [denials.has(claims) for claims in (old, new, other)] == [True, False, False]
+
+
+def test_denials_are_forgotten_when_no_token_can_be_so_old_and_never_grow_without_end() -> None:
+    denials = Denials()
+    for number in range(30_000):
+        denials.deny([str(number)], NOW + number / 1000)
+    assert len(denials) <= 20_000
+    denials.deny(["last"], NOW + 100_000)
+    assert len(denials) == 1

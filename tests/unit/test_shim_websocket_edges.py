@@ -1,0 +1,323 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Slow readers over real sockets, output of a container that nobody can hold up, and the stream of the engine's events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket as socket_module
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+import aiohttp
+import pytest
+from aiohttp import web
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.shared_node import SharedNode
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket import changes as changes_file
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.changes import Changes
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.follower import Follower
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.outbox import Outbox
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Run, Snapshot
+from ansible_collections.fleet.power.plugins.module_utils.power.output import Output
+from ansible_collections.fleet.power.plugins.module_utils.power.readiness import Matchers
+
+LINE = "x" * 1000
+
+
+def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# ----- what waits to be sent
+
+
+async def serve(handler: Callable[[web.BaseRequest], Any]) -> tuple[web.Server, str]:
+    server = web.Server(handler)
+    listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    return server, f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/"
+
+
+def test_who_does_not_read_is_hung_up_on_and_who_does_gets_everything() -> None:
+    boxes: dict[str, Outbox] = {}
+    dropped: list[str] = []
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        opened, name = web.WebSocketResponse(compress=False), request.rel_url.query_string
+        await opened.prepare(request)
+        transport = request.transport
+        assert transport is not None
+
+        def drop() -> None:
+            dropped.append(name)
+            transport.abort()
+
+        boxes[name] = Outbox(opened, drop)
+        async for _message in opened:
+            pass
+        await boxes[name].closed()
+        boxes[name].give_up()
+        return opened
+
+    async def story() -> None:
+        server, url = await serve(handler)
+        async with aiohttp.ClientSession() as session:
+            good = await session.ws_connect(f"{url}?good")
+            # The handshake, and not one byte is read after it.
+            bad = socket_module.socket()
+            bad.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_RCVBUF, 4096)
+            bad.connect(("127.0.0.1", int(url.rstrip("/").rpartition(":")[2])))
+            bad.sendall(
+                b"GET /?bad HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+            )
+            while len(boxes) < 2:
+                await asyncio.sleep(0.01)
+            sent = 0
+            while not dropped:
+                for box in boxes.values():
+                    box.put(f"{sent} {LINE}")
+                sent += 1
+                assert sent < 50_000
+                message = await asyncio.wait_for(good.receive(), 5.0)
+                assert message.data == f"{sent - 1} {LINE}"
+            assert dropped == ["bad"]
+            assert boxes["bad"].over
+            boxes["good"].close(1001, "bye")
+            assert (await good.receive()).data == 1001
+            bad.close()
+        await server.shutdown(1.0)
+
+    asyncio.run(story())
+
+
+def test_what_waits_is_sent_before_the_end_and_nothing_after_it() -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        opened = web.WebSocketResponse(compress=False)
+        await opened.prepare(request)
+        box = Outbox(opened, lambda: None)
+        for number in range(100):
+            box.put(str(number))
+        box.close(1001, "server deleted")
+        box.put("late")
+        async for _message in opened:
+            pass
+        await box.closed()
+        return opened
+
+    async def story() -> None:
+        server, url = await serve(handler)
+        async with aiohttp.ClientSession() as session:
+            opened = await session.ws_connect(url)
+            heard = [message.data async for message in opened]
+            assert heard == [str(number) for number in range(100)]
+            assert opened.close_code == 1001
+        await server.shutdown(1.0)
+
+    asyncio.run(story())
+
+
+# ----- output
+
+
+class Pipe(Output):
+    """Output that a test writes."""
+
+    def __init__(self) -> None:
+        self.theirs, ours = socket_module.socketpair()
+        super().__init__(ours)
+
+    def write(self, text: str) -> None:
+        payload = text.encode()
+        self.theirs.sendall(b"\x01\0\0\0" + len(payload).to_bytes(4, "big") + payload)
+
+
+class OneContainer:
+    """An engine with one container."""
+
+    local = True
+
+    def __init__(self, log: str = "") -> None:
+        self.log = log
+        self.pipe = Pipe()
+        self.fault: Exception | None = None
+
+    def attach(self, _name: str) -> Output:
+        if self.fault is not None:
+            raise self.fault
+        return self.pipe
+
+    def log_of_run(self, _run: Run) -> bytes:
+        return self.log.encode()
+
+
+class Heard:
+    """What a follower tells."""
+
+    def __init__(self, engine: OneContainer, matchers: Matchers | None = None, *, begin: bool = False) -> None:
+        self.frames: list[str] = []
+        self.said: list[str] = []
+        self.follower = Follower(
+            cast("Any", engine),
+            Snapshot(id="c", name="n", live=True, started_at="1"),
+            matchers,
+            begin=begin,
+            attached=lambda: self.said.append("attached"),
+            tell=self._tell,
+            ready=lambda: self.said.append("ready"),
+            ended=lambda _follower: self.said.append("ended"),
+        )
+        self.follower.start()
+
+    def _tell(self, frames: Sequence[str]) -> None:
+        self.frames += frames
+
+    @property
+    def lines(self) -> list[str]:
+        found = [json.loads(text) for text in self.frames]
+        return [each["args"][0] for each in found if each["event"] == "console output"]
+
+
+def test_output_is_told_line_by_line_and_its_end_once() -> None:
+    engine = OneContainer()
+    heard = Heard(engine, Matchers(["done"], strip=True))
+    engine.pipe.write("one\r\ntw")
+    engine.pipe.write("o\nall \x1b[32mdone\x1b[0m\ndone again\nrest")
+    until(lambda: len(heard.lines) == 4)
+    engine.pipe.theirs.close()
+    until(lambda: heard.said[-1:] == ["ended"])
+    assert heard.lines == ["one", "two", "all \x1b[32mdone\x1b[0m", "done again", "rest"]
+    assert heard.said == ["attached", "ready", "ended"]
+
+
+def test_a_run_that_has_just_begun_is_shown_from_its_first_line_each_line_once() -> None:
+    engine = OneContainer(log="one\r\ntwo\r\nthree\r\n")
+    engine.pipe.write("three\nfour\n")
+    heard = Heard(engine, Matchers(["one"], strip=False), begin=True)
+    until(lambda: "four" in heard.lines)
+    heard.follower.stop()
+    until(lambda: "ended" in heard.said)
+    assert heard.lines == ["one", "two", "three", "four"]
+    assert "ready" in heard.said
+
+
+def test_who_writes_like_mad_is_read_to_the_end_and_shown_in_part() -> None:
+    engine = OneContainer()
+    heard = Heard(engine)
+    began = time.monotonic()
+    for _unused in range(200):
+        engine.pipe.write(f"{'y' * 200}\n" * 200)
+    assert time.monotonic() - began < 10.0
+    time.sleep(1.1)
+    engine.pipe.write("calm\n")
+    until(lambda: "calm" in heard.lines)
+    engine.pipe.theirs.close()
+    assert sum(map(len, heard.lines)) < 3_000_000
+    assert any("lines are not shown" in text for text in heard.frames)
+
+
+def test_an_engine_that_does_not_answer_ends_a_follower() -> None:
+    engine = OneContainer()
+    engine.fault = EngineUnreachable("gone")
+    heard = Heard(engine)
+    until(lambda: heard.said == ["ended"])
+
+
+# ----- events
+
+
+class Stream:
+    """An engine whose events a test makes; shared as a `SharedNode` shares one."""
+
+    local = True
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.windows: list[tuple[float, float]] = []
+        self.fault: Exception | None = None
+        self.short = False
+
+    @property
+    def engine(self) -> Stream:
+        return self
+
+    def now(self) -> Stream:
+        return self
+
+    def changed_servers(self, since: float, until: float) -> Iterator[str]:
+        self.windows.append((since, until))
+        while not self.short and time.time() < until:
+            if self.fault is not None:
+                raise self.fault
+            while self.events:
+                yield self.events.pop(0)
+            time.sleep(0.005)
+
+
+@pytest.fixture(name="stream")
+def quick_stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
+    monkeypatch.setattr(changes_file, "_WINDOW_SECONDS", 0.2)
+    monkeypatch.setattr(changes_file, "_SLACK_SECONDS", 0.05)
+    monkeypatch.setattr(changes_file, "_BLIND_SECONDS", 0.05)
+    return Stream()
+
+
+def reading(stream: Stream) -> tuple[Changes, list[str]]:
+    told: list[str] = []
+    changes = Changes(cast("SharedNode", stream), told.append, lambda: told.append("all"))
+    changes.want(True)
+    return changes, told
+
+
+def readers() -> int:
+    return sum(thread.name == "changes" for thread in threading.enumerate())
+
+
+def test_changes_are_told_as_they_happen_and_no_moment_is_left_out(stream: Stream) -> None:
+    changes, told = reading(stream)
+    stream.events.append("a")
+    until(lambda: told == ["a"])
+    until(lambda: len(stream.windows) >= 3)
+    stream.events.append("b")
+    until(lambda: told == ["a", "b"])
+    assert all(before[1] == after[0] for before, after in zip(stream.windows, stream.windows[1:]))
+    changes.want(False)
+    until(lambda: readers() == 0)
+
+
+def test_one_thread_reads_for_all_and_goes_on_for_who_comes_before_it_ends(stream: Stream) -> None:
+    changes, told = reading(stream)
+    changes.want(True)
+    changes.want(False)
+    changes.want(True)
+    until(lambda: len(stream.windows) >= 2)
+    assert readers() == 1
+    stream.events.append("a")
+    until(lambda: told == ["a"])
+    changes.want(False)
+    until(lambda: readers() == 0)
+    changes.want(True)
+    until(lambda: readers() == 1)
+    changes.want(False)
+    until(lambda: readers() == 0)
+
+
+@pytest.mark.parametrize("trouble", ["fault", "short", "far"])
+def test_an_engine_that_tells_nothing_has_everything_looked_at_until_it_does(stream: Stream, trouble: str) -> None:
+    stream.fault = EngineUnreachable("gone") if trouble == "fault" else None
+    stream.short, stream.local = trouble == "short", trouble != "far"
+    changes, told = reading(stream)
+    until(lambda: len(told) >= 3)
+    stream.fault, stream.short, stream.local = None, False, True
+    stream.events.append("a")
+    until(lambda: told[-1:] == ["a"])
+    assert set(told) == {"all", "a"}
+    changes.want(False)
+    until(lambda: readers() == 0)

@@ -1,0 +1,120 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who has a place among the websockets, and what a server is said to use."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket import rooms as rooms_file
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.member import Member
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.rooms import Rooms
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.sampler import Sampler
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.sight import Sight
+from ansible_collections.fleet.power.plugins.module_utils.power.engine_use import Use
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerState, Snapshot
+from ansible_collections.fleet.power.plugins.module_utils.power.node import SystemClock
+
+
+class Closed(Member):
+    """A member of whom only the close code is of interest."""
+
+    def __init__(self) -> None:
+        super().__init__(cast("Any", None), lambda: None, "r", "127.0.0.1", lambda _member: None)
+        self.code: int | None = None
+
+    def close(self, code: int, reason: str) -> None:
+        self.code = code
+
+
+def in_loop(story: Callable[[Rooms], Coroutine[Any, Any, None]]) -> None:
+    async def run() -> None:
+        ground = SimpleNamespace(node=None, log=None, disks=None)
+        await story(Rooms(cast("Any", ground), cast("Any", None)))
+
+    asyncio.run(run())
+
+
+def test_who_waits_longest_without_a_token_leaves_for_who_comes_and_members_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms_file, "MOST_IN_ALL", 4)
+
+    async def story(rooms: Rooms) -> None:
+        members = [Closed() for _unused in range(6)]
+        for number, member in enumerate(members):
+            assert rooms.has_place()
+            rooms.enter(f"server {number}", member)
+        assert [member.code for member in members] == [1013, 1013, None, None, None, None]
+        assert rooms.count() == 4
+        for gone in members[:2]:
+            rooms.leave("server", gone)
+        assert rooms.count() == 4
+
+    in_loop(story)
+
+
+def test_a_service_that_ends_takes_nobody_and_lets_nobody_in() -> None:
+    async def story(rooms: Rooms) -> None:
+        waits = Closed()
+        rooms.enter("server", waits)
+        rooms.close()
+        assert waits.code == 1001
+        assert not rooms.has_place()
+        rooms.let_in("server", waits)
+        assert rooms.room("server") is None
+
+    in_loop(story)
+
+
+# ----- use
+
+
+class Engine:
+    """An engine that says what a test lets it."""
+
+    def __init__(self) -> None:
+        self.said: list[Use | Exception] = []
+
+    def use(self, _name: str) -> Use | None:
+        found = self.said.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def sampled(*said: Use | Exception) -> list[float]:
+    engine = Engine()
+    engine.said = list(said)
+    sources = SimpleNamespace(definition_for_stop=lambda _uuid: None)
+    node = cast("Any", SimpleNamespace(engine=engine, settings=None, clock=SystemClock(), sources=sources))
+    sampler = Sampler("u", cast("Any", SimpleNamespace(of=lambda _uuid, _settings: 7)))
+    sight = Sight(PowerState.RUNNING, snapshot=Snapshot(id="c", name="n", live=True, started_at="2026-01-01T00:00:00Z"))
+    found = [json.loads(sampler.text(sight, node)) for _unused in said]
+    assert all(each["disk_bytes"] == 7 and each["state"] == "running" for each in found)
+    return [each["cpu_absolute"] for each in found]
+
+
+def use(at: float, cpu: float) -> Use:
+    return Use(at=at, cpu_seconds=cpu, memory=1, memory_limit=2)
+
+
+def test_the_cpu_is_that_of_the_last_second() -> None:
+    assert sampled(use(10, 5), use(11, 5.5), use(12, 7.5)) == [0.0, 50.0, 200.0]
+
+
+def test_who_asks_between_two_looks_gets_the_last_figure_and_spoils_none() -> None:
+    assert sampled(use(10, 5), use(11, 5.5), use(11.1, 5.6), use(12, 6)) == [0.0, 50.0, 50.0, 50.0]
+
+
+def test_a_long_silence_and_a_clock_that_goes_back_begin_anew() -> None:
+    assert sampled(use(10, 5), use(100, 50), use(50, 60), use(51, 61)) == [0.0, 0.0, 0.0, 100.0]
+
+
+def test_an_engine_that_does_not_answer_is_no_use_and_no_error() -> None:
+    assert sampled(EngineUnreachable("gone"), use(10, 5)) == [0.0, 0.0]

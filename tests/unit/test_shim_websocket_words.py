@@ -1,0 +1,200 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What goes over a websocket, how often, and which changes of a server's state are told: decisions, without a socket."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket import frames
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.frames import Wish, frame, joined, last_lines, read_frame
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.rates import Bucket, Rates
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.sight import Sight, sight_of, told
+from ansible_collections.fleet.power.plugins.module_utils.power.container_spec import LABEL_SERVER
+from ansible_collections.fleet.power.plugins.module_utils.power.engine_answers import server_in_event
+from ansible_collections.fleet.power.plugins.module_utils.power.holder import Holder
+from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import StartedRun
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, PowerState, Snapshot, Startup
+from ansible_collections.fleet.power.plugins.module_utils.power.node import Observed
+from hypothesis import given
+from hypothesis import strategies as st
+
+UUID = "7f9f2b60-6c32-4f4b-9d65-0d6a1dd9a3d1"
+OFFLINE, STARTING, RUNNING, STOPPING = PowerState.OFFLINE, PowerState.STARTING, PowerState.RUNNING, PowerState.STOPPING
+
+
+# ----- frames
+
+
+@pytest.mark.parametrize(
+    ("text", "wish"),
+    [
+        ('{"event":"set state","args":["start"]}', Wish("set state", "start")),
+        ('{"event":"send command","args":["say ","hello"]}', Wish("send command", "say hello")),
+        ('{"event":"send logs"}', Wish("send logs")),
+        ('{"event":"send logs","args":null}', Wish("send logs")),
+        ('{"event":"send logs","args":[],"more":1}', Wish("send logs")),
+        ('{"event":"Auth","args":["x"]}', None),
+        ('{"event":["auth"],"args":["x"]}', None),
+        ('{"event":"auth","args":{"a":1}}', None),
+        ('{"event":"auth","args":[null]}', None),
+        ('["auth"]', None),
+        ("", None),
+        ("[" * 4000, None),
+        ('{"event":"auth","args":' + "[" * 2000, None),
+    ],
+)
+def test_a_frame_is_read_or_passed_over(text: str, wish: Wish | None) -> None:
+    assert read_frame(text) == wish
+
+
+@given(st.text(max_size=200))
+def test_no_frame_is_the_end_of_its_reader(text: str) -> None:
+    found = read_frame(text)
+    assert found is None or found.event in frames.WISHES
+
+
+@given(st.text(), st.lists(st.text(), min_size=1))
+def test_what_is_sent_can_be_read(event: str, texts: list[str]) -> None:
+    assert json.loads(frame(event, *texts)) == {"event": event, "args": texts}
+
+
+def test_an_event_without_texts_has_no_arguments() -> None:
+    assert frame("auth success") == '{"event":"auth success"}'
+
+
+def test_how_an_action_ended_is_an_error_only_if_it_went_wrong() -> None:
+    ended: dict[str, Any] = {"id": "i", "action": "stop", "outcome": "done", "stop": {"forced": True}, "warnings": ["w"]}
+    assert [json.loads(text) for text in frames.of_ending(ended)] == [
+        {"event": "daemon message", "args": ["stop: done; it did not end by itself and was ended by SIGKILL"]},
+        {"event": "daemon message", "args": ["warning: w"]},
+    ]
+    for outcome in ("refused", "cancelled", "failed", "skipped"):
+        (text,) = frames.of_ending({"id": "i", "action": "stop", "outcome": outcome, "msg": "Cannot stop it: so"})
+        assert json.loads(text) == {"event": "daemon error", "args": ["Error Event [i]: Cannot stop it: so"]}
+
+
+@pytest.mark.parametrize(
+    ("log", "count", "limit", "lines"),
+    [
+        (b"", 5, 100, []),
+        (b"a\r\nb\r\n", 5, 100, ["a", "b"]),
+        (b"a\nb\nc", 2, 100, ["b", "c"]),
+        (b"aaaa\nbb\ncc\n", 5, 5, ["bb", "cc"]),
+        (b"aaaaaaaa\n", 5, 5, []),
+        (b"\xff\x1b[1mx\n", 5, 100, ["\ufffd\x1b[1mx"]),
+    ],
+)
+def test_the_last_lines_of_a_log_are_within_bounds(log: bytes, count: int, limit: int, lines: list[str]) -> None:
+    assert last_lines(log, count, limit) == lines
+
+
+@given(st.lists(st.integers(), unique=True, max_size=30), st.integers(0, 30), st.integers(0, 30))
+def test_a_log_and_the_output_heard_since_before_it_was_read_are_one_story(numbers: list[int], heard_from: int, read_until: int) -> None:
+    lines = [str(number).encode() for number in numbers]
+    heard_from, read_until = min(heard_from, len(lines)), min(read_until, len(lines))
+    # Output is heard before the log is read: nothing lies between.
+    read_until = max(heard_from, read_until)
+    assert joined(lines[:read_until], lines[heard_from:]) == lines
+
+
+# ----- events of the engine
+
+
+@pytest.mark.parametrize(
+    ("attributes", "server"),
+    [
+        ({"name": "renamed", LABEL_SERVER: UUID}, UUID),
+        ({"name": f"{UUID}-next", LABEL_SERVER: UUID}, UUID),
+        ({"name": UUID, "image": "x"}, UUID),
+        ({"name": f"{UUID}-next"}, None),
+        ({"name": "web"}, None),
+        ({"name": "web", LABEL_SERVER: "../../etc"}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_an_event_tells_which_server_it_is_about(attributes: Any, server: str | None) -> None:
+    assert server_in_event({"id": "c", "Actor": {"Attributes": attributes}}) == server
+
+
+# ----- rates
+
+
+def test_a_bucket_lets_as_many_through_as_it_holds_and_then_as_many_as_drip() -> None:
+    bucket = Bucket(2.0, 3.0, 0.0)
+    assert [bucket.take(0.0) for _unused in range(4)] == [True, True, True, False]
+    assert [bucket.take(0.5), bucket.take(0.5)] == [True, False]
+    assert bucket.most(100.0, 10) == 3
+
+
+def test_frames_that_come_too_quickly_are_looked_at_later_and_events_that_do_are_not() -> None:
+    rates = Rates(0.0)
+    assert sum(rates.pause(0.0) > 0 for _unused in range(20)) == 10
+    assert [rates.allows("auth", 0.0) for _unused in range(3)] == [True, True, False]
+    assert [rates.allows("auth", moment) for moment in (4.9, 5.1)] == [False, True]
+    assert sum(rates.allows("send command", 0.0) for _unused in range(20)) == 10
+    assert sum(rates.allows("set state", 0.0) for _unused in range(20)) == 4
+    assert sum(rates.tells(0.0) for _unused in range(20)) == 2
+
+
+# ----- states
+
+
+def snapshot(run: str) -> Snapshot:
+    return Snapshot(id="c", name="n", live=bool(run), started_at=run)
+
+
+def sight(state: PowerState, run: str = "", startup: Startup = Startup.UNKNOWN) -> Sight:
+    return Sight(state, startup, snapshot(run))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "states"),
+    [
+        (None, sight(RUNNING, "1", Startup.MATCHED), [RUNNING]),
+        (None, sight(OFFLINE), [OFFLINE]),
+        (sight(OFFLINE), sight(OFFLINE), []),
+        (sight(OFFLINE), sight(STARTING, "1", Startup.WAITING), [STARTING]),
+        (sight(OFFLINE), sight(RUNNING, "1"), [RUNNING]),
+        (sight(OFFLINE), sight(RUNNING, "1", Startup.MATCHED), [STARTING, RUNNING]),
+        (sight(STARTING, "1", Startup.WAITING), sight(RUNNING, "1", Startup.MATCHED), [RUNNING]),
+        (sight(RUNNING, "1"), sight(RUNNING, "1"), []),
+        (sight(RUNNING, "1"), sight(RUNNING, "2"), [OFFLINE, RUNNING]),
+        (sight(STOPPING, "1"), sight(STARTING, "2", Startup.WAITING), [OFFLINE, STARTING]),
+        (sight(STOPPING, "1"), sight(RUNNING, "2", Startup.MATCHED), [OFFLINE, STARTING, RUNNING]),
+        (sight(RUNNING, "1"), sight(STOPPING, "1"), [STOPPING]),
+        (sight(OFFLINE), sight(STOPPING, "1"), [RUNNING, STOPPING]),
+        (sight(OFFLINE), sight(STOPPING, "1", Startup.WAITING), [STARTING, STOPPING]),
+        (sight(RUNNING, "1"), sight(STOPPING, "2", Startup.MATCHED), [OFFLINE, STARTING, RUNNING, STOPPING]),
+        (sight(OFFLINE), sight(RUNNING, "1", Startup.WAITING), [STARTING, RUNNING]),
+        (sight(STOPPING, "1"), sight(OFFLINE), [OFFLINE]),
+    ],
+)
+def test_every_change_is_told_also_those_that_were_too_quick_to_be_seen(
+    before: Sight | None, after: Sight, states: list[PowerState]
+) -> None:
+    assert told(before, after) == states
+
+
+def test_a_server_whose_run_is_about_to_be_written_down_is_looked_at_again_before_anything_is_told() -> None:
+    for phase, settled in ((Phase.START, False), (Phase.OBSERVE, False), (Phase.STOP, True), (None, True)):
+        holder = None if phase is None else holding(phase)
+        seen = Observed(snapshot("2"), RUNNING, Startup.UNKNOWN, holder, None)
+        assert sight_of(seen, None).settled is settled
+        assert sight_of(seen, StartedRun(snapshot("1").run, matchers=True, matched=False)).settled is settled
+        known = StartedRun(snapshot("2").run, matchers=True, matched=False)
+        assert sight_of(replace(seen, startup=Startup.WAITING), known).settled is True
+        # It was written while the server was looked at.
+        assert sight_of(seen, known).settled is False
+        assert sight_of(seen, replace(known, matchers=False)).settled is True
+    seen = Observed(snapshot(""), OFFLINE, Startup.UNKNOWN, holding(Phase.START), None)
+    assert sight_of(seen, None).settled is True
+
+
+def holding(phase: Phase) -> Holder:
+    return Holder(pid=1, pid_start=1, boot_id="b", operation="o", action="start", phase=phase.value, since="s")
