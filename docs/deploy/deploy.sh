@@ -5,7 +5,7 @@
 #
 # Brings definitions to the nodes, then restarts the servers that are up: a canary first, then the rest, within a budget of failures.
 #
-#   deploy.sh [ARGUMENT...]            a deploy; arguments go to ansible-playbook: --limit node1, --check
+#   deploy.sh [ARGUMENT...]            a deploy; arguments go to ansible-playbook: --limit node1, -e rollout_serial=10%
 #   deploy.sh --resume [ARGUMENT...]   what the last deploy left undone or failed at; what it has done is left alone
 #
 # The exit code is ansible-playbook's: 0 only if every server is as it should be. The rest is said by environment variables:
@@ -24,7 +24,8 @@ DEPLOY_RESUME=$(full "$DEPLOY_RESUME")
 take_up=
 if [ "${1:-}" = --resume ]; then
     shift
-    if [ ! -e "$DEPLOY_RESUME" ]; then
+    # An empty one says that nothing was left.
+    if [ ! -s "$DEPLOY_RESUME" ]; then
         echo "Cannot resume: there is no $DEPLOY_RESUME; the last deploy left nothing undone, or the file was not kept" >&2
         exit 2
     fi
@@ -34,20 +35,18 @@ fi
 case " $* " in *" --check "* | *" -C "*) only_check=true ;; *) only_check=false ;; esac
 if [ "$only_check" = false ]; then rm -f "$DEPLOY_RESULT"; fi
 
-# What the nodes need, and what their servers are. If one cannot get it, the deploy ends here, with nothing restarted.
-ansible-playbook --inventory "$DEPLOY_INVENTORY" fleet.power.node "$@"
+# What the servers are. If a node cannot get it, the deploy ends here, with nothing restarted. Without the tag: what the nodes need, too.
+ansible-playbook --inventory "$DEPLOY_INVENTORY" fleet.power.node --tags node_definitions "$@"
 
 # A new deploy is for every server that is up, whatever the last one left.
 if [ -z "$take_up" ] && [ "$only_check" = false ]; then rm -f "$DEPLOY_RESUME"; fi
 export DEPLOY_CANARY DEPLOY_BUDGET DEPLOY_SOAK DEPLOY_REASON DEPLOY_RESULT DEPLOY_RESUME DEPLOY_TAKE_UP="$take_up"
 code=0
-ansible-playbook --inventory "$DEPLOY_INVENTORY" fleet.power.rolling_restart "$@" --extra-vars "$(cat <<'VARIABLES'
+ansible-playbook --inventory "$DEPLOY_INVENTORY" fleet.power.rolling_restart --extra-vars "$(cat <<'VARIABLES'
 {
   "rollout_canary": "{{ lookup('ansible.builtin.env', 'DEPLOY_CANARY') }}",
   "rollout_max_failures": "{{ lookup('ansible.builtin.env', 'DEPLOY_BUDGET') }}",
   "rollout_soak": "{{ lookup('ansible.builtin.env', 'DEPLOY_SOAK') }}",
-  "rollout_wait_for": "running",
-  "rollout_suspended": "skip",
   "rollout_reason": "{{ lookup('ansible.builtin.env', 'DEPLOY_REASON') }}",
   "rollout_result_file": "{{ lookup('ansible.builtin.env', 'DEPLOY_RESULT') }}",
   "rollout_resume_file": "{{ lookup('ansible.builtin.env', 'DEPLOY_RESUME') }}",
@@ -55,7 +54,7 @@ ansible-playbook --inventory "$DEPLOY_INVENTORY" fleet.power.rolling_restart "$@
   "rollout_resume_failed": true
 }
 VARIABLES
-)" || code=$?
+)" "$@" || code=$?
 if [ "$only_check" = true ]; then exit "$code"; fi
 
 # The same in few words, for the end of a long log; the result has everything.
@@ -73,7 +72,7 @@ for server in result["servers"]:
         print("deploy:", server.get("node", ""), server.get("name") or server.get("server", ""), server["outcome"], server.get("code", ""))
 sys.exit(0 if result["ok"] else 1)
 SUMMARY
-if [ -e "$DEPLOY_RESUME" ]; then
+if [ -s "$DEPLOY_RESUME" ]; then
     echo "deploy: what is left stands in $DEPLOY_RESUME; once it is clear why, '$0 --resume' does it"
 fi
 exit "$code"

@@ -7,30 +7,21 @@ from __future__ import annotations
 
 import getpass
 import socket
+from collections.abc import Mapping
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-from ansible_collections.fleet.power.plugins.plugin_utils.server_host import with_server_of_host
+from ansible_collections.fleet.power.plugins.plugin_utils.server_host import ServerAction
 
 _AD_HOC_PLAY = "Ansible Ad-Hoc"
 
 
-class ActionModule(ActionBase):
+class ActionModule(ServerAction):
     """The action plugin that runs before the module of the same name."""
 
-    _supports_async = True
+    def _completed(self, arguments: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        return arguments if arguments.get("origin") else {**arguments, "origin": self._origin(task_vars)}
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Run the module with the task's arguments and what is added to them."""
-        task_vars = task_vars or {}
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = with_server_of_host(self._task.args, task_vars, self._templar)
-        if not arguments.get("origin"):
-            arguments["origin"] = self._origin(task_vars)
-        result.update(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val))
-        return result
-
-    def _origin(self, task_vars: dict[str, Any]) -> str:
+    def _origin(self, task_vars: Mapping[str, Any]) -> str:
         who = f"{getpass.getuser()}@{socket.gethostname()}"
         play = task_vars.get("ansible_play_name")
         where = "ad hoc" if play in (None, _AD_HOC_PLAY) else f"play {play}, task {self._task.get_name()}"

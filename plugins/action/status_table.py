@@ -8,20 +8,25 @@ It reads the hosts' variables itself: templates over hundreds of servers would t
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.fleet.power.plugins.module_utils.fleet.status import NodeSeen, failure, node_seen, snapshot, status_lines
+from ansible_collections.fleet.power.plugins.module_utils.fleet.json_file import write_json
+from ansible_collections.fleet.power.plugins.module_utils.fleet.status import (
+    CONNECTION,
+    NodeSeen,
+    failure,
+    node_seen,
+    snapshot,
+    status_lines,
+)
+from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerState
 
-_STATES = ["offline", "starting", "running", "stopping"]
+_STATES = [state.value for state in PowerState]
 
 
 class ActionModule(ActionBase):
@@ -41,8 +46,13 @@ class ActionModule(ActionBase):
                 "snapshot": {"type": "path"},
             }
         )
-        hosts: Mapping[str, Any] = variables["hostvars"]
-        nodes = [self._look(host, hosts[host], options["seen"]) for host in sorted(variables["ansible_play_hosts_all"])]
+        hosts: Mapping[str, Mapping[str, Any]] = variables["hostvars"]
+        # What was registered outlives a play: of a host that this one has lost, or never had, it tells of an earlier one.
+        active = set(variables["ansible_play_hosts"])
+        nodes = [
+            node_seen(host, dict(_connection(hosts[host])), hosts[host].get(options["seen"]) if host in active else None)
+            for host in sorted(variables["ansible_play_hosts_all"])
+        ]
         Display().display("\n".join(["", *status_lines(nodes, options["states"])]))
         wanted = options["snapshot"] is not None and not self._task.check_mode
         if wanted:
@@ -50,26 +60,22 @@ class ActionModule(ActionBase):
         message = failure(nodes)
         return {**result, "changed": wanted, **({} if message is None else {"failed": True, "msg": message})}
 
-    def _look(self, host: str, variables: Mapping[str, Any], name: str) -> NodeSeen:
-        return node_seen(host, variables, variables.get(name))
+
+def _connection(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """How a host is reached. A variable whose template cannot be evaluated is left out: the host was not reached by it, and says so."""
+    for name in CONNECTION:
+        try:
+            value = variables.get(name)
+        except AnsibleError:
+            continue
+        if isinstance(value, (str, int)):
+            yield name, value
 
 
 def _write(path: str, nodes: list[NodeSeen]) -> None:
-    """Write the snapshot in one piece: a reader finds the old one or the new one."""
-    text = json.dumps(snapshot(nodes, datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")))
-    fresh = None
     try:
-        # A file of mkstemp is its owner's alone.
-        descriptor, fresh = tempfile.mkstemp(prefix=".fleet-power-", dir=os.path.dirname(os.path.abspath(path)))
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
+        write_json(path, snapshot(nodes, datetime.now(timezone.utc)))
     except OSError as error:
-        if fresh is not None:
-            with suppress(OSError):
-                os.unlink(fresh)
         raise AnsibleActionFail(
             f"Cannot write the snapshot {path}: {error.strerror}; name a file in a directory you may write to"
         ) from None

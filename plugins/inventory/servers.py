@@ -99,7 +99,8 @@ options:
     default: [name, short_id, uuid]
   timeout:
     description:
-      - Seconds for one question to an engine, an endpoint or the Panel, connecting included. The Panel is asked three times at most.
+      - Seconds for one question to an engine, an endpoint or the Panel, connecting included, V(1) to V(600). The Panel is asked three
+        times at most.
     type: int
     default: 10
   unreachable:
@@ -159,28 +160,20 @@ keyed_groups:
     prefix: image
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.entry import (
-    SCHEMA,
-    Entry,
-    Reading,
-    from_plain,
-    to_plain,
-    variables_of,
-)
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.entry import Entry, variables_of
 from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.merge import Picture, picture_of
 from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.naming import groups_of, host_names
 from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.reading import Read, read_all
 from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.wanted import Wanted, mind_unknown, wanted_of
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import PowerError
 from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerState
+from ansible_collections.fleet.power.plugins.plugin_utils.reading_cache import ReadingCache
 from ansible_collections.fleet.power.plugins.plugin_utils.server_nodes import Nodes
 
 _ENDINGS = ("fleet_power.yml", "fleet_power.yaml")
@@ -240,34 +233,17 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
     def _read(self, wanted: Wanted, path: str, cache: bool) -> Read:
         """What the cache has, or what all sources tell; only what is whole is kept."""
-        kept = self.get_option("cache")
-        key = self.get_cache_key(path)
-        identity = hashlib.sha256(json.dumps(wanted.identity(), default=str).encode()).hexdigest()
-        if kept and cache:
-            readings = self._cached(key, identity)
-            if readings is not None:
-                return Read(tuple(readings), ())
+        kept = ReadingCache(self.NAME, self._cache, self.get_cache_key(path), wanted) if self.get_option("cache") else None
+        readings = None if kept is None or not cache else kept.kept()
+        if readings is not None:
+            return Read(readings, ())
         read = read_all(wanted)
         absent = read.absent
         if absent and (not read.readings or self.get_option("unreachable") == "fail"):
             raise AnsibleParserError("; ".join(absent.values()))
-        if kept and not absent:
-            self._cache[key] = {"schema": SCHEMA, "identity": identity, "readings": to_plain(read.readings)}
+        if kept is not None and not absent:
+            kept.keep(read.readings)
         return read
-
-    def _cached(self, key: str, identity: str) -> list[Reading] | None:
-        """What is in the cache, unless it is of another version or was written for other options."""
-        try:
-            kept = self._cache[key]
-            if kept["schema"] != SCHEMA or kept["identity"] != identity:
-                self.display.vv(f"{self.NAME}: the cache is of another version, or was written for other options; it is not used")
-                return None
-            return from_plain(kept["readings"])
-        except KeyError:
-            return None
-        except (AnsibleError, ValueError, TypeError) as error:
-            self.display.warning(f"{self.NAME}: the cache cannot be read and is written anew: {error}")
-            return None
 
     def _mind_unread(self, read: Read) -> None:
         """Tell of every source and node that is not in the inventory: in a warning each, and in a variable that plays can look at."""

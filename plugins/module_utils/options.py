@@ -19,6 +19,7 @@ from .power.connection import LONGEST_TIMEOUT, shown_host
 from .power.errors import INTERNAL_ERROR, PowerError, SettingsInvalid, internal_error
 from .power.journal_rows import KEPT_OPERATIONS
 from .power.model import PowerAction, PowerState, Request, Result, WaitFor
+from .power.once import keyed
 from .power.order import LONGEST_STAGGER_SECONDS, read_priorities
 from .power.origin import default_origin
 from .power.pace import Pace
@@ -66,6 +67,7 @@ POWER_OPTIONS: dict[str, dict[str, Any]] = {
     "adopt": {"type": "bool", "default": False},
     "origin": {"type": "str"},
     "reason": {"type": "str"},
+    "once": {"type": "str"},
     **NODE_OPTIONS,
 }
 INFO_OPTIONS: dict[str, dict[str, Any]] = {
@@ -213,7 +215,8 @@ def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
         check=module.check_mode,
         diff=module._diff,
         origin=options["origin"] or default_origin(),
-        reason=options["reason"] or "",
+        reason=keyed(options["once"] or "", options["reason"] or ""),
+        once=options["once"] or "",
     )
 
 

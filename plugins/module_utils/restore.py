@@ -8,13 +8,15 @@
 
 One line for each server on standard output as it ends, what concerns all on standard error. The exit code is 0 if all that may be up
 are up, 1 if one is not or nobody can tell, 2 for wrong arguments. After SIGTERM, SIGINT or SIGHUP no server begins any more, and those
-under way are finished.
+under way are finished. In the reboot of a maintenance nothing is started, and the exit code is 0: it brings its servers back itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -25,16 +27,21 @@ from .own_session import Signalled
 from .power.bulk import perform_each
 from .power.call import Call, open_call
 from .power.errors import NotSelected, PowerError, ServerNotFound, Suspended, internal_error
-from .power.model import Outcome, PowerAction, Request, Result, WaitFor
+from .power.model import Outcome, PowerAction, Request, Result, Server, WaitFor
 from .power.order import LONGEST_STAGGER_SECONDS
+from .power.own_files import open_own
 from .power.pace import Pace, Place
 from .power.report import is_failure
 from .power.selection import Target
+from .power.settings import load_settings
 
 ORIGIN = "restore after boot"
 _DEFAULT_STAGGER_SECONDS = 1
 #: What keeps a server down although it was meant to be up, and is as it should be.
 _PASSED_OVER = (Suspended.code, ServerNotFound.code, NotSelected.code)
+#: What role maintenance writes into the state directory, and the phase in it while a reboot is all that is left.
+_MAINTENANCE = "maintenance.json"
+_REBOOT = "reboot"
 _PRINTING = threading.Lock()
 
 
@@ -81,15 +88,63 @@ def _whole_number(most: int | None) -> Callable[[str], int]:
 
 def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool:
     """Start them; whether all that may be up are up. Raises `PowerError` for what concerns all."""
+    directory = load_settings(given.config).state_directory
+    if _is_rebooting(os.path.join(directory, _MAINTENANCE)):
+        return True
     # Whatever the settings say of an endpoint: the journal is this node's.
     options = {"config": given.config, "api_url": ""}
     with contextlib.closing(open_call(options, interrupted=interrupted)) as call:
+        before = _journal_file(directory)
         meant = call.meant_up()
         results = [] if meant is None else _start_each([server.uuid for server in meant], call, given)
+        certain = _is_certain(meant, call, before == _journal_file(directory))
         warnings = (*call.warnings(), *(warning for result in results for warning in result.warnings))
     for warning in dict.fromkeys(warnings):
         _say(warning, sys.stderr)
-    return meant is not None and not any(_is_down(result) for result in results)
+    return certain and not any(_is_down(result) for result in results)
+
+
+def _is_rebooting(path: str) -> bool:
+    """Whether a maintenance reboots this node, which is told. What cannot be read is told, too, and is none."""
+    try:
+        with open(open_own(path, os.O_RDONLY), encoding="utf-8") as file:
+            memory = json.load(file)
+        if not isinstance(memory, dict):
+            raise ValueError("it is no mapping")
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is not what role maintenance writes"
+        _say(f"Cannot read {path}: {why}; what was meant to be up is started as without a maintenance", sys.stderr)
+        return False
+    if memory.get("phase") != _REBOOT:
+        return False
+    _say(
+        f"Nothing is started: {path} says that a maintenance reboots this node, and it brings its servers back itself; "
+        "if it was cut off, run it again, or remove that file and start this again",
+        sys.stderr,
+    )
+    return True
+
+
+def _journal_file(directory: str) -> tuple[int, int] | None:
+    """Which file the journal is now; None if nobody can tell."""
+    try:
+        # A Python without SQLite has no journal.
+        from .power.journal_sqlite import identity_of, path_in
+
+        return identity_of(path_in(directory))
+    except (ImportError, OSError):
+        return None
+
+
+def _is_certain(meant: Sequence[Server] | None, call: Call, is_same_file: bool) -> bool:
+    """Whether the journal could be read, and still can, and is none that was begun anew meanwhile: with that, stops are forgotten."""
+    if not meant:
+        return meant is not None
+    if not is_same_file:
+        _say("Cannot tell whether all is as it was meant to be: the journal was replaced meanwhile; look at the servers", sys.stderr)
+    return is_same_file and call.meant_up() is not None
 
 
 def _start_each(uuids: Sequence[str], call: Call, given: argparse.Namespace) -> list[Result]:

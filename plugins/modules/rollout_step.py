@@ -34,54 +34,86 @@ attributes:
 options:
   step:
     description:
+      - V(clear) comes first in a play of its own. It removes the last result, and fails if O(nodes) is empty.
       - V(take_up) begins a run. It removes the last result, and tells what may still be in flight of the run to resume, if one is.
       - V(plan) decides which servers are meant, and in which batches.
       - V(begin) begins a batch and returns what to ask of each node.
       - V(soak) waits.
       - V(count) counts a batch, and fails when no other may begin.
       - V(report) prints the table, writes the result, and fails unless all ended well.
+      - V(confirm) comes last in a play of its own. It fails if there was no V(report) for the run.
     type: str
     required: true
-    choices: [take_up, plan, begin, soak, count, report]
+    choices: [clear, take_up, plan, begin, soak, count, report, confirm]
   given:
     description:
-      - The role's variables, without their prefix.
+      - The role's variables, without their prefix. Needed by V(plan).
     type: dict
+  options:
+    description:
+      - Names of the options that the run gives to the modules. Any that looking and acting do not share is refused by V(take_up).
+    type: list
+    elements: str
+    default: []
   resume:
     description:
       - Resume file of the run to take up.
     type: path
+    default: ""
+  resume_wait:
+    description:
+      - Seconds to wait for what is in flight of it, at least V(0).
+    type: float
+    default: 0
   resume_file:
     description:
       - Where to keep the run, if not below C(~/.ansible/fleet_power).
     type: path
+    default: ""
   result_file:
     description:
       - Where to write the result.
     type: path
+    default: ""
   file:
     description:
-      - The run's file, as V(plan) returned it.
+      - The run's file, as V(plan) returned it. Needed by V(begin) and V(count). Without it, V(report) and V(confirm) have no
+        run to tell of.
     type: path
+    default: ""
   run:
     description:
-      - The run's id, as V(plan) returned it. A file that is another run's by now is an error.
+      - The run's id, as V(plan) returned it. A file that is another run's by now is an error. Needed by V(begin) and V(count).
     type: str
+    default: ""
   batch:
     description:
-      - Number of the batch, from 1.
+      - Number of the batch, from V(1). Needed by V(begin) and V(count).
     type: int
   pause:
     description:
-      - Seconds to wait before the batch, unless it is the first.
+      - Seconds to wait before the batch, unless it is the first, at least V(0).
     type: float
+    default: 0
+  nodes:
+    description:
+      - The nodes of the run that is to begin, for V(clear).
+    type: list
+    elements: str
+    default: []
+  tasks:
+    description:
+      - File of the tasks before the batch, for V(begin), which fails if it cannot be used.
+    type: str
+    default: ""
   soak:
     description:
       - Whether the batch had a soak time.
     type: bool
+    default: false
   seconds:
     description:
-      - How long to wait.
+      - How long to wait, at least V(0). Needed by V(soak).
     type: float
 seealso:
   - module: fleet.power.server_power
@@ -104,7 +136,7 @@ work:
   description: What to ask of each node, by its name.
   type: dict
   returned: by step V(begin)
-  sample: {"node-1": {"servers": ["566bf9d7-c55a-45f8-91a6-e55e9b9b1325"], "only": [], "max_failures": 0}}
+  sample: {"node-1": {"servers": ["566bf9d7-c55a-45f8-91a6-e55e9b9b1325"], "only": [], "once": "rollout 1b2c3d4e", "max_failures": 0}}
 numbers:
   description: The numbers of the batches.
   type: list
@@ -133,6 +165,11 @@ nodes:
   elements: str
   returned: by step V(take_up)
   sample: [node-1]
+until:
+  description: When the wait for what is in flight is over, in seconds since 1970.
+  type: float
+  returned: by step V(take_up)
+  sample: 1769860800.5
 counts:
   description: How many servers ended how.
   type: dict

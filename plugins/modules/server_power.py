@@ -141,6 +141,15 @@ options:
     description:
       - Why. Shown and kept like O(origin).
     type: str
+  once:
+    description:
+      - A key of your choice, such as the id of a deployment, under which the action is done once. It becomes the beginning of the reason.
+      - A server on which the same action ended V(done) or V(unchanged) under this key is V(unchanged), also if another task asked for it,
+        at the same time or before. One that is under way is awaited, and so is its O(wait_for).
+      - A start or restart passes over O(only) for a server that is down although it is meant to be up, as after its node went down. It was
+        chosen when it was up.
+      - A node forgets it with its journal, which has the last 100 actions of each server. It has no effect with O(api_url).
+    type: str
 notes:
   - The module runs on the node whose engine runs the servers, as root or as a member of the groups C(docker) and C(fleet-power). With
     O(api_url) it runs anywhere, as anybody, and there is neither lock nor journal of ours.
@@ -197,6 +206,12 @@ EXAMPLES = r"""
     priorities:
       Proxy: 10
       Lobby: 50
+
+- name: Restart each server once for this deployment, however often the playbook is run
+  fleet.power.server_power:
+    server: all
+    action: restart
+    once: "deployment {{ deployment_id }}"
 
 - name: Stop what is still starting
   fleet.power.server_power:

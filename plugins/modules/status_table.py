@@ -11,7 +11,8 @@ short_description: Print the servers of all nodes of a play as one table
 version_added: 1.0.0
 description:
   - Prints what M(fleet.power.server_power_info) returned on the hosts of the play, a line for each server, by node, priority and name.
-  - It fails if a host was unreachable or could not look, after the table, which names it and the reason.
+  - It fails if a host was unreachable or could not look, after the table, which names it and the reason. So does a host that the play has
+    lost before, or that was lost in an earlier play.
   - Runs on the controller and sends nothing to the hosts. Use C(run_once).
 extends_documentation_fragment:
   - fleet.power.attributes

@@ -1,14 +1,52 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a task means on a host that is a server: that server, unless it names others."""
+"""What a task means on a host that is a server: that server, unless it names others; and few of its node at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ansible import constants
+from ansible.plugins.action import ActionBase
+
 _SERVER_NAMES = ("server", "servers", "uuid")
+#: Tasks on the servers of one node at a time, in one run of Ansible. They share a connection, on which sshd allows ten sessions unless it
+#: is told otherwise; so two runs fit.
+AT_ONCE = 5
+_LOOK_AGAIN_SECONDS = 0.2
+
+
+class ServerAction(ActionBase):  # type: ignore[misc]
+    """An action plugin that runs the module of its own name, for the server of a host that is one where the task names none."""
+
+    _supports_async = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the module with the task's arguments and what is added to them."""
+        variables = task_vars or {}
+        result: dict[str, Any] = super().run(tmp, variables)
+        arguments = self._completed(with_server_of_host(self._task.args, variables, self._templar), variables)
+        with _turn(self._node(variables)):
+            result.update(self._execute_module(module_args=arguments, task_vars=variables, wrap_async=self._task.async_val))
+        return result
+
+    def _completed(self, arguments: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """What else the module is given."""
+        del task_vars
+        return arguments
+
+    def _node(self, task_vars: Mapping[str, Any]) -> str | None:
+        """The node whose connection is shared with other hosts, None for a host that is no server."""
+        if not task_vars.get("server_uuid") or task_vars.get("server_node") is None:
+            return None
+        return str(self._templar.template(task_vars["server_node"]))
 
 
 def with_server_of_host(arguments: Mapping[str, Any], task_vars: Mapping[str, Any], templar: Any) -> dict[str, Any]:
@@ -19,3 +57,31 @@ def with_server_of_host(arguments: Mapping[str, Any], task_vars: Mapping[str, An
     if task_vars.get("server_uuid") and all(arguments.get(name) is None for name in _SERVER_NAMES):
         return {**arguments, "server": templar.template(task_vars["server_uuid"])}
     return dict(arguments)
+
+
+@contextlib.contextmanager
+def _turn(node: str | None, folder: str | None = None) -> Iterator[None]:
+    """Wait until fewer than `AT_ONCE` tasks of this run are at a node, and be one of them. None is not waited for.
+
+    The forks of a run share nothing but its directory for temporary files. A lock there ends with the fork that has it.
+    """
+    if node is None:
+        yield
+        return
+    name = hashlib.sha256(node.encode()).hexdigest()[:16]
+    places = [os.path.join(folder or constants.DEFAULT_LOCAL_TMP, f"fleet-power-{name}-{number}") for number in range(AT_ONCE)]
+    with contextlib.ExitStack() as held:
+        while not any(_take(place, held) for place in places):
+            time.sleep(_LOOK_AGAIN_SECONDS)
+        yield
+
+
+def _take(place: str, held: contextlib.ExitStack) -> bool:
+    descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    held.callback(os.close, descriptor)
+    return True

@@ -24,6 +24,7 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT / ".build"))
 
+from ansible_collections.fleet.power.tests.bench import server_hosts  # noqa: E402
 from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, alternately, bound, table  # noqa: E402
 from ansible_collections.fleet.power.tests.fleet import lab  # noqa: E402
 
@@ -138,7 +139,12 @@ def status(nodes: Sequence[lab.Node]) -> list[Row]:
     return [bound(f"status of {_NODES} nodes with {_FLEET} servers, whole command", taken.shown_in("s"), 5)]
 
 
-ROWS: Mapping[str, Callable[[Sequence[lab.Node]], list[Row]]] = {"rolling_restart": rolling_restart, "cost": cost, "status": status}
+ROWS: Mapping[str, Callable[[Sequence[lab.Node]], list[Row]]] = {
+    "rolling_restart": rolling_restart,
+    "cost": cost,
+    "status": status,
+    "hosts": server_hosts.hosts,
+}
 
 
 @contextlib.contextmanager
@@ -155,7 +161,7 @@ def main(names: Sequence[str]) -> int:
         print(f"Cannot measure: no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}", file=sys.stderr)
         return 2
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as directory, contextlib.contextmanager(lab.scratch)(Path(directory)):
+    with tempfile.TemporaryDirectory() as directory, contextlib.contextmanager(lab.scratch)(Path(directory), lab.snapshot(Path(directory))):
         for name in names or ROWS:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
             with leased(max(_COST_NODES)) as nodes:

@@ -1,13 +1,12 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fixtures of the tests on a lab of real nodes. What `lab` has as functions is here as fixtures, too."""
+"""Fixtures of the tests on a lab of real nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,10 +14,16 @@ from . import lab
 from .lab import Lease, Node
 
 
+@pytest.fixture(scope="session")
+def _collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The collection as it was when the first test began."""
+    return lab.snapshot(tmp_path_factory.mktemp("collections"))
+
+
 @pytest.fixture(autouse=True)
-def _scratch(tmp_path: Path) -> Iterator[None]:
+def _scratch(tmp_path: Path, _collections: Path) -> Iterator[None]:
     """Where a test's inventories and runs are; what it left running ends with it."""
-    yield from lab.scratch(tmp_path)
+    yield from lab.scratch(tmp_path, _collections)
 
 
 @pytest.fixture
@@ -31,33 +36,3 @@ def lease() -> Iterator[Lease]:
 def node(lease: Lease) -> Node:
     """One leased node."""
     return lease(1)[0]
-
-
-@pytest.fixture
-def server() -> Callable[..., dict[str, Any]]:
-    """`lab.server`."""
-    return lab.server
-
-
-@pytest.fixture
-def inventory() -> Callable[..., Path]:
-    """`lab.inventory`."""
-    return lab.inventory
-
-
-@pytest.fixture
-def playbook() -> Callable[..., lab.Ran]:
-    """`lab.playbook`."""
-    return lab.playbook
-
-
-@pytest.fixture
-def playbook_begun() -> Callable[..., lab.Going]:
-    """`lab.playbook_begun`."""
-    return lab.playbook_begun
-
-
-@pytest.fixture
-def adhoc() -> Callable[..., dict[str, dict[str, Any]]]:
-    """`lab.adhoc`."""
-    return lab.adhoc

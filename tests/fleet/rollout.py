@@ -7,31 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from .lab import Node, Ran, adhoc
+from .lab import Node, Ran, adhoc, uuid_of
 
 Definition = dict[str, Any]
-
-
-def uuid_of(definition: Definition) -> str:
-    """A server's UUID."""
-    return str(definition["settings"]["uuid"])
-
-
-def bring_up(servers: dict[Node, list[Definition]]) -> None:
-    """Define servers and start them all."""
-    for node, definitions in servers.items():
-        node.define(*definitions)
-
-    def start(node: Node) -> None:
-        result = adhoc([node], "fleet.power.server_power", "server=all action=start wait_for=running")[node.name]
-        assert result["summary"] == {"done": len(servers[node])}, result
-
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(start, servers))
 
 
 def break_start(node: Node, *definitions: Definition) -> None:

@@ -12,17 +12,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .lab import Node, adhoc, inventory, server
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-Lease = Callable[[int], list[Node]]
+from .lab import CHECKOUT, Lease, Node, adhoc, bring_up, collections, inventory, playbook, server, uuid_of
 
 
 @dataclass(frozen=True)
@@ -36,14 +33,14 @@ class Repository:
         directory = self.place / "servers" / node.name
         directory.mkdir(parents=True, exist_ok=True)
         for definition in definitions:
-            (directory / f"{definition['settings']['uuid']}.json").write_text(json.dumps(definition))
+            (directory / f"{uuid_of(definition)}.json").write_text(json.dumps(definition))
 
     def deploy(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run the script as a pipeline does."""
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "DEPLOY_"))},
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".build"),
+            "ANSIBLE_COLLECTIONS_PATH": str(collections()),
             "DEPLOY_SOAK": "1",
             **variables,
         }
@@ -71,16 +68,15 @@ class Team:
     def __init__(self, place: Path, node: Node) -> None:
         self.node = node
         self.first, self.second = server("Atlas", STOP_SECONDS=0.1), server("Borealis", STOP_SECONDS=0.1)
-        node.define(self.first, self.second)
-        started = adhoc([node], "fleet.power.server_power", "server=all action=start wait_for=running")[node.name]
-        assert started["summary"]["done"] == 2
+        short = {"node_python": "none", "node_user": "", "node_restore_on_boot": False, "node_check": False}
+        made = playbook("node", [node], **short)
+        assert made.rc == 0, made.output
+        bring_up({node: [self.first, self.second]})
         self.repository = Repository(place / "repository")
         self.repository.place.mkdir()
         shutil.copy(CHECKOUT / "docs" / "deploy" / "deploy.sh", self.repository.place)
-        # The node is one already: of what the role does, only what a deploy is about.
-        short = {"node_python": "none", "node_restore_on_boot": False, "node_check": False}
         where = "{{ inventory_dir }}/servers/{{ inventory_hostname }}"
-        shutil.copy(inventory([node], node_definitions_dir=where, **short), self.repository.place / "inventory.yml")
+        shutil.copy(inventory([node], node_definitions_dir=where), self.repository.place / "inventory.yml")
 
     def release(self, *, image: str | None = None, **environment: object) -> None:
         """Commit new definitions of both servers."""
@@ -93,14 +89,14 @@ class Team:
 
     def began(self) -> list[str]:
         """When each server started last."""
-        return [self.node.started_at(definition["settings"]["uuid"]) for definition in (self.first, self.second)]
+        return [self.node.started_at(uuid_of(definition)) for definition in (self.first, self.second)]
 
     def up(self) -> list[bool]:
-        return [self.node.is_up(definition["settings"]["uuid"]) for definition in (self.first, self.second)]
+        return [self.node.is_up(uuid_of(definition)) for definition in (self.first, self.second)]
 
     def releases(self) -> list[str]:
         """The variable RELEASE of each server's container."""
-        uuids = " ".join(definition["settings"]["uuid"] for definition in (self.first, self.second))
+        uuids = " ".join(uuid_of(definition) for definition in (self.first, self.second))
         return re.findall(r"RELEASE=(\w+)", self.node.ssh(f"docker inspect --format '{{{{.Config.Env}}}}' {uuids}"))
 
 

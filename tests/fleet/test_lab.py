@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from .lab import CHECKOUT, IMAGE, NODES, Lease, Node, adhoc, nodes_command, server, wait_until
+from .lab import CHECKOUT, IMAGE, NODES, Lease, Node, adhoc, nodes_command, server, uuid_of, wait_until
 
 IMAGE_NAME = IMAGE.lstrip("~")
 
@@ -70,7 +70,7 @@ def test_the_collection_acts_on_a_server_of_a_node(node: Node) -> None:
     node.define(lobby)
     result = adhoc([node], "server_power", {"server": "lobby", "action": "start", "wait_for": "running"})[node.name]
     assert not result.get("failed"), result
-    assert node.is_up(lobby["settings"]["uuid"])
+    assert node.is_up(uuid_of(lobby))
 
 
 def test_a_cut_node_is_unreachable_and_goes_on_running(lease: Lease) -> None:
@@ -244,3 +244,18 @@ def test_a_lab_lasts_as_long_as_the_command_that_it_was_made_for(checkout: Check
     slot, said, *_rest = ran.stdout.splitlines()
     assert said.split() == ["node-1", f"10.77.{slot}.11", "up"]
     assert checkout.left(slot) == []
+
+
+@pytest.mark.skipif(shutil.which("iptables") is None, reason="there is no iptables, and no way out")
+def test_the_end_of_a_lab_leaves_the_way_out_of_another_one_open() -> None:
+    forwarding = "cat /proc/sys/net/ipv4/ip_forward"
+    # In a network of its own, with the rules of two labs that have a way out.
+    script = f"""
+        . {NODES.parent}/node/way-out
+        echo 1 >/proc/sys/net/ipv4/ip_forward
+        way_out -I 8; way_out -I 9
+        way_out -D 8; end_forwarding; {forwarding}
+        way_out -D 9; end_forwarding; {forwarding}
+    """
+    ran = subprocess.run(["unshare", "--net", "bash", "-euc", script], capture_output=True, text=True, check=True, timeout=30)
+    assert ran.stdout.split() == ["1", "0"]

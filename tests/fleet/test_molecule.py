@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .lab import CHECKOUT, Going, Lease, environment, inventory, tool
+from .lab import CHECKOUT, Going, Lease, collection_root, environment, inventory, tool
 
 #: How many nodes each scenario takes.
 SCENARIOS = {"default": 1, "rolling": 3}
@@ -26,13 +26,12 @@ def test_every_scenario_is_run_here() -> None:
 def test_a_scenario_converges_stays_so_and_is_what_it_should_be(lease: Lease, tmp_path: Path, scenario: str) -> None:
     where = inventory(lease(SCENARIOS[scenario]))
     variables = environment() | {
-        "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".build"),
         "FLEET_POWER_INVENTORY": str(where),
         "MOLECULE_EPHEMERAL_DIRECTORY": str(tmp_path / "molecule"),
     }
     # Molecule writes one of its own.
     del variables["ANSIBLE_CONFIG"]
-    ran = Going([tool("molecule"), "test", "--scenario-name", scenario], variables).finish(SECONDS)
+    ran = Going([tool("molecule"), "test", "--scenario-name", scenario], variables, collection_root()).finish(SECONDS)
     assert ran.rc == 0, ran.output
     # A sequence that was cut short by mistake would end well, too.
     sequence = yaml.safe_load((CHECKOUT / "extensions" / "molecule" / scenario / "molecule.yml").read_text())["scenario"]["test_sequence"]

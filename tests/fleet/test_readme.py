@@ -8,15 +8,12 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 from ansible_collections.fleet.power.tests.unit.docs_support import CHECKOUT, examples
 
-from .lab import Node, adhoc, environment, inventory
-
-Lease = Callable[[int], list[Node]]
+from .lab import Lease, Node, adhoc, bring_up, environment, inventory
 
 
 def commands() -> list[str]:
@@ -49,11 +46,9 @@ def run(line: str, where: Path) -> str:
 
 def test_every_command_of_the_fleet_page_does_what_it_says(lease: Lease) -> None:
     leased, made = lease(3), populate()
-    for number, node in enumerate(leased, 1):
-        node.define(*(made.definition(number, index) for index in range(4)))
+    bring_up({node: [made.definition(number, index) for index in range(4)] for number, node in enumerate(leased, 1)})
     # They are the page's node-1 to node-3, whichever nodes of the lab were free.
     nodes = [Node(f"node-{number}", node.address) for number, node in enumerate(leased, 1)]
-    adhoc(nodes, "fleet.power.server_power", "server=all action=start wait_for=running")
     where = inventory(nodes)
     settings, *lines = commands()
     assert settings.startswith("export ANSIBLE_INVENTORY=$PWD/.build/lab/inventory.yml ")

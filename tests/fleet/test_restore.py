@@ -8,25 +8,21 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from .lab import Node, adhoc, playbook, server, wait_until
+from .lab import Node, adhoc, playbook, server, uuid_of, wait_until
 
 STAGGER = 2
 
 
 def make(node: Node, *servers: dict[str, Any]) -> None:
     """Make it a node with these servers."""
-    ran = playbook("node", [node], node_definitions=list(servers), node_restore_stagger=STAGGER, node_check=False)
+    short = {"node_python": "none", "node_user": "", "node_check": False}
+    ran = playbook("node", [node], node_definitions=list(servers), node_restore_stagger=STAGGER, **short)
     assert ran.rc == 0, ran.output
-
-
-def uuid(each: dict[str, Any]) -> str:
-    """The uuid in a definition."""
-    return str(each["settings"]["uuid"])
 
 
 def act(node: Node, action: str, *servers: dict[str, Any], **options: object) -> dict[str, Any]:
     """Act on servers, or on all; the result."""
-    return adhoc([node], "server_power", {"server": [uuid(each) for each in servers] or ["all"], "action": action, **options})[node.name]
+    return adhoc([node], "server_power", {"server": [uuid_of(each) for each in servers] or ["all"], "action": action, **options})[node.name]
 
 
 def restored(node: Node) -> str:
@@ -38,7 +34,7 @@ def restored(node: Node) -> str:
 
 def began(node: Node, each: dict[str, Any]) -> datetime:
     """When a server was started; what is below microseconds is cut off."""
-    return datetime.fromisoformat(node.started_at(uuid(each))[:26].rstrip("Z"))
+    return datetime.fromisoformat(node.started_at(uuid_of(each))[:26].rstrip("Z"))
 
 
 def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_in_order_and_nothing_else(node: Node) -> None:
@@ -52,7 +48,7 @@ def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_in_order_and_nothi
     act(node, "kill", killed)
     overdue["settings"]["suspended"] = True
     node.define(overdue)
-    wait_until(lambda: not node.is_up(uuid(crashed)), "the server has crashed")
+    wait_until(lambda: not node.is_up(uuid_of(crashed)), "the server has crashed")
 
     node.halt()
     node.boot()
@@ -62,12 +58,12 @@ def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_in_order_and_nothi
     assert times == sorted(times)
     # The turns are so far apart; what follows them, up to the engine's start, may take longer for the first than for the last.
     assert (times[-1] - times[0]).total_seconds() >= STAGGER * (len(times) - 1) - STAGGER
-    assert [node.is_up(uuid(each)) for each in (proxy, lobby, game)] == [True] * 3
-    assert [node.is_up(uuid(each)) for each in (stopped, killed, overdue, never)] == [False] * 4
+    assert [node.is_up(uuid_of(each)) for each in (proxy, lobby, game)] == [True] * 3
+    assert [node.is_up(uuid_of(each)) for each in (stopped, killed, overdue, never)] == [False] * 4
     facts = {each["server"]: each for each in adhoc([node], "server_power_info")[node.name]["servers"]}
-    assert {facts[uuid(each)]["last_operation"]["origin"] for each in meant} == {"restore after boot"}
+    assert {facts[uuid_of(each)]["last_operation"]["origin"] for each in meant} == {"restore after boot"}
     # What it is meant to be has not been forgotten with its suspension.
-    assert facts[uuid(overdue)]["intent"]["up"] is True
+    assert facts[uuid_of(overdue)]["intent"]["up"] is True
 
 
 def test_an_action_right_after_the_boot_and_the_restore_take_turns(node: Node) -> None:
@@ -81,7 +77,7 @@ def test_an_action_right_after_the_boot_and_the_restore_take_turns(node: Node) -
 
     assert power["summary"]["done"] == len(servers)
     assert restored(node) == "exited success"
-    assert all(node.is_up(uuid(each)) for each in servers)
+    assert all(node.is_up(uuid_of(each)) for each in servers)
     for facts in adhoc([node], "server_power_info", "operations=10")[node.name]["servers"]:
         ended = [each for each in facts["operations"] if each["outcome"] == "done"]
         spans = sorted((each["begun_at"], each["ended_at"]) for each in ended)
@@ -91,19 +87,34 @@ def test_an_action_right_after_the_boot_and_the_restore_take_turns(node: Node) -
     # As the guide has it for an engine that was restarted.
     node.stop_engine()
     node.start_engine()
-    assert not any(node.is_up(uuid(each)) for each in servers)
+    assert not any(node.is_up(uuid_of(each)) for each in servers)
     node.ssh("systemctl restart fleet-power-restore")
-    assert all(node.is_up(uuid(each)) for each in servers)
+    assert all(node.is_up(uuid_of(each)) for each in servers)
 
 
 def test_a_server_that_cannot_start_fails_the_unit_and_the_others_come_back(node: Node) -> None:
     good, broken = server("good", priority=50), server("broken", priority=10)
     make(node, good, broken)
     act(node, "start")
-    node.write(f"/etc/fleet-power/servers/{uuid(broken)}.json", "{")
+    node.write(f"/etc/fleet-power/servers/{uuid_of(broken)}.json", "{")
 
     node.reboot()
 
     assert restored(node) == "exit-code failed"
-    assert (node.is_up(uuid(good)), node.is_up(uuid(broken))) == (True, False)
+    assert (node.is_up(uuid_of(good)), node.is_up(uuid_of(broken))) == (True, False)
     assert "definition_invalid" in node.ssh("journalctl --boot --unit fleet-power-restore --output cat")
+
+
+def test_a_reboot_for_maintenance_and_the_restore_start_each_server_once(node: Node) -> None:
+    proxy, game, idle = server("proxy", priority=10), server("game"), server("idle")
+    make(node, proxy, game, idle)
+    act(node, "start", proxy, game)
+
+    ran = playbook("maintenance", [node], maintenance_reboot=True)
+
+    assert ran.rc == 0, ran.output
+    assert restored(node) == "exited success"
+    assert [node.is_up(uuid_of(each)) for each in (proxy, game, idle)] == [True, True, False]
+    for facts in adhoc([node], "server_power_info", "operations=10")[node.name]["servers"]:
+        begun = [each["outcome"] for each in facts["operations"] if each["action"] == "start"]
+        assert begun == ([] if facts["name"] == "idle" else ["done", "done"])

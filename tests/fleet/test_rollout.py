@@ -10,8 +10,8 @@ import json
 from datetime import datetime
 from pathlib import Path
 
-from .lab import Lease, playbook, playbook_begun, server, wait_until
-from .rollout import break_start, bring_up, operations, outcomes, result_of, resume_files, runs_of, table_of, uuid_of
+from .lab import Lease, bring_up, phase_of, playbook, playbook_begun, server, uuid_of, wait_until
+from .rollout import break_start, operations, outcomes, result_of, resume_files, runs_of, table_of
 
 EGG = "0f5a1a3c-9a10-4e27-8f43-0a7f5cf1a9d2"
 
@@ -65,6 +65,60 @@ def test_a_canary_that_fails_leaves_all_others_alone_whatever_the_budget(lease: 
     assert ran.rc == 2
     assert outcomes(result_of(tmp_path)) == {"other": "done", "ill": "refused image_unavailable", "well": "done"}
     assert result_of(tmp_path)["batches"] == {"planned": 2, "begun": 2}
+
+
+def test_a_budget_in_percent_a_pause_between_batches_and_a_run_that_goes_on_to_its_end(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    ill, well = server("ill", priority=1), [server(f"well{number}") for number in range(3)]
+    bring_up({node: [ill, *well]})
+    break_start(node, ill)
+    before = runs_of(node, well)
+
+    assert playbook("rolling_restart", [node], rollout_max_failures="24%").rc == 2
+    assert result_of(tmp_path)["stopped"] == "1 failed, and 0 may"
+    assert runs_of(node, well) == before
+
+    ran = playbook("rolling_restart", [node], rollout_max_failures="25%", rollout_batch_size=1, rollout_pause=1.5)
+    assert ran.rc == 2
+    assert outcomes(result_of(tmp_path)) == {"ill": "refused image_unavailable", **dict.fromkeys(before, "done")}
+    assert ran.stdout.count("Waiting 1.5 s before batch ") == 3
+    after = runs_of(node, well)
+    begun = sorted(datetime.fromisoformat(f"{text[:23]}+00:00") for text in after.values())
+    assert all((later - earlier).total_seconds() >= 1.5 for earlier, later in itertools.pairwise(begun))
+
+    assert playbook("rolling_restart", [node], rollout_on_failure="continue").rc == 2
+    assert outcomes(result_of(tmp_path)) == {"ill": "refused image_unavailable", **dict.fromkeys(before, "done")}
+    assert result_of(tmp_path)["stopped"] is None
+
+
+def test_of_two_runs_in_one_command_the_second_knows_nothing_of_the_first(lease: Lease, tmp_path: Path) -> None:
+    first, second = lease(2)
+    here, there = server("here"), server("there")
+    bring_up({first: [here], second: [there]})
+    role = {"hosts": "nodes", "gather_facts": False, "become": True, "roles": ["fleet.power.rollout"]}
+    lost = {"ansible.builtin.meta": "end_host", "when": f"inventory_hostname == '{second.name}'"}
+    plays = [
+        {"name": "Stop", **role, "vars": {"rollout_action": "stop"}},
+        {
+            "name": "Start",
+            **role,
+            "vars": {"rollout_action": "start", "rollout_max_failures": 1},
+            "pre_tasks": [{"name": "Lose one", **lost}],
+        },
+        {"name": "Fail", **role, "vars": {"rollout_action": "start", "rollout_options": {"wait_seconds": 5}}},
+    ]
+    play = tmp_path / "two.yml"
+    play.write_text(json.dumps(plays[:2]))
+    ran = playbook(play, [first, second])
+    assert ran.rc == 2
+    assert outcomes(result_of(tmp_path)) == {"here": "done", second.name: "unknown node_unreachable"}
+    assert (first.is_up(uuid_of(here)), second.is_up(uuid_of(there))) == (True, False)
+
+    play.write_text(json.dumps([plays[0], plays[2]]))
+    ran = playbook(play, [first, second])
+    assert ran.rc == 2
+    assert result_of(tmp_path)["msg"].startswith("Cannot use wait_seconds in rollout_options (power_options): only what looking and acting")
+    assert not first.is_up(uuid_of(here))
 
 
 def test_a_server_that_does_not_stay_up_in_the_soak_has_failed(lease: Lease, tmp_path: Path) -> None:
@@ -187,8 +241,7 @@ def test_after_ctrl_c_the_next_run_waits_for_what_is_in_flight_and_does_nothing_
     bring_up({first: [slow], second: [later]})
     before = runs_of(first, [slow])
     going = playbook_begun("rolling_restart", [first, second], rollout_reason="update")
-    lock = first.root / f"run/fleet-power/{uuid_of(slow)}.lock"
-    wait_until(lambda: '"phase":"stop"' in lock.read_text().replace(" ", ""), "slow is being stopped", 60)
+    wait_until(lambda: phase_of(first, slow) == "stop", "slow is being stopped", 60)
     going.interrupt()
     assert going.finish().rc != 0
     assert runs_of(first, [slow]) == before

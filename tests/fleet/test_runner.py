@@ -12,19 +12,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .lab import Node, adhoc, inventory, server
+from .lab import Lease, Node, bring_up, collections, inventory, server, uuid_of
 
 pytest.importorskip("ansible_runner")
 RUNNER = str(Path(sys.executable).with_name("ansible-runner"))
-COLLECTIONS = Path(__file__).resolve().parents[2] / ".build"
-Lease = Callable[[int], list[Node]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def prepared(directory: Path, nodes: Sequence[Node], **variables: object) -> Job
         (directory / "project" / f"{playbook}.yml").write_text(text)
     shutil.copy(inventory(nodes), directory / "inventory" / "hosts.yml")
     (directory / "env" / "extravars").write_text(json.dumps(variables))
-    environment = {"ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_HOME": str(directory / "home"), "ANSIBLE_NOCOLOR": "1"}
+    environment = {"ANSIBLE_COLLECTIONS_PATH": str(collections()), "ANSIBLE_HOME": str(directory / "home"), "ANSIBLE_NOCOLOR": "1"}
     (directory / "env" / "envvars").write_text(json.dumps(environment))
     return Job(directory)
 
@@ -87,15 +85,9 @@ def _runner(*arguments: str, stdin: bytes = b"") -> bytes:
     return subprocess.run([RUNNER, *arguments], env=environment, input=stdin, stdout=subprocess.PIPE, timeout=300, check=False).stdout
 
 
-def up(node: Node, *definitions: dict[str, Any]) -> None:
-    node.define(*definitions)
-    started = adhoc([node], "fleet.power.server_power", "server=all action=start wait_for=running")[node.name]
-    assert started["summary"]["done"] == len(definitions)
-
-
 def test_a_job_shows_the_table_of_the_fleet_and_its_events_have_the_servers(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
-    up(node, server("Atlas"))
+    bring_up({node: [server("Atlas")]})
     job = ran(prepared(tmp_path / "job", [node]), "status.yml")
     assert job.rc == 0, job.stdout
     (line,) = (line for line in job.stdout.splitlines() if "Atlas" in line)
@@ -109,14 +101,14 @@ def test_a_job_shows_the_table_of_the_fleet_and_its_events_have_the_servers(leas
 def test_a_job_that_failed_is_finished_by_another_since_its_files_outlive_it(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     first, second = server("Atlas", STOP_SECONDS=0.1), server("Borealis", STOP_SECONDS=0.1)
-    up(node, first, second)
+    bring_up({node: [first, second]})
     lasting = tmp_path / "lasting"
     result, rest = lasting / "result.json", lasting / "rest.json"
     variables = {"rollout_canary": 1, "rollout_soak": 1, "rollout_result_file": str(result), "rollout_resume_file": str(rest)}
     broken = copy.deepcopy(first)
     broken["settings"]["environment"].update(CRASH_AFTER=0.3, EXIT_CODE=3)
     node.define(broken)
-    before = node.started_at(second["settings"]["uuid"])
+    before = node.started_at(uuid_of(second))
 
     job = ran_elsewhere(prepared(tmp_path / "one", [node], **variables), "rolling_restart.yml")
     assert job.rc != 0
@@ -124,7 +116,7 @@ def test_a_job_that_failed_is_finished_by_another_since_its_files_outlive_it(lea
         "Atlas": "failed",
         "Borealis": "not_done",
     }
-    assert node.started_at(second["settings"]["uuid"]) == before
+    assert node.started_at(uuid_of(second)) == before
 
     node.define(first)
     more = {**variables, "rollout_resume": str(rest), "rollout_resume_failed": True}

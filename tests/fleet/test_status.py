@@ -8,15 +8,11 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from .lab import Lease, Node, adhoc, playbook, server, wait_until
-
-
-def uuid_of(definition: dict[str, Any]) -> str:
-    return str(definition["settings"]["uuid"])
+from . import lab
+from .lab import Lease, Node, adhoc, inventory, phase_of, playbook, server, uuid_of, wait_until
 
 
 def line_of(text: str, node: Node, name: str) -> str:
@@ -34,8 +30,7 @@ def test_a_table_tells_every_server_and_a_snapshot_keeps_it(lease: Lease, tmp_pa
     adhoc([second], "server_power", f"server={uuid_of(busy)} action=start reason=evening")
     wait_until(lambda: not first.is_up(uuid_of(crashed)), "it has crashed")
     stopping = ThreadPoolExecutor(1).submit(adhoc, [second], "server_power", f"server={uuid_of(busy)} action=stop origin=alice@web1")
-    lock = second.root / f"run/fleet-power/{uuid_of(busy)}.lock"
-    wait_until(lambda: '"phase":"stop"' in lock.read_text(errors="replace").replace(" ", ""), "it is being stopped", 60)
+    wait_until(lambda: phase_of(second, busy) == "stop", "it is being stopped", 60)
 
     target = tmp_path / "fleet.json"
     ran = playbook("status", [second, first], status_snapshot=str(target))
@@ -64,28 +59,87 @@ def test_a_table_tells_every_server_and_a_snapshot_keeps_it(lease: Lease, tmp_pa
 
 
 def test_nodes_that_do_not_answer_are_told_with_the_reason_and_the_others_are_complete(lease: Lease, tmp_path: Path) -> None:
-    well, cut, stopped = lease(3)
+    well, cut, frozen = lease(3)
     well.define(server("fine"))
     cut.define(server("lost"))
     cut.cut()
-    stopped.stop_engine()
+    frozen.freeze()
     target = tmp_path / "fleet.json"
     try:
-        ran = playbook("status", [cut, stopped, well], status_snapshot=str(target))
+        ran = playbook("status", [cut, frozen, well], status_snapshot=str(target))
     finally:
         cut.join()
-        stopped.start_engine()
+        frozen.thaw()
     assert ran.rc != 0
     assert " offline " in line_of(ran.stdout, well, "fine")
-    rows = {line.split()[0]: line for line in ran.stdout.splitlines() if line.startswith((cut.name, stopped.name)) and "  -  " in line}
+    rows = {line.split()[0]: line for line in ran.stdout.splitlines() if line.startswith((cut.name, frozen.name)) and "  -  " in line}
     assert "unreachable" in rows[cut.name]
-    assert "no answer" in rows[stopped.name]
-    assert "Cannot reach the engine" in ran.stdout
+    assert "no answer" in rows[frozen.name]
+    assert "no answer within 10 s" in ran.stdout
     assert "Cannot look at 2 of 3 nodes" in ran.output
+    # The module alone would give a silent engine a minute.
+    assert ran.seconds < 55
     errors = {each["node"]: each["error"] for each in json.loads(target.read_text())["nodes"]}
     assert errors[well.name] is None
-    assert "Cannot reach the engine" in errors[stopped.name]
+    assert "no answer within 10 s" in errors[frozen.name]
     assert errors[cut.name]
+
+
+def test_an_engine_that_is_stopped_is_told_as_such(lease: Lease) -> None:
+    (node,) = lease(1)
+    node.stop_engine()
+    try:
+        ran = playbook("status", [node])
+    finally:
+        node.start_engine()
+    assert ran.rc != 0
+    assert "no answer" in ran.stdout and "Cannot reach the engine" in ran.stdout
+
+
+def test_a_node_lost_in_an_earlier_play_is_not_shown_as_it_was_before(lease: Lease, tmp_path: Path) -> None:
+    stays, goes = lease(2)
+    stays.define(server("stays"))
+    goes.define(server("goes"))
+    fail = {"name": "Fail", "ansible.builtin.fail": {"msg": "gone"}, "when": f"inventory_hostname == '{goes.name}'"}
+    losing = {"name": "Lose it", "hosts": "nodes", "gather_facts": False, "tasks": [fail]}
+    status = {"name": "Look", "ansible.builtin.import_playbook": "fleet.power.status"}
+    (tmp_path / "twice.yml").write_text(json.dumps([status, losing, status]))
+    ran = playbook(tmp_path / "twice.yml", [stays, goes])
+    first, _separator, last = ran.stdout.rpartition("PLAY [Show the state")
+    assert line_of(first, goes, "goes")
+    assert "no answer" in last and " goes " not in last
+    assert line_of(last, stays, "stays")
+    assert "Cannot look at 1 of 2 nodes" in last
+
+
+def test_a_node_with_a_broken_variable_takes_nothing_from_the_others(lease: Lease) -> None:
+    well, broken = lease(2)
+    well.define(server("fine"))
+    where = inventory([well, broken])
+    layout = json.loads(where.read_text())
+    layout["all"]["children"]["nodes"]["hosts"][broken.name]["ansible_user"] = "{{ nobody }}"
+    where.write_text(json.dumps(layout))
+    ran = playbook("status", where)
+    assert ran.rc != 0
+    assert line_of(ran.stdout, well, "fine")
+    assert "no answer" in ran.stdout and "'nobody' is undefined" in ran.stdout
+
+
+def test_options_of_acting_alone_are_refused_in_a_sentence(lease: Lease) -> None:
+    (node,) = lease(1)
+    ran = playbook("status", [node], power_options={"adopt": True})
+    assert ran.rc != 0
+    assert "Cannot use adopt in power_options: only what looking and acting share may stand there" in " ".join(ran.output.split())
+    assert "NODE" not in ran.stdout
+
+
+def test_the_table_is_one_whatever_strategy_the_configuration_has(lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = lease(2)
+    plain = lab.environment()
+    monkeypatch.setattr(lab, "environment", lambda: {**plain, "ANSIBLE_STRATEGY": "free"})
+    ran = playbook("status", nodes)
+    assert ran.rc == 0, ran.output
+    assert ran.stdout.count("LAST OPERATION") == 1
 
 
 def test_check_mode_shows_the_table_and_writes_nothing(lease: Lease, tmp_path: Path) -> None:

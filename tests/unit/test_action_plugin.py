@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import importlib
+import multiprocessing
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +20,7 @@ import pytest
 
 pytest.importorskip("ansible.plugins.action")
 plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.server_power")
+server_host = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.server_host")
 
 WHO = f"{getpass.getuser()}@{socket.gethostname()}"
 UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
@@ -36,7 +41,7 @@ def send(monkeypatch: pytest.MonkeyPatch) -> Send:
     def arguments_sent(given: dict[str, Any], variables: dict[str, Any] | None = None, *, asynchronous: int = 0) -> dict[str, Any]:
         task = SimpleNamespace(args=given, async_val=asynchronous, get_name=lambda: "bring it up")
         action = plugin.ActionModule(task=task, connection=None, play_context=None, loader=None, templar=Templar(), shared_loader_obj=None)
-        monkeypatch.setattr(plugin.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
+        monkeypatch.setattr(server_host.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
         monkeypatch.setattr(plugin.ActionModule, "_execute_module", lambda self, **sent: sent)
         before = dict(given)
         sent = action.run(task_vars=variables)
@@ -81,3 +86,71 @@ def test_without_either_there_is_none_and_the_module_says_so(send: Send) -> None
 
 def test_an_asynchronous_task_is_run_so(send: Send) -> None:
     send({"action": "start", "server": "a"}, asynchronous=60)
+
+
+def _at_once(folder: Path, nodes: list[str]) -> int:
+    """How many of so many tasks, each a process, were ever at work at the same time."""
+    context = multiprocessing.get_context("fork")
+    now, most = context.Value("i", 0), context.Value("i", 0)
+
+    def task(node: str) -> None:
+        with server_host._turn(node, str(folder)):
+            with now.get_lock():
+                now.value += 1
+                most.value = max(most.value, now.value)
+            time.sleep(0.2)
+            with now.get_lock():
+                now.value -= 1
+
+    children = [context.Process(target=task, args=(node,)) for node in nodes]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(20)
+    assert [child.exitcode for child in children] == [0] * len(children)
+    return int(most.value)
+
+
+def test_few_servers_of_a_node_are_acted_on_at_a_time_however_many_forks_there_are(tmp_path: Path) -> None:
+    assert 1 < _at_once(tmp_path, ["node-1"] * 12) <= server_host.AT_ONCE
+
+
+def test_servers_of_other_nodes_are_not_waited_for(tmp_path: Path) -> None:
+    with server_host._turn("node-1", str(tmp_path)), contextlib.ExitStack() as others:
+        for _unused in range(server_host.AT_ONCE):
+            others.enter_context(server_host._turn("node-2", str(tmp_path)))
+
+
+def test_a_task_that_is_killed_gives_up_its_turn(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+
+    def hang(ready: Any) -> None:
+        with contextlib.ExitStack() as turns:
+            for _unused in range(server_host.AT_ONCE):
+                turns.enter_context(server_host._turn("node-1", str(tmp_path)))
+            ready.set()
+            time.sleep(60)
+
+    ready = context.Event()
+    child = context.Process(target=hang, args=(ready,))
+    child.start()
+    assert ready.wait(20)
+    child.kill()
+    child.join(20)
+    with server_host._turn("node-1", str(tmp_path)):
+        pass
+
+
+def test_a_host_that_is_a_node_waits_for_nobody(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[str | None] = []
+
+    @contextlib.contextmanager
+    def turn(node: str | None) -> Iterator[None]:
+        waited.append(node)
+        yield
+
+    monkeypatch.setattr(server_host, "_turn", turn)
+    send({"action": "start", "server": "a"}, {"server_node": "node-1"})
+    send({"action": "start"}, {"server_uuid": UUID, "server_node": "node-1"})
+    send({"action": "start"}, {"server_uuid": UUID, "server_node": None})
+    assert waited == [None, "node-1", None]

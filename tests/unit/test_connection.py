@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import os
 import shutil
 import socket
@@ -19,7 +20,12 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.connection import Connection, connect, load_sdk, shown_host
 from ansible_collections.fleet.power.plugins.module_utils.power.docker_engine import DockerEngine
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable, MissingLibrary, SettingsInvalid
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+    EngineError,
+    EngineUnreachable,
+    MissingLibrary,
+    SettingsInvalid,
+)
 from ansible_collections.fleet.power.tests.unit.lock_support import as_nobody_below
 
 OPTIONS: dict[str, tuple[Any, str, str, Any]] = {
@@ -106,6 +112,15 @@ class TestValuesThatAreNone:
     def test_every_scheme_that_is_known_is_taken(self, host: str) -> None:
         assert connect({"docker_host": host}, None, {}).host == host
 
+    @pytest.mark.parametrize("address", ["h:99999", "h:-1", "h:0", "h:http", "[::1", "[::1:2375", "u:hunter22/x@h:1"])
+    @pytest.mark.parametrize("scheme", ["tcp", "http", "https", "ssh"])
+    def test_an_address_that_python_cannot_take_apart_is_refused_without_what_it_says(self, scheme: str, address: str) -> None:
+        with pytest.raises(
+            SettingsInvalid, match=r"Cannot use the setting docker\.host='.*': expected a host, and a port from 1"
+        ) as caught:
+            connect({}, f"{scheme}://{address}", {})
+        assert "hunter22" not in str(caught.value)
+
     def test_what_is_overruled_is_not_looked_at(self) -> None:
         given = connect({"docker_host": "tcp://h:1", "timeout": 5}, "banana", {"DOCKER_HOST": "banana", "DOCKER_TIMEOUT": "soon"})
         assert (given.host, given.timeout) == ("tcp://h:1", 5)
@@ -190,6 +205,34 @@ class TestUnreachable:
         outer, inner = RuntimeError("outer"), RuntimeError("inner", PermissionError(13, "denied"))
         outer.__cause__, inner.__cause__ = inner, outer
         assert "permission denied" in str(Connection().unreachable("Cannot x", outer))
+
+
+class NoEngine(http.server.BaseHTTPRequestHandler):
+    """What answers like something between an engine and its caller: an error in JSON, in words of its own."""
+
+    def do_GET(self) -> None:
+        body = b'{"error": "no route"}'
+        self.send_response(500)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing is printed."""
+
+
+def test_an_error_that_is_not_worded_as_an_engines_is_an_error_of_the_engine() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), NoEngine) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        connection = Connection(host=f"tcp://127.0.0.1:{server.server_port}", api_version="1.41", timeout=5)
+        try:
+            with pytest.raises(EngineError, match=r"^Cannot inspect container x: the answer is none of an engine's; look at what stands"):
+                DockerEngine(connection).inspect("x")
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize("module, package", [("docker", "docker"), ("requests", "requests")])

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,13 @@ def deploy(tmp_path: Path) -> Deploy:
     return Deploy(tmp_path)
 
 
+def given(deploy: Deploy) -> dict[str, Any]:
+    """The variables that the script gave to the restart."""
+    restart = deploy.calls()[1]
+    variables: dict[str, Any] = json.loads(restart[restart.index("--extra-vars") + 1])
+    return variables
+
+
 def result(*servers: Mapping[str, Any], ok: bool = True) -> dict[str, Any]:
     """A result as the role writes it, as far as the script looks at it."""
     return {"schema": 1, "ok": ok, "msg": f"restart of {len(servers)}: so it went", "servers": list(servers)}
@@ -109,16 +116,24 @@ def test_a_deploy_updates_the_nodes_and_then_restarts(deploy: Deploy) -> None:
     ran = deploy.run("--limit", "node 1", DEPLOY_INVENTORY="in ventory.yml")
     assert (ran.returncode, ran.stdout) == (0, "deploy: restart of 1: so it went\n")
     update, restart = deploy.calls()
-    assert update == ["ansible-playbook", "--inventory", "in ventory.yml", "fleet.power.node", "--limit", "node 1"]
-    assert restart[:7] == [
-        "ansible-playbook",
-        "--inventory",
-        "in ventory.yml",
-        "fleet.power.rolling_restart",
-        "--limit",
-        "node 1",
-        "--extra-vars",
-    ]
+    called = ["ansible-playbook", "--inventory", "in ventory.yml"]
+    assert update == [*called, "fleet.power.node", "--tags", "node_definitions", "--limit", "node 1"]
+    assert [*restart[:5], *restart[6:]] == [*called, "fleet.power.rolling_restart", "--extra-vars", "--limit", "node 1"]
+
+
+def test_of_two_values_of_a_variable_ansible_takes_the_callers(deploy: Deploy) -> None:
+    deploy.will(result=result())
+    deploy.run("-e", "rollout_canary=3")
+    (_unused, restart) = deploy.calls()
+    # The last one on the command line counts.
+    assert restart.index("--extra-vars") < restart.index("-e")
+
+
+def test_the_script_repeats_nothing_that_the_playbook_says(deploy: Deploy) -> None:
+    deploy.will(result=result())
+    deploy.run()
+    (play,) = (each for each in load(CHECKOUT / "playbooks" / "rolling_restart.yml") if "roles" in each)
+    assert set(given(deploy)) & {name for name, value in play["roles"][0]["vars"].items() if "{" not in value} == set()
 
 
 @pytest.mark.parametrize("code", [1, 2, 4, 99])
@@ -176,19 +191,28 @@ def test_resuming_needs_a_file_and_says_so_before_anything_is_done(deploy: Deplo
     assert ran.stderr.startswith(f"Cannot resume: there is no {deploy.resume};")
 
 
+def test_an_empty_file_says_that_nothing_was_left(deploy: Deploy) -> None:
+    deploy.resume.touch()
+    ran = deploy.run("--resume")
+    assert (ran.returncode, deploy.calls()) == (2, [])
+    deploy.will(result=result())
+    ran = deploy.run("--check")
+    assert "--resume" not in ran.stdout
+
+
 def test_every_variable_that_the_script_gives_is_one_of_the_role(deploy: Deploy) -> None:
     deploy.will(result=result())
     deploy.run()
-    given = json.loads(deploy.calls()[1][-1])
+    variables = given(deploy)
     specs = load(CHECKOUT / "roles" / "rollout" / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
-    assert set(given) - set(specs) == set()
-    assert {name: value for name, value in given.items() if "choices" in specs[name] and value not in specs[name]["choices"]} == {}
+    assert set(variables) - set(specs) == set()
+    assert {name: value for name, value in variables.items() if "choices" in specs[name] and value not in specs[name]["choices"]} == {}
 
 
 def test_every_variable_of_the_script_reaches_the_role(deploy: Deploy) -> None:
     deploy.will(result=result())
     deploy.run()
-    read = set(re.findall(r"env', '(DEPLOY_\w+)'", deploy.calls()[1][-1]))
+    read = set(re.findall(r"env', '(DEPLOY_\w+)'", json.dumps(given(deploy))))
     assert read == (script_variables() - {"DEPLOY_INVENTORY"}) | {"DEPLOY_TAKE_UP"}
 
 
@@ -249,6 +273,13 @@ def test_both_pipelines_keep_result_and_rest_whatever_comes_and_give_the_rest_ba
     assert (cache["when"], cache["paths"]) == ("always", ["deploy-resume.json"])
 
 
+def test_after_a_good_deploy_gitlab_keeps_an_empty_file_and_not_the_older_one(tmp_path: Path) -> None:
+    for line in gitlab_job()["after_script"]:
+        subprocess.run(["sh", "-euc", line], cwd=tmp_path, check=True, timeout=10)
+    (kept,) = gitlab_job()["cache"]["paths"]
+    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [(kept, 0)]
+
+
 def test_both_pipelines_deploy_one_at_a_time_and_do_not_cut_a_deploy_short() -> None:
     assert load(GITHUB)["concurrency"] == {"group": "deploy", "cancel-in-progress": "false"}
     assert (gitlab_job()["resource_group"], gitlab_job()["interruptible"]) == ("deploy", "false")
@@ -284,6 +315,24 @@ def imported() -> set[str]:
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 found.add((node.module or "").split(".")[0])
     return found - set(sys.stdlib_module_names) - {"__future__", "ansible", "ansible_collections"}
+
+
+def bounds(lines: Sequence[str]) -> dict[str, str]:
+    """The least version of each library."""
+    found = {requirements.Requirement(line).name.lower(): str(requirements.Requirement(line).specifier) for line in lines}
+    return {name: next(each for each in specifier.split(",") if each.startswith(">=")) for name, specifier in found.items()}
+
+
+def test_controllers_and_nodes_get_the_same_least_versions_of_the_libraries() -> None:
+    described = load(CHECKOUT / "meta" / "execution-environment.yml")["dependencies"]
+    controller = [line for line in (CHECKOUT / described["python"]).read_text().splitlines() if not line.startswith("#")]
+    assert bounds(controller) == bounds(load(CHECKOUT / "roles" / "node" / "defaults" / "main.yml")["node_virtualenv_libraries"])
+
+
+def test_the_examples_ask_for_the_ansible_core_that_the_collection_asks_for() -> None:
+    (wanted,) = re.findall(r"'>=(.*)\.0'", (CHECKOUT / "meta" / "runtime.yml").read_text())
+    for path in (GITHUB, DEPLOY / "execution-environment.yml"):
+        assert re.findall(r"ansible-core([^\s\"]*)", path.read_text())[-1] == f">={wanted}"
 
 
 def required(text: str) -> set[str]:

@@ -155,12 +155,14 @@ def test_there_are_examples_in_the_readme_and_the_guides() -> None:
 def test_an_example_is_yaml_and_is_something_we_know(example: Example) -> None:
     document = yaml.load(example.text, Loader)
     if isinstance(document, list):
-        assert all(play["name"] and play["hosts"] and play["tasks"] for play in document)
+        assert all(play["name"] and play["hosts"] and (play.get("tasks") or play["roles"]) for play in document)
     elif "uuid" in document.get("settings", {}):
         definition = parse_definition(load_text(example.text.encode(), str(example), yaml=True), where=str(example))
         assert (definition.warnings, definition.server.name != "") == ((), True)
     elif document.get("plugin") == "fleet.power.servers":
         assert wanted_of({"timeout": 10, "snapshot_max_age": 0, "panel_api_key": "from the environment", **document}, str)
+    elif "nodes" in document:
+        assert document.keys() == {"nodes"} and document["nodes"].keys() == {"hosts", "vars"}
     else:
         assert read_keys(document, settings_keys.KEYS).unknown == ()
 

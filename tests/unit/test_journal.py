@@ -143,6 +143,29 @@ def test_an_unchanged_start_gives_an_intent_to_a_server_that_has_none(node: Node
     assert journal.intent(ALPHA.uuid) is not None
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "asked", "stands"),
+    [
+        (True, True, -1, "old"),
+        (False, False, -1, "old"),
+        (False, False, 0, "old"),
+        (False, False, 1, "new"),
+        (True, False, -1, "new"),
+        (None, False, -1, "new"),
+    ],
+)
+def test_an_unchanged_action_leaves_an_intent_that_says_the_same_since_it_was_asked_for(
+    node: Node, before: bool | None, now: bool, asked: int, stands: str
+) -> None:
+    journal = node.journal()
+    if before is not None:
+        journal.set_intent(ALPHA, before, operation="old", origin="alice", at=NOON)
+    since = NOON + timedelta(seconds=asked)
+    journal.set_intent(ALPHA, now, operation="new", origin="bob", at=NOON + timedelta(seconds=2), keep_since=since)
+    intent = journal.intent(ALPHA.uuid)
+    assert intent is not None and (intent.up, intent.operation) == (now, stands)
+
+
 def test_a_match_is_remembered_for_its_run_only(node: Node) -> None:
     journal = node.journal()
     first, second = Run("c1", "t1"), Run("c1", "t2")

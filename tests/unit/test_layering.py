@@ -77,7 +77,7 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
             ("panel_api", "panel_list", "panel", "source", "sources"),
         ),
     ),
-    ("The node", (("node", "progress", "settle", "assemble"),)),
+    ("The node", (("node", "progress", "settle", "once", "assemble"),)),
     ("Chapters", (("kill",), ("stop",), ("container", "placeholders", "config_edit", "preboot", "prepare"), ("startup", "await_ready"))),
     ("The story", (("turn", "perform"), ("selection", "bulk", "server_facts"))),
     (

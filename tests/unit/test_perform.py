@@ -530,6 +530,62 @@ class TestRecord:
         assert intent is not None
         assert (intent.up, intent.operation, intent.origin) == (up, result.operation, "alice@web1")
 
+    @pytest.mark.parametrize(
+        "first, again", [("stop", "stop"), ("stop", "kill"), ("kill", "stop"), ("kill", "kill"), ("start", "start"), ("restart", "start")]
+    )
+    def test_who_finds_that_somebody_has_had_it_so_meanwhile_does_not_take_his_place(self, fake: FakeNode, first: str, again: str) -> None:
+        (fake.up if first in ("stop", "kill") else fake.down)()
+        asked = fake.request(again, origin="bob@web2 (maintenance)")
+        fake.clock.sleep(5)
+        assert fake.perform(first, origin="alice@web1").outcome.value == "done"
+        before = fake.node.journal.intent(UUID)
+        assert before is not None and before.origin == "alice@web1"
+        fake.clock.sleep(5)
+        assert perform(asked, fake.node).outcome.value == "unchanged"
+        assert fake.node.journal.intent(UUID) == before
+
+    @pytest.mark.parametrize("action", ["stop", "kill", "start"])
+    def test_who_asks_for_what_is_so_already_wants_it_so_from_now_on(self, fake: FakeNode, action: str) -> None:
+        (fake.up if action == "start" else fake.down)()
+        fake.node.journal.set_intent(Server(UUID), action == "start", operation="op", origin="(maintenance)", at=fake.clock.now())
+        fake.clock.sleep(5)
+        assert fake.perform(action, origin="bob@web2").outcome.value == "unchanged"
+        intent = fake.node.journal.intent(UUID)
+        assert intent is not None and intent.origin == "bob@web2"
+
+    def test_who_waited_for_a_stop_of_somebody_else_does_not_take_his_place(self, fake: FakeNode) -> None:
+        fake.up()
+        lock = fake.lock("stop")
+
+        def stopped() -> None:
+            fake.engine.end(UUID)
+            fake.node.journal.set_intent(Server(UUID), False, operation="theirs", origin="alice@web1", at=fake.clock.now())
+            lock.release()
+
+        fake.clock.after(3, stopped)
+        result = fake.perform("stop", origin="bob@web2 (maintenance)")
+        assert result.outcome.value == "unchanged"
+        intent = fake.node.journal.intent(UUID)
+        assert intent is not None and intent.origin == "alice@web1"
+
+    @pytest.mark.parametrize("action", ["stop", "kill", "start"])
+    def test_who_found_it_as_nobody_had_it_says_so(self, fake: FakeNode, action: str) -> None:
+        (fake.up if action == "start" else fake.down)()
+        meant = action != "start"
+        fake.node.journal.set_intent(Server(UUID), meant, operation="op", origin="alice@web1", at=fake.clock.now())
+        fake.clock.sleep(5)
+        assert fake.perform(action, origin="bob@web2").outcome.value == "unchanged"
+        intent = fake.node.journal.intent(UUID)
+        assert intent is not None and (intent.up, intent.origin) == (not meant, "bob@web2")
+
+    @pytest.mark.parametrize("action", ["stop", "kill", "restart"])
+    def test_who_has_to_act_takes_the_place_of_whoever_wanted_the_same(self, fake: FakeNode, action: str) -> None:
+        fake.up()
+        fake.node.journal.set_intent(Server(UUID), action == "restart", operation="op", origin="alice@web1", at=fake.clock.now())
+        assert fake.perform(action, origin="bob@web2").outcome.value == "done"
+        intent = fake.node.journal.intent(UUID)
+        assert intent is not None and intent.origin == "bob@web2"
+
     def test_what_was_refused_says_nothing_of_it(self, fake: FakeNode) -> None:
         fake.define(suspended=True)
         fake.perform("start")
@@ -588,13 +644,15 @@ class TestIfMeantUp:
         self.mean(fake, True)
         assert fake.perform("start", if_meant_up=True).outcome.value == "done"
 
-    @pytest.mark.parametrize("meant", [False, None])
-    def test_what_is_not_is_passed_over_and_leaves_no_trace(self, fake: FakeNode, meant: bool | None) -> None:
-        if meant is not None:
-            self.mean(fake, meant)
+    def test_a_journal_that_was_lost_since_means_nobody_to_be_down(self, fake: FakeNode) -> None:
+        assert fake.node.journal.intent(UUID) is None
+        assert fake.perform("start", if_meant_up=True).outcome.value == "done"
+
+    def test_what_is_not_is_passed_over_and_leaves_no_trace(self, fake: FakeNode) -> None:
+        self.mean(fake, False)
         result = fake.perform("start", if_meant_up=True)
         assert (result.outcome.value, result.code) == ("skipped", "not_selected")
-        assert ("by bob@web2" in result.msg) == (meant is False)
+        assert "by bob@web2" in result.msg
         assert fake.node.journal.last_operation(UUID) is None and not fake.live
 
     def test_what_was_stopped_while_its_lock_was_waited_for_stays_down(self, fake: FakeNode) -> None:

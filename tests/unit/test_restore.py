@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils import restore
@@ -73,6 +76,41 @@ def test_wrong_arguments_are_told_before_anything_is_done(arguments: list[str], 
 def test_each_end_is_a_line_and_only_what_should_be_up_and_is_not_fails(ended: Result, line: str, down: bool) -> None:
     assert restore._line(ended) == f"{COBALT.uuid} Cobalt: {line}"
     assert restore._is_down(ended) == down
+
+
+class TestMaintenance:
+    """A maintenance that reboots the node brings its servers back itself."""
+
+    @pytest.fixture
+    def memory(self, tmp_path: Path) -> Path:
+        return tmp_path / "maintenance.json"
+
+    def test_its_reboot_is_told_with_the_file_and_the_way_on(self, memory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        memory.write_text('{"schema": 1, "phase": "reboot", "servers": []}')
+        assert restore._is_rebooting(str(memory))
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"Nothing is started: {memory} says") and "run it again" in line
+
+    @pytest.mark.parametrize("text", [None, "{}", '{"phase": "stop"}', '{"phase": "start"}', '{"phase": ["reboot"]}', '{"phase": null}'])
+    def test_any_other_phase_is_nothing_to_speak_of(self, memory: Path, capsys: pytest.CaptureFixture[str], text: str | None) -> None:
+        if text is not None:
+            memory.write_text(text)
+        assert not restore._is_rebooting(str(memory))
+        assert capsys.readouterr().err == ""
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'["reboot"]', b'"reboot"', b"[" * 100_000])
+    def test_what_cannot_be_read_is_a_line_and_no_reboot(self, memory: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
+        memory.write_bytes(content)
+        assert not restore._is_rebooting(str(memory))
+        assert capsys.readouterr().err.startswith(f"Cannot read {memory}: it is not what role maintenance writes; ")
+
+    @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+    def test_what_is_no_file_is_not_waited_for(
+        self, memory: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], object]
+    ) -> None:
+        make(memory)
+        assert not restore._is_rebooting(str(memory))
+        assert capsys.readouterr().err.startswith(f"Cannot read {memory}: ")
 
 
 @pytest.mark.parametrize("error, said", [(EngineUnreachable("no answer"), "no answer"), (KeyError("a secret"), "KeyError")])

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two programs of role node: the library in one file, and the writing of definitions."""
+"""The programs of role node: the library in one file, and the listing and the writing of definitions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import grp
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils import restore
+from ansible_collections.fleet.power.plugins.module_utils.power.model import UUID_PATTERN
+
+yaml = pytest.importorskip("yaml")
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FILES = CHECKOUT / "roles" / "node" / "files"
@@ -153,8 +158,55 @@ def test_other_servers_stay_unless_they_are_to_go(servers: Path) -> None:
 
 
 def test_a_server_never_has_two_files(servers: Path) -> None:
-    assert write(asked(servers, {f"{ONE.upper()}.yml": "{}"}))["removed"] == [f"{ONE}.json"]
-    assert names(servers) == sorted(["README", f"{ONE.upper()}.yml"])
+    uuid = ONE.replace("1", "a")
+    for name in (f"{uuid}.json", f"{uuid.upper()}.yaml"):
+        (servers / name).write_text("{}")
+    assert write(asked(servers, {f"{uuid}.yml": "{}"}))["removed"] == sorted([f"{uuid}.json", f"{uuid.upper()}.yaml"])
+    assert names(servers) == sorted(["README", f"{ONE}.json", f"{uuid}.yml"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../escaped.json", f"../{ONE}.json", "lobby.json", f"{ONE[:-1]}.json", f"{ONE.replace('1', 'A')}.json", f"{ONE}.json\n", ONE],
+)
+def test_a_name_that_is_no_uuid_is_refused_and_nothing_is_written(servers: Path, name: str) -> None:
+    before = names(servers)
+    words = [sys.executable, FILES / "write_definitions.py"]
+    question = json.dumps(asked(servers, {f"{TWO}.json": "{}", name: "{}"}, purge=True))
+    ran = subprocess.run(words, input=question, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("Cannot write the definition ") and len(ran.stderr.splitlines()) == 1
+    assert (names(servers), names(servers.parent)) == (before, ["servers"])
+
+
+def test_the_role_and_its_program_and_the_core_have_the_same_idea_of_a_uuid() -> None:
+    variables = yaml.safe_load((FILES.parent / "vars" / "main.yml").read_text())
+    written = program("write_definitions").NAME.pattern.partition(r"\.")[0]
+    assert variables["__node_uuid"] == written
+    for text in (ONE, ONE.upper(), ONE[:-1], ONE + "0", ONE.replace("-", ""), ONE.replace("1", "g")):
+        assert (re.fullmatch(written, text) is None) == (UUID_PATTERN.fullmatch(text) is None)
+
+
+def test_the_role_refuses_what_the_program_for_the_boot_would_refuse() -> None:
+    limits = yaml.safe_load((FILES.parent / "vars" / "main.yml").read_text())["__node_limits"]
+    for option, (least, most) in limits.items():
+        word = f"--{option.replace('_', '-')}"
+        for value, good in ((least, True), (most, True), (least - 1, False), (most + 1, False)):
+            assert restore_takes(word, value) == good, (word, value)
+
+
+def restore_takes(word: str, value: int) -> bool:
+    try:
+        restore._parser().parse_args([f"{word}={value}"])
+    except SystemExit:
+        return False
+    return True
+
+
+def test_purging_leaves_alone_what_no_server_is_read_from(servers: Path) -> None:
+    (servers / "notes.json").write_text("{}")
+    assert write(asked(servers, {f"{TWO}.json": "{}"}, purge=True))["removed"] == [f"{ONE}.json"]
+    assert "notes.json" in names(servers)
 
 
 def test_looking_changes_nothing(servers: Path) -> None:
@@ -187,3 +239,60 @@ def test_a_definition_appears_whole_or_not_at_all(servers: Path, monkeypatch: py
     with pytest.raises(OSError, match="No space left"):
         module.write_definitions(str(servers), {f"{ONE}.json": "[1]"}, gid=os.getegid(), purge=True, check=False)
     assert (names(servers), (servers / f"{ONE}.json").read_text()) == (before, "{}")
+
+
+# ----- the directory of the controller
+
+
+def listed(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the program as the role does."""
+    words = [sys.executable, FILES / "list_definitions.py", *options, directory]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", ["plain", "d[1]", "a*b", "back\\1slash", "with space"])
+def test_a_directory_is_listed_whatever_its_name(tmp_path: Path, name: str) -> None:
+    directory = tmp_path / name
+    directory.mkdir()
+    for file, text in ((f"{TWO}.yml", "a: 1\n"), (f"{ONE}.json", "{}"), ("README", "no"), (".hidden.json", "no")):
+        (directory / file).write_text(text)
+    (directory / "sealed.yaml").write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
+    assert json.loads(listed(directory).stdout) == [f"{ONE}.json", f"{TWO}.yml", "sealed.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        (f"{ONE}.json", b'{"hunter2', "is not JSON"),
+        (f"{ONE}.json", b"[" * 100_000, "is not JSON"),
+        (f"{ONE}.json", b'["hunter2"]', "holds no JSON mapping"),
+        (f"{ONE}.yml", b"hunter2: [", "is not YAML"),
+        (f"{ONE}.yml", b"!!python/object/apply:os.system [hunter2]", "is not YAML"),
+        (f"{ONE}.yaml", b"", "holds no YAML mapping"),
+        (f"{ONE}.yaml", b"hunter2: \xff", "is not UTF-8"),
+    ],
+)
+def test_what_no_node_could_read_is_refused_by_its_name_alone(tmp_path: Path, name: str, content: bytes, fault: str) -> None:
+    (tmp_path / f"{TWO}.json").write_text("{}")
+    (tmp_path / name).write_bytes(content)
+    ran = listed(tmp_path)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", f"{name} {fault}\n")
+
+
+def test_a_link_to_a_file_of_the_controller_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "servers").mkdir()
+    (tmp_path / "secret").write_text("{}")
+    (tmp_path / "servers" / f"{ONE}.json").symlink_to(tmp_path / "secret")
+    ran = listed(tmp_path / "servers")
+    assert (ran.returncode, ran.stderr) == (1, f"{ONE}.json is no regular file, and links are not followed\n")
+
+
+def test_a_directory_without_definitions_is_refused_only_where_all_would_be_removed(tmp_path: Path) -> None:
+    assert listed(tmp_path).stdout == "[]"
+    ran = listed(tmp_path, "--some")
+    assert ran.returncode == 1 and "would remove all of the node" in ran.stderr and len(ran.stderr.splitlines()) == 1
+
+
+def test_a_directory_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
+    ran = listed(tmp_path / "gone")
+    assert (ran.returncode, ran.stderr) == (1, "gone cannot be read, no such file or directory\n")

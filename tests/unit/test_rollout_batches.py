@@ -21,8 +21,9 @@ def servers(*texts: str) -> list[Candidate]:
     return [Candidate(f"node-{text[0]}", text[1], text[1], priority=int(text.partition("/")[2] or 100)) for text in texts]
 
 
-def cut(candidates: list[Candidate], action: str = "restart", nodes: list[str] = NODES, **given: Any) -> list[str]:
+def cut(candidates: list[Candidate], action: str = "restart", nodes: list[str] | None = None, **given: Any) -> list[str]:
     """The batches as text, the canary's with an exclamation mark."""
+    nodes = NODES if nodes is None else nodes
     return [shown(batch) for batch in batches(candidates, nodes, action, pacing(given, nodes))]
 
 

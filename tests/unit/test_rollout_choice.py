@@ -110,9 +110,14 @@ def test_a_suspended_server_that_is_down_is_not_meant_by_a_restart_of_all() -> N
 
 
 def test_given_priorities_come_before_those_of_the_node() -> None:
-    asked = criteria({"action": "start", "servers": "all", "priorities": {"proxy": 1, uuid(2): "2"}})
+    asked = criteria({"action": "start", "servers": "all", "priorities": {"Proxy": 1, uuid(2).upper(): "2"}})
     known = candidates({"node-1": [info(1, name="Proxy", priority=9), info(2, priority=9), info(3, priority=9), info(4)]}, asked)
     assert [candidate.priority for candidate in known] == [1, 2, 9, 100]
+
+
+def test_a_priority_by_name_means_what_it_means_to_the_node_the_name_as_it_is_written() -> None:
+    asked = criteria({"action": "start", "servers": "all", "priorities": {"proxy": 1}})
+    assert candidates({"node-1": [info(1, name="Proxy")]}, asked)[0].priority == 100
 
 
 @pytest.mark.parametrize(
@@ -128,7 +133,7 @@ def test_given_priorities_come_before_those_of_the_node() -> None:
         ({"states": ["offline"]}, "start them instead"),
         ({"labels": ["a"]}, "rollout_labels=.*expected a map"),
         ({"suspended": True}, "rollout_suspended=True"),
-        ({"priorities": {"Lobby": "first"}}, "'first' in rollout_priorities: expected a whole number"),
+        ({"priorities": {"Lobby": "first"}}, "Cannot use rollout_priorities.Lobby: it is .*, expected a whole number"),
     ],
 )
 def test_what_makes_no_sense_is_an_error_that_names_the_variable(given: dict[str, Any], message: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout import files
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.record import Record, from_json, to_json
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.resume import flying, is_of_run, reason_text
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.record import Record, from_json, run_key, to_json
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.resume import flying, is_of_run
 from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.run import begin, count
 from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all_done, ended, fleet, info, opened, servers_of, told, uuid
@@ -25,7 +25,7 @@ def again(record: Record) -> Record:
 
 def operation(outcome: str, run: str = "1b2c3d4e", **more: Any) -> dict[str, Any]:
     """An operation of the journal."""
-    return {"reason": reason_text(run, "update"), "outcome": outcome, **more}
+    return {"reason": f"{run_key(run)}: update", "outcome": outcome, **more}
 
 
 def asked(record: Record) -> list[str | None]:
@@ -82,6 +82,20 @@ def test_what_was_in_flight_and_ended_well_is_not_done_twice(outcome: str) -> No
     assert (resumed.rows[0].server, resumed.rows[0].outcome) == (uuid(100), outcome)
 
 
+@pytest.mark.parametrize(
+    ("state", "up", "outcome"),
+    [("running", True, "done"), ("offline", True, "failed"), ("offline", False, "done"), ("offline", None, "done")],
+)
+def test_what_was_done_meanwhile_and_fell_again_did_not_stay_up_unless_somebody_stopped_it(
+    state: str, up: bool | None, outcome: str
+) -> None:
+    record = opened(fleet(1, 1))
+    begin(record, 1)
+    intent = None if up is None else {"up": up}
+    resumed = opened({"node-1": told(info(100, state=state, intent=intent, operations=[operation("done")]))}, again(record))
+    assert [(row.outcome, row.code) for row in resumed.rows] == [(outcome, "did_not_stay_up" if outcome == "failed" else "")]
+
+
 def test_the_last_operation_counts_where_no_others_are_told() -> None:
     record = opened(fleet(1, 1))
     begin(record, 1)
@@ -95,6 +109,83 @@ def test_what_was_in_flight_and_did_not_end_well_is_done_again_whatever_its_stat
     resumed = opened({"node-1": told(info(100, state="offline", last_operation=last))}, again(record))
     assert asked(resumed) == [uuid(100)]
     assert begin(resumed, 1)["node-1"]["only"] == []
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"operations": [operation("failed", "other"), operation("")]},
+        {"last_operation": operation("")},
+        {"lock": {"reason": "rollout 1b2c3d4e: update"}, "operations": []},
+    ],
+)
+def test_what_is_in_flight_still_is_unknown_left_and_not_asked_for(more: dict[str, Any]) -> None:
+    record = opened(fleet(1, 2))
+    begin(record, 1)
+    resumed = opened({"node-1": told(info(100, **more), info(101))}, again(record), run="bbbbbbbb", max_failures=1)
+    assert asked(resumed) == [uuid(101)]
+    (left,) = [row for row in resumed.rows if not row.batch]
+    assert (left.server, left.outcome, left.code, left.asked_by, left.is_left) == (
+        uuid(100),
+        "unknown",
+        "still_in_flight",
+        "1b2c3d4e",
+        True,
+    )
+
+
+def test_what_a_node_may_have_queued_is_asked_for_under_the_key_of_the_run_that_asked_first(tmp_path: Path) -> None:
+    record = opened(fleet(1, 3), run="aaaaaaaa", batch_size=2)
+    begin(record, 1)
+    second = opened(fleet(1, 3), again(record), run="bbbbbbbb")
+    works = [begin(second, number)["node-1"] for number in range(1, second.batches + 1)]
+    assert [(work["servers"], work["once"]) for work in works] == [
+        ([uuid(100), uuid(101)], "rollout aaaaaaaa"),
+        ([uuid(102)], "rollout bbbbbbbb"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "key"),
+    [
+        ("failed", "start_failed", "rollout aaaaaaaa"),
+        ("refused", "lock_timeout", "rollout aaaaaaaa"),
+        ("skipped", "failure_budget", "rollout aaaaaaaa"),
+        # It was done under this key, and must be done again.
+        ("failed", "did_not_stay_up", "rollout cccccccc"),
+    ],
+)
+def test_the_key_stays_as_long_as_the_first_task_may_still_come_to_the_server(outcome: str, code: str, key: str) -> None:
+    record = opened(fleet(1, 1), run="aaaaaaaa")
+    begin(record, 1)
+    second = opened(fleet(1, 1), again(record), run="bbbbbbbb")
+    begin(second, 1)
+    count(second, 1, {"node-1": ended([uuid(100)], outcome, code=code)})
+    third = opened(fleet(1, 1), again(second), run="cccccccc", resume_failed=True)
+    assert begin(third, 1)["node-1"]["once"] == key
+
+
+def test_what_was_never_begun_by_a_resumed_run_keeps_its_key_too() -> None:
+    record = opened(fleet(2, 1), run="aaaaaaaa")
+    begin(record, 1)
+    second = opened(fleet(2, 1), again(record), run="bbbbbbbb", serial=1)
+    begin(second, 1)
+    count(second, 1, {"node-1": ended([uuid(100)], "failed", code="start_failed")})
+    third = opened(fleet(2, 1), again(second), run="cccccccc")
+    assert begin(third, 1)["node-2"]["once"] == "rollout aaaaaaaa"
+
+
+@pytest.mark.parametrize(("said", "tried"), [("false", False), (False, False), ("no", False), ("true", True), (True, True), ("Yes", True)])
+def test_false_as_text_is_not_true(said: object, tried: bool) -> None:
+    record = opened(fleet(1, 1), max_failures=1)
+    begin(record, 1)
+    count(record, 1, {"node-1": ended([uuid(100)], "failed", code="start_failed")})
+    assert asked(opened(fleet(1, 1), again(record), resume_failed=said)) == ([uuid(100)] if tried else [])
+
+
+def test_a_flag_that_is_none_is_an_error() -> None:
+    with pytest.raises(RolloutError, match="rollout_resume_failed='perhaps': expected true or false"):
+        opened(fleet(1, 1), again(opened(fleet(1, 1))), resume_failed="perhaps")
 
 
 def test_what_must_still_be_up_is_never_asked_for_together_with_what_may_be_down() -> None:
@@ -118,6 +209,59 @@ def test_a_server_that_is_down_meanwhile_is_not_restarted() -> None:
     resumed = opened({"node-1": told(info(100, state="offline"), info(101))}, again(record))
     assert asked(resumed) == [uuid(101)]
     assert [row.code for row in resumed.rows if not row.batch] == ["not_selected"]
+
+
+def test_a_server_that_fell_with_its_node_is_asked_for_and_the_node_decides() -> None:
+    record = opened(fleet(1, 2))
+    fallen = info(100, state="offline", intent={"up": True})
+    stopped = info(101, state="offline", intent={"up": False})
+    resumed = opened({"node-1": told(fallen, stopped)}, again(record))
+    assert asked(resumed) == [uuid(100)]
+    work = begin(resumed, 1)["node-1"]
+    assert (work["only"], work["once"]) == (["starting", "running", "stopping"], "rollout 1b2c3d4e")
+
+
+@pytest.mark.parametrize(
+    ("state", "given", "is_asked"),
+    [
+        ("running", {}, False),
+        ("running", {"wait_for": "running"}, False),
+        ("starting", {"wait_for": "container"}, False),
+        # A signal may have ended its wait.
+        ("starting", {"wait_for": "running"}, True),
+        ("running", {"wait_for": "healthy"}, True),
+        ("running", {"soak": "3"}, True),
+        # It did not stay up.
+        ("offline", {"soak": 3}, False),
+    ],
+)
+def test_what_was_done_meanwhile_is_asked_for_again_if_nobody_saw_it_ready_or_stay_up(
+    state: str, given: dict[str, Any], is_asked: bool
+) -> None:
+    record = opened(fleet(1, 1), run="aaaaaaaa")
+    begin(record, 1)
+    entry = info(100, state=state, intent={"up": True}, operations=[operation("done", "aaaaaaaa")])
+    resumed = opened({"node-1": told(entry)}, again(record), run="bbbbbbbb", **given)
+    assert bool(asked(resumed)) == is_asked
+    if is_asked:
+        assert begin(resumed, 1)["node-1"]["once"] == "rollout aaaaaaaa"
+
+
+@pytest.mark.parametrize("given", [{"wait_for": "bogus"}, {"soak": "long"}, {"soak": "nan"}])
+def test_a_wait_or_a_soak_that_is_none_is_an_error(given: dict[str, Any]) -> None:
+    with pytest.raises(RolloutError, match=f"rollout_{next(iter(given))}="):
+        opened(fleet(1, 1), again(opened(fleet(1, 1))), **given)
+
+
+def test_a_killed_task_is_unknown_and_the_journal_says_what_it_did() -> None:
+    record = opened(fleet(1, 2), run="aaaaaaaa")
+    begin(record, 1)
+    count(record, 1, {"node-1": {"failed": True, "code": "interrupted", "msg": "Cannot tell how the action ended"}})
+    assert [(row.outcome, row.code, row.asked_by) for row in record.rows] == [("unknown", "interrupted", "aaaaaaaa")] * 2
+    seen = {"node-1": told(info(100, operations=[operation("done", "aaaaaaaa")]), info(101))}
+    resumed = opened(seen, again(record), run="bbbbbbbb")
+    assert asked(resumed) == [uuid(101)]
+    assert begin(resumed, 1)["node-1"]["once"] == "rollout aaaaaaaa"
 
 
 def test_a_node_lost_in_a_batch_may_have_done_its_part() -> None:
@@ -199,9 +343,42 @@ def test_a_canary_that_failed_is_followed_by_another() -> None:
     assert servers_of(begin(resumed, 1)) == {"node-2": [uuid(200)]}
 
 
+def test_a_canary_that_came_through_last_is_not_needed_again_by_any_later_run() -> None:
+    record = opened(fleet(2, 1), canary="node-2")
+    all_done(record, 1)
+    second = opened(fleet(2, 1), again(record), canary="node-2")
+    assert (asked(second), second.canaries) == ([uuid(100)], 0)
+    assert asked(opened(fleet(2, 1), again(second), canary="node-2")) == [uuid(100)]
+
+
+def test_a_canary_node_whose_servers_failed_must_be_tried_again_or_be_another() -> None:
+    record = opened(fleet(2, 1), canary="node-2")
+    begin(record, 1)
+    assert not again(record).has_good_canary
+    count(record, 1, {"node-2": ended([uuid(200)], "failed", code="start_failed")})
+    assert record.needs_failed
+    with pytest.raises(RolloutError, match="give rollout_resume_failed=true, or another rollout_canary"):
+        opened(fleet(2, 1), again(record), canary="node-2")
+    assert servers_of(begin(opened(fleet(2, 1), again(record), canary="node-1"), 1)) == {"node-1": [uuid(100)]}
+    tried = opened(fleet(2, 1), again(record), canary="node-2", resume_failed=True)
+    assert tried.canaries == 1
+    assert servers_of(begin(tried, 1)) == {"node-2": [uuid(200)]}
+
+
+def test_a_canary_node_that_ended_its_part_alone_came_through_if_it_is_up() -> None:
+    record = opened(fleet(2, 1), canary="node-2")
+    begin(record, 1)
+    done = info(200, operations=[operation("done")])
+    resumed = opened({**fleet(1, 1), "node-2": told(done)}, again(record), canary="node-2")
+    assert (asked(resumed), resumed.stopped) == ([uuid(100)], "")
+    fell = {**done, "state": "offline", "intent": {"up": True}}
+    fallen = opened({**fleet(1, 1), "node-2": told(fell)}, again(record), canary="node-2", max_failures=9)
+    assert (fallen.stopped, fallen.needs_failed) == ("the canary failed", True)
+
+
 def test_the_run_stands_first_in_the_reason_since_nodes_cut_the_end() -> None:
-    assert is_of_run(reason_text("1b2c3d4e", "update"), "1b2c3d4e")
-    assert is_of_run(reason_text("1b2c3d4e", ""), "1b2c3d4e")
+    assert is_of_run("rollout 1b2c3d4e: update", "1b2c3d4e")
+    assert is_of_run(run_key("1b2c3d4e"), "1b2c3d4e")
     assert not is_of_run("rollout 1b2c3d4eff: x", "1b2c3d4e")
 
 
@@ -213,6 +390,34 @@ def test_what_is_no_resume_file_is_an_error_that_names_it(value: object) -> None
     with pytest.raises(RolloutError, match="Cannot resume from FILE") as caught:
         from_json(value, "FILE")
     assert caught.value.code == "resume_invalid"
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "value"),
+    [
+        ("head", "given", None),
+        ("head", "canaries", "y"),
+        ("head", "only", [1]),
+        ("head", "failed_before", {}),
+        ("row", "node", ["node-1"]),
+        ("row", "outcome", "bogus"),
+        ("row", "batch", True),
+        ("row", "in_flight", 1),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_an_error_that_names_it(where: str, name: str, value: object) -> None:
+    written = to_json(opened(fleet(1, 1)))
+    (written if where == "head" else written["servers"][0])[name] = value
+    with pytest.raises(RolloutError, match=f"Cannot resume from FILE: {name} is") as caught:
+        from_json(written, "FILE")
+    assert caught.value.code == "resume_invalid"
+
+
+def test_a_row_without_its_server_is_an_error() -> None:
+    written = to_json(opened(fleet(1, 1)))
+    del written["servers"][0]["server"]
+    with pytest.raises(RolloutError, match="server is missing"):
+        from_json(written, "FILE")
 
 
 def test_a_file_of_a_later_patch_of_the_collection_is_read() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.record import Record
 from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.run import begin, count, describe_batch
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.words import RolloutError, parse_amount
 from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all_done, ended, fleet, info, opened, servers_of, told, uuid
 
 
@@ -114,6 +114,10 @@ def test_an_answer_to_an_earlier_batch_says_nothing_of_this_one() -> None:
     ("answer", "said", "left"),
     [
         ({"code": "settings_invalid", "msg": "Cannot use"}, "failed settings_invalid", True),
+        ({"code": "interrupted", "msg": "Cannot tell how"}, "unknown interrupted", True),
+        ({"code": "internal_error", "msg": "KeyError"}, "unknown internal_error", True),
+        (ended([uuid(100)], "unchanged", state="running"), "unchanged", False),
+        (ended([uuid(100)], "unchanged", state="offline"), "failed did_not_stay_up", False),
         ({"msg": "MODULE FAILURE", "module_stderr": "Traceback"}, "unknown no_answer", True),
         ({"before_batch_failed": True, "msg": "warn: no"}, "failed before_batch_failed", True),
         (ended([uuid(100)], "exploded"), "unknown no_answer", True),
@@ -128,7 +132,7 @@ def test_whatever_a_node_answers_each_server_is_counted(answer: dict[str, Any], 
     count(record, 1, {"node-1": answer})
     assert outcomes(record) == {"Server 100": said}
     assert bool(record.left) == left
-    assert record.is_good == said.startswith("skipped")
+    assert record.is_good == said.startswith(("skipped", "unchanged"))
 
 
 def test_a_failing_task_before_the_batch_counts_on_its_node_alone() -> None:
@@ -271,6 +275,7 @@ def test_nothing_to_do_is_good() -> None:
 
 def test_the_budget_may_be_a_part_of_all_that_are_meant() -> None:
     assert opened(fleet(2, 10), max_failures="15%").budget == 3
+    assert parse_amount("max_failures", "0.57%").of(10000) == 57
     with pytest.raises(RolloutError, match="rollout_max_failures='many'"):
         opened(fleet(1, 1), max_failures="many")
     with pytest.raises(RolloutError, match="rollout_on_failure='go': expected one of stop, continue"):

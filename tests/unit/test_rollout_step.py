@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ import pytest
 from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, ended, fleet, uuid
 
 pytest.importorskip("ansible.plugins.action")
+DataLoader = importlib.import_module("ansible.parsing.dataloader").DataLoader
 plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.rollout_step")
 
 Step = Callable[..., dict[str, Any]]
@@ -31,6 +33,7 @@ class Controller:
         self.check = False
         self.strategy = "linear"
         self.active: list[str] | None = None
+        self.lost: set[str] = set()
         self.result_file = tmp_path / "result.json"
         self.run = ""
 
@@ -48,15 +51,19 @@ class Controller:
         if "file" in arguments:
             arguments.setdefault("run", self.run)
         play = SimpleNamespace(strategy=self.strategy)
-        task = SimpleNamespace(args={"step": name, **arguments}, check_mode=self.check, _parent=SimpleNamespace(_play=play))
-        action = plugin.ActionModule(task=task, connection=None, play_context=None, loader=None, templar=None, shared_loader_obj=None)
+        task = SimpleNamespace(
+            args={"step": name, **arguments}, check_mode=self.check, _parent=SimpleNamespace(_play=play), get_search_path=list
+        )
+        action = plugin.ActionModule(
+            task=task, connection=None, play_context=None, loader=DataLoader(), templar=None, shared_loader_obj=None
+        )
         nodes = list(self.hostvars)
         result: dict[str, Any] = action.run(
             task_vars={
                 "hostvars": self.hostvars,
                 "ansible_play_hosts_all": nodes,
-                "ansible_play_hosts": nodes,
-                "ansible_play_batch": nodes if self.active is None else self.active,
+                "ansible_play_hosts": [node for node in nodes if node not in self.lost],
+                "ansible_play_batch": [node for node in (nodes if self.active is None else self.active) if node not in self.lost],
             }
         )
         self.run = result.get("run", self.run)
@@ -94,7 +101,7 @@ def test_a_run_that_goes_well_shows_a_table_and_leaves_only_the_result(controlle
     controller.nodes(fleet(2, 1))
     planned = controller.plan(reason="update", serial=1)
     assert planned["numbers"] == [1, 2]
-    assert planned["reason"].endswith(": update")
+    assert planned["reason"] == "update"
     for number, node in ((1, "node-1"), (2, "node-2")):
         work = controller.step("begin", file=planned["file"], batch=number, pause=3)["work"]
         assert list(work) == [node]
@@ -116,7 +123,69 @@ def test_what_is_in_flight_stands_in_the_file_before_any_node_is_asked(controlle
     controller.step("begin", file=planned["file"], batch=1)
     assert json.loads(Path(planned["file"]).read_text())["not_done"] == ["node-1 Server 100: in flight"]
     taken_up = controller.step("take_up", resume=planned["file"])
-    assert (taken_up["nodes"], f"rollout {taken_up['runs'][0]}") == (["node-1"], planned["reason"])
+    assert (taken_up["nodes"], taken_up["runs"]) == (["node-1"], [planned["run"]])
+
+
+def test_the_wait_for_what_is_in_flight_has_an_end(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin.time, "time", lambda: 1000.0)
+    assert controller.step("take_up", resume_wait="900")["until"] == 1900.0
+
+
+def test_where_the_run_is_kept_is_told_before_anything_is_done(controller: Controller) -> None:
+    controller.nodes(fleet(2, 1))
+    planned = controller.plan(serial=1)
+    assert controller.shown == [f"Run {planned['run']}: 2 servers in 2 batches, kept in {planned['file']}"]
+
+
+def test_a_node_lost_between_two_runs_of_one_command_is_not_planned_from_what_it_said_in_the_first(controller: Controller) -> None:
+    controller.nodes(fleet(2, 1))
+    controller.answers({"node-2": ended([uuid(200)])})
+    controller.lost = {"node-2"}
+    file = controller.plan(max_failures=1)["file"]
+    assert list(controller.step("begin", file=file, batch=1)["work"]) == ["node-1"]
+    controller.answers({"node-1": ended([uuid(100)])})
+    controller.step("count", file=file, batch=1)
+    controller.report(file)
+    assert [(each["node"], each["outcome"]) for each in controller.result["servers"]] == [("node-2", "unknown"), ("node-1", "done")]
+
+
+def test_a_node_lost_in_a_batch_is_not_counted_by_what_it_said_before(controller: Controller) -> None:
+    controller.nodes(fleet(2, 1))
+    file = controller.plan(max_failures=1)["file"]
+    controller.step("begin", file=file, batch=1)
+    controller.answers({"node-1": ended([uuid(100)]), "node-2": ended([uuid(200)])})
+    controller.lost = {"node-2"}
+    controller.step("count", file=file, batch=1)
+    controller.report(file)
+    assert [(each["node"], each["outcome"]) for each in controller.result["servers"]] == [("node-1", "done"), ("node-2", "unknown")]
+
+
+@pytest.mark.parametrize("option", ["wait_seconds", "adopt", "max_parallel", "reason", "server"])
+def test_an_option_that_looking_does_not_know_is_refused_before_anything_is_done(controller: Controller, option: str) -> None:
+    taken_up = controller.step("take_up", options=["config", option], result_file=str(controller.result_file))
+    assert taken_up["msg"].startswith(f"Cannot use {option} in rollout_options (power_options): only what")
+    assert controller.result["code"] == "settings_invalid"
+
+
+@pytest.mark.parametrize(
+    ("step", "arguments", "said"),
+    [
+        ("begin", {"file": "/x"}, "all of the following are missing: batch"),
+        ("count", {"file": "/x", "batch": 0}, "Cannot use batch=0: expected a number of at least 1"),
+        ("count", {"file": "/x", "batch": "first"}, "batch"),
+        ("begin", {"file": "/x", "batch": 1, "pause": -1}, "Cannot use pause=-1.0"),
+        ("soak", {}, "all of the following are missing: seconds"),
+        ("soak", {"seconds": "nan"}, "Cannot use seconds=nan"),
+        ("plan", {}, "all of the following are missing: given"),
+        ("take_up", {"resume_wait": -1}, "Cannot use resume_wait=-1.0"),
+    ],
+)
+def test_a_step_without_what_it_needs_or_with_a_number_out_of_range_is_an_error(
+    controller: Controller, step: str, arguments: dict[str, Any], said: str
+) -> None:
+    taken = controller.step(step, **arguments)
+    assert taken["failed"]
+    assert said in taken["msg"]
 
 
 def test_a_run_out_of_budget_fails_in_its_count_and_names_the_resume_file(controller: Controller) -> None:
@@ -171,7 +240,7 @@ def test_a_mistake_is_the_result_too_and_nothing_is_left_behind(controller: Cont
 def test_the_result_of_the_last_run_is_gone_as_soon_as_one_begins(controller: Controller) -> None:
     controller.nodes(fleet(1, 1))
     controller.result_file.write_text("of the last run")
-    assert controller.step("take_up", resume="", result_file=str(controller.result_file)) == {"changed": False, "nodes": [], "runs": []}
+    assert controller.step("take_up", resume="", result_file=str(controller.result_file))["runs"] == []
     assert not controller.result_file.exists()
 
 
@@ -256,10 +325,88 @@ def test_a_run_whose_file_another_has_taken_does_not_go_on(controller: Controlle
 
 
 def test_a_step_that_there_is_not_is_an_error(controller: Controller) -> None:
-    assert controller.step("jump")["msg"].startswith("Cannot take step 'jump': expected one of take_up, plan")
+    assert "clear, take_up, plan, begin, soak, count, report, confirm" in controller.step("jump")["msg"]
 
 
 def test_a_file_that_cannot_be_written_fails_before_anything_is_begun(controller: Controller, tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file where the directory should be")
     controller.nodes(fleet(1, 1))
     assert controller.plan()["code"] == "file_unwritable"
+
+
+def test_a_run_without_any_node_leaves_no_good_result(controller: Controller) -> None:
+    controller.result_file.write_text("of the last run")
+    cleared = controller.step("clear", nodes=[], result_file=str(controller.result_file))
+    assert cleared["failed"]
+    assert not controller.result["ok"]
+    assert "failed" not in controller.step("clear", nodes=["node-1"], result_file=str(controller.result_file))
+    assert not controller.result_file.exists()
+
+
+def test_a_run_that_another_command_is_at_is_not_taken_up(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
+    controller.nodes(fleet(1, 1))
+    file = controller.plan()["file"]
+    own = os.getppid()
+    monkeypatch.setattr(plugin.files.os, "getppid", os.getpid)
+    for taken in (controller.step("take_up", resume=file, result_file=str(controller.result_file)), controller.plan(resume=file)):
+        assert taken["code"] == controller.result["code"] == "resume_in_use"
+        assert f"process {own} is still at run" in taken["msg"]
+    kept = json.loads(Path(file).read_text())
+    kept["owner"]["start"] += 1
+    Path(file).write_text(json.dumps(kept))
+    assert controller.step("take_up", resume=file)["runs"] == []
+
+
+def test_a_run_that_has_ended_may_be_taken_up_while_its_command_goes_on(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
+    controller.nodes(fleet(1, 1))
+    file = controller.plan()["file"]
+    controller.report(file)
+    monkeypatch.setattr(plugin.files.os, "getppid", os.getpid)
+    assert "failed" not in controller.step("take_up", resume=file)
+
+
+def test_a_play_that_was_ended_in_the_middle_is_told_and_one_that_came_to_its_end_is_not(controller: Controller) -> None:
+    controller.nodes(fleet(1, 1))
+    file = controller.plan()["file"]
+    confirmed = controller.step("confirm", file=file, result_file=str(controller.result_file))
+    assert confirmed["failed"]
+    assert controller.result["code"] == "broken_off"
+    controller.report(file)
+    assert controller.step("confirm", file=file, result_file=str(controller.result_file)) == {"changed": False, "skipped": True}
+    assert "code" not in controller.result
+
+
+def test_a_report_that_cannot_be_made_is_the_result_too(controller: Controller) -> None:
+    controller.nodes(fleet(1, 1))
+    file = controller.plan()["file"]
+    controller.run = "ffffffff"
+    assert controller.report(file)["failed"]
+    assert controller.result["code"] == "resume_invalid"
+
+
+def test_a_result_that_cannot_be_written_does_not_say_that_nothing_was_done(controller: Controller, tmp_path: Path) -> None:
+    controller.nodes({"node-1": {"servers": []}})
+    file = controller.plan()["file"]
+    (tmp_path / "file").write_text("")
+    reported = controller.step("report", file=file, result_file=str(tmp_path / "file" / "result.json"))
+    assert reported["code"] == "file_unwritable"
+    assert "nothing more is begun" not in reported["msg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [(None, "Could not find"), ("- a: [", "YAML parsing failed"), ("text", "it is no list of tasks")]
+)
+def test_tasks_before_the_batch_that_cannot_be_used_stop_the_run_before_any_node_is_asked(
+    controller: Controller, tmp_path: Path, text: str | None, said: str
+) -> None:
+    controller.nodes(fleet(1, 1))
+    file = controller.plan()["file"]
+    tasks = tmp_path / "before.yml"
+    if text is not None:
+        tasks.write_text(text)
+    begun = controller.step("begin", file=file, batch=1, tasks=str(tasks))
+    assert begun["failed"]
+    assert said in begun["msg"]
+    controller.report(file)
+    assert controller.result["counts"]["not_done"] == 1
+    assert said in controller.result["stopped"]

@@ -162,12 +162,13 @@ class TestFile:
             ("--- a\n--- b\n", "not valid YAML"),
             ("a: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
             ("\x01", "not valid YAML"),
+            *((f"token: a\nx: {odd}\n", "not valid YAML") for odd in ("!!int ''", "!!float ''", "!!bool abc", "!!timestamp abc")),
             ("- a\n", "the top level is a list, expected a map"),
             ("text\n", "expected a map"),
             ("5: a\n", "the top level has a key that is 5"),
             ("#" * (1024 * 1024 + 1), "larger than 1 MiB"),
         ],
-        ids=range(12),
+        ids=range(16),
     )
     def test_a_file_that_cannot_be_understood_is_refused(self, tmp_path: Path, text: str, reason: str) -> None:
         path = write(tmp_path / "c.yml", text)

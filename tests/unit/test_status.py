@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -89,7 +90,7 @@ def test_a_filter_hides_lines_but_not_the_count() -> None:
         (UNREACHABLE, "unreachable", "Failed to connect: no route to host"),
         (SILENT, "no answer", "Cannot reach the engine"),
         ({"failed": True}, "no answer", "it gave no reason"),
-        ({"skipped": True}, "no answer", "it gave no reason"),
+        ({"skipped": True}, "no answer", "the node was not asked"),
         (None, "no answer", "the node was not asked"),
     ],
 )
@@ -119,10 +120,10 @@ def test_the_snapshot_has_what_the_contract_says() -> None:
         "other": 1,
     }
     nodes = [node_seen("node-1", variables, {"servers": [entry(log=["line"], operations=[])]}), node_seen("node-2", {}, UNREACHABLE)]
-    kept = json.loads(json.dumps(snapshot(nodes, "2026-01-31T12:00:00Z")))
+    kept = json.loads(json.dumps(snapshot(nodes, datetime(2026, 1, 31, 12, tzinfo=timezone.utc))))
     assert kept == {
         "schema": 1,
-        "written_at": "2026-01-31T12:00:00Z",
+        "written_at": "2026-01-31T12:00:00.000Z",
         "nodes": [
             {"node": "node-1", "connection": {"ansible_host": "10.0.0.1", "ansible_port": 2222}, "error": None, "servers": [entry()]},
             {"node": "node-2", "connection": {}, "error": "Failed to connect: no route to host", "servers": []},

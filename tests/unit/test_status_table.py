@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +16,8 @@ import pytest
 
 pytest.importorskip("ansible.plugins.action")
 plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.status_table")
-AnsibleActionFail = importlib.import_module("ansible.errors").AnsibleActionFail
+errors = importlib.import_module("ansible.errors")
+AnsibleError, AnsibleActionFail = errors.AnsibleError, errors.AnsibleActionFail
 
 SEEN = {"servers": [{"server": "566bf9d7-c55a-45f8-91a6-e55e9b9b1325", "short_id": "566bf9d7", "name": "Lobby", "state": "running"}]}
 HOSTS: dict[str, dict[str, Any]] = {
@@ -31,11 +32,25 @@ Run = Callable[..., dict[str, Any]]
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """What the task returns for its arguments, in a play over the hosts a and b, or those given."""
 
-    def returned(given: dict[str, Any], *, hosts: tuple[str, ...] = ("b", "a"), check_mode: bool = False) -> dict[str, Any]:
+    def returned(
+        given: dict[str, Any],
+        *,
+        hosts: tuple[str, ...] = ("b", "a"),
+        lost: tuple[str, ...] = (),
+        variables: Mapping[str, Any] | None = None,
+        check_mode: bool = False,
+    ) -> dict[str, Any]:
         task = SimpleNamespace(args={"seen": "seen", **given}, check_mode=check_mode)
         action = plugin.ActionModule(task=task, connection=None, play_context=None, loader=None, templar=None, shared_loader_obj=None)
         monkeypatch.setattr(plugin.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
-        result: dict[str, Any] = action.run(task_vars={"hostvars": HOSTS, "ansible_play_hosts_all": list(hosts)})
+        active = [host for host in hosts if host not in lost]
+        result: dict[str, Any] = action.run(
+            task_vars={
+                "hostvars": HOSTS if variables is None else variables,
+                "ansible_play_hosts_all": list(hosts),
+                "ansible_play_hosts": active,
+            }
+        )
         return result
 
     return returned
@@ -51,6 +66,34 @@ def test_the_table_has_all_hosts_of_the_play_and_fails_for_those_not_seen(run: R
         "failed": True,
         "msg": "Cannot look at 1 of 2 nodes: b; the reasons are below the table, the other nodes are complete",
     }
+
+
+def test_a_host_that_the_play_has_lost_has_no_answer_though_an_earlier_play_had_one(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run({}, hosts=("a", "other"), lost=("other",))
+    assert "1 server on 1 node: 1 running" in capsys.readouterr().out
+    assert result["msg"].startswith("Cannot look at 1 of 2 nodes: other;")
+
+
+class _Broken(dict[str, Any]):
+    """Variables of which one cannot be evaluated, as a host's are."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key == "ansible_user":
+            raise AnsibleError("'nobody' is undefined")
+        return super().get(key, default)
+
+
+def test_a_host_with_a_variable_that_cannot_be_evaluated_takes_nothing_from_the_others(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = {"failed": True, "msg": "Error processing keyword 'remote_user': 'nobody' is undefined"}
+    broken = _Broken(ansible_user="{{ nobody }}", ansible_host="192.0.2.3", seen=failed)
+    result = run({"snapshot": str(tmp_path / "fleet.json")}, hosts=("a", "broken"), variables={**HOSTS, "broken": broken})
+    out = capsys.readouterr().out
+    assert "1 server on 1 node: 1 running" in out and "'nobody' is undefined" in out
+    assert result["msg"].startswith("Cannot look at 1 of 2 nodes: broken;")
+    kept = {each["node"]: each["connection"] for each in json.loads((tmp_path / "fleet.json").read_text())["nodes"]}
+    assert kept == {"a": {"ansible_host": "192.0.2.1"}, "broken": {"ansible_host": "192.0.2.3"}}
 
 
 def test_it_does_not_fail_where_all_were_seen(run: Run) -> None:

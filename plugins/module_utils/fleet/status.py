@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from ..power.model import PowerState, timestamp
+from ..power.order import DEFAULT_PRIORITY
 from .table import render
 
-#: A reader refuses a greater number, and ignores fields that it does not know.
+#: Of the snapshot. A reader refuses a greater number, and ignores fields that it does not know.
 SCHEMA = 1
-#: The variables of a node that say how it is reached, as far as they are no secrets.
+#: The variables of a node that say how it is reached, as far as they are no secrets: a snapshot has no others, written or read.
 CONNECTION = (
     "ansible_host",
     "ansible_port",
@@ -22,12 +25,12 @@ CONNECTION = (
     "ansible_connection",
     "ansible_python_interpreter",
     "ansible_ssh_private_key_file",
+    "ansible_ssh_args",
     "ansible_ssh_common_args",
     "ansible_ssh_extra_args",
 )
 _HEADINGS = ("NODE", "SERVER", "NAME", "STATE", "SINCE (UTC)", "EXIT", "LOCK", "LAST OPERATION", "BY")
 _OF_THE_MOMENT = ("log", "operations")
-_DEFAULT_PRIORITY = 100
 _NAMED_NODES = 3
 _LONGEST_REASON = 300
 
@@ -46,7 +49,7 @@ class NodeSeen:
 def node_seen(node: str, variables: Mapping[str, Any], result: Mapping[str, Any] | None) -> NodeSeen:
     """What a node's result of server_power_info says; None is no result. ``variables`` are the node's, of which `CONNECTION` is kept."""
     connection = {name: variables[name] for name in CONNECTION if variables.get(name) is not None}
-    if result is None:
+    if result is None or result.get("skipped"):
         return NodeSeen(node, connection, error="Cannot tell: the node was not asked, or an earlier task failed on it")
     servers = result.get("servers")
     if result.get("failed") or result.get("unreachable") or servers is None:
@@ -61,7 +64,7 @@ def _reason(result: Mapping[str, Any]) -> str:
 
 def _order(entry: Mapping[str, Any]) -> tuple[int, str, str]:
     priority = entry.get("priority")
-    return (_DEFAULT_PRIORITY if priority is None else priority, str(entry.get("name") or ""), str(entry["server"]))
+    return (DEFAULT_PRIORITY if priority is None else priority, str(entry.get("name") or ""), str(entry["server"]))
 
 
 def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = ()) -> list[str]:
@@ -89,9 +92,9 @@ def failure(nodes: Sequence[NodeSeen]) -> str | None:
     )
 
 
-def snapshot(nodes: Sequence[NodeSeen], written_at: str) -> dict[str, Any]:
-    """What a program reads of the fleet later; ``written_at`` is ISO 8601, UTC."""
-    return {"schema": SCHEMA, "written_at": written_at, "nodes": [_kept(each) for each in nodes]}
+def snapshot(nodes: Sequence[NodeSeen], now: datetime) -> dict[str, Any]:
+    """What a program reads of the fleet later."""
+    return {"schema": SCHEMA, "written_at": timestamp(now), "nodes": [_kept(each) for each in nodes]}
 
 
 def _kept(seen: NodeSeen) -> dict[str, Any]:
@@ -119,9 +122,9 @@ def _state_words(entry: Mapping[str, Any], container: Mapping[str, Any]) -> Iter
     state = entry.get("state")
     yield str(state or "unknown")
     intent = entry.get("intent")
-    if intent is not None and state == "offline" and intent.get("up") and not entry.get("lock"):
+    if intent is not None and state == PowerState.OFFLINE.value and intent.get("up") and not entry.get("lock"):
         yield "meant up"
-    if intent is not None and state == "running" and not intent.get("up") and not entry.get("lock"):
+    if intent is not None and state == PowerState.RUNNING.value and not intent.get("up") and not entry.get("lock"):
         yield "meant down"
     if entry.get("suspended"):
         yield "suspended"

@@ -8,10 +8,10 @@ An accepted action is a row of ``operations`` that has neither begun nor ended, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from . import journal_rows as rows
 from .journal import Journal
@@ -25,14 +25,26 @@ if TYPE_CHECKING:
 _CREATE = """CREATE TABLE IF NOT EXISTS acceptances (
     id TEXT PRIMARY KEY, wait_seconds INTEGER NOT NULL, deadline TEXT NOT NULL, generation INTEGER)"""
 
-_ACCEPT = """INSERT INTO operations (id, uuid, name, action, origin, reason, requested_at, accepted_at)
-    VALUES (:id, :uuid, :name, :action, :origin, '', :requested_at, :accepted_at) ON CONFLICT (id) DO NOTHING"""
+#: What is written for each: into ``operations``, and beside it.
+_ACCEPTED = ("id", "uuid", "name", "action", "origin", "requested_at", "accepted_at")
+_PROMISED = ("id", "wait_seconds", "deadline", "generation")
+_KEEP = "ON CONFLICT (id) DO NOTHING"
 
-_PROMISE = """INSERT INTO acceptances (id, wait_seconds, deadline, generation) VALUES (:id, :wait_seconds, :deadline, :generation)
-    ON CONFLICT (id) DO NOTHING"""
+#: An end of what was accepted; a journal that was begun anew meanwhile does not know it, and is told all of it.
+_OF_AN_END = (
+    *("ended_at", "outcome", "code", "msg", "changed", "state_before", "state"),
+    *("stop_how", "forced", "stop_seconds", "waited_seconds", "phases"),
+)
+_ENDED = (*_ACCEPTED, "reason", *_OF_AN_END)
+_END = f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _OF_AN_END)}"
+
+#: SQLite's oldest limit on the parameters of a statement.
+_MOST_PARAMETERS = 999
 
 #: What has begun is told by the journal, whatever becomes of it; what was pruned needs nothing any more.
 _FORGET = "DELETE FROM acceptances WHERE id NOT IN (SELECT id FROM operations WHERE begun_at IS NULL AND outcome IS NULL)"
+
+_MOVE = "UPDATE acceptances SET generation = ? WHERE id = ?"
 
 _PENDING = """SELECT operations.id, uuid, name, action, origin, requested_at, accepted_at, wait_seconds, deadline, generation
     FROM operations JOIN acceptances ON acceptances.id = operations.id WHERE begun_at IS NULL AND outcome IS NULL ORDER BY number"""
@@ -55,28 +67,50 @@ class Acceptance:
     deadline: datetime
     generation: int | None = None
 
+    def requested(self, now: datetime, generation: int | None) -> Acceptance:
+        """The same, requested and accepted now, its wait beginning."""
+        deadline = now + timedelta(seconds=self.wait_seconds)
+        return Acceptance(self.operation, self.server, self.action, self.origin, now, now, self.wait_seconds, deadline, generation)
 
-def accept(journal: Journal, acceptances: Sequence[Acceptance], ended: Sequence[tuple[Result, str]] = ()) -> None:
+
+def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequence[Callable[[sqlite3.Connection], None]] = ()) -> None:
     """Keep them, in this order; they are on the disk when this returns. Raises `JournalUnusable`, OSError: then none is kept.
 
-    ``ended`` are results, with their origins, of what was accepted before and ended without having begun.
+    ``afterwards`` is written with them: `ended` and `moved` make it.
     """
     parameters = [_parameters(each) for each in acceptances]
-    endings = [rows.ending(result, (), origin, "") for result, origin in ended]
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute(_CREATE)
+        _insert(connection, "operations", _ACCEPTED, parameters, _KEEP)
+        _insert(connection, "acceptances", _PROMISED, parameters, _KEEP)
+        for each in afterwards:
+            each(connection)
+
+    journal.write_durably(work)
+
+
+def ended(results: Sequence[tuple[Result, str]]) -> Callable[[sqlite3.Connection], None]:
+    """What writes the ends of accepted actions, each with its origin; of one that has an end already the later one counts."""
+    endings = [_ending(result, origin) for result, origin in results]
     # The last of each server: it stays whatever else is let go of.
     last = {ending["uuid"]: {"uuid": ending["uuid"], "id": ending["id"], "kept": rows.KEPT_OPERATIONS} for ending in endings}
 
     def work(connection: sqlite3.Connection) -> None:
-        connection.execute(_CREATE)
-        connection.executemany(_ACCEPT, parameters)
-        connection.executemany(_PROMISE, parameters)
-        for ending in endings:
-            # A journal that was begun anew meanwhile does not know it.
-            if connection.execute(rows.END, ending).rowcount == 0:
-                connection.execute(rows.END_UNBEGUN, ending)
+        _insert(connection, "operations", _ENDED, endings, _END)
         connection.executemany(rows.PRUNE, list(last.values()))
 
-    journal.write_durably(work)
+    return work
+
+
+def moved(generations: Sequence[tuple[str, int]]) -> Callable[[sqlite3.Connection], None]:
+    """What writes the kill generations that accepted actions, by operation, are to be begun with instead."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute(_CREATE)
+        connection.executemany(_MOVE, [(generation, operation) for operation, generation in generations])
+
+    return work
 
 
 def pending(journal: Journal) -> list[Acceptance]:
@@ -93,15 +127,34 @@ def pending(journal: Journal) -> list[Acceptance]:
     return found
 
 
+def _insert(
+    connection: sqlite3.Connection, table: str, columns: Sequence[str], values: Sequence[Mapping[str, object]], conflict: str
+) -> None:
+    """Many rows by few statements: between two of them a thread may wait for its turn among those that compute."""
+    at_once = _MOST_PARAMETERS // len(columns)
+    one = f"({','.join('?' * len(columns))})"
+    for start in range(0, len(values), at_once):
+        chunk = values[start : start + at_once]
+        statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {','.join([one] * len(chunk))} {conflict}"
+        connection.execute(statement, [row[column] for row in chunk for column in columns])
+
+
+def _ending(result: Result, origin: str) -> dict[str, Any]:
+    ending = rows.ending(result, (), origin, "")
+    return {**ending, "accepted_at": ending["requested_at"]}
+
+
 def _parameters(acceptance: Acceptance) -> dict[str, object]:
+    requested_at = timestamp(acceptance.requested_at)
+    at_once = acceptance.accepted_at is acceptance.requested_at
     return {
         "id": acceptance.operation,
         "uuid": acceptance.server.uuid,
         "name": storable(acceptance.server.name),
         "action": acceptance.action.value,
         "origin": storable(acceptance.origin),
-        "requested_at": timestamp(acceptance.requested_at),
-        "accepted_at": timestamp(acceptance.accepted_at),
+        "requested_at": requested_at,
+        "accepted_at": requested_at if at_once else timestamp(acceptance.accepted_at),
         "wait_seconds": acceptance.wait_seconds,
         "deadline": timestamp(acceptance.deadline),
         "generation": acceptance.generation,

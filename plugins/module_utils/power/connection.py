@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from .errors import EngineUnreachable, MissingLibrary, SettingsInvalid
 from .model import SHORTEST_SECRET
@@ -234,7 +235,17 @@ def _host(whose: str, host: str) -> str:
     scheme, found, rest = host.partition("://")
     if not (found and rest and scheme in _SCHEMES):
         raise SettingsInvalid(f"Cannot use {whose}={_quoted(shown_host(host))}: expected an address that begins with {_schemes()}")
+    if scheme != "unix" and not _is_url(host):
+        raise SettingsInvalid(f"Cannot use {whose}={_quoted(shown_host(host))}: expected a host, and a port from 1 to 65535")
     return host
+
+
+def _is_url(host: str) -> bool:
+    """Whether Python can take it apart, as the SDK has it do. What it says of one that it cannot may quote a password."""
+    try:
+        return urlsplit(host).port != 0
+    except ValueError:
+        return False
 
 
 def _schemes() -> str:

@@ -74,13 +74,8 @@ class DockerEngine:
         return None if renamed is None else self._inspect(renamed)
 
     def _inspect(self, name: str) -> Snapshot | None:
-        try:
-            with self._asking(f"inspect container {name}") as client:
-                return snapshot_of(client.inspect_container(name))
-        except EngineError as error:
-            if error.facts.get("status") == 404:
-                return None
-            raise
+        found = self._unless_missing(f"inspect container {name}", lambda client: client.inspect_container(name))
+        return None if found is None else snapshot_of(found)
 
     def _live_by_label(self) -> dict[str, str]:
         """The ids of live containers of ours by the servers that they are, whatever their names."""
@@ -189,13 +184,9 @@ class DockerEngine:
 
     def use(self, name: str) -> Use | None:
         """What the container uses now, without a wait for a second look; None if it does not run."""
-        try:
-            with self._asking(f"read what container {name} uses") as client:
-                return use_of(client.stats(name, stream=False, one_shot=True))
-        except EngineError as error:
-            if error.facts.get("status") == 404:
-                return None
-            raise
+        what = f"read what container {name} uses"
+        found = self._unless_missing(what, lambda client: client.stats(name, stream=False, one_shot=True))
+        return None if found is None else use_of(found)
 
     def image(self, reference: str) -> ImageSeen | None:
         """An image that is on the node, or None; as it was at most a second ago, but never as it was before a pull of ours."""
@@ -203,13 +194,10 @@ class DockerEngine:
         known = images.get(reference)
         if known is not None and asked_at - known[0] < _IMAGE_SECONDS:
             return known[1]
-        try:
-            with self._asking(f"inspect image {reference}") as client:
-                seen = image_of(client.inspect_image(reference))
-        except EngineError as error:
-            if error.facts.get("status") == 404:
-                return None
-            raise
+        found = self._unless_missing(f"inspect image {reference}", lambda client: client.inspect_image(reference))
+        if found is None:
+            return None
+        seen = image_of(found)
         images[reference] = asked_at, seen
         return seen
 
@@ -267,6 +255,21 @@ class DockerEngine:
         filters = {"type": ["container"], "event": list(names)}
         with self._asking("read the engine's events", own_seconds=until - time.time() + _EVENTS_SLACK_SECONDS) as client:
             yield from client.events(since=f"{since:.6f}", until=f"{until:.6f}", filters=filters, decode=True)
+
+    def facts(self) -> Mapping[str, Any]:
+        """What the engine says of itself and its machine, in its own words."""
+        with self._asking("ask the engine what it is") as client:
+            return dict(client.info())
+
+    def _unless_missing(self, what: str, call: Callable[[Any], Any]) -> Any:
+        """What the call answers; None where there is no such thing."""
+        try:
+            with self._asking(what) as client:
+                return call(client)
+        except EngineError as error:
+            if error.facts.get("status") == 404:
+                return None
+            raise
 
     def _call(self, what: str, call: Callable[[Any], object], *, gone: Sequence[int], urgent: bool = False) -> bool:
         """Whether the call was carried out; one of the statuses in ``gone`` means that there was nothing to do it to."""

@@ -63,6 +63,9 @@ class Engine(Protocol):
     def use(self, name: str) -> Use | None:
         """What the container uses now; None if it does not run."""
 
+    def facts(self) -> Mapping[str, Any]:
+        """What the engine says of itself and its machine, in its own words."""
+
     def image(self, reference: str) -> ImageSeen | None:
         """An image that is on the node, or None."""
 

@@ -88,8 +88,22 @@ class Journal:
 
         self._write(work)
 
-    def set_intent(self, server: Server, up: bool, *, operation: str, origin: str, at: datetime, only_if_newer: bool = False) -> None:
-        """Record what ``server`` is meant to be. ``only_if_newer``: an intent as young as ``at``, or younger, stays."""
+    def set_intent(
+        self,
+        server: Server,
+        up: bool,
+        *,
+        operation: str,
+        origin: str,
+        at: datetime,
+        only_if_newer: bool = False,
+        keep_since: datetime | None = None,
+    ) -> None:
+        """Record what ``server`` is meant to be.
+
+        ``only_if_newer``: an intent as young as ``at``, or younger, stays. ``keep_since``: so does one that is as young as that and says
+        the same.
+        """
         parameters = {
             "uuid": server.uuid,
             "name": rows.storable(server.name),
@@ -98,6 +112,7 @@ class Journal:
             "origin": rows.storable(origin),
             "at": timestamp(at),
             "only_if_newer": int(only_if_newer),
+            "keep_since": None if keep_since is None else timestamp(keep_since),
         }
         self._execute(rows.SET_INTENT, parameters)
 
@@ -170,6 +185,13 @@ class Journal:
         """The server's operations, the one recorded last first."""
         empty: list[Any] = []
         found = self._read(lambda connection: connection.execute(rows.OPERATIONS_OF, (uuid, limit)).fetchall(), empty)
+        return self._settled([rows.operation_row(row) for row in found])
+
+    def operations_under(self, key: str, uuid: str, action: PowerAction, *, but: str) -> list[OperationRow]:
+        """The server's operations of one kind whose reason is ``key`` or begins with it, the one recorded last first, without ``but``."""
+        parameters = {"key": rows.storable(key), "uuid": uuid, "action": action.value, "but": but}
+        empty: list[Any] = []
+        found = self._read(lambda connection: connection.execute(rows.OPERATIONS_UNDER, parameters).fetchall(), empty)
         return self._settled([rows.operation_row(row) for row in found])
 
     def write_durably(self, work: Callable[[sqlite3.Connection], None]) -> None:

@@ -66,7 +66,8 @@ PRUNE = """DELETE FROM operations WHERE number IN (
 
 SET_INTENT = """INSERT INTO intents (uuid, name, up, operation, origin, at) VALUES (:uuid, :name, :up, :operation, :origin, :at)
     ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, up = excluded.up, operation = excluded.operation, origin = excluded.origin,
-    at = excluded.at WHERE NOT :only_if_newer OR intents.at < excluded.at"""
+    at = excluded.at WHERE (NOT :only_if_newer OR intents.at < excluded.at)
+    AND (:keep_since IS NULL OR intents.up <> excluded.up OR intents.at < :keep_since)"""
 
 # The same run recorded twice keeps its match.
 RECORD_RUN = """INSERT INTO runs (uuid, container, started_at, matchers, matched) VALUES (:uuid, :container, :started_at, :matchers, 0)
@@ -79,6 +80,11 @@ _OPERATION = """SELECT number, id, uuid, name, action, origin, reason, mark, req
     state_before, state, stop_how, forced, stop_seconds, waited_seconds, phases FROM operations """
 
 OPERATIONS_OF = _OPERATION + "WHERE uuid = ? ORDER BY number DESC LIMIT ?"
+OPERATIONS_UNDER = (
+    _OPERATION
+    + """WHERE uuid = :uuid AND action = :action AND id <> :but
+    AND (reason = :key OR substr(reason, 1, length(:key) + 2) = :key || ': ') ORDER BY number DESC"""
+)
 OPERATIONS_NUMBERED = _OPERATION + "WHERE number IN ({holes})"
 LAST_OPERATIONS = _OPERATION + "WHERE number IN (SELECT max(number) FROM operations WHERE uuid IN ({holes}) GROUP BY uuid)"
 # Not a window function: the SQLite of some systems has none. The index serves the inner statement.
@@ -98,7 +104,7 @@ class JournalUnusable(Exception):
 
 @dataclass(frozen=True)
 class Intent:
-    """What the last action that ended done or unchanged meant the server to be. ``at`` is ISO 8601."""
+    """What the last action that ended done or unchanged meant the server to be, and who had it so. ``at`` is ISO 8601."""
 
     up: bool
     operation: str

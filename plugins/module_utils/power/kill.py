@@ -63,15 +63,30 @@ def kill(request: Request, node: Node, progress: Progress) -> Ending:
             _await_gone(node, progress)
         else:
             _settle_and_kill(node, lock, progress)
-        node.journal.set_intent(progress.server, False, operation=request.operation, origin=request.origin, at=node.clock.now())
+        _note_intent(request, node, progress, changed=_has_changed(progress) or bool(faults))
     if faults:
         progress.warn(
             f"server {uuid}: the kill could not be guarded ({'; '.join(faults)}): an action under way might start the server again"
         )
         return Outcome.DONE, UNGUARDED, "it is down, but an action under way might start it again"
-    if progress.changed or progress.cancelled is not None:
+    if _has_changed(progress):
         return Outcome.DONE, "", ""
     return Outcome.UNCHANGED, "", "it is offline already"
+
+
+def _has_changed(progress: Progress) -> bool:
+    return progress.changed or progress.cancelled is not None
+
+
+def _note_intent(request: Request, node: Node, progress: Progress, *, changed: bool) -> None:
+    node.journal.set_intent(
+        progress.server,
+        False,
+        operation=request.operation,
+        origin=request.origin,
+        at=node.clock.now(),
+        keep_since=None if changed else request.requested_at,
+    )
 
 
 def _raise_generation(node: Node, uuid: str, faults: list[str]) -> None:

@@ -27,6 +27,7 @@ from .errors import (
 from .kill import kill
 from .model import Outcome, PowerAction, Request, Result, Server, WaitFor, parse_uuid
 from .node import KillWatch, Node, Observed
+from .once import done_before, fell_since, same_action
 from .pace import Place
 from .plan import plan, planned_state
 from .progress import Ending, Progress
@@ -75,6 +76,9 @@ def _act(request: Request, node: Node, progress: Progress, place: Place) -> Endi
         raise InterruptedBySignal(f"Cannot {request.action.value} server {request.server}: a signal came before its turn; nothing was done")
     place.mind_budget(request.server)
     progress.server = _identify(request, node, progress.known)
+    same = same_action(request, node, progress.server.uuid)
+    if same is not None and same.outcome:
+        return _done_before(request, node, progress, done_before(same))
     if request.action is PowerAction.KILL and not request.check:
         return _kill(request, node, progress)
     mind_wings(request, node, progress)
@@ -100,7 +104,8 @@ def _observe(request: Request, node: Node, progress: Progress) -> Observed:
     """Look at the server; raises `NotSelected` if it is not meant as it is now."""
     seen = node.observe(progress.server.uuid)
     progress.saw(seen)
-    mind_selection(request, progress.server.uuid, seen.state)
+    if not fell_since(request, node, progress.server.uuid, seen.state):
+        mind_selection(request, progress.server.uuid, seen.state)
     mind_intent(request, node, progress.server.uuid)
     return seen
 
@@ -147,12 +152,27 @@ def _already_up(request: Request, node: Node, seen: Observed, progress: Progress
         node.journal.set_intent(
             progress.server, True, operation=request.operation, origin=request.origin, at=request.requested_at, only_if_newer=True
         )
+    _await_found(request, node, seen, progress)
+    return Outcome.UNCHANGED, "", plan(request.action, seen.state).reason
+
+
+def _done_before(request: Request, node: Node, progress: Progress, why: str) -> Ending:
+    """What was done under the same key is not done again; a boot still waits as ``wait_for`` asks: a signal may have ended that wait."""
+    _see_again(node, progress)
+    if request.action.boots and request.wait_for is not WaitFor.CONTAINER:
+        seen = node.observe(progress.server.uuid)
+        if _is_settled(seen):
+            _await_found(request, node, seen, progress)
+    return Outcome.UNCHANGED, "", why
+
+
+def _await_found(request: Request, node: Node, seen: Observed, progress: Progress) -> None:
+    """Wait for a server that was found up, without having started it, to be ready."""
     if seen.snapshot is not None and request.wait_for is not WaitFor.CONTAINER and not request.check:
         definition = node.sources.definition_for_stop(progress.server.uuid)
         matchers = Matchers((), strip=False) if definition is None else Matchers.of(definition.startup)
         await_ready(request, node, KillWatch(node, request, progress.server.uuid), seen.snapshot, matchers, None, progress)
         _see_again(node, progress)
-    return Outcome.UNCHANGED, "", plan(request.action, seen.state).reason
 
 
 def _foretell(request: Request, seen: Observed, boot: Boot | None, progress: Progress) -> Ending:

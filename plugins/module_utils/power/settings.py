@@ -180,7 +180,8 @@ def _read_file(path: str) -> object:
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise SettingsInvalid(f"Cannot read settings {path}: it is not valid YAML{line}", where=path) from None
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError):
+        # A value that does not fit its tag meets the library unprepared.
         raise SettingsInvalid(f"Cannot read settings {path}: it is not valid YAML", where=path) from None
 
 

@@ -26,6 +26,7 @@ from .lock import PowerLock
 from .look import Look
 from .model import Outcome, Phase, PowerAction, PowerState, Request, Run, Snapshot, Step, WaitFor
 from .node import KillWatch, Node
+from .once import await_same, done_before, fell_since, same_action
 from .output import Output
 from .pace import Place
 from .plan import plan
@@ -79,15 +80,34 @@ class Turn:
 
     def take(self, boot: Boot | None) -> Ending:
         """Take the lock, do what the plan says, release, wait for readiness."""
-        with self._acquire() as lock:
-            self._progress.begin(self._node.journal)
-            self.look()
-            ending = self._follow_plan(lock, boot)
-            self._note_intent()
+        ending = self._hold(boot)
+        while ending is None:
+            with self._place.aside(self.look_while_waiting):
+                await_same(self._request, self._node, self._uuid, self.look_while_waiting)
+            self._place.mind_budget(self._uuid)
+            ending = self._hold(boot)
         self._place.end_boot()
         if self._up is not None and self._request.wait_for is not WaitFor.CONTAINER:
             self._progress.is_outdated = True
             self._await_ready(self._up)
+        return ending
+
+    def _hold(self, boot: Boot | None) -> Ending | None:
+        """What is done under the lock; None if the same action is under way, and has nothing more to do under it."""
+        with self._acquire() as lock:
+            same = same_action(self._request, self._node, self._uuid)
+            if same is not None and not same.outcome:
+                return None
+            self._progress.begin(self._node.journal)
+            self.look()
+            if same is not None:
+                self._progress.is_outdated = True
+                if boot is not None:
+                    seen = self._node.observe_held(self._uuid, lock.leftover)
+                    self._up, self._matchers = (seen.snapshot if seen.live else None), Matchers.of(boot.definition.startup)
+                return Outcome.UNCHANGED, "", done_before(same)
+            ending = self._follow_plan(lock, boot)
+            self._note_intent(ending)
         return ending
 
     def _acquire(self) -> PowerLock:
@@ -139,7 +159,8 @@ class Turn:
         # What was seen before a wait for the lock is not what this action found.
         self._progress.state_before = None
         self._progress.saw(seen)
-        mind_selection(self._request, self._uuid, seen.state)
+        if not fell_since(self._request, self._node, self._uuid, seen.state):
+            mind_selection(self._request, self._uuid, seen.state)
         mind_intent(self._request, self._node, self._uuid)
         chosen = plan(self._request.action, seen.state)
         self._progress.plan = chosen.steps
@@ -258,13 +279,15 @@ class Turn:
             return boot
         return fresh
 
-    def _note_intent(self) -> None:
+    def _note_intent(self, ending: Ending) -> None:
         self._node.journal.set_intent(
             self._progress.server,
             self._request.action.boots,
             operation=self._request.operation,
             origin=self._request.origin,
             at=self._node.clock.now(),
+            # Whoever had it so after this was asked for did it, and not this.
+            keep_since=self._request.requested_at if ending[0] is Outcome.UNCHANGED else None,
         )
 
     def _await_ready(self, up: Snapshot) -> None:
@@ -289,8 +312,9 @@ def mind_intent(request: Request, node: Node, uuid: str) -> None:
     """
     if request.if_meant_up:
         intent = node.journal.intent(uuid)
-        if intent is None or not intent.up:
-            who = f" by {intent.origin}" if intent is not None and intent.origin else ""
+        # None is no intent to be down: it was up when the request was made, and the journal has been lost since.
+        if intent is not None and not intent.up:
+            who = f" by {intent.origin}" if intent.origin else ""
             raise NotSelected(f"Cannot {request.action.value} server {uuid}: it was meant to be up, and is not any more{who}")
 
 

@@ -13,19 +13,24 @@ from __future__ import annotations
 import grp
 import json
 import os
+import re
 import stat
 import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 
-EXTENSIONS = (".json", ".yml", ".yaml")
+#: What a definition's file is called: any other name would be read by nobody, or lead out of the directory.
+NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(json|yml|yaml)")
 MODE = 0o640
 
 
 def write_definitions(directory: str, files: Mapping[str, str], *, gid: int, purge: bool, check: bool) -> dict[str, list[str]]:
-    """Write what differs, remove what must go; the names of both. With ``check`` only look. Raises OSError."""
-    present = sorted(name for name in _names(directory) if name.endswith(EXTENSIONS))
+    """Write what differs, remove what must go; the names of both. With ``check`` only look. Raises OSError; ValueError for a wrong name."""
+    for name in files:
+        if NAME.fullmatch(name) is None:
+            raise ValueError(f"Cannot write the definition {name!r}: it is not named by a uuid in lower case; name it so")
+    present = sorted(name for name in _names(directory) if NAME.fullmatch(name.lower()))
     stems = {_stem(name) for name in files}
     removed = [name for name in present if name not in files and (purge or _stem(name) in stems)]
     written = [name for name, text in sorted(files.items()) if not _stands(os.path.join(directory, name), text.encode(), gid)]
@@ -83,7 +88,7 @@ def _gid(group: str, check: bool) -> int:
     except KeyError:
         if check:
             return -1
-        raise OSError(f"Cannot give definitions to the group {group}: there is no such group") from None
+        raise OSError(f"Cannot give definitions to the group {group}: there is none; run the whole role first") from None
 
 
 def main() -> None:
@@ -92,7 +97,7 @@ def main() -> None:
     try:
         gid = _gid(asked["group"], asked["check"])
         done = write_definitions(asked["directory"], asked["files"], gid=gid, purge=asked["purge"], check=asked["check"])
-    except OSError as error:
+    except (OSError, ValueError) as error:
         sys.exit(str(error))
     json.dump(done, sys.stdout)
 

@@ -18,7 +18,7 @@ from .entry import Entry, Kind, Reading
 
 _LOOKED = (Kind.ENGINE, Kind.ENDPOINT)
 _ORDER = (Kind.SNAPSHOT, Kind.PANEL, *_LOOKED)
-_LIVE = (PowerState.STARTING.value, PowerState.RUNNING.value, PowerState.STOPPING.value)
+_LIVE = tuple(state.value for state in PowerState if state is not PowerState.OFFLINE)
 
 
 @dataclass(frozen=True)

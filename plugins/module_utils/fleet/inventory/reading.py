@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from ...power.errors import PowerError
+from .endpoint import read_endpoint
 from .engine import read_engine
 from .entry import Kind, Reading
-from .face import read_endpoint
 from .panel import read_panel
 from .snapshot import read_snapshot
 from .wanted import NodeWanted, Wanted

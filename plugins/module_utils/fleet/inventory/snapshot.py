@@ -16,16 +16,11 @@ from ...power.errors import SourceUnreachable
 from ...power.model import parse_uuid
 from ...power.nesting import is_nested_deeper
 from ...power.schema import printable
+from ..status import CONNECTION, SCHEMA
 from .entry import Entry, Kind, Reading, flag_or_none, labels_or_none, state_or_none, text_or_none, whole_or_none
 
-_NEWEST_SCHEMA = 1
 _LARGEST = 256 * 1024 * 1024
 _DEEPEST = 100
-#: Variables that a snapshot may carry: how a host is reached, and nothing else.
-CONNECTION_VARIABLES = (
-    *("ansible_host", "ansible_port", "ansible_user", "ansible_connection", "ansible_python_interpreter"),
-    *("ansible_ssh_private_key_file", "ansible_ssh_common_args", "ansible_ssh_extra_args"),
-)
 
 
 def read_snapshot(path: str, max_age: int, now: datetime) -> Reading:
@@ -71,7 +66,7 @@ def _loaded(path: str) -> Mapping[str, Any]:
     schema = whole_or_none(value.get("schema"))
     if schema is None or schema < 1:
         raise _fault(path, "it does not say which version it is; write it anew with playbook fleet.power.status")
-    if schema > _NEWEST_SCHEMA:
+    if schema > SCHEMA:
         raise _fault(path, f"it is of version {schema}, written by a newer fleet.power; update this one")
     return value
 
@@ -83,7 +78,7 @@ def _fault(path: str, reason: str) -> SourceUnreachable:
 def _connection(given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         return {}
-    return {name: given[name] for name in CONNECTION_VARIABLES if isinstance(given.get(name), (str, int))}
+    return {name: given[name] for name in CONNECTION if isinstance(given.get(name), (str, int))}
 
 
 def _entry(node: str, given: Any) -> Entry | None:
@@ -108,8 +103,8 @@ def _age(path: str, written: Any, max_age: int, now: datetime) -> tuple[str, ...
     if max_age == 0:
         return ()
     try:
-        moment = datetime.strptime(written, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
-    except (TypeError, ValueError):
+        moment = datetime.fromisoformat(written.replace("Z", "+00:00")).astimezone(timezone.utc)
+    except (AttributeError, TypeError, ValueError):
         return (f"the snapshot {path} does not say when it was written; its states may be of long ago",)
     age = (now - moment).total_seconds()
     if age <= max_age:

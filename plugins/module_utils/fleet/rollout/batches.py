@@ -46,7 +46,9 @@ def batches(candidates: Sequence[Candidate], nodes: Sequence[str], action: str, 
     """The servers as batches, the canary's first. No batch mixes priorities: lowest first, for stop and kill highest first."""
     order = {node: number for number, node in enumerate(nodes)}
     sign = -1 if action in ("stop", "kill") else 1
-    ordered = sorted(candidates, key=lambda each: (sign * each.priority, not each.any_state, order[each.node], each.name, each.server))
+    ordered = sorted(
+        candidates, key=lambda each: (sign * each.priority, not each.any_state, each.asked_by, order[each.node], each.name, each.server)
+    )
     first = _canary(ordered, pace.canary)
     chosen = {(candidate.node, candidate.server) for candidate in first}
     rest = [candidate for candidate in ordered if (candidate.node, candidate.server) not in chosen]
@@ -75,11 +77,11 @@ def _nodes(amount: Amount, total: int) -> int:
 
 
 def _cut(ordered: list[Candidate], steps: Iterator[int], size: int) -> Iterator[tuple[Candidate, ...]]:
-    # What is meant in any state is asked for otherwise than what must still be up.
-    for _alike, same in itertools.groupby(ordered, key=lambda each: (each.priority, each.any_state)):
+    # What is meant in any state, or was asked for before, is asked for otherwise than the rest.
+    for _alike, same in itertools.groupby(ordered, key=lambda each: (each.priority, each.any_state, each.asked_by)):
         by_node = [list(servers) for _node, servers in itertools.groupby(same, key=lambda each: each.node)]
         while by_node:
-            count = next(steps)
+            count = next(steps, len(by_node))
             taken, by_node = by_node[:count], by_node[count:]
             most = max(len(servers) for servers in taken)
             for begin in range(0, most, size or most):

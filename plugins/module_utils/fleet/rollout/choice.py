@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...power.model import SHORT_ID_PATTERN, parse_uuid
-from .words import ACTIONS, STATES, UP, USUAL_PRIORITY, Candidate, RolloutError, one_of, text_list
+from ...power.errors import SettingsInvalid
+from ...power.model import SHORT_ID_PATTERN, Server, parse_uuid
+from ...power.order import Priorities, read_priorities
+from .words import ACTIONS, STATES, UP, Candidate, RolloutError, one_of, text_list
 
 ALL = "all"
 
@@ -27,7 +29,7 @@ class Criteria:
     eggs: tuple[str, ...] = ()
     #: Whether a suspended server that is meant is passed over, and not a failure.
     skip_suspended: bool = False
-    priorities: Mapping[str, int] = field(default_factory=dict)
+    priorities: Priorities = field(default_factory=Priorities)
 
     @property
     def only(self) -> tuple[str, ...]:
@@ -63,7 +65,7 @@ def criteria(given: Mapping[str, Any]) -> Criteria:
         labels={str(key): str(value) for key, value in _map("labels", given.get("labels")).items()},
         eggs=tuple(egg.lower() for egg in text_list("eggs", given.get("eggs", ()))),
         skip_suspended=one_of("suspended", given.get("suspended", "fail"), ("fail", "skip")) == "skip",
-        priorities={str(name).lower(): _priority(value) for name, value in _map("priorities", given.get("priorities")).items()},
+        priorities=_priorities(given.get("priorities")),
     )
     if names is None and action == "restart" and not made.only:
         raise RolloutError("Cannot restart all servers that are offline: a restart of all means those that are up; start them instead")
@@ -91,7 +93,7 @@ def part(meant: Iterable[Candidate], asked: Criteria) -> Choice:
     return Choice(tuple(sides[0]), tuple(sides[1]))
 
 
-def _candidate(node: str, entry: Mapping[str, Any], priorities: Mapping[str, int]) -> Candidate:
+def _candidate(node: str, entry: Mapping[str, Any], priorities: Priorities) -> Candidate:
     uuid, name = str(entry["server"]), str(entry.get("name") or "")
     own = entry.get("priority")
     # Somebody who boots it has it down for a moment.
@@ -102,7 +104,7 @@ def _candidate(node: str, entry: Mapping[str, Any], priorities: Mapping[str, int
         name=name,
         state="starting" if boots else str(entry.get("state") or ""),
         any_state=boots,
-        priority=priorities.get(uuid, priorities.get(name.lower(), USUAL_PRIORITY if own is None else int(own))),
+        priority=priorities.priority(Server(uuid, name), None if own is None else int(own)),
         suspended=bool(entry.get("suspended")),
         egg=str(entry.get("egg") or "").lower(),
         labels={str(key): str(value) for key, value in (entry.get("labels") or {}).items()},
@@ -154,8 +156,8 @@ def _map(name: str, value: object) -> Mapping[Any, Any]:
     return value
 
 
-def _priority(value: object) -> int:
+def _priorities(value: object) -> Priorities:
     try:
-        return int(str(value))
-    except ValueError:
-        raise RolloutError(f"Cannot use {value!r} in rollout_priorities: expected a whole number") from None
+        return Priorities.of(read_priorities(_map("priorities", value)))
+    except SettingsInvalid as error:
+        raise RolloutError(str(error).replace("priorities.", "rollout_priorities.", 1)) from None

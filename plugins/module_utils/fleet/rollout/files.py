@@ -6,34 +6,28 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
-import tempfile
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ...power.liveness import boot_id, lives, start_of
+from ..json_file import write_json
 from .record import Record, from_json, to_json
 from .words import RolloutError
 
 
-def write(path: str, value: object) -> None:
-    """Write JSON so that whoever reads the file at any moment finds the old text or the new one. Raises `RolloutError`."""
-    folder = os.path.dirname(path) or "."
+def write(path: str, value: object, consequence: str = "nothing more is begun") -> None:
+    """Write JSON so that whoever reads the file at any moment finds the old text or the new one.
+
+    Raises `RolloutError`, which says what follows from it.
+    """
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(path)}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(value, file, indent=1)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+        write_json(path, value)
     except OSError as error:
-        raise RolloutError(f"Cannot write {path}: {error.strerror or error}; nothing more is begun", "file_unwritable") from error
+        raise RolloutError(f"Cannot write {path}: {error.strerror or error}; {consequence}", "file_unwritable") from error
 
 
 def remove(path: str) -> None:
@@ -43,6 +37,37 @@ def remove(path: str) -> None:
             os.unlink(path)
     except OSError as error:
         raise RolloutError(f"Cannot remove {path}: {error.strerror or error}", "file_unwritable") from error
+
+
+@contextlib.contextmanager
+def alone(path: str) -> Iterator[None]:
+    """Be the only one at this file while another run might take it up at the same moment. Raises `RolloutError`."""
+    try:
+        descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    except OSError as error:
+        raise RolloutError(f"Cannot read {path}: {error.strerror or error}", "resume_invalid") from error
+    try:
+        # Where the file system knows no locks, it is as if nobody else were there.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def this_command() -> dict[str, Any]:
+    """The command that this process is part of. Each step of a run has a process of its own, whose parent lives as long as the command."""
+    return {"pid": os.getppid(), "start": start_of(os.getppid()), "boot": boot_id()}
+
+
+def is_at_it(owner: Mapping[str, Any]) -> bool:
+    """Whether another command that is ``owner`` lives; of one on another machine nobody can tell."""
+    if not owner or owner == this_command():
+        return False
+    try:
+        return lives(int(owner["pid"]), int(owner["start"]), str(owner["boot"]))
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def save(path: str, record: Record) -> None:

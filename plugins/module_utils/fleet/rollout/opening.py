@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...power.model import PowerState, WaitFor
 from .batches import Pacing, batches, pacing
-from .choice import Choice, Criteria, candidates, choose, criteria
+from .choice import Criteria, candidates, choose, criteria
 from .record import Record, Row
-from .resume import Answer, TakenUp, reason_text, servers_of, take_up
+from .resume import Answer, TakenUp, servers_of, take_up
 from .run import mind_budget, node_fault, plan, suspended_row
-from .words import FAILED, Amount, RolloutError, one_of, parse_amount
+from .words import FAILED, GOOD, WAITS, Amount, RolloutError, one_of, parse_amount, parse_flag, parse_seconds
 
 #: Which servers are meant: a resumed run means those that the first one did.
 _SELECTION = ("action", "servers", "states", "labels", "eggs", "priorities")
@@ -38,29 +39,28 @@ def open_run(given: Mapping[str, Any], seen: Mapping[str, Answer | None], start:
     if old is not None:
         given = {**given, **{name: old.given[name] for name in _SELECTION if name in old.given}}
     asked, pace = criteria(given), pacing(given, list(seen))
+    one_of("wait_for", given.get("wait_for", WAITS[0]), WAITS)
     budget = parse_amount("max_failures", given.get("max_failures", 0))
     record = _record(given, asked, start, old)
     if old is None:
         taken = _all_of(seen, asked)
     else:
-        taken = take_up(old, seen, asked, again=bool(given.get("resume_failed")))
-        record.failed_before = [] if given.get("resume_failed") else old.failed
-        if 0 < old.canaries < old.begun:
-            # Its canary came through.
-            pace = replace(pace, canary=0)
+        again = parse_flag("resume_failed", given.get("resume_failed", False))
+        taken = take_up(old, seen, asked, again=again, is_to_be_seen=_is_to_be_seen(given))
+        record.failed_before = [] if again else old.failed
+        if old.has_good_canary:
+            record.canary_passed, pace = True, replace(pace, canary=0)
     _fill(record, taken, list(seen), pace, budget, asked)
     return record
 
 
 def _record(given: Mapping[str, Any], asked: Criteria, start: Start, old: Record | None) -> Record:
-    reason = str(given.get("reason") or (old.reason if old is not None else ""))
     return Record(
         run=start.run,
         action=asked.action,
         began_at=start.began_at,
         given={name: given[name] for name in _SELECTION if given.get(name)},
-        reason=reason,
-        node_reason=reason_text(start.run, reason),
+        reason=str(given.get("reason") or (old.reason if old is not None else "")),
         check=start.check,
         only=list(asked.only),
         skip_suspended=asked.skip_suspended,
@@ -79,21 +79,39 @@ def _all_of(seen: Mapping[str, Answer | None], asked: Criteria) -> TakenUp:
     return TakenUp(choice, [node_fault(node, answer) for node, answer in seen.items() if node not in told])
 
 
+def _is_to_be_seen(given: Mapping[str, Any]) -> Callable[[str], bool]:
+    """Whether servers that an earlier run brought up into a power state are to be looked at: nobody saw them become ready, or stay up."""
+    wait = given.get("wait_for", WAITS[0])
+    soaks = parse_seconds("soak", given.get("soak", 0)) > 0
+    return lambda state: soaks or wait == WaitFor.HEALTHY.value or (wait == WaitFor.RUNNING.value and state == PowerState.STARTING.value)
+
+
 def _fill(record: Record, taken: TakenUp, nodes: Sequence[str], pace: Pacing, budget: Amount, asked: Criteria) -> None:
     lost = {row.node for row in taken.rows if row.is_failure and row.is_left}
     record.rows = [*taken.rows, *(_missing(name, bool(lost)) for name in taken.choice.missing)]
     record.rows += [suspended_row(each, asked.action, asked.skip_suspended) for each in taken.choice.suspended]
     plan(record, batches(taken.choice.chosen, nodes, asked.action, pace))
     record.budget = budget.of(len(record.rows))
-    if isinstance(pace.canary, str) and not record.canaries:
-        _mind_canary(record, pace.canary, lost, taken.choice)
+    if isinstance(pace.canary, str):
+        record.canary = pace.canary
+        _mind_canary(record, pace.canary, lost, taken)
     mind_budget(record)
 
 
-def _mind_canary(record: Record, canary: str, lost: set[str | None], choice: Choice) -> None:
-    if canary in lost:
+def _mind_canary(record: Record, canary: str, lost: set[str | None], taken: TakenUp) -> None:
+    if canary in lost and not record.canaries:
         record.stopped = f"the canary, node {canary}, cannot be asked"
-    elif choice.chosen:
+    elif any(row.node == canary and row.outcome not in GOOD for row in taken.rows):
+        # What was in flight there when the run before was ended.
+        record.stopped = "the canary failed"
+    elif record.canaries or not taken.choice.chosen:
+        return
+    elif any(row.node == canary for row in record.failed_before):
+        raise RolloutError(
+            f"Cannot take node {canary} as canary again: what failed there is not tried again; "
+            "give rollout_resume_failed=true, or another rollout_canary; nothing was done"
+        )
+    elif not any(row.node == canary for row in taken.rows):
         raise RolloutError(f"Cannot take node {canary} as canary: it has none of the servers that are meant; nothing was done")
 
 

@@ -6,12 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
-from .words import FAILURES, NOT_DONE, UNKNOWN, RolloutError
+from .words import FAILURES, GOOD, NOT_DONE, OUTCOMES, UNKNOWN, RolloutError
 
 SCHEMA = 1
+#: What the fields' annotations mean of JSON. A boolean is none of these.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "str | None": (str, type(None)),
+    "bool": (bool,),
+    "int": (int,),
+    "float | None": (float, int, type(None)),
+    "dict[str, Any]": (dict,),
+}
 
 
 @dataclass
@@ -31,7 +40,7 @@ class Row:
     state: str = ""
     #: Whether a node may be at it just now.
     in_flight: bool = False
-    #: The run that asked its node, as long as nobody knows what came of it.
+    #: The run under whose key its node was asked, as long as nobody knows what came of it. It is asked again under the same.
     asked_by: str = ""
     #: Whether it is acted on whatever state it is in then.
     any_state: bool = False
@@ -63,8 +72,6 @@ class Record:
     began_at: str
     given: dict[str, Any]
     reason: str = ""
-    #: What the nodes are told as reason.
-    node_reason: str = ""
     check: bool = False
     #: States a server must still be in when its turn comes; empty: any.
     only: list[str] = field(default_factory=list)
@@ -77,6 +84,12 @@ class Record:
     batches: int = 0
     canaries: int = 0
     begun: int = 0
+    #: The node that is the canary, where one was named.
+    canary: str = ""
+    #: Whether an earlier part of a resumed run had a canary that came through.
+    canary_passed: bool = False
+    #: The process that is at it, as `liveness` tells it; empty: none is.
+    owner: dict[str, Any] = field(default_factory=dict)
     #: Why no other batch begins; empty: it goes on.
     stopped: str = ""
     rows: list[Row] = field(default_factory=list)
@@ -99,9 +112,29 @@ class Record:
         return [*self.failed_before, *(row for row in self.rows if row.is_failure and not row.is_left)]
 
     @property
+    def has_good_canary(self) -> bool:
+        """Whether all that had to go before the others came through, in this run or before it."""
+        if self.canary_passed or 0 < self.canaries < self.begun:
+            return True
+        first = [row for row in self.rows if 0 < row.batch <= self.canaries]
+        return 0 < self.canaries == self.begun and all(row.outcome in GOOD for row in first)
+
+    @property
+    def needs_failed(self) -> bool:
+        """Whether the next run can only go on if it tries again what failed: nothing else is left, of its canary or at all."""
+        if self.canary and not self.has_good_canary and any(row.node == self.canary for row in self.failed):
+            return not any(row.node == self.canary for row in self.left)
+        return not self.left
+
+    @property
     def is_good(self) -> bool:
         """Whether every server that is meant ended done, unchanged or skipped by request."""
         return not self.failures and not self.left
+
+
+def run_key(run: str) -> str:
+    """What the reason begins with that the nodes keep of a run's actions; under it they do each server once."""
+    return f"rollout {run}"
 
 
 def to_json(record: Record) -> dict[str, Any]:
@@ -119,20 +152,47 @@ def from_json(value: object, name: str) -> Record:
         raise RolloutError(f"Cannot resume from {name}: it is no resume file", "resume_invalid")
     if value.get("schema") != SCHEMA:
         raise RolloutError(f"Cannot resume from {name}: it was written by another version of the collection", "resume_invalid")
-    known = {each.name for each in fields(Record)} - {"rows", "failed_before"}
     try:
         return Record(
-            **{key: value[key] for key in known if key in value},
-            rows=[_row(row) for row in value["servers"]],
-            failed_before=[_row(row) for row in value.get("failed_before", ())],
+            **{**_fields(Record, value), "rows": _rows("servers", value["servers"])},
+            failed_before=_rows("failed_before", value.get("failed_before", [])),
         )
-    except (TypeError, AttributeError) as error:
+    except RolloutError as error:
         raise RolloutError(f"Cannot resume from {name}: {error}", "resume_invalid") from error
 
 
-def _row(value: Mapping[str, Any]) -> Row:
-    known = {each.name for each in fields(Row)}
-    return Row(**{key: each for key, each in value.items() if key in known})
+def _rows(name: str, value: object) -> list[Row]:
+    if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
+        raise RolloutError(f"{name} is no list of maps")
+    rows = [Row(**_fields(Row, each)) for each in value]
+    for row in rows:
+        if row.outcome not in OUTCOMES:
+            raise RolloutError(f"outcome is {row.outcome!r}, and none of {', '.join(OUTCOMES)}")
+    return rows
+
+
+def _fields(of: type, value: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``value`` has of a dataclass, each of its type. Raises `RolloutError` naming what is not, or is missing."""
+    found = {}
+    for each in fields(of):
+        if each.name in ("rows", "failed_before"):
+            continue
+        if each.name in value:
+            if not _is(value[each.name], str(each.type)):
+                raise RolloutError(f"{each.name} is {value[each.name]!r}")
+            found[each.name] = value[each.name]
+        elif each.default is MISSING and each.default_factory is MISSING:
+            raise RolloutError(f"{each.name} is missing")
+    return found
+
+
+def _is(value: object, annotation: str) -> bool:
+    """Whether a value of JSON is what the annotation of a field says."""
+    if isinstance(value, bool):
+        return annotation == "bool"
+    if annotation == "list[str]":
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return isinstance(value, _TYPES[annotation])
 
 
 def _why(row: Row) -> str:

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .choice import Choice, Criteria, candidates, choose, part
-from .record import Record, Row
+from .record import Record, Row, run_key
 from .run import node_fault
-from .words import DONE, FAILED, NOT_DONE, SKIPPED, UNCHANGED, UNKNOWN, Candidate
+from .words import BOOTS, DID_NOT_STAY_UP, DONE, FAILED, NOT_DONE, OFFLINE, SKIPPED, STILL_IN_FLIGHT, UNCHANGED, UNKNOWN, Candidate
 
 Answer = Mapping[str, Any]
 
@@ -25,14 +25,15 @@ class TakenUp:
     rows: list[Row] = field(default_factory=list)
 
 
-def reason_text(run: str, reason: str) -> str:
-    """The reason that the nodes are told: the run comes first, since a node may cut the end."""
-    return f"rollout {run}: {reason}" if reason else f"rollout {run}"
-
-
 def is_of_run(reason: object, run: str) -> bool:
     """Whether something was done for this run."""
-    return isinstance(reason, str) and (reason == f"rollout {run}" or reason.startswith(f"rollout {run}:"))
+    return isinstance(reason, str) and (reason == run_key(run) or reason.startswith(f"{run_key(run)}:"))
+
+
+def is_in_flight(entry: Mapping[str, Any], run: str) -> bool:
+    """Whether a node is at what the run asked of it for a server: it holds the lock, or has not ended, as while it waits for readiness."""
+    under_way = (each for each in _operations(entry) if not each.get("outcome"))
+    return any(is_of_run(each.get("reason"), run) for each in (entry.get("lock") or {}, *under_way))
 
 
 def flying(record: Record) -> dict[str, list[str]]:
@@ -41,10 +42,18 @@ def flying(record: Record) -> dict[str, list[str]]:
     return {"nodes": sorted({str(row.node) for row in rows}), "runs": sorted({row.asked_by for row in rows})}
 
 
-def take_up(old: Record, seen: Mapping[str, Answer | None], asked: Criteria, *, again: bool = False) -> TakenUp:
+def take_up(
+    old: Record,
+    seen: Mapping[str, Answer | None],
+    asked: Criteria,
+    *,
+    again: bool = False,
+    is_to_be_seen: Callable[[str], bool] = lambda _state: False,
+) -> TakenUp:
     """What is left of ``old``, where ``seen`` has what each node of the play told. ``again``: also what failed.
 
-    Raises `RolloutError` for a name that means more than one server.
+    ``is_to_be_seen`` says of a power state whether a server that was brought up meanwhile is asked for again: under its key it is not
+    done twice, but its readiness is awaited and its soak made up for. Raises `RolloutError` for a name that means more than one server.
     """
     told = {node: entries for node, answer in seen.items() for entries in [servers_of(answer)] if entries is not None}
     known = {(each.node, each.server): each for each in candidates(told, asked)}
@@ -53,7 +62,7 @@ def take_up(old: Record, seen: Mapping[str, Answer | None], asked: Criteria, *, 
     for row in [*old.left, *(old.failed if again else ())]:
         if row.node is None or row.server is None:
             continue
-        candidate = _settle(row, seen, told, known.get((row.node, row.server)), asked, taken)
+        candidate = _settle(row, seen, told, known.get((row.node, row.server)), asked, taken, is_to_be_seen)
         if candidate is not None:
             meant.append(candidate)
     unseen = _unseen(old, seen, told, asked, taken)
@@ -75,6 +84,7 @@ def _settle(
     candidate: Candidate | None,
     asked: Criteria,
     taken: TakenUp,
+    is_to_be_seen: Callable[[str], bool],
 ) -> Candidate | None:
     """A server that is left: to be acted on, or a row that says why not."""
     node = str(row.node)
@@ -86,18 +96,28 @@ def _settle(
         taken.rows.append(_ended(row, UNKNOWN, fault.code, fault.msg))
         return None
     entry = next((each for each in told[node] if each.get("server") == row.server), None)
-    outcome = _outcome(entry, row.asked_by) if entry is not None and row.asked_by else None
-    if outcome is not None:
-        taken.rows.append(_ended(row, outcome, "", "Its node had done it when the run was taken up"))
-        return None
+    if entry is not None and row.asked_by:
+        outcome = _outcome(entry, row.asked_by)
+        state = str(entry.get("state"))
+        if outcome is not None and candidate is not None and asked.action in BOOTS and state != OFFLINE and is_to_be_seen(state):
+            return replace(candidate, any_state=True, asked_by=row.asked_by)
+        if outcome is not None:
+            taken.rows.append(_done_meanwhile(row, outcome, entry, asked))
+            return None
+        if is_in_flight(entry, row.asked_by):
+            taken.rows.append(_ended(row, UNKNOWN, STILL_IN_FLIGHT, "Its node is still at it; go on with the run when it has ended"))
+            return None
     if candidate is None:
         taken.rows.append(_ended(row, FAILED, "server_not_found", f"Cannot {asked.action} server {row.server}: its node no longer has it"))
         return None
     any_state = _any_state(row)
-    if asked.only and not any_state and candidate.state not in asked.only:
+    candidate = replace(candidate, any_state=any_state, asked_by=row.asked_by)
+    # The node acts on it whatever was chosen, unless somebody is told there to have wanted it down.
+    fell = asked.action in BOOTS and candidate.state == OFFLINE and is_meant_up(entry)
+    if asked.only and not any_state and not fell and candidate.state not in asked.only:
         taken.rows.append(_ended(row, SKIPPED, "not_selected", f"It is {candidate.state} meanwhile"))
         return None
-    return replace(candidate, any_state=any_state)
+    return candidate
 
 
 def _unseen(
@@ -124,9 +144,25 @@ def _any_state(row: Row) -> bool:
 
 def _outcome(entry: Mapping[str, Any], run: str) -> str | None:
     """How the run's own action on the server ended, if it ended as it should."""
-    operations = entry.get("operations") or [entry.get("last_operation") or {}]
-    mine = [each for each in operations if is_of_run(each.get("reason"), run)]
+    mine = [each for each in _operations(entry) if is_of_run(each.get("reason"), run)]
     return next((each["outcome"] for each in mine if each.get("outcome") in (DONE, UNCHANGED)), None)
+
+
+def _done_meanwhile(row: Row, outcome: str, entry: Mapping[str, Any], asked: Criteria) -> Row:
+    """What its node did when nobody looked. Nobody saw whether it stayed up, either; it did not if it is offline and meant to be up."""
+    if asked.action in BOOTS and entry.get("state") == OFFLINE and is_meant_up(entry):
+        return _ended(row, FAILED, DID_NOT_STAY_UP, "Its node had done it, and it is offline again")
+    return _ended(row, outcome, "", "Its node had done it when the run was taken up")
+
+
+def is_meant_up(entry: Mapping[str, Any] | None) -> bool:
+    """Whether the node's journal says that a server is to be up."""
+    return ((entry or {}).get("intent") or {}).get("up") is True
+
+
+def _operations(entry: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = entry.get("operations") or [each for each in [entry.get("last_operation")] if each]
+    return found
 
 
 def _ended(row: Row, outcome: str, code: str, msg: str) -> Row:

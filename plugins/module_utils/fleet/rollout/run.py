@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...power.errors import INTERNAL_ERROR
 from .batches import Batch
-from .record import Record, Row
+from .record import Record, Row, run_key
 from .words import (
     BEFORE_BATCH_FAILED,
+    BOOTS,
     DID_NOT_STAY_UP,
     DONE,
     FAILED,
@@ -20,6 +22,7 @@ from .words import (
     NO_ANSWER,
     NODE_UNREACHABLE,
     NOT_DONE,
+    OFFLINE,
     OUTCOMES,
     REFUSED,
     SKIPPED,
@@ -30,6 +33,8 @@ from .words import (
 
 #: Codes of servers that a node passed over although they were asked for: their turn never came.
 _NEVER_BEGUN = ("failure_budget", "interrupted_by_signal")
+#: Codes of a task that broke off and so does not know what it has done.
+_BROKEN = ("interrupted", INTERNAL_ERROR)
 #: Of a task's failure no more is shown than this.
 _LONGEST_MESSAGE = 500
 _NAMED_FAILURES = 3
@@ -51,6 +56,7 @@ def row_of(candidate: Candidate, **more: Any) -> Row:
         name=candidate.name,
         state=candidate.state,
         any_state=candidate.any_state,
+        asked_by=candidate.asked_by,
         **more,
     )
 
@@ -69,8 +75,9 @@ def begin(record: Record, number: int) -> dict[str, dict[str, Any]]:
     left = 0 if is_canary else record.budget - record.failures
     work: dict[str, dict[str, Any]] = {}
     for row in _rows(record, number):
-        row.in_flight, row.asked_by = True, record.run
-        asked = work.setdefault(str(row.node), {"servers": [], "only": list(record.only)})
+        row.in_flight, row.asked_by = True, row.asked_by or record.run
+        # The servers of a batch have one key: those that an earlier run asked for keep its, so that none is done by both.
+        asked = work.setdefault(str(row.node), {"servers": [], "only": list(record.only), "once": run_key(row.asked_by)})
         asked["servers"].append(row.server)
         if row.any_state:
             asked["only"] = []
@@ -97,10 +104,16 @@ def count(
         _answer(row, answers.get(str(row.node)) or {}, record)
         if soak is not None and row.outcome in (DONE, UNCHANGED):
             _soak(row, *(told.get(str(row.node)) or {} for told in soak))
-        row.asked_by = row.asked_by if row.outcome == UNKNOWN else ""
+        row.asked_by = row.asked_by if _may_come_yet(row, record) else ""
     if number <= record.canaries and not record.stopped and any(row.outcome not in GOOD for row in rows):
         record.stopped = "the canary failed"
     mind_budget(record)
+
+
+def _may_come_yet(row: Row, record: Record) -> bool:
+    """Whether a node may still do what it was asked for: nobody knows, or an earlier run's task may have it queued."""
+    ended = row.outcome in GOOD or row.code == DID_NOT_STAY_UP
+    return row.outcome == UNKNOWN or (row.asked_by != record.run and not ended)
 
 
 def describe_batch(record: Record, number: int) -> str:
@@ -142,6 +155,9 @@ def _answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:
         row.outcome, row.code, row.msg, row.untouched = FAILED, BEFORE_BATCH_FAILED, _message(answer), True
     elif not answer or answer.get("unreachable"):
         row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, _message(answer)
+    elif entries is None and answer.get("code") in _BROKEN:
+        # Its process was killed, or broke: what it did is in the node's journal.
+        row.outcome, row.code, row.msg = UNKNOWN, str(answer["code"]), _message(answer)
     elif entries is None and answer.get("code"):
         # Nothing could be done at all.
         row.outcome, row.code, row.msg, row.untouched = FAILED, str(answer["code"]), _message(answer), True
@@ -161,6 +177,9 @@ def _entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
         row.outcome, row.code = UNKNOWN, row.code or NO_ANSWER
     elif row.outcome == SKIPPED and row.code in _NEVER_BEGUN:
         row.outcome = NOT_DONE
+    elif row.outcome == UNCHANGED and entry.get("state") == OFFLINE and record.action in BOOTS:
+        row.outcome, row.code = FAILED, DID_NOT_STAY_UP
+        row.msg = f"Server {row.server} was brought up before, under the key of this run, and is offline again"
     elif row.outcome == REFUSED and row.code == "suspended" and record.skip_suspended:
         row.outcome = SKIPPED
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+
+from ...power.model import Outcome, PowerAction, PowerState, WaitFor
+from ...power.order import DEFAULT_PRIORITY
 
 #: Outcomes of the node, and two of the run: it is not known what became of a server; its turn never came.
-DONE, UNCHANGED, SKIPPED = "done", "unchanged", "skipped"
-REFUSED, CANCELLED, FAILED = "refused", "cancelled", "failed"
+DONE, UNCHANGED, SKIPPED = Outcome.DONE.value, Outcome.UNCHANGED.value, Outcome.SKIPPED.value
+REFUSED, CANCELLED, FAILED = Outcome.REFUSED.value, Outcome.CANCELLED.value, Outcome.FAILED.value
 UNKNOWN, NOT_DONE = "unknown", "not_done"
 OUTCOMES = (DONE, UNCHANGED, SKIPPED, REFUSED, CANCELLED, FAILED, UNKNOWN, NOT_DONE)
 GOOD = (DONE, UNCHANGED, SKIPPED)
@@ -23,13 +27,16 @@ NODE_UNREACHABLE = "node_unreachable"
 NO_ANSWER = "no_answer"
 DID_NOT_STAY_UP = "did_not_stay_up"
 BEFORE_BATCH_FAILED = "before_batch_failed"
+STILL_IN_FLIGHT = "still_in_flight"
 
-ACTIONS = ("start", "stop", "restart", "kill")
-STATES = ("offline", "starting", "running", "stopping")
-UP = ("starting", "running", "stopping")
-#: What a server has whose priority nobody says.
-USUAL_PRIORITY = 100
+ACTIONS = tuple(action.value for action in PowerAction)
+WAITS = tuple(wait.value for wait in WaitFor)
+STATES = tuple(state.value for state in PowerState)
+OFFLINE = PowerState.OFFLINE.value
+BOOTS = tuple(action.value for action in PowerAction if action.boots)
+UP = tuple(state.value for state in PowerState if state is not PowerState.OFFLINE)
 
+_FLAGS = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0", "", "none"), False)}
 _PERCENT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*%")
 
 
@@ -49,12 +56,14 @@ class Candidate:
     server: str
     name: str = ""
     state: str = ""
-    priority: int = USUAL_PRIORITY
+    priority: int = DEFAULT_PRIORITY
     suspended: bool = False
     egg: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     #: Whether it is acted on whatever state it is found in, although the run means certain states.
     any_state: bool = False
+    #: The run that its node may still be asked for it by; empty: none.
+    asked_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class Amount:
 
     def of(self, total: int) -> int:
         """How many of ``total`` that is, rounded down."""
-        return self.count if self.percent is None else int(self.percent * total / 100)
+        return self.count if self.percent is None else int(Fraction(str(self.percent)) * total / 100)
 
 
 def parse_amount(name: str, value: object) -> Amount:
@@ -94,6 +103,25 @@ def parse_count(name: str, value: object) -> int:
     if amount.percent is not None:
         raise RolloutError(f"Cannot use rollout_{name}={value!r}: expected a whole number from 0")
     return amount.count
+
+
+def parse_seconds(name: str, value: object) -> float:
+    """Seconds from 0. Raises `RolloutError` naming the variable."""
+    try:
+        seconds = float(str(value))
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise RolloutError(f"Cannot use rollout_{name}={value!r}: expected seconds, a number from 0")
+    return seconds
+
+
+def parse_flag(name: str, value: object) -> bool:
+    """Yes or no, or text that says so. Raises `RolloutError` naming the variable for anything else."""
+    found = _FLAGS.get(str(value).strip().lower())
+    if found is None:
+        raise RolloutError(f"Cannot use rollout_{name}={value!r}: expected true or false")
+    return found
 
 
 def one_of(name: str, value: object, choices: Sequence[str]) -> str:

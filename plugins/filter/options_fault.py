@@ -1,0 +1,56 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether options may be given to looking and acting alike, asked in YAML; the answer is one for all roles and playbooks."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: options_fault
+short_description: Why options may not be given to all modules of a run
+version_added: 1.0.0
+author:
+  - The fleet.power contributors (@fleet-power)
+description:
+  - Variables such as C(power_options) hold options for M(fleet.power.server_power) and M(fleet.power.server_power_info) alike. This tells
+    in a sentence which of those that are given only one of the two has.
+positional: variable
+options:
+  _input:
+    description:
+      - The options, a map, or their names.
+    type: raw
+    required: true
+  variable:
+    description:
+      - Name of the variable that they were given in, for the sentence.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Mind what is given
+  ansible.builtin.assert:
+    that: (power_options | fleet.power.options_fault('power_options')) is none
+    fail_msg: "{{ power_options | fleet.power.options_fault('power_options') | default('', true) }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - The sentence, or null if all may be given.
+  type: str
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.fleet.power.plugins.module_utils.fleet.options import options_fault
+
+
+class FilterModule:
+    """The filter under its name."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Filters by name."""
+        return {"options_fault": lambda given, variable: options_fault(variable, given)}

@@ -1,0 +1,32 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""JSON files on the controller: whole or as they were, and for their owner's eyes only."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+
+
+def write_json(path: str, value: object) -> None:
+    """Write JSON, mode 0600, so that whoever reads the file at any moment finds the old text or the new one. Raises OSError.
+
+    The directory must be there.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    # A file of mkstemp is its owner's alone.
+    descriptor, fresh = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(value, file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(fresh)
+        raise

@@ -1,0 +1,59 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Servers for tests on the lab: what they are, and what their node's files say of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid as uuid_module
+from collections.abc import Mapping
+from typing import Any
+
+from .nodes import Node
+
+IMAGE = "~fleet-power/testserver:latest"
+
+
+def server(
+    name: str,
+    *,
+    priority: int | None = None,
+    suspended: bool = False,
+    labels: Mapping[str, str] | None = None,
+    egg: str | None = None,
+    **environment: object,
+) -> dict[str, Any]:
+    """A definition with a fresh uuid; the environment says how the test server behaves (tests/lab/README.md)."""
+    settings: dict[str, Any] = {
+        "uuid": str(uuid_module.uuid4()),
+        "meta": {"name": name},
+        "suspended": suspended,
+        "container": {"image": IMAGE},
+        "environment": dict(environment),
+        "allocations": {},
+    }
+    if priority is not None:
+        settings["meta"]["priority"] = priority
+    if labels is not None:
+        settings["labels"] = dict(labels)
+    if egg is not None:
+        settings["egg"] = {"id": egg}
+    return {
+        "settings": settings,
+        "process_configuration": {"startup": {"done": ["ready"]}, "stop": {"type": "command", "value": "stop"}},
+    }
+
+
+def uuid_of(definition: Mapping[str, Any]) -> str:
+    """The uuid in a definition."""
+    return str(definition["settings"]["uuid"])
+
+
+def phase_of(node: Node, definition: Mapping[str, Any]) -> str:
+    """The phase of the action that holds a server's lock, as in ``stop``; empty where nobody holds it, or the node is down."""
+    with contextlib.suppress(OSError, ValueError, AssertionError):
+        record = json.loads((node.root / f"run/fleet-power/{uuid_of(definition)}.lock").read_text())
+        return "" if record.get("released") else str(record["phase"])
+    return ""

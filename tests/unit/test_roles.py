@@ -1,0 +1,116 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a role says of its variables is the same in its argument_specs, its defaults and its README."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+yaml = pytest.importorskip("yaml")
+
+ROLES = sorted(path.parent.parent for path in (Path(__file__).resolve().parents[2] / "roles").glob("*/meta/argument_specs.yml"))
+#: How a text says what a number may be.
+LIMIT = re.compile(r"\d\)? to V?\(?\d|\d\)? or more|V\(0\) is")
+
+pytestmark = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+
+
+def options_of(role: Path) -> dict[str, dict[str, Any]]:
+    """The documented options of a role, by name."""
+    specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+    options: dict[str, dict[str, Any]] = specs["main"]["options"]
+    return options
+
+
+def defaults_of(role: Path) -> dict[str, Any]:
+    """Its defaults, as they are written."""
+    defaults: dict[str, Any] = yaml.safe_load((role / "defaults" / "main.yml").read_text())
+    return defaults
+
+
+def rows_of(role: Path) -> dict[str, tuple[str, str]]:
+    """Default and meaning of each variable in the table of the README; where a row has several, so may the default."""
+    found: dict[str, tuple[str, str]] = {}
+    for line in (role / "README.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("| `") else []
+        if len(cells) != 3:
+            continue
+        names, defaults = re.findall(r"`(\w+)`", cells[0]), re.findall(r"`([^`]*)`", cells[1])
+        for number, name in enumerate(names):
+            found[name] = (defaults[number] if len(defaults) == len(names) else cells[1], cells[2])
+    return found
+
+
+def is_computed(value: object) -> bool:
+    return isinstance(value, str) and "{{" in value
+
+
+def is_empty(value: object) -> bool:
+    return value is None or value in ("", [], {})
+
+
+def test_every_variable_is_in_all_three_places(role: Path) -> None:
+    options = options_of(role)
+    optional = {name for name, option in options.items() if not option.get("required")}
+    assert set(defaults_of(role)) - set(options) == set(), "a default that is not documented"
+    assert {name for name in optional if "default" in options[name]} - set(defaults_of(role)) == set(), "a default that is none"
+    assert set(rows_of(role)) == set(options)
+
+
+def test_a_variable_of_a_role_has_the_roles_name(role: Path) -> None:
+    assert [name for name in options_of(role) if not name.startswith(f"{role.name}_")] == []
+
+
+def test_every_default_is_the_same_in_all_three_places(role: Path) -> None:
+    options, defaults, rows = options_of(role), defaults_of(role), rows_of(role)
+    documented = {name: option["default"] for name, option in options.items() if "default" in option}
+    assert documented == {name: value for name, value in defaults.items() if not is_computed(value)}
+    wrong = {
+        name: (rows[name][0], value)
+        for name, value in documented.items()
+        if not is_empty(value) and not isinstance(value, (list, dict)) and rows[name][0].strip("`") != text_of(value)
+    }
+    assert wrong == {}
+
+
+def text_of(value: object) -> str:
+    """A default as a README writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_every_number_has_its_limits(role: Path) -> None:
+    assert [name for name, option in options_of(role).items() if option["type"] == "int" and not LIMIT.search(said(option))] == []
+
+
+def said(option: Mapping[str, Any]) -> str:
+    """The description of an option."""
+    description = option["description"]
+    return description if isinstance(description, str) else " ".join(description)
+
+
+def test_what_ansible_galaxy_is_told_has_one_form(role: Path) -> None:
+    meta = yaml.safe_load((role / "meta" / "main.yml").read_text())
+    assert meta.keys() == {"galaxy_info", "dependencies"}
+    told = meta["galaxy_info"]
+    assert list(told) == [
+        "role_name",
+        "namespace",
+        "author",
+        "description",
+        "license",
+        "min_ansible_version",
+        "platforms",
+        "galaxy_tags",
+    ]
+    assert (told["role_name"], told["namespace"], told["author"]) == (role.name, "fleet", "the fleet.power contributors")
+
+
+def test_the_readme_leads_to_the_guide(role: Path) -> None:
+    links = re.findall(r"\(\.\./\.\./(docs/docsite/rst/\w+\.rst)\)", (role / "README.md").read_text())
+    assert links and all((role.parents[1] / link).exists() for link in links)
