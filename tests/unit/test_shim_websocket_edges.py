@@ -271,7 +271,7 @@ def quick_stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
 
 def reading(stream: Stream) -> tuple[Changes, list[str]]:
     told: list[str] = []
-    changes = Changes(cast("SharedNode", stream), told.append, lambda: told.append("all"))
+    changes = Changes(cast(SharedNode, stream), told.append, lambda: told.append("all"))
     changes.want(True)
     return changes, told
 
