@@ -121,6 +121,7 @@ def test_a_good_deploy_brings_every_server_up_from_its_new_definition(team: Team
     assert all("release 'two' {{ not a template }}" in entry["last_operation"]["reason"] for entry in shown["servers"])
 
 
+@pytest.mark.long
 def test_a_bad_image_stops_at_the_canary_and_no_server_goes_down_and_once_mended_the_rest_is_done(team: Team) -> None:
     before = team.began()
     # Nothing listens there.

@@ -140,6 +140,7 @@ def test_fifty_forks_at_the_servers_of_one_node_lose_none_of_them(lease: Lease, 
     assert len(found) == 14
 
 
+@pytest.mark.long
 def test_a_node_that_is_cut_off_is_named_and_the_others_are_found(two: tuple[list[Node], Directory]) -> None:
     (one, other), directory = two
     one.define(named("lobby-1"))

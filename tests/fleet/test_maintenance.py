@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from .lab import Lease, Node, Ran, adhoc, inventory, phase_of, playbook, playbook_begun, server, uuid_of, wait_until
 
 MEMORY = "var/lib/fleet-power/maintenance.json"
@@ -206,6 +208,7 @@ def test_what_others_started_stopped_suspended_or_removed_meanwhile_is_respected
     assert text_of(node, MEMORY) == ""
 
 
+@pytest.mark.long
 def test_a_server_that_does_not_come_back_is_told_and_the_next_run_brings_back_that_one_alone(lease: Lease) -> None:
     first, second = lease(2)
     good, bad, other = server("good"), server("bad"), server("other")
@@ -233,6 +236,7 @@ def test_a_server_that_does_not_come_back_is_told_and_the_next_run_brings_back_t
     assert text_of(first, MEMORY) == ""
 
 
+@pytest.mark.long
 def test_the_nodes_of_a_batch_finish_though_one_fails_and_no_other_batch_begins(lease: Lease, tmp_path: Path) -> None:
     nodes = lease(3)
     servers = [server(node.name) for node in nodes]
@@ -248,6 +252,7 @@ def test_the_nodes_of_a_batch_finish_though_one_fails_and_no_other_batch_begins(
     assert f"No other node is begun, since {nodes[0].name} failed: {nodes[2].name}; see to it" in words_of(ran)
 
 
+@pytest.mark.long
 def test_a_node_that_cannot_be_reached_is_told_and_no_other_is_begun(lease: Lease) -> None:
     cut, other = lease(2)
     each = server("each")
@@ -265,6 +270,7 @@ def test_a_node_that_cannot_be_reached_is_told_and_no_other_is_begun(lease: Leas
     assert other.started_at(uuid_of(each)) == before
 
 
+@pytest.mark.long
 def test_a_silent_engine_ends_the_run_before_anything_is_stopped_and_soon(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     each = server("each")
@@ -286,6 +292,7 @@ def test_a_silent_engine_ends_the_run_before_anything_is_stopped_and_soon(lease:
     assert ran.seconds < 90
 
 
+@pytest.mark.long
 def test_an_engine_that_stays_silent_after_the_work_is_waited_for_as_long_as_is_said_and_no_longer(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     each = server("each")
@@ -302,6 +309,7 @@ def test_an_engine_that_stays_silent_after_the_work_is_waited_for_as_long_as_is_
     assert node.is_up(uuid_of(each))
 
 
+@pytest.mark.long
 def test_a_second_run_is_refused_while_the_first_is_at_the_node(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     each = server("each")
@@ -328,6 +336,7 @@ def memory(node: Node, **fields: Any) -> str:
     return text
 
 
+@pytest.mark.long
 def test_what_a_run_on_another_controller_began_is_gone_on_with_only_if_that_is_said(lease: Lease) -> None:
     (node,) = lease(1)
     holder = {"by": "alice@web1", "controller": "web1", "pid": 4711}

@@ -226,6 +226,7 @@ def test_a_node_gets_its_servers_from_a_panel_and_no_others(node: Node) -> None:
     assert definitions_on(node) == [], "there is nothing to copy"
 
 
+@pytest.mark.long
 def test_a_panel_that_is_away_after_a_boot_keeps_a_server_down_and_says_so(node: Node) -> None:
     lobby = server("lobby")
     with closing(FakePanel(lobby)) as panel, node.reaching(panel.port):

@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import pytest
+
 from .lab import Node, adhoc, playbook, server, uuid_of, wait_until
 
 STAGGER = 2
@@ -66,6 +68,7 @@ def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_in_order_and_nothi
     assert facts[uuid_of(overdue)]["intent"]["up"] is True
 
 
+@pytest.mark.long
 def test_an_action_right_after_the_boot_and_the_restore_take_turns(node: Node) -> None:
     servers = [server(f"game-{number}", priority=number, STOP_SECONDS=0.5) for number in range(3)]
     make(node, *servers)
@@ -92,6 +95,7 @@ def test_an_action_right_after_the_boot_and_the_restore_take_turns(node: Node) -
     assert all(node.is_up(uuid_of(each)) for each in servers)
 
 
+@pytest.mark.long
 def test_a_server_that_cannot_start_fails_the_unit_and_the_others_come_back(node: Node) -> None:
     good, broken = server("good", priority=50), server("broken", priority=10)
     make(node, good, broken)

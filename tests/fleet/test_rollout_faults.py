@@ -10,6 +10,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from .lab import Lease, Node, adhoc, bring_up, phase_of, playbook, playbook_begun, server, uuid_of, wait_until
 from .rollout import Definition, operations, outcomes, result_of, resume_files, runs_of, table_of
 
@@ -50,6 +52,7 @@ def test_a_node_that_cannot_be_reached_counts_and_the_others_are_done_if_the_bud
     assert len(operations(second, there)) == 1
 
 
+@pytest.mark.long
 def test_all_nodes_lost_still_end_in_a_table_and_a_result(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     node.cut()
@@ -110,6 +113,7 @@ def test_a_node_cut_off_with_servers_queued_and_joined_at_once_does_none_of_them
     assert [[said["outcome"] for said in operations(node, each)].count("done") for each in servers] == [1, 1, 1]
 
 
+@pytest.mark.long
 def test_of_two_tasks_under_one_key_each_server_is_done_by_one(lease: Lease) -> None:
     (node,) = lease(1)
     servers = [server(f"s{number}", BOOT_SECONDS=2) for number in range(3)]
@@ -122,6 +126,7 @@ def test_of_two_tasks_under_one_key_each_server_is_done_by_one(lease: Lease) -> 
     assert [[said["outcome"] for said in operations(node, each)].count("done") for each in servers] == [1, 1, 1]
 
 
+@pytest.mark.long
 def test_what_is_in_flight_when_time_runs_out_stays_unknown_and_is_not_asked_for(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     slow, later = server("slow", STOP_SECONDS=25), server("later")
@@ -140,6 +145,7 @@ def test_what_is_in_flight_when_time_runs_out_stays_unknown_and_is_not_asked_for
     assert [[said["outcome"] for said in operations(node, each)] for each in (slow, later)] == [["done"], ["done"]]
 
 
+@pytest.mark.long
 def test_a_frozen_engine_counts_and_the_run_ends(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     here, there = server("here"), server("there")
@@ -157,6 +163,7 @@ def test_a_frozen_engine_counts_and_the_run_ends(lease: Lease, tmp_path: Path) -
     assert outcomes(result_of(tmp_path)) == {"here": "done"}
 
 
+@pytest.mark.long
 def test_a_node_whose_state_directory_is_full_restarts_all_the_same(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     servers = [server("one"), server("two")]
@@ -192,6 +199,7 @@ def test_a_node_that_reboots_in_the_middle_is_counted_and_the_next_run_brings_it
     assert len(operations(second, other)) == 1
 
 
+@pytest.mark.long
 def test_servers_that_went_down_with_their_node_are_brought_up_and_one_that_somebody_stopped_is_not(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     servers = [server(f"s{number}", priority=number) for number in range(4)]
@@ -211,6 +219,7 @@ def test_servers_that_went_down_with_their_node_are_brought_up_and_one_that_some
     assert [said[name] for name in ("s1", "s2", "s3")] == ["done", "done", "skipped not_selected"]
 
 
+@pytest.mark.long
 def test_of_two_that_go_on_with_the_same_run_one_is_refused_and_says_so(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     servers = [server("s0", priority=0), server("s1", priority=1, STOP_SECONDS=10)]
@@ -276,6 +285,7 @@ def test_a_killed_task_is_unknown_and_what_it_had_done_is_not_done_again(lease: 
     assert len(operations(node, servers[0])) == 1
 
 
+@pytest.mark.long
 def test_a_soak_that_was_cut_off_is_made_up_for(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     one = server("one")

@@ -98,6 +98,7 @@ def test_a_job_shows_the_table_of_the_fleet_and_its_events_have_the_servers(leas
     assert [event["event_data"]["ok"][node.name] > 0 for event in job.events("playbook_on_stats")] == [True]
 
 
+@pytest.mark.long
 def test_a_job_that_failed_is_finished_by_another_since_its_files_outlive_it(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     first, second = server("Atlas", STOP_SECONDS=0.1), server("Borealis", STOP_SECONDS=0.1)

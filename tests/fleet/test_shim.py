@@ -176,6 +176,7 @@ def test_it_boots_a_server_with_all_that_belongs_to_it(node: Node) -> None:
     assert not node.is_up(uuid_of(lobby))
 
 
+@pytest.mark.long
 def test_settings_that_others_can_read_are_refused_by_the_service_and_closed_by_the_role(node: Node) -> None:
     installed(node)
     node.ssh(f"chmod 0644 /etc/fleet-power/config.yml; systemctl restart {SERVICE}", check=False)
@@ -220,6 +221,7 @@ def test_an_upgrade_loses_nothing_that_was_accepted(node: Node) -> None:
     assert '"actions": 2' in node.ssh(f"journalctl --unit {SERVICE} --output cat --grep resumed | tail -n 1")
 
 
+@pytest.mark.long
 def test_killed_or_hung_it_comes_back_and_does_what_had_not_begun(node: Node) -> None:
     slow, other = server("slow", STOP_SECONDS=4), server("other", STOP_SECONDS=4)
     installed(node, slow, other, shim_watchdog=4)
@@ -243,6 +245,7 @@ def test_killed_or_hung_it_comes_back_and_does_what_had_not_begun(node: Node) ->
     assert "Watchdog timeout" in node.ssh(f"journalctl --unit {SERVICE}")
 
 
+@pytest.mark.long
 def test_after_a_power_cut_it_comes_up_and_does_what_it_had_accepted(node: Node) -> None:
     slow = server("slow", STOP_SECONDS=20)
     installed(node, slow, node_restore_on_boot=False)
@@ -292,6 +295,7 @@ def test_module_and_service_take_turns_on_a_server(node: Node) -> None:
     assert not node.is_up(uuid_of(slow))
 
 
+@pytest.mark.long
 def test_it_speaks_tls_with_the_certificate_that_it_is_given(node: Node, tmp_path: Path) -> None:
     certificate, key = tmp_path / "node.crt", tmp_path / "node.key"
     words = [

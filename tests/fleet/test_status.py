@@ -96,6 +96,7 @@ def test_an_engine_that_is_stopped_is_told_as_such(lease: Lease) -> None:
     assert "no answer" in ran.stdout and "Cannot reach the engine" in ran.stdout
 
 
+@pytest.mark.long
 def test_a_node_lost_in_an_earlier_play_is_not_shown_as_it_was_before(lease: Lease, tmp_path: Path) -> None:
     stays, goes = lease(2)
     stays.define(server("stays"))
@@ -112,6 +113,7 @@ def test_a_node_lost_in_an_earlier_play_is_not_shown_as_it_was_before(lease: Lea
     assert "Cannot look at 1 of 2 nodes" in last
 
 
+@pytest.mark.long
 def test_a_node_with_a_broken_variable_takes_nothing_from_the_others(lease: Lease) -> None:
     well, broken = lease(2)
     well.define(server("fine"))
@@ -133,6 +135,7 @@ def test_options_of_acting_alone_are_refused_in_a_sentence(lease: Lease) -> None
     assert "NODE" not in ran.stdout
 
 
+@pytest.mark.long
 def test_the_table_is_one_whatever_strategy_the_configuration_has(lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = lease(2)
     plain = lab.environment()
