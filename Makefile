@@ -75,7 +75,7 @@ integration: venv ## on a real engine; one file alone: make integration ARGS=tes
 
 fleet: venv ## as root: on real nodes, which it empties; one file alone: make fleet ARGS=tests/fleet/test_lab.py
 	@if [ "$$(id -u)" != 0 ]; then echo "not checked: what needs real nodes, which only root can boot"; else \
-	$(NODES_OF_LAB) run $(or $(NODES),6) --bare 1 -- $(PYTEST) $(or $(ARGS),-n 2 tests/fleet); fi
+	$(NODES_OF_LAB) run $(or $(NODES),6) --bare 1 -- $(PYTEST) $(or $(ARGS),-n 3 tests/fleet); fi
 
 installed: build ## the collection as a user installs it, from its file
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/tools/installed $(VENV) "$$@"' installed tests/integration/test_module.py tests/integration/test_plan_table.py

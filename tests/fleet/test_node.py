@@ -160,6 +160,7 @@ def test_the_modules_and_the_unit_run_in_a_virtual_environment_on_a_machine_with
     assert "docker.service" in online.ssh("systemctl show --property=After fleet-power-restore").replace(".service.service", "")
 
 
+@pytest.mark.long
 def test_settings_that_cannot_be_read_never_replace_those_that_can(lease: Lease) -> None:
     nodes = lease(2)
     short = {"node_python": "none", "node_restore_on_boot": False, "node_check": False}

@@ -10,6 +10,8 @@ import json
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
 from .lab import Lease, bring_up, phase_of, playbook, playbook_begun, server, uuid_of, wait_until
 from .rollout import break_start, operations, outcomes, result_of, resume_files, runs_of, table_of
 
@@ -67,6 +69,7 @@ def test_a_canary_that_fails_leaves_all_others_alone_whatever_the_budget(lease: 
     assert result_of(tmp_path)["batches"] == {"planned": 2, "begun": 2}
 
 
+@pytest.mark.long
 def test_a_budget_in_percent_a_pause_between_batches_and_a_run_that_goes_on_to_its_end(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     ill, well = server("ill", priority=1), [server(f"well{number}") for number in range(3)]

@@ -266,6 +266,7 @@ def test_a_run_that_cannot_begin_leaves_no_good_result_of_an_earlier_one(lease: 
     assert "rollout_wait_for='bogus': expected one of container, running, healthy" in result_of(tmp_path)["msg"]
 
 
+@pytest.mark.long
 def test_a_killed_task_is_unknown_and_what_it_had_done_is_not_done_again(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     servers = [server("quick", priority=1), server("slow", priority=1, STOP_SECONDS=15)]

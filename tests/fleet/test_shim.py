@@ -198,6 +198,7 @@ def test_a_machine_that_is_no_node_is_told_what_to_do(node: Node) -> None:
     assert "role fleet.power.node first" in refusal(playbook("shim", [node]))
 
 
+@pytest.mark.long
 def test_an_upgrade_loses_nothing_that_was_accepted(node: Node) -> None:
     slow = server("slow", STOP_SECONDS=8)
     installed(node, slow)
@@ -260,6 +261,7 @@ def test_after_a_power_cut_it_comes_up_and_does_what_it_had_accepted(node: Node)
     assert node.ssh("stat -c '%U %G %a' /run/fleet-power") == "root fleet-power 2770\n"
 
 
+@pytest.mark.long
 def test_module_and_service_take_turns_on_a_server(node: Node) -> None:
     slow = server("slow", STOP_SECONDS=5)
     installed(node, slow)
