@@ -149,6 +149,25 @@ class Ran:
         return self.stdout + self.stderr
 
 
+def changes(ran: Ran) -> list[str]:
+    """The tasks that changed something."""
+    return sorted({each["task"].partition(" : ")[2] or each["task"] for each in ran.results if each["result"].get("changed")})
+
+
+def made(ran: Ran) -> Ran:
+    """A run that must have ended well."""
+    assert ran.rc == 0, ran.output
+    return ran
+
+
+def refusal(ran: Ran) -> str:
+    """The last sentence of a run that must have ended in an error, which is one of ours and not Ansible's."""
+    assert ran.rc != 0, ran.output
+    message = str([each["result"]["msg"] for each in ran.results if each["result"].get("msg")][-1])
+    assert message.startswith("Cannot "), ran.output
+    return message
+
+
 class Going:
     """A run of Ansible that goes on, in a session of its own."""
 
@@ -162,7 +181,7 @@ class Going:
                 # A process in the background may have been born deaf to SIGINT.
                 ["env", "--default-signal=INT", *command],
                 cwd=directory,
-                env={**environment, "FLEET_RESULTS": str(self._results)},
+                env={**environment, "FLEET_POWER_RECORD": str(self._results)},
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -220,8 +239,8 @@ def environment() -> dict[str, str]:
         "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
         "ANSIBLE_COLLECTIONS_PATH": str(test.collections),
         "ANSIBLE_HOME": str(test.directory / "ansible"),
-        "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback")),
-        "ANSIBLE_CALLBACKS_ENABLED": "by_host",
+        "ANSIBLE_CALLBACK_PLUGINS": str(CHECKOUT / "tests" / "integration" / "callback"),
+        "ANSIBLE_CALLBACKS_ENABLED": "record",
         "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true",
         "ANSIBLE_NOCOWS": "true",
         "ANSIBLE_NOCOLOR": "true",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.tests.integration.panel_server import LIST, TOKEN, FakePanel, closing
 
-from .lab import Lease, Node, Ran, adhoc, home, inventory, playbook, server, uuid_of, wait_until
+from .lab import Lease, Node, adhoc, changes, home, inventory, made, playbook, refusal, server, uuid_of, wait_until
 
 SETTINGS = {
     "system": {"stop_timeout": 30},
@@ -36,25 +36,6 @@ MADE = """\
 #: Everything that the role writes to, besides packages.
 PLACES = "/etc/fleet-power /etc/tmpfiles.d/fleet-power.conf /run/fleet-power /usr/local/lib/fleet-power /var/lib/fleet-power"
 UNIT = "/etc/systemd/system/fleet-power-restore.service"
-
-
-def changes(ran: Ran) -> list[str]:
-    """The tasks that changed something."""
-    return sorted({each["task"].partition(" : ")[2] or each["task"] for each in ran.results if each["result"].get("changed")})
-
-
-def made(ran: Ran) -> Ran:
-    """A run that must have ended well."""
-    assert ran.rc == 0, ran.output
-    return ran
-
-
-def refusal(ran: Ran) -> str:
-    """The last sentence of a run that must have ended in an error, which is one of ours and not Ansible's."""
-    assert ran.rc != 0, ran.output
-    message = str([each["result"]["msg"] for each in ran.results if each["result"].get("msg")][-1])
-    assert message.startswith("Cannot "), ran.output
-    return message
 
 
 def definitions_on(node: Node) -> list[str]:

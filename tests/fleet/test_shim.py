@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from .lab import Node, Ran, adhoc, playbook, playbook_begun, server, uuid_of, wait_until
+from .lab import Node, Ran, adhoc, changes, made, playbook, playbook_begun, refusal, server, uuid_of, wait_until
 
 TOKEN = "hunter2-of-the-shim"
 SERVICE = "fleet-power-shim"
@@ -29,25 +29,6 @@ PATIENT = 120
 def settings(**api: object) -> dict[str, Any]:
     """Settings of a node with the HTTP face, open to the machine the tests run on."""
     return {"token": TOKEN, "system": {"stop_timeout": 60}, "api": {"host": "0.0.0.0", "port": 8080, **api}}
-
-
-def changes(ran: Ran) -> list[str]:
-    """The tasks that changed something."""
-    return sorted({each["task"].partition(" : ")[2] or each["task"] for each in ran.results if each["result"].get("changed")})
-
-
-def made(ran: Ran) -> Ran:
-    """A run that must have ended well."""
-    assert ran.rc == 0, ran.output
-    return ran
-
-
-def refusal(ran: Ran) -> str:
-    """The last sentence of a run that must have ended in an error, which is one of ours and not Ansible's."""
-    assert ran.rc != 0, ran.output
-    message = str([each["result"]["msg"] for each in ran.results if each["result"].get("msg")][-1])
-    assert message.startswith("Cannot "), ran.output
-    return message
 
 
 def installed(node: Node, *definitions: Mapping[str, Any], arguments: Sequence[str] = (), **variables: object) -> Ran:

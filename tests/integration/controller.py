@@ -97,7 +97,8 @@ class Running:
         code = self._child.wait(timeout=seconds)
         results: list[dict[str, Any]] = []
         with contextlib.suppress(FileNotFoundError):
-            results = [json.loads(line) for line in self._record.read_text().splitlines()]
+            lines = [json.loads(line) for line in self._record.read_text().splitlines()]
+            results = [{"task": line["task"], **line["result"]} for line in lines]
         return Run(code, output, tuple(results))
 
     def __enter__(self) -> Running:

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +33,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.generation impor
 from ansible_collections.fleet.power.plugins.module_utils.power.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import JournalUnusable, OperationRow
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Request, Result
+from ansible_collections.fleet.power.plugins.module_utils.power.node import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace
 
 from .journal_support import ALPHA, BETA
@@ -43,17 +44,6 @@ _BEGINS_AND_ENDS = "BEFORE UPDATE ON operations"
 _ACCEPTANCES = "BEFORE INSERT ON acceptances"
 
 
-class RealClock:
-    def now(self) -> datetime:
-        return datetime.now(timezone.utc)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-
 class World:
     """A node without an engine, on which actions are performed by the functions in ``acts``, and otherwise at once."""
 
@@ -62,7 +52,7 @@ class World:
         self.acts: dict[PowerAction, Callable[[Request], Result | None]] = {}
         self.begun: list[PowerAction] = []
         self.log = Log(io.StringIO())
-        self.clock = RealClock()
+        self.clock = SystemClock()
         self.journal = KeepingJournal(str(root), str(root / "locks"), "no-such-group", self.clock)
         self.generations = OwnGenerations(str(root), "no-such-group")
         self.pace = Pace()

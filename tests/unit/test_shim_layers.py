@@ -53,6 +53,21 @@ PURE = ("power_request", "replies", "paths", "access", "line", "operation_view",
 LIBRARIES = {"face": {"aiohttp"}, "body": {"aiohttp"}, "gate": {"aiohttp"}, "listener": {"aiohttp"}, "metrics": {"prometheus_client"}}
 
 
+NEEDS_A_LIST_OF_MODULES = pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 cannot list its own modules")
+
+
+def assert_libraries_are_lazy_and_among(path: Path, known: set[str]) -> None:
+    """What a file imports of others' libraries is among these, and only when it is needed."""
+    outside = [each for each in imports(path) if not each.level and each.package not in sys.stdlib_module_names]
+    assert {each.package for each in outside} <= known
+    assert [each for each in outside if not each.lazy] == []
+
+
+def assert_pure(path: Path) -> None:
+    """It imports nothing that reads a clock, a disk or a network."""
+    assert {each.names for each in imports(path) if not each.level and each.package in {*IMPURE, "asyncio"}} == set()
+
+
 def files() -> list[Path]:
     """Those of the face itself; what stands in a folder of its own has tests of its own."""
     return sorted(path for path in SHIM.glob("*.py") if path.stat().st_size)
@@ -78,18 +93,15 @@ def test_it_needs_no_ansible(path: Path) -> None:
     assert "ansible" not in words
 
 
-@pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 cannot list its own modules")
+@NEEDS_A_LIST_OF_MODULES
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)
 def test_libraries_are_known_in_few_places_and_imported_when_they_are_needed(path: Path) -> None:
-    outside = [each for each in imports(path) if not each.level and each.package not in sys.stdlib_module_names]
-    assert {each.package for each in outside} <= LIBRARIES.get(path.stem, set())
-    assert [each for each in outside if not each.lazy] == []
+    assert_libraries_are_lazy_and_among(path, LIBRARIES.get(path.stem, set()))
 
 
 @pytest.mark.parametrize("name", PURE)
 def test_a_pure_file_reads_no_clock_no_disk_and_no_network(name: str) -> None:
-    path = SHIM / f"{name}.py"
-    assert {each.names for each in imports(path) if not each.level and each.package in {*IMPURE, "asyncio"}} == set()
+    assert_pure(SHIM / f"{name}.py")
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-from .test_layering import ARCHITECTURE, IMPURE, MODULE_UTILS, imports, module_utils_imports
+from .test_layering import ARCHITECTURE, MODULE_UTILS, module_utils_imports
+from .test_shim_layers import NEEDS_A_LIST_OF_MODULES, assert_libraries_are_lazy_and_among, assert_pure
 
 WEBSOCKET = MODULE_UTILS / "http_shim" / "websocket"
 #: From what decides to what serves; a file imports from those before it.
@@ -49,18 +49,15 @@ def test_a_file_knows_the_core_the_face_and_those_before_it(path: Path) -> None:
     assert outside <= {f"http_shim/{name}" for name in FACE} | {"http_shim"}
 
 
-@pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 cannot list its own modules")
+@NEEDS_A_LIST_OF_MODULES
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)
 def test_libraries_are_known_in_few_places_and_imported_when_they_are_needed(path: Path) -> None:
-    outside = [each for each in imports(path) if not each.level and each.package not in sys.stdlib_module_names]
-    assert {each.package for each in outside} <= LIBRARIES.get(path.stem, set())
-    assert [each for each in outside if not each.lazy] == []
+    assert_libraries_are_lazy_and_among(path, LIBRARIES.get(path.stem, set()))
 
 
 @pytest.mark.parametrize("name", PURE)
 def test_a_pure_file_reads_no_clock_no_disk_and_no_network(name: str) -> None:
-    path = WEBSOCKET / f"{name}.py"
-    assert {each.names for each in imports(path) if not each.level and each.package in {*IMPURE, "asyncio"}} == set()
+    assert_pure(WEBSOCKET / f"{name}.py")
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)

@@ -22,8 +22,9 @@ from .keeping_journal import was_put_off
 from .line import Line, Ticket
 from .log import Log
 from .operations import Operations
+from .outside import soon
 from .request_id import new_id
-from .runs import Runs, soon
+from .runs import Runs
 from .shared_node import SharedNode
 
 #: How much longer what was accepted by a process that ended may still begin in the next one.

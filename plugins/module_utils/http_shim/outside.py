@@ -14,6 +14,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+def soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:
+    """From a thread: have the event loop do it. A loop that is closed needs it no more."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(call, *arguments)
+
+
 class ThreadRefused(Exception):
     """The system lets this process have no more threads."""
 
@@ -47,9 +53,7 @@ class Outside:
                 value = work()
             except BaseException as raised:
                 error = raised
-            # A loop that is closed needs it no more.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(hand_over, value, error)
+            soon(loop, hand_over, value, error)
 
         try:
             threading.Thread(target=run, name=self._name, daemon=True).start()

@@ -15,13 +15,8 @@ from ..power.errors import INTERNAL_ERROR, internal_error
 from ..power.model import Outcome, Request, Result
 from ..power.perform import perform
 from .line import Ticket
+from .outside import soon
 from .shared_node import SharedNode
-
-
-def soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:
-    """From a thread: have the event loop do it. A loop that is closed needs it no more."""
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(call, *arguments)
 
 
 class Runs:

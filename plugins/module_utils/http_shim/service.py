@@ -9,12 +9,12 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import resource
 import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
 
+from ..power.bulk import allow_files
 from ..power.errors import LockUnavailable, PowerError, SettingsInvalid, internal_error
 from ..power.model import Result
 from ..power.own_files import open_or_make
@@ -79,7 +79,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ending.set)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        _allow_files()
+        allow_files(_FILES)
         # Threads that compute are not to keep the event loop from its clients for longer.
         sys.setswitchinterval(_SWITCH_SECONDS)
         with alone(self._settings):
@@ -230,11 +230,3 @@ def alone(settings: Settings) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _allow_files() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -17,9 +17,9 @@ from ..power.definition import Definition
 from ..power.engine_use import Use
 from ..power.errors import PowerError
 from ..power.look import nothing
-from ..power.model import engine_time
 from ..power.node import Node
 from ..power.settings import Settings
+from ..power.state import age_seconds
 from ..power.volume import Volume
 from .server_view import Utilization
 
@@ -58,12 +58,12 @@ class Uses:
         now = node.clock.now()
         held = self._disks.of_each([uuid for uuid, _definition in servers], node.settings)
         return {
-            uuid: _utilization(
+            uuid: utilization(
                 found.get(uuid),
-                before.get(uuid),
-                uptime=_uptime(up[uuid][1], now) if uuid in up else 0,
+                _percent(found.get(uuid), before.get(uuid)),
+                uptime=uptime(up[uuid][1], now) if uuid in up else 0,
                 disk=held[uuid],
-                limit=0 if definition is None else memory_bytes(definition.build.memory_limit, node.settings),
+                limit=memory_limit(definition, node.settings),
             )
             for uuid, definition in servers
         }
@@ -140,14 +140,17 @@ class Disks:
 
 
 def _looked_at(containers: Mapping[str, str], node: Node) -> dict[str, Use]:
-    def look(uuid: str) -> Use | None:
-        try:
-            return node.engine.use(containers[uuid])
-        except PowerError:
-            return None
-
     uuids = list(containers)
-    return {uuid: use for uuid, use in zip(uuids, at_once(look, uuids)) if use is not None}
+    found = at_once(lambda uuid: use_of(containers[uuid], node), uuids)
+    return {uuid: use for uuid, use in zip(uuids, found) if use is not None}
+
+
+def use_of(container: str, node: Node) -> Use | None:
+    """What a container uses; None where the engine does not say."""
+    try:
+        return node.engine.use(container)
+    except PowerError:
+        return None
 
 
 def at_once(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
@@ -158,13 +161,23 @@ def at_once(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         return list(pool.map(work, items))
 
 
-def _utilization(use: Use | None, before: Use | None, *, uptime: int, disk: int, limit: int) -> Utilization:
+def _percent(use: Use | None, before: Use | None) -> float:
+    return 0.0 if use is None or before is None else use.cpu_percent_since(before)
+
+
+def memory_limit(definition: Definition | None, settings: Settings) -> int:
+    """Bytes that a server may have, as its definition says; 0 where there is none."""
+    return 0 if definition is None else memory_bytes(definition.build.memory_limit, settings)
+
+
+def utilization(use: Use | None, percent: float, *, uptime: int, disk: int, limit: int) -> Utilization:
+    """What a server uses, ``percent`` being of one core; where the engine does not say, its ``limit`` of memory stands alone."""
     if use is None:
         return Utilization(memory_limit_bytes=limit, disk_bytes=disk, uptime=uptime)
     return Utilization(
         memory_bytes=use.memory,
         memory_limit_bytes=use.memory_limit,
-        cpu_absolute=0.0 if before is None else use.cpu_percent_since(before),
+        cpu_absolute=percent,
         rx_bytes=use.received,
         tx_bytes=use.sent,
         uptime=uptime,
@@ -172,6 +185,7 @@ def _utilization(use: Use | None, before: Use | None, *, uptime: int, disk: int,
     )
 
 
-def _uptime(started_at: str, now: datetime) -> int:
-    began = engine_time(started_at)
-    return 0 if began is None else max(0, int((now - began).total_seconds() * 1000))
+def uptime(started_at: str, now: datetime) -> int:
+    """Milliseconds since a start; 0 where the engine names none."""
+    age = age_seconds(started_at, now)
+    return 0 if age is None else max(0, int(age * 1000))

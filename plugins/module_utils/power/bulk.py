@@ -44,7 +44,8 @@ def perform_each(targets: Sequence[Target], act: Act, pace: Pace, priorities: Se
         # Alone, it waits for nobody's slot.
         act_on(0, Place())
     else:
-        _allow_files()
+        # Each server may need a lock and an output at the same time: more than most systems allow unless asked.
+        allow_files(_FILES)
         for tier in _tiers(targets, priorities):
             _in_threads(tier, act_on, pace)
     pairs = zip(targets, results)
@@ -93,10 +94,10 @@ def _in_threads(indexes: Sequence[int], act_on: Callable[[int, Place], None], pa
         thread.join()
 
 
-def _allow_files() -> None:
-    """Each server may need a lock and an output at the same time: more than most systems allow unless asked."""
+def allow_files(number: int) -> None:
+    """Ask that this process may have so many files open, or as many as it can be allowed; it goes on either way."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    wanted = number if hard == resource.RLIM_INFINITY else min(hard, number)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes every task's result, as it is before any callback shows it, as a line of JSON to the file that FLEET_POWER_RECORD names."""
+"""Writes each host's result of each task, as it is before any callback shows it, as a line of JSON to the file FLEET_POWER_RECORD names."""
 
 from __future__ import annotations
 
@@ -40,5 +40,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._record(result)
 
     def _record(self, result: Any) -> None:
-        with open(os.environ["FLEET_POWER_RECORD"], "a", encoding="utf-8") as record:
-            record.write(json.dumps({"task": result.task.name, **result.result}) + "\n")
+        if "FLEET_POWER_RECORD" in os.environ:
+            line = {"host": result.host.get_name(), "task": result.task.get_name(), "result": result.result}
+            with open(os.environ["FLEET_POWER_RECORD"], "a", encoding="utf-8") as record:
+                record.write(json.dumps(line, default=str) + "\n")

@@ -16,7 +16,7 @@ from ...power.errors import PowerError, internal_error
 from ...power.model import PowerState, Run, Startup
 from ...power.readiness import Matchers
 from ..log import Log
-from ..outside import Outside, ThreadRefused
+from ..outside import Outside, ThreadRefused, soon
 from ..shared_node import SharedNode
 from ..utilization import Disks
 from . import frames
@@ -197,17 +197,17 @@ class Room:
 
         def ready() -> None:
             node.journal.record_match(self.uuid, run)
-            self._soon(self.look)
+            soon(self._loop, self.look)
 
         self._follower = Follower(
             node.now().engine,
             sight.snapshot,
             matchers,
             begin=begin,
-            attached=lambda: self._soon(self._listens.set),
-            tell=lambda texts: self._soon(self._tell, texts),
+            attached=lambda: soon(self._loop, self._listens.set),
+            tell=lambda texts: soon(self._loop, self._tell, texts),
             ready=ready,
-            ended=lambda follower: self._soon(self._on_output_ended, follower),
+            ended=lambda follower: soon(self._loop, self._on_output_ended, follower),
         )
         try:
             self._follower.start()
@@ -221,11 +221,6 @@ class Room:
             self._follower = None
             if not self._closed and self._looking is None:
                 self._look_in(_AGAIN_SECONDS)
-
-    def _soon(self, call: Callable[..., None], *arguments: object) -> None:
-        """From a thread: have the event loop do it. A loop that is closed needs it no more."""
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(call, *arguments)
 
     def _sample_once(self) -> None:
         if self._sampling is None:

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from ...power.errors import internal_error
 from ..known import Known
+from ..outside import soon
 from .changes import Changes
 from .member import Member
 from .room import Ground, Room
@@ -121,9 +121,8 @@ class Rooms:
         self._forget(room)
 
     def _soon(self, uuid: str | None) -> None:
-        """From the thread that reads events: look at one server, or at all. A loop that is closed needs it no more."""
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._look_at, uuid)
+        """From the thread that reads events: look at one server, or at all."""
+        soon(self._loop, self._look_at, uuid)
 
     def _look_at(self, uuid: str | None) -> None:
         for each in list(self._rooms) if uuid is None else (uuid,):

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import json
 
-from ...power.container_resources import memory_bytes
 from ...power.engine_use import Use
-from ...power.errors import PowerError
 from ...power.node import Node
-from ...power.state import age_seconds
-from ..server_view import Utilization, utilization_entry
-from ..utilization import Disks
+from ..server_view import utilization_entry
+from ..utilization import Disks, memory_limit, uptime, use_of, utilization
 from .sight import Sight
 
 #: Two looks at the CPU that are so far apart say how busy it is.
@@ -32,31 +29,14 @@ class Sampler:
     def text(self, sight: Sight, node: Node) -> str:
         """The object that clients get, as JSON. What the engine does not say is 0."""
         disk = self._disks.of(self._uuid, node.settings)
-        use = self._use(sight, node)
+        use = None if sight.run is None else use_of(sight.run.container, node)
         if use is None or sight.snapshot is None:
-            definition = node.sources.definition_for_stop(self._uuid)
-            limit = 0 if definition is None else memory_bytes(definition.build.memory_limit, node.settings)
-            found = Utilization(memory_limit_bytes=limit, disk_bytes=disk)
+            limit = memory_limit(node.sources.definition_for_stop(self._uuid), node.settings)
+            found = utilization(None, 0.0, uptime=0, disk=disk, limit=limit)
         else:
-            age = age_seconds(sight.snapshot.started_at, node.clock.now())
-            found = Utilization(
-                memory_bytes=use.memory,
-                memory_limit_bytes=use.memory_limit,
-                cpu_absolute=self._cpu(sight.snapshot.id, use),
-                rx_bytes=use.received,
-                tx_bytes=use.sent,
-                uptime=0 if age is None else max(0, int(age * 1000)),
-                disk_bytes=disk,
-            )
+            up = uptime(sight.snapshot.started_at, node.clock.now())
+            found = utilization(use, self._cpu(sight.snapshot.id, use), uptime=up, disk=disk, limit=0)
         return json.dumps(utilization_entry(found, sight.state), separators=(",", ":"))
-
-    def _use(self, sight: Sight, node: Node) -> Use | None:
-        if sight.run is None:
-            return None
-        try:
-            return node.engine.use(sight.run.container)
-        except PowerError:
-            return None
 
     def _cpu(self, container: str, use: Use) -> float:
         """Percent of one core since a look a moment ago; as last known where that was just now."""
