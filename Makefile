@@ -71,7 +71,7 @@ unit: venv ## no engine needed; one file alone: make unit ARGS=tests/unit/test_p
 	$(PYTEST) $(or $(ARGS),-n 2 tests/unit)
 
 integration: venv ## on a real engine; one file alone: make integration ARGS=tests/integration/test_stop.py
-	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) "$$@"' integration $(or $(ARGS),-n 2 tests/integration)
+	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) "$$@"' integration $(or $(ARGS),-n 3 tests/integration)
 
 fleet: venv ## as root: on real nodes, which it empties; one file alone: make fleet ARGS=tests/fleet/test_lab.py
 	@if [ "$$(id -u)" != 0 ]; then echo "not checked: what needs real nodes, which only root can boot"; else \
