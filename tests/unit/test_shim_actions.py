@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.http_shim import acceptor, operations, runs
+from ansible_collections.fleet.power.plugins.module_utils.http_shim import acceptor, runs
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.actions import Actions, Ending
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.keeping_journal import KeepingJournal
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.line import Ticket
@@ -376,16 +376,18 @@ def test_an_action_is_never_given_more_time_than_was_asked_for(world: World, mon
 # ----- looking at operations
 
 
-def test_who_waits_for_an_end_and_is_gone_is_waited_for_no_longer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operations, "_GONE_SECONDS", 0.05)
+def test_who_waits_for_an_end_and_is_gone_leaves_nothing_waiting(world: World) -> None:
     world.acts[START] = world.hold
 
     async def story(actions: Actions) -> None:
         operation = await actions.take(ALPHA, START, 30, "")
-        asked = iter((False, False, True))
-        found = await asyncio.wait_for(actions._operations.one(ALPHA.uuid, operation, 60.0, lambda: next(asked)), 5.0)
-        assert found is not None
-        assert found["outcome"] is None
+        before = len(asyncio.all_tasks())
+        asked = asyncio.ensure_future(actions._operations.one(ALPHA.uuid, operation, 60.0))
+        await asyncio.sleep(0.05)
+        assert len(asyncio.all_tasks()) > before
+        asked.cancel()
+        await asyncio.sleep(0.05)
+        assert len(asyncio.all_tasks()) == before
 
     world.run(story)
 

@@ -119,7 +119,9 @@ class Actions:
         if self.ending:
             raise Ending
         line = self._lines.setdefault(server.uuid, Line())
-        if not line.has_room(kill=action is PowerAction.KILL):
+        kill = action is PowerAction.KILL
+        once = wait_seconds == 0 and not kill
+        if not (once or line.has_room(kill=kill)):
             raise TooMany
         now = self._node.clock.now()
         acceptance = Acceptance(
@@ -132,7 +134,7 @@ class Actions:
             wait_seconds=wait_seconds,
             deadline=now + timedelta(seconds=wait_seconds),
         )
-        ticket = Ticket(acceptance, self._loop.time() + wait_seconds, once=wait_seconds == 0 and action is not PowerAction.KILL)
+        ticket = Ticket(acceptance, self._loop.time() + wait_seconds, once=once)
         line.take(ticket)
         answer = self._answers[ticket] = self._loop.create_future()
         self._write(ticket)

@@ -49,11 +49,6 @@ class Asked:
         """Who asks."""
         return client_address(self.raw.remote or "", self.raw.headers.getall("X-Forwarded-For", []), self.settings.api_trusted_proxies)
 
-    def is_gone(self) -> bool:
-        """Whether nobody is there any more to be answered."""
-        transport = self.raw.transport
-        return transport is None or transport.is_closing()
-
     async def body(self, parse: Callable[[bytes], T]) -> T | Reply:
         """What ``parse`` makes of the body, or the answer to one that cannot be read."""
         return await parsed_body(self.raw, self.settings.api_request_timeout, self.id, parse)
@@ -164,7 +159,7 @@ class Face:
             return replies.error(400, "Cannot wait for the operation: wait is a whole number of seconds.")
         seconds = min(int(wait), LONGEST_WAIT_SECONDS)
         try:
-            found = await self._operations.one(known.server.uuid, asked.route.operation, seconds, asked.is_gone)
+            found = await self._operations.one(known.server.uuid, asked.route.operation, seconds)
         except (JournalUnusable, OSError) as error:
             return self._unreadable(asked, error)
         return replies.NO_SERVER if found is None else replies.json_reply(found)

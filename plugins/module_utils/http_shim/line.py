@@ -85,7 +85,7 @@ class Line:
     tickets: list[Ticket] = field(default_factory=list)
 
     def has_room(self, *, kill: bool) -> bool:
-        """Whether one more may be taken. Those that will be refused as soon as they are written take no room."""
+        """Whether one more may be taken that waits. Those that try once take no room."""
         waits = (ticket.is_kill if kill else not (ticket.begun or ticket.once or ticket.is_kill) for ticket in self.tickets)
         return sum(waits) < MOST_WAITING
 

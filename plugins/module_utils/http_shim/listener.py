@@ -72,6 +72,8 @@ class Listener:
             keepalive_timeout=_KEEPALIVE_SECONDS,
             lingering_time=_LINGERING_SECONDS,
             auto_decompress=False,
+            # Nobody waits for an answer to a client that is gone. What it asked for goes on.
+            handler_cancellation=True,
         )
 
     @property

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +22,6 @@ from .shared_node import SharedNode
 _REMEMBERED = 1000
 #: Seconds between two looks into the journal for an operation of another process.
 _LOOK_SECONDS = 0.5
-#: Seconds between two looks whether the client still waits.
-_GONE_SECONDS = 2.0
 
 
 class Operations:
@@ -64,19 +61,19 @@ class Operations:
         rows = await self._outside.ask(lambda: self._node.journal.recorded(uuid, KEPT_OPERATIONS + 2 * MOST_WAITING))
         return [self._now(row.id, uuid) or view.of_row(row) for row in rows]
 
-    async def one(self, uuid: str, operation: str, wait_seconds: float, gone: Callable[[], bool] = bool) -> dict[str, Any] | None:
+    async def one(self, uuid: str, operation: str, wait_seconds: float) -> dict[str, Any] | None:
         """An operation of a server when it has ended, or as it is after ``wait_seconds``; None if there is none.
 
-        ``gone``: whether nobody waits any more. Raises `JournalUnusable` or OSError if neither this process nor the journal can tell.
+        Raises `JournalUnusable` or OSError if neither this process nor the journal can tell.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_seconds
         while True:
             found = self._now(operation, uuid) or await self._recorded(uuid, operation)
             left = deadline - loop.time()
-            if found is None or found["outcome"] is not None or left <= 0 or self.over.is_set() or gone():
+            if found is None or found["outcome"] is not None or left <= 0 or self.over.is_set():
                 return found
-            await self._await_end(operation, min(left, _GONE_SECONDS))
+            await self._await_end(operation, left)
 
     async def _await_end(self, operation: str, seconds: float) -> None:
         """Until it ends; one of another process is looked at again after a moment."""
@@ -85,9 +82,11 @@ class Operations:
         else:
             event = self._waiters.setdefault(operation, asyncio.Event())
         waits = [asyncio.ensure_future(each.wait()) for each in dict.fromkeys((event, self.over))]
-        _done, left = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for each in left:
-            each.cancel()
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
 
     def _now(self, operation: str, uuid: str) -> dict[str, Any] | None:
         ticket = self._live.get(operation)

@@ -151,7 +151,11 @@ class Service:
         """Let the settings count as they are in their files now; what cannot be read or used leaves those that count."""
         async with self._reloading:
             self._supervisor.tell_reloading()
-            await self._take_over()
+            try:
+                await self._take_over()
+            except Exception as error:
+                # A fault of ours: what counts goes on counting.
+                self._log.error("fault", reason=internal_error(error))
             self._supervisor.tell(READY)
 
     async def _take_over(self) -> None:

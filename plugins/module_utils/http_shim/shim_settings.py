@@ -31,6 +31,10 @@ def load(path: str) -> Settings:
         raise SettingsInvalid(
             f"Cannot serve HTTP: {path} has no token; set token to a secret of your own, or name Wings' file in wings_config"
         )
+    if settings.token != settings.token.strip() or not settings.token.isprintable():
+        raise SettingsInvalid(
+            f"Cannot serve HTTP: the token in {path} has control characters, or blanks at an end, which no request can bring; set another"
+        )
     return settings
 
 

@@ -75,7 +75,9 @@ class WebsocketRoute:
         self._rooms.close()
 
     async def _open(self, asked: Asked, known: KnownServer) -> Reply | web.StreamResponse:
-        socket = _socket_class()(heartbeat=_HEARTBEAT_SECONDS, max_msg_size=frames.LARGEST_FRAME, compress=False, timeout=_CLOSING_SECONDS)
+        # The library refuses what is as large as its limit.
+        largest = frames.LARGEST_FRAME + 1
+        socket = _socket_class()(heartbeat=_HEARTBEAT_SECONDS, max_msg_size=largest, compress=False, timeout=_CLOSING_SECONDS)
         refused = self._refusal(asked, socket, known.server.uuid)
         if refused is not None:
             return refused
