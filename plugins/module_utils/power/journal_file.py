@@ -134,6 +134,8 @@ class JournalFile:
                 found = schema_of(connection)
                 refuse_newer(found)
                 connection.execute("PRAGMA synchronous = NORMAL")
+                # What lets SQLite undo one statement alone: a temporary file for each would cost more than the statement.
+                connection.execute("PRAGMA temp_store = MEMORY")
             except (sqlite3.Error, JournalUnusable):
                 connection.close()
                 raise
