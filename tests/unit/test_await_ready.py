@@ -91,6 +91,14 @@ class TestRunning:
     def test_without_lines_a_live_process_is_enough(self, waiting: Waiting) -> None:
         assert waiting.wait(done=()) == 0.0
 
+    def test_a_pattern_that_takes_too_long_is_never_ready_and_named(self, fake: FakeNode, waiting: Waiting) -> None:
+        done = ("regex:^(a|aa)+$",)
+        output = FakeOutput(fake.clock, b"a" * 60 + b"b\n")
+        with pytest.raises(StartTimeout):
+            waiting.wait(done=done, output=output, wait_timeout=5)
+        (warning,) = waiting.progress.warnings
+        assert UUID in warning and done[0] in warning and "takes too long" in warning
+
     def test_nothing_is_awaited_of_a_container_alone(self, waiting: Waiting) -> None:
         assert waiting.wait("container") == 0.0
 

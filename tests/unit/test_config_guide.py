@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import config_edit, placeholders, settings, volume
+from ansible_collections.fleet.power.plugins.module_utils.power import config_edit, pattern_child, placeholders, settings, volume
 from ansible_collections.fleet.power.plugins.module_utils.power.config_files import (
     PARSERS,
     json_file,
     paths,
-    regex,
     toml_tree,
     toml_words,
     tree,
@@ -287,10 +286,10 @@ LIMITS: dict[str, Callable[[], float]] = {
     "Places that the rules of a JSON or YAML file lead to, those behind aliases included": lambda: tree._MOST_PLACES,
     "Characters of a path": lambda: paths._LONGEST if paths._LONGEST == xml_path._LONGEST else -1,
     "Steps of a path": lambda: paths._MOST_STEPS if paths._MOST_STEPS == xml_path._MOST_STEPS else -1,
-    "Characters of a pattern": lambda: regex._LONGEST_PATTERN,
-    "Seconds of processor time for all patterns of a file": lambda: regex._PROCESSOR_SECONDS,
-    "Seconds that one pattern of a file may take, however busy the node is": lambda: regex._ANSWER_SECONDS,
-    "Memory for the patterns of a file": lambda: regex._MEMORY / 1024 / 1024,
+    "Characters of a pattern": lambda: pattern_child._LONGEST_PATTERN,
+    "Seconds of processor time for all patterns of a file": lambda: pattern_child._PROCESSOR_SECONDS,
+    "Seconds that one pattern of a file may take, however busy the node is": lambda: pattern_child._ANSWER_SECONDS,
+    "Memory for the patterns of a file": lambda: pattern_child._MEMORY / 1024 / 1024,
 }
 
 

@@ -54,6 +54,8 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
             ("announce",),
             ("report",),
             ("pace",),
+            ("pattern_child",),
+            ("at_once",),
         ),
     ),
     (
@@ -73,7 +75,7 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
                 *("container_resources", "container_network", "container_spec"),
                 *("engine_use", "engine", "engine_answers", "engine_clients", "engine_events", "engine_labels", "docker_engine"),
             ),
-            ("readiness",),
+            ("ready_patterns", "readiness"),
             ("panel_api", "panel_list", "panel", "source", "sources"),
         ),
     ),

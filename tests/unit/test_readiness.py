@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power import readiness
 from ansible_collections.fleet.power.plugins.module_utils.power.readiness import Lines, Matchers, readable_lines, strip_ansi
+from ansible_collections.fleet.power.plugins.module_utils.power.ready_patterns import ReadyPatterns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +19,7 @@ LONGEST = 64 * 1024
 
 
 def matches(done: str, line: bytes, *, strip: bool = False) -> bool:
-    return Matchers([done], strip=strip).match(line)
+    return Matchers([done], strip=strip).match([line])
 
 
 class TestMatchers:
@@ -41,17 +44,49 @@ class TestMatchers:
 
     def test_any_of_several_is_enough(self) -> None:
         matchers = Matchers(["one", "regex:tw[o]"], strip=False)
-        assert matchers.match(b"one")
-        assert matchers.match(b"two")
-        assert not matchers.match(b"three")
+        assert matchers.match([b"one"])
+        assert matchers.match([b"two"])
+        assert not matchers.match([b"three"])
 
-    @pytest.mark.parametrize("pattern", ["(", "a{99999999999999999999}", "(?au)x", "(" * 2000, "*"])
+    @pytest.mark.parametrize("pattern", ["(", "a{99999999999999999999}", "(?au)x", "(" * 2000, "*", "[[:alpha:]]", "a" * 5000])
     def test_what_is_no_pattern_is_looked_for_as_text_with_a_warning(self, pattern: str) -> None:
         matchers = Matchers([f"regex:{pattern}"], strip=False)
         assert len(matchers.warnings) == 1
         assert "startup.done" in matchers.warnings[0]
-        assert matchers.match(f"it says regex:{pattern} so".encode())
-        assert not matchers.match(b"x")
+        assert matchers.match([f"it says regex:{pattern} so".encode()])
+        assert not matchers.match([b"x"])
+
+    def test_what_re2_writes_in_another_way_is_understood(self) -> None:
+        assert matches(r"regex:(?<what>up)\z", b"it is up")
+        assert not matches(r"regex:(?<what>up)\z", b"up and down")
+
+    def test_a_pattern_that_takes_too_long_matches_nothing_any_more_and_each_server_that_has_it_is_told_once(self) -> None:
+        entry = "regex:^(a|a)+$"
+        first, second = Matchers([entry, "sane"], strip=False), Matchers([entry], strip=False)
+        began = time.monotonic()
+        for _unused in range(2):
+            assert not first.match([b"a" * 40 + b"b"])
+        assert not second.match([b"a"])
+        assert time.monotonic() - began < 9
+        for matchers in (first, second):
+            (warning,) = matchers.warnings
+            assert entry in warning and "takes too long" in warning
+        assert first.match([b"sane"])
+        assert second
+
+    def test_where_patterns_cannot_be_tried_it_is_said_and_nothing_is_ready(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(readiness, "ready_patterns", ReadyPatterns())
+        monkeypatch.setattr(sys, "executable", "/nowhere/python")
+        matchers = Matchers(["regex:up", "text"], strip=False)
+        for _unused in range(2):
+            assert not matchers.match([b"up"])
+        (warning,) = matchers.warnings
+        assert "'regex:up'" in warning and "cannot be started" in warning
+        assert matchers and matchers.match([b"text"])
+
+    def test_a_log_of_many_lines_is_searched_to_its_end(self) -> None:
+        log = b"loading\n" * 400_000 + b"ready"
+        assert Matchers(["regex:^ready$"], strip=False).match_any(log, budget=60)
 
     def test_a_bare_prefix_is_text(self) -> None:
         assert matches("regex:", b"say regex: now")

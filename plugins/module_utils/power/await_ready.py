@@ -51,7 +51,7 @@ class _Console:
         if chunk == b"":
             self.output = None
         payload = b"" if not chunk else chunk if self.deframer is None else self.deframer.feed(chunk)
-        return any(self.matchers.match(line) for line in self.lines.feed(payload))
+        return self.matchers.match(self.lines.feed(payload))
 
     def in_log(self) -> bool:
         """Whether the log of this run has a readiness line. One that cannot be read has none: there is the output, too."""
@@ -80,7 +80,9 @@ def await_ready(
     console = _Console(node, snapshot, matchers, output, Lines(), None if snapshot.tty else Deframer(), clock.monotonic() + _LOG_SECONDS)
     next_look = 0.0
     while True:
-        if matchers and console.ready():
+        ready = bool(matchers) and console.ready()
+        progress.warn(*(f"server {progress.server.uuid}: {warning}" for warning in matchers.warnings))
+        if ready:
             node.journal.record_match(progress.server.uuid, snapshot.run)
             if wanted is WaitFor.RUNNING:
                 return

@@ -3,17 +3,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Readiness: whether a server's output says that it is up. The rules are Wings' (its console reader).
 
-All it knows of the world is how long it has been looking.
+All it knows of the world is how long it has been looking, and what `ready_patterns` finds.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterable, Sequence
 
 from .definition import StartupRule, mask
 from .model import SHORTEST_SECRET
+from .pattern_child import translated
+from .ready_patterns import NotTried, ready_patterns
 
 # The {0,16} is Wings' *, bounded: a line of semicolons would take the square of its length otherwise.
 _ANSI = re.compile(
@@ -25,6 +28,8 @@ _LINE_BYTES = 64 * 1024
 _PATTERN_CHARACTERS = 4096
 #: How long a whole log may be searched for.
 _SEARCH_SECONDS = 0.5
+#: Characters of lines that a pattern is tried on at once.
+_BATCH_CHARACTERS = 1024 * 1024
 
 
 def strip_ansi(line: bytes) -> bytes:
@@ -35,14 +40,16 @@ def strip_ansi(line: bytes) -> bytes:
 class Matchers:
     """The readiness lines of a definition: a substring each, or ``regex:`` and a pattern that may match anywhere in a line.
 
-    A pattern is tried on the first 4096 characters of a line.
+    A pattern is tried on the first 4096 characters of a line. ``warnings`` says which are not what they are meant to be; there are more
+    when it turns out that one takes too long, or cannot be tried at all. Such a one matches nothing.
     """
 
     def __init__(self, done: Sequence[str], *, strip: bool) -> None:
         self.warnings: list[str] = []
         self._strip = strip
         self._substrings: list[str] = []
-        self._patterns: list[re.Pattern[str]] = []
+        #: Entries, and their patterns as Python writes them.
+        self._patterns: dict[str, str] = {}
         for entry in done:
             self._add(entry)
 
@@ -54,7 +61,9 @@ class Matchers:
     def _add(self, entry: str) -> None:
         if entry.startswith("regex:") and len(entry) > len("regex:"):
             try:
-                self._patterns.append(re.compile(entry[len("regex:") :]))
+                pattern = translated(entry[len("regex:") :])
+                re.compile(pattern)
+                self._patterns[entry] = pattern
                 return
             except (re.error, ValueError, OverflowError, RecursionError) as error:
                 self.warnings.append(f"startup.done: {entry!r} is not a regular expression ({error}); it is looked for as plain text")
@@ -63,22 +72,40 @@ class Matchers:
     def __bool__(self) -> bool:
         return bool(self._substrings or self._patterns)
 
-    def match(self, line: bytes) -> bool:
-        """Whether one line says that the server is up."""
-        text = (strip_ansi(line) if self._strip else line).decode("utf-8", "replace")
-        return any(part in text for part in self._substrings) or any(
-            pattern.search(text, 0, _PATTERN_CHARACTERS) for pattern in self._patterns
-        )
+    def match(self, lines: Iterable[bytes], budget: float = math.inf) -> bool:
+        """Whether a line says that the server is up; False too where ``budget`` seconds of looking, checked now and then, found none."""
+        deadline = time.monotonic() + budget
+        batch: list[str] = []
+        size = 0
+        for line in lines:
+            text = (strip_ansi(line) if self._strip else line).decode("utf-8", "replace")
+            if any(part in text for part in self._substrings):
+                return True
+            if self._patterns:
+                batch.append(text[:_PATTERN_CHARACTERS])
+                size += len(batch[-1]) + 1
+            if size >= _BATCH_CHARACTERS:
+                if self._find(batch):
+                    return True
+                batch, size = [], 0
+            if time.monotonic() >= deadline:
+                break
+        return bool(batch) and self._find(batch)
 
     def match_any(self, output: bytes, budget: float = _SEARCH_SECONDS) -> bool:
-        """Whether any line of a whole log does; False too where ``budget`` seconds of looking, checked line by line, did not find one."""
+        """The same of a whole log, which may be long."""
         lines = Lines()
-        deadline = time.monotonic() + budget
-        for line in (*lines.feed(output), *lines.rest()):
-            if self.match(line):
-                return True
-            if time.monotonic() >= deadline:
-                return False
+        return self.match((*lines.feed(output), *lines.rest()), budget)
+
+    def _find(self, lines: Sequence[str]) -> bool:
+        for entry, pattern in self._patterns.items():
+            try:
+                if ready_patterns.find(pattern, lines):
+                    return True
+            except NotTried as fault:
+                warning = f"startup.done: {entry!r} {fault}"
+                if warning not in self.warnings:
+                    self.warnings.append(warning)
         return False
 
 

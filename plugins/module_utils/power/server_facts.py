@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import random
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
+from .at_once import at_once
 from .await_ready import seen_ready
 from .definition import Definition, secrets_of
 from .errors import EngineError, PowerError
@@ -24,12 +22,7 @@ from .order import Priorities
 from .readiness import Matchers, readable_lines
 from .selection import everything
 
-T = TypeVar("T")
-R = TypeVar("R")
-
 _LINE_BYTES = 500
-#: Servers asked about at a time: an engine far away answers the sooner, and one on this node is not kept from its work.
-_AT_ONCE = 8
 #: Seconds for all looks for readiness lines together: what a server has said since its start may be long.
 _READINESS_SECONDS = 0.5
 
@@ -107,7 +100,7 @@ def describe_each(
         operations=node.journal.latest_operations(uuids, wanted.operations) if wanted.operations else {},
         priorities=Priorities.of(node.settings.priorities),
     )
-    sights = _at_once(lambda uuid: _see(uuid, node, wanted.tail), uuids)
+    sights = at_once(lambda uuid: _see(uuid, node, wanted.tail), uuids)
     # After the engine has been asked: a run is known to the journal as soon as it can be seen.
     node.journal.hold_runs(uuids)
     entries: list[dict[str, Any]] = []
@@ -161,7 +154,7 @@ def _ready_now(subjects: Sequence[_Subject], node: Node) -> list[bool]:
     waiting = [number for number, subject in enumerate(subjects) if subject.seen.state is PowerState.STARTING and subject.matchers]
     # Where time does not suffice for all, those that are never ready must not take it from the same others every time.
     random.shuffle(waiting)
-    ready = {number for number, found in zip(waiting, _at_once(look, waiting, _READINESS_SECONDS)) if found}
+    ready = {number for number, found in zip(waiting, at_once(look, waiting, _READINESS_SECONDS)) if found}
     return [number in ready for number in range(len(subjects))]
 
 
@@ -188,41 +181,6 @@ def _entry(subject: _Subject, known: _Known, ready: bool, wanted: Wanted) -> dic
     if wanted.tail:
         entry["log"] = [] if seen.snapshot is None else _lines(subject.log, seen.snapshot, definition, wanted.tail)
     return entry
-
-
-def _at_once(work: Callable[[T], R], items: Sequence[T], seconds: float | None = None) -> list[R | None]:
-    """What ``work`` makes of each item, in order, several at a time; None for what is not there after ``seconds``.
-
-    Raises what ``work`` raises, beginning nothing more then. Its threads are abandoned with what they are about.
-    """
-    found: list[R | None] = [None] * len(items)
-    faults: list[Exception] = []
-    left: queue.SimpleQueue[tuple[int, T]] = queue.SimpleQueue()
-    for numbered in enumerate(items):
-        left.put(numbered)
-    over = threading.Event()
-
-    def take_turns() -> None:
-        with contextlib.suppress(queue.Empty):
-            while not over.is_set():
-                number, item = left.get_nowait()
-                try:
-                    found[number] = work(item)
-                except Exception as error:
-                    # Raised again by the thread that waits.
-                    faults.append(error)
-                    over.set()
-
-    threads = [threading.Thread(target=take_turns, daemon=True) for _unused in range(min(_AT_ONCE, len(items)))]
-    deadline = None if seconds is None else time.monotonic() + seconds
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
-    over.set()
-    if faults:
-        raise faults[0]
-    return list(found)
 
 
 def _container(snapshot: Snapshot) -> dict[str, Any]:

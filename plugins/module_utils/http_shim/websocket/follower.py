@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -116,7 +117,7 @@ class Follower:
         return frames.joined(before, live)
 
     def _show(self, lines: Sequence[bytes]) -> None:
-        if self._matchers is not None and any(self._matchers.match(line) for line in lines):
+        if self._matchers is not None and self._matchers.match(lines):
             self._matchers = None
             self._ready()
         shown = self._within_bounds(lines)
@@ -129,9 +130,10 @@ class Follower:
 
     def _within_bounds(self, lines: Sequence[bytes]) -> Sequence[bytes]:
         now = time.monotonic()
-        shown = list(lines[: self._line_room.most(now, len(lines))])
-        size = sum(map(len, shown))
-        if self._byte_room.most(now, size) < size:
-            shown = []
+        most, room = self._line_room.room(now), self._byte_room.room(now)
+        ends = itertools.accumulate(map(len, lines[:most]))
+        shown = lines[: sum(end <= room for end in ends)]
+        self._line_room.most(now, len(shown))
+        self._byte_room.most(now, sum(map(len, shown)))
         self._lost += len(lines) - len(shown)
         return shown

@@ -75,16 +75,17 @@ def line_text(line: bytes) -> str:
 
 
 def last_lines(log: bytes, count: int, limit: int) -> list[str]:
-    """The last lines of a log, at most ``count``, and as many of these as ``limit`` bytes hold."""
+    """The last lines of a log as events, at most ``count``, and as many of these as ``limit`` characters hold."""
     lines = log.split(b"\n")
-    wanted = (lines[:-1] if lines[-1] == b"" else lines)[-count:]
-    taken = 0
-    for number, line in enumerate(reversed(wanted)):
-        taken += len(line)
-        if taken > limit:
-            wanted = wanted[len(wanted) - number :]
+    told: list[str] = []
+    for line in reversed((lines[:-1] if lines[-1] == b"" else lines)[-count:]):
+        # Written as JSON, since one byte may take six characters there.
+        told.append(frame(OUTPUT, line_text(line)))
+        limit -= len(told[-1])
+        if limit < 0:
+            told.pop()
             break
-    return [line_text(line) for line in wanted]
+    return told[::-1]
 
 
 def joined(log: Sequence[bytes], live: Sequence[bytes]) -> list[bytes]:

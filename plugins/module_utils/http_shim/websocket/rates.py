@@ -27,10 +27,14 @@ class Bucket:
         """Whether one more may be; it counts if so."""
         return self.most(now, 1) == 1
 
+    def room(self, now: float) -> int:
+        """How many there may be now; none counts yet."""
+        self._fill(now)
+        return max(0, int(self._left))
+
     def most(self, now: float, wanted: int) -> int:
         """How many of these may be; they count."""
-        self._fill(now)
-        taken = min(wanted, int(self._left))
+        taken = min(wanted, self.room(now))
         self._left -= taken
         return taken
 

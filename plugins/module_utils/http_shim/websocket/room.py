@@ -72,6 +72,7 @@ class Room:
         self._listens = asyncio.Event()
         self._turn, self._counting = asyncio.Lock(), asyncio.Lock()
         self._known_matchers: tuple[Run, Matchers] | None = None
+        self._warned: set[str] = set()
 
     def join(self, member: Member) -> None:
         """One more listens; it is told how the server is."""
@@ -158,7 +159,12 @@ class Room:
         if known is None or known[0] != run:
             definition = node.sources.definition_for_stop(self.uuid)
             known = self._known_matchers = run, Matchers((), strip=False) if definition is None else Matchers.of(definition.startup)
-        if not seen_ready(node, seen.snapshot, known[1], seen.startup):
+        ready = seen_ready(node, seen.snapshot, known[1], seen.startup)
+        # What the follower was told is said with the next look.
+        for warning in set(known[1].warnings) - self._warned:
+            self._warned.add(warning)
+            self._ground.log.warn("readiness", server=self.uuid, reason=warning)
+        if not ready:
             return sight, known[1]
         node.journal.record_match(self.uuid, run)
         return replace(sight, state=PowerState.RUNNING, startup=Startup.MATCHED), None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ...power.errors import internal_error
+from ...power.errors import PowerError, internal_error
 from ..known import Known
 from ..outside import soon
 from .changes import Changes
@@ -131,6 +131,9 @@ class Rooms:
     async def _is_deleted(self, uuid: str) -> bool:
         try:
             return await self._known.find(uuid) is None
+        except PowerError:
+            # The engine cannot say.
+            return False
         except Exception as error:
             # A fault of ours must not be the last look.
             self._ground.log.error("fault", server=uuid, reason=internal_error(error))

@@ -28,7 +28,7 @@ from .rooms import TRY_LATER, Rooms
 
 _LOG_LINES = 150
 #: Less than what may wait for a client.
-_LOG_BYTES = 256 * 1024
+_LOG_CHARACTERS = 512 * 1024
 
 _WHY_NOT = {
     Ending: "this service is ending; ask again in a moment",
@@ -171,7 +171,7 @@ class Wishes:
             if snapshot is None or not snapshot.live:
                 return []
             log = node.engine.log_tail(snapshot.id, _LOG_LINES)
-            return [frames.frame(frames.OUTPUT, line) for line in frames.last_lines(log, _LOG_LINES, _LOG_BYTES)]
+            return frames.last_lines(log, _LOG_LINES, _LOG_CHARACTERS)
 
         try:
             lines = await room.ask(read)

@@ -1,0 +1,54 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looks at many things, several at a time, by threads that keep nobody from ending."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: An engine far away answers the sooner, and one on this node is not kept from its work.
+_AT_ONCE = 8
+
+
+def at_once(work: Callable[[T], R], items: Sequence[T], seconds: float | None = None) -> list[R | None]:
+    """What ``work`` makes of each item, in order, several at a time; None for what is not there after ``seconds``.
+
+    Raises what ``work`` raises, beginning nothing more then. Its threads are abandoned with what they are about.
+    """
+    found: list[R | None] = [None] * len(items)
+    faults: list[Exception] = []
+    left: queue.SimpleQueue[tuple[int, T]] = queue.SimpleQueue()
+    for numbered in enumerate(items):
+        left.put(numbered)
+    over = threading.Event()
+
+    def take_turns() -> None:
+        with contextlib.suppress(queue.Empty):
+            while not over.is_set():
+                number, item = left.get_nowait()
+                try:
+                    found[number] = work(item)
+                except Exception as error:
+                    # Raised again by the thread that waits.
+                    faults.append(error)
+                    over.set()
+
+    threads = [threading.Thread(target=take_turns, daemon=True) for _unused in range(min(_AT_ONCE, len(items)))]
+    deadline = None if seconds is None else time.monotonic() + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    over.set()
+    if faults:
+        raise faults[0]
+    return list(found)

@@ -1,0 +1,186 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Patterns of readiness lines: one child tries them all, a hostile one costs a second once, and nobody else pays for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power import pattern_child, ready_patterns
+from ansible_collections.fleet.power.plugins.module_utils.power.ready_patterns import NotTried, ReadyPatterns
+
+POWER = "ansible_collections.fleet.power.plugins.module_utils.power"
+HOSTILE, TRIGGER = "(a+)+$", ["a" * 40 + "b"]
+#: Takes a while for each of these lines, and is none the worse for it.
+SLOW, LONG_LINES = ".*Done.*For help", ["a" * 4096] * 400
+
+
+@pytest.fixture(name="patterns")
+def patterns_of_a_test() -> Iterator[ReadyPatterns]:
+    patterns = ReadyPatterns()
+    yield patterns
+    if patterns._child is not None:
+        patterns._child.end()
+
+
+def child_of(patterns: ReadyPatterns) -> int:
+    """The process that tries the patterns."""
+    assert patterns._child is not None
+    return patterns._child._running.pid
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, and nobody has to take its leave any more."""
+    return not Path(f"/proc/{pid}").exists()
+
+
+def run(script: str, ends: int = 0) -> str:
+    """What a process of its own says."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    child = subprocess.run([sys.executable, "-c", script], env=environment, check=False, capture_output=True, text=True, timeout=60)
+    assert child.returncode == ends, child.stderr
+    return child.stdout
+
+
+def test_a_hostile_pattern_is_given_up_for_good_after_about_a_second_of_processor_time(patterns: ReadyPatterns) -> None:
+    assert patterns.find("b$", TRIGGER)
+    child, began = child_of(patterns), time.monotonic()
+    with pytest.raises(NotTried, match="takes too long"):
+        patterns.find(HOSTILE, TRIGGER)
+    assert time.monotonic() - began < 9
+    assert gone(child)
+    began = time.monotonic()
+    with pytest.raises(NotTried, match="takes too long"):
+        patterns.find(HOSTILE, ["a"])
+    assert time.monotonic() - began < 0.5
+    assert patterns.find("b$", TRIGGER)
+
+
+def test_while_a_hostile_pattern_is_tried_every_other_thread_goes_on(patterns: ReadyPatterns) -> None:
+    def hostile() -> None:
+        with pytest.raises(NotTried):
+            patterns.find(HOSTILE, TRIGGER)
+
+    thread = threading.Thread(target=hostile)
+    thread.start()
+    pause, last = 0.0, time.monotonic()
+    while thread.is_alive():
+        time.sleep(0.01)
+        pause, last = max(pause, time.monotonic() - last), time.monotonic()
+    assert pause < 0.9
+
+
+def test_all_threads_share_one_child_and_each_gets_its_own_answers(patterns: ReadyPatterns) -> None:
+    wrong: list[int] = []
+
+    def ask(number: int) -> None:
+        for _unused in range(20):
+            if not patterns.find(f"^x{number}$", ["y", f"x{number}"]) or patterns.find(f"^x{number}$", [f"x{number + 1}"]):
+                wrong.append(number)
+
+    assert patterns.find("a", ["a"])
+    pid = child_of(patterns)
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert child_of(patterns) == pid
+
+
+def test_neither_many_lines_nor_a_long_life_are_held_against_anybody(patterns: ReadyPatterns) -> None:
+    assert not patterns.find(SLOW, ["a"])
+    child = child_of(patterns)
+    for _unused in range(5):
+        assert not patterns.find(SLOW, LONG_LINES)
+    assert patterns.find(SLOW, ["Done (3s)! For help"])
+    assert child_of(patterns) == child
+
+
+def test_a_pattern_is_not_to_blame_for_a_child_that_somebody_ended(patterns: ReadyPatterns) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        assert patterns.find("a", ["a"])
+        os.kill(child_of(patterns), number)
+        assert patterns.find("a", ["a"])
+
+
+def test_a_child_that_ends_with_every_question_is_not_asked_for_ever(patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ready_patterns, "_CHILD", "print(flush=True); sys.stdin.readline()")
+    with pytest.raises(NotTried, match="too much memory"):
+        patterns.find("a", ["a"])
+
+
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not patterns.find("a", ["b"])
+    with monkeypatch.context() as patched:
+        patched.setattr(pattern_child.select, "POLLIN", None)
+        with pytest.raises(TypeError):
+            patterns.find("a", ["a"])
+    assert not patterns.find("a", ["b"])
+
+
+def test_where_no_child_can_be_started_it_is_said_and_tried_again_later(patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", "/nowhere/python")
+        with pytest.raises(NotTried, match="cannot be started"):
+            patterns.find("a", ["a"])
+    with pytest.raises(NotTried, match="cannot be started"):
+        patterns.find("a", ["a"])
+    patterns._start_at = time.monotonic()
+    assert patterns.find("a", ["a"])
+
+
+def test_only_so_many_patterns_are_remembered(patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ready_patterns, "_CHILD", "print(flush=True); sys.stdin.readline()")
+    monkeypatch.setattr(ready_patterns, "_MOST_GIVEN_UP", 2)
+    for pattern in "abc":
+        with pytest.raises(NotTried):
+            patterns.find(pattern, ["a"])
+    assert len(patterns._given_up) == 2 and "c" in patterns._given_up
+
+
+def test_ctrl_c_of_a_terminal_is_not_for_the_child(patterns: ReadyPatterns) -> None:
+    patterns.find("a", ["a"])
+    assert os.getsid(child_of(patterns)) != os.getsid(0)
+
+
+def test_definitions_without_patterns_cost_nothing() -> None:
+    # In some versions of Python it comes with uuid.
+    script = "import sys, uuid\nbefore = 'subprocess' in sys.modules\n"
+    script += f"from {POWER}.readiness import Matchers, ready_patterns\nassert Matchers(['a'], strip=False).match([b'a'])\n"
+    assert run(f"{script}print(ready_patterns._child, ('subprocess' in sys.modules) is before)") == "None True\n"
+
+
+ASKED = f"""
+import os, threading, time
+from {POWER}.ready_patterns import ready_patterns
+ready_patterns.find("a", ["a"])
+print(ready_patterns._child._running.pid, flush=True)
+"""
+
+
+def test_nothing_is_left_of_a_process_that_ends() -> None:
+    assert gone(int(run(ASKED)))
+
+
+def test_nothing_is_left_of_a_process_that_ends_in_the_middle_of_a_question() -> None:
+    question = f"threading.Thread(target=ready_patterns.find, args=({HOSTILE!r}, {TRIGGER!r}), daemon=True).start()\ntime.sleep(0.3)"
+    assert gone(int(run(ASKED + question)))
+
+
+def test_nothing_is_left_of_a_process_that_is_killed() -> None:
+    child = int(run(f"{ASKED}os.kill(os.getpid(), 9)", ends=-9))
+    until = time.monotonic() + 10
+    while not gone(child):
+        assert time.monotonic() < until
+        time.sleep(0.01)
