@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +23,15 @@ class ActionModule(ServerAction):
         return arguments if arguments.get("origin") else {**arguments, "origin": self._origin(task_vars)}
 
     def _origin(self, task_vars: Mapping[str, Any]) -> str:
-        who = f"{getpass.getuser()}@{socket.gethostname()}"
+        who = f"{_user()}@{socket.gethostname()}"
         play = task_vars.get("ansible_play_name")
         where = "ad hoc" if play in (None, _AD_HOC_PLAY) else f"play {play}, task {self._task.get_name()}"
         return f"{who} ({where})"
+
+
+def _user() -> str:
+    """Who runs this. A container may be given an id that no user has."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

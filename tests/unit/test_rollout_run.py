@@ -179,7 +179,7 @@ def up(number: int, started_at: str = "1", state: str = "running") -> dict[str, 
         (up(100, state="offline"), up(100, "2"), "failed did_not_stay_up"),
         (up(100), told(), "failed did_not_stay_up"),
         (up(100), LOST, "unknown node_unreachable"),
-        (LOST, up(100), "failed did_not_stay_up"),
+        (LOST, up(100), "unknown node_unreachable"),
     ],
 )
 def test_a_server_that_is_not_in_the_same_run_at_the_end_of_the_soak_failed(before: Any, after: Any, said: str) -> None:

@@ -33,6 +33,7 @@ def serve(client: Callable[[Listener, int], Awaitable[None]], answer: Answer = g
     async def run() -> None:
         settings = parse_settings({"api": {"host": "127.0.0.1", "port": 0, "request_timeout": 1, **api}}, where="a test")
         listener = Listener(answer, settings, tls)
+        await listener.bind()
         await listener.open()
         try:
             await client(listener, int(listener.address.rpartition(":")[2]))
@@ -119,6 +120,34 @@ def test_who_hangs_up_before_its_first_request_leaves_its_place_at_once() -> Non
         await until(lambda: listener.connections == 0, 0.9)
 
     serve(client, request_timeout=3600)
+
+
+@pytest.mark.parametrize("method, goes_on", [("GET", False), ("POST", True)])
+def test_who_is_gone_is_waited_for_no_longer_and_what_it_asked_for_goes_on(method: str, goes_on: bool) -> None:
+    at_work: list[int] = []
+    ends: list[str] = []
+
+    async def slow(_request: web.BaseRequest) -> web.StreamResponse:
+        at_work.append(1)
+        try:
+            await asyncio.sleep(0.3)
+            ends.append("done")
+        except asyncio.CancelledError:
+            ends.append("cancelled")
+            raise
+        return web.Response(text="good")
+
+    async def client(listener: Listener, port: int) -> None:
+        before = len(asyncio.all_tasks())
+        _reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(GET.replace(b"GET", method.encode()))
+        await until(lambda: at_work)
+        writer.close()
+        await until(lambda: listener.connections == 0, 0.2)
+        await until(lambda: len(asyncio.all_tasks()) == before)
+
+    serve(client, slow)
+    assert ends == ["done" if goes_on else "cancelled"]
 
 
 @pytest.fixture(name="tls")

@@ -84,13 +84,14 @@ def test_how_an_action_ended_is_an_error_only_if_it_went_wrong() -> None:
         (b"", 5, 100, []),
         (b"a\r\nb\r\n", 5, 100, ["a", "b"]),
         (b"a\nb\nc", 2, 100, ["b", "c"]),
-        (b"aaaa\nbb\ncc\n", 5, 5, ["bb", "cc"]),
+        (b"aaaa\nbb\ncc\n", 5, 2 * len(frame("console output", "bb")) + 5, ["bb", "cc"]),
         (b"aaaaaaaa\n", 5, 5, []),
+        (b"a\n\xff\xff\n", 5, len(frame("console output", "\ufffd\ufffd")) - 1, []),
         (b"\xff\x1b[1mx\n", 5, 100, ["\ufffd\x1b[1mx"]),
     ],
 )
 def test_the_last_lines_of_a_log_are_within_bounds(log: bytes, count: int, limit: int, lines: list[str]) -> None:
-    assert last_lines(log, count, limit) == lines
+    assert last_lines(log, count, limit) == [frame("console output", line) for line in lines]
 
 
 @given(st.lists(st.integers(), unique=True, max_size=30), st.integers(0, 30), st.integers(0, 30))

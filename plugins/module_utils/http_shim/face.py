@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qs
 
-from ..power.errors import internal_error
+from ..power.errors import PowerError, internal_error
 from ..power.journal_rows import JournalUnusable
 from ..power.settings import Settings
 from . import replies
@@ -122,7 +122,10 @@ class Face:
         if name not in self._of_servers:
             return replies.NO_ROUTE
         find = self._known.meet if name in OPEN else self._known.find
-        known = await find(asked.route.server)
+        try:
+            known = await find(asked.route.server)
+        except PowerError as error:
+            return replace(replies.unexpected(asked.id), note=str(error))
         return replies.NO_SERVER if known is None else await self._of_servers[name](asked, known)
 
     async def _power(self, asked: Asked, known: KnownServer) -> Reply:
@@ -184,15 +187,15 @@ class Face:
 @functools.cache
 def _response_class() -> type[web.Response]:
     """The library's response without the headers that the library adds of its own."""
-    from aiohttp import web
+    from aiohttp import hdrs, web
 
     class Plain(web.Response):
         async def _prepare_headers(self) -> None:
             await super()._prepare_headers()
-            self.headers.popall("Server", None)
+            self.headers.pop(hdrs.SERVER, None)
             if not self.content_length:
                 # Some releases give nothing a type.
-                self.headers.popall("Content-Type", None)
+                self.headers.pop(hdrs.CONTENT_TYPE, None)
 
     return Plain
 

@@ -78,13 +78,14 @@ class Known:
         known = self.now(segment)
         if known is not None or parse_uuid(segment) != segment:
             return known
-        if self._meeting is None or self._meeting.done():
-            self._meeting = asyncio.ensure_future(self._meet())
-        await asyncio.shield(self._meeting)
+        await self._await_meeting()
         return self._found.get(segment)
 
     async def find(self, segment: str) -> KnownServer | None:
-        """The server whose UUID is exactly this text, None if this node has none; one that is new is not looked for on the Panel."""
+        """The server whose UUID is exactly this text, None if this node has none; one that is new is not looked for on the Panel.
+
+        Raises `PowerError` where the engine cannot say.
+        """
         known = self.now(segment)
         if known is not None or parse_uuid(segment) != segment:
             return known
@@ -97,7 +98,7 @@ class Known:
         """Every server, by UUID; those that are new are found at hand, not on the Panel."""
         self.look_again()
         if asyncio.get_running_loop().time() - self._met_at >= _MEET_SECONDS:
-            await self._meet()
+            await self._await_meeting()
         return [self._found[uuid].server for uuid in sorted(self._found)]
 
     def learn(self, result: Result) -> None:
@@ -121,6 +122,12 @@ class Known:
         """Look no more."""
         if self._look is not None:
             self._look.cancel()
+
+    async def _await_meeting(self) -> None:
+        """Wait for the next look at what is new at hand, which goes on without whoever waits."""
+        if self._meeting is None or self._meeting.done():
+            self._meeting = asyncio.ensure_future(self._meet())
+        await asyncio.shield(self._meeting)
 
     async def _meet(self) -> None:
         """Learn what is new at hand, when it is time."""
@@ -172,29 +179,25 @@ def _met(node: SharedNode, before: frozenset[str]) -> dict[str, KnownServer]:
 
 
 def _everything(node: SharedNode, before: Mapping[str, KnownServer]) -> dict[str, KnownServer]:
-    sources = node.fresh_sources()
+    settings, sources = node.settings, node.fresh_sources()
     found = {server.uuid: server for server in sources.everything(None)}
-    if sources.warnings:
+    whole = not sources.warnings
+    if whole:
+        node.keep_for_reading(sources, settings)
+    try:
+        for server in node.now().engine.servers():
+            found.setdefault(server.uuid, server)
+    except PowerError:
+        whole = False
+    if not whole:
         # Something could not be listed: what it had is still there.
         found = {**{uuid: known.server for uuid, known in before.items()}, **found}
-    else:
-        node.keep_for_reading(sources)
-    return _with_flags(found, node, sources)
-
-
-def _with_flags(found: Mapping[str, Server], node: SharedNode, sources: Sources) -> dict[str, KnownServer]:
-    servers = dict(found)
-    with contextlib.suppress(PowerError):
-        for server in node.now().engine.servers():
-            servers.setdefault(server.uuid, server)
-    return {uuid: _known(server, sources) for uuid, server in servers.items()}
+    return {uuid: _known(server, sources) for uuid, server in found.items()}
 
 
 def _search(node: SharedNode, uuid: str) -> KnownServer | None:
     sources = node.fresh_sources()
-    there = sources.has(uuid)
-    with contextlib.suppress(PowerError):
-        there = there or node.now().engine.inspect(uuid) is not None
+    there = sources.has(uuid) or node.now().engine.inspect(uuid) is not None
     return _known(Server(uuid), sources) if there else None
 
 

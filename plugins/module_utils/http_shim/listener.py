@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import ssl
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ..power.errors import MissingLibrary, SettingsInvalid
@@ -72,8 +73,6 @@ class Listener:
             keepalive_timeout=_KEEPALIVE_SECONDS,
             lingering_time=_LINGERING_SECONDS,
             auto_decompress=False,
-            # Nobody waits for an answer to a client that is gone. What it asked for goes on.
-            handler_cancellation=True,
         )
 
     @property
@@ -89,12 +88,12 @@ class Listener:
         """How many there are, those included whose handshake is not over."""
         return len(self._gates)
 
-    async def open(self) -> None:
-        """Listen. Raises `SettingsInvalid`."""
+    async def bind(self) -> None:
+        """Have the address, without listening yet. Raises `SettingsInvalid`."""
         settings = self._settings
         # The library refuses it without TLS.
         handshake = None if self._tls is None else float(settings.api_request_timeout)
-        try:
+        with self._address_errors():
             self._sockets = await asyncio.get_running_loop().create_server(
                 self._gate,
                 settings.api_host,
@@ -102,12 +101,23 @@ class Listener:
                 ssl=self._tls,
                 ssl_handshake_timeout=handshake,
                 backlog=_BACKLOG,
+                start_serving=False,
             )
-        except OSError as error:
-            raise SettingsInvalid(
-                f"Cannot listen on {settings.api_host} port {settings.api_port} (api.host, api.port): {error.strerror or error}"
-            ) from error
+
+    async def open(self) -> None:
+        """Listen, on the address that it has from `bind`. Raises `SettingsInvalid`."""
+        if self._sockets is not None:
+            with self._address_errors():
+                await self._sockets.start_serving()
         self._mind()
+
+    @contextlib.contextmanager
+    def _address_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            host, port = self._settings.api_host, self._settings.api_port
+            raise SettingsInvalid(f"Cannot listen on {host} port {port} (api.host, api.port): {error.strerror or error}") from error
 
     def stop(self) -> None:
         """Take no new connections."""

@@ -14,14 +14,14 @@ class RequestIds:
     """A source of ids."""
 
     def __init__(self) -> None:
-        self._random = b""
+        self._random: list[str] = []
 
     def new(self) -> str:
         """One that nobody has seen before."""
         if not self._random:
-            self._random = os.urandom(16 * _FETCHED)
-        taken, self._random = self._random[:16], self._random[16:]
-        text = taken.hex()
+            fetched = os.urandom(16 * _FETCHED).hex()
+            self._random = [fetched[start : start + 32] for start in range(0, len(fetched), 32)]
+        text = self._random.pop()
         variant = "89ab"[int(text[16], 16) & 3]
         return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 

@@ -83,6 +83,8 @@ class Service:
         # Threads that compute are not to keep the event loop from its clients for longer.
         sys.setswitchinterval(_SWITCH_SECONDS)
         with alone(self._settings):
+            # First: a process that can answer nobody begins nothing.
+            await self._listener.bind()
             await self._known.load()
             await self._actions.resume()
             await self._listener.open()
@@ -168,25 +170,27 @@ class Service:
             self._settings = settings
             self._node.use(settings)
             self._log.note("settings_reloaded", need_a_restart=kept or None)
+        tls = self._tls
+        if tls is None:
+            return
         try:
-            if self._tls is not None:
-                shim_settings.load_certificate(self._tls, self._settings)
-        except PowerError as error:
+            await self._files.ask(lambda: shim_settings.load_certificate(tls, self._settings))
+        except (PowerError, ThreadRefused) as error:
             self._log.error("certificate_not_reloaded", reason=str(error))
 
     async def _watch_files(self) -> None:
-        seen = await self._files.ask(self._marks)
+        seen: tuple[object, ...] | None = None
         while True:
-            await asyncio.sleep(_WATCH_SECONDS)
             try:
                 now = await self._files.ask(self._marks)
-                if now != seen:
-                    # What changes while they are read is seen by the next look.
-                    seen = now
+                # What changes while they are read is seen by the next look.
+                changed, seen = seen not in (None, now), now
+                if changed:
                     await self._reload()
             except Exception as error:
                 # A fault of ours must not be the last look.
                 self._log.error("fault", reason=internal_error(error))
+            await asyncio.sleep(_WATCH_SECONDS)
 
     def _marks(self) -> tuple[object, ...]:
         return shim_settings.as_they_are(shim_settings.files_of(self._path, self._settings))

@@ -64,9 +64,11 @@ class SharedNode:
         node, read = self.now(), self._read
         return node if read is None else replace(node, sources=read)
 
-    def keep_for_reading(self, sources: Sources) -> None:
-        """Let readers know what these sources were told."""
-        self._read = sources
+    def keep_for_reading(self, sources: Sources, settings: Settings) -> None:
+        """Let readers know what these sources were told, if they are of the settings that count."""
+        with self._guard:
+            if settings is self._node.settings:
+                self._read = sources
 
     def fresh_sources(self) -> Sources:
         """Sources that nobody has asked yet."""

@@ -16,7 +16,7 @@ from ..power.settings import Settings, load_settings
 _OTHERS = 0o007
 #: What only a new process can change.
 _FIXED = (
-    *("api_host", "api_port", "api_ssl_enabled", "api_max_connections"),
+    *("api_host", "api_port", "api_ssl_enabled", "api_max_connections", "api_request_timeout"),
     *("lock_directory", "state_directory", "group", "docker_host"),
 )
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
 
+from ..power.at_once import at_once
 from ..power.container_resources import memory_bytes
 from ..power.definition import Definition
 from ..power.engine_use import Use
@@ -23,10 +22,6 @@ from ..power.state import age_seconds
 from ..power.volume import Volume
 from .server_view import Utilization
 
-T = TypeVar("T")
-R = TypeVar("R")
-
-_AT_ONCE = 8
 #: Two looks at the CPU that are so far apart say how busy it is now.
 _LEAST_SECONDS, _MOST_SECONDS = 0.1, 10.0
 #: How long what a walk over a data directory found counts, and how long anybody waits for one.
@@ -151,14 +146,6 @@ def use_of(container: str, node: Node) -> Use | None:
         return node.engine.use(container)
     except PowerError:
         return None
-
-
-def at_once(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """What ``work`` makes of each item, several at a time."""
-    if len(items) < 2:
-        return [work(item) for item in items]
-    with ThreadPoolExecutor(min(_AT_ONCE, len(items))) as pool:
-        return list(pool.map(work, items))
 
 
 def _percent(use: Use | None, before: Use | None) -> float:

@@ -186,8 +186,9 @@ def _entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
 
 def _soak(row: Row, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     first, last = _run_of(row, before), _run_of(row, after)
-    if last is None and not isinstance(after.get("servers"), list):
-        row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, _message(after)
+    blind = next((answer for answer in (before, after) if not isinstance(answer.get("servers"), list)), None)
+    if blind is not None:
+        row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, _message(blind)
     elif last is None or first != last:
         row.outcome, row.code = FAILED, DID_NOT_STAY_UP
         row.msg = f"Server {row.server} did not stay up until the end of the soak"
