@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from .lab import Lab, wait_until
-from .panel_server import TOKEN, FakePanel, closing, silent
+from .panel_server import LIST, TOKEN, FakePanel, closing, silent
 from .shim import Answer, Shim, again
 
 #: What the Panel sends with every request to a node.
@@ -103,6 +103,22 @@ def test_a_server_that_is_known_stays_known_while_the_panel_is_away_also_to_the_
     with again(lab) as shim:
         assert ended(shim, press(shim, server, "stop")) == ("done", "")
         panel.close()
+
+
+@pytest.mark.long
+def test_a_suspension_that_nobody_tells_of_is_seen_in_the_background_and_the_panel_is_asked_once_in_ten_seconds(
+    lab: Lab, panel: FakePanel
+) -> None:
+    server = managed(lab, panel)
+    with again(lab) as shim:
+        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read", 5.0)
+        suspend(lab, panel, server, suspended=True)
+        looked, began = panel.count(LIST), time.monotonic()
+        while time.monotonic() - began < 12.0:
+            assert shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200
+            time.sleep(0.1)
+        assert press(shim, server, "start").status == 400
+        assert panel.count(LIST) == looked + 1
 
 
 def test_a_suspension_on_the_panel_counts_once_it_was_synced_and_stops_the_server(lab: Lab, panel: FakePanel) -> None:

@@ -47,6 +47,27 @@ def rows_of(role: Path) -> dict[str, tuple[str, str]]:
     return found
 
 
+def kind_of(value: object) -> object:
+    """What a value is made of, down to its least parts; an empty map may be any."""
+    if isinstance(value, list):
+        return {str(kind_of(each)) for each in value} or {"str"}
+    return type(value).__name__
+
+
+def test_every_family_of_distributions_has_the_same_variables(role: Path) -> None:
+    families = {path.stem: yaml.safe_load(path.read_text()) for path in (role / "vars").glob("*.yml") if path.stem != "main"}
+    if not (role / "vars" / "other.yml").exists():
+        assert not families
+        return
+    assert set(families) == {"Debian", "Fedora", "RedHat", "other"}
+    name = f"__{role.name}_distribution"
+    kinds = {family: {key: kind_of(value) for key, value in found[name].items()} for family, found in families.items()}
+    assert set(map(len, families.values())) == {1}
+    assert all(each == kinds["Debian"] for each in kinds.values()), kinds
+    known = yaml.safe_load((role / "vars" / "main.yml").read_text())[f"__{role.name}_known"]
+    assert set(known) == set(kinds["Debian"])
+
+
 def is_computed(value: object) -> bool:
     return isinstance(value, str) and "{{" in value
 

@@ -5,17 +5,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.operation_view import of_acceptance, of_result, of_row
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.request_id import RequestIds
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.server_view import Utilization, server_entry
 from ansible_collections.fleet.power.plugins.module_utils.power.acceptance import Acceptance
+from ansible_collections.fleet.power.plugins.module_utils.power.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.seen import read_operation
 from ansible_collections.fleet.power.plugins.module_utils.power.engine_use import use_of
 from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import OperationRow
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, PowerState, Result, Server, StopReport
 
+FIXTURES = Path(__file__).parent / "fixtures" / "definitions"
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 SERVER = Server("aaaaaaaa-0000-4000-8000-000000000001", "alpha")
 TAKEN = Acceptance("op-1", SERVER, PowerAction.STOP, "somebody", NOON, NOON, 30, NOON + timedelta(seconds=30), 0)
@@ -51,6 +56,67 @@ def test_the_cpu_is_what_was_used_between_two_looks_in_percent_of_a_core() -> No
     assert before is not None and now is not None
     assert now.cpu_percent_since(before) == 150.0
     assert before.cpu_percent_since(before) == before.cpu_percent_since(now) == 0.0
+
+
+def test_a_server_is_shown_in_the_shape_of_wings_whole() -> None:
+    raw = json.loads((FIXTURES / "paper.json").read_text())
+    raw["settings"].update(
+        mounts=[{"source": "/srv/maps", "target": "/maps", "read_only": True}],
+        labels={"tier": "gold"},
+        skip_egg_scripts=True,
+        crash_detection_enabled=True,
+    )
+    definition = parse_definition(raw, where="paper.json")
+    use = Utilization(734_003_200, 1_177_600_000, 12.30749, 10_240, 20_480, 93_500, 52_428_800)
+    shown = server_entry(definition.server, PowerState.RUNNING, definition, use, suspended=False, environment=False)
+    assert json.loads(json.dumps(shown)) == {
+        "state": "running",
+        "is_suspended": False,
+        "utilization": {
+            "memory_bytes": 734_003_200,
+            "memory_limit_bytes": 1_177_600_000,
+            "cpu_absolute": 12.307,
+            "network": {"rx_bytes": 10_240, "tx_bytes": 20_480},
+            "uptime": 93_500,
+            "state": "running",
+            "disk_bytes": 52_428_800,
+        },
+        "configuration": {
+            "uuid": "566bf9d7-c55a-45f8-91a6-e55e9b9b1325",
+            "meta": {"name": "Cobalt Survival", "description": "Paper-like block game"},
+            "suspended": False,
+            "invocation": "java -Xms128M -XX:MaxRAMPercentage=90.0 -jar {{SERVER_JARFILE}} --port {{SERVER_PORT}}",
+            "skip_egg_scripts": True,
+            "labels": {"tier": "gold"},
+            "allocations": {
+                "force_outgoing_ip": False,
+                "default": {"ip": "0.0.0.0", "port": 25601},
+                "mappings": {"0.0.0.0": [25601, 25611]},
+            },
+            "build": {
+                "memory_limit": 2048,
+                "swap": 256,
+                "io_weight": 500,
+                "cpu_limit": 200,
+                "disk_space": 10240,
+                "threads": "0-1",
+                "oom_disabled": False,
+            },
+            "crash_detection_enabled": True,
+            "mounts": [{"source": "/srv/maps", "target": "/maps", "read_only": True}],
+            "egg": {"id": "5d96cf7f-265b-4da9-8f0c-26ef4243ed52", "file_denylist": ["*.secret", "tokens.json"]},
+            "container": {"image": "fleet-power/testserver:latest"},
+        },
+    }
+
+
+def test_what_a_definition_leaves_out_is_shown_as_wings_shows_it() -> None:
+    raw = json.loads((FIXTURES / "edge-minimal.json").read_text())
+    definition = parse_definition(raw, where="edge-minimal.json")
+    shown = server_entry(definition.server, PowerState.OFFLINE, definition, Utilization(), suspended=True, environment=False)
+    configuration = shown["configuration"]
+    assert (shown["is_suspended"], configuration["suspended"]) == (True, True)
+    assert (configuration["build"]["threads"], configuration["labels"], configuration["mounts"]) == ("", None, [])
 
 
 def test_our_own_client_understands_an_operation_in_each_of_its_forms() -> None:

@@ -65,6 +65,7 @@ class Actions:
             node, log, lambda left, fault: soon(loop, self._on_found, left, fault), lambda kept: soon(loop, self._on_kept, kept)
         )
         self._looked = asyncio.Event()
+        self._fault = ""
         self._runs = Runs(node, self._on_ended)
         self.ending = False
 
@@ -85,10 +86,12 @@ class Actions:
 
     def _on_found(self, left: Sequence[Acceptance], fault: str) -> None:
         """What was left, the oldest first; with a ``fault`` it could not be read, and nothing is accepted until it can."""
-        if fault:
-            self._log.error("journal_unusable", reason=fault)
-        else:
+        if not fault:
             self._log.note("resumed", actions=len(left))
+        elif fault != self._fault:
+            # Once, and not for each request that comes meanwhile.
+            self._log.error("journal_unusable", reason=fault)
+        self._fault = fault
         now = self._node.clock.now()
         lines: dict[str, list[Ticket]] = {}
         for acceptance in left:

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..power.model import Result
+from ..power.model import Outcome, PowerAction, Result
+from .version import VERSION
 
 _WAITS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300)
 _STOPS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
@@ -21,7 +23,6 @@ class Metrics:
         """``now`` returns gauges by name, read when somebody asks."""
         self._now = now
         self._states: Mapping[str, int] = {}
-        self._counters: dict[tuple[str, str], Any] = {}
         self._registry: Any = None
         try:
             import prometheus_client as prometheus
@@ -29,21 +30,20 @@ class Metrics:
             return
         self._registry = prometheus.CollectorRegistry()
         counted: dict[str, Any] = {"registry": self._registry, "namespace": "fleet_power"}
-        self._operations = prometheus.Counter("operations", "Actions that ended", ("action", "outcome"), **counted)
+        operations = prometheus.Counter("operations", "Actions that ended", ("action", "outcome"), **counted)
+        # From the beginning: of what appears with its first event, Prometheus does not see an increase.
+        self._operations = {each: operations.labels(each[0].value, each[1].value) for each in itertools.product(PowerAction, Outcome)}
         self._forced = prometheus.Counter("forced_stops", "Stops that needed SIGKILL", **counted)
         self._waits = prometheus.Histogram("lock_wait_seconds", "Waits for a server's turn and lock", buckets=_WAITS, **counted)
         self._stops = prometheus.Histogram("stop_seconds", "How long stops took", buckets=_STOPS, **counted)
         self._registry.register(_Gauges(self._gauges))
+        prometheus.ProcessCollector(registry=self._registry)
 
     def ended(self, result: Result, turn_seconds: float = 0.0) -> None:
         """An action ended; ``turn_seconds`` is how long it waited before it began, which its result does not know."""
         if self._registry is None:
             return
-        ending = (result.action.value, result.outcome.value)
-        counter = self._counters.get(ending)
-        if counter is None:
-            counter = self._counters[ending] = self._operations.labels(*ending)
-        counter.inc()
+        self._operations[result.action, result.outcome].inc()
         self._waits.observe(turn_seconds + result.waited_seconds)
         if result.stop is not None:
             self._stops.observe(result.stop.seconds)
@@ -66,6 +66,9 @@ class Metrics:
         family = GaugeMetricFamily("fleet_power_servers", "Servers by state", labels=["state"])
         for state, number in self._states.items():
             family.add_metric([state], number)
+        yield family
+        family = GaugeMetricFamily("fleet_power_build_info", "The version that runs", labels=["version"])
+        family.add_metric([VERSION], 1)
         yield family
 
 

@@ -44,6 +44,7 @@ def meaning(path: str, networks: Sequence[str]) -> Mapping[str, object]:
         "certificate": settings.api_ssl_cert,
         "key": settings.api_ssl_key,
         "most": settings.api_max_connections,
+        "patience": settings.api_request_timeout,
         "shutdown": settings.api_shutdown_timeout,
         "url": f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.api_port}",
         "networks": [_network(each) for each in networks],
@@ -78,6 +79,9 @@ def _network(text: str) -> Mapping[str, str]:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ValueError(f"{text} in shim_firewall_sources is no network, as 192.0.2.0/24 is one") from None
+    # ufw keeps no rule for it that could be told from one for the other family, or be found again.
+    if network.prefixlen == 0:
+        raise ValueError(f"{text} in shim_firewall_sources is everybody; set shim_firewall to none, and open the port as you open others")
     single = network.prefixlen == network.max_prefixlen
     return {"address": str(network.network_address) if single else str(network), "family": f"ipv{network.version}"}
 

@@ -82,7 +82,7 @@ class Room:
             return
         member.send(frames.STATUS, self.sight.state.value)
         if self.sight.run is None:
-            self._sample_once()
+            self._begin_sampling()
 
     def close(self) -> None:
         """Look no more."""
@@ -176,11 +176,8 @@ class Room:
         before, self.sight = self.sight, sight
         self._tell([frames.frame(frames.STATUS, state.value) for state in told(before, sight)])
         self._mind_output(sight, matchers, begin=before is not None and before.run != sight.run)
-        if sight.run is not None:
-            if self._sampling is None:
-                self._sampling = asyncio.ensure_future(self._sample())
-        elif before is None or before.run is not None:
-            self._sample_once()
+        if sight.run is not None or before is None or before.run is not None:
+            self._begin_sampling()
 
     def _tell(self, texts: Sequence[str]) -> None:
         for member in tuple(self.members):
@@ -228,7 +225,7 @@ class Room:
             if not self._closed and self._looking is None:
                 self._look_in(_AGAIN_SECONDS)
 
-    def _sample_once(self) -> None:
+    def _begin_sampling(self) -> None:
         if self._sampling is None:
             self._sampling = asyncio.ensure_future(self._sample())
 

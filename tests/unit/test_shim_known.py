@@ -1,0 +1,76 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The HTTP face's knowledge of a Panel's servers: as old as ten seconds, and the Panel is asked no more often, whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.known import Known
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.log import Log
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.shared_node import SharedNode
+from ansible_collections.fleet.power.plugins.module_utils.power.settings import load_settings
+from ansible_collections.fleet.power.tests.integration.panel_server import LIST, FakePanel, closing
+
+UUID = "aaaaaaaa-0000-4000-8000-000000000001"
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """A loop whose clock stands still unless a test moves it."""
+
+    moment = 0.0
+
+    def time(self) -> float:
+        """As all timers see it."""
+        return self.moment
+
+
+def definition(*, suspended: bool) -> dict[str, object]:
+    return {"settings": {"uuid": UUID, "suspended": suspended, "container": {"image": "game:1"}}}
+
+
+def node_of(panel: FakePanel, root: Path) -> SharedNode:
+    directories = {name: str(root / name) for name in ("lock_directory", "state_directory", "data", "definitions")}
+    engine = {"host": "unix:///nonexistent/engine.sock"}
+    (root / "config.yml").write_text(json.dumps({**panel.settings, "system": directories, "docker": engine}))
+    return SharedNode(load_settings(str(root / "config.yml")), {}, lambda: False)
+
+
+async def until(told: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 5.0
+    while not told():
+        assert time.monotonic() < deadline
+        await asyncio.get_running_loop().run_in_executor(None, time.sleep, 0.01)
+
+
+async def story(known: Known, panel: FakePanel, loop: Loop) -> None:
+    await known.load()
+    await until(lambda: known.now(UUID))
+    panel.put(definition(suspended=True))
+    for _look in range(5):
+        looks = panel.count(LIST)
+        for _unused in range(9):
+            loop.moment += 1.1
+            await known.find(UUID)
+            await known.all_of_them()
+        assert panel.count(LIST) == looks
+        loop.moment += 0.1
+        await until(lambda: known.now(UUID) and panel.count(LIST) > looks)  # noqa: B023
+    await until(lambda: (server := known.now(UUID)) is not None and server.suspended)
+    assert panel.count(LIST) == 6
+    known.close()
+
+
+def test_the_panel_is_asked_once_in_ten_seconds_and_what_it_says_then_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    log, loop = Log(io.StringIO()), Loop()
+    with closing(FakePanel(definition(suspended=False))) as panel, closing(node_of(panel, tmp_path)) as node, closing(loop):
+        loop.run_until_complete(story(Known(node, log), panel, loop))
+    log.close()
