@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .lab import Lab
+from .lab import Lab, wait_until
 from .shim import NO_ENGINE, TOKEN, Answer, Shim, shim_on
 
 UUID_PATTERN = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 REMOTE = "https://panel.example.com"
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
 JSON = "application/json; charset=utf-8"
 NO_HEADS = b'{"error":"The required authorization heads were not present in the request."}'
 NOT_AUTHORIZED = b'{"error":"You are not authorized to access this endpoint."}'
@@ -155,9 +157,7 @@ def test_a_wrong_token_is_403_whether_the_server_is_known_or_not(shim: Shim, ser
 
 
 def test_a_server_is_its_exact_uuid_and_nothing_else(shim: Shim, server: str) -> None:
-    unknown = "00000000-0000-4000-8000-000000000000"
     for name in (
-        unknown,
         server.upper(),
         server[:8],
         "Cobalt",
@@ -170,6 +170,12 @@ def test_a_server_is_its_exact_uuid_and_nothing_else(shim: Shim, server: str) ->
     ):
         answer = send(shim, "POST", f"/api/servers/{name}/power", body=b'{"action":"start"}')
         assert (name, answer.status, answer.body, answer.headers["content-type"]) == (name, 404, NO_SERVER, JSON)
+
+
+def test_a_server_that_only_the_engine_could_know_is_not_called_unknown_while_there_is_none(shim: Shim) -> None:
+    answer = send(shim, "POST", f"/api/servers/{UNKNOWN}/power", body=b'{"action":"start"}')
+    unexpected = {"error": "An unexpected error was encountered while processing this request"}
+    assert (answer.status, json.loads(answer.body)) == (500, {**unexpected, "request_id": answer.headers["x-request-id"]})
 
 
 def test_the_server_is_looked_up_before_the_body_is_read(shim: Shim) -> None:
@@ -271,6 +277,14 @@ def test_what_is_accepted_is_answered_with_nothing_but_where_to_look(shim: Shim,
     assert (ended["outcome"], ended["code"]) == ("failed", "engine_unreachable")
 
 
+def test_the_body_is_looked_at_before_the_action_and_the_action_before_the_suspension(shim: Shim, suspended: str) -> None:
+    answers = [post(shim, suspended, body) for body in (b"{", b'{"action":"reboot"}', b'{"action":"start"}')]
+    unreadable = {"error": "An unexpected error was encountered while processing this request"}
+    assert json.loads(answers[0].body) == {**unreadable, "request_id": answers[0].headers["x-request-id"]}
+    assert [(answer.status, answer.body) for answer in answers[1:]] == [(422, NO_ACTION), (400, SUSPENDED)]
+    assert answers[0].status == 400
+
+
 # ----- operations
 
 
@@ -344,6 +358,32 @@ def test_a_compressed_body_is_not_unpacked(shim: Shim, server: str) -> None:
 
     packed = gzip.compress(b'{"action":"stop"}')
     assert post(shim, server, packed, "Content-Encoding: gzip").status == 400
+
+
+def test_without_a_setting_it_listens_on_this_machine_alone(shim: Shim) -> None:
+    host, port = shim.address
+    # Who listens on every address has this one, too.
+    for address in ("127.0.0.2", "::1"):
+        with pytest.raises(OSError), socket.create_connection((address, port), timeout=5.0):
+            pass
+    with socket.create_connection(("127.0.0.1", port), timeout=5.0):
+        assert host == "127.0.0.1"
+
+
+def test_the_log_has_a_line_for_each_request_by_the_id_of_its_answer(shim: Shim, node: Lab) -> None:
+    server = node.server()
+    wrong, taken = post(shim, server, b"{}"), post(shim, server, b'{"action":"stop"}')
+    ids = [answer.headers["x-request-id"] for answer in (wrong, taken)]
+
+    def lines() -> list[dict[str, object]]:
+        return [entry for entry in shim.events("request") if entry["request"] in ids]
+
+    wait_until(lambda: len(lines()) == 2, "both are in the log")
+    common = {"event": "request", "level": "info", "remote": "127.0.0.1", "method": "POST", "path": f"/api/servers/{server}/power"}
+    assert [{**entry, "time": ""} for entry in lines()] == [
+        {**common, "time": "", "request": ids[0], "status": 422},
+        {**common, "time": "", "request": ids[1], "status": 202, "note": taken.headers["x-operation-id"]},
+    ]
 
 
 def test_secrets_are_in_no_line_of_the_log(shim: Shim, node: Lab, server: str) -> None:

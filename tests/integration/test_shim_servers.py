@@ -6,15 +6,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.version import VERSION
 
 from .controller import Controller
+from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until
 from .shim import NO_ENGINE, TOKEN, Shim, again, configure, shim_on
+
+UNEXPECTED = "An unexpected error was encountered while processing this request"
 
 
 @pytest.fixture(name="shim")
@@ -80,18 +86,40 @@ def test_a_node_without_servers_has_an_empty_list(tmp_path: Path) -> None:
     assert (answer.status, answer.body) == (200, b"[]")
 
 
+def test_a_server_that_neither_definitions_nor_engine_know_is_404(shim: Shim) -> None:
+    unknown = "/api/servers/00000000-0000-4000-8000-000000000000"
+    for method, path in (
+        ("GET", ""),
+        ("POST", "/power"),
+        ("GET", "/operations"),
+        ("POST", "/commands"),
+        ("GET", "/logs"),
+        ("POST", "/sync"),
+    ):
+        answer = shim.ask(method, unknown + path, b'{"action":"start"}' if method == "POST" else None)
+        assert (path, answer.status) == (path, 404)
+        assert answer.json == {"error": "The requested resource does not exist on this instance."}
+
+
 def test_commands_reach_the_process(lab: Lab, shim: Shim) -> None:
     server = lab.server(MARK="1")
     path = f"/api/servers/{server}/commands"
-    assert shim.ask("POST", path, {"commands": ["x"]}).status == 500
+    no_container = shim.ask("POST", path, {"commands": ["x"]})
+    assert (no_container.status, no_container.headers["content-type"]) == (500, "application/json; charset=utf-8")
+    assert no_container.json == {"error": UNEXPECTED, "request_id": no_container.headers["x-request-id"]}
     shim.done(server, "start")
     lab.await_ready(server)
     answer = shim.ask("POST", path, {"commands": ["say one", "say two"]})
     assert (answer.status, answer.body) == (204, b"")
     lab.await_ready(server, "got command say two")
     assert "got command say one" in lab.log(server)
-    for body in (b"", b"[]", b'{"commands":"x"}', b'{"commands":[1]}'):
-        assert shim.ask("POST", path, body).status == 400
+    empty = shim.ask("POST", path, b"")
+    assert (empty.status, empty.headers["content-type"]) == (400, "text/plain; charset=utf-8")
+    assert empty.json == {"error": "The data passed in the request was not in a parsable format. Please try again."}
+    for body in (b"[]", b'{"commands":"x"}', b'{"commands":[1]}'):
+        invalid = shim.ask("POST", path, body)
+        assert (invalid.status, invalid.headers["content-type"]) == (400, "text/plain; charset=utf-8")
+        assert invalid.json == {"error": UNEXPECTED, "request_id": invalid.headers["x-request-id"]}
     shim.done(server, "stop")
     answer = shim.ask("POST", path, {"commands": ["x"]})
     assert (answer.status, answer.body) == (502, b'{"error":"Cannot send commands to a stopped server instance."}')
@@ -108,6 +136,17 @@ def test_logs_are_the_last_lines(lab: Lab, shim: Shim) -> None:
     assert shim.ask("GET", f"{path}?size=2").json == {"data": ["got command say 118, ignored", "got command say 119, ignored"]}
     assert len(shim.ask("GET", f"{path}?size=1000").json["data"]) == 100
     assert len(shim.ask("GET", f"{path}?size=-1").json["data"]) == 100
+
+
+def test_a_line_of_any_length_is_one_line_of_the_logs(lab: Lab, shim: Shim) -> None:
+    line = "x" * 70_000
+    server = lab.server(READY_LINE=line, MARK="1")
+    shim.done(server, "start")
+    lab.await_ready(server, f"{line}\n")
+    shim.ask("POST", f"/api/servers/{server}/commands", {"commands": ["say one"]})
+    lab.await_ready(server, "got command say one, ignored\n")
+    # A terminal repeats what is written to it.
+    assert shim.ask("GET", f"/api/servers/{server}/logs").json == {"data": [line, "say one", "got command say one, ignored"]}
 
 
 def test_a_sync_tells_of_a_suspension_at_once_and_stops_the_server(lab: Lab, shim: Shim) -> None:
@@ -139,6 +178,25 @@ def test_a_suspension_that_nobody_told_of_is_refused_by_the_action_itself(lab: L
     assert (found["outcome"], found["code"]) == ("refused", "suspended")
     assert lab.is_up(server)
     assert shim.power(server, "restart").status == 400
+
+
+def test_metrics_tell_of_stops_and_of_the_states_of_servers(lab: Lab, proxy: EngineProxy) -> None:
+    obedient, stubborn, up = lab.server(), lab.server(stop={"type": "signal", "value": "SIGTERM"}, IGNORE_SIGNALS="all"), lab.server()
+    # The engine has servers of other tests, too.
+    mine = b"?filters=" + quote(json.dumps({"name": [obedient, stubborn, up]})).encode() + b"&"
+    proxy.rewrite = lambda head: head if b"filters" in head else head.replace(b"/containers/json?", b"/containers/json" + mine)
+    with shim_on(lab.at(proxy.host), system={"stop_timeout": 1}) as shim:
+        for server in (obedient, stubborn, up):
+            shim.done(server, "start")
+            lab.await_ready(server)
+        stops = [shim.done(server, "stop")["stop"] for server in (obedient, stubborn)]
+        lines = shim.ask("GET", "/metrics").body.decode().splitlines()
+    assert [stop["forced"] for stop in stops] == [False, True]
+    (seconds,) = (float(line.partition(" ")[2]) for line in lines if line.startswith("fleet_power_stop_seconds_sum "))
+    assert seconds == pytest.approx(sum(stop["seconds"] for stop in stops), abs=0.01)
+    assert {"fleet_power_stop_seconds_count 2.0", "fleet_power_forced_stops_total 1.0"} <= set(lines)
+    states = dict(re.findall(r'^fleet_power_servers\{state="(\w+)"\} (\S+)$', "\n".join(lines), re.MULTILINE))
+    assert states == {"offline": "2.0", "starting": "0.0", "running": "1.0", "stopping": "0.0"}
 
 
 def test_anybody_may_ask_whether_it_is_well(shim: Shim) -> None:
@@ -195,7 +253,26 @@ def test_the_module_drives_it_as_any_endpoint_and_is_told_what_really_happened(l
     assert row.origin.startswith("127.0.0.1")
 
 
+def test_the_inventory_has_its_servers_by_state_and_suspension(lab: Lab, controller: Controller, shim: Shim) -> None:
+    up = lab.server(name=(running := f"up-{uuid4()}"))
+    lab.server(name=(suspended := f"overdue-{uuid4()}"), suspended=True)
+    shim.done(up, "start")
+    lab.await_ready(up)
+    file = controller.root / "servers.fleet_power.yml"
+    file.write_text(json.dumps({"plugin": "fleet.power.servers", "nodes": {"n": {"url": shim.url, "token": TOKEN}}}))
+    listed = controller.root / "listed.json"
+    found = {"ANSIBLE_COLLECTIONS_PATH": str(controller.collections)}
+    ran = controller.run("ansible-inventory", "-i", str(file), "--list", "--output", str(listed), environment=found)
+    assert ran.code == 0, ran.output
+    inventory = json.loads(listed.read_text())
+    groups = {name: {group for group, has in inventory.items() if name in has.get("hosts", ())} for name in (running, suspended)}
+    assert groups == {running: {"node_n", "state_running"}, suspended: {"node_n", "state_offline", "suspended"}}
+
+
 # ----- settings while it runs
+
+#: A token that no request can bring: blanks at an end are taken away.
+UNUSABLE = f"{TOKEN}\n"
 
 
 def test_a_new_token_counts_as_soon_as_it_is_in_the_file(lab: Lab, shim: Shim) -> None:
@@ -206,7 +283,7 @@ def test_a_new_token_counts_as_soon_as_it_is_in_the_file(lab: Lab, shim: Shim) -
 
 
 def test_settings_that_cannot_be_used_leave_those_that_count(lab: Lab, shim: Shim) -> None:
-    for text in ("token: [", "token: ''", "api: {port: x}"):
+    for text in ("token: [", "token: ''", "api: {port: x}", json.dumps({"token": UNUSABLE})):
         lab.config.write_text(text)
         count = len(shim.events("settings_not_reloaded"))
         wait_until(lambda: len(shim.events("settings_not_reloaded")) > count, "the settings were refused", 5.0)  # noqa: B023
@@ -223,6 +300,7 @@ def test_settings_that_cannot_be_used_leave_those_that_count(lab: Lab, shim: Shi
         (lambda lab: lab.config.chmod(0o644), "which everybody may use (mode 0644)"),
         (lambda lab: lab.config.chmod(0o602), "which everybody may use (mode 0602)"),
         (lambda lab: configure(lab, token=""), "has no token"),
+        (lambda lab: configure(lab, token=UNUSABLE), "blanks at an end, which no request can bring"),
         (lambda lab: configure(lab, api={"port": 70000}), "api.port"),
         (lambda lab: configure(lab, api={"host": "192.0.2.1"}), "Cannot listen on 192.0.2.1"),
         (
@@ -231,7 +309,7 @@ def test_settings_that_cannot_be_used_leave_those_that_count(lab: Lab, shim: Shi
         ),
         (lambda lab: lab.config.unlink(), "No such file"),
     ],
-    ids=["read by others", "written by others", "no token", "no port", "not our address", "no certificate", "no file"],
+    ids=["read by others", "written by others", "no token", "no such token", "no port", "not our address", "no certificate", "no file"],
 )
 def test_what_keeps_it_from_beginning_is_one_sentence(lab: Lab, spoil: object, said: str) -> None:
     configure(lab)

@@ -447,7 +447,12 @@ def test_frames_that_make_no_sense_are_not_answered_and_large_ones_end_it(bare: 
             await page.send("set state", "explode")
             await page.until("daemon error", "must be one of")
             assert [event for _at, event, _text in page.heard[told:] if event not in ("status", "stats")] == ["daemon error"]
-            await page.socket.send_str(json.dumps({"event": "send command", "args": ["x" * 5000]}))
+            # As large as it may be, and a byte more.
+            largest = '{"event":"set state","args":["explode"]}'.ljust(4096)
+            told = len(page.heard)
+            await page.socket.send_str(largest)
+            await page.until("daemon error", "must be one of", after=told)
+            await page.socket.send_str(largest + " ")
             assert await page.until_closed() == 1009
 
     asyncio.run(story())

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,7 +32,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.errors import In
 from ansible_collections.fleet.power.plugins.module_utils.power.generation import KillGenerations
 from ansible_collections.fleet.power.plugins.module_utils.power.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import JournalUnusable, OperationRow
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Request, Result
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Request, Result, Server
 from ansible_collections.fleet.power.plugins.module_utils.power.node import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace
 
@@ -371,6 +371,42 @@ def test_an_action_is_never_given_more_time_than_was_asked_for(world: World, mon
 
     world.run(story)
     assert given == [5]
+
+
+# ----- what gathers while the journal is written to
+
+
+def ticket_for(server: Server, number: int) -> Ticket:
+    now = datetime.now(timezone.utc)
+    return Ticket(Acceptance(f"operation-{number}", server, START, "", now, now, 30, now + timedelta(seconds=30)), 0.0)
+
+
+def test_what_gathers_during_a_slow_write_is_written_in_the_order_handed_over_and_the_first_waits_for_one_write(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, groups = threading.Event(), list[list[Ticket]]()
+
+    def slow(*what: Any) -> None:
+        began.set()
+        world.let_go.wait(20.0)
+        accept(*what)
+
+    monkeypatch.setattr(acceptor, "accept", slow)
+    node: Any = world
+    writer = acceptor.Acceptor(node, world.log, lambda *_unused: None, lambda kept: groups.append([each.ticket for each in kept]))
+    writer.start()
+    handed = [ticket_for(BETA if number == 1 else ALPHA, number) for number in range(302)]
+    writer.write(handed[:1])
+    assert began.wait(5.0)
+    for ticket in handed[1:]:
+        writer.write([ticket])
+    world.let_go.set()
+    writer.close(10.0)
+    # The other server's came second: it waits for the write under way, and for no more than one group has.
+    assert (groups[0], groups[1][0]) == (handed[:1], handed[1])
+    assert [len(group) for group in groups[1:]] == [256, 45]
+    assert [ticket for group in groups for ticket in group] == handed
+    assert [each.operation for each in pending(world.journal)] == [ticket.acceptance.operation for ticket in handed]
 
 
 # ----- looking at operations

@@ -96,6 +96,14 @@ def test_sixteen_may_wait(running: int) -> None:
     assert line.has_room(kill=True)
 
 
+def test_those_that_try_once_take_no_room() -> None:
+    line = line_of(ticket("stop"))
+    line.next()
+    for _unused in range(MOST_WAITING + 1):
+        line.take(ticket("start", once=True, kept=False))
+    assert line.has_room(kill=False)
+
+
 EVENTS = st.lists(st.tuples(st.sampled_from(["take", "kill", "end", "pass"]), st.integers(0, 3)), max_size=40)
 
 

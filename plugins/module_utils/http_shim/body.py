@@ -14,7 +14,7 @@ from .power_request import BodyEmpty, BodyInvalid
 from .replies import Reply
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    from aiohttp import StreamReader, web
 
 _T = TypeVar("_T")
 
@@ -46,13 +46,20 @@ async def read_body(request: web.BaseRequest, seconds: float) -> bytes | Reply:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # That was no part of the answer.
         request.writer.output_size = 0
-    if request.content.is_eof() and declared is not None:
-        # It came with the head.
-        return request.content.read_nowait()
+    if request.content.is_eof():
+        return _arrived(request.content)
     try:
         return await asyncio.wait_for(_read(request), seconds)
     except asyncio.TimeoutError:
         return replies.TOO_SLOW
+
+
+def _arrived(content: StreamReader) -> bytes | Reply:
+    """A body that is here whole, also where its sender is gone by now: what was asked for is done."""
+    if isinstance(content.exception(), OSError):
+        content.set_exception(None)  # type: ignore[arg-type]
+    found = content.read_nowait()
+    return replies.TOO_LARGE if len(found) > LARGEST_BODY else found
 
 
 async def _read(request: web.BaseRequest) -> bytes | Reply:

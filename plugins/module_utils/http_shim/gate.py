@@ -60,11 +60,15 @@ class Gate(asyncio.Protocol):
         self._protocol.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is over."""
+        """It is over. Nobody waits for an answer to who only looked and is gone; what was asked for is done, by a websocket, too."""
+        request, own = self._request, self._transport is not None and self._transport.get_protocol() is self
+        looks = None if request is None or request.method != "GET" or not own else request.task
         self._transport = self._request = None
         self._lost(self)
         if self._protocol is not None:
             self._protocol.connection_lost(exc)
+        if looks is not None:
+            looks.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Pass it on, if it is not too much."""

@@ -130,6 +130,7 @@ def document() -> dict[str, Any]:
             f"{server}/operations/{{operation}}": {"get": _operation()},
             f"{server}/commands": {"post": _commands()},
             f"{server}/logs": {"get": _logs()},
+            f"{server}/ws": {"get": _websocket()},
             f"{server}/ws/deny": {"post": _deny()},
             f"{server}/sync": {
                 "post": _of_server("sync", "Read its definition anew", {"204": (None, "Read"), "500": (_ERROR, "Not read")})
@@ -173,6 +174,19 @@ def _commands() -> dict[str, Any]:
     return _with_body(_of_server("commands", "Write lines to its standard input", said), _COMMANDS)
 
 
+def _websocket() -> dict[str, Any]:
+    said = {
+        "400": "No websocket request, or too many are open of this server",
+        "403": "The page's origin is not allowed",
+        "404": "No such server here",
+        "501": "No library",
+        "503": "Too many are open",
+    }
+    responses = {"101": _answer(None, "It opens"), **{status: _answer(_ERROR, text) for status, text in said.items()}}
+    summary = "Its console, a websocket; the token is the Panel's, and comes in the first event"
+    return {"operationId": "websocket", "summary": summary, "security": [], "parameters": [_SERVER_PARAMETER], "responses": responses}
+
+
 def _deny() -> dict[str, Any]:
     said = {"204": (None, "They are no good any more"), "400": (_ERROR, "Not readable")}
     return _with_body(_of_server("deny", "Take back tokens of its websockets by their jti", said), _DENIED)
@@ -194,7 +208,8 @@ def _route(name: str, summary: str, said: _Said) -> dict[str, Any]:
 
 
 def _of_server(name: str, summary: str, said: _Said) -> dict[str, Any]:
-    return {**_route(name, summary, {"404": (_ERROR, "No such server here"), **said}), "parameters": [_SERVER_PARAMETER]}
+    always = {"404": (_ERROR, "No such server here"), "500": (_ERROR, "No engine to ask for the server")}
+    return {**_route(name, summary, {**always, **said}), "parameters": [_SERVER_PARAMETER]}
 
 
 def _open(name: str, summary: str, said: dict[str, str]) -> dict[str, Any]:
