@@ -180,14 +180,15 @@ def test_a_match_is_remembered_for_its_run_only(node: Node) -> None:
     assert journal.has_run(ALPHA.uuid) and not journal.has_run(BETA.uuid)
 
 
-def test_a_hundred_ended_operations_are_kept_and_unchanged_ones_go_first(node: Node) -> None:
+@pytest.mark.parametrize("nothing", [Outcome.UNCHANGED, Outcome.REFUSED])
+def test_a_hundred_ended_operations_are_kept_and_what_did_nothing_goes_first(node: Node, nothing: Outcome) -> None:
     journal = node.journal()
     journal.set_intent(ALPHA, True, operation="d0", origin="", at=NOON)
     journal.record_run(ALPHA.uuid, Run("c", "t"), matchers=False)
     perform(journal, "other", BETA)
     for number in range(KEPT_OPERATIONS + 20):
         perform(journal, f"d{number}")
-        journal.end(result(f"u{number}", outcome=Outcome.UNCHANGED))
+        journal.end(result(f"u{number}", outcome=nothing))
     kept = [row.id for row in journal.operations(ALPHA.uuid, limit=1000)]
     assert len(kept) == KEPT_OPERATIONS
     assert kept[0] == f"u{KEPT_OPERATIONS + 19}", "the last operation can always be read"

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.http_shim import acceptor, runs
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.actions import Actions, Ending
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.actions import Actions, Ending, NotKept
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.keeping_journal import KeepingJournal
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.line import Ticket
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.log import Log
@@ -27,6 +27,7 @@ from ansible_collections.fleet.power.plugins.module_utils.http_shim.metrics impo
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.operations import Operations
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.outside import Outside
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.own_generations import OwnGenerations
+from ansible_collections.fleet.power.plugins.module_utils.power import journal_file
 from ansible_collections.fleet.power.plugins.module_utils.power.acceptance import Acceptance, accept, pending
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import InterruptedBySignal
 from ansible_collections.fleet.power.plugins.module_utils.power.generation import KillGenerations
@@ -289,6 +290,26 @@ def test_a_kill_without_a_journal_counts_for_what_is_found_in_it_afterwards(worl
     # As far as its perform can tell, it was killed since it was requested.
     assert [request.generations for request in given] == [{ALPHA.uuid: 0}]
     assert world.generations.read(ALPHA.uuid) == 1
+
+
+def test_it_is_unwell_until_the_journal_can_be_written_again_and_finds_that_out_by_itself(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptor, "_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(journal_file, "PATIENCE", 0.1)
+
+    async def story(actions: Actions) -> None:
+        await actions.take(ALPHA, STOP, 30, "")
+        await until(lambda: world.ended)
+        assert not actions.stuck
+        with world.slow():
+            with pytest.raises(NotKept):
+                await actions.take(ALPHA, STOP, 30, "")
+            await asyncio.sleep(0.5)
+            assert actions.stuck
+        await until(lambda: not actions.stuck)
+
+    world.run(story)
 
 
 def test_a_kill_that_can_neither_be_written_nor_done_because_the_process_ends_is_not_accepted(world: World) -> None:

@@ -20,6 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils.http_shim.shared_node 
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket import changes as changes_file
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.changes import Changes
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.follower import Follower
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.intake import Intake
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.outbox import Outbox
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Run, Snapshot
@@ -242,6 +243,38 @@ def test_an_engine_that_does_not_answer_ends_a_follower() -> None:
     engine.fault = EngineUnreachable("gone")
     heard = Heard(engine)
     until(lambda: heard.said == ["ended"])
+
+
+# ----- what clients send
+
+
+class Sink(asyncio.Protocol):
+    """What a connection's protocol was given, and whether it was hung up on."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.aborted = False
+
+    def get_protocol(self) -> asyncio.Protocol:
+        return self
+
+    def set_protocol(self, _protocol: asyncio.BaseProtocol) -> None:
+        """It passes on what it gets, which this test gives by hand."""
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def data_received(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+
+@pytest.mark.parametrize(("each", "passed"), [(0, 64), (100, 3)])
+def test_what_a_client_sends_at_once_is_passed_on_in_pieces_until_too_many_messages_wait(each: int, passed: int) -> None:
+    sink = Sink()
+    intake = Intake(cast(asyncio.Transport, sink), lambda: each * len(sink.pieces))
+    intake.data_received(b"x" * 256 * 1024)
+    assert (len(sink.pieces), sink.aborted) == (passed, passed < 64)
+    assert max(map(len, sink.pieces)) <= 4096
 
 
 # ----- events

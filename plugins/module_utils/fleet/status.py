@@ -58,8 +58,8 @@ def node_seen(node: str, variables: Mapping[str, Any], result: Mapping[str, Any]
 
 
 def _reason(result: Mapping[str, Any]) -> str:
-    """A failure in one line."""
-    return " ".join(str(result.get("msg") or "it gave no reason").split())[:_LONGEST_REASON]
+    """A failure in one line, without what Ansible puts before each."""
+    return " ".join(str(result.get("msg") or "it gave no reason").removeprefix("Task failed: ").split())[:_LONGEST_REASON]
 
 
 def _order(entry: Mapping[str, Any]) -> tuple[int, str, str]:

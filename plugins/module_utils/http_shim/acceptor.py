@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -26,7 +27,7 @@ from .shared_node import SharedNode
 _MOST_AT_ONCE = 256
 #: Seconds between two attempts to use a journal that cannot be read or written.
 _AGAIN_SECONDS = 5.0
-#: A write that takes longer is none that will be; so long one that failed is told of.
+#: A write that takes longer is none that will be.
 _STUCK_SECONDS = 10.0
 
 
@@ -74,9 +75,9 @@ class Acceptor:
         self._found = found
         self._done = done
         self._fault = "the journal was not read yet"
-        #: By the monotonic clock: since when what was handed over is being written, and when that failed last.
+        #: Since when what was handed over is being written, by the monotonic clock, and whether the last write failed.
         self._busy_since: float | None = None
-        self._failed_at = float("-inf")
+        self._failing = False
         self._waiting: queue.SimpleQueue[Sequence[Ticket | Given | Moved] | None] = queue.SimpleQueue()
         self._ends: queue.SimpleQueue[Sequence[Given]] = queue.SimpleQueue()
         #: Why what is owed to the journal cannot be written, and when to try again by the monotonic clock.
@@ -97,10 +98,9 @@ class Acceptor:
 
     @property
     def stuck(self) -> bool:
-        """Whether the journal could not be read yet, or a write failed a moment ago, or takes very long."""
-        now = time.monotonic()
+        """Whether the journal could not be read yet, or could not be written when that was tried last, or takes very long."""
         busy = self._busy_since
-        return bool(self._fault) or now - self._failed_at < _STUCK_SECONDS or (busy is not None and now - busy > _STUCK_SECONDS)
+        return bool(self._fault) or self._failing or (busy is not None and time.monotonic() - busy > _STUCK_SECONDS)
 
     def write(self, what: Sequence[Ticket | Given | Moved]) -> None:
         """Have acceptances, and what becomes of them, written; returns at once."""
@@ -117,9 +117,11 @@ class Acceptor:
             if self._fault:
                 self._read_left()
             try:
-                handed = self._waiting.get(timeout=_AGAIN_SECONDS if self._fault or self._node.journal.owes else None)
+                troubled = self._fault or self._failing or self._node.journal.owes
+                handed = self._waiting.get(timeout=_AGAIN_SECONDS if troubled else None)
             except queue.Empty:
                 self._settle(last=False)
+                self._try_again()
                 continue
             gathered: list[Ticket | Given | Moved] = []
             while handed is not None:
@@ -180,15 +182,23 @@ class Acceptor:
         try:
             accept(self._node.journal, [ticket.acceptance for ticket in tickets], _writes(after))
         except (JournalUnusable, OSError) as error:
-            reason, self._failed_at = str(error) or error.__class__.__name__, time.monotonic()
+            reason, self._failing = str(error) or error.__class__.__name__, True
             self._owe(after, reason)
             return reason
         except Exception as error:
             # A fault of ours must not end the thread that everybody waits for.
-            reason, self._failed_at = internal_error(error), time.monotonic()
+            reason, self._failing = internal_error(error), True
             self._log.error("not_recorded", reason=reason)
             return reason
+        self._failing = False
         return ""
+
+    def _try_again(self) -> None:
+        """Whether the journal can be written again: who asks for our health is to know without asking for an action."""
+        if self._failing and not self._fault:
+            with contextlib.suppress(Exception):
+                self._node.journal.try_to_write()
+                self._failing = False
 
     def _owe(self, after: Sequence[Given | Moved], reason: str) -> None:
         for write in _writes(after):

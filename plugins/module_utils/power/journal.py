@@ -203,6 +203,11 @@ class Journal:
             self._file().write(work, durable=True)
             self._in_trouble = False
 
+    def try_to_write(self) -> None:
+        """Write what is there already, durably. Raises as `write_durably`."""
+        with self._mutex:
+            self._file().touch()
+
     def close(self) -> None:
         """Close the file and give up this process's mark: what it began and did not end reads as interrupted from now on."""
         with self._mutex:

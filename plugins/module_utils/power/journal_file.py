@@ -36,6 +36,7 @@ from .journal_sqlite import (
     refuse_newer,
     schema_of,
     shared_guard,
+    stamp,
     status_of,
     transact,
     unmoved,
@@ -81,6 +82,10 @@ class JournalFile:
             except sqlite3.Error as error:
                 self._recover(error, last)
         raise JournalUnusable("it is replaced again and again")
+
+    def touch(self) -> None:
+        """Write what is there already, to see whether that can be done. Raises as `write`."""
+        self.write(stamp, durable=True)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """What ``work`` reads; None if there is no journal yet. Raises JournalUnusable, OSError."""

@@ -59,9 +59,11 @@ INTERRUPTED_MSG = "The process that ran this action ended before the action did"
 #: An interrupted operation has an outcome but no end: nobody saw when it was.
 END_INTERRUPTED = "UPDATE operations SET outcome = ?, code = ?, msg = ? WHERE number = ?"
 
-# The row just written stays even if it is `unchanged` and the others are not: the last operation is always there to be read.
+# What did nothing goes first: asking again and again must not push out what was done. But the row just written stays, whatever it is: the
+# last operation is always there to be read.
 PRUNE = """DELETE FROM operations WHERE number IN (
-    SELECT number FROM operations WHERE uuid = :uuid AND outcome IS NOT NULL AND id <> :id ORDER BY outcome = 'unchanged' DESC, number
+    SELECT number FROM operations WHERE uuid = :uuid AND outcome IS NOT NULL AND id <> :id
+    ORDER BY outcome IN ('unchanged', 'refused') DESC, number
     LIMIT max(0, (SELECT count(*) FROM operations WHERE uuid = :uuid AND outcome IS NOT NULL) - :kept))"""
 
 SET_INTENT = """INSERT INTO intents (uuid, name, up, operation, origin, at) VALUES (:uuid, :name, :up, :operation, :origin, :at)

@@ -108,6 +108,11 @@ def create_tables(connection: sqlite3.Connection) -> None:
     """Make what is missing of our tables."""
     for statement in CREATE:
         connection.execute(statement)
+    stamp(connection)
+
+
+def stamp(connection: sqlite3.Connection) -> None:
+    """Write the schema number into the file."""
     connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
 

@@ -14,7 +14,6 @@ from .words import NOT_DONE, OUTCOMES
 SCHEMA = 1
 HEADINGS = ("node", "server", "name", "outcome", "code", "seconds", "message")
 _SHORT_ID = 8
-_LONGEST_MESSAGE = 100
 
 
 def table_rows(record: Record) -> list[tuple[object, ...]]:
@@ -37,6 +36,14 @@ def summary(record: Record) -> str:
     if record.check:
         text += " (check mode, nothing was changed)"
     return f"{text}; stopped: {record.stopped}" if record.stopped else text
+
+
+def going_on(record: Record, resume_file: str) -> str:
+    """How the next run does what this one has left."""
+    text = f"go on with the same command and -e rollout_resume={resume_file}"
+    if record.needs_failed:
+        return f"{text} -e rollout_resume_failed=true"
+    return f"{text}, and with -e rollout_resume_failed=true if what failed is to be tried again" if record.failed else text
 
 
 def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | None) -> dict[str, Any]:
@@ -75,8 +82,7 @@ def _entry(row: Row) -> dict[str, Any]:
 def _cells(row: Row) -> tuple[object, ...]:
     server = row.server[:_SHORT_ID] if row.server and row.node else row.server
     outcome = row.outcome.replace("_", " ")
-    message = row.msg if len(row.msg) <= _LONGEST_MESSAGE else f"{row.msg[: _LONGEST_MESSAGE - 3]}..."
-    return (row.node, server, row.name or None, outcome, row.code or None, _seconds(row.seconds), message or None)
+    return (row.node, server, row.name or None, outcome, row.code or None, _seconds(row.seconds), row.msg or None)
 
 
 def _seconds(value: float | None) -> float | None:

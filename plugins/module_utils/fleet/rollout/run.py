@@ -205,4 +205,6 @@ def _run_of(row: Row, answer: Mapping[str, Any]) -> str | None:
 
 
 def _message(answer: Mapping[str, Any]) -> str:
-    return str(answer.get("msg") or answer.get("module_stderr") or "It gave no answer")[:_LONGEST_MESSAGE]
+    """What a node said, without what Ansible puts before each failure."""
+    text = str(answer.get("msg") or answer.get("module_stderr") or "It gave no answer")
+    return text.removeprefix("Task failed: ")[:_LONGEST_MESSAGE]

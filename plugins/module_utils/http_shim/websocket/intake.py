@@ -9,16 +9,21 @@ The library refuses a frame that is too large; its older versions do so when all
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
-#: More than is read ahead of a client that is made to wait.
-_MOST_BYTES = 512 * 1024
+#: More than is read ahead of a client that is made to wait, and messages that nobody has read yet.
+_MOST_BYTES, _MOST_MESSAGES = 512 * 1024, 256
+#: What is passed on in one go: older versions make messages of all of it before anybody can count them.
+_PIECE_BYTES = 4096
 
 
 class Intake(asyncio.Protocol):
     """Stands between a connection and the protocol that has it, and hangs up on a client that sends too much between two messages."""
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, unread: Callable[[], int]) -> None:
+        """``unread`` is how many messages nobody has read yet."""
         self._transport = transport
+        self._unread = unread
         self._bytes = 0
         protocol = transport.get_protocol()
         if not isinstance(protocol, asyncio.Protocol):
@@ -32,11 +37,13 @@ class Intake(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass it on, if it is not too much."""
-        self._bytes += len(data)
-        if self._bytes > _MOST_BYTES:
-            self._transport.abort()
-        else:
-            self._protocol.data_received(data)
+        for start in range(0, len(data), _PIECE_BYTES):
+            piece = data[start : start + _PIECE_BYTES]
+            self._bytes += len(piece)
+            if self._bytes > _MOST_BYTES or self._unread() > _MOST_MESSAGES:
+                self._transport.abort()
+                return
+            self._protocol.data_received(piece)
 
     def eof_received(self) -> bool | None:
         """Pass it on."""

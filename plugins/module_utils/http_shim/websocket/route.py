@@ -111,7 +111,7 @@ class WebsocketRoute:
         if transport is None:
             # It is gone already.
             return
-        intake = Intake(transport)
+        intake = Intake(transport, lambda: _unread(socket))
         member = Member(
             socket,
             drop=transport.abort,
@@ -155,6 +155,11 @@ class WebsocketRoute:
             except Exception as error:
                 # A fault of ours: what the client asks next may still be done.
                 self._log.error("fault", server=server.uuid, event_asked=wish.event, reason=internal_error(error))
+
+
+def _unread(socket: web.WebSocketResponse) -> int:
+    """How many of a client's messages the library keeps."""
+    return len(getattr(getattr(socket, "_reader", None), "_buffer", ()))
 
 
 def _mind_silence(member: Member) -> None:
