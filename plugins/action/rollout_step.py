@@ -198,6 +198,8 @@ class ActionModule(ActionBase):
         result = report.result(record, ended_at=_now(), seconds=seconds, resume_file=resume_file)
         table = f"\n{render(report.HEADINGS, report.table_rows(record))}\n\n" if record.rows else ""
         Display().display(f"{table}{result['msg']}")
+        if result["ok"] and resume_file is not None:
+            Display().display(f"What failed before was left alone: {len(record.failed)}; {report.going_on(record, resume_file)}")
         if resume_file is None:
             files.remove(path)
         else:
@@ -205,7 +207,7 @@ class ActionModule(ActionBase):
             record.owner = {}
             files.save(path, record)
         self._write_result(result)
-        return _verdict(result, resume_file, needs_failed=record.needs_failed)
+        return _verdict(result, record, resume_file)
 
     def _confirm(self) -> dict[str, Any]:
         """Fail where a run was begun in this command and has not told of its end: something has ended its play, and all seemed well."""
@@ -280,15 +282,12 @@ class ActionModule(ActionBase):
         return bool(self._task.check_mode)
 
 
-def _verdict(result: Mapping[str, Any], resume_file: str | None, *, needs_failed: bool) -> dict[str, Any]:
+def _verdict(result: Mapping[str, Any], record: Record, resume_file: str | None) -> dict[str, Any]:
     """The task's own result: short, since Ansible prints that of a task that failed."""
     if result["ok"]:
         return {"counts": result["counts"], "run": result["run"], "resume_file": resume_file}
-    msg = str(result["msg"])
-    if resume_file is not None:
-        more = " -e rollout_resume_failed=true" if needs_failed else ""
-        msg += f"; go on with the same command and -e rollout_resume={resume_file}{more}"
-    return {"failed": True, "msg": msg, "run": result["run"], "resume_file": resume_file}
+    told = f"; {report.going_on(record, resume_file)}" if resume_file is not None else ""
+    return {"failed": True, "msg": f"{result['msg']}{told}", "run": result["run"], "resume_file": resume_file}
 
 
 def _plain(value: Any) -> Any:

@@ -198,7 +198,8 @@ def test_a_run_out_of_budget_fails_in_its_count_and_names_the_resume_file(contro
     assert counted["msg"] == "The run stops here: 1 failed, and 0 may"
     reported = controller.report(file)
     assert reported["failed"]
-    assert reported["msg"].endswith(f"go on with the same command and -e rollout_resume={file}")
+    again = "and with -e rollout_resume_failed=true if what failed is to be tried again"
+    assert reported["msg"].endswith(f"go on with the same command and -e rollout_resume={file}, {again}")
     assert controller.result["resume_file"] == file
     assert Path(file).stat().st_mode & 0o777 == 0o600
     controller.hostvars["node-1"].pop("__rollout_answer")
@@ -208,6 +209,9 @@ def test_a_run_out_of_budget_fails_in_its_count_and_names_the_resume_file(contro
     controller.answers({"node-2": ended([uuid(200)])})
     controller.step("count", file=file, batch=1)
     assert controller.report(file)["resume_file"] == file
+    assert controller.shown[-1] == (
+        f"What failed before was left alone: 1; go on with the same command and -e rollout_resume={file} -e rollout_resume_failed=true"
+    )
 
 
 def test_a_run_whose_last_server_failed_says_how_to_try_again(controller: Controller) -> None:

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils.fleet.status import NodeSeen, failure, node_seen, snapshot, status_lines
 
 UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
-UNREACHABLE = {"unreachable": True, "msg": "Failed to connect:\r\n  no route to host"}
+UNREACHABLE = {"unreachable": True, "msg": "Task failed: Failed to connect:\r\n  no route to host"}
 SILENT = {"failed": True, "code": "engine_unreachable", "msg": "Cannot reach the engine: no answer within 10 s"}
 
 

@@ -85,6 +85,7 @@ def _read(path: str) -> Any:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
     except OSError as error:
-        raise RolloutError(f"Cannot read {path}: {error.strerror or error}", "resume_invalid") from error
+        reason = f"{error.strerror or error}; it should be a resume file, which a run names when it begins and ends"
+        raise RolloutError(f"Cannot read {path}: {reason}", "resume_invalid") from error
     except ValueError as error:
         raise RolloutError(f"Cannot read {path}: it is not JSON ({error})", "resume_invalid") from error
