@@ -42,12 +42,12 @@ async def read_body(request: web.BaseRequest, seconds: float) -> bytes | Reply:
         return replies.TOO_LARGE
     if not request.can_read_body:
         return b""
+    if request.content.is_eof():
+        return _arrived(request.content)
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # That was no part of the answer.
         request.writer.output_size = 0
-    if request.content.is_eof():
-        return _arrived(request.content)
     try:
         return await asyncio.wait_for(_read(request), seconds)
     except asyncio.TimeoutError:

@@ -29,7 +29,9 @@ class Log:
 
     def __init__(self, stream: IO[str] | None = None) -> None:
         self._stream = stream or sys.stdout
-        self._lines: deque[tuple[datetime, str, str, dict[str, object]]] = deque()
+        self._lines: deque[tuple[float, str, str, dict[str, object]]] = deque()
+        #: The second of the last line, and how it is written: most lines share it.
+        self._second = (0, "")
         self._there = threading.Event()
         self._ending = False
         self._lost = 0
@@ -58,7 +60,7 @@ class Log:
         if len(self._lines) >= _MOST_WAITING:
             self._lost += 1
             return
-        self._lines.append((datetime.now(timezone.utc), level, event, fields))
+        self._lines.append((time.time(), level, event, fields))
         if not self._there.is_set():
             self._there.set()
 
@@ -79,8 +81,14 @@ class Log:
     def _taken(self) -> Iterator[str]:
         for _unused in range(len(self._lines)):
             at, level, event, fields = self._lines.popleft()
-            entry: dict[str, object] = {"time": timestamp(at), "level": level, "event": event}
-            entry.update((name, value) for name, value in fields.items() if value not in (None, ""))
+            said = {name: value for name, value in fields.items() if value not in (None, "")}
+            entry: dict[str, object] = {"time": self._time(at), "level": level, "event": event, **said}
             if self._lost:
                 entry["lost_lines"], self._lost = self._lost, 0
             yield f"{_encode(entry)}\n"
+
+    def _time(self, at: float) -> str:
+        second = int(at)
+        if second != self._second[0]:
+            self._second = second, timestamp(datetime.fromtimestamp(second, timezone.utc))[: -len("000Z")]
+        return f"{self._second[1]}{int((at - second) * 1000):03d}Z"
