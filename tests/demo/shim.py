@@ -34,7 +34,7 @@ In another terminal, start {demo.FLEET[0]}, and see where to look:
 
 What became of it, once it has ended (the path is the Location of the answer):
 
-  curl {token} {url}/api/servers/{server}/operations/ID?wait=60
+  curl {token} "{url}/api/servers/{server}/operations/ID?wait=60"
 
 All its operations, and the server itself:
 
