@@ -87,6 +87,16 @@ class Node:
             finally:
                 child.kill()
 
+    def needs_a_way_out(self) -> None:
+        """Skip the test unless it reaches the distribution's packages and a package index."""
+        if not (home() / "online").exists():
+            pytest.skip("the lab has no way out; make it with --online")
+        # Where the way out is looked into, this machine knows by whom; pip on the node has to as well.
+        believed = Path("/etc/ssl/certs/ca-certificates.crt")
+        if believed.exists():
+            self.write("/etc/believed.pem", believed.read_text())
+            self.write("/etc/pip.conf", "[global]\ncert = /etc/believed.pem\n")
+
     @property
     def root(self) -> Path:
         """Its root directory, as this machine sees it; it changes with each boot."""

@@ -151,3 +151,10 @@ def test_a_server_that_does_not_stay_up_stops_the_deploy_and_the_others_are_unto
     assert team.repository.outcomes() == {"Atlas": "failed", "Borealis": "not_done"}
     assert (team.up(), team.began()[1]) == ([False, True], before[1])
     assert team.repository.resume.exists()
+
+    # One of them is mended, the other may fail.
+    team.repository.commit(team.node, team.second)
+    ran = team.repository.deploy("--resume", DEPLOY_BUDGET="1", DEPLOY_CANARY="0")
+    assert ran.returncode != 0
+    assert team.repository.result["stopped"] is None
+    assert team.repository.outcomes() == {"Atlas": "failed", "Borealis": "done"}

@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from .lab import CHECKOUT, IMAGE, NODES, Lease, Node, adhoc, nodes_command, server, uuid_of, wait_until
+from .lab import CHECKOUT, IMAGE, NODES, Lease, Node, adhoc, collections, environment, nodes_command, server, tool, uuid_of, wait_until
 
 IMAGE_NAME = IMAGE.lstrip("~")
 
@@ -198,7 +199,8 @@ class Checkout:
         groups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/fleet-lab-{slot}")]
         mounts = [line for line in text_of(Path("/proc/self/mountinfo")).splitlines() if str(self.place) in line]
         loops = [str(path) for path in Path("/sys/block").glob("loop*/loop/backing_file") if str(self.place) in text_of(path)]
-        files = [str(path) for path in (self.place / ".build").iterdir() if path.suffix != ".lock" and path.name != "lab-base"]
+        kept = ("lab-base", "ansible_collections")
+        files = [str(path) for path in (self.place / ".build").iterdir() if path.suffix != ".lock" and path.name not in kept]
         return [*processes, *links, *groups, *mounts, *loops, *files]
 
 
@@ -243,6 +245,27 @@ def test_a_lab_lasts_as_long_as_the_command_that_it_was_made_for(checkout: Check
     assert ran.returncode == 3, ran.stderr
     slot, said, *_rest = ran.stdout.splitlines()
     assert said.split() == ["node-1", f"10.77.{slot}.11", "up"]
+    assert checkout.left(slot) == []
+
+
+def test_make_lab_makes_nodes_with_servers_that_run_and_make_lab_down_removes_all_of_it(checkout: Checkout) -> None:
+    for name in ("Makefile", "ansible.cfg"):
+        shutil.copy(CHECKOUT / name, checkout.place)
+    (checkout.place / ".venv").symlink_to(Path(sys.executable).parents[1])
+    (checkout.place / ".build" / "ansible_collections").symlink_to(collections() / "ansible_collections")
+    given = {**environment(), "ANSIBLE_CONFIG": str(checkout.place / "ansible.cfg"), "ANSIBLE_INVENTORY": ".build/lab/inventory.yml"}
+    del given["ANSIBLE_COLLECTIONS_PATH"]
+
+    def said(*words: str) -> str:
+        ran = subprocess.run(words, cwd=checkout.place, env=given, capture_output=True, text=True, check=False, timeout=240)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    # The tools are there.
+    assert "2 servers on each node run" in said("make", "--assume-old=venv", "lab", "NODES=1", "SERVERS=2")
+    slot = checkout.slot
+    assert "2 servers on 1 node: 2 running" in said(tool("ansible-playbook"), "fleet.power.status")
+    assert "ended the lab" in said("make", "lab-down")
     assert checkout.left(slot) == []
 
 

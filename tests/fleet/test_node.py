@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.tests.integration.panel_server import LIST, TOKEN, FakePanel, closing
 
-from .lab import Lease, Node, adhoc, changes, home, inventory, made, playbook, refusal, server, uuid_of, wait_until
+from .lab import Lease, Node, adhoc, changes, inventory, made, playbook, refusal, server, uuid_of, wait_until
 
 SETTINGS = {
     "system": {"stop_timeout": 30},
@@ -107,14 +107,8 @@ def test_a_machine_without_an_engine_or_libraries_is_told_what_to_do(lease: Leas
 @pytest.fixture
 def online(lease: Lease) -> Node:
     """A bare machine that reaches the distribution's packages and a package index."""
-    if not (home() / "online").exists():
-        pytest.skip("the lab has no way out; make it with --online")
     node = lease(1, bare=True)[0]
-    # Where the way out is looked into, this machine knows by whom; pip on the node has to as well.
-    believed = Path("/etc/ssl/certs/ca-certificates.crt")
-    if believed.exists():
-        node.write("/etc/believed.pem", believed.read_text())
-        node.write("/etc/pip.conf", "[global]\ncert = /etc/believed.pem\n")
+    node.needs_a_way_out()
     return node
 
 

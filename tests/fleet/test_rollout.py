@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .lab import Lease, bring_up, phase_of, playbook, playbook_begun, server, uuid_of, wait_until
+from .lab import Lease, bring_up, inventory, phase_of, playbook, playbook_begun, server, uuid_of, wait_until
 from .rollout import break_start, operations, outcomes, result_of, resume_files, runs_of, table_of
 
 EGG = "0f5a1a3c-9a10-4e27-8f43-0a7f5cf1a9d2"
@@ -124,12 +124,27 @@ def test_of_two_runs_in_one_command_the_second_knows_nothing_of_the_first(lease:
     assert not first.is_up(uuid_of(here))
 
 
-def test_a_server_that_does_not_stay_up_in_the_soak_has_failed(lease: Lease, tmp_path: Path) -> None:
+def test_a_server_that_does_not_stay_up_or_is_not_ready_in_time_has_failed(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
-    node.define(server("falls", CRASH_AFTER=2), server("stays"))
+    falls, stays, later = server("falls", CRASH_AFTER=2), server("stays", priority=1), server("later")
+    node.define(falls, stays, later)
     ran = playbook("power", [node], power_action="start", power_servers="all", rollout_soak=3, rollout_wait_for="running")
     assert ran.rc == 2
-    assert outcomes(result_of(tmp_path)) == {"falls": "failed did_not_stay_up", "stays": "done"}
+    assert outcomes(result_of(tmp_path)) == {"falls": "failed did_not_stay_up", "stays": "done", "later": "done"}
+
+    stays["settings"]["environment"]["BOOT_SECONDS"] = 60
+    node.define(stays)
+    before = runs_of(node, [later])
+    ran = playbook("rolling_restart", [node], rollout_batch_size=1, rollout_wait_for="running", rollout_wait_timeout=3)
+    assert ran.rc == 2
+    assert {"stays": "failed start_timeout", "later": "not_done"}.items() <= outcomes(result_of(tmp_path)).items()
+    assert runs_of(node, [later]) == before
+    resume = json.loads(Path(result_of(tmp_path)["resume_file"]).read_text())
+    assert [line.split()[1].rstrip(":") for line in resume["not_done"]] == ["later"]
+    # It is left up, and may be killed.
+    assert playbook("power", [node], power_action="kill", power_servers=["stays"]).rc == 0
+    assert (node.is_up(uuid_of(stays)), node.is_up(uuid_of(later))) == (False, True)
+    assert [each["outcome"] for each in operations(node, stays, "kill")] == ["done"]
 
 
 def test_nodes_and_servers_are_taken_in_the_order_of_their_priorities_and_given_back_in_reverse(lease: Lease, tmp_path: Path) -> None:
@@ -137,7 +152,10 @@ def test_nodes_and_servers_are_taken_in_the_order_of_their_priorities_and_given_
     game, proxy, lobby = server("game"), server("proxy", priority=1), server("lobby", priority=500)
     first.define(game, lobby)
     second.define(proxy)
-    nodes = [first, second]
+    nodes = inventory([first, second])
+    written = json.loads(nodes.read_text())
+    written["all"]["children"]["proxies"] = {"hosts": {second.name: {}}}
+    nodes.write_text(json.dumps(written))
     ran = playbook("power", nodes, power_action="start", power_servers="all", power_priorities={"lobby": 50})
     assert ran.rc == 0, ran.output
     started = {**runs_of(first, [game, lobby]), **runs_of(second, [proxy])}
@@ -145,6 +163,16 @@ def test_nodes_and_servers_are_taken_in_the_order_of_their_priorities_and_given_
     assert [line.split()[2:4] for line in table_of(ran)[1:]] == [["proxy", "done"], ["lobby", "done"], ["game", "done"]]
     assert result_of(tmp_path)["ok"]
     assert resume_files(tmp_path) == []
+
+    checked = playbook("power", nodes, "--check", power_action="kill", power_servers="all")
+    assert checked.rc == 0, checked.output
+    assert "3 done (check mode, nothing was changed)" in checked.stdout
+    assert {**runs_of(first, [game, lobby]), **runs_of(second, [proxy])} == started
+    assert first.is_up(uuid_of(game)) and first.is_up(uuid_of(lobby)) and second.is_up(uuid_of(proxy))
+    # All those of another group, which has one of the nodes.
+    assert playbook("power", nodes, power_action="restart", power_servers="all", power_hosts="proxies").rc == 0
+    again = {**runs_of(first, [game, lobby]), **runs_of(second, [proxy])}
+    assert [name for name in again if again[name] != started[name]] == ["proxy"]
 
     assert playbook("power", nodes, power_action="stop", power_servers=["game", "proxy", "lobby"]).rc == 0
     ends = {}

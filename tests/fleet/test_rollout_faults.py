@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .lab import Lease, Node, adhoc, bring_up, phase_of, playbook, playbook_begun, server, uuid_of, wait_until
+from .lab import Lease, Node, adhoc, bring_up, inventory, phase_of, playbook, playbook_begun, server, uuid_of, wait_until
 from .rollout import Definition, operations, outcomes, result_of, resume_files, runs_of, table_of
 
 
@@ -90,6 +90,54 @@ def test_a_node_cut_off_in_mid_run_is_counted_and_ends_what_it_had_begun_on_its_
     assert outcomes(result_of(tmp_path))["lost"] == "done"
     assert [each["outcome"] for each in operations(first, lost)] == ["done"]
     assert [len(operations(node, each)) for node, each in ((first, waiting), (second, other))] == [1, 1]
+
+
+@pytest.mark.long
+def test_a_node_cut_off_while_a_server_ignores_its_stop_ends_all_by_itself_within_its_time(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    deaf, boot_seconds = server("deaf", IGNORE_SIGNALS="all", STOP_COMMAND="never", BOOT_SECONDS=2), 2
+    bring_up({node: [deaf]})
+    before = runs_of(node, [deaf])
+    going = playbook_begun("rolling_restart", [node], rollout_stop_timeout=5, rollout_wait_for="running")
+    wait_until(lambda: is_stopping(node, deaf), "it is being stopped", 60)
+    asked_at = time.monotonic()
+    node.cut()
+    try:
+        wait_until(lambda: runs_of(node, [deaf]) != before and is_unlocked(node, deaf), "it has ended by itself")
+        # And what the machine takes to kill and to begin.
+        assert 4 < time.monotonic() - asked_at < 5 + boot_seconds + 5
+        assert node.is_up(uuid_of(deaf))
+        assert going.finish().rc == 2
+    finally:
+        node.join()
+    assert outcomes(result_of(tmp_path)) == {"deaf": "unknown node_unreachable"}
+    assert [each["outcome"] for each in operations(node, deaf)] == ["done"]
+
+
+@pytest.mark.long
+def test_a_dead_node_is_noticed_within_the_time_of_the_checkouts_own_configuration(lease: Lease, tmp_path: Path) -> None:
+    first, second = lease(2)
+    lost, other = server("lost", STOP_SECONDS=4), server("other")
+    bring_up({first: [lost], second: [other]})
+    # Four words, 15 seconds apart, as ansible.cfg has it, where the lab has a shorter time of its own.
+    where = inventory([first, second])
+    written = json.loads(where.read_text())
+    words = written["all"]["vars"]["ansible_ssh_args"].split(" -o ")
+    written["all"]["vars"]["ansible_ssh_args"] = " -o ".join(word for word in words if not word.startswith("ServerAlive"))
+    # A connection of its own, not the one that is open still.
+    written["all"]["vars"]["ansible_control_path_dir"] += "/own"
+    where.write_text(json.dumps(written))
+    going = playbook_begun("rolling_restart", where, rollout_max_failures=1)
+    wait_until(lambda: is_stopping(first, lost), "it is being stopped", 60)
+    first.cut()
+    cut_at = time.monotonic()
+    try:
+        ran = going.finish()
+        assert 55 < time.monotonic() - cut_at < 100
+    finally:
+        first.join()
+    assert ran.rc == 2
+    assert outcomes(result_of(tmp_path)) == {"lost": "unknown node_unreachable", "other": "done"}
 
 
 def test_a_node_cut_off_with_servers_queued_and_joined_at_once_does_none_of_them_twice(lease: Lease, tmp_path: Path) -> None:
@@ -271,11 +319,12 @@ def test_a_killed_task_is_unknown_and_what_it_had_done_is_not_done_again(lease: 
     (node,) = lease(1)
     servers = [server("quick", priority=1), server("slow", priority=1, STOP_SECONDS=15)]
     bring_up({node: servers})
+    before = runs_of(node, servers)
     going = playbook_begun("rolling_restart", [node])
     wait_until(lambda: is_stopping(node, servers[1]), "one is being stopped", 60)
-    wait_until(lambda: [each["outcome"] for each in operations(node, servers[0])] == ["done"], "the other is done", 30)
-    seen = adhoc([node], "server_power_info", {"server": [uuid_of(servers[1])]})[node.name]
-    node.ssh(f"kill -9 {seen['servers'][0]['lock']['pid']}")
+    wait_until(lambda: runs_of(node, servers)["quick"] != before["quick"] and is_unlocked(node, servers[0]), "the other is done")
+    holder = json.loads((node.root / f"run/fleet-power/{uuid_of(servers[1])}.lock").read_text())
+    node.ssh(f"kill -9 {holder['pid']}")
     ran = going.finish()
     assert ran.rc == 2
     assert outcomes(result_of(tmp_path)) == {"quick": "unknown interrupted", "slow": "unknown interrupted"}

@@ -10,7 +10,7 @@ from contextlib import closing
 from datetime import timedelta
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import KEPT_OPERATIONS, Intent, StartedRun
+from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import KEPT_OPERATIONS, Intent, JournalUnusable, StartedRun
 from ansible_collections.fleet.power.plugins.module_utils.power.model import (
     Outcome,
     PowerAction,
@@ -195,6 +195,18 @@ def test_a_hundred_ended_operations_are_kept_and_what_did_nothing_goes_first(nod
     assert kept[1:] == [f"d{number}" for number in range(KEPT_OPERATIONS + 19, 20, -1)]
     assert journal.intent(ALPHA.uuid) is not None and journal.has_run(ALPHA.uuid)
     assert journal.last_operation(BETA.uuid) is not None
+
+
+def test_a_try_to_write_leaves_the_file_as_it_is_and_refuses_one_that_is_newer(node: Node) -> None:
+    journal = node.journal()
+    perform(journal, "one")
+    journal.try_to_write()
+    assert [row.id for row in journal.operations(ALPHA.uuid)] == ["one"]
+    with closing(sqlite3.connect(node.file, isolation_level=None)) as other:
+        other.execute("PRAGMA user_version = 99")
+        with pytest.raises(JournalUnusable):
+            journal.try_to_write()
+        assert other.execute("PRAGMA user_version").fetchone() == (99,)
 
 
 def test_an_operation_under_way_is_never_pruned(node: Node) -> None:

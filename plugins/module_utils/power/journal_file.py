@@ -36,10 +36,10 @@ from .journal_sqlite import (
     refuse_newer,
     schema_of,
     shared_guard,
-    stamp,
     status_of,
     transact,
     unmoved,
+    write_again,
 )
 from .own_files import open_own
 
@@ -85,7 +85,7 @@ class JournalFile:
 
     def touch(self) -> None:
         """Write what is there already, to see whether that can be done. Raises as `write`."""
-        self.write(stamp, durable=True)
+        self.write(write_again, durable=True)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """What ``work`` reads; None if there is no journal yet. Raises JournalUnusable, OSError."""

@@ -108,12 +108,14 @@ def create_tables(connection: sqlite3.Connection) -> None:
     """Make what is missing of our tables."""
     for statement in CREATE:
         connection.execute(statement)
-    stamp(connection)
-
-
-def stamp(connection: sqlite3.Connection) -> None:
-    """Write the schema number into the file."""
     connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def write_again(connection: sqlite3.Connection) -> None:
+    """Write the schema number that is there already. Raises `JournalUnusable` for a newer one."""
+    found = schema_of(connection)
+    refuse_newer(found)
+    connection.execute(f"PRAGMA user_version = {found}")
 
 
 def schema_of(connection: sqlite3.Connection) -> int:

@@ -1,0 +1,92 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The HTTP face on the lab: a node that has it, what systemd says of it, and requests to it."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from .lab import Node, Ran, made, playbook, uuid_of, wait_until
+
+TOKEN = "hunter2-of-the-shim"
+SERVICE = "fleet-power-shim"
+UNIT = f"/etc/systemd/system/{SERVICE}.service"
+LIBRARIES = "/usr/local/lib/fleet-power"
+#: Seconds that an action may wait for its turn here: for longer than whatever a test does to the service in between.
+PATIENT = 120
+
+
+def settings(**api: object) -> dict[str, Any]:
+    """Settings of a node with the HTTP face, open to the machine the tests run on."""
+    return {"token": TOKEN, "system": {"stop_timeout": 60}, "api": {"host": "0.0.0.0", "port": 8080, **api}}
+
+
+def installed(node: Node, *definitions: Mapping[str, Any], arguments: Sequence[str] = (), **variables: object) -> Ran:
+    """Make a node with these servers, and install the service on it."""
+    if not node.ssh("dpkg-query --show python3-aiohttp 2>/dev/null", check=False):
+        pytest.skip("the nodes' base lacks python3-aiohttp")
+    asked = {"node_settings": settings(), "node_definitions": list(definitions), "node_check": False, **variables}
+    return made(playbook("shim", [node], *arguments, "fleet.power.node", **asked))
+
+
+def shown(node: Node, *properties: str) -> dict[str, str]:
+    """What systemd says of the service."""
+    lines = node.ssh(f"systemctl show --property={','.join(properties)} {SERVICE}").splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def ask(node: Node, path: str, body: Mapping[str, object] | None = None, token: str = TOKEN) -> tuple[int, Mapping[str, str], Any]:
+    """One request to the service: status, headers, and what it says."""
+    content = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://{node.address}:8080{path}", content, {"Authorization": f"Bearer {token}"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=90) as answer:
+            return answer.status, answer.headers, json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+def accepted(node: Node, definition: Mapping[str, Any], action: str, wait_seconds: int = PATIENT) -> str:
+    """Have an action accepted; where its end can be read."""
+    asked = {"action": action, "wait_seconds": wait_seconds}
+    status, headers, _unused = ask(node, f"/api/servers/{uuid_of(definition)}/power", asked)
+    assert status == 202
+    return headers["Location"]
+
+
+def end_of(node: Node, location: str) -> dict[str, Any]:
+    """How an operation ended, once it has."""
+
+    def answer() -> dict[str, Any] | None:
+        try:
+            status, _unused, found = ask(node, f"{location}?wait=60")
+        except OSError:
+            return None
+        return dict(found) if status == 200 and found["outcome"] else None
+
+    return dict(wait_until(answer, f"the end of {location}", 90))
+
+
+def done(node: Node, definition: Mapping[str, Any], action: str) -> dict[str, Any]:
+    """Do an action through the service; its end, which must be a good one."""
+    ended = end_of(node, accepted(node, definition, action))
+    assert ended["outcome"] == "done", ended
+    return ended
+
+
+def begun(node: Node, location: str) -> None:
+    """Wait until an operation has begun."""
+    wait_until(lambda: ask(node, location)[2]["progress"] == "begun", "it has begun")
+
+
+def pid_of(node: Node) -> int:
+    """The service's process; 0 while there is none."""
+    return int(shown(node, "MainPID")["MainPID"])
