@@ -116,6 +116,7 @@ def test_a_run_killed_during_the_stop_is_finished_by_the_next(lease: Lease) -> N
     assert text_of(node, MEMORY) == ""
 
 
+@pytest.mark.long
 def test_a_run_killed_during_the_start_is_finished_by_the_next_which_stops_nothing(lease: Lease) -> None:
     (node,) = lease(1)
     one, two, three = server("one", priority=1), server("two", priority=2, BOOT_SECONDS=2), server("three", priority=3)
@@ -154,6 +155,7 @@ def test_a_node_reboots_once_though_the_run_is_killed_between_reboot_and_start(l
     assert starts(node, runs) == [2]
 
 
+@pytest.mark.long
 def test_a_node_whose_server_somebody_else_is_stopping_is_neither_worked_on_nor_rebooted(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     held, free = server("held", STOP_SECONDS=60), server("free")
@@ -176,6 +178,7 @@ def test_a_node_whose_server_somebody_else_is_stopping_is_neither_worked_on_nor_
     assert [node.is_up(uuid_of(each)) for each in (held, free)] == [False, True]
 
 
+@pytest.mark.long
 def test_what_others_started_stopped_suspended_or_removed_meanwhile_is_respected(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     kept, stopped, before, suspended, removed, started = (
@@ -350,6 +353,7 @@ def test_what_a_run_on_another_controller_began_is_gone_on_with_only_if_that_is_
     assert text_of(node, MEMORY) == ""
 
 
+@pytest.mark.long
 def test_a_memory_that_is_not_understood_is_refused_by_its_name_and_kept(lease: Lease) -> None:
     (node,) = lease(1)
     where = f"Cannot read /{MEMORY} on {node.name}: it is"

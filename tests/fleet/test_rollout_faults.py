@@ -140,6 +140,7 @@ def test_a_dead_node_is_noticed_within_the_time_of_the_checkouts_own_configurati
     assert outcomes(result_of(tmp_path)) == {"lost": "unknown node_unreachable", "other": "done"}
 
 
+@pytest.mark.long
 def test_a_node_cut_off_with_servers_queued_and_joined_at_once_does_none_of_them_twice(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     servers = [server(f"s{number}", BOOT_SECONDS=6) for number in range(3)]
