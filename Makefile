@@ -68,7 +68,7 @@ sanity: venv ## ansible-test sanity on a copy
 	@tests/tools/sanity $(VENV)
 
 unit: venv ## no engine needed; one file alone: make unit ARGS=tests/unit/test_plan.py
-	$(PYTEST) $(or $(ARGS),-n 2 tests/unit)
+	$(PYTEST) $(or $(ARGS),-n 3 tests/unit)
 
 integration: venv ## on a real engine; one file alone: make integration ARGS=tests/integration/test_stop.py
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) "$$@"' integration $(or $(ARGS),-n 3 tests/integration)

@@ -45,7 +45,7 @@ def changes_to(lab: Lab, uuid: str, proxy: EngineProxy) -> list[Seen]:
     return [request for request in proxy.seen if request.changes and any(name in request.path for name in names)]
 
 
-@pytest.mark.parametrize("rival", ["restart", "stop"])
+@pytest.mark.parametrize("rival", ["restart", pytest.param("stop", marks=pytest.mark.long)])
 def test_two_calls_over_the_same_servers_act_on_each_one_after_the_other_and_both_tell_the_truth(
     lab: Lab, controller: Controller, proxy: EngineProxy, rival: str
 ) -> None:
