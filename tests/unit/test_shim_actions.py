@@ -292,6 +292,26 @@ def test_a_kill_without_a_journal_counts_for_what_is_found_in_it_afterwards(worl
     assert world.generations.read(ALPHA.uuid) == 1
 
 
+def test_what_was_promised_does_not_pile_up_while_it_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor, "_MOST_TO_FORGET", 5)
+    world.acts[START] = world.hold
+
+    def promised() -> int:
+        with contextlib.closing(sqlite3.connect(world.root / "journal.sqlite")) as connection:
+            return int(connection.execute("SELECT count(*) FROM acceptances").fetchone()[0])
+
+    async def story(actions: Actions) -> None:
+        await actions.take(ALPHA, START, 30, "")
+        waiting = await actions.take(ALPHA, STOP, 30, "")
+        for _unused in range(20):
+            await actions.take(ALPHA, STOP, 0, "")
+        assert promised() <= 7
+        assert waiting in {each.operation for each in pending(world.other())}
+        world.let_go.set()
+
+    world.run(story)
+
+
 def test_it_is_unwell_until_the_journal_can_be_written_again_and_finds_that_out_by_itself(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..power.acceptance import Acceptance, accept, ended, moved, pending
+from ..power.acceptance import Acceptance, accept, ended, forget, moved, pending
 from ..power.announce import announce
 from ..power.errors import LockUnavailable, internal_error
 from ..power.journal_rows import JournalUnusable
@@ -25,6 +25,8 @@ from .shared_node import SharedNode
 
 #: More than this in one transaction would keep the first waiting.
 _MOST_AT_ONCE = 256
+#: After so many acceptances those are forgotten that count no more.
+_MOST_TO_FORGET = 1000
 #: Seconds between two attempts to use a journal that cannot be read or written.
 _AGAIN_SECONDS = 5.0
 #: A write that takes longer is none that will be.
@@ -78,6 +80,7 @@ class Acceptor:
         #: Since when what was handed over is being written, by the monotonic clock, and whether the last write failed.
         self._busy_since: float | None = None
         self._failing = False
+        self._to_forget = 0
         self._waiting: queue.SimpleQueue[Sequence[Ticket | Given | Moved] | None] = queue.SimpleQueue()
         self._ends: queue.SimpleQueue[Sequence[Given]] = queue.SimpleQueue()
         #: Why what is owed to the journal cannot be written, and when to try again by the monotonic clock.
@@ -179,8 +182,10 @@ class Acceptor:
 
     def _written(self, tickets: Sequence[Ticket], after: Sequence[Given | Moved]) -> str:
         """Write them together; why that cannot be, if so."""
+        self._to_forget += len(tickets)
+        forgets = [forget] if self._to_forget >= _MOST_TO_FORGET else []
         try:
-            accept(self._node.journal, [ticket.acceptance for ticket in tickets], _writes(after))
+            accept(self._node.journal, [ticket.acceptance for ticket in tickets], [*_writes(after), *forgets])
         except (JournalUnusable, OSError) as error:
             reason, self._failing = str(error) or error.__class__.__name__, True
             self._owe(after, reason)
@@ -191,6 +196,8 @@ class Acceptor:
             self._log.error("not_recorded", reason=reason)
             return reason
         self._failing = False
+        if forgets:
+            self._to_forget = 0
         return ""
 
     def _try_again(self) -> None:

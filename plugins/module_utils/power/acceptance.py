@@ -113,13 +113,18 @@ def moved(generations: Sequence[tuple[str, int]]) -> Callable[[sqlite3.Connectio
     return work
 
 
+def forget(connection: sqlite3.Connection) -> None:
+    """Forget what was promised of actions that have begun or ended: to be done now and then, or the journal grows for ever."""
+    connection.execute(_FORGET)
+
+
 def pending(journal: Journal) -> list[Acceptance]:
     """What was accepted and has not begun, the oldest first; what has is forgotten. Raises `JournalUnusable`, OSError."""
     found: list[Acceptance] = []
 
     def work(connection: sqlite3.Connection) -> None:
         connection.execute(_CREATE)
-        connection.execute(_FORGET)
+        forget(connection)
         read = [_acceptance(row) for row in connection.execute(_PENDING).fetchall()]
         found[:] = [each for each in read if each is not None]
 
