@@ -248,6 +248,7 @@ def test_a_lab_lasts_as_long_as_the_command_that_it_was_made_for(checkout: Check
     assert checkout.left(slot) == []
 
 
+@pytest.mark.long
 def test_make_lab_makes_nodes_with_servers_that_run_and_make_lab_down_removes_all_of_it(checkout: Checkout) -> None:
     for name in ("Makefile", "ansible.cfg"):
         shutil.copy(CHECKOUT / name, checkout.place)

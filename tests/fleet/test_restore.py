@@ -109,6 +109,7 @@ def test_a_server_that_cannot_start_fails_the_unit_and_the_others_come_back(node
     assert "definition_invalid" in node.ssh("journalctl --boot --unit fleet-power-restore --output cat")
 
 
+@pytest.mark.long
 def test_a_reboot_for_maintenance_and_the_restore_start_each_server_once(node: Node) -> None:
     proxy, game, idle = server("proxy", priority=10), server("game"), server("idle")
     make(node, proxy, game, idle)

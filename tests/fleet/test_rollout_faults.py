@@ -26,6 +26,7 @@ def is_unlocked(node: Node, definition: Definition) -> bool:
     return not (node.root / f"run/fleet-power/{uuid_of(definition)}.lock").read_text().strip()
 
 
+@pytest.mark.long
 def test_a_node_that_cannot_be_reached_counts_and_the_others_are_done_if_the_budget_allows(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     here, there = server("here"), server("there")

@@ -21,6 +21,8 @@ KILLED_IN = [
     *(("restart", phase) for phase in ("prepare", "pull", "create", "stop", "preboot", "start", "observe")),
     *(("stop", "stop"), ("kill", "prepare"), ("kill", "kill")),
 ]
+#: A start has these phases as a restart has them.
+IN_THE_LONG_RUN = [("start", phase) for phase in ("pull", "create", "preboot", "start", "observe")]
 #: What is done again by the next process: what has not begun. A kill writes nothing down before it has killed.
 NOT_BEGUN = [("start", "look"), ("kill", "prepare")]
 #: The server's state as it is left behind where it is not as it was.
@@ -63,7 +65,11 @@ def change(lab: Lab, server: str, action: str, phase: str) -> None:
         lab.edit(server, environment={**lab.definition(server)["settings"]["environment"], "CHANGED": 1})
 
 
-@pytest.mark.parametrize("action, phase", KILLED_IN, ids=named(KILLED_IN))
+@pytest.mark.parametrize(
+    "action, phase",
+    [pytest.param(*case, marks=pytest.mark.long if case in IN_THE_LONG_RUN else ()) for case in KILLED_IN],
+    ids=named(KILLED_IN),
+)
 def test_killed_in_any_phase_it_leaves_the_lock_free_the_truth_in_the_journal_and_nothing_that_comes_up_later(
     lab: Lab, proxy: EngineProxy, action: str, phase: str
 ) -> None:
