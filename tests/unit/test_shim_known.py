@@ -50,7 +50,8 @@ async def until(told: Callable[[], object]) -> None:
         await asyncio.get_running_loop().run_in_executor(None, time.sleep, 0.01)
 
 
-async def story(known: Known, panel: FakePanel, loop: Loop) -> None:
+async def story(node: SharedNode, log: Log, panel: FakePanel, loop: Loop) -> None:
+    known = Known(node, log)
     await known.load()
     await until(lambda: known.now(UUID))
     panel.put(definition(suspended=True))
@@ -72,5 +73,5 @@ def test_the_panel_is_asked_once_in_ten_seconds_and_what_it_says_then_counts(tmp
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     log, loop = Log(io.StringIO()), Loop()
     with closing(FakePanel(definition(suspended=False))) as panel, closing(node_of(panel, tmp_path)) as node, closing(loop):
-        loop.run_until_complete(story(Known(node, log), panel, loop))
+        loop.run_until_complete(story(node, log, panel, loop))
     log.close()
