@@ -227,7 +227,9 @@ def checkout() -> Iterator[Checkout]:
         shutil.rmtree(found.place, ignore_errors=True)
 
 
-@pytest.mark.parametrize("begun", ["slot", "node-1/made", "node-1/init.pid"])
+@pytest.mark.parametrize(
+    "begun", [pytest.param("slot", marks=pytest.mark.long), pytest.param("node-1/made", marks=pytest.mark.long), "node-1/init.pid"]
+)
 def test_a_lab_that_was_killed_while_it_came_up_is_removed_without_a_trace(checkout: Checkout, begun: str) -> None:
     up = subprocess.Popen([checkout.nodes, "up", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     wait_until((checkout.place / ".build" / "lab" / begun).exists, begun)

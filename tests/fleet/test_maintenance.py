@@ -101,6 +101,7 @@ def test_what_ran_is_down_for_the_work_and_back_in_order_and_nothing_else_is(lea
     assert text_of(node, MEMORY) == ""
 
 
+@pytest.mark.long
 def test_a_run_killed_during_the_stop_is_finished_by_the_next(lease: Lease) -> None:
     (node,) = lease(1)
     first, slow, idle = server("first"), server("slow", priority=1, STOP_SECONDS=4), server("idle")

@@ -43,7 +43,7 @@ NOBODYS = {"v4": {"subnet": "10.213.78.0/24", "gateway": "10.1.1.1"}, "v6": {"su
     [
         pytest.param(docker(log_config={"type": "nosuch"}), id="a log driver the engine does not have"),
         pytest.param(docker(network={"network_mode": "container:nobody"}), id="the network of a container that is not there"),
-        pytest.param(network(driver="nosuch"), id="a network driver the engine does not have"),
+        pytest.param(network(driver="nosuch"), id="a network driver the engine does not have", marks=pytest.mark.long),
         pytest.param(network(interfaces=NOBODYS), id="a gateway outside its network"),
         pytest.param(edit(build={"memory_limit": 6}), id="less memory than the engine can give"),
         pytest.param(edit(container={"image": "~fleet-power/nosuch:1"}), id="an image that is not there"),
