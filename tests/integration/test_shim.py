@@ -38,6 +38,15 @@ def begun(shim: Shim, location: str) -> None:
     wait_until(lambda: shim.operation(location)["progress"] != "accepted", "the action has begun")
 
 
+def stopping(lab: Lab, shim: Shim, server: str, wait_seconds: int | None = None) -> str:
+    """Have a server up, and a stop of it under way; where the stop's end can be read."""
+    shim.done(server, "start")
+    lab.await_ready(server)
+    location = shim.took(server, "stop", wait_seconds)
+    lab.await_phase(server, "stop")
+    return location
+
+
 # ----- what each action comes to
 
 
@@ -98,10 +107,7 @@ def test_actions_run_in_the_order_accepted(lab: Lab, shim: Shim) -> None:
 
 def test_a_kill_overtakes_and_cancels_what_was_accepted_before_it(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
-    shim.done(server, "start")
-    lab.await_ready(server)
-    stop = shim.took(server, "stop", 60)
-    lab.await_phase(server, "stop")
+    stop = stopping(lab, shim, server, 60)
     waiting = [shim.took(server, action, 60) for action in ("start", "restart", "stop")]
     kill = shim.done(server, "kill")
     assert (outcome(kill), kill["state"]) == (("done", ""), "offline")
@@ -121,10 +127,7 @@ def test_a_start_that_is_accepted_after_a_kill_comes_after_it_and_survives_it(la
 
 def test_a_start_that_is_accepted_after_a_kill_does_not_survive_a_kill_by_somebody_else(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS=2)
-    shim.done(server, "start")
-    lab.await_ready(server)
-    stop = shim.took(server, "stop", 60)
-    lab.await_phase(server, "stop")
+    stop = stopping(lab, shim, server, 60)
     start = shim.took(server, "start", 60)
     lab.power("kill", server)
     assert outcome(shim.operation(start, wait=30)) == ("cancelled", "cancelled_by_kill")
@@ -134,10 +137,7 @@ def test_a_start_that_is_accepted_after_a_kill_does_not_survive_a_kill_by_somebo
 
 def test_the_wait_counts_from_the_acceptance_and_past_it_the_action_is_refused(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS=4)
-    shim.done(server, "start")
-    lab.await_ready(server)
-    stop = shim.took(server, "stop")
-    lab.await_phase(server, "stop")
+    stop = stopping(lab, shim, server)
     asked_at = time.monotonic()
     refused = shim.done(server, "start", 1)
     assert 0.9 < time.monotonic() - asked_at < 3.0
@@ -147,10 +147,7 @@ def test_the_wait_counts_from_the_acceptance_and_past_it_the_action_is_refused(l
 
 def test_who_tries_once_is_accepted_and_refused_while_anything_goes_on(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS=2)
-    shim.done(server, "start")
-    lab.await_ready(server)
-    stop = shim.took(server, "stop")
-    lab.await_phase(server, "stop")
+    stop = stopping(lab, shim, server)
     asked_at = time.monotonic()
     assert outcome(shim.done(server, "restart", 0)) == ("refused", "lock_timeout")
     assert time.monotonic() - asked_at < 1.0
@@ -172,10 +169,7 @@ def test_who_tries_once_is_refused_while_another_process_holds_the_server(lab: L
 
 def test_sixteen_may_wait_and_no_more_and_a_kill_still_may(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
-    shim.done(server, "start")
-    lab.await_ready(server)
-    shim.took(server, "stop", 300)
-    lab.await_phase(server, "stop")
+    stopping(lab, shim, server, 300)
     for _unused in range(16):
         shim.took(server, "start", 300)
     answer = shim.power(server, "start", 300)
@@ -318,10 +312,7 @@ def unbegun(lab: Lab, operations: dict[str, str], age: timedelta = timedelta()) 
 def test_what_had_begun_when_it_was_killed_reads_as_interrupted_and_is_not_run_again(lab: Lab) -> None:
     server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
     with shim_on(lab) as shim:
-        shim.done(server, "start")
-        lab.await_ready(server)
-        location = shim.took(server, "stop")
-        lab.await_phase(server, "stop")
+        location = stopping(lab, shim, server)
         shim.kill()
     with again(lab) as shim:
         assert outcome(shim.operation(location)) == ("failed", "interrupted")
@@ -357,10 +348,7 @@ def test_asked_to_end_it_finishes_what_it_began_takes_nothing_more_and_leaves_th
 def test_asked_to_end_it_waits_no_longer_than_it_may(lab: Lab) -> None:
     server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
     with shim_on(lab, api={"port": 0, "shutdown_timeout": 1}) as shim:
-        shim.done(server, "start")
-        lab.await_ready(server)
-        location = shim.took(server, "stop")
-        lab.await_phase(server, "stop")
+        location = stopping(lab, shim, server)
         asked_at = time.monotonic()
         assert shim.end() == 0
         assert time.monotonic() - asked_at < 10.0
@@ -371,10 +359,7 @@ def test_asked_to_end_it_waits_no_longer_than_it_may(lab: Lab) -> None:
 def test_who_waits_for_an_end_is_told_at_once_that_there_is_none_yet_when_the_process_ends(lab: Lab) -> None:
     server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
     with shim_on(lab, api={"port": 0, "shutdown_timeout": 3}) as shim, ThreadPoolExecutor(1) as pool:
-        shim.done(server, "start")
-        lab.await_ready(server)
-        location = shim.took(server, "stop")
-        lab.await_phase(server, "stop")
+        location = stopping(lab, shim, server)
         waiting = pool.submit(lambda: shim.operation(location, wait=60))
         time.sleep(0.3)
         asked_at = time.monotonic()
@@ -397,10 +382,7 @@ def test_who_waits_for_an_end_is_told_the_moment_it_comes(lab: Lab, shim: Shim) 
 
 def test_who_hangs_up_while_waiting_for_an_end_keeps_no_place_and_the_action_goes_on(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS=2)
-    shim.done(server, "start")
-    lab.await_ready(server)
-    location = shim.took(server, "stop", 60)
-    lab.await_phase(server, "stop")
+    location = stopping(lab, shim, server, 60)
     asked = f"GET {location}?wait=300 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
     waiting = [socket.create_connection(shim.address) for _unused in range(30)]
     for each in waiting:

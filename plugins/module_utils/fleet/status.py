@@ -13,6 +13,7 @@ from typing import Any
 
 from ..power.model import PowerState, timestamp
 from ..power.order import DEFAULT_PRIORITY
+from .failure import reason_in
 from .table import render
 
 #: Of the snapshot. A reader refuses a greater number, and ignores fields that it does not know.
@@ -58,8 +59,8 @@ def node_seen(node: str, variables: Mapping[str, Any], result: Mapping[str, Any]
 
 
 def _reason(result: Mapping[str, Any]) -> str:
-    """A failure in one line, without what Ansible puts before each."""
-    return " ".join(str(result.get("msg") or "it gave no reason").removeprefix("Task failed: ").split())[:_LONGEST_REASON]
+    """A failure in one line."""
+    return " ".join(reason_in(result, "it gave no reason").split())[:_LONGEST_REASON]
 
 
 def _order(entry: Mapping[str, Any]) -> tuple[int, str, str]:

@@ -125,7 +125,7 @@ class Face:
         try:
             known = await find(asked.route.server)
         except PowerError as error:
-            return replace(replies.unexpected(asked.id), note=str(error))
+            return replies.unexpected(asked.id, note=str(error))
         return replies.NO_SERVER if known is None else await self._of_servers[name](asked, known)
 
     async def _power(self, asked: Asked, known: KnownServer) -> Reply:

@@ -38,9 +38,9 @@ def error(status: int, text: str, *, content_type: str = JSON, headers: tuple[tu
     return replace(json_reply({"error": text}, status), content_type=content_type, headers=headers)
 
 
-def unexpected(request_id: str, status: int = 500, *, content_type: str = JSON) -> Reply:
-    """The error that says nothing but where to look in the log."""
-    return replace(json_reply({"error": _UNEXPECTED, "request_id": request_id}, status), content_type=content_type)
+def unexpected(request_id: str, status: int = 500, *, content_type: str = JSON, note: str = "") -> Reply:
+    """The error that says nothing but where to look in the log, which has the ``note``."""
+    return replace(json_reply({"error": _UNEXPECTED, "request_id": request_id}, status), content_type=content_type, note=note)
 
 
 def accepted(headers: tuple[tuple[str, str], ...]) -> Reply:

@@ -9,7 +9,6 @@ import asyncio
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from ..power.errors import EngineError, PowerError, internal_error
@@ -122,13 +121,13 @@ class ServerRoutes:
         try:
             return replies.json_reply(await self._outside.ask(lambda: self.described(servers)))
         except PowerError as error:
-            return fault(error, asked.id)
+            return replies.unexpected(asked.id, note=str(error))
 
     async def _one(self, asked: Asked, known: KnownServer) -> Reply:
         try:
             found = await self._outside.ask(lambda: self.described([known.server]))
         except PowerError as error:
-            return fault(error, asked.id)
+            return replies.unexpected(asked.id, note=str(error))
         # It is known, and has gone just now.
         return replies.json_reply(found[0]) if found else replies.NO_SERVER
 
@@ -137,9 +136,9 @@ class ServerRoutes:
         try:
             snapshot = await self._commands_outside.ask(lambda: node.engine.inspect(uuid))
         except PowerError as error:
-            return fault(error, asked.id)
+            return replies.unexpected(asked.id, note=str(error))
         if snapshot is None:
-            return replace(replies.unexpected(asked.id), note="no container")
+            return replies.unexpected(asked.id, note="no container")
         if not snapshot.live:
             return replies.NO_STDIN
         commands = await asked.body(lambda body: read_texts(body, "commands"))
@@ -162,10 +161,10 @@ class ServerRoutes:
             log = await self._outside.ask(lambda: self._node.now().engine.log_tail(known.server.uuid, lines))
         except EngineError as error:
             if error.facts.get("status") != 404:
-                return fault(error, asked.id)
+                return replies.unexpected(asked.id, note=str(error))
             log = b""
         except PowerError as error:
-            return fault(error, asked.id)
+            return replies.unexpected(asked.id, note=str(error))
         text = log.decode("utf-8", "replace").removesuffix("\n")
         # Wings has null for no lines, and what reads its answers expects that.
         return replies.json_reply({"data": [line.rstrip("\r") for line in text.split("\n")][-lines:] if log else None})
@@ -182,13 +181,13 @@ class ServerRoutes:
         try:
             suspended, live = await self._sync_outside.ask(read)
         except PowerError as error:
-            return fault(error, asked.id)
+            return replies.unexpected(asked.id, note=str(error))
         self._known.told(uuid, suspended=suspended)
         if suspended and live:
             try:
                 await self._actions.take(known.server, PowerAction.STOP, _WAIT_SECONDS, origin_of(asked.address, asked.settings))
             except (Ending, TooMany, NotKept) as error:
-                return replace(replies.unexpected(asked.id), note=f"suspended, and not stopped: {type(error).__name__}")
+                return replies.unexpected(asked.id, note=f"suspended, and not stopped: {type(error).__name__}")
         return Reply(204)
 
     async def _system(self, asked: Asked) -> Reply:
@@ -199,9 +198,4 @@ class ServerRoutes:
         try:
             return replies.json_reply(system_entry_2(machine, await self._outside.ask(self._node.now().engine.facts)))
         except PowerError as error:
-            return fault(error, asked.id)
-
-
-def fault(error: PowerError, request_id: str) -> Reply:
-    """What an error of the node's is to a client: Wings says no more than where to look."""
-    return replace(replies.unexpected(request_id), note=str(error))
+            return replies.unexpected(asked.id, note=str(error))

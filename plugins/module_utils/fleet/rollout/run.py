@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...power.errors import INTERNAL_ERROR
+from ..failure import reason_in
 from .batches import Batch
 from .record import Record, Row, run_key
 from .words import (
@@ -205,6 +206,4 @@ def _run_of(row: Row, answer: Mapping[str, Any]) -> str | None:
 
 
 def _message(answer: Mapping[str, Any]) -> str:
-    """What a node said, without what Ansible puts before each failure."""
-    text = str(answer.get("msg") or answer.get("module_stderr") or "It gave no answer")
-    return text.removeprefix("Task failed: ")[:_LONGEST_MESSAGE]
+    return reason_in(answer, str(answer.get("module_stderr") or "It gave no answer"))[:_LONGEST_MESSAGE]
