@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power import wings as wings_module
 from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils.power.wings import wings_pid
 
@@ -100,6 +102,43 @@ def test_a_process_called_wings_is_wings_only_where_root_or_we_run_it() -> None:
         assert wings_seen_by(0) != pid
         assert wings_seen_by(_LONELY + 1) != pid
     assert wings_seen_by(_LONELY) != pid
+
+
+@contextmanager
+def container_process(name: str, user: int, *flags: str) -> Iterator[int]:
+    """A living process of that name and user in a pid namespace of its own, as an engine's containers have them."""
+    script = f"printf {name} > /proc/self/comm; read _line"
+    command = ["unshare", *flags, "--pid", "--fork", "--kill-child", "sh", "-c", script]
+    # So many groups put what tells its namespaces far down in what the kernel says of it.
+    outside = subprocess.Popen(command, stdin=subprocess.PIPE, user=user, group=user, extra_groups=range(700_000, 710_000))
+
+    def inside() -> list[str]:
+        return Path(f"/proc/{outside.pid}/task/{outside.pid}/children").read_text().split()
+
+    try:
+        wait_until(lambda: any(Path(f"/proc/{pid}/comm").read_text() == f"{name}\n" for pid in inside()), "it has its name")
+        yield int(inside()[0])
+    finally:
+        left = inside()
+        outside.kill()
+        outside.communicate()
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), "it has ended")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_tenant_of_our_own_rootless_engine_cannot_pass_for_wings() -> None:
+    with container_process("wings", _LONELY, "--user", "--map-root-user") as pid:
+        assert os.stat(f"/proc/{pid}").st_uid == _LONELY
+        assert wings_seen_by(_LONELY) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's process is root's")
+def test_a_wings_of_roots_in_a_container_is_wings(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Under its own name every other test on this machine would see it.
+    monkeypatch.setattr(wings_module, "_NAME", b"wings-of-a-test\n")
+    with container_process("wings-of-a-test", 0) as pid:
+        assert wings_pid() == pid
+        assert wings_seen_by(_LONELY) == pid
 
 
 def test_a_process_called_wings_that_root_runs_is_wings(tmp_path: Path) -> None:

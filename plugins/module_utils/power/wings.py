@@ -15,19 +15,32 @@ _NAME = b"wings\n"
 def wings_pid(proc: str = "/proc") -> int | None:
     """The pid of a Wings daemon, or None.
 
-    A server's own process may call itself anything, so only those of root and of our own user count: Wings runs as root, or
-    (rootless) as the user who would run us.
+    A server's own process may call itself anything, so only those of root and of our own user count: Wings runs as root, perhaps in a
+    container, or (rootless) as the user who would run us. Containers of a rootless engine belong to that user as well, so of his
+    processes only those in the pid namespace of ``proc`` count, which should be ours.
     """
-    trusted = {0, os.geteuid()}
     for pid in filter(str.isdigit, os.listdir(proc)):
         directory = os.path.join(proc, pid)
         try:
             # Every action looks at every process: hence nothing more than one open and one read for each.
-            if _command(directory) == _NAME and os.stat(directory).st_uid in trusted:
+            if _command(directory) == _NAME and _may_be_wings(directory):
                 return int(pid)
         except OSError:
             continue  # it ended while we looked
     return None
+
+
+def _may_be_wings(directory: str) -> bool:
+    uid = os.stat(directory).st_uid
+    return uid == 0 or (uid == os.geteuid() and _is_in_our_pid_namespace(directory))
+
+
+def _is_in_our_pid_namespace(directory: str) -> bool:
+    """Whether a process has no other number in a namespace below ours. Unlike its namespace's own name, everybody may read that."""
+    with open(os.path.join(directory, "status"), "rb") as source:
+        # To its end: the groups before it are as many as the process likes.
+        numbers = [line.split()[1:] for line in source if line.startswith(b"NSpid:")]
+    return all(len(each) == 1 for each in numbers)
 
 
 def _command(directory: str) -> bytes:
