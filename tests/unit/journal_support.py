@@ -67,6 +67,16 @@ class Node:
             return int(connection.execute("SELECT count(*) FROM operations WHERE outcome IS NOT NULL").fetchone()[0])
 
 
+def waited_for_the_disk(journal: Journal) -> bool:
+    """Whether the last write had SQLite wait until it was on the disk."""
+    normal, full = 1, 2
+    connection = journal._file()._connection
+    assert connection is not None
+    synchronous = connection.execute("PRAGMA synchronous").fetchone()[0]
+    assert synchronous in (normal, full)
+    return bool(synchronous == full)
+
+
 def begin(journal: Journal, operation: str = "op-1", server: Server = ALPHA) -> None:
     journal.begin(operation=operation, server=server, action=PowerAction.RESTART, origin="alice@web1", reason="update", requested_at=NOON)
 

@@ -55,6 +55,20 @@ class OwnClock:
         self.slept.append(seconds)
 
 
+def syncs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int | None]]:
+    """What is waited for to be on the disk from now on: path, and the size it had then, None for a directory."""
+    synced: list[tuple[str, int | None]] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        found = os.fstat(descriptor)
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), found.st_size if stat.S_ISREG(found.st_mode) else None))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return synced
+
+
 def mode_of(path: Path) -> int:
     """The permission bits of what is at ``path``, a link itself."""
     return stat.S_IMODE(os.lstat(path).st_mode)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from ansible_collections.fleet.power.tests.unit.lock_support import (
     fill,
     mode_of,
     small_disk,
+    syncs,
 )
 
 
@@ -87,6 +89,38 @@ def test_the_file_is_the_groups_whatever_the_umask(generations: KillGenerations,
     finally:
         os.umask(before)
     assert mode_of(state / f"{UUID}.kills") == 0o660
+
+
+def test_a_kill_that_is_kept_is_on_the_disk_and_so_is_its_files_name(
+    generations: KillGenerations, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generations.raise_for(UUID)
+    synced = syncs(monkeypatch)
+    generations.keep(UUID)
+    assert synced == [(str(state / f"{UUID}.kills"), 1), (str(state), None)]
+    generations.raise_for_all()
+    del synced[:]
+    generations.keep(UUID)
+    assert (str(state / "all.kills"), 1) in synced
+
+
+def test_a_state_directory_behind_a_link_is_kept_too(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "state").symlink_to("there")
+    generations = KillGenerations(str(tmp_path / "state"), NO_GROUP)
+    generations.raise_for(UUID)
+    generations.keep(UUID)
+
+
+def test_a_kill_that_is_not_on_the_disk_is_not_said_to_be(generations: KillGenerations, monkeypatch: pytest.MonkeyPatch) -> None:
+    generations.raise_for(UUID)
+
+    def broken(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(LockUnavailable, match=r"Cannot keep the kill generation .*Input/output error"):
+        generations.keep(UUID)
 
 
 def test_a_state_directory_that_is_a_file_has_no_kills_and_takes_none(generations: KillGenerations, state: Path) -> None:

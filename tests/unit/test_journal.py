@@ -29,6 +29,7 @@ from ansible_collections.fleet.power.tests.unit.journal_support import (
     begin,
     perform,
     result,
+    waited_for_the_disk,
 )
 
 
@@ -126,6 +127,14 @@ def test_the_last_intent_stands(node: Node) -> None:
     journal.set_intent(ALPHA, True, operation="o1", origin="alice", at=NOON)
     journal.set_intent(ALPHA, False, operation="o2", origin="bob", at=NOON - timedelta(seconds=5))
     assert journal.intent(ALPHA.uuid) == Intent(False, "o2", "bob", "2026-03-01T11:59:55.250Z")
+
+
+def test_that_a_server_is_meant_to_be_down_is_on_the_disk_since_it_would_come_up_after_a_power_loss(node: Node) -> None:
+    journal = node.journal()
+    journal.set_intent(ALPHA, True, operation="o1", origin="alice", at=NOON)
+    assert waited_for_the_disk(journal) is False
+    journal.set_intent(ALPHA, False, operation="o2", origin="alice", at=NOON)
+    assert waited_for_the_disk(journal) is True
 
 
 @pytest.mark.parametrize(("seconds", "stands"), [(-1, "old"), (0, "old"), (1, "new")])

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+from ansible_collections.fleet.power.tests.unit.lock_support import syncs
 
 
 def generation(fake: FakeNode) -> int:
@@ -22,6 +26,29 @@ def test_a_live_server_is_killed_and_whatever_was_asked_before_with_it(fake: Fak
     assert fake.watch(fake.progress("restart")).killed is False
     assert fake.node.generations.changed_since(UUID, earlier.generation(UUID))
     assert set(fake.engine.calls) == {("signal", "SIGKILL")}
+
+
+def test_sigkill_waits_for_no_disk_but_the_kill_has_not_ended_before_it_is_there(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.up()
+    synced = syncs(monkeypatch)
+    before_signals: list[int] = []
+    fake.engine.witness = lambda call: before_signals.append(len(synced))
+    assert fake.perform("kill").outcome.value == "done"
+    assert before_signals[0] == 0
+    assert (str(fake.root / "state" / f"{UUID}.kills"), 1) in synced
+    assert (str(fake.root / "state"), None) in synced
+
+
+def test_a_kill_on_a_disk_that_cannot_keep_it_is_done_and_says_so(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.up()
+
+    def broken(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", broken)
+    result = fake.perform("kill")
+    assert (result.outcome.value, result.code, result.state) == ("done", "", "offline")
+    assert [warning for warning in result.warnings if "Input/output error" in warning and "power" in warning]
 
 
 def test_killing_what_is_offline_changes_nothing_but_still_cancels(fake: FakeNode) -> None:

@@ -12,13 +12,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.keeping_journal import KeepingJournal
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.own_generations import OwnGenerations
 from ansible_collections.fleet.power.plugins.module_utils.power.acceptance import Acceptance, accept, ended, moved, pending
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import LockTimeout
 from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import JournalUnusable
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Result
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Result, Run
 
-from .journal_support import ALPHA, BETA, NOON, Node
+from .journal_support import ALPHA, BETA, NOON, FixedClock, Node, waited_for_the_disk
 
 
 @pytest.fixture(name="node")
@@ -136,6 +137,16 @@ def test_an_acceptance_is_written_with_the_disk_waited_for_and_other_writes_are_
     journal.write_durably(look)
     full, normal = 2, 1
     assert seen == [full, normal, full]
+
+
+def test_that_an_accepted_action_has_begun_is_on_the_disk_before_it_does_anything(node: Node) -> None:
+    journal = KeepingJournal(str(node.state), str(node.locks), "no-such-group", FixedClock())
+    node.opened.append(journal)
+    accept(journal, [acceptance("begun")])
+    journal.record_run(ALPHA.uuid, Run("c", "s"), matchers=False)
+    assert waited_for_the_disk(journal) is False
+    journal.begin(operation="begun", server=ALPHA, action=PowerAction.START, origin="x", reason="", requested_at=NOON)
+    assert waited_for_the_disk(journal) is True
 
 
 # ----- the kill generations of one process

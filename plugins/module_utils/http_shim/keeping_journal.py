@@ -31,8 +31,11 @@ _OPERATION_OF = rows.OPERATIONS_NUMBERED.format(holes="SELECT number FROM operat
 class KeepingJournal(Journal):
     """A journal in which what was accepted stays accepted where it was interrupted before it had begun: the next process runs it.
 
-    What has begun or ended must not read as accepted: where that cannot be written, it is owed, and written by `settle`.
+    What has begun or ended must not read as accepted: where that cannot be written, it is owed, and written by `settle`. Nor may it after
+    a power loss, so a begin is on the disk before anything is done.
     """
+
+    _begins_durably = True
 
     def __init__(self, state_directory: str, lock_directory: str, group: str, clock: Clock) -> None:
         super().__init__(state_directory, lock_directory, group, clock)
@@ -109,10 +112,10 @@ class KeepingJournal(Journal):
         if failed:
             self.on_owed()
 
-    def _write(self, work: Write) -> None:
+    def _write(self, work: Write, *, durable: bool = False) -> None:
         with self._mutex:
             self._failed = False
-            super()._write(work)
+            super()._write(work, durable=durable)
             if self._failed and self._writes_due:
                 self._owed.append(work)
 

@@ -10,7 +10,7 @@ import stat
 
 from .errors import LockUnavailable
 from .model import ALL, parse_uuid
-from .own_files import open_or_make
+from .own_files import open_or_make, open_own
 
 SUFFIX = ".kills"
 
@@ -26,6 +26,7 @@ class KillGenerations:
         self._directory = state_directory
         self._group = group
         self._path_of_all = os.path.join(state_directory, f"all{SUFFIX}")
+        self._raised_all = False
 
     def read(self, uuid: str) -> int:
         """The server's generation, 0 if it was never killed; raises LockUnavailable if it cannot be read."""
@@ -72,6 +73,21 @@ class KillGenerations:
     def raise_for_all(self) -> None:
         """All servers are being killed, also those that nobody here knows yet. Raises LockUnavailable if that cannot be written."""
         self._raise(self._path_of_all)
+        self._raised_all = True
+
+    def keep(self, uuid: str) -> None:
+        """What was raised for the server, and here for all, is on the disk when this returns; LockUnavailable if it cannot be known to be.
+
+        A step of its own: whoever raises a generation is about to kill, and waits for no disk before that.
+        """
+        path = self._path(uuid)
+        try:
+            for each in (path, *([self._path_of_all] if self._raised_all else [])):
+                _sync(open_own(each, os.O_RDONLY))
+            # The names of new files are the directory's.
+            _sync(os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        except OSError as error:
+            raise LockUnavailable(f"Cannot keep the kill generation {path} on the disk: {error.strerror}") from error
 
     def _raise(self, path: str) -> None:
         try:
@@ -91,3 +107,10 @@ class KillGenerations:
         if parse_uuid(uuid) != uuid:
             raise ValueError("not a canonical UUID")
         return os.path.join(self._directory, f"{uuid}{SUFFIX}")
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

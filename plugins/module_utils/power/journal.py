@@ -39,6 +39,9 @@ class Journal:
     than connections that poll the file. ``read_only`` creates and changes nothing: writing methods do nothing, reading ones read.
     """
 
+    #: Whether a begin is on the disk before the action goes on: for whom another process would do again what has not begun.
+    _begins_durably = False
+
     def __init__(self, state_directory: str, lock_directory: str, group: str, clock: Clock, *, read_only: bool = False) -> None:
         self.warnings: list[str] = []
         self._state_directory = state_directory
@@ -67,7 +70,7 @@ class Journal:
             "requested_at": timestamp(requested_at),
             "begun_at": timestamp(self._clock.now()),
         }
-        self._execute(rows.BEGIN, parameters)
+        self._execute(rows.BEGIN, parameters, durable=self._begins_durably)
 
     def end(self, result: Result, phases: Sequence[tuple[str, float]] = (), *, origin: str = "", reason: str = "") -> None:
         """Record how an operation ended, ``phases`` being (name, seconds), and let go of the server's oldest ones.
@@ -99,7 +102,7 @@ class Journal:
         only_if_newer: bool = False,
         keep_since: datetime | None = None,
     ) -> None:
-        """Record what ``server`` is meant to be.
+        """Record what ``server`` is meant to be. That it is to be down survives a power loss: else it would come up after that.
 
         ``only_if_newer``: an intent as young as ``at``, or younger, stays. ``keep_since``: so does one that is as young as that and says
         the same.
@@ -114,7 +117,7 @@ class Journal:
             "only_if_newer": int(only_if_newer),
             "keep_since": None if keep_since is None else timestamp(keep_since),
         }
-        self._execute(rows.SET_INTENT, parameters)
+        self._execute(rows.SET_INTENT, parameters, durable=not up)
 
     def record_run(self, uuid: str, run: Run, *, matchers: bool) -> None:
         """Record that this collection started ``run``, and whether its definition says how readiness shows."""
@@ -249,11 +252,11 @@ class Journal:
                 self._mark = mark
             return self._mark.name
 
-    def _execute(self, statement: str, parameters: Mapping[str, Any]) -> None:
+    def _execute(self, statement: str, parameters: Mapping[str, Any], *, durable: bool = False) -> None:
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(statement, parameters)
 
-        self._write(work)
+        self._write(work, durable=durable)
 
     def _select(self, statement: str, keys: Iterable[Any]) -> list[Any]:
         wanted = list(keys)
@@ -267,12 +270,12 @@ class Journal:
 
         return self._read(work, []) if wanted else []
 
-    def _write(self, work: Callable[[sqlite3.Connection], None]) -> None:
+    def _write(self, work: Callable[[sqlite3.Connection], None], *, durable: bool = False) -> None:
         if self._read_only:
             return
         with self._mutex:
             try:
-                self._file().write(work)
+                self._file().write(work, durable=durable)
                 self._in_trouble = False
             except (JournalUnusable, OSError) as error:
                 self._trouble(f"Cannot write the journal in {self._state_directory}: {_reason(error)}; what is done is not recorded")

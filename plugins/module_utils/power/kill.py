@@ -52,6 +52,7 @@ def kill(request: Request, node: Node, progress: Progress) -> Ending:
         with contextlib.suppress(EngineError):
             before.append(node.engine.inspect(uuid))
         _kill_now(node, progress)
+        _keep_generation(node, progress, faults)
         progress.begin(node.journal)
         for snapshot in before:
             progress.saw(node.seen_as(uuid, snapshot))
@@ -95,6 +96,16 @@ def _raise_generation(node: Node, uuid: str, faults: list[str]) -> None:
     except LockUnavailable as error:
         if str(error) not in faults:
             faults.append(str(error))
+
+
+def _keep_generation(node: Node, progress: Progress, faults: list[str]) -> None:
+    """What was accepted before the kill must not be done after it because the power failed in between."""
+    if faults:
+        return
+    try:
+        node.generations.keep(progress.server.uuid)
+    except LockUnavailable as error:
+        progress.warn(f"server {progress.server.uuid}: {error}; should the power fail now, an action accepted before may start it again")
 
 
 def _try_lock(request: Request, node: Node, uuid: str, faults: list[str]) -> _FirstTry:
