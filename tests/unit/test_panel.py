@@ -520,6 +520,22 @@ def test_a_page_that_fails_fails_the_list(server: FakePanel) -> None:
     assert error_of(panel_at(server)).__class__ is SourceUnreachable
 
 
+def test_a_list_of_more_servers_than_any_node_has_is_given_up_before_it_is_read_to_its_end(server: FakePanel) -> None:
+    entries: list[Any] = [{"uuid": uuid_of(number)} for number in range(1000)]
+    server.fault(value({"data": entries, "meta": {"last_page": 1000}}))
+    error = error_of(panel_at(server))
+    assert error.__class__ is SourceUnreachable and "more than 20000 servers" in str(error)
+    assert server.count() < 30
+
+
+def test_a_list_larger_than_any_is_given_up_before_it_is_read_to_its_end(server: FakePanel) -> None:
+    content = json.dumps({"data": [], "meta": {"last_page": 1000}}).encode() + b" " * 10_000_000
+    server.fault(text(content))
+    error = error_of(panel_at(server))
+    assert error.__class__ is SourceUnreachable and "larger than 64 MiB" in str(error)
+    assert server.count() < 12
+
+
 def test_a_list_that_takes_too_long_as_a_whole_is_given_up(server: FakePanel) -> None:
     class Slow(StillClock):
         def monotonic(self) -> float:

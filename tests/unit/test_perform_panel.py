@@ -14,7 +14,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.call import _OnN
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import SourceUnreachable
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Result
 from ansible_collections.fleet.power.plugins.module_utils.power.panel import Panel
-from ansible_collections.fleet.power.plugins.module_utils.power.panel_api import NoAnswer
+from ansible_collections.fleet.power.plugins.module_utils.power.panel_api import NoAnswer, Page
 from ansible_collections.fleet.power.plugins.module_utils.power.sources import Sources
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
@@ -55,7 +55,7 @@ class Managed:
 
     def page(self, number: int, patience: Any, look: Any) -> Any:
         self._ask(number)
-        return {"data": [{"uuid": UUID, **self.raw}] if self.is_listed else [], "meta": {"last_page": 1}}
+        return Page({"data": [{"uuid": UUID, **self.raw}] if self.is_listed else [], "meta": {"last_page": 1}}, 0)
 
     def server(self, uuid: str, patience: Any, look: Any) -> Any:
         self._ask(uuid)

@@ -24,7 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
 )
 from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, Server
 from ansible_collections.fleet.power.plugins.module_utils.power.panel import Panel
-from ansible_collections.fleet.power.plugins.module_utils.power.panel_api import NoAnswer
+from ansible_collections.fleet.power.plugins.module_utils.power.panel_api import NoAnswer, Page
 from ansible_collections.fleet.power.plugins.module_utils.power.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils.power.sources import Sources
 from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, OwnClock, mode_of
@@ -55,7 +55,7 @@ class Scripted:
     def page(self, number: int, patience: Any, look: Any) -> Any:
         """One page holds all."""
         self._ask(number, patience)
-        return {"data": [{"uuid": uuid, **raw} for uuid, raw in self.servers.items()], "meta": {"last_page": 1}}
+        return Page({"data": [{"uuid": uuid, **raw} for uuid, raw in self.servers.items()], "meta": {"last_page": 1}}, 0)
 
     def server(self, uuid: str, patience: Any, look: Any) -> Any:
         """Any node's."""

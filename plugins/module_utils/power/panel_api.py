@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import SettingsInvalid, SourceDenied, SourceUnreachable
@@ -34,6 +34,14 @@ class Patience:
 
     seconds: float
     retries: bool = True
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a list as it came, and its ``size`` in bytes."""
+
+    value: Any = field(repr=False)
+    size: int
 
 
 class NoAnswer(Exception):
@@ -64,10 +72,10 @@ class PanelApi:
         answer = self._get(f"/servers/{uuid}", None, patience, look)
         return None if answer.status == 404 else _value(answer)
 
-    def page(self, number: int, patience: Patience, look: Look) -> Any:
+    def page(self, number: int, patience: Patience, look: Look) -> Page:
         """A page of the list of this node's servers, from 1. Raises as `server` does."""
-        size = self._settings.remote_per_page
-        return _value(self._get("/servers", {"page": number, "per_page": size}, patience, look))
+        answer = self._get("/servers", {"page": number, "per_page": self._settings.remote_per_page}, patience, look)
+        return Page(_value(answer), answer.size)
 
     def unreachable(self, what: str, reason: object) -> SourceUnreachable:
         """The error for ``what`` that could not be fetched."""

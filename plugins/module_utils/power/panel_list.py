@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,9 @@ from .panel_api import NoAnswer, PanelApi, Patience
 
 _MOST_PAGES = 1000
 _AT_ONCE = 4
+#: More than any node has, and than its memory should be spent on.
+_MOST_SERVERS = 20_000
+_MOST_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -31,19 +34,46 @@ class PanelList:
 def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -> PanelList:
     """Read all pages, the first alone, the others a few at a time; ``patience`` is that for each page, ``seconds`` bound them all.
 
-    Raises `NoAnswer` where a page is none, and what `PanelApi` raises.
+    Raises `NoAnswer` where a page is none, or all are too many, and what `PanelApi` raises.
     """
     end = clock.monotonic() + seconds
+    pages: dict[int, list[Any]] = {}
+    total = _Total()
 
-    def page(number: int, look: Look) -> Any:
+    def read_page(number: int, look: Look) -> Any:
         left = end - clock.monotonic()
         if left <= 0:
             raise NoAnswer(f"its list takes longer than {seconds:.0f} s")
-        return api.page(number, Patience(min(left, patience.seconds), patience.retries), look)
+        page = api.page(number, Patience(min(left, patience.seconds), patience.retries), look)
+        entries = _entries(page.value)
+        total.add(len(entries), page.size)
+        pages[number] = entries
+        return page.value
 
-    first = page(1, nothing)
-    last = _last_page(first)
-    pages = {1: _entries(first)}
+    _read_others(_last_page(read_page(1, nothing)), read_page)
+    return _joined([entry for number in sorted(pages) for entry in pages[number]])
+
+
+class _Total:
+    """What all pages come to. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._servers = self._bytes = 0
+
+    def add(self, servers: int, size: int) -> None:
+        """One more page. Raises `NoAnswer` where that is too much."""
+        with self._guard:
+            self._servers += servers
+            self._bytes += size
+            if self._servers > _MOST_SERVERS:
+                raise NoAnswer(f"its list has more than {_MOST_SERVERS} servers", answered=True)
+            if self._bytes > _MOST_BYTES:
+                raise NoAnswer(f"its list is larger than {_MOST_BYTES // 1024 // 1024} MiB", answered=True)
+
+
+def _read_others(last: int, read_page: Callable[[int, Look], object]) -> None:
+    """Read the pages from the second to the last, a few at a time. Raises what the first that failed did."""
     errors: list[BaseException] = []
     numbers = iter(range(2, last + 1))
     guard = threading.Lock()
@@ -59,7 +89,7 @@ def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -
             if number is None:
                 return
             try:
-                pages[number] = _entries(page(number, look))
+                read_page(number, look)
             except BaseException as error:
                 # It belongs to the thread that reads the list.
                 errors.append(error)
@@ -76,7 +106,6 @@ def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -
         thread.join()
     if errors:
         raise errors[0]
-    return _joined([entry for number in sorted(pages) for entry in pages[number]])
 
 
 def _joined(entries: list[Any]) -> PanelList:

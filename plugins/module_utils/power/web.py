@@ -45,13 +45,14 @@ _ADDRESS = re.compile(r"[\x21-\x7e]+")
 class Answer:
     """What came back. ``headers`` have lower case names; ``value`` is the parsed JSON, None where there is none; ``text`` its beginning.
 
-    The token is masked wherever the other side repeats it; see `Web` for the one exception.
+    The token is masked wherever the other side repeats it; see `Web` for the one exception. ``size`` is that of the body, in bytes.
     """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     value: Any = field(repr=False)
     text: str = field(repr=False)
+    size: int = 0
 
 
 class Web:
@@ -271,7 +272,7 @@ def _answer(response: Any, body: bytes, mask: Mask, *, verbatim: bool) -> Answer
     headers = {str(name).lower(): mask.text(str(value)) for name, value in response.headers.items()}
     beginning = mask.text(body[: _SHOWN_CHARACTERS * 4].decode("utf-8", "replace"), is_cut=True)[:_SHOWN_CHARACTERS]
     text = "".join(character if character.isprintable() else " " for character in beginning).strip()
-    return Answer(status, headers, value if verbatim and 200 <= status < 300 else mask.value(value), text)
+    return Answer(status, headers, value if verbatim and 200 <= status < 300 else mask.value(value), text, len(body))
 
 
 def _parsed(body: bytes) -> Any:
