@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.keeping_journal import KeepingJournal
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.own_generations import OwnGenerations
-from ansible_collections.fleet.power.plugins.module_utils.power.acceptance import Acceptance, accept, ended, moved, pending
+from ansible_collections.fleet.power.plugins.module_utils.power import liveness
+from ansible_collections.fleet.power.plugins.module_utils.power.acceptance import Acceptance, accept, ended, moved, pending, seconds_left
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import LockTimeout
 from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Result, Run
@@ -147,6 +148,56 @@ def test_that_an_accepted_action_has_begun_is_on_the_disk_before_it_does_anythin
     assert waited_for_the_disk(journal) is False
     journal.begin(operation="begun", server=ALPHA, action=PowerAction.START, origin="x", reason="", requested_at=NOON)
     assert waited_for_the_disk(journal) is True
+
+
+HERE, ELSEWHERE = "this-boot", "the-boot-before"
+
+
+@pytest.mark.parametrize(
+    ("boot", "clock_says", "since_boot", "left"),
+    [
+        # In the same boot the machine's own seconds count alone.
+        (HERE, 10, 1010, 80),
+        (HERE, 36000, 1010, 80),
+        (HERE, -36000, 1010, 80),
+        (HERE, 10, 1100, -10),
+        # In another the wall clock has to do, but no less passed than since the boot.
+        (ELSEWHERE, 40, 20, 50),
+        (ELSEWHERE, 5, 20, 70),
+        (ELSEWHERE, 5, 100, -10),
+        (ELSEWHERE, 100, 20, -10),
+        # It went back a little, as it is set after a boot; or so far that it says nothing.
+        (ELSEWHERE, -30, 20, 70),
+        (ELSEWHERE, -61, 20, -1),
+        # Accepted by a version that kept nothing but the wall clock.
+        ("", 40, 100000, 50),
+        ("", -36000, 100000, -1),
+    ],
+)
+def test_how_long_what_was_accepted_may_still_wait(boot: str, clock_says: float, since_boot: float, left: float) -> None:
+    made = acceptance("a", boot=boot, boot_seconds=1000.0)
+    assert seconds_left(made, 60, NOON + timedelta(seconds=clock_says), HERE, since_boot) == left
+
+
+def test_an_acceptance_is_kept_with_the_boot_and_its_seconds(node: Node) -> None:
+    accept(node.journal(), [acceptance("a")])
+    found = pending(node.journal())[0]
+    assert found.boot == liveness.boot_id() != ""
+    assert 0 <= liveness.boot_seconds() - found.boot_seconds < 60
+
+
+def test_a_journal_whose_acceptances_had_no_boot_yet_is_read_and_takes_more(node: Node) -> None:
+    journal = node.journal()
+    accept(journal, [acceptance("older")])
+    with sqlite3.connect(node.file) as connection:
+        columns = "id TEXT PRIMARY KEY, wait_seconds INTEGER NOT NULL, deadline TEXT NOT NULL, generation INTEGER"
+        connection.execute(f"CREATE TABLE older ({columns})")
+        connection.execute("INSERT INTO older SELECT id, wait_seconds, deadline, generation FROM acceptances")
+        connection.execute("DROP TABLE acceptances")
+        connection.execute("ALTER TABLE older RENAME TO acceptances")
+    assert [(each.operation, each.boot) for each in pending(node.journal())] == [("older", "")]
+    accept(journal, [acceptance("newer")])
+    assert [(each.operation, each.boot != "") for each in pending(node.journal())] == [("older", False), ("newer", True)]
 
 
 # ----- the kill generations of one process

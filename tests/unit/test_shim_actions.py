@@ -27,9 +27,9 @@ from ansible_collections.fleet.power.plugins.module_utils.http_shim.metrics impo
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.operations import Operations
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.outside import Outside
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.own_generations import OwnGenerations
-from ansible_collections.fleet.power.plugins.module_utils.power import journal_file
+from ansible_collections.fleet.power.plugins.module_utils.power import journal_file, liveness
 from ansible_collections.fleet.power.plugins.module_utils.power.acceptance import Acceptance, accept, pending
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import InterruptedBySignal
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import EXPIRED, InterruptedBySignal
 from ansible_collections.fleet.power.plugins.module_utils.power.generation import KillGenerations
 from ansible_collections.fleet.power.plugins.module_utils.power.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import JournalUnusable, OperationRow
@@ -290,6 +290,50 @@ def test_a_kill_without_a_journal_counts_for_what_is_found_in_it_afterwards(worl
     # As far as its perform can tell, it was killed since it was requested.
     assert [request.generations for request in given] == [{ALPHA.uuid: 0}]
     assert world.generations.read(ALPHA.uuid) == 1
+
+
+class SetClock(SystemClock):
+    """The wall clock of a machine on which somebody sets it: ``ahead`` of the real time."""
+
+    ahead = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_what_was_just_accepted_is_done_by_the_next_process_although_the_clock_was_set(world: World, hours: int) -> None:
+    now = world.clock.now()
+    accept(world.journal, [Acceptance("fresh", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0)])
+    world.clock = clock = SetClock()
+    clock.ahead = timedelta(hours=hours)
+    given: list[Request] = []
+    world.acts[START] = given.append
+
+    async def story(_actions: Actions) -> None:
+        await until(lambda: world.ended)
+
+    world.run(story)
+    assert world.outcomes() == ["done"]
+    # Its wait, and a minute.
+    assert 30 <= given[0].wait_seconds <= 90
+
+
+@pytest.mark.parametrize("hours", [-5, 0])
+def test_what_is_hours_old_has_expired_although_the_clock_was_set_back(world: World, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    now = world.clock.now()
+    accept(world.journal, [Acceptance("stale", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0)])
+    world.clock = clock = SetClock()
+    clock.ahead = timedelta(hours=hours)
+    real = liveness.boot_seconds()
+    monkeypatch.setattr(liveness, "boot_seconds", lambda: real + 7200)
+
+    async def story(_actions: Actions) -> None:
+        await until(lambda: world.ended)
+
+    world.run(story)
+    assert [(each.outcome, each.code) for each in world.ended] == [(Outcome.FAILED, EXPIRED)]
+    assert world.begun == []
 
 
 def test_what_was_promised_does_not_pile_up_while_it_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from ..power.acceptance import Acceptance
+from ..power import liveness
+from ..power.acceptance import Acceptance, seconds_left
 from ..power.errors import EXPIRED, CancelledByKill, LockTimeout
 from ..power.model import Outcome, PowerAction, Result, Server
 from .acceptor import Acceptor, Given, Kept, Moved
@@ -92,10 +93,10 @@ class Actions:
             # Once, and not for each request that comes meanwhile.
             self._log.error("journal_unusable", reason=fault)
         self._fault = fault
-        now = self._node.clock.now()
+        now, boot, since_boot = self._node.clock.now(), liveness.boot_id(), liveness.boot_seconds()
         lines: dict[str, list[Ticket]] = {}
         for acceptance in left:
-            seconds = (acceptance.deadline - now).total_seconds() + GRACE_SECONDS
+            seconds = seconds_left(acceptance, GRACE_SECONDS, now, boot, since_boot)
             raises = self._node.generations.own_raises(acceptance.server.uuid)
             ticket = Ticket(acceptance, self._loop.time() + seconds, raises, kept=True)
             self._operations.took(ticket)

@@ -9,11 +9,12 @@ An accepted action is a row of ``operations`` that has neither begun nor ended, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from . import journal_rows as rows
+from . import liveness
 from .journal import Journal
 from .journal_rows import storable
 from .model import PowerAction, Result, Server, parse_uuid, timestamp
@@ -23,11 +24,14 @@ if TYPE_CHECKING:
 
 #: Made by whoever accepts first: a journal begun by a version that knew no acceptances has no such table.
 _CREATE = """CREATE TABLE IF NOT EXISTS acceptances (
-    id TEXT PRIMARY KEY, wait_seconds INTEGER NOT NULL, deadline TEXT NOT NULL, generation INTEGER)"""
+    id TEXT PRIMARY KEY, wait_seconds INTEGER NOT NULL, deadline TEXT NOT NULL, generation INTEGER, boot TEXT, boot_seconds REAL)"""
+
+#: What the table lacks where an earlier version made it.
+_ADDED = {"boot": "TEXT", "boot_seconds": "REAL"}
 
 #: What is written for each: into ``operations``, and beside it.
 _ACCEPTED = ("id", "uuid", "name", "action", "origin", "requested_at", "accepted_at")
-_PROMISED = ("id", "wait_seconds", "deadline", "generation")
+_PROMISED = ("id", "wait_seconds", "deadline", "generation", "boot", "boot_seconds")
 _KEEP = "ON CONFLICT (id) DO NOTHING"
 
 #: An end of what was accepted; a journal that was begun anew meanwhile does not know it, and is told all of it.
@@ -46,15 +50,17 @@ _FORGET = "DELETE FROM acceptances WHERE id NOT IN (SELECT id FROM operations WH
 
 _MOVE = "UPDATE acceptances SET generation = ? WHERE id = ?"
 
-_PENDING = """SELECT operations.id, uuid, name, action, origin, requested_at, accepted_at, wait_seconds, deadline, generation
-    FROM operations JOIN acceptances ON acceptances.id = operations.id WHERE begun_at IS NULL AND outcome IS NULL ORDER BY number"""
+_PENDING = """SELECT operations.id, uuid, name, action, origin, requested_at, accepted_at, wait_seconds, deadline, generation,
+    boot, boot_seconds FROM operations JOIN acceptances ON acceptances.id = operations.id
+    WHERE begun_at IS NULL AND outcome IS NULL ORDER BY number"""
 
 
 @dataclass(frozen=True)
 class Acceptance:
     """One action that was accepted. ``deadline`` is when its wait for its turn is over; times are in UTC.
 
-    ``generation`` is the server's kill generation before it was accepted; None for a kill.
+    ``generation`` is the server's kill generation before it was accepted; None for a kill. Of one read from the journal, ``boot`` is the
+    life of the machine in which it was written, "" where that is not known, and ``boot_seconds`` how old that life was.
     """
 
     operation: str
@@ -66,6 +72,8 @@ class Acceptance:
     wait_seconds: int
     deadline: datetime
     generation: int | None = None
+    boot: str = field(default="", compare=False)
+    boot_seconds: float = field(default=0.0, compare=False)
 
     def requested(self, now: datetime, generation: int | None) -> Acceptance:
         """The same, requested and accepted now, its wait beginning."""
@@ -73,15 +81,31 @@ class Acceptance:
         return Acceptance(self.operation, self.server, self.action, self.origin, now, now, self.wait_seconds, deadline, generation)
 
 
+def seconds_left(acceptance: Acceptance, grace: float, now: datetime, boot: str, since_boot: float) -> float:
+    """How much longer what another process accepted may wait: its own wait and ``grace`` seconds in all; negative if that is past.
+
+    ``now`` is by the wall clock, which may be set. So within one ``boot``, whose seconds are ``since_boot``, these count alone. In a later
+    one the wall clock has to do, but it was accepted before that boot. Where the clock says that it is yet to be, nobody can tell.
+    """
+    whole = acceptance.wait_seconds + grace
+    if acceptance.boot == boot != "":
+        return whole - (since_boot - acceptance.boot_seconds)
+    passed = acceptance.wait_seconds - (acceptance.deadline - now).total_seconds()
+    if passed < -grace:
+        return -1.0
+    return whole - max(passed, since_boot if acceptance.boot else 0.0)
+
+
 def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequence[Callable[[sqlite3.Connection], None]] = ()) -> None:
     """Keep them, in this order; they are on the disk when this returns. Raises `JournalUnusable`, OSError: then none is kept.
 
     ``afterwards`` is written with them: `ended` and `moved` make it.
     """
-    parameters = [_parameters(each) for each in acceptances]
+    moment = {"boot": liveness.boot_id(), "boot_seconds": liveness.boot_seconds()}
+    parameters = [{**_parameters(each), **moment} for each in acceptances]
 
     def work(connection: sqlite3.Connection) -> None:
-        connection.execute(_CREATE)
+        _make_table(connection)
         _insert(connection, "operations", _ACCEPTED, parameters, _KEEP)
         _insert(connection, "acceptances", _PROMISED, parameters, _KEEP)
         for each in afterwards:
@@ -107,7 +131,7 @@ def moved(generations: Sequence[tuple[str, int]]) -> Callable[[sqlite3.Connectio
     """What writes the kill generations that accepted actions, by operation, are to be begun with instead."""
 
     def work(connection: sqlite3.Connection) -> None:
-        connection.execute(_CREATE)
+        _make_table(connection)
         connection.executemany(_MOVE, [(generation, operation) for operation, generation in generations])
 
     return work
@@ -123,13 +147,21 @@ def pending(journal: Journal) -> list[Acceptance]:
     found: list[Acceptance] = []
 
     def work(connection: sqlite3.Connection) -> None:
-        connection.execute(_CREATE)
+        _make_table(connection)
         forget(connection)
         read = [_acceptance(row) for row in connection.execute(_PENDING).fetchall()]
         found[:] = [each for each in read if each is not None]
 
     journal.write_durably(work)
     return found
+
+
+def _make_table(connection: sqlite3.Connection) -> None:
+    connection.execute(_CREATE)
+    there = {row["name"] for row in connection.execute("PRAGMA table_info(acceptances)")}
+    for name, kind in _ADDED.items():
+        if name not in there:
+            connection.execute(f"ALTER TABLE acceptances ADD COLUMN {name} {kind}")
 
 
 def _insert(
@@ -183,6 +215,8 @@ def _acceptance(row: sqlite3.Row) -> Acceptance | None:
                 wait_seconds=int(row["wait_seconds"]),
                 deadline=_moment(row["deadline"]),
                 generation=None if row["generation"] is None else int(row["generation"]),
+                boot=str(row["boot"] or ""),
+                boot_seconds=float(row["boot_seconds"] or 0.0),
             )
         )
     except (TypeError, ValueError):

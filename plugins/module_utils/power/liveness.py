@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 #: Places in /proc/PID/stat, counted from the field after the command: its state, and its start in clock ticks since boot.
@@ -20,6 +21,11 @@ def boot_id() -> str:
             return source.read().strip()
     except OSError:
         return ""
+
+
+def boot_seconds() -> float:
+    """The seconds since this life of the machine began, those it slept included. Whoever sets its clock does not change them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def start_of(pid: int) -> int:
