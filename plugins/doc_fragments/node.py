@@ -40,7 +40,8 @@ options:
       - The endpoint's token. Wings' is C(token) of its configuration alone, without C(token_id).
       - If not given, C(endpoint.token) of the node's settings is used, then their C(token), which is Wings' own where C(wings_config) names
         its file. They go to C(endpoint.url) of the same settings, to C(localhost) and to addresses of the loopback alone. For any other
-        O(api_url), this option is required.
+        O(api_url), this option is required. Over C(http) they are told, within this machine, only to a listener of root, of the user who
+        asks, or of a member of C(system.group).
     type: str
   docker_host:
     description:

@@ -37,6 +37,7 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
             ("timezones",),
             ("wings",),
             ("host_ports",),
+            ("listener",),
         ),
     ),
     (

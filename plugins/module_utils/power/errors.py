@@ -213,6 +213,12 @@ class EndpointError(PowerError):
     always_failed = True
 
 
+class EndpointUntrusted(PowerError):
+    """Who listens at the HTTP endpoint's address on this machine may not have the node's token; it was not told."""
+
+    code = "endpoint_untrusted"
+
+
 class OutcomeUnknown(PowerError):
     """The HTTP endpoint took the action, but its outcome was not seen in time."""
 

@@ -21,11 +21,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import MissingLibrary
+from .listener import Vouching
 from .look import Look, nothing
 from .nesting import is_nested_deeper
-from .web_wires import Exchange, Mask, WebFault, adapter, fault, no_cookies, tls_context, too_late
+from .web_wires import Exchange, Mask, Untrusted, WebFault, adapter, fault, no_cookies, start, tls_context, too_late
 
-__all__ = ["Answer", "Web", "WebFault", "shown_address"]
+__all__ = ["Answer", "Untrusted", "Web", "WebFault", "shown_address"]
 
 _LARGEST = 16 * 1024 * 1024
 _CHUNK = 16 * 1024
@@ -69,12 +70,14 @@ class Web:
         proxies: bool = True,
         verbatim: bool = False,
         largest: int = _LARGEST,
+        vouching: Vouching | None = None,
     ) -> None:
         """``authorization`` is the header's value, empty for none; ``largest`` bounds the body of an answer, in bytes.
 
         TLS is verified against the system's certificates, the library's and those that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names, or those
         in the file or directory ``ca_path`` alone, unless ``verify`` is False. Without ``proxies`` those of the environment are not used.
         ``verbatim`` leaves the ``value`` of a good answer as it is: for what is used as it was given, and never shown.
+        Without TLS, ``vouching`` is asked whether who listens may have the token.
         Raises `WebFault` for an address that is none or holds a user, and for headers that cannot be sent.
         """
         self._base = _checked_address(base)
@@ -89,6 +92,7 @@ class Web:
         self._ca_path = ca_path
         self._proxies = proxies
         self._largest = largest
+        self._vouching = vouching
         self._guard = threading.Lock()
         self._idle: list[Any] = []
         self._closed = False
@@ -109,7 +113,7 @@ class Web:
         """The answer to one request, whatever its status; ``path`` begins with ``/``, and a ``body`` that is not None is sent as JSON.
 
         All of it, name look-up and body included, takes at most ``seconds``; ``look`` is called at least every half second and may raise.
-        A redirect is never followed. Raises `WebFault` where there is no whole answer or it is a redirect, and `MissingLibrary`.
+        A redirect is never followed. Raises `WebFault` where there is no whole answer or it is a redirect, `Untrusted`, `MissingLibrary`.
         """
         requests = _library()
         exchange = Exchange()
@@ -129,7 +133,7 @@ class Web:
                 exchange.over.set()
 
         deadline = time.monotonic() + seconds
-        _start(threading.Thread(target=run, name="web", daemon=True))
+        start(threading.Thread(target=run, name="web", daemon=True))
         try:
             while not exchange.over.wait(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic()))):
                 look()
@@ -141,7 +145,7 @@ class Web:
         try:
             return _result(requests, exchange, seconds)
         except WebFault as error:
-            raise WebFault(self._mask.text(str(error)), lasting=error.lasting) from None
+            raise type(error)(self._mask.text(str(error)), lasting=error.lasting) from None
 
     def close(self) -> None:
         """Close the connections that are kept, and those in use when they are done. Raises nothing."""
@@ -200,7 +204,7 @@ class Web:
         session.trust_env = False
         session.cookies.set_policy(no_cookies())
         scheme = self._base.partition("://")[0]
-        session.mount(f"{scheme}://", adapter(requests, self._tls(requests) if scheme == "https" else None, self._current))
+        session.mount(f"{scheme}://", adapter(requests, self._tls(requests) if scheme == "https" else None, self._current, self._vouching))
         return session
 
     def _tls(self, requests: Any) -> ssl.SSLContext:
@@ -209,13 +213,6 @@ class Web:
             if self._context is None:
                 self._context = tls_context(requests, self._verify, self._ca_path)
             return self._context
-
-
-def _start(thread: threading.Thread) -> None:
-    try:
-        thread.start()
-    except RuntimeError as error:
-        raise WebFault("no thread can be started to ask it; this machine is at a limit") from error
 
 
 def shown_address(base: str) -> str:

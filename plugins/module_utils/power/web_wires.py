@@ -17,6 +17,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from .listener import Vouching
+
 _MASKED = "***"
 #: A shorter one is no secret, and would make words unreadable.
 _SHORTEST_SECRET = 6
@@ -28,6 +30,10 @@ class WebFault(Exception):
     def __init__(self, reason: str, *, lasting: bool = False) -> None:
         super().__init__(reason)
         self.lasting = lasting
+
+
+class Untrusted(WebFault):
+    """Who would be told the token may not have it; nothing was sent."""
 
 
 @dataclass
@@ -133,12 +139,12 @@ def _quiet() -> None:
     urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
 
-def adapter(requests: Any, context: ssl.SSLContext | None, current: threading.local) -> Any:
+def adapter(requests: Any, context: ssl.SSLContext | None, current: threading.local, vouching: Vouching | None) -> Any:
     """The transport: with our TLS context, through a proxy as well, and with sockets that can be cut from outside.
 
-    ``current.exchange`` is the `Exchange` of the thread that opens or uses a socket.
+    ``current.exchange`` is the `Exchange` of the thread that opens or uses a socket; ``vouching`` says who may be spoken to in the clear.
     """
-    pools = _pools(current)
+    pools = _pools(current, vouching)
     tls = {} if context is None else {"ssl_context": context}
     base: Any = requests.adapters.HTTPAdapter
 
@@ -160,15 +166,21 @@ def adapter(requests: Any, context: ssl.SSLContext | None, current: threading.lo
     return Adapter()
 
 
-def _pools(current: threading.local) -> dict[str, Any]:
-    """Connection pools whose connections tell their sockets to the exchange they serve."""
+def _pools(current: threading.local, vouching: Vouching | None) -> dict[str, Any]:
+    """Connection pools whose connections tell their sockets to the exchange they serve. Raises `Untrusted` when they connect."""
     import urllib3.connection
     import urllib3.connectionpool
 
-    def noted(kind: Any) -> Any:
+    def noted(kind: Any, vouching: Vouching | None = None) -> Any:
         def connect(self: Any) -> None:
+            # A proxy is told whatever it is given to carry.
+            asked = None if getattr(self, "proxy", None) else vouching
+            before = asked.before(self.port) if asked else frozenset()
             kind.connect(self)
             current.exchange.connected(self.sock)
+            why = asked.fault(before, self.sock) if asked else ""
+            if why:
+                raise Untrusted(why, lasting=True)
 
         def request(self: Any, *args: Any, **kwargs: Any) -> Any:
             if getattr(self, "sock", None) is not None:
@@ -179,12 +191,20 @@ def _pools(current: threading.local) -> dict[str, Any]:
         return type(kind.__name__, (kind,), {"connect": connect, "request": request})
 
     def pool(kind: Any, connection: Any) -> Any:
-        return type(kind.__name__, (kind,), {"ConnectionCls": noted(connection)})
+        return type(kind.__name__, (kind,), {"ConnectionCls": connection})
 
     return {
-        "http": pool(urllib3.connectionpool.HTTPConnectionPool, urllib3.connection.HTTPConnection),
-        "https": pool(urllib3.connectionpool.HTTPSConnectionPool, urllib3.connection.HTTPSConnection),
+        "http": pool(urllib3.connectionpool.HTTPConnectionPool, noted(urllib3.connection.HTTPConnection, vouching)),
+        "https": pool(urllib3.connectionpool.HTTPSConnectionPool, noted(urllib3.connection.HTTPSConnection)),
     }
+
+
+def start(thread: threading.Thread) -> None:
+    """Start a thread. Raises `WebFault` where there are no more to be had."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise WebFault("no thread can be started to ask it; this machine is at a limit") from error
 
 
 def too_late(seconds: float) -> WebFault:

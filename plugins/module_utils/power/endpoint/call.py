@@ -12,7 +12,15 @@ from typing import Any
 
 from ..announce import announce
 from ..connection import DEFAULT_TIMEOUT
-from ..errors import EndpointError, EndpointUnreachable, InterruptedBySignal, SettingsInvalid, UnsupportedByEndpoint
+from ..errors import (
+    EndpointError,
+    EndpointUnreachable,
+    EndpointUntrusted,
+    InterruptedBySignal,
+    SettingsInvalid,
+    UnsupportedByEndpoint,
+)
+from ..listener import is_as_good_as_we
 from ..model import Request, Result, Server, WaitFor, parse_uuid
 from ..node import SystemClock
 from ..order import DEFAULT_PRIORITY, Priorities
@@ -37,6 +45,8 @@ def at_endpoint(url: str, options: Mapping[str, Any], settings: Settings, interr
         verify=options.get("validate_certs") is not False,
         ca_path=options.get("ca_path"),
         timeout=float(DEFAULT_TIMEOUT if timeout is None else timeout),
+        # One that is given is for whoever is at the address given with it.
+        trusts=None if options.get("api_token") is not None else lambda uid: is_as_good_as_we(uid, settings.group),
     )
     return AtEndpoint(endpoint, settings, interrupted)
 
@@ -104,7 +114,7 @@ class AtEndpoint:
             return {}
         found: list[Server] = []
         # An endpoint that does not answer tells so to each server at its turn.
-        with contextlib.suppress(EndpointError, EndpointUnreachable):
+        with contextlib.suppress(EndpointError, EndpointUnreachable, EndpointUntrusted):
             found += self._endpoint.servers(self._look)
         return {server.uuid: server for server in found}
 

@@ -14,13 +14,16 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from ..definition import mask
-from ..errors import EndpointError, EndpointUnreachable, ServerNotFound, SettingsInvalid, Suspended
+from ..errors import EndpointError, EndpointUnreachable, EndpointUntrusted, ServerNotFound, SettingsInvalid, Suspended
+from ..listener import Vouching
 from ..look import Look, nothing
 from ..model import PowerAction, Server
-from ..web import Answer, Web, WebFault, shown_address
+from ..web import Answer, Untrusted, Web, WebFault, shown_address
 from .seen import Operation, Seen, plain_text, read_log, read_operation, read_server, read_servers
 
 _Value = TypeVar("_Value")
+#: Whether a user of this machine, by number, may have the token.
+Trusts = Callable[[int], bool]
 _OPERATION_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 #: A path on the endpoint itself: no host, no query, nothing that a proxy might read in two ways.
 _PLAIN_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
@@ -37,10 +40,18 @@ class Accepted:
 
 
 class Endpoint:
-    """One endpoint with its token. Threads may share it. ``warnings`` are for the caller to show."""
+    """One endpoint with its token. Threads may share it. ``warnings`` are for the caller to show.
 
-    def __init__(self, url: str, token: str, *, verify: bool = True, ca_path: str | None = None, timeout: float = 60.0) -> None:
-        """``token`` is the node's ``token`` alone; ``timeout`` bounds each exchange, in seconds. Raises `SettingsInvalid`."""
+    Whatever asks it raises `EndpointUntrusted` where the token may not go there.
+    """
+
+    def __init__(
+        self, url: str, token: str, *, verify: bool = True, ca_path: str | None = None, timeout: float = 60.0, trusts: Trusts | None = None
+    ) -> None:
+        """``token`` is the node's ``token`` alone; ``timeout`` bounds each exchange, in seconds. Raises `SettingsInvalid`.
+
+        Without TLS and within this machine, the token goes only to a listener whose user ``trusts`` accepts; None: to whoever listens.
+        """
         self.shown = shown_address(url)
         self.timeout = timeout
         self.warnings: list[str] = []
@@ -50,13 +61,15 @@ class Endpoint:
                 f"Cannot act through the endpoint {self.shown}: it has no token; give api_token, or endpoint.token in the settings"
             )
         try:
-            self._web = Web(url, f"Bearer {self._token}", verify=verify, ca_path=ca_path, proxies=not is_this_machine(url))
+            vouching = None if trusts is None else Vouching(trusts)
+            proxies = not is_this_machine(url)
+            self._web = Web(url, f"Bearer {self._token}", verify=verify, ca_path=ca_path, proxies=proxies, vouching=vouching)
         except WebFault as error:
             raise SettingsInvalid(f"Cannot act through the endpoint {self.shown}: {error}; correct api_url or endpoint.url") from error
         self._prefix = urlsplit(url).path.rstrip("/")
         self._guard = threading.Lock()
         self._listed: tuple[Seen, ...] | None = None
-        self._unlisted: EndpointUnreachable | EndpointError | None = None
+        self._unlisted: EndpointUnreachable | EndpointUntrusted | EndpointError | None = None
         if urlsplit(url).scheme.lower() == "http" and not is_this_machine(url):
             self.warnings.append(f"the token goes to the endpoint {self.shown} in the clear; use https")
 
@@ -86,7 +99,7 @@ class Endpoint:
         try:
             answer = self._ask("GET", "/api/servers", seconds=self.timeout, look=look)
             return self._read(answer, "list the servers", lambda value: read_servers(value, self.masked))
-        except (EndpointUnreachable, EndpointError) as error:
+        except (EndpointUnreachable, EndpointUntrusted, EndpointError) as error:
             self._unlisted = error
             raise
 
@@ -158,6 +171,11 @@ class Endpoint:
     ) -> Answer:
         try:
             return self._web.ask(method, path, body=body, params=params, seconds=seconds, look=look)
+        except Untrusted as error:
+            raise EndpointUntrusted(
+                f"Cannot use the endpoint {self.shown} with the node's token: {error}, and within this machine it goes to root, to whoever "
+                "asks and to members of system.group alone; look who that is, use https, or give api_token"
+            ) from error
         except WebFault as error:
             said = f"Cannot reach the endpoint {self.shown}: {self.masked(str(error))}"
             raise EndpointUnreachable(said, lasting=error.lasting) from error

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from ..errors import (
     EndpointError,
     EndpointUnreachable,
+    EndpointUntrusted,
     FailureBudget,
     InterruptedBySignal,
     NotSelected,
@@ -181,7 +182,7 @@ class EndpointTurn:
             return self._follow(watch, before)
         except Signalled:
             why = "and goes on with it, but a signal ended the wait"
-        except (EndpointUnreachable, EndpointError, ServerNotFound) as error:
+        except (EndpointUnreachable, EndpointUntrusted, EndpointError, ServerNotFound) as error:
             why = f"but does not tell more ({error})"
         raise OutcomeUnknown(f"Cannot tell what became of the {request.action.value} of server {uuid}: the endpoint accepted it, {why}")
 

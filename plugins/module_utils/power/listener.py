@@ -1,0 +1,117 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who listens on this machine: told by the kernel before anything secret is said to a port that any of its users may have taken.
+
+The kernel does not tell which listener took a connection. But one that listened before and after the connection was made has taken it.
+"""
+
+from __future__ import annotations
+
+import grp
+import ipaddress
+import os
+import pwd
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+_LISTENS = "0A"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listening socket: where, whose, and its number, which no other has as long as it is open."""
+
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address
+    uid: int
+    inode: int
+
+
+def listeners(port: int, net: str = "/proc/self/net") -> list[Listener]:
+    """The sockets of our network namespace that listen on a TCP port. Raises OSError where the kernel does not tell."""
+    found: list[Listener] = []
+    for name in ("tcp", "tcp6"):
+        path = os.path.join(net, name)
+        if name == "tcp6" and not os.path.exists(path):
+            continue
+        with open(path, encoding="ascii") as source:
+            next(source, None)
+            rows = (line.split() for line in source)
+            found += [_listener(row) for row in rows if row[3] == _LISTENS and int(row[1].rpartition(":")[2], 16) == port]
+    return found
+
+
+def _listener(row: Sequence[str]) -> Listener:
+    words = bytes.fromhex(row[1].partition(":")[0])
+    if sys.byteorder == "little":
+        # The kernel prints words of the machine.
+        words = b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4))
+    address = ipaddress.ip_address(words)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return Listener(mapped or address, int(row[7]), int(row[9]))
+
+
+def taking(found: Sequence[Listener], host: str) -> list[Listener]:
+    """Those of a port's listeners that a connection to the address ``host`` may have gone to: the most particular ones."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    any_of_both = ipaddress.IPv6Address(0)
+    wildcards = [ipaddress.IPv4Address(0), any_of_both] if address.version == 4 else [any_of_both]
+    for wanted in (address, *wildcards):
+        chosen = [each for each in found if each.address == wanted]
+        if chosen:
+            return chosen
+    return []
+
+
+class Vouching:
+    """Whether the one at the other end of a connection within this machine may be told a secret: ``trusts`` says it of a user's number."""
+
+    def __init__(self, trusts: Callable[[int], bool]) -> None:
+        self._trusts = trusts
+
+    def before(self, port: int) -> frozenset[int]:
+        """What listens on a port before a connection to it is made: the numbers of the sockets."""
+        try:
+            return frozenset(each.inode for each in listeners(port))
+        except OSError:
+            return frozenset()
+
+    def fault(self, before: frozenset[int], connection: socket.socket) -> str:
+        """Why the other end of a new connection may not be told, or "" where it may, or is on another machine."""
+        host, port = connection.getpeername()[:2]
+        if host != connection.getsockname()[0] and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+            return ""
+        try:
+            taken = taking(listeners(port), host)
+        except OSError as error:
+            return f"who listens there cannot be told ({error.strerror})"
+        if not taken:
+            return "who listens there cannot be told: nobody in this network namespace does"
+        stranger = next((each.uid for each in taken if not self._trusts(each.uid)), None)
+        if stranger is not None:
+            return f"{_named(stranger)} listens there"
+        if not before.issuperset(each.inode for each in taken):
+            return "who listens there has just changed"
+        return ""
+
+
+def is_as_good_as_we(uid: int, group: str) -> bool:
+    """Whether a user is root, ours, or a member of ``group``."""
+    if uid in (0, os.geteuid()):
+        return True
+    try:
+        user = pwd.getpwuid(uid)
+        return grp.getgrnam(group).gr_gid in os.getgrouplist(user.pw_name, user.pw_gid)
+    except KeyError:
+        return False
+
+
+def _named(uid: int) -> str:
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name} ({uid})"
+    except KeyError:
+        return f"user {uid}"
