@@ -61,7 +61,7 @@ def test_a_boot_killed_before_the_new_file_has_its_name_leaves_the_old_one_whole
     mode = (volume / FILE).stat().st_mode
     boot_killed_at(fake, call)
     assert (volume / FILE).read_bytes() == OLD
-    result = fake.perform("start")
+    result = fake.perform("start", diff=True)
     assert (result.outcome.value, [diff.path for diff in result.files]) == ("done", [FILE])
     assert ((volume / FILE).read_bytes(), (volume / FILE).stat().st_mode) == (NEW, mode)
     assert os.listdir(volume) == [FILE]
@@ -73,7 +73,7 @@ def test_a_boot_killed_once_the_new_file_has_its_name_leaves_the_new_one_whole_a
     boot_killed_at(fake, "rename", after=True)
     assert (volume / FILE).read_bytes() == NEW
     number = (volume / FILE).stat().st_ino
-    result = fake.perform("start")
+    result = fake.perform("start", diff=True)
     assert (result.outcome.value, result.files, (volume / FILE).stat().st_ino) == ("done", (), number)
     assert os.listdir(volume) == [FILE]
 

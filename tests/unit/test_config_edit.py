@@ -89,7 +89,7 @@ def test_with_warn_a_fault_is_one_warning_and_the_other_files_are_brought_in_lin
     down.configure(system={"config_errors": "warn"})
     has(down, b"a=1\n")
     define(down, config(rule("a", "{{env.NONE}}")), config(rule("b", 2), file="other.properties"))
-    result = down.perform("start")
+    result = down.perform("start", diff=True)
     assert result.outcome.value == "done"
     assert len([warning for warning in result.warnings if "{{env.NONE}}" in warning]) == 1
     assert (volume(down) / PROPERTIES).read_bytes() == b"a=1\n"
@@ -155,7 +155,7 @@ class TestDiff:
     def test_check_mode_shows_what_would_be_written_and_writes_nothing(self, down: FakeNode) -> None:
         path = has(down, b"# mine\na=1\n")
         define(down, config(rule("a", 2)), config(rule("b", 1), file="new.properties"))
-        result = down.perform("start", check=True)
+        result = down.perform("start", check=True, diff=True)
         assert [(diff.path, diff.before, diff.after) for diff in result.files] == [
             (PROPERTIES, "# mine\na=1\n", "# mine\na=2\n"),
             ("new.properties", "", "b=1\n"),
@@ -173,21 +173,31 @@ class TestDiff:
                 path.write_bytes(b"a=1\nsaved=yes\n")
 
         fake.engine.witness = rewrite
-        result = fake.perform("restart")
+        result = fake.perform("restart", diff=True)
         assert result.outcome.value == "done"
         assert [(diff.before, diff.after) for diff in result.files] == [("a=1\nsaved=yes\n", "a=2\nsaved=yes\n")]
+
+    def test_none_is_made_where_nobody_asked_for_one(self, down: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is made under the lock, and masking takes seconds where there are thousands of secrets."""
+        made: list[str] = []
+        monkeypatch.setattr(config_edit, "file_diff", lambda path, *_texts: made.append(path))
+        path = has(down, b"a=1\n")
+        define(down, config(rule("a", 2)))
+        assert down.perform("start", check=True).outcome.value == "done"
+        assert down.perform("start").outcome.value == "done"
+        assert (path.read_bytes(), made) == (b"a=2\n", [])
 
     def test_nothing_is_shown_where_nothing_is_written(self, down: FakeNode) -> None:
         has(down, b"a=1\n")
         define(down, config(rule("a", 1)))
-        assert down.perform("start").files == ()
-        assert down.perform("start", check=True).files == ()
+        assert down.perform("start", diff=True).files == ()
+        assert down.perform("start", check=True, diff=True).files == ()
 
     def test_nothing_is_shown_of_a_server_that_is_up_already(self, fake: FakeNode) -> None:
         fake.up()
         define(fake, config(rule("a", 1)))
         with fake.lock("stop"):
-            assert fake.perform("start", check=True).files == ()
+            assert fake.perform("start", check=True, diff=True).files == ()
 
     @pytest.mark.parametrize(
         ("parser", "match", "content"),
@@ -198,7 +208,7 @@ class TestDiff:
     ) -> None:
         has(down, content)
         define(down, config(rule(match, "<{{env.SECRET}}>"), parser=parser), environment={"SECRET": SECRET})
-        (diff,) = down.perform("start").files
+        (diff,) = down.perform("start", diff=True).files
         assert "key=<********>" in diff.after
         assert "pa55" not in diff.after + repr(diff)
 
@@ -283,18 +293,18 @@ class TestEntriesThatMeet:
     def test_check_mode_shows_what_the_boot_then_does(self, down: FakeNode) -> None:
         path = has(down, b"a=1\n")
         define(down, config(rule("a", 2)), config(rule("b", "{{env.MODE}}"), file=f"./{PROPERTIES}"), environment={"MODE": "x"})
-        shown = down.perform("start", check=True).files
+        shown = down.perform("start", check=True, diff=True).files
         assert path.read_bytes() == b"a=1\n"
         assert [(diff.before, diff.after) for diff in shown] == [("a=1\n", "a=2\n"), ("a=2\n", "a=2\nb=x\n")]
-        assert down.perform("start").files == shown
+        assert down.perform("start", diff=True).files == shown
         assert path.read_bytes() == b"a=2\nb=x\n"
 
     def test_with_warn_an_entry_that_cannot_be_applied_is_left_out_in_the_trial_as_well(self, down: FakeNode) -> None:
         down.configure(system={"config_errors": "warn"})
         define(down, config(rule("a", "{{env.NONE}}"), file="conf"), config(rule("b", 1), file="conf/x.properties"))
-        shown = down.perform("start", check=True).files
+        shown = down.perform("start", check=True, diff=True).files
         assert [diff.path for diff in shown] == ["conf/x.properties"]
-        assert down.perform("start").files == shown
+        assert down.perform("start", diff=True).files == shown
 
     def test_an_entry_that_writes_nothing_is_in_nobodys_way(self, fake: FakeNode) -> None:
         fake.up()

@@ -532,6 +532,18 @@ def test_a_journal_that_cannot_be_read_does_not_say_that_there_is_no_such_operat
     asyncio.run(look())
 
 
+def test_no_diffs_are_asked_for_since_nobody_sees_them(world: World) -> None:
+    asked: list[Request] = []
+    world.acts[START] = asked.append
+
+    async def story(actions: Actions) -> None:
+        await actions.take(ALPHA, START, 30, "")
+        await until(lambda: len(world.ended) == 1)
+
+    world.run(story)
+    assert [request.diff for request in asked] == [False]
+
+
 def test_the_wait_for_the_turn_counts_as_well_as_that_for_the_lock(world: World) -> None:
     pytest.importorskip("prometheus_client")
     world.acts[STOP] = lambda _request: time.sleep(0.3)

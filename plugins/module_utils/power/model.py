@@ -199,8 +199,8 @@ class Request:
     if_meant_up: bool = False
     adopt: bool = False
     check: bool = False
-    #: Whether the configuration files that change are to be shown.
-    diff: bool = True
+    #: Whether the configuration files that change are to be shown: masking them takes long, and the lock is held meanwhile.
+    diff: bool = False
     origin: str = ""
     reason: str = ""
     #: What ``reason`` begins with, if under this key the action is to be done once; empty: as often as it is asked for.
