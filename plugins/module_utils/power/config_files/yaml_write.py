@@ -13,9 +13,10 @@ from .yaml_read import kind_of
 
 __all__ = ["anchor_of", "key", "scalar"]
 
-#: The characters of plain text that mean nothing to YAML wherever they stand, and in a block also brackets and commas.
+#: The characters of plain text that mean nothing to YAML wherever they stand, and in a block also brackets and commas. Within brackets
+#: some readers end plain text at a question mark.
 _PLAIN = re.compile(r"[^\s,\[\]{}#&*!|>'\"%@`?:=<~\-](?:[^\n:#]|:(?! |\Z)|(?<! )#)*")
-_FLOW = re.compile(r"[^,\[\]{}:]*")
+_FLOW = re.compile(r"[^,\[\]{}:?]*")
 #: Booleans by the letter of YAML 1.1, though hardly a reader takes them so.
 _LETTERS = frozenset("yYnN")
 _ANCHOR = re.compile(r"&[^\s,\[\]{}]+(?:[ \t]+|\Z)")
