@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -50,3 +53,37 @@ def test_keys_and_scalars_read_back_within_brackets_and_without(name: str, value
         assert read_by_each(f"{{{entry}}}" if flow else f"{entry}\n") == [{name: value}] * len(READERS)
         listed = f"[{', '.join(items)}]" if flow else "".join(f"- {item}\n" for item in items)
         assert read_by_each(listed) == [[value] * 2] * len(READERS)
+
+
+#: What a process takes at most, in bytes, before and after a file of a MiB more or less.
+MEASURED = """
+import resource, sys
+from ansible_collections.fleet.power.plugins.module_utils.power.config_files import yaml_read
+count, character = int(sys.argv[1]), sys.argv[2]
+yaml_read.read("k: 1\\n")
+text = "k: 1" + character * (count // len(character)) + "\\n"
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert yaml_read.read(text).items
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.parametrize("repeated", [":1", "_", "1"])
+def test_a_long_plain_value_takes_a_few_times_its_own_memory_and_no_more(repeated: str) -> None:
+    size = 16 * 1024 * 1024
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", MEASURED, str(size), repeated]
+    told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert int(told.stdout) < 16 * size
+
+
+@pytest.mark.parametrize("value", ["1" * 300, "1" + ":1" * 200, "1" * 150 + "." + "1" * 150])
+def test_text_that_is_too_long_to_be_looked_at_is_quoted_and_never_written_as_a_number(value: str) -> None:
+    after = replace_yaml("a: old\n", [ConfigRule("a", value)])
+    assert read_by_each(after) == [{"a": value}] * len(READERS)
+    assert replace_yaml(after, [ConfigRule("a", value)]) == after
+
+
+def test_a_long_plain_value_that_is_already_there_stays_as_it_is() -> None:
+    text = f"a: {'1' * 300}\nb: 1\n"
+    assert replace_yaml(text, [ConfigRule("a", "1" * 300), ConfigRule("b", 2)]) == text.replace("b: 1", "b: 2")

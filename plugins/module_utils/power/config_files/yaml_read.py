@@ -19,8 +19,10 @@ from .fault import ConfigFault
 from .rules import Number, Value
 from .tree import DEEPEST, MOST_VALUES, Alias, Document, Leaf, List, Map, Node, Span
 
-__all__ = ["kind_of", "read"]
+__all__ = ["LONGEST_TYPED", "kind_of", "read"]
 
+#: Characters of a plain value that is looked at for its type; a longer one is text. Looking costs many times the memory of the value.
+LONGEST_TYPED = 256
 #: What a plain value may be taken for by one reader or another, tried in this order.
 _KINDS = (
     ("null", re.compile(r"~|null|Null|NULL|")),
@@ -44,7 +46,9 @@ _BACK = {private: code for code, private in _AWAY.items()}
 
 
 def kind_of(plain: str) -> str:
-    """What an unquoted value is to one reader or another: null, bool, merge, int, float, timestamp or str."""
+    """What an unquoted value is to one reader or another: null, bool, merge, int, float, timestamp or str, as every long one is."""
+    if len(plain) > LONGEST_TYPED:
+        return "str"
     return next((kind for kind, pattern in _KINDS if pattern.fullmatch(plain)), "str")
 
 

@@ -9,7 +9,7 @@ import re
 from datetime import datetime, time
 
 from .rules import Number, Value, text_of
-from .yaml_read import kind_of
+from .yaml_read import LONGEST_TYPED, kind_of
 
 __all__ = ["anchor_of", "key", "scalar"]
 
@@ -68,6 +68,9 @@ def _text(value: str, style: str, flow: bool) -> str:
 
 
 def _may_be_plain(value: str, style: str, flow: bool) -> bool:
+    # Whoever looks at a long one may take it for a number.
+    if len(value) > LONGEST_TYPED:
+        return False
     if not _PLAIN.fullmatch(value) or value.endswith(" ") or value in _LETTERS or (flow and not _FLOW.fullmatch(value)):
         return False
     kind = kind_of(value)
