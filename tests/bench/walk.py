@@ -14,7 +14,7 @@ from pathlib import Path
 from ansible_collections.fleet.power.plugins.module_utils.power.look import nothing
 from ansible_collections.fleet.power.plugins.module_utils.power.volume import Survey, Volume
 from ansible_collections.fleet.power.tests.bench.measure import Row, alternately, ratio
-from ansible_collections.fleet.power.tests.unit.volume_support import make_files
+from ansible_collections.fleet.power.tests.unit.volume_support import UNBOUNDED, make_files
 
 _ROUNDS = 9
 #: Directories, and files in each: half of the files as a world has them, half as an installed program has them.
@@ -58,7 +58,7 @@ def _make(top: Path) -> Survey:
 
 
 def _survey(volume: Volume, owner: tuple[int, int] | None, expected: Survey) -> None:
-    found = volume.survey(nothing, owner=owner)
+    found = volume.survey(nothing, UNBOUNDED, owner=owner)
     if found != expected:
         raise RuntimeError(f"the walk found {found}, not {expected}")
 

@@ -41,6 +41,7 @@ ORDER = (
         "runs",
         "actions",
         "known",
+        "disks",
         "utilization",
         "body",
         "face",

@@ -8,22 +8,19 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.http_shim import known as known_file
-from ansible_collections.fleet.power.plugins.module_utils.http_shim import utilization as utilization_file
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.disks import Disks
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.known import Known, KnownServer
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.outside import Outside, ThreadRefused
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.servers import ServerRoutes
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.utilization import Disks
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.changes import Changes
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.wishes import Wishes
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Server
-from ansible_collections.fleet.power.plugins.module_utils.power.volume import Volume
 
 ONE, OTHER = Server("11111111-1111-4111-8111-111111111111"), Server("22222222-2222-4222-8222-222222222222")
 
@@ -153,59 +150,6 @@ def test_however_many_without_a_token_ask_for_what_is_not_there_it_is_one_look(m
         searches.go.set()
 
     with_known(story)
-
-
-# ----- data directories
-
-
-@pytest.fixture(name="data")
-def data_directories(tmp_path: Path) -> Iterator[Any]:
-    for number in range(3):
-        (tmp_path / str(number)).mkdir()
-        (tmp_path / str(number) / "file").write_bytes(b"a" * 10_000)
-    yield SimpleNamespace(data=str(tmp_path))
-
-
-def test_many_directories_are_waited_for_no_longer_than_one(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    go, threads = threading.Event(), set()
-
-    def walk(_disks: Disks, _uuid: str, _settings: object) -> int:
-        threads.add(threading.get_ident())
-        go.wait(5.0)
-        return 5
-
-    monkeypatch.setattr(Disks, "_walk", walk)
-    disks, uuids = Disks(), [str(number) for number in range(40)]
-    began = time.monotonic()
-    assert set(disks.of_each(uuids, data).values()) == {0}
-    assert time.monotonic() - began < 2.0
-    go.set()
-    deadline = time.monotonic() + 5.0
-    while set(disks.of_each(uuids, data).values()) != {5}:
-        assert time.monotonic() < deadline
-    assert len(threads) == 1
-
-
-def test_a_directory_that_cannot_be_walked_over_keeps_no_other_from_it(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Volume
-
-    def volume(path: str) -> Any:
-        if path.endswith("/1"):
-            raise ValueError(path)
-        return real(path)
-
-    monkeypatch.setattr(utilization_file, "Volume", volume)
-    held = Disks().of_each(["0", "1", "2"], data)
-    assert held["1"] == 0
-    assert held["0"] == held["2"] > 0
-
-
-def test_walks_that_no_thread_could_begin_are_begun_by_who_asks_next(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    disks = Disks()
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", no_thread)
-        assert disks.of("0", data) == 0
-    assert disks.of("0", data) > 0
 
 
 # ----- metrics

@@ -22,7 +22,7 @@ ORDER = (
 PURE = ("permissions", "claims", "denials", "frames", "rates", "sight")
 #: The files of the face below the websockets that they may know.
 FACE = {
-    *("access", "actions", "body", "face", "known", "line", "log", "operations", "outside", "power_request", "replies"),
+    *("access", "actions", "body", "disks", "face", "known", "line", "log", "operations", "outside", "power_request", "replies"),
     *("server_view", "shared_node", "utilization"),
 }
 #: The files that may know libraries, inside of functions.

@@ -18,7 +18,14 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power import volume_walk
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill, PrebootFailed
 from ansible_collections.fleet.power.plugins.module_utils.power.volume import Survey, Volume
-from ansible_collections.fleet.power.tests.unit.volume_support import SECRET, Disk, hostile_disk, open_descriptors, settled_descriptors
+from ansible_collections.fleet.power.tests.unit.volume_support import (
+    SECRET,
+    UNBOUNDED,
+    Disk,
+    hostile_disk,
+    open_descriptors,
+    settled_descriptors,
+)
 
 BOTH = pytest.mark.parametrize("disk", ["root", "nobody"], indirect=True)
 AS_ROOT = pytest.mark.parametrize("disk", ["root"], indirect=True)
@@ -99,7 +106,7 @@ def test_what_is_in_the_place_of_a_data_directory_is_missing_and_never_taken_for
             assert not volume.exists()
             with pytest.raises(PrebootFailed, match="not a directory"):
                 volume.create(*disk.owner)
-            assert volume.survey(nothing, owner=disk.owner) == Survey(0, 0, 0, 0)
+            assert volume.survey(nothing, UNBOUNDED, owner=disk.owner) == Survey(0, 0, 0, 0)
             assert volume.read_text("canary", uid=disk.owner[0]) is None
             with pytest.raises(PrebootFailed, match="data directory is missing"):
                 volume.write("canary", b"x", uid=disk.owner[0], gid=disk.owner[1])
@@ -271,7 +278,7 @@ def test_a_hard_link_to_somebody_elses_file_is_neither_read_nor_replaced_nor_giv
     for access in (read, write):
         with pytest.raises(PrebootFailed, match="several hard links"):
             access(disk, "server.properties")
-    assert Volume(str(disk.volume)).survey(nothing, owner=disk.owner) == Survey(len(SECRET), 1, 0, left_alone=1)
+    assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner) == Survey(len(SECRET), 1, 0, left_alone=1)
     disk.assert_untouched()
 
 
@@ -312,7 +319,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(disk: Disk, kind: st
         if kind != "directory":
             with pytest.raises(PrebootFailed, match="not a directory"):
                 read(disk, "a.txt/below")
-        assert Volume(str(disk.volume)).survey(nothing, owner=disk.owner).files == 0
+        assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner).files == 0
         assert time.monotonic() - began < 5
 
     disk.act(act)
@@ -336,7 +343,7 @@ def test_awkward_names_are_names_like_any_other_and_messages_stay_one_line(disk:
 
     disk.act(act)
     assert set(os.listdir(os.fsencode(disk.volume))) == set(awkward)
-    survey = Volume(str(disk.volume)).survey(nothing, owner=None)
+    survey = Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=None)
     assert (survey.bytes, survey.files) == (4 * len(awkward), len(awkward))
 
 
@@ -362,8 +369,8 @@ def test_the_size_is_that_of_regular_files_with_hard_links_once(disk: Disk) -> N
         os.chown(path, *disk.owner, follow_symlinks=False)
 
     def act() -> None:
-        assert Volume(str(disk.volume)).survey(nothing, owner=None) == Survey(10**9 + 12, 3, 0, 0)
-        assert Volume(str(disk.volume)).survey(nothing, owner=disk.owner) == Survey(10**9 + 12, 3, 0, 0)
+        assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=None) == Survey(10**9 + 12, 3, 0, 0)
+        assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner) == Survey(10**9 + 12, 3, 0, 0)
 
     disk.act(act)
     disk.assert_untouched()
@@ -378,10 +385,10 @@ def test_everything_of_another_owner_is_given_to_the_server_links_themselves_and
     os.chown(disk.volume, 0, 0)
     os.chown(disk.volume / "seven", disk.owner[0], 0)
     everything = [disk.volume, *disk.volume.rglob("*")]
-    survey = Volume(str(disk.volume)).survey(nothing, owner=disk.owner)
+    survey = Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner)
     assert survey == Survey(12, 2, chowned=len(everything), left_alone=0)
     assert {owner_of(path) for path in everything} == {disk.owner}
-    assert Volume(str(disk.volume)).survey(nothing, owner=disk.owner).chowned == 0
+    assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner).chowned == 0
     disk.assert_untouched()
 
 
@@ -391,7 +398,7 @@ def test_a_device_is_never_given_to_the_server(disk: Disk) -> None:
         os.mknod(disk.volume / "disk", stat.S_IFBLK | 0o600, os.makedev(1, 0))
     except PermissionError:
         pytest.skip("no device can be made here")
-    assert Volume(str(disk.volume)).survey(nothing, owner=disk.owner) == Survey(0, 0, 0, left_alone=1)
+    assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner) == Survey(0, 0, 0, left_alone=1)
     assert owner_of(disk.volume / "disk") == (0, 0)
     with pytest.raises(PrebootFailed, match="not a regular file"):
         read(disk, "disk")
@@ -403,7 +410,7 @@ def test_an_owner_that_cannot_be_changed_ends_the_walk_naming_the_file(disk: Dis
 
     def act() -> None:
         with pytest.raises(PrebootFailed, match=r"Cannot change the owner of .*/volume.*: Operation not permitted"):
-            Volume(str(disk.volume)).survey(nothing, owner=(1, 1))
+            Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=(1, 1))
 
     disk.act(act)
 
@@ -417,7 +424,7 @@ def test_a_directory_that_may_not_be_looked_into_is_counted_as_such(disk: Disk, 
     (disk.volume / "a" / "below").chmod(mode)
 
     def act() -> None:
-        assert Volume(str(disk.volume)).survey(nothing, owner=disk.owner) == Survey(7, 1, 0, 0, unreadable=1)
+        assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner) == Survey(7, 1, 0, 0, unreadable=1)
 
     disk.act(act)
 
@@ -447,7 +454,7 @@ def test_a_look_that_raises_ends_the_walk_at_once_and_closes_everything(disk: Di
 
             looks = KillAfter(allowed)
             with pytest.raises(CancelledByKill):
-                Volume(str(disk.volume)).survey(looks, owner=disk.owner)
+                Volume(str(disk.volume)).survey(looks, UNBOUNDED, owner=disk.owner)
             assert looks.number == allowed + 1
             assert open_descriptors() == before
 
@@ -459,7 +466,7 @@ def test_a_large_directory_is_looked_up_from_in_between(disk: Disk) -> None:
     for number in range(200):
         os.close(os.open(disk.volume / str(number), os.O_CREAT | os.O_WRONLY))
     looks: list[None] = []
-    assert Volume(str(disk.volume)).survey(lambda: looks.append(None), owner=None).files == 200
+    assert Volume(str(disk.volume)).survey(lambda: looks.append(None), UNBOUNDED, owner=None).files == 200
     assert len(looks) >= 6
 
 
@@ -506,7 +513,7 @@ def test_a_directory_swapped_for_a_link_before_it_is_entered_is_not_entered(disk
 
     def act() -> None:
         look = AtDirectory("/volume", swap)
-        survey = Volume(str(disk.volume)).survey(look, owner=disk.owner)
+        survey = Volume(str(disk.volume)).survey(look, UNBOUNDED, owner=disk.owner)
         assert look.attacked
         assert (survey.bytes, survey.files) == (1, 1)
 
@@ -526,7 +533,7 @@ def test_a_parent_swapped_for_a_link_does_not_lead_the_walk_out(disk: Disk) -> N
 
     def act() -> None:
         look = AtDirectory("/x/y/z", swap)
-        survey = Volume(str(disk.volume)).survey(look, owner=disk.owner)
+        survey = Volume(str(disk.volume)).survey(look, UNBOUNDED, owner=disk.owner)
         assert look.attacked
         assert survey.bytes == 111
 
@@ -561,7 +568,7 @@ def test_a_directory_moved_out_with_the_walk_in_it_takes_the_walk_nowhere(disk: 
     def act() -> None:
         before = settled_descriptors()
         look = AtDirectory("/end", move)
-        survey = Volume(str(disk.volume)).survey(look, owner=disk.owner)
+        survey = Volume(str(disk.volume)).survey(look, UNBOUNDED, owner=disk.owner)
         assert look.attacked
         assert survey.bytes == (10 if replaced else 20)
         assert open_descriptors() == before
@@ -580,7 +587,7 @@ def test_what_vanishes_during_the_walk_is_no_error(disk: Disk) -> None:
 
     def act() -> None:
         look = AtDirectory("/x/y", vanish)
-        survey = Volume(str(disk.volume)).survey(look, owner=None)
+        survey = Volume(str(disk.volume)).survey(look, UNBOUNDED, owner=None)
         assert look.attacked
         assert survey.bytes in (1, 11)
 

@@ -25,6 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.look import noth
 from ansible_collections.fleet.power.plugins.module_utils.power.volume import Survey, Volume
 from ansible_collections.fleet.power.tests.unit.volume_support import (
     SECRET,
+    UNBOUNDED,
     Disk,
     hostile_disk,
     in_memory,
@@ -49,7 +50,7 @@ def disk(request: pytest.FixtureRequest) -> Iterator[Disk]:
 
 
 def survey(disk: Disk, owner: tuple[int, int] | None = None, look: Callable[[], None] = nothing) -> Survey:
-    return Volume(str(disk.volume)).survey(look, owner=owner)
+    return Volume(str(disk.volume)).survey(look, UNBOUNDED, owner=owner)
 
 
 def read(disk: Disk, name: str = "a.txt") -> bytes | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power import volume_walk
-from ansible_collections.fleet.power.plugins.module_utils.power.volume import Survey, Volume
+from ansible_collections.fleet.power.plugins.module_utils.power.volume import Bounds, Survey, Volume
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -25,10 +25,15 @@ def walks_fixture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     original = Volume.survey
 
     def survey(
-        volume: Volume, look: Callable[[], None], *, owner: tuple[int, int] | None, altered: Callable[[], None] = lambda: None
+        volume: Volume,
+        look: Callable[[], None],
+        bounds: Bounds,
+        *,
+        owner: tuple[int, int] | None,
+        altered: Callable[[], None] = lambda: None,
     ) -> Survey:
         walks.append(USAGE if owner is None else BOTH)
-        return original(volume, look, owner=owner, altered=altered)
+        return original(volume, look, bounds, owner=owner, altered=altered)
 
     monkeypatch.setattr(Volume, "survey", survey)
     return walks
@@ -40,12 +45,12 @@ def volume(fake: FakeNode) -> Path:
 
 @pytest.mark.parametrize(
     "limit, ownership, expected",
-    [(0, False, []), (-1, False, []), (0, True, [BOTH]), (100, False, [USAGE, USAGE]), (100, True, [USAGE, BOTH])],
+    [(0, False, []), (-1, False, []), (0, True, [USAGE, BOTH]), (100, False, [USAGE, USAGE]), (100, True, [USAGE, BOTH])],
 )
 def test_usage_and_ownership_share_one_walk_and_none_is_made_where_neither_is_asked_for(
     fake: FakeNode, walks: list[str], limit: int, ownership: bool, expected: list[str]
 ) -> None:
-    """The walk for usage alone comes before anything is touched."""
+    """The walk for usage alone comes before anything is touched, and finds out whether there can be one."""
     fake.down()
     fake.define(build={"disk_space": limit})
     fake.configure(system={"check_permissions_on_boot": ownership})

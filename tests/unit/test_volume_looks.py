@@ -16,7 +16,13 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill
 from ansible_collections.fleet.power.plugins.module_utils.power.volume import Volume
-from ansible_collections.fleet.power.tests.unit.volume_support import make_deep, make_files, open_descriptors, settled_descriptors
+from ansible_collections.fleet.power.tests.unit.volume_support import (
+    UNBOUNDED,
+    make_deep,
+    make_files,
+    open_descriptors,
+    settled_descriptors,
+)
 
 ME = (os.geteuid(), os.getegid())
 MEASURING_AND_OWNING = pytest.mark.parametrize("owner", [None, ME], ids=["measuring", "owning"])
@@ -70,7 +76,7 @@ def test_on_a_slow_disk_a_kill_is_seen_within_a_second(
     monkeypatch.setattr(os, "scandir", slow)
     before, kill = settled_descriptors(), Kill()
     with pytest.raises(CancelledByKill):
-        Volume(str(tmp_path)).survey(kill, owner=owner)
+        Volume(str(tmp_path)).survey(kill, UNBOUNDED, owner=owner)
     assert kill.seconds < 1
     assert open_descriptors() == before
 
@@ -101,7 +107,7 @@ def test_where_getting_about_is_slow_a_kill_is_seen_within_a_second(tmp_path: Pa
     before = settled_descriptors()
     monkeypatch.setattr(os, "open", slowly)
     with pytest.raises(CancelledByKill):
-        Volume(str(tmp_path)).survey(look, owner=ME)
+        Volume(str(tmp_path)).survey(look, UNBOUNDED, owner=ME)
     assert time.monotonic() - began[2] < 1
     assert open_descriptors() == before
 
@@ -117,7 +123,7 @@ def test_where_giving_files_to_the_server_is_slow_a_kill_is_seen_within_a_second
 
     kill = Kill()
     with pytest.raises(CancelledByKill):
-        Volume(str(tmp_path)).survey(kill, owner=(988, 988), altered=altered)
+        Volume(str(tmp_path)).survey(kill, UNBOUNDED, owner=(988, 988), altered=altered)
     assert kill.seconds < 1
     assert 0 < len(given) < 300
     assert sum(path.stat().st_uid == 988 for path in tmp_path.iterdir()) + 1 >= len(given), "what was given is told, even so"
@@ -134,7 +140,7 @@ def test_a_slow_look_does_not_make_the_walk_slow(tmp_path: Path, owner: tuple[in
         time.sleep(0.05)
 
     began = time.monotonic()
-    Volume(str(tmp_path)).survey(look, owner=owner)
+    Volume(str(tmp_path)).survey(look, UNBOUNDED, owner=owner)
     seconds = time.monotonic() - began
     assert looks[0] - began < 0.25, "the first look comes before the walk"
     assert len(looks) <= 1 + seconds / 0.25

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import mmap
 import os
 import signal
 import subprocess
+import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,10 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.volume import Bounds
 
 #: Who the servers' files shall belong to where root does the work.
 SERVER = (988, 988)
 NOBODY = (65534, 65534)
+#: For walks over what nobody adds to.
+UNBOUNDED = Bounds(math.inf, sys.maxsize)
 SECRET = b"nobody may read or change this\n"
 
 
@@ -126,7 +132,8 @@ def mounted(path: Path, options: str) -> Iterator[None]:
             pytest.fail(f"no small file system is at {path}")
         yield
     finally:
-        subprocess.run(["umount", str(path)], check=True)
+        # Lazily: a test that went wrong may still be at work there, and nothing is to be left behind.
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 @contextmanager
@@ -157,6 +164,23 @@ def attacked(attack: Callable[[], object]) -> Iterator[Callable[[], int]]:
         assert os.waitpid(child, os.WNOHANG) == (0, 0), "the attack went wrong"
     finally:
         _end(child)
+
+
+@contextmanager
+def made_ahead_of_the_walk(volume: Path, head_start: int = 20_000, most: int = 400_000) -> Iterator[None]:
+    """Directories made in ``volume`` one in the other by another process, faster than a walk follows, on a disk of its own in memory."""
+    fresh = [volume]
+
+    def attack() -> None:
+        if fresh:
+            os.chdir(fresh.pop())
+        os.mkdir("a")
+        os.chdir("a")
+
+    with mounted(volume, f"size=64m,nr_inodes={most}"), attacked(attack) as rounds:
+        while rounds() < head_start:
+            time.sleep(0.01)
+        yield
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from ..power.server_facts import Wanted, describe_each
 from . import replies
 from .access import origin_of
 from .actions import Actions, Ending, NotKept, TooMany
+from .disks import Disks
 from .face import Answer, Asked, ServerAnswer
 from .known import Known, KnownServer
 from .log import Log
@@ -26,7 +27,7 @@ from .replies import Reply
 from .server_view import server_entry
 from .shared_node import SharedNode
 from .system_view import Machine, system_entry, system_entry_2
-from .utilization import Disks, Uses
+from .utilization import Uses
 
 _THREADS = 8
 _MOST_LINES = 100

@@ -22,6 +22,7 @@ from ..power.settings import Settings
 from . import shim_settings
 from .about import AboutRoutes
 from .actions import Actions
+from .disks import Disks
 from .face import Face
 from .known import Known
 from .line import Ticket
@@ -33,7 +34,6 @@ from .operations import Operations
 from .outside import Outside, ThreadRefused
 from .servers import ServerRoutes
 from .shared_node import SharedNode
-from .utilization import Disks
 from .websocket.route import WebsocketRoute
 
 #: Seconds between two looks at the files of the settings.

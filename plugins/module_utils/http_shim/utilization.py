@@ -1,11 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What servers use: the engine asked for all at once, the CPU between two looks, the disk by walks in the background. For threads."""
+"""What servers use: the engine asked for all at once, and the CPU between two looks. For threads."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,17 +14,16 @@ from ..power.container_resources import memory_bytes
 from ..power.definition import Definition
 from ..power.engine_use import Use
 from ..power.errors import PowerError
-from ..power.look import nothing
 from ..power.node import Node
 from ..power.settings import Settings
 from ..power.state import age_seconds
-from ..power.volume import Volume
+from .disks import Disks
 from .server_view import Utilization
 
 #: Two looks at the CPU that are so far apart say how busy it is now.
 _LEAST_SECONDS, _MOST_SECONDS = 0.1, 10.0
-#: How long what a walk over a data directory found counts, and how long anybody waits for one.
-_DISK_SECONDS, _WALK_SECONDS = 60.0, 0.25
+#: How long ago a container was looked at last that is not remembered any more.
+_FORGET_SECONDS = 60.0
 
 
 class Uses:
@@ -70,68 +68,8 @@ class Uses:
 
     def _forget(self, node: Node) -> None:
         """Those that ended long ago."""
-        oldest = node.clock.now().timestamp() - _DISK_SECONDS
+        oldest = node.clock.now().timestamp() - _FORGET_SECONDS
         self._last = {container: use for container, use in self._last.items() if use.at > oldest}
-
-
-class Disks:
-    """How much the data directories hold. A walk takes its time: what the last one found is told meanwhile."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._found: dict[str, tuple[float, int]] = {}
-        #: Those to be walked over, in turn: one at a time, since they are not to keep the disk from the servers.
-        self._queued: dict[str, Settings] = {}
-        self._walks = False
-
-    def of(self, uuid: str, settings: Settings) -> int:
-        """Bytes of one server, as they were a while ago; 0 where nobody knows yet."""
-        return self.of_each([uuid], settings)[uuid]
-
-    def of_each(self, uuids: Sequence[str], settings: Settings) -> dict[str, int]:
-        """Bytes of several, for none of which it is waited any longer than for one."""
-        began = time.monotonic()
-        with self._changed:
-            for uuid in uuids:
-                at, _held = self._found.get(uuid, (float("-inf"), 0))
-                if began - at > _DISK_SECONDS:
-                    self._queued.setdefault(uuid, settings)
-            if self._queued and not self._walks:
-                self._begin()
-            # Who cannot be walked over is not waited for.
-            self._changed.wait_for(lambda: not self._walks or all(uuid in self._found for uuid in uuids), _WALK_SECONDS)
-            return {uuid: self._found.get(uuid, (0.0, 0))[1] for uuid in uuids}
-
-    def _begin(self) -> None:
-        try:
-            threading.Thread(target=self._walk_all, name="disk", daemon=True).start()
-        except RuntimeError:
-            # The system has no thread for it now; who asks next tries again.
-            self._queued.clear()
-        else:
-            self._walks = True
-
-    def _walk_all(self) -> None:
-        while True:
-            with self._changed:
-                uuid, settings = next(iter(self._queued.items()), (None, None))
-                if uuid is None or settings is None:
-                    self._walks = False
-                    self._changed.notify_all()
-                    return
-            held = self._walk(uuid, settings)
-            with self._changed:
-                del self._queued[uuid]
-                self._found[uuid] = time.monotonic(), held
-                self._changed.notify_all()
-
-    def _walk(self, uuid: str, settings: Settings) -> int:
-        try:
-            volume = Volume(f"{settings.data}/{uuid}")
-            return volume.survey(nothing, owner=None).bytes if volume.exists() else 0
-        except Exception:
-            # What one server has in it must not keep others from being walked over.
-            return self._found.get(uuid, (0.0, 0))[1]
 
 
 def _looked_at(containers: Mapping[str, str], node: Node) -> dict[str, Use]:

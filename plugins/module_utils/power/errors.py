@@ -107,6 +107,12 @@ class DiskFull(PowerError):
     code = "disk_full"
 
 
+class DiskCheckTimeout(PowerError):
+    """The server's data directory holds too much to be looked through, or more comes into it than can be."""
+
+    code = "disk_check_timeout"
+
+
 class VolumeMissing(PowerError):
     """The data directory of a server that has run here before is gone."""
 

@@ -9,11 +9,13 @@ from collections.abc import Callable
 
 from .config_edit import edit
 from .container import Boot, Staged, put_in_place
-from .errors import DiskFull, EngineError, PowerError, PrebootFailed
+from .errors import DiskCheckTimeout, DiskFull, EngineError, PowerError, PrebootFailed
 from .look import Look
 from .model import PrebootStep, Request
 from .node import Node
 from .progress import Progress
+from .settings import Settings
+from .volume import Bounds, Survey
 
 _MIB = 1024 * 1024
 
@@ -63,14 +65,35 @@ def _put_disk_right(node: Node, boot: Boot, look: Look, progress: Progress) -> b
     owner = (settings.uid, settings.gid) if settings.check_permissions_on_boot else None
     if owner is None and boot.definition.build.disk_space <= 0:
         return False
-    survey = boot.volume.survey(look, owner=owner, altered=progress.alter)
+    survey = boot.volume.survey(look, bounds_of(settings), owner=owner, altered=progress.alter)
     refuse_if_over(boot, survey.bytes)
     uuid = boot.definition.server.uuid
+    if survey.cut:
+        # It was looked through before anything was altered, and a server that is down for it would be what somebody wants.
+        progress.warn(f"server {uuid}: {_too_much(boot, survey)}; size and owners of the rest do not count at this start")
     if survey.left_alone:
         progress.warn(f"server {uuid}: {survey.left_alone} devices and hard-linked files of other owners were left as they are")
     if survey.unreadable:
         progress.warn(f"server {uuid}: {survey.unreadable} directories could not be looked into; neither their size nor their owners count")
     return f"{survey.chowned} files and directories were given to {settings.uid}:{settings.gid}" if survey.chowned else False
+
+
+def bounds_of(settings: Settings) -> Bounds:
+    """How much of a walk over a data directory there may be on this node."""
+    return Bounds(settings.disk_check_timeout, settings.disk_check_entries)
+
+
+def refuse_if_cut(boot: Boot, survey: Survey) -> None:
+    """Raise `DiskCheckTimeout` if the data directory could not be looked through."""
+    if survey.cut:
+        raise DiskCheckTimeout(
+            f"Cannot boot server {boot.definition.server.uuid}: {_too_much(boot, survey)}; clear it out, or, where all of it is meant to "
+            "be there, raise system.disk_check_timeout or system.disk_check_entries"
+        )
+
+
+def _too_much(boot: Boot, survey: Survey) -> str:
+    return f"its data directory {boot.volume.path} {survey.cut}"
 
 
 def refuse_if_over(boot: Boot, used: int) -> None:

@@ -16,7 +16,7 @@ from .errors import ImageUnavailable, PrebootFailed, Suspended, VolumeMissing
 from .host_ports import port_fault
 from .model import Request, Snapshot
 from .node import Node
-from .preboot import refuse_if_over
+from .preboot import bounds_of, refuse_if_cut, refuse_if_over
 from .progress import Progress
 from .volume import Volume
 
@@ -72,8 +72,11 @@ def prepare(
 
 
 def _check_data(node: Node, boot: Boot, look: Callable[[], None], progress: Progress) -> None:
-    if boot.definition.build.disk_space > 0:
-        refuse_if_over(boot, boot.volume.survey(look, owner=None).bytes)
+    # Pre-boot walks for the owners as well: what cannot be looked through is to come to light before the stop.
+    if boot.definition.build.disk_space > 0 or node.settings.check_permissions_on_boot:
+        survey = boot.volume.survey(look, bounds_of(node.settings), owner=None)
+        refuse_if_over(boot, survey.bytes)
+        refuse_if_cut(boot, survey)
     written: Written = {}
     for config in boot.definition.configs:
         look()

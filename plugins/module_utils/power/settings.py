@@ -41,6 +41,8 @@ class Settings:
     group: str
     stop_timeout: int
     startup_window: int
+    disk_check_timeout: int
+    disk_check_entries: int
     priorities: Mapping[str, int]
     allow_wings: bool
     config_errors: str

@@ -30,6 +30,7 @@ from .kinds import (
     whole_number,
 )
 from .schema import Key
+from .stop_way import LONGEST_STOP_SECONDS
 
 _ID = whole_number(0, 2**32 - 2)
 #: Linux numbers processes below this; the engine's runtime cannot set a higher limit.
@@ -49,6 +50,20 @@ _OURS = (
     Key("system.group", FILLED_TEXT, "fleet-power", "Group of lock and state directory; its members are as powerful as docker's", "group"),
     Key("system.stop_timeout", SECONDS, 600, "Seconds from a stop to SIGKILL where the definition names none", "stop_timeout"),
     Key("system.startup_window", SECONDS, 900, "Seconds after which a server without its readiness line is running", "startup_window"),
+    Key(
+        "system.disk_check_timeout",
+        whole_number(1, LONGEST_STOP_SECONDS, "a whole number of seconds"),
+        600,
+        "Seconds that a look through a server's data directory may take",
+        "disk_check_timeout",
+    ),
+    Key(
+        "system.disk_check_entries",
+        whole_number(1),
+        10_000_000,
+        "Files and directories that it may meet",
+        "disk_check_entries",
+    ),
     Key(
         "system.priorities",
         map_of(whole_number(-MOST), "a map of names or UUIDs of servers to whole numbers"),

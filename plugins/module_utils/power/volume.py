@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .errors import PrebootFailed
-from .volume_walk import DIRECTORY, Survey, Walk, reason_of, shown_path
+from .volume_survey import Bounds, Survey, reason_of, shown_path
+from .volume_walk import DIRECTORY, Walk
 
-__all__ = ["Survey", "Volume", "names_of"]
+__all__ = ["Bounds", "Survey", "Volume", "names_of"]
 
 #: The largest configuration file that is read: such files are written by hand or by the server, and go through memory.
 FILE_LIMIT = 16 * 1024 * 1024
@@ -89,8 +90,12 @@ class Volume:
             raise _failed(f"give data directory to {uid}:{gid}", self.path, error) from error
         return True
 
-    def survey(self, look: Callable[[], None], *, owner: tuple[int, int] | None, altered: Callable[[], None] = lambda: None) -> Survey:
+    def survey(
+        self, look: Callable[[], None], bounds: Bounds, *, owner: tuple[int, int] | None, altered: Callable[[], None] = lambda: None
+    ) -> Survey:
         """Measure everything below in one walk and, where ``owner`` (uid, gid) is given, give it what differs. See ``Survey``.
+
+        The walk ends at its ``bounds``, and says so; what was found until then is told.
 
         ``altered`` is called for whatever was given to the owner, since the walk may end half way. ``look`` is called at first and then
         several times a second; what it raises ends the walk. What vanishes or moves meanwhile is no error, and a data directory that is
@@ -99,7 +104,7 @@ class Volume:
         root = self._root()
         if root is None:
             return Survey(0, 0, 0, 0)
-        return Walk(root, self.path, look, owner, altered).survey()
+        return Walk(root, self.path, look, bounds, owner, altered).survey()
 
     def read_text(self, relative: str, limit: int = FILE_LIMIT, *, uid: int | None = None) -> bytes | None:
         """The bytes of a file, or None if it is missing. ``relative`` is confined; a leading ``/`` means the data directory.

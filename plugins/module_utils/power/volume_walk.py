@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .errors import PrebootFailed
+from .volume_survey import Bounds, Survey, reason_of, shown_path
 
 #: How a directory is opened: never through a link, and without waiting where something else has its name.
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -30,66 +31,47 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_
 LOOK_SECONDS = 0.25
 #: How many entries are looked at in one go, between two glances at the clock: a slow disk has these within half a second.
 _BATCH = 32
+#: Levels of directories. What is kept of each until the walk comes up again takes memory, and nobody's files lie so deep.
+_DEEPEST = 100_000
 #: The bits of a mode that say what a file is.
 _KIND = 0o170000
 _REGULAR, _DIRECTORY = stat.S_IFREG, stat.S_IFDIR
 #: What opening a name says when the directory that was listed there is no longer one.
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-#: What to do about errors that do not say it.
-_ADVICE = {
-    errno.EPERM: "only root may do that, and nobody where it is immutable, as lsattr shows",
-    errno.EROFS: "mount it writable",
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space or raise the quota",
-}
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What a walk found.
-
-    ``bytes``: apparent size of all regular files, a file with several hard links counted once. ``files``: their number.
-    ``chowned``: how many entries were given to the owner. ``left_alone``: how many were not, though they are another's: files with
-    several hard links (they may be somebody else's files) and devices. ``unreadable``: directories this process may not look into.
-    """
-
-    bytes: int
-    files: int
-    chowned: int
-    left_alone: int
-    unreadable: int = 0
-
-
-def shown_path(text: str, limit: int = 200) -> str:
-    """``text`` fit for a message: one line, no control characters, no invalid UTF-8, at most ``limit`` characters of it."""
-    cut = text if len(text) <= limit else text[:limit] + "..."
-    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode("ascii") for character in cut)
-
-
-def reason_of(error: Exception) -> str:
-    """Why something failed, and what to do about it where that is known, for the end of a message."""
-    if not isinstance(error, OSError):
-        return str(error)
-    advice = _ADVICE.get(error.errno or 0)
-    return f"{error.strerror}; {advice}" if advice else str(error.strerror)
 
 
 @dataclass
 class _Level:
     """A directory on the way from the root to where the walk is, and its subdirectories that are still to be walked."""
 
+    __slots__ = ("identity", "name", "pending")
     name: str
     identity: tuple[int, int]
     pending: list[str]
 
 
+class _CutError(Exception):
+    """The walk has met a bound; its text says which, as what the directory does."""
+
+
 class Walk:
     """One walk. Takes over ``root``, an open directory, and closes it. ``path`` is for messages alone."""
 
-    def __init__(self, root: int, path: str, look: Callable[[], None], owner: tuple[int, int] | None, altered: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        root: int,
+        path: str,
+        look: Callable[[], None],
+        bounds: Bounds,
+        owner: tuple[int, int] | None,
+        altered: Callable[[], None],
+    ) -> None:
         self._root = root
         self._path = path
         self._look = look
+        self._bounds = bounds
+        self._deadline = time.monotonic() + bounds.seconds
+        self._entries_left = bounds.entries
         self._owner = owner
         self._altered = altered
         self._here = -1
@@ -99,29 +81,46 @@ class Walk:
         self._bytes = self._files = self._chowned = self._left_alone = self._unreadable = 0
 
     def survey(self) -> Survey:
-        """Walk, once. Raises ``PrebootFailed``, or what ``look`` raises."""
+        """Walk, once, as far as the bounds allow. Raises ``PrebootFailed``, or what ``look`` raises."""
+        cut = ""
         try:
-            self._here = os.dup(self._root)
-            self._levels.append(_Level("", _identity(os.fstat(self._here)), self._visit("", self._here)))
-            while self._levels:
-                self._glance()
-                if self._levels[-1].pending:
-                    self._descend(self._levels[-1].pending.pop())
-                else:
-                    self._ascend()
+            self._walk()
+        except _CutError as bound:
+            cut = str(bound)
         except OSError as error:
             raise self._failed("walk", "", error) from error
         finally:
             for descriptor in (self._here, self._root):
                 if descriptor >= 0:
                     os.close(descriptor)
-        return Survey(self._bytes, self._files, self._chowned, self._left_alone, self._unreadable)
+        return Survey(self._bytes, self._files, self._chowned, self._left_alone, self._unreadable, cut)
+
+    def _walk(self) -> None:
+        self._here = os.dup(self._root)
+        self._levels.append(_Level("", _identity(os.fstat(self._here)), self._visit("", self._here)))
+        while self._levels:
+            self._glance()
+            if self._levels[-1].pending:
+                self._descend(self._levels[-1].pending.pop())
+            else:
+                self._ascend()
 
     def _glance(self) -> None:
-        """Look, if the last look is a while ago. Called wherever the walk might spend long without."""
-        if time.monotonic() >= self._look_due:
+        """Look, if the last look is a while ago. Called wherever the walk might spend long without. Raises `_CutError` at the deadline."""
+        now = time.monotonic()
+        if now >= self._look_due:
             self._look()
             self._look_due = time.monotonic() + LOOK_SECONDS
+        if now >= self._deadline:
+            raise _CutError(f"takes longer than {self._bounds.seconds:g} s to look through")
+
+    def _count(self, entries: int) -> None:
+        """So many more were met. Raises `_CutError` if they are too many, or lie too deep."""
+        self._entries_left -= entries
+        if self._entries_left < 0:
+            raise _CutError(f"holds more than {self._bounds.entries} files and directories")
+        if len(self._levels) > _DEEPEST:
+            raise _CutError(f"is deeper than {_DEEPEST} levels")
 
     def _descend(self, name: str) -> None:
         try:
@@ -186,9 +185,10 @@ class Walk:
 
         The inner loop of the walk: names are local, and for an ordinary file nothing is called.
         """
-        owner, below, size, files = self._owner, [], 0, 0
+        owner, below = self._owner, []
         with os.scandir(directory) as listing:
             for entries, statuses in self._looked_at(listing, name):
+                size = files = 0
                 for entry, status in zip(entries, statuses):
                     kind = status.st_mode & _KIND
                     if kind == _REGULAR:
@@ -200,8 +200,8 @@ class Walk:
                         continue
                     if owner is not None and (status.st_uid != owner[0] or status.st_gid != owner[1]):
                         self._own(directory, owner, name, entry.name)
-        self._bytes += size
-        self._files += files
+                self._bytes += size
+                self._files += files
         return below
 
     def _looked_at(self, listing: Iterator[os.DirEntry[str]], name: str) -> Iterator[tuple[list[os.DirEntry[str]], list[os.stat_result]]]:
@@ -211,6 +211,7 @@ class Walk:
             entries = list(itertools.islice(listing, _BATCH))
             if not entries:
                 return
+            self._count(len(entries))
             try:
                 try:
                     statuses = [entry.stat(follow_symlinks=False) for entry in entries]

@@ -15,10 +15,10 @@ from ...power.await_ready import seen_ready
 from ...power.errors import PowerError, internal_error
 from ...power.model import PowerState, Run, Startup
 from ...power.readiness import Matchers
+from ..disks import Disks
 from ..log import Log
 from ..outside import Outside, ThreadRefused, soon
 from ..shared_node import SharedNode
-from ..utilization import Disks
 from . import frames
 from .follower import Follower
 from .member import Member

@@ -16,6 +16,7 @@ from ...power.errors import MissingLibrary, internal_error
 from ...power.model import Server
 from .. import replies
 from ..actions import Actions
+from ..disks import Disks
 from ..face import Asked, ServerAnswer
 from ..known import Known, KnownServer
 from ..log import Log
@@ -24,7 +25,6 @@ from ..outside import Outside
 from ..power_request import read_texts
 from ..replies import Reply
 from ..shared_node import SharedNode
-from ..utilization import Disks
 from . import frames
 from .claims import need_library
 from .intake import Intake

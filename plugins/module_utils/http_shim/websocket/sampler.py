@@ -9,8 +9,9 @@ import json
 
 from ...power.engine_use import Use
 from ...power.node import Node
+from ..disks import Disks
 from ..server_view import utilization_entry
-from ..utilization import Disks, memory_limit, uptime, use_of, utilization
+from ..utilization import memory_limit, uptime, use_of, utilization
 from .sight import Sight
 
 #: Two looks at the CPU that are so far apart say how busy it is.

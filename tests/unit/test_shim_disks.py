@@ -1,0 +1,114 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How much data directories hold, told by the HTTP face: whatever one server does in its own, the others' are measured."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.http_shim import disks as disks_file
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.disks import Disks
+from ansible_collections.fleet.power.plugins.module_utils.power.volume import Volume
+from ansible_collections.fleet.power.tests.unit.volume_support import made_ahead_of_the_walk
+
+HELD = 10_000
+
+
+def no_thread(*_unused: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+@pytest.fixture(name="data")
+def data_directories(tmp_path: Path) -> Iterator[Any]:
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "file").write_bytes(b"a" * HELD)
+    yield SimpleNamespace(data=str(tmp_path), disk_check_timeout=600, disk_check_entries=10_000_000)
+
+
+def until(told: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20.0
+    while not told():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_many_directories_are_waited_for_no_longer_than_one(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, threads = threading.Event(), set()
+
+    def walk(_disks: Disks, _uuid: str, _settings: object, _bounds: object) -> tuple[int, bool]:
+        threads.add(threading.get_ident())
+        go.wait(5.0)
+        return 5, False
+
+    monkeypatch.setattr(Disks, "_walk", walk)
+    disks, uuids = Disks(), [str(number) for number in range(40)]
+    began = time.monotonic()
+    assert set(disks.of_each(uuids, data).values()) == {0}
+    assert time.monotonic() - began < 2.0
+    go.set()
+    until(lambda: set(disks.of_each(uuids, data).values()) == {5})
+    assert len(threads) == 1
+
+
+def test_a_directory_that_cannot_be_walked_over_keeps_no_other_from_it(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Volume
+
+    def volume(path: str) -> Any:
+        if path.endswith("/1"):
+            raise ValueError(path)
+        return real(path)
+
+    monkeypatch.setattr(disks_file, "Volume", volume)
+    disks = Disks()
+    until(lambda: disks.of_each(["0", "1", "2"], data) == {"0": HELD, "1": 0, "2": HELD})
+
+
+def test_walks_that_no_thread_could_begin_are_begun_by_who_asks_next(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    disks = Disks()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        assert disks.of("0", data) == 0
+    until(lambda: disks.of("0", data) == HELD)
+
+
+def test_who_makes_directories_ahead_of_the_walk_keeps_nobody_else_from_being_measured(data: Any, tmp_path: Path) -> None:
+    data.disk_check_timeout = 6
+    disks = Disks()
+    with made_ahead_of_the_walk(tmp_path / "0"):
+        began = time.monotonic()
+        until(lambda: disks.of_each(["0", "1", "2"], data) == {"0": 0, "1": HELD, "2": HELD})
+        assert time.monotonic() - began < 5.0
+        # Whatever changes is seen as well while that walk goes on.
+        (tmp_path / "1" / "file").write_bytes(b"")
+        disks._found = {uuid: found for uuid, found in disks._found.items() if uuid != "1"}
+        until(lambda: disks.of_each(["0", "1"], data)["1"] == 0 and "1" in disks._found)
+        assert "0" in disks._long.queued
+        # It has an end itself; and its result counts for many times as long.
+        until(lambda: "0" not in disks._long.queued)
+        assert disks._found["0"].until > time.monotonic() + 50.0
+
+
+def test_a_walk_that_is_long_is_made_to_its_end_beside_the_others_and_again_only_after_many_times_as_long(
+    data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disks_file, "_SHORT_SECONDS", 0.0)
+    disks = Disks()
+    until(lambda: set(disks.of_each(["0", "1", "2"], data).values()) == {HELD})
+    until(lambda: not disks._long.queued and not disks._short.queued)
+    assert all(found.was_long for found in disks._found.values())
+
+
+def test_what_a_server_was_seen_to_hold_does_not_shrink_by_a_walk_that_was_cut(data: Any, tmp_path: Path) -> None:
+    disks = Disks()
+    until(lambda: disks.of("0", data) == HELD)
+    data.disk_check_entries = 0
+    disks._found = {uuid: disks_file._Found(found.held, 0.0, found.was_long) for uuid, found in disks._found.items()}
+    until(lambda: disks.of("0", data) == HELD and disks._found["0"].until > 0)
