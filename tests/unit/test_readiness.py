@@ -10,6 +10,7 @@ import time
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power import readiness
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Run
 from ansible_collections.fleet.power.plugins.module_utils.power.readiness import Lines, Matchers, readable_lines, strip_ansi
 from ansible_collections.fleet.power.plugins.module_utils.power.ready_patterns import ReadyPatterns
 from hypothesis import given, settings
@@ -60,19 +61,21 @@ class TestMatchers:
         assert matches(r"regex:(?<what>up)\z", b"it is up")
         assert not matches(r"regex:(?<what>up)\z", b"up and down")
 
-    def test_a_pattern_that_takes_too_long_matches_nothing_any_more_and_each_server_that_has_it_is_told_once(self) -> None:
-        entry = "regex:^(a|a)+$"
+    def test_a_pattern_that_takes_too_long_in_a_run_matches_nothing_in_it_any_more_and_is_told_once_and_others_are_spared(self) -> None:
+        entry, run, other = "regex:^(a|a)+$", Run("a", "now"), Run("b", "now")
         first, second = Matchers([entry, "sane"], strip=False), Matchers([entry], strip=False)
         began = time.monotonic()
         for _unused in range(2):
-            assert not first.match([b"a" * 40 + b"b"])
-        assert not second.match([b"a"])
+            assert not first.match([b"a" * 40 + b"b"], run)
+        assert not second.match([b"a"], run)
         assert time.monotonic() - began < 9
         for matchers in (first, second):
             (warning,) = matchers.warnings
             assert entry in warning and "takes too long" in warning
-        assert first.match([b"sane"])
-        assert second
+        assert first.match([b"sane"], run)
+        another = Matchers([entry], strip=False)
+        assert another.match([b"a"], other) and another.match_any(b"b\na\n", other)
+        assert another.warnings == []
 
     def test_where_patterns_cannot_be_tried_it_is_said_and_nothing_is_ready(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(readiness, "ready_patterns", ReadyPatterns())

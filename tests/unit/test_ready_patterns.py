@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Patterns of readiness lines: one child tries them all, a hostile one costs a second once, and nobody else pays for it."""
+"""Patterns of readiness lines: a hostile one costs a run a second once, others pay nothing, and no output switches one off for others."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power import pattern_child, ready_patterns
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Run
+from ansible_collections.fleet.power.plugins.module_utils.power.pattern_child import PatternChild
 from ansible_collections.fleet.power.plugins.module_utils.power.ready_patterns import NotTried, ReadyPatterns
 
 POWER = "ansible_collections.fleet.power.plugins.module_utils.power"
 HOSTILE, TRIGGER = "(a+)+$", ["a" * 40 + "b"]
+TENANT, OTHER = Run("a" * 64, "2026-03-01T12:00:00Z"), Run("b" * 64, "2026-03-01T12:00:00Z")
 #: Takes a while for each of these lines, and is none the worse for it.
 SLOW, LONG_LINES = ".*Done.*For help", ["a" * 4096] * 400
 
@@ -28,14 +31,15 @@ SLOW, LONG_LINES = ".*Done.*For help", ["a" * 4096] * 400
 def patterns_of_a_test() -> Iterator[ReadyPatterns]:
     patterns = ReadyPatterns()
     yield patterns
-    if patterns._child is not None:
-        patterns._child.end()
+    for seat in (patterns._seat, patterns._slow_seat):
+        if seat.child is not None:
+            seat.child.end()
 
 
 def child_of(patterns: ReadyPatterns) -> int:
     """The process that tries the patterns."""
-    assert patterns._child is not None
-    return patterns._child._running.pid
+    assert patterns._seat.child is not None
+    return patterns._seat.child._running.pid
 
 
 def gone(pid: int) -> bool:
@@ -51,18 +55,80 @@ def run(script: str, ends: int = 0) -> str:
     return child.stdout
 
 
-def test_a_hostile_pattern_is_given_up_for_good_after_about_a_second_of_processor_time(patterns: ReadyPatterns) -> None:
+def test_a_hostile_pattern_is_given_up_for_the_run_after_about_a_second_of_processor_time(patterns: ReadyPatterns) -> None:
     assert patterns.find("b$", TRIGGER)
     child, began = child_of(patterns), time.monotonic()
     with pytest.raises(NotTried, match="takes too long"):
-        patterns.find(HOSTILE, TRIGGER)
+        patterns.find(HOSTILE, TRIGGER, TENANT)
     assert time.monotonic() - began < 9
     assert gone(child)
     began = time.monotonic()
     with pytest.raises(NotTried, match="takes too long"):
-        patterns.find(HOSTILE, ["a"])
+        patterns.find(HOSTILE, ["a"], TENANT)
     assert time.monotonic() - began < 0.5
     assert patterns.find("b$", TRIGGER)
+
+
+def test_what_one_run_writes_does_not_keep_a_pattern_from_being_found_in_another(patterns: ReadyPatterns) -> None:
+    with pytest.raises(NotTried):
+        patterns.find(HOSTILE, TRIGGER, TENANT)
+    assert patterns.find(HOSTILE, ["aaa"], OTHER)
+    assert not patterns.find(HOSTILE, ["b"], OTHER)
+    # The next run of the same container is another one, too.
+    assert patterns.find(HOSTILE, ["aaa"], Run(TENANT.container, "2026-03-01T13:00:00Z"))
+
+
+def test_runs_that_burn_a_pattern_hold_up_no_other_pattern_and_their_like_for_about_a_second(
+    patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five hundred servers of an egg with a hostile pattern, all of whose output takes long."""
+    with pytest.raises(NotTried):
+        patterns.find(HOSTILE, TRIGGER, TENANT)
+    assert not patterns.find("a", ["b"], OTHER)
+    assert not patterns.find(HOSTILE, ["b"], OTHER)
+    asked, go, original = threading.Event(), threading.Event(), pattern_child.PatternChild.ask
+
+    def ask(child: PatternChild, *question: object) -> object:
+        if question[0] == HOSTILE:
+            asked.set()
+            go.wait(20.0)
+        return original(child, *question)
+
+    monkeypatch.setattr(pattern_child.PatternChild, "ask", ask)
+    burning = threading.Thread(target=patterns.find, args=(HOSTILE, ["b"], Run("c", "now")))
+    burning.start()
+    try:
+        assert asked.wait(20.0)
+        began = time.monotonic()
+        assert patterns.find("a", ["a"], OTHER)
+        assert not patterns.find(HOSTILE, ["aaa"], OTHER)
+        assert 0.5 < time.monotonic() - began < 10.0
+    finally:
+        go.set()
+        burning.join()
+    assert patterns.find(HOSTILE, ["aaa"], OTHER)
+
+
+def test_who_waited_while_a_pattern_turned_out_to_be_slow_does_not_burn_the_child_of_the_others(patterns: ReadyPatterns) -> None:
+    assert not patterns.find("a", ["b"])
+    told: list[str] = []
+
+    def hostile(number: int) -> None:
+        try:
+            told.append(str(patterns.find(HOSTILE, TRIGGER, Run(str(number), "now"))))
+        except NotTried:
+            told.append("given up")
+
+    with patterns._seat.lock:
+        threads = [threading.Thread(target=hostile, args=(number,)) for number in range(5)]
+        for thread in threads:
+            thread.start()
+    threads[0].join()
+    for thread in threads:
+        thread.join()
+    assert told.count("given up") >= 1 and len(told) == 5
+    child = patterns._seat.child
+    assert child is None, "the first one burned it, and nobody after that"
 
 
 def test_while_a_hostile_pattern_is_tried_every_other_thread_goes_on(patterns: ReadyPatterns) -> None:
@@ -136,17 +202,20 @@ def test_where_no_child_can_be_started_it_is_said_and_tried_again_later(patterns
             patterns.find("a", ["a"])
     with pytest.raises(NotTried, match="cannot be started"):
         patterns.find("a", ["a"])
-    patterns._start_at = time.monotonic()
+    patterns._seat._start_at = time.monotonic()
     assert patterns.find("a", ["a"])
 
 
-def test_only_so_many_patterns_are_remembered(patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_so_many_patterns_and_runs_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ready_patterns, "_CHILD", "print(flush=True); sys.stdin.readline()")
-    monkeypatch.setattr(ready_patterns, "_MOST_GIVEN_UP", 2)
-    for pattern in "abc":
+    monkeypatch.setattr(ready_patterns, "_MOST_SLOW", 2)
+    monkeypatch.setattr(ready_patterns, "_MOST_GIVEN_UP", 3)
+    patterns = ReadyPatterns()
+    for pattern in "abcd":
         with pytest.raises(NotTried):
-            patterns.find(pattern, ["a"])
-    assert len(patterns._given_up) == 2 and "c" in patterns._given_up
+            patterns.find(pattern, ["a"], TENANT)
+    assert len(patterns._slow) == 2 and "d" in patterns._slow
+    assert len(patterns._given_up) == 3 and (TENANT, "d") in patterns._given_up
 
 
 def test_ctrl_c_of_a_terminal_is_not_for_the_child(patterns: ReadyPatterns) -> None:
@@ -158,14 +227,14 @@ def test_definitions_without_patterns_cost_nothing() -> None:
     # In some versions of Python it comes with uuid.
     script = "import sys, uuid\nbefore = 'subprocess' in sys.modules\n"
     script += f"from {POWER}.readiness import Matchers, ready_patterns\nassert Matchers(['a'], strip=False).match([b'a'])\n"
-    assert run(f"{script}print(ready_patterns._child, ('subprocess' in sys.modules) is before)") == "None True\n"
+    assert run(f"{script}print(ready_patterns._seat.child, ('subprocess' in sys.modules) is before)") == "None True\n"
 
 
 ASKED = f"""
 import os, threading, time
 from {POWER}.ready_patterns import ready_patterns
 ready_patterns.find("a", ["a"])
-print(ready_patterns._child._running.pid, flush=True)
+print(ready_patterns._seat.child._running.pid, flush=True)
 """
 
 

@@ -51,12 +51,12 @@ class _Console:
         if chunk == b"":
             self.output = None
         payload = b"" if not chunk else chunk if self.deframer is None else self.deframer.feed(chunk)
-        return self.matchers.match(self.lines.feed(payload))
+        return self.matchers.match(self.lines.feed(payload), self.snapshot.run)
 
     def in_log(self) -> bool:
         """Whether the log of this run has a readiness line. One that cannot be read has none: there is the output, too."""
         try:
-            return self.matchers.match_any(self.node.engine.log_of_run(self.snapshot.run))
+            return self.matchers.match_any(self.node.engine.log_of_run(self.snapshot.run), self.snapshot.run)
         except (EngineError, EngineUnreachable):
             return False
 

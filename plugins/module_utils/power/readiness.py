@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from .definition import StartupRule, mask
-from .model import SHORTEST_SECRET
+from .model import SHORTEST_SECRET, Run
 from .pattern_child import translated
 from .ready_patterns import NotTried, ready_patterns
 
@@ -41,7 +41,7 @@ class Matchers:
     """The readiness lines of a definition: a substring each, or ``regex:`` and a pattern that may match anywhere in a line.
 
     A pattern is tried on the first 4096 characters of a line. ``warnings`` says which are not what they are meant to be; there are more
-    when it turns out that one takes too long, or cannot be tried at all. Such a one matches nothing.
+    when it turns out that one takes too long, or cannot be tried at all. Such a one matches nothing any more in that run.
     """
 
     def __init__(self, done: Sequence[str], *, strip: bool) -> None:
@@ -72,8 +72,11 @@ class Matchers:
     def __bool__(self) -> bool:
         return bool(self._substrings or self._patterns)
 
-    def match(self, lines: Iterable[bytes], budget: float = math.inf) -> bool:
-        """Whether a line says that the server is up; False too where ``budget`` seconds of looking, checked now and then, found none."""
+    def match(self, lines: Iterable[bytes], run: Run | None = None, budget: float = math.inf) -> bool:
+        """Whether a line of ``run`` says that the server is up; False too where ``budget`` seconds of looking found none.
+
+        The clock is looked at now and then. A pattern that takes too long is given up for the run alone.
+        """
         deadline = time.monotonic() + budget
         batch: list[str] = []
         size = 0
@@ -85,22 +88,22 @@ class Matchers:
                 batch.append(text[:_PATTERN_CHARACTERS])
                 size += len(batch[-1]) + 1
             if size >= _BATCH_CHARACTERS:
-                if self._find(batch):
+                if self._find(batch, run):
                     return True
                 batch, size = [], 0
             if time.monotonic() >= deadline:
                 break
-        return bool(batch) and self._find(batch)
+        return bool(batch) and self._find(batch, run)
 
-    def match_any(self, output: bytes, budget: float = _SEARCH_SECONDS) -> bool:
+    def match_any(self, output: bytes, run: Run | None = None, budget: float = _SEARCH_SECONDS) -> bool:
         """The same of a whole log, which may be long."""
         lines = Lines()
-        return self.match((*lines.feed(output), *lines.rest()), budget)
+        return self.match((*lines.feed(output), *lines.rest()), run, budget)
 
-    def _find(self, lines: Sequence[str]) -> bool:
+    def _find(self, lines: Sequence[str], run: Run | None) -> bool:
         for entry, pattern in self._patterns.items():
             try:
-                if ready_patterns.find(pattern, lines):
+                if ready_patterns.find(pattern, lines, run):
                     return True
             except NotTried as fault:
                 warning = f"startup.done: {entry!r} {fault}"

@@ -117,7 +117,7 @@ class Follower:
         return frames.joined(before, live)
 
     def _show(self, lines: Sequence[bytes]) -> None:
-        if self._matchers is not None and self._matchers.match(lines):
+        if self._matchers is not None and self._matchers.match(lines, self.run):
             self._matchers = None
             self._ready()
         shown = self._within_bounds(lines)
