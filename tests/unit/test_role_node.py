@@ -263,11 +263,12 @@ def test_a_directory_is_listed_whatever_its_name(tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
-        (f"{ONE}.json", b'{"hunter2', "is not JSON"),
+        (f"{ONE}.json", b'{"hunter2', "is not JSON, see line 1, column 2"),
         (f"{ONE}.json", b"[" * 100_000, "is not JSON"),
         (f"{ONE}.json", b'["hunter2"]', "holds no JSON mapping"),
-        (f"{ONE}.yml", b"hunter2: [", "is not YAML"),
-        (f"{ONE}.yml", b"!!python/object/apply:os.system [hunter2]", "is not YAML"),
+        (f"{ONE}.yml", b"hunter2: a: b", "is not YAML, see line 1, column 11"),
+        (f"{ONE}.json", b'{"hunter2" 5}', "is not JSON, see line 1, column 12"),
+        (f"{ONE}.yml", b"!!python/object/apply:os.system [hunter2]", "is not YAML, see line 1, column 1"),
         (f"{ONE}.yaml", b"", "holds no YAML mapping"),
         (f"{ONE}.yaml", b"hunter2: \xff", "is not UTF-8"),
     ],

@@ -154,15 +154,24 @@ class TestFile:
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
-            ("system: [unclosed\n", "not valid YAML in line 2"),
-            ("a: 1\n\tb: 2\n", "not valid YAML in line 2"),
-            ("a: &x [*x, *y]\n", "not valid YAML"),
-            ("a: 2026-99-99\n", "not valid YAML"),
-            ("? [a]\n: 1\n", "not valid YAML"),
-            ("--- a\n--- b\n", "not valid YAML"),
-            ("a: !!python/object/apply:os.system ['true']\n", "not valid YAML"),
-            ("\x01", "not valid YAML"),
-            *((f"token: a\nx: {odd}\n", "not valid YAML") for odd in ("!!int ''", "!!float ''", "!!bool abc", "!!timestamp abc")),
+            (
+                "system: [unclosed\n",
+                "it is not YAML: line 2, column 1: a comma or a closing bracket is missing in the list that begins in line 1",
+            ),
+            ("a: 1\n\tb: 2\n", "it is not YAML: line 2, column 1: a tab stands where spaces indent"),
+            ("a: &x [*x, *y]\n", "it is not YAML: line 1, column 12: what begins with an asterisk names no anchor"),
+            (
+                "a: 2026-99-99\n",
+                "it is not YAML: line 1, column 4: a value is not what its tag says, or is a date that does not exist; put it in quotes",
+            ),
+            ("? [a]\n: 1\n", "a map or a list stands where a key is expected"),
+            ("--- a\n--- b\n", "it is not YAML: line 2, column 1: a second document begins"),
+            ("a: !!python/object/apply:os.system ['true']\n", "line 1, column 4: a tag is not known here"),
+            ("\x01", "it is not YAML: line 1, column 1: it holds a control character"),
+            *(
+                (f"token: a\nx: {odd}\n", "line 2, column 4: a value is not what its tag says")
+                for odd in ("!!int ''", "!!float ''", "!!bool abc", "!!timestamp abc")
+            ),
             ("- a\n", "the top level is a list, expected a map"),
             ("text\n", "expected a map"),
             ("5: a\n", "the top level has a key that is 5"),
@@ -175,6 +184,11 @@ class TestFile:
         with pytest.raises(SettingsInvalid, match=re.escape(reason)) as caught:
             load_settings(path)
         assert str(caught.value).startswith(f"Cannot read settings {path}: ")
+
+    def test_a_file_that_is_not_utf_8_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "c.yml").write_bytes(b"a: \xff\n")
+        with pytest.raises(SettingsInvalid, match=r"it is not UTF-8 text \(byte 3\)$"):
+            load_settings(str(tmp_path / "c.yml"))
 
     def test_an_error_never_quotes_the_file(self, tmp_path: Path) -> None:
         with pytest.raises(SettingsInvalid) as caught:

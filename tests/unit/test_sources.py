@@ -182,7 +182,8 @@ def test_a_broken_file_hides_neither_the_others_nor_itself(place: Place) -> None
     assert sources.identify("aaaaaaaa", KILL) == Server(A)
     with pytest.raises(ServerNotFound, match="1 definitions could not be read"):
         sources.identify("Lobby", KILL)
-    assert sources.warnings == [f"Cannot read definition {broken}: line 1, column 2: Expecting property name enclosed in double quotes"]
+    (warning,) = sources.warnings
+    assert warning.startswith(f"Cannot read definition {broken}: it is not JSON: line 1, column 2: a key in double quotes is expected here")
 
 
 def test_a_server_whose_file_is_broken_is_still_killed_by_the_name_it_had(place: Place) -> None:
@@ -319,20 +320,20 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         ("json", b'{"a": NaN}', "NaN is not JSON"),
         ("json", b'{"a": "\xff"}', r"not UTF-8 text \(byte 7\)"),
         ("json", b" " * (1024 * 1024 + 1), "larger than 1048576 bytes"),
-        ("json", b"", "line 1, column 1: "),
+        ("json", b"", "it is empty"),
         ("yml", b"", "the top level"),
         ("yml", b"settings:\n  uuid: [\n", "line [23], column "),
         ("yml", b"settings:\n\tuuid: x\n", "line 2, column 1: "),
-        ("yml", b"a: !!python/object/apply:os.system ['true']\n", "line 1, column 4: could not determine a constructor"),
-        ("yml", b"a: !vault |\n  $ANSIBLE_VAULT\n", "could not determine a constructor"),
+        ("yml", b"a: !!python/object/apply:os.system ['true']\n", "line 1, column 4: a tag is not known here"),
+        ("yml", b"a: !vault |\n  $ANSIBLE_VAULT\n", "a tag is not known here"),
         ("yml", b"a: !!bool maybe\n", "not what its tag says"),
         ("yml", b"a: !!int ''\n", "not what its tag says"),
-        ("yml", b"a: 1\n--- \nb: 2\n", "line 2, column 1: but found another document"),
-        ("yml", b"a: \x07\n", "special characters|control characters|not allowed"),
+        ("yml", b"a: 1\n--- \nb: 2\n", "line 2, column 1: a second document begins"),
+        ("yml", b"a: \x07\n", "line 1, column 4: it holds a control character"),
         ("yml", b"- " * 300_000, "nested too deeply"),
         ("yml", b"[" * 300_000, "nested too deeply|maximum nesting"),
-        ("yml", b"a: &a [*a]\n", "line 1: an alias of something that is not complete"),
-        ("yml", b"a: *b\n", "line 1: an alias of something"),
+        ("yml", b"a: &a [*a]\n", "line 1, column 8: what begins with an asterisk names no anchor before it"),
+        ("yml", b"a: *b\n", "line 1, column 4: what begins with an asterisk names no anchor before it"),
         ("yml", bomb(b"a%d: &a%d [%s]\n"), "holds too much"),
         ("yml", bomb(b"a%d: &a%d {<<: [%s]}\n"), "holds too much"),
         ("yml", b"t: &t " + b"x" * 500_000 + b"\nl: [" + b"*t," * 1000 + b"]\n", "holds too much"),

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from .errors import DefinitionInvalid, MissingLibrary
 from .nesting import is_nested_deeper
+from .text_faults import ALIAS, ILL_TAGGED, json_fault, yaml_fault, yaml_fault_at
 
 #: Deeper than any definition, shallow enough for every later reader.
 _DEEPEST = 64
@@ -57,7 +58,7 @@ def _load_json(text: str, where: str) -> object:
     try:
         return json.loads(text, parse_int=_whole_number, parse_constant=_no_number)
     except json.JSONDecodeError as error:
-        raise _invalid(where, f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+        raise _invalid(where, json_fault(error)) from None
     except ValueError as error:
         raise _invalid(where, str(error)) from None
     except RecursionError:
@@ -84,9 +85,7 @@ def _load_yaml(text: str, where: str) -> object:
         finally:
             loader.dispose()
     except yaml_error as error:
-        raise _invalid(where, yaml_problem(error, "it is not YAML")) from None
-    except (ValueError, LookupError):
-        raise _invalid(where, "it holds a value that is not what its tag says") from None
+        raise _invalid(where, yaml_fault(error, text)) from None
 
 
 @functools.cache
@@ -99,10 +98,23 @@ def _yaml_loader() -> tuple[Any, type[Exception]]:
         raise MissingLibrary(message, library="PyYAML") from None
     base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     known = {tag: base.yaml_constructors[tag] for tag in (None, *(_TAG + kind for kind in _KINDS))}
-    loader: Any = type("PlainLoader", (base,), {"yaml_implicit_resolvers": {}, "yaml_constructors": known})
+    loader: Any = type("PlainLoader", (placing(base),), {"yaml_implicit_resolvers": {}, "yaml_constructors": known})
     for kind, pattern, first in _PLAIN:
         loader.add_implicit_resolver(_TAG + kind, re.compile(pattern), first)
     return loader, yaml.YAMLError
+
+
+def placing(loader_class: Any) -> Any:
+    """The loader of PyYAML's as one that says where a value stands that does not fit its tag: such a value meets the library unprepared."""
+    from yaml.constructor import ConstructorError
+
+    def construct_object(self: Any, node: Any, deep: bool = False) -> Any:
+        try:
+            return loader_class.construct_object(self, node, deep)
+        except (ValueError, LookupError, AttributeError):
+            raise ConstructorError(None, None, ILL_TAGGED, node.start_mark) from None
+
+    return type("PlacingLoader", (loader_class,), {"construct_object": construct_object})
 
 
 def yaml_events(loader_class: Any, text: str) -> Iterator[Any]:
@@ -113,14 +125,6 @@ def yaml_events(loader_class: Any, text: str) -> Iterator[Any]:
             yield loader.get_event()
     finally:
         loader.dispose()
-
-
-def yaml_problem(error: Any, unknown: str) -> str:
-    """What is wrong and where, without the excerpt that PyYAML would add, and without what it quotes; ``unknown`` where it says nothing."""
-    mark = getattr(error, "problem_mark", None)
-    place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
-    problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or unknown)
-    return place + re.split("['\"]", problem)[0].rstrip()
 
 
 @dataclass
@@ -154,7 +158,7 @@ def _refuse_excess(events: Iterable[Any], where: str) -> None:
             within[-1].add(part)
         elif kind == "AliasEvent":
             if event.anchor not in whole:
-                raise _invalid(where, f"line {event.start_mark.line + 1}: an alias of something that is not complete there")
+                raise _invalid(where, yaml_fault_at(event.start_mark, ALIAS))
             part = whole[event.anchor]
             within[-1].add(part)
         else:

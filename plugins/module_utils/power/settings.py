@@ -12,9 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .definition_text import placing
 from .errors import MissingLibrary, SettingsInvalid
 from .schema import Mismatch, Reading, read_keys
 from .settings_keys import KEYS
+from .text_faults import yaml_fault
 from .timezones import node_timezone
 
 __all__ = ["KEYS", "DEFAULT_PATH", "Settings", "load_settings", "parse_settings"]
@@ -175,16 +177,12 @@ def _read_file(path: str) -> object:
             "install the Debian package python3-yaml, or PyYAML from PyPI",
             library="PyYAML",
         ) from error
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader = placing(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:
         _refuse_depth(yaml.parse(text, loader), path)
         return yaml.load(text, loader)
-    except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise SettingsInvalid(f"Cannot read settings {path}: it is not valid YAML{line}", where=path) from None
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError):
-        # A value that does not fit its tag meets the library unprepared.
-        raise SettingsInvalid(f"Cannot read settings {path}: it is not valid YAML", where=path) from None
+    except yaml.YAMLError as error:
+        raise SettingsInvalid(f"Cannot read settings {path}: {yaml_fault(error, text)}", where=path) from None
 
 
 def _refuse_depth(events: Iterable[Any], path: str) -> None:
@@ -198,7 +196,7 @@ def _refuse_depth(events: Iterable[Any], path: str) -> None:
             raise SettingsInvalid(f"Cannot read settings {path}: it is nested too deeply in line {event.start_mark.line + 1}", where=path)
 
 
-def _read_text(path: str) -> bytes:
+def _read_text(path: str) -> str:
     try:
         # A named pipe would be waited for without end.
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -210,4 +208,7 @@ def _read_text(path: str) -> bytes:
         raise SettingsInvalid(f"Cannot read settings {path}: {reason}", where=path) from error
     if len(text) > _LARGEST_FILE:
         raise SettingsInvalid(f"Cannot read settings {path}: it is larger than 1 MiB", where=path)
-    return text
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SettingsInvalid(f"Cannot read settings {path}: it is not UTF-8 text (byte {error.start})", where=path) from None

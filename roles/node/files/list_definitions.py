@@ -50,8 +50,13 @@ def _fault(path: str) -> str:
         return "is not UTF-8"
     kind = "JSON" if path.endswith(".json") else "YAML"
     try:
-        # The errors of both quote what stands there.
+        # The errors of both quote what stands there: only the place is told.
         read = json.loads(text) if kind == "JSON" else yaml.load(text, Loader=_LOADER)
+    except json.JSONDecodeError as error:
+        return f"is not {kind}, see line {error.lineno}, column {error.colno}"
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        return f"is not {kind}" + (f", see line {mark.line + 1}, column {mark.column + 1}" if mark else "")
     except (ValueError, RecursionError, yaml.YAMLError):
         return f"is not {kind}"
     return "" if isinstance(read, dict) else f"holds no {kind} mapping"

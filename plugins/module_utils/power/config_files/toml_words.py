@@ -49,6 +49,7 @@ _DATE_PARTS = re.compile(
 #: Characters of a string, a number, a comment or white space: patterns take a hundred bytes of memory for each at worst.
 _LONGEST = 1024 * 1024
 _NOT_TOML = "is not valid TOML"
+_UNCLOSED = "a quote is not closed in its line, or a control character stands in the text"
 #: Names of a key.
 _MOST_NAMES = 64
 #: Longer digits say nothing that a spelling of their own would not; Python takes its time with them.
@@ -128,10 +129,10 @@ class Words:
         self.text = text
         self.position = 0
 
-    def fault(self, reason: str = _NOT_TOML) -> ConfigFault:
-        """That what stands here cannot be."""
-        line = self.text.count("\n", 0, self.position) + 1
-        return ConfigFault(f"the file {reason} at line {line}")
+    def fault(self, reason: str = _NOT_TOML, expected: str = "") -> ConfigFault:
+        """That what stands here cannot be; ``expected`` says in words of ours what could."""
+        line, column = self.text.count("\n", 0, self.position) + 1, self.position - self.text.rfind("\n", 0, self.position)
+        return ConfigFault(f"the file {reason} at line {line}, column {column}" + (f": {expected}" if expected else ""))
 
     def at(self, sign: str) -> bool:
         """Whether ``sign`` stands here."""
@@ -140,14 +141,16 @@ class Words:
     def take(self, sign: str) -> None:
         """Go behind ``sign``."""
         if not self.at(sign):
-            raise self.fault()
+            raise self.fault(expected=f"there is no {sign} where one is expected")
         self.position += len(sign)
 
-    def _match(self, pattern: re.Pattern[str]) -> re.Match[str]:
+    def _match(self, pattern: re.Pattern[str], expected: str = "") -> re.Match[str]:
         limit = self.position + _LONGEST
         found = pattern.match(self.text, self.position, limit)
         if found is None:
-            raise self.fault(f"has a word of {_LONGEST} characters or more, or is not valid TOML," if limit < len(self.text) else _NOT_TOML)
+            if limit < len(self.text):
+                raise self.fault(f"has a word of {_LONGEST} characters or more, or is not valid TOML,")
+            raise self.fault(expected=expected)
         if found.end() == limit < len(self.text):
             # What follows is not known to be something else.
             raise self.fault(f"has a word of {_LONGEST} characters or more")
@@ -162,12 +165,12 @@ class Words:
         """Go behind blanks, line ends and comments."""
         self._match(_LINES)
         while self.at("#"):
-            self._match(_COMMENT)
+            self._match(_COMMENT, "a comment holds a control character")
             self._match(_LINES)
 
     def end_line(self) -> None:
         """Go behind the end of the line; only a comment may stand before it."""
-        self._match(_LINE_END)
+        self._match(_LINE_END, "something follows a value or a header that is complete")
 
     def key(self) -> list[str]:
         """A key: its names between the dots, at most 64."""
@@ -184,16 +187,16 @@ class Words:
 
     def _name(self) -> str:
         if self.at('"'):
-            return self._unescaped(self._match(_BASIC).group(1))
+            return self._unescaped(self._match(_BASIC, _UNCLOSED).group(1))
         if self.at("'"):
-            return self._match(_LITERAL).group(1)
-        return self._match(_BARE_KEY).group()
+            return self._match(_LITERAL, _UNCLOSED).group(1)
+        return self._match(_BARE_KEY, "a key is missing, or needs quotes").group()
 
     def scalar(self) -> Leaf:
         """A string, number, boolean, date or time."""
         start = self.position
         if self.at('"""') or self.at("'''"):
-            found = self._match(_LONG_BASIC if self.at('"') else _LONG_LITERAL)
+            found = self._match(_LONG_BASIC if self.at('"') else _LONG_LITERAL, "three quotes are never closed")
             if _BAD_IN_LONG.search(found.group(1)):
                 raise self.fault("has a control character in a string that ends")
             text = (found.group(1) + found.group(2)[3:]).replace("\r\n", "\n")
@@ -202,7 +205,7 @@ class Words:
             form = "basic" if self.at('"') else "literal"
             value = self._name()
             return Leaf(start, self.position, form, value)
-        found = self._match(_SCALAR)
+        found = self._match(_SCALAR, "a value is missing, or needs quotes")
         return _plain(found.lastgroup or "", found.group(), start, self.position)
 
     def _unescaped(self, text: str) -> str:

@@ -222,7 +222,9 @@ class _Reader:
         try:
             self._parser.Parse(self._document.source, True)
         except expat.ExpatError as error:
-            raise ConfigFault(f"the file is not well-formed XML at line {error.lineno}: {expat.ErrorString(error.code)}") from None
+            # expat's words for a code, which name nothing of the file.
+            place = f"line {error.lineno}, column {error.offset + 1}"
+            raise ConfigFault(f"the file is not well-formed XML at {place}: {expat.ErrorString(error.code)}") from None
         except (ValueError, LookupError):
             raise ConfigFault("the file's encoding is not supported; store it as UTF-8") from None
 

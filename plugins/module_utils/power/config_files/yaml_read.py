@@ -13,8 +13,9 @@ import functools
 import re
 from typing import Any
 
-from ..definition_text import yaml_events, yaml_problem
+from ..definition_text import yaml_events
 from ..errors import MissingLibrary
+from ..text_faults import ALIAS, yaml_fault, yaml_fault_at
 from .fault import ConfigFault
 from .rules import Number, Value
 from .tree import DEEPEST, MOST_VALUES, Alias, Document, Leaf, List, Map, Node, Span
@@ -67,7 +68,7 @@ def read(text: str) -> Document:
             if builder.take(event):
                 break
     except yaml_error as error:
-        raise ConfigFault(f"it is not YAML: {yaml_problem(error, 'it cannot be read')}") from None
+        raise ConfigFault(yaml_fault(error, away)) from None
     except (ValueError, LookupError, UnicodeError):
         raise ConfigFault("it is not YAML") from None
     return builder.document
@@ -105,7 +106,7 @@ class _Builder:
         elif kind in ("MappingEndEvent", "SequenceEndEvent"):
             self._close(span)
         elif kind == "AliasEvent":
-            self._add(self._alias(event.anchor, span), span)
+            self._add(self._alias(event, span), span)
         return kind == "DocumentEndEvent"
 
     def _open(self, event: Any, span: Span) -> None:
@@ -126,12 +127,12 @@ class _Builder:
         done.span = (start, end[1] if done.flow else _end(done))
         self._add(done, done.span)
 
-    def _alias(self, name: str, span: Span) -> Node:
-        target = self._anchors.get(name)
+    def _alias(self, event: Any, span: Span) -> Node:
+        target = self._anchors.get(event.anchor)
         if target is None:
-            raise ConfigFault("it is not YAML: an alias comes before its anchor")
+            raise ConfigFault(yaml_fault_at(event.start_mark, ALIAS))
         target.shared = True
-        return Alias(name, target, span)
+        return Alias(event.anchor, target, span)
 
     def _anchored(self, name: str | None, node: Leaf | Map | List) -> Leaf | Map | List:
         if name is not None:
