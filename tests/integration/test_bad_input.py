@@ -115,6 +115,28 @@ def test_a_malformed_definition_names_file_and_key(lab: Lab, controller: Control
     assert lab.container(uuid) is None
 
 
+@pytest.mark.parametrize("action", ["start", "restart"])
+def test_a_server_that_is_up_is_known_by_name_though_its_definition_is_broken(lab: Lab, controller: Controller, action: str) -> None:
+    uuid = lab.server(name="Lobby")
+    lab.power("start", uuid, wait_for="running")
+    path = lab.root / "servers" / f"{uuid}.json"
+    path.write_text('{"settings":\n  {"uuid" 5}}')
+    run = lab.container(uuid)
+    result = controller.run_module(**controller.options(action=action, server="Lobby"))
+    if action == "start":
+        assert (result["changed"], result["servers"][0]["outcome"], result["servers"][0]["server"]) == (False, "unchanged", uuid)
+    else:
+        assert refusal(result) == ("refused", "definition_invalid")
+        assert f"Cannot read definition {path}: it is not JSON: line 2, column 11: a colon is expected here" in result["msg"]
+    assert lab.container(uuid) == run
+    told = controller.run_module("server_power_info", **controller.options(server="Lobby"))
+    assert [entry["server"] for entry in told["servers"]] == [uuid]
+    assert f"Cannot read definition {path}: it is not JSON: line 2, column 11: a colon is expected here" in str(told["warnings"])
+    assert controller.run_module(**controller.options(action="stop", server="Lobby"))["changed"]
+    result = controller.run_module(**controller.options(action="start", server="Lobby"))
+    assert refusal(result) == ("refused", "definition_invalid")
+
+
 def test_a_malformed_definition_of_the_task_names_its_place_and_key(lab: Lab, controller: Controller) -> None:
     uuid = lab.server()
     broken = {"settings": {"uuid": uuid, "container": {"image": "x"}, "build": {"memory_limit": "much"}}}

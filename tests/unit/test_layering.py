@@ -78,7 +78,7 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
                 *("engine_use", "engine", "engine_answers", "engine_clients", "engine_events", "engine_labels", "docker_engine"),
             ),
             ("ready_patterns", "readiness"),
-            ("panel_api", "panel_list", "panel", "source", "sources"),
+            ("panel_api", "panel_list", "panel", "source", "search_faults", "sources"),
         ),
     ),
     ("The node", (("node", "progress", "settle", "once", "assemble"),)),

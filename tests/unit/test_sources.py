@@ -180,7 +180,7 @@ def test_a_broken_file_hides_neither_the_others_nor_itself(place: Place) -> None
     sources = place.sources()
     assert sources.identify("Arena", START) == Server(B, "Arena")
     assert sources.identify("aaaaaaaa", KILL) == Server(A)
-    with pytest.raises(ServerNotFound, match="1 definitions could not be read"):
+    with pytest.raises(ServerNotFound, match=f"1 definition could not be read, which may be the one meant: {broken}, see the warnings"):
         sources.identify("Lobby", KILL)
     (warning,) = sources.warnings
     assert warning.startswith(f"Cannot read definition {broken}: it is not JSON: line 1, column 2: a key in double quotes is expected here")
@@ -190,6 +190,41 @@ def test_a_server_whose_file_is_broken_is_still_killed_by_the_name_it_had(place:
     place.keep(A, "Lobby")
     place.write(A).write_text("{", encoding="utf-8")
     assert place.sources().identify("Lobby", KILL).uuid == A
+
+
+@pytest.mark.parametrize("action", list(PowerAction))
+def test_a_server_whose_file_is_broken_is_meant_by_the_name_it_had(place: Place, action: PowerAction) -> None:
+    place.keep(A, "Lobby")
+    broken = place.write(A)
+    broken.write_text('{"settings": \n  5 5}', encoding="utf-8")
+    sources = place.sources()
+    assert sources.identify("Lobby", action) == Server(A, "Lobby")
+    with pytest.raises(DefinitionInvalid, match=f"{broken}: it is not JSON: line 2, column 5: "):
+        sources.definition(A)
+
+
+@pytest.mark.parametrize("action", list(PowerAction))
+def test_a_name_that_a_broken_file_may_have_too_is_ambiguous(place: Place, action: PowerAction) -> None:
+    place.keep(A, "Lobby")
+    place.write(A).write_text("{", encoding="utf-8")
+    place.write(B, "Lobby")
+    with pytest.raises(AmbiguousServer, match=f"{A}, {B}"):
+        place.sources().identify("Lobby", action)
+
+
+@pytest.mark.parametrize("action", list(PowerAction))
+def test_of_several_files_that_may_be_meant_the_first_is_named(place: Place, action: PowerAction) -> None:
+    place.write(A).write_text("{", encoding="utf-8")
+    place.write(A, extension="yml")
+    place.write(B).write_text("{", encoding="utf-8")
+    (place.directory / "lobby.yml").write_text(json.dumps(definition(C, "Lobby")), encoding="utf-8")
+    with pytest.raises(ServerNotFound) as caught:
+        place.sources().identify("Lobby", action)
+    expected = (
+        f"2 definitions could not be read, one of which may be the one meant: {place.directory / A}.json and 1 more, see the warnings"
+    )
+    assert expected in str(caught.value)
+    assert f"ignored, since no UUID names it: {place.directory}/lobby.yml" in str(caught.value)
 
 
 def test_a_file_with_another_servers_uuid_lends_no_name_to_either(place: Place) -> None:

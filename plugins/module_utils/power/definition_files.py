@@ -100,14 +100,17 @@ class DefinitionDirectory:
         """The path of the server's file and the values in it."""
         present = [path for path in self._paths(uuid) if self._is_there(path)]
         if len(present) > 1:
-            raise DefinitionInvalid(f"Cannot read the definition of server {uuid}: {' and '.join(present)} both exist; remove one of them")
+            raise DefinitionInvalid(
+                f"Cannot read the definition of server {uuid}: {' and '.join(present)} both exist; remove one of them", where=present[0]
+            )
         if not present:
             return None
         raw = self._load(present[0])
         itself = uuid_in(raw)
         if itself is not None and itself != uuid:
             raise DefinitionInvalid(
-                f"Cannot read definition {present[0]}: its settings.uuid is {itself}; it must be what the file's name says"
+                f"Cannot read definition {present[0]}: its settings.uuid is {itself}; it must be what the file's name says",
+                where=present[0],
             )
         return present[0], raw
 
@@ -133,7 +136,7 @@ class DefinitionDirectory:
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ELOOP):
                 raise _not_regular(path) from error
-            raise SourceUnreachable(f"Cannot read definition {path}: {error.strerror}") from error
+            raise SourceUnreachable(f"Cannot read definition {path}: {error.strerror}", where=path) from error
 
     def _load_open(self, path: str, descriptor: int) -> object:
         status = os.fstat(descriptor)
@@ -146,7 +149,7 @@ class DefinitionDirectory:
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(min(status.st_size, self.largest) + 1)
         if len(content) > self.largest:
-            raise DefinitionInvalid(f"Cannot read definition {path}: it is larger than {self.largest} bytes")
+            raise DefinitionInvalid(f"Cannot read definition {path}: it is larger than {self.largest} bytes", where=path)
         raw = load_text(content, path, yaml=not path.endswith(".json"))
         self._read[path] = (version, raw)
         return raw
@@ -176,7 +179,7 @@ class KeptDefinitions(DefinitionDirectory):
         found = super()._find(uuid)
         schema = None if found is None else _below(found[1], _KEPT_SCHEMA)
         if found is not None and not (isinstance(schema, int) and schema <= _SCHEMA):
-            raise DefinitionInvalid(f"Cannot read definition {found[0]}: it was kept by another version of this collection")
+            raise DefinitionInvalid(f"Cannot read definition {found[0]}: it was kept by another version of this collection", where=found[0])
         return found
 
     def of_panel(self, uuid: str, panel: str) -> Definition | None:
@@ -247,7 +250,7 @@ def _replace(path: str, content: bytes) -> None:
 
 
 def _not_regular(path: str) -> DefinitionInvalid:
-    return DefinitionInvalid(f"Cannot read definition {path}: it is not a regular file")
+    return DefinitionInvalid(f"Cannot read definition {path}: it is not a regular file", where=path)
 
 
 def _written(source: Mapping[str, Any], panel: str) -> bytes:

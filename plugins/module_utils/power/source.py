@@ -199,6 +199,7 @@ class Listed:
         self._warn = warn
         self._uuids: dict[str, None] | None = None
         self._names: dict[str, str | None] = {}
+        self._places: dict[str, str] = {}
 
     def uuids(self, look: Look = nothing) -> Sequence[str]:
         """The servers of the source. Raises what the source raises, each time anew."""
@@ -216,7 +217,12 @@ class Listed:
             except PowerError as error:
                 self._warn(str(error))
                 self._names[uuid] = None
+                self._places[uuid] = str(error.facts.get("where", ""))
         return self._names[uuid]
+
+    def place(self, uuid: str) -> str:
+        """Where a definition is whose name could not be read; empty where nobody knows."""
+        return self._places.get(uuid, "")
 
     def _list(self, look: Look) -> dict[str, None]:
         if self._uuids is None:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .definition import Definition, parse_definition
 from .definition_files import DefinitionDirectory, KeptDefinitions
-from .errors import AmbiguousServer, DefinitionInvalid, PowerError, ServerNotFound, SourceUnreachable
+from .errors import DefinitionInvalid, PowerError, ServerNotFound, SourceUnreachable
 from .look import Look, nothing
 from .model import SHORT_ID_PATTERN, PowerAction, Server, parse_uuid
 from .schema import printable
+from .search_faults import Trouble, ambiguous, unknown
 from .settings import Settings
 from .source import FromContainers, FromPanel, FromTask, Listed, SeenOnPanel, Source
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 #: The Panel allows 191 characters.
 _LONGEST_NAME = 255
-_SHOWN = 5
 
 
 class Sources:
@@ -67,7 +66,8 @@ class Sources:
         """The server that ``text`` means: a full UUID in any case, which needs no source, a unique short id, or a unique name.
 
         The sources with definitions are looked at together, the Panel only for start and restart; what they do not know is looked for in
-        the kept definitions (stop, kill), then in the containers. Raises `ServerNotFound`, `AmbiguousServer`, and `SourceUnreachable` or
+        the kept definitions (stop, kill), then in the containers. A definition that cannot be read has the name it had when it was kept,
+        so that whoever acts on it is told what is wrong with it. Raises `ServerNotFound`, `AmbiguousServer`, and `SourceUnreachable` or
         whatever a source raises if the server may be in what could not be read. The name is filled in where that is cheap. ``look`` is
         called at least every second while the Panel is waited for, and may raise.
         """
@@ -75,7 +75,7 @@ class Sources:
         uuid = parse_uuid(wanted)
         if uuid is not None:
             return Server(uuid, self._name_at_hand(uuid))
-        layers, trouble = self._layers(action), _Trouble(look)
+        layers, trouble = self._layers(action), Trouble(look)
         found = self._by_short_id(wanted.lower(), layers, trouble)
         if not found and wanted:
             found = self._by_name(wanted, layers, trouble)
@@ -83,7 +83,7 @@ class Sources:
             raise self._unknown(text, action, trouble)
         self._warn(*(str(error) for error in trouble.out_of_reach))
         if len(found) > 1:
-            raise _ambiguous(wanted, sorted(found))
+            raise ambiguous(wanted, sorted(found))
         return next(Server(uuid, name) for uuid, name in found.items())
 
     def everything(self, action: PowerAction | None, *, look: Look = nothing) -> list[Server]:
@@ -184,14 +184,14 @@ class Sources:
             return self._first_wins, (self._containers,)
         return (self._task, self._directory), (self._kept,), (self._containers,)
 
-    def _by_short_id(self, short_id: str, layers: tuple[tuple[Listed, ...], ...], trouble: _Trouble) -> dict[str, str]:
+    def _by_short_id(self, short_id: str, layers: tuple[tuple[Listed, ...], ...], trouble: Trouble) -> dict[str, str]:
         for layer in layers if SHORT_ID_PATTERN.fullmatch(short_id) else ():
             found = {uuid: source for source in reversed(layer) for uuid in self._uuids(source, trouble) if uuid.startswith(short_id)}
             if found:
                 return {uuid: self._name(source, uuid, trouble) or "" for uuid, source in found.items()}
         return {}
 
-    def _by_name(self, wanted: str, layers: tuple[tuple[Listed, ...], ...], trouble: _Trouble) -> dict[str, str]:
+    def _by_name(self, wanted: str, layers: tuple[tuple[Listed, ...], ...], trouble: Trouble) -> dict[str, str]:
         names: dict[str, str] = {}
         for layer in layers:
             for source in layer:
@@ -204,7 +204,7 @@ class Sources:
                 return found
         return {}
 
-    def _uuids(self, source: Listed, trouble: _Trouble) -> Sequence[str]:
+    def _uuids(self, source: Listed, trouble: Trouble) -> Sequence[str]:
         try:
             return self._listed(source, trouble.look)
         except PowerError as error:
@@ -216,9 +216,12 @@ class Sources:
     def _listed(self, source: Listed, look: Look) -> Sequence[str]:
         uuids = source.uuids(look)
         if source is self._directory:
-            strays = (f"{self._files.path}/{printable(name)}" for name in self._files.strays)
+            strays = (self._stray(name) for name in self._files.strays)
             self._warn(*(f"{stray} is ignored: a definition's file is named by its server's uuid, in lower case" for stray in strays))
         return uuids
+
+    def _stray(self, name: str) -> str:
+        return f"{self._files.path}/{printable(name)}"
 
     def _has(self, source: Listed, uuid: str) -> bool:
         try:
@@ -226,9 +229,12 @@ class Sources:
         except PowerError:
             return False
 
-    def _name(self, source: Listed, uuid: str, trouble: _Trouble) -> str | None:
+    def _name(self, source: Listed, uuid: str, trouble: Trouble) -> str | None:
+        """The server's name; where its definition cannot be read the one it had last, None if nobody knows that."""
         name = source.name(uuid)
-        trouble.unread += name is None
+        if name is None:
+            trouble.unread.setdefault(uuid, source.place(uuid))
+            name = self._kept.name(uuid) or None
         return name
 
     def _name_at_hand(self, uuid: str) -> str:
@@ -243,7 +249,7 @@ class Sources:
         panel = f"the Panel's list for this node ({self._panel.address})"
         return f"neither the task, nor {panel}, nor {self._files.path} has one; act on the server's own node, or move it on the Panel"
 
-    def _unknown(self, text: str, action: PowerAction, trouble: _Trouble) -> PowerError:
+    def _unknown(self, text: str, action: PowerAction, trouble: Trouble) -> PowerError:
         if trouble.out_of_reach:
             return trouble.out_of_reach[0]
         try:
@@ -251,15 +257,8 @@ class Sources:
                 parse_definition(raw, where=where)
         except DefinitionInvalid as error:
             return error
-        if not text.strip():
-            return ServerNotFound("Cannot find a server: neither UUID, short id nor name was given")
-        asked = "" if self._panel is None or not action.boots else ", the Panel's list for it included,"
-        reason = f"no definition and no container on this node{asked} has this UUID, short id or name"
-        if text.strip().isdigit():
-            reason += "; if it is a short id, put it in quotes: YAML takes digits for a number and drops leading zeros"
-        if trouble.unread:
-            reason += f"; {trouble.unread} definitions could not be read, see the warnings"
-        return ServerNotFound(f'Cannot find server "{printable(text)}": {reason}')
+        strays = [self._stray(name) for name in self._files.strays]
+        return unknown(text, trouble, strays, panel_asked=self._panel is not None and action.boots)
 
     def _stale_list(self, error: PowerError) -> Sequence[str]:
         """The servers that were kept stand in for a directory out of reach, as their definitions do."""
@@ -288,23 +287,6 @@ class Sources:
             self.warnings.extend(warning for warning in dict.fromkeys(warnings) if warning not in self.warnings)
 
 
-@dataclass
-class _Trouble:
-    """What a search could not read: whole sources, and the number of single definitions; and what it looks at while it waits."""
-
-    look: Look = nothing
-    out_of_reach: list[PowerError] = field(default_factory=list)
-    unread: int = 0
-
-
 def _ends_all(error: PowerError) -> bool:
     """Whether an error came from a look: it tells of the action, not of a source."""
     return error.cancels or error.skips
-
-
-def _ambiguous(wanted: str, uuids: Sequence[str]) -> AmbiguousServer:
-    more = f" and {len(uuids) - _SHOWN} more" if len(uuids) > _SHOWN else ""
-    return AmbiguousServer(
-        f'Cannot tell which server "{printable(wanted)}" is: {", ".join(uuids[:_SHOWN])}{more} are called so; give the full UUID',
-        servers=list(uuids[:_SHOWN]),
-    )
