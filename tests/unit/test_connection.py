@@ -12,12 +12,14 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power import connection as connection_module
 from ansible_collections.fleet.power.plugins.module_utils.power.connection import Connection, connect, load_sdk, shown_host
 from ansible_collections.fleet.power.plugins.module_utils.power.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
@@ -30,7 +32,7 @@ from ansible_collections.fleet.power.tests.unit.lock_support import as_nobody_be
 
 OPTIONS: dict[str, tuple[Any, str, str, Any]] = {
     # field: (given as option, variable of the environment, its text, what that means)
-    "host": ("tcp://option", "DOCKER_HOST", "tcp://environment", "tcp://environment"),
+    "host": ("tcp://option:1", "DOCKER_HOST", "tcp://environment:1", "tcp://environment:1"),
     "tls": (False, "DOCKER_TLS", "yes", True),
     "validate_certs": (False, "DOCKER_TLS_VERIFY", "1", True),
     "tls_hostname": ("option", "DOCKER_TLS_HOSTNAME", "environment", "environment"),
@@ -47,13 +49,13 @@ class TestPrecedence:
     def test_an_option_beats_the_environment_even_where_it_says_no(self, field: str) -> None:
         given, variable, text, _meaning = OPTIONS[field]
         option = "docker_host" if field == "host" else field
-        assert getattr(connect({option: given}, "tcp://settings", {variable: text}), field) == given
+        assert getattr(connect({option: given}, "tcp://settings:1", {variable: text}), field) == given
 
     @pytest.mark.parametrize("field", OPTIONS)
     def test_the_environment_beats_settings_and_defaults(self, field: str) -> None:
         _given, variable, text, meaning = OPTIONS[field]
         option = "docker_host" if field == "host" else field
-        assert getattr(connect({option: None}, "tcp://settings", {variable: text}), field) == meaning
+        assert getattr(connect({option: None}, "tcp://settings:1", {variable: text}), field) == meaning
 
     @pytest.mark.parametrize("field", OPTIONS)
     def test_an_empty_variable_is_none(self, field: str) -> None:
@@ -61,7 +63,7 @@ class TestPrecedence:
         assert connect({}, None, {variable: ""}) == Connection()
 
     def test_the_settings_beat_the_default(self) -> None:
-        assert connect({}, "tcp://settings", {}).host == "tcp://settings"
+        assert connect({}, "tcp://settings:1", {}).host == "tcp://settings:1"
         assert connect({}, None, {}) == Connection(host="unix:///var/run/docker.sock", timeout=60)
 
     def test_version_auto_is_asked_of_the_engine(self) -> None:
@@ -121,6 +123,12 @@ class TestValuesThatAreNone:
             connect({}, f"{scheme}://{address}", {})
         assert "hunter22" not in str(caught.value)
 
+    @pytest.mark.parametrize("scheme", ["tcp", "http", "https"])
+    def test_an_address_without_a_port_is_refused_where_the_sdk_wants_one(self, scheme: str) -> None:
+        with pytest.raises(SettingsInvalid, match=r"Cannot use docker_host='.*': expected a host, and a port from 1"):
+            connect({"docker_host": f"{scheme}://h"}, None, {})
+        assert connect({"docker_host": "ssh://h"}, None, {}).host == "ssh://h"
+
     def test_what_is_overruled_is_not_looked_at(self) -> None:
         given = connect({"docker_host": "tcp://h:1", "timeout": 5}, "banana", {"DOCKER_HOST": "banana", "DOCKER_TIMEOUT": "soon"})
         assert (given.host, given.timeout) == ("tcp://h:1", 5)
@@ -175,6 +183,35 @@ class TestUnreachable:
             sock.bind(str(path))
         assert "connection refused; is the engine running" in reason(Connection(host=f"unix://{path}"))
 
+    @pytest.mark.parametrize("name", ["", "file"])
+    def test_a_directory_and_a_file_are_told_from_a_socket(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "file").touch()
+        path = tmp_path / name
+        assert reason(Connection(host=f"unix://{path}")) == (
+            f"Cannot reach the engine at unix://{path}: that is no socket; is docker_host right"
+        )
+
+    def test_a_name_that_cannot_be_looked_up(self) -> None:
+        assert reason(Connection(host="tcp://nowhere.invalid:1")).endswith(": its name cannot be looked up; is docker_host right")
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({}, "what answers there is no engine; is docker_host right"),
+            ({"tls": True}, "it does not speak TLS as expected; are tls and the certificates right"),
+        ],
+    )
+    def test_somebody_else_who_answers(self, options: dict[str, bool], said: str) -> None:
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Somebody) as server:
+            thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+            thread.start()
+            try:
+                host = f"tcp://127.0.0.1:{server.server_port}"
+                assert reason(Connection(host=host, timeout=5, **options)) == f"Cannot reach the engine at {host}: {said}"
+            finally:
+                server.shutdown()
+                thread.join()
+
     def test_a_port_that_nobody_serves(self) -> None:
         with contextlib.closing(socket.socket()) as sock:
             sock.bind(("127.0.0.1", 0))
@@ -199,12 +236,25 @@ class TestUnreachable:
             assert "no answer within 1 s" in reason(Connection(host=f"unix://{path}", timeout=1))
 
     def test_an_address_that_makes_no_sense(self) -> None:
-        assert "cannot be reached" in reason(Connection(host="gopher://engine"))
+        assert "Cannot reach the engine at gopher://engine: " in reason(Connection(host="gopher://engine"))
 
     def test_an_errors_own_cause_is_found_through_loops(self) -> None:
         outer, inner = RuntimeError("outer"), RuntimeError("inner", PermissionError(13, "denied"))
         outer.__cause__, inner.__cause__ = inner, outer
         assert "permission denied" in str(Connection().unreachable("Cannot x", outer))
+
+
+class Somebody(http.server.BaseHTTPRequestHandler):
+    """Somebody who is no engine, and answers all that is asked."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "5")
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing is printed."""
 
 
 class NoEngine(http.server.BaseHTTPRequestHandler):
@@ -220,6 +270,27 @@ class NoEngine(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing is printed."""
+
+
+@pytest.mark.parametrize("name", ["ca_path", "client_cert", "client_key"])
+def test_a_certificate_that_is_not_there_is_an_error_of_the_settings(tmp_path: Path, name: str) -> None:
+    options: dict[str, Any] = {"client_cert": __file__, "client_key": __file__, name: str(tmp_path / "none.pem")}
+    with pytest.raises(SettingsInvalid, match=f"^Cannot use {name}='{tmp_path}/none.pem': there is no such file, or it may not be read$"):
+        Connection(host="tcp://127.0.0.1:1", tls=True, **options).client(load_sdk(), None)
+
+
+def test_a_version_that_the_sdk_does_not_speak_is_an_error_of_the_settings() -> None:
+    with pytest.raises(
+        SettingsInvalid, match=r"^Cannot use api_version='0\.1': the Docker SDK of this node does not speak it; leave it out"
+    ):
+        Connection(host="tcp://127.0.0.1:1").client(load_sdk(), "0.1")
+
+
+def test_ssh_without_its_library_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paramiko", None)
+    monkeypatch.setattr(connection_module, "find_spec", lambda name: None)
+    with pytest.raises(MissingLibrary, match=r"^Cannot talk to the engine by SSH: .* install the Debian package python3-paramiko"):
+        Connection(host="ssh://127.0.0.1").client(load_sdk(), None)
 
 
 def test_an_error_that_is_not_worded_as_an_engines_is_an_error_of_the_engine() -> None:

@@ -317,8 +317,11 @@ def test_a_server_whose_node_nobody_knows_is_never_reached_under_its_own_name(in
         ({"nodes": {"n": {"docker_host": "unix:///x", "url": "http://x", "token": "t"}}}, "it has both docker_host and url"),
         ({"nodes": {"n": {"url": "http://x"}}}, "url needs token"),
         ({"nodes": {"n": {"url": "http://x", "token": 5}}}, "Cannot use nodes.n.token: it is a whole number, expected text"),
-        ({"nodes": {"n": {"docker_host": "tcp://x", "tls": "yes"}}}, 'Cannot use nodes.n.tls: it is "yes" (text), expected true or false'),
-        ({"nodes": {"n": {"docker_host": "tcp://x", "api_version": "one"}}}, "Cannot use nodes.n.api_version='one'"),
+        (
+            {"nodes": {"n": {"docker_host": "tcp://x:1", "tls": "yes"}}},
+            'Cannot use nodes.n.tls: it is "yes" (text), expected true or false',
+        ),
+        ({"nodes": {"n": {"docker_host": "tcp://x:1", "api_version": "one"}}}, "Cannot use nodes.n.api_version='one'"),
         ({"nodes": {"n": {"docker_host": "ssh://x", "ssh_args": "-i '"}}}, "Cannot use nodes.n.ssh_args: its quotes do not match"),
         ({"nodes": {"n": {"docker_host": "ssh://x", "vars": ["a"]}}}, "Cannot use nodes.n.vars: it is a list, expected a map"),
         ({"nodes": {"{{ x }}": {}}}, "the name of a node is"),

@@ -11,9 +11,11 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
+from .connection_faults import chain, errnos, known_fault
 from .errors import EngineUnreachable, MissingLibrary, SettingsInvalid
 from .model import SHORTEST_SECRET
 from .schema import printable
@@ -36,8 +38,10 @@ class Sdk:
     client: Any
     tls_config: Any
     adapter: Any
-    #: The class of an answer that is an error, and the classes of everything that comes instead of an answer.
+    #: The class of an answer that is an error, that of a version which the SDK does not speak, and the classes of everything that comes
+    #: instead of an answer.
     api_error: Any
+    version_error: Any
     transport_errors: Any
 
 
@@ -62,6 +66,7 @@ def load_sdk() -> Sdk:
         tls_config=docker.tls.TLSConfig,
         adapter=requests.adapters.HTTPAdapter,
         api_error=docker.errors.APIError,
+        version_error=docker.errors.InvalidVersion,
         transport_errors=(requests.exceptions.RequestException, urllib3.exceptions.HTTPError, docker.errors.DockerException, OSError),
     )
 
@@ -82,10 +87,19 @@ class Connection:
 
     def client(self, sdk: Sdk, version: str | None) -> Any:
         """A new low-level client; asks the engine for its version unless one is known."""
+        if self.host.startswith("ssh://") and find_spec("paramiko") is None:
+            raise MissingLibrary(
+                "Cannot talk to the engine by SSH: the Python library paramiko is not installed; "
+                "install the Debian package python3-paramiko, or paramiko from PyPI",
+                library="paramiko",
+            )
         try:
             return self._client(sdk, version or self._asked_version(sdk))
         except sdk.transport_errors as error:
-            raise self.unreachable("Cannot reach the engine", error) from error
+            if isinstance(error, sdk.version_error):
+                known = f"Cannot use api_version={_quoted(str(version))}: the Docker SDK of this node does not speak it"
+                raise SettingsInvalid(f"{known}; leave it out, or give one that it and the engine speak") from None
+            raise self.unreachable("", error) from error
 
     def _client(self, sdk: Sdk, version: str) -> Any:
         client = sdk.client(base_url=self.host, version=version, timeout=self.timeout, tls=self._tls(sdk))
@@ -102,6 +116,10 @@ class Connection:
     def _tls(self, sdk: Sdk) -> Any:
         if not (self.tls or self.validate_certs):
             return False
+        for name in ("ca_path", "client_cert", "client_key"):
+            path = getattr(self, name)
+            if path and not os.access(path, os.R_OK):
+                raise SettingsInvalid(f"Cannot use {name}={path!r}: there is no such file, or it may not be read")
         certificate = (self.client_cert, self.client_key) if self.client_cert and self.client_key else None
         config = sdk.tls_config(client_cert=certificate, ca_cert=self.ca_path, verify=self.validate_certs)
         if self.tls_hostname is not None:
@@ -109,19 +127,25 @@ class Connection:
         return config
 
     def unreachable(self, what: str, error: BaseException) -> EngineUnreachable:
-        """The error for an engine that did not answer, with the reason in words and the way out where one is known."""
-        reasons, shown = _errnos(error), shown_host(self.host)
+        """The error for an engine that did not answer, with the reason in words and the way out where one is known.
+
+        ``what`` is what could not be done; empty where that was to reach it.
+        """
+        reasons, shown, known = errnos(error), shown_host(self.host), known_fault(error, self.host)
         if errno.EACCES in reasons or errno.EPERM in reasons:
             why = "permission denied on its socket; become root, or join the group that owns the socket"
         elif errno.ENOENT in reasons:
             why = "its socket does not exist; is the engine installed and running, and is docker_host right"
+        elif known:
+            why = known
         elif errno.ECONNREFUSED in reasons:
             why = "connection refused; is the engine running"
-        elif any(isinstance(link, TimeoutError) or "timed out" in str(link).lower() for link in _chain(error)):
+        elif any(isinstance(link, TimeoutError) or "timed out" in str(link).lower() for link in chain(error)):
             why = f"no answer within {self.timeout} s"
         else:
             why = self._without_user(str(error)).replace("\n", " ")[:300]
-        return EngineUnreachable(f"{what}: the engine at {shown} cannot be reached: {why}")
+        begin = f"{what}: the engine at {shown} cannot be reached" if what else f"Cannot reach the engine at {shown}"
+        return EngineUnreachable(f"{begin}: {why}")
 
     def _without_user(self, text: str) -> str:
         """What a library says, without the user and password of the address, which it may quote."""
@@ -164,32 +188,6 @@ def _configure_with_hostname(sdk: Sdk, configure: Any, hostname: str) -> Any:
         client.mount("https://", HostnameAdapter())
 
     return configure_client
-
-
-def _chain(error: BaseException | None) -> list[BaseException]:
-    """An error, what caused it, and the errors libraries hide in their arguments."""
-    found: list[BaseException] = []
-    queue = [error]
-    while queue:
-        link = queue.pop(0)
-        if link is None or link in found or len(found) > 20:
-            continue
-        found.append(link)
-        queue += [
-            link.__cause__,
-            link.__context__,
-            getattr(link, "reason", None) if isinstance(getattr(link, "reason", None), BaseException) else None,
-        ]
-        queue += [argument for argument in link.args if isinstance(argument, BaseException)]
-    return found
-
-
-def _errnos(error: BaseException) -> set[int]:
-    """The numbers of the system's errors in the chain; those of TLS are OSErrors too, but count in numbers of their own."""
-    import ssl
-
-    links = (link for link in _chain(error) if isinstance(link, OSError) and not isinstance(link, ssl.SSLError))
-    return {link.errno for link in links if link.errno is not None}
 
 
 def connect(options: Mapping[str, Any], settings_host: str | None, variables: Mapping[str, str] | None = None) -> Connection:
@@ -235,17 +233,21 @@ def _host(whose: str, host: str) -> str:
     scheme, found, rest = host.partition("://")
     if not (found and rest and scheme in _SCHEMES):
         raise SettingsInvalid(f"Cannot use {whose}={_quoted(shown_host(host))}: expected an address that begins with {_schemes()}")
-    if scheme != "unix" and not _is_url(host):
+    if scheme != "unix" and not _is_url(host, port=scheme != "ssh"):
         raise SettingsInvalid(f"Cannot use {whose}={_quoted(shown_host(host))}: expected a host, and a port from 1 to 65535")
     return host
 
 
-def _is_url(host: str) -> bool:
-    """Whether Python can take it apart, as the SDK has it do. What it says of one that it cannot may quote a password."""
+def _is_url(host: str, *, port: bool) -> bool:
+    """Whether Python can take it apart, as the SDK has it do, and finds a ``port`` if one is needed.
+
+    What it says of one that it cannot take apart may quote a password.
+    """
     try:
-        return urlsplit(host).port != 0
+        given = urlsplit(host).port
     except ValueError:
         return False
+    return given != 0 and (given is not None or not port)
 
 
 def _schemes() -> str:

@@ -89,7 +89,7 @@ class EngineClients:
             return self._connection.client(self.sdk, self._version)
         # Not waited for longer than an answer: an engine that is silent is silent to everybody.
         if not self._asking_version.acquire(timeout=self._connection.timeout):
-            raise self._connection.unreachable("Cannot reach the engine", TimeoutError())
+            raise self._connection.unreachable("", TimeoutError())
         try:
             client = self._connection.client(self.sdk, self._version)
             self._version = str(client.api_version)

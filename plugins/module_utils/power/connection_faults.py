@@ -1,0 +1,66 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why the engine could not be reached, in words of ours: those of libraries are made for programmers, and may quote a password."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+
+
+def chain(error: BaseException | None) -> list[BaseException]:
+    """An error, what caused it, and the errors libraries hide in their arguments."""
+    found: list[BaseException] = []
+    queue = [error]
+    while queue:
+        link = queue.pop(0)
+        if link is None or link in found or len(found) > 20:
+            continue
+        found.append(link)
+        queue += [
+            link.__cause__,
+            link.__context__,
+            getattr(link, "reason", None) if isinstance(getattr(link, "reason", None), BaseException) else None,
+        ]
+        queue += [argument for argument in link.args if isinstance(argument, BaseException)]
+    return found
+
+
+def errnos(error: BaseException) -> set[int]:
+    """The numbers of the system's errors in the chain; those of TLS are OSErrors too, but count in numbers of their own."""
+    import ssl
+
+    links = (link for link in chain(error) if isinstance(link, OSError) and not isinstance(link, ssl.SSLError))
+    return {link.errno for link in links if link.errno is not None}
+
+
+def known_fault(error: BaseException, host: str) -> str:
+    """The fault of an address, of TLS, or of who answers in the engine's place; empty where it is none of these."""
+    import socket
+    import ssl
+
+    links = chain(error)
+    for link in links:
+        if isinstance(link, ssl.SSLCertVerificationError):
+            return f"its certificate cannot be verified ({link.verify_message}); are ca_path and tls_hostname right"
+        if isinstance(link, ssl.SSLError):
+            return "it does not speak TLS as expected; are tls and the certificates right"
+        if isinstance(link, socket.gaierror):
+            return "its name cannot be looked up; is docker_host right"
+    if errno.ECONNREFUSED in errnos(error) and not _may_be_socket(host):
+        return "that is no socket; is docker_host right"
+    if any(type(link).__name__ == "JSONDecodeError" for link in links):
+        return "what answers there is no engine; is docker_host right"
+    return ""
+
+
+def _may_be_socket(host: str) -> bool:
+    scheme, _found, path = host.partition("://")
+    if scheme != "unix":
+        return True
+    with contextlib.suppress(OSError, ValueError):
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    return True
