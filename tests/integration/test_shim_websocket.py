@@ -350,6 +350,32 @@ def test_a_new_token_of_the_node_counts_at_once_for_those_who_come(bare: tuple[L
     asyncio.run(story())
 
 
+def test_a_new_token_of_the_node_closes_who_was_let_in_with_the_old_one(bare: tuple[Lab, Shim]) -> None:
+    lab, shim = bare
+    server, other, new = lab.server(), lab.server(), "another token of this node, as long as it should be"
+
+    async def story() -> None:
+        async with console(shim, server) as page, console(shim, other) as elsewhere, browser() as session:
+            waits = await open_console(session, shim, server)
+            configure(lab, allowed_origins=[PANEL, "https://another.example.com"])
+            wait_until(lambda: shim.events("settings_reloaded"), "the settings are read anew")
+            await page.send("set state", "explode")
+            await page.until("daemon error", "must be one of")
+            assert (page.close_code, elsewhere.close_code) == (None, None)
+            configure(lab, token=new)
+            for each in (page, elsewhere):
+                assert await each.until_closed() == 1008
+                assert each.texts("token expired") == [""]
+            # Who has shown none yet may still show one that counts.
+            await waits.auth(key=new)
+            await waits.close()
+            async with console(shim, server, key=new) as again_let_in:
+                assert again_let_in.close_code is None
+
+    asyncio.run(story())
+    assert [entry["closed"] for entry in wait_until(lambda: shim.events("token_changed"), "it is in the log")] == [2]
+
+
 def test_tokens_of_before_a_restart_are_refused_after_it(bare: tuple[Lab, Shim]) -> None:
     lab, shim = bare
     server = lab.server()

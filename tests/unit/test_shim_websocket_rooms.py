@@ -29,6 +29,10 @@ class Closed(Member):
     def __init__(self) -> None:
         super().__init__(cast("Any", None), lambda: None, "r", "127.0.0.1", lambda _member: None)
         self.code: int | None = None
+        self.sent: list[str] = []
+
+    def send(self, event: str, *texts: str) -> None:
+        self.sent.append(event)
 
     def close(self, code: int, reason: str) -> None:
         self.code = code
@@ -68,6 +72,29 @@ def test_a_service_that_ends_takes_nobody_and_lets_nobody_in() -> None:
         assert not rooms.has_place()
         rooms.let_in("server", waits)
         assert rooms.room("server") is None
+
+    in_loop(story)
+
+
+def test_who_is_shut_out_has_no_token_any_more_though_it_does_not_read_that_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = SimpleNamespace(uuid="server", members=set(), close=lambda: None)
+    room.join = room.members.add
+    monkeypatch.setattr(rooms_file, "Room", lambda _uuid, _ground: room)
+
+    async def story(rooms: Rooms) -> None:
+        monkeypatch.setattr(rooms, "_changes", SimpleNamespace(want=lambda _wanted: None))
+        stranger, expired, hears = Closed(), Closed(), Closed()
+        for member in (stranger, expired, hears):
+            rooms.enter("server", member)
+        expired.claims = hears.claims = cast("Any", "claims")
+        rooms.let_in("server", hears)
+        assert rooms.shut_out() == 2
+        assert [(each.code, each.claims, each.sent) for each in (stranger, expired, hears)] == [
+            (None, None, []),
+            (1008, None, ["token expired"]),
+            (1008, None, ["token expired"]),
+        ]
+        assert (rooms.room("server"), rooms.count()) == (None, 1)
 
     in_loop(story)
 

@@ -167,8 +167,7 @@ class Service:
         except (PowerError, ThreadRefused) as error:
             self._log.error("settings_not_reloaded", reason=str(error))
         else:
-            self._settings = settings
-            self._node.use(settings)
+            self._use(settings)
             self._log.note("settings_reloaded", need_a_restart=kept or None)
         tls = self._tls
         if tls is None:
@@ -177,6 +176,13 @@ class Service:
             await self._files.ask(lambda: shim_settings.load_certificate(tls, self._settings))
         except (PowerError, ThreadRefused) as error:
             self._log.error("certificate_not_reloaded", reason=str(error))
+
+    def _use(self, settings: Settings) -> None:
+        """Let settings count. Consoles were let in by tokens that the node's own has signed: with another one they are strangers."""
+        before, self._settings = self._settings, settings
+        self._node.use(settings)
+        if settings.token != before.token:
+            self._log.note("token_changed", closed=self._websockets.shut_out())
 
     async def _watch_files(self) -> None:
         seen: tuple[object, ...] | None = None

@@ -68,6 +68,12 @@ class Member:
         self._stop_timers()
         self._outbox.close(code, reason)
 
+    def shut_out(self, code: int, reason: str) -> None:
+        """Close the websocket, since no token of its key counts any more. What is still read from it until then is not done."""
+        self.claims = None
+        self.send(frames.TOKEN_EXPIRED)
+        self.close(code, reason)
+
     async def left(self) -> None:
         """Nothing more is read from it."""
         self._stop_timers()

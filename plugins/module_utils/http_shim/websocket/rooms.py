@@ -18,7 +18,7 @@ from .room import Ground, Room
 MOST_OF_SERVER, MOST_IN_ALL = 30, 2048
 #: How often it is looked whether servers are still there.
 _DELETED_SECONDS = 2.0
-#: Close codes: the server or this process goes, there are too many, no token came.
+#: Close codes: the server or this process goes, there are too many, no token came or none counts any more.
 GOING_AWAY, TRY_LATER, POLICY = 1001, 1013, 1008
 
 
@@ -79,6 +79,19 @@ class Rooms:
         """Its token is of no use any more; it may show another."""
         if self._leave_room(uuid, member):
             self._waiting[member] = uuid
+
+    def shut_out(self) -> int:
+        """Close whoever was let in: the key of all tokens has changed. How many these were."""
+        members = [*self._waiting, *(member for room in self._rooms.values() for member in room.members)]
+        # Also those whose token was over before: nothing of the old key is to count again.
+        let_in = [member for member in members if member.claims is not None]
+        for member in let_in:
+            member.shut_out(POLICY, "the token of the node has changed")
+            self._waiting.pop(member, None)
+        for room in list(self._rooms.values()):
+            room.members.clear()
+            self._forget(room)
+        return len(let_in)
 
     def leave(self, uuid: str, member: Member) -> None:
         """It is closed."""

@@ -70,6 +70,10 @@ class WebsocketRoute:
         """Something was done to a server."""
         self._rooms.look(uuid)
 
+    def shut_out(self) -> int:
+        """Close those that a token has let in: the node's own has changed, which signed it. How many these were."""
+        return self._rooms.shut_out()
+
     def close(self) -> None:
         """Close all of them: this process ends."""
         self._rooms.close()
