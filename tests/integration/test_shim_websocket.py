@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -19,7 +20,7 @@ import pytest
 from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until
 from .shim import NO_ENGINE, Shim, again, configure, shim_on
-from .websockets import PANEL, USER, browser, close_all, console, open_console, token
+from .websockets import PANEL, USER, Console, browser, close_all, console, open_console, token
 
 ALLOWED = {"allowed_origins": [PANEL]}
 
@@ -206,6 +207,72 @@ def test_why_a_start_failed_is_told(lab: Lab, shim: Shim) -> None:
             assert "suspended" in await page.until("daemon error")
 
     asyncio.run(story())
+
+
+#: A token of an administrator of the Panel.
+SEES_ERRORS = ("*", "admin.websocket.errors")
+
+
+async def _refused(page: Console, action: str) -> str:
+    """What a console hears of an action that is not done."""
+    told = len(page.heard)
+    await page.send("set state", action)
+    return await page.until("daemon error", after=told)
+
+
+def _logged(shim: Shim, event: str, text: str) -> dict[str, Any]:
+    """What the log has under the id that an error shows."""
+    number, field = text.partition("[")[2].partition("]")[0], {"operation": "operation", "console_error": "error"}[event]
+
+    def found() -> list[dict[str, Any]]:
+        return [entry for entry in shim.events(event) if entry[field] == number]
+
+    (entry,) = wait_until(found, f"{number} is in the log")
+    return entry
+
+
+def test_a_tenant_is_told_of_a_failure_in_general_words_and_the_log_has_the_rest(lab: Lab, shim: Shim) -> None:
+    no_image, no_volume, held = lab.server(image="~fleet-power/no-such-image"), lab.server(), lab.server(STOP_SECONDS=5)
+    shim.done(held, "start")
+    lab.await_ready(held)
+    lab.volume(no_volume).parent.mkdir(parents=True, exist_ok=True)
+    lab.volume(no_volume).write_text("no directory")
+    secret = {no_image: "fleet-power/no-such-image", no_volume: str(lab.root), held: "held by stop by the operator's own script"}
+
+    async def story() -> None:
+        for server, hidden in secret.items():
+            async with console(shim, server) as page, console(shim, server, *SEES_ERRORS) as admins:
+                tenants = await _refused(page, "start" if server != held else "restart")
+                whole = await _refused(admins, "start" if server != held else "restart")
+                assert hidden in whole
+                assert hidden not in tenants
+                assert server not in tenants
+                assert hidden in _logged(shim, "operation", tenants)["msg"]
+
+    with lab.actor("stop", held, origin="the operator's own script") as stop:
+        lab.await_phase(held, "stop")
+        asyncio.run(story())
+        stop.result()
+
+
+def test_what_an_engine_says_is_not_for_tenants(lab: Lab, proxy: EngineProxy) -> None:
+    server = lab.server()
+    assert lab.power("start", server).outcome == "done"
+    with shim_on(lab.at(proxy.host), **ALLOWED) as shim:
+
+        async def story() -> None:
+            async with console(shim, server) as page, console(shim, server, *SEES_ERRORS) as admins:
+                await page.until("status", "running")
+                proxy.refuse()
+                for event, word in (("send command", "command"), ("send logs", "logs")):
+                    for each in (page, admins):
+                        await each.send(event, "say")
+                    assert proxy.host in await admins.until("daemon error", f"Cannot send the {word}: ")
+                    tenants = await page.until("daemon error", f"Cannot send the {word}: ")
+                    assert proxy.host not in tenants
+                    assert proxy.host in _logged(shim, "console_error", tenants)["reason"]
+
+        asyncio.run(story())
 
 
 def test_nobody_does_what_their_token_does_not_allow(lab: Lab, shim: Shim) -> None:

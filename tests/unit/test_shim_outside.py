@@ -178,7 +178,9 @@ async def _nothing() -> list[Server]:
 
 def test_who_was_muted_meanwhile_hears_neither_lines_nor_figures_nor_the_end_of_its_action() -> None:
     sent: list[object] = []
-    member = cast("Any", SimpleNamespace(send=lambda *texts: sent.append(texts), send_frame=sent.append, request="r", gone=False))
+    member = cast(
+        "Any", SimpleNamespace(send=lambda *texts: sent.append(texts), send_frame=sent.append, request="r", gone=False, sees_errors=False)
+    )
     room = SimpleNamespace()
     ended = {"id": "o", "outcome": "done", "action": "stop"}
 

@@ -16,14 +16,14 @@ from .test_shim_layers import NEEDS_A_LIST_OF_MODULES, assert_libraries_are_lazy
 WEBSOCKET = MODULE_UTILS / "http_shim" / "websocket"
 #: From what decides to what serves; a file imports from those before it.
 ORDER = (
-    *("permissions", "claims", "denials", "frames", "rates", "sight", "changes", "follower", "sampler"),
+    *("permissions", "claims", "denials", "frames", "endings", "rates", "sight", "changes", "follower", "sampler"),
     *("intake", "outbox", "member", "room", "rooms", "wishes", "route"),
 )
-PURE = ("permissions", "claims", "denials", "frames", "rates", "sight")
+PURE = ("permissions", "claims", "denials", "frames", "endings", "rates", "sight")
 #: The files of the face below the websockets that they may know.
 FACE = {
     *("access", "actions", "body", "disks", "face", "known", "line", "log", "operations", "outside", "power_request", "replies"),
-    *("server_view", "shared_node", "utilization"),
+    *("request_id", "server_view", "shared_node", "utilization"),
 }
 #: The files that may know libraries, inside of functions.
 LIBRARIES = {"claims": {"jwt"}, "member": {"aiohttp"}, "outbox": {"aiohttp"}, "route": {"aiohttp"}}

@@ -10,15 +10,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket import frames
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket import endings, frames
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.endings import of_ending
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.frames import Wish, frame, joined, last_lines, read_frame
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.rates import Bucket, Rates
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.sight import Sight, sight_of, told
 from ansible_collections.fleet.power.plugins.module_utils.power.container_spec import LABEL_SERVER
 from ansible_collections.fleet.power.plugins.module_utils.power.engine_answers import server_in_event
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import all_codes
 from ansible_collections.fleet.power.plugins.module_utils.power.holder import Holder
 from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import StartedRun
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, PowerState, Snapshot, Startup
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, Phase, PowerState, Snapshot, Startup
 from ansible_collections.fleet.power.plugins.module_utils.power.node import Observed
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,13 +71,28 @@ def test_an_event_without_texts_has_no_arguments() -> None:
 
 def test_how_an_action_ended_is_an_error_only_if_it_went_wrong() -> None:
     ended: dict[str, Any] = {"id": "i", "action": "stop", "outcome": "done", "stop": {"forced": True}, "warnings": ["w"]}
-    assert [json.loads(text) for text in frames.of_ending(ended)] == [
+    assert [json.loads(text) for text in of_ending(ended, whole=True)] == [
         {"event": "daemon message", "args": ["stop: done; it did not end by itself and was ended by SIGKILL"]},
         {"event": "daemon message", "args": ["warning: w"]},
     ]
     for outcome in ("refused", "cancelled", "failed", "skipped"):
-        (text,) = frames.of_ending({"id": "i", "action": "stop", "outcome": outcome, "msg": "Cannot stop it: so"})
+        (text,) = of_ending({"id": "i", "action": "stop", "outcome": outcome, "msg": "Cannot stop it: so"}, whole=True)
         assert json.loads(text) == {"event": "daemon error", "args": ["Error Event [i]: Cannot stop it: so"]}
+
+
+@pytest.mark.parametrize("code", [*sorted(all_codes()), "", None, "of a later release"])
+def test_what_ended_tells_tenants_nothing_of_the_node_whatever_the_code(code: str | None) -> None:
+    secret = "/srv/secret registry.example.com pid 7"
+    for outcome in Outcome:
+        ended = {"id": "i", "action": "stop", "outcome": outcome.value, "code": code, "msg": secret, "warnings": [secret]}
+        (text,) = of_ending(ended, whole=False)
+        assert secret not in text
+        assert "[i]" in text
+        assert secret in "".join(of_ending(ended, whole=True))
+
+
+def test_what_is_said_of_a_code_is_of_one_that_there_is() -> None:
+    assert set(endings._REASONS) <= all_codes()
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,8 @@ class Service:
             outcome=result.outcome.value,
             code=result.code,
             msg=result.msg,
+            # Who asked over a websocket may not have been shown them.
+            warnings=result.warnings or None,
             seconds=result.seconds,
         )
 

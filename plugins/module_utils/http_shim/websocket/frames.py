@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ...power.model import Outcome
 from ...power.nesting import is_nested_deeper
 
 #: More than any event that clients send needs.
@@ -23,6 +21,9 @@ WISHES = (AUTH, SET_STATE, SEND_COMMAND, SEND_LOGS, SEND_STATS)
 
 AUTH_SUCCESS, STATUS, STATS, OUTPUT, MESSAGE = "auth success", "status", "stats", "console output", "daemon message"
 EXPIRING, TOKEN_EXPIRED, JWT_ERROR, ERROR, THROTTLED = "token expiring", "token expired", "jwt error", "daemon error", "throttled"
+
+#: What Wings says of every error to who may not know more.
+UNEXPECTED = "an unexpected error was encountered while handling this request"
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,6 @@ def frame(event: str, *texts: str) -> str:
 def error_text(number: str, reason: str) -> str:
     """An error as Wings words one: ``number`` is what to look for in the log: an operation's id, or a request's."""
     return f"Error Event [{number}]: {reason}"
-
-
-def of_ending(found: Mapping[str, Any]) -> list[str]:
-    """What an ended operation, as `operation_view` shows it, is to the client that asked for it."""
-    if found["outcome"] not in (Outcome.DONE.value, Outcome.UNCHANGED.value):
-        return [frame(ERROR, error_text(str(found["id"]), str(found.get("msg") or found["outcome"])))]
-    told = [f"{found['action']}: {found['outcome']}", *([str(found["msg"])] if found.get("msg") else [])]
-    if (found.get("stop") or {}).get("forced"):
-        told.append("it did not end by itself and was ended by SIGKILL")
-    return [frame(MESSAGE, "; ".join(told)), *(frame(MESSAGE, f"warning: {each}") for each in found.get("warnings") or ())]
 
 
 def line_text(line: bytes) -> str:

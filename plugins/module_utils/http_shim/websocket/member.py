@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from . import frames
 from .claims import Claims
 from .outbox import Outbox
+from .permissions import ERRORS
 from .rates import Rates
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ class Member:
     def gone(self) -> bool:
         """Whether nothing can be sent to it any more."""
         return self._outbox.over
+
+    @property
+    def sees_errors(self) -> bool:
+        """Whether its token lets it see what errors say of the node."""
+        return self.claims is not None and self.claims.grants(ERRORS)
 
     def accept(self, claims: Claims) -> None:
         """Let it in until its token expires."""

@@ -11,6 +11,8 @@ from ...power.model import PowerAction
 
 CONNECT = "websocket.connect"
 CONSOLE = "control.console"
+#: Whose bearer may see what an error says of the node: administrators of the Panel.
+ERRORS = "admin.websocket.errors"
 #: Who may stop a server may kill it.
 OF_ACTION = {
     PowerAction.START: "control.start",

@@ -17,10 +17,12 @@ from ..actions import Actions, Ending, NotKept, TooMany
 from ..log import Log
 from ..operations import Operations
 from ..power_request import LONGEST_WAIT_SECONDS
+from ..request_id import new_id
 from ..shared_node import SharedNode
 from . import frames
 from .claims import NONE_GIVEN, TOO_OLD, Claims, TokenRefused, check, read_claims
 from .denials import Denials
+from .endings import of_ending
 from .frames import Wish
 from .member import Member
 from .permissions import CONSOLE, OF_ACTION
@@ -133,7 +135,7 @@ class Wishes:
         # Some of what became of it no event tells of.
         self._rooms.look(server.uuid)
         if found is not None and found["outcome"] is not None and self._hears(server, member):
-            for text in frames.of_ending(found):
+            for text in of_ending(found, whole=member.sees_errors):
                 member.send_frame(text)
 
     async def _send_command(self, server: Server, member: Member, claims: Claims, text: str) -> None:
@@ -156,9 +158,10 @@ class Wishes:
         try:
             reason = await room.ask(write)
         except (PowerError, UnicodeError) as error:
-            reason = str(error)
-        if reason:
-            self._refuse(member, f"Cannot send the command: {reason}")
+            self._fail(server, member, "Cannot send the command", error)
+        else:
+            if reason:
+                self._refuse(member, f"Cannot send the command: {reason}")
 
     async def _send_logs(self, server: Server, member: Member, claims: Claims, text: str) -> None:
         del claims, text
@@ -176,7 +179,7 @@ class Wishes:
         try:
             lines = await room.ask(read)
         except PowerError as error:
-            self._refuse(member, str(error))
+            self._fail(server, member, "Cannot send the logs", error)
             return
         if self._hears(server, member):
             for line in lines:
@@ -194,6 +197,14 @@ class Wishes:
         room = self._rooms.room(server.uuid)
         return room is not None and member in room.members
 
+    def _fail(self, server: Server, member: Member, what: str, error: Exception) -> None:
+        """Tell of an error that is not the client's: the whole to who may see it; others an id, under which the log has it."""
+        number = new_id()
+        self._log.warn("console_error", error=number, request=member.request, server=server.uuid, reason=str(error))
+        reason = str(error) if member.sees_errors else frames.UNEXPECTED
+        member.send(frames.ERROR, frames.error_text(number, f"{what}: {reason}"))
+
     @staticmethod
     def _refuse(member: Member, reason: str) -> None:
+        """Tell what the client asked that is not done. Nothing in the reason is of the node."""
         member.send(frames.ERROR, frames.error_text(member.request, reason))
