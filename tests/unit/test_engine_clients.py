@@ -8,12 +8,14 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.connection import Connection
+from ansible_collections.fleet.power.plugins.module_utils.power.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils.power.engine_clients import PLACES, EngineClients
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
 
@@ -132,3 +134,30 @@ def test_an_engine_that_is_silent_from_the_first_word_on_is_told_of_by_all_in_ti
             took = list(pool.map(ask, range(100)))
     # Its place, whoever asks for the version, and its own try.
     assert max(took) < 1 + 2 * 1 + 2
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda engine: engine.write_stdin("c", "stop\n"),
+        lambda engine: engine.attach("c"),
+        lambda engine: list(engine.changed_servers(time.time(), time.time() + 0.1)),
+    ],
+    ids=["stdin", "attach", "events"],
+)
+def test_no_call_waits_for_ever_for_an_engine_that_is_silent(tmp_path: Path, call: Callable[[DockerEngine], object]) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "engine.sock"))
+        listener.listen(10)
+        engine = DockerEngine(Connection(host=f"unix://{tmp_path}/engine.sock", timeout=1, api_version="1.41"))
+        asked: list[str] = []
+
+        def ask() -> None:
+            with pytest.raises(EngineUnreachable, match=r"no answer within [12](\.\d*)? s"):
+                call(engine)
+            asked.append("told")
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(10.0)
+        assert asked == ["told"]

@@ -103,6 +103,7 @@ class Connection:
 
     def _client(self, sdk: Sdk, version: str) -> Any:
         client = sdk.client(base_url=self.host, version=version, timeout=self.timeout, tls=self._tls(sdk))
+        _bound(client)
         if self.host.startswith("unix://"):
             _keep_to_one_connection(client)
         return client
@@ -126,10 +127,11 @@ class Connection:
             config.configure_client = _configure_with_hostname(sdk, config.configure_client, self.tls_hostname)
         return config
 
-    def unreachable(self, what: str, error: BaseException) -> EngineUnreachable:
+    def unreachable(self, what: str, error: BaseException, seconds: float | None = None) -> EngineUnreachable:
         """The error for an engine that did not answer, with the reason in words and the way out where one is known.
 
-        ``what`` is what could not be done; empty where that was to reach it.
+        ``what`` is what could not be done; empty where that was to reach it. ``seconds`` is how long it was given, where that was not the
+        time limit of a call.
         """
         reasons, shown, known = errnos(error), shown_host(self.host), known_fault(error, self.host)
         if errno.EACCES in reasons or errno.EPERM in reasons:
@@ -141,7 +143,7 @@ class Connection:
         elif errno.ECONNREFUSED in reasons:
             why = "connection refused; is the engine running"
         elif any(isinstance(link, TimeoutError) or "timed out" in str(link).lower() for link in chain(error)):
-            why = f"no answer within {self.timeout} s"
+            why = f"no answer within {self.timeout if seconds is None else seconds:.0f} s"
         else:
             why = self._without_user(str(error)).replace("\n", " ")[:300]
         begin = f"{what}: the engine at {shown} cannot be reached" if what else f"Cannot reach the engine at {shown}"
@@ -166,6 +168,12 @@ def shown_host(host: str) -> str:
     """An engine's address without user and password, fit for a message."""
     user = _user_of(host)
     return host.replace(f"{user}@", "", 1) if user else host
+
+
+def _bound(client: Any) -> None:
+    """The SDK gives attaches, events and pulls no time limit; each is to have the client's, which may be changed."""
+    request = client.request
+    client.request = lambda method, url, **options: request(method, url, **{**options, "timeout": options.get("timeout") or client.timeout})
 
 
 def _keep_to_one_connection(client: Any) -> None:

@@ -58,7 +58,7 @@ class DockerEngine:
         except sdk.api_error as answer:
             raise EngineError(f"Cannot {what}: {answer.explanation or answer}", status=answer.status_code) from answer
         except sdk.transport_errors as error:
-            raise self._connection.unreachable(f"Cannot {what}", error) from error
+            raise self._connection.unreachable(f"Cannot {what}", error, own_seconds) from error
         except KeyError as missing:
             # What the library makes of an error without its one key, as others than engines word theirs.
             if missing.args != ("message",):
