@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .container_spec import ContainerSpec, container_spec, made_by_us, made_by_wings, spec_hash_of
@@ -23,6 +23,8 @@ from .volume import Volume
 
 #: What is put behind the server's uuid to name a container that waits for its place, the second where there is one already.
 _WAITING = ("-next", "-after")
+#: What ends a part of an image's reference, its end among them.
+_PART_ENDS = ("/", ":", "@", "")
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,19 @@ def pull(node: Node, definition: Definition, look: Callable[[], None]) -> bool:
     before = node.engine.image(reference)
     if before is not None and node.settings.pull != "always":
         return False
-    prefixes = [prefix for prefix in node.settings.registries if reference.startswith(prefix)]
-    credentials = node.settings.registries[max(prefixes, key=len)] if prefixes else None
-    node.engine.pull(reference, credentials, look)
+    node.engine.pull(reference, credentials_for(reference, node.settings.registries), look)
     return node.engine.image(reference) != before
+
+
+def credentials_for(reference: str, registries: Mapping[str, Mapping[str, str]]) -> Mapping[str, str] | None:
+    """The credentials whose name is the longest beginning of an image's reference, in whole parts: they must reach no other registry."""
+
+    def begins(name: str) -> bool:
+        trimmed = name.rstrip("/")
+        return bool(trimmed) and reference.startswith(trimmed) and reference[len(trimmed) : len(trimmed) + 1] in _PART_ENDS
+
+    names = [name for name in registries if begins(name)]
+    return registries[max(names, key=len)] if names else None
 
 
 def stage(request: Request, node: Node, boot: Boot, snapshot: Snapshot | None, progress: Progress, kept: Staged | None = None) -> Staged:
