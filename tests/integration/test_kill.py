@@ -160,6 +160,33 @@ def test_a_kill_that_was_unsettled_is_settled_by_ending_the_holder_and_killing_a
     assert lab.container(kept.uuid) is None
 
 
+@pytest.mark.parametrize("known", ["by a definition", "by its container alone"])
+def test_a_look_that_gets_no_answer_keeps_no_sigkill_from_the_process_and_nothing_certain_is_claimed(
+    lab: Lab, proxy: EngineProxy, known: str
+) -> None:
+    uuid = up(lab, IGNORE_SIGNALS="all")
+    if known != "by a definition":
+        (lab.root / "servers" / f"{uuid}.json").unlink()
+        (lab.root / "state" / "definitions" / f"{uuid}.json").unlink()
+    proxy.hold("GET", r"/containers/[^/]+/json")
+    result = lab.at(proxy.host).power("kill", uuid, options={"timeout": 1})
+    assert not lab.is_up(uuid)
+    assert (result.outcome.value, result.code, result.changed) == ("failed", "kill_unsettled", True)
+    assert (result.state_before, result.state) == (None, None)
+    assert "it was killed" in result.msg
+    assert "no answer within 1 s" in result.msg
+    again = lab.power("kill", uuid)
+    assert (again.outcome.value, again.changed, again.state.value) == ("unchanged", False, "offline")
+
+
+def test_the_state_before_is_that_of_the_moment_of_the_kill(lab: Lab) -> None:
+    ready, waiting = up(lab), lab.server(done=("never",))
+    lab.power("start", waiting)
+    lab.client.pause(ready)
+    before = [lab.power("kill", uuid).state_before.value for uuid in (ready, waiting, waiting)]
+    assert before == ["running", "starting", "offline"]
+
+
 @pytest.fixture(params=["state full", "state read-only", "locks read-only", "both read-only"])
 def failing(request: pytest.FixtureRequest, lab: Lab) -> Iterator[str]:
     """A node whose own directories lie on a small disk; call ``break_disks`` to have it fail as the parameter says."""

@@ -9,6 +9,7 @@ import errno
 import os
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 from ansible_collections.fleet.power.tests.unit.lock_support import syncs
@@ -205,6 +206,48 @@ class TestEngine:
         result = fake.perform("kill")
         assert (result.outcome.value, result.state) == ("done", "offline")
         assert fake.clock.monotonic() >= 7
+
+    def test_it_kills_before_it_looks(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.engine.before["inspect"].append(lambda: fake.engine.calls.append(("look",)))
+        assert fake.perform("kill").outcome.value == "done"
+        assert fake.engine.calls[:2] == [("signal", "SIGKILL"), ("look",)]
+
+    @pytest.mark.parametrize("fault", ["refused", "no answer"])
+    def test_what_it_cannot_look_at_it_kills_and_is_certain_of_nothing(self, fake: FakeNode, fault: str) -> None:
+        fake.up()
+        error = EngineError("Cannot inspect: refused", status=500) if fault == "refused" else EngineUnreachable("Cannot inspect: no answer")
+        fake.engine.fail("inspect", error, times=2)
+        result = fake.perform("kill")
+        assert not fake.live
+        assert (result.outcome.value, result.code, result.changed, result.state_before) == ("failed", "kill_unsettled", True, None)
+        assert f"Cannot tell that server {UUID} is down: it was killed, but then the engine could not be asked ({error})" in result.msg
+        # An engine that is silent is not asked once more.
+        assert result.state == ("offline" if fault == "refused" else None)
+
+    def test_what_it_cannot_look_at_is_settled_by_the_next_one(self, fake: FakeNode) -> None:
+        fake.leave(Phase.START, fake.up().run)
+        fake.engine.silence("inspect", times=2)
+        assert fake.perform("kill").code == "kill_unsettled"
+        assert fake.node.locks.leftover(UUID) is not None
+        assert (fake.perform("kill").outcome.value, fake.node.locks.leftover(UUID)) == ("done", None)
+
+    def test_nothing_killed_and_nothing_seen_is_no_kill(self, fake: FakeNode) -> None:
+        fake.down()
+        fake.engine.silence("inspect", times=2)
+        result = fake.perform("kill")
+        assert (result.outcome.value, result.code, result.changed) == ("failed", "engine_unreachable", False)
+
+    def test_a_container_that_is_gone_with_its_process_was_running(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.engine.after["signal"].append(fake.engine.containers.clear)
+        result = fake.perform("kill")
+        assert (result.outcome.value, result.state_before, result.state) == ("done", "running", "offline")
+
+    def test_a_server_that_starts_was_starting(self, fake: FakeNode) -> None:
+        fake.define(process={"startup": {"done": ["never"]}})
+        fake.up()
+        assert fake.perform("kill").state_before == "starting"
 
     def test_no_answer_is_no_success(self, fake: FakeNode) -> None:
         fake.up()

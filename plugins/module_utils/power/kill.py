@@ -10,13 +10,13 @@ holder to notice and release, takes the lock and kills again. Only then is the s
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .errors import UNGUARDED, EngineError, KillUnsettled, LockTimeout, LockUnavailable
+from .errors import UNGUARDED, EngineError, EngineUnreachable, KillUnsettled, LockTimeout, LockUnavailable
 from .holder import Holder
 from .lock import PowerLock
 from .look import nothing
-from .model import Outcome, Phase, PowerAction, Request, Snapshot
+from .model import Outcome, Phase, PowerAction, PowerState, Request, Snapshot
 from .node import Node
 from .progress import Ending, Progress
 from .settle import fence_start
@@ -37,7 +37,7 @@ class _FirstTry:
 def kill(request: Request, node: Node, progress: Progress) -> Ending:
     """Kill a server; how it ended. Without a lock or a generation that can be written it still kills, and says so.
 
-    Nothing stands between the request and SIGKILL that may be waited for: not the journal, not another look at the server.
+    Nothing stands between the request and SIGKILL that may be waited for: not the journal, not a look at the server.
     """
     uuid = progress.server.uuid
     faults: list[str] = []
@@ -48,14 +48,10 @@ def kill(request: Request, node: Node, progress: Progress) -> Ending:
         lock = first.lock
         if lock is not None:
             stack.enter_context(lock)
-        before: list[Snapshot | None] = []
-        with contextlib.suppress(EngineError):
-            before.append(node.engine.inspect(uuid))
         _kill_now(node, progress)
         _keep_generation(node, progress, faults)
         progress.begin(node.journal)
-        for snapshot in before:
-            progress.saw(node.seen_as(uuid, snapshot))
+        _see_before(node, progress)
         if first.held:
             lock = _await_holder(request, node, progress, first.holder, faults)
             if lock is not None:
@@ -175,7 +171,7 @@ def _settle_and_kill(node: Node, lock: PowerLock, progress: Progress) -> None:
         left = lock.leftover
         if left is not None and left.phase is Phase.START and fence_start(node, left.run):
             progress.changed = True
-        snapshot = node.engine.inspect(uuid)
+        snapshot = _look(node, progress)
         if snapshot is None or not snapshot.live:
             if snapshot is not None and progress.changed and snapshot.restart_policy != "no":
                 # The engine brings such a container up again when it starts itself.
@@ -191,8 +187,37 @@ def _kill_now(node: Node, progress: Progress) -> None:
         progress.changed = True
 
 
+def _see_before(node: Node, progress: Progress) -> None:
+    """Note the state before, by a look after SIGKILL, which waits for none: what it was sent to lived at that moment."""
+    uuid = progress.server.uuid
+    try:
+        snapshot = node.engine.inspect(uuid)
+    except (EngineError, EngineUnreachable):
+        return
+    if progress.changed and snapshot is None:
+        # Removed or renamed: that it lived is all there is to know.
+        progress.state_before = PowerState.RUNNING
+    if progress.changed and snapshot is not None:
+        snapshot = replace(snapshot, live=True)
+    progress.saw(node.seen_as(uuid, snapshot))
+
+
+def _look(node: Node, progress: Progress) -> Snapshot | None:
+    """The container after SIGKILL. Raises `KillUnsettled` where something was killed and nobody can tell what became of it."""
+    uuid = progress.server.uuid
+    try:
+        return node.engine.inspect(uuid)
+    except (EngineError, EngineUnreachable) as error:
+        if not progress.changed:
+            raise
+        raise KillUnsettled(
+            f"Cannot tell that server {uuid} is down: it was killed, but then the engine could not be asked ({error}); "
+            "look at the engine, and kill again"
+        ) from error
+
+
 def _await_gone(node: Node, progress: Progress) -> None:
-    snapshot = node.engine.inspect(progress.server.uuid)
+    snapshot = _look(node, progress)
     if snapshot is not None and snapshot.live and not node.await_end(snapshot.run, node.engine.timeout, nothing):
         raise KillUnsettled(
             f"Cannot tell that server {progress.server.uuid} is down: its process still runs {node.engine.timeout:.0f} s after SIGKILL; "

@@ -15,6 +15,7 @@ from .await_ready import await_ready
 from .container import Boot
 from .errors import (
     INTERNAL_ERROR,
+    EngineError,
     EngineUnreachable,
     FailureBudget,
     InterruptedBySignal,
@@ -48,13 +49,12 @@ def perform(request: Request, node: Node, server: Server | None = None, place: P
         ending = _act(request, node, progress, place or Place())
         # A start looks at what it started; that is not to be asked for again at once.
         again = progress.begun and (progress.is_outdated or not request.action.boots)
-    except EngineUnreachable as error:
-        ending = progress.failure(error)
-        progress.state, again = None, False
     except PowerError as error:
         ending = progress.failure(error)
         # What was seen before a wait for the lock is old by now.
         again = progress.begun or progress.state is not None
+        if isinstance(error, EngineUnreachable) or isinstance(error.__cause__, EngineUnreachable):
+            progress.state, again = None, False
     except Exception as error:
         # A fault of ours in one server must not hide what became of the others.
         ending = Outcome.FAILED, INTERNAL_ERROR, internal_error(error)
@@ -136,14 +136,24 @@ def _identify(request: Request, node: Node, known: Server | None) -> Server:
     definition = node.sources.definition_for_stop(server.uuid)
     if definition is not None:
         return definition.server
-    # The engine is asked last: one that does not answer must not keep a kill from being raised.
-    if node.engine.inspect(server.uuid) is not None:
+    # The engine is asked last.
+    if _may_have_container(request, node, server.uuid):
         return server
     if request.action is PowerAction.KILL and not request.check:
         # Its very first start may be asking the Panel just now, and has left no trace to know it by.
         with contextlib.suppress(LockUnavailable):
             node.generations.raise_for(server.uuid)
     raise ServerNotFound(f"Cannot {request.action.value} server {server.uuid}: no source and no container of this node has it")
+
+
+def _may_have_container(request: Request, node: Node, uuid: str) -> bool:
+    """Whether the server has a container; for a kill also where the engine cannot tell, since that must keep no SIGKILL from it."""
+    try:
+        return node.engine.inspect(uuid) is not None
+    except (EngineError, EngineUnreachable):
+        if request.action is not PowerAction.KILL or request.check:
+            raise
+        return True
 
 
 def _already_up(request: Request, node: Node, seen: Observed, progress: Progress) -> Ending:
@@ -192,6 +202,6 @@ def _see_again(node: Node, progress: Progress) -> None:
     if parse_uuid(progress.server.uuid) is None:
         return
     try:
-        progress.saw(node.observe(progress.server.uuid))
+        progress.saw(node.observe(progress.server.uuid), late=progress.changed)
     except PowerError:
         progress.state = None

@@ -67,9 +67,9 @@ class Progress:
         """Seconds since the action was taken up."""
         return self._clock.monotonic() - self._started
 
-    def saw(self, seen: Observed) -> None:
-        """Note the state; the first one seen stays the state before."""
-        if self.state_before is None:
+    def saw(self, seen: Observed, *, late: bool = False) -> None:
+        """Note the state; the first one seen stays the state before, unless it is seen too ``late`` to be that."""
+        if self.state_before is None and not late:
             self.state_before = seen.state
         self.state = seen.state
         self.has_container = seen.snapshot is not None
