@@ -32,6 +32,7 @@ from .power.order import LONGEST_STAGGER_SECONDS
 from .power.own_files import open_own
 from .power.pace import Pace, Place
 from .power.report import is_failure
+from .power.schema import one_line
 from .power.selection import Target
 from .power.settings import load_settings
 
@@ -43,6 +44,8 @@ _PASSED_OVER = (Suspended.code, ServerNotFound.code, NotSelected.code)
 _MAINTENANCE = "maintenance.json"
 _REBOOT = "reboot"
 _PRINTING = threading.Lock()
+#: Characters, more than any sentence of ours has.
+_LONGEST_LINE = 8192
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -184,7 +187,8 @@ def _line(result: Result) -> str:
 
 
 def _say(line: str, stream: TextIO) -> None:
-    """One line; nobody may be there to read it, which changes nothing."""
+    """One line, whatever is in it; nobody may be there to read it, which changes nothing."""
+    line = one_line(line, _LONGEST_LINE)
     with _PRINTING, contextlib.suppress(OSError, ValueError):
         stream.write(line.encode(stream.encoding or "utf-8", "replace").decode(stream.encoding or "utf-8") + "\n")
         stream.flush()

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils import restore
+from ansible_collections.fleet.power.plugins.module_utils.power.node import never
 
 from .lab import Lab
 from .registry import Registry, registry
@@ -18,6 +20,10 @@ from .test_container import ended
 def strange_registry() -> Iterator[Registry]:
     with registry() as found:
         yield found
+
+
+#: Clears the screen, then forges lines of ours; and more than anybody wants to read.
+HOSTILE = "\x1b[2J\x1b]0;title\x07\r\n0f4c5ad2: started\u2028Nov 27 host fleet-power: ok\x9b31m" + "x" * 5000
 
 
 def trust(lab: Lab, *names: str) -> None:
@@ -38,3 +44,43 @@ def test_credentials_of_the_longest_name_reach_their_registry(lab: Lab, stranger
     trust(lab, host, f"{host}/team", f"{host}/team/gam", f"{host}/team/game:1/x")
     assert ended(lab.power("start", lab.server(image=f"{host}/team/game:1"))) == ("refused", "image_unavailable")
     assert set(stranger.given) == {f"{host}/team:hunter22"}
+
+
+def test_a_registrys_words_are_one_line_without_control_characters_and_stand_behind_ours_once(lab: Lab, stranger: Registry) -> None:
+    stranger.says = HOSTILE
+    trust(lab, stranger.address)
+    image = f"{stranger.address}/team/game:1"
+    result = lab.power("start", lab.server(image=image))
+    assert ended(result) == ("refused", "image_unavailable")
+    assert result.msg.isprintable()
+    assert len(result.msg) < 1200
+    assert result.msg.count("Cannot pull image") == 1
+    assert result.msg.startswith(f"Cannot pull image {image}: ")
+    assert "0f4c5ad2: started" in result.msg, "nothing else is taken from them"
+
+
+def test_an_engines_words_are_one_line_without_control_characters(lab: Lab) -> None:
+    uuid = lab.server()
+    lab.write_settings(docker={"log_config": {"type": HOSTILE}})
+    result = lab.power("start", uuid)
+    assert "error looking up logging plugin" in result.msg
+    assert result.msg.isprintable()
+    assert len(result.msg) < 1200
+
+
+def test_a_restore_prints_one_line_for_a_server_whose_image_cannot_be_pulled(
+    lab: Lab, stranger: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stranger.says = HOSTILE
+    trust(lab, stranger.address)
+    uuid = lab.server()
+    assert ended(lab.power("start", uuid)) == ("done", "")
+    lab.client.kill(uuid)
+    lab.edit(uuid, container={"image": f"{stranger.address}/team/game:1"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", lab.docker_host)
+        assert restore._restore(restore._parser().parse_args(["--config", str(lab.config)]), never) is False
+    lines = capsys.readouterr().out.split("\n")
+    assert (len(lines), lines[1]) == (2, "")
+    assert lines[0].startswith(uuid)
+    assert lines[0].isprintable()

@@ -75,7 +75,16 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
             ),
             (
                 *("container_resources", "container_network", "container_spec"),
-                *("engine_use", "engine", "engine_answers", "engine_clients", "engine_events", "engine_labels", "docker_engine"),
+                *(
+                    "engine_use",
+                    "engine",
+                    "engine_answers",
+                    "engine_clients",
+                    "engine_events",
+                    "engine_labels",
+                    "engine_pull",
+                    "docker_engine",
+                ),
             ),
             ("ready_patterns", "readiness"),
             ("panel_api", "panel_list", "panel", "source", "search_faults", "sources"),

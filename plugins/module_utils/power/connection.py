@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from .connection_faults import chain, errnos, known_fault
 from .errors import EngineUnreachable, MissingLibrary, SettingsInvalid
 from .model import SHORTEST_SECRET
-from .schema import printable
+from .schema import one_line, printable
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 DEFAULT_TIMEOUT = 60
@@ -145,7 +145,7 @@ class Connection:
         elif any(isinstance(link, TimeoutError) or "timed out" in str(link).lower() for link in chain(error)):
             why = f"no answer within {self.timeout if seconds is None else seconds:.0f} s"
         else:
-            why = self._without_user(str(error)).replace("\n", " ")[:300]
+            why = one_line(self._without_user(str(error)), 300)
         begin = f"{what}: the engine at {shown} cannot be reached" if what else f"Cannot reach the engine at {shown}"
         return EngineUnreachable(f"{begin}: {why}")
 

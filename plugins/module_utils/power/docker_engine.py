@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Docker Engine: calls in, values out. The only file that knows the calls of the Docker SDK's client.
 
+What the engine says, registries' words among it, becomes one line of bounded length here, before anybody prints or writes it.
+
 No call outlives ``Connection.timeout`` without `EngineUnreachable`. The engine's own ``stop`` and ``restart`` are not here
 on purpose: they outlive their caller, so a stop that was abandoned would still take a server down later.
 """
@@ -10,7 +12,6 @@ on purpose: they outlive their caller, so a stop that was abandoned would still 
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,14 +22,13 @@ from .engine_answers import CHANGES, image_of, is_before, server_in_event, serve
 from .engine_clients import EngineClients
 from .engine_events import EndEvents
 from .engine_labels import LiveByLabel
+from .engine_pull import SILENCE_SECONDS, Pull
 from .engine_use import Use, use_of
-from .errors import EngineError, EngineUnreachable, ImageUnavailable
+from .errors import EngineError, EngineUnreachable
 from .model import ImageSeen, Run, Server, Snapshot, engine_time, parse_uuid
 from .output import Output, release
+from .schema import one_line
 
-#: Pauses between two looks at a pull, and how long a pull may go without any progress.
-_LOOK_SECONDS = 0.5
-_PULL_SILENCE_SECONDS = 60.0
 #: How long an image that was seen is taken to be there: many servers of one call are made from the same one.
 _IMAGE_SECONDS = 1.0
 #: How much later than asked for a piece of the engine's events may end.
@@ -56,7 +56,7 @@ class DockerEngine:
                 lent = self._clients.one(urgent=urgent) if own_seconds is None else self._clients.own(seconds=own_seconds)
                 yield stack.enter_context(lent)
         except sdk.api_error as answer:
-            raise EngineError(f"Cannot {what}: {answer.explanation or answer}", status=answer.status_code) from answer
+            raise EngineError(f"Cannot {what}: {one_line(str(answer.explanation or answer))}", status=answer.status_code) from answer
         except sdk.transport_errors as error:
             raise self._connection.unreachable(f"Cannot {what}", error, own_seconds) from error
         except KeyError as missing:
@@ -128,7 +128,7 @@ class DockerEngine:
         """Create a container; its id, and what the engine warns of."""
         with self._asking(f"create container {name}") as client:
             answer = client.create_container_from_config(dict(config), name)
-        return str(answer["Id"]), list(answer.get("Warnings") or [])
+        return str(answer["Id"]), [one_line(str(warning)) for warning in answer.get("Warnings") or []]
 
     def remove(self, name: str, *, volumes: bool) -> bool:
         """Remove a container that does not run; False if it runs (409, unless a removal is in progress, which is waited for)."""
@@ -202,32 +202,18 @@ class DockerEngine:
         return seen
 
     def pull(self, reference: str, credentials: Mapping[str, str] | None, look: Callable[[], None]) -> None:
-        """Pull an image in a thread that is abandoned when ``look`` raises or the engine shows no progress for a minute."""
-        progress = _PullProgress()
-        thread = threading.Thread(target=self._pull, args=(reference, credentials, progress), daemon=True)
-        thread.start()
-        while thread.is_alive():
-            thread.join(_LOOK_SECONDS)
-            look()
-            if progress.silence() > _PULL_SILENCE_SECONDS:
-                raise EngineUnreachable(f"Cannot pull image {reference}: no progress for {_PULL_SILENCE_SECONDS:.0f} s")
-        if isinstance(progress.fault, EngineUnreachable):
-            raise progress.fault
-        if progress.fault is not None:
-            raise ImageUnavailable(f"Cannot pull image {reference}: {progress.fault}") from progress.fault
+        """Pull an image; see `Pull`."""
 
-    def _pull(self, reference: str, credentials: Mapping[str, str] | None, progress: _PullProgress) -> None:
-        try:
-            # A pull may be silent for longer than any other call.
-            with self._asking(f"pull image {reference}", own_seconds=max(self.timeout, _PULL_SILENCE_SECONDS)) as client:
-                for line in client.pull(reference, stream=True, decode=True, auth_config=dict(credentials) if credentials else None):
-                    progress.seen(line)
-        except (EngineError, EngineUnreachable, ValueError, RuntimeError) as error:
-            # The last two are what the SDK makes of a progress stream that it cannot read.
-            progress.fault = error
-        finally:
-            # Not emptied: who asked before the pull may still be about to note the answer.
-            self._images = {}
+        def lines() -> Iterator[Mapping[str, Any]]:
+            try:
+                # A pull may be silent for longer than any other call.
+                with self._asking(f"pull image {reference}", own_seconds=max(self.timeout, SILENCE_SECONDS)) as client:
+                    yield from client.pull(reference, stream=True, decode=True, auth_config=dict(credentials) if credentials else None)
+            finally:
+                # Not emptied: who asked before the pull may still be about to note the answer.
+                self._images = {}
+
+        Pull(reference, lines).run(look)
 
     def ensure_network(self, network: NetworkSpec) -> bool:
         """Create a network if it is not there; True if it was created (a 409 means that somebody else just did)."""
@@ -281,19 +267,3 @@ class DockerEngine:
                 return False
             raise
         return True
-
-
-class _PullProgress:
-    """What the thread of a pull tells its waiter."""
-
-    def __init__(self) -> None:
-        self.fault: Exception | None = None
-        self._seen_at = time.monotonic()
-
-    def seen(self, line: Mapping[str, Any]) -> None:
-        self._seen_at = time.monotonic()
-        if line.get("error"):
-            self.fault = EngineError(str(line["error"]))
-
-    def silence(self) -> float:
-        return time.monotonic() - self._seen_at

@@ -26,6 +26,7 @@ from .model import (
     parse_uuid,
 )
 from .node import Observed
+from .schema import CUT, one_line
 
 #: How an action ended: outcome, code, sentence.
 Ending = tuple[Outcome, str, str]
@@ -129,14 +130,25 @@ class Progress:
         return error.skips
 
     def sentence(self, error: PowerError) -> str:
-        """What an error says. Secrets are masked in what the engine said: it may repeat what it was given, our own words do not."""
+        """What an error says. Secrets are masked in what the engine said: it may repeat what it was given, our own words do not.
+
+        They are looked for as such a sentence shows them, and where it was cut, their beginnings before the cut, too.
+        """
         text = str(error)
         link: BaseException | None = error
         while link is not None:
             if isinstance(link, EngineError):
-                text = text.replace(str(link), mask(str(link), self.secrets))
+                text = text.replace(str(link), self._masked(str(link)))
             link = link.__cause__
         return text
+
+    def _masked(self, text: str) -> str:
+        shown = {form for secret in self.secrets for form in (secret, one_line(secret, len(secret)))}
+        if not text.endswith(CUT):
+            return mask(text, shown)
+        whole = mask(text[: -len(CUT)], shown)
+        sizes = (size for secret in shown for size in range(min(len(secret), len(whole)), 0, -1) if whole.endswith(secret[:size]))
+        return whole[: len(whole) - max(sizes, default=0)] + CUT
 
     def result(self, outcome: Outcome, code: str = "", msg: str = "") -> Result:
         """The result as it stands now."""

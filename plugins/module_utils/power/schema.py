@@ -32,6 +32,8 @@ ABSENT: Final = _Default("none")
 #: Numbers that are only passed on must fit what the engine and other programs can hold.
 _NUMBER_BITS = 64
 _SHOWN_CHARACTERS = 60
+#: What stands at the end of a sentence that was cut.
+CUT = "..."
 
 
 class Mismatch(ValueError):
@@ -171,6 +173,12 @@ def printable(text: str) -> str:
     """Text from outside, fit for a message: no control characters, at most 60 characters."""
     shown = "".join(character if character.isprintable() else "?" for character in text[: _SHOWN_CHARACTERS + 1])
     return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[: _SHOWN_CHARACTERS - 3]}..."
+
+
+def one_line(text: str, longest: int = 1000) -> str:
+    """Somebody else's sentence as one line that a terminal and a log can bear, at most so many characters long."""
+    line = "".join(character if character.isprintable() else " " for character in text[: longest + 1]).strip()
+    return line if len(text) <= longest else line[: longest - len(CUT)] + CUT
 
 
 def describe(value: object, *, secret: bool = False) -> str:

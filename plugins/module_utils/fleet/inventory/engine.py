@@ -14,6 +14,7 @@ from ...power.container_spec import LABEL_NAME
 from ...power.engine_answers import server_of
 from ...power.errors import EngineError, EngineUnreachable
 from ...power.model import PowerState
+from ...power.schema import one_line
 from .entry import Entry, Kind, Reading, labels_or_none, text_or_none
 from .tunnel import listed_over_ssh
 from .wanted import NodeWanted
@@ -44,7 +45,9 @@ def _listed(connection: Connection) -> Any:
     try:
         return client.containers(all=True)
     except sdk.api_error as answer:
-        raise EngineError(f"Cannot list the containers: {answer.explanation or answer}", status=answer.status_code) from answer
+        raise EngineError(
+            f"Cannot list the containers: {one_line(str(answer.explanation or answer))}", status=answer.status_code
+        ) from answer
     except sdk.transport_errors as error:
         raise connection.unreachable("Cannot list the containers", error) from error
     except (KeyError, TypeError, ValueError) as error:
