@@ -142,3 +142,54 @@ def test_a_short_id_finds_wings_container(lab: Lab) -> None:
     lab.await_ready(uuid)
     assert ended(lab.power("stop", uuid[:8])) == ("done", "")
     assert not lab.is_up(uuid)
+
+
+CLAIMS = [("fleet.power.server",), ("fleet.power.server", "fleet.power.spec", "fleet.power.stop")]
+
+
+def claimant(lab: Lab, name: str, uuid: str, labels: tuple[str, ...]) -> str:
+    """Somebody else's container of that name, whose image has our labels and names a server; its name."""
+    image = lab.image(*(f"LABEL {label}={uuid if label.endswith('server') else 'SIGKILL'}" for label in labels))
+    if name not in lab.uuids:
+        lab.uuids.append(name)
+    lab.outsider(name, Image=image[1:])
+    lab.await_ready(name)
+    return name
+
+
+@pytest.mark.parametrize("labels", CLAIMS, ids=len)
+def test_a_container_whose_image_claims_to_be_a_server_is_never_taken_for_it(lab: Lab, labels: tuple[str, ...]) -> None:
+    uuid = lab.server()
+    other = claimant(lab, f"web-{uuid}", uuid, labels)
+    assert [ended(lab.power(action, uuid)) for action in ("kill", "stop")] == [("unchanged", ""), ("unchanged", "")]
+    assert uuid not in {server.uuid for server in lab.node().engine.servers()}
+    assert lab.is_up(other)
+    assert ended(lab.power("start", uuid)) == ("done", "")
+    assert (lab.is_up(uuid), lab.is_up(other)) == (True, True)
+
+
+@pytest.mark.parametrize("labels", CLAIMS, ids=len)
+def test_a_renamed_server_is_found_among_those_that_claim_to_be_it(lab: Lab, labels: tuple[str, ...]) -> None:
+    uuid = lab.server()
+    before = claimant(lab, f"before-{uuid}", uuid, labels)
+    assert ended(lab.power("start", uuid)) == ("done", "")
+    renamed = f"renamed-{uuid}"
+    lab.client.rename(uuid, renamed)
+    lab.uuids.append(renamed)
+    after = claimant(lab, f"after-{uuid}", uuid, labels)
+    assert uuid in {server.uuid for server in lab.node().engine.servers()}
+    assert ended(lab.power("start", uuid)) == ("unchanged", "")
+    assert ended(lab.power("kill", uuid)) == ("done", "")
+    assert [lab.is_up(name) for name in (before, renamed, after)] == [True, False, True]
+
+
+@pytest.mark.parametrize("whose", ["its own", "another's"])
+def test_a_strangers_container_of_a_servers_name_is_not_ours_by_its_images_label(lab: Lab, whose: str) -> None:
+    uuid = lab.server()
+    claimant(lab, uuid, uuid if whose == "its own" else lab.server(), CLAIMS[whose != "its own"])
+    identity = lab.container(uuid)["Id"]
+    lab.volume(uuid).mkdir(parents=True)
+    (lab.volume(uuid) / "level.dat").write_text("precious")
+    result = lab.power("restart", uuid)
+    assert (*ended(result), result.changed) == ("refused", "container_foreign", False)
+    assert (lab.container(uuid)["Id"], lab.is_up(uuid)) == (identity, True)

@@ -175,6 +175,7 @@ class FakeEngine:
                 image=str(config["Image"]),
                 labels=dict(config["Labels"]),
                 environment=tuple(config["Env"]),
+                hostname=str(config["Hostname"]),
             )
         )
         self._happen(self.after["create"])

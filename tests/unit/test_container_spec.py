@@ -31,7 +31,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.container_spec i
 )
 from ansible_collections.fleet.power.plugins.module_utils.power.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import DefinitionInvalid
-from ansible_collections.fleet.power.plugins.module_utils.power.model import StopType, StopWay
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Snapshot, StopType, StopWay
 from ansible_collections.fleet.power.plugins.module_utils.power.settings import Settings, parse_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -435,11 +435,19 @@ class TestLabels:
     def test_another_service_than_wings_is_just_a_label(self) -> None:
         assert spec(changed("settings.labels", {"Service": "web"})).config["Labels"]["Service"] == "web"
 
-    def test_who_made_a_container_is_read_from_its_labels(self) -> None:
-        assert made_by_us(spec().config["Labels"])
+    def test_a_container_is_ours_if_its_labels_and_its_hosts_name_say_so_for_the_same_server(self) -> None:
+        config = spec().config
+        ours = Snapshot("c", "renamed", live=True, labels=config["Labels"], hostname=config["Hostname"])
+        assert made_by_us(ours, UUID)
+        assert not made_by_us(ours, UUID[::-1])
+        # What an image can say of its containers.
+        assert not made_by_us(replace(ours, hostname="c"), UUID)
+        assert not made_by_us(replace(ours, labels={LABEL_SERVER: UUID}), UUID)
+        assert not made_by_us(replace(ours, labels={**ours.labels, LABEL_SERVER: UUID[::-1]}), UUID)
+
+    def test_what_wings_made_is_read_from_its_labels(self) -> None:
         assert not made_by_wings(spec().config["Labels"])
         assert made_by_wings({"Service": "Pterodactyl", "ContainerType": "server_process"})
-        assert not made_by_us({"Service": "Pterodactyl"})
         assert not made_by_wings({"Service": "web"})
         assert spec_hash_of({}) is None
 

@@ -37,7 +37,13 @@ NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=timezone.utc)
 
 def row(uuid: str, state: str = "running", **labels: str) -> dict[str, Any]:
     """A container in the engine's list."""
-    return {"Id": uuid, "Names": [f"/{uuid}"], "State": state, "Image": "games/java:17", "Labels": {"fleet.power.server": uuid, **labels}}
+    return {
+        "Id": uuid,
+        "Names": [f"/{uuid}"],
+        "State": state,
+        "Image": "games/java:17",
+        "Labels": {"fleet.power.server": uuid, "fleet.power.spec": "x", **labels},
+    }
 
 
 # ----- engines
@@ -83,8 +89,10 @@ def test_an_engine_tells_what_runs(engine: Engine, told: str, state: str) -> Non
 
 def test_containers_of_others_are_no_servers_and_those_of_wings_are(engine: Engine) -> None:
     foreign = {"Names": ["/web"], "State": "running", "Labels": {}}
+    claims = {**row(ONE), "Names": ["/web"]}
+    unspecified = {**row(ONE), "Labels": {"fleet.power.server": ONE}}
     wings = {"Names": [f"/{TWO}"], "State": "running", "Labels": {"Service": "Pterodactyl", "ContainerType": "server_process"}}
-    engine.rows = [foreign, wings, {"Names": None, "Labels": None}]
+    engine.rows = [foreign, claims, unspecified, wings, {"Names": None, "Labels": None}]
     assert read_engine(node_at(engine), 5).entries == (Entry(TWO, "node-1", state="running", labels={}),)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.container_spec import LABEL_SERVER
+from ansible_collections.fleet.power.plugins.module_utils.power.container_spec import LABEL_SERVER, LABEL_SPEC
 from ansible_collections.fleet.power.plugins.module_utils.power.model import ImageSeen
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
@@ -115,7 +115,9 @@ class TestContainer:
         assert (result.outcome.value, result.code, result.changed, fake.live) == ("refused", "preboot_failed", False, True)
 
     def test_one_that_a_crash_left_waiting_is_replaced(self, fake: FakeNode) -> None:
-        fake.engine.create(f"{UUID}-next", {"Image": "game:1", "Labels": {LABEL_SERVER: UUID}, "Env": []})
+        fake.engine.create(
+            f"{UUID}-next", {"Image": "game:1", "Labels": {LABEL_SERVER: UUID, LABEL_SPEC: "old"}, "Hostname": UUID, "Env": []}
+        )
         assert fake.perform("start").outcome.value == "done"
         assert [each.name for each in fake.engine.containers.values()] == [UUID]
 

@@ -105,7 +105,7 @@ def put_in_place(request: Request, node: Node, staged: Staged, progress: Progres
     if old is not None:
         check_container(request, old, uuid)
         # Wings throws away what an image's anonymous volumes hold, and so do we; but not what somebody else's container held.
-        ours = made_by_us(old.labels) or made_by_wings(old.labels)
+        ours = made_by_us(old, uuid) or made_by_wings(old.labels)
         if not node.engine.remove(old.id, volumes=ours):
             raise PrebootFailed(f"Cannot recreate the container of server {uuid}: somebody started it meanwhile")
     progress.alter()
@@ -119,11 +119,11 @@ def _serves(node: Node, snapshot: Snapshot, wanted: str | None) -> bool:
 
 
 def check_container(request: Request, snapshot: Snapshot | None, uuid: str) -> None:
-    if snapshot is None or request.adopt or made_by_us(snapshot.labels) or made_by_wings(snapshot.labels):
+    if snapshot is None or request.adopt or made_by_us(snapshot, uuid) or made_by_wings(snapshot.labels):
         return
     raise ContainerForeign(
-        f"Cannot {request.action.value} server {uuid}: a container of that name exists that neither this collection nor Wings made, "
-        "and it would be recreated; rename or remove it, "
+        f"Cannot {request.action.value} server {uuid}: a container named {snapshot.name} exists that neither this collection "
+        "nor Wings made, and it would be recreated; rename or remove it, "
         "or pass adopt: true to recreate it (its anonymous volumes are kept, but no longer attached)"
     )
 
@@ -145,7 +145,7 @@ def _create(request: Request, node: Node, uuid: str, suffix: str, spec: Containe
     name = uuid + suffix
     left = node.engine.inspect(name)
     if left is not None:
-        check_container(request, left, name)
+        check_container(request, left, uuid)
         node.engine.remove(left.id, volumes=True)
     container, warnings = _create_without(node, name, spec)
     progress.warn(*(f"server {uuid}: {warning}" for warning in warnings))

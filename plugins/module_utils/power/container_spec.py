@@ -19,7 +19,7 @@ from .container_network import NetworkSpec, network_of, port_bindings, seen_by_c
 from .container_resources import resources
 from .definition import Definition, Mount
 from .errors import DefinitionInvalid
-from .model import StopWay
+from .model import Snapshot, StopWay
 from .schema import Mismatch, printable
 from .settings import Settings
 from .stop_way import stop_way_from_text, stop_way_text
@@ -33,6 +33,7 @@ __all__ = [
     "WINGS_LABEL",
     "ContainerSpec",
     "NetworkSpec",
+    "claims_to_be",
     "container_spec",
     "made_by_us",
     "made_by_wings",
@@ -223,9 +224,14 @@ def _labels(definition: Definition) -> tuple[dict[str, str], list[str]]:
     return {**labels, LABEL_SERVER: definition.server.uuid, LABEL_STOP: stop_way_text(definition.stop)}, warnings
 
 
-def made_by_us(labels: Mapping[str, str]) -> bool:
-    """Whether this collection made the container that has these labels."""
-    return LABEL_SERVER in labels
+def claims_to_be(labels: Mapping[str, str]) -> str | None:
+    """The server that labels name as ours do, or None. A container has its image's labels, too: that it is so they do not prove."""
+    return labels.get(LABEL_SERVER) if LABEL_SPEC in labels else None
+
+
+def made_by_us(snapshot: Snapshot, uuid: str) -> bool:
+    """Whether this collection made the container, whatever its name is now, for this server: its host's name comes from no image."""
+    return snapshot.hostname == uuid and claims_to_be(snapshot.labels) == uuid
 
 
 def made_by_wings(labels: Mapping[str, str]) -> bool:

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .connection import Connection
-from .container_spec import LABEL_SERVER, NetworkSpec
-from .engine_answers import CHANGES, image_of, is_before, server_in_event, server_of, snapshot_of
+from .container_spec import LABEL_SERVER, LABEL_SPEC, NetworkSpec, made_by_us
+from .engine_answers import CHANGES, claimed_server, image_of, is_before, server_in_event, server_of, snapshot_of
 from .engine_clients import EngineClients
 from .engine_events import EndEvents
 from .engine_labels import LiveByLabel
@@ -66,29 +66,40 @@ class DockerEngine:
             raise EngineError(f"Cannot {what}: the answer is none of an engine's; look at what stands between it and us") from missing
 
     def inspect(self, name: str) -> Snapshot | None:
-        """The container as it is now, or None. A server's is found by its label where somebody has renamed it while it runs."""
+        """The container as it is now, or None. A server's is found by its labels where somebody has renamed it while it runs."""
         found = self._inspect(name)
-        if found is not None or parse_uuid(name) is None:
-            return found
-        renamed = self._by_label.of(name)
-        return None if renamed is None else self._inspect(renamed)
+        return self._renamed(name) if found is None else found
 
     def _inspect(self, name: str) -> Snapshot | None:
         found = self._unless_missing(f"inspect container {name}", lambda client: client.inspect_container(name))
         return None if found is None else snapshot_of(found)
 
-    def _live_by_label(self) -> dict[str, str]:
-        """The ids of live containers of ours by the servers that they are, whatever their names."""
-        filters = {"label": [LABEL_SERVER], "status": ["running", "paused", "restarting"]}
+    def _renamed(self, name: str) -> Snapshot | None:
+        """The live container that was made for a server and has lost its name; None for a name that is no server's."""
+        ids = () if parse_uuid(name) is None else self._by_label.of(name)
+        return next((found for found in map(self._inspect, ids) if found is not None and made_by_us(found, name)), None)
+
+    def _live_by_label(self) -> dict[str, list[str]]:
+        """The ids of live containers by the servers that they claim to be, whatever their names."""
+        filters = {"label": [LABEL_SERVER, LABEL_SPEC], "status": ["running", "paused", "restarting"]}
+        found: dict[str, list[str]] = {}
         with self._asking("list the containers") as client:
-            return {str(row["Labels"][LABEL_SERVER]): str(row["Id"]) for row in client.containers(all=True, filters=filters)}
+            for row in client.containers(all=True, filters=filters):
+                found.setdefault(str(row["Labels"][LABEL_SERVER]), []).append(str(row["Id"]))
+        return found
 
     def servers(self) -> list[Server]:
         """Every server that has a container of ours or of Wings."""
         with self._asking("list the containers") as client:
             # The engine's filter knows no "or": one list of everything costs less than two.
-            uuids = dict.fromkeys(server_of(row) for row in client.containers(all=True))
+            rows = client.containers(all=True)
+        uuids = dict.fromkeys(server_of(row) or self._renamed_server(row) for row in rows)
         return [Server(uuid) for uuid in uuids if uuid is not None]
+
+    def _renamed_server(self, row: Mapping[str, Any]) -> str | None:
+        claimed = claimed_server(row)
+        found = None if claimed is None else self._inspect(str(row["Id"]))
+        return claimed if claimed is not None and found is not None and made_by_us(found, claimed) else None
 
     def signal(self, name: str, signal: str) -> bool:
         """Send a signal; False if nothing runs there (409 of this call means "not running")."""
@@ -98,8 +109,8 @@ class DockerEngine:
         except EngineError as error:
             if error.facts.get("status") != 404:
                 raise
-        renamed = None if parse_uuid(name) is None else self._by_label.of(name)
-        return renamed is not None and self.signal(renamed, signal)
+        renamed = self._renamed(name)
+        return renamed is not None and self.signal(renamed.id, signal)
 
     def unpause(self, name: str) -> None:
         """Let a paused container go on; one that is not paused is left alone (409)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .container_spec import LABEL_SERVER, made_by_us, made_by_wings
+from .container_spec import LABEL_SERVER, claims_to_be, made_by_wings
 from .model import ImageSeen, Snapshot, parse_uuid
 
 #: What happens to a container whose server may be in another state after it: also a signal and a line of standard input may be its stop.
@@ -43,6 +43,7 @@ def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
         labels=dict(config.get("Labels") or {}),
         ports=frozenset(host.get("PortBindings") or ()) if live else frozenset(),
         environment=tuple(config.get("Env") or ()),
+        hostname=str(config.get("Hostname") or ""),
     )
 
 
@@ -54,15 +55,24 @@ def image_of(found: Mapping[str, Any]) -> ImageSeen:
 
 
 def server_of(row: Mapping[str, Any]) -> str | None:
-    """The uuid of the server whose container stands in a list, or None: our label names it, Wings names the container by the uuid."""
-    labels = row.get("Labels") or {}
-    if not (made_by_us(labels) or made_by_wings(labels)):
-        return None
-    return parse_uuid(labels.get(LABEL_SERVER) or str((row.get("Names") or ["/"])[0]).lstrip("/"))
+    """The uuid of the server whose container stands in a list, or None: its name, or what ours begins with while it waits for its place.
+
+    One of ours that somebody has renamed is not among them; see `claimed_server`.
+    """
+    labels, name = row.get("Labels") or {}, str((row.get("Names") or ["/"])[0]).lstrip("/")
+    claimed = claimed_server(row)
+    if claimed is not None and (name == claimed or name.startswith(f"{claimed}-")):
+        return claimed
+    return parse_uuid(name) if made_by_wings(labels) else None
+
+
+def claimed_server(row: Mapping[str, Any]) -> str | None:
+    """The uuid of the server that a container in a list says it is, or None. It may have that from its image: `made_by_us` tells."""
+    return parse_uuid(claims_to_be(row.get("Labels") or {}) or "")
 
 
 def server_in_event(event: Mapping[str, Any]) -> str | None:
-    """The uuid of the server to whose container something happened, whoever made it, or None."""
+    """The uuid of the server to whose container something may have happened, or None. A hint: an image's label may name it, too."""
     actor = (event.get("Actor") or {}).get("Attributes") or {}
     return parse_uuid(str(actor.get(LABEL_SERVER) or actor.get("name") or ""))
 

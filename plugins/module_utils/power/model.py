@@ -150,6 +150,8 @@ class Snapshot:
     #: What a live one has published, as ``25565/tcp``.
     ports: frozenset[str] = frozenset()
     environment: tuple[str, ...] = field(default=(), repr=False)
+    #: What its creator named its host, which no image can.
+    hostname: str = ""
 
     @property
     def run(self) -> Run:

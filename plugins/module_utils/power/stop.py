@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from .container_spec import stop_way_of
+from .container_spec import made_by_us, stop_way_of
 from .errors import EngineError, EngineUnreachable, PowerError, StopFailed
 from .lock import PowerLock
 from .model import Phase, Request, Snapshot, StopReport, StopType, StopWay
@@ -24,7 +24,7 @@ def choose_stop_way(node: Node, snapshot: Snapshot, progress: Progress) -> StopW
     """How to stop this run: as the task says, else as it was created, else as its definition says, else natively."""
     uuid = progress.server.uuid
     task = node.sources.task_definition(uuid)
-    labelled = stop_way_of(snapshot.labels)
+    labelled = stop_way_of(snapshot.labels) if made_by_us(snapshot, uuid) else None
     if task is None and labelled is not None:
         return labelled
     definition = task if task is not None else node.sources.definition_for_stop(uuid)
