@@ -18,6 +18,7 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 _ENDINGS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _STDOUT = 1
@@ -59,12 +60,18 @@ def _nobody_reads(descriptor: int) -> bool:
 
 
 def in_own_session(main: Callable[[Interruption], None]) -> None:
-    """Run ``main`` in a child with a session of its own and leave as it left; the parent only passes signals on and waits."""
+    """Run ``main`` in a child with a session of its own and leave as it left; the parent only passes signals on and waits.
+
+    Where no child is to be had it is run in this process: a kill has to work on a machine that is at its limit, too.
+    """
     sys.stdout.flush()
     # Until both sides know what to do with one, a signal waits.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
     parent = os.getpid()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError:
+        _run_here(main)
     if child == 0:
         _run_child(main, parent)
     for ending in _ENDINGS:
@@ -78,6 +85,14 @@ def in_own_session(main: Callable[[Interruption], None]) -> None:
             _tell(killed, "interrupted")
         raise SystemExit(1)
     raise SystemExit(os.WEXITSTATUS(status))
+
+
+def _run_here(main: Callable[[Interruption], None]) -> NoReturn:
+    """Without a child: signals are noted as there, and a session of its own is had where this process leads no group, as under ``sudo``."""
+    with contextlib.suppress(PermissionError):
+        os.setsid()
+    main(Interruption())
+    raise SystemExit(0)
 
 
 def _tell(msg: str, code: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -185,6 +186,18 @@ def test_the_state_before_is_that_of_the_moment_of_the_kill(lab: Lab) -> None:
     lab.client.pause(ready)
     before = [lab.power("kill", uuid).state_before.value for uuid in (ready, waiting, waiting)]
     assert before == ["running", "starting", "offline"]
+
+
+def test_a_kill_needs_no_thread(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    uuid = up(lab, IGNORE_SIGNALS="all")
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        result = lab.power("kill", uuid)
+    assert (result.outcome.value, result.code, result.state.value) == ("done", "", "offline")
 
 
 @pytest.fixture(params=["state full", "state read-only", "locks read-only", "both read-only"])

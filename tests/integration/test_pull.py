@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -84,3 +85,21 @@ def test_a_restore_prints_one_line_for_a_server_whose_image_cannot_be_pulled(
     assert (len(lines), lines[1]) == (2, "")
     assert lines[0].startswith(uuid)
     assert lines[0].isprintable()
+
+
+def test_a_pull_for_which_there_is_no_thread_is_refused_while_the_server_is_up(
+    lab: Lab, stranger: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uuid = lab.server()
+    assert ended(lab.power("start", uuid)) == ("done", "")
+    lab.edit(uuid, container={"image": f"{stranger.address}/team/game:1"})
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        result = lab.power("restart", uuid)
+    assert (*ended(result), result.changed) == ("refused", "image_unavailable", False)
+    assert "no thread can be started for it; this machine is at a limit" in result.msg
+    assert (stranger.asked, lab.is_up(uuid)) == ([], True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -166,6 +167,24 @@ class Ssh:
 @pytest.fixture
 def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ssh:
     return Ssh(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(("address", "threads"), [("tcp://127.0.0.1:1", 0), ("ssh://root@10.0.0.11", 0), ("ssh://root@10.0.0.11", 1)])
+def test_without_a_thread_to_ask_with_it_is_one_sentence(ssh: Ssh, monkeypatch: pytest.MonkeyPatch, address: str, threads: int) -> None:
+    ssh.does("time.sleep(60)")
+    left, start = [None] * threads, threading.Thread.start
+
+    def start_if_any(thread: threading.Thread) -> None:
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_if_any)
+    with pytest.raises(
+        EngineUnreachable, match=r"^Cannot list the containers: no thread can be started for it; this machine is at a limit$"
+    ):
+        read_engine(NodeWanted("node-1", docker_host=address), 5)
 
 
 def test_an_engine_is_listed_over_ssh(ssh: Ssh) -> None:

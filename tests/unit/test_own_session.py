@@ -191,3 +191,35 @@ def test_a_parent_that_was_gone_before_the_child_could_look_is_seen(run: Callabl
     module = run("note(str(Interruption(os.getppid())()))\nnote(str(Interruption(os.getpid())()))")
     module.end()
     assert module.noted() == ["False", "True"]
+
+
+#: What a process can still do that may have no more processes and threads; root may always have more.
+AT_THE_LIMIT = """
+import resource
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setuid(65534)
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+"""
+
+
+@pytest.mark.parametrize("leads_its_group", [False, True])
+@pytest.mark.parametrize("code", [0, 3])
+def test_without_another_process_it_is_done_in_this_one_and_finished_all_the_same(leads_its_group: bool, code: int) -> None:
+    script = f"""
+def main(interrupted):
+    before = interrupted()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        os.kill(os.getpid(), number)
+    print(json.dumps([before, interrupted(), os.getpid() == parent, os.getsid(0) == parent]))
+    if {code}:
+        sys.exit({code})
+
+parent = os.getpid()
+in_own_session(main)
+"""
+    command = [sys.executable, "-c", PRELUDE + AT_THE_LIMIT + script]
+    done = subprocess.run(
+        command, env=_environment(), capture_output=True, text=True, start_new_session=leads_its_group, timeout=30, check=False
+    )
+    assert (done.returncode, json.loads(done.stdout), done.stderr) == (code, [False, True, True, True], "")

@@ -22,7 +22,8 @@ _AT_ONCE = 8
 def at_once(work: Callable[[T], R], items: Sequence[T], seconds: float | None = None) -> list[R | None]:
     """What ``work`` makes of each item, in order, several at a time; None for what is not there after ``seconds``.
 
-    Raises what ``work`` raises, beginning nothing more then. Its threads are abandoned with what they are about.
+    Raises what ``work`` raises, beginning nothing more then. Its threads are abandoned with what they are about. Where none is to be had,
+    the one who asks does it all, and what it is about when the time is up is waited for.
     """
     found: list[R | None] = [None] * len(items)
     faults: list[Exception] = []
@@ -30,10 +31,11 @@ def at_once(work: Callable[[T], R], items: Sequence[T], seconds: float | None = 
     for numbered in enumerate(items):
         left.put(numbered)
     over = threading.Event()
+    deadline = None if seconds is None else time.monotonic() + seconds
 
     def take_turns() -> None:
         with contextlib.suppress(queue.Empty):
-            while not over.is_set():
+            while not over.is_set() and (deadline is None or time.monotonic() < deadline):
                 number, item = left.get_nowait()
                 try:
                     found[number] = work(item)
@@ -42,13 +44,23 @@ def at_once(work: Callable[[T], R], items: Sequence[T], seconds: float | None = 
                     faults.append(error)
                     over.set()
 
-    threads = [threading.Thread(target=take_turns, daemon=True) for _unused in range(min(_AT_ONCE, len(items)))]
-    deadline = None if seconds is None else time.monotonic() + seconds
-    for thread in threads:
-        thread.start()
+    threads = _started(take_turns, min(_AT_ONCE, len(items)))
+    if not threads:
+        take_turns()
     for thread in threads:
         thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
     over.set()
     if faults:
         raise faults[0]
     return list(found)
+
+
+def _started(target: Callable[[], None], number: int) -> list[threading.Thread]:
+    """So many threads, or as many as are to be had."""
+    started = []
+    with contextlib.suppress(RuntimeError):
+        for _unused in range(number):
+            thread = threading.Thread(target=target, daemon=True)
+            thread.start()
+            started.append(thread)
+    return started

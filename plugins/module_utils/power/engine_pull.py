@@ -31,7 +31,11 @@ class Pull:
     def run(self, look: Callable[[], None]) -> None:
         """Pull, and wait for the end. Raises `ImageUnavailable`, `EngineUnreachable`, and what ``look`` raises."""
         thread = threading.Thread(target=self._read, daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # Not in this one: it could not look up, and a kill would wait for it.
+            raise ImageUnavailable(f"{self._failure}: no thread can be started for it; this machine is at a limit") from error
         while thread.is_alive():
             thread.join(_LOOK_SECONDS)
             look()

@@ -90,7 +90,10 @@ def _within(seconds: float, work: Callable[[], _Value], connection: Connection) 
             faults.append(error)
 
     thread = threading.Thread(target=run, name="engine", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise EngineUnreachable("Cannot list the containers: no thread can be started for it; this machine is at a limit") from error
     thread.join(seconds)
     if faults:
         raise faults[0]

@@ -77,10 +77,14 @@ def _asked(ssh: subprocess.Popen[bytes], ours: socket.socket, shown: str, second
 
     # Read beside, or an ssh that says much would wait for a reader for ever.
     listener = threading.Thread(target=lambda: said.append(_last_words(ssh)), name="ssh", daemon=True)
-    listener.start()
     timer = threading.Timer(seconds, cut)
     timer.daemon = True
-    timer.start()
+    try:
+        listener.start()
+        timer.start()
+    except RuntimeError as error:
+        _end(ssh)
+        raise EngineUnreachable("Cannot list the containers: no thread can be started for it; this machine is at a limit") from error
     try:
         status, body = _exchange(ours)
         if late.is_set():

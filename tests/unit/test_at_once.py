@@ -1,0 +1,83 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looks at many things: in order, several at a time, and with as many threads as are to be had, none included."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils.power.at_once import at_once
+from ansible_collections.fleet.power.tests.unit.test_own_session import AT_THE_LIMIT
+
+BARE = f"""
+import json, os, threading, time
+from ansible_collections.fleet.power.plugins.module_utils.power.at_once import at_once
+{AT_THE_LIMIT}
+"""
+
+
+def told(script: str) -> object:
+    """What a process at its limit prints."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", BARE + script], env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads are to be had, and no third."""
+    left, start = [1, 2], threading.Thread.start
+
+    def start_if_any(thread: threading.Thread) -> None:
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_if_any)
+
+
+def test_the_answers_are_in_the_order_of_the_questions() -> None:
+    assert at_once(lambda number: number * number, range(50)) == [number * number for number in range(50)]
+    assert at_once(abs, []) == []
+
+
+def test_those_threads_that_there_are_do_it_all(few_threads: None) -> None:
+    names = at_once(lambda _number: threading.current_thread().name, range(50))
+    assert None not in names
+    assert threading.current_thread().name not in names
+
+
+def test_without_a_thread_it_is_done_by_the_one_who_asks() -> None:
+    script = "print(json.dumps(at_once(lambda number: (number, threading.current_thread() is threading.main_thread()), range(20))))"
+    assert told(script) == [[number, True] for number in range(20)]
+
+
+def test_without_a_thread_nothing_more_is_begun_when_the_time_is_up() -> None:
+    script = """
+begun = []
+def look(number):
+    begun.append(number)
+    time.sleep(0.05)
+    return number
+found = at_once(look, range(1000), 0.2)
+print(json.dumps([begun == list(range(len(begun))), len(begun) < 1000, found[: len(begun)] == begun, set(found[len(begun) :]) == {None}]))
+"""
+    assert told(script) == [True] * 4
+
+
+def test_without_a_thread_what_a_look_raises_is_raised() -> None:
+    script = """
+try:
+    at_once(lambda number: 1 // number, [1, 0, 2])
+except ZeroDivisionError:
+    print("true")
+"""
+    assert told(script) is True
