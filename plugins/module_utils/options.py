@@ -142,9 +142,10 @@ def _look(module: PowerModule) -> None:
     _check_bounds(options, {"tail": (0, 10_000), "operations": (0, KEPT_OPERATIONS), "timeout": (1, LONGEST_TIMEOUT)})
     with contextlib.closing(open_call(options, read_only=True)) as call:
         wanted = Wanted(options["tail"], options["operations"])
-        entries, faults = call.describe(options["server"] or (), wanted, check=module.check_mode)
-    warn_each(module, call.warnings(), faults)
-    module.exit_json(changed=False, servers=entries)
+        told = call.describe(options["server"] or (), wanted, check=module.check_mode)
+    warn_each(module, call.warnings(), told.warnings)
+    why = {} if told.complete else {"msg": "; ".join(told.unlisted)}
+    module.exit_json(changed=False, complete=told.complete, servers=told.entries, **why)
 
 
 def _run(module: PowerModule, interrupted: Interruption) -> None:

@@ -11,7 +11,10 @@ short_description: Read the power state of servers, who holds them, and what was
 version_added: 1.0.0
 description:
   - Looks at servers and changes nothing. It takes no lock and waits for none.
-  - A source of definitions or a journal that cannot be read is a warning, and what it would have told is V(null).
+  - What is not known is not taken for absent. A server that is known, or named, but cannot be seen has an entry with the C(servers[].state)
+    V(null) and a C(servers[].code); where a list of servers cannot be had, C(complete) is V(false). Neither fails the task.
+  - A journal that cannot be read is a warning, and what it would have told is V(null).
+  - A name that nothing here has is a warning, and has no entry. With a Panel, it is asked for a server that is named and not known here.
   - With O(api_url), what the endpoint tells is returned, and the rest left out.
   - Several servers are asked about at a time, each once.
   - The readiness line of servers that nobody watched becoming ready is looked for in their logs, for half a second in all. Where many
@@ -71,6 +74,12 @@ EXAMPLES = r"""
   vars:
     meant_up: "{{ power.servers | selectattr('intent') | selectattr('intent.up') }}"
 
+- name: Go on only if all of the node could be seen
+  ansible.builtin.assert:
+    that:
+      - power.complete
+      - power.servers | selectattr('state', 'none') | length == 0
+
 - name: Look at one server and the end of its log
   fleet.power.server_power_info:
     server: 566bf9d7-c55a-45f8-91a6-e55e9b9b1325
@@ -78,6 +87,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+complete:
+  description:
+    - Whether C(servers) has every server that was meant. V(false) where a list cannot be had that would name more of them, such as that of
+      the Panel or the directory of definitions. C(msg) then says why.
+  type: bool
+  returned: success
+  sample: true
 servers:
   description: One entry for each server. What is not known is V(null); what an endpoint does not tell is left out.
   type: list
@@ -85,7 +101,7 @@ servers:
   returned: success
   contains:
     server:
-      description: UUID of the server.
+      description: UUID of the server, or what was asked if nobody can tell which server that is.
       type: str
       returned: always
       sample: 566bf9d7-c55a-45f8-91a6-e55e9b9b1325
@@ -95,12 +111,12 @@ servers:
       returned: always
       sample: 566bf9d7
     name:
-      description: Name of the server, empty if not known.
+      description: Name of the server, empty if it has none, V(null) if that is not known either.
       type: str
       returned: always
       sample: Cobalt Survival
     state:
-      description: Power state, one of V(offline), V(starting), V(running), V(stopping).
+      description: Power state, one of V(offline), V(starting), V(running), V(stopping); V(null) if the server could not be seen.
       type: str
       returned: always
       sample: running
@@ -206,11 +222,28 @@ servers:
       sample: {"cpu_absolute": 12.3, "disk_bytes": 52428800, "memory_bytes": 734003200, "memory_limit_bytes": 1177600000,
                "network": {"rx_bytes": 10240, "tx_bytes": 20480}, "uptime": 93500}
     log:
-      description: The last lines of its log.
+      description: The last lines of its log, V(null) if it cannot be read.
       type: list
       elements: str
       returned: when O(tail) is not V(0)
       sample: ["ready"]
+    code:
+      description:
+        - Why the server could not be seen, such as V(engine_error), V(engine_unreachable) or V(source_unreachable). All but C(server),
+          C(short_id), C(name), C(code) and C(msg) is V(null) then. The guide on codes explains each.
+      type: str
+      returned: where the server could not be seen
+      sample: engine_error
+    msg:
+      description: The same in a sentence.
+      type: str
+      returned: where the server could not be seen
+      sample: "Cannot inspect container 566bf9d7-c55a-45f8-91a6-e55e9b9b1325: input/output error"
+msg:
+  description: Why C(complete) is V(false), or why nothing could be read.
+  type: str
+  returned: when C(complete) is V(false), and on failure
+  sample: "Cannot read definitions in /etc/fleet-power/servers: Permission denied"
 code:
   description: Why nothing could be read.
   type: str

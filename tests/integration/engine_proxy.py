@@ -95,6 +95,30 @@ class Hold:
         return self._held.status
 
 
+class Refusal:
+    """Requests that are answered with an error in the engine's place, until it is lifted."""
+
+    def __init__(self, method: str, pattern: str, status: int) -> None:
+        self.status = status
+        self._method, self._pattern = method, re.compile(pattern)
+        self._lifted = False
+
+    def takes(self, request: Seen) -> bool:
+        """Whether this is a request to refuse."""
+        return not self._lifted and request.method == self._method and self._pattern.search(request.path) is not None
+
+    def lift(self) -> None:
+        """Let all that follow go on."""
+        self._lifted = True
+
+    @property
+    def answer(self) -> bytes:
+        """What the engine is made to say."""
+        body = b'{"message":"input/output error"}'
+        head = f"HTTP/1.1 {self.status} Failed\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        return head.encode() + body
+
+
 def at_once(_request: Seen) -> float:
     """No delay."""
     return 0.0
@@ -113,6 +137,7 @@ class EngineProxy:
         self.rewrite: Callable[[bytes], bytes] = bytes
         self._engine, self._path = engine.partition("unix://")[2], path
         self._holds: list[Hold] = []
+        self._refusals: list[Refusal] = []
         self._open = threading.Event()
         self._open.set()
         self._links: set[_Link] = set()
@@ -125,6 +150,16 @@ class EngineProxy:
         hold = Hold(method, pattern, skip, after, answer)
         self._holds.append(hold)
         return hold
+
+    def fail(self, method: str, pattern: str, status: int = 500) -> Refusal:
+        """Answer requests of this method whose path matches with an error; the engine sees none of them."""
+        refusal = Refusal(method, pattern, status)
+        self._refusals.append(refusal)
+        return refusal
+
+    def refusal_of(self, request: Seen) -> Refusal | None:
+        """What refuses a request."""
+        return next((refusal for refusal in self._refusals if refusal.takes(request)), None)
 
     def freeze(self) -> None:
         """Accept everything and answer nothing, as an engine that is stopped does."""
@@ -246,6 +281,11 @@ class _Link:
         if hold is not None and not hold.answer and not hold.wait(request):
             self.close()
             return False
+        refusal = self._proxy.refusal_of(request)
+        if refusal is not None:
+            request.status, request.answered_at = refusal.status, time.time()
+            self._client.sendall(refusal.answer)
+            return True
         time.sleep(self._proxy.latency(request))
         self._proxy.await_open()
         self._answer_hold = hold if hold is not None and hold.answer else None

@@ -208,9 +208,9 @@ def test_check_mode_asks_for_nothing(server: WingsServer) -> None:
 def test_what_can_be_read_of_servers_is_described_without_their_secrets(server: WingsServer) -> None:
     machine = server.machine("Cobalt", up_for=93.5)
     server.machine("Other")
-    entries, faults = describe_at([], endpoint_of(server))
-    assert (len(entries), faults) == (2, [])
-    found = describe_at(["Cobalt"], endpoint_of(server))[0][0]
+    entries = describe_at([], endpoint_of(server)).entries
+    assert len(entries) == 2
+    found = describe_at(["Cobalt"], endpoint_of(server)).entries[0]
     assert (found["server"], found["state"], found["suspended"]) == (machine.uuid, "running", False)
     assert (found["container"], found["utilization"]["memory_bytes"]) == ({"image": "registry.example.test/echo:1"}, 734003200)
     assert found["utilization"]["uptime"] > 93_000
@@ -221,9 +221,9 @@ def test_the_end_of_each_log_is_read_and_secrets_of_the_environment_masked(serve
     server.machine("Cobalt", up_for=93.5).output = [f"line {number}" for number in range(200)] + ["by rcon-secret-of-the-server"]
     server.machine("Never started").output = None
     server.machine("Quiet")
-    entries, faults = describe_at(["Cobalt", "Never started", "Quiet"], endpoint_of(server), tail=2)
-    assert ([entry["log"] for entry in entries], faults) == ([["line 199", "by ********"], [], []], [])
-    assert len(describe_at(["Cobalt"], endpoint_of(server), tail=1000)[0][0]["log"]) == 100
+    told = describe_at(["Cobalt", "Never started", "Quiet"], endpoint_of(server), tail=2)
+    assert ([entry["log"] for entry in told.entries], told.warnings) == ([["line 199", "by ********"], [], []], ())
+    assert len(describe_at(["Cobalt"], endpoint_of(server), tail=1000).entries[0]["log"]) == 100
 
 
 # ----- what Wings does to its clients

@@ -222,3 +222,58 @@ def test_without_an_engine_it_fails_with_one_sentence(lab: Lab, controller: Cont
     assert (result["failed"], result["code"]) == (True, "engine_unreachable")
     assert os.linesep not in result["msg"]
     assert "servers" not in result
+
+
+# ----- what is unknown is not absent
+
+
+def test_a_server_that_cannot_be_inspected_is_told_as_one_that_could_not_be_seen(
+    lab: Lab, controller: Controller, proxy: EngineProxy
+) -> None:
+    seen, hidden = start(lab), start(lab, name="Hidden")
+    proxy.fail("GET", rf"/containers/{hidden}/json")
+    for named in ({}, {"server": [seen, "Hidden"]}):
+        result = look(controller, docker_host=proxy.host, **named)
+        entries = {entry["server"]: entry for entry in result["servers"]}
+        assert (entries[seen]["state"], list(entries[seen])) == ("running", FIELDS)
+        assert list(entries[hidden]) == [*FIELDS, "code", "msg"]
+        known = {"server": hidden, "short_id": hidden[:8], "name": "Hidden", "code": "engine_error", "msg": entries[hidden]["msg"]}
+        assert entries[hidden] == {**dict.fromkeys(FIELDS), **known}
+        assert hidden in entries[hidden]["msg"] and "input/output error" in entries[hidden]["msg"]
+        # The list itself is whole.
+        assert (result["complete"], result.get("failed"), "msg" in result) == (True, None, False)
+
+
+def test_a_server_for_which_the_engine_keeps_silent_hides_no_other(lab: Lab, controller: Controller, proxy: EngineProxy) -> None:
+    seen, silent = start(lab), start(lab)
+    proxy.hold("GET", rf"/containers/{silent}/json")
+    result = look(controller, docker_host=proxy.host, server=[silent, seen], timeout=2)
+    assert [(entry["server"], entry["state"], entry.get("code")) for entry in result["servers"]] == [
+        (silent, None, "engine_unreachable"),
+        (seen, "running", None),
+    ]
+    # Alone, too: the engine's list works, so that it is this server.
+    (entry,) = look(controller, docker_host=proxy.host, server=silent, timeout=2)["servers"]
+    assert (entry["server"], entry["state"], entry["code"]) == (silent, None, "engine_unreachable")
+
+
+def test_a_directory_that_cannot_be_listed_makes_all_incomplete_and_a_name_unknown(lab: Lab, controller: Controller) -> None:
+    uuid = start(lab)
+    (lab.root / "servers").rename(lab.root / "moved")
+    (lab.root / "servers").write_text("in the way")
+    result = look(controller)
+    assert uuid in [entry["server"] for entry in result["servers"]]
+    assert result["complete"] is False and f"{lab.root}/servers" in result["msg"]
+    named = look(controller, server=[uuid, "Nobody"])
+    assert named["complete"] is True
+    assert [(entry["server"], entry["state"], entry.get("code")) for entry in named["servers"]] == [
+        (uuid, "running", None),
+        ("Nobody", None, "source_unreachable"),
+    ]
+
+
+def test_a_name_may_be_in_a_definition_that_nobody_can_read(lab: Lab, controller: Controller) -> None:
+    uuid = lab.server(name="Lobby")
+    (lab.root / "servers" / f"{uuid}.json").write_text("{")
+    (entry,) = look(controller, server="Lobby")["servers"]
+    assert (entry["server"], entry["short_id"], entry["state"], entry["code"]) == ("Lobby", None, None, "definition_invalid")

@@ -316,16 +316,23 @@ def test_one_who_waits_for_the_list_of_another_looks_up_and_may_leave(monkeypatc
 # ----- what is read of servers
 
 
+def described(names: list[str], endpoint: Answering, tail: int = 0) -> tuple[list[dict[str, Any]], list[str]]:
+    """What is told of servers, and the sentences beside it; an endpoint's list is whole or none."""
+    told = describe_at(names, endpoint, tail=tail)
+    assert told.complete
+    return told.entries, list(told.warnings)
+
+
 def test_all_servers_are_described_from_one_answer() -> None:
     endpoint = Answering(answer(200, LISTED))
-    entries, faults = describe_at([], endpoint)
+    entries, faults = described([], endpoint)
     assert ([entry["server"] for entry in entries], faults) == (sorted(each["configuration"]["uuid"] for each in LISTED), [])
     assert endpoint.scripted.paths == ["/api/servers"]
     assert entries[0] == {"server": UUID, "short_id": "0f4c5ad2", "name": "Twin", "state": "running", "suspended": False}
 
 
 def test_named_servers_are_described_once_each_and_a_name_that_means_none_is_a_sentence() -> None:
-    entries, faults = describe_at(["Cobalt", OTHER, "nobody", UUID[:-1] + "9"], Answering(answer(200, LISTED)))
+    entries, faults = described(["Cobalt", OTHER, "nobody", UUID[:-1] + "9"], Answering(answer(200, LISTED)))
     assert [entry["server"] for entry in entries] == [OTHER]
     assert len(faults) == 2
     assert "nobody" in faults[0]
@@ -333,9 +340,9 @@ def test_named_servers_are_described_once_each_and_a_name_that_means_none_is_a_s
 
 def test_one_server_is_asked_for_alone() -> None:
     endpoint = Answering(answer(200, server(UUID, "Twin")))
-    assert [entry["name"] for entry in describe_at([UUID], endpoint)[0]] == ["Twin"]
+    assert [entry["name"] for entry in described([UUID], endpoint)[0]] == ["Twin"]
     assert endpoint.scripted.paths == [f"/api/servers/{UUID}"]
-    entries, faults = describe_at([UUID], Answering(answer(404, {"error": "The requested resource does not exist on this instance."})))
+    entries, faults = described([UUID], Answering(answer(404, {"error": "The requested resource does not exist on this instance."})))
     assert (entries, len(faults)) == ([], 1)
 
 
@@ -344,7 +351,7 @@ def test_the_end_of_a_log_is_asked_for_masked_and_fit_for_a_terminal() -> None:
     told["configuration"]["environment"] = {"RCON": "secret-of-rcon", "PORT": 25565, "HALF": "half-\ud800"}
     lines = ["one", f"password is secret-of-rcon, token {TOKEN}", "\x1b[31mred\x00", "\ud800", 7]
     endpoint = Answering(answer(200, told), answer(200, {"data": lines}))
-    entries, faults = describe_at([UUID], endpoint, tail=3)
+    entries, faults = described([UUID], endpoint, tail=3)
     assert (entries[0]["log"], faults) == (["password is ********, token ********", "red", "?"], [])
     assert (endpoint.scripted.paths[1:], endpoint.scripted.params[1:]) == ([f"/api/servers/{UUID}/logs"], [{"size": 3}])
     assert "secret-of-rcon" not in repr(read_server(told))
@@ -352,13 +359,13 @@ def test_the_end_of_a_log_is_asked_for_masked_and_fit_for_a_terminal() -> None:
 
 def test_no_log_is_asked_for_unless_it_is_wanted() -> None:
     endpoint = Answering(answer(200, LISTED))
-    assert all("log" not in entry for entry in describe_at([], endpoint)[0])
+    assert all("log" not in entry for entry in described([], endpoint)[0])
     assert len(endpoint.scripted.paths) == 1
 
 
 @pytest.mark.parametrize("value", [{"data": None}, {"data": []}], ids=str)
 def test_a_server_that_wrote_nothing_has_an_empty_log(value: object) -> None:
-    entries, faults = describe_at([UUID], Answering(answer(200, server(UUID, "Twin")), answer(200, value)), tail=9)
+    entries, faults = described([UUID], Answering(answer(200, server(UUID, "Twin")), answer(200, value)), tail=9)
     assert (entries[0]["log"], faults) == ([], [])
 
 
@@ -366,11 +373,55 @@ def test_a_server_that_wrote_nothing_has_an_empty_log(value: object) -> None:
 def test_a_log_that_cannot_be_read_hides_nothing_else_and_one_of_no_container_is_empty(state: str, sentences: int) -> None:
     said = answer(500, {"error": "An unexpected error was encountered"})
     listed = [server(OTHER, "Cobalt"), server(UUID, "Twin", state)]
-    entries, faults = describe_at([], Answering(answer(200, listed), said, answer(200, {"data": ["ready"]})), tail=9)
-    assert ([entry["log"] for entry in entries], len(faults)) == ([[], ["ready"]], sentences)
+    entries, faults = described([], Answering(answer(200, listed), said, answer(200, {"data": ["ready"]})), tail=9)
+    assert ([entry["log"] for entry in entries], len(faults)) == ([None if sentences else [], ["ready"]], sentences)
 
 
 @pytest.mark.parametrize("value", [None, [], {}, {"data": "ready"}, {"data": {}}], ids=str)
 def test_an_answer_that_is_no_log_is_no_usable_answer(value: object) -> None:
     with pytest.raises(EndpointUnreachable):
         describe_at([UUID], Answering(answer(200, server(UUID, "Twin")), answer(200, value)), tail=9)
+
+
+# ----- what an endpoint cannot see itself
+
+
+def test_a_listed_server_whose_state_is_not_told_is_listed_all_the_same() -> None:
+    unseen = {**server(OTHER, "Cobalt"), "state": None, "code": "engine_error", "msg": "Cannot inspect container: no"}
+    mute = {**server(UUID, "Twin"), "state": "undead"}
+    for names in ([], ["Cobalt", UUID]):
+        entries, warnings = described(names, Answering(answer(200, [unseen, mute])), tail=0)
+        told = {entry["server"]: entry for entry in entries}
+        assert told[OTHER] == {
+            "server": OTHER,
+            "short_id": OTHER[:8],
+            "name": "Cobalt",
+            "state": None,
+            "suspended": None,
+            "code": "engine_error",
+            "msg": "Cannot inspect container: no",
+        }
+        assert (told[UUID]["state"], told[UUID]["code"]) == (None, "endpoint_error")
+        assert sorted(warnings) == sorted(entry["msg"] for entry in entries)
+
+
+def test_a_server_whose_details_are_an_error_is_no_server_that_is_missing() -> None:
+    endpoint = Answering(answer(500, {"error": "An unexpected error was encountered"}))
+    entries, warnings = described([UUID], endpoint, tail=5)
+    (entry,) = entries
+    assert list(entry) == ["server", "short_id", "name", "state", "suspended", "log", "code", "msg"]
+    assert (entry["server"], entry["state"], entry["code"]) == (UUID, None, "endpoint_error")
+    assert warnings == [entry["msg"]]
+
+
+def test_a_name_that_several_have_is_one_that_nobody_can_tell_of() -> None:
+    entries, _warnings = described(["Twin"], Answering(answer(200, [server(UUID, "Twin"), server(OTHER, "Twin")])))
+    assert [(entry["server"], entry["short_id"], entry["state"], entry["code"]) for entry in entries] == [
+        ("Twin", None, None, "ambiguous_server")
+    ]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_endpoint_that_refuses_the_token_tells_nothing(status: int) -> None:
+    with pytest.raises(EndpointError):
+        described([UUID], Answering(answer(status, {"error": "You are not authorized"})))

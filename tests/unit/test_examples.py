@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.definition import parse_definition
+from ansible_collections.fleet.power.plugins.module_utils.power.described import Unseen
 from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.facts import describe_at
 from ansible_collections.fleet.power.plugins.module_utils.power.model import (
@@ -161,12 +162,14 @@ def test_every_field_that_info_returns_is_documented_and_every_documented_one_ex
     fields = document("server_power_info", "RETURN")["servers"]["contains"]
     with fake.lock() as lock:
         lock.enter(Phase.PREPARE)
-        ((found,), _faults) = describe_each(
-            [Server(UUID)], fake.node, Wanted(tail=1, operations=1), remember=fake.node.journal.record_match
-        )
+        (found,) = describe_each([Server(UUID)], fake.node, Wanted(tail=1, operations=1), remember=fake.node.journal.record_match).entries
     told = told_by_an_endpoint()
-    assert fields_like(fields, told) | fields_like(fields, found) == set(every_field(fields))
+    unseen = {name for name, field in fields.items() if field["returned"] == "where the server could not be seen"}
+    assert set(Unseen(Server(UUID), "engine_error", "why").entry(found)) == {*found, *unseen}
+    assert fields_like(fields, told) | fields_like(fields, found) | unseen == set(every_field(fields))
     for path, field in every_field(fields).items():
+        if path in unseen:
+            continue
         here, there = path in fields_like(fields, found), path in fields_like(fields, told)
         assert (field["returned"] == "not through an endpoint", field["returned"].startswith("through an endpoint")) == (
             not there,
@@ -180,7 +183,7 @@ def told_by_an_endpoint() -> Mapping[str, Any]:
     with wings() as server:
         server.machine(up_for=93.5).output = ["ready"]
         endpoint = Endpoint(server.url, TOKEN)
-        ((told,), _faults) = describe_at([], endpoint, tail=1)
+        (told,) = describe_at([], endpoint, tail=1).entries
         endpoint.close()
     return told
 

@@ -55,6 +55,7 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
             ("web_wires", "web"),
             ("announce",),
             ("report",),
+            ("described",),
             ("pace",),
             ("pattern_child",),
             ("at_once",),
@@ -118,7 +119,7 @@ THIRD_PARTY = {
 #: What a file that calls itself pure never imports.
 IMPURE = {"fcntl", "io", "os", "pathlib", "select", "shutil", "socket", "sqlite3", "subprocess", "syslog", "tempfile", "threading", "time"}
 PURE = (
-    *("text_faults", "nesting", "plan", "order", "stop_way", "definition", "holder", "state", "report", "volume_survey"),
+    *("text_faults", "nesting", "plan", "order", "stop_way", "definition", "holder", "state", "report", "volume_survey", "described"),
     *("config_files/rules", "config_files/paths", "config_files/splice", "config_files/tree"),
     *("config_files/json_read", "config_files/json_file", "config_files/yaml_read", "config_files/yaml_write", "config_files/yaml_file"),
     *("config_files/line", "config_files/properties_file", "config_files/ini_file", "placeholders", "file_diff"),

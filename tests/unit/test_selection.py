@@ -15,7 +15,6 @@ from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
     EngineUnreachable,
     ServerNotFound,
     SettingsInvalid,
-    SourceUnreachable,
 )
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, PowerState, Request, Result, Server
 from ansible_collections.fleet.power.plugins.module_utils.power.selection import (
@@ -137,19 +136,19 @@ class TestEverything:
         assert COBALT in everything(fake.build(), PowerAction.START)
         assert [server.uuid for server in everything(fake.build(), PowerAction.START)] == sorted([UUID, LOBBY.uuid])
 
-    @pytest.mark.parametrize("action", list(PowerAction))
-    def test_a_directory_that_cannot_be_listed_ends_what_boots_alone(self, fake: FakeNode, action: PowerAction) -> None:
+    @pytest.mark.parametrize("action", [*PowerAction, None])
+    def test_a_directory_that_cannot_be_listed_leaves_only_what_boots_and_what_reads_incomplete(
+        self, fake: FakeNode, action: PowerAction | None
+    ) -> None:
         fake.up()
         directory = fake.root / "servers"
         directory.rename(fake.root / "before")
         directory.write_text("no directory")
-        node = fake.build()
-        if action.boots:
-            with pytest.raises(SourceUnreachable):
-                everything(node, action)
-        else:
-            assert [server.uuid for server in everything(node, action)] == [UUID]
-            assert [str(directory) in warning for warning in node.sources.warnings] == [True]
+        sources = (node := fake.build()).sources
+        assert [server.uuid for server in everything(node, action)] == [UUID]
+        is_told = action is None or action.boots
+        assert [str(directory) in str(error) for error in sources.unlisted] == ([True] if is_told else [])
+        assert [str(directory) in warning for warning in sources.warnings] == ([] if is_told and action is not None else [True])
 
     def test_an_engine_that_does_not_answer_is_no_empty_node(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
         def servers() -> list[Server]:

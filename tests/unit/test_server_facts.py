@@ -8,17 +8,18 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power import journal_file, server_facts
+from ansible_collections.fleet.power.plugins.module_utils.power.described import Described
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils.power.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Result, Run, Server, Snapshot
 from ansible_collections.fleet.power.plugins.module_utils.power.node import Node
-from ansible_collections.fleet.power.plugins.module_utils.power.server_facts import Wanted, choose, describe_each
+from ansible_collections.fleet.power.plugins.module_utils.power.server_facts import Wanted, describe
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, FakeNode
 
@@ -52,10 +53,12 @@ class Many:
 
     def look(self, tail: int = 0, operations: int = 0) -> tuple[list[dict[str, Any]], list[str]]:
         """What is told of all."""
-        node = self.reader()
-        servers, faults = choose((), node)
-        entries, more = describe_each(servers, node, Wanted(tail, operations), remember=self._remember)
-        return entries, [*faults, *more]
+        told = self.describe((), tail, operations)
+        return told.entries, list(told.warnings)
+
+    def describe(self, names: Sequence[str] = (), tail: int = 0, operations: int = 0) -> Described:
+        """What is told of those named, or of all."""
+        return describe(names, self.reader(), Wanted(tail, operations), remember=self._remember)
 
     def _remember(self, uuid: str, run: Run) -> None:
         self.remembered.append(uuid)
@@ -119,13 +122,17 @@ def test_one_that_cannot_be_read_is_a_sentence_and_hides_no_other(many: Many) ->
         return many.fake.engine.find(name)
 
     many.inspects(inspect)
-    entries, faults = many.look()
-    assert [entry["server"] for entry in entries] == [uuid for uuid in uuids if uuid != uuids[7]]
+    entries, faults = many.look(tail=3, operations=2)
+    assert [entry["server"] for entry in entries] == uuids and len({tuple(entry) for entry in entries} - {tuple(entries[7])}) == 1
+    known = {"server": uuids[7], "short_id": uuids[7][:8], "name": "Cobalt Survival 7"}
+    why = {"code": "engine_error", "msg": "Cannot inspect number seven"}
+    assert entries[7] == {**dict.fromkeys(entries[0]), **known, **why}
+    assert [entry["state"] for entry in entries].count(None) == 1
     assert faults == ["Cannot inspect number seven"]
 
 
-def test_an_engine_out_of_reach_is_not_asked_hundreds_of_times(many: Many) -> None:
-    many.make(200)
+def test_an_engine_that_keeps_silent_for_servers_is_not_asked_hundreds_of_times(many: Many) -> None:
+    uuids = many.make(200)
     asked: list[str] = []
 
     def inspect(name: str) -> Snapshot | None:
@@ -133,9 +140,67 @@ def test_an_engine_out_of_reach_is_not_asked_hundreds_of_times(many: Many) -> No
         raise EngineUnreachable("Cannot inspect: no answer")
 
     many.inspects(inspect)
+    entries, _faults = many.look()
+    assert len(asked) <= 15, "those under way when the eighth was given up, too"
+    assert [(entry["server"], entry["state"], entry["code"]) for entry in entries] == [(uuid, None, "engine_unreachable") for uuid in uuids]
+
+
+def test_one_server_for_which_the_engine_keeps_silent_hides_no_other(many: Many) -> None:
+    uuids = many.make(20)
+
+    def inspect(name: str) -> Snapshot | None:
+        if name == uuids[7]:
+            raise EngineUnreachable("Cannot inspect: no answer")
+        return many.fake.engine.find(name)
+
+    many.inspects(inspect)
+    states = {entry["server"]: entry["state"] for entry in many.look()[0]}
+    assert list(states) == uuids and [uuid for uuid, state in states.items() if state is None] == [uuids[7]]
+
+
+def test_an_engine_out_of_reach_tells_nothing_of_servers_that_are_named(many: Many) -> None:
+    uuids = many.make(3)
+
+    def silent(*_unused: object) -> Any:
+        raise EngineUnreachable("Cannot inspect: no answer")
+
+    many.inspects(silent)
+    many.fake.engine.servers = silent  # type: ignore[method-assign]
     with pytest.raises(EngineUnreachable):
-        many.look()
-    assert len(asked) <= 8
+        many.describe(uuids)
+
+
+def test_a_name_that_nobody_has_is_absent_and_one_that_nobody_could_look_for_is_not(many: Many) -> None:
+    (uuid,) = many.make(1)
+    told = many.describe(["nobody", uuid[:-1] + "1"])
+    assert (told.entries, told.complete) == ([], True)
+    assert ["no definition and no container" in told.warnings[0], "no source, no container" in told.warnings[1]] == [True, True]
+    broken = many.fake.root / "servers" / f"{uuid[:-1]}2.json"
+    broken.write_text("{")
+    (entry,) = many.describe(["nobody"]).entries
+    assert (entry["server"], entry["short_id"], entry["state"], entry["code"]) == ("nobody", None, None, "definition_invalid")
+    broken.unlink()
+    directory = many.fake.root / "servers"
+    directory.rmdir()
+    directory.write_text("no directory")
+    told = many.describe(["nobody", uuid, uuid[:-1] + "1"])
+    assert [(entry["server"], entry["state"], entry.get("code")) for entry in told.entries] == [
+        ("nobody", None, "source_unreachable"),
+        (uuid, "starting", None),
+        (uuid[:-1] + "1", None, "source_unreachable"),
+    ]
+
+
+def test_all_of_a_node_with_a_directory_that_cannot_be_listed_is_not_told_as_whole(many: Many) -> None:
+    uuids = many.make(2)
+    assert many.describe().complete
+    directory = many.fake.root / "servers"
+    directory.rmdir()
+    directory.write_text("no directory")
+    told = many.describe()
+    assert [entry["server"] for entry in told.entries] == uuids
+    assert not told.complete and len(told.unlisted) == 1 and str(directory) in told.unlisted[0]
+    assert many.describe(uuids).complete
 
 
 def test_a_fault_of_ours_in_one_thread_is_not_swallowed(many: Many) -> None:
@@ -208,11 +273,13 @@ def test_the_ends_of_all_logs_are_told(many: Many) -> None:
     def no_log(name: str, lines: int) -> bytes:
         if name.endswith("3"):
             raise EngineError("configured logging driver does not support reading", status=501)
+        if name.endswith("5"):
+            raise EngineError("input/output error", status=500)
         return many.fake.engine.logs[name]
 
     many.fake.engine.log_tail = no_log  # type: ignore[method-assign]
     entries, faults = many.look(tail=1)
-    expected = [[] if number in (3, 19) else [f"two {number}"] for number in range(20)]
+    expected = [None if number == 5 else [] if number in (3, 19) else [f"two {number}"] for number in range(20)]
     assert [entry["log"] for entry in entries] == expected and faults == []
 
 
@@ -259,7 +326,7 @@ def place(many: Many, **definition: Any) -> dict[str, Any]:
     if definition:
         uuid = f"{0:08x}-0000-4000-8000-000000000000"
         many.fake.task.append(many.fake.definition(uuid=uuid, **definition))
-    ((entry,), _faults) = many.look()
+    (entry,) = many.describe().entries
     return {name: entry[name] for name in ("priority", "egg", "labels")}
 
 

@@ -240,12 +240,42 @@ def test_all_for_a_start_are_those_of_task_panel_and_directory(place: Place) -> 
         assert place.sources(definition(A, "Task"), definition(D, "Task")).everything(action) == expected
 
 
-def test_all_for_a_start_needs_every_source(place: Place) -> None:
+def test_all_for_a_start_are_those_that_could_be_listed_and_what_could_not_is_told(place: Place) -> None:
     place.write(A)
     for fault, kind in ((place.down, SourceUnreachable), (place.denies, SourceDenied)):
         fault()
+        sources = place.sources()
+        assert [server.uuid for server in sources.everything(RESTART)] == [A]
+        assert [type(error) for error in sources.unlisted] == [kind]
+
+
+def test_a_server_named_that_is_not_at_hand_is_looked_for_on_the_panel_by_who_looks(place: Place) -> None:
+    place.panel(A, "Lobby")
+    for text in ("Lobby", A, A[:8]):
+        sources = place.sources()
+        assert sources.identify_to_look(text).uuid == A and sources.has(A)
+    with pytest.raises(ServerNotFound):
+        place.sources().identify_to_look("nobody")
+
+
+def test_a_server_that_only_the_panel_may_have_is_not_missing_while_it_cannot_be_asked(place: Place) -> None:
+    place.panel(A, "Lobby")
+    for fault, kind in ((place.down, SourceUnreachable), (place.denies, SourceDenied)):
+        fault()
+        sources = place.sources()
+        assert sources.identify_to_look(A).uuid == A
         with pytest.raises(kind):
-            place.sources().everything(RESTART)
+            sources.has(A)
+        with pytest.raises(kind):
+            place.sources().identify_to_look("Lobby")
+
+
+def test_who_looks_at_a_server_that_is_at_hand_asks_no_panel(place: Place) -> None:
+    place.write(A, "Lobby")
+    place.down()
+    sources = place.sources()
+    assert sources.identify_to_look("Lobby").uuid == sources.identify_to_look(A).uuid == A
+    assert place.api.asked == []
 
 
 def test_all_for_a_reader_is_what_can_be_listed_and_one_warning_for_the_rest(place: Place) -> None:
@@ -264,8 +294,8 @@ def test_all_for_a_stop_goes_on_without_a_directory_that_cannot_be_read(place: P
     sources = place.sources(definition(A, "Task"))
     assert sources.everything(STOP) == [Server(A, "Task")]
     assert len(sources.warnings) == 1 and str(place.directory) in sources.warnings[0]
-    with pytest.raises(SourceUnreachable):
-        place.sources(definition(A)).everything(START)
+    assert sources.unlisted == []
+    assert sources.everything(START) == [Server(A, "Task")] and len(sources.unlisted) == 1
 
 
 def test_what_a_reader_found_on_the_panel_is_had_and_has_a_definition(place: Place) -> None:
@@ -418,8 +448,8 @@ def test_without_a_list_or_a_definition_seen_before_nothing_stands_in(place: Pla
     place.down()
     with pytest.raises(SourceUnreachable):
         place.sources(allow_stale=True).definition(A)
-    with pytest.raises(SourceUnreachable):
-        place.sources(allow_stale=True).everything(START)
+    sources = place.sources(allow_stale=True)
+    assert sources.everything(START) == [] and len(sources.unlisted) == 1
     place.api.fault = None
     place.booted(A)
     place.down()

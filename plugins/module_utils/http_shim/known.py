@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..power.definition_files import KeptDefinitions
-from ..power.errors import PowerError, Suspended, internal_error
+from ..power.errors import PowerError, SourceUnreachable, Suspended, internal_error
 from ..power.model import Outcome, PowerAction, Result, Server, parse_uuid
 from ..power.sources import Sources
 from .log import Log
@@ -197,8 +197,18 @@ def _everything(node: SharedNode, before: Mapping[str, KnownServer]) -> dict[str
 
 def _search(node: SharedNode, uuid: str) -> KnownServer | None:
     sources = node.fresh_sources()
-    there = sources.has(uuid) or node.now().engine.inspect(uuid) is not None
-    return _known(Server(uuid), sources) if there else None
+    return _known(Server(uuid), sources) if _is_there(node, sources, uuid) else None
+
+
+def _is_there(node: SharedNode, sources: Sources, uuid: str) -> bool:
+    """Whether the node has the server. Raises `PowerError` where nobody can tell."""
+    try:
+        return sources.has(uuid) or node.now().engine.inspect(uuid) is not None
+    except SourceUnreachable:
+        # What has a container is there, whatever else cannot be read.
+        if node.now().engine.inspect(uuid) is None:
+            raise
+    return True
 
 
 def _known(server: Server, sources: Sources) -> KnownServer:

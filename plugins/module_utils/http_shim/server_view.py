@@ -36,14 +36,24 @@ def server_entry(
     environment: bool,
 ) -> dict[str, Any]:
     """One server; ``environment``: with its environment, secrets included."""
-    configuration = _unknown(server) if definition is None else _configuration(definition)
-    if environment and definition is not None:
-        configuration["environment"] = dict(_map(_settings(definition).get("environment")))
     return {
         "state": state.value,
         "is_suspended": suspended,
         "utilization": utilization_entry(use, state),
-        "configuration": {**configuration, "suspended": suspended},
+        "configuration": {**_shown(server, definition, environment), "suspended": suspended},
+    }
+
+
+def unseen_entry(server: Server, definition: Definition | None, *, code: str, msg: str, environment: bool) -> dict[str, Any]:
+    """A server that could not be seen: it has no state, and what it uses is not known. Wings has no such entries."""
+    suspended = definition is not None and definition.suspended
+    return {
+        "state": None,
+        "is_suspended": suspended,
+        "utilization": None,
+        "configuration": {**_shown(server, definition, environment), "suspended": suspended},
+        "code": code,
+        "msg": msg,
     }
 
 
@@ -58,6 +68,15 @@ def utilization_entry(use: Utilization, state: PowerState) -> dict[str, Any]:
         "state": state.value,
         "disk_bytes": use.disk_bytes,
     }
+
+
+def _shown(server: Server, definition: Definition | None, environment: bool) -> dict[str, Any]:
+    if definition is None:
+        return _unknown(server)
+    configuration = _configuration(definition)
+    if environment:
+        configuration["environment"] = dict(_map(_settings(definition).get("environment")))
+    return configuration
 
 
 def _unknown(server: Server) -> dict[str, Any]:

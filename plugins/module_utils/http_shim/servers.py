@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..power.definition import Definition
 from ..power.errors import EngineError, PowerError, internal_error
 from ..power.model import PowerAction, PowerState, Server
 from ..power.server_facts import Wanted, describe_each
@@ -24,11 +25,13 @@ from .log import Log
 from .outside import Outside
 from .power_request import read_texts
 from .replies import Reply
-from .server_view import server_entry
+from .server_view import Utilization, server_entry, unseen_entry
 from .shared_node import SharedNode
 from .system_view import Machine, system_entry, system_entry_2
 from .utilization import Uses
 
+#: What is counted in place of a state that could not be seen.
+UNKNOWN = "unknown"
 _THREADS = 8
 _MOST_LINES = 100
 #: How long the number of servers in each state counts.
@@ -65,28 +68,21 @@ class ServerRoutes:
         return {"server": self._one, "commands": self._commands, "logs": self._logs, "sync": self._sync}
 
     def described(self, servers: Sequence[Server]) -> list[dict[str, Any]]:
-        """The servers as Wings shows them. For a thread. Raises `PowerError`."""
+        """The servers as Wings shows them, also those that could not be seen. For a thread. Raises `PowerError`."""
         node = self._node.for_reading()
-        entries, faults = describe_each(servers, node, Wanted(), remember=node.journal.record_match)
-        for fault in faults:
-            self._log.warn("server_not_shown", reason=fault)
-        definitions = {entry["server"]: node.sources.definition_for_stop(entry["server"]) for entry in entries}
+        told = describe_each(servers, node, Wanted(), remember=node.journal.record_match)
+        for warning in told.warnings:
+            self._log.warn("server_not_shown", reason=warning)
+        definitions = {entry["server"]: node.sources.definition_for_stop(entry["server"]) for entry in told.entries}
         up = {
             entry["server"]: (entry["container"]["id"], entry["container"]["started_at"])
-            for entry in entries
+            for entry in told.entries
             if entry["state"] != PowerState.OFFLINE.value and entry["container"] is not None
         }
         uses = self._uses.of_each(up, list(definitions.items()), node)
         return [
-            server_entry(
-                Server(entry["server"], entry["name"]),
-                PowerState(entry["state"]),
-                definitions[entry["server"]],
-                uses[entry["server"]],
-                suspended=entry["suspended"] is True,
-                environment=node.settings.api_environment,
-            )
-            for entry in entries
+            _shown(entry, definitions[entry["server"]], uses[entry["server"]], environment=node.settings.api_environment)
+            for entry in told.entries
         ]
 
     async def states(self) -> dict[str, int]:
@@ -103,7 +99,7 @@ class ServerRoutes:
         try:
             servers = await self._known.all_of_them()
             found = await self._outside.ask(lambda: self._seen(servers))
-            self._states = {state.value: found.count(state.value) for state in PowerState}
+            self._states = {state: found.count(state) for state in (*(each.value for each in PowerState), UNKNOWN)}
         except PowerError:
             self._states = {}
         except Exception as error:
@@ -115,7 +111,8 @@ class ServerRoutes:
 
     def _seen(self, servers: Sequence[Server]) -> list[str]:
         node = self._node.for_reading()
-        return [entry["state"] for entry in describe_each(servers, node, Wanted(), remember=node.journal.record_match)[0]]
+        told = describe_each(servers, node, Wanted(), remember=node.journal.record_match)
+        return [entry["state"] or UNKNOWN for entry in told.entries]
 
     async def _all(self, asked: Asked) -> Reply:
         servers = await self._known.all_of_them()
@@ -129,8 +126,12 @@ class ServerRoutes:
             found = await self._outside.ask(lambda: self.described([known.server]))
         except PowerError as error:
             return replies.unexpected(asked.id, note=str(error))
-        # It is known, and has gone just now.
-        return replies.json_reply(found[0]) if found else replies.NO_SERVER
+        if not found:
+            # It is known, and has gone just now.
+            return replies.NO_SERVER
+        if found[0]["state"] is None:
+            return replies.unexpected(asked.id, note=found[0]["msg"])
+        return replies.json_reply(found[0])
 
     async def _commands(self, asked: Asked, known: KnownServer) -> Reply:
         uuid, node = known.server.uuid, self._node.now()
@@ -200,3 +201,11 @@ class ServerRoutes:
             return replies.json_reply(system_entry_2(machine, await self._outside.ask(self._node.now().engine.facts)))
         except PowerError as error:
             return replies.unexpected(asked.id, note=str(error))
+
+
+def _shown(entry: Mapping[str, Any], definition: Definition | None, use: Utilization, *, environment: bool) -> dict[str, Any]:
+    server = Server(entry["server"], entry["name"] or "")
+    if entry["state"] is None:
+        return unseen_entry(server, definition, code=entry["code"], msg=entry["msg"], environment=environment)
+    suspended = entry["suspended"] is True
+    return server_entry(server, PowerState(entry["state"]), definition, use, suspended=suspended, environment=environment)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from .assemble import build_journal, build_node, read_generations
+from .described import Described
 from .errors import InterruptedBySignal, LockUnavailable, PowerError
 from .model import PowerAction, Request, Result, Server
 from .node import Node, never
@@ -18,7 +19,7 @@ from .order import DEFAULT_PRIORITY, Priorities
 from .pace import Place
 from .perform import perform
 from .selection import Target, all_of, everything, means_all, mind_only, named
-from .server_facts import Wanted, choose, describe_each
+from .server_facts import Wanted, describe
 from .settings import load_settings
 
 
@@ -37,8 +38,11 @@ class Call(Protocol):
     def meant_up(self) -> list[Server] | None:
         """The servers that the last actions on them meant to be up; None if nobody can tell, which ``warnings`` explains."""
 
-    def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> tuple[list[dict[str, Any]], list[str]]:
-        """What can be read of the servers named, or of all, and a sentence for each that cannot be read. Raises `PowerError`."""
+    def unlisted(self) -> list[str]:
+        """Why ``targets`` of all may lack servers, a sentence for each list that could not be had; empty where they lack none."""
+
+    def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> Described:
+        """What can be read of the servers named, or of all. Raises `PowerError` where nothing can be."""
 
     def warnings(self) -> list[str]:
         """What there is to say that ends nothing."""
@@ -112,14 +116,15 @@ class _OnNode:
     def meant_up(self) -> list[Server] | None:
         return self._node.journal.meant_up()
 
-    def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> tuple[list[dict[str, Any]], list[str]]:
+    def unlisted(self) -> list[str]:
+        return [str(error) for error in self._node.sources.unlisted]
+
+    def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> Described:
         node = self._node
-        servers, faults = choose(() if means_all(names) else names, node)
         # What a reader has seen may be remembered where there is a journal; a run of ours is in one.
         remember = node.journal if check else build_journal(node.settings, node.clock)
-        entries, more_faults = describe_each(servers, node, wanted, remember=remember.record_match)
-        remember.close()
-        return entries, faults + more_faults
+        with contextlib.closing(remember):
+            return describe(() if means_all(names) else names, node, wanted, remember=remember.record_match)
 
     def warnings(self) -> list[str]:
         return [*self._node.settings.warnings, *self._node.sources.warnings, *self._node.journal.warnings]

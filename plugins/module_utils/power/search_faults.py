@@ -48,7 +48,7 @@ def unknown(text: str, trouble: Trouble, strays: Sequence[str], *, panel_asked: 
         reason += f"{'one of which' if several else 'which'} may be the one meant: {_first([*trouble.unread.values()])}"
     if strays:
         reason += f"; ignored, since no UUID names it: {_first(strays)}"
-    return ServerNotFound(f'Cannot find server "{printable(text)}": {reason}')
+    return ServerNotFound(f'Cannot find server "{printable(text)}": {reason}', unread=len(trouble.unread))
 
 
 def _first(paths: Sequence[str]) -> str:

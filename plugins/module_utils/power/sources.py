@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .definition import Definition, parse_definition
 from .definition_files import DefinitionDirectory, KeptDefinitions
-from .errors import DefinitionInvalid, PowerError, ServerNotFound, SourceUnreachable
+from .errors import DefinitionInvalid, PowerError, ServerNotFound, SourceDenied, SourceUnreachable
 from .look import Look, nothing
 from .model import SHORT_ID_PATTERN, PowerAction, Server, parse_uuid
 from .schema import printable
@@ -46,6 +46,8 @@ class Sources:
         ``panel`` is the one that the settings name, None if they name none.
         """
         self.warnings: list[str] = []
+        #: Why what `everything` returned last is not everything, an error for each source that could not be listed.
+        self.unlisted: list[PowerError] = []
         self._guard = threading.Lock()
         self._settings = settings
         self._files = DefinitionDirectory(settings.definitions)
@@ -57,6 +59,7 @@ class Sources:
         self._first_wins: tuple[Listed, ...] = (self._task, self._directory)
         self._stop_order: tuple[Source, ...] = (self._given, self._files, self._keeps)
         self._asked: FromPanel | None = None
+        self._glanced = False
         if panel is not None:
             self._asked = FromPanel(panel, self._keeps, self._warn, allow_stale=settings.allow_stale)
             self._first_wins = (self._task, self._once(self._asked), self._directory)
@@ -86,36 +89,59 @@ class Sources:
             raise ambiguous(wanted, sorted(found))
         return next(Server(uuid, name) for uuid, name in found.items())
 
+    def identify_to_look(self, text: str, *, look: Look = nothing) -> Server:
+        """As `identify` for a stop, which needs no definition; the Panel is asked for what is not at hand, once, for 10 s at most."""
+        try:
+            server = self.identify(text, PowerAction.STOP, look=look)
+        except ServerNotFound:
+            if self._panel is None:
+                raise
+            self._glance_at_panel(look)
+            return self.identify(text, PowerAction.START, look=look)
+        if not self._is_at_hand(server.uuid):
+            self._glance_at_panel(look)
+        return server
+
     def everything(self, action: PowerAction | None, *, look: Look = nothing) -> list[Server]:
         """Every server of the sources, by uuid; one whose definition is broken counts, without a name and with a warning.
 
-        Start and restart raise what a source raises that cannot be listed. Stop and kill leave the Panel out, and ``None``, which only
-        reads, asks it once, for 10 s at most; to them, what cannot be listed is a warning.
+        Stop and kill leave the Panel out, and ``None``, which only reads, asks it once, for 10 s at most. What cannot be listed is in
+        ``unlisted``, but for stop and kill, which the containers decide; there, and for a reader, it is a warning. Start and restart raise
+        what is wrong with the node itself.
         """
         asked = self._first_wins if action is None or action.boots else (self._task, self._directory)
         if action is None:
             self._glance_at_panel(look)
         names: dict[str, str] = {}
+        self.unlisted = []
         for source in asked:
             try:
                 uuids = self._listed(source, look)
             except PowerError as error:
                 if _ends_all(error):
                     raise
-                if action is not None and action.boots:
-                    uuids = self._stale_list(error)
-                else:
-                    self._warn(str(error))
-                    continue
+                uuids = self._stale_list(error) if action is not None and action.boots else self._leave_out(error, action)
             for uuid in uuids:
                 names[uuid] = names.get(uuid) or source.name(uuid) or ""
         return [Server(uuid, name) for uuid, name in sorted(names.items())]
 
     def has(self, uuid: str) -> bool:
-        """Whether any source that can be read without asking the Panel has a definition of the server, be it a broken one."""
+        """Whether any source has a definition of the server, be it a broken one; of the Panel counts what it was asked already.
+
+        Raises what a source raises that cannot be read, if none of the others has the server.
+        """
         if self._panel is not None and self._panel.seen is not None and uuid in self._panel.seen.servers:
             return True
-        return any(self._has(source, uuid) for source in (self._task, self._directory, self._kept))
+        faults: list[PowerError] = []
+        for source in (self._task, self._directory, self._kept, *(self._first_wins if self._glanced else ())):
+            try:
+                if source.has(uuid):
+                    return True
+            except PowerError as error:
+                faults.append(error)
+        if faults:
+            raise faults[0]
+        return False
 
     def definition(self, uuid: str, *, again: bool = False, look: Look = nothing) -> Definition:
         """The definition of the first source that has the server; what the others say does not matter.
@@ -172,6 +198,7 @@ class Sources:
 
     def _glance_at_panel(self, look: Look) -> None:
         """Have the list read with little patience; what comes of it is told when it is used."""
+        self._glanced = True
         try:
             if self._panel is not None:
                 self._panel.listed(look, brief=True)
@@ -223,9 +250,10 @@ class Sources:
     def _stray(self, name: str) -> str:
         return f"{self._files.path}/{printable(name)}"
 
-    def _has(self, source: Listed, uuid: str) -> bool:
+    def _is_at_hand(self, uuid: str) -> bool:
+        """Whether the Panel need not be asked whether it has the server."""
         try:
-            return source.has(uuid)
+            return self._panel is None or self.has(uuid)
         except PowerError:
             return False
 
@@ -261,11 +289,20 @@ class Sources:
         return unknown(text, trouble, strays, panel_asked=self._panel is not None and action.boots)
 
     def _stale_list(self, error: PowerError) -> Sequence[str]:
-        """The servers that were kept stand in for a directory out of reach, as their definitions do."""
-        if not isinstance(error, SourceUnreachable) or not self._settings.allow_stale or self._panel is not None:
+        """What is listed for a boot in place of a source: the servers that were kept stand in for a directory, as their definitions do."""
+        if not isinstance(error, (SourceUnreachable, SourceDenied)):
             raise error
+        if isinstance(error, SourceDenied) or not self._settings.allow_stale or self._panel is not None:
+            self.unlisted.append(error)
+            return ()
         self._warn(f"{error}; the servers last seen are meant, as allow_stale says")
         return self._kept.uuids()
+
+    def _leave_out(self, error: PowerError, action: PowerAction | None) -> Sequence[str]:
+        self._warn(str(error))
+        if action is None:
+            self.unlisted.append(error)
+        return ()
 
     def _stale(self, uuid: str, error: SourceUnreachable) -> Definition:
         """What was kept stands in for a directory out of reach. For the Panel `FromPanel` knows what may: the server may have moved."""

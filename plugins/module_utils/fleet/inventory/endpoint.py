@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 
+from ...power.described import Unseen
 from ...power.endpoint.client import Endpoint
 from ...power.endpoint.seen import Seen
 from .entry import Entry, Kind, Reading, labels_or_none, text_or_none
@@ -21,7 +22,9 @@ def read_endpoint(node: NodeWanted, timeout: int) -> Reading:
     return Reading(Kind.ENDPOINT, node.name, entries, warnings=tuple(endpoint.warnings))
 
 
-def _entry(node: str, seen: Seen) -> Entry:
+def _entry(node: str, seen: Seen | Unseen) -> Entry:
+    if isinstance(seen, Unseen):
+        return Entry(uuid=seen.server.uuid, node=node, name=text_or_none(seen.server.name))
     return Entry(
         uuid=seen.server.uuid,
         node=node,

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..announce import announce
 from ..connection import DEFAULT_TIMEOUT
+from ..described import Described
 from ..errors import (
     EndpointError,
     EndpointUnreachable,
@@ -131,7 +132,11 @@ class AtEndpoint:
     def meant_up(self) -> list[Server] | None:
         raise UnsupportedByEndpoint("Cannot tell which servers are meant to be up: an endpoint does not tell it; act on the node itself")
 
-    def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> tuple[list[dict[str, Any]], list[str]]:
+    def unlisted(self) -> list[str]:
+        # An endpoint has one list; without it there are no targets.
+        return []
+
+    def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> Described:
         return describe_at(() if means_all(names) else names, self._endpoint, tail=wanted.tail)
 
     def warnings(self) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from ..definition import mask
+from ..described import Unseen
 from ..errors import EndpointError, EndpointUnreachable, EndpointUntrusted, ServerNotFound, SettingsInvalid, Suspended
 from ..listener import Vouching
 from ..look import Look, nothing
@@ -68,7 +69,7 @@ class Endpoint:
             raise SettingsInvalid(f"Cannot act through the endpoint {self.shown}: {error}; correct api_url or endpoint.url") from error
         self._prefix = urlsplit(url).path.rstrip("/")
         self._guard = threading.Lock()
-        self._listed: tuple[Seen, ...] | None = None
+        self._listed: tuple[Seen | Unseen, ...] | None = None
         self._unlisted: EndpointUnreachable | EndpointUntrusted | EndpointError | None = None
         if urlsplit(url).scheme.lower() == "http" and not is_this_machine(url):
             self.warnings.append(f"the token goes to the endpoint {self.shown} in the clear; use https")
@@ -77,8 +78,8 @@ class Endpoint:
         """Every server of the endpoint, by UUID; asked once. Raises as `listed`."""
         return [seen.server for seen in self.listed(look)]
 
-    def listed(self, look: Look = nothing) -> tuple[Seen, ...]:
-        """Every server as it was when first asked for; a list that failed is not asked for again.
+    def listed(self, look: Look = nothing) -> tuple[Seen | Unseen, ...]:
+        """Every server as it was when first asked for, or why its state is not told; a list that failed is not asked for again.
 
         Raises `EndpointUnreachable`, `EndpointError`, and what ``look`` raises.
         """
@@ -95,7 +96,7 @@ class Endpoint:
         finally:
             self._guard.release()
 
-    def _list(self, look: Look) -> tuple[Seen, ...]:
+    def _list(self, look: Look) -> tuple[Seen | Unseen, ...]:
         try:
             answer = self._ask("GET", "/api/servers", seconds=self.timeout, look=look)
             return self._read(answer, "list the servers", lambda value: read_servers(value, self.masked))

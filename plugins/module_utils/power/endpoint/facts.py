@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..described import Described, Unseen
 from ..errors import AmbiguousServer, EndpointError, ServerNotFound
 from ..look import Look, nothing
 from ..model import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
@@ -17,6 +18,9 @@ from .client import Endpoint
 from .seen import Seen
 
 _SHOWN = 5
+_FIELDS = ("server", "short_id", "name", "state", "suspended")
+#: With these an endpoint refuses whoever asks, whatever about.
+_REFUSALS = (401, 403)
 _LINE_BYTES = 500
 
 
@@ -31,54 +35,67 @@ def identify_at(text: str, endpoint: Endpoint, look: Look = nothing) -> Server:
     return _identify(text, endpoint.servers(look), endpoint)
 
 
-def describe_at(names: Sequence[str], endpoint: Endpoint, *, tail: int = 0) -> tuple[list[dict[str, Any]], list[str]]:
-    """One entry for each server named, or for all, and a sentence for each name that means none. What is not told is left out.
+def describe_at(names: Sequence[str], endpoint: Endpoint, *, tail: int = 0) -> Described:
+    """One entry for each server named, or for all. What an endpoint does not tell is left out.
 
     ``tail`` is how many lines of each log are asked for, one server after another. Raises `EndpointUnreachable`, and `EndpointError` where
-    the servers cannot be read.
+    nothing can be read.
     """
-    found, faults = _chosen(names, endpoint)
+    found, warnings = _chosen(names, endpoint)
     entries = []
-    for seen in found:
-        entry = _entry(seen)
-        if tail:
-            entry["log"] = _log(seen, endpoint, tail, faults)
-        entries.append(entry)
-    return entries, faults
+    for each in found:
+        if isinstance(each, Unseen):
+            warnings.append(each.msg)
+            entries.append(each.entry((*_FIELDS, "log") if tail else _FIELDS))
+        else:
+            entries.append({**_entry(each), **({"log": _log(each, endpoint, tail, warnings)} if tail else {})})
+    return Described(entries, tuple(warnings))
 
 
-def _chosen(names: Sequence[str], endpoint: Endpoint) -> tuple[Sequence[Seen], list[str]]:
+def _chosen(names: Sequence[str], endpoint: Endpoint) -> tuple[Sequence[Seen | Unseen], list[str]]:
     if not names:
         return endpoint.listed(), []
     alone = parse_uuid(names[0]) if len(names) == 1 else None
     if alone is not None:
-        try:
-            return [endpoint.look(alone)], []
-        except ServerNotFound as error:
-            return [], [str(error)]
+        return _look_at(alone, endpoint)
     listed = {seen.server.uuid: seen for seen in endpoint.listed()}
-    found: dict[str, Seen] = {}
-    faults = []
+    found: dict[str, Seen | Unseen] = {}
+    warnings = []
     for name in names:
         try:
             uuid = parse_uuid(name) or _identify(name, (seen.server for seen in listed.values()), endpoint).uuid
             if uuid not in listed:
                 raise _unknown(name, endpoint)
-        except (ServerNotFound, AmbiguousServer) as error:
-            faults.append(str(error))
+        except AmbiguousServer as error:
+            found.setdefault(name, Unseen.because(Server(name), error))
+        except ServerNotFound as error:
+            warnings.append(str(error))
         else:
             found.setdefault(uuid, listed[uuid])
-    return list(found.values()), faults
+    return list(found.values()), warnings
 
 
-def _log(seen: Seen, endpoint: Endpoint, tail: int, faults: list[str]) -> list[str]:
+def _look_at(uuid: str, endpoint: Endpoint) -> tuple[Sequence[Seen | Unseen], list[str]]:
+    try:
+        return [endpoint.look(uuid)], []
+    except ServerNotFound as error:
+        return [], [str(error)]
+    except EndpointError as error:
+        if error.facts.get("status") in _REFUSALS:
+            raise
+        return [Unseen.because(Server(uuid), error)], []
+
+
+def _log(seen: Seen, endpoint: Endpoint, tail: int, warnings: list[str]) -> list[str] | None:
+    """The end of its log; None where it cannot be read."""
     try:
         lines = endpoint.log(seen.server.uuid, tail)
     except EndpointError as error:
         # Wings has no better answer where there is no container yet.
-        if seen.state is not PowerState.OFFLINE:
-            faults.append(str(error))
-        return []
+        if seen.state is PowerState.OFFLINE:
+            return []
+        warnings.append(str(error))
+        return None
     text = "\n".join(endpoint.masked(line) for line in lines)
     secrets = [_encoded(secret).decode() for secret in seen.secrets]
     return list(readable_lines(_encoded(text), tail, _LINE_BYTES, secrets))

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from ..described import Unseen
+from ..errors import EndpointError
 from ..model import Outcome, PowerAction, PowerState, PrebootStep, Server, Step, StopReport, parse_uuid, secrets_in
 
 _Word = TypeVar("_Word", Outcome, PowerAction, PowerState, Step)
@@ -111,15 +113,31 @@ def read_server(value: object, uuid: str | None = None, masked: Masked = unmaske
     )
 
 
-def read_servers(value: object, masked: Masked = unmasked) -> tuple[Seen, ...]:
-    """The servers of ``GET /api/servers``, each once, by UUID. Raises `ValueError`, whose text is the reason."""
+def read_servers(value: object, masked: Masked = unmasked) -> tuple[Seen | Unseen, ...]:
+    """The servers of ``GET /api/servers``, each once, by UUID; of one whose state is not told, what is told in its place.
+
+    Raises `ValueError`, whose text is the reason.
+    """
     if not isinstance(value, list):
         raise ValueError("no list of servers")
-    found: dict[str, Seen] = {}
+    found: dict[str, Seen | Unseen] = {}
     for each in value:
-        seen = read_server(each, masked=masked)
+        seen = _read_unseen(each, masked) or read_server(each, masked=masked)
         found.setdefault(seen.server.uuid, seen)
     return tuple(found[uuid] for uuid in sorted(found))
+
+
+def _read_unseen(value: object, masked: Masked) -> Unseen | None:
+    """A server of a list that the endpoint could not see itself; None for any other."""
+    fields = _map(value)
+    configuration, text = _map(fields.get("configuration")), _text(masked)
+    told = configuration.get("uuid")
+    uuid = parse_uuid(told) if isinstance(told, str) else None
+    if uuid is None or _word(PowerState, fields.get("state")) is not None:
+        return None
+    code, msg = _code(fields.get("code"), masked), text(fields.get("msg"))
+    server = Server(uuid, text(_map(configuration.get("meta")).get("name")))
+    return Unseen(server, code or EndpointError.code, msg or f"Cannot look at server {uuid}: the endpoint does not tell its state")
 
 
 def read_operation(value: object, masked: Masked = unmasked) -> Operation:
@@ -129,14 +147,14 @@ def read_operation(value: object, masked: Masked = unmasked) -> Operation:
     outcome = _word(Outcome, value.get("outcome"))
     if outcome is None and value.get("outcome") not in (None, ""):
         raise ValueError("an operation with an outcome we do not know")
-    code, changed, exit_code = value.get("code"), value.get("changed"), value.get("exit_code")
+    changed, exit_code = value.get("changed"), value.get("exit_code")
     lock, text = _map(value.get("lock")), _text(masked)
     return Operation(
         outcome=outcome,
         id=text(value.get("id")),
         server=text(value.get("server")),
         action=text(value.get("action")),
-        code=code if isinstance(code, str) and _CODE.fullmatch(code) and masked(code) == code else "",
+        code=_code(value.get("code"), masked),
         msg=text(value.get("msg")),
         changed=changed if isinstance(changed, bool) else outcome is Outcome.DONE,
         state_before=_word(PowerState, value.get("state_before")),
@@ -173,6 +191,10 @@ def plain_text(value: object, masked: Masked = unmasked) -> str:
 
 def _text(masked: Masked) -> _Text:
     return lambda value: plain_text(value, masked)
+
+
+def _code(value: object, masked: Masked) -> str:
+    return value if isinstance(value, str) and _CODE.fullmatch(value) and masked(value) == value else ""
 
 
 def _map(value: object) -> Mapping[str, Any]:
