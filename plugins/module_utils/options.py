@@ -16,14 +16,14 @@ from .own_session import Interruption, in_own_session
 from .power.bulk import perform_each
 from .power.call import open_call
 from .power.connection import LONGEST_TIMEOUT, shown_host
-from .power.errors import INTERNAL_ERROR, PowerError, SettingsInvalid, internal_error
+from .power.errors import INTERNAL_ERROR, Incomplete, PowerError, SettingsInvalid, internal_error
 from .power.journal_rows import KEPT_OPERATIONS
 from .power.model import PowerAction, PowerState, Request, Result, WaitFor
 from .power.once import keyed
 from .power.order import LONGEST_STAGGER_SECONDS, read_priorities
 from .power.origin import default_origin
 from .power.pace import Pace
-from .power.report import diff, entry, failure_message, is_failure, summary
+from .power.report import diff, entry, failure_message, incomplete_message, is_failure, summary
 from .power.selection import means_all
 from .power.server_facts import Wanted
 from .power.stop_way import LONGEST_STOP_SECONDS
@@ -156,7 +156,7 @@ def _run(module: PowerModule, interrupted: Interruption) -> None:
         priorities = call.priorities(targets, options["priorities"]) if options["in_order"] else None
         results = perform_each(targets, call.act, pace, priorities)
     warn_each(module, call.warnings(), *(result.warnings for result in results))
-    _leave(module, options, results)
+    _leave(module, options, results, call.unlisted())
 
 
 def _fail_cleanly(module: PowerModule, body: Callable[[], None]) -> None:
@@ -227,9 +227,10 @@ def warn_each(module: PowerModule, *groups: Sequence[str]) -> None:
         module.warn(warning)
 
 
-def _leave(module: PowerModule, options: Mapping[str, Any], results: Sequence[Result]) -> NoReturn:
+def _leave(module: PowerModule, options: Mapping[str, Any], results: Sequence[Result], unlisted: Sequence[str]) -> NoReturn:
     # What the task says decides, not how many were found: whoever registers the result relies on its shape.
-    brief = len(options["server"]) > 1 or means_all(options["server"])
+    all_meant = means_all(options["server"])
+    brief = len(options["server"]) > 1 or all_meant
     report: dict[str, Any] = {
         "action": options["action"],
         "changed": any(result.changed for result in results),
@@ -237,8 +238,12 @@ def _leave(module: PowerModule, options: Mapping[str, Any], results: Sequence[Re
         "servers": [entry(result, check=module.check_mode, all_steps=module._verbosity > 0, brief=brief) for result in results],
         "summary": summary(results),
     }
+    missed = incomplete_message(PowerAction(options["action"]), results, unlisted) if all_meant else ""
+    failed = failure_message(results) if any(is_failure(result) for result in results) else ""
+    if missed:
+        module.fail_json("; ".join(filter(None, (missed, failed))), code=Incomplete.code, **report)
+    if failed:
+        module.fail_json(failed, **report)
     if not results:
         report["msg"] = f"Nothing to {options['action']}: no server of this node is meant"
-    if any(is_failure(result) for result in results):
-        module.fail_json(failure_message(results), **report)
     module.exit_json(**report)

@@ -156,8 +156,9 @@ notes:
   - The servers of one task are acted on at the same time, in the order given as far as O(max_parallel) makes one. A server that fails
     never hides or stops the others, unless O(max_failures) says so.
   - With O(server=all), V(restart) means the servers that are up, and leaves the others out of the result. V(start) and V(restart) skip
-    suspended servers (a suspended server that is named is refused), and fail at once, with nothing changed, if a source cannot be listed.
-    V(stop) and V(kill) do not ask the Panel.
+    suspended servers (a suspended server that is named is refused). V(stop) and V(kill) do not ask the Panel.
+  - With O(server=all), what could be seen is acted on. Then the task fails, code V(incomplete), if servers could not be seen, or if for
+    V(start) or V(restart) a source could not be listed.
   - C(journalctl -ft fleet-power) shows the end of each action as it comes.
 seealso:
   - module: fleet.power.server_power_info
@@ -415,7 +416,7 @@ msg:
   returned: on failure, and when no server was meant
   sample: "Nothing to restart: no server of this node is meant"
 code:
-  description: Why nothing could be done at all.
+  description: Why nothing could be done at all; V(incomplete) where of all servers some could not be seen.
   type: str
   returned: on such a failure
   sample: settings_invalid

@@ -11,12 +11,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerState
+from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, PowerState
 
 from .controller import Controller, warnings_of
 from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until
 from .many import FOR_EVER, await_ended, beside, end, endings, last_operations, power_each, shown_endings, started, starts
+from .panel_server import FakePanel, closing, status
 from .test_check_mode import trace
 
 WINGS = {"Service": "Pterodactyl"}
@@ -119,15 +120,47 @@ def test_all_stands_alone(lab: Lab, act: Any, server: list[str]) -> None:
 
 
 @pytest.mark.parametrize("action", ["start", "restart"])
-def test_where_a_source_cannot_be_listed_nothing_of_all_is_started(lab: Lab, act: Any, action: str) -> None:
-    up, down = started(lab, 1)[0], lab.server()
-    before = starts(lab, [up]), last_operations(lab, [up, down])
+def test_where_a_source_cannot_be_listed_a_boot_of_all_acts_on_what_is_seen_and_fails_incomplete(lab: Lab, act: Any, action: str) -> None:
+    (up, by_task), down = started(lab, 2), lab.server()
+    before, definitions = starts(lab, [up]), [lab.definition(by_task)]
     is_a_file_now(lab)
-    result = act(action)
-    assert (result["failed"], result["code"]) == (True, "source_unreachable")
-    assert "servers" not in result
-    assert (starts(lab, [up]), last_operations(lab, [up, down])) == before
-    assert lab.container(down) is None
+    for check in (True, False):
+        result = act(action, definitions=definitions, _ansible_check_mode=check)
+        assert (result["failed"], result["code"]) == (True, "incomplete")
+        assert f"{lab.root}/servers" in result["msg"] and "what could be seen had its turn" in result["msg"]
+        # It is up already, or nobody can tell how it is booted.
+        expected = {up: ("refused", "source_unreachable"), by_task: ("done", "")} if action == "restart" else {}
+        assert told(result) == {**dict.fromkeys((up, by_task), ("unchanged", "")), **expected}
+    assert lab.container(down) is None and starts(lab, [up]) == before
+
+
+@pytest.mark.parametrize("action", list(PowerAction))
+def test_of_all_a_panel_that_refuses_leaves_incomplete_what_boots_alone(lab: Lab, act: Any, action: PowerAction) -> None:
+    (up,) = started(lab, 1)
+    with closing(FakePanel()) as panel:
+        lab.write_settings(**panel.settings)
+        panel.fault(status(403))
+        result = act(action.value)
+    assert list(told(result)) == [up], "the containers are known all the same"
+    assert (result.get("failed"), result.get("code")) == ((True, "incomplete") if action.boots else (None, None))
+
+
+@pytest.mark.parametrize("only", [{}, {"only": ["running"]}], ids=["any", "running"])
+@pytest.mark.parametrize("action", ["stop", "restart"])
+def test_of_all_one_that_cannot_be_seen_fails_by_itself_and_makes_the_rest_incomplete(
+    lab: Lab, act: Any, proxy: EngineProxy, action: str, only: dict[str, object]
+) -> None:
+    seen, hidden = started(lab, 2)
+    proxy.fail("GET", rf"/containers/{hidden}/json")
+    for check in (True, False):
+        result = act(action, **only, _ansible_check_mode=check)
+        assert told(result) == {seen: ("done", ""), hidden: ("failed", "engine_error")}
+        assert (result["failed"], result["code"]) == (True, "incomplete")
+        assert "1 of 2 could not be seen" in result["msg"]
+    assert lab.is_up(hidden) and lab.is_up(seen) == (action == "restart")
+    # One that is named is a failure of its own; nothing is missing of what was asked for.
+    result = act(action, [hidden, seen], **only)
+    assert told(result)[hidden] == ("failed", "engine_error") and "code" not in result
 
 
 @pytest.mark.parametrize("action", ["stop", "kill"])

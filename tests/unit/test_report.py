@@ -21,7 +21,13 @@ from ansible_collections.fleet.power.plugins.module_utils.power.model import (
     Step,
     StopReport,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.report import entry, failure_message, is_failure, summary
+from ansible_collections.fleet.power.plugins.module_utils.power.report import (
+    entry,
+    failure_message,
+    incomplete_message,
+    is_failure,
+    summary,
+)
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=timezone.utc)
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
@@ -205,3 +211,17 @@ def test_several_fail_with_the_first_few_and_their_codes() -> None:
         "Cannot restart 5 of 6 servers: 0f4c5ad2: stop_failed; s1: stop_failed; s2: stop_failed and 2 more"
     )
     assert failure_message([result(), failures[1]]) == "Cannot restart 1 of 2 servers: s1: stop_failed"
+
+
+def test_what_an_action_on_all_may_have_missed_is_told_in_one_sentence() -> None:
+    unseen = result(Outcome.FAILED, "Hidden", code="engine_error", msg="no")
+    assert incomplete_message(PowerAction.STOP, [result()], []) == ""
+    assert incomplete_message(PowerAction.STOP, [result(), unseen], []) == (
+        "Cannot stop all servers: 1 of 2 could not be seen (Hidden); what could be seen had its turn"
+    )
+    assert incomplete_message(PowerAction.START, [], ["Cannot read definitions in /x: no"]) == (
+        "Cannot start all servers: Cannot read definitions in /x: no; what could be seen had its turn"
+    )
+    # The engine's error came after it was seen.
+    assert incomplete_message(PowerAction.STOP, [replace(unseen, state_before=PowerState.RUNNING)], []) == ""
+    assert incomplete_message(PowerAction.STOP, [replace(unseen, code="lock_timeout")], []) == ""

@@ -205,6 +205,13 @@ class FailureBudget(PowerError):
     skips = True
 
 
+class Incomplete(PowerError):
+    """Of all servers of a node, some could not be listed or not be seen; those that were have been acted on."""
+
+    code = "incomplete"
+    always_failed = True
+
+
 class EndpointUnreachable(PowerError):
     """The HTTP endpoint gives no usable answer: refused, silent, not TLS as expected, not JSON."""
 

@@ -9,13 +9,17 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from .errors import FailureBudget, InterruptedBySignal
-from .model import Outcome, PowerState, PrebootStep, Result, parse_uuid, timestamp
+from .errors import EndpointError, EndpointUnreachable, EngineError, EngineUnreachable, FailureBudget, InterruptedBySignal
+from .model import Outcome, PowerAction, PowerState, PrebootStep, Result, parse_uuid, timestamp
 from .schema import printable
 
 #: A pre-boot step that took longer than this is worth showing.
 _SLOW_SECONDS = 1.0
 _SUMMARY_LINES = 20
+#: Servers that a sentence names.
+_NAMED = 3
+#: What keeps a server from being seen.
+_BLIND = (EngineError.code, EngineUnreachable.code, EndpointError.code, EndpointUnreachable.code)
 _QUIET = (Outcome.DONE, Outcome.UNCHANGED)
 _BRIEF = (*_QUIET, Outcome.SKIPPED)
 
@@ -112,9 +116,25 @@ def failure_message(results: Sequence[Result]) -> str:
     failures = sorted((result for result in results if is_failure(result)), key=_rank)
     if len(results) == 1:
         return f"{failures[0].msg} ({failures[0].code})"
-    named = "; ".join(f"{_called(result)}: {result.code}" for result in failures[:3])
-    more = f" and {len(failures) - 3} more" if len(failures) > 3 else ""
+    named = "; ".join(f"{_called(result)}: {result.code}" for result in failures[:_NAMED])
+    more = f" and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
     return f"Cannot {failures[0].action.value} {len(failures)} of {len(results)} servers: {named}{more}"
+
+
+def incomplete_message(action: PowerAction, results: Sequence[Result], unlisted: Sequence[str]) -> str:
+    """One sentence on what an action on all servers of a node may have missed: ``unlisted`` has one for each list of servers that could not
+    be had. Empty where it missed none."""
+    unseen = [_called(result) for result in results if _is_unseen(result)]
+    reasons = list(unlisted)
+    if unseen:
+        more = f" and {len(unseen) - _NAMED} more" if len(unseen) > _NAMED else ""
+        reasons.append(f"{len(unseen)} of {len(results)} could not be seen ({', '.join(unseen[:_NAMED])}{more})")
+    return f"Cannot {action.value} all servers: {'; '.join(reasons)}; what could be seen had its turn" if reasons else ""
+
+
+def _is_unseen(result: Result) -> bool:
+    """Whether nobody could tell what to do with a server."""
+    return result.outcome is Outcome.FAILED and result.state_before is None and result.code in _BLIND
 
 
 def diff(results: Sequence[Result]) -> list[dict[str, str]]:
