@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, NoReturn
 
@@ -14,9 +15,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .own_session import Interruption, in_own_session
 from .power.bulk import perform_each
-from .power.call import open_call
+from .power.call import Call, open_call
 from .power.connection import LONGEST_TIMEOUT, shown_host
-from .power.errors import INTERNAL_ERROR, Incomplete, PowerError, SettingsInvalid, internal_error
+from .power.errors import INTERNAL_ERROR, Incomplete, IntentUnknown, PowerError, SettingsInvalid, internal_error
 from .power.journal_rows import KEPT_OPERATIONS
 from .power.model import PowerAction, PowerState, Request, Result, WaitFor
 from .power.once import keyed
@@ -55,6 +56,7 @@ NODE_OPTIONS: dict[str, dict[str, Any]] = {
 POWER_OPTIONS: dict[str, dict[str, Any]] = {
     "action": {"type": "str", "required": True, "choices": [action.value for action in PowerAction]},
     "only": {"type": "list", "elements": "str", "choices": [state.value for state in PowerState]},
+    "if_meant_up": {"type": "bool", "default": False},
     "max_parallel": {"type": "int", "default": 0},
     "max_failures": {"type": "int"},
     "in_order": {"type": "bool", "default": False},
@@ -140,6 +142,9 @@ def run_info_module() -> None:
 def _look(module: PowerModule) -> None:
     options = module.params
     _check_bounds(options, {"tail": (0, 10_000), "operations": (0, KEPT_OPERATIONS), "timeout": (1, LONGEST_TIMEOUT)})
+    if options["server"] == []:
+        # What was computed and came out empty is not all.
+        module.exit_json(changed=False, complete=True, servers=[])
     with contextlib.closing(open_call(options, read_only=True)) as call:
         wanted = Wanted(options["tail"], options["operations"])
         told = call.describe(options["server"] or (), wanted, check=module.check_mode)
@@ -150,13 +155,36 @@ def _look(module: PowerModule) -> None:
 
 def _run(module: PowerModule, interrupted: Interruption) -> None:
     options = _checked(module)
+    if not options["server"]:
+        _leave_unasked(module, options)
     with contextlib.closing(open_call(options, interrupted=interrupted, read_only=module.check_mode)) as call:
-        targets = call.targets(options["server"], _asked(module, options))
+        asked = _asked(module, options)
+        if options["if_meant_up"]:
+            asked = replace(asked, meant_up=_meant_up(call, asked.action))
+        targets = call.targets(options["server"], asked)
         pace = Pace(options["max_parallel"], options["max_failures"], options["stagger"])
         priorities = call.priorities(targets, options["priorities"]) if options["in_order"] else None
         results = perform_each(targets, call.act, pace, priorities)
     warn_each(module, call.warnings(), *(result.warnings for result in results))
     _leave(module, options, results, call.unlisted())
+
+
+def _meant_up(call: Call, action: PowerAction) -> frozenset[str]:
+    """The servers that are meant to be up, by UUID. Raises `IntentUnknown`: nobody is started on a guess, nor passed over on one."""
+    meant = call.meant_up()
+    if meant is None:
+        why = "; ".join(call.warnings()) or "the journal does not tell"
+        raise IntentUnknown(
+            f"Cannot {action.value} what is meant to be up: nobody can tell which servers that is ({why}); look at the servers, and name "
+            "those that are to be up, without if_meant_up"
+        )
+    return frozenset(server.uuid for server in meant)
+
+
+def _leave_unasked(module: PowerModule, options: Mapping[str, Any]) -> NoReturn:
+    """A list of servers that came out empty means none."""
+    msg = f"Nothing to {options['action']}: the list of servers is empty"
+    module.exit_json(action=options["action"], changed=False, servers=[], summary={}, msg=msg)
 
 
 def _fail_cleanly(module: PowerModule, body: Callable[[], None]) -> None:
@@ -172,8 +200,10 @@ def _fail_cleanly(module: PowerModule, body: Callable[[], None]) -> None:
 def _checked(module: PowerModule) -> dict[str, Any]:
     """The options as they count: out-of-range waits become the default with a warning, other numbers must make sense."""
     options = dict(module.params)
-    if not [text for text in options["server"] or () if text.strip()]:
+    if options["server"] != [] and not [text for text in options["server"] or () if text.strip()]:
         raise SettingsInvalid("Cannot act: no server is named; pass server=UUID (or a list), there is no default")
+    if options["if_meant_up"] and not PowerAction(options["action"]).boots:
+        raise SettingsInvalid(f"Cannot {options['action']} with if_meant_up: it narrows start and restart alone; use only instead")
     if not 0 <= options["wait_seconds"] <= LONGEST_WAIT_SECONDS:
         module.warn(f"wait_seconds={options['wait_seconds']} is outside 0 to {LONGEST_WAIT_SECONDS}; {DEFAULT_WAIT_SECONDS} is used")
         options["wait_seconds"] = DEFAULT_WAIT_SECONDS

@@ -159,7 +159,7 @@ def _start_each(uuids: Sequence[str], call: Call, given: argparse.Namespace) -> 
         requested_at=datetime.now(timezone.utc),
         wait_for=WaitFor(given.wait_for),
         one_of_all=True,
-        if_meant_up=True,
+        meant_up=frozenset(uuids),
         origin=ORIGIN,
     )
 

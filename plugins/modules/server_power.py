@@ -40,6 +40,7 @@ options:
       - V(all), standing alone, is every server of the node. It means those of the sources that can be listed, and every container
         that this collection or Wings made. See the notes on what it means for each action.
       - Absent, the action plugin takes the host variable C(server_uuid). There is no default; in particular, absent is never V(all).
+      - An empty list is no server. The task is ok, changes nothing and asks nobody.
       - Quote short ids that consist of digits only in YAML, or it makes them numbers.
     type: list
     elements: str
@@ -57,9 +58,19 @@ options:
     description:
       - Act on those servers only that are in one of these power states, looked at when their turn comes and again under their lock.
         The others are V(skipped), code C(not_selected).
+      - A server whose state cannot be seen is not passed over. It is V(failed).
     type: list
     elements: str
     choices: [offline, starting, running, stopping]
+  if_meant_up:
+    description:
+      - Act on those servers only that are meant to be up. The last action on them that ended V(done) or V(unchanged) was a V(start) or a
+        V(restart). The others are V(skipped), code C(not_selected). Asked before anything is done and again under the lock of each.
+      - This starts again what went down by itself or with its node, and leaves down what somebody stopped or killed.
+      - Refused where O(action) is V(stop) or V(kill), with O(api_url), and, code C(intent_unknown), if the journal cannot be read or was
+        damaged and has just been begun anew. Nothing is started on a guess.
+    type: bool
+    default: false
   max_parallel:
     description:
       - How many servers are acted on at a time, each from its turn to the end of its O(wait_for).
@@ -213,6 +224,12 @@ EXAMPLES = r"""
     server: all
     action: restart
     once: "deployment {{ deployment_id }}"
+
+- name: Start again what is down and is meant to be up
+  fleet.power.server_power:
+    server: all
+    action: start
+    if_meant_up: true
 
 - name: Stop what is still starting
   fleet.power.server_power:

@@ -42,6 +42,7 @@ options:
       - If not given, or V(all), standing alone, every server of the node. These are those in the task's O(definitions), of the Panel and in
         the definitions directory, and all that have a container made by this collection or by Wings. With O(api_url), all that the
         endpoint has.
+      - An empty list, as a variable may come out, is no server, and nobody is asked. It is not the same as no list.
     type: list
     elements: str
     aliases: [servers, uuid]

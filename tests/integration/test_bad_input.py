@@ -22,7 +22,6 @@ NOT_HERE = "00000000-0000-4000-8000-000000000000"
 WRONG_OPTIONS: list[tuple[dict[str, object], str]] = [
     ({}, "no server is named"),
     ({"server": ""}, "no server is named"),
-    ({"server": []}, "no server is named"),
     ({"server": ["", "  "]}, "no server is named"),
     ({"server": NOT_HERE, "action": "explode"}, "must be one of: start, stop, restart, kill, got: explode"),
     ({"server": NOT_HERE, "action": None}, "action"),
@@ -33,6 +32,8 @@ WRONG_OPTIONS: list[tuple[dict[str, object], str]] = [
     ({"server": NOT_HERE, "stop_timeout": 10**12}, "Cannot use stop_timeout=1000000000000"),
     ({"server": NOT_HERE, "timeout": 0}, "Cannot use timeout=0"),
     ({"server": NOT_HERE, "timeout": -5}, "Cannot use timeout=-5"),
+    ({"server": NOT_HERE, "action": "stop", "if_meant_up": True}, "Cannot stop with if_meant_up"),
+    ({"server": [], "timeout": 0}, "Cannot use timeout=0"),
     ({"server": NOT_HERE, "definitions": "none"}, "definitions"),
     ({"server": NOT_HERE, "definitions": {"settings": {}}}, "definitions"),
     ({"server": NOT_HERE, "sever": "x"}, "Unsupported parameters"),
@@ -71,6 +72,17 @@ def test_wrong_options_are_one_sentence_and_leave_no_trace(lab: Lab, controller:
     assert '"code": "settings_invalid"' in run.output
     assert "Traceback" not in run.output
     assert sorted(path.name for path in lab.root.iterdir()) == ["config.yml", "controller", "servers"]
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
+def test_an_empty_list_of_servers_means_none_and_needs_no_node(lab: Lab, controller: Controller, action: str) -> None:
+    nowhere = {**controller.options(server=[]), "docker_host": f"unix://{lab.root}/none.sock"}
+    for check in (False, True):
+        result = controller.run_module(action=action, _ansible_check_mode=check, **nowhere)
+        assert (result["changed"], result["servers"], result["summary"], "failed" in result) == (False, [], {}, False)
+        assert result["msg"] == f"Nothing to {action}: the list of servers is empty"
+    result = controller.run_module("server_power_info", **nowhere)
+    assert (result["complete"], result["servers"], "failed" in result) == (True, [], False)
 
 
 @pytest.mark.parametrize("server, words", NO_SERVERS, ids=[str(server)[:20] for server, _words in NO_SERVERS])

@@ -216,6 +216,48 @@ def test_one_that_is_named_by_its_uuid_and_is_gone_by_its_turn_is_refused(lab: L
     assert gone_by_its_turn(lab, own, "restart", [first, gone], first, gone) == [("done", ""), ("refused", "server_not_found")]
 
 
+def test_if_meant_up_starts_what_is_down_and_was_not_stopped_on_purpose(lab: Lab, act: Any) -> None:
+    up, crashed, stopped = started(lab, 3)
+    never = lab.server()
+    end(lab, crashed)
+    lab.power("stop", stopped)
+    passed_over = ("skipped", "not_selected")
+    expected = {up: ("unchanged", ""), crashed: ("done", ""), stopped: passed_over, never: passed_over}
+    for check in (True, False):
+        result = act("start", if_meant_up=True, _ansible_check_mode=check)
+        assert (told(result), "failed" in result) == (expected, False)
+    assert [lab.is_up(uuid) for uuid in (crashed, stopped, never)] == [True, False, False]
+    # The same of one that is named.
+    assert told(act("start", stopped, if_meant_up=True)) == {stopped: passed_over}
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_what_is_meant_to_be_up_is_not_guessed_where_the_journal_cannot_be_read(lab: Lab, act: Any, check: bool) -> None:
+    (crashed,) = started(lab, 1)
+    end(lab, crashed)
+    before = starts(lab, [crashed])
+    journal = lab.root / "state" / "journal.sqlite"
+    journal.write_bytes(b"no database" * 1000)
+    for server in ("all", crashed):
+        result = act("start", server, if_meant_up=True, _ansible_check_mode=check)
+        assert (result["failed"], result["code"]) == (True, "intent_unknown")
+        assert "servers" not in result and "journal" in result["msg"]
+        assert starts(lab, [crashed]) == before
+        journal.write_bytes(b"no database" * 1000)
+
+
+def test_one_that_nobody_watched_becoming_ready_is_chosen_as_running_without_a_reader(lab: Lab, act: Any) -> None:
+    uuid = lab.server(BOOT_SECONDS=1)
+    assert lab.power("start", uuid).outcome.value == "done"
+    lab.await_ready(uuid)
+    for check in (True, False):
+        assert told(act("stop", only=["starting"], _ansible_check_mode=check)) == {uuid: ("skipped", "not_selected")}
+    lab.power("restart", uuid)
+    wait_until(lambda: lab.log(uuid).count("ready") == 2, "it is ready again")
+    for check in (True, False):
+        assert told(act("stop", only=["running"], _ansible_check_mode=check)) == {uuid: ("done", "")}
+
+
 def test_only_passes_over_the_others_without_waiting_for_their_locks(lab: Lab, own: Lab, act: Any) -> None:
     up, down = started(lab, 1)[0], lab.server()
     before = starts(lab, [up])

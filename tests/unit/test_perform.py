@@ -637,6 +637,37 @@ def test_secrets_of_the_environment_are_masked_in_messages_and_log(fake: FakeNod
     assert Run(fake.seen().id, fake.seen().started_at) == fake.seen().run
 
 
+class TestReadyUnwatched:
+    """Who chooses by state is told what a reader is told: a server that nobody watched becoming ready is running."""
+
+    @pytest.fixture(autouse=True)
+    def unwatched(self, fake: FakeNode) -> None:
+        fake.define(process={"startup": {"done": ["ready"]}})
+        fake.perform("start")
+        fake.engine.logs[fake.seen().id] = b"ready\n"
+        assert fake.node.observe(UUID).state is PowerState.STARTING
+
+    @pytest.mark.parametrize("check", [False, True])
+    def test_it_is_chosen_as_running(self, fake: FakeNode, check: bool) -> None:
+        result = fake.perform("stop", check=check, only=frozenset({PowerState.RUNNING}))
+        assert (result.outcome.value, result.state_before) == ("done", PowerState.RUNNING)
+
+    def test_it_is_not_chosen_as_starting(self, fake: FakeNode) -> None:
+        result = fake.perform("stop", only=frozenset({PowerState.STARTING, PowerState.OFFLINE}))
+        assert ending(result) == ("skipped", "not_selected", False) and "it is running" in result.msg
+        assert fake.node.observe(UUID).state is PowerState.RUNNING, "it is remembered"
+
+    @pytest.mark.parametrize("only", [None, frozenset({PowerState.STARTING, PowerState.RUNNING})])
+    def test_nothing_is_looked_for_where_it_does_not_matter(self, fake: FakeNode, only: frozenset[PowerState] | None) -> None:
+        fake.engine.log_of_run = lambda run: pytest.fail("it was looked for")  # type: ignore[method-assign, return-value]
+        assert fake.perform("stop", only=only).outcome.value == "done"
+
+    def test_one_that_is_still_starting_is_chosen_as_that(self, fake: FakeNode) -> None:
+        fake.engine.logs[fake.seen().id] = b"loading\n"
+        assert fake.perform("stop", only=frozenset({PowerState.RUNNING})).code == "not_selected"
+        assert fake.perform("stop", only=frozenset({PowerState.STARTING})).outcome.value == "done"
+
+
 class TestIfMeantUp:
     """A request for what is meant to be up minds what was meant since, under the lock at the latest."""
 
@@ -645,18 +676,28 @@ class TestIfMeantUp:
 
     def test_what_is_meant_to_be_up_is_started(self, fake: FakeNode) -> None:
         self.mean(fake, True)
-        assert fake.perform("start", if_meant_up=True).outcome.value == "done"
+        assert fake.perform("start", meant_up=frozenset({UUID})).outcome.value == "done"
 
     def test_a_journal_that_was_lost_since_means_nobody_to_be_down(self, fake: FakeNode) -> None:
         assert fake.node.journal.intent(UUID) is None
-        assert fake.perform("start", if_meant_up=True).outcome.value == "done"
+        assert fake.perform("start", meant_up=frozenset({UUID})).outcome.value == "done"
 
     def test_what_is_not_is_passed_over_and_leaves_no_trace(self, fake: FakeNode) -> None:
         self.mean(fake, False)
-        result = fake.perform("start", if_meant_up=True)
+        result = fake.perform("start", meant_up=frozenset({UUID}))
         assert (result.outcome.value, result.code) == ("skipped", "not_selected")
         assert "by bob@web2" in result.msg
         assert fake.node.journal.last_operation(UUID) is None and not fake.live
+
+    def test_what_was_never_meant_to_be_up_is_passed_over(self, fake: FakeNode) -> None:
+        result = fake.perform("start", meant_up=frozenset())
+        assert (result.outcome.value, result.code) == ("skipped", "not_selected") and not fake.live
+        self.mean(fake, False)
+        assert "is meant to be down by bob@web2" in fake.perform("start", meant_up=frozenset()).msg
+
+    def test_what_is_meant_to_be_up_since_has_its_turn(self, fake: FakeNode) -> None:
+        self.mean(fake, True)
+        assert fake.perform("start", meant_up=frozenset()).outcome.value == "done"
 
     def test_what_was_stopped_while_its_lock_was_waited_for_stays_down(self, fake: FakeNode) -> None:
         self.mean(fake, True)
@@ -667,7 +708,7 @@ class TestIfMeantUp:
             lock.release()
 
         fake.clock.after(1.0, stopped)
-        result = fake.perform("start", if_meant_up=True)
+        result = fake.perform("start", meant_up=frozenset({UUID}))
         assert (result.outcome.value, result.code) == ("skipped", "not_selected")
         assert not fake.live
 

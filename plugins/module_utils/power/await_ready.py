@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from .at_once import at_once
 from .errors import EngineError, EngineUnreachable, PowerError, StartFailed, StartTimeout, Superseded
-from .model import Phase, Request, Run, Snapshot, Startup, WaitFor
-from .node import KillWatch, Node
+from .model import Phase, PowerState, Request, Run, Snapshot, Startup, WaitFor
+from .node import KillWatch, Node, Observed
 from .output import Deframer, Output
 from .progress import Progress
 from .readiness import Lines, Matchers
@@ -17,6 +18,8 @@ from .startup import exited
 
 #: Longest wait for output, and seconds between two looks at the engine and at the log of this run.
 _READ_SECONDS, _LOOK_SECONDS, _LOG_SECONDS = 0.1, 0.5, 1.0
+#: Longest look for the readiness line of a server that nobody watches.
+_UNWATCHED_SECONDS = 5.0
 
 
 @dataclass
@@ -139,3 +142,21 @@ def _ended(request: Request, node: Node, watch: KillWatch, snapshot: Snapshot | 
 def seen_ready(node: Node, snapshot: Snapshot, matchers: Matchers, startup: Startup) -> bool:
     """Whether a server nobody watched has become ready. For readers, who look once and do not wait."""
     return startup is Startup.WAITING and bool(matchers) and _Console(node, snapshot, matchers, None, Lines(), None, 0.0).in_log()
+
+
+def as_chosen_by_state(request: Request, node: Node, uuid: str, seen: Observed) -> Observed:
+    """A server as it is to a request that tells starting from running: it may have become ready without anybody watching.
+
+    Its log is looked at for 5 s at most; what was found is remembered, as a reader does.
+    """
+    snapshot, only = seen.snapshot, request.only
+    if only is None or (PowerState.STARTING in only) is (PowerState.RUNNING in only):
+        return seen
+    if snapshot is None or seen.state is not PowerState.STARTING:
+        return seen
+    definition = node.sources.definition_for_stop(uuid)
+    matchers = Matchers((), strip=False) if definition is None else Matchers.of(definition.startup)
+    if not any(at_once(lambda run: seen_ready(node, run, matchers, seen.startup), [snapshot], _UNWATCHED_SECONDS)):
+        return seen
+    node.journal.record_match(uuid, snapshot.run)
+    return replace(seen, state=PowerState.RUNNING, startup=Startup.MATCHED)

@@ -192,7 +192,7 @@ class InterruptedBySignal(PowerError):
 
 
 class NotSelected(PowerError):
-    """The server is not in one of the states that ``only`` names."""
+    """The server is not in one of the states that ``only`` names, or is not meant to be up where only such are meant."""
 
     code = "not_selected"
     skips = True
@@ -210,6 +210,12 @@ class Incomplete(PowerError):
 
     code = "incomplete"
     always_failed = True
+
+
+class IntentUnknown(PowerError):
+    """The journal does not tell which servers are meant to be up."""
+
+    code = "intent_unknown"
 
 
 class EndpointUnreachable(PowerError):

@@ -197,8 +197,8 @@ class Request:
     only: frozenset[PowerState] | None = None
     #: Whether the server was not named, but is one of all.
     one_of_all: bool = False
-    #: Whether it was meant to be up when this was asked for, and its turn comes only if the journal does not say otherwise by then.
-    if_meant_up: bool = False
+    #: Where only servers that are meant to be up have their turn: the UUIDs of those that were when this was asked for. None: all have.
+    meant_up: frozenset[str] | None = None
     adopt: bool = False
     check: bool = False
     #: Whether the configuration files that change are to be shown: masking them takes long, and the lock is held meanwhile.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 
 from .announce import announce
-from .await_ready import await_ready
+from .await_ready import as_chosen_by_state, await_ready
 from .container import Boot
 from .errors import (
     INTERNAL_ERROR,
@@ -102,7 +102,7 @@ def _act(request: Request, node: Node, progress: Progress, place: Place) -> Endi
 
 def _observe(request: Request, node: Node, progress: Progress) -> Observed:
     """Look at the server; raises `NotSelected` if it is not meant as it is now."""
-    seen = node.observe(progress.server.uuid)
+    seen = as_chosen_by_state(request, node, progress.server.uuid, node.observe(progress.server.uuid))
     progress.saw(seen)
     if not fell_since(request, node, progress.server.uuid, seen.state):
         mind_selection(request, progress.server.uuid, seen.state)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 
-from .await_ready import await_ready
+from .await_ready import as_chosen_by_state, await_ready
 from .container import Boot, Staged, pull, stage, unstage
 from .errors import (
     InterruptedBySignal,
@@ -155,7 +155,7 @@ class Turn:
     def _follow_plan(self, lock: PowerLock, boot: Boot | None) -> Ending:
         fenced = settle(self._node, lock)
         self._progress.changed = self._progress.changed or fenced
-        seen = self._node.observe_held(self._uuid, lock.leftover)
+        seen = as_chosen_by_state(self._request, self._node, self._uuid, self._node.observe_held(self._uuid, lock.leftover))
         # What was seen before a wait for the lock is not what this action found.
         self._progress.state_before = None
         self._progress.saw(seen)
@@ -306,16 +306,20 @@ def mind_selection(request: Request, uuid: str, state: PowerState) -> None:
 
 
 def mind_intent(request: Request, node: Node, uuid: str) -> None:
-    """Raise `NotSelected` if the request is meant for a server that is meant to be up, and this one is not any more.
+    """Raise `NotSelected` if the request is for servers that are meant to be up, and this one is not, or is not any more.
 
     Certain under the lock alone, where whoever stops or kills the server writes what it is meant to be.
     """
-    if request.if_meant_up:
-        intent = node.journal.intent(uuid)
-        # None is no intent to be down: it was up when the request was made, and the journal has been lost since.
-        if intent is not None and not intent.up:
-            who = f" by {intent.origin}" if intent.origin else ""
-            raise NotSelected(f"Cannot {request.action.value} server {uuid}: it was meant to be up, and is not any more{who}")
+    if request.meant_up is None:
+        return
+    intent, verb = node.journal.intent(uuid), request.action.value
+    if intent is not None and not intent.up:
+        who = f" by {intent.origin}" if intent.origin else ""
+        since = "was meant to be up, and is not any more" if uuid in request.meant_up else "is meant to be down"
+        raise NotSelected(f"Cannot {verb} server {uuid}: it {since}{who}")
+    # Where it was meant to be up when the request was made, the journal has been lost since.
+    if intent is None and uuid not in request.meant_up:
+        raise NotSelected(f"Cannot {verb} server {uuid}: no action of this node's journal meant it to be up")
 
 
 def mind_wings(request: Request, node: Node, progress: Progress) -> None:
