@@ -20,6 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils.fleet.status import (
     CONNECTION,
     NodeSeen,
     failure,
+    faults,
     node_seen,
     snapshot,
     status_lines,
@@ -36,7 +37,7 @@ class ActionModule(ActionBase):
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Print the table, write the snapshot where one is wanted, and fail if a node could not be looked at."""
+        """Print the table, write the snapshot where one is wanted, and fail if a node or a server could not be looked at."""
         variables: dict[str, Any] = task_vars or {}
         result: dict[str, Any] = super().run(tmp, variables)
         _unused, options = self.validate_argument_spec(
@@ -58,7 +59,8 @@ class ActionModule(ActionBase):
         if wanted:
             _write(options["snapshot"], nodes)
         message = failure(nodes)
-        return {**result, "changed": wanted, **({} if message is None else {"failed": True, "msg": message})}
+        told = {"changed": wanted, "unseen": faults(nodes)}
+        return {**result, **told, **({} if message is None else {"failed": True, "msg": message})}
 
 
 def _connection(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

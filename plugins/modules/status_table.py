@@ -11,8 +11,9 @@ short_description: Print the servers of all nodes of a play as one table
 version_added: 1.0.0
 description:
   - Prints what M(fleet.power.server_power_info) returned on the hosts of the play, a line for each server, by node, priority and name.
-  - It fails if a host was unreachable or could not look, after the table, which names it and the reason. So does a host that the play has
-    lost before, or that was lost in an earlier play.
+  - It fails if a host was unreachable or could not look, if a server could not be seen, or a list of servers is not whole, after the table,
+    which names each and the reason. So does a host that the play has lost before, or that was lost in an earlier play.
+  - With C(run_once) the recap would blame the first host for that. RV(unseen) says whose it is; see the example.
   - Runs on the controller and sends nothing to the hosts. Use C(run_once).
 extends_documentation_fragment:
   - fleet.power.attributes
@@ -36,7 +37,7 @@ options:
     required: true
   states:
     description:
-      - Show servers in one of these states only. The count below the table is of all.
+      - Show servers in one of these states only, and those that could not be seen. The count below the table is of all.
     type: list
     elements: str
     choices: [offline, starting, running, stopping]
@@ -63,11 +64,23 @@ EXAMPLES = r"""
     seen: seen
     states: [offline]
   run_once: true
+  register: shown
+  failed_when: shown is failed and shown.unseen is not defined
+
+- name: Fail the hosts of which not all was seen
+  ansible.builtin.fail:
+    msg: "{{ shown.unseen[inventory_hostname] }}"
+  when: inventory_hostname in shown.unseen
 """
 
 RETURN = r"""
+unseen:
+  description: What was not seen of hosts, a sentence for each of which that is anything.
+  type: dict
+  returned: unless the snapshot cannot be written
+  sample: {"node-3": "Cannot look at node-3: Failed to connect to the host via ssh"}
 msg:
-  description: Which hosts could not be looked at.
+  description: Which hosts could not be looked at, or not be seen as a whole.
   type: str
   returned: failure
   sample: "Cannot look at 1 of 8 nodes: node-3; the reasons are below the table, the other nodes are complete"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -166,6 +167,13 @@ def refusal(ran: Ran) -> str:
     message = str([each["result"]["msg"] for each in ran.results if each["result"].get("msg")][-1])
     assert message.startswith("Cannot "), ran.output
     return message
+
+
+def recap(ran: Ran) -> dict[str, int]:
+    """How often each host failed or was unreachable, by the lines that Ansible ends a run with."""
+    _said, _title, lines = ran.stdout.rpartition("PLAY RECAP")
+    found = re.findall(r"^(\S+) +: ok=.* unreachable=(\d+) +failed=(\d+)", lines, re.MULTILINE)
+    return {host: int(unreachable) + int(failed) for host, unreachable, failed in found}
 
 
 class Going:

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.fleet.status import NodeSeen, failure, node_seen, snapshot, status_lines
+from ansible_collections.fleet.power.plugins.module_utils.fleet.status import NodeSeen, failure, faults, node_seen, snapshot, status_lines
 
 UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
 UNREACHABLE = {"unreachable": True, "msg": "Task failed: Failed to connect:\r\n  no route to host"}
@@ -22,6 +22,13 @@ def entry(name: str = "Lobby", **fields: Any) -> dict[str, Any]:
     container = {"started_at": "2026-01-31T12:00:00.123456789Z", "finished_at": None, "exit_code": None}
     empty = {"container": container, "lock": None, "intent": None, "last_operation": None, "suspended": False, "priority": 100}
     return {"server": UUID, "short_id": UUID[:8], "name": name, "state": "running", **empty, **fields}
+
+
+def unseen(name: str = "Dune", **fields: Any) -> dict[str, Any]:
+    """A server that is known, and of which nothing could be seen."""
+    nothing = dict.fromkeys(("state", "startup", "suspended", "priority", "egg", "labels", "container", "lock", "intent", "last_operation"))
+    why = {"code": "engine_error", "msg": "Cannot inspect the container: the engine answers 500"}
+    return {"server": UUID, "short_id": UUID[:8], "name": name, **nothing, **why, **fields}
 
 
 def seen(*entries: dict[str, Any], node: str = "node-1") -> NodeSeen:
@@ -102,6 +109,40 @@ def test_a_node_that_could_not_be_looked_at_is_a_row_and_a_reason(result: dict[s
     assert failure(nodes) == "Cannot look at 1 of 2 nodes: node-2; the reasons are below the table, the other nodes are complete"
 
 
+def test_a_server_that_was_not_seen_is_a_line_whatever_states_are_asked_for_and_a_reason() -> None:
+    nodes = [seen(entry(), unseen())]
+    lines = status_lines(nodes, ["offline"])
+    assert lines[1].split("  ")[:3] == ["node-1", "566bf9d7", "Dune"] and " unknown, engine_error " in lines[1]
+    assert lines[3] == "2 servers on 1 node: 1 running, 1 unknown"
+    assert lines[-1] == "node-1, Dune  Cannot inspect the container: the engine answers 500"
+    assert failure(nodes) == (
+        "Cannot see all servers of 1 of 1 nodes: node-1; the reasons are below the table, the other nodes are complete"
+    )
+    assert faults(nodes) == {"node-1": "Cannot see 1 server of node-1: Dune"}
+
+
+def test_a_list_that_is_not_whole_is_a_line_and_a_reason_and_its_node_is_not_complete() -> None:
+    part = {"servers": [entry()], "complete": False, "msg": "Cannot ask the Panel: HTTP 500"}
+    nodes = [node_seen("node-1", {}, part), seen(entry(), node="node-2"), node_seen("node-3", {}, UNREACHABLE)]
+    lines = status_lines(nodes)
+    assert lines[2].startswith("node-1  -") and " list not whole " in lines[2]
+    assert any(line.startswith("node-1, its list") and "HTTP 500" in line for line in lines)
+    assert failure(nodes) == (
+        "Cannot look at 1 of 3 nodes: node-3, nor see all servers of 1 of 3 nodes: node-1; "
+        "the reasons are below the table, the other nodes are complete"
+    )
+    assert faults(nodes) == {
+        "node-1": "Cannot list all servers of node-1: Cannot ask the Panel: HTTP 500",
+        "node-3": "Cannot look at node-3: Failed to connect: no route to host",
+    }
+
+
+def test_the_snapshot_keeps_what_was_not_seen() -> None:
+    part = {"servers": [unseen()], "complete": False, "msg": "Cannot ask the Panel: HTTP 500"}
+    kept = snapshot([node_seen("node-1", {}, part)], datetime(2026, 1, 31, 12, tzinfo=timezone.utc))["nodes"][0]
+    assert (kept["complete"], kept["msg"], kept["servers"]) == (False, "Cannot ask the Panel: HTTP 500", [unseen()])
+
+
 def test_no_failure_where_every_node_was_seen_even_without_servers() -> None:
     assert failure([seen(), seen(entry())]) is None
 
@@ -125,8 +166,22 @@ def test_the_snapshot_has_what_the_contract_says() -> None:
         "schema": 1,
         "written_at": "2026-01-31T12:00:00.000Z",
         "nodes": [
-            {"node": "node-1", "connection": {"ansible_host": "10.0.0.1", "ansible_port": 2222}, "error": None, "servers": [entry()]},
-            {"node": "node-2", "connection": {}, "error": "Failed to connect: no route to host", "servers": []},
+            {
+                "node": "node-1",
+                "connection": {"ansible_host": "10.0.0.1", "ansible_port": 2222},
+                "error": None,
+                "complete": True,
+                "msg": None,
+                "servers": [entry()],
+            },
+            {
+                "node": "node-2",
+                "connection": {},
+                "error": "Failed to connect: no route to host",
+                "complete": False,
+                "msg": None,
+                "servers": [],
+            },
         ],
     }
 

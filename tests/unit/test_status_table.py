@@ -64,6 +64,7 @@ def test_the_table_has_all_hosts_of_the_play_and_fails_for_those_not_seen(run: R
     assert result == {
         "changed": False,
         "failed": True,
+        "unseen": {"b": "Cannot look at b: no route"},
         "msg": "Cannot look at 1 of 2 nodes: b; the reasons are below the table, the other nodes are complete",
     }
 
@@ -97,7 +98,7 @@ def test_a_host_with_a_variable_that_cannot_be_evaluated_takes_nothing_from_the_
 
 
 def test_it_does_not_fail_where_all_were_seen(run: Run) -> None:
-    assert run({}, hosts=("a",)) == {"changed": False}
+    assert run({}, hosts=("a",)) == {"changed": False, "unseen": {}}
 
 
 def test_the_snapshot_replaces_the_old_one_in_one_piece_and_is_for_its_owner_alone(run: Run, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from ..power.model import PowerState, timestamp
 from ..power.order import DEFAULT_PRIORITY
 from .failure import reason_in
 from .table import render
+from .unseen import called, code_of, is_unseen, list_fault, reason_of
 
 #: Of the snapshot. A reader refuses a greater number, and ignores fields that it does not know.
 SCHEMA = 1
@@ -32,19 +33,27 @@ CONNECTION = (
 )
 _HEADINGS = ("NODE", "SERVER", "NAME", "STATE", "SINCE (UTC)", "EXIT", "LOCK", "LAST OPERATION", "BY")
 _OF_THE_MOMENT = ("log", "operations")
-_NAMED_NODES = 3
+#: Of many nodes or servers, a sentence names so many.
+_NAMED = 3
 _LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
 class NodeSeen:
-    """One node and its servers, in order; or why it could not be looked at, in a sentence."""
+    """One node and its servers, in order, and why they may not be all; or why it could not be looked at. Both in a sentence."""
 
     node: str
     connection: Mapping[str, Any]
     servers: Sequence[Mapping[str, Any]] = ()
     error: str | None = None
     reachable: bool = True
+    #: Why the list of its servers is not whole; None if it is.
+    lacking: str | None = None
+
+    @property
+    def unseen(self) -> list[Mapping[str, Any]]:
+        """Its servers that are known, and of which nothing could be seen."""
+        return [entry for entry in self.servers if is_unseen(entry)]
 
 
 def node_seen(node: str, variables: Mapping[str, Any], result: Mapping[str, Any] | None) -> NodeSeen:
@@ -55,7 +64,8 @@ def node_seen(node: str, variables: Mapping[str, Any], result: Mapping[str, Any]
     servers = result.get("servers")
     if result.get("failed") or result.get("unreachable") or servers is None:
         return NodeSeen(node, connection, error=_reason(result), reachable=not result.get("unreachable"))
-    return NodeSeen(node, connection, sorted(servers, key=_order))
+    fault = list_fault(result)
+    return NodeSeen(node, connection, sorted(servers, key=_order), lacking=None if fault is None else fault[:_LONGEST_REASON])
 
 
 def _reason(result: Mapping[str, Any]) -> str:
@@ -69,28 +79,57 @@ def _order(entry: Mapping[str, Any]) -> tuple[int, str, str]:
 
 
 def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = ()) -> list[str]:
-    """The table of all servers, one line a server, then a count and the reason for each node that could not be looked at.
+    """The table of all servers, one line a server, then a count and the reason for each node and server that could not be looked at.
 
-    Of servers in other ``states`` than these the table has none, but the count has all; empty is any state.
+    Of servers in other ``states`` than these the table has none, but the count has all, and what was not seen is shown all the same; empty
+    is any state.
     """
     rows: list[Sequence[object]] = []
     for each in nodes:
-        rows.extend(_row(each.node, entry) for entry in each.servers if not states or entry.get("state") in states)
+        rows.extend(_row(each.node, entry) for entry in each.servers if not states or is_unseen(entry) or entry["state"] in states)
         if each.error is not None:
             rows.append((each.node, None, None, "no answer" if each.reachable else "unreachable", *[None] * 5))
+        if each.lacking is not None:
+            rows.append((each.node, None, None, "list not whole", *[None] * 5))
     return [*render(_HEADINGS, rows).split("\n"), "", _counts(nodes), *_errors(nodes)]
 
 
 def failure(nodes: Sequence[NodeSeen]) -> str | None:
-    """One sentence if any node could not be looked at."""
-    unseen = [each.node for each in nodes if each.error is not None]
-    if not unseen:
-        return None
-    more = f" and {len(unseen) - _NAMED_NODES} more" if len(unseen) > _NAMED_NODES else ""
-    named = ", ".join(unseen[:_NAMED_NODES])
-    return (
-        f"Cannot look at {len(unseen)} of {len(nodes)} nodes: {named}{more}; the reasons are below the table, the other nodes are complete"
-    )
+    """One sentence if any node could not be looked at, or not all of its servers could be seen."""
+    dark = [each.node for each in nodes if each.error is not None]
+    part = [each.node for each in nodes if each.error is None and not _is_whole(each)]
+    told = [f"look at {_some(dark, nodes)}"] if dark else []
+    told += [f"see all servers of {_some(part, nodes)}"] if part else []
+    return f"Cannot {', nor '.join(told)}; the reasons are below the table, the other nodes are complete" if told else None
+
+
+def faults(nodes: Sequence[NodeSeen]) -> dict[str, str]:
+    """What was not seen, a sentence for each node of which that is anything."""
+    return {each.node: _fault(each) for each in nodes if not _is_whole(each)}
+
+
+def _is_whole(seen: NodeSeen) -> bool:
+    return seen.error is None and seen.lacking is None and not seen.unseen
+
+
+def _some(named: Sequence[str], nodes: Sequence[NodeSeen]) -> str:
+    return f"{len(named)} of {len(nodes)} nodes: {_first(named)}"
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
+
+
+def _fault(seen: NodeSeen) -> str:
+    if seen.error is not None:
+        return f"Cannot look at {seen.node}: {seen.error}"
+    told = []
+    if seen.unseen:
+        told.append(f"Cannot see {_plural(len(seen.unseen), 'server')} of {seen.node}: {_first([called(entry) for entry in seen.unseen])}")
+    if seen.lacking is not None:
+        told.append(f"Cannot list all servers of {seen.node}: {seen.lacking}")
+    return "; ".join(told)
 
 
 def snapshot(nodes: Sequence[NodeSeen], now: datetime) -> dict[str, Any]:
@@ -100,7 +139,8 @@ def snapshot(nodes: Sequence[NodeSeen], now: datetime) -> dict[str, Any]:
 
 def _kept(seen: NodeSeen) -> dict[str, Any]:
     servers = [{name: value for name, value in entry.items() if name not in _OF_THE_MOMENT} for entry in seen.servers]
-    return {"node": seen.node, "connection": dict(seen.connection), "error": seen.error, "servers": servers}
+    whole = {"complete": seen.error is None and seen.lacking is None, "msg": seen.lacking}
+    return {"node": seen.node, "connection": dict(seen.connection), "error": seen.error, **whole, "servers": servers}
 
 
 def _row(node: str, entry: Mapping[str, Any]) -> Sequence[object]:
@@ -122,6 +162,8 @@ def _row(node: str, entry: Mapping[str, Any]) -> Sequence[object]:
 def _state_words(entry: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[str]:
     state = entry.get("state")
     yield str(state or "unknown")
+    if is_unseen(entry):
+        yield code_of(entry)
     intent = entry.get("intent")
     if intent is not None and state == PowerState.OFFLINE.value and intent.get("up") and not entry.get("lock"):
         yield "meant up"
@@ -172,5 +214,8 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _errors(nodes: Sequence[NodeSeen]) -> list[str]:
-    unseen = [each for each in nodes if each.error is not None]
-    return ["", *render(("NOT SEEN", "REASON"), [(each.node, each.error) for each in unseen]).split("\n")] if unseen else []
+    """The reasons for all that was not seen: of nodes, of lists, of servers."""
+    rows = [(each.node, each.error) for each in nodes if each.error is not None]
+    rows += [(f"{each.node}, its list", each.lacking) for each in nodes if each.lacking is not None]
+    rows += [(f"{each.node}, {called(entry)}", reason_of(entry)[:_LONGEST_REASON]) for each in nodes for entry in each.unseen]
+    return ["", *render(("NOT SEEN", "REASON"), rows).split("\n")] if rows else []
