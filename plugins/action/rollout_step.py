@@ -26,6 +26,7 @@ from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.run impo
 from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.plugins.module_utils.fleet.table import render
 from ansible_collections.fleet.power.plugins.module_utils.power.model import timestamp
+from ansible_collections.fleet.power.plugins.plugin_utils.plain_value import plain_value
 
 _FOLDER = "~/.ansible/fleet_power"
 #: Options and what must be given for which step; what ``given`` holds is judged where it is understood.
@@ -64,7 +65,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         result["changed"] = False
         # As it came, until it is known to be good: where the result goes must be known even if it is not.
-        self._asked: dict[str, Any] = {**{name: each.get("default") for name, each in _OPTIONS.items()}, **_plain(self._task.args)}
+        self._asked: dict[str, Any] = {**{name: each.get("default") for name, each in _OPTIONS.items()}, **plain_value(self._task.args)}
         self._vars = task_vars or {}
         steps: dict[str, Callable[[], dict[str, Any]]] = {
             "clear": self._clear,
@@ -93,7 +94,7 @@ class ActionModule(ActionBase):
             _unused, validated = self.validate_argument_spec(_OPTIONS, required_if=_NEEDED)
         except AnsibleError as error:
             raise RolloutError(f"Cannot take this step of a run: {error.message}") from error
-        asked: dict[str, Any] = _plain(validated)
+        asked: dict[str, Any] = plain_value(validated)
         for name, least in _LEAST.items():
             if asked[name] is not None and not asked[name] >= least:
                 raise RolloutError(f"Cannot use {name}={asked[name]}: expected a number of at least {least}")
@@ -183,7 +184,7 @@ class ActionModule(ActionBase):
         files.save(self._path("file"), record)
         Display().display(describe_batch(record, number))
         if record.stopped:
-            return {"failed": True, "msg": f"The run stops here: {record.stopped}"}
+            return {"failed": True, "stopped": True, "msg": f"The run stops here: {record.stopped}"}
         return {}
 
     def _report(self) -> dict[str, Any]:
@@ -198,8 +199,9 @@ class ActionModule(ActionBase):
         result = report.result(record, ended_at=_now(), seconds=seconds, resume_file=resume_file)
         table = f"\n{render(report.HEADINGS, report.table_rows(record))}\n\n" if record.rows else ""
         Display().display(f"{table}{result['msg']}")
-        if result["ok"] and resume_file is not None:
-            Display().display(f"What failed before was left alone: {len(record.failed)}; {report.going_on(record, resume_file)}")
+        if resume_file is not None:
+            before = f"What failed before was left alone: {len(record.failed)}; " if result["ok"] else "To do what is left, "
+            Display().display(f"{before}{report.going_on(record, resume_file)}")
         if resume_file is None:
             files.remove(path)
         else:
@@ -207,7 +209,7 @@ class ActionModule(ActionBase):
             record.owner = {}
             files.save(path, record)
         self._write_result(result)
-        return _verdict(result, record, resume_file)
+        return report.verdict(result, record, resume_file)
 
     def _confirm(self) -> dict[str, Any]:
         """Fail where a run was begun in this command and has not told of its end: something has ended its play, and all seemed well."""
@@ -267,8 +269,8 @@ class ActionModule(ActionBase):
         found = self._vars["hostvars"][node].get(name)
         if not isinstance(found, Mapping) or found.get("skipped"):
             return None
-        needed = ("servers", "code", "msg", "module_stderr", "unreachable", "before_batch_failed")
-        return {key: _plain(found[key]) for key in needed if key in found}
+        needed = ("servers", "complete", "code", "msg", "module_stderr", "unreachable", "before_batch_failed")
+        return {key: plain_value(found[key]) for key in needed if key in found}
 
     def _path(self, name: str) -> str:
         return os.path.abspath(os.path.expanduser(str(self._asked[name]))) if self._asked.get(name) else ""
@@ -280,25 +282,6 @@ class ActionModule(ActionBase):
     @property
     def _check(self) -> bool:
         return bool(self._task.check_mode)
-
-
-def _verdict(result: Mapping[str, Any], record: Record, resume_file: str | None) -> dict[str, Any]:
-    """The task's own result: short, since Ansible prints that of a task that failed."""
-    if result["ok"]:
-        return {"counts": result["counts"], "run": result["run"], "resume_file": resume_file}
-    told = f"; {report.going_on(record, resume_file)}" if resume_file is not None else ""
-    return {"failed": True, "msg": f"{result['msg']}{told}", "run": result["run"], "resume_file": resume_file}
-
-
-def _plain(value: Any) -> Any:
-    """A value as nothing but Python's own types: those of a template are more than JSON and files should see."""
-    if isinstance(value, Mapping):
-        return {str.__str__(str(key)): _plain(each) for key, each in value.items()}
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, Sequence):
-        return [_plain(each) for each in value]
-    return value
 
 
 def _now() -> str:

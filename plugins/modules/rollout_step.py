@@ -174,7 +174,17 @@ counts:
   description: How many servers ended how.
   type: dict
   returned: by step V(report) if all ended well
-  sample: {"selected": 20, "done": 20, "unchanged": 0}
+  sample: {"selected": 20, "done": 20, "unchanged": 0, "nodes_unknown": 0}
+stopped:
+  description: V(true), if the run was counted and goes no further. V(report) tells of it.
+  type: bool
+  returned: by step V(count), if it fails for that reason
+  sample: true
+blamed:
+  description: What went wrong on nodes, a sentence for each where something did.
+  type: dict
+  returned: by step V(report) unless all ended well
+  sample: {"node-2": "Cannot end the restart well on node-2: node-2 Lobby: start_failed"}
 resume_file:
   description: Where the next run finds what is left, V(null) if nothing is.
   type: str

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .lab import Lease, bring_up, inventory, phase_of, playbook, playbook_begun, server, uuid_of, wait_until
+from .lab import Lease, bring_up, inventory, phase_of, playbook, playbook_begun, recap, server, uuid_of, wait_until
 from .rollout import break_start, operations, outcomes, result_of, resume_files, runs_of, table_of
 
 EGG = "0f5a1a3c-9a10-4e27-8f43-0a7f5cf1a9d2"
@@ -59,12 +59,15 @@ def test_a_canary_that_fails_leaves_all_others_alone_whatever_the_budget(lease: 
 
     ran = playbook("rolling_restart", [first, second], rollout_canary=second.name, rollout_max_failures="100%")
     assert ran.rc == 2
+    # The node is blamed where the canary failed, not the first, on which the run is counted.
+    assert recap(ran) == {first.name: 0, second.name: 1, "localhost": 0}
     assert (runs_of(first, [other]), runs_of(second, [ill])) == before
     assert result_of(tmp_path)["stopped"] == "the canary failed"
     assert outcomes(result_of(tmp_path))["other"] == "not_done"
 
     ran = playbook("rolling_restart", [first, second], rollout_canary=1, rollout_max_failures=1)
     assert ran.rc == 2
+    assert recap(ran) == {first.name: 0, second.name: 1, "localhost": 0}
     assert outcomes(result_of(tmp_path)) == {"other": "done", "ill": "refused image_unavailable", "well": "done"}
     assert result_of(tmp_path)["batches"] == {"planned": 2, "begun": 2}
 

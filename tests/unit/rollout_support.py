@@ -34,6 +34,17 @@ def info(number: int, **more: Any) -> dict[str, Any]:
     return {**entry, **more}
 
 
+def unseen(number: int, **more: Any) -> dict[str, Any]:
+    """What server_power_info says of a server that is known, and of which nothing could be seen."""
+    why = {"code": "engine_error", "msg": "Cannot inspect the container: the engine answers 500"}
+    return {**dict.fromkeys(info(number)), "server": uuid(number), "name": f"Server {number}", **why, **more}
+
+
+def part(*entries: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a node that may have more servers."""
+    return {"servers": list(entries), "complete": False, "msg": "Cannot ask the Panel: HTTP 500"}
+
+
 def told(*entries: dict[str, Any]) -> dict[str, Any]:
     """The answer of a node that was looked at."""
     return {"servers": list(entries)}

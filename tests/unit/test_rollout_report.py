@@ -47,6 +47,32 @@ def test_a_line_counts_the_outcomes_and_says_why_it_stopped() -> None:
     assert report.summary(checked) == "restart of 1 in 1 of 1 batches: 1 done (check mode, nothing was changed)"
 
 
+def test_a_node_that_was_cut_off_from_the_start_is_told_and_is_no_server() -> None:
+    record = opened({**fleet(1, 2), "node-2": LOST}, max_failures=1)
+    all_done(record, 1)
+    assert report.summary(record) == "restart of 2 in 1 of 1 batches: 2 done; the servers of 1 node are not all known"
+    counts = report.counts(record)
+    assert (counts["selected"], counts["unknown"], counts["nodes_unknown"]) == (2, 0, 1)
+    assert not report.result(record, ended_at="then", seconds=1.0, resume_file=None)["ok"]
+
+
+def test_a_run_that_could_ask_no_node_is_of_no_server_and_does_not_say_that_nothing_is_to_do() -> None:
+    summary = report.summary(opened({"node-1": LOST}))
+    assert summary == "restart of 0; the servers of 1 node are not all known; stopped: 1 failed, and 0 may"
+
+
+def test_each_node_is_blamed_for_its_own_servers_and_no_other_is() -> None:
+    record = opened({**fleet(2, 2), "node-3": LOST}, max_failures=3, servers=["all"], on_failure="continue")
+    begin(record, 1)
+    answer = ended([uuid(200)], "failed", code="start_failed")
+    answer["servers"] += ended([uuid(201)])["servers"]
+    count(record, 1, {"node-1": ended([uuid(100), uuid(101)]), "node-2": answer})
+    assert report.blamed(record) == {
+        "node-3": "Cannot end the restart well on node-3: node-3: node_unreachable",
+        "node-2": "Cannot end the restart well on node-2: node-2 Server 200: start_failed",
+    }
+
+
 def test_the_result_has_everything_for_programs() -> None:
     result = report.result(stopped(), ended_at="then", seconds=1.23456, resume_file="FILE")
     assert {name: result[name] for name in ("ok", "run", "action", "reason", "stopped", "resume_file", "seconds", "ended_at")} == {
@@ -63,6 +89,7 @@ def test_the_result_has_everything_for_programs() -> None:
         "selected": 3,
         **dict.fromkeys(("unchanged", "skipped", "refused", "cancelled", "unknown"), 0),
         **dict.fromkeys(("done", "failed", "not_done"), 1),
+        "nodes_unknown": 0,
     }
     assert (result["budget"], result["batches"]) == ({"allowed": 0, "used": 1}, {"planned": 2, "begun": 1})
     assert result["servers"][2] == {

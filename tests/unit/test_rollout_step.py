@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, ended, fleet, uuid
+from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, ended, fleet, info, part, told, unseen, uuid
 
 pytest.importorskip("ansible.plugins.action")
 DataLoader = importlib.import_module("ansible.parsing.dataloader").DataLoader
@@ -194,12 +194,14 @@ def test_a_run_out_of_budget_fails_in_its_count_and_names_the_resume_file(contro
     controller.step("begin", file=file, batch=1)
     controller.answers({"node-1": ended([uuid(100)], "failed", code="start_failed")})
     counted = controller.step("count", file=file, batch=1)
-    assert counted["failed"]
+    assert counted["failed"] and counted["stopped"]
     assert counted["msg"] == "The run stops here: 1 failed, and 0 may"
     reported = controller.report(file)
     assert reported["failed"]
+    assert reported["blamed"] == {"node-1": "Cannot end the restart well on node-1: node-1 Server 100: start_failed"}
     again = "and with -e rollout_resume_failed=true if what failed is to be tried again"
     assert reported["msg"].endswith(f"go on with the same command and -e rollout_resume={file}, {again}")
+    assert controller.shown[-1].startswith(f"To do what is left, go on with the same command and -e rollout_resume={file}, {again}")
     assert controller.result["resume_file"] == file
     assert Path(file).stat().st_mode & 0o777 == 0o600
     controller.hostvars["node-1"].pop("__rollout_answer")
@@ -228,7 +230,20 @@ def test_a_run_that_must_not_begin_has_no_batches_and_fails_at_its_end(controlle
     planned = controller.plan()
     assert planned["numbers"] == []
     assert controller.report(planned["file"])["failed"]
-    assert controller.result["counts"]["unknown"] == 2
+    assert controller.result["counts"]["nodes_unknown"] == 2
+
+
+def test_a_run_of_all_that_could_see_no_server_does_not_end_well(controller: Controller) -> None:
+    controller.nodes({"node-1": told(unseen(1))})
+    planned = controller.plan(action="stop", on_failure="continue")
+    assert planned["numbers"] == []
+    assert controller.report(planned["file"])["failed"]
+    assert (controller.result["ok"], controller.result["counts"]["unknown"]) == (False, 1)
+
+
+def test_a_list_that_is_not_whole_keeps_a_run_from_beginning(controller: Controller) -> None:
+    controller.nodes({"node-1": part(info(1))})
+    assert controller.plan(action="start", on_failure="continue")["numbers"] == []
 
 
 def test_a_mistake_is_the_result_too_and_nothing_is_left_behind(controller: Controller, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from ...power.errors import SettingsInvalid
 from ...power.model import SHORT_ID_PATTERN, Server, parse_uuid
 from ...power.order import Priorities, read_priorities
+from ..unseen import code_of, is_unseen, reason_of
 from .words import ACTIONS, STATES, UP, Candidate, RolloutError, one_of, text_list
 
 ALL = "all"
@@ -41,11 +42,15 @@ class Criteria:
 
 @dataclass(frozen=True)
 class Choice:
-    """The servers that are meant; those of them that are suspended and so may not boot; names that no node has."""
+    """The servers that are meant; those of them that are suspended and so may not boot; names that no node has.
+
+    ``unseen`` are those that may be meant for all that is known: nothing could be seen of them.
+    """
 
     chosen: tuple[Candidate, ...]
     suspended: tuple[Candidate, ...] = ()
     missing: tuple[str, ...] = ()
+    unseen: tuple[Candidate, ...] = ()
 
 
 def criteria(given: Mapping[str, Any]) -> Criteria:
@@ -79,18 +84,30 @@ def candidates(seen: Mapping[str, Sequence[Mapping[str, Any]]], asked: Criteria)
 
 def choose(known: Iterable[Candidate], asked: Criteria) -> Choice:
     """The servers that are meant. Raises `RolloutError` for a name that means more than one server."""
-    found, missing = _named(list(known), asked.names)
-    meant = [candidate for candidate in found if _meets(candidate, asked)]
+    known = list(known)
+    found, missing = _found(known, asked.names)
+    if any(parse_uuid(name) is None for name in missing):
+        # What is missing may be the name of one that did not tell its own.
+        found += [candidate for candidate in known if candidate.unseen and not candidate.name and candidate not in found]
+    meant = [candidate for candidate in found if candidate.unseen or _meets(candidate, asked)]
     return replace(part(meant, asked), missing=tuple(missing))
 
 
 def part(meant: Iterable[Candidate], asked: Criteria) -> Choice:
-    """The servers meant, parted into those that may be acted on and those that may not because they are suspended."""
+    """The servers meant, parted into those that may be acted on, those that may not because they are suspended, and the unseen."""
     boots = asked.action in ("start", "restart")
-    sides: tuple[list[Candidate], list[Candidate]] = ([], [])
+    seen: list[Candidate] = []
+    suspended: list[Candidate] = []
+    unseen: list[Candidate] = []
     for candidate in meant:
-        sides[boots and candidate.suspended].append(candidate)
-    return Choice(tuple(sides[0]), tuple(sides[1]))
+        (unseen if candidate.unseen else suspended if boots and candidate.suspended else seen).append(candidate)
+    return Choice(tuple(seen), tuple(suspended), unseen=tuple(unseen))
+
+
+def named(known: Iterable[Candidate], names: Iterable[str]) -> list[Candidate]:
+    """Those that one of the names means, be it of others as well."""
+    found = list(known)
+    return [candidate for candidate in found if any(_matches([candidate], name) for name in names)]
 
 
 def _candidate(node: str, entry: Mapping[str, Any], priorities: Priorities) -> Candidate:
@@ -108,10 +125,12 @@ def _candidate(node: str, entry: Mapping[str, Any], priorities: Priorities) -> C
         suspended=bool(entry.get("suspended")),
         egg=str(entry.get("egg") or "").lower(),
         labels={str(key): str(value) for key, value in (entry.get("labels") or {}).items()},
+        unseen=code_of(entry) if is_unseen(entry) else "",
+        msg=reason_of(entry) if is_unseen(entry) else "",
     )
 
 
-def _named(known: list[Candidate], names: tuple[str, ...] | None) -> tuple[list[Candidate], list[str]]:
+def _found(known: list[Candidate], names: tuple[str, ...] | None) -> tuple[list[Candidate], list[str]]:
     if names is None:
         return known, []
     found: dict[tuple[str, str], Candidate] = {}

@@ -14,7 +14,7 @@ from .batches import Pacing, batches, pacing
 from .choice import Criteria, candidates, choose, criteria
 from .record import Record, Row
 from .resume import Answer, TakenUp, servers_of, take_up
-from .run import mind_budget, node_fault, plan, suspended_row
+from .run import list_rows, mind_budget, mind_unknown, node_fault, plan, suspended_row, unseen_row
 from .words import FAILED, GOOD, WAITS, Amount, RolloutError, one_of, parse_amount, parse_flag, parse_seconds
 
 #: Which servers are meant: a resumed run means those that the first one did.
@@ -51,6 +51,11 @@ def open_run(given: Mapping[str, Any], seen: Mapping[str, Answer | None], start:
         if old.has_good_canary:
             record.canary_passed, pace = True, replace(pace, canary=0)
     _fill(record, taken, list(seen), pace, budget, asked)
+    if old is not None and any(row.server is None for row in record.rows):
+        record.seen_before = sorted({*old.seen_before, *(row.server for row in old.rows if row.node and row.server)})
+    if not parse_flag("allow_unknown", given.get("allow_unknown", False)):
+        mind_unknown(record, taken.dark)
+    mind_budget(record)
     return record
 
 
@@ -72,11 +77,15 @@ def _all_of(seen: Mapping[str, Answer | None], asked: Criteria) -> TakenUp:
     """What a run means that does not resume another."""
     told = {node: entries for node, answer in seen.items() for entries in [servers_of(answer)] if entries is not None}
     choice = choose(candidates(told, asked), asked)
-    if choice.missing and len(told) == len(seen):
+    taken = TakenUp(choice, [node_fault(node, answer) for node, answer in seen.items() if node not in told])
+    if asked.names is None or choice.missing:
+        # Of servers that are all named, and found, no list need tell.
+        taken.darken(list_rows({node: seen[node] for node in told}))
+    if choice.missing and not taken.rows and all(each.name for each in choice.unseen):
         raise RolloutError(
             f"Cannot find {', '.join(choice.missing)}: no node of this play has such a server; nothing was done", "server_not_found"
         )
-    return TakenUp(choice, [node_fault(node, answer) for node, answer in seen.items() if node not in told])
+    return taken
 
 
 def _is_to_be_seen(given: Mapping[str, Any]) -> Callable[[str], bool]:
@@ -87,15 +96,15 @@ def _is_to_be_seen(given: Mapping[str, Any]) -> Callable[[str], bool]:
 
 
 def _fill(record: Record, taken: TakenUp, nodes: Sequence[str], pace: Pacing, budget: Amount, asked: Criteria) -> None:
+    taken.darken(unseen_row(each) for each in taken.choice.unseen)
     lost = {row.node for row in taken.rows if row.is_failure and row.is_left}
     record.rows = [*taken.rows, *(_missing(name, bool(lost)) for name in taken.choice.missing)]
     record.rows += [suspended_row(each, asked.action, asked.skip_suspended) for each in taken.choice.suspended]
     plan(record, batches(taken.choice.chosen, nodes, asked.action, pace))
-    record.budget = budget.of(len(record.rows))
+    record.budget = budget.of(sum(row.server is not None for row in record.rows))
     if isinstance(pace.canary, str):
         record.canary = pace.canary
         _mind_canary(record, pace.canary, lost, taken)
-    mind_budget(record)
 
 
 def _mind_canary(record: Record, canary: str, lost: set[str | None], taken: TakenUp) -> None:

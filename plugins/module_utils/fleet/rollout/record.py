@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from .words import FAILURES, GOOD, NOT_DONE, OUTCOMES, UNKNOWN, RolloutError
 
 SCHEMA = 1
+#: Of many rows, a sentence names so many.
+_NAMED = 3
 #: What the fields' annotations mean of JSON. A boolean is none of these.
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -46,6 +48,8 @@ class Row:
     any_state: bool = False
     #: Whether it was not touched, although it failed.
     untouched: bool = False
+    #: Whether it came into no batch because nothing could be seen of it: nobody knows whether it is meant.
+    unseen: bool = False
 
     @property
     def is_failure(self) -> bool:
@@ -93,6 +97,8 @@ class Record:
     #: Why no other batch begins; empty: it goes on.
     stopped: str = ""
     rows: list[Row] = field(default_factory=list)
+    #: UUIDs of servers that earlier parts of a resumed run had seen, as long as it has nodes whose servers are not all known.
+    seen_before: list[str] = field(default_factory=list)
     #: What earlier parts of a resumed run failed at, and this one does not try again.
     failed_before: list[Row] = field(default_factory=list)
 
@@ -130,6 +136,17 @@ class Record:
     def is_good(self) -> bool:
         """Whether every server that is meant ended done, unchanged or skipped by request."""
         return not self.failures and not self.left
+
+
+def plural(count: int, noun: str) -> str:
+    """A number of things."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def some_of(rows: Sequence[Row]) -> str:
+    """Some of the rows that failed, each with its code."""
+    told = [f"{row.called}: {row.code or row.outcome}" for row in rows[:_NAMED]]
+    return "; ".join([*told, "..."] if len(rows) > _NAMED else told)
 
 
 def run_key(run: str) -> str:

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
-from .record import Record, Row
+from .record import Record, Row, plural, some_of
 from .words import NOT_DONE, OUTCOMES
 
 SCHEMA = 1
@@ -22,9 +23,11 @@ def table_rows(record: Record) -> list[tuple[object, ...]]:
 
 
 def counts(record: Record) -> dict[str, int]:
-    """How many servers ended how, and all of them; a node that could not be asked is counted as one."""
-    found = Counter(row.outcome for row in record.rows)
-    return {"selected": len(record.rows), **{outcome: found[outcome] for outcome in OUTCOMES}}
+    """How many servers ended how, and all of them; and of how many nodes it is not known which servers they have."""
+    servers = [row for row in record.rows if row.server is not None]
+    found = Counter(row.outcome for row in servers)
+    nodes = len(record.rows) - len(servers)
+    return {"selected": len(servers), **{outcome: found[outcome] for outcome in OUTCOMES}, "nodes_unknown": nodes}
 
 
 def summary(record: Record) -> str:
@@ -32,10 +35,23 @@ def summary(record: Record) -> str:
     found = counts(record)
     said = ", ".join(f"{found[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES if found[outcome])
     begun = f" in {record.begun} of {record.batches} batches" if record.batches else ""
-    text = f"{record.action} of {found['selected']}{begun}: {said or 'nothing to do'}"
+    text = f"{record.action} of {found['selected']}{begun}"
+    if said or not found["nodes_unknown"]:
+        text += f": {said or 'nothing to do'}"
+    if found["nodes_unknown"]:
+        text += f"; the servers of {plural(found['nodes_unknown'], 'node')} are not all known"
     if record.check:
         text += " (check mode, nothing was changed)"
     return f"{text}; stopped: {record.stopped}" if record.stopped else text
+
+
+def blamed(record: Record) -> dict[str, str]:
+    """What went wrong on each node where something did, in a sentence."""
+    found: dict[str, list[Row]] = {}
+    for row in record.rows:
+        if row.is_failure and row.node is not None:
+            found.setdefault(row.node, []).append(row)
+    return {node: f"Cannot end the {record.action} well on {node}: {some_of(rows)}" for node, rows in found.items()}
 
 
 def going_on(record: Record, resume_file: str) -> str:
@@ -66,6 +82,15 @@ def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | 
         "resume_file": resume_file,
         "servers": [_entry(row) for row in record.rows],
     }
+
+
+def verdict(told: Mapping[str, Any], record: Record, resume_file: str | None) -> dict[str, Any]:
+    """What the last task of a run returns for its ``result``: short, since Ansible prints that of a task that failed."""
+    if told["ok"]:
+        return {"counts": told["counts"], "run": told["run"], "resume_file": resume_file}
+    hint = f"; {going_on(record, resume_file)}" if resume_file is not None else ""
+    fields = {"run": told["run"], "resume_file": resume_file, "blamed": blamed(record)}
+    return {"failed": True, "msg": f"{told['msg']}{hint}", **fields}
 
 
 def no_result(msg: str, code: str, *, ended_at: str) -> dict[str, Any]:

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .choice import Choice, Criteria, candidates, choose, part
+from ..unseen import LIST_INCOMPLETE, code_of, is_unseen, list_fault, reason_of
+from .choice import Choice, Criteria, candidates, choose, named, part
 from .record import Record, Row, run_key
-from .run import node_fault
+from .run import list_rows, node_fault
 from .words import BOOTS, DID_NOT_STAY_UP, DONE, FAILED, NOT_DONE, OFFLINE, SKIPPED, STILL_IN_FLIGHT, UNCHANGED, UNKNOWN, Candidate
 
 Answer = Mapping[str, Any]
@@ -23,6 +24,14 @@ class TakenUp:
 
     choice: Choice = field(default_factory=lambda: Choice(()))
     rows: list[Row] = field(default_factory=list)
+    #: Those of the rows whose server, or list of servers, could not be seen on a node that answered.
+    dark: list[Row] = field(default_factory=list)
+
+    def darken(self, rows: Iterable[Row]) -> None:
+        """Take in rows of what could not be seen."""
+        for row in rows:
+            self.rows.append(row)
+            self.dark.append(row)
 
 
 def is_of_run(reason: object, run: str) -> bool:
@@ -59,14 +68,15 @@ def take_up(
     known = {(each.node, each.server): each for each in candidates(told, asked)}
     taken = TakenUp()
     meant: list[Candidate] = []
+    back: list[Candidate] = []
     for row in [*old.left, *(old.failed if again else ())]:
         if row.node is None or row.server is None:
             continue
         candidate = _settle(row, seen, told, known.get((row.node, row.server)), asked, taken, is_to_be_seen)
         if candidate is not None:
-            meant.append(candidate)
-    unseen = _unseen(old, seen, told, asked, taken)
-    both = {(each.node, each.server): each for each in (*unseen.chosen, *unseen.suspended, *meant)}
+            (back if row.unseen else meant).append(candidate)
+    unseen = _unseen(old, seen, told, asked, taken, back)
+    both = {(each.node, each.server): each for each in (*unseen.chosen, *unseen.suspended, *unseen.unseen, *meant)}
     taken.choice = replace(part(both.values(), asked), missing=unseen.missing)
     return taken
 
@@ -96,6 +106,10 @@ def _settle(
         taken.rows.append(_ended(row, UNKNOWN, fault.code, fault.msg))
         return None
     entry = next((each for each in told[node] if each.get("server") == row.server), None)
+    dark = _dark(entry, seen[node] or {})
+    if dark is not None:
+        taken.darken([_ended(row, UNKNOWN, *dark)])
+        return None
     if entry is not None and row.asked_by:
         outcome = _outcome(entry, row.asked_by)
         state = str(entry.get("state"))
@@ -110,6 +124,8 @@ def _settle(
     if candidate is None:
         taken.rows.append(_ended(row, FAILED, "server_not_found", f"Cannot {asked.action} server {row.server}: its node no longer has it"))
         return None
+    if row.unseen:
+        return candidate
     any_state = _any_state(row)
     candidate = replace(candidate, any_state=any_state, asked_by=row.asked_by)
     # The node acts on it whatever was chosen, unless somebody is told there to have wanted it down.
@@ -126,20 +142,36 @@ def _unseen(
     told: Mapping[str, Sequence[Mapping[str, Any]]],
     asked: Criteria,
     taken: TakenUp,
+    back: Sequence[Candidate],
 ) -> Choice:
-    """The servers meant on nodes that had told of none, and names that had not been found."""
+    """The servers meant on nodes that had not told of all, or among those ``back`` in sight, and names that had not been found."""
     nodes = [row.node for row in old.left if row.node is not None and row.server is None]
     taken.rows += [node_fault(node, seen[node]) for node in nodes if node in seen and node not in told]
     taken.rows += [Row(node, None, msg="It is not in this play") for node in nodes if node not in seen]
     names = tuple(row.server for row in old.left if row.node is None and row.server is not None)
     if asked.names is not None:
-        asked = replace(asked, names=names)
-    return choose(candidates({node: told[node] for node in nodes if node in told}, asked), asked)
+        dark = (Candidate(str(row.node), str(row.server), row.name) for row in old.left if row.unseen)
+        asked = replace(asked, names=(*names, *(each.server for each in named(dark, asked.names))))
+    # What an earlier part of the run saw there has come into it.
+    before = {*old.seen_before, *(row.server for row in old.rows)}
+    fresh = {node: [entry for entry in told[node] if entry.get("server") not in before] for node in nodes if node in told}
+    choice = choose([*candidates(fresh, asked), *back], asked)
+    if asked.names is None or choice.missing:
+        taken.darken(list_rows({node: seen[node] for node in fresh}))
+    return choice
+
+
+def _dark(entry: Mapping[str, Any] | None, answer: Answer) -> tuple[str, str] | None:
+    """Why it is not known how a server stands, as a code and a sentence; None if it is known. One may be what a list lacks."""
+    if entry is not None:
+        return (code_of(entry), reason_of(entry)) if is_unseen(entry) else None
+    fault = list_fault(answer)
+    return None if fault is None else (LIST_INCOMPLETE, fault)
 
 
 def _any_state(row: Row) -> bool:
     """Whether a server must be brought to its end in whatever state it is found: it may have been stopped for a restart."""
-    return row.any_state or bool(row.asked_by) or row.outcome != NOT_DONE
+    return row.any_state or bool(row.asked_by) or (row.outcome != NOT_DONE and not row.unseen)
 
 
 def _outcome(entry: Mapping[str, Any], run: str) -> str | None:
@@ -167,4 +199,6 @@ def _operations(entry: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def _ended(row: Row, outcome: str, code: str, msg: str) -> Row:
     asked_by = row.asked_by if outcome in (NOT_DONE, UNKNOWN) else ""
-    return Row(row.node, row.server, row.name, outcome=outcome, code=code, msg=msg, any_state=_any_state(row), asked_by=asked_by)
+    ended = Row(row.node, row.server, row.name, outcome=outcome, code=code, msg=msg, any_state=_any_state(row), asked_by=asked_by)
+    ended.unseen = row.unseen and outcome in (NOT_DONE, UNKNOWN)
+    return ended

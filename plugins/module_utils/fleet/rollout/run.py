@@ -11,8 +11,9 @@ from typing import Any
 
 from ...power.errors import INTERNAL_ERROR
 from ..failure import reason_in
+from ..unseen import LIST_INCOMPLETE, code_of, is_unseen, list_fault, reason_of
 from .batches import Batch
-from .record import Record, Row, run_key
+from .record import Record, Row, plural, run_key, some_of
 from .words import (
     BEFORE_BATCH_FAILED,
     BOOTS,
@@ -38,7 +39,6 @@ _NEVER_BEGUN = ("failure_budget", "interrupted_by_signal")
 _BROKEN = ("interrupted", INTERNAL_ERROR)
 #: Of a task's failure no more is shown than this.
 _LONGEST_MESSAGE = 500
-_NAMED_FAILURES = 3
 
 
 def plan(record: Record, batches: Sequence[Batch]) -> None:
@@ -122,8 +122,8 @@ def describe_batch(record: Record, number: int) -> str:
     rows = _rows(record, number)
     counts = Counter(row.outcome for row in rows)
     text = ", ".join(f"{counts[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES if counts[outcome])
-    bad = [f"{row.called}: {row.code or row.outcome}" for row in rows if row.is_failure]
-    named = f" ({'; '.join(bad[:_NAMED_FAILURES])}{'; ...' if len(bad) > _NAMED_FAILURES else ''})" if bad else ""
+    bad = [row for row in rows if row.is_failure]
+    named = f" ({some_of(bad)})" if bad else ""
     canary = " (canary)" if number <= record.canaries else ""
     used = f"; {record.failures} failed of {record.budget} allowed" if record.failures else ""
     return f"Batch {number} of {record.batches}{canary}: {text}{named}{used}"
@@ -134,6 +134,29 @@ def node_fault(node: str, answer: Mapping[str, Any] | None) -> Row:
     if answer is None or answer.get("unreachable"):
         return Row(node, None, outcome=UNKNOWN, code=NODE_UNREACHABLE, msg=_message(answer or {}))
     return Row(node, None, outcome=UNKNOWN, code=str(answer.get("code") or NO_ANSWER), msg=_message(answer))
+
+
+def list_rows(answers: Mapping[str, Mapping[str, Any] | None]) -> list[Row]:
+    """The rows of nodes that answered, and may have more servers than they told of."""
+    told = {node: list_fault(answer) for node, answer in answers.items() if answer is not None}
+    return [Row(node, None, outcome=UNKNOWN, code=LIST_INCOMPLETE, msg=fault[:_LONGEST_MESSAGE]) for node, fault in told.items() if fault]
+
+
+def unseen_row(candidate: Candidate) -> Row:
+    """The row of a server that may be meant, and of which nothing could be seen."""
+    return row_of(candidate, outcome=UNKNOWN, code=candidate.unseen, msg=candidate.msg[:_LONGEST_MESSAGE], unseen=True)
+
+
+def mind_unknown(record: Record, dark: Sequence[Row]) -> None:
+    """Stop the run for what could not be seen: a server that was not, or stands in no list, may be one that is meant."""
+    servers, lists = [row for row in dark if row.server is not None], [row for row in dark if row.server is None]
+    if not dark:
+        return
+    told = [f"see {plural(len(servers), 'server')} ({some_of(servers)})"] if servers else []
+    told += [f"list all servers of {plural(len(lists), 'node')} ({some_of(lists)})"] if lists else []
+    record.stopped = (
+        f"Cannot {', nor '.join(told)}: nothing is begun; see to it, or give rollout_allow_unknown=true, and each of them counts as failed"
+    )
 
 
 def suspended_row(candidate: Candidate, action: str, skip: bool) -> Row:
@@ -148,8 +171,7 @@ def _rows(record: Record, number: int) -> list[Row]:
 
 def _answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:
     row.in_flight = False
-    entries = answer.get("servers")
-    entry = next((each for each in entries if each.get("server") == row.server), None) if isinstance(entries, list) else None
+    entries, entry = answer.get("servers"), _told_of(row, answer)
     if entry is not None:
         _entry(row, entry, record)
     elif answer.get("before_batch_failed"):
@@ -187,9 +209,13 @@ def _entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
 
 def _soak(row: Row, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     first, last = _run_of(row, before), _run_of(row, after)
+    looks = [_told_of(row, answer) for answer in (before, after)]
+    unseen = next((entry for entry in looks if entry is not None and is_unseen(entry)), None)
     blind = next((answer for answer in (before, after) if not isinstance(answer.get("servers"), list)), None)
     if blind is not None:
         row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, _message(blind)
+    elif unseen is not None:
+        row.outcome, row.code, row.msg = UNKNOWN, code_of(unseen), reason_of(unseen)[:_LONGEST_MESSAGE]
     elif last is None or first != last:
         row.outcome, row.code = FAILED, DID_NOT_STAY_UP
         row.msg = f"Server {row.server} did not stay up until the end of the soak"
@@ -198,11 +224,16 @@ def _soak(row: Row, before: Mapping[str, Any], after: Mapping[str, Any]) -> None
 
 def _run_of(row: Row, answer: Mapping[str, Any]) -> str | None:
     """The run of a server's container that is up, None if it is not."""
+    entry = _told_of(row, answer)
+    if entry is None or entry.get("state") == OFFLINE:
+        return None
+    return str((entry.get("container") or {}).get("started_at") or "")
+
+
+def _told_of(row: Row, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What an answer has of a server, None if that is nothing."""
     entries = answer.get("servers")
-    for entry in entries if isinstance(entries, list) else ():
-        if entry.get("server") == row.server and entry.get("state") != "offline":
-            return str((entry.get("container") or {}).get("started_at") or "")
-    return None
+    return next((each for each in entries if each.get("server") == row.server), None) if isinstance(entries, list) else None
 
 
 def _message(answer: Mapping[str, Any]) -> str:

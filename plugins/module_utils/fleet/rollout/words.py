@@ -64,6 +64,9 @@ class Candidate:
     any_state: bool = False
     #: The run that its node may still be asked for it by; empty: none.
     asked_by: str = ""
+    #: Why nothing could be seen of it, as a code and a sentence; empty: it was seen.
+    unseen: str = ""
+    msg: str = ""
 
 
 @dataclass(frozen=True)
