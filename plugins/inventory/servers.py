@@ -107,6 +107,8 @@ options:
     description:
       - What a source that cannot be read means. With V(warn) there is a warning for each, its name is in the variable
         C(fleet_power_unread) of all hosts, and nothing is cached. With V(fail) the whole file fails.
+      - So with a node whose list of servers was not whole when a snapshot was written. A server that could not be seen is a host all the
+        same, in the group C(power_unknown) and in none for a state.
       - If no source can be read, the file fails in any case.
     type: str
     choices: [warn, fail]
@@ -168,7 +170,7 @@ from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.entry import Entry, variables_of
 from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.merge import Picture, picture_of
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.naming import groups_of, host_names
+from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.naming import POWER_UNKNOWN, groups_of, host_names
 from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.reading import Read, read_all
 from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.wanted import Wanted, mind_unknown, wanted_of
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import PowerError
@@ -238,7 +240,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         if readings is not None:
             return Read(readings, ())
         read = read_all(wanted)
-        absent = read.absent
+        absent = {**read.partial, **read.absent}
         if absent and (not read.readings or self.get_option("unreachable") == "fail"):
             raise AnsibleParserError("; ".join(absent.values()))
         if kept is not None and not absent:
@@ -246,16 +248,17 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         return read
 
     def _mind_unread(self, read: Read) -> None:
-        """Tell of every source and node that is not in the inventory: in a warning each, and in a variable that plays can look at."""
-        for source, sentence in read.absent.items():
-            self.display.warning(f"{self.NAME}: {source} is not in the inventory: {sentence}")
-        earlier = self.inventory.groups["all"].vars.get(_UNREAD) or []
-        self.inventory.set_variable("all", _UNREAD, sorted({*earlier, *read.absent}))
+        """Tell of every source and node that is not in the inventory as a whole: in a warning, and in a variable that plays can look at."""
+        for said, sources in (("is not in the inventory", read.absent), ("may have servers that are not in the inventory", read.partial)):
+            for source, sentence in sources.items():
+                self.display.warning(f"{self.NAME}: {source} {said}: {sentence}")
+        earlier = self.inventory.groups["all"].vars.get(_UNREAD) or ()
+        self.inventory.set_variable("all", _UNREAD, sorted({*earlier, *read.absent, *read.partial}))
 
     # ----- adding
 
     def _add(self, picture: Picture, wanted: Wanted, nodes: Nodes) -> None:
-        groups = self._groups(picture)
+        groups = self._groups(picture, knows_state=picture.knows_state or any(node.is_looked_at for node in wanted.nodes))
         known = {str(host.vars["server_uuid"]): name for name, host in self.inventory.hosts.items() if "server_uuid" in host.vars}
         taken = {*self.inventory.hosts, *self.inventory.groups, *nodes.names}
         names = {**host_names(picture.entries, wanted.hostnames, taken), **known}
@@ -269,16 +272,16 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             for entry in picture.entries:
                 self._construct(names[entry.uuid])
 
-    def _groups(self, picture: Picture) -> dict[str, list[str]]:
+    def _groups(self, picture: Picture, *, knows_state: bool) -> dict[str, list[str]]:
         """The groups of each server, all made, and those that a pattern such as ``state_running:!suspended`` names with nobody in them."""
-        always = [f"state_{state.value}" for state in PowerState] if picture.knows_state else []
+        always = [*(f"state_{state.value}" for state in PowerState), POWER_UNKNOWN] if knows_state else []
         for name in (*always, *(["suspended"] if picture.knows_suspension else [])):
             self.inventory.add_group(name)
         safe: dict[str, str] = {}
         groups: dict[str, list[str]] = {}
         for entry in picture.entries:
             groups[entry.uuid] = []
-            for name in groups_of(entry):
+            for name in groups_of(entry, knows_state=knows_state):
                 if name not in safe:
                     safe[name] = self.inventory.add_group(self._sanitize_group_name(name))
                 groups[entry.uuid].append(safe[name])

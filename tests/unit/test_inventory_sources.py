@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleError
 from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.engine import read_engine
 from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.entry import Entry, Kind, Reading, from_plain, to_plain
 from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.merge import Picture, picture_of
@@ -80,10 +81,10 @@ def node_at(engine: Engine) -> NodeWanted:
     ("told", "state"),
     [
         *(("running", "running"), ("paused", "running"), ("restarting", "running"), ("created", "offline"), ("exited", "offline")),
-        *(("dead", "offline"), ("removing", "offline"), ("something new", "offline")),
+        *(("dead", "offline"), ("removing", "offline"), ("something new", None), (None, None)),
     ],
 )
-def test_an_engine_tells_what_runs(engine: Engine, told: str, state: str) -> None:
+def test_an_engine_tells_what_runs(engine: Engine, told: Any, state: str | None) -> None:
     engine.rows = [row(ONE, told)]
     assert [entry.state for entry in read_engine(node_at(engine), 5).entries] == [state]
 
@@ -305,6 +306,30 @@ def test_servers_of_a_snapshot_that_are_none_are_passed_over(tmp_path: Path) -> 
     assert read_snapshot(str(path), 0, NOW).entries == (Entry(ONE, "node-1"),)
 
 
+UNSEEN = {"server": TWO, "short_id": TWO[:8], "name": "dune", "state": None, "code": "engine_error", "msg": "HTTP 500"}
+
+
+def test_a_snapshot_keeps_what_was_not_seen_and_says_of_which_node_it_has_not_all(tmp_path: Path) -> None:
+    part = {"node": "node-1", "error": None, "complete": False, "msg": "Cannot ask the Panel: HTTP 500", "servers": [UNSEEN]}
+    found = read_snapshot(str(snapshot(tmp_path, nodes=[part])), 0, NOW)
+    assert found.entries == (Entry(TWO, "node-1", "dune"),)
+    assert (found.missing, list(found.lacking)) == ({}, ["node-1"])
+    assert found.lacking["node-1"].endswith("has some, since: Cannot ask the Panel: HTTP 500")
+
+
+def test_hosts_that_could_not_be_seen_are_in_a_group_of_their_own_and_in_no_state(tmp_path: Path) -> None:
+    servers = [UNSEEN, {"server": ONE, "name": "lobby", "state": "offline"}]
+    snapshot(tmp_path, nodes=[{"node": "node-1", "complete": False, "msg": "Cannot ask the Panel: HTTP 500", "servers": servers}])
+    found = Inventory(tmp_path).read(snapshot="fleet.json", snapshot_max_age=0)
+    assert (found.group("power_unknown"), found.group("state_offline")) == (["dune"], ["lobby"])
+    assert [found.group(f"state_{state}") for state in ("running", "starting", "stopping")] == [[], [], []]
+    assert found.unread == ["node-1"]
+    (warning,) = found.warnings
+    assert warning.startswith("fleet.power.servers: node-1 may have servers that are not in the inventory: Cannot tell all servers of node")
+    with pytest.raises(AnsibleError, match=r"Cannot tell all servers of node node-1: .* Cannot ask the Panel: HTTP 500"):
+        Inventory(tmp_path).read(snapshot="fleet.json", snapshot_max_age=0, unreachable="fail")
+
+
 @pytest.mark.parametrize(
     ("written", "warned"), [("2026-11-25T10:00:00Z", "120 minutes old"), (None, "does not say when"), (5, "does not say when")]
 )
@@ -350,6 +375,17 @@ def test_an_engine_without_its_container_has_a_server_offline() -> None:
 def test_the_state_on_a_node_that_could_not_be_asked_is_the_one_written_down() -> None:
     old = told_by(Kind.SNAPSHOT, "a", Entry(ONE, "a", "lobby", "running"))
     assert picture(old, told_by(Kind.ENGINE, "b")).entries == old.entries
+
+
+def test_a_state_that_a_node_cannot_tell_is_not_the_one_written_down() -> None:
+    old = told_by(Kind.SNAPSHOT, "a", Entry(ONE, "a", "lobby", "running"))
+    assert picture(old, told_by(Kind.ENGINE, "a", Entry(ONE, "a"))).entries == (Entry(ONE, "a", "lobby"),)
+
+
+def test_a_server_without_a_state_is_in_a_group_only_where_states_are_asked_for() -> None:
+    assert list(groups_of(Entry(ONE))) == []
+    assert list(groups_of(Entry(ONE), knows_state=True)) == ["power_unknown"]
+    assert list(groups_of(Entry(ONE, state="offline"), knows_state=True)) == ["state_offline"]
 
 
 def test_a_container_that_a_move_left_behind_is_no_host() -> None:

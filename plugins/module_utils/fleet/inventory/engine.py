@@ -20,8 +20,9 @@ from .tunnel import listed_over_ssh
 from .wanted import NodeWanted
 
 _Value = TypeVar("_Value")
-#: What holds a process; every other state of a container has none.
-_LIVE = frozenset(("running", "paused", "restarting"))
+#: What holds a process, and what holds none, of Docker and of Podman; of any other state nobody can tell.
+_LIVE = frozenset(("running", "paused", "restarting", "stopping"))
+_DOWN = frozenset(("created", "exited", "dead", "removing", "configured", "initialized", "stopped"))
 #: Beyond the time limit of one exchange: for a name that is looked up and a client that is made.
 _SLACK_SECONDS = 2.0
 _NO_ENGINE = "is it a Docker Engine that answers there"
@@ -70,11 +71,17 @@ def _entries(node: str, rows: Sequence[Mapping[str, Any]]) -> list[Entry]:
                 uuid=uuid,
                 node=node,
                 name=text_or_none((row.get("Labels") or {}).get(LABEL_NAME)),
-                state=(PowerState.RUNNING if live else PowerState.OFFLINE).value,
+                state=_state(row.get("State")),
                 labels=labels_or_none(row.get("Labels") or {}),
                 image=text_or_none(row.get("Image")),
             )
     return list(found.values())
+
+
+def _state(told: object) -> str | None:
+    if told in _LIVE:
+        return PowerState.RUNNING.value
+    return PowerState.OFFLINE.value if told in _DOWN else None
 
 
 def _within(seconds: float, work: Callable[[], _Value], connection: Connection) -> _Value:

@@ -59,7 +59,7 @@ class Reading:
     """All that one source tells. ``node`` is the node that was looked at, None for a source of many.
 
     ``connections`` holds variables, ``addresses`` a host name, by the source's own names for nodes. ``missing`` are nodes that it knows of
-    and could not look at, with a sentence each.
+    and could not look at, with a sentence each; ``lacking`` those of which it may have told only some servers.
     """
 
     kind: Kind
@@ -69,6 +69,7 @@ class Reading:
     addresses: Mapping[str, str] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    lacking: Mapping[str, str] = field(default_factory=dict)
 
 
 _NUMBERS = ("priority", "panel_id")

@@ -49,7 +49,7 @@ def picture_of(readings: Sequence[Reading], host_of: Callable[[Kind, str], str])
                 # It has moved since: of where it was, nothing counts but what it is.
                 found[entry.uuid] = _over(found.get(entry.uuid), replace(entry, node=None, state=None))
     looked = {reading.node: reading.kind for reading in ordered if reading.node is not None}
-    seen = {(entry.uuid, reading.node) for reading in ordered if reading.kind in _LOOKED for entry in reading.entries}
+    seen = {(entry.uuid, reading.node): entry.state for reading in ordered if reading.kind in _LOOKED for entry in reading.entries}
     entries = [_as_looked_at(entry, looked, seen) for entry in found.values()]
     return Picture(
         entries=tuple(sorted(entries, key=lambda entry: (entry.node or "", entry.name or "", entry.uuid))),
@@ -91,9 +91,12 @@ def _over(older: Entry | None, newer: Entry) -> Entry:
     return replace(older, **told)
 
 
-def _as_looked_at(entry: Entry, looked: Mapping[str, Kind], seen: set[tuple[str, str | None]]) -> Entry:
+def _as_looked_at(entry: Entry, looked: Mapping[str, Kind], seen: Mapping[tuple[str, str | None], str | None]) -> Entry:
     """What a node's own word makes of the state that somebody else told: an engine without its container has it offline."""
     kind = looked.get(entry.node or "")
-    if kind is None or (entry.uuid, entry.node) in seen:
+    if kind is None:
         return entry
+    if (entry.uuid, entry.node) in seen:
+        # Also where it has the server, and cannot tell its state.
+        return replace(entry, state=seen[entry.uuid, entry.node])
     return replace(entry, state=PowerState.OFFLINE.value if kind is Kind.ENGINE else None)

@@ -16,6 +16,8 @@ from .entry import Entry
 #: Nothing that a pattern of hosts, a file name below host_vars or a shell would take for something else.
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LIKE_SHORT_ID = re.compile(r"[0-9a-f]{8}", re.IGNORECASE)
+#: Servers of which a state was asked for, and none told.
+POWER_UNKNOWN = "power_unknown"
 _RESERVED = frozenset(("all", "ungrouped", "localhost", "nodes", "127.0.0.1"))
 _NO_SLUG = re.compile(r"[^a-z0-9]+")
 _LONGEST_LABEL = 100
@@ -66,12 +68,17 @@ def _slug(name: str | None) -> str | None:
     return _NO_SLUG.sub("-", plain.lower()).strip("-")[:63].rstrip("-") or None
 
 
-def groups_of(entry: Entry) -> Iterator[str]:
-    """The names of a server's groups, before they are made safe. A prefix keeps what an owner chose out of all other groups."""
+def groups_of(entry: Entry, *, knows_state: bool = False) -> Iterator[str]:
+    """The names of a server's groups, before they are made safe. A prefix keeps what an owner chose out of all other groups.
+
+    ``knows_state`` is whether states are asked for at all: a server without one could not be seen then.
+    """
     if entry.node is not None:
         yield f"node_{entry.node}"
     if entry.state is not None:
         yield f"state_{entry.state}"
+    elif knows_state:
+        yield POWER_UNKNOWN
     if entry.suspended:
         yield "suspended"
     for egg in dict.fromkeys((entry.egg, entry.egg_name)):

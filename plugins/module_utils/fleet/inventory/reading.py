@@ -40,9 +40,17 @@ class Read:
     @property
     def absent(self) -> dict[str, str]:
         """What is not in the inventory, with a sentence each: sources, and nodes that a source lacks and nobody else looked at."""
+        return {**{each.source: each.sentence for each in self.unread}, **self._not_looked_at("missing")}
+
+    @property
+    def partial(self) -> dict[str, str]:
+        """Nodes that may have servers which are not in the inventory, with a sentence each: a list was not whole, nobody else looked."""
+        return self._not_looked_at("lacking")
+
+    def _not_looked_at(self, name: str) -> dict[str, str]:
         looked = {reading.node for reading in self.readings}
-        lacking = {node: sentence for reading in self.readings for node, sentence in reading.missing.items() if node not in looked}
-        return {**{each.source: each.sentence for each in self.unread}, **lacking}
+        told = ((node, sentence) for reading in self.readings for node, sentence in getattr(reading, name).items())
+        return {node: sentence for node, sentence in told if node not in looked}
 
 
 def read_all(wanted: Wanted) -> Read:

@@ -32,16 +32,20 @@ def read_snapshot(path: str, max_age: int, now: datetime) -> Reading:
     entries: list[Entry] = []
     connections: dict[str, Mapping[str, Any]] = {}
     missing: dict[str, str] = {}
+    lacking: dict[str, str] = {}
     for node in nodes:
         name = str(text_or_none(node["node"]))
         connections[name] = _connection(node.get("connection"))
         error = text_or_none(node.get("error"))
         if error is not None:
             missing[name] = f"Cannot tell the servers of node {printable(name)}: the snapshot {path} has none, since: {error}"
+        elif node.get("complete") is False:
+            why = text_or_none(node.get("msg")) or "it gave no reason"
+            lacking[name] = f"Cannot tell all servers of node {printable(name)}: the snapshot {path} has some, since: {why}"
         servers = node.get("servers")
         entries += [entry for entry in (_entry(name, each) for each in servers or ()) if entry is not None]
     warnings = _age(path, snapshot.get("written_at"), max_age, now)
-    return Reading(Kind.SNAPSHOT, None, tuple(entries), connections, missing=missing, warnings=warnings)
+    return Reading(Kind.SNAPSHOT, None, tuple(entries), connections, missing=missing, lacking=lacking, warnings=warnings)
 
 
 def _loaded(path: str) -> Mapping[str, Any]:
