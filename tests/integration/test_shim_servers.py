@@ -196,7 +196,40 @@ def test_metrics_tell_of_stops_and_of_the_states_of_servers(lab: Lab, proxy: Eng
     assert seconds == pytest.approx(sum(stop["seconds"] for stop in stops), abs=0.01)
     assert {"fleet_power_stop_seconds_count 2.0", "fleet_power_forced_stops_total 1.0"} <= set(lines)
     states = dict(re.findall(r'^fleet_power_servers\{state="(\w+)"\} (\S+)$', "\n".join(lines), re.MULTILINE))
-    assert states == {"offline": "2.0", "starting": "0.0", "running": "1.0", "stopping": "0.0"}
+    assert states == {"offline": "2.0", "starting": "0.0", "running": "1.0", "stopping": "0.0", "unknown": "0.0"}
+
+
+def test_a_server_that_cannot_be_inspected_is_neither_left_out_nor_missing(lab: Lab, proxy: EngineProxy, controller: Controller) -> None:
+    seen, hidden = lab.server(), lab.server(name="Hidden")
+    # The engine has servers of other tests, too.
+    mine = b"?filters=" + quote(json.dumps({"name": [seen, hidden]})).encode() + b"&"
+    proxy.rewrite = lambda head: head if b"filters" in head else head.replace(b"/containers/json?", b"/containers/json" + mine)
+    for uuid in (seen, hidden):
+        assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
+    with shim_on(lab.at(proxy.host)) as shim:
+        proxy.fail("GET", rf"/containers/{hidden}/json")
+        listed = {each["configuration"]["uuid"]: each for each in shim.ask("GET", "/api/servers").json}
+        assert (listed[seen]["state"], listed[hidden]["state"], listed[hidden]["utilization"]) == ("running", None, None)
+        assert (listed[hidden]["code"], hidden in listed[hidden]["msg"]) == ("engine_error", True)
+        assert listed[hidden]["configuration"]["meta"]["name"] == "Hidden"
+        alone = shim.ask("GET", f"/api/servers/{hidden}")
+        assert (alone.status, alone.json["error"].startswith(UNEXPECTED)) == (500, True)
+        counted = re.findall(r'^fleet_power_servers\{state="(\w+)"\} (\S+)$', shim.ask("GET", "/metrics").body.decode(), re.MULTILINE)
+        assert {state: number for state, number in counted if number != "0.0"} == {"running": "1.0", "unknown": "1.0"}
+        # Our own client of it tells the same.
+        through = {"api_url": shim.url, "api_token": TOKEN}
+        for server in ("all", [hidden, seen], hidden):
+            told = controller.run_module("server_power_info", server=server, **through)
+            states = {entry["server"]: (entry["state"], entry.get("code")) for entry in told["servers"]}
+            code = "endpoint_error" if server == hidden else "engine_error"
+            assert (states[hidden], states.get(seen, ("running", None)), told["complete"]) == ((None, code), ("running", None), True)
+        result = controller.run_module(server="all", action="stop", only=["running"], **through)
+        ended = {entry["server"]: (entry["outcome"], entry.get("code")) for entry in result["servers"]}
+        assert ended == {seen: ("done", None), hidden: ("failed", "endpoint_error")}
+        assert (result["failed"], result["code"]) == (True, "incomplete")
+        # What is only known to the engine is found while it cannot be inspected, or else nobody can tell; it is not 404.
+        (lab.root / "servers" / f"{hidden}.json").unlink()
+        assert shim.ask("GET", f"/api/servers/{hidden}").status == 500
 
 
 def test_anybody_may_ask_whether_it_is_well(shim: Shim) -> None:

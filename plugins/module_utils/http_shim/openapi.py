@@ -49,7 +49,7 @@ _OPERATION = {
     },
 }
 _NUMBER = {"type": "integer", "minimum": 0}
-_SERVER = {
+_SERVER: dict[str, Any] = {
     "type": "object",
     "required": ["state", "is_suspended", "utilization", "configuration"],
     "properties": {
@@ -72,6 +72,16 @@ _SERVER = {
     },
 }
 _TEXT = {"type": "string"}
+_LISTED = {
+    **_SERVER,
+    "properties": {
+        **_SERVER["properties"],
+        "state": {"enum": [*_STATES, None], "description": "null if it could not be seen"},
+        "utilization": {**_SERVER["properties"]["utilization"], "type": ["object", "null"]},
+        "code": {**_TEXT, "description": "why it could not be seen"},
+        "msg": {**_TEXT, "description": "the same in a sentence"},
+    },
+}
 _SYSTEM = {
     "type": "object",
     "required": ["version"],
@@ -123,7 +133,7 @@ def document() -> dict[str, Any]:
             "/openapi.json": {"get": _open("openapi", "This document", {"200": "It"})},
             "/metrics": {"get": _route("metrics", "Metrics for Prometheus", {"200": (None, "Text"), "501": (_ERROR, "No library")})},
             "/api/system": {"get": _system()},
-            "/api/servers": {"get": _route("servers", "Every server", {"200": (_list_of(_SERVER), "They"), "500": (_ERROR, "No engine")})},
+            "/api/servers": {"get": _route("servers", "Every server", {"200": (_list_of(_LISTED), "They"), "500": (_ERROR, "No engine")})},
             server: {"get": _of_server("server", "One server", {"200": (_SERVER, "It"), "500": (_ERROR, "No engine")})},
             f"{server}/power": {"post": _power()},
             f"{server}/operations": {"get": _of_server("operations", "Its operations", _OPERATIONS)},
