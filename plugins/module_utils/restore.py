@@ -34,7 +34,7 @@ from .power.pace import Pace, Place
 from .power.report import is_failure
 from .power.schema import one_line
 from .power.selection import Target
-from .power.settings import load_settings
+from .power.settings import Settings, load_settings
 
 ORIGIN = "restore after boot"
 _DEFAULT_STAGGER_SECONDS = 1
@@ -91,7 +91,8 @@ def _whole_number(most: int | None) -> Callable[[str], int]:
 
 def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool:
     """Start them; whether all that may be up are up. Raises `PowerError` for what concerns all."""
-    directory = load_settings(given.config).state_directory
+    settings = load_settings(given.config)
+    directory = settings.state_directory
     if _is_rebooting(os.path.join(directory, _MAINTENANCE)):
         return True
     # Whatever the settings say of an endpoint: the journal is this node's.
@@ -100,7 +101,7 @@ def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool
         before = _journal_file(directory)
         meant = call.meant_up()
         results = [] if meant is None else _start_each([server.uuid for server in meant], call, given)
-        certain = _is_certain(meant, call, before == _journal_file(directory))
+        certain = _is_certain(meant, call, before == _journal_file(directory)) and not _is_unmounted(settings, results)
         warnings = (*call.warnings(), *(warning for result in results for warning in result.warnings))
     for warning in dict.fromkeys(warnings):
         _say(warning, sys.stderr)
@@ -148,6 +149,19 @@ def _is_certain(meant: Sequence[Server] | None, call: Call, is_same_file: bool) 
     if not is_same_file:
         _say("Cannot tell whether all is as it was meant to be: the journal was replaced meanwhile; look at the servers", sys.stderr)
     return is_same_file and call.meant_up() is not None
+
+
+def _is_unmounted(settings: Settings, results: Sequence[Result]) -> bool:
+    """Whether servers have no definition because the directory is not there, which is told: its disk may be mounted later in the boot."""
+    where = settings.definitions
+    # With a Panel, its list says whose a server is, and many nodes have no directory.
+    if settings.remote or os.path.exists(where) or not any(result.code == ServerNotFound.code for result in results):
+        return False
+    _say(
+        f"Cannot tell whether servers without definition are gone: {where} is not there; make it, or mount its disk, and start this again",
+        sys.stderr,
+    )
+    return True
 
 
 def _start_each(uuids: Sequence[str], call: Call, given: argparse.Namespace) -> list[Result]:

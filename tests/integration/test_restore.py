@@ -20,6 +20,7 @@ import ansible_collections.fleet.power as collection
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.restore import ORIGIN
 
+from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until
 from .many import FOR_EVER, assert_all_free, end, last_operations, power_each, seconds, started, starts
 
@@ -135,6 +136,26 @@ def test_one_that_no_source_knows_any_more_is_a_line_and_no_failure(lab: Lab, be
     assert code == 0
     assert all(": passed over, server_not_found: " in line_of(lines, each) for each in (gone, other))
     assert lab.is_up(uuid)
+
+
+def test_one_that_cannot_be_seen_is_a_line_and_a_failure_and_hides_no_other(lab: Lab, begin: Begin, proxy: EngineProxy) -> None:
+    seen, hidden = started(lab, 2)
+    halted(lab, seen, hidden)
+    proxy.fail("GET", rf"/containers/{hidden}/json")
+    code, lines, _errors = begin("--stagger", "0", node=lab.at(proxy.host)).ended()
+    assert (code, line_of(lines, seen).rpartition(": ")[2]) == (1, "started")
+    assert ": failed, engine_error: " in line_of(lines, hidden)
+
+
+def test_a_directory_of_definitions_that_is_not_there_yet_is_no_proof_that_nobody_is_defined(lab: Lab, begin: Begin) -> None:
+    (uuid,) = started(lab, 1)
+    halted(lab, uuid)
+    (lab.root / "servers").rename(lab.root / "not-mounted")
+    code, lines, errors = begin().ended()
+    assert code == 1 and ": passed over, server_not_found: " in line_of(lines, uuid)
+    assert f"{lab.root}/servers" in errors and "start this again" in errors
+    (lab.root / "not-mounted").rename(lab.root / "servers")
+    assert begin().ended()[0] == 0 and lab.is_up(uuid)
 
 
 def test_one_that_fails_is_told_fails_the_program_and_hides_no_other(lab: Lab, begin: Begin) -> None:
