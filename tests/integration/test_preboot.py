@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from .engine_proxy import EngineProxy
 from .lab import IMAGE, SOON_SECONDS, Lab
+from .phases import RENAME, meanwhile
 
 OWNER = (12345, 12346)
 
@@ -169,6 +171,30 @@ def test_only_allowed_mounts_are_made(lab: Lab) -> None:
     home = {"/home/container": (str(lab.volume(uuid)), True)}
     assert mounted(lab, uuid) == {**home, "/mnt/0": (str(allowed / "arena"), False)}
     assert sum("allowed_mounts" in warning for warning in result.warnings) == 3
+
+
+def test_a_mount_that_turns_into_a_link_after_it_was_allowed_is_not_started(lab: Lab, proxy: EngineProxy) -> None:
+    allowed, private = lab.root / "maps", lab.root / "private"
+    (allowed / "arena").mkdir(parents=True)
+    private.mkdir()
+    lab.write_settings(allowed_mounts=[str(allowed)])
+    uuid = up(lab)
+    lab.edit(uuid, mounts=[{"source": str(allowed / "arena"), "target": "/mnt/arena"}])
+    placement = proxy.hold("POST", RENAME)
+    with meanwhile(lambda: lab.at(proxy.host).power("restart", uuid)) as restart:
+        placement.await_arrival()
+        (allowed / "arena").rename(allowed / "arena-before")
+        (allowed / "arena").symlink_to(private)
+        placement.release()
+        result = restart.result(60.0)
+    assert ended(result) == ("failed", "preboot_failed")
+    assert str(allowed / "arena") in result.msg and "leads elsewhere" in result.msg
+    assert not lab.is_up(uuid)
+    assert not [request for request in proxy.seen if request.path.endswith("/start")]
+    (allowed / "arena").unlink()
+    (allowed / "arena-before").rename(allowed / "arena")
+    assert ended(lab.power("start", uuid)) == ("done", "")
+    assert mounted(lab, uuid)["/mnt/arena"] == (str(allowed / "arena"), True)
 
 
 def test_a_mount_whose_source_is_missing_is_known_before_the_stop(lab: Lab) -> None:

@@ -224,6 +224,7 @@ class FakeEngine:
 
     def attach(self, name: str) -> Output:
         """The output that the test has set."""
+        self._begin("attach")
         self.calls.append(("attach",))
         return self.output
 

@@ -146,6 +146,29 @@ class TestContainer:
         (fake.root / "maps").mkdir()
         assert fake.perform("start").outcome.value == "done"
 
+    @pytest.mark.parametrize("what", ["the source", "a directory on the way to it"])
+    def test_a_mount_swapped_for_a_link_at_the_last_moment_keeps_the_start_from_being_asked_for(self, fake: FakeNode, what: str) -> None:
+        top, private = fake.root / "maps", fake.root / "private"
+        (top / "arena").mkdir(parents=True)
+        (private / "arena").mkdir(parents=True)
+        fake.configure(allowed_mounts=[str(top if what == "the source" else fake.root / "maps")])
+        fake.define(mounts=[{"source": str(top / "arena"), "target": "/maps"}], process={"startup": {"done": ["ready"]}})
+        fake.down()
+        swapped = top / "arena" if what == "the source" else top
+
+        def swap(call: object) -> None:
+            # The last that is asked of the engine before the start.
+            if call == "attach":
+                swapped.rename(fake.root / "before")
+                swapped.symlink_to(private)
+
+        fake.engine.witness = swap
+        fake.engine.calls.clear()
+        result = fake.perform("start", wait_for="running")
+        assert (result.outcome.value, result.code, fake.live) == ("refused", "preboot_failed", False)
+        assert str(top / "arena") in result.msg
+        assert "start" not in fake.engine.changes()
+
 
 class TestVolume:
     def test_one_that_is_gone_is_no_fresh_world(self, fake: FakeNode) -> None:

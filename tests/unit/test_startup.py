@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill, EngineUnreachable, StartFailed
+from ansible_collections.fleet.power.plugins.module_utils.power.look import nothing
 from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, Run, Snapshot
 from ansible_collections.fleet.power.plugins.module_utils.power.output import Output
 from ansible_collections.fleet.power.plugins.module_utils.power.progress import Progress
@@ -28,7 +29,9 @@ class Attempt:
         fake = self.fake
         with fake.lock("start") as lock:
             try:
-                return start_container(fake.node, lock, self.before.container, fake.watch(self.progress), self.progress, attach=attach)
+                return start_container(
+                    fake.node, lock, self.before.container, fake.watch(self.progress), self.progress, attach=attach, last_check=nothing
+                )
             finally:
                 holder = fake.node.locks.holder(UUID)
                 self.phase_after = "" if holder is None else holder.phase

@@ -13,13 +13,14 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .container_spec import ContainerSpec, container_spec, made_by_us, made_by_wings, spec_hash_of
+from .container_spec import HOME, ContainerSpec, container_spec, made_by_us, made_by_wings, spec_hash_of
 from .definition import Definition
 from .errors import ContainerForeign, EngineError, EngineUnreachable, ImageUnavailable, PrebootFailed
 from .model import ImageSeen, Request, Snapshot
 from .node import Node
 from .progress import Progress
 from .volume import Volume
+from .volume_survey import shown_path
 
 #: What is put behind the server's uuid to name a container that waits for its place, the second where there is one already.
 _WAITING = ("-next", "-after")
@@ -37,11 +38,15 @@ class Boot:
 
 @dataclass(frozen=True)
 class Staged:
-    """The container that will be started: the one that stands, or (``waiting``) a new one that waits under another name."""
+    """The container that will be started: the one that stands, or (``waiting``) a new one that waits under another name.
+
+    ``mounts``: the sources of the definition's mounts, all links in them resolved.
+    """
 
     id: str
     spec_hash: str | None
     waiting: bool
+    mounts: tuple[str, ...] = ()
 
 
 def pull(node: Node, definition: Definition, look: Callable[[], None]) -> bool:
@@ -80,9 +85,20 @@ def stage(request: Request, node: Node, boot: Boot, snapshot: Snapshot | None, p
         return kept
     if spec.network is not None and node.engine.ensure_network(spec.network):
         progress.alter()
+    mounts = tuple(mount["Source"] for mount in spec.config["HostConfig"]["Mounts"] if mount["Target"] != HOME)
     if kept is None and snapshot is not None and _serves(node, snapshot, wanted):
-        return Staged(snapshot.id, wanted, waiting=False)
-    return Staged(_create(request, node, uuid, _WAITING[kept is not None], spec, progress), wanted, waiting=True)
+        return Staged(snapshot.id, wanted, waiting=False, mounts=mounts)
+    return Staged(_create(request, node, uuid, _WAITING[kept is not None], spec, progress), wanted, waiting=True, mounts=mounts)
+
+
+def refuse_moved_mounts(staged: Staged, uuid: str) -> None:
+    """Raise `PrebootFailed` if a mount would lead elsewhere than to what was held against ``allowed_mounts``: the engine follows links."""
+    for source in staged.mounts:
+        if os.path.realpath(source) != source:
+            raise PrebootFailed(
+                f"Cannot start server {uuid}: the source of a mount, {shown_path(source)}, leads elsewhere since it was looked for in "
+                "allowed_mounts; look who may replace the directories on its way, and start the server again"
+            )
 
 
 def unstage(node: Node, staged: Staged) -> None:

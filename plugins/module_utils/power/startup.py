@@ -9,6 +9,7 @@ import contextlib
 
 from .errors import CancelledByKill, EngineError, EngineUnreachable, StartFailed
 from .lock import PowerLock
+from .look import Look
 from .model import Phase, Run, Snapshot
 from .node import KillWatch, Node
 from .output import Output
@@ -21,11 +22,12 @@ _LOG_LINES, _LOG_LINE_BYTES = 20, 500
 
 
 def start_container(
-    node: Node, lock: PowerLock, container: str, watch: KillWatch, progress: Progress, *, attach: bool
+    node: Node, lock: PowerLock, container: str, watch: KillWatch, progress: Progress, *, attach: bool, last_check: Look
 ) -> tuple[Snapshot, Output | None]:
     """Start a container; its first snapshot, and its output from the very beginning where ``attach`` asks for it.
 
     The record names container and last StartedAt before the request is sent, and leaves that phase only when it was answered.
+    ``last_check`` is made right before that, and what it raises keeps the request from being sent.
     """
     before = node.engine.inspect(container)
     if before is None:
@@ -35,6 +37,7 @@ def start_container(
     progress.enter(Phase.START)
     try:
         watch.look()
+        last_check()
         _request_start(node, lock, before.run, progress)
         lock.enter(Phase.OBSERVE)
         return _first_look(node, container, watch, progress), output

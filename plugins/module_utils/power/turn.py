@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 
 from .await_ready import as_chosen_by_state, await_ready
-from .container import Boot, Staged, pull, stage, unstage
+from .container import Boot, Staged, pull, refuse_moved_mounts, stage, unstage
 from .errors import (
     InterruptedBySignal,
     LockTimeout,
@@ -258,7 +258,15 @@ class Turn:
         self._matchers = Matchers.of(boot.definition.startup)
         self._progress.warn(*(f"server {self._uuid}: {warning}" for warning in self._matchers.warnings))
         attach = self._request.wait_for is not WaitFor.CONTAINER and bool(self._matchers)
-        self._up, self._output = start_container(self._node, lock, staged.id, self._watch, self._progress, attach=attach)
+        self._up, self._output = start_container(
+            self._node,
+            lock,
+            staged.id,
+            self._watch,
+            self._progress,
+            attach=attach,
+            last_check=lambda: refuse_moved_mounts(staged, self._uuid),
+        )
         self._node.journal.record_run(self._uuid, self._up.run, matchers=bool(self._matchers))
         self._progress.saw(self._node.seen_as(self._uuid, self._up))
 
