@@ -120,6 +120,22 @@ def test_a_full_disk_is_known_before_the_stop(lab: Lab) -> None:
     assert ended(lab.power("restart", uuid)) == ("done", "")
 
 
+def test_more_directories_than_are_looked_through_are_known_before_the_stop_and_do_not_keep_a_server_down_after_it(lab: Lab) -> None:
+    uuid = up(lab, STOP_SECONDS=0.5)
+    bounds = {"user": {"uid": OWNER[0], "gid": OWNER[1]}, "disk_check_entries": 50}
+    lab.write_settings(system=bounds)
+    with lab.actor("restart", uuid, wait_for="running") as restart:
+        lab.await_phase(uuid, "stop")
+        for number in range(100):
+            (lab.volume(uuid) / str(number)).mkdir()
+        result = restart.result()
+    assert (result["outcome"], result["state"]) == ("done", "running"), result
+    assert [warning for warning in result["warnings"] if "holds more than 50 files and directories" in warning]
+    assert refused_restart(lab, uuid).code == "disk_check_timeout"
+    lab.write_settings(system={**bounds, "disk_check_entries": 200})
+    assert ended(lab.power("restart", uuid)) == ("done", "")
+
+
 def test_a_disk_filled_while_it_stops_fails_the_restart(lab: Lab) -> None:
     uuid = up(lab, build={"disk_space": 1}, STOP_SECONDS=0.5)
     with lab.actor("restart", uuid) as restart:
