@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,18 @@ def names(*servers: Mapping[str, Any]) -> list[str]:
     return sorted(f"{uuid_of(each)}.json" for each in servers)
 
 
+@contextmanager
+def hostile_modules(node: Node, *names: str) -> Iterator[None]:
+    """Modules in the directory in which whoever logs in is, and programs of his are run, which must not be taken."""
+    files = " ".join(f"{name}.py" for name in names)
+    node.ssh(f"for file in {files}; do echo \"open('/tmp/hostile-$file', 'w')\" > $file; done")
+    try:
+        yield
+        assert node.ssh("ls /tmp/hostile-* 2>/dev/null", check=False) == ""
+    finally:
+        node.ssh(f"rm -f {files} /tmp/hostile-*")
+
+
 def test_a_machine_becomes_a_node_and_the_second_run_changes_nothing(lease: Lease, tmp_path: Path) -> None:
     node = lease(1, renewed=True)[0]
     lobby, game = server("lobby", NOTE="hunter2-note"), server("game", NOTE="{{NOT_A_TEMPLATE}} ä")
@@ -60,7 +73,8 @@ def test_a_machine_becomes_a_node_and_the_second_run_changes_nothing(lease: Leas
         "node_definitions_dir": str(file.parent),
     }
 
-    first = made(playbook("node", [node], "-vvv", "--diff", **asked))
+    with hostile_modules(node, "docker", "requests", "yaml", "grp"):
+        first = made(playbook("node", [node], "-vvv", "--diff", **asked))
     assert "hunter2" not in first.output
     assert node.ssh(f"stat -c '%n %U %G %a' $(echo '{MADE}' | cut -d' ' -f1)") == MADE
     assert node.ssh("id -u pterodactyl; id -g pterodactyl").split() == ["988", "988"]
