@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import socket
 import struct
 import threading
@@ -296,7 +297,14 @@ class _Link:
                 self._proxy.await_open()
                 self._engine.sendall(chunk)
             self._engine.shutdown(socket.SHUT_WR)
+            self._await_client_gone()
         return True
+
+    def _await_client_gone(self) -> None:
+        """Wait until the client is gone altogether: it may have said all it has to say, and still listen."""
+        poller = select.poll()
+        poller.register(self._client, 0)
+        poller.poll()
 
     def _pass_answers(self) -> None:
         with contextlib.suppress(OSError):

@@ -152,7 +152,7 @@ class FakeEngine:
         """Set the restart policy to ``no``."""
         self._ask(("forbid_restart",), name, lambda found: self._put(replace(found, restart_policy="no")))
 
-    def write_stdin(self, name: str, text: str) -> None:
+    def write_stdin(self, name: str, text: str, *, taken_within: float | None = None) -> None:
         """Write to the process."""
         self._ask(("write_stdin", text), name, lambda found: self._end_soon(found, "SIGTERM", text == "stop\n"))
 

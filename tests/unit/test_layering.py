@@ -51,6 +51,7 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
             ("generation",),
             ("mark", "journal_rows", "journal_sqlite", "journal_file", "journal", "acceptance"),
             ("volume_survey", "volume_walk", "volume"),
+            ("standard_input",),
             ("connection_faults", "connection"),
             ("web_wires", "web"),
             ("announce",),

@@ -35,6 +35,7 @@ ORDER = (
         "own_generations",
         "keeping_journal",
         "shared_node",
+        "commands",
         "line",
         "acceptor",
         "operations",

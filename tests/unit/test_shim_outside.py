@@ -159,7 +159,7 @@ def test_the_number_of_servers_is_not_waited_for_where_the_engine_is_silent(monk
     async def run() -> None:
         go = threading.Event()
         known = SimpleNamespace(all_of_them=_nothing)
-        servers = ServerRoutes(cast("Any", None), cast("Any", known), cast("Any", None), Disks(), cast("Any", None))
+        servers = ServerRoutes(cast("Any", None), cast("Any", known), cast("Any", None), cast("Any", None), Disks(), cast("Any", None))
         monkeypatch.setattr(servers, "_seen", lambda _servers: [str(go.wait(10.0))])
         began = time.monotonic()
         assert await servers.states() == {}
@@ -197,7 +197,7 @@ def test_who_was_muted_meanwhile_hears_neither_lines_nor_figures_nor_the_end_of_
         room.ask, room.stats = ask, stats
         rooms = SimpleNamespace(room=lambda _uuid: room, ending=False, look=lambda _uuid: None)
         node, operations = SimpleNamespace(now=lambda: None), SimpleNamespace(one=one)
-        wishes = Wishes(*cast("Any", (node, None, operations, rooms, None)))
+        wishes = Wishes(*cast("Any", (node, None, operations, None, rooms, None)))
         for members, heard in ((set(), 0), ({id(member)}, 3)):
             room.members = _Members(members)
             await wishes._send_logs(ONE, member, cast("Any", None), "")

@@ -22,8 +22,8 @@ ORDER = (
 PURE = ("permissions", "claims", "denials", "frames", "endings", "rates", "sight")
 #: The files of the face below the websockets that they may know.
 FACE = {
-    *("access", "actions", "body", "disks", "face", "known", "line", "log", "operations", "outside", "power_request", "replies"),
-    *("request_id", "server_view", "shared_node", "utilization"),
+    *("access", "actions", "body", "commands", "disks", "face", "known", "line", "log", "operations", "outside"),
+    *("power_request", "replies", "request_id", "server_view", "shared_node", "utilization"),
 }
 #: The files that may know libraries, inside of functions.
 LIBRARIES = {"claims": {"jwt"}, "member": {"aiohttp"}, "outbox": {"aiohttp"}, "route": {"aiohttp"}}

@@ -18,6 +18,7 @@ from ..power.server_facts import Wanted, describe_each
 from . import replies
 from .access import origin_of
 from .actions import Actions, Ending, NotKept, TooMany
+from .commands import Commands
 from .disks import Disks
 from .face import Answer, Asked, ServerAnswer
 from .known import Known, KnownServer
@@ -45,15 +46,15 @@ _WAIT_SECONDS = 30
 class ServerRoutes:
     """Answers about servers, each made by a thread: the event loop waits for no engine."""
 
-    def __init__(self, node: SharedNode, known: Known, actions: Actions, disks: Disks, log: Log) -> None:
+    def __init__(self, node: SharedNode, known: Known, actions: Actions, commands: Commands, disks: Disks, log: Log) -> None:
         self._node = node
         self._known = known
         self._actions = actions
+        self._commands = commands
         self._log = log
         self._outside = Outside(_THREADS, "servers")
-        # Of their own: a Panel that is silent, or a server that does not read, keeps no other route waiting.
+        # Of its own: a Panel that is silent keeps no other route waiting.
         self._sync_outside = Outside(_THREADS, "sync")
-        self._commands_outside = Outside(_THREADS, "commands")
         self._uses = Uses(disks)
         self._states: dict[str, int] = {}
         self._states_at = float("-inf")
@@ -65,7 +66,7 @@ class ServerRoutes:
 
     def answers_of_servers(self) -> dict[str, ServerAnswer]:
         """What answers one server's routes."""
-        return {"server": self._one, "commands": self._commands, "logs": self._logs, "sync": self._sync}
+        return {"server": self._one, "commands": self._send_commands, "logs": self._logs, "sync": self._sync}
 
     def described(self, servers: Sequence[Server]) -> list[dict[str, Any]]:
         """The servers as Wings shows them, also those that could not be seen. For a thread. Raises `PowerError`."""
@@ -133,10 +134,10 @@ class ServerRoutes:
             return replies.unexpected(asked.id, note=found[0]["msg"])
         return replies.json_reply(found[0])
 
-    async def _commands(self, asked: Asked, known: KnownServer) -> Reply:
+    async def _send_commands(self, asked: Asked, known: KnownServer) -> Reply:
         uuid, node = known.server.uuid, self._node.now()
         try:
-            snapshot = await self._commands_outside.ask(lambda: node.engine.inspect(uuid))
+            snapshot = await self._outside.ask(lambda: node.engine.inspect(uuid))
         except PowerError as error:
             return replies.unexpected(asked.id, note=str(error))
         if snapshot is None:
@@ -147,12 +148,10 @@ class ServerRoutes:
         if isinstance(commands, Reply):
             return commands
         text = "".join(f"{command}\n" for command in commands)
-        try:
-            if text:
-                await self._commands_outside.ask(lambda: node.engine.write_stdin(snapshot.id, text))
-        except (PowerError, UnicodeError) as error:
+        refused = await self._commands.write(uuid, text) if text else None
+        if refused is not None:
             # As with Wings, only the log knows.
-            self._log.warn("commands_not_written", request=asked.id, server=uuid, reason=str(error))
+            self._log.warn("commands_not_written", request=asked.id, server=uuid, reason=refused.error or refused.said)
         return Reply(204)
 
     async def _logs(self, asked: Asked, known: KnownServer) -> Reply:

@@ -22,6 +22,7 @@ from ..power.settings import Settings
 from . import shim_settings
 from .about import AboutRoutes
 from .actions import Actions
+from .commands import Commands
 from .disks import Disks
 from .face import Face
 from .known import Known
@@ -63,10 +64,11 @@ class Service:
         self._actions = Actions(self._node, self._operations, log, self._ended)
         self._tls = shim_settings.tls_context(settings)
         disks = Disks()
-        servers = ServerRoutes(self._node, self._known, self._actions, disks, log)
+        commands = Commands(self._node)
+        servers = ServerRoutes(self._node, self._known, self._actions, commands, disks, log)
         self._metrics = Metrics(self._gauges)
         about = AboutRoutes(self._metrics, servers, self._is_well)
-        self._websockets = WebsocketRoute(self._node, self._known, self._actions, self._operations, disks, log)
+        self._websockets = WebsocketRoute(self._node, self._known, self._actions, self._operations, commands, disks, log)
         own = {**servers.answers(), **about.answers()}
         of_servers = {**servers.answers_of_servers(), **self._websockets.answers_of_servers()}
         self._face = Face(self._current, self._known, self._actions, self._operations, log, own, of_servers)

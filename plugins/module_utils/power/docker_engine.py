@@ -26,8 +26,9 @@ from .engine_pull import SILENCE_SECONDS, Pull
 from .engine_use import Use, use_of
 from .errors import EngineError, EngineUnreachable
 from .model import ImageSeen, Run, Server, Snapshot, engine_time, parse_uuid
-from .output import Output, release
+from .output import Output
 from .schema import one_line
+from .standard_input import write_once
 
 #: How long an image that was seen is taken to be there: many servers of one call are made from the same one.
 _IMAGE_SECONDS = 1.0
@@ -124,16 +125,14 @@ class DockerEngine:
             gone=(404,),
         )
 
-    def write_stdin(self, name: str, text: str) -> None:
-        """Write to the standard input of the container's process."""
-        with self._asking(f"write to the standard input of container {name}") as client:
+    def write_stdin(self, name: str, text: str, *, taken_within: float | None = None) -> None:
+        """Write to the standard input of the container's process; see `Engine`."""
+        what, data = f"write to the standard input of container {name}", text.encode()
+        with self._asking(what, own_seconds=taken_within) as client:
             raw = client.attach_socket(name, params={"stdin": 1, "stream": 1})
-            try:
-                sock = getattr(raw, "_sock", raw)
-                sock.settimeout(self.timeout)
-                sock.sendall(text.encode())
-            finally:
-                release(raw)
+            taken = write_once(raw, data, taken_within or self.timeout, until_taken=taken_within is not None)
+        if not taken:
+            raise EngineError(f"Cannot {what}: its process does not read it", not_read=True)
 
     def create(self, name: str, config: Mapping[str, Any]) -> tuple[str, list[str]]:
         """Create a container; its id, and what the engine warns of."""

@@ -36,8 +36,11 @@ class Engine(Protocol):
     def forbid_restart(self, name: str) -> None:
         """Set the container's restart policy to ``no``."""
 
-    def write_stdin(self, name: str, text: str) -> None:
-        """Write to the standard input of the container's process."""
+    def write_stdin(self, name: str, text: str, *, taken_within: float | None = None) -> None:
+        """Write to the standard input of the container's process; return when the engine has it.
+
+        With ``taken_within`` seconds, when the process's pipe has it: `EngineError` with the fact ``not_read`` if that is full.
+        """
 
     def create(self, name: str, config: Mapping[str, Any]) -> tuple[str, list[str]]:
         """Create a container; its id, and what the engine warns of."""

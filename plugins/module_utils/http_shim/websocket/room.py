@@ -70,7 +70,7 @@ class Room:
         self._follower: Follower | None = None
         #: Set while the output is listened to, and while there is none.
         self._listens = asyncio.Event()
-        self._turn, self._counting = asyncio.Lock(), asyncio.Lock()
+        self._turn, self._in_order, self._counting = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
         self._known_matchers: tuple[Run, Matchers] | None = None
         self._warned: set[str] = set()
 
@@ -107,9 +107,14 @@ class Room:
         It is waited until the output is listened to, so that nothing of what follows is missed.
         """
         async with self._turn:
+            await self.listening()
+            return await self._ground.wishes.ask(work)
+
+    async def listening(self) -> None:
+        """Wait, not for long, until the output is listened to. Who came first goes on first."""
+        async with self._in_order:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._listens.wait(), _LISTEN_SECONDS)
-            return await self._ground.wishes.ask(work)
 
     async def stats(self) -> str | None:
         """What the server uses, as JSON; None as long as nobody knows how it is."""

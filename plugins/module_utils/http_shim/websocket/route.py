@@ -16,6 +16,7 @@ from ...power.errors import MissingLibrary, internal_error
 from ...power.model import Server
 from .. import replies
 from ..actions import Actions
+from ..commands import Commands
 from ..disks import Disks
 from ..face import Asked, ServerAnswer
 from ..known import Known, KnownServer
@@ -52,11 +53,13 @@ NO_PLACE = replies.error(503, "Cannot open the websocket: too many are open; try
 class WebsocketRoute:
     """The websockets of one process."""
 
-    def __init__(self, node: SharedNode, known: Known, actions: Actions, operations: Operations, disks: Disks, log: Log) -> None:
+    def __init__(
+        self, node: SharedNode, known: Known, actions: Actions, operations: Operations, commands: Commands, disks: Disks, log: Log
+    ) -> None:
         ground = Ground(node, log, Outside(_LOOKS, "looks"), Outside(_USES, "uses"), Outside(_WISHES, "wishes"), disks)
         self._log = log
         self._rooms = Rooms(ground, known)
-        self._wishes = Wishes(node, actions, operations, self._rooms, log)
+        self._wishes = Wishes(node, actions, operations, commands, self._rooms, log)
 
     def answers_of_servers(self) -> dict[str, ServerAnswer]:
         """What answers these routes."""

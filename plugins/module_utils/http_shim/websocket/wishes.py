@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 from ...power.errors import PowerError
 from ...power.journal_rows import JournalUnusable
 from ...power.model import PowerAction, Server
 from ..access import origin_of
 from ..actions import Actions, Ending, NotKept, TooMany
+from ..commands import Commands
 from ..log import Log
 from ..operations import Operations
 from ..power_request import LONGEST_WAIT_SECONDS
@@ -26,6 +28,7 @@ from .endings import of_ending
 from .frames import Wish
 from .member import Member
 from .permissions import CONSOLE, OF_ACTION
+from .room import Room
 from .rooms import TRY_LATER, Rooms
 
 _LOG_LINES = 150
@@ -42,16 +45,17 @@ _WHY_NOT = {
 class Wishes:
     """Does what the clients of one process ask."""
 
-    def __init__(self, node: SharedNode, actions: Actions, operations: Operations, rooms: Rooms, log: Log) -> None:
+    def __init__(self, node: SharedNode, actions: Actions, operations: Operations, commands: Commands, rooms: Rooms, log: Log) -> None:
         self._node = node
         self._log = log
         self._actions = actions
         self._operations = operations
+        self._commands = commands
         self._rooms = rooms
         #: Tokens of a second before this one may have been refused by a process before this one, which is not known any more.
         self._oldest = float(int(time.time()))
         self._denials = Denials()
-        self._reports: set[asyncio.Task[None]] = set()
+        self._going_on: set[asyncio.Task[None]] = set()
         self._by_event: dict[str, Callable[[Server, Member, Claims, str], Awaitable[None]]] = {
             frames.SET_STATE: self._set_state,
             frames.SEND_COMMAND: self._send_command,
@@ -81,6 +85,12 @@ class Wishes:
             if member.claims is not None and self._denials.has(member.claims):
                 member.send(frames.JWT_ERROR, TOO_OLD)
                 self._rooms.mute(server.uuid, member)
+
+    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what takes time beside what the client asks next."""
+        task = asyncio.ensure_future(work)
+        self._going_on.add(task)
+        task.add_done_callback(self._going_on.discard)
 
     def _check(self, claims: Claims, server: Server) -> None:
         check(claims, server.uuid, time.time(), self._oldest)
@@ -119,9 +129,7 @@ class Wishes:
             self._refuse(member, f"Cannot {text} server {server.uuid}: {_WHY_NOT[type(error)]}")
             return
         if operation:
-            report = asyncio.ensure_future(self._report(server, member, operation))
-            self._reports.add(report)
-            report.add_done_callback(self._reports.discard)
+            self._go_on(self._report(server, member, operation))
 
     async def _report(self, server: Server, member: Member, operation: str) -> None:
         """Tell who asked for an action how it ended. Nothing more is told by a process that ends."""
@@ -142,26 +150,20 @@ class Wishes:
         if not claims.grants(CONSOLE):
             self._refuse(member, f"Cannot send the command: your token lacks the permission {CONSOLE}")
             return
-        node, room = self._node.now(), self._rooms.room(server.uuid)
-        if room is None:
+        room = self._rooms.room(server.uuid)
+        if room is not None:
+            # What this client asks next, a kill perhaps, is not to wait for a process that does not read.
+            self._go_on(self._write(server, member, room, text))
+
+    async def _write(self, server: Server, member: Member, room: Room, text: str) -> None:
+        await room.listening()
+        refused = await self._commands.write(server.uuid, f"{text}\n")
+        if refused is None:
             return
-
-        def write() -> str:
-            snapshot = node.engine.inspect(server.uuid)
-            if snapshot is None or not snapshot.live:
-                return "the server is offline"
-            if not snapshot.open_stdin:
-                return "its standard input is closed"
-            node.engine.write_stdin(snapshot.id, f"{text}\n")
-            return ""
-
-        try:
-            reason = await room.ask(write)
-        except (PowerError, UnicodeError) as error:
-            self._fail(server, member, "Cannot send the command", error)
+        if refused.error:
+            self._fail(server, member, "Cannot send the command", refused.error)
         else:
-            if reason:
-                self._refuse(member, f"Cannot send the command: {reason}")
+            self._refuse(member, f"Cannot send the command: {refused.said}")
 
     async def _send_logs(self, server: Server, member: Member, claims: Claims, text: str) -> None:
         del claims, text
@@ -179,7 +181,7 @@ class Wishes:
         try:
             lines = await room.ask(read)
         except PowerError as error:
-            self._fail(server, member, "Cannot send the logs", error)
+            self._fail(server, member, "Cannot send the logs", str(error))
             return
         if self._hears(server, member):
             for line in lines:
@@ -197,11 +199,11 @@ class Wishes:
         room = self._rooms.room(server.uuid)
         return room is not None and member in room.members
 
-    def _fail(self, server: Server, member: Member, what: str, error: Exception) -> None:
+    def _fail(self, server: Server, member: Member, what: str, error: str) -> None:
         """Tell of an error that is not the client's: the whole to who may see it; others an id, under which the log has it."""
         number = new_id()
-        self._log.warn("console_error", error=number, request=member.request, server=server.uuid, reason=str(error))
-        reason = str(error) if member.sees_errors else frames.UNEXPECTED
+        self._log.warn("console_error", error=number, request=member.request, server=server.uuid, reason=error)
+        reason = error if member.sees_errors else frames.UNEXPECTED
         member.send(frames.ERROR, frames.error_text(number, f"{what}: {reason}"))
 
     @staticmethod

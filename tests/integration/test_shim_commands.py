@@ -1,0 +1,154 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands for a process that does not read its standard input: whoever sends them is told, and nobody else is held up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from .engine_proxy import EngineProxy
+from .lab import Lab, wait_until
+from .shim import Shim, shim_on
+from .websockets import PANEL, Console, browser, close_all, console, open_console
+
+#: More than what lies between a client and a process takes, in lines that a terminal takes.
+_FULL = ("x" * 100 + "\n") * 1500
+#: What is not held up is done within so many seconds on a loaded machine; what was held up took 60.
+_AT_ONCE_SECONDS = 20.0
+
+
+@pytest.fixture(name="shim")
+def running_shim(lab: Lab, proxy: EngineProxy) -> Iterator[Shim]:
+    with shim_on(lab.at(proxy.host), allowed_origins=[PANEL]) as shim:
+        yield shim
+
+
+def _running(lab: Lab) -> str:
+    server = lab.server(MARK="1")
+    assert lab.power("start", server).outcome == "done"
+    lab.await_ready(server)
+    return server
+
+
+def _stuck(lab: Lab) -> str:
+    """A server that is up, whose process reads nothing and whose pipe is full."""
+    server = _running(lab)
+    lab.client.kill(server, "SIGSTOP")
+    for _unused in range(3):
+        lab.node().engine.write_stdin(server, _FULL)
+    return server
+
+
+def _attached(proxy: EngineProxy) -> int:
+    """How often somebody asked the engine for a way to a standard input."""
+    return sum("/attach?" in request.path and "stdin=1" in request.path for request in proxy.seen)
+
+
+def test_who_sends_a_command_that_is_not_read_is_told_and_others_that_come_at_once_are_not_tried(
+    lab: Lab, proxy: EngineProxy, shim: Shim
+) -> None:
+    server = _stuck(lab)
+
+    async def story() -> None:
+        async with console(shim, server) as page:
+            for number in range(8):
+                await page.send("send command", f"say {number}")
+            await page.until("daemon error", "its process does not read")
+            deadline = time.monotonic() + _AT_ONCE_SECONDS
+            while len(page.texts("daemon error")) < 8:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+
+    asyncio.run(story())
+    assert _attached(proxy) == 1
+    # The other way in says nothing, as Wings does; the log does.
+    assert shim.ask("POST", f"/api/servers/{server}/commands", {"commands": ["say"]}).status == 204
+    (logged,) = wait_until(lambda: shim.events("commands_not_written"), "it is in the log")
+    assert "does not read" in logged["reason"]
+
+
+def test_a_process_that_reads_again_gets_its_commands_again(lab: Lab, shim: Shim) -> None:
+    server = _stuck(lab)
+
+    async def story() -> None:
+        async with console(shim, server) as page:
+            await page.send("send command", "say one")
+            await page.until("daemon error", "does not read")
+            await asyncio.get_running_loop().run_in_executor(None, lab.client.kill, server, "SIGCONT")
+            deadline = time.monotonic() + 30.0
+            while not any("got command say two" in line for line in page.texts("console output")):
+                assert time.monotonic() < deadline
+                await page.send("send command", "say two")
+                await asyncio.sleep(1.0)
+
+    asyncio.run(story())
+
+
+def test_consoles_of_a_server_that_does_not_read_hold_up_neither_others_nor_their_own_kill(lab: Lab, shim: Shim) -> None:
+    stuck, other, down = _stuck(lab), _running(lab), lab.server()
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        async with browser() as session, console(shim, other) as page, console(shim, down) as starts:
+            pages = [await _let_in(session, shim, stuck) for _unused in range(16)]
+            began = time.monotonic()
+            for each in pages:
+                for number in range(4):
+                    await each.send("send command", f"say {number}")
+            await page.send("send command", "say this")
+            await page.until("console output", "got command say this")
+            answer = await loop.run_in_executor(
+                None, lambda: shim.ask("POST", f"/api/servers/{other}/commands", {"commands": ["say that"]})
+            )
+            assert answer.status == 204
+            await page.until("console output", "got command say that")
+            await starts.send("set state", "start")
+            await starts.until("daemon message", "start: done")
+            await pages[0].send("set state", "kill")
+            await pages[0].until("daemon message", "kill: done")
+            assert time.monotonic() - began < _AT_ONCE_SECONDS
+            await close_all(pages)
+
+    asyncio.run(story())
+    assert not lab.is_up(stuck)
+
+
+def test_an_engine_that_does_not_answer_for_one_server_keeps_no_other_from_its_commands(lab: Lab, proxy: EngineProxy, shim: Shim) -> None:
+    held, other = _running(lab), _running(lab)
+    container = lab.container(held)
+    assert container is not None
+    hold = proxy.hold("POST", rf"/containers/{container['Id']}/attach\?.*stdin=1")
+
+    def send(server: str) -> int:
+        return shim.ask("POST", f"/api/servers/{server}/commands", {"commands": ["say this"]}).status
+
+    with ThreadPoolExecutor(16) as pool:
+        waiting = [pool.submit(send, held) for _unused in range(16)]
+        hold.await_arrival()
+        began = time.monotonic()
+        assert send(other) == 204
+        lab.await_ready(other, "got command say this")
+        assert time.monotonic() - began < _AT_ONCE_SECONDS
+        # Nor is it waited for as long as the engine may take for anything else.
+        assert {each.result(30.0) for each in waiting} == {204}
+        hold.drop()
+
+
+def test_a_stop_by_command_ends_in_its_time_where_nobody_reads_it(lab: Lab) -> None:
+    server = _stuck(lab)
+    began = time.monotonic()
+    result = lab.power("stop", server, stop_timeout=1)
+    assert (result.outcome, result.stop and (result.stop.how, result.stop.forced)) == ("done", ("command", True))
+    assert time.monotonic() - began < _AT_ONCE_SECONDS
+
+
+async def _let_in(session: object, shim: Shim, server: str) -> Console:
+    opened = await open_console(session, shim, server)  # type: ignore[arg-type]
+    await opened.auth()
+    return opened

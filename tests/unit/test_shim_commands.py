@@ -1,0 +1,151 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands for many servers at once, some of whose processes do not read: who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any, cast
+
+from ansible_collections.fleet.power.plugins.module_utils.http_shim import commands as commands_file
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.commands import (
+    CLOSED,
+    NO_TEXT,
+    NOT_READ,
+    OFFLINE,
+    TOO_MANY,
+    Commands,
+    NotWritten,
+)
+from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineError, EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Snapshot
+
+
+class Engine:
+    """Servers whose processes read, or do not until the test lets them."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.servers: dict[str, Snapshot] = {}
+        self.stuck: set[str] = set()
+        self.fault: Exception | None = None
+        self.asked: list[str] = []
+        self.written: list[tuple[str, str]] = []
+
+    def up(self, name: str, run: str = "1", *, stuck: bool = False, **fields: Any) -> str:
+        """Have a server run."""
+        self.servers[name] = Snapshot(**{"id": name, "name": name, "live": True, "started_at": run, "open_stdin": True, **fields})
+        self.stuck.discard(name)
+        if stuck:
+            self.stuck.add(name)
+        return name
+
+    def inspect(self, name: str) -> Snapshot | None:
+        return self.servers.get(name)
+
+    def write_stdin(self, name: str, text: str, *, taken_within: float) -> None:
+        assert 0 < taken_within <= 5
+        self.asked.append(name)
+        text.encode()
+        if name in self.stuck:
+            self.go.wait(10.0)
+            raise self.fault or EngineError("not read by container 7", not_read=True)
+        self.written.append((name, text))
+
+
+def in_loop(story: Callable[[Commands, Engine], Coroutine[Any, Any, None]]) -> None:
+    async def run() -> None:
+        engine = Engine()
+        try:
+            await story(Commands(cast("Any", SimpleNamespace(now=lambda: SimpleNamespace(engine=engine)))), engine)
+        finally:
+            engine.go.set()
+
+    asyncio.run(run())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+def test_one_server_takes_one_thread_however_many_ask_and_hang_up() -> None:
+    async def story(commands: Commands, engine: Engine) -> None:
+        stuck, other = engine.up("stuck", stuck=True), engine.up("other")
+        for _unused in range(20):
+            asked = asyncio.ensure_future(commands.write(stuck, "a\n"))
+            await asyncio.sleep(0.01)
+            asked.cancel()
+        assert engine.asked == [stuck]
+        assert await asyncio.wait_for(commands.write(other, "b\n"), 5.0) is None
+        waiting = [asyncio.ensure_future(commands.write(stuck, "c\n")) for _unused in range(50)]
+        done, _pending = await asyncio.wait(waiting, timeout=1.0)
+        # The first of them wait, as many as may.
+        assert [each.result() for each in done] == [TOO_MANY] * (20 + 50 - commands_file._MOST_WAITING)
+        engine.go.set()
+        assert {each.result() for each in (await asyncio.wait(waiting, timeout=5.0))[0]} == {TOO_MANY, NOT_READ}
+        # None of those that waited was tried.
+        assert engine.asked.count(stuck) == 1
+
+    in_loop(story)
+
+
+def test_many_servers_that_do_not_read_leave_a_place_for_one_that_does() -> None:
+    async def story(commands: Commands, engine: Engine) -> None:
+        stuck = [engine.up(f"stuck {number}", stuck=True) for number in range(commands_file._THREADS - 1)]
+        waiting = [asyncio.ensure_future(commands.write(each, "a\n")) for each in stuck for _unused in range(3)]
+        await until(lambda: len(engine.asked) == len(stuck))
+        assert await asyncio.wait_for(commands.write(engine.up("other"), "b\n"), 5.0) is None
+        engine.go.set()
+        assert set(await asyncio.gather(*waiting)) == {NOT_READ}
+
+    in_loop(story)
+
+
+def test_commands_of_a_server_are_written_in_their_order() -> None:
+    async def story(commands: Commands, engine: Engine) -> None:
+        server = engine.up("server")
+        assert await asyncio.gather(*(commands.write(server, str(number)) for number in range(20))) == [None] * 20
+        assert engine.written == [(server, str(number)) for number in range(20)]
+        assert commands._turns == {}
+
+    in_loop(story)
+
+
+def test_what_was_not_taken_counts_for_its_run_and_for_a_while(monkeypatch: Any) -> None:
+    async def story(commands: Commands, engine: Engine) -> None:
+        engine.go.set()
+        server = engine.up("server", stuck=True)
+        assert await commands.write(server, "a") == NOT_READ
+        engine.up("server")
+        assert await commands.write(server, "b") == NOT_READ
+        engine.up("server", run="2")
+        assert await commands.write(server, "c") is None
+        monkeypatch.setattr(commands_file, "_PAUSE_SECONDS", 0.0)
+        engine.up("server", run="2", stuck=True)
+        assert await commands.write(server, "d") == NOT_READ
+        engine.up("server", run="2")
+        assert await commands.write(server, "e") is None
+        assert engine.written == [(server, "c"), (server, "e")]
+
+    in_loop(story)
+
+
+def test_why_a_command_is_not_written_is_said_and_what_the_engine_says_is_kept_apart() -> None:
+    async def story(commands: Commands, engine: Engine) -> None:
+        engine.go.set()
+        assert await commands.write("none", "a") == OFFLINE
+        assert await commands.write(engine.up("down", live=False), "a") == OFFLINE
+        assert await commands.write(engine.up("closed", open_stdin=False), "a") == CLOSED
+        assert await commands.write(engine.up("server"), "\ud800") == NO_TEXT
+        assert await commands.write("server", "a") is None
+        engine.fault = EngineUnreachable("the engine at /secret")
+        for _unused in range(2):
+            assert await commands.write(engine.up("silent", stuck=True), "a") == NotWritten(error="the engine at /secret")
+        assert engine.asked.count("silent") == 1
+
+    in_loop(story)
