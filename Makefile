@@ -20,6 +20,7 @@ export PYTHONPATH := $(CHECKOUT)/.build
 export PYTHONDONTWRITEBYTECODE := 1
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CHECKOUT)/.build/hypothesis
 
+DEMO_VENV = tests/tools/venv $(VENV) "$$(tests/tools/python 3.11)" tests/demo/requirements.txt
 PYTEST := $(VENV)/bin/python -m pytest
 ARGS ?=
 
@@ -30,14 +31,17 @@ help: ## this list
 ##### to look at
 
 .PHONY: demo demo-down
-demo: venv ## servers powered in real containers, in under two minutes
-	@tests/demo/run
+demo: link ## servers powered in real containers, in under two minutes
+	@tests/lab/needs demo
+	@tests/demo/run $(VENV)
 
 demo-down: ## remove everything that the demo made
 	@tests/demo/down
 
 .PHONY: shim
-shim: venv ## the HTTP face on the demo's servers, until Ctrl-C
+shim: link ## the HTTP face on the demo's servers, until Ctrl-C
+	@tests/lab/needs demo
+	@$(DEMO_VENV)
 	@tests/demo/shim
 
 .PHONY: lab lab-down
@@ -50,8 +54,11 @@ lab-down: ## remove the nodes and all they have
 
 ##### to check
 
-.PHONY: test lint sanity unit integration fleet installed
-test: lint sanity unit integration fleet installed ## everything below, up to installed
+.PHONY: test needs lint sanity unit integration fleet fresh installed
+test: needs lint sanity unit integration fleet fresh installed ## everything below, up to installed
+
+needs:
+	@tests/lab/needs test
 
 lint: LINTED := $(CHECKOUT)/.build/lint
 lint: venv ## ruff, mypy, ansible-lint, yamllint, antsibull
@@ -77,6 +84,10 @@ fleet: venv ## as root: on real nodes, which it empties; one file alone: make fl
 	@if [ "$$(id -u)" != 0 ]; then echo "not checked: what needs real nodes, which only root can boot"; else \
 	$(NODES_OF_LAB) run $(or $(NODES),6) --bare 1 -- $(PYTEST) $(or $(ARGS),-n 3 tests/fleet); fi
 
+fresh: venv ## as root: the demo on a machine that has nothing, made for it; removed afterwards
+	@if [ "$$(id -u)" != 0 ]; then echo "not checked: the demo on a fresh machine, which only root can make"; else \
+	tests/lab/fresh run $(PYTEST) $(or $(ARGS),tests/fresh); fi
+
 installed: build ## the collection as a user installs it, from its file
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/tools/installed $(VENV) "$$@"' installed tests/integration/test_module.py tests/integration/test_plan_table.py
 
@@ -101,14 +112,16 @@ build: venv ## the collection as a file, in .build
 ##### to prepare and clean
 
 .PHONY: venv link clean
-venv: link ## the tools in .venv, at the first time or when tests/requirements.txt has changed
-	@tests/tools/venv $(VENV) "$$(tests/tools/python 3.11)" tests/requirements.txt
+venv: link ## the tools in .venv, at the first time or when what they are made from has changed
+	@tests/lab/needs venv
+	@$(DEMO_VENV) tests/requirements.txt
 
 link:
 	@tests/tools/copy link
 
 clean: ## remove the lab, the private engine, .build, .venv and every cache
 	@$(NODES_OF_LAB) down
+	@tests/lab/fresh down
 	@$(ENGINE) down
 	@rm -rf .build .venv .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

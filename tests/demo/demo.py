@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.fleet.power.plugins.module_utils.power.holder import Holder
+from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 HOME = CHECKOUT / ".build" / "demo"
 CONFIG = HOME / "config.yml"
@@ -26,8 +29,10 @@ FIRST_PORT = 42600
 
 FLEET = ("Atlas", "Borealis", "Cascade", "Dune", "Ember", "Fjord", "Grove", "Harbor")
 STUBBORN, SUSPENDED = "Stubborn", "Overdue"
-#: Harbor takes its time to stop, so that there is something to see in the middle of it.
-HARBOR_STOP_SECONDS = 7
+#: These take their time to stop from their second run on, so that there is something to see in the middle of it.
+SLOW = ("Grove", "Harbor")
+#: How many times as long as a playbook needs to get as far as its task, and never less than so many seconds.
+SLOW_FACTOR, SLOW_SECONDS = 2.0, 3.0
 
 
 def definition(index: int, name: str, **environment: object) -> dict[str, Any]:
@@ -55,7 +60,7 @@ def prepare() -> None:
     """Write the node's settings and the definitions of ten servers."""
     (HOME / "servers").mkdir(parents=True, exist_ok=True)
     for index, name in enumerate(FLEET, 1):
-        write(definition(index, name, STOP_SECONDS=HARBOR_STOP_SECONDS if name == "Harbor" else 0.2))
+        write(definition(index, name, STOP_SECONDS=0.2))
     write(definition(9, STUBBORN, IGNORE_SIGNALS="all", STOP_COMMAND="nothing would"))
     write(definition(10, SUSPENDED))
     network = {"name": NETWORK, "network_mode": NETWORK, "interface": "127.0.0.1"}
@@ -69,6 +74,12 @@ def prepare() -> None:
     CONFIG.write_text(json.dumps(settings, indent=2))
 
 
+def slow_down(seconds: float) -> None:
+    """Let the slow ones take so long to stop, once they have been started anew."""
+    for name in SLOW:
+        write(definition(FLEET.index(name) + 1, name, STOP_SECONDS=round(seconds, 1)))
+
+
 @dataclass
 class Running:
     """An ansible-playbook that was started."""
@@ -80,7 +91,9 @@ class Running:
     def finish(self) -> list[dict[str, Any]]:
         """Wait for it; one entry for each server."""
         self.child.wait()
-        power = json.loads(self.result.read_text())
+        if not self.result.exists():
+            sys.exit(f"the demo stops here: see {HOME / 'ansible.log'}")
+        power = json.loads(self.result.read_text())["result"]
         self.result.unlink()
         if "servers" not in power:
             sys.exit(f"the demo stops here: {power.get('msg', power)}")
@@ -91,13 +104,18 @@ class Running:
 def begin(action: str, *names: str, **options: object) -> Running:
     """Start ansible-playbook and show the command; its own output goes to a log."""
     result = HOME / f"result-{time.monotonic_ns()}.json"
-    variables = {"demo_servers": list(names), "demo_action": action, "demo_config": str(CONFIG), "demo_result": str(result)}
+    variables = {"demo_servers": list(names), "demo_action": action, "demo_config": str(CONFIG)}
     variables.update({f"demo_{name}": value for name, value in options.items()})
     shown = " ".join(f"{name}={value}" for name, value in options.items())
     print(f"  $ ansible-playbook power.yml  # {action} {', '.join(names)} {shown}".rstrip())
     with (HOME / "ansible.log").open("ab") as log:
         command = ["ansible-playbook", str(Path(__file__).with_name("power.yml")), "-e", json.dumps(variables)]
-        child = subprocess.Popen(command, cwd=CHECKOUT, stdout=log, stderr=log, start_new_session=True)
+        recording = {
+            "ANSIBLE_CALLBACK_PLUGINS": str(CHECKOUT / "tests" / "integration" / "callback"),
+            "ANSIBLE_CALLBACKS_ENABLED": "record",
+            "FLEET_POWER_RECORD": str(result),
+        }
+        child = subprocess.Popen(command, cwd=CHECKOUT, stdout=log, stderr=log, env={**os.environ, **recording}, start_new_session=True)
     return Running(child, result, time.monotonic())
 
 
@@ -133,13 +151,16 @@ def info(name: str) -> dict[str, Any]:
     return entry
 
 
-def await_phase(name: str, phase: str) -> dict[str, Any]:
-    """Wait until the holder of a server's lock is in a phase; the holder, as info shows it."""
-    for _unused in range(20):
-        lock = info(name)["lock"]
-        if lock is not None and lock["phase"] == phase:
-            found: dict[str, Any] = lock
-            return found
+def await_phase(name: str, phase: str, seconds: float = 60.0) -> Holder:
+    """Wait until the holder of a server's lock is in a phase; the holder."""
+    uuid = definition(FLEET.index(name) + 1, name)["settings"]["uuid"]
+    locks = Locks(str(HOME / "run"), "")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        holder = locks.holder(uuid)
+        if holder is not None and holder.phase == phase:
+            return holder
+        time.sleep(0.02)
     sys.exit(f"the demo stops here: nobody is in phase {phase} of {name}")
 
 
@@ -152,7 +173,7 @@ def scene_waiting() -> None:
     """Two restarts of one server: the second waits its turn and can say for whom."""
     first = begin("restart", "Harbor", wait_for="running")
     holder = await_phase("Harbor", "stop")
-    print(f"  held by: {holder['action']} by {holder['origin']}, phase {holder['phase']}, pid {holder['pid']}, since {holder['since']}")
+    print(f"  held by: {holder.action} by {holder.origin}, phase {holder.phase}, pid {holder.pid}, since {holder.since}")
     second = begin("restart", "Harbor", wait_seconds=60, wait_for="running")
     show(first.finish())
     show(second.finish())
@@ -171,32 +192,32 @@ def scene_kill() -> None:
     await_phase("Harbor", "stop")
     act("kill", "Harbor")
     show(restart.finish())
-    time.sleep(5)
-    print(f"  5 s later it is {info('Harbor')['state']}")
+    print(f"  and it stays {info('Harbor')['state']}")
 
 
 def scene_crash() -> None:
     """The whole playbook and its module SIGKILLed in mid-stop: the lock died with them, and the journal knows."""
-    act("start", "Harbor", wait_for="running")
-    stop = begin("stop", "Harbor")
-    holder = await_phase("Harbor", "stop")
+    stop = begin("stop", "Grove")
+    holder = await_phase("Grove", "stop")
     os.killpg(stop.child.pid, signal.SIGKILL)
-    os.kill(holder["pid"], signal.SIGKILL)
+    os.kill(holder.pid, signal.SIGKILL)
     stop.child.wait()
-    left = info("Harbor")
+    left = info("Grove")
     operation = left["last_operation"]
     lock = "free" if left["lock"] is None else "held"
     print(f"  SIGKILL to ansible-playbook and to its module: the lock is {lock}, the server is {left['state']}")
     print(f"  the journal says of that stop: {operation['outcome']}, {operation['code']}")
-    act("restart", "Harbor", wait_for="running")
+    act("restart", "Grove", wait_for="running")
 
 
 def main() -> None:
     """Show it all."""
     began = time.monotonic()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     prepare()
     print(f"Ten servers, one container each, defined in {(HOME / 'servers').relative_to(CHECKOUT)}. First they are started.")
-    act("start", *FLEET, STUBBORN, SUSPENDED, wait_for="running")
+    started = act("start", *FLEET, STUBBORN, SUSPENDED, wait_for="running")
+    slow_down(max(SLOW_SECONDS, SLOW_FACTOR * (time.monotonic() - began - max(entry["seconds"] for entry in started))))
     scene(1, "Eight servers are restarted by one task.")
     act("restart", *FLEET, wait_for="running")
     scene(2, "A second restart of a server waits its turn.")
@@ -204,12 +225,12 @@ def main() -> None:
     scene(3, "A suspended server refuses a restart, and keeps running.")
     scene_suspended()
     scene(4, "A server that ignores every signal and its stop command is forced after its grace.")
-    act("stop", STUBBORN, stop_timeout=3)
+    act("stop", STUBBORN, stop_timeout=2)
     scene(5, "A kill in the middle of a restart.")
     scene_kill()
     scene(6, "The playbook is SIGKILLed in the middle of a stop, and the next action works.")
     scene_crash()
-    print(f"\nThat took {time.monotonic() - began:.0f} s. The servers are still up; `make demo-down` removes everything.")
+    print(f"\nThat took {time.monotonic() - began:.0f} s. Eight servers are still up; `make demo-down` removes everything.")
 
 
 if __name__ == "__main__":

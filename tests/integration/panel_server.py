@@ -27,7 +27,7 @@ TOKEN = "secrettoken0123456789secrettoken0123456789secrettoken0123456789ab"
 LIST = r"/servers\?"
 ONE = r"/servers/"
 _BASE = "/api/remote"
-_PACKAGES = Path(__file__).parents[1] / "lab" / "packages"
+_NEEDS = Path(__file__).parents[1] / "lab" / "needs"
 
 
 @dataclass(frozen=True)
@@ -288,7 +288,7 @@ def closing(server: Any) -> Iterator[Any]:
 def self_signed(directory: Path, host: str = "IP:127.0.0.1") -> Path:
     """A file with a key and a certificate for ``host`` that no authority knows."""
     if shutil.which("openssl") is None:
-        subprocess.run([str(_PACKAGES), "openssl"], check=True)
+        subprocess.run([_NEEDS, "tls"], check=True)
     path = directory / "self-signed.pem"
     subject = ["-subj", "/CN=fleet-power-test", "-addext", f"subjectAltName={host}"]
     kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]

@@ -22,7 +22,7 @@ from .lab import wait_until
 
 #: Runs a command with the sudoers file given first instead of the machine's: sh -c SCRIPT sh FILE COMMAND...
 _OWN_SUDOERS = 'set -e; mount --bind "$1" /etc/sudoers; shift; exec "$@"'
-_PACKAGES = Path(__file__).parents[1] / "lab" / "packages"
+_NEEDS = Path(__file__).parents[1] / "lab" / "needs"
 _PRIVILEGE_SEPARATION = Path("/run/sshd")
 
 
@@ -105,7 +105,7 @@ class Sshd:
 def running_sshd(directory: Path) -> Iterator[Sshd]:
     """An sshd for as long as it is needed, installed where that is allowed."""
     if not (shutil.which("sshd", path=_PATH) and shutil.which("sudo", path=_PATH)):
-        subprocess.run([_PACKAGES, "openssh-server", "openssh-client", "sudo"], check=False)
+        subprocess.run([_NEEDS, "ssh"], check=False)
     if not shutil.which("sshd", path=_PATH):
         pytest.skip("there is no sshd: install openssh-server")
     sshd = Sshd(directory)
