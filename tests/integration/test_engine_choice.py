@@ -1,0 +1,161 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which engine demo and tests take, by tests/lab/engine in a checkout of the test's own, and what `make demo-down` removes from it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.tests.unit.docs_support import CHECKOUT
+
+from .lab import wait_until
+from .test_container import free_port
+
+_IMAGE = "fleet-power/testserver:latest"
+_LABEL = "fleet.power.testserver.checkout"
+
+
+class Checkout:
+    """A copy of the scripts; the current context leads nowhere, so that nothing of this machine's user is in the way."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.nowhere = f"unix://{root}/nowhere.sock"
+        for part in ("demo", "lab", "tools"):
+            shutil.copytree(CHECKOUT / "tests" / part, root / "tests" / part)
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
+        self._environment["DOCKER_CONFIG"] = str(root / "docker")
+        self.use(self.nowhere)
+
+    def use(self, host: str) -> None:
+        """Make an engine that of the current context."""
+        name = f"context-{len(list(self.root.glob('docker/contexts/meta/*')))}"
+        self.run("docker", "context", "create", name, "--docker", f"host={host}")
+        self.run("docker", "context", "use", name)
+
+    def run(self, *command: str, docker_host: str = "", fails: bool = False) -> str:
+        """Run a command in it; what it said."""
+        environment = {**self._environment, **({"DOCKER_HOST": docker_host} if docker_host else {})}
+        ran = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert (ran.returncode != 0) == fails, ran.stdout + ran.stderr
+        return ran.stdout + ran.stderr
+
+    def engine(self, *words: str, docker_host: str = "", fails: bool = False) -> str:
+        """Run tests/lab/engine."""
+        return self.run("tests/lab/engine", *words, docker_host=docker_host, fails=fails)
+
+    def have_demo(self) -> None:
+        """Have what the demo leaves in a checkout."""
+        (self.root / ".build" / "demo" / "servers").mkdir(parents=True)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Checkout]:
+    """A checkout in which nothing has been chosen yet."""
+    checkout = Checkout(tmp_path)
+    yield checkout
+    checkout.engine("down")
+
+
+def test_an_engine_that_merely_runs_on_the_machine_is_not_taken(checkout: Checkout, docker_host: str) -> None:
+    assert docker_host not in checkout.engine("status")
+    assert "private engine" in checkout.engine("host", fails=True)
+
+
+def test_the_engine_of_the_current_context_is_taken_and_remembered(checkout: Checkout, docker_host: str) -> None:
+    checkout.use(docker_host)
+    assert docker_host in checkout.engine("up")
+    checkout.use(checkout.nowhere)
+    assert checkout.engine("host") == f"{docker_host}\n"
+
+
+def test_the_engine_that_docker_host_names_is_remembered_until_it_is_let_go(checkout: Checkout, docker_host: str) -> None:
+    checkout.engine("up", docker_host=docker_host)
+    assert checkout.engine("host") == f"{docker_host}\n"
+    checkout.engine("down")
+    checkout.engine("host", fails=True)
+
+
+def test_a_docker_host_that_does_not_answer_is_refused_and_nothing_started(checkout: Checkout) -> None:
+    refused = checkout.engine("up", docker_host=checkout.nowhere, fails=True)
+    assert refused == f"Cannot use the Docker Engine at {checkout.nowhere}: it does not answer; start it, or unset DOCKER_HOST\n"
+    assert not (checkout.root / ".build" / "engine").exists()
+
+
+def test_another_docker_host_is_refused_while_the_demo_is_elsewhere(checkout: Checkout, docker_host: str) -> None:
+    checkout.engine("up", docker_host=docker_host)
+    checkout.have_demo()
+    refused = checkout.engine("up", docker_host=checkout.nowhere, fails=True)
+    assert refused.startswith(
+        f"Cannot use the Docker Engine at {checkout.nowhere}: what the demo made is on the Docker Engine at {docker_host}"
+    )
+    assert refused.count("\n") == 1
+    assert checkout.engine("host", docker_host=docker_host) == f"{docker_host}\n"
+
+
+def test_an_engine_that_no_longer_answers_is_named_while_the_demo_is_on_it(checkout: Checkout) -> None:
+    (checkout.root / ".build").mkdir()
+    (checkout.root / ".build" / "engine.host").write_text(f"{checkout.nowhere}\n")
+    assert "private engine" in checkout.engine("status"), "nothing is on it: another may be chosen"
+    checkout.have_demo()
+    assert f"is on the Docker Engine at {checkout.nowhere}, which does not answer" in checkout.engine("status", fails=True)
+    assert "does not answer" in checkout.run("tests/demo/down", fails=True)
+    assert (checkout.root / ".build" / "demo").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start an engine")
+def test_a_private_engine_runs_beside_another_and_both_publish_ports(checkout: Checkout, docker_host: str) -> None:
+    assert f"the private engine below {checkout.root}/.build/engine" in checkout.engine("up")
+    private = checkout.engine("host").strip()
+    assert private != docker_host
+    checkout.run("tests/lab/image/build", docker_host=private)
+    names = []
+    for host in (docker_host, private):
+        port = free_port()
+        publish = f"127.0.0.1:{port}:{port}"
+        names.append(checkout.run("docker", "run", "--detach", "--rm", "--publish", publish, _IMAGE, docker_host=host).strip())
+        wait_until(lambda port=port: _is_open(port), "the port is published")
+    assert checkout.run("docker", "rm", "--force", names[0], docker_host=docker_host)
+    links = set(os.listdir("/sys/class/net"))
+    checkout.engine("down")
+    gone = links - set(os.listdir("/sys/class/net"))
+    assert any(link.startswith("fleeteng") for link in gone), "its bridge has gone with it"
+    assert not (checkout.root / ".build" / "engine").exists()
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_demo_down_removes_its_own_unused_images_and_says_so(checkout: Checkout, docker_host: str) -> None:
+    def made_by(owner: Path, tag: str) -> str:
+        container = checkout.run("docker", "create", _IMAGE, docker_host=docker_host).strip()
+        name = f"fleet-power-test/choice:{tag}-{checkout.root.name.replace('_', '-')[-40:]}"
+        try:
+            checkout.run("docker", "commit", "--change", f"LABEL {_LABEL}={owner}", container, name, docker_host=docker_host)
+        finally:
+            checkout.run("docker", "rm", container, docker_host=docker_host)
+        return name
+
+    used, unused, others = made_by(checkout.root, "used"), made_by(checkout.root, "unused"), made_by(Path("/elsewhere"), "others")
+    container = checkout.run("docker", "create", used, docker_host=docker_host).strip()
+    try:
+        checkout.engine("up", docker_host=docker_host)
+        checkout.have_demo()
+        said = checkout.run("tests/demo/down")
+        assert said.splitlines()[0] == "demo: removed 1 image, .build/demo"
+        left = checkout.run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", docker_host=docker_host).split()
+        assert (used in left, unused in left, others in left) == (True, False, True)
+        assert checkout.run("tests/demo/down") == "demo: there is nothing to remove\n"
+    finally:
+        checkout.run("docker", "rm", "--force", container, docker_host=docker_host)
+        checkout.run("docker", "image", "rm", used, others, docker_host=docker_host)
