@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.http_shim import known as known_file
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.commands import NotWritten
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.disks import Disks
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.known import Known, KnownServer
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.outside import Outside, ThreadRefused
@@ -176,7 +177,7 @@ async def _nothing() -> list[Server]:
 # ----- consoles whose token was taken back
 
 
-def test_who_was_muted_meanwhile_hears_neither_lines_nor_figures_nor_the_end_of_its_action() -> None:
+def test_who_was_muted_meanwhile_hears_neither_lines_nor_figures_nor_what_became_of_its_wishes() -> None:
     sent: list[object] = []
     member = cast(
         "Any", SimpleNamespace(send=lambda *texts: sent.append(texts), send_frame=sent.append, request="r", gone=False, sees_errors=False)
@@ -193,16 +194,25 @@ def test_who_was_muted_meanwhile_hears_neither_lines_nor_figures_nor_the_end_of_
     async def one(*_unused: object) -> dict[str, str]:
         return ended
 
+    async def write(_uuid: str, text: str) -> NotWritten:
+        return NotWritten(error="the engine is silent") if text == "silent\n" else NotWritten("it does not read")
+
+    async def listening() -> None:
+        pass
+
     async def run() -> None:
-        room.ask, room.stats = ask, stats
+        room.ask, room.stats, room.listening = ask, stats, listening
         rooms = SimpleNamespace(room=lambda _uuid: room, ending=False, look=lambda _uuid: None)
+        log = SimpleNamespace(warn=lambda *_unused, **_fields: None)
         node, operations = SimpleNamespace(now=lambda: None), SimpleNamespace(one=one)
-        wishes = Wishes(*cast("Any", (node, None, operations, None, rooms, None)))
-        for members, heard in ((set(), 0), ({id(member)}, 3)):
+        wishes = Wishes(*cast("Any", (node, None, operations, SimpleNamespace(write=write), rooms, log)))
+        for members, heard in ((set(), 0), ({id(member)}, 5)):
             room.members = _Members(members)
             await wishes._send_logs(ONE, member, cast("Any", None), "")
             await wishes._send_stats(ONE, member, cast("Any", None), "")
             await wishes._report(ONE, member, "o")
+            for text in ("silent", "say"):
+                await wishes._write(ONE, member, cast("Any", room), text)
             assert len(sent) == heard
 
     asyncio.run(run())

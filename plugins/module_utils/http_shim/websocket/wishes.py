@@ -162,7 +162,7 @@ class Wishes:
             return
         if refused.error:
             self._fail(server, member, "Cannot send the command", refused.error)
-        else:
+        elif self._hears(server, member):
             self._refuse(member, f"Cannot send the command: {refused.said}")
 
     async def _send_logs(self, server: Server, member: Member, claims: Claims, text: str) -> None:
@@ -203,6 +203,8 @@ class Wishes:
         """Tell of an error that is not the client's: the whole to who may see it; others an id, under which the log has it."""
         number = new_id()
         self._log.warn("console_error", error=number, request=member.request, server=server.uuid, reason=error)
+        if not self._hears(server, member):
+            return
         reason = error if member.sees_errors else frames.UNEXPECTED
         member.send(frames.ERROR, frames.error_text(number, f"{what}: {reason}"))
 
