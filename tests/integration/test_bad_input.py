@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,40 @@ WRONG_OPTIONS: list[tuple[dict[str, object], str]] = [
     ({"server": NOT_HERE, "sever": "x"}, "Unsupported parameters"),
     ({"server": NOT_HERE, "config": "/nowhere/config.yml"}, "Cannot read settings /nowhere/config.yml: No such file or directory"),
 ]
+#: What is wrong with a definition (keys of settings, keys of process_configuration), and code and sentence.
+WRONG_DEFINITIONS: list[tuple[dict[str, object], dict[str, object], str, str]] = [
+    ({"environment": {"": "x"}}, {}, "definition_invalid", "settings.environment has a variable whose name is empty"),
+    (
+        {"container": {"image": "registry.invalid/Upper:1"}},
+        {},
+        "image_unavailable",
+        "Cannot inspect image registry.invalid/Upper:1: .* must be lowercase; correct settings.container.image",
+    ),
+    (
+        {},
+        {"configs": [{"file": "../out", "parser": "file", "replace": [{"match": "a", "replace_with": "b"}]}]},
+        "preboot_failed",
+        "Cannot edit file ../out: it leads out of the data directory; correct process_configuration.configs",
+    ),
+]
+#: Settings that cannot be used, laid over those of the test's node, and code and sentence.
+WRONG_SETTINGS: list[tuple[dict[str, object], str, str]] = [
+    (
+        {"wings_config": "/nowhere/wings.yml"},
+        "settings_invalid",
+        "Cannot read settings /nowhere/wings.yml: No such file or directory; it is wings_config of {root}/config.yml",
+    ),
+    (
+        {"remote": "not a url", "token": "12345678", "token_id": "x"},
+        "settings_invalid",
+        "Cannot use the Panel at not a url: that is no address; expected http://HOST or https://HOST",
+    ),
+    (
+        {"system": {"lock_directory": "/proc/none"}},
+        "lock_unavailable",
+        "Cannot make the lock directory /proc/none: No such file or directory; system.lock_directory in the settings says where it is",
+    ),
+]
 #: Texts that mean no server, and words of the sentence that says so.
 NO_SERVERS: list[tuple[object, str]] = [
     (NOT_HERE, NOT_HERE),
@@ -48,6 +83,9 @@ NO_SERVERS: list[tuple[object, str]] = [
     ("Nobody", "no definition and no container"),
     ("../../../etc/passwd", "no definition and no container"),
     ("a\0b", "no definition and no container"),
+    ("Looby", "server_power_info without a server lists those it knows"),
+    (NOT_HERE.replace("-", ""), "a UUID is written with hyphens and without braces"),
+    (f"{{{NOT_HERE}}}", "a UUID is written with hyphens and without braces"),
     ("x" * 100_000, "no definition and no container"),
     ("{{ nothing }} \x1b[31m", "no definition and no container"),
 ]
@@ -155,6 +193,72 @@ def test_a_malformed_definition_of_the_task_names_its_place_and_key(lab: Lab, co
     result = controller.run_module(**controller.options(action="start", server=uuid, definitions=[broken]))
     assert refusal(result) == ("refused", "definition_invalid")
     assert "definitions[0]" in result["msg"] and "settings.build.memory_limit" in result["msg"]
+
+
+def sentence_of(result: dict[str, Any]) -> str:
+    """What is wrong, said once."""
+    said = str(result["msg"])
+    assert said.count("Cannot ") == 1, said
+    return said
+
+
+@pytest.mark.parametrize("settings, process, code, words", WRONG_DEFINITIONS, ids=[row[2] for row in WRONG_DEFINITIONS])
+def test_a_definition_that_cannot_be_used_says_what_to_correct(
+    lab: Lab, controller: Controller, settings: dict[str, object], process: dict[str, object], code: str, words: str
+) -> None:
+    uuid = lab.server()
+    lab.edit(uuid, process=process, **settings)
+    result = controller.run_module(**controller.options(action="start", server=uuid))
+    assert refusal(result) == ("refused", code)
+    assert re.search(words, sentence_of(result)), result["msg"]
+    assert lab.container(uuid) is None
+
+
+@pytest.mark.parametrize("settings, code, words", WRONG_SETTINGS, ids=[row[1] for row in WRONG_SETTINGS])
+def test_settings_that_cannot_be_used_say_what_to_correct(
+    lab: Lab, controller: Controller, settings: dict[str, object], code: str, words: str
+) -> None:
+    uuid = lab.server()
+    lab.write_settings(**settings)
+    result = controller.run_module(**controller.options(action="start", server=uuid))
+    assert [*{result.get("code"), *(entry["code"] for entry in result.get("servers", ()))} - {None}] == [code]
+    assert words.format(root=lab.root) in sentence_of(result)
+    assert lab.container(uuid) is None
+
+
+def test_a_data_directory_that_is_a_file_says_what_to_do(lab: Lab, controller: Controller) -> None:
+    uuid = lab.server()
+    lab.volume(uuid).parent.mkdir()
+    lab.volume(uuid).write_text("in the way")
+    result = controller.run_module(**controller.options(action="start", server=uuid))
+    assert refusal(result) == ("refused", "preboot_failed")
+    assert "something that is not a directory has its name; move it away" in sentence_of(result)
+
+
+def test_a_mount_that_is_not_there_says_what_to_do(lab: Lab, controller: Controller) -> None:
+    uuid = lab.server()
+    lab.write_settings(allowed_mounts=[str(lab.root)])
+    lab.edit(uuid, mounts=[{"source": f"{lab.root}/none", "target": "/mnt", "read_only": True}])
+    result = controller.run_module(**controller.options(action="start", server=uuid))
+    assert refusal(result) == ("refused", "preboot_failed")
+    assert f"{lab.root}/none, does not exist; create it, or correct settings.mounts" in sentence_of(result)
+
+
+def test_a_start_that_the_engine_refuses_is_said_once(lab: Lab, controller: Controller) -> None:
+    uuid = lab.server()
+    lab.write_settings(docker={"network": {"network_mode": "not-there"}})
+    result = controller.run_module(**controller.options(action="start", server=uuid))
+    (entry,) = result["servers"]
+    assert (entry["outcome"], entry["code"]) == ("failed", "start_failed")
+    assert f"Cannot start server {uuid}: network not-there not found" in sentence_of(result)
+
+
+def test_only_without_a_state_says_that_none_is_meant(lab: Lab, controller: Controller) -> None:
+    uuid = lab.server()
+    result = controller.run_module(**controller.options(action="start", server=uuid, only=[]))
+    (entry,) = result["servers"]
+    assert (entry["outcome"], entry["code"]) == ("skipped", "not_selected")
+    assert entry["msg"] == f"Cannot start server {uuid}: only names no state, so that no server is meant"
 
 
 @pytest.mark.parametrize(

@@ -327,7 +327,7 @@ def test_a_server_whose_node_nobody_knows_is_never_reached_under_its_own_name(in
         ({"nodes": {"{{ x }}": {}}}, "the name of a node is"),
         ({"nodes": {"a b": {"url": "http://x", "token": "t"}}}, "the name of a node is"),
         ({"panel_url": "http://x"}, "panel_api_key is not given"),
-        ({"panel_url": "x", "panel_api_key": "k"}, "its address is none"),
+        ({"panel_url": "x", "panel_api_key": "k"}, "that is no address"),
         ({"panel_url": "http://x", "panel_api_key": "a\nb"}, "characters that cannot be sent"),
         ({"snapshot": "x", "timeout": 0}, "Cannot use timeout=0: expected a whole number of seconds from 1 to 600"),
         ({"snapshot": "x", "snapshot_max_age": -1}, "Cannot use snapshot_max_age=-1"),

@@ -180,7 +180,7 @@ def test_a_broken_file_hides_neither_the_others_nor_itself(place: Place) -> None
     sources = place.sources()
     assert sources.identify("Arena", START) == Server(B, "Arena")
     assert sources.identify("aaaaaaaa", KILL) == Server(A)
-    with pytest.raises(ServerNotFound, match=f"1 definition could not be read, which may be the one meant: {broken}, see the warnings"):
+    with pytest.raises(ServerNotFound, match=f"1 definition could not be read, which may be the one meant: {broken}; see the warnings"):
         sources.identify("Lobby", KILL)
     (warning,) = sources.warnings
     assert warning.startswith(f"Cannot read definition {broken}: it is not JSON: line 1, column 2: a key in double quotes is expected here")
@@ -220,9 +220,7 @@ def test_of_several_files_that_may_be_meant_the_first_is_named(place: Place, act
     (place.directory / "lobby.yml").write_text(json.dumps(definition(C, "Lobby")), encoding="utf-8")
     with pytest.raises(ServerNotFound) as caught:
         place.sources().identify("Lobby", action)
-    expected = (
-        f"2 definitions could not be read, one of which may be the one meant: {place.directory / A}.json and 1 more, see the warnings"
-    )
+    expected = f"2 definitions could not be read, one of which may be the one meant: {place.directory / A}.json and 1 more; "
     assert expected in str(caught.value)
     assert f"ignored, since no UUID names it: {place.directory}/lobby.yml" in str(caught.value)
 

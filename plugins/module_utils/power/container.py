@@ -178,4 +178,4 @@ def _create_without(node: Node, name: str, spec: ContainerSpec) -> tuple[str, li
             raise
         host = {key: value for key, value in spec.config["HostConfig"].items() if key != "CpusetCpus"}
         container, warnings = node.engine.create(name, {**spec.config, "HostConfig": host})
-        return container, [f"build.threads: this host cannot pin the server to the processors {cpus}: {error}", *warnings]
+        return container, [f"build.threads: this host cannot pin the server to the processors {cpus}: {error.reason}", *warnings]

@@ -63,6 +63,8 @@ class DefinitionDirectory:
 
     extensions: tuple[str, ...] = _EXTENSIONS
     largest = _LARGEST
+    #: The setting that leads here.
+    setting = "system.definitions"
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -160,7 +162,7 @@ class DefinitionDirectory:
 
     def _unreachable(self, error: Exception) -> SourceUnreachable:
         reason = error.strerror if isinstance(error, OSError) else error
-        return SourceUnreachable(f"Cannot read definitions in {self.path}: {reason}")
+        return SourceUnreachable(f"Cannot read definitions in {self.path}: {reason}; {self.setting} in the settings says where they are")
 
 
 class KeptDefinitions(DefinitionDirectory):
@@ -168,6 +170,7 @@ class KeptDefinitions(DefinitionDirectory):
 
     extensions = (".json",)
     largest = _LARGEST_KEPT
+    setting = "system.state_directory"
 
     def __init__(self, state_directory: str, group: str) -> None:
         super().__init__(os.path.join(state_directory, "definitions"))

@@ -204,7 +204,12 @@ class DockerEngine:
         known = images.get(reference)
         if known is not None and asked_at - known[0] < _IMAGE_SECONDS:
             return known[1]
-        found = self._unless_missing(f"inspect image {reference}", lambda client: client.inspect_image(reference))
+        try:
+            found = self._unless_missing(f"inspect image {reference}", lambda client: client.inspect_image(reference))
+        except EngineError as error:
+            if error.facts.get("status") != 400:
+                raise
+            raise ImageUnavailable(f"{error}; correct settings.container.image") from error
         if found is None:
             return None
         seen = image_of(found)

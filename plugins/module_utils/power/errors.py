@@ -177,6 +177,11 @@ class EngineError(PowerError):
     code = "engine_error"
     always_failed = True
 
+    @property
+    def reason(self) -> str:
+        """What the engine said, for a sentence that says itself what could not be done."""
+        return str(self).partition(": ")[2] or str(self)
+
 
 class MissingLibrary(PowerError):
     """A Python library the node needs is not installed; the sentence names the package."""

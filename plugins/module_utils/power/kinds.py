@@ -200,7 +200,9 @@ def _variable(value: object, place: Place) -> str | None:
 
 def _variables(value: object, place: Place) -> dict[str, str | None]:
     for name in (found := as_map(value, place)):
-        if not name or "=" in name:
+        if not name:
+            raise Mismatch(place.key, "has a variable whose name is empty")
+        if "=" in name:
             raise Mismatch(place.entry(name).key, "is not the name of a variable, expected text without =")
     return {as_text(name, place.entry(name)): _variable(item, place.entry(name)) for name, item in found.items()}
 

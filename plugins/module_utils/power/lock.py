@@ -135,7 +135,9 @@ class Locks:
         except OSError as error:
             missing = not os.path.isdir(self._directory)
             attempt = f"make the lock directory {self._directory}" if missing else f"open the lock file {path}"
-            advice = f"; act as root or as a member of the group {self._group}" if isinstance(error, PermissionError) else ""
+            advice = "; system.lock_directory in the settings says where it is" if missing else ""
+            if isinstance(error, PermissionError):
+                advice = f"; act as root or as a member of the group {self._group}"
             raise LockUnavailable(f"Cannot {attempt}: {error.strerror}{advice}") from error
 
     def _timeout(self, uuid: str, wait_seconds: float, clock: Clock) -> LockTimeout:

@@ -79,7 +79,9 @@ class PanelApi:
 
     def unreachable(self, what: str, reason: object) -> SourceUnreachable:
         """The error for ``what`` that could not be fetched."""
-        return SourceUnreachable(f"Cannot fetch {what} from the Panel at {self.address}: {reason}")
+        return SourceUnreachable(
+            f"Cannot fetch {what} from the Panel at {self.address}: {reason}; is it up, and is remote in the settings right"
+        )
 
     def _get(self, path: str, params: Mapping[str, object] | None, patience: Patience, look: Look) -> Answer:
         web, began, tries = self._connection(), self._clock.monotonic(), 0

@@ -35,6 +35,8 @@ from .progress import Ending, Progress
 from .readiness import Matchers
 from .turn import Turn, mind_intent, mind_selection, mind_wings
 
+_NOWHERE = "no definition and no container of this node has it; act on its own node, or look for it with server_power_info"
+
 #: Who only was not meant, or came too late to be acted on, leaves no trace on the node, unless that was seen under the lock alone.
 UNTOLD = (NotSelected.code, FailureBudget.code)
 
@@ -143,7 +145,7 @@ def _identify(request: Request, node: Node, known: Server | None) -> Server:
         # Its very first start may be asking the Panel just now, and has left no trace to know it by.
         with contextlib.suppress(LockUnavailable):
             node.generations.raise_for(server.uuid)
-    raise ServerNotFound(f"Cannot {request.action.value} server {server.uuid}: no source and no container of this node has it")
+    raise ServerNotFound(f"Cannot {request.action.value} server {server.uuid}: {_NOWHERE}")
 
 
 def _may_have_container(request: Request, node: Node, uuid: str) -> bool:

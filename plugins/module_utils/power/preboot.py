@@ -45,7 +45,7 @@ def run_step(name: str, step: Callable[[], bool | str], node: Node, progress: Pr
     except PowerError as error:
         note(False, not error.cancels, progress.sentence(error))
         if isinstance(error, EngineError):
-            raise PrebootFailed(f"Cannot prepare the {name} of server {progress.server.uuid}: {error}") from error
+            raise PrebootFailed(f"Cannot prepare the {name} of server {progress.server.uuid}: {error.reason}") from error
         raise
     progress.changed = progress.changed or bool(changed)
     note(bool(changed), False, changed if isinstance(changed, str) else "")

@@ -137,7 +137,7 @@ def _check_mounts(boot: Boot, spec: ContainerSpec) -> None:
         if mount["Source"] != boot.volume.path and not os.path.exists(mount["Source"]):
             raise PrebootFailed(
                 f"Cannot boot server {boot.definition.server.uuid}: the source of its mount {mount['Target']}, "
-                f"{mount['Source']}, does not exist"
+                f"{mount['Source']}, does not exist; create it, or correct settings.mounts"
             )
 
 

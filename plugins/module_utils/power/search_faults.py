@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from .look import Look, nothing
 from .schema import printable
 
 _SHOWN = 5
+#: A UUID in a form that others take.
+_UNHYPHENED = re.compile(r"[0-9a-fA-F]{32}|[{(][0-9a-fA-F-]{32,36}[)}]")
 
 
 @dataclass
@@ -40,7 +43,10 @@ def unknown(text: str, trouble: Trouble, strays: Sequence[str], *, panel_asked: 
         return ServerNotFound("Cannot find a server: neither UUID, short id nor name was given")
     asked = ", the Panel's list for it included," if panel_asked else ""
     reason = f"no definition and no container on this node{asked} has this UUID, short id or name"
-    if text.strip().isdigit():
+    wanted = text.strip()
+    if _UNHYPHENED.fullmatch(wanted):
+        reason += "; a UUID is written with hyphens and without braces"
+    elif wanted.isdigit():
         reason += "; if it is a short id, put it in quotes: YAML takes digits for a number and drops leading zeros"
     if trouble.unread:
         several = len(trouble.unread) > 1
@@ -48,9 +54,10 @@ def unknown(text: str, trouble: Trouble, strays: Sequence[str], *, panel_asked: 
         reason += f"{'one of which' if several else 'which'} may be the one meant: {_first([*trouble.unread.values()])}"
     if strays:
         reason += f"; ignored, since no UUID names it: {_first(strays)}"
+    reason += "; see the warnings" if trouble.unread or strays else "; server_power_info without a server lists those it knows"
     return ServerNotFound(f'Cannot find server "{printable(text)}": {reason}', unread=len(trouble.unread))
 
 
 def _first(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - 1} more, see the warnings" if len(paths) > 1 else ", see the warnings"
-    return (next((path for path in paths if path), "") + more).removeprefix(", ")
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return next((path for path in paths if path), "one without a place") + more

@@ -123,7 +123,7 @@ def parse_settings(raw: object, *, where: str) -> Settings:
     ours = _read(raw, where)
     wings_path = ours.values.get("wings_config")
     # Wings' file is Wings' to judge: what it has and we do not know is no fault of it, and it cannot name another one.
-    wings = _read(_read_file(wings_path), wings_path).values if wings_path else {}
+    wings = _wings(wings_path, where) if wings_path else {}
     given = {**wings, **ours.values}
     values = {key.field: given.get(key.name, key.default) for key in KEYS if key.used}
     values["wings_config"] = wings_path
@@ -133,6 +133,14 @@ def parse_settings(raw: object, *, where: str) -> Settings:
         values["log_config"] = {}
     warnings = (f"settings {where}: unknown keys ignored: {', '.join(ours.unknown)}",) if ours.unknown else ()
     return Settings(**values, warnings=warnings)
+
+
+def _wings(path: str, where: str) -> Mapping[str, Any]:
+    """What Wings' own file says."""
+    try:
+        return _read(_read_file(path), path).values
+    except SettingsInvalid as error:
+        raise SettingsInvalid(f"{error}; it is wings_config of {where}", **error.facts) from error
 
 
 def _read(raw: object, where: str) -> Reading:

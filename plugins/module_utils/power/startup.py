@@ -53,7 +53,7 @@ def _request_start(node: Node, lock: PowerLock, before: Run, progress: Progress)
     try:
         node.engine.start(before.container)
     except EngineError as error:
-        raise StartFailed(f"Cannot start server {uuid}: {error}") from error
+        raise StartFailed(f"Cannot start server {uuid}: {error.reason}") from error
     except EngineUnreachable:
         try:
             progress.changed = fence_start(node, before) or progress.changed

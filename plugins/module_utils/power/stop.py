@@ -98,5 +98,5 @@ def _send(node: Node, snapshot: Snapshot, way: StopWay, grace: int, progress: Pr
         name = snapshot.stop_signal if way.type is StopType.NATIVE else stop_signal(way.value)
         engine.signal(snapshot.id, name)
     except EngineError as error:
-        raise StopFailed(f"Cannot stop server {uuid}: the engine refused the stop: {error}") from error
+        raise StopFailed(f"Cannot stop server {uuid}: the engine refused the stop: {error.reason}") from error
     return "native" if way.type is StopType.NATIVE else "signal"

@@ -309,7 +309,9 @@ class Turn:
 def mind_selection(request: Request, uuid: str, state: PowerState) -> None:
     """Raise `NotSelected` if the server is in none of the states that the request is meant for."""
     if request.only is not None and state not in request.only:
-        wanted = ", ".join(each.value for each in PowerState if each in request.only) or "no state"
+        if not request.only:
+            raise NotSelected(f"Cannot {request.action.value} server {uuid}: only names no state, so that no server is meant")
+        wanted = ", ".join(each.value for each in PowerState if each in request.only)
         raise NotSelected(f"Cannot {request.action.value} server {uuid}: it is {state.value}, and only {wanted} is asked for")
 
 

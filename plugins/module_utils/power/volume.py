@@ -78,7 +78,7 @@ class Volume:
             if self.exists():
                 return False
             raise PrebootFailed(
-                f"Cannot create data directory {shown_path(self.path)}: something that is not a directory has its name"
+                f"Cannot create data directory {shown_path(self.path)}: something that is not a directory has its name; move it away"
             ) from error
         except (OSError, ValueError) as error:
             raise _failed("create data directory", self.path, error) from error
@@ -204,7 +204,9 @@ def names_of(relative: str, verb: str) -> list[bytes]:
     for part in relative.split("/"):
         if part == "..":
             if not parts:
-                raise PrebootFailed(f"Cannot {verb} file {shown_path(relative)}: the path leads out of the data directory")
+                raise PrebootFailed(
+                    f"Cannot {verb} file {shown_path(relative)}: it leads out of the data directory; correct process_configuration.configs"
+                )
             parts.pop()
         elif part not in ("", "."):
             parts.append(part)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...power.liveness import boot_id, lives, start_of
+from ...power.text_faults import json_fault
 from ..json_file import write_json
 from .record import Record, from_json, to_json
 from .words import RolloutError
@@ -88,4 +89,5 @@ def _read(path: str) -> Any:
         reason = f"{error.strerror or error}; it should be a resume file, which a run names when it begins and ends"
         raise RolloutError(f"Cannot read {path}: {reason}", "resume_invalid") from error
     except ValueError as error:
-        raise RolloutError(f"Cannot read {path}: it is not JSON ({error})", "resume_invalid") from error
+        reason = json_fault(error) if isinstance(error, json.JSONDecodeError) else "it is not UTF-8 text"
+        raise RolloutError(f"Cannot read {path}: {reason}; it should be a resume file", "resume_invalid") from error
