@@ -24,7 +24,7 @@ from .engine_events import EndEvents
 from .engine_labels import LiveByLabel
 from .engine_pull import SILENCE_SECONDS, Pull
 from .engine_use import Use, use_of
-from .errors import EngineError, EngineUnreachable
+from .errors import EngineError, EngineUnreachable, ImageUnavailable
 from .model import ImageSeen, Run, Server, Snapshot, engine_time, parse_uuid
 from .output import Output
 from .schema import one_line
