@@ -392,7 +392,8 @@ servers:
       description: >-
         The steps of the boot, V(volume) (the data directory is there), V(container) (one is there, or waits under another name),
         V(disk) (limit and ownership), V(placement) (the new container takes the old one's place) and V(configuration). Those that
-        changed something, failed or took more than a second; with C(-v), all of them.
+        changed something, failed or took more than a second; with C(-v), all of them. One that was refused before anything was touched
+        is among them, V(image), V(mounts) and V(ports) too, which are only looked at.
       type: list
       elements: dict
       returned: when there are any

@@ -137,8 +137,40 @@ def test_a_taken_port_refuses_the_start(lab: Lab, network: str) -> None:
         lab.edit(uuid, allocations={"mappings": {"127.0.0.1": [taken.getsockname()[1]]}})
         result = lab.power("start", uuid)
     assert (*ended(result), result.changed, result.state.value) == ("refused", "preboot_failed", False, "offline")
-    assert "is taken by somebody else" in result.msg
+    assert "is taken; change settings.allocations, or end what holds it" in result.msg
+    assert [(step.step, step.failed) for step in result.preboot] == [("ports", True)]
     assert ended(lab.power("start", uuid)) == ("done", "")
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_a_port_of_another_server_is_refused_and_the_server_named(lab: Lab, network: str, everywhere: bool) -> None:
+    port = free_port()
+    first, second = lab.server(name="Keeper"), up(lab)
+    lab.edit(first, allocations={"mappings": {"0.0.0.0" if everywhere else "127.0.0.1": [port]}})
+    lab.edit(second, allocations={"mappings": {"127.0.0.1": [port]}})
+    assert ended(lab.power("start", first)) == ("done", "")
+    result = lab.power("restart", second)
+    assert (*ended(result), result.changed, result.state.value) == ("refused", "preboot_failed", False, "running")
+    assert (
+        f"port 127.0.0.1:{port}/tcp is taken by server {first} (Keeper); change settings.allocations, or stop server {first} (Keeper)"
+        in result.msg
+    )
+    lab.power("stop", first)
+    assert ended(lab.power("restart", second)) == ("done", "")
+
+
+def test_a_port_of_a_container_that_is_no_server_is_refused_and_the_container_named(lab: Lab, network: str) -> None:
+    port, uuid = free_port(), lab.server()
+    lab.edit(uuid, allocations={"mappings": {"127.0.0.1": [port]}})
+    lab.power("start", uuid)
+    name = f"stranger-{uuid}"
+    lab.client.rename(uuid, name)
+    try:
+        other = lab.server()
+        lab.edit(other, allocations={"mappings": {"127.0.0.1": [port]}})
+        assert f"is taken by the container {name};" in lab.power("start", other).msg
+    finally:
+        lab.client.rename(name, uuid)
 
 
 @pytest.mark.parametrize("actions", [("restart",), ("stop", "start"), ("kill", "start")], ids="-".join)

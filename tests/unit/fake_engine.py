@@ -139,6 +139,10 @@ class FakeEngine:
         """Every container whose name is a uuid."""
         return [Server(each.name) for each in self.containers.values() if parse_uuid(each.name)]
 
+    def publisher(self, published: str, address: str) -> str | None:
+        """Nobody: its containers have no ports."""
+        return None
+
     def signal(self, name: str, signal: str) -> bool:
         """Send a signal; False if nothing runs there."""
         with_effect = signal in self.heeds or (signal == "SIGKILL" and not self.immortal)

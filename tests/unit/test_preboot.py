@@ -107,6 +107,34 @@ class TestContainer:
         failed = [step for step in result.preboot if step.failed]
         assert [step.step for step in failed] == ["container"]
 
+    @pytest.mark.parametrize(
+        ("step", "change"),
+        [
+            ("container", {"labels": {}}),
+            ("volume", {"gone": True}),
+            ("image", {"image": "~not/here:1"}),
+            ("mounts", {"mounts": [{"source": "/nowhere/at/all", "target": "/maps"}]}),
+            ("disk", {"build": {"disk_space": 1}}),
+        ],
+    )
+    def test_what_is_refused_before_anything_is_touched_is_told_with_its_step(
+        self, fake: FakeNode, step: str, change: dict[str, Any]
+    ) -> None:
+        fake.up()
+        if "labels" in change:
+            fake.engine.change(UUID, labels={})
+        elif "gone" in change:
+            volume(fake).rmdir()
+        elif "image" in change:
+            fake.define(container={"image": change["image"]})
+        else:
+            fake.configure(allowed_mounts=["/nowhere"])
+            fake.define(**change)
+            (volume(fake) / "world").write_bytes(b"x" * 3_000_000)
+        result = fake.perform("restart")
+        assert (result.outcome.value, result.changed, fake.live) == ("refused", False, True)
+        assert [(each.step, each.failed, each.msg) for each in result.preboot] == [(step, True, result.msg)]
+
     def test_an_engine_that_refuses_to_create_it_does_so_while_the_server_is_up(self, fake: FakeNode) -> None:
         fake.up()
         fake.define(environment={"MODE": "hard"})

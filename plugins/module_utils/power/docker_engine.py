@@ -18,7 +18,7 @@ from typing import Any
 
 from .connection import Connection
 from .container_spec import LABEL_SERVER, LABEL_SPEC, NetworkSpec, made_by_us
-from .engine_answers import CHANGES, claimed_server, image_of, is_before, server_in_event, server_of, snapshot_of
+from .engine_answers import CHANGES, claimed_server, image_of, is_before, publisher_of, server_in_event, server_of, snapshot_of
 from .engine_clients import EngineClients
 from .engine_events import EndEvents
 from .engine_labels import LiveByLabel
@@ -96,6 +96,12 @@ class DockerEngine:
             rows = client.containers(all=True)
         uuids = dict.fromkeys(server_of(row) or self._renamed_server(row) for row in rows)
         return [Server(uuid) for uuid in uuids if uuid is not None]
+
+    def publisher(self, published: str, address: str) -> str | None:
+        """The name of the live container that has published a port; see `Engine`."""
+        with self._asking(f"list who has published port {published}") as client:
+            rows = client.containers(filters={"publish": published})
+        return next((name for row in rows if (name := publisher_of(row, published, address))), None)
 
     def _renamed_server(self, row: Mapping[str, Any]) -> str | None:
         claimed = claimed_server(row)

@@ -27,6 +27,9 @@ class Engine(Protocol):
     def servers(self) -> list[Server]:
         """Every server that has a container of ours or of Wings."""
 
+    def publisher(self, published: str, address: str) -> str | None:
+        """The name of the live container that has published a port, such as ``25565/tcp``, on an address or on all; else None."""
+
     def signal(self, name: str, signal: str) -> bool:
         """Send a signal; False if nothing runs there (not running, or no such container)."""
 

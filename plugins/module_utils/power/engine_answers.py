@@ -71,6 +71,14 @@ def claimed_server(row: Mapping[str, Any]) -> str | None:
     return parse_uuid(claims_to_be(row.get("Labels") or {}) or "")
 
 
+def publisher_of(row: Mapping[str, Any], published: str, address: str) -> str | None:
+    """The name of the container in a list if it has published a port, such as ``25565/tcp``, on an address or on all of them; else None."""
+    for port in row.get("Ports") or ():
+        if f"{port.get('PublicPort')}/{port.get('Type')}" == published and {str(port.get("IP")), address} & {address, "0.0.0.0", "::"}:
+            return str((row.get("Names") or ["/"])[0]).lstrip("/") or None
+    return None
+
+
 def server_in_event(event: Mapping[str, Any]) -> str | None:
     """The uuid of the server to whose container something may have happened, or None. A hint: an image's label may name it, too."""
     actor = (event.get("Actor") or {}).get("Attributes") or {}

@@ -8,16 +8,22 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+from enum import Enum
 
-_TAKEN = {
-    errno.EADDRINUSE: "is taken by somebody else",
-    errno.EADDRNOTAVAIL: "is on an address that this machine does not have",
-}
+
+class PortFault(Enum):
+    """Why a port cannot be published, in words."""
+
+    TAKEN = "is taken"
+    NO_ADDRESS = "is on an address that this machine does not have"
+
+
+_FAULTS = {errno.EADDRINUSE: PortFault.TAKEN, errno.EADDRNOTAVAIL: PortFault.NO_ADDRESS}
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
-def port_fault(address: str, port: int, protocol: str) -> str:
-    """Why a port cannot be published, or "". What cannot be told (no right to the port, no IPv6) is left to the engine."""
+def port_fault(address: str, port: int, protocol: str) -> PortFault | None:
+    """Why a port cannot be published, or None. What cannot be told (no right to the port, no IPv6) is left to the engine."""
     version = ipaddress.ip_address(address).version
     family = socket.AF_INET6 if version == 6 else socket.AF_INET
     try:
@@ -29,5 +35,5 @@ def port_fault(address: str, port: int, protocol: str) -> str:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             probe.bind((address, port))
     except OSError as error:
-        return _TAKEN.get(error.errno or 0, "")
-    return ""
+        return _FAULTS.get(error.errno or 0)
+    return None

@@ -11,7 +11,7 @@ from .config_edit import edit
 from .container import Boot, Staged, put_in_place
 from .errors import DiskCheckTimeout, DiskFull, EngineError, PowerError, PrebootFailed
 from .look import Look
-from .model import PrebootStep, Request
+from .model import Request
 from .node import Node
 from .progress import Progress
 from .settings import Settings
@@ -29,26 +29,21 @@ def preboot(request: Request, node: Node, boot: Boot, staged: Staged, look: Look
     )
     for name, step in steps:
         look()
-        run_step(name, step, node, progress)
+        run_step(name, step, progress)
 
 
-def run_step(name: str, step: Callable[[], bool | str], node: Node, progress: Progress) -> None:
+def run_step(name: str, step: Callable[[], bool | str], progress: Progress) -> None:
     """Run one step and note how it went; ``step`` returns whether it changed something, or in words what."""
-    began = node.clock.monotonic()
-
-    def note(changed: bool, failed: bool, msg: str) -> None:
-        seconds = round(node.clock.monotonic() - began, 3)
-        progress.preboot.append(PrebootStep(name, changed=changed, failed=failed, seconds=seconds, msg=msg))
-
+    began = progress.now()
     try:
         changed = step()
     except PowerError as error:
-        note(False, not error.cancels, progress.sentence(error))
+        progress.note_step(name, began, failed=not error.cancels, msg=progress.sentence(error))
         if isinstance(error, EngineError):
             raise PrebootFailed(f"Cannot prepare the {name} of server {progress.server.uuid}: {error.reason}") from error
         raise
     progress.changed = progress.changed or bool(changed)
-    note(bool(changed), False, changed if isinstance(changed, str) else "")
+    progress.note_step(name, began, changed=bool(changed), msg=changed if isinstance(changed, str) else "")
 
 
 def _edit_files(node: Node, boot: Boot, look: Look, progress: Progress) -> bool:

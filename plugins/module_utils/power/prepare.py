@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from .config_edit import Written, edited
 from .container import Boot, check_container, spec_of
 from .container_spec import ContainerSpec
 from .definition import Definition, secrets_of
-from .errors import ImageUnavailable, PrebootFailed, Suspended, VolumeMissing
-from .host_ports import port_fault
-from .model import Request, Snapshot
+from .errors import EngineError, ImageUnavailable, PowerError, PrebootFailed, Suspended, VolumeMissing
+from .host_ports import PortFault, port_fault
+from .model import Request, Snapshot, parse_uuid
 from .node import Node
 from .preboot import bounds_of, refuse_if_cut, refuse_if_over
 from .progress import Progress
+from .schema import printable
 from .volume import Volume
 
 #: What of root's rights it takes to work in anybody's data directory, as bits: CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.
@@ -58,25 +61,48 @@ def prepare(
     definition = fetch(request, node, look, progress, again=again)
     progress.warn(*(f"server {uuid}: {warning}" for warning in definition.warnings))
     boot = Boot(definition, Volume(os.path.join(node.settings.data, uuid)))
-    if snapshot is not None:
-        check_container(request, snapshot, uuid)
-    _check_volume(node, boot, snapshot)
-    _check_rights(node, boot)
-    _check_image(request, node, definition, progress)
-    spec = spec_of(node, boot, image_id="")
-    _check_mounts(boot, spec)
-    _check_ports(node, boot, snapshot, spec)
+    checking = functools.partial(_checking, progress)
+    with checking("container"):
+        if snapshot is not None:
+            check_container(request, snapshot, uuid)
+        spec = spec_of(node, boot, image_id="")
+    with checking("volume"):
+        _check_volume(node, boot, snapshot)
+        _check_rights(node, boot)
+    with checking("image"):
+        _check_image(request, node, definition, progress)
+    with checking("mounts"):
+        _check_mounts(boot, spec)
+    with checking("ports"):
+        _check_ports(node, boot, snapshot, spec)
     if data:
-        _check_data(node, boot, look, progress)
+        with checking("disk"):
+            _check_disk(node, boot, look)
+        with checking("configuration"):
+            _check_files(node, boot, look, progress)
     return boot
 
 
-def _check_data(node: Node, boot: Boot, look: Callable[[], None], progress: Progress) -> None:
+@contextlib.contextmanager
+def _checking(progress: Progress, step: str) -> Iterator[None]:
+    """Note a step of the boot that fails by being looked at; one that may be taken is noted when it is taken."""
+    began = progress.now()
+    try:
+        yield
+    except PowerError as error:
+        progress.note_step(step, began, failed=not error.cancels, msg=progress.sentence(error))
+        raise
+
+
+def _check_disk(node: Node, boot: Boot, look: Callable[[], None]) -> None:
     # Pre-boot walks for the owners as well: what cannot be looked through is to come to light before the stop.
     if boot.definition.build.disk_space > 0 or node.settings.check_permissions_on_boot:
         survey = boot.volume.survey(look, bounds_of(node.settings), owner=None)
         refuse_if_over(boot, survey.bytes)
         refuse_if_cut(boot, survey)
+
+
+def _check_files(node: Node, boot: Boot, look: Callable[[], None], progress: Progress) -> None:
     written: Written = {}
     for config in boot.definition.configs:
         look()
@@ -151,8 +177,23 @@ def _check_ports(node: Node, boot: Boot, snapshot: Snapshot | None, spec: Contai
         for binding in () if published in own else bindings:
             port, _slash, protocol = published.partition("/")
             fault = port_fault(binding["HostIp"], int(port), protocol)
-            if fault:
-                raise PrebootFailed(
-                    f"Cannot boot server {boot.definition.server.uuid}: port {binding['HostIp']}:{published} {fault}; "
-                    "change settings.allocations, or end what holds it"
-                )
+            if fault is None:
+                continue
+            holder = _publisher(node, published, binding["HostIp"]) if fault is PortFault.TAKEN else ""
+            by, end_it = (f" by {holder}", f"stop {holder}") if holder else ("", "end what holds it")
+            raise PrebootFailed(
+                f"Cannot boot server {boot.definition.server.uuid}: port {binding['HostIp']}:{published} {fault.value}{by}; "
+                f"change settings.allocations, or {end_it}"
+            )
+
+
+def _publisher(node: Node, published: str, address: str) -> str:
+    """Who has published a port that is taken, in words; "" for somebody who is none of the engine's."""
+    try:
+        name = node.engine.publisher(published, address)
+    except EngineError:
+        return ""
+    if name is None or parse_uuid(name) is None:
+        return "" if name is None else f"the container {printable(name)}"
+    definition = node.sources.definition_for_stop(name)
+    return f"server {name}" + ("" if definition is None or not definition.server.name else f" ({definition.server.name})")

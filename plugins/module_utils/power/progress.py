@@ -97,6 +97,15 @@ class Progress:
         self.is_outdated = True
         self.phases.append((phase.value, round(self.seconds, 3)))
 
+    def now(self) -> float:
+        """A moment, in seconds, for `note_step`."""
+        return self._clock.monotonic()
+
+    def note_step(self, name: str, began: float, *, changed: bool = False, failed: bool = False, msg: str = "") -> None:
+        """Note how a step of the boot went that began at a moment of `now`."""
+        seconds = round(self._clock.monotonic() - began, 3)
+        self.preboot.append(PrebootStep(name, changed=changed, failed=failed, seconds=seconds, msg=msg))
+
     def warn(self, *sentences: str) -> None:
         """Add warnings, each once."""
         self.warnings += [sentence for sentence in sentences if sentence not in self.warnings]

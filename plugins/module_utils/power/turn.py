@@ -214,9 +214,9 @@ class Turn:
 
         settings = self._node.settings
         # The engine creates no container for a data directory that is not there.
-        run_step("volume", lambda: boot.volume.create(settings.uid, settings.gid), self._node, self._progress)
+        run_step("volume", lambda: boot.volume.create(settings.uid, settings.gid), self._progress)
         self.look()
-        run_step("container", make, self._node, self._progress)
+        run_step("container", make, self._progress)
         if kept is not None and kept != self._staged:
             unstage(self._node, kept)
 
