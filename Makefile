@@ -20,7 +20,7 @@ export PYTHONPATH := $(CHECKOUT)/.build
 export PYTHONDONTWRITEBYTECODE := 1
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CHECKOUT)/.build/hypothesis
 
-DEMO_VENV = tests/tools/venv $(VENV) "$$(tests/tools/python 3.11)" tests/demo/requirements.txt
+DEMO_VENV = tests/tools/venv $(VENV) "$$(tests/tools/python 3.11)" tests/demo-requirements.txt
 PYTEST := $(VENV)/bin/python -m pytest
 ARGS ?=
 
