@@ -91,7 +91,7 @@ def test_a_fault_of_ours_while_settings_are_read_is_logged_and_the_next_reading_
         assert service._current().token == NEW
 
     entries = world.run(story)
-    assert [entry["event"] for entry in entries] == ["fault", "settings_reloaded"]
+    assert [entry["event"] for entry in entries] == ["fault", "token_changed", "settings_reloaded"]
     assert "KeyError" in entries[0]["reason"]
 
 
@@ -111,4 +111,4 @@ def test_a_fault_of_ours_while_the_files_are_looked_at_is_not_the_last_look(worl
             await asyncio.sleep(0.01)
         watching.cancel()
 
-    assert {entry["event"] for entry in world.run(story)} == {"fault", "settings_reloaded"}
+    assert {entry["event"] for entry in world.run(story)} == {"fault", "token_changed", "settings_reloaded"}
