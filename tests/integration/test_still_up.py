@@ -81,7 +81,7 @@ def test_a_port_that_somebody_else_holds_is_found_before_the_stop(published: tup
         holder.listen()
         result = lab.power("restart", uuid)
         assert ended(result) == ("refused", "preboot_failed")
-        assert f"port 127.0.0.1:{port}/tcp is taken by somebody else" in result.msg
+        assert f"port 127.0.0.1:{port}/tcp is taken; change" in result.msg
         assert lab.is_up(uuid)
     assert ended(lab.power("restart", uuid)) == ("done", "")
 
