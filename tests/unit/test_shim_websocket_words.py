@@ -199,6 +199,13 @@ def test_every_change_is_told_also_those_that_were_too_quick_to_be_seen(
     assert told(before, after) == states
 
 
+def test_a_run_that_was_said_to_run_is_not_said_to_start_when_a_start_of_ours_takes_it_over() -> None:
+    by_others, taken_over, ready = sight(RUNNING, "1"), sight(STARTING, "1", Startup.WAITING), sight(RUNNING, "1", Startup.MATCHED)
+    assert told(by_others, taken_over, RUNNING) == []
+    assert told(taken_over, ready, RUNNING) == []
+    assert told(taken_over, sight(STOPPING, "1", Startup.MATCHED), RUNNING) == [STOPPING]
+
+
 def test_a_server_whose_run_is_about_to_be_written_down_is_looked_at_again_before_anything_is_told() -> None:
     for phase, settled in ((Phase.START, False), (Phase.OBSERVE, False), (Phase.STOP, True), (None, True)):
         holder = None if phase is None else holding(phase)

@@ -58,6 +58,7 @@ class Room:
         self.members: set[Member] = set()
         #: What was seen of the server last.
         self.sight: Sight | None = None
+        self._told: PowerState | None = None
         self._ground = ground
         self._loop = asyncio.get_running_loop()
         self._sampler = Sampler(uuid, ground.disks)
@@ -179,7 +180,9 @@ class Room:
         if self._closed or 0 < self._unsettled < _UNSETTLED_LOOKS:
             return
         before, self.sight = self.sight, sight
-        self._tell([frames.frame(frames.STATUS, state.value) for state in told(before, sight)])
+        states = told(before, sight, self._told)
+        self._told = states[-1] if states else self._told
+        self._tell([frames.frame(frames.STATUS, state.value) for state in states])
         self._mind_output(sight, matchers, begin=before is not None and before.run != sight.run)
         if sight.run is not None or before is None or before.run is not None:
             self._begin_sampling()

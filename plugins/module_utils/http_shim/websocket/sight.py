@@ -48,12 +48,16 @@ def sight_of(seen: Observed, started: StartedRun | None) -> Sight:
     return Sight(seen.state, seen.startup, seen.snapshot, settled=not (started.matchers and seen.startup is Startup.UNKNOWN))
 
 
-def told(before: Sight | None, after: Sight) -> list[PowerState]:
-    """The states to tell of, in order, those included that were over before they could be seen."""
+def told(before: Sight | None, after: Sight, last: PowerState | None = None) -> list[PowerState]:
+    """The states to tell of, in order, those included that were over before they could be seen; ``last`` is the one told last.
+
+    A run that was said to run does not begin anew: somebody else's start was seen, and ours, which came too late, has taken its run over.
+    """
     if before is None:
         return [after.state]
     if after.run is None or after.run == before.run:
-        return [] if before.state is after.state else [after.state]
+        taken_over = after.run is not None and (last, after.state) == (PowerState.RUNNING, PowerState.STARTING)
+        return [] if taken_over or after.state is (last or before.state) else [after.state]
     ended = [] if before.run is None else [PowerState.OFFLINE]
     was = [PowerState.RUNNING] if after.startup is Startup.UNKNOWN else [PowerState.STARTING]
     if after.startup is Startup.MATCHED:
