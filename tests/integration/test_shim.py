@@ -224,7 +224,7 @@ def test_a_kill_over_http_cancels_the_start_of_another_process(lab: Lab, shim: S
 def test_a_hundred_servers_are_stopped_at_once_by_as_many_requests(lab: Lab, shim: Shim) -> None:
     uuids = started(lab, 100)
     with ThreadPoolExecutor(len(uuids)) as pool:
-        ended = list(pool.map(lambda uuid: shim.done(uuid, "stop", 60), uuids))
+        ended = list(pool.map(lambda uuid: shim.done(uuid, "stop", 180), uuids))
     assert [outcome(each) for each in ended] == [("done", "")] * len(uuids)
     assert not any(lab.is_up(uuid) for uuid in uuids)
 
