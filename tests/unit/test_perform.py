@@ -637,6 +637,15 @@ def test_secrets_of_the_environment_are_masked_in_messages_and_log(fake: FakeNod
     assert Run(fake.seen().id, fake.seen().started_at) == fake.seen().run
 
 
+@pytest.mark.parametrize("call", ["create", "rename", "start"])
+def test_secrets_that_the_engine_repeats_are_masked_whatever_failed(fake: FakeNode, call: str) -> None:
+    fake.define(environment={"RCON_PASSWORD": "hunter22"})
+    fake.engine.refuse(call, f"Cannot {call} container 7: invalid argument hunter22")
+    result = fake.perform("start")
+    assert result.msg.endswith(": invalid argument ********")
+    assert "hunter22" not in repr(result)
+
+
 class TestReadyUnwatched:
     """Who chooses by state is told what a reader is told: a server that nobody watched becoming ready is running."""
 

@@ -147,7 +147,9 @@ class Progress:
         link: BaseException | None = error
         while link is not None:
             if isinstance(link, EngineError):
-                text = text.replace(str(link), self._masked(str(link)))
+                # Some sentences have all of it, others what the engine said alone.
+                for said in (str(link), link.reason):
+                    text = text.replace(said, self._masked(said))
             link = link.__cause__
         return text
 
