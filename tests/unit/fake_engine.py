@@ -141,6 +141,7 @@ class FakeEngine:
 
     def publisher(self, published: str, address: str) -> str | None:
         """Nobody: its containers have no ports."""
+        self._happen(self.before["publisher"])
         return None
 
     def signal(self, name: str, signal: str) -> bool:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,20 @@ class TestImage:
         fake.engine.refuse("remove")
         result = fake.perform("start")
         assert (result.outcome.value, result.changed) == ("failed", True)
+
+
+@pytest.mark.parametrize("fault", ["refuse", "silence"])
+def test_a_taken_port_is_refused_as_that_whether_or_not_the_engine_tells_who_has_it(fake: FakeNode, fault: str) -> None:
+    fake.configure(docker={})
+    fake.engine.local = True
+    getattr(fake.engine, fault)("publisher")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.2", 0))
+        taken.listen()
+        fake.define(allocations={"mappings": {"127.0.0.2": [taken.getsockname()[1]]}})
+        result = fake.perform("start")
+    assert (result.outcome.value, result.code, fake.engine.calls) == ("refused", "preboot_failed", [])
+    assert "is taken; change settings.allocations, or end what holds it" in result.msg
 
 
 class TestConfiguration:

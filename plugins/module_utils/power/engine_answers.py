@@ -13,6 +13,8 @@ from .model import ImageSeen, Snapshot, parse_uuid
 
 #: What happens to a container whose server may be in another state after it: also a signal and a line of standard input may be its stop.
 CHANGES = ("start", "die", "kill", "attach", "destroy")
+#: The addresses that stand for all.
+_EVERYWHERE = frozenset(("0.0.0.0", "::"))
 #: 2026-01-31T12:00:00.123456789
 _TIME_CHARACTERS = 29
 
@@ -59,7 +61,7 @@ def server_of(row: Mapping[str, Any]) -> str | None:
 
     One of ours that somebody has renamed is not among them; see `claimed_server`.
     """
-    labels, name = row.get("Labels") or {}, str((row.get("Names") or ["/"])[0]).lstrip("/")
+    labels, name = row.get("Labels") or {}, _name_in(row)
     claimed = claimed_server(row)
     if claimed is not None and (name == claimed or name.startswith(f"{claimed}-")):
         return claimed
@@ -74,9 +76,15 @@ def claimed_server(row: Mapping[str, Any]) -> str | None:
 def publisher_of(row: Mapping[str, Any], published: str, address: str) -> str | None:
     """The name of the container in a list if it has published a port, such as ``25565/tcp``, on an address or on all of them; else None."""
     for port in row.get("Ports") or ():
-        if f"{port.get('PublicPort')}/{port.get('Type')}" == published and {str(port.get("IP")), address} & {address, "0.0.0.0", "::"}:
-            return str((row.get("Names") or ["/"])[0]).lstrip("/") or None
+        addresses = {str(port.get("IP")), address}
+        if f"{port.get('PublicPort')}/{port.get('Type')}" == published and (len(addresses) == 1 or addresses & _EVERYWHERE):
+            return _name_in(row) or None
     return None
+
+
+def _name_in(row: Mapping[str, Any]) -> str:
+    """The name of a container in a list; empty where it has none."""
+    return str((row.get("Names") or ["/"])[0]).lstrip("/")
 
 
 def server_in_event(event: Mapping[str, Any]) -> str | None:

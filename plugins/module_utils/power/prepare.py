@@ -14,7 +14,7 @@ from .config_edit import Written, edited
 from .container import Boot, check_container, spec_of
 from .container_spec import ContainerSpec
 from .definition import Definition, secrets_of
-from .errors import EngineError, ImageUnavailable, PowerError, PrebootFailed, Suspended, VolumeMissing
+from .errors import EngineError, EngineUnreachable, ImageUnavailable, PowerError, PrebootFailed, Suspended, VolumeMissing
 from .host_ports import PortFault, port_fault
 from .model import Request, Snapshot, parse_uuid
 from .node import Node
@@ -188,10 +188,10 @@ def _check_ports(node: Node, boot: Boot, snapshot: Snapshot | None, spec: Contai
 
 
 def _publisher(node: Node, published: str, address: str) -> str:
-    """Who has published a port that is taken, in words; "" for somebody who is none of the engine's."""
+    """Who has published a port that is taken, in words; "" for somebody who is none of the engine's, or where it does not tell."""
     try:
         name = node.engine.publisher(published, address)
-    except EngineError:
+    except (EngineError, EngineUnreachable):
         return ""
     if name is None or parse_uuid(name) is None:
         return "" if name is None else f"the container {printable(name)}"
