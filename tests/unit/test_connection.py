@@ -286,6 +286,26 @@ def test_a_version_that_the_sdk_does_not_speak_is_an_error_of_the_settings() -> 
         Connection(host="tcp://127.0.0.1:1").client(load_sdk(), "0.1")
 
 
+class Ancient(Somebody):
+    """An engine of an API that no Docker SDK speaks any more."""
+
+    def end_headers(self) -> None:
+        self.send_header("Api-Version", "1.10")
+        super().end_headers()
+
+
+def test_an_engine_whose_version_the_sdk_does_not_speak_is_no_error_of_settings_that_name_none() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ancient) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            said = reason(Connection(host=f"tcp://127.0.0.1:{server.server_port}", timeout=5))
+        finally:
+            server.shutdown()
+            thread.join()
+    assert f"Cannot reach the engine at tcp://127.0.0.1:{server.server_port}: API versions below" in said
+
+
 def test_ssh_without_its_library_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "paramiko", None)
     monkeypatch.setattr(connection_module, "find_spec", lambda name: None)

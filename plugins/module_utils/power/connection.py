@@ -96,8 +96,8 @@ class Connection:
         try:
             return self._client(sdk, version or self._asked_version(sdk))
         except sdk.transport_errors as error:
-            if isinstance(error, sdk.version_error):
-                known = f"Cannot use api_version={_quoted(str(version))}: the Docker SDK of this node does not speak it"
+            if version is not None and isinstance(error, sdk.version_error):
+                known = f"Cannot use api_version={_quoted(version)}: the Docker SDK of this node does not speak it"
                 raise SettingsInvalid(f"{known}; leave it out, or give one that it and the engine speak") from None
             raise self.unreachable("", error) from error
 
