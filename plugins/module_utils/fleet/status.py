@@ -13,8 +13,7 @@ from typing import Any
 
 from ..power.model import PowerState, timestamp
 from ..power.order import DEFAULT_PRIORITY
-from .failure import reason_in
-from .table import render
+from .table import plural, render
 from .unseen import called, code_of, is_unseen, list_fault, reason_of
 
 #: Of the snapshot. A reader refuses a greater number, and ignores fields that it does not know.
@@ -63,14 +62,9 @@ def node_seen(node: str, variables: Mapping[str, Any], result: Mapping[str, Any]
         return NodeSeen(node, connection, error="Cannot tell: the node was not asked, or an earlier task failed on it")
     servers = result.get("servers")
     if result.get("failed") or result.get("unreachable") or servers is None:
-        return NodeSeen(node, connection, error=_reason(result), reachable=not result.get("unreachable"))
+        return NodeSeen(node, connection, error=reason_of(result)[:_LONGEST_REASON], reachable=not result.get("unreachable"))
     fault = list_fault(result)
     return NodeSeen(node, connection, sorted(servers, key=_order), lacking=None if fault is None else fault[:_LONGEST_REASON])
-
-
-def _reason(result: Mapping[str, Any]) -> str:
-    """A failure in one line."""
-    return " ".join(reason_in(result, "it gave no reason").split())[:_LONGEST_REASON]
 
 
 def _order(entry: Mapping[str, Any]) -> tuple[int, str, str]:
@@ -126,7 +120,7 @@ def _fault(seen: NodeSeen) -> str:
         return f"Cannot look at {seen.node}: {seen.error}"
     told = []
     if seen.unseen:
-        told.append(f"Cannot see {_plural(len(seen.unseen), 'server')} of {seen.node}: {_first([called(entry) for entry in seen.unseen])}")
+        told.append(f"Cannot see {plural(len(seen.unseen), 'server')} of {seen.node}: {_first([called(entry) for entry in seen.unseen])}")
     if seen.lacking is not None:
         told.append(f"Cannot list all servers of {seen.node}: {seen.lacking}")
     return "; ".join(told)
@@ -206,11 +200,7 @@ def _counts(nodes: Sequence[NodeSeen]) -> str:
     counts = Counter(str(entry.get("state") or "unknown") for each in nodes for entry in each.servers)
     seen = sum(1 for each in nodes if each.error is None)
     words = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    return f"{_plural(sum(counts.values()), 'server')} on {_plural(seen, 'node')}{': ' if words else ''}{words}"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{plural(sum(counts.values()), 'server')} on {plural(seen, 'node')}{': ' if words else ''}{words}"
 
 
 def _errors(nodes: Sequence[NodeSeen]) -> list[str]:

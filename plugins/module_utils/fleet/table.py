@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows of values as a text table for a terminal; pure."""
+"""What a terminal is shown: rows of values as a text table, and numbers of things; pure."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def render(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(
         _GAP.join(_aligned(cell, width, right) for cell, width, right in zip(line, widths, numbers)).rstrip() for line in lines
     )
+
+
+def plural(count: int, noun: str) -> str:
+    """A number of things."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _text(cell: object) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ..power.errors import Incomplete
 from .failure import reason_in
 
-#: The code of a list of servers that is not whole; module server_power has the same.
-LIST_INCOMPLETE = "incomplete"
+#: The code of a list of servers that is not whole.
+LIST_INCOMPLETE = Incomplete.code
 #: The code of a server that was not seen, where its node gives none.
 NOT_SEEN = "not_seen"
-_SILENT = "it gave no reason"
 
 
 def is_unseen(entry: Mapping[str, Any]) -> bool:
@@ -27,9 +27,9 @@ def code_of(entry: Mapping[str, Any]) -> str:
     return str(entry.get("code") or NOT_SEEN)
 
 
-def reason_of(entry: Mapping[str, Any]) -> str:
-    """Why it is unseen, in one line."""
-    return " ".join(reason_in(entry, _SILENT).split())
+def reason_of(told: Mapping[str, Any]) -> str:
+    """Why an entry is unseen, or what a result says, in one line."""
+    return " ".join(reason_in(told, "it gave no reason").split())
 
 
 def called(entry: Mapping[str, Any]) -> str:
@@ -39,7 +39,7 @@ def called(entry: Mapping[str, Any]) -> str:
 
 def list_fault(result: Mapping[str, Any]) -> str | None:
     """Why the list of a node's servers is not whole, in one line; None where it is."""
-    return None if result.get("complete", True) else " ".join(reason_in(result, _SILENT).split())
+    return None if result.get("complete", True) else reason_of(result)
 
 
 def unseen_in(result: Mapping[str, Any], among: Collection[str] | None = None) -> list[str]:

@@ -138,11 +138,6 @@ class Record:
         return not self.failures and not self.left
 
 
-def plural(count: int, noun: str) -> str:
-    """A number of things."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def some_of(rows: Sequence[Row]) -> str:
     """Some of the rows that failed, each with its code."""
     told = [f"{row.called}: {row.code or row.outcome}" for row in rows[:_NAMED]]

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from .record import Record, Row, plural, some_of
+from ..table import plural
+from .record import Record, Row, some_of
 from .words import NOT_DONE, OUTCOMES
 
 SCHEMA = 1

@@ -11,9 +11,10 @@ from typing import Any
 
 from ...power.errors import INTERNAL_ERROR
 from ..failure import reason_in
+from ..table import plural
 from ..unseen import LIST_INCOMPLETE, code_of, is_unseen, list_fault, reason_of
 from .batches import Batch
-from .record import Record, Row, plural, run_key, some_of
+from .record import Record, Row, run_key, some_of
 from .words import (
     BEFORE_BATCH_FAILED,
     BOOTS,
