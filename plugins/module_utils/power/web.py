@@ -24,6 +24,7 @@ from .errors import MissingLibrary
 from .listener import Vouching
 from .look import Look, nothing
 from .nesting import is_nested_deeper
+from .schema import one_line
 from .web_wires import Exchange, Mask, Untrusted, WebFault, adapter, fault, no_cookies, start, tls_context, too_late
 
 __all__ = ["Answer", "Untrusted", "Web", "WebFault", "shown_address"]
@@ -268,8 +269,7 @@ def _answer(response: Any, body: bytes, mask: Mask, *, verbatim: bool) -> Answer
     status, value = int(response.status_code), _parsed(body)
     headers = {str(name).lower(): mask.text(str(value)) for name, value in response.headers.items()}
     beginning = mask.text(body[: _SHOWN_CHARACTERS * 4].decode("utf-8", "replace"), is_cut=True)[:_SHOWN_CHARACTERS]
-    text = "".join(character if character.isprintable() else " " for character in beginning).strip()
-    return Answer(status, headers, value if verbatim and 200 <= status < 300 else mask.value(value), text, len(body))
+    return Answer(status, headers, value if verbatim and 200 <= status < 300 else mask.value(value), one_line(beginning), len(body))
 
 
 def _parsed(body: bytes) -> Any:

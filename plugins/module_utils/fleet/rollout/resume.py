@@ -124,8 +124,11 @@ def _settle(
     if candidate is None:
         taken.rows.append(_ended(row, FAILED, "server_not_found", f"Cannot {asked.action} server {row.server}: its node no longer has it"))
         return None
-    if row.unseen:
-        return candidate
+    return candidate if row.unseen else _still_meant(row, entry, candidate, asked, taken)
+
+
+def _still_meant(row: Row, entry: Mapping[str, Any] | None, candidate: Candidate, asked: Criteria, taken: TakenUp) -> Candidate | None:
+    """A server that was meant, as it is to be acted on; or a row that says that it is not meant any more."""
     any_state = _any_state(row)
     candidate = replace(candidate, any_state=any_state, asked_by=row.asked_by)
     # The node acts on it whatever was chosen, unless somebody is told there to have wanted it down.
