@@ -14,10 +14,10 @@ from ..look import Look, nothing
 from ..model import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
 from ..readiness import readable_lines
 from ..schema import printable
+from ..search_faults import ambiguous
 from .client import Endpoint
 from .seen import Seen
 
-_SHOWN = 5
 _FIELDS = ("server", "short_id", "name", "state", "suspended")
 #: With these an endpoint refuses whoever asks, whatever about.
 _REFUSALS = (401, 403)
@@ -116,12 +116,7 @@ def _identify(text: str, servers: Iterable[Server], endpoint: Endpoint) -> Serve
     if not found:
         raise _unknown(text, endpoint)
     if len(found) > 1:
-        uuids = sorted(server.uuid for server in found)
-        more = f" and {len(uuids) - _SHOWN} more" if len(uuids) > _SHOWN else ""
-        raise AmbiguousServer(
-            f'Cannot tell which server "{printable(wanted)}" is: {", ".join(uuids[:_SHOWN])}{more} are called so; give the full UUID',
-            servers=uuids[:_SHOWN],
-        )
+        raise ambiguous(wanted, sorted(server.uuid for server in found))
     return found[0]
 
 
