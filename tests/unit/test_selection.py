@@ -23,6 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.selection import
     everything,
     is_left_out,
     means_all,
+    mind_only,
     named,
     one_of_all,
 )
@@ -103,6 +104,15 @@ def test_only_what_a_restart_of_all_found_down_is_left_out(
 ) -> None:
     ended = replace(result(Outcome.SKIPPED, state, action), code=code)
     assert is_left_out(ended, replace(request(action), one_of_all=of_all)) == left_out
+
+
+@pytest.mark.parametrize("only", [None, frozenset(), frozenset({PowerState.OFFLINE, PowerState.RUNNING})])
+def test_a_restart_of_all_is_refused_for_states_that_none_of_them_may_have_and_no_states_mean_no_server(
+    only: frozenset[PowerState] | None,
+) -> None:
+    mind_only(replace(request(), only=only))
+    with pytest.raises(SettingsInvalid, match=r"^Cannot restart all servers that are offline"):
+        mind_only(replace(request(), only=frozenset({PowerState.OFFLINE})))
 
 
 def test_one_named_twice_is_meant_once_where_it_was_named_first_and_as_it_was_named_first() -> None:

@@ -44,8 +44,8 @@ def everything(node: Node, action: PowerAction | None, look: Look = nothing) -> 
 
 
 def mind_only(asked: Request) -> None:
-    """Raise `SettingsInvalid` for a restart of all that can mean no server, whatever their states."""
-    if asked.action is PowerAction.RESTART and asked.only is not None and not asked.only & _UP:
+    """Raise `SettingsInvalid` for a restart of all that names states, and none in which it means a server."""
+    if asked.action is PowerAction.RESTART and asked.only and not asked.only & _UP:
         raise SettingsInvalid("Cannot restart all servers that are offline: a restart of all means those that are up; start them instead")
 
 
