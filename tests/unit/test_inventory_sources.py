@@ -372,6 +372,16 @@ def test_an_engine_without_its_container_has_a_server_offline() -> None:
     assert picture(old, told_by(Kind.ENGINE, "a")).entries == (Entry(ONE, "a", "lobby", "offline"),)
 
 
+@pytest.mark.parametrize("state, told", [("running", None), ("exited", "offline")])
+def test_a_server_whose_container_may_run_under_another_name_is_not_taken_for_offline(engine: Engine, state: str, told: str | None) -> None:
+    engine.rows = [{**row(ONE, state), "Names": ["/renamed"]}, {**row(TWO), "Names": ["/stranger"]}, row(TWO, "exited")]
+    now = read_engine(node_at(engine), 5)
+    old = told_by(Kind.SNAPSHOT, "node-1", Entry(ONE, "node-1", "lobby", "running"), Entry(THREE, "node-1", "dune", "running"))
+    entries = {entry.uuid: entry.state for entry in picture(old, now).entries}
+    assert entries == {ONE: told, TWO: "offline", THREE: "offline"}
+    assert [each.doubtful for each in from_plain(json.loads(json.dumps(to_plain([now]))))] == [now.doubtful]
+
+
 def test_the_state_on_a_node_that_could_not_be_asked_is_the_one_written_down() -> None:
     old = told_by(Kind.SNAPSHOT, "a", Entry(ONE, "a", "lobby", "running"))
     assert picture(old, told_by(Kind.ENGINE, "b")).entries == old.entries

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ...power.connection import Connection, load_sdk
 from ...power.container_spec import LABEL_NAME
-from ...power.engine_answers import server_of
+from ...power.engine_answers import claimed_server, server_of
 from ...power.errors import EngineError, EngineUnreachable
 from ...power.model import PowerState
 from ...power.schema import one_line
@@ -37,7 +37,7 @@ def read_engine(node: NodeWanted, timeout: int) -> Reading:
         rows = _within(timeout + _SLACK_SECONDS, lambda: _listed(connection), connection)
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
         raise EngineError(f"Cannot list the containers: the answer is no list; {_NO_ENGINE}")
-    return Reading(Kind.ENGINE, node.name, tuple(_entries(node.name, rows)))
+    return Reading(Kind.ENGINE, node.name, tuple(_entries(node.name, rows)), doubtful=_doubtful(rows))
 
 
 def _listed(connection: Connection) -> Any:
@@ -76,6 +76,12 @@ def _entries(node: str, rows: Sequence[Mapping[str, Any]]) -> list[Entry]:
                 image=text_or_none(row.get("Image")),
             )
     return list(found.values())
+
+
+def _doubtful(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Servers whose live container somebody may have renamed: what its labels say it may have from its image."""
+    claimed = (claimed_server(row) for row in rows if row.get("State") in _LIVE and server_of(row) is None)
+    return tuple(dict.fromkeys(uuid for uuid in claimed if uuid is not None))
 
 
 def _state(told: object) -> str | None:

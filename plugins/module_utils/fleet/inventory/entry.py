@@ -59,7 +59,8 @@ class Reading:
     """All that one source tells. ``node`` is the node that was looked at, None for a source of many.
 
     ``connections`` holds variables, ``addresses`` a host name, by the source's own names for nodes. ``missing`` are nodes that it knows of
-    and could not look at, with a sentence each; ``lacking`` those of which it may have told only some servers.
+    and could not look at, with a sentence each; ``lacking`` those of which it may have told only some servers. ``doubtful`` are servers, by
+    UUID, whose container may run on the node under another name: nobody can tell.
     """
 
     kind: Kind
@@ -70,6 +71,7 @@ class Reading:
     missing: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     lacking: Mapping[str, str] = field(default_factory=dict)
+    doubtful: tuple[str, ...] = ()
 
 
 _NUMBERS = ("priority", "panel_id")
@@ -128,7 +130,8 @@ def from_plain(value: Any) -> list[Reading]:
 
 def _reading(plain: dict[str, Any]) -> Reading:
     entries = tuple(_entry(entry) for entry in plain.pop("entries", ()))
-    return Reading(**{**plain, "kind": Kind(plain["kind"]), "entries": entries, "warnings": tuple(plain.get("warnings", ()))})
+    texts = {name: tuple(plain.get(name, ())) for name in ("warnings", "doubtful")}
+    return Reading(**{**plain, **texts, "kind": Kind(plain["kind"]), "entries": entries})
 
 
 def _entry(plain: Mapping[str, Any]) -> Entry:

@@ -49,7 +49,8 @@ def picture_of(readings: Sequence[Reading], host_of: Callable[[Kind, str], str])
                 # It has moved since: of where it was, nothing counts but what it is.
                 found[entry.uuid] = _over(found.get(entry.uuid), replace(entry, node=None, state=None))
     looked = {reading.node: reading.kind for reading in ordered if reading.node is not None}
-    seen = {(entry.uuid, reading.node): entry.state for reading in ordered if reading.kind in _LOOKED for entry in reading.entries}
+    seen: dict[tuple[str, str | None], str | None] = {(uuid, reading.node): None for reading in ordered for uuid in reading.doubtful}
+    seen.update({(entry.uuid, reading.node): entry.state for reading in ordered if reading.kind in _LOOKED for entry in reading.entries})
     entries = [_as_looked_at(entry, looked, seen) for entry in found.values()]
     return Picture(
         entries=tuple(sorted(entries, key=lambda entry: (entry.node or "", entry.name or "", entry.uuid))),
