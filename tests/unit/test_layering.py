@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
             ("model",),
             ("schema",),
             ("text_faults",),
+            ("causes",),
             ("liveness",),
             ("look",),
             ("nesting",),
@@ -120,7 +121,8 @@ THIRD_PARTY = {
 #: What a file that calls itself pure never imports.
 IMPURE = {"fcntl", "io", "os", "pathlib", "select", "shutil", "socket", "sqlite3", "subprocess", "syslog", "tempfile", "threading", "time"}
 PURE = (
-    *("text_faults", "nesting", "plan", "order", "stop_way", "definition", "holder", "state", "report", "volume_survey", "described"),
+    *("text_faults", "causes", "nesting"),
+    *("plan", "order", "stop_way", "definition", "holder", "state", "report", "volume_survey", "described"),
     *("config_files/rules", "config_files/paths", "config_files/splice", "config_files/tree"),
     *("config_files/json_read", "config_files/json_file", "config_files/yaml_read", "config_files/yaml_write", "config_files/yaml_file"),
     *("config_files/line", "config_files/properties_file", "config_files/ini_file", "placeholders", "file_diff"),

@@ -15,7 +15,8 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-from .connection_faults import chain, errnos, known_fault
+from .causes import chain
+from .connection_faults import errnos, known_fault
 from .errors import EngineUnreachable, MissingLibrary, SettingsInvalid
 from .model import SHORTEST_SECRET
 from .schema import one_line, printable

@@ -10,23 +10,7 @@ import errno
 import os
 import stat
 
-
-def chain(error: BaseException | None) -> list[BaseException]:
-    """An error, what caused it, and the errors libraries hide in their arguments."""
-    found: list[BaseException] = []
-    queue = [error]
-    while queue:
-        link = queue.pop(0)
-        if link is None or link in found or len(found) > 20:
-            continue
-        found.append(link)
-        queue += [
-            link.__cause__,
-            link.__context__,
-            getattr(link, "reason", None) if isinstance(getattr(link, "reason", None), BaseException) else None,
-        ]
-        queue += [argument for argument in link.args if isinstance(argument, BaseException)]
-    return found
+from .causes import chain
 
 
 def errnos(error: BaseException) -> set[int]:

@@ -17,6 +17,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from .causes import chain
 from .listener import Vouching
 
 _MASKED = "***"
@@ -218,7 +219,7 @@ def fault(requests: Any, error: BaseException, seconds: float) -> WebFault | Non
 
     if not isinstance(error, (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError)):
         return None
-    links = _chain(error)
+    links = chain(error)
 
     def found(*kinds: Any) -> Any:
         return next((link for link in links if isinstance(link, kinds)), None)
@@ -247,15 +248,3 @@ def _plain_fault(error: BaseException, links: list[BaseException]) -> WebFault:
     if any("Connection" in type(link).__name__ or "Protocol" in type(link).__name__ for link in links):
         return WebFault("the connection was cut before the answer was whole")
     return WebFault(f"an exchange with it is not possible ({type(error).__name__})", lasting=True)
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """An error, what caused it, and the errors that libraries hide in their arguments."""
-    links: list[BaseException] = []
-    queue: list[object] = [error]
-    while queue and len(links) < 20:
-        link = queue.pop(0)
-        if isinstance(link, BaseException) and link not in links:
-            links.append(link)
-            queue += [link.__cause__, link.__context__, getattr(link, "reason", None), *link.args]
-    return links
