@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -24,8 +25,9 @@ from .volume_survey import shown_path
 
 #: What is put behind the server's uuid to name a container that waits for its place, the second where there is one already.
 _WAITING = ("-next", "-after")
-#: What ends a part of an image's reference, its end among them.
-_PART_ENDS = ("/", ":", "@", "")
+#: What follows a whole part of an image's reference: a further one, a tag or digest, or nothing. What a colon begins and a slash ends is a
+#: port, and with it another registry.
+_PART_END = re.compile(r"/|[:@][^/]*\Z|\Z")
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def credentials_for(reference: str, registries: Mapping[str, Mapping[str, str]])
 
     def begins(name: str) -> bool:
         trimmed = name.rstrip("/")
-        return bool(trimmed) and reference.startswith(trimmed) and reference[len(trimmed) : len(trimmed) + 1] in _PART_ENDS
+        return bool(trimmed) and reference.startswith(trimmed) and _PART_END.match(reference, len(trimmed)) is not None
 
     names = [name for name in registries if begins(name)]
     return registries[max(names, key=len)] if names else None

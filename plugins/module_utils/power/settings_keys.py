@@ -174,7 +174,7 @@ _CONTAINER = (
         "docker.registries",
         _REGISTRIES,
         {},
-        "Credentials by longest beginning of an image's name, in whole parts: up to a `/`, `:`, `@` or its end",
+        "Credentials by longest beginning of an image's name, in whole parts: up to a `/`, the `:` of a tag, `@` or its end",
         "registries",
         secret=True,
     ),
