@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP face's knowledge of a Panel's servers: as old as ten seconds, and the Panel is asked no more often, whoever asks."""
+"""The HTTP face's knowledge of its servers: of a Panel's as old as ten seconds, the Panel asked no more often, and none that is gone."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.known import Known
+from ansible_collections.fleet.power.plugins.module_utils.http_shim.known import Known, KnownServer, _everything
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.log import Log
 from ansible_collections.fleet.power.plugins.module_utils.http_shim.shared_node import SharedNode
+from ansible_collections.fleet.power.plugins.module_utils.power.assemble import build_sources
+from ansible_collections.fleet.power.plugins.module_utils.power.model import Server
 from ansible_collections.fleet.power.plugins.module_utils.power.settings import load_settings
-from ansible_collections.fleet.power.tests.integration.panel_server import LIST, FakePanel, closing
+from ansible_collections.fleet.power.tests.integration.panel_server import LIST, FakePanel, closing, status
+
+from .fake_engine import FakeClock, FakeEngine
 
 UUID = "aaaaaaaa-0000-4000-8000-000000000001"
 
@@ -75,3 +80,24 @@ def test_the_panel_is_asked_once_in_ten_seconds_and_what_it_says_then_counts(tmp
     with closing(FakePanel(definition(suspended=False))) as panel, closing(node_of(panel, tmp_path)) as node, closing(loop):
         loop.run_until_complete(story(node, log, panel, loop))
     log.close()
+
+
+@pytest.mark.parametrize("panel_answers", [True, False])
+@pytest.mark.parametrize("beside", [{}, {"notes.yml": "a: 1"}, {f"{UUID}.json": "{"}])
+def test_a_server_that_is_gone_is_known_no_more_whatever_is_wrong_with_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: dict[str, str], panel_answers: bool
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    gone, clock = "bbbbbbbb-0000-4000-8000-000000000002", FakeClock()
+    (tmp_path / "definitions").mkdir()
+    for name, text in beside.items():
+        (tmp_path / "definitions" / name).write_text(text)
+    with closing(FakePanel(definition(suspended=False))) as panel, closing(node_of(panel, tmp_path)) as node:
+        if not panel_answers:
+            panel.fault(status(500))
+        engine = FakeEngine(clock)
+        monkeypatch.setattr(node, "fresh_sources", lambda: build_sources(node.settings, engine, clock))
+        monkeypatch.setattr(node, "now", lambda: SimpleNamespace(engine=engine))
+        found = _everything(node, {gone: KnownServer(Server(gone))})
+    # What a list that cannot be had lacks is not gone.
+    assert (gone in found) is not panel_answers

@@ -181,7 +181,7 @@ def _met(node: SharedNode, before: frozenset[str]) -> dict[str, KnownServer]:
 def _everything(node: SharedNode, before: Mapping[str, KnownServer]) -> dict[str, KnownServer]:
     settings, sources = node.settings, node.fresh_sources()
     found = {server.uuid: server for server in sources.everything(None)}
-    whole = not sources.warnings
+    whole = sources.lists_are_whole
     if whole:
         node.keep_for_reading(sources, settings)
     try:

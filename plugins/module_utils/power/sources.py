@@ -125,6 +125,11 @@ class Sources:
                 names[uuid] = names.get(uuid) or source.name(uuid) or ""
         return [Server(uuid, name) for uuid, name in sorted(names.items())]
 
+    @property
+    def lists_are_whole(self) -> bool:
+        """Whether `everything` returned all there is now: no source was left out, and nothing older stood in for the Panel's list."""
+        return not self.unlisted and (self._panel is None or self._panel.seen is not None)
+
     def has(self, uuid: str) -> bool:
         """Whether any source has a definition of the server, be it a broken one; of the Panel counts what it was asked already.
 
