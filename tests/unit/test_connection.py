@@ -202,15 +202,17 @@ class TestUnreachable:
         ],
     )
     def test_somebody_else_who_answers(self, options: dict[str, bool], said: str) -> None:
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Somebody) as server:
-            thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-            thread.start()
-            try:
-                host = f"tcp://127.0.0.1:{server.server_port}"
-                assert reason(Connection(host=host, timeout=5, **options)) == f"Cannot reach the engine at {host}: {said}"
-            finally:
-                server.shutdown()
-                thread.join()
+        with served() as host:
+            assert reason(Connection(host=host, timeout=5, **options)) == f"Cannot reach the engine at {host}: {said}"
+
+    @pytest.mark.parametrize("status", [200, 404, 500])
+    @pytest.mark.parametrize("answer", [b"{}", b"[]", b"null", b'"not found"', b'{"error": "not found"}'])
+    def test_somebody_else_who_answers_in_json(self, monkeypatch: pytest.MonkeyPatch, answer: bytes, status: int) -> None:
+        monkeypatch.setattr(Somebody, "answer", answer)
+        monkeypatch.setattr(Somebody, "status", status)
+        with served() as host:
+            said = "what answers there is no engine; is docker_host right"
+            assert reason(Connection(host=host, timeout=5)) == f"Cannot reach the engine at {host}: {said}"
 
     def test_a_port_that_nobody_serves(self) -> None:
         with contextlib.closing(socket.socket()) as sock:
@@ -247,14 +249,29 @@ class TestUnreachable:
 class Somebody(http.server.BaseHTTPRequestHandler):
     """Somebody who is no engine, and answers all that is asked."""
 
+    status, answer = 200, b"hello"
+
     def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "5")
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.answer)))
         self.end_headers()
-        self.wfile.write(b"hello")
+        self.wfile.write(self.answer)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing is printed."""
+
+
+@contextlib.contextmanager
+def served() -> Iterator[str]:
+    """The address of somebody who is no engine."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Somebody) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield f"tcp://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class NoEngine(http.server.BaseHTTPRequestHandler):

@@ -36,9 +36,15 @@ def known_fault(error: BaseException, host: str) -> str:
             return "its name cannot be looked up; is docker_host right"
     if errno.ECONNREFUSED in errnos(error) and not _may_be_socket(host):
         return "that is no socket; is docker_host right"
-    if any(type(link).__name__ == "JSONDecodeError" for link in links):
+    if any(_is_of_no_engine(link) for link in links):
         return "what answers there is no engine; is docker_host right"
     return ""
+
+
+def _is_of_no_engine(link: BaseException) -> bool:
+    """Whether an answer is no JSON, or is made otherwise than an engine's, which ends in an error of Python's right below the SDK's."""
+    kind, below = type(link).__name__, link.__cause__ or link.__context__
+    return kind == "JSONDecodeError" or (kind == "DockerException" and isinstance(below, (KeyError, TypeError)))
 
 
 def _may_be_socket(host: str) -> bool:
