@@ -213,6 +213,12 @@ def test_several_fail_with_the_first_few_and_their_codes() -> None:
     assert failure_message([result(), failures[1]]) == "Cannot restart 1 of 2 servers: s1: stop_failed"
 
 
+@pytest.mark.parametrize("asked", ["", " ", "\t"])
+def test_a_name_that_came_out_empty_is_told_in_words(asked: str) -> None:
+    nameless = replace(result(Outcome.REFUSED, code="server_not_found", msg="no"), server=Server(asked))
+    assert failure_message([result(), nameless]) == "Cannot restart 1 of 2 servers: a server without a name: server_not_found"
+
+
 def test_what_an_action_on_all_may_have_missed_is_told_in_one_sentence() -> None:
     unseen = result(Outcome.FAILED, "Hidden", code="engine_error", msg="no")
     assert incomplete_message(PowerAction.STOP, [result()], []) == ""

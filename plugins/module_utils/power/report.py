@@ -108,7 +108,9 @@ def _called(result: Result) -> str:
     """A server in few words: its name, else its short id, else the beginning of what was asked."""
     if result.server.name:
         return result.server.name
-    return printable(result.server.uuid) if parse_uuid(result.server.uuid) is None else result.server.short_id
+    if parse_uuid(result.server.uuid) is not None:
+        return result.server.short_id
+    return printable(result.server.uuid.strip()) or "a server without a name"
 
 
 def failure_message(results: Sequence[Result]) -> str:
