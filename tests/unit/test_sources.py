@@ -484,6 +484,21 @@ def test_a_link_to_a_definition_elsewhere_is_the_administrators_choice(place: Pl
         place.sources().definition(A)
 
 
+def test_a_directory_behind_a_link_that_leads_nowhere_is_out_of_reach_and_not_empty(place: Place) -> None:
+    place.write(A, "Lobby")
+    away = place.directory.rename(place.directory.parent / "away")
+    place.directory.symlink_to(away)
+    assert place.sources().everything(START) == [Server(A, "Lobby")]
+    away.rename(away.parent / "unmounted")
+    sources = place.sources()
+    assert sources.everything(START) == []
+    assert ["leads nowhere" in str(error) for error in sources.unlisted] == [True]
+    with pytest.raises(SourceUnreachable, match="leads nowhere"):
+        sources.definition(A)
+    place.directory.unlink()
+    assert (place.sources().everything(START), place.sources().unlisted) == ([], [])
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be")
 @pytest.mark.parametrize("closed", ["directory", "file"])
 def test_what_may_not_be_read_is_out_of_reach_and_not_missing(place: Place, closed: str) -> None:

@@ -77,6 +77,7 @@ class DefinitionDirectory:
         try:
             names = os.listdir(self.path)
         except FileNotFoundError:
+            self._refuse_dead_link()
             names = []
         except (OSError, ValueError) as error:
             raise self._unreachable(error) from error
@@ -106,6 +107,7 @@ class DefinitionDirectory:
                 f"Cannot read the definition of server {uuid}: {' and '.join(present)} both exist; remove one of them", where=present[0]
             )
         if not present:
+            self._refuse_dead_link()
             return None
         raw = self._load(present[0])
         itself = uuid_in(raw)
@@ -159,6 +161,11 @@ class DefinitionDirectory:
     def _open(self, path: str) -> int:
         # Links are followed: the directory is the administrator's, who may keep definitions elsewhere.
         return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+    def _refuse_dead_link(self) -> None:
+        """A directory that does not exist holds nothing; what a link to one that is away holds nobody knows: its disk may not be mounted."""
+        if os.path.islink(self.path) and not os.path.exists(self.path):
+            raise self._unreachable(ValueError("it is a link that leads nowhere"))
 
     def _unreachable(self, error: Exception) -> SourceUnreachable:
         reason = error.strerror if isinstance(error, OSError) else error
