@@ -92,7 +92,7 @@ complete:
   description:
     - Whether C(servers) has every server that was meant. V(false) where a list cannot be had that would name more of them, such as that of
       the Panel or the directory of definitions. C(msg) then says why.
-    - An endpoint does not tell that. Its list is taken for whole.
+    - The HTTP face of this collection tells that of its list. That of Wings is taken for whole.
   type: bool
   returned: success
   sample: true

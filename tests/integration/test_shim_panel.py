@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from .controller import Controller
 from .lab import Lab, wait_until
-from .panel_server import LIST, TOKEN, FakePanel, closing, silent
-from .shim import Answer, Shim, again
+from .panel_server import LIST, TOKEN, FakePanel, closing, silent, status
+from .shim import NO_ENGINE, Answer, Shim, again
 
 #: What the Panel sends with every request to a node.
 PANEL = {"token": TOKEN, "Accept": "application/json", "Content_Type": "application/json"}
@@ -66,6 +67,23 @@ def test_the_panel_drives_its_servers_by_its_own_calls(lab: Lab, panel: FakePane
         origin = shim.ask("GET", f"/api/servers/{server}/operations", **PANEL).json[0]["origin"]
         assert origin.startswith("127.0.0.1 (token ")
         assert shim.ask("GET", "/nothing", **PANEL).headers["access-control-allow-origin"] == panel.url
+
+
+def test_a_list_without_those_of_a_panel_that_is_away_is_not_called_whole(lab: Lab, panel: FakePanel, controller: Controller) -> None:
+    managed_, at_hand = managed(lab, panel), lab.server()
+    panel.fault(status(500))
+    with again(lab) as shim:
+        listed = shim.ask("GET", "/api/servers", token=TOKEN)
+        uuids = {each["configuration"]["uuid"] for each in listed.json}
+        assert ({managed_, at_hand} & uuids, listed.headers["x-unlisted"]) == ({at_hand}, "source_unreachable")
+        # Our own client of it tells the same.
+        through = {"api_url": shim.url, "api_token": TOKEN, "docker_host": NO_ENGINE}
+        told = controller.run_module("server_power_info", **through)
+        assert ({managed_, at_hand} & {each["server"] for each in told["servers"]}, told["complete"]) == ({at_hand}, False)
+        assert "could not list all of its servers (source_unreachable)" in told["msg"]
+        panel.well()
+        wait_until(lambda: "x-unlisted" not in shim.ask("GET", "/api/servers", token=TOKEN).headers, "the list is whole", 20.0)
+        assert controller.run_module("server_power_info", **through)["complete"] is True
 
 
 def test_a_server_of_another_node_is_not_there(lab: Lab, panel: FakePanel) -> None:

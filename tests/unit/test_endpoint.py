@@ -146,6 +146,24 @@ def test_a_request_for_an_action_that_is_not_accepted_says_why(said: Answer | We
         Answering(said).act(UUID, PowerAction.RESTART, 30)
 
 
+@pytest.mark.parametrize(
+    ("header", "unlisted"),
+    [
+        ("", ()),
+        ("source_unreachable", ("source_unreachable",)),
+        ("source_denied, engine_unreachable,source_denied", ("source_denied", "engine_unreachable")),
+        ("\x1b[31m<b>", ("unknown",)),
+    ],
+)
+def test_a_list_that_is_not_whole_says_so(header: str, unlisted: tuple[str, ...]) -> None:
+    endpoint = Answering(answer(200, [server(UUID, "Atlas")], x_unlisted=header))
+    assert len(endpoint.listed()) == 1
+    assert endpoint.lacking == unlisted
+    sentence = f"the endpoint {endpoint.shown} could not list all of its servers ({', '.join(unlisted)})"
+    assert endpoint.unlisted() == ((sentence,) if unlisted else ())
+    assert endpoint.unlisted(unlisted) == ()
+
+
 def test_a_stop_that_is_refused_with_the_word_suspended_is_an_error_of_the_endpoint() -> None:
     with pytest.raises(EndpointError):
         Answering(answer(400, {"error": "suspended"})).act(UUID, PowerAction.STOP, 30)

@@ -203,3 +203,20 @@ def test_a_signal_ends_the_search_for_names() -> None:
 def test_nobody_can_tell_who_is_meant_to_be_up_at_an_endpoint() -> None:
     with pytest.raises(UnsupportedByEndpoint, match="meant to be up"):
         AtEndpoint(Answering(), parse_settings({}, where="x"), never).meant_up()
+
+
+@pytest.mark.parametrize(
+    ("lacking", "action", "is_whole"),
+    [
+        ("", "start", True),
+        ("source_unreachable", "start", False),
+        ("source_unreachable", "restart", False),
+        # Whatever is up has a container.
+        ("source_denied", "stop", True),
+        ("engine_unreachable", "stop", False),
+    ],
+)
+def test_an_action_on_all_is_incomplete_where_the_endpoint_could_not_list_who_is_meant(lacking: str, action: str, is_whole: bool) -> None:
+    call = AtEndpoint(Answering(answer(200, LISTED, x_unlisted=lacking)), parse_settings({}, where="x"), never)
+    assert call.targets(["all"], request(action))
+    assert (call.unlisted() == []) is is_whole

@@ -98,6 +98,7 @@ def test_a_server_that_is_gone_is_known_no_more_whatever_is_wrong_with_others(
         engine = FakeEngine(clock)
         monkeypatch.setattr(node, "fresh_sources", lambda: build_sources(node.settings, engine, clock))
         monkeypatch.setattr(node, "now", lambda: SimpleNamespace(engine=engine))
-        found = _everything(node, {gone: KnownServer(Server(gone))})
+        found, unlisted = _everything(node, {gone: KnownServer(Server(gone))})
     # What a list that cannot be had lacks is not gone.
     assert (gone in found) is not panel_answers
+    assert unlisted == (() if panel_answers else ("source_unreachable",))

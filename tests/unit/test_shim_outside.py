@@ -93,9 +93,9 @@ class Searches:
         monkeypatch.setattr(known_file, "_search", self._search)
         self.found: list[str] = []
 
-    def _answer(self, found: Mapping[str, KnownServer]) -> Mapping[str, KnownServer]:
+    def _answer(self, found: Mapping[str, KnownServer]) -> tuple[Mapping[str, KnownServer], tuple[str, ...]]:
         self.go.wait(5.0)
-        return found
+        return found, ()
 
     def _search(self, _node: object, uuid: str) -> KnownServer | None:
         self.searched.append(uuid)
@@ -104,7 +104,9 @@ class Searches:
 
 def with_known(story: Callable[[Known], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
-        known = Known(cast("Any", None), cast("Any", SimpleNamespace(warn=print, error=print)))
+        known = Known(
+            cast("Any", SimpleNamespace(settings=SimpleNamespace(remote=""))), cast("Any", SimpleNamespace(warn=print, error=print))
+        )
         await known.load()
         await story(known)
 

@@ -43,6 +43,8 @@ class Known:
         self._node = node
         self._log = log
         self._found: Mapping[str, KnownServer] = {}
+        #: The codes of why lists of servers could not be had when everything was asked last; before that a Panel was not asked yet.
+        self.unlisted: tuple[str, ...] = (SourceUnreachable.code,) if node.settings.remote else ()
         # Said by a timer: every request asks.
         self._due = True
         self._met_at = float("-inf")
@@ -146,7 +148,7 @@ class Known:
         before = self._found
         self._changes = {}
         try:
-            found = await self._look_outside.ask(lambda: _everything(self._node, before))
+            found, self.unlisted = await self._look_outside.ask(lambda: _everything(self._node, before))
         except (PowerError, ThreadRefused) as error:
             self._log.warn("servers_not_listed", reason=str(error))
         except Exception as error:
@@ -178,21 +180,23 @@ def _met(node: SharedNode, before: frozenset[str]) -> dict[str, KnownServer]:
     return {server.uuid: _known(server, sources) for server in found if server.uuid not in before}
 
 
-def _everything(node: SharedNode, before: Mapping[str, KnownServer]) -> dict[str, KnownServer]:
+def _everything(node: SharedNode, before: Mapping[str, KnownServer]) -> tuple[dict[str, KnownServer], tuple[str, ...]]:
+    """Every server, and the codes of why lists of them could not be had."""
     settings, sources = node.settings, node.fresh_sources()
     found = {server.uuid: server for server in sources.everything(None)}
-    whole = sources.lists_are_whole
+    whole, unlisted = sources.lists_are_whole, [error.code for error in sources.unlisted]
     if whole:
         node.keep_for_reading(sources, settings)
     try:
         for server in node.now().engine.servers():
             found.setdefault(server.uuid, server)
-    except PowerError:
+    except PowerError as error:
         whole = False
+        unlisted.append(error.code)
     if not whole:
         # Something could not be listed: what it had is still there.
         found = {**{uuid: known.server for uuid, known in before.items()}, **found}
-    return {uuid: _known(server, sources) for uuid, server in found.items()}
+    return {uuid: _known(server, sources) for uuid, server in found.items()}, tuple(dict.fromkeys(unlisted))
 
 
 def _search(node: SharedNode, uuid: str) -> KnownServer | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..power.model import Outcome, PowerAction, PowerState
+from .replies import UNLISTED
 from .version import VERSION
 
 #: Answers by status: the schema of the body, None for none, and what it means.
@@ -133,7 +134,7 @@ def document() -> dict[str, Any]:
             "/openapi.json": {"get": _open("openapi", "This document", {"200": "It"})},
             "/metrics": {"get": _route("metrics", "Metrics for Prometheus", {"200": (None, "Text"), "501": (_ERROR, "No library")})},
             "/api/system": {"get": _system()},
-            "/api/servers": {"get": _route("servers", "Every server", {"200": (_list_of(_LISTED), "They"), "500": (_ERROR, "No engine")})},
+            "/api/servers": {"get": _servers()},
             server: {"get": _of_server("server", "One server", {"200": (_SERVER, "It"), "500": (_ERROR, "No engine")})},
             f"{server}/power": {"post": _power()},
             f"{server}/operations": {"get": _of_server("operations", "Its operations", _OPERATIONS)},
@@ -148,6 +149,13 @@ def document() -> dict[str, Any]:
         },
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
     }
+
+
+def _servers() -> dict[str, Any]:
+    route = _route("servers", "Every server", {"200": (_list_of(_LISTED), "They"), "500": (_ERROR, "No engine")})
+    meaning = "Where the list is not whole: the codes of why lists of servers could not be had"
+    route["responses"]["200"]["headers"] = {UNLISTED: {"description": meaning, "schema": {"type": "string"}}}
+    return route
 
 
 def _power() -> dict[str, Any]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 JSON = "application/json; charset=utf-8"
 PLAIN = "text/plain"
+#: The header of a list that is not whole: the codes of why lists of servers could not be had, divided by commas.
+UNLISTED = "X-Unlisted"
 #: Wings sends the status line before it writes these bodies, so they are labelled as text although they are JSON.
 MISLABELLED = "text/plain; charset=utf-8"
 

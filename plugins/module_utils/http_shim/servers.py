@@ -9,6 +9,7 @@ import asyncio
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..power.definition import Definition
@@ -118,9 +119,11 @@ class ServerRoutes:
     async def _all(self, asked: Asked) -> Reply:
         servers = await self._known.all_of_them()
         try:
-            return replies.json_reply(await self._outside.ask(lambda: self.described(servers)))
+            reply = replies.json_reply(await self._outside.ask(lambda: self.described(servers)))
         except PowerError as error:
             return replies.unexpected(asked.id, note=str(error))
+        unlisted = ",".join(self._known.unlisted)
+        return replace(reply, headers=((replies.UNLISTED, unlisted),)) if unlisted else reply
 
     async def _one(self, asked: Asked, known: KnownServer) -> Reply:
         try:

@@ -163,7 +163,7 @@ class DefinitionDirectory:
         return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
 
     def _refuse_dead_link(self) -> None:
-        """A directory that does not exist holds nothing; what a link to one that is away holds nobody knows: its disk may not be mounted."""
+        """A directory that is not there holds nothing; what a link to one that is not holds nobody knows: its disk may not be mounted."""
         if os.path.islink(self.path) and not os.path.exists(self.path):
             raise self._unreachable(ValueError("it is a link that leads nowhere"))
 

@@ -19,7 +19,7 @@ def read_endpoint(node: NodeWanted, timeout: int) -> Reading:
     endpoint = Endpoint(node.url or "", node.token, verify=node.verify, ca_path=node.ca_path, timeout=float(timeout))
     with contextlib.closing(endpoint):
         entries = tuple(_entry(node.name, seen) for seen in endpoint.listed())
-    return Reading(Kind.ENDPOINT, node.name, entries, warnings=tuple(endpoint.warnings))
+    return Reading(Kind.ENDPOINT, node.name, entries, warnings=(*endpoint.warnings, *endpoint.unlisted()))
 
 
 def _entry(node: str, seen: Seen | Unseen) -> Entry:

@@ -19,6 +19,8 @@ from ..errors import (
     EndpointUntrusted,
     InterruptedBySignal,
     SettingsInvalid,
+    SourceDenied,
+    SourceUnreachable,
     UnsupportedByEndpoint,
 )
 from ..listener import is_as_good_as_we
@@ -96,10 +98,12 @@ class AtEndpoint:
         self._settings = settings
         self._interrupted = interrupted
         self._clock = SystemClock()
+        self._boots = True
 
     def targets(self, names: Sequence[str], asked: Request) -> list[Target]:
         asked = replace(asked, requested_at=self._clock.now())
         if means_all(names):
+            self._boots = asked.action.boots
             mind_only(asked)
             return all_of(asked, self._endpoint.servers(self._look))
         return named(asked, names, lambda name: identify_at(name, self._endpoint, self._look))
@@ -134,8 +138,8 @@ class AtEndpoint:
         raise UnsupportedByEndpoint("Cannot tell which servers are meant to be up: an endpoint does not tell it; act on the node itself")
 
     def unlisted(self) -> list[str]:
-        # An endpoint has one list; without it there are no targets.
-        return []
+        # What a source could not list matters to boots alone: whatever is up has a container.
+        return list(self._endpoint.unlisted(() if self._boots else (SourceUnreachable.code, SourceDenied.code)))
 
     def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> Described:
         return describe_at(() if means_all(names) else names, self._endpoint, tail=wanted.tail)

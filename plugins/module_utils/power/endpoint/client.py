@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -20,7 +20,7 @@ from ..listener import Vouching
 from ..look import Look, nothing
 from ..model import PowerAction, Server
 from ..web import Answer, Untrusted, Web, WebFault, shown_address
-from .seen import Operation, Seen, plain_text, read_log, read_operation, read_server, read_servers
+from .seen import Operation, Seen, plain_text, read_codes, read_log, read_operation, read_server, read_servers
 
 _Value = TypeVar("_Value")
 #: Whether a user of this machine, by number, may have the token.
@@ -71,6 +71,8 @@ class Endpoint:
         self._guard = threading.Lock()
         self._listed: tuple[Seen | Unseen, ...] | None = None
         self._unlisted: EndpointUnreachable | EndpointUntrusted | EndpointError | None = None
+        #: The codes of why the endpoint could not list all of its servers, when the list was asked for.
+        self.lacking: tuple[str, ...] = ()
         if urlsplit(url).scheme.lower() == "http" and not is_this_machine(url):
             self.warnings.append(f"the token goes to the endpoint {self.shown} in the clear; use https")
 
@@ -99,10 +101,17 @@ class Endpoint:
     def _list(self, look: Look) -> tuple[Seen | Unseen, ...]:
         try:
             answer = self._ask("GET", "/api/servers", seconds=self.timeout, look=look)
-            return self._read(answer, "list the servers", lambda value: read_servers(value, self.masked))
+            listed = self._read(answer, "list the servers", lambda value: read_servers(value, self.masked))
         except (EndpointUnreachable, EndpointUntrusted, EndpointError) as error:
             self._unlisted = error
             raise
+        self.lacking = read_codes(answer.headers.get("x-unlisted", ""))
+        return listed
+
+    def unlisted(self, ignored: Collection[str] = ()) -> tuple[str, ...]:
+        """Why the list that was had is not whole, in a sentence, unless all of the reasons are ``ignored``; empty where it is whole."""
+        codes = [code for code in self.lacking if code not in ignored]
+        return (f"the endpoint {self.shown} could not list all of its servers ({', '.join(codes)})",) if codes else ()
 
     def look(self, uuid: str, *, seconds: float | None = None, look: Look = nothing) -> Seen:
         """One server as it is now. Raises `ServerNotFound`, `EndpointUnreachable`, `EndpointError`, and what ``look`` raises."""

@@ -49,7 +49,8 @@ def describe_at(names: Sequence[str], endpoint: Endpoint, *, tail: int = 0) -> D
             entries.append(each.entry((*_FIELDS, "log") if tail else _FIELDS))
         else:
             entries.append({**_entry(each), **({"log": _log(each, endpoint, tail, warnings)} if tail else {})})
-    return Described(entries, tuple(warnings))
+    unlisted = () if names else endpoint.unlisted()
+    return Described(entries, (*warnings, *unlisted), unlisted)
 
 
 def _chosen(names: Sequence[str], endpoint: Endpoint) -> tuple[Sequence[Seen | Unseen], list[str]]:

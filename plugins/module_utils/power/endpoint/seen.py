@@ -113,6 +113,12 @@ def read_server(value: object, uuid: str | None = None, masked: Masked = unmaske
     )
 
 
+def read_codes(text: str) -> tuple[str, ...]:
+    """The codes in a header, such as ``source_unreachable``; a word that is none is ``unknown``, so that no fault is lost."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    return tuple(dict.fromkeys(word if _CODE.fullmatch(word) else "unknown" for word in words))
+
+
 def read_servers(value: object, masked: Masked = unmasked) -> tuple[Seen | Unseen, ...]:
     """The servers of ``GET /api/servers``, each once, by UUID; of one whose state is not told, what is told in its place.
 
