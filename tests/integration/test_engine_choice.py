@@ -87,6 +87,8 @@ def test_a_docker_host_that_does_not_answer_is_refused_and_nothing_started(check
     refused = checkout.engine("up", docker_host=checkout.nowhere, fails=True)
     assert refused == f"Cannot use the Docker Engine at {checkout.nowhere}: it does not answer; start it, or unset DOCKER_HOST\n"
     assert not (checkout.root / ".build" / "engine").exists()
+    unnamed = checkout.engine("host", docker_host=checkout.nowhere, fails=True)
+    assert unnamed.endswith("does not answer; start it, or unset DOCKER_HOST\n"), "no private one is started in its place"
 
 
 def test_another_docker_host_is_refused_while_the_demo_is_elsewhere(checkout: Checkout, docker_host: str) -> None:
@@ -106,7 +108,8 @@ def test_an_engine_that_no_longer_answers_is_named_while_the_demo_is_on_it(check
     assert "private engine" in checkout.engine("status"), "nothing is on it: another may be chosen"
     checkout.have_demo()
     assert f"is on the Docker Engine at {checkout.nowhere}, which does not answer" in checkout.engine("status", fails=True)
-    assert "does not answer" in checkout.run("tests/demo/down", fails=True)
+    refused = checkout.run("tests/demo/down", fails=True)
+    assert (refused.count("which does not answer"), refused.count("\n")) == (1, 1), refused
     assert (checkout.root / ".build" / "demo").exists()
 
 
