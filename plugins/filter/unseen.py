@@ -15,6 +15,7 @@ description:
   - M(fleet.power.server_power_info) returns servers that are known and could not be seen with C(state) being V(null), and C(complete) being
     V(false) where the list of servers is not whole. This tells both, so that a play that acts on what it saw may stop where it did not see
     all.
+  - Of a look that failed, be it that the task goes on all the same, it tells that no server was seen; of one that was skipped nothing.
 positional: among
 options:
   _input:

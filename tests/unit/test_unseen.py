@@ -25,7 +25,11 @@ LISTED = "Cannot list all servers: Cannot ask the Panel: HTTP 500"
         ({"servers": [SEEN], "complete": True}, None, []),
         # Who does not say whether its list is whole has a list that is.
         ({"servers": [SEEN]}, [GONE], []),
-        ({"failed": True, "msg": "no engine"}, None, []),
+        ({"failed": True, "msg": "no engine"}, None, ["Cannot see any server: no engine"]),
+        ({"failed": False, "failed_when_result": False, "msg": "no\n engine"}, [ONE], ["Cannot see any server: no engine"]),
+        ({"unreachable": True, "changed": False}, None, ["Cannot see any server: it gave no reason"]),
+        ({"failed": True, "msg": "no engine"}, [], []),
+        ({"skipped": True, "changed": False}, None, []),
         ({"servers": [SEEN, UNSEEN]}, None, [SENTENCE]),
         ({"servers": [SEEN, UNSEEN]}, [ONE], []),
         ({"servers": [SEEN, UNSEEN]}, [ONE, TWO], [SENTENCE]),

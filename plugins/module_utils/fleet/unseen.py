@@ -45,8 +45,10 @@ def list_fault(result: Mapping[str, Any]) -> str | None:
 def unseen_in(result: Mapping[str, Any], among: Collection[str] | None = None) -> list[str]:
     """What a look did not show, a sentence each; nothing if it showed all. ``among``: only what matters for these servers, by UUID.
 
-    A list that is not whole matters for those of them that it lacks.
+    A list that is not whole matters for those of them that it lacks. A look that failed showed nothing, whatever its task made of that.
     """
+    if "servers" not in result and not result.get("skipped"):
+        return [f"Cannot see any server: {' '.join(reason_in(result, _SILENT).split())}"] if among is None or among else []
     servers = result.get("servers") or []
     unseen = [each for each in servers if is_unseen(each) and (among is None or each.get("server") in among)]
     fault = list_fault(result)
