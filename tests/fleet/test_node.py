@@ -173,7 +173,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_done(node: Node, tmp_
     (tmp_path / "broken" / names(server("one"))[0]).write_text('{"hunter2')
     (tmp_path / "linked" / names(server("one"))[0]).symlink_to(tmp_path / "servers" / "lobby.json")
     refused: Sequence[tuple[dict[str, Any], str]] = [
-        ({"node_definitions_dir": str(tmp_path / "broken")}, ".json is not JSON; nothing was copied"),
+        ({"node_definitions_dir": str(tmp_path / "broken")}, ".json is not JSON, see line 1, column 2; nothing was copied"),
         ({"node_definitions_dir": str(tmp_path / "linked")}, "links are not followed"),
         ({"node_definitions_dir": str(tmp_path / "empty"), "node_definitions_purge": True}, "would remove all of the node"),
         (
