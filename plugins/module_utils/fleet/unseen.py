@@ -48,7 +48,7 @@ def unseen_in(result: Mapping[str, Any], among: Collection[str] | None = None) -
     A list that is not whole matters for those of them that it lacks. A look that failed showed nothing, whatever its task made of that.
     """
     if "servers" not in result and not result.get("skipped"):
-        return [f"Cannot see any server: {' '.join(reason_in(result, _SILENT).split())}"] if among is None or among else []
+        return [f"Cannot see any server: {reason_of(result)}"] if among is None or among else []
     servers = result.get("servers") or []
     unseen = [each for each in servers if is_unseen(each) and (among is None or each.get("server") in among)]
     fault = list_fault(result)
