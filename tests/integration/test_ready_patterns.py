@@ -53,7 +53,7 @@ def test_the_http_face_answers_at_once_while_the_console_of_such_a_server_is_ope
                 assert slowest < 1.0
                 await page.send("set state", "kill")
                 await page.until("daemon message", "kill: done")
-                assert page.states == ["offline", "starting", "offline"]
+                await page.until_states("offline", "starting", "offline")
 
         asyncio.run(story())
         (entry,) = shim.events("readiness")

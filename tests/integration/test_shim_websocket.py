@@ -74,9 +74,8 @@ def test_a_restart_is_seen_state_by_state(lab: Lab, shim: Shim) -> None:
             await page.until("status", "running")
             await page.send("set state", "restart")
             await page.until("daemon message", "restart: done")
-            await page.until("status", "running", after=len(page.heard) if page.states[-1] != "running" else 0)
             await page.until("console output", "ready")
-            assert page.states == ["running", "stopping", "offline", "starting", "running"]
+            await page.until_states("running", "stopping", "offline", "starting", "running")
 
     asyncio.run(story())
 
@@ -95,11 +94,11 @@ def test_what_others_do_to_the_server_is_seen_as_it_happens(lab: Lab, shim: Shim
                 await loop.run_in_executor(None, actor.result)
             with lab.actor("stop", server) as actor:
                 await page.until("status", "stopping")
-                await page.until("status", "offline", after=len(page.heard))
                 await loop.run_in_executor(None, actor.result)
-            assert page.states == ["offline", "starting", "running", "stopping", "offline"]
+            await page.until_states("offline", "starting", "running", "stopping", "offline")
+            begun = len(page.heard)
             await loop.run_in_executor(None, lab.client.start, server)
-            await page.until("status", "running", after=len(page.heard))
+            await page.until("status", "running", after=begun)
             told, killed = len(page.heard), time.monotonic()
             await loop.run_in_executor(None, lab.client.kill, server)
             await page.until("status", "offline", after=len(page.heard) - 1, seconds=1.0)

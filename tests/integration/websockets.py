@@ -97,6 +97,15 @@ class Console:
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._more.wait(), min(left, 0.5))
 
+    async def until_states(self, *states: str, seconds: float = SOON_SECONDS) -> None:
+        """Wait until these states have been told since the console was opened, in this order, and no other."""
+        deadline = time.monotonic() + seconds
+        while len(self.states) < len(states) and time.monotonic() < deadline and not self._reader.done():
+            async with self._more:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._more.wait(), 0.5)
+        assert self.states == list(states)
+
     async def until_closed(self, seconds: float = SOON_SECONDS) -> int | None:
         """Wait until the other side has closed it; its code."""
         await asyncio.wait_for(asyncio.shield(self._reader), seconds)
