@@ -17,15 +17,15 @@ from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.fleet.power.plugins.module_utils.fleet.options import options_fault
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout import files, report
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.opening import Start, open_run
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.record import Record
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.resume import flying
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.run import begin, count, describe_batch
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.words import RolloutError
-from ansible_collections.fleet.power.plugins.module_utils.fleet.table import render
-from ansible_collections.fleet.power.plugins.module_utils.power.model import timestamp
+from ansible_collections.fleet.power.plugins.module_utils._fleet.options import options_fault
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files, report
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening import Start, open_run
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.resume import flying
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count, describe_batch
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.plugins.module_utils._fleet.table import render
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import timestamp
 from ansible_collections.fleet.power.plugins.plugin_utils.plain_value import plain_value
 
 _FOLDER = "~/.ansible/fleet_power"

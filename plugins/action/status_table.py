@@ -15,8 +15,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.fleet.power.plugins.module_utils.fleet.json_file import write_json
-from ansible_collections.fleet.power.plugins.module_utils.fleet.status import (
+from ansible_collections.fleet.power.plugins.module_utils._fleet.json_file import write_json
+from ansible_collections.fleet.power.plugins.module_utils._fleet.status import (
     CONNECTION,
     NodeSeen,
     failure,
@@ -25,7 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils.fleet.status import (
     snapshot,
     status_lines,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerState
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState
 
 _STATES = [state.value for state in PowerState]
 

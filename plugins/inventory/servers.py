@@ -168,13 +168,13 @@ from typing import Any
 
 from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.entry import Entry, variables_of
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.merge import Picture, picture_of
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.naming import POWER_UNKNOWN, groups_of, host_names
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.reading import Read, read_all
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.wanted import Wanted, mind_unknown, wanted_of
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import PowerError
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerState
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import Entry, variables_of
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.merge import Picture, picture_of
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.naming import POWER_UNKNOWN, groups_of, host_names
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.reading import Read, read_all
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import Wanted, mind_unknown, wanted_of
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState
 from ansible_collections.fleet.power.plugins.plugin_utils.reading_cache import ReadingCache
 from ansible_collections.fleet.power.plugins.plugin_utils.server_nodes import Nodes
 

@@ -23,18 +23,18 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import TextIO
 
-from .own_session import Signalled
-from .power.bulk import perform_each
-from .power.call import Call, open_call
-from .power.errors import NotSelected, PowerError, ServerNotFound, Suspended, internal_error
-from .power.model import Outcome, PowerAction, Request, Result, Server, WaitFor
-from .power.order import LONGEST_STAGGER_SECONDS
-from .power.own_files import open_own
-from .power.pace import Pace, Place
-from .power.report import is_failure
-from .power.schema import one_line
-from .power.selection import Target
-from .power.settings import Settings, load_settings
+from ._own_session import Signalled
+from ._power.actions.many.bulk import perform_each
+from ._power.actions.many.selection import Target
+from ._power.actions.node.pace import Pace, Place
+from ._power.call import Call, open_call
+from ._power.definitions.settings import Settings, load_settings
+from ._power.host.own_files import open_own
+from ._power.model.errors import NotSelected, PowerError, ServerNotFound, Suspended, internal_error
+from ._power.model.model import Outcome, PowerAction, Request, Result, Server, WaitFor
+from ._power.model.order import LONGEST_STAGGER_SECONDS
+from ._power.model.report import is_failure
+from ._power.model.schema import one_line
 
 ORIGIN = "restore after boot"
 _DEFAULT_STAGGER_SECONDS = 1
@@ -135,7 +135,7 @@ def _journal_file(directory: str) -> tuple[int, int] | None:
     """Which file the journal is now; None if nobody can tell."""
     try:
         # A Python without SQLite has no journal.
-        from .power.journal_sqlite import identity_of, path_in
+        from ._power.journal.journal_sqlite import identity_of, path_in
 
         return identity_of(path_in(directory))
     except (ImportError, OSError):

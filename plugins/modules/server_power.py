@@ -440,7 +440,7 @@ code:
   sample: settings_invalid
 """
 
-from ansible_collections.fleet.power.plugins.module_utils.options import run_power_module
+from ansible_collections.fleet.power.plugins.module_utils._options import run_power_module
 
 
 def main() -> None:

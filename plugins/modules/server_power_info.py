@@ -253,7 +253,7 @@ code:
   sample: engine_unreachable
 """
 
-from ansible_collections.fleet.power.plugins.module_utils.options import run_info_module
+from ansible_collections.fleet.power.plugins.module_utils._options import run_info_module
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.utils.display import Display
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.entry import SCHEMA, Reading, from_plain, to_plain
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.wanted import Wanted
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import SCHEMA, Reading, from_plain, to_plain
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import Wanted
 
 
 class ReadingCache:

@@ -12,8 +12,8 @@ from ansible.inventory.helpers import get_group_vars, sort_groups
 from ansible.template import is_trusted_as_template, trust_as_template
 from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.entry import Kind, Reading
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.wanted import Wanted
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import Kind, Reading
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import Wanted
 
 #: A server must never be reached under its own name: another machine may have it.
 _NOWHERE = "node-unknown.invalid"

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, difference, in_turn
 from ansible_collections.fleet.power.tests.integration.lab import Lab
 

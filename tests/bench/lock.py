@@ -16,9 +16,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction
-from ansible_collections.fleet.power.plugins.module_utils.power.node import SystemClock
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import SystemClock
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction
 from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, difference, in_turn
 
 _ROUNDS = 60

@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files import PARSERS
-from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigRule
-from ansible_collections.fleet.power.plugins.module_utils.power.volume import Volume
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
+from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
 from ansible_collections.fleet.power.tests.bench.measure import Row, difference, in_turn
 
 _ROUNDS, _WARM_UP = 15, 2

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.tests.bench.measure import Row, difference, in_turn
 from ansible_collections.fleet.power.tests.integration.lab import Lab, wait_until
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ansible_collections.fleet.power.plugins.module_utils.power.look import nothing
-from ansible_collections.fleet.power.plugins.module_utils.power.volume import Survey, Volume
+from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Survey, Volume
 from ansible_collections.fleet.power.tests.bench.measure import Row, alternately, ratio
 from ansible_collections.fleet.power.tests.unit.volume_support import UNBOUNDED, make_files
 

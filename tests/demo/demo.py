@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils.power.holder import Holder
-from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import Holder
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HOME = CHECKOUT / ".build" / "demo"

@@ -10,13 +10,13 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils.own_session import Interruption
-from ansible_collections.fleet.power.plugins.module_utils.power.assemble import build_node, read_generations
-from ansible_collections.fleet.power.plugins.module_utils.power.connection import load_sdk
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, Request, WaitFor, new_operation_id
-from ansible_collections.fleet.power.plugins.module_utils.power.node import Node
-from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
-from ansible_collections.fleet.power.plugins.module_utils.power.report import entry
+from ansible_collections.fleet.power.plugins.module_utils._own_session import Interruption
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.assemble import build_node, read_generations
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import load_sdk
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, Request, WaitFor, new_operation_id
+from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry
 
 
 def main(config: str, docker_host: str, action: str, server: str, given: str) -> None:

@@ -22,10 +22,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils.power.assemble import build_node
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Request, Result
-from ansible_collections.fleet.power.plugins.module_utils.power.node import Node
-from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.assemble import build_node
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Request, Result
 
 from .actor import request_on
 

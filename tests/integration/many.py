@@ -13,12 +13,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from ansible_collections.fleet.power.plugins.module_utils.power.bulk import perform_each
-from ansible_collections.fleet.power.plugins.module_utils.power.call import open_call
-from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import OperationRow
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Result
-from ansible_collections.fleet.power.plugins.module_utils.power.node import never
-from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import perform_each
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import never
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Pace
+from ansible_collections.fleet.power.plugins.module_utils._power.call import open_call
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import OperationRow
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Result
 
 from .lab import Lab, wait_until
 

@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils.power.assemble import build_node
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Result
-from ansible_collections.fleet.power.plugins.module_utils.power.report import entry
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.assemble import build_node
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry
 from ansible_collections.fleet.power.tests.unit.lock_support import as_nobody_below
 
 from .engine_proxy import EngineProxy, Hold

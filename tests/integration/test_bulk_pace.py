@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import pace
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerState
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node import pace
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState
 
 from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import docker_engine, engine_clients
-from ansible_collections.fleet.power.plugins.module_utils.power.engine_clients import PLACES
-from ansible_collections.fleet.power.plugins.module_utils.power.engine_events import THREAD
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils.power.look import nothing
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Result
-from ansible_collections.fleet.power.plugins.module_utils.power.node import Node
-from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.engine import docker_engine, engine_clients
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_clients import PLACES
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_events import THREAD
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Result
 
 from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until

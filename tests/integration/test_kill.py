@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import kill as kill_file
-from ansible_collections.fleet.power.plugins.module_utils.power.lock import PowerLock
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn import kill as kill_file
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import PowerLock
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, PowerAction
 from ansible_collections.fleet.power.tests.unit.lock_support import fill, small_disk
 
 from .engine_proxy import EngineProxy

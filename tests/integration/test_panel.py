@@ -40,8 +40,8 @@ _PATIENCE_SECONDS = 1.0
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Less patience with the Panel; how long it really is has tests of its own."""
-    from ansible_collections.fleet.power.plugins.module_utils.power import panel
-    from ansible_collections.fleet.power.plugins.module_utils.power.panel_api import Patience
+    from ansible_collections.fleet.power.plugins.module_utils._power.sources import panel
+    from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import Patience
 
     monkeypatch.setattr(panel, "_PATIENT", Patience(_PATIENCE_SECONDS))
     monkeypatch.setenv("no_proxy", "127.0.0.1")

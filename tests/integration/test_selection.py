@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, PowerState
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, PowerState
 
 from .controller import Controller, warnings_of
 from .engine_proxy import EngineProxy

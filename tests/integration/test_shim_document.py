@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import schemathesis
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.openapi import document
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.openapi import document
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import booleans
 from schemathesis import GenerationMode

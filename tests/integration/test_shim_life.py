@@ -291,7 +291,7 @@ def test_metrics_count_what_became_of_actions(node: Lab) -> None:
 
 
 def test_the_document_names_every_route_and_every_status_that_is_answered(node: Lab) -> None:
-    from ansible_collections.fleet.power.plugins.module_utils.http_shim.paths import ROUTES
+    from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.paths import ROUTES
 
     server, suspended = node.server(), node.server(suspended=True)
     names = {"*": "{server}", "+": "{operation}"}

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.docker_engine import DockerEngine
-from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 
 from .lab import Lab, wait_until
 

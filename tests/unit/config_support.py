@@ -16,8 +16,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files import PARSERS
-from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigRule
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 
 CORPUS = Path(__file__).parent / "fixtures" / "config_files"
 ENDINGS = frozenset({"cut", "crlf", "latin1", "bom"})

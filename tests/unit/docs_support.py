@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils.power.definition_keys import KEYS as DEFINITION_KEYS
-from ansible_collections.fleet.power.plugins.module_utils.power.schema import ABSENT, REQUIRED, Key, every_key
-from ansible_collections.fleet.power.plugins.module_utils.power.settings_keys import KEYS as SETTINGS_KEYS
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_keys import KEYS as DEFINITION_KEYS
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings_keys import KEYS as SETTINGS_KEYS
+from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import ABSENT, REQUIRED, Key, every_key
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCS = CHECKOUT / "docs"

@@ -9,12 +9,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.client import Accepted, Endpoint
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.perform import perform_at
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.seen import Operation, Seen
-from ansible_collections.fleet.power.plugins.module_utils.power.look import Look, nothing
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, PowerState, Request, Result, Server
-from ansible_collections.fleet.power.plugins.module_utils.power.pace import Place
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Place
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted, Endpoint
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Operation, Seen
+from ansible_collections.fleet.power.plugins.module_utils._power.model.look import Look, nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, PowerState, Request, Result, Server
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeClock
 
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"

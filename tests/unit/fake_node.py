@@ -12,10 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils.power.generation import KillGenerations
-from ansible_collections.fleet.power.plugins.module_utils.power.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks, PowerLock
-from ansible_collections.fleet.power.plugins.module_utils.power.model import (
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import KillWatch, Node
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.generation import KillGenerations
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks, PowerLock
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
     Phase,
     PowerAction,
     Request,
@@ -26,11 +30,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.model import (
     WaitFor,
     new_operation_id,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.node import KillWatch, Node
-from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
-from ansible_collections.fleet.power.plugins.module_utils.power.progress import Progress
-from ansible_collections.fleet.power.plugins.module_utils.power.settings import parse_settings
-from ansible_collections.fleet.power.plugins.module_utils.power.sources import Sources
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
 from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock, FakeEngine
 
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"

@@ -16,14 +16,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils.power.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils.power.model import (
-    Outcome,
-    PowerAction,
-    Result,
-    Run,
-    Server,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, Result, Run, Server
 
 FORK = multiprocessing.get_context("fork")
 NOON = datetime(2026, 3, 1, 12, 0, 0, 250000, tzinfo=timezone.utc)

@@ -15,9 +15,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks, PowerLock
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction
-from ansible_collections.fleet.power.plugins.module_utils.power.node import SystemClock
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import SystemClock
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks, PowerLock
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction
 
 FORK = multiprocessing.get_context("fork")
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"

@@ -15,9 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import announce as module
-from ansible_collections.fleet.power.plugins.module_utils.power.announce import SystemLog, announce, line_of
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Request, Result, Server, StopReport
+from ansible_collections.fleet.power.plugins.module_utils._power.host import announce as module
+from ansible_collections.fleet.power.plugins.module_utils._power.host.announce import SystemLog, announce, line_of
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
+    Outcome,
+    PowerAction,
+    Request,
+    Result,
+    Server,
+    StopReport,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -12,7 +12,7 @@ import sys
 import threading
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.at_once import at_once
+from ansible_collections.fleet.power.plugins.module_utils._power.host.at_once import at_once
 from ansible_collections.fleet.power.tests.unit.test_own_session import AT_THE_LIMIT
 
 BARE = f"""

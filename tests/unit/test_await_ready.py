@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.await_ready import await_ready, seen_ready
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill, StartFailed, StartTimeout, Superseded
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, Server, Startup
-from ansible_collections.fleet.power.plugins.module_utils.power.output import Output
-from ansible_collections.fleet.power.plugins.module_utils.power.progress import Progress
-from ansible_collections.fleet.power.plugins.module_utils.power.readiness import Matchers
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.await_ready import await_ready, seen_ready
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, StartFailed, StartTimeout, Superseded
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Server, Startup
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeOutput
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 

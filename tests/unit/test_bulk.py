@@ -11,11 +11,18 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.bulk import perform_each
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import FailureBudget
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, PowerState, Request, Result, Server
-from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace, Place
-from ansible_collections.fleet.power.plugins.module_utils.power.selection import Target, one_of_all
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import perform_each
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.selection import Target, one_of_all
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Pace, Place
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import FailureBudget
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
+    Outcome,
+    PowerAction,
+    PowerState,
+    Request,
+    Result,
+    Server,
+)
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 PATIENCE = 10.0

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.config_edit import edited
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files import PARSERS
-from ansible_collections.fleet.power.plugins.module_utils.power.container import Boot
-from ansible_collections.fleet.power.plugins.module_utils.power.definition import Definition, parse_definition
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import PrebootFailed
-from ansible_collections.fleet.power.plugins.module_utils.power.volume import Volume
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.config_edit import edited
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.container import Boot
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition, parse_definition
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PrebootFailed
+from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
 from ansible_collections.fleet.power.tests.unit.config_support import CORPUS, cases
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 from hypothesis import HealthCheck, given, settings

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import config_edit, definition
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import MissingLibrary
-from ansible_collections.fleet.power.plugins.module_utils.power.file_diff import file_diff
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot import config_edit
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.file_diff import file_diff
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions import definition
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import MissingLibrary
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 from hypothesis import given
 from hypothesis import strategies as st

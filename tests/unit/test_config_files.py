@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files import PARSERS
-from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigRule, parse_definition
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule, parse_definition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

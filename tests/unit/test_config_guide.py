@@ -11,21 +11,23 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import config_edit, pattern_child, placeholders, settings, volume
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files import (
-    PARSERS,
-    json_file,
-    paths,
-    toml_tree,
-    toml_words,
-    tree,
-    xml_path,
-    xml_tree,
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot import config_edit
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS, paths, placeholders, tree
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.file_diff import file_diff
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.json import json_file
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.toml import toml_tree, toml_words
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.xml import xml_path, xml_tree
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions import settings
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import (
+    ConfigFile,
+    ConfigRule,
+    Definition,
+    parse_definition,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files.fault import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigFile, ConfigRule, Definition, parse_definition
-from ansible_collections.fleet.power.plugins.module_utils.power.file_diff import file_diff
-from ansible_collections.fleet.power.plugins.module_utils.power.model import secrets_in
+from ansible_collections.fleet.power.plugins.module_utils._power.host import pattern_child
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import secrets_in
+from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume
 from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, Example, examples, list_tables, literals
 
 PAGE = GUIDES / "config_files_guide.rst"

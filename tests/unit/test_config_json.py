@@ -11,10 +11,11 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files import json_read, tree
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files.fault import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files.json_file import replace_json
-from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigRule
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import tree
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.json import json_read
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.json.json_file import replace_json
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

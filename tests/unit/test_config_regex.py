@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import pattern_child
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files import regex
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files.fault import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files.regex import one_child, substitute
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import regex
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.regex import one_child, substitute
+from ansible_collections.fleet.power.plugins.module_utils._power.host import pattern_child
 
 PLACES = max(2, os.cpu_count() or 1)
 HOSTILE = ("(a+)+$", "a" * 40 + "b", "x")

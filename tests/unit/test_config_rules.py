@@ -9,9 +9,9 @@ import contextlib
 import time
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files.fault import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files.paths import Every, Index, Key, Step, index_of, steps_of
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files.rules import (
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.paths import Every, Index, Key, Step, index_of, steps_of
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import (
     ABSENT,
     KEEP,
     Number,
@@ -21,7 +21,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.config_files.rul
     value_text,
     wanted,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigRule
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 
 
 @pytest.mark.parametrize(

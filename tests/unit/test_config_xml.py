@@ -11,9 +11,9 @@ from typing import Union
 from xml.etree import ElementTree
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files import PARSERS
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files.fault import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigRule
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

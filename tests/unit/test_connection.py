@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import connection as connection_module
-from ansible_collections.fleet.power.plugins.module_utils.power.connection import Connection, connect, load_sdk, shown_host
-from ansible_collections.fleet.power.plugins.module_utils.power.docker_engine import DockerEngine
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+from ansible_collections.fleet.power.plugins.module_utils._power.engine import connection as connection_module
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection, connect, load_sdk, shown_host
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     EngineError,
     EngineUnreachable,
     MissingLibrary,

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import definition_keys, schema
-from ansible_collections.fleet.power.plugins.module_utils.power.definition import (
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions import definition_keys
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import (
     KEYS,
     Definition,
     mask,
@@ -21,8 +21,9 @@ from ansible_collections.fleet.power.plugins.module_utils.power.definition impor
     secrets_of,
     stop_signal,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import DefinitionInvalid
-from ansible_collections.fleet.power.plugins.module_utils.power.model import StopType, StopWay
+from ansible_collections.fleet.power.plugins.module_utils._power.model import schema
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import DefinitionInvalid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import StopType, StopWay
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import volume_walk
-from ansible_collections.fleet.power.plugins.module_utils.power.look import nothing
-from ansible_collections.fleet.power.plugins.module_utils.power.volume import Bounds, Volume
+from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume_walk
+from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Bounds, Volume
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 from ansible_collections.fleet.power.tests.unit.volume_support import (
     UNBOUNDED,

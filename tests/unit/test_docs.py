@@ -14,14 +14,23 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.wanted import wanted_of
-from ansible_collections.fleet.power.plugins.module_utils.power import definition_keys, errors, settings_keys
-from ansible_collections.fleet.power.plugins.module_utils.power.definition import parse_definition
-from ansible_collections.fleet.power.plugins.module_utils.power.definition_text import load_text
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import PowerError
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, Phase, PowerAction, PowerState, Startup, Step, WaitFor
-from ansible_collections.fleet.power.plugins.module_utils.power.plan import TABLE
-from ansible_collections.fleet.power.plugins.module_utils.power.schema import read_keys
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import wanted_of
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions import definition_keys, settings_keys
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_text import load_text
+from ansible_collections.fleet.power.plugins.module_utils._power.model import errors
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
+    Outcome,
+    Phase,
+    PowerAction,
+    PowerState,
+    Startup,
+    Step,
+    WaitFor,
+)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.plan import TABLE
+from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import read_keys
 from ansible_collections.fleet.power.tests.unit.docs_support import (
     CHECKOUT,
     GUIDES,

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint import client
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.client import Endpoint
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.facts import describe_at, identify_at
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.seen import read_server
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import client
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at, identify_at
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     AmbiguousServer,
     EndpointError,
     EndpointUnreachable,
@@ -24,8 +24,8 @@ from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
     SettingsInvalid,
     Suspended,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction
-from ansible_collections.fleet.power.plugins.module_utils.power.web import Answer, Web, WebFault
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Web, WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import Recorder, closing
 
 TOKEN = "the-token-of-the-node-alone"

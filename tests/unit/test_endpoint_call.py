@@ -10,17 +10,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.bulk import perform_each
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint import call as call_module
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.call import AtEndpoint, at_endpoint, check_options
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.seen import Seen
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import InterruptedBySignal, SettingsInvalid, UnsupportedByEndpoint
-from ansible_collections.fleet.power.plugins.module_utils.power.look import Look, nothing
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerState
-from ansible_collections.fleet.power.plugins.module_utils.power.node import never
-from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace
-from ansible_collections.fleet.power.plugins.module_utils.power.settings import parse_settings
-from ansible_collections.fleet.power.plugins.module_utils.power.web import Answer
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import perform_each
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import never
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Pace
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import call as call_module
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import AtEndpoint, at_endpoint, check_options
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
+    InterruptedBySignal,
+    SettingsInvalid,
+    UnsupportedByEndpoint,
+)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.look import Look, nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer
 from ansible_collections.fleet.power.tests.unit.endpoint_support import UUID, FakeEndpoint, request, seen
 from ansible_collections.fleet.power.tests.unit.test_endpoint import LISTED, OTHER, Answering, answer
 

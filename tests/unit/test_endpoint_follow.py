@@ -8,8 +8,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.follow import Runs
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.seen import Seen
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.follow import Runs
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
 from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, RUNNING, STARTING, STOPPING, seen
 
 #: What was seen, when that look was sent, and when its answer came.

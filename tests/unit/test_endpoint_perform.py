@@ -10,16 +10,17 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.client import Accepted
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.seen import Operation, Seen
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Pace, Place, Slots
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Operation, Seen
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     EndpointError,
     EndpointUnreachable,
     ServerNotFound,
     Suspended,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.look import Look, nothing
-from ansible_collections.fleet.power.plugins.module_utils.power.model import (
+from ansible_collections.fleet.power.plugins.module_utils._power.model.look import Look, nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
     Outcome,
     PowerAction,
     PowerState,
@@ -28,7 +29,6 @@ from ansible_collections.fleet.power.plugins.module_utils.power.model import (
     StopReport,
     WaitFor,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace, Place, Slots
 from ansible_collections.fleet.power.tests.unit.endpoint_support import (
     OFFLINE,
     OLD,

@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.seen import (
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import (
     Operation,
     plain_text,
     read_operation,
     read_server,
     read_servers,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, PowerState, Step, StopReport
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, PowerState, Step, StopReport
 
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
 OTHER = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"

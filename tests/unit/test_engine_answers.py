@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.engine_answers import publisher_of
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import publisher_of
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.connection import Connection
-from ansible_collections.fleet.power.plugins.module_utils.power.docker_engine import DockerEngine
-from ansible_collections.fleet.power.plugins.module_utils.power.engine_clients import PLACES, EngineClients
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_clients import PLACES, EngineClients
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 
 
 class Client:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import engine_events
-from ansible_collections.fleet.power.plugins.module_utils.power.engine_events import EndEvents
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineError
+from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_events
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_events import EndEvents
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
 
 LONG = 20.0
 

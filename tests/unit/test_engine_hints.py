@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill
-from ansible_collections.fleet.power.plugins.module_utils.power.look import nothing
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Snapshot
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill
+from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
 
 

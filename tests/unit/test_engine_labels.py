@@ -9,8 +9,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.engine_labels import LiveByLabel
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_labels import LiveByLabel
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 
 
 class Lists:

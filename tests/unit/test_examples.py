@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.definition import parse_definition
-from ansible_collections.fleet.power.plugins.module_utils.power.described import Unseen
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.client import Endpoint
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.facts import describe_at
-from ansible_collections.fleet.power.plugins.module_utils.power.model import (
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import Wanted, describe_each
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
+from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Unseen
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
     Outcome,
     Phase,
     PowerAction,
@@ -28,8 +29,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.model import (
     Step,
     StopReport,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.report import entry, summary
-from ansible_collections.fleet.power.plugins.module_utils.power.server_facts import Wanted, describe_each
+from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry, summary
 from ansible_collections.fleet.power.tests.integration.wings_server import TOKEN, wings
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 

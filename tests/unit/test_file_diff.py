@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files import PARSERS
-from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigRule
-from ansible_collections.fleet.power.plugins.module_utils.power.file_diff import file_diff
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.file_diff import file_diff
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 
 FILES = (
     ("yaml", 'k: "old"\n'),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.fleet.options import SHARED_ALIASES, SHARED_OPTIONS, options_fault
+from ansible_collections.fleet.power.plugins.module_utils._fleet.options import SHARED_ALIASES, SHARED_OPTIONS, options_fault
 
 
 def test_the_list_is_that_of_the_modules() -> None:

@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import LockUnavailable
-from ansible_collections.fleet.power.plugins.module_utils.power.generation import KillGenerations
-from ansible_collections.fleet.power.plugins.module_utils.power.model import ALL
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.generation import KillGenerations
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockUnavailable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import ALL
 from ansible_collections.fleet.power.tests.unit.lock_support import (
     FORK,
     NO_GROUP,

@@ -11,9 +11,9 @@ import zlib
 from dataclasses import replace
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.holder import BLANK, RECORD_SIZE, Holder, Leftover, decode, encode
-from ansible_collections.fleet.power.plugins.module_utils.power.liveness import boot_id, lives, start_of
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, Run
+from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, lives, start_of
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import BLANK, RECORD_SIZE, Holder, Leftover, decode, encode
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Run
 from ansible_collections.fleet.power.tests.unit.lock_support import FORK
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

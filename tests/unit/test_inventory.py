@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible.template import trust_as_template
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory import panel as panel_source
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory import panel as panel_source
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     Answering,
     Asked,

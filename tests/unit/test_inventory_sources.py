@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleError
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.engine import read_engine
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.entry import Entry, Kind, Reading, from_plain, to_plain
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.merge import Picture, picture_of
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.naming import groups_of
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.snapshot import read_snapshot
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.tunnel import listed_over_ssh, ssh_command
-from ansible_collections.fleet.power.plugins.module_utils.fleet.inventory.wanted import NodeWanted
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.engine import read_engine
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import Entry, Kind, Reading, from_plain, to_plain
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.merge import Picture, picture_of
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.naming import groups_of
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.snapshot import read_snapshot
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.tunnel import listed_over_ssh, ssh_command
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import NodeWanted
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     EngineError,
     EngineUnreachable,
     SettingsInvalid,

@@ -10,8 +10,13 @@ from contextlib import closing
 from datetime import timedelta
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import KEPT_OPERATIONS, Intent, JournalUnusable, StartedRun
-from ansible_collections.fleet.power.plugins.module_utils.power.model import (
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import (
+    KEPT_OPERATIONS,
+    Intent,
+    JournalUnusable,
+    StartedRun,
+)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
     Outcome,
     PowerAction,
     PowerState,

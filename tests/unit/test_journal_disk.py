@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import journal as journal_module
-from ansible_collections.fleet.power.plugins.module_utils.power.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import SCHEMA
-from ansible_collections.fleet.power.plugins.module_utils.power.model import (
-    Run,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal as journal_module
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import SCHEMA
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,
     NOON,

@@ -15,10 +15,10 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import journal as journal_module
-from ansible_collections.fleet.power.plugins.module_utils.power import journal_file
-from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import KEPT_OPERATIONS, StartedRun
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Run, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal as journal_module
+from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import KEPT_OPERATIONS, StartedRun
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run, Server
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,
     PHASES,

@@ -11,9 +11,7 @@ import stat
 import threading
 from pathlib import Path
 
-from ansible_collections.fleet.power.plugins.module_utils.power.model import (
-    Run,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,
     NOON,

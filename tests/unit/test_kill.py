@@ -9,8 +9,8 @@ import errno
 import os
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineError, EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 from ansible_collections.fleet.power.tests.unit.lock_support import syncs
 

@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.call import at_endpoint
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.client import Endpoint
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import EndpointUntrusted
-from ansible_collections.fleet.power.plugins.module_utils.power.listener import (
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import never
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Place
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import at_endpoint
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
+from ansible_collections.fleet.power.plugins.module_utils._power.host.listener import (
     Listener,
     Vouching,
     is_as_good_as_we,
     listeners,
     taking,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Request
-from ansible_collections.fleet.power.plugins.module_utils.power.node import never
-from ansible_collections.fleet.power.plugins.module_utils.power.pace import Place
-from ansible_collections.fleet.power.plugins.module_utils.power.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EndpointUntrusted
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Request
 from ansible_collections.fleet.power.tests.integration.panel_server import Recorder
 from ansible_collections.fleet.power.tests.integration.panel_server import closing as closed
 from ansible_collections.fleet.power.tests.unit.endpoint_support import UUID, request

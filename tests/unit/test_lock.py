@@ -12,15 +12,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import Holder
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     CancelledByKill,
     EngineUnreachable,
     LockTimeout,
     LockUnavailable,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.holder import Holder
-from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, PowerAction, Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, PowerAction, Run
 from ansible_collections.fleet.power.tests.unit.lock_support import (
     NO_GROUP,
     OTHER_UUID,

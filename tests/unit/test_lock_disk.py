@@ -12,12 +12,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
-    LockTimeout,
-    LockUnavailable,
-)
-from ansible_collections.fleet.power.plugins.module_utils.power.lock import Locks
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, Run
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockTimeout, LockUnavailable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Run
 from ansible_collections.fleet.power.tests.unit.lock_support import (
     NO_GROUP,
     OTHER_UUID,

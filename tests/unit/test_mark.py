@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.mark import ProcessMark, mark_is_alive
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.mark import ProcessMark, mark_is_alive
 from ansible_collections.fleet.power.tests.unit.lock_support import FORK, NO_GROUP, as_nobody_below, mode_of
 
 

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineError
-from ansible_collections.fleet.power.plugins.module_utils.power.schema import one_line
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
+from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import one_line
 from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import SettingsInvalid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
 
 options: Any = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils.options")
 

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.output import Deframer, Output
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Deframer, Output
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

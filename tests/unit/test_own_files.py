@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.own_files import open_or_make, open_own, prepare_directory
+from ansible_collections.fleet.power.plugins.module_utils._power.host.own_files import open_or_make, open_own, prepare_directory
 from ansible_collections.fleet.power.tests.unit.lock_support import FORK, as_nobody_below, mode_of
 
 #: A group that is there, and not the one that new files get anyway.

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill, FailureBudget
-from ansible_collections.fleet.power.plugins.module_utils.power.look import nothing
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Result, Server
-from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace, Place, Slots, default_slots
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Pace, Place, Slots, default_slots
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, FailureBudget
+from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, Result, Server
 
 NOW = datetime(2026, 3, 1, tzinfo=timezone.utc)
 

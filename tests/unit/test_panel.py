@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import panel as panel_module
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     CancelledByKill,
     DefinitionInvalid,
     PowerError,
@@ -23,9 +23,9 @@ from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
     SourceDenied,
     SourceUnreachable,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.panel import Panel
-from ansible_collections.fleet.power.plugins.module_utils.power.panel_api import PanelApi, Patience
-from ansible_collections.fleet.power.plugins.module_utils.power.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.sources import panel as panel_module
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import PanelApi, Patience
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     LIST,
     ONE,

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.lock import PowerLock
-from ansible_collections.fleet.power.plugins.module_utils.power.look import nothing
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, PowerAction, PowerState, Result, Run, Server
-from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace, Place
-from ansible_collections.fleet.power.plugins.module_utils.power.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Pace, Place
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import PowerLock
+from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, PowerAction, PowerState, Result, Run, Server
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 

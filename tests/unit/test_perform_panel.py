@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.call import _OnNode as on_node
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import SourceUnreachable
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Result
-from ansible_collections.fleet.power.plugins.module_utils.power.panel import Panel
-from ansible_collections.fleet.power.plugins.module_utils.power.panel_api import NoAnswer, Page
-from ansible_collections.fleet.power.plugins.module_utils.power.sources import Sources
+from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode as on_node
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SourceUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Result
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import NoAnswer, Page
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, PowerState, Step
-from ansible_collections.fleet.power.plugins.module_utils.power.plan import TABLE, plan, planned_state
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, PowerState, Step
+from ansible_collections.fleet.power.plugins.module_utils._power.model.plan import TABLE, plan, planned_state
 
 CELLS = tuple(itertools.product(PowerAction, PowerState))
 STATES = ("offline", "starting", "running", "stopping")

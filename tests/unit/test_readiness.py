@@ -9,10 +9,10 @@ import sys
 import time
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import readiness
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Run
-from ansible_collections.fleet.power.plugins.module_utils.power.readiness import Lines, Matchers, readable_lines, strip_ansi
-from ansible_collections.fleet.power.plugins.module_utils.power.ready_patterns import ReadyPatterns
+from ansible_collections.fleet.power.plugins.module_utils._power.engine import readiness
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Lines, Matchers, readable_lines, strip_ansi
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.ready_patterns import ReadyPatterns
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import pattern_child, ready_patterns
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Run
-from ansible_collections.fleet.power.plugins.module_utils.power.pattern_child import PatternChild
-from ansible_collections.fleet.power.plugins.module_utils.power.ready_patterns import NotTried, ReadyPatterns
+from ansible_collections.fleet.power.plugins.module_utils._power.engine import ready_patterns
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.ready_patterns import NotTried, ReadyPatterns
+from ansible_collections.fleet.power.plugins.module_utils._power.host import pattern_child
+from ansible_collections.fleet.power.plugins.module_utils._power.host.pattern_child import PatternChild
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run
 
 POWER = "ansible_collections.fleet.power.plugins.module_utils.power"
 HOSTILE, TRIGGER = "(a+)+$", ["a" * 40 + "b"]

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.model import (
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
     Outcome,
     PowerAction,
     PowerState,
@@ -21,7 +21,7 @@ from ansible_collections.fleet.power.plugins.module_utils.power.model import (
     Step,
     StopReport,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.report import (
+from ansible_collections.fleet.power.plugins.module_utils._power.model.report import (
     entry,
     failure_message,
     incomplete_message,

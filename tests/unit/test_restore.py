@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils import restore
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Request, Result, Server
-from ansible_collections.fleet.power.plugins.module_utils.power.selection import Target
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.selection import Target
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, Request, Result, Server
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 COBALT = Server("0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001", "Cobalt")

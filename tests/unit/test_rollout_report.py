@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout import report
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.record import Record
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.run import begin, count
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import report
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
 from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all_done, ended, fleet, opened, told, uuid
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout import files
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.record import Record, from_json, run_key, to_json
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.resume import flying, is_of_run
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.run import begin, count
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, from_json, run_key, to_json
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.resume import flying, is_of_run
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all_done, ended, fleet, info, opened, servers_of, told, uuid
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.record import Record
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.run import begin, count, describe_batch
-from ansible_collections.fleet.power.plugins.module_utils.fleet.rollout.words import RolloutError, parse_amount
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count, describe_batch
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError, parse_amount
 from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all_done, ended, fleet, info, opened, servers_of, told, uuid
 
 

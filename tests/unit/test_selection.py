@@ -10,14 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
-    AmbiguousServer,
-    EngineUnreachable,
-    ServerNotFound,
-    SettingsInvalid,
-)
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, PowerState, Request, Result, Server
-from ansible_collections.fleet.power.plugins.module_utils.power.selection import (
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.selection import (
     all_of,
     each_once,
     everything,
@@ -26,6 +19,20 @@ from ansible_collections.fleet.power.plugins.module_utils.power.selection import
     mind_only,
     named,
     one_of_all,
+)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
+    AmbiguousServer,
+    EngineUnreachable,
+    ServerNotFound,
+    SettingsInvalid,
+)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
+    Outcome,
+    PowerAction,
+    PowerState,
+    Request,
+    Result,
+    Server,
 )
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 

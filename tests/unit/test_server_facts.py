@@ -13,13 +13,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import journal_file, server_facts
-from ansible_collections.fleet.power.plugins.module_utils.power.described import Described
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineError, EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils.power.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Result, Run, Server, Snapshot
-from ansible_collections.fleet.power.plugins.module_utils.power.node import Node
-from ansible_collections.fleet.power.plugins.module_utils.power.server_facts import Wanted, describe
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import server_facts
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import Wanted, describe
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
+from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Described
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, Result, Run, Server, Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, FakeNode
 

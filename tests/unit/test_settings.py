@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import schema
-from ansible_collections.fleet.power.plugins.module_utils.power import settings as settings_module
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import MissingLibrary, SettingsInvalid
-from ansible_collections.fleet.power.plugins.module_utils.power.settings import KEYS, Settings, load_settings, parse_settings
-from ansible_collections.fleet.power.plugins.module_utils.power.timezones import is_timezone, node_timezone
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions import settings as settings_module
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import KEYS, Settings, load_settings, parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.host.timezones import is_timezone, node_timezone
+from ansible_collections.fleet.power.plugins.module_utils._power.model import schema
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import MissingLibrary, SettingsInvalid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

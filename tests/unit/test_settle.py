@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, Run
-from ansible_collections.fleet.power.plugins.module_utils.power.settle import fence_start, settle
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.settle import fence_start, settle
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Run
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 

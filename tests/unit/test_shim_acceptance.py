@@ -12,13 +12,20 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.keeping_journal import KeepingJournal
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.own_generations import OwnGenerations
-from ansible_collections.fleet.power.plugins.module_utils.power import liveness
-from ansible_collections.fleet.power.plugins.module_utils.power.acceptance import Acceptance, accept, ended, moved, pending, seconds_left
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import LockTimeout
-from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import JournalUnusable
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Result, Run
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.keeping_journal import KeepingJournal
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.own_generations import OwnGenerations
+from ansible_collections.fleet.power.plugins.module_utils._power.host import liveness
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import (
+    Acceptance,
+    accept,
+    ended,
+    moved,
+    pending,
+    seconds_left,
+)
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import JournalUnusable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockTimeout
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, Result, Run
 
 from .journal_support import ALPHA, BETA, NOON, FixedClock, Node, waited_for_the_disk
 

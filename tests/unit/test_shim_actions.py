@@ -18,24 +18,25 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.http_shim import acceptor, runs
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.actions import Actions, Ending, NotKept
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.keeping_journal import KeepingJournal
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.line import Ticket
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.log import Log
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.metrics import Metrics
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.operations import Operations
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.outside import Outside
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.own_generations import OwnGenerations
-from ansible_collections.fleet.power.plugins.module_utils.power import journal_file, liveness
-from ansible_collections.fleet.power.plugins.module_utils.power.acceptance import Acceptance, accept, pending
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import EXPIRED, InterruptedBySignal
-from ansible_collections.fleet.power.plugins.module_utils.power.generation import KillGenerations
-from ansible_collections.fleet.power.plugins.module_utils.power.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import JournalUnusable, OperationRow
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, Request, Result, Server
-from ansible_collections.fleet.power.plugins.module_utils.power.node import SystemClock
-from ansible_collections.fleet.power.plugins.module_utils.power.pace import Pace
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import acceptor, runs
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, Ending, NotKept
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.keeping_journal import KeepingJournal
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.line import Ticket
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operations import Operations
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.own_generations import OwnGenerations
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.log import Log
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.outside import Outside
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.metrics import Metrics
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import SystemClock
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Pace
+from ansible_collections.fleet.power.plugins.module_utils._power.host import liveness
+from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept, pending
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import JournalUnusable, OperationRow
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.generation import KillGenerations
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EXPIRED, InterruptedBySignal
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, Request, Result, Server
 
 from .journal_support import ALPHA, BETA
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, cast
 
-from ansible_collections.fleet.power.plugins.module_utils.http_shim import commands as commands_file
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.commands import (
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import commands as commands_file
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import (
     CLOSED,
     NO_TEXT,
     NOT_READ,
@@ -21,8 +21,8 @@ from ansible_collections.fleet.power.plugins.module_utils.http_shim.commands imp
     Commands,
     NotWritten,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineError, EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Snapshot
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Snapshot
 
 
 class Engine:

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.http_shim import disks as disks_file
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.disks import Disks
-from ansible_collections.fleet.power.plugins.module_utils.power.volume import Volume
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import disks as disks_file
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.disks import Disks
+from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
 from ansible_collections.fleet.power.tests.unit.volume_support import made_ahead_of_the_walk
 
 HELD = 10_000

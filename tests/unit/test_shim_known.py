@@ -14,12 +14,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.known import Known, KnownServer, _everything
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.log import Log
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.shared_node import SharedNode
-from ansible_collections.fleet.power.plugins.module_utils.power.assemble import build_sources
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Server
-from ansible_collections.fleet.power.plugins.module_utils.power.settings import load_settings
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import SharedNode
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.log import Log
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.known import Known, KnownServer, _everything
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.assemble import build_sources
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import load_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Server
 from ansible_collections.fleet.power.tests.integration.panel_server import LIST, FakePanel, closing, status
 
 from .fake_engine import FakeClock, FakeEngine

@@ -8,9 +8,9 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.line import MOST_WAITING, Line, Ticket
-from ansible_collections.fleet.power.plugins.module_utils.power.acceptance import Acceptance
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, Server
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.line import MOST_WAITING, Line, Ticket
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, Server
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.listener import Listener
-from ansible_collections.fleet.power.plugins.module_utils.power.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.listener import Listener
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 
 pytest.importorskip("aiohttp")
 from aiohttp import web

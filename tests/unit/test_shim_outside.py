@@ -13,15 +13,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.http_shim import known as known_file
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.commands import NotWritten
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.disks import Disks
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.known import Known, KnownServer
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.outside import Outside, ThreadRefused
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.servers import ServerRoutes
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.changes import Changes
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.wishes import Wishes
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Server
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.outside import Outside, ThreadRefused
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.servers import ServerRoutes
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import known as known_file
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import NotWritten
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.disks import Disks
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.known import Known, KnownServer
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.changes import Changes
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.wishes import Wishes
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Server
 
 ONE, OTHER = Server("11111111-1111-4111-8111-111111111111"), Server("22222222-2222-4222-8222-222222222222")
 

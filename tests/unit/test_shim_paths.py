@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.http_shim import replies
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.access import client_address, cors_headers, origin_of, refusal
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.paths import Route, Slash, find_route
-from ansible_collections.fleet.power.plugins.module_utils.power.settings import Settings, parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire import replies
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.access import client_address, cors_headers, origin_of, refusal
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.paths import Route, Slash, find_route
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
 
 UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
 

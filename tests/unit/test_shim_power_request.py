@@ -9,8 +9,13 @@ import contextlib
 import json
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.power_request import BodyEmpty, BodyInvalid, PowerBody, read_power_body
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.power_request import (
+    BodyEmpty,
+    BodyInvalid,
+    PowerBody,
+    read_power_body,
+)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction
 from hypothesis import given
 from hypothesis import strategies as st
 

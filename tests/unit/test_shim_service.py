@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.http_shim import service as service_file
-from ansible_collections.fleet.power.plugins.module_utils.http_shim import shim_settings
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.log import Log
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.service import Service
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import SettingsInvalid
+from ansible_collections.fleet.power.plugins.module_utils._http_shim import service as service_file
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.process import shim_settings
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.log import Log
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import Service
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
 
 pytest.importorskip("aiohttp")
 

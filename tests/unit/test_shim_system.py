@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.system_view import Machine, system_entry_2
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.version import VERSION
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.version import VERSION
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.system_view import Machine, system_entry_2
 
 
 def test_the_version_is_that_of_the_collection() -> None:

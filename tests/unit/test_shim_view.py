@@ -10,15 +10,22 @@ import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.operation_view import of_acceptance, of_result, of_row
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.request_id import RequestIds
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.server_view import Utilization, server_entry
-from ansible_collections.fleet.power.plugins.module_utils.power.acceptance import Acceptance
-from ansible_collections.fleet.power.plugins.module_utils.power.definition import parse_definition
-from ansible_collections.fleet.power.plugins.module_utils.power.endpoint.seen import read_operation
-from ansible_collections.fleet.power.plugins.module_utils.power.engine_use import use_of
-from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import OperationRow
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, PowerAction, PowerState, Result, Server, StopReport
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operation_view import of_acceptance, of_result, of_row
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_view import Utilization, server_entry
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.request_id import RequestIds
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_operation
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import use_of
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import OperationRow
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
+    Outcome,
+    PowerAction,
+    PowerState,
+    Result,
+    Server,
+    StopReport,
+)
 
 FIXTURES = Path(__file__).parent / "fixtures" / "definitions"
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)

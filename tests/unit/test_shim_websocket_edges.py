@@ -16,16 +16,16 @@ from typing import Any, cast
 import aiohttp
 import pytest
 from aiohttp import web
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.shared_node import SharedNode
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket import changes as changes_file
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.changes import Changes
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.follower import Follower
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.intake import Intake
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.outbox import Outbox
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Run, Snapshot
-from ansible_collections.fleet.power.plugins.module_utils.power.output import Output
-from ansible_collections.fleet.power.plugins.module_utils.power.readiness import Matchers
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import SharedNode
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import changes as changes_file
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.changes import Changes
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.follower import Follower
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.intake import Intake
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.outbox import Outbox
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run, Snapshot
 
 LINE = "x" * 1000
 

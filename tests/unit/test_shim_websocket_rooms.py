@@ -12,15 +12,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket import rooms as rooms_file
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.member import Member
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.rooms import Rooms
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.sampler import Sampler
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.sight import Sight
-from ansible_collections.fleet.power.plugins.module_utils.power.engine_use import Use
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerState, Snapshot
-from ansible_collections.fleet.power.plugins.module_utils.power.node import SystemClock
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import rooms as rooms_file
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.member import Member
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Rooms
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.sampler import Sampler
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.sight import Sight
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import SystemClock
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import Use
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState, Snapshot
 
 
 class Closed(Member):

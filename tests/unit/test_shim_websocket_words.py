@@ -10,18 +10,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket import endings, frames
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.endings import of_ending
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.frames import Wish, frame, joined, last_lines, read_frame
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.rates import Bucket, Rates
-from ansible_collections.fleet.power.plugins.module_utils.http_shim.websocket.sight import Sight, sight_of, told
-from ansible_collections.fleet.power.plugins.module_utils.power.container_spec import LABEL_SERVER
-from ansible_collections.fleet.power.plugins.module_utils.power.engine_answers import server_in_event
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import all_codes
-from ansible_collections.fleet.power.plugins.module_utils.power.holder import Holder
-from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import StartedRun
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Outcome, Phase, PowerState, Snapshot, Startup
-from ansible_collections.fleet.power.plugins.module_utils.power.node import Observed
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import endings, frames
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.endings import of_ending
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.frames import Wish, frame, joined, last_lines, read_frame
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rates import Bucket, Rates
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.sight import Sight, sight_of, told
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Observed
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_spec import LABEL_SERVER
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import server_in_event
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import StartedRun
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import Holder
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import all_codes
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, Phase, PowerState, Snapshot, Startup
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import definition_text
-from ansible_collections.fleet.power.plugins.module_utils.power.definition import Definition
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions import definition_text
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     AmbiguousServer,
     DefinitionInvalid,
     EngineUnreachable,
@@ -24,9 +25,8 @@ from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
     ServerNotFound,
     SourceUnreachable,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, Server, parse_uuid
-from ansible_collections.fleet.power.plugins.module_utils.power.settings import parse_settings
-from ansible_collections.fleet.power.plugins.module_utils.power.sources import Sources
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, Server, parse_uuid
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
 from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, as_nobody_below, mode_of
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     AmbiguousServer,
     DefinitionInvalid,
     InterruptedBySignal,
@@ -22,11 +23,10 @@ from ansible_collections.fleet.power.plugins.module_utils.power.errors import (
     SourceDenied,
     SourceUnreachable,
 )
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerAction, Server
-from ansible_collections.fleet.power.plugins.module_utils.power.panel import Panel
-from ansible_collections.fleet.power.plugins.module_utils.power.panel_api import NoAnswer, Page
-from ansible_collections.fleet.power.plugins.module_utils.power.settings import parse_settings
-from ansible_collections.fleet.power.plugins.module_utils.power.sources import Sources
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import NoAnswer, Page
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
 from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, OwnClock, mode_of
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill, EngineUnreachable, StartFailed
-from ansible_collections.fleet.power.plugins.module_utils.power.look import nothing
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, Run, Snapshot
-from ansible_collections.fleet.power.plugins.module_utils.power.output import Output
-from ansible_collections.fleet.power.plugins.module_utils.power.progress import Progress
-from ansible_collections.fleet.power.plugins.module_utils.power.startup import start_container
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.startup import start_container
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, EngineUnreachable, StartFailed
+from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Run, Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.journal_rows import StartedRun
-from ansible_collections.fleet.power.plugins.module_utils.power.model import PowerState, Run, Snapshot, Startup, engine_time
-from ansible_collections.fleet.power.plugins.module_utils.power.state import age_seconds, derive_state
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.state import age_seconds, derive_state
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import StartedRun
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState, Run, Snapshot, Startup, engine_time
 
 STARTED_AT = "2026-03-01T12:00:00.123456789Z"
 NOW = datetime(2026, 3, 1, 12, 5, tzinfo=timezone.utc)

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.fleet.status import NodeSeen, failure, faults, node_seen, snapshot, status_lines
+from ansible_collections.fleet.power.plugins.module_utils._fleet.status import NodeSeen, failure, faults, node_seen, snapshot, status_lines
 
 UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
 UNREACHABLE = {"unreachable": True, "msg": "Task failed: Failed to connect:\r\n  no route to host"}

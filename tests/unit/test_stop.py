@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill, EngineUnreachable, StopFailed
-from ansible_collections.fleet.power.plugins.module_utils.power.look import nothing
-from ansible_collections.fleet.power.plugins.module_utils.power.model import Phase, Snapshot, StopReport
-from ansible_collections.fleet.power.plugins.module_utils.power.progress import Progress
-from ansible_collections.fleet.power.plugins.module_utils.power.stop import stop_run
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.stop import stop_run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, EngineUnreachable, StopFailed
+from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Snapshot, StopReport
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 

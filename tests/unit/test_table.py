@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.fleet.table import render
+from ansible_collections.fleet.power.plugins.module_utils._fleet.table import render
 
 
 def test_columns_are_aligned_and_no_line_ends_in_blanks() -> None:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import definition_text
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files import PARSERS, yaml_read
-from ansible_collections.fleet.power.plugins.module_utils.power.config_files.fault import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils.power.definition import ConfigRule
-from ansible_collections.fleet.power.plugins.module_utils.power.definition_text import load_text
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import DefinitionInvalid, SettingsInvalid
-from ansible_collections.fleet.power.plugins.module_utils.power.settings import load_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml import yaml_read
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions import definition_text
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_text import load_text
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import load_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import DefinitionInvalid, SettingsInvalid
 
 #: Texts that are not YAML; line and column; and words of the sentence.
 NOT_YAML: list[tuple[str, str, str]] = [

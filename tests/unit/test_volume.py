@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import volume_walk
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill, PrebootFailed
-from ansible_collections.fleet.power.plugins.module_utils.power.volume import Survey, Volume
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, PrebootFailed
+from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume_walk
+from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Survey, Volume
 from ansible_collections.fleet.power.tests.unit.volume_support import (
     SECRET,
     UNBOUNDED,

@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power import volume_walk
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import PrebootFailed
-from ansible_collections.fleet.power.plugins.module_utils.power.look import nothing
-from ansible_collections.fleet.power.plugins.module_utils.power.volume import Survey, Volume
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PrebootFailed
+from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume_walk
+from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Survey, Volume
 from ansible_collections.fleet.power.tests.unit.volume_support import (
     SECRET,
     UNBOUNDED,

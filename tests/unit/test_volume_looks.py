@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import CancelledByKill
-from ansible_collections.fleet.power.plugins.module_utils.power.volume import Volume
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill
+from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
 from ansible_collections.fleet.power.tests.unit.volume_support import (
     UNBOUNDED,
     make_deep,

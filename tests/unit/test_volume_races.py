@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import PrebootFailed
-from ansible_collections.fleet.power.plugins.module_utils.power.look import nothing
-from ansible_collections.fleet.power.plugins.module_utils.power.volume import Volume
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PrebootFailed
+from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
 from ansible_collections.fleet.power.tests.unit.volume_support import (
     SECRET,
     UNBOUNDED,

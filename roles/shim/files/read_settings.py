@@ -17,8 +17,8 @@ import stat
 import sys
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.fleet.power.plugins.module_utils.power.errors import PowerError
-from ansible_collections.fleet.power.plugins.module_utils.power.settings import Settings, load_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, load_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
 
 _ROLE = "run the role fleet.power.node first"
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}

@@ -1,0 +1,217 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The servers that the Panel has, asked of its Application API: which there are and where they belong, but not what state they are in."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ..._power.model.errors import SettingsInvalid, SourceDenied, SourceUnreachable
+from ..._power.model.model import parse_uuid
+from ..._power.sources.web import Answer, Web, WebFault, shown_address
+from .entry import Entry, Kind, Reading, flag_or_none, text_or_none, whole_or_none
+from .wanted import PanelWanted
+
+_BASE = "/api/application"
+_PER_PAGE = 100
+_MOST_PAGES = 1000
+_AT_ONCE = 4
+_TRIES = 3
+#: Seconds before the second try, and how it grows; the Panel's own word, where it gives one, counts up to the longest.
+_PAUSE, _GROWTH, _LONGEST_PAUSE = 0.5, 2.0, 10.0
+_WAIT = 429
+#: An address that a host may have without anybody having said so in the inventory.
+_ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+
+Sleep = Callable[[float], None]
+
+
+def read_panel(wanted: PanelWanted, timeout: int, sleep: Sleep = time.sleep) -> Reading:
+    """All servers that the Panel has, with the names of its nodes. Raises `SourceUnreachable`, `SourceDenied`, `SettingsInvalid`,
+    `MissingLibrary`.
+
+    ``timeout`` bounds each exchange, in seconds; one without an answer is tried three times.
+    """
+    api = _Api(wanted, timeout, sleep)
+    with contextlib.closing(api), ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            asked_nodes, asked_eggs = pool.submit(_nodes, api), pool.submit(_eggs, api)
+            first = api.page("/servers", 1)
+            others = list(pool.map(lambda number: api.page("/servers", number), range(2, _last_page(api, first) + 1)))
+            nodes, (eggs, warnings) = asked_nodes.result(), asked_eggs.result()
+        except BaseException:
+            # Else every page would still be asked for.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    found: dict[str, Entry] = {}
+    strays = 0
+    for attributes in _attributes(api, [first, *others]):
+        entry = _entry(attributes, nodes, eggs)
+        if entry is None:
+            strays += 1
+        else:
+            found.setdefault(entry.uuid, entry)
+    if strays:
+        warnings = (*warnings, f"the Panel at {api.address} lists {strays} servers without a UUID, which are left out")
+    return Reading(Kind.PANEL, None, tuple(found.values()), addresses=_addresses(nodes), warnings=warnings)
+
+
+class _Api:
+    """The Application API. Threads may share it. The key is in none of its errors."""
+
+    def __init__(self, wanted: PanelWanted, timeout: int, sleep: Sleep) -> None:
+        self.address = shown_address(wanted.url)
+        self._timeout = float(timeout)
+        self._sleep = sleep
+        headers = {"Accept": "application/vnd.pterodactyl.v1+json", "User-Agent": "fleet.power"}
+        try:
+            self._web = Web(wanted.url, f"Bearer {wanted.key}", headers=headers, verify=wanted.verify, ca_path=wanted.ca_path)
+        except WebFault as fault:
+            raise SettingsInvalid(f"Cannot ask the Panel at {self.address}: {fault}; correct panel_url and panel_api_key") from None
+
+    def close(self) -> None:
+        self._web.close()
+
+    def page(self, path: str, number: int, **params: str) -> Mapping[str, Any]:
+        """A page of a list."""
+        answer = self._asked(path, {"page": number, "per_page": _PER_PAGE, **params})
+        if answer.status in (401, 403):
+            raise SourceDenied(
+                f"Cannot ask the Panel at {self.address} for {path}: it refuses panel_api_key ({_told(answer)}); "
+                "it must be a key for the Application API that may read servers, nodes, nests and eggs"
+            )
+        if answer.status == 404:
+            raise self.fault(path, "there is no such thing there; is panel_url the Panel's address", status=404)
+        if not 200 <= answer.status < 300:
+            raise self.fault(path, f"it answers {_told(answer)}")
+        if not isinstance(answer.value, Mapping) or not isinstance(answer.value.get("data"), list):
+            raise self.fault(path, "its answer is no list in JSON; is panel_url the Panel's address")
+        return answer.value
+
+    def fault(self, path: str, reason: str, **facts: Any) -> SourceUnreachable:
+        return SourceUnreachable(f"Cannot ask the Panel at {self.address} for {path}: {reason}", **facts)
+
+    def _asked(self, path: str, params: Mapping[str, object]) -> Answer:
+        pause, reason = _PAUSE, ""
+        for tries in range(1, _TRIES + 1):
+            wait = pause
+            try:
+                answer = self._web.ask("GET", f"{_BASE}{path}", params=params, seconds=self._timeout)
+            except WebFault as fault:
+                if fault.lasting:
+                    raise self.fault(path, str(fault)) from fault
+                reason = str(fault)
+            else:
+                if answer.status < 500 and answer.status != _WAIT:
+                    return answer
+                reason, wait = f"it answers {_told(answer)}", _asked_pause(answer, pause)
+            if tries < _TRIES:
+                self._sleep(wait)
+                pause *= _GROWTH
+        raise self.fault(path, f"{reason} ({_TRIES} tries)")
+
+
+def _asked_pause(answer: Answer, usual: float) -> float:
+    asked = answer.headers.get("retry-after", "")
+    return min(float(asked), _LONGEST_PAUSE) if re.fullmatch(r"[0-9]{1,6}", asked) else usual
+
+
+def _told(answer: Answer) -> str:
+    """An error as the Panel words it."""
+    try:
+        first = answer.value["errors"][0]
+        words = text_or_none(first.get("detail")) or text_or_none(first.get("code"))
+    except (TypeError, LookupError, AttributeError):
+        words = None
+    return f"HTTP {answer.status}, {words.rstrip('.')[:200]}" if words else f"HTTP {answer.status}"
+
+
+def _last_page(api: _Api, page: Mapping[str, Any]) -> int:
+    meta = page.get("meta")
+    pagination = meta.get("pagination") if isinstance(meta, Mapping) else None
+    last = whole_or_none(pagination.get("total_pages")) if isinstance(pagination, Mapping) else None
+    if last is None or not 0 <= last <= _MOST_PAGES:
+        raise api.fault("a list", f"it does not say how many pages it has, or more than {_MOST_PAGES}")
+    return last
+
+
+def _attributes(api: _Api, pages: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    objects = [each for page in pages for each in page["data"]]
+    if not all(isinstance(each, Mapping) and isinstance(each.get("attributes"), Mapping) for each in objects):
+        raise api.fault("a list", "its answer is no list of objects with attributes")
+    return [each["attributes"] for each in objects]
+
+
+def _all_pages(api: _Api, path: str, **params: str) -> list[Mapping[str, Any]]:
+    first = api.page(path, 1, **params)
+    return _attributes(api, [first, *(api.page(path, number, **params) for number in range(2, _last_page(api, first) + 1))])
+
+
+def _nodes(api: _Api) -> dict[int, Mapping[str, Any]]:
+    nodes = _all_pages(api, "/nodes")
+    return {number: node for node in nodes if (number := whole_or_none(node.get("id"))) is not None}
+
+
+def _eggs(api: _Api) -> tuple[dict[int, Mapping[str, Any]], tuple[str, ...]]:
+    """The eggs by number; without them servers are found all the same, so that a fault here is a warning."""
+    try:
+        return _numbered(_eggs_in_nests(api)), ()
+    except SourceUnreachable as error:
+        if error.facts.get("status") != 404:
+            return {}, (f"{error}; there are no egg groups",)
+    except SourceDenied as error:
+        return {}, (f"{error}; there are no egg groups",)
+    try:
+        # Pelican has eggs without nests.
+        return _numbered(_all_pages(api, "/eggs")), ()
+    except (SourceUnreachable, SourceDenied) as error:
+        return {}, (f"{error}; there are no egg groups",)
+
+
+def _eggs_in_nests(api: _Api) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = []
+    for nest in _all_pages(api, "/nests", include="eggs"):
+        related = nest.get("relationships")
+        eggs = related.get("eggs") if isinstance(related, Mapping) else None
+        objects = eggs.get("data") if isinstance(eggs, Mapping) else None
+        found += [each["attributes"] for each in objects or () if isinstance(each, Mapping) and isinstance(each.get("attributes"), Mapping)]
+    return found
+
+
+def _numbered(eggs: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    return {number: egg for egg in eggs if (number := whole_or_none(egg.get("id"))) is not None}
+
+
+def _addresses(nodes: Mapping[int, Mapping[str, Any]]) -> dict[str, str]:
+    pairs = ((_node_name(number, node), text_or_none(node.get("fqdn"))) for number, node in nodes.items())
+    return {name: address for name, address in pairs if address is not None and _ADDRESS.fullmatch(address)}
+
+
+def _node_name(number: int, node: Mapping[str, Any]) -> str:
+    return text_or_none(node.get("name")) or str(number)
+
+
+def _entry(attributes: Mapping[str, Any], nodes: Mapping[int, Mapping[str, Any]], eggs: Mapping[int, Mapping[str, Any]]) -> Entry | None:
+    told = attributes.get("uuid")
+    uuid = parse_uuid(told) if isinstance(told, str) else None
+    if uuid is None:
+        return None
+    number, container = whole_or_none(attributes.get("node")), attributes.get("container")
+    egg = eggs.get(whole_or_none(attributes.get("egg")) or 0, {})
+    return Entry(
+        uuid=uuid,
+        node=None if number is None else _node_name(number, nodes.get(number, {})),
+        name=text_or_none(attributes.get("name")),
+        suspended=flag_or_none(attributes.get("suspended")),
+        egg=text_or_none(egg.get("uuid")),
+        egg_name=text_or_none(egg.get("name")),
+        image=text_or_none(container.get("image")) if isinstance(container, Mapping) else None,
+        panel_id=whole_or_none(attributes.get("id")),
+        panel_status=text_or_none(attributes.get("status")),
+    )

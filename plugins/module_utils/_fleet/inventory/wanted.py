@@ -1,0 +1,211 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the inventory file asks for: its options, checked, as values."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..._power.engine.connection import Connection, connect
+from ..._power.model.errors import SettingsInvalid
+from ..._power.model.schema import describe, printable
+
+#: A node's name stands in templates and group names; what an inventory host may be called anyway.
+_NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
+_LABEL = re.compile(r"label:.+")
+#: Ways of naming a host that have no parameter.
+WAYS = ("name", "slug", "short_id", "uuid")
+_ENGINE_TEXT = ("ca_path", "client_cert", "client_key", "tls_hostname", "api_version")
+_ENGINE_FLAGS = ("tls", "validate_certs")
+NODE_KEYS = (*("docker_host", *_ENGINE_FLAGS, *_ENGINE_TEXT), *("ssh_args", "url", "token", "panel_node", "vars"))
+LONGEST_TIMEOUT = 600
+
+
+@dataclass(frozen=True)
+class NodeWanted:
+    """One node: how it is looked at, if it is, and what its servers' hosts get. The token is shown nowhere."""
+
+    name: str
+    docker_host: str | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    ssh_args: tuple[str, ...] = ()
+    url: str | None = None
+    token: str = field(default="", repr=False)
+    verify: bool = True
+    ca_path: str | None = None
+    panel_node: str | None = None
+    vars: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether it is asked itself."""
+        return self.docker_host is not None or self.url is not None
+
+    def connection(self, timeout: int) -> Connection:
+        """How its engine is reached. The environment of whoever calls names another engine, and does not count."""
+        return connect({**self.engine, "docker_host": self.docker_host, "timeout": timeout}, None, variables={})
+
+
+@dataclass(frozen=True)
+class PanelWanted:
+    """The Panel, and the key for its Application API, which is shown nowhere."""
+
+    url: str
+    key: str = field(repr=False)
+    verify: bool = True
+    ca_path: str | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """All that the file asks for. ``timeout`` is in seconds, for one exchange."""
+
+    nodes: tuple[NodeWanted, ...]
+    panel: PanelWanted | None
+    snapshot: str | None
+    snapshot_max_age: int
+    hostnames: tuple[str, ...]
+    timeout: int
+
+    def identity(self) -> list[Any]:
+        """What decides what is read, without secrets: a cache written for another one is of no use."""
+        nodes = [[node.name, node.docker_host, node.url, sorted(map(str, node.engine.items())), list(node.ssh_args)] for node in self.nodes]
+        return [nodes, None if self.panel is None else self.panel.url, self.snapshot]
+
+
+def wanted_of(options: Mapping[str, Any], where: Callable[[str], str]) -> Wanted:
+    """The options of an inventory file, as the documentation lists them; ``where`` makes a path of one that may be relative to the file.
+
+    Raises `SettingsInvalid`, in one sentence that names the option.
+    """
+    nodes = _nodes(options.get("nodes"), _ssh_args("ssh_args", options.get("ssh_args")))
+    snapshot = options.get("snapshot") or None
+    panel = _panel(options)
+    if not (snapshot or panel or any(node.is_looked_at for node in nodes)):
+        raise SettingsInvalid(
+            "Cannot find servers: the file names no source; give nodes with docker_host or url, or snapshot, or panel_url and panel_api_key"
+        )
+    return Wanted(
+        nodes=nodes,
+        panel=panel,
+        snapshot=None if snapshot is None else where(str(snapshot)),
+        snapshot_max_age=_bounded(options, "snapshot_max_age", 0, None),
+        hostnames=_hostnames(options.get("hostnames") or ()),
+        timeout=_bounded(options, "timeout", 1, LONGEST_TIMEOUT),
+    )
+
+
+def mind_unknown(given: Sequence[str], known: Sequence[str], what: str) -> None:
+    """Raise `SettingsInvalid` for a name that is none: misspelt, it would be passed over, and servers with it."""
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1)
+            hint = f"did you mean {near[0]}" if near else f"there are {', '.join(known)}"
+            raise SettingsInvalid(f"Cannot use {what}: there is no {printable(str(name))}; {hint}")
+
+
+def _bounded(options: Mapping[str, Any], name: str, least: int, most: int | None) -> int:
+    value = int(options[name])
+    if value < least or (most is not None and value > most):
+        limit = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise SettingsInvalid(f"Cannot use {name}={value}: expected a whole number of seconds {limit}")
+    return value
+
+
+def _hostnames(given: Sequence[Any]) -> tuple[str, ...]:
+    for way in given:
+        if way not in WAYS and not (isinstance(way, str) and _LABEL.fullmatch(way)):
+            raise SettingsInvalid(f"Cannot use hostnames: it has {describe(way)}, expected {', '.join(WAYS)} or label:NAME")
+    return tuple(str(way) for way in given)
+
+
+def _panel(options: Mapping[str, Any]) -> PanelWanted | None:
+    url, key = str(options.get("panel_url") or ""), str(options.get("panel_api_key") or "").strip()
+    if not url:
+        return None
+    if not key:
+        raise SettingsInvalid("Cannot ask the Panel: panel_api_key is not given; make a key for the Application API on the Panel")
+    return PanelWanted(url, key, bool(options.get("panel_validate_certs", True)), options.get("panel_ca_path") or None)
+
+
+def _nodes(given: Any, ssh_args: tuple[str, ...]) -> tuple[NodeWanted, ...]:
+    if given is None:
+        return ()
+    if not isinstance(given, Mapping):
+        raise SettingsInvalid(f"Cannot use nodes: it is {describe(given)}, expected a map of nodes by name")
+    return tuple(_node(name, {} if node is None else node, ssh_args) for name, node in given.items())
+
+
+def _node(name: Any, given: Any, ssh_args: tuple[str, ...]) -> NodeWanted:
+    if not isinstance(name, str) or not _NODE_NAME.fullmatch(name):
+        raise SettingsInvalid(
+            f"Cannot use nodes: the name of a node is {describe(name)}, expected letters, digits, dots, hyphens and underscores, in quotes"
+        )
+    option = f"nodes.{name}"
+    if not isinstance(given, Mapping):
+        raise SettingsInvalid(f"Cannot use {option}: it is {describe(given, secret=True)}, expected a map")
+    mind_unknown(list(given), NODE_KEYS, option)
+    text = {key: _text(option, key, given) for key in ("docker_host", "url", "token", "panel_node", *_ENGINE_TEXT)}
+    flags = {key: _flag(option, key, given) for key in _ENGINE_FLAGS}
+    if text["docker_host"] and text["url"]:
+        raise SettingsInvalid(f"Cannot use {option}: it has both docker_host and url; give the one that is to be asked")
+    if text["url"] and not text["token"]:
+        raise SettingsInvalid(f"Cannot use {option}: url needs token, the node's own token in Wings' configuration")
+    variables = given.get("vars") or {}
+    if not isinstance(variables, Mapping) or not all(isinstance(key, str) for key in variables):
+        raise SettingsInvalid(f"Cannot use {option}.vars: it is {describe(variables, secret=True)}, expected a map of variables by name")
+    node = NodeWanted(
+        name=str(name),
+        docker_host=text["docker_host"],
+        engine={key: value for key, value in {**flags, **{key: text[key] for key in _ENGINE_TEXT}}.items() if value is not None},
+        ssh_args=_ssh_args(f"{option}.ssh_args", given["ssh_args"]) if given.get("ssh_args") is not None else ssh_args,
+        url=text["url"],
+        token=text["token"] or "",
+        verify=flags["validate_certs"] is not False,
+        ca_path=text["ca_path"],
+        panel_node=text["panel_node"],
+        vars=dict(variables),
+    )
+    if node.docker_host is not None:
+        _mind_connection(node, option)
+    return node
+
+
+def _mind_connection(node: NodeWanted, option: str) -> None:
+    try:
+        node.connection(1)
+    except SettingsInvalid as error:
+        raise SettingsInvalid(f"{str(error).replace('Cannot use ', f'Cannot use {option}.', 1)}") from None
+
+
+def _text(option: str, key: str, given: Mapping[str, Any]) -> str | None:
+    value = given.get(key)
+    if value is not None and not isinstance(value, str):
+        secret = key == "token"
+        raise SettingsInvalid(f"Cannot use {option}.{key}: it is {describe(value, secret=secret)}, expected text (put it in quotes)")
+    # Whatever was known of where it stands is of no use from here on.
+    return None if value is None or not value.strip() else str(value).strip()
+
+
+def _flag(option: str, key: str, given: Mapping[str, Any]) -> bool | None:
+    value = given.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise SettingsInvalid(f"Cannot use {option}.{key}: it is {describe(value)}, expected true or false")
+    return value
+
+
+def _ssh_args(option: str, given: Any) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    if not isinstance(given, str):
+        raise SettingsInvalid(f"Cannot use {option}: it is {describe(given)}, expected text, as on the command line of ssh")
+    try:
+        return tuple(shlex.split(given))
+    except ValueError:
+        raise SettingsInvalid(f"Cannot use {option}: its quotes do not match") from None

@@ -1,0 +1,182 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which servers a run means, of those that its nodes told of; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..._power.model.errors import SettingsInvalid
+from ..._power.model.model import SHORT_ID_PATTERN, Server, parse_uuid
+from ..._power.model.order import Priorities, read_priorities
+from ..unseen import code_of, is_unseen, reason_of
+from .words import ACTIONS, STATES, UP, Candidate, RolloutError, one_of, text_list
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What is asked, and of which servers. Every criterion that is given must hold."""
+
+    action: str
+    #: None: all of them.
+    names: tuple[str, ...] | None = None
+    states: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    eggs: tuple[str, ...] = ()
+    #: Whether a suspended server that is meant is passed over, and not a failure.
+    skip_suspended: bool = False
+    priorities: Priorities = field(default_factory=Priorities)
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        """The states that a server must still be in when its turn comes; empty: any. A restart of all means those that are up."""
+        if self.names is None and self.action == "restart":
+            return tuple(state for state in UP if not self.states or state in self.states)
+        return self.states
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The servers that are meant; those of them that are suspended and so may not boot; names that no node has.
+
+    ``unseen`` are those that may be meant for all that is known: nothing could be seen of them.
+    """
+
+    chosen: tuple[Candidate, ...]
+    suspended: tuple[Candidate, ...] = ()
+    missing: tuple[str, ...] = ()
+    unseen: tuple[Candidate, ...] = ()
+
+
+def criteria(given: Mapping[str, Any]) -> Criteria:
+    """The role's variables, without their prefix, as criteria. Raises `RolloutError` for those that make no sense."""
+    action = one_of("action", given.get("action"), ACTIONS)
+    names: tuple[str, ...] | None = text_list("servers", given.get("servers"))
+    if not names:
+        raise RolloutError("Cannot tell which servers are meant: rollout_servers is empty; give names, or all")
+    if ALL in names:
+        if len(names) > 1:
+            raise RolloutError("Cannot tell which servers are meant: in rollout_servers, all stands alone")
+        names = None
+    made = Criteria(
+        action=action,
+        names=names,
+        states=tuple(one_of("states", state, STATES) for state in text_list("states", given.get("states", ()))),
+        labels={str(key): str(value) for key, value in _map("labels", given.get("labels")).items()},
+        eggs=tuple(egg.lower() for egg in text_list("eggs", given.get("eggs", ()))),
+        skip_suspended=one_of("suspended", given.get("suspended", "fail"), ("fail", "skip")) == "skip",
+        priorities=_priorities(given.get("priorities")),
+    )
+    if names is None and action == "restart" and not made.only:
+        raise RolloutError("Cannot restart all servers that are offline: a restart of all means those that are up; start them instead")
+    return made
+
+
+def candidates(seen: Mapping[str, Sequence[Mapping[str, Any]]], asked: Criteria) -> list[Candidate]:
+    """Every server that the nodes told of, with the priority that counts for it."""
+    return [_candidate(node, entry, asked.priorities) for node, entries in seen.items() for entry in entries]
+
+
+def choose(known: Iterable[Candidate], asked: Criteria) -> Choice:
+    """The servers that are meant. Raises `RolloutError` for a name that means more than one server."""
+    known = list(known)
+    found, missing = _found(known, asked.names)
+    if any(parse_uuid(name) is None for name in missing):
+        # What is missing may be the name of one that did not tell its own.
+        found += [candidate for candidate in known if candidate.unseen and not candidate.name and candidate not in found]
+    meant = [candidate for candidate in found if candidate.unseen or _meets(candidate, asked)]
+    return replace(part(meant, asked), missing=tuple(missing))
+
+
+def part(meant: Iterable[Candidate], asked: Criteria) -> Choice:
+    """The servers meant, parted into those that may be acted on, those that may not because they are suspended, and the unseen."""
+    boots = asked.action in ("start", "restart")
+    seen: list[Candidate] = []
+    suspended: list[Candidate] = []
+    unseen: list[Candidate] = []
+    for candidate in meant:
+        (unseen if candidate.unseen else suspended if boots and candidate.suspended else seen).append(candidate)
+    return Choice(tuple(seen), tuple(suspended), unseen=tuple(unseen))
+
+
+def named(known: Iterable[Candidate], names: Iterable[str]) -> list[Candidate]:
+    """Those that one of the names means, be it of others as well."""
+    found = list(known)
+    return [candidate for candidate in found if any(_matches([candidate], name) for name in names)]
+
+
+def _candidate(node: str, entry: Mapping[str, Any], priorities: Priorities) -> Candidate:
+    uuid, name = str(entry["server"]), str(entry.get("name") or "")
+    own = entry.get("priority")
+    # Somebody who boots it has it down for a moment.
+    boots = entry.get("state") == "offline" and (entry.get("lock") or {}).get("action") in ("start", "restart")
+    return Candidate(
+        node=node,
+        server=uuid,
+        name=name,
+        state="starting" if boots else str(entry.get("state") or ""),
+        any_state=boots,
+        priority=priorities.priority(Server(uuid, name), None if own is None else int(own)),
+        suspended=bool(entry.get("suspended")),
+        egg=str(entry.get("egg") or "").lower(),
+        labels={str(key): str(value) for key, value in (entry.get("labels") or {}).items()},
+        unseen=code_of(entry) if is_unseen(entry) else "",
+        msg=reason_of(entry) if is_unseen(entry) else "",
+    )
+
+
+def _found(known: list[Candidate], names: tuple[str, ...] | None) -> tuple[list[Candidate], list[str]]:
+    if names is None:
+        return known, []
+    found: dict[tuple[str, str], Candidate] = {}
+    missing = []
+    for name in names:
+        matches = _matches(known, name)
+        if len({candidate.server for candidate in matches}) > 1:
+            where = ", ".join(f"{candidate.server} on {candidate.node}" for candidate in matches[:3])
+            raise RolloutError(f"Cannot tell which server is meant by {name}: there are {where}; give UUIDs", "ambiguous_server")
+        found.update({(candidate.node, candidate.server): candidate for candidate in matches})
+        if not matches:
+            missing.append(name)
+    return list(found.values()), missing
+
+
+def _matches(known: list[Candidate], name: str) -> list[Candidate]:
+    """By UUID, else by short id, else by name: as the nodes themselves understand it."""
+    uuid = parse_uuid(name)
+    if uuid is not None:
+        return [candidate for candidate in known if candidate.server == uuid]
+    if SHORT_ID_PATTERN.fullmatch(name.lower()):
+        short = [candidate for candidate in known if candidate.server.startswith(name.lower())]
+        if short:
+            return short
+    return [candidate for candidate in known if candidate.name == name]
+
+
+def _meets(candidate: Candidate, asked: Criteria) -> bool:
+    only = asked.only
+    return (
+        (not only or candidate.state in only)
+        and (not asked.eggs or candidate.egg in asked.eggs)
+        and all(candidate.labels.get(key) == value for key, value in asked.labels.items())
+    )
+
+
+def _map(name: str, value: object) -> Mapping[Any, Any]:
+    if value is None or value in ("", []):
+        return {}
+    if not isinstance(value, Mapping):
+        raise RolloutError(f"Cannot use rollout_{name}={value!r}: expected a map")
+    return value
+
+
+def _priorities(value: object) -> Priorities:
+    try:
+        return Priorities.of(read_priorities(_map("priorities", value)))
+    except SettingsInvalid as error:
+        raise RolloutError(str(error).replace("priorities.", "rollout_priorities.", 1)) from None

@@ -1,0 +1,241 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What happens in a run: a batch is begun, its answers are counted, and it is decided whether the next may begin; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..._power.model.errors import INTERNAL_ERROR
+from ..failure import reason_in
+from ..table import plural
+from ..unseen import LIST_INCOMPLETE, code_of, is_unseen, list_fault, reason_of
+from .batches import Batch
+from .record import Record, Row, run_key, some_of
+from .words import (
+    BEFORE_BATCH_FAILED,
+    BOOTS,
+    DID_NOT_STAY_UP,
+    DONE,
+    FAILED,
+    GOOD,
+    NO_ANSWER,
+    NODE_UNREACHABLE,
+    NOT_DONE,
+    OFFLINE,
+    OUTCOMES,
+    REFUSED,
+    SKIPPED,
+    UNCHANGED,
+    UNKNOWN,
+    Candidate,
+)
+
+#: Codes of servers that a node passed over although they were asked for: their turn never came.
+_NEVER_BEGUN = ("failure_budget", "interrupted_by_signal")
+#: Codes of a task that broke off and so does not know what it has done.
+_BROKEN = ("interrupted", INTERNAL_ERROR)
+#: Of a task's failure no more is shown than this.
+_LONGEST_MESSAGE = 500
+
+
+def plan(record: Record, batches: Sequence[Batch]) -> None:
+    """Put the servers of the batches into the record, and decide whether the first may begin."""
+    record.batches = len(batches)
+    record.canaries = sum(batch.canary for batch in batches)
+    for number, batch in enumerate(batches, 1):
+        record.rows += [row_of(candidate, batch=number) for candidate in batch.servers]
+
+
+def row_of(candidate: Candidate, **more: Any) -> Row:
+    """A candidate's row."""
+    return Row(
+        node=candidate.node,
+        server=candidate.server,
+        name=candidate.name,
+        state=candidate.state,
+        any_state=candidate.any_state,
+        asked_by=candidate.asked_by,
+        **more,
+    )
+
+
+def mind_budget(record: Record) -> None:
+    """Stop the run if more has failed than is allowed."""
+    used = record.failures
+    if not record.stopped and used > record.budget and not record.goes_on:
+        record.stopped = f"{used} failed, and {record.budget} may"
+
+
+def begin(record: Record, number: int) -> dict[str, dict[str, Any]]:
+    """Begin a batch: what is asked of each node. From here on its servers are in flight."""
+    record.begun = number
+    is_canary = number <= record.canaries
+    left = 0 if is_canary else record.budget - record.failures
+    work: dict[str, dict[str, Any]] = {}
+    for row in _rows(record, number):
+        row.in_flight, row.asked_by = True, row.asked_by or record.run
+        # The servers of a batch have one key: those that an earlier run asked for keep its, so that none is done by both.
+        asked = work.setdefault(str(row.node), {"servers": [], "only": list(record.only), "once": run_key(row.asked_by)})
+        asked["servers"].append(row.server)
+        if row.any_state:
+            asked["only"] = []
+    for asked in work.values():
+        # A bound that cannot be passed would only keep the node from acting on all at once.
+        if (is_canary or not record.goes_on) and max(left, 0) < len(asked["servers"]) - 1:
+            asked["max_failures"] = max(left, 0)
+    return work
+
+
+def count(
+    record: Record,
+    number: int,
+    answers: Mapping[str, Mapping[str, Any]],
+    soak: tuple[Mapping[str, Mapping[str, Any]], Mapping[str, Mapping[str, Any]]] | None = None,
+) -> None:
+    """Count what came of a batch, and stop the run if it must not go on.
+
+    ``answers`` has for each node what its task returned; a node without one was lost on the way. ``soak`` has what each node told of its
+    servers right after, and at the end of the time during which they must stay up.
+    """
+    rows = _rows(record, number)
+    for row in rows:
+        _answer(row, answers.get(str(row.node)) or {}, record)
+        if soak is not None and row.outcome in (DONE, UNCHANGED):
+            _soak(row, *(told.get(str(row.node)) or {} for told in soak))
+        row.asked_by = row.asked_by if _may_come_yet(row, record) else ""
+    if number <= record.canaries and not record.stopped and any(row.outcome not in GOOD for row in rows):
+        record.stopped = "the canary failed"
+    mind_budget(record)
+
+
+def _may_come_yet(row: Row, record: Record) -> bool:
+    """Whether a node may still do what it was asked for: nobody knows, or an earlier run's task may have it queued."""
+    ended = row.outcome in GOOD or row.code == DID_NOT_STAY_UP
+    return row.outcome == UNKNOWN or (row.asked_by != record.run and not ended)
+
+
+def describe_batch(record: Record, number: int) -> str:
+    """A line on a batch that was counted."""
+    rows = _rows(record, number)
+    counts = Counter(row.outcome for row in rows)
+    text = ", ".join(f"{counts[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES if counts[outcome])
+    bad = [row for row in rows if row.is_failure]
+    named = f" ({some_of(bad)})" if bad else ""
+    canary = " (canary)" if number <= record.canaries else ""
+    used = f"; {record.failures} failed of {record.budget} allowed" if record.failures else ""
+    return f"Batch {number} of {record.batches}{canary}: {text}{named}{used}"
+
+
+def node_fault(node: str, answer: Mapping[str, Any] | None) -> Row:
+    """The row of a node that did not tell which servers it has."""
+    if answer is None or answer.get("unreachable"):
+        return Row(node, None, outcome=UNKNOWN, code=NODE_UNREACHABLE, msg=_message(answer or {}))
+    return Row(node, None, outcome=UNKNOWN, code=str(answer.get("code") or NO_ANSWER), msg=_message(answer))
+
+
+def list_rows(answers: Mapping[str, Mapping[str, Any] | None]) -> list[Row]:
+    """The rows of nodes that answered, and may have more servers than they told of."""
+    told = {node: list_fault(answer) for node, answer in answers.items() if answer is not None}
+    return [Row(node, None, outcome=UNKNOWN, code=LIST_INCOMPLETE, msg=fault[:_LONGEST_MESSAGE]) for node, fault in told.items() if fault]
+
+
+def unseen_row(candidate: Candidate) -> Row:
+    """The row of a server that may be meant, and of which nothing could be seen."""
+    return row_of(candidate, outcome=UNKNOWN, code=candidate.unseen, msg=candidate.msg[:_LONGEST_MESSAGE], unseen=True)
+
+
+def mind_unknown(record: Record, dark: Sequence[Row]) -> None:
+    """Stop the run for what could not be seen: a server that was not, or stands in no list, may be one that is meant."""
+    servers, lists = [row for row in dark if row.server is not None], [row for row in dark if row.server is None]
+    if not dark:
+        return
+    told = [f"see {plural(len(servers), 'server')} ({some_of(servers)})"] if servers else []
+    told += [f"list all servers of {plural(len(lists), 'node')} ({some_of(lists)})"] if lists else []
+    record.stopped = (
+        f"Cannot {', nor '.join(told)}: nothing is begun; see to it, or give rollout_allow_unknown=true, and each of them counts as failed"
+    )
+
+
+def suspended_row(candidate: Candidate, action: str, skip: bool) -> Row:
+    """The row of a suspended server that is meant and may not boot."""
+    msg = f"Cannot {action} server {candidate.server}: it is suspended"
+    return row_of(candidate, outcome=SKIPPED if skip else REFUSED, code="suspended", msg=msg)
+
+
+def _rows(record: Record, number: int) -> list[Row]:
+    return [row for row in record.rows if row.batch == number]
+
+
+def _answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:
+    row.in_flight = False
+    entries, entry = answer.get("servers"), _told_of(row, answer)
+    if entry is not None:
+        _entry(row, entry, record)
+    elif answer.get("before_batch_failed"):
+        row.outcome, row.code, row.msg, row.untouched = FAILED, BEFORE_BATCH_FAILED, _message(answer), True
+    elif not answer or answer.get("unreachable"):
+        row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, _message(answer)
+    elif entries is None and answer.get("code") in _BROKEN:
+        # Its process was killed, or broke: what it did is in the node's journal.
+        row.outcome, row.code, row.msg = UNKNOWN, str(answer["code"]), _message(answer)
+    elif entries is None and answer.get("code"):
+        # Nothing could be done at all.
+        row.outcome, row.code, row.msg, row.untouched = FAILED, str(answer["code"]), _message(answer), True
+    elif entries is None:
+        row.outcome, row.code, row.msg = UNKNOWN, NO_ANSWER, _message(answer)
+    else:
+        # An answer to what was asked before, of a node that was lost since.
+        row.outcome, row.code, row.msg = UNKNOWN, NO_ANSWER, "The node gave no answer on this server"
+
+
+def _entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
+    row.outcome = str(entry.get("outcome"))
+    row.code, row.msg = str(entry.get("code") or ""), str(entry.get("msg") or "")[:_LONGEST_MESSAGE]
+    row.seconds, row.changed = entry.get("seconds"), bool(entry.get("changed"))
+    row.state, row.name = str(entry.get("state") or row.state), str(entry.get("name") or row.name)
+    if row.outcome not in OUTCOMES:
+        row.outcome, row.code = UNKNOWN, row.code or NO_ANSWER
+    elif row.outcome == SKIPPED and row.code in _NEVER_BEGUN:
+        row.outcome = NOT_DONE
+    elif row.outcome == UNCHANGED and entry.get("state") == OFFLINE and record.action in BOOTS:
+        row.outcome, row.code = FAILED, DID_NOT_STAY_UP
+        row.msg = f"Server {row.server} was brought up before, under the key of this run, and is offline again"
+    elif row.outcome == REFUSED and row.code == "suspended" and record.skip_suspended:
+        row.outcome = SKIPPED
+
+
+def _soak(row: Row, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    first, last = _run_of(row, before), _run_of(row, after)
+    looks = [_told_of(row, answer) for answer in (before, after)]
+    unseen = next((entry for entry in looks if entry is not None and is_unseen(entry)), None)
+    blind = next((answer for answer in (before, after) if not isinstance(answer.get("servers"), list)), None)
+    if blind is not None:
+        row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, _message(blind)
+    elif unseen is not None:
+        row.outcome, row.code, row.msg = UNKNOWN, code_of(unseen), reason_of(unseen)[:_LONGEST_MESSAGE]
+    elif last is None or first != last:
+        row.outcome, row.code = FAILED, DID_NOT_STAY_UP
+        row.msg = f"Server {row.server} did not stay up until the end of the soak"
+        row.state = "offline" if last is None else row.state
+
+
+def _run_of(row: Row, answer: Mapping[str, Any]) -> str | None:
+    """The run of a server's container that is up, None if it is not."""
+    entry = _told_of(row, answer)
+    if entry is None or entry.get("state") == OFFLINE:
+        return None
+    return str((entry.get("container") or {}).get("started_at") or "")
+
+
+def _told_of(row: Row, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What an answer has of a server, None if that is nothing."""
+    entries = answer.get("servers")
+    return next((each for each in entries if each.get("server") == row.server), None) if isinstance(entries, list) else None
+
+
+def _message(answer: Mapping[str, Any]) -> str:
+    return reason_in(answer, str(answer.get("module_stderr") or "It gave no answer"))[:_LONGEST_MESSAGE]

@@ -1,0 +1,142 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a rolling run is made of: its servers, its mistakes, its numbers; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from ..._power.model.model import Outcome, PowerAction, PowerState, WaitFor
+from ..._power.model.order import DEFAULT_PRIORITY
+
+#: Outcomes of the node, and two of the run: it is not known what became of a server; its turn never came.
+DONE, UNCHANGED, SKIPPED = Outcome.DONE.value, Outcome.UNCHANGED.value, Outcome.SKIPPED.value
+REFUSED, CANCELLED, FAILED = Outcome.REFUSED.value, Outcome.CANCELLED.value, Outcome.FAILED.value
+UNKNOWN, NOT_DONE = "unknown", "not_done"
+OUTCOMES = (DONE, UNCHANGED, SKIPPED, REFUSED, CANCELLED, FAILED, UNKNOWN, NOT_DONE)
+GOOD = (DONE, UNCHANGED, SKIPPED)
+#: These use up the budget.
+FAILURES = (REFUSED, CANCELLED, FAILED, UNKNOWN)
+
+#: Codes of the run's own; all others come from the nodes.
+NODE_UNREACHABLE = "node_unreachable"
+NO_ANSWER = "no_answer"
+DID_NOT_STAY_UP = "did_not_stay_up"
+BEFORE_BATCH_FAILED = "before_batch_failed"
+STILL_IN_FLIGHT = "still_in_flight"
+
+ACTIONS = tuple(action.value for action in PowerAction)
+WAITS = tuple(wait.value for wait in WaitFor)
+STATES = tuple(state.value for state in PowerState)
+OFFLINE = PowerState.OFFLINE.value
+BOOTS = tuple(action.value for action in PowerAction if action.boots)
+UP = tuple(state.value for state in PowerState if state is not PowerState.OFFLINE)
+
+_FLAGS = {**dict.fromkeys(("true", "yes", "on", "1"), True), **dict.fromkeys(("false", "no", "off", "0", "", "none"), False)}
+_PERCENT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*%")
+
+
+class RolloutError(Exception):
+    """The run cannot begin or go on; ``code`` is stable, as those of the nodes are."""
+
+    def __init__(self, message: str, code: str = "settings_invalid") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A server of a node as it was seen before the run."""
+
+    node: str
+    server: str
+    name: str = ""
+    state: str = ""
+    priority: int = DEFAULT_PRIORITY
+    suspended: bool = False
+    egg: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    #: Whether it is acted on whatever state it is found in, although the run means certain states.
+    any_state: bool = False
+    #: The run that its node may still be asked for it by; empty: none.
+    asked_by: str = ""
+    #: Why nothing could be seen of it, as a code and a sentence; empty: it was seen.
+    unseen: str = ""
+    msg: str = ""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A number of things, or a part of all of them."""
+
+    count: int = 0
+    percent: float | None = None
+
+    def of(self, total: int) -> int:
+        """How many of ``total`` that is, rounded down."""
+        return self.count if self.percent is None else int(Fraction(str(self.percent)) * total / 100)
+
+
+def parse_amount(name: str, value: object) -> Amount:
+    """A whole number, or text with a percent sign. Raises `RolloutError` naming the variable for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return Amount(count=value)
+    text = value.strip() if isinstance(value, str) else ""
+    if re.fullmatch(r"\d{1,9}", text):
+        return Amount(count=int(text))
+    match = _PERCENT.fullmatch(text)
+    if match is None or float(match[1]) > 100:
+        raise RolloutError(f'Cannot use rollout_{name}={value!r}: expected a whole number from 0, or a percentage such as "10%"')
+    return Amount(percent=float(match[1]))
+
+
+def parse_serial(value: object) -> tuple[Amount, ...]:
+    """How many nodes at a time, one amount for each step; the last counts for all that follow. Empty means all nodes."""
+    steps = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return tuple(parse_amount("serial", step) for step in steps)
+
+
+def parse_count(name: str, value: object) -> int:
+    """A whole number from 0. Raises `RolloutError` naming the variable."""
+    amount = parse_amount(name, value)
+    if amount.percent is not None:
+        raise RolloutError(f"Cannot use rollout_{name}={value!r}: expected a whole number from 0")
+    return amount.count
+
+
+def parse_seconds(name: str, value: object) -> float:
+    """Seconds from 0. Raises `RolloutError` naming the variable."""
+    try:
+        seconds = float(str(value))
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise RolloutError(f"Cannot use rollout_{name}={value!r}: expected seconds, a number from 0")
+    return seconds
+
+
+def parse_flag(name: str, value: object) -> bool:
+    """Yes or no, or text that says so. Raises `RolloutError` naming the variable for anything else."""
+    found = _FLAGS.get(str(value).strip().lower())
+    if found is None:
+        raise RolloutError(f"Cannot use rollout_{name}={value!r}: expected true or false")
+    return found
+
+
+def one_of(name: str, value: object, choices: Sequence[str]) -> str:
+    """Text that is one of ``choices``. Raises `RolloutError` naming the variable and all of them."""
+    if not isinstance(value, str) or value not in choices:
+        raise RolloutError(f"Cannot use rollout_{name}={value!r}: expected one of {', '.join(choices)}")
+    return value
+
+
+def text_list(name: str, value: object) -> tuple[str, ...]:
+    """A list of text, or one text that is a list of one or has commas. Raises `RolloutError` naming the variable."""
+    each = value.split(",") if isinstance(value, str) else value
+    if not isinstance(each, Sequence) or not all(isinstance(item, str) for item in each):
+        raise RolloutError(f"Cannot use rollout_{name}={value!r}: expected a list of text (put numbers in quotes)")
+    return tuple(item.strip() for item in each if item.strip())

@@ -1,0 +1,211 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fleet as it was seen: what server_power_info said on each node, as a table, as a snapshot, and in a sentence; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from .._power.model.model import PowerState, timestamp
+from .._power.model.order import DEFAULT_PRIORITY
+from .table import plural, render
+from .unseen import called, code_of, is_unseen, list_fault, reason_of
+
+#: Of the snapshot. A reader refuses a greater number, and ignores fields that it does not know.
+SCHEMA = 1
+#: The variables of a node that say how it is reached, as far as they are no secrets: a snapshot has no others, written or read.
+CONNECTION = (
+    "ansible_host",
+    "ansible_port",
+    "ansible_user",
+    "ansible_connection",
+    "ansible_python_interpreter",
+    "ansible_ssh_private_key_file",
+    "ansible_ssh_args",
+    "ansible_ssh_common_args",
+    "ansible_ssh_extra_args",
+)
+_HEADINGS = ("NODE", "SERVER", "NAME", "STATE", "SINCE (UTC)", "EXIT", "LOCK", "LAST OPERATION", "BY")
+_OF_THE_MOMENT = ("log", "operations")
+#: Of many nodes or servers, a sentence names so many.
+_NAMED = 3
+_LONGEST_REASON = 300
+
+
+@dataclass(frozen=True)
+class NodeSeen:
+    """One node and its servers, in order, and why they may not be all; or why it could not be looked at. Both in a sentence."""
+
+    node: str
+    connection: Mapping[str, Any]
+    servers: Sequence[Mapping[str, Any]] = ()
+    error: str | None = None
+    reachable: bool = True
+    #: Why the list of its servers is not whole; None if it is.
+    lacking: str | None = None
+
+    @property
+    def unseen(self) -> list[Mapping[str, Any]]:
+        """Its servers that are known, and of which nothing could be seen."""
+        return [entry for entry in self.servers if is_unseen(entry)]
+
+
+def node_seen(node: str, variables: Mapping[str, Any], result: Mapping[str, Any] | None) -> NodeSeen:
+    """What a node's result of server_power_info says; None is no result. ``variables`` are the node's, of which `CONNECTION` is kept."""
+    connection = {name: variables[name] for name in CONNECTION if variables.get(name) is not None}
+    if result is None or result.get("skipped"):
+        return NodeSeen(node, connection, error="Cannot tell: the node was not asked, or an earlier task failed on it")
+    servers = result.get("servers")
+    if result.get("failed") or result.get("unreachable") or servers is None:
+        return NodeSeen(node, connection, error=reason_of(result)[:_LONGEST_REASON], reachable=not result.get("unreachable"))
+    fault = list_fault(result)
+    return NodeSeen(node, connection, sorted(servers, key=_order), lacking=None if fault is None else fault[:_LONGEST_REASON])
+
+
+def _order(entry: Mapping[str, Any]) -> tuple[int, str, str]:
+    priority = entry.get("priority")
+    return (DEFAULT_PRIORITY if priority is None else priority, str(entry.get("name") or ""), str(entry["server"]))
+
+
+def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = ()) -> list[str]:
+    """The table of all servers, one line a server, then a count and the reason for each node and server that could not be looked at.
+
+    Of servers in other ``states`` than these the table has none, but the count has all, and what was not seen is shown all the same; empty
+    is any state.
+    """
+    rows: list[Sequence[object]] = []
+    for each in nodes:
+        rows.extend(_row(each.node, entry) for entry in each.servers if not states or is_unseen(entry) or entry["state"] in states)
+        if each.error is not None:
+            rows.append((each.node, None, None, "no answer" if each.reachable else "unreachable", *[None] * 5))
+        if each.lacking is not None:
+            rows.append((each.node, None, None, "list not whole", *[None] * 5))
+    return [*render(_HEADINGS, rows).split("\n"), "", _counts(nodes), *_errors(nodes)]
+
+
+def failure(nodes: Sequence[NodeSeen]) -> str | None:
+    """One sentence if any node could not be looked at, or not all of its servers could be seen."""
+    dark = [each.node for each in nodes if each.error is not None]
+    part = [each.node for each in nodes if each.error is None and not _is_whole(each)]
+    told = [f"look at {_some(dark, nodes)}"] if dark else []
+    told += [f"see all servers of {_some(part, nodes)}"] if part else []
+    return f"Cannot {', nor '.join(told)}; the reasons are below the table, the other nodes are complete" if told else None
+
+
+def faults(nodes: Sequence[NodeSeen]) -> dict[str, str]:
+    """What was not seen, a sentence for each node of which that is anything."""
+    return {each.node: _fault(each) for each in nodes if not _is_whole(each)}
+
+
+def _is_whole(seen: NodeSeen) -> bool:
+    return seen.error is None and seen.lacking is None and not seen.unseen
+
+
+def _some(named: Sequence[str], nodes: Sequence[NodeSeen]) -> str:
+    return f"{len(named)} of {len(nodes)} nodes: {_first(named)}"
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
+
+
+def _fault(seen: NodeSeen) -> str:
+    if seen.error is not None:
+        return f"Cannot look at {seen.node}: {seen.error}"
+    told = []
+    if seen.unseen:
+        told.append(f"Cannot see {plural(len(seen.unseen), 'server')} of {seen.node}: {_first([called(entry) for entry in seen.unseen])}")
+    if seen.lacking is not None:
+        told.append(f"Cannot list all servers of {seen.node}: {seen.lacking}")
+    return "; ".join(told)
+
+
+def snapshot(nodes: Sequence[NodeSeen], now: datetime) -> dict[str, Any]:
+    """What a program reads of the fleet later."""
+    return {"schema": SCHEMA, "written_at": timestamp(now), "nodes": [_kept(each) for each in nodes]}
+
+
+def _kept(seen: NodeSeen) -> dict[str, Any]:
+    servers = [{name: value for name, value in entry.items() if name not in _OF_THE_MOMENT} for entry in seen.servers]
+    whole = {"complete": seen.error is None and seen.lacking is None, "msg": seen.lacking}
+    return {"node": seen.node, "connection": dict(seen.connection), "error": seen.error, **whole, "servers": servers}
+
+
+def _row(node: str, entry: Mapping[str, Any]) -> Sequence[object]:
+    container: Mapping[str, Any] = entry.get("container") or {}
+    operation: Mapping[str, Any] = entry.get("last_operation") or {}
+    return (
+        node,
+        entry.get("short_id"),
+        entry.get("name"),
+        ", ".join(_state_words(entry, container)),
+        _moment(container.get("finished_at") or container.get("started_at")),
+        container.get("exit_code"),
+        _lock_words(entry.get("lock")),
+        _operation_words(operation),
+        operation.get("origin"),
+    )
+
+
+def _state_words(entry: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[str]:
+    state = entry.get("state")
+    yield str(state or "unknown")
+    if is_unseen(entry):
+        yield code_of(entry)
+    intent = entry.get("intent")
+    if intent is not None and state == PowerState.OFFLINE.value and intent.get("up") and not entry.get("lock"):
+        yield "meant up"
+    if intent is not None and state == PowerState.RUNNING.value and not intent.get("up") and not entry.get("lock"):
+        yield "meant down"
+    if entry.get("suspended"):
+        yield "suspended"
+    if container.get("paused"):
+        yield "paused"
+    if container.get("oom_killed"):
+        yield "out of memory"
+    if container.get("health") == "unhealthy":
+        yield "unhealthy"
+
+
+def _lock_words(lock: Mapping[str, Any] | None) -> str | None:
+    """Who holds a server: what is done to it, how far that is, until when the phase may last, and who asked."""
+    if not lock:
+        return None
+    deadline = lock.get("phase_deadline")
+    until = "" if deadline is None else f" until {_moment(deadline)}"
+    origin = f" by {lock['origin']}" if lock.get("origin") else ""
+    return f"{lock.get('action') or 'unknown'}, {lock.get('phase') or 'unknown'}{until}{origin}"
+
+
+def _operation_words(operation: Mapping[str, Any]) -> str | None:
+    if not operation:
+        return None
+    code = f" ({operation['code']})" if operation.get("code") else ""
+    when = _moment(operation.get("ended_at") or operation.get("begun_at") or operation.get("requested_at")) or ""
+    return f"{operation.get('action')} {operation.get('outcome') or 'under way'}{code} {when}".rstrip()
+
+
+def _moment(timestamp: object) -> str | None:
+    """A timestamp to the second, as it is read."""
+    return None if timestamp is None else str(timestamp)[:19].replace("T", " ")
+
+
+def _counts(nodes: Sequence[NodeSeen]) -> str:
+    counts = Counter(str(entry.get("state") or "unknown") for each in nodes for entry in each.servers)
+    seen = sum(1 for each in nodes if each.error is None)
+    words = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    return f"{plural(sum(counts.values()), 'server')} on {plural(seen, 'node')}{': ' if words else ''}{words}"
+
+
+def _errors(nodes: Sequence[NodeSeen]) -> list[str]:
+    """The reasons for all that was not seen: of nodes, of lists, of servers."""
+    rows = [(each.node, each.error) for each in nodes if each.error is not None]
+    rows += [(f"{each.node}, its list", each.lacking) for each in nodes if each.lacking is not None]
+    rows += [(f"{each.node}, {called(entry)}", reason_of(entry)[:_LONGEST_REASON]) for each in nodes for entry in each.unseen]
+    return ["", *render(("NOT SEEN", "REASON"), rows).split("\n")] if rows else []

@@ -1,0 +1,57 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a look at a node did not show, by the result of server_power_info: what is not known is never taken for absent; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from .._power.model.errors import Incomplete
+from .failure import reason_in
+
+#: The code of a list of servers that is not whole.
+LIST_INCOMPLETE = Incomplete.code
+#: The code of a server that was not seen, where its node gives none.
+NOT_SEEN = "not_seen"
+
+
+def is_unseen(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry is of a server that is known, and of which nothing could be seen."""
+    return entry.get("state") is None
+
+
+def code_of(entry: Mapping[str, Any]) -> str:
+    """The code of an entry that is unseen."""
+    return str(entry.get("code") or NOT_SEEN)
+
+
+def reason_of(told: Mapping[str, Any]) -> str:
+    """Why an entry is unseen, or what a result says, in one line."""
+    return " ".join(reason_in(told, "it gave no reason").split())
+
+
+def called(entry: Mapping[str, Any]) -> str:
+    """A server by its name, else its short id, else as it was asked for."""
+    return str(entry.get("name") or entry.get("short_id") or entry.get("server"))
+
+
+def list_fault(result: Mapping[str, Any]) -> str | None:
+    """Why the list of a node's servers is not whole, in one line; None where it is."""
+    return None if result.get("complete", True) else reason_of(result)
+
+
+def unseen_in(result: Mapping[str, Any], among: Collection[str] | None = None) -> list[str]:
+    """What a look did not show, a sentence each; nothing if it showed all. ``among``: only what matters for these servers, by UUID.
+
+    A list that is not whole matters for those of them that it lacks. A look that failed showed nothing, whatever its task made of that.
+    """
+    if "servers" not in result and not result.get("skipped"):
+        return [f"Cannot see any server: {reason_of(result)}"] if among is None or among else []
+    servers = result.get("servers") or []
+    unseen = [each for each in servers if is_unseen(each) and (among is None or each.get("server") in among)]
+    fault = list_fault(result)
+    lacking = among is None or bool(set(among) - {each.get("server") for each in servers})
+    told = [f"Cannot see server {called(each)}: {reason_of(each)} ({code_of(each)})" for each in unseen]
+    return told if fault is None or not lacking else [*told, f"Cannot list all servers: {fault}"]

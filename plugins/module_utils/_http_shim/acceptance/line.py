@@ -1,0 +1,126 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The line of one server's accepted actions: who may begin, who is cancelled, who waited too long; pure.
+
+Actions run in the order in which they were taken. A kill waits for nobody, cancels those before it that have not begun, and those after it
+wait until it has ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ..._power.journal.acceptance import Acceptance
+from ..._power.model.model import Outcome, PowerAction, Result
+
+#: How many actions of one server may wait for their turn, and how many kills may be under way.
+MOST_WAITING = 16
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One action in the line. ``deadline`` is by the monotonic clock; ``own_raises`` is how often this process had raised the server's
+    kill generation when the action's was read; ``turn_seconds`` is how long it waited until it began.
+    """
+
+    acceptance: Acceptance
+    deadline: float
+    own_raises: int = 0
+    #: Tries once: it ends refused where it is not the first.
+    once: bool = False
+    #: Its acceptance is on the disk; a kill does not wait for that.
+    kept: bool = False
+    begun: bool = False
+    #: A kill that came after it did not wait for it to be on the disk.
+    killed: bool = False
+    turn_seconds: float = 0.0
+
+    @property
+    def is_kill(self) -> bool:
+        """Whether it is a kill."""
+        return self.acceptance.action is PowerAction.KILL
+
+    @property
+    def uuid(self) -> str:
+        """The server's."""
+        return self.acceptance.server.uuid
+
+    @property
+    def what(self) -> str:
+        """What was to be done, for a sentence."""
+        return f"{self.acceptance.action.value} server {self.uuid}"
+
+    def waited(self, now: datetime) -> float:
+        """The seconds since it was accepted."""
+        return max(0.0, (now - self.acceptance.accepted_at).total_seconds())
+
+    def result(self, now: datetime, outcome: Outcome, code: str, msg: str) -> Result:
+        """What became of it, where nobody who performed it can tell."""
+        acceptance, waited = self.acceptance, round(self.waited(now), 3)
+        return Result(
+            server=acceptance.server,
+            action=acceptance.action,
+            outcome=outcome,
+            operation=acceptance.operation,
+            requested_at=acceptance.requested_at,
+            ended_at=now,
+            code=code,
+            msg=msg,
+            waited_seconds=waited,
+            seconds=waited,
+        )
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is on the disk and waits for its turn."""
+        return self.kept and not self.begun and not self.once
+
+
+@dataclass
+class Line:
+    """The tickets of one server that have not ended, in the order taken."""
+
+    tickets: list[Ticket] = field(default_factory=list)
+
+    def has_room(self, *, kill: bool) -> bool:
+        """Whether one more may be taken that waits. Those that try once take no room."""
+        waits = (ticket.is_kill if kill else not (ticket.begun or ticket.once or ticket.is_kill) for ticket in self.tickets)
+        return sum(waits) < MOST_WAITING
+
+    def take(self, ticket: Ticket) -> None:
+        """Put one more at its end; one that tries once must not find anybody before it."""
+        ticket.once = ticket.once and bool(self.tickets)
+        self.tickets.append(ticket)
+
+    def take_first(self, tickets: list[Ticket]) -> None:
+        """Put before all others what was accepted before them."""
+        self.tickets = [*tickets, *self.tickets]
+
+    def remove(self, ticket: Ticket) -> None:
+        """It has ended, or was not taken after all."""
+        if ticket in self.tickets:
+            self.tickets.remove(ticket)
+
+    def cancelled_by(self, kill: Ticket) -> list[Ticket]:
+        """Those before a kill that have not begun; they leave the line. Those that are not on the disk yet are marked instead."""
+        before = [ticket for ticket in self.tickets[: self.tickets.index(kill)] if not ticket.begun and not ticket.is_kill]
+        cancelled = [ticket for ticket in before if ticket.kept]
+        for ticket in before:
+            ticket.killed = True
+        self.tickets = [ticket for ticket in self.tickets if ticket not in cancelled]
+        return cancelled
+
+    def next(self) -> list[Ticket]:
+        """Those whose turn has come: every kill, and the first if nobody is before it. They count as begun from now on."""
+        ready = [ticket for ticket in self.tickets if ticket.kept and not ticket.begun and (ticket.is_kill or ticket is self.tickets[0])]
+        for ticket in ready:
+            ticket.begun = True
+        return ready
+
+    def late(self, now: float) -> list[Ticket]:
+        """Those whose wait is over, and those that try once and found somebody before them; they leave the line."""
+        late = [ticket for ticket in self.tickets if ticket.kept and not ticket.begun and (ticket.once or ticket.deadline <= now)]
+        self.tickets = [ticket for ticket in self.tickets if ticket not in late]
+        return late

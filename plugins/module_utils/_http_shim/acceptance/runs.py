@@ -1,0 +1,90 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The actions that are being performed, each in a thread of its own. Lives in the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import threading
+from collections.abc import Callable
+
+from ..._power.actions.turn.perform import perform
+from ..._power.model.errors import INTERNAL_ERROR, internal_error
+from ..._power.model.model import Outcome, Request, Result
+from ..process.outside import soon
+from .line import Ticket
+from .shared_node import SharedNode
+
+
+class Runs:
+    """What is under way in one process. Its methods belong to the event loop that made it."""
+
+    def __init__(self, node: SharedNode, ended: Callable[[Ticket, Result, bool], None]) -> None:
+        """``ended`` is told of each end, and whether nobody has written it to the journal yet."""
+        self._node = node
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def number(self) -> int:
+        """How many actions are being performed."""
+        return self._running
+
+    async def wait(self, seconds: float) -> None:
+        """Until nothing is under way, at most so long."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
+
+    def begin(self, ticket: Ticket) -> None:
+        """Begin an action. Its end is never told before this returns."""
+        request = self._request(ticket)
+        ticket.turn_seconds = ticket.waited(self._node.clock.now())
+        self._running += 1
+        self._idle.clear()
+        name = ticket.acceptance.operation
+        try:
+            threading.Thread(target=self._perform, args=(ticket, request), name=name, daemon=True).start()
+        except RuntimeError as error:
+            self._loop.call_soon(self._on_ended, ticket, self._fault(ticket, error), True)
+
+    def _request(self, ticket: Ticket) -> Request:
+        acceptance, uuid = ticket.acceptance, ticket.uuid
+        # Now, and not in the thread: a kill that comes after this must still be seen.
+        raised = self._node.generations.own_raises(uuid) - ticket.own_raises
+        # The clock's rounding must not make it one second more than was asked for.
+        left = math.ceil(round(ticket.deadline - self._loop.time(), 3))
+        return Request(
+            server=uuid,
+            action=acceptance.action,
+            operation=acceptance.operation,
+            requested_at=acceptance.requested_at,
+            generations={} if acceptance.generation is None else {uuid: acceptance.generation + raised},
+            wait_seconds=max(0, left) if acceptance.wait_seconds else 0,
+            origin=acceptance.origin,
+        )
+
+    def _perform(self, ticket: Ticket, request: Request) -> None:
+        place, unwritten = self._node.pace.place(), False
+        try:
+            result = perform(request, self._node.now(), None, place)
+        except Exception as error:
+            # A fault of ours: the server's line must go on.
+            result, unwritten = self._fault(ticket, error), True
+        finally:
+            place.leave()
+        soon(self._loop, self._on_ended, ticket, result, unwritten)
+
+    def _fault(self, ticket: Ticket, error: Exception) -> Result:
+        return ticket.result(self._node.clock.now(), Outcome.FAILED, INTERNAL_ERROR, internal_error(error))
+
+    def _on_ended(self, ticket: Ticket, result: Result, unwritten: bool) -> None:
+        self._running -= 1
+        if self._running == 0:
+            self._idle.set()
+        self._ended(ticket, result, unwritten)

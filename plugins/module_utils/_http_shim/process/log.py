@@ -1,0 +1,94 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Structured logs: one JSON object a line on standard output, written by a thread of its own, so that a slow reader holds nothing up."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import IO
+
+from ..._power.model.model import timestamp
+
+#: Lines that may wait for a reader that does not read; what comes beyond is counted and lost.
+_MOST_WAITING = 10_000
+_GATHER_SECONDS = 0.02
+
+#: Made once: there is a line for almost every request.
+_encode = json.JSONEncoder(default=str, check_circular=False).encode
+
+
+class Log:
+    """The log of one process. Nothing waits for it, nothing fails for it, and no secret is ever handed to it."""
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._lines: deque[tuple[float, str, str, dict[str, object]]] = deque()
+        #: The second of the last line, and how it is written: most lines share it.
+        self._second = (0, "")
+        self._there = threading.Event()
+        self._ending = False
+        self._lost = 0
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def note(self, event: str, **fields: object) -> None:
+        """Something happened as it should."""
+        self._put("info", event, fields)
+
+    def warn(self, event: str, **fields: object) -> None:
+        """Something is to be looked at."""
+        self._put("warning", event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Something went wrong."""
+        self._put("error", event, fields)
+
+    def close(self) -> None:
+        """Write what is there, as far as it is taken within a second."""
+        self._ending = True
+        self._there.set()
+        self._thread.join(1.0)
+
+    def _put(self, level: str, event: str, fields: dict[str, object]) -> None:
+        if len(self._lines) >= _MOST_WAITING:
+            self._lost += 1
+            return
+        self._lines.append((time.time(), level, event, fields))
+        if not self._there.is_set():
+            self._there.set()
+
+    def _write(self) -> None:
+        while not self._ending or self._lines:
+            self._there.wait()
+            # What comes at once is written at once: this thread is not to be woken for each line.
+            time.sleep(_GATHER_SECONDS)
+            self._there.clear()
+            text = "".join(self._taken())
+            try:
+                self._stream.write(text)
+                self._stream.flush()
+            except (OSError, ValueError):
+                # Nobody reads any more.
+                return
+
+    def _taken(self) -> Iterator[str]:
+        for _unused in range(len(self._lines)):
+            at, level, event, fields = self._lines.popleft()
+            said = {name: value for name, value in fields.items() if value not in (None, "")}
+            entry: dict[str, object] = {"time": self._time(at), "level": level, "event": event, **said}
+            if self._lost:
+                entry["lost_lines"], self._lost = self._lost, 0
+            yield f"{_encode(entry)}\n"
+
+    def _time(self, at: float) -> str:
+        second = int(at)
+        if second != self._second[0]:
+            self._second = second, timestamp(datetime.fromtimestamp(second, timezone.utc))[: -len("000Z")]
+        return f"{self._second[1]}{int((at - second) * 1000):03d}Z"

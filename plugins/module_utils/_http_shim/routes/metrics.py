@@ -1,0 +1,83 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Metrics for Prometheus: what became of actions since this process began, and what is so now."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ..._power.model.model import Outcome, PowerAction, Result
+from ..process.version import VERSION
+
+_WAITS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300)
+_STOPS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
+
+
+class Metrics:
+    """The metrics of one process. Counting never fails; without the library there is nothing to show."""
+
+    def __init__(self, now: Callable[[], Mapping[str, float]]) -> None:
+        """``now`` returns gauges by name, read when somebody asks."""
+        self._now = now
+        self._states: Mapping[str, int] = {}
+        self._registry: Any = None
+        try:
+            import prometheus_client as prometheus
+        except ImportError:
+            return
+        self._registry = prometheus.CollectorRegistry()
+        counted: dict[str, Any] = {"registry": self._registry, "namespace": "fleet_power"}
+        operations = prometheus.Counter("operations", "Actions that ended", ("action", "outcome"), **counted)
+        # From the beginning: of what appears with its first event, Prometheus does not see an increase.
+        self._operations = {each: operations.labels(each[0].value, each[1].value) for each in itertools.product(PowerAction, Outcome)}
+        self._forced = prometheus.Counter("forced_stops", "Stops that needed SIGKILL", **counted)
+        self._waits = prometheus.Histogram("lock_wait_seconds", "Waits for a server's turn and lock", buckets=_WAITS, **counted)
+        self._stops = prometheus.Histogram("stop_seconds", "How long stops took", buckets=_STOPS, **counted)
+        self._registry.register(_Gauges(self._gauges))
+        prometheus.ProcessCollector(registry=self._registry)
+
+    def ended(self, result: Result, turn_seconds: float = 0.0) -> None:
+        """An action ended; ``turn_seconds`` is how long it waited before it began, which its result does not know."""
+        if self._registry is None:
+            return
+        self._operations[result.action, result.outcome].inc()
+        self._waits.observe(turn_seconds + result.waited_seconds)
+        if result.stop is not None:
+            self._stops.observe(result.stop.seconds)
+            self._forced.inc(int(result.stop.forced))
+
+    def text(self, states: Mapping[str, int]) -> bytes | None:
+        """All metrics in Prometheus' text form, ``states`` being the number of servers in each; None without the library."""
+        if self._registry is None:
+            return None
+        import prometheus_client as prometheus
+
+        self._states = states
+        return bytes(prometheus.generate_latest(self._registry))
+
+    def _gauges(self) -> Iterator[Any]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        for name, value in self._now().items():
+            yield GaugeMetricFamily(f"fleet_power_{name}", name.replace("_", " ").capitalize(), value)
+        family = GaugeMetricFamily("fleet_power_servers", "Servers by state", labels=["state"])
+        for state, number in self._states.items():
+            family.add_metric([state], number)
+        yield family
+        family = GaugeMetricFamily("fleet_power_build_info", "The version that runs", labels=["version"])
+        family.add_metric([VERSION], 1)
+        yield family
+
+
+class _Gauges:
+    """What the library asks when somebody asks it."""
+
+    def __init__(self, collect: Callable[[], Iterator[Any]]) -> None:
+        self.collect = collect
+
+    def describe(self) -> list[Any]:
+        """Nothing: it would be asked for the values before there are any."""
+        return []

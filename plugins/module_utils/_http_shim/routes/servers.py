@@ -1,0 +1,213 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Routes that look at servers, and those that reach them otherwise than by a power action: commands, logs, sync."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..._power.actions.many.server_facts import Wanted, describe_each
+from ..._power.definitions.definition import Definition
+from ..._power.model.errors import EngineError, PowerError, internal_error
+from ..._power.model.model import PowerAction, PowerState, Server
+from ..acceptance.actions import Actions, Ending, NotKept, TooMany
+from ..acceptance.shared_node import SharedNode
+from ..process.log import Log
+from ..process.outside import Outside
+from ..servers.commands import Commands
+from ..servers.disks import Disks
+from ..servers.known import Known, KnownServer
+from ..servers.server_view import Utilization, server_entry, unseen_entry
+from ..servers.system_view import Machine, system_entry, system_entry_2
+from ..servers.utilization import Uses
+from ..wire import replies
+from ..wire.access import origin_of
+from ..wire.power_request import read_texts
+from ..wire.replies import Reply
+from .face import Answer, Asked, ServerAnswer
+
+#: What is counted in place of a state that could not be seen.
+UNKNOWN = "unknown"
+_THREADS = 8
+_MOST_LINES = 100
+#: How long the number of servers in each state counts.
+_STATES_SECONDS = 5.0
+#: Longest wait for that number: who asks for metrics waits for few seconds, and the engine may be silent.
+_COUNT_SECONDS = 2.0
+#: How long a stop after a sync that says "suspended" waits for its turn.
+_WAIT_SECONDS = 30
+
+
+class ServerRoutes:
+    """Answers about servers, each made by a thread: the event loop waits for no engine."""
+
+    def __init__(self, node: SharedNode, known: Known, actions: Actions, commands: Commands, disks: Disks, log: Log) -> None:
+        self._node = node
+        self._known = known
+        self._actions = actions
+        self._commands = commands
+        self._log = log
+        self._outside = Outside(_THREADS, "servers")
+        # Of its own: a Panel that is silent keeps no other route waiting.
+        self._sync_outside = Outside(_THREADS, "sync")
+        self._uses = Uses(disks)
+        self._states: dict[str, int] = {}
+        self._states_at = float("-inf")
+        self._counting: asyncio.Task[None] | None = None
+
+    def answers(self) -> dict[str, Answer]:
+        """What answers this node's routes."""
+        return {"servers": self._all, "system": self._system}
+
+    def answers_of_servers(self) -> dict[str, ServerAnswer]:
+        """What answers one server's routes."""
+        return {"server": self._one, "commands": self._send_commands, "logs": self._logs, "sync": self._sync}
+
+    def described(self, servers: Sequence[Server]) -> list[dict[str, Any]]:
+        """The servers as Wings shows them, also those that could not be seen. For a thread. Raises `PowerError`."""
+        node = self._node.for_reading()
+        told = describe_each(servers, node, Wanted(), remember=node.journal.record_match)
+        for warning in told.warnings:
+            self._log.warn("server_not_shown", reason=warning)
+        definitions = {entry["server"]: node.sources.definition_for_stop(entry["server"]) for entry in told.entries}
+        up = {
+            entry["server"]: (entry["container"]["id"], entry["container"]["started_at"])
+            for entry in told.entries
+            if entry["state"] != PowerState.OFFLINE.value and entry["container"] is not None
+        }
+        uses = self._uses.of_each(up, list(definitions.items()), node)
+        return [
+            _shown(entry, definitions[entry["server"]], uses[entry["server"]], environment=node.settings.api_environment)
+            for entry in told.entries
+        ]
+
+    async def states(self) -> dict[str, int]:
+        """How many servers are in each state; empty where the engine does not answer soon."""
+        now = asyncio.get_running_loop().time()
+        if self._counting is None and now - self._states_at >= _STATES_SECONDS:
+            self._counting = asyncio.ensure_future(self._count())
+        if self._counting is not None:
+            await asyncio.wait({self._counting}, timeout=_COUNT_SECONDS)
+        return self._states if self._counting is None else {}
+
+    async def _count(self) -> None:
+        self._states_at = asyncio.get_running_loop().time()
+        try:
+            servers = await self._known.all_of_them()
+            found = await self._outside.ask(lambda: self._seen(servers))
+            self._states = {state: found.count(state) for state in (*(each.value for each in PowerState), UNKNOWN)}
+        except PowerError:
+            self._states = {}
+        except Exception as error:
+            # A fault of ours leaves the other metrics.
+            self._states = {}
+            self._log.error("fault", reason=internal_error(error))
+        finally:
+            self._counting = None
+
+    def _seen(self, servers: Sequence[Server]) -> list[str]:
+        node = self._node.for_reading()
+        told = describe_each(servers, node, Wanted(), remember=node.journal.record_match)
+        return [entry["state"] or UNKNOWN for entry in told.entries]
+
+    async def _all(self, asked: Asked) -> Reply:
+        servers = await self._known.all_of_them()
+        try:
+            reply = replies.json_reply(await self._outside.ask(lambda: self.described(servers)))
+        except PowerError as error:
+            return replies.unexpected(asked.id, note=str(error))
+        unlisted = ",".join(self._known.unlisted)
+        return replace(reply, headers=((replies.UNLISTED, unlisted),)) if unlisted else reply
+
+    async def _one(self, asked: Asked, known: KnownServer) -> Reply:
+        try:
+            found = await self._outside.ask(lambda: self.described([known.server]))
+        except PowerError as error:
+            return replies.unexpected(asked.id, note=str(error))
+        if not found:
+            # It is known, and has gone just now.
+            return replies.NO_SERVER
+        if found[0]["state"] is None:
+            return replies.unexpected(asked.id, note=found[0]["msg"])
+        return replies.json_reply(found[0])
+
+    async def _send_commands(self, asked: Asked, known: KnownServer) -> Reply:
+        uuid, node = known.server.uuid, self._node.now()
+        try:
+            snapshot = await self._outside.ask(lambda: node.engine.inspect(uuid))
+        except PowerError as error:
+            return replies.unexpected(asked.id, note=str(error))
+        if snapshot is None:
+            return replies.unexpected(asked.id, note="no container")
+        if not snapshot.live:
+            return replies.NO_STDIN
+        commands = await asked.body(lambda body: read_texts(body, "commands"))
+        if isinstance(commands, Reply):
+            return commands
+        text = "".join(f"{command}\n" for command in commands)
+        refused = await self._commands.write(uuid, text) if text else None
+        if refused is not None:
+            # As with Wings, only the log knows.
+            self._log.warn("commands_not_written", request=asked.id, server=uuid, reason=refused.error or refused.said)
+        return Reply(204)
+
+    async def _logs(self, asked: Asked, known: KnownServer) -> Reply:
+        size = asked.query("size")
+        wanted = int(size) if size.isascii() and size.isdigit() and len(size) < 10 else 0
+        lines = min(wanted or _MOST_LINES, _MOST_LINES)
+        try:
+            log = await self._outside.ask(lambda: self._node.now().engine.log_tail(known.server.uuid, lines))
+        except EngineError as error:
+            if error.facts.get("status") != 404:
+                return replies.unexpected(asked.id, note=str(error))
+            log = b""
+        except PowerError as error:
+            return replies.unexpected(asked.id, note=str(error))
+        text = log.decode("utf-8", "replace").removesuffix("\n")
+        # Wings has null for no lines, and what reads its answers expects that.
+        return replies.json_reply({"data": [line.rstrip("\r") for line in text.split("\n")][-lines:] if log else None})
+
+    async def _sync(self, asked: Asked, known: KnownServer) -> Reply:
+        uuid, sources = known.server.uuid, self._node.fresh_sources()
+
+        def read() -> tuple[bool, bool]:
+            definition = sources.definition(uuid, again=True)
+            sources.keep(definition)
+            snapshot = self._node.now().engine.inspect(uuid) if definition.suspended else None
+            return definition.suspended, snapshot is not None and snapshot.live
+
+        try:
+            suspended, live = await self._sync_outside.ask(read)
+        except PowerError as error:
+            return replies.unexpected(asked.id, note=str(error))
+        self._known.told(uuid, suspended=suspended)
+        if suspended and live:
+            try:
+                await self._actions.take(known.server, PowerAction.STOP, _WAIT_SECONDS, origin_of(asked.address, asked.settings))
+            except (Ending, TooMany, NotKept) as error:
+                return replies.unexpected(asked.id, note=f"suspended, and not stopped: {type(error).__name__}")
+        return Reply(204)
+
+    async def _system(self, asked: Asked) -> Reply:
+        found = platform.uname()
+        machine = Machine(found.machine, os.cpu_count() or 1, found.release, found.system)
+        if asked.query("v") != "2":
+            return replies.json_reply(system_entry(machine))
+        try:
+            return replies.json_reply(system_entry_2(machine, await self._outside.ask(self._node.now().engine.facts)))
+        except PowerError as error:
+            return replies.unexpected(asked.id, note=str(error))
+
+
+def _shown(entry: Mapping[str, Any], definition: Definition | None, use: Utilization, *, environment: bool) -> dict[str, Any]:
+    server = Server(entry["server"], entry["name"] or "")
+    if entry["state"] is None:
+        return unseen_entry(server, definition, code=entry["code"], msg=entry["msg"], environment=environment)
+    suspended = entry["suspended"] is True
+    return server_entry(server, PowerState(entry["state"]), definition, use, suspended=suspended, environment=environment)

@@ -1,0 +1,125 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How much the servers' data directories hold, by walks in the background: short ones in one thread, long ones in another. For threads.
+
+A server that makes directories ahead of the walk takes all the time a walk may have. It shares that with those alone whose walk was long,
+too, and gets no more than a small part of it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..._power.actions.boot.preboot import bounds_of
+from ..._power.definitions.settings import Settings
+from ..._power.model.look import nothing
+from ..._power.volume.volume import Bounds, Volume
+
+#: How long what a walk found counts, at least, and how long anybody waits for one.
+_COUNTS_SECONDS, _WAIT_SECONDS = 60.0, 0.25
+#: How many times the length of its walk what was found counts, so that one server has no more than that part of a thread.
+_COUNTS_TIMES = 10
+#: Seconds of a walk among those that are over soon.
+_SHORT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Bytes that a walk found, until when they count, and whether it was long."""
+
+    held: int
+    until: float
+    was_long: bool
+
+
+class _Lane:
+    """Those to be walked over in turn, one at a time: they are not to keep the disk from the servers."""
+
+    def __init__(self) -> None:
+        self.queued: dict[str, Settings] = {}
+        self.walks = False
+
+
+class Disks:
+    """How much the data directories hold. A walk takes its time: what the last one found is told meanwhile."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._found: dict[str, _Found] = {}
+        self._short = _Lane()
+        self._long = _Lane()
+
+    def of(self, uuid: str, settings: Settings) -> int:
+        """Bytes of one server, as they were a while ago; 0 where nobody knows yet."""
+        return self.of_each([uuid], settings)[uuid]
+
+    def of_each(self, uuids: Sequence[str], settings: Settings) -> dict[str, int]:
+        """Bytes of several, for none of which it is waited any longer than for one."""
+        now = time.monotonic()
+        with self._changed:
+            for uuid in uuids:
+                self._queue(uuid, settings, now)
+            # Who cannot be walked over is not waited for.
+            self._changed.wait_for(lambda: not self._short.walks or all(uuid in self._found for uuid in uuids), _WAIT_SECONDS)
+            return {uuid: self._held(uuid) for uuid in uuids}
+
+    def _held(self, uuid: str) -> int:
+        found = self._found.get(uuid)
+        return 0 if found is None else found.held
+
+    def _queue(self, uuid: str, settings: Settings, now: float) -> None:
+        found = self._found.get(uuid)
+        if uuid in self._long.queued or (found is not None and now < found.until):
+            return
+        lane = self._long if found is not None and found.was_long else self._short
+        lane.queued.setdefault(uuid, settings)
+        self._begin(lane)
+
+    def _begin(self, lane: _Lane) -> None:
+        if lane.walks:
+            return
+        try:
+            threading.Thread(target=self._walk_all, args=(lane,), name="disk", daemon=True).start()
+        except RuntimeError:
+            # The system has no thread for it now; who asks next tries again.
+            lane.queued.clear()
+        else:
+            lane.walks = True
+
+    def _walk_all(self, lane: _Lane) -> None:
+        while True:
+            with self._changed:
+                uuid, settings = next(iter(lane.queued.items()), (None, None))
+                if uuid is None or settings is None:
+                    lane.walks = False
+                    self._changed.notify_all()
+                    return
+            bounds = bounds_of(settings)
+            if lane is self._short:
+                bounds = Bounds(min(bounds.seconds, _SHORT_SECONDS), bounds.entries)
+            began = time.monotonic()
+            held, cut = self._walk(uuid, settings, bounds)
+            ended = time.monotonic()
+            with self._changed:
+                del lane.queued[uuid]
+                until = ended + max(_COUNTS_SECONDS, _COUNTS_TIMES * (ended - began))
+                was_long = ended - began >= _SHORT_SECONDS
+                self._found[uuid] = _Found(held, until, was_long)
+                if cut and was_long and lane is self._short:
+                    self._long.queued.setdefault(uuid, settings)
+                    self._begin(self._long)
+                self._changed.notify_all()
+
+    def _walk(self, uuid: str, settings: Settings, bounds: Bounds) -> tuple[int, bool]:
+        """Bytes found, or known from before, and whether there is more than was found."""
+        try:
+            survey = Volume(f"{settings.data}/{uuid}").survey(nothing, bounds, owner=None)
+        except Exception:
+            # What one server has in it must not keep others from being walked over.
+            return self._held(uuid), False
+        # What was found of it is there; what was known of it may be.
+        return (max(survey.bytes, self._held(uuid)), True) if survey.cut else (survey.bytes, False)

@@ -1,0 +1,220 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which servers are this node's, and which are suspended, as far as that is known: no request waits for the Panel.
+
+What is known is asked anew in the background, when somebody asks about a server and the last look is old enough. What an action finds
+when its turn comes is what counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..._power.definitions.definition_files import KeptDefinitions
+from ..._power.model.errors import PowerError, SourceUnreachable, Suspended, internal_error
+from ..._power.model.model import Outcome, PowerAction, Result, Server, parse_uuid
+from ..._power.sources.sources import Sources
+from ..acceptance.shared_node import SharedNode
+from ..process.log import Log
+from ..process.outside import Outside, ThreadRefused
+
+#: Seconds between two looks at everything, and between two looks for what is new at hand.
+_LOOK_SECONDS, _MEET_SECONDS = 10.0, 0.5
+#: How many servers that are not known are looked for at a time.
+_MOST_SEARCHES = 4
+
+
+@dataclass(frozen=True)
+class KnownServer:
+    """One server, and whether it was suspended when last seen."""
+
+    server: Server
+    suspended: bool = False
+
+
+class Known:
+    """The servers of one node. Its methods belong to the event loop."""
+
+    def __init__(self, node: SharedNode, log: Log) -> None:
+        self._node = node
+        self._log = log
+        self._found: Mapping[str, KnownServer] = {}
+        #: The codes of why lists of servers could not be had when everything was asked last; before that a Panel was not asked yet.
+        self.unlisted: tuple[str, ...] = (SourceUnreachable.code,) if node.settings.remote else ()
+        # Said by a timer: every request asks.
+        self._due = True
+        self._met_at = float("-inf")
+        self._look: asyncio.Task[None] | None = None
+        self._meeting: asyncio.Task[None] | None = None
+        self._changes: dict[str, KnownServer] = {}
+        self._outside = Outside(_MOST_SEARCHES, "known")
+        # Of its own: those who search are not to keep it waiting.
+        self._look_outside, self._meet_outside = Outside(1, "known"), Outside(2, "known")
+
+    async def load(self) -> None:
+        """Learn what can be learnt without asking the Panel or the engine, which may be silent; raises nothing."""
+        self._found = await self._outside.ask(lambda: _at_hand(self._node))
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Have everything asked anew in the background, unless that was done a moment ago."""
+        if self._due and (self._look is None or self._look.done()):
+            self._due = False
+            asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._fall_due)
+            self._look = asyncio.ensure_future(self._refresh())
+
+    def _fall_due(self) -> None:
+        self._due = True
+
+    def now(self, segment: str) -> KnownServer | None:
+        """The server whose UUID is exactly this text, if it is known already; what is asked in the background will know more."""
+        self.look_again()
+        return self._found.get(segment)
+
+    async def meet(self, segment: str) -> KnownServer | None:
+        """As `find`, for those who have shown no token: however many ask, all share one look at what is new every moment."""
+        known = self.now(segment)
+        if known is not None or parse_uuid(segment) != segment:
+            return known
+        await self._await_meeting()
+        return self._found.get(segment)
+
+    async def find(self, segment: str) -> KnownServer | None:
+        """The server whose UUID is exactly this text, None if this node has none; one that is new is not looked for on the Panel.
+
+        Raises `PowerError` where the engine cannot say.
+        """
+        known = self.now(segment)
+        if known is not None or parse_uuid(segment) != segment:
+            return known
+        found = await self._outside.ask(lambda: _search(self._node, segment))
+        if found is not None:
+            self._note({segment: found})
+        return found
+
+    async def all_of_them(self) -> list[Server]:
+        """Every server, by UUID; those that are new are found at hand, not on the Panel."""
+        self.look_again()
+        if asyncio.get_running_loop().time() - self._met_at >= _MEET_SECONDS:
+            await self._await_meeting()
+        return [self._found[uuid].server for uuid in sorted(self._found)]
+
+    def learn(self, result: Result) -> None:
+        """What an action found: it asked when it counted."""
+        uuid = result.server.uuid
+        if not result.action.boots:
+            return
+        if result.code == Suspended.code or result.outcome is Outcome.DONE:
+            self.told(uuid, suspended=result.code == Suspended.code)
+
+    def told(self, uuid: str, *, suspended: bool) -> None:
+        """Somebody was told just now whether a server is suspended."""
+        known = self._found.get(uuid)
+        if known is not None and known.suspended is not suspended:
+            self._note({uuid: replace(known, suspended=suspended)})
+        elif known is not None and self._look is not None:
+            # A look that began before this may still say otherwise.
+            self._changes[uuid] = known
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._look is not None:
+            self._look.cancel()
+
+    async def _await_meeting(self) -> None:
+        """Wait for the next look at what is new at hand, which goes on without whoever waits."""
+        if self._meeting is None or self._meeting.done():
+            self._meeting = asyncio.ensure_future(self._meet())
+        await asyncio.shield(self._meeting)
+
+    async def _meet(self) -> None:
+        """Learn what is new at hand, when it is time."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, self._met_at + _MEET_SECONDS - loop.time()))
+        self._met_at, before = loop.time(), frozenset(self._found)
+        met = await self._meet_outside.ask(lambda: _met(self._node, before))
+        self._note({uuid: server for uuid, server in met.items() if uuid not in self._found})
+
+    def _note(self, newer: Mapping[str, KnownServer]) -> None:
+        """This is newer than what a look that is under way finds."""
+        self._found = {**self._found, **newer}
+        self._changes.update(newer)
+
+    async def _refresh(self) -> None:
+        before = self._found
+        self._changes = {}
+        try:
+            found, self.unlisted = await self._look_outside.ask(lambda: _everything(self._node, before))
+        except (PowerError, ThreadRefused) as error:
+            self._log.warn("servers_not_listed", reason=str(error))
+        except Exception as error:
+            # A fault of ours in one look must not be the last look.
+            self._log.error("fault", reason=internal_error(error))
+        else:
+            self._found = {**found, **self._changes}
+
+
+def _at_hand(node: SharedNode) -> dict[str, KnownServer]:
+    sources = node.fresh_sources()
+    kept = KeptDefinitions(node.settings.state_directory, node.settings.group)
+    found: dict[str, Server] = {}
+    with contextlib.suppress(PowerError):
+        found.update((server.uuid, server) for server in sources.everything(PowerAction.STOP))
+    with contextlib.suppress(PowerError):
+        # Whose the Panel says they are is not known yet; a start asks it before anything is done.
+        found = {**{uuid: Server(uuid) for uuid in kept.uuids()}, **found}
+    return {uuid: _known(server, sources) for uuid, server in found.items()}
+
+
+def _met(node: SharedNode, before: frozenset[str]) -> dict[str, KnownServer]:
+    sources = node.fresh_sources()
+    found: list[Server] = []
+    with contextlib.suppress(PowerError):
+        found += sources.everything(PowerAction.STOP)
+    with contextlib.suppress(PowerError):
+        found += node.now().engine.servers()
+    return {server.uuid: _known(server, sources) for server in found if server.uuid not in before}
+
+
+def _everything(node: SharedNode, before: Mapping[str, KnownServer]) -> tuple[dict[str, KnownServer], tuple[str, ...]]:
+    """Every server, and the codes of why lists of them could not be had."""
+    settings, sources = node.settings, node.fresh_sources()
+    found = {server.uuid: server for server in sources.everything(None)}
+    whole, unlisted = sources.lists_are_whole, [error.code for error in sources.unlisted]
+    if whole:
+        node.keep_for_reading(sources, settings)
+    try:
+        for server in node.now().engine.servers():
+            found.setdefault(server.uuid, server)
+    except PowerError as error:
+        whole = False
+        unlisted.append(error.code)
+    if not whole:
+        # Something could not be listed: what it had is still there.
+        found = {**{uuid: known.server for uuid, known in before.items()}, **found}
+    return {uuid: _known(server, sources) for uuid, server in found.items()}, tuple(dict.fromkeys(unlisted))
+
+
+def _search(node: SharedNode, uuid: str) -> KnownServer | None:
+    sources = node.fresh_sources()
+    return _known(Server(uuid), sources) if _is_there(node, sources, uuid) else None
+
+
+def _is_there(node: SharedNode, sources: Sources, uuid: str) -> bool:
+    """Whether the node has the server. Raises `PowerError` where nobody can tell."""
+    try:
+        return sources.has(uuid) or node.now().engine.inspect(uuid) is not None
+    except SourceUnreachable:
+        # What has a container is there, whatever else cannot be read.
+        if node.now().engine.inspect(uuid) is None:
+            raise
+    return True
+
+
+def _known(server: Server, sources: Sources) -> KnownServer:
+    definition = sources.definition_for_stop(server.uuid)
+    return KnownServer(server) if definition is None else KnownServer(definition.server, definition.suspended)

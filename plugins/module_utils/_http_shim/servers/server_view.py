@@ -1,0 +1,130 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Servers as Wings shows them; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..._power.definitions.definition import Definition
+from ..._power.model.model import PowerState, Server
+
+
+@dataclass(frozen=True)
+class Utilization:
+    """What a server uses: bytes, percent of one core, milliseconds since its start."""
+
+    memory_bytes: int = 0
+    memory_limit_bytes: int = 0
+    cpu_absolute: float = 0.0
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+    uptime: int = 0
+    disk_bytes: int = 0
+
+
+def server_entry(
+    server: Server,
+    state: PowerState,
+    definition: Definition | None,
+    use: Utilization,
+    *,
+    suspended: bool,
+    environment: bool,
+) -> dict[str, Any]:
+    """One server; ``environment``: with its environment, secrets included."""
+    return {
+        "state": state.value,
+        "is_suspended": suspended,
+        "utilization": utilization_entry(use, state),
+        "configuration": {**_shown(server, definition, environment), "suspended": suspended},
+    }
+
+
+def unseen_entry(server: Server, definition: Definition | None, *, code: str, msg: str, environment: bool) -> dict[str, Any]:
+    """A server that could not be seen: it has no state, and what it uses is not known. Wings has no such entries."""
+    suspended = definition is not None and definition.suspended
+    return {
+        "state": None,
+        "is_suspended": suspended,
+        "utilization": None,
+        "configuration": {**_shown(server, definition, environment), "suspended": suspended},
+        "code": code,
+        "msg": msg,
+    }
+
+
+def utilization_entry(use: Utilization, state: PowerState) -> dict[str, Any]:
+    """What a server uses."""
+    return {
+        "memory_bytes": use.memory_bytes,
+        "memory_limit_bytes": use.memory_limit_bytes,
+        "cpu_absolute": round(use.cpu_absolute, 3),
+        "network": {"rx_bytes": use.rx_bytes, "tx_bytes": use.tx_bytes},
+        "uptime": use.uptime,
+        "state": state.value,
+        "disk_bytes": use.disk_bytes,
+    }
+
+
+def _shown(server: Server, definition: Definition | None, environment: bool) -> dict[str, Any]:
+    if definition is None:
+        return _unknown(server)
+    configuration = _configuration(definition)
+    if environment:
+        configuration["environment"] = dict(_map(_settings(definition).get("environment")))
+    return configuration
+
+
+def _unknown(server: Server) -> dict[str, Any]:
+    """What is known of a server that has no definition here."""
+    return {"uuid": server.uuid, "meta": {"name": server.name, "description": ""}, "suspended": False, "labels": None}
+
+
+def _configuration(definition: Definition) -> dict[str, Any]:
+    settings, allocations, build = _settings(definition), definition.allocations, definition.build
+    return {
+        "uuid": definition.server.uuid,
+        "meta": {"name": definition.server.name, "description": _text(_map(settings.get("meta")).get("description"))},
+        "suspended": definition.suspended,
+        "invocation": definition.invocation,
+        "skip_egg_scripts": settings.get("skip_egg_scripts") is True,
+        "labels": dict(definition.labels) or None,
+        "allocations": {
+            "force_outgoing_ip": allocations.force_outgoing_ip,
+            "default": {"ip": allocations.default_ip, "port": allocations.default_port},
+            "mappings": {address: list(ports) for address, ports in allocations.mappings},
+        },
+        "build": {
+            "memory_limit": build.memory_limit,
+            "swap": build.swap,
+            "io_weight": build.io_weight,
+            "cpu_limit": build.cpu_limit,
+            "disk_space": build.disk_space,
+            "threads": build.threads,
+            "oom_disabled": build.oom_disabled,
+        },
+        "crash_detection_enabled": settings.get("crash_detection_enabled") is True,
+        "mounts": [{"source": each.source, "target": each.target, "read_only": each.read_only} for each in definition.mounts],
+        "egg": {"id": definition.egg or "", "file_denylist": _texts(_map(settings.get("egg")).get("file_denylist"))},
+        "container": {"image": f"{'~' if definition.image_is_local else ''}{definition.image}"},
+    }
+
+
+def _settings(definition: Definition) -> Mapping[str, Any]:
+    return _map(definition.source.get("settings"))
+
+
+def _map(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _texts(value: object) -> list[str]:
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []

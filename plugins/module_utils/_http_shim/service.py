@@ -1,0 +1,250 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The life of the HTTP face: begin, listen, read settings anew, end without losing what was accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from .._power.actions.many.bulk import allow_files
+from .._power.definitions.settings import Settings
+from .._power.host.own_files import open_or_make
+from .._power.model.errors import LockUnavailable, PowerError, SettingsInvalid, internal_error
+from .._power.model.model import Result
+from .acceptance.actions import Actions
+from .acceptance.line import Ticket
+from .acceptance.operations import Operations
+from .acceptance.shared_node import SharedNode
+from .process import shim_settings
+from .process.log import Log
+from .process.notify import READY, STOPPING, WATCHDOG, Supervisor
+from .process.outside import Outside, ThreadRefused
+from .routes.about import AboutRoutes
+from .routes.face import Face
+from .routes.metrics import Metrics
+from .routes.servers import ServerRoutes
+from .servers.commands import Commands
+from .servers.disks import Disks
+from .servers.known import Known
+from .websocket.route import WebsocketRoute
+from .wire.listener import Listener
+
+#: Seconds between two looks at the files of the settings.
+_WATCH_SECONDS = 1.0
+_WATCHDOG_SECONDS = 5.0
+#: Open files that are asked for: a connection needs one.
+_FILES = 65536
+_READERS = 8
+_SWITCH_SECONDS = 0.001
+
+
+class Service:
+    """One process of the HTTP face, on the settings in one file."""
+
+    def __init__(self, path: str, settings: Settings, log: Log) -> None:
+        self._path = path
+        self._settings = settings
+        self._log = log
+        self._supervisor = Supervisor()
+        self._ending = asyncio.Event()
+        # A disk that hangs is not to keep the event loop waiting.
+        self._files, self._reloading = Outside(1, "settings"), asyncio.Lock()
+        self._reload_asked: asyncio.Task[None] | None = None
+        self._node = SharedNode(settings, {}, self._ending.is_set)
+        self._operations = Operations(self._node, Outside(_READERS, "read"))
+        self._known = Known(self._node, log)
+        self._actions = Actions(self._node, self._operations, log, self._ended)
+        self._tls = shim_settings.tls_context(settings)
+        disks = Disks()
+        commands = Commands(self._node)
+        servers = ServerRoutes(self._node, self._known, self._actions, commands, disks, log)
+        self._metrics = Metrics(self._gauges)
+        about = AboutRoutes(self._metrics, servers, self._is_well)
+        self._websockets = WebsocketRoute(self._node, self._known, self._actions, self._operations, commands, disks, log)
+        own = {**servers.answers(), **about.answers()}
+        of_servers = {**servers.answers_of_servers(), **self._websockets.answers_of_servers()}
+        self._face = Face(self._current, self._known, self._actions, self._operations, log, own, of_servers)
+        self._listener = Listener(self._face.answer, settings, self._tls)
+
+    async def run(self) -> None:
+        """Serve until a signal says otherwise. Raises `SettingsInvalid`, `LockUnavailable`."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._on_fault)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._ending.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        allow_files(_FILES)
+        # Threads that compute are not to keep the event loop from its clients for longer.
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        with alone(self._settings):
+            # First: a process that can answer nobody begins nothing.
+            await self._listener.bind()
+            await self._known.load()
+            await self._actions.resume()
+            await self._listener.open()
+            self._log.note("listening", address=self._listener.address, pid=os.getpid())
+            self._supervisor.tell(READY)
+            tasks = [asyncio.ensure_future(each) for each in (self._watch_files(), self._show_life())]
+            await self._ending.wait()
+            for task in tasks:
+                task.cancel()
+            await self._end()
+
+    async def _end(self) -> None:
+        self._supervisor.tell(STOPPING)
+        self._log.note("ending", under_way=self._actions.under_way())
+        self._listener.stop()
+        self._websockets.close()
+        self._operations.over.set()
+        left = await self._actions.close(float(self._settings.api_shutdown_timeout))
+        if left:
+            self._log.warn("left_behind", actions=left)
+        await self._listener.close()
+        self._known.close()
+        self._node.close()
+        self._log.note("ended")
+
+    def _is_well(self) -> bool:
+        return self._actions.alive and not self._actions.stuck and not self._ending.is_set()
+
+    def _gauges(self) -> dict[str, float]:
+        return {
+            "actions_under_way": self._actions.under_way(),
+            "actions_waiting": self._actions.waiting(),
+            "connections": self._listener.connections,
+            "websockets": self._websockets.count(),
+        }
+
+    def _on_fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Something of ours ended unseen: otherwise a trace of it would be written among the lines of the log."""
+        error = context.get("exception")
+        reason = internal_error(error) if isinstance(error, Exception) else str(context.get("message", ""))
+        self._log.error("fault", reason=reason)
+
+    def _current(self) -> Settings:
+        return self._settings
+
+    def _ended(self, ticket: Ticket, result: Result) -> None:
+        self._known.learn(result)
+        self._metrics.ended(result, ticket.turn_seconds)
+        self._websockets.look(result.server.uuid)
+        self._log.note(
+            "operation",
+            operation=result.operation,
+            server=result.server.uuid,
+            action=result.action.value,
+            origin=ticket.acceptance.origin,
+            outcome=result.outcome.value,
+            code=result.code,
+            msg=result.msg,
+            # Who asked over a websocket may not have been shown them.
+            warnings=result.warnings or None,
+            seconds=result.seconds,
+        )
+
+    def _hang_up(self) -> None:
+        self._reload_asked = asyncio.ensure_future(self._reload())
+
+    async def _reload(self) -> None:
+        """Let the settings count as they are in their files now; what cannot be read or used leaves those that count."""
+        async with self._reloading:
+            self._supervisor.tell_reloading()
+            try:
+                await self._take_over()
+            except Exception as error:
+                # A fault of ours: what counts goes on counting.
+                self._log.error("fault", reason=internal_error(error))
+            self._supervisor.tell(READY)
+
+    async def _take_over(self) -> None:
+        try:
+            read = await self._files.ask(lambda: shim_settings.load(self._path))
+            settings, kept = shim_settings.taken_over(self._settings, read)
+        except (PowerError, ThreadRefused) as error:
+            self._log.error("settings_not_reloaded", reason=str(error))
+        else:
+            self._use(settings)
+            self._log.note("settings_reloaded", need_a_restart=kept or None)
+        tls = self._tls
+        if tls is None:
+            return
+        try:
+            await self._files.ask(lambda: shim_settings.load_certificate(tls, self._settings))
+        except (PowerError, ThreadRefused) as error:
+            self._log.error("certificate_not_reloaded", reason=str(error))
+
+    def _use(self, settings: Settings) -> None:
+        """Let settings count. Consoles were let in by tokens that the node's own has signed: with another one they are strangers."""
+        before, self._settings = self._settings, settings
+        self._node.use(settings)
+        if settings.token != before.token:
+            self._log.note("token_changed", closed=self._websockets.shut_out())
+
+    async def _watch_files(self) -> None:
+        seen: tuple[object, ...] | None = None
+        while True:
+            try:
+                now = await self._files.ask(self._marks)
+                # What changes while they are read is seen by the next look.
+                changed, seen = seen not in (None, now), now
+                if changed:
+                    await self._reload()
+            except Exception as error:
+                # A fault of ours must not be the last look.
+                self._log.error("fault", reason=internal_error(error))
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    def _marks(self) -> tuple[object, ...]:
+        return shim_settings.as_they_are(shim_settings.files_of(self._path, self._settings))
+
+    async def _show_life(self) -> None:
+        """The event loop turns, and actions can still be accepted."""
+        seconds = self._supervisor.watchdog_seconds
+        while seconds is not None and self._actions.alive:
+            self._supervisor.tell(WATCHDOG)
+            await asyncio.sleep(min(seconds, _WATCHDOG_SECONDS))
+
+
+def serve(path: str) -> None:
+    """Serve with the settings in a file until a signal says otherwise. Raises `PowerError`, whose text says why it could not begin."""
+    settings = shim_settings.load(path)
+    log = Log()
+    for warning in settings.warnings:
+        log.warn("settings", reason=warning)
+
+    async def run() -> None:
+        await Service(path, settings, log).run()
+
+    try:
+        asyncio.run(run())
+    finally:
+        log.close()
+
+
+@contextlib.contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Be the only process that runs what was accepted on this node. Raises `SettingsInvalid`, `LockUnavailable`."""
+    path = os.path.join(settings.state_directory, "shim.lock")
+    try:
+        descriptor = open_or_make(path, os.O_RDWR, settings.group)
+    except OSError as error:
+        raise LockUnavailable(f"Cannot serve HTTP: {path} cannot be made: {error.strerror}; see system.state_directory") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise SettingsInvalid(
+            f"Cannot serve HTTP: another process does already, with the state directory {settings.state_directory}"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)

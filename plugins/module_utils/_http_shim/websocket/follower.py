@@ -1,0 +1,139 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A server's output as it is written, read by one thread for all websockets of the server."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from ..._power.engine.engine import Engine
+from ..._power.engine.output import Deframer, Output
+from ..._power.engine.readiness import Lines, Matchers
+from ..._power.model.errors import PowerError
+from ..._power.model.model import Snapshot
+from . import frames
+from .rates import Bucket
+
+#: Longest wait for output: so soon it is seen that nobody wants it any more.
+_READ_SECONDS = 0.5
+#: After a start: how long output is gathered before it is laid beside the log, and how many lines of the log are shown.
+_GATHER_SECONDS, _FIRST_LINES = 0.1, 500
+#: What is shown of a server that writes faster than anybody reads, a second and at once: lines, and bytes. It is read all the same:
+#: who writes would be held up.
+_LINES = (1000.0, 2000.0)
+_BYTES = (256.0 * 1024, 512.0 * 1024)
+_TELL_SECONDS = 1.0
+
+
+class Follower:
+    """Reads the output of one run. ``begin``: the run has just begun, and what it said so far is shown, too.
+
+    Called by the thread: ``attached`` when nothing is missed any more, ``tell`` with frames as they come, ``ready`` for a readiness line,
+    ``ended`` at the end.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        snapshot: Snapshot,
+        matchers: Matchers | None,
+        *,
+        begin: bool,
+        attached: Callable[[], None],
+        tell: Callable[[Sequence[str]], None],
+        ready: Callable[[], None],
+        ended: Callable[[Follower], None],
+    ) -> None:
+        self.run = snapshot.run
+        self._engine = engine
+        self._matchers = matchers
+        self._begin = begin
+        self._attached = attached
+        self._tell = tell
+        self._ready = ready
+        self._ended = ended
+        self._stopped = threading.Event()
+        self._lines = Lines()
+        self._deframer = None if snapshot.tty else Deframer()
+        now = time.monotonic()
+        self._line_room, self._byte_room = Bucket(*_LINES, now), Bucket(*_BYTES, now)
+        self._lost, self._told_at = 0, now
+
+    def start(self) -> None:
+        """Begin to read."""
+        threading.Thread(target=self._follow, name="follower", daemon=True).start()
+
+    def stop(self) -> None:
+        """Read no more, in a moment."""
+        self._stopped.set()
+
+    def _follow(self) -> None:
+        try:
+            output = self._engine.attach(self.run.container)
+            self._attached()
+            try:
+                self._read_all(output)
+            finally:
+                output.close()
+        except (PowerError, RuntimeError):
+            # It ended, or the engine does not answer: whoever looks at the server sees which.
+            return
+        finally:
+            self._ended(self)
+
+    def _read_all(self, output: Output) -> None:
+        if self._begin:
+            self._show(self._first(output))
+        while not self._stopped.is_set():
+            lines = self._read(output, _READ_SECONDS)
+            if lines is None:
+                self._show(list(self._lines.rest()))
+                return
+            self._show(lines)
+
+    def _read(self, output: Output, seconds: float) -> list[bytes] | None:
+        """The lines that are complete now; None at the end of the output."""
+        chunk = output.read(seconds)
+        if chunk == b"":
+            return None
+        payload = b"" if not chunk else chunk if self._deframer is None else self._deframer.feed(chunk)
+        return list(self._lines.feed(payload))
+
+    def _first(self, output: Output) -> list[bytes]:
+        """What the run said before it was listened to, and since."""
+        log = self._engine.log_of_run(self.run).split(b"\n")
+        before = [line.rstrip(b"\r") for line in log[:-1]][-_FIRST_LINES:]
+        live: list[bytes] = []
+        until = time.monotonic() + _GATHER_SECONDS
+        while (left := until - time.monotonic()) > 0:
+            lines = self._read(output, left)
+            if lines is None:
+                break
+            live += lines
+        return frames.joined(before, live)
+
+    def _show(self, lines: Sequence[bytes]) -> None:
+        if self._matchers is not None and self._matchers.match(lines, self.run):
+            self._matchers = None
+            self._ready()
+        shown = self._within_bounds(lines)
+        told = [frames.frame(frames.OUTPUT, frames.line_text(line)) for line in shown]
+        if self._lost and time.monotonic() - self._told_at >= _TELL_SECONDS:
+            told.append(frames.frame(frames.MESSAGE, f"{self._lost} lines are not shown: the server writes faster than a console can show"))
+            self._lost, self._told_at = 0, time.monotonic()
+        if told and not self._stopped.is_set():
+            self._tell(told)
+
+    def _within_bounds(self, lines: Sequence[bytes]) -> Sequence[bytes]:
+        now = time.monotonic()
+        most, room = self._line_room.room(now), self._byte_room.room(now)
+        ends = itertools.accumulate(map(len, lines[:most]))
+        shown = lines[: sum(end <= room for end in ends)]
+        self._line_room.most(now, len(shown))
+        self._byte_room.most(now, sum(map(len, shown)))
+        self._lost += len(lines) - len(shown)
+        return shown

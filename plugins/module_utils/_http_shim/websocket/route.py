@@ -1,0 +1,195 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``GET /api/servers/UUID/ws``: from the request to the end of the websocket; and how the Panel takes its tokens back."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..._power.model.errors import MissingLibrary, internal_error
+from ..._power.model.model import Server
+from ..acceptance.actions import Actions
+from ..acceptance.operations import Operations
+from ..acceptance.shared_node import SharedNode
+from ..process.log import Log
+from ..process.outside import Outside
+from ..routes.face import Asked, ServerAnswer
+from ..servers.commands import Commands
+from ..servers.disks import Disks
+from ..servers.known import Known, KnownServer
+from ..wire import replies
+from ..wire.power_request import read_texts
+from ..wire.replies import Reply
+from . import frames
+from .claims import need_library
+from .intake import Intake
+from .member import Member
+from .permissions import allows_origin
+from .room import Ground
+from .rooms import POLICY, Rooms
+from .wishes import Wishes
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+_LOOKS, _USES, _WISHES = 16, 16, 16
+#: Who is silent for so long is asked for a sign of life, and hung up on if half as long later there is none.
+_HEARTBEAT_SECONDS = 30.0
+#: How long a client may take to answer that the websocket is closed.
+_CLOSING_SECONDS = 1.0
+
+NOT_UPGRADED = replies.error(400, "Cannot open the websocket: this is no websocket request.")
+WRONG_ORIGIN = replies.error(403, "Cannot open the websocket: its origin is not allowed; see remote and allowed_origins.")
+FULL = replies.error(400, "Cannot open the websocket: too many of this server are open.")
+NO_PLACE = replies.error(503, "Cannot open the websocket: too many are open; try again later.")
+
+
+class WebsocketRoute:
+    """The websockets of one process."""
+
+    def __init__(
+        self, node: SharedNode, known: Known, actions: Actions, operations: Operations, commands: Commands, disks: Disks, log: Log
+    ) -> None:
+        ground = Ground(node, log, Outside(_LOOKS, "looks"), Outside(_USES, "uses"), Outside(_WISHES, "wishes"), disks)
+        self._log = log
+        self._rooms = Rooms(ground, known)
+        self._wishes = Wishes(node, actions, operations, commands, self._rooms, log)
+
+    def answers_of_servers(self) -> dict[str, ServerAnswer]:
+        """What answers these routes."""
+        return {"websocket": self._open, "deny": self._deny}
+
+    def count(self) -> int:
+        """How many websockets there are."""
+        return self._rooms.count()
+
+    def look(self, uuid: str) -> None:
+        """Something was done to a server."""
+        self._rooms.look(uuid)
+
+    def shut_out(self) -> int:
+        """Close those that a token has let in: the node's own has changed, which signed it. How many these were."""
+        return self._rooms.shut_out()
+
+    def close(self) -> None:
+        """Close all of them: this process ends."""
+        self._rooms.close()
+
+    async def _open(self, asked: Asked, known: KnownServer) -> Reply | web.StreamResponse:
+        # The library refuses what is as large as its limit.
+        largest = frames.LARGEST_FRAME + 1
+        socket = _socket_class()(heartbeat=_HEARTBEAT_SECONDS, max_msg_size=largest, compress=False, timeout=_CLOSING_SECONDS)
+        refused = self._refusal(asked, socket, known.server.uuid)
+        if refused is not None:
+            return refused
+        socket.headers["X-Request-Id"] = asked.id
+        await socket.prepare(asked.raw)
+        await self._serve(asked, socket, known.server)
+        return socket
+
+    async def _deny(self, asked: Asked, known: KnownServer) -> Reply:
+        numbers = await asked.body(lambda body: read_texts(body, "jtis"))
+        if isinstance(numbers, Reply):
+            return numbers
+        self._wishes.deny(known.server, numbers)
+        return Reply(204)
+
+    def _refusal(self, asked: Asked, socket: web.WebSocketResponse, uuid: str) -> Reply | None:
+        try:
+            need_library()
+        except MissingLibrary as error:
+            return replies.error(501, str(error))
+        if not _can_upgrade(asked.raw, socket):
+            return NOT_UPGRADED
+        if not allows_origin(asked.raw.headers.get("Origin"), asked.settings.remote, asked.settings.allowed_origins):
+            return replace(WRONG_ORIGIN, note=f"origin {asked.raw.headers.get('Origin')}")
+        if self._rooms.is_full(uuid):
+            return FULL
+        return None if self._rooms.has_place() else NO_PLACE
+
+    async def _serve(self, asked: Asked, socket: web.WebSocketResponse, server: Server) -> None:
+        transport = asked.raw.transport
+        if transport is None:
+            # It is gone already.
+            return
+        intake = Intake(transport, lambda: _unread(socket))
+        member = Member(
+            socket,
+            drop=transport.abort,
+            request=asked.id,
+            address=asked.address,
+            expired=lambda member: self._rooms.mute(server.uuid, member),
+        )
+        self._log.note("websocket", request=asked.id, remote=member.address, server=server.uuid)
+        self._rooms.enter(server.uuid, member)
+        loop = asyncio.get_running_loop()
+        deadline = loop.call_later(float(asked.settings.api_request_timeout), _mind_silence, member)
+        try:
+            await self._read(socket, server, member, intake)
+        finally:
+            deadline.cancel()
+            self._rooms.leave(server.uuid, member)
+            await member.left()
+
+    async def _read(self, socket: web.WebSocketResponse, server: Server, member: Member, intake: Intake) -> None:
+        from aiohttp import WSMsgType
+
+        loop = asyncio.get_running_loop()
+        while True:
+            message = await socket.receive()
+            if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
+                return
+            intake.message_read()
+            # What comes too quickly stays in the client's own buffers.
+            pause = member.rates.pause(loop.time())
+            if pause > 0:
+                await asyncio.sleep(pause)
+            wish = frames.read_frame(message.data) if message.type is WSMsgType.TEXT else None
+            if wish is None:
+                continue
+            if not member.rates.allows(wish.event, loop.time()):
+                if member.rates.tells(loop.time()):
+                    member.send(frames.THROTTLED, wish.event)
+                continue
+            try:
+                await self._wishes.grant(server, member, wish)
+            except Exception as error:
+                # A fault of ours: what the client asks next may still be done.
+                self._log.error("fault", server=server.uuid, event_asked=wish.event, reason=internal_error(error))
+
+
+def _unread(socket: web.WebSocketResponse) -> int:
+    """How many of a client's messages the library keeps."""
+    return len(getattr(getattr(socket, "_reader", None), "_buffer", ()))
+
+
+def _mind_silence(member: Member) -> None:
+    """It has shown no token in time."""
+    if member.claims is None:
+        member.close(POLICY, "no token came")
+
+
+def _can_upgrade(raw: web.BaseRequest, socket: web.WebSocketResponse) -> bool:
+    return raw.method == "GET" and bool(socket.can_prepare(raw))
+
+
+@functools.cache
+def _socket_class() -> Callable[..., web.WebSocketResponse]:
+    """The library's websocket without the library's name."""
+    from aiohttp import web
+
+    # Whatever a client does wrong is its own affair.
+    logging.getLogger("aiohttp.websocket").disabled = True
+
+    class Nameless(web.WebSocketResponse):
+        async def _prepare_headers(self) -> None:
+            await super()._prepare_headers()
+            self.headers.popall("Server", None)
+
+    return Nameless

@@ -1,0 +1,138 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The body of a power request, read as Wings' own JSON reader reads it; pure.
+
+Names of keys match in any case, the last of several counts, a null leaves what was there, unknown keys and whatever follows the first value
+are not looked at. A number with a point or an exponent is no whole number, whatever its value.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ..._power.model.model import PowerAction
+from ..._power.model.nesting import is_nested_deeper
+
+DEFAULT_WAIT_SECONDS = 30
+LONGEST_WAIT_SECONDS = 300
+
+_T = TypeVar("_T")
+_BLANKS = b" \t\r\n"
+_DEEPEST = 100
+_USUAL_BYTES = 100
+#: Digits and sign of the longest number that fits into 64 bits.
+_LONGEST_NUMBER = 20
+_LEAST, _MOST = -(2**63), 2**63 - 1
+
+
+class BodyEmpty(ValueError):
+    """There is nothing in the body but white space."""
+
+
+class BodyInvalid(ValueError):
+    """The body is no JSON object, not whole, or a field has another type than it should."""
+
+
+@dataclass(frozen=True)
+class PowerBody:
+    """What a power request asks: ``action`` is None where it is none of the four."""
+
+    action: PowerAction | None
+    wait_seconds: int = DEFAULT_WAIT_SECONDS
+
+
+class _Object(list[tuple[str, Any]]):
+    """The members of a JSON object in the order written, each as often as it is."""
+
+
+class _NotWhole:
+    """A number that is no whole number of 64 bits."""
+
+
+def read_object(body: bytes) -> list[tuple[str, Any]]:
+    """The members of the JSON object that ``body`` begins with; null has none. Raises `BodyEmpty`, `BodyInvalid`."""
+    stripped = body.strip(_BLANKS)
+    if not stripped:
+        raise BodyEmpty
+    text = stripped.decode("utf-8", "replace")
+    if is_nested_deeper(text, _DEEPEST):
+        raise BodyInvalid
+    try:
+        value, _end = _DECODER.raw_decode(text)
+    except ValueError:
+        raise BodyInvalid from None
+    if value is None:
+        return []
+    if not isinstance(value, _Object):
+        raise BodyInvalid
+    return value
+
+
+def read_power_body(body: bytes) -> PowerBody:
+    """What a power request's body asks. Raises `BodyEmpty`, `BodyInvalid`."""
+    return _read_usual(body) if len(body) <= _USUAL_BYTES else _read_power_body(body)
+
+
+def _read_power_body(body: bytes) -> PowerBody:
+    members = read_object(body)
+    action = last_of(members, "action", _text)
+    wait = last_of(members, "wait_seconds", _whole_number)
+    return PowerBody(
+        action=next((each for each in PowerAction if each.value == action), None),
+        wait_seconds=wait if wait is not None and 0 <= wait <= LONGEST_WAIT_SECONDS else DEFAULT_WAIT_SECONDS,
+    )
+
+
+def last_of(members: list[tuple[str, Any]], name: str, read: Callable[[Any], _T]) -> _T | None:
+    """The last value of a key that is not null, None if there is none. Every one of them must be of the type that ``read`` reads."""
+    found: _T | None = None
+    for key, value in members:
+        if value is not None and len(key) == len(name) and key.casefold() == name:
+            found = read(value)
+    return found
+
+
+def read_texts(body: bytes, name: str) -> list[str]:
+    """The texts of a list in a JSON object, null ones empty; none if it is not there. Raises `BodyEmpty`, `BodyInvalid`."""
+    return last_of(read_object(body), name, _texts) or []
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(each, (str, type(None))) for each in value):
+        raise BodyInvalid
+    return [each or "" for each in value]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise BodyInvalid
+    return value
+
+
+def _whole_number(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BodyInvalid
+    return value
+
+
+def _read_number(text: str) -> int | _NotWhole:
+    number = int(text) if len(text) <= _LONGEST_NUMBER else None
+    return _NotWhole() if number is None or not _LEAST <= number <= _MOST else number
+
+
+def _refuse(_word: str) -> Any:
+    """Python reads NaN and Infinity, which are no JSON."""
+    raise BodyInvalid
+
+
+#: Most requests are one of few.
+_read_usual = functools.lru_cache(maxsize=256)(_read_power_body)
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_Object, parse_int=_read_number, parse_float=lambda _text: _NotWhole(), parse_constant=_refuse
+)

@@ -1,0 +1,279 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Argument specs, and the one place where the core's answers become a module's exit."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ._own_session import Interruption, in_own_session
+from ._power.actions.many.bulk import perform_each
+from ._power.actions.many.selection import means_all
+from ._power.actions.many.server_facts import Wanted
+from ._power.actions.node.once import keyed
+from ._power.actions.node.pace import Pace
+from ._power.call import Call, open_call
+from ._power.definitions.stop_way import LONGEST_STOP_SECONDS
+from ._power.engine.connection import LONGEST_TIMEOUT, shown_host
+from ._power.journal.journal_rows import KEPT_OPERATIONS
+from ._power.model.errors import INTERNAL_ERROR, Incomplete, IntentUnknown, PowerError, SettingsInvalid, internal_error
+from ._power.model.model import PowerAction, PowerState, Request, Result, WaitFor
+from ._power.model.order import LONGEST_STAGGER_SECONDS, read_priorities
+from ._power.model.origin import default_origin
+from ._power.model.report import diff, entry, failure_message, incomplete_message, is_failure, summary
+
+DEFAULT_WAIT_SECONDS = 30
+LONGEST_WAIT_SECONDS = 300
+
+#: The engine options have no default here: option, DOCKER_* environment, node settings, default is their order.
+ENGINE_OPTIONS: dict[str, dict[str, Any]] = {
+    "docker_host": {"type": "str", "aliases": ["docker_url"]},
+    "tls": {"type": "bool"},
+    "validate_certs": {"type": "bool", "aliases": ["tls_verify"]},
+    "ca_path": {"type": "path", "aliases": ["ca_cert", "tls_ca_cert", "cacert_path"]},
+    "client_cert": {"type": "path", "aliases": ["tls_client_cert", "cert_path"]},
+    "client_key": {"type": "path", "aliases": ["tls_client_key", "key_path"]},
+    "tls_hostname": {"type": "str"},
+    "api_version": {"type": "str", "aliases": ["docker_api_version"]},
+    "timeout": {"type": "int"},
+}
+NODE_OPTIONS: dict[str, dict[str, Any]] = {
+    "server": {"type": "list", "elements": "str", "aliases": ["servers", "uuid"]},
+    # no_log on this option would mask every value in it, "1" and the uuid included, all over the result; see PowerModule.
+    "definitions": {"type": "list", "elements": "dict", "no_log": False},
+    "config": {"type": "path"},
+    "api_url": {"type": "str"},
+    "api_token": {"type": "str", "no_log": True},
+    **ENGINE_OPTIONS,
+}
+POWER_OPTIONS: dict[str, dict[str, Any]] = {
+    "action": {"type": "str", "required": True, "choices": [action.value for action in PowerAction]},
+    "only": {"type": "list", "elements": "str", "choices": [state.value for state in PowerState]},
+    "if_meant_up": {"type": "bool", "default": False},
+    "max_parallel": {"type": "int", "default": 0},
+    "max_failures": {"type": "int"},
+    "in_order": {"type": "bool", "default": False},
+    "stagger": {"type": "int", "default": 0},
+    "priorities": {"type": "dict"},
+    "wait_seconds": {"type": "int", "default": DEFAULT_WAIT_SECONDS},
+    "stop_timeout": {"type": "int"},
+    "wait_for": {"type": "str", "default": WaitFor.CONTAINER.value, "choices": [each.value for each in WaitFor]},
+    "wait_timeout": {"type": "int", "default": 300},
+    "adopt": {"type": "bool", "default": False},
+    "origin": {"type": "str"},
+    "reason": {"type": "str"},
+    "once": {"type": "str"},
+    **NODE_OPTIONS,
+}
+INFO_OPTIONS: dict[str, dict[str, Any]] = {
+    "tail": {"type": "int", "default": 0},
+    "operations": {"type": "int", "default": 0},
+    **NODE_OPTIONS,
+}
+#: Options that hold secrets are shown nowhere.
+_UNSEEN = ("definitions", "api_token")
+
+
+class PowerModule(AnsibleModule):  # type: ignore[misc]
+    """A module that keeps definitions out of syslog and out of its own ``invocation``, however it ends."""
+
+    def __init__(self, argument_spec: Mapping[str, Any]) -> None:
+        self._failure: dict[str, Any] = {"code": SettingsInvalid.code}
+        super().__init__(argument_spec=dict(argument_spec), supports_check_mode=True)
+        self._failure = {}
+
+    @property
+    def no_log(self) -> bool:
+        """Whether Ansible keeps quiet in the syslog of how it was called: always."""
+        return True
+
+    @no_log.setter
+    def no_log(self, _value: bool) -> None:
+        """The constructor sets it, and then lays the task's own no_log over it, which is false unless the task says otherwise."""
+
+    def exit_json(self, **result: Any) -> NoReturn:
+        """Leave with a result."""
+        with _perhaps_unheard():
+            super().exit_json(**{"invocation": self._invocation(), **result})
+        raise AssertionError
+
+    def fail_json(self, msg: str, **result: Any) -> NoReturn:
+        """Leave with a failure; no traceback, the sentence says what is wrong."""
+        with _perhaps_unheard():
+            super().fail_json(msg, **{"invocation": self._invocation(), **self._failure, **result})
+        raise AssertionError
+
+    def _invocation(self) -> dict[str, Any]:
+        """The options by their own names: what was mistyped may hold anything, and is named in the error."""
+        given = getattr(self, "params", None) or {}
+        seen = {name: given[name] for name in self.argument_spec if name not in _UNSEEN and given.get(name) is not None}
+        seen |= {name: shown_host(str(seen[name])) for name in ("docker_host", "api_url") if name in seen}
+        return {"module_args": seen}
+
+
+@contextlib.contextmanager
+def _perhaps_unheard() -> Iterator[None]:
+    """Nobody may be there any more to be told the result; the journal has it."""
+    try:
+        yield
+    except OSError:
+        raise SystemExit(1) from None
+
+
+def run_power_module() -> None:
+    """The whole of server_power: read the options, perform, report."""
+    module = PowerModule(POWER_OPTIONS)
+    in_own_session(lambda interrupted: _fail_cleanly(module, lambda: _run(module, interrupted)))
+
+
+def run_info_module() -> None:
+    """The whole of server_power_info: read the options, look, report."""
+    module = PowerModule(INFO_OPTIONS)
+    _fail_cleanly(module, lambda: _look(module))
+
+
+def _look(module: PowerModule) -> None:
+    options = module.params
+    _check_bounds(options, {"tail": (0, 10_000), "operations": (0, KEPT_OPERATIONS), "timeout": (1, LONGEST_TIMEOUT)})
+    if options["server"] == []:
+        # What was computed and came out empty is not all.
+        module.exit_json(changed=False, complete=True, servers=[])
+    with contextlib.closing(open_call(options, read_only=True)) as call:
+        wanted = Wanted(options["tail"], options["operations"])
+        told = call.describe(options["server"] or (), wanted, check=module.check_mode)
+    warn_each(module, call.warnings(), told.warnings)
+    why = {} if told.complete else {"msg": "; ".join(told.unlisted)}
+    module.exit_json(changed=False, complete=told.complete, servers=told.entries, **why)
+
+
+def _run(module: PowerModule, interrupted: Interruption) -> None:
+    options = _checked(module)
+    if not options["server"]:
+        _leave_unasked(module, options)
+    with contextlib.closing(open_call(options, interrupted=interrupted, read_only=module.check_mode)) as call:
+        asked = _asked(module, options)
+        if options["if_meant_up"]:
+            asked = replace(asked, meant_up=_meant_up(call, asked.action))
+        targets = call.targets(options["server"], asked)
+        pace = Pace(options["max_parallel"], options["max_failures"], options["stagger"])
+        priorities = call.priorities(targets, options["priorities"]) if options["in_order"] else None
+        results = perform_each(targets, call.act, pace, priorities)
+    warn_each(module, call.warnings(), *(result.warnings for result in results))
+    _leave(module, options, results, call.unlisted())
+
+
+def _meant_up(call: Call, action: PowerAction) -> frozenset[str]:
+    """The servers that are meant to be up, by UUID. Raises `IntentUnknown`: nobody is started on a guess, nor passed over on one."""
+    meant = call.meant_up()
+    if meant is None:
+        why = "; ".join(call.warnings()) or "the journal does not tell"
+        raise IntentUnknown(
+            f"Cannot {action.value} what is meant to be up: nobody can tell which servers that is ({why}); look at the servers, and name "
+            "those that are to be up, without if_meant_up"
+        )
+    return frozenset(server.uuid for server in meant)
+
+
+def _leave_unasked(module: PowerModule, options: Mapping[str, Any]) -> NoReturn:
+    """A list of servers that came out empty means none."""
+    msg = f"Nothing to {options['action']}: the list of servers is empty"
+    module.exit_json(action=options["action"], changed=False, servers=[], summary={}, msg=msg)
+
+
+def _fail_cleanly(module: PowerModule, body: Callable[[], None]) -> None:
+    """No traceback ever reaches the user: an error of the node is its sentence and code, anything else a bug that says so."""
+    try:
+        body()
+    except PowerError as error:
+        module.fail_json(str(error), code=error.code)
+    except Exception as error:
+        module.fail_json(internal_error(error), code=INTERNAL_ERROR)
+
+
+def _checked(module: PowerModule) -> dict[str, Any]:
+    """The options as they count: out-of-range waits become the default with a warning, other numbers must make sense."""
+    options = dict(module.params)
+    if options["server"] != [] and not [text for text in options["server"] or () if text.strip()]:
+        raise SettingsInvalid("Cannot act: no server is named; pass server=UUID (or a list), there is no default")
+    if options["if_meant_up"] and not PowerAction(options["action"]).boots:
+        raise SettingsInvalid(f"Cannot {options['action']} with if_meant_up: it narrows start and restart alone; use only instead")
+    if not 0 <= options["wait_seconds"] <= LONGEST_WAIT_SECONDS:
+        module.warn(f"wait_seconds={options['wait_seconds']} is outside 0 to {LONGEST_WAIT_SECONDS}; {DEFAULT_WAIT_SECONDS} is used")
+        options["wait_seconds"] = DEFAULT_WAIT_SECONDS
+    _check_bounds(
+        options,
+        {
+            "stop_timeout": (0, LONGEST_STOP_SECONDS),
+            "wait_timeout": (0, LONGEST_STOP_SECONDS),
+            "timeout": (1, LONGEST_TIMEOUT),
+            "max_parallel": (0, None),
+            "max_failures": (0, None),
+            "stagger": (0, LONGEST_STAGGER_SECONDS),
+        },
+    )
+    options["priorities"] = read_priorities(options["priorities"])
+    return options
+
+
+def _check_bounds(options: Mapping[str, Any], bounds: Mapping[str, tuple[int, int | None]]) -> None:
+    for name, (least, most) in bounds.items():
+        value = options[name]
+        if value is not None and (value < least or (most is not None and value > most)):
+            limit = f"of at least {least}" if most is None else f"from {least} to {most}"
+            raise SettingsInvalid(f"Cannot use {name}={value}: expected a whole number {limit}")
+
+
+def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
+    """What is asked of each server; which, and when, is filled in for each."""
+    return Request(
+        server="",
+        action=PowerAction(options["action"]),
+        operation="",
+        requested_at=datetime.now(timezone.utc),
+        wait_seconds=options["wait_seconds"],
+        stop_timeout=options["stop_timeout"],
+        wait_for=WaitFor(options["wait_for"]),
+        wait_timeout=options["wait_timeout"],
+        only=None if options["only"] is None else frozenset(PowerState(state) for state in options["only"]),
+        adopt=options["adopt"],
+        check=module.check_mode,
+        diff=module._diff,
+        origin=options["origin"] or default_origin(),
+        reason=keyed(options["once"] or "", options["reason"] or ""),
+        once=options["once"] or "",
+    )
+
+
+def warn_each(module: PowerModule, *groups: Sequence[str]) -> None:
+    """Every warning once, in the order met."""
+    for warning in dict.fromkeys(warning for group in groups for warning in group):
+        module.warn(warning)
+
+
+def _leave(module: PowerModule, options: Mapping[str, Any], results: Sequence[Result], unlisted: Sequence[str]) -> NoReturn:
+    # What the task says decides, not how many were found: whoever registers the result relies on its shape.
+    all_meant = means_all(options["server"])
+    brief = len(options["server"]) > 1 or all_meant
+    report: dict[str, Any] = {
+        "action": options["action"],
+        "changed": any(result.changed for result in results),
+        **({"diff": diff(results)} if module._diff else {}),
+        "servers": [entry(result, check=module.check_mode, all_steps=module._verbosity > 0, brief=brief) for result in results],
+        "summary": summary(results),
+    }
+    missed = incomplete_message(PowerAction(options["action"]), results, unlisted) if all_meant else ""
+    failed = failure_message(results) if any(is_failure(result) for result in results) else ""
+    if missed:
+        module.fail_json("; ".join(filter(None, (missed, failed))), code=Incomplete.code, **report)
+    if failed:
+        module.fail_json(failed, **report)
+    if not results:
+        report["msg"] = f"Nothing to {options['action']}: no server of this node is meant"
+    module.exit_json(**report)

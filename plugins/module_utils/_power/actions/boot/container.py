@@ -1,0 +1,183 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The container of a boot: made under another name before the server is stopped, put in place after it.
+
+What the engine refuses to create it refuses while the server is still up, and the old container is given up only for one that stands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ...definitions.definition import Definition
+from ...engine.container_spec import HOME, ContainerSpec, container_spec, made_by_us, made_by_wings, spec_hash_of
+from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, ImageUnavailable, PrebootFailed
+from ...model.model import ImageSeen, Request, Snapshot
+from ...volume.volume import Volume
+from ...volume.volume_survey import shown_path
+from ..node.node import Node
+from ..node.progress import Progress
+
+#: What is put behind the server's uuid to name a container that waits for its place, the second where there is one already.
+_WAITING = ("-next", "-after")
+#: What follows a whole part of an image's reference: a further one, a tag or digest, or nothing. What a colon begins and a slash ends is a
+#: port, and with it another registry.
+_PART_END = re.compile(r"/|[:@][^/]*\Z|\Z")
+
+
+@dataclass(frozen=True)
+class Boot:
+    """What a start needs: the definition in hand, and the server's data directory."""
+
+    definition: Definition
+    volume: Volume
+
+
+@dataclass(frozen=True)
+class Staged:
+    """The container that will be started: the one that stands, or (``waiting``) a new one that waits under another name.
+
+    ``mounts``: the sources of the definition's mounts, all links in them resolved.
+    """
+
+    id: str
+    spec_hash: str | None
+    waiting: bool
+    mounts: tuple[str, ...] = ()
+
+
+def pull(node: Node, definition: Definition, look: Callable[[], None]) -> bool:
+    """Pull the image if the settings ask for it; whether the node has another one now. Raises `ImageUnavailable`."""
+    reference = definition.image
+    if definition.image_is_local or node.settings.pull == "never":
+        return False
+    before = node.engine.image(reference)
+    if before is not None and node.settings.pull != "always":
+        return False
+    node.engine.pull(reference, credentials_for(reference, node.settings.registries), look)
+    return node.engine.image(reference) != before
+
+
+def credentials_for(reference: str, registries: Mapping[str, Mapping[str, str]]) -> Mapping[str, str] | None:
+    """The credentials whose name is the longest beginning of an image's reference, in whole parts: they must reach no other registry."""
+
+    def begins(name: str) -> bool:
+        trimmed = name.rstrip("/")
+        return bool(trimmed) and reference.startswith(trimmed) and _PART_END.match(reference, len(trimmed)) is not None
+
+    names = [name for name in registries if begins(name)]
+    return registries[max(names, key=len)] if names else None
+
+
+def stage(request: Request, node: Node, boot: Boot, snapshot: Snapshot | None, progress: Progress, kept: Staged | None = None) -> Staged:
+    """Have the container that the definition asks for: ``kept`` or the one that stands if it is the same, else a new one that waits.
+
+    Raises `EngineError`, `ImageUnavailable`, `ContainerForeign`; the server was not touched.
+    """
+    uuid = boot.definition.server.uuid
+    spec = spec_of(node, boot, image_id=_present_image(node, boot.definition).id)
+    progress.warn(*(f"server {uuid}: {warning}" for warning in spec.warnings))
+    wanted = spec_hash_of(spec.config["Labels"])
+    if kept is not None and kept.spec_hash == wanted:
+        return kept
+    if spec.network is not None and node.engine.ensure_network(spec.network):
+        progress.alter()
+    mounts = tuple(mount["Source"] for mount in spec.config["HostConfig"]["Mounts"] if mount["Target"] != HOME)
+    if kept is None and snapshot is not None and _serves(node, snapshot, wanted):
+        return Staged(snapshot.id, wanted, waiting=False, mounts=mounts)
+    return Staged(_create(request, node, uuid, _WAITING[kept is not None], spec, progress), wanted, waiting=True, mounts=mounts)
+
+
+def refuse_moved_mounts(staged: Staged, uuid: str) -> None:
+    """Raise `PrebootFailed` if a mount would lead elsewhere than to what was held against ``allowed_mounts``: the engine follows links."""
+    for source in staged.mounts:
+        if os.path.realpath(source) != source:
+            raise PrebootFailed(
+                f"Cannot start server {uuid}: the source of a mount, {shown_path(source)}, leads elsewhere since it was looked for in "
+                "allowed_mounts; look who may replace the directories on its way, and start the server again"
+            )
+
+
+def unstage(node: Node, staged: Staged) -> None:
+    """Give up a container that still waits; one that cannot be removed now is removed by the next boot."""
+    if not staged.waiting:
+        return
+    with contextlib.suppress(EngineError, EngineUnreachable):
+        found = node.engine.inspect(staged.id)
+        if found is not None and found.name.endswith(_WAITING):
+            node.engine.remove(staged.id, volumes=True)
+
+
+def put_in_place(request: Request, node: Node, staged: Staged, progress: Progress) -> bool:
+    """Give a waiting container the server's name, in place of the one that has it; whether anything was done."""
+    uuid = progress.server.uuid
+    if not staged.waiting:
+        return False
+    # Looked at anew: somebody may have put another there while the server stopped.
+    old = node.engine.inspect(uuid)
+    if old is not None:
+        check_container(request, old, uuid)
+        # Wings throws away what an image's anonymous volumes hold, and so do we; but not what somebody else's container held.
+        ours = made_by_us(old, uuid) or made_by_wings(old.labels)
+        if not node.engine.remove(old.id, volumes=ours):
+            raise PrebootFailed(f"Cannot recreate the container of server {uuid}: somebody started it meanwhile")
+    progress.alter()
+    node.engine.rename(staged.id, uuid)
+    return True
+
+
+def _serves(node: Node, snapshot: Snapshot, wanted: str | None) -> bool:
+    """Whether the container that stands is what the definition asks for."""
+    return not snapshot.removing and node.settings.recreate != "always" and spec_hash_of(snapshot.labels) == wanted
+
+
+def check_container(request: Request, snapshot: Snapshot | None, uuid: str) -> None:
+    if snapshot is None or request.adopt or made_by_us(snapshot, uuid) or made_by_wings(snapshot.labels):
+        return
+    raise ContainerForeign(
+        f"Cannot {request.action.value} server {uuid}: a container named {snapshot.name} exists that neither this collection "
+        "nor Wings made, and it would be recreated; rename or remove it, "
+        "or pass adopt: true to recreate it (its anonymous volumes are kept, but no longer attached)"
+    )
+
+
+def spec_of(node: Node, boot: Boot, *, image_id: str) -> ContainerSpec:
+    """What to create. Links in mounts are resolved here, where the engine's files are, so that none leads out of what is allowed."""
+    return container_spec(boot.definition, node.settings, data_directory=boot.volume.path, image_id=image_id, resolve=os.path.realpath)
+
+
+def _present_image(node: Node, definition: Definition) -> ImageSeen:
+    image = node.engine.image(definition.image)
+    if image is None:
+        raise ImageUnavailable(f"Cannot boot server {definition.server.uuid}: image {definition.image} is not on the node")
+    return image
+
+
+def _create(request: Request, node: Node, uuid: str, suffix: str, spec: ContainerSpec, progress: Progress) -> str:
+    """Create a container that waits, in place of one that a crash has left there."""
+    name = uuid + suffix
+    left = node.engine.inspect(name)
+    if left is not None:
+        check_container(request, left, uuid)
+        node.engine.remove(left.id, volumes=True)
+    container, warnings = _create_without(node, name, spec)
+    progress.warn(*(f"server {uuid}: {warning}" for warning in warnings))
+    return container
+
+
+def _create_without(node: Node, name: str, spec: ContainerSpec) -> tuple[str, list[str]]:
+    """Create; what the host's cgroups cannot do is left out with a warning, since it must not keep a server down."""
+    try:
+        return node.engine.create(name, spec.config)
+    except EngineError as error:
+        cpus = spec.config["HostConfig"].get("CpusetCpus")
+        if not cpus or "cpu" not in str(error).lower():
+            raise
+        host = {key: value for key, value in spec.config["HostConfig"].items() if key != "CpusetCpus"}
+        container, warnings = node.engine.create(name, {**spec.config, "HostConfig": host})
+        return container, [f"build.threads: this host cannot pin the server to the processors {cpus}: {error.reason}", *warnings]

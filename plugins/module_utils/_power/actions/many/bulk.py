@@ -1,0 +1,103 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many servers in one call, at once as far as the pace allows; whatever becomes of one hides nothing of the others."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+
+from ...model.errors import INTERNAL_ERROR, internal_error
+from ...model.model import Outcome, Result, Server
+from ...model.order import tiers
+from ..node.pace import Pace, Place
+from .selection import Target, is_left_out
+
+#: Open files that are asked for.
+_FILES = 8192
+
+#: Acts on one server from a place among the others; it is to raise nothing.
+Act = Callable[[Target, Place], Result]
+
+
+def perform_each(targets: Sequence[Target], act: Act, pace: Pace, priorities: Sequence[int] | None = None) -> list[Result]:
+    """Act on each target, in the order given as far as there is one, and return the results in that order.
+
+    With ``priorities``, one for each target, those of one are acted on together, and the next when these have ended: the lowest first where
+    servers are booted, else the highest. Servers that are down are left out of a restart of all.
+    """
+    results: list[Result | None] = [None] * len(targets)
+
+    def act_on(index: int, place: Place) -> None:
+        try:
+            result = _acted(targets[index], act, place)
+            pace.budget.count(result)
+            results[index] = result
+        finally:
+            place.leave()
+
+    if len(targets) == 1:
+        # Alone, it waits for nobody's slot.
+        act_on(0, Place())
+    else:
+        # Each server may need a lock and an output at the same time: more than most systems allow unless asked.
+        allow_files(_FILES)
+        for tier in _tiers(targets, priorities):
+            _in_threads(tier, act_on, pace)
+    pairs = zip(targets, results)
+    return [result for target, result in pairs if result is not None and not is_left_out(result, target.request)]
+
+
+def _tiers(targets: Sequence[Target], priorities: Sequence[int] | None) -> Sequence[Sequence[int]]:
+    if priorities is None:
+        return [range(len(targets))]
+    return tiers(priorities, highest_first=not all(target.request.action.boots for target in targets))
+
+
+def _acted(target: Target, act: Act, place: Place) -> Result:
+    """The result of acting, or what can be said of a fault of ours on the way: it must neither hide the others nor be hidden itself."""
+    try:
+        return act(target, place)
+    except Exception as error:
+        request = target.request
+        return Result(
+            server=target.server or Server(request.server),
+            action=request.action,
+            outcome=Outcome.FAILED,
+            operation=request.operation,
+            requested_at=request.requested_at,
+            ended_at=datetime.now(timezone.utc),
+            code=INTERNAL_ERROR,
+            msg=internal_error(error),
+        )
+
+
+def _in_threads(indexes: Sequence[int], act_on: Callable[[int, Place], None], pace: Pace) -> None:
+    """One thread a server, begun in order, each when its turn comes; over when all have ended."""
+    threads = []
+    for index in indexes:
+        place = pace.place()
+        place.begin()
+        thread = threading.Thread(target=act_on, args=(index, place))
+        try:
+            thread.start()
+        except RuntimeError:
+            # No more threads to be had: this one's turn is now.
+            act_on(index, place)
+        else:
+            threads.append(thread)
+    for thread in threads:
+        thread.join()
+
+
+def allow_files(number: int) -> None:
+    """Ask that this process may have so many files open, or as many as it can be allowed; it goes on either way."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number if hard == resource.RLIM_INFINITY else min(hard, number)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which servers a call means: those named, each once, or all of a node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ...model.errors import NotSelected, PowerError, SettingsInvalid
+from ...model.look import Look, nothing
+from ...model.model import ALL, PowerAction, PowerState, Request, Result, Server, new_operation_id
+from ..node.node import Node
+
+_UP = frozenset(state for state in PowerState if state is not PowerState.OFFLINE)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One request, and the server it means where that could be found."""
+
+    request: Request
+    server: Server | None
+
+
+def means_all(names: Sequence[str]) -> bool:
+    """Whether the names are the one word for all. Raises `SettingsInvalid` if others stand beside it."""
+    stripped = [name.strip() for name in names]
+    if ALL in stripped and len(stripped) > 1:
+        raise SettingsInvalid(f"Cannot tell which servers are meant: server={ALL} stands alone")
+    return stripped == [ALL]
+
+
+def everything(node: Node, action: PowerAction | None, look: Look = nothing) -> list[Server]:
+    """Every server of the sources that can be listed, and every container of ours or of Wings, by UUID. ``action`` None only reads.
+
+    Raises what the engine raises, for start and restart what a source raises that cannot be listed, and what ``look`` raises.
+    """
+    found = {server.uuid: server for server in node.sources.everything(action, look=look)}
+    for server in node.engine.servers():
+        found.setdefault(server.uuid, server)
+    return [found[uuid] for uuid in sorted(found)]
+
+
+def mind_only(asked: Request) -> None:
+    """Raise `SettingsInvalid` for a restart of all that names states, and none in which it means a server."""
+    if asked.action is PowerAction.RESTART and asked.only and not asked.only & _UP:
+        raise SettingsInvalid("Cannot restart all servers that are offline: a restart of all means those that are up; start them instead")
+
+
+def one_of_all(request: Request, server: Server) -> Request:
+    """A request for all as one for this server. A restart means those that are up."""
+    only = request.only
+    if request.action is PowerAction.RESTART:
+        only = _UP if only is None else only & _UP
+    return replace(request, server=server.uuid, only=only, one_of_all=True)
+
+
+def is_left_out(result: Result, request: Request) -> bool:
+    """Whether a result is of a server that is down and so was not meant by a restart of all."""
+    passed_over = result.code == NotSelected.code and result.state is PowerState.OFFLINE
+    return request.one_of_all and request.action is PowerAction.RESTART and passed_over
+
+
+def each_once(requests: Iterable[Request], identify: Callable[[Request], Server]) -> list[Target]:
+    """The requests that mean different servers; a server named twice, by whatever names, is acted on once.
+
+    What ``identify`` raises is told by the action itself.
+    """
+    chosen: dict[str, Target] = {}
+    for request in requests:
+        try:
+            server: Server | None = identify(request)
+        except PowerError:
+            server = None
+        chosen.setdefault(request.server if server is None else server.uuid, Target(request, server))
+    return list(chosen.values())
+
+
+def all_of(asked: Request, servers: Iterable[Server]) -> list[Target]:
+    """What is asked of all, for each of ``servers``."""
+    return [Target(one_of_all(_new(asked), server), server) for server in servers]
+
+
+def named(asked: Request, names: Sequence[str], identify: Callable[[str], Server]) -> list[Target]:
+    """What is asked, for each server named; one named twice, by whatever names, is acted on once.
+
+    What ``identify`` raises is told by the action itself.
+    """
+    return each_once((replace(_new(asked), server=name) for name in names), lambda request: identify(request.server))
+
+
+def _new(asked: Request) -> Request:
+    """The same asked of one more server."""
+    return replace(asked, operation=new_operation_id())

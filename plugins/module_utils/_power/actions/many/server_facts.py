@@ -1,0 +1,272 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can be read of servers: state, container, lock, intent, last operation. Takes no lock, waits for none, changes nothing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...definitions.definition import Definition, secrets_of
+from ...engine.readiness import Matchers, readable_lines
+from ...host.at_once import at_once
+from ...journal.journal_rows import Intent, OperationRow
+from ...model.described import Described, Unseen
+from ...model.errors import DefinitionInvalid, EngineError, EngineUnreachable, PowerError, ServerNotFound
+from ...model.model import PowerState, Run, Server, Snapshot, Startup
+from ...model.order import Priorities
+from ..boot.await_ready import seen_ready
+from ..node.node import Node, Observed
+from .selection import everything
+
+_LINE_BYTES = 500
+_FIELDS = (
+    *("server", "short_id", "name", "state", "startup", "suspended", "priority", "egg", "labels"),
+    *("container", "lock", "intent", "last_operation"),
+)
+#: What an engine answers whose log driver keeps nothing.
+_NOT_IMPLEMENTED = 501
+#: For so many servers the engine may keep silent before the others are not asked about any more.
+_MOST_SILENT = 8
+#: Seconds for all looks for readiness lines together: what a server has said since its start may be long.
+_READINESS_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an entry is to have besides the usual: so many lines of the log, and so many operations."""
+
+    tail: int = 0
+    operations: int = 0
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the journal and the settings know, read once for all servers. ``operations`` is empty unless they are asked for."""
+
+    intents: Mapping[str, Intent]
+    last: Mapping[str, OperationRow]
+    operations: Mapping[str, Sequence[OperationRow]]
+    priorities: Priorities
+
+
+def describe(names: Sequence[str], node: Node, wanted: Wanted, *, remember: Callable[[str, Run], None]) -> Described:
+    """What can be read of the servers named, each once, or of all that are known here. Raises as `describe_each`, and what lists containers
+    raises."""
+    asked, warnings = choose(names, node)
+    told = describe_each(asked, node, wanted, remember=remember)
+    unlisted = () if names else tuple(str(error) for error in node.sources.unlisted)
+    return replace(told, warnings=(*warnings, *told.warnings), unlisted=unlisted)
+
+
+def choose(names: Sequence[str], node: Node) -> tuple[list[Server | Unseen], list[str]]:
+    """The servers named, each once, or all that are known here; and a sentence for each name that means none for certain."""
+    if not names:
+        return [*everything(node, None)], []
+    found: dict[str, Server | Unseen] = {}
+    warnings = []
+    for name in names:
+        try:
+            server = node.sources.identify_to_look(name)
+        except PowerError as error:
+            unseen = _unseen_name(name, error)
+            if unseen is None:
+                warnings.append(str(error))
+            else:
+                found.setdefault(name, unseen)
+        else:
+            found.setdefault(server.uuid, server)
+    return list(found.values()), warnings
+
+
+def _unseen_name(name: str, error: PowerError) -> Unseen | None:
+    """What is told of a name that could not be resolved; None if it is the name of no server for certain."""
+    if not isinstance(error, ServerNotFound):
+        return Unseen.because(Server(name), error)
+    # It may be the name in a definition that nobody can read.
+    return Unseen(Server(name), DefinitionInvalid.code, str(error)) if error.facts.get("unread") else None
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """What the engine said of one server, or why it said nothing; ``log`` is the end of its log, None where that cannot be read."""
+
+    snapshot: Snapshot | None = None
+    log: bytes | None = b""
+    fault: EngineError | EngineUnreachable | None = None
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """One server, and all that its entry is made of but the journal."""
+
+    server: Server
+    seen: Observed
+    definition: Definition | None
+    log: bytes | None
+
+    @property
+    def matchers(self) -> Matchers:
+        """What says that it is ready; none where its definition is not known."""
+        return Matchers((), strip=False) if self.definition is None else Matchers.of(self.definition.startup)
+
+
+def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: Wanted, *, remember: Callable[[str, Run], None]) -> Described:
+    """One entry for each of ``asked``, in that order, but for those that nothing is known of; what is not known is None.
+
+    ``remember`` is told of each run that was seen to be ready, so that its readiness line may rotate away. Raises `EngineUnreachable` if
+    the engine answers nothing at all.
+    """
+    servers = [each for each in asked if isinstance(each, Server)]
+    uuids = [server.uuid for server in servers]
+    known = _Known(
+        intents=node.journal.intents(uuids),
+        last=node.journal.last_operations(uuids),
+        operations=node.journal.latest_operations(uuids, wanted.operations) if wanted.operations else {},
+        priorities=Priorities.of(node.settings.priorities),
+    )
+    sights = _see_each(uuids, node, wanted.tail)
+    # After the engine has been asked: a run is known to the journal as soon as it can be seen.
+    node.journal.hold_runs(uuids)
+    subjects = {server.uuid: _subject(server, sight, node, known) for server, sight in zip(servers, sights)}
+    ready = _ready_now([subject for subject in subjects.values() if isinstance(subject, _Subject)], node)
+    entries: list[dict[str, Any]] = []
+    warnings: list[str] = []
+    for each in asked:
+        subject = each if isinstance(each, Unseen) else subjects[each.uuid]
+        if isinstance(subject, Unseen):
+            warnings.append(subject.msg)
+            entries.append(subject.entry(_names(wanted)))
+        elif subject is not None:
+            is_ready = subject.server.uuid in ready
+            if is_ready and subject.seen.snapshot is not None:
+                remember(subject.server.uuid, subject.seen.snapshot.run)
+            entries.append(_entry(subject, known, is_ready, wanted))
+        elif isinstance(each, Server):
+            warnings.append(f"Cannot find server {each.uuid}: no source, no container and no journal of this node has it")
+    return Described(entries, tuple(warnings))
+
+
+def _see_each(uuids: Sequence[str], node: Node, tail: int) -> list[_Sight]:
+    """What the engine says of each. Where it kept silent for several, it is not asked for the rest: each may take its whole time limit."""
+    silent: list[EngineUnreachable] = []
+
+    def see(uuid: str) -> _Sight:
+        sight = _unasked(uuid) if len(silent) >= _MOST_SILENT else _see(uuid, node, tail)
+        if isinstance(sight.fault, EngineUnreachable):
+            silent.append(sight.fault)
+        return sight
+
+    sights = [sight or _unasked(uuid) for uuid, sight in zip(uuids, at_once(see, uuids))]
+    if sights and all(isinstance(sight.fault, EngineUnreachable) for sight in sights):
+        # Raises if it is the engine, and not these servers.
+        node.engine.servers()
+    return sights
+
+
+def _see(uuid: str, node: Node, tail: int) -> _Sight:
+    try:
+        snapshot = node.engine.inspect(uuid)
+    except (EngineError, EngineUnreachable) as error:
+        return _Sight(fault=error)
+    log: bytes | None = b""
+    if tail and snapshot is not None:
+        try:
+            log = node.engine.log_tail(snapshot.id, tail)
+        except (EngineError, EngineUnreachable) as error:
+            # A log driver that keeps nothing has no end to show.
+            log = b"" if error.facts.get("status") == _NOT_IMPLEMENTED else None
+    return _Sight(snapshot, log)
+
+
+def _unasked(uuid: str) -> _Sight:
+    return _Sight(fault=EngineUnreachable(f"Cannot inspect container {uuid}: the engine kept silent for others, and was not asked"))
+
+
+def _subject(server: Server, sight: _Sight, node: Node, known: _Known) -> _Subject | Unseen | None:
+    """The server with what else is known of it, or why it could not be seen; None if there is nothing that knows it."""
+    definition = node.sources.definition_for_stop(server.uuid)
+    named = server if definition is None else definition.server
+    if sight.fault is not None:
+        return Unseen.because(named, sight.fault)
+    seen = node.seen_as(server.uuid, sight.snapshot)
+    traces = (definition, seen.snapshot, seen.holder, known.intents.get(server.uuid), known.last.get(server.uuid))
+    if all(trace is None for trace in traces):
+        try:
+            if not node.sources.has(server.uuid):
+                return None
+        except PowerError as error:
+            return Unseen.because(named, error)
+    return _Subject(named, seen, definition, sight.log)
+
+
+def _ready_now(subjects: Sequence[_Subject], node: Node) -> frozenset[str]:
+    """The UUIDs of those that nobody watched becoming ready and that have become so, as far as there is time to look."""
+
+    def look(subject: _Subject) -> bool:
+        return subject.seen.snapshot is not None and seen_ready(node, subject.seen.snapshot, subject.matchers, subject.seen.startup)
+
+    waiting = [subject for subject in subjects if subject.seen.state is PowerState.STARTING and subject.matchers]
+    # Where time does not suffice for all, those that are never ready must not take it from the same others every time.
+    random.shuffle(waiting)
+    return frozenset(subject.server.uuid for subject, found in zip(waiting, at_once(look, waiting, _READINESS_SECONDS)) if found)
+
+
+def _names(wanted: Wanted) -> tuple[str, ...]:
+    """The fields of an entry, in their order."""
+    return (*_FIELDS, *(("operations",) if wanted.operations else ()), *(("log",) if wanted.tail else ()))
+
+
+def _entry(subject: _Subject, known: _Known, ready: bool, wanted: Wanted) -> dict[str, Any]:
+    server, seen, definition = subject.server, subject.seen, subject.definition
+    intent, last = known.intents.get(server.uuid), known.last.get(server.uuid)
+    entry: dict[str, Any] = {
+        "server": server.uuid,
+        "short_id": server.short_id,
+        "name": server.name,
+        "state": (PowerState.RUNNING if ready else seen.state).value,
+        "startup": (Startup.MATCHED if ready else seen.startup).value,
+        "suspended": None if definition is None else definition.suspended,
+        "priority": known.priorities.priority(server, None if definition is None else definition.priority),
+        "egg": None if definition is None else definition.egg,
+        "labels": None if definition is None else dict(definition.labels),
+        "container": None if seen.snapshot is None else _container(seen.snapshot),
+        "lock": None if seen.holder is None else seen.holder.facts(),
+        "intent": None if intent is None else {"up": intent.up, "origin": intent.origin, "at": intent.at},
+        "last_operation": None if last is None else _operation(last),
+    }
+    if wanted.operations:
+        entry["operations"] = [_operation(row) for row in known.operations.get(server.uuid, ())]
+    if wanted.tail:
+        entry["log"] = _log(subject, wanted.tail)
+    return entry
+
+
+def _container(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "id": snapshot.id,
+        "image": snapshot.image,
+        "started_at": snapshot.started_at,
+        "finished_at": None if snapshot.live else snapshot.finished_at,
+        "exit_code": snapshot.exit_code,
+        "oom_killed": snapshot.oom_killed,
+        "health": snapshot.health,
+        "paused": snapshot.paused,
+    }
+
+
+def _operation(row: OperationRow) -> dict[str, Any]:
+    names = ("id", "action", "origin", "reason", "requested_at", "begun_at", "ended_at", "outcome", "code", "msg")
+    return {name: getattr(row, name) for name in names}
+
+
+def _log(subject: _Subject, tail: int) -> list[str] | None:
+    """The end of its log, secrets masked; None where it cannot be read."""
+    snapshot = subject.seen.snapshot
+    if snapshot is None or subject.log is None:
+        return None if snapshot is not None else []
+    secrets = set(() if subject.definition is None else secrets_of(subject.definition)) | snapshot.secrets
+    return list(readable_lines(subject.log, tail, _LINE_BYTES, secrets))

@@ -1,0 +1,182 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A node as the core sees it: its settings, engine, sources, locks and journal in one value, and what can be read from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from ...definitions.settings import Settings
+from ...engine.engine import Engine
+from ...host.wings import wings_pid
+from ...journal.journal import Journal
+from ...locking.generation import KillGenerations
+from ...locking.holder import Holder, Leftover
+from ...locking.lock import Locks, PowerLock
+from ...model.errors import CancelledByKill
+from ...model.look import Look, nothing
+from ...model.model import Clock, Phase, PowerState, Request, Run, Snapshot, Startup
+from ...sources.sources import Sources
+from .state import derive_state
+
+#: Longest pause between two looks at the engine; the first ones are shorter, since most servers stop at once.
+_POLL_SECONDS = (0.01, 0.5)
+#: After a pause as long as this the engine is asked to tell of the end; as long as it would, it is looked at every so many seconds.
+_HINT_SECONDS = 0.05
+_HINTED_SECONDS = 2.0
+
+
+class SystemClock:
+    """The real time."""
+
+    def now(self) -> datetime:
+        """The wall clock, in UTC."""
+        return datetime.now(timezone.utc)
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+def never() -> bool:
+    """Nobody interrupts."""
+    return False
+
+
+@dataclass(frozen=True)
+class Node:
+    """Everything an action needs of the node it runs on. ``interrupted`` says whether a signal asked to begin nothing more."""
+
+    settings: Settings
+    engine: Engine
+    sources: Sources
+    locks: Locks
+    generations: KillGenerations
+    journal: Journal
+    clock: Clock
+    interrupted: Callable[[], bool] = never
+    wings_pid: Callable[[], int | None] = wings_pid
+
+    def observe(self, uuid: str) -> Observed:
+        """A server as any reader sees it: a stop under way is known from the holder's phase or from what a dead one left."""
+        return self.seen_as(uuid, self.engine.inspect(uuid))
+
+    def seen_as(self, uuid: str, snapshot: Snapshot | None) -> Observed:
+        """A server as any reader would have seen it with this snapshot."""
+        holder, leftover = self.locks.look(uuid)
+        stopping = holder.run if holder is not None and holder.phase == Phase.STOP.value else _stopped_run(leftover)
+        return self._observed(uuid, snapshot, stopping, holder, leftover)
+
+    def observe_held(self, uuid: str, leftover: Leftover | None) -> Observed:
+        """A server as its lock's owner sees it: the record being its own, only a leftover stop counts."""
+        return self._observed(uuid, self.engine.inspect(uuid), _stopped_run(leftover), None, leftover)
+
+    def _observed(
+        self, uuid: str, snapshot: Snapshot | None, stopping: Run | None, holder: Holder | None, leftover: Leftover | None
+    ) -> Observed:
+        started = self.journal.run(uuid) if snapshot is not None and snapshot.live else None
+        state, startup = derive_state(
+            snapshot, stopping=stopping, started=started, now=self.clock.now(), startup_window=self.settings.startup_window
+        )
+        return Observed(snapshot, state, startup, holder, leftover)
+
+    def acquire(self, request: Request, uuid: str, seconds: float, look: Look, waited_before: float = 0.0) -> PowerLock:
+        """Take a server's lock for a request, waiting at most ``seconds``; see `Locks.acquire`."""
+        return self.locks.acquire(
+            uuid,
+            operation=request.operation,
+            action=request.action,
+            origin=request.origin,
+            reason=request.reason,
+            wait_seconds=seconds,
+            clock=self.clock,
+            look=look,
+            waited_before=waited_before,
+        )
+
+    def await_end(self, run: Run, seconds: float, look: Callable[[], None]) -> bool:
+        """Wait until this run has ended; False if it still lives after ``seconds``. ``look`` is called at each look and may raise."""
+        deadline = self.clock.monotonic() + seconds
+        pause, longest = _POLL_SECONDS
+        while True:
+            snapshot = self.engine.inspect(run.container)
+            if snapshot is None or not snapshot.live or snapshot.run != run:
+                return True
+            look()
+            left = deadline - self.clock.monotonic()
+            if left <= 0:
+                return False
+            if not self._await_hint(run, left, look, begin=pause > _HINT_SECONDS):
+                self.clock.sleep(min(pause, left))
+                pause = min(pause * 1.5, longest)
+
+    def _await_hint(self, run: Run, seconds: float, look: Callable[[], None], *, begin: bool) -> bool:
+        """Wait until it pays to look at a run again; False, at once, if the engine would not tell."""
+        until = self.clock.monotonic() + min(seconds, _HINTED_SECONDS)
+        while True:
+            left = until - self.clock.monotonic()
+            told = self.engine.await_end_hint(run.container, min(left, _POLL_SECONDS[1]), begin=begin)
+            if told is None:
+                return False
+            if told or left <= _POLL_SECONDS[1]:
+                return True
+            look()
+
+    def kill_run(self, run: Run) -> bool:
+        """SIGKILL a run; whether it has ended within the engine's time limit."""
+        self.engine.signal(run.container, "SIGKILL")
+        return self.await_end(run, self.engine.timeout, nothing)
+
+
+def _stopped_run(leftover: Leftover | None) -> Run | None:
+    return leftover.run if leftover is not None and leftover.phase is Phase.STOP else None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A server at one moment. ``leftover`` is unfinished work that somebody left in the lock file."""
+
+    snapshot: Snapshot | None
+    state: PowerState
+    startup: Startup
+    holder: Holder | None
+    leftover: Leftover | None
+
+    @property
+    def live(self) -> bool:
+        """Whether a process of the server exists."""
+        return self.snapshot is not None and self.snapshot.live
+
+    @property
+    def stop_left(self) -> bool:
+        """Whether somebody who is gone left a stop of this very run unfinished."""
+        return self.snapshot is not None and _stopped_run(self.leftover) == self.snapshot.run
+
+
+@dataclass(frozen=True)
+class KillWatch:
+    """Looks whether the server was killed since the action was requested: such an action must not go on."""
+
+    node: Node
+    request: Request
+    uuid: str
+
+    @property
+    def killed(self) -> bool:
+        """Whether a kill came after the request."""
+        return self.node.generations.changed_since(self.uuid, self.request.generation(self.uuid))
+
+    def look(self) -> None:
+        """Raise `CancelledByKill` if a kill came after the request."""
+        if self.killed:
+            raise CancelledByKill(
+                f"Cannot {self.request.action.value} server {self.uuid}: it was killed after this was requested; ask again to go on"
+            )

@@ -1,0 +1,67 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An action asked for under a key is done once: who asks again under it, meanwhile or later, in whatever process, finds it done.
+
+The key stands first in the reason, so the journal has it. Without a journal nobody can tell, and the action is done.
+"""
+
+from __future__ import annotations
+
+from ...journal.journal_rows import OperationRow
+from ...model.errors import LockTimeout
+from ...model.look import Look
+from ...model.model import Outcome, PowerState, Request
+from .node import Node
+
+_LOOK_SECONDS = 0.2
+_WELL = (Outcome.DONE.value, Outcome.UNCHANGED.value)
+
+
+def keyed(key: str, reason: str) -> str:
+    """The reason of an action that is to be done once under ``key``; the same reason where there is none."""
+    return f"{key}: {reason}" if key and reason else key or reason
+
+
+def same_action(request: Request, node: Node, uuid: str) -> OperationRow | None:
+    """Another action of this kind under the same key: one that ended well, else one under way; None if there is neither.
+
+    Certain under the server's lock, where one that is under way has done all but wait until the server is ready.
+    """
+    if not request.once:
+        return None
+    rows = node.journal.operations_under(request.once, uuid, request.action, but=request.operation)
+    return next((row for row in rows if row.outcome in _WELL), next((row for row in rows if row.under_way), None))
+
+
+def await_same(request: Request, node: Node, uuid: str, look: Look) -> None:
+    """Wait until the same action is no longer under way. Raises `LockTimeout` if that takes too long, and what ``look`` raises."""
+    limit = max(request.wait_seconds, request.wait_timeout)
+    deadline = node.clock.monotonic() + limit
+    while True:
+        same = same_action(request, node, uuid)
+        if same is None or same.outcome:
+            return
+        look()
+        if node.clock.monotonic() >= deadline:
+            raise LockTimeout(
+                f"Cannot {request.action.value} server {uuid}: the same action, requested at {same.requested_at}, "
+                f"has not ended after {limit} s; wait for its end"
+            )
+        node.clock.sleep(_LOOK_SECONDS)
+
+
+def fell_since(request: Request, node: Node, uuid: str, state: PowerState) -> bool:
+    """Whether a server that is to boot under a key went down with its node, or by itself: nobody who is told in the journal wanted it down.
+
+    It was chosen when it was up, and is still meant.
+    """
+    if not request.once or not request.action.boots or state is not PowerState.OFFLINE:
+        return False
+    intent = node.journal.intent(uuid)
+    return intent is not None and intent.up
+
+
+def done_before(same: OperationRow) -> str:
+    """Why there is nothing to do."""
+    return f"it was done at {same.ended_at or same.requested_at} under the same key"

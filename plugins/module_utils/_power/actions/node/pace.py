@@ -1,0 +1,232 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many servers of one call are acted on at a time, and whose turn is next."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+from ...model.errors import FailureBudget
+from ...model.look import Look, nothing
+from ...model.model import Outcome, Result
+
+#: Seconds between two looks of one who waits for a slot.
+_LOOK_SECONDS = 0.5
+#: So many at a time keep an engine busy, however few processors it has.
+_LEAST_SLOTS = 8
+_FAILURES = (Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED)
+
+
+def default_slots() -> int:
+    """How many servers are booted at a time unless told otherwise."""
+    return max(_LEAST_SLOTS, os.cpu_count() or 1)
+
+
+class Slots:
+    """A number of slots. Who waits for one gets it in the order of the tickets, of which each is used by one waiter at a time."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: list[tuple[int, threading.Event]] = []
+        self._mutex = threading.Lock()
+
+    def take(self, ticket: int, look: Look) -> None:
+        """Wait for a slot and take it. ``look`` is called at least every second and may raise."""
+        with self._mutex:
+            if self._free:
+                self._free -= 1
+                return
+            mine = (ticket, threading.Event())
+            heapq.heappush(self._waiting, mine)
+        try:
+            while not mine[1].wait(_LOOK_SECONDS):
+                look()
+        except BaseException:
+            self._withdraw(mine)
+            raise
+
+    def try_take(self) -> bool:
+        """Take a slot if one is free; whether it was."""
+        with self._mutex:
+            is_free = self._free > 0
+            self._free -= is_free
+        return is_free
+
+    def give_back(self) -> None:
+        """Give a slot to the first who waits, or keep it for who comes."""
+        with self._mutex:
+            if self._waiting:
+                heapq.heappop(self._waiting)[1].set()
+            else:
+                self._free += 1
+
+    def _withdraw(self, mine: tuple[int, threading.Event]) -> None:
+        with self._mutex:
+            if not mine[1].is_set():
+                self._waiting.remove(mine)
+                heapq.heapify(self._waiting)
+                return
+        # It was given at the last moment.
+        self.give_back()
+
+
+class Stagger:
+    """At least so many seconds between the beginnings of two servers, which begin in the order of their tickets as far as they wait."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._gate = Slots(1)
+        self._earliest = 0.0
+
+    def take(self, ticket: int, look: Look) -> bool:
+        """Wait until one may begin, and begin; whether there was a wait. ``look`` is called at least every second, and may raise."""
+        began = time.monotonic()
+        self._gate.take(ticket, look)
+        try:
+            waits = began < self._earliest
+            while (left := self._earliest - time.monotonic()) > 0:
+                look()
+                time.sleep(min(left, _LOOK_SECONDS))
+            look()
+            self._earliest = time.monotonic() + self._seconds
+        finally:
+            self._gate.give_back()
+        return waits
+
+
+class Budget:
+    """How many servers may fail before no other begins; None: any number. Refused and cancelled ones count."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most
+        self._failures = 0
+        self._mutex = threading.Lock()
+
+    def count(self, result: Result) -> None:
+        """Note how a server ended."""
+        with self._mutex:
+            self._failures += result.outcome in _FAILURES
+
+    def mind(self, server: str) -> None:
+        """Raise `FailureBudget` if ``server`` must not begin any more."""
+        with self._mutex:
+            failures = self._failures
+        if self._most is not None and failures > self._most:
+            raise FailureBudget(f"Cannot begin with server {server}: {failures} others failed, and max_failures is {self._most}")
+
+
+class Pace:
+    """The slots of one call: for whole servers, from their turn to the end of their wait, or for boots alone."""
+
+    def __init__(self, max_parallel: int = 0, max_failures: int | None = None, stagger: float = 0) -> None:
+        """``max_parallel`` 0 bounds boots alone, unless ``max_failures`` is given: who all begin at once would all have begun.
+
+        ``stagger`` is in seconds.
+        """
+        self.budget = Budget(max_failures)
+        bounded = max_parallel > 0 or max_failures is not None
+        self.whole = Slots(max_parallel or default_slots()) if bounded else None
+        self.boots = None if bounded else Slots(default_slots())
+        self.stagger = Stagger(stagger) if stagger else None
+        self._tickets = itertools.count()
+
+    def place(self) -> Place:
+        """The place of one more server, behind those asked for before."""
+        return Place(self)
+
+    def ticket(self, *, last: bool = False) -> int:
+        """The next number; ``last`` puts it behind all first turns."""
+        return next(self._tickets) + (_BEHIND_ALL if last else 0)
+
+
+#: More servers than this in one call would not fit into any memory.
+_BEHIND_ALL = 1 << 32
+
+
+class Place:
+    """One server's place in a call over many: the slots it holds, and what it must give back while it waits for somebody else."""
+
+    def __init__(self, pace: Pace | None = None) -> None:
+        """Without a pace the server is alone, and everything is free."""
+        self._pace = pace
+        self._whole = None if pace is None else pace.whole
+        self._boots = None if pace is None else pace.boots
+        self._ticket = 0 if pace is None else pace.ticket()
+        self._held: list[Slots] = []
+
+    @property
+    def holds(self) -> bool:
+        """Whether it holds what others may wait for."""
+        return bool(self._held)
+
+    def begin(self, look: Look = nothing) -> None:
+        """The server's turn: wait for a slot where whole servers are bounded."""
+        self._take(self._whole, look)
+
+    def mind_budget(self, server: str) -> None:
+        """Raise `FailureBudget` if too many others have failed."""
+        if self._pace is not None:
+            self._pace.budget.mind(server)
+
+    def may_boot(self) -> bool:
+        """Whether the server may boot at once, and, where boots are bounded, holds a boot slot now."""
+        if self._boots is None or self._boots in self._held:
+            return True
+        if not self._boots.try_take():
+            return False
+        self._held.append(self._boots)
+        return True
+
+    def begin_boot(self, look: Look) -> None:
+        """Wait for a boot slot where boots are bounded."""
+        self._take(self._boots, look)
+
+    def begin_apart(self, server: str, look: Look) -> bool:
+        """Wait until ``server`` may begin after the one before it; whether there was a wait.
+
+        Raises as `mind_budget`, and what ``look`` raises.
+        """
+        if self._pace is None or self._pace.stagger is None:
+            return False
+
+        def look_up() -> None:
+            look()
+            self.mind_budget(server)
+
+        return self._pace.stagger.take(self._ticket, look_up)
+
+    def end_boot(self) -> None:
+        """Give the boot slot back."""
+        self._give_back([slots for slots in self._held if slots is self._boots])
+
+    def leave(self) -> None:
+        """Give everything back."""
+        self._give_back(list(self._held))
+
+    @contextlib.contextmanager
+    def aside(self, look: Look) -> Iterator[None]:
+        """Let others pass meanwhile, then go to the end of the queue and wait there for one's turn."""
+        held = list(self._held)
+        self.leave()
+        yield
+        if self._pace is not None:
+            self._ticket = self._pace.ticket(last=True)
+        for slots in held:
+            self._take(slots, look)
+
+    def _take(self, slots: Slots | None, look: Look) -> None:
+        if slots is not None and slots not in self._held:
+            slots.take(self._ticket, look)
+            self._held.append(slots)
+
+    def _give_back(self, slots: list[Slots]) -> None:
+        for each in slots:
+            self._held.remove(each)
+            each.give_back()

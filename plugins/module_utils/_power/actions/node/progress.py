@@ -1,0 +1,191 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an action has done so far, kept while it runs and turned into its result at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...definitions.definition import mask
+from ...journal.journal import Journal
+from ...model.errors import EngineError, PowerError, ServerNotFound, Suspended
+from ...model.model import (
+    Clock,
+    FileDiff,
+    Outcome,
+    Phase,
+    PowerAction,
+    PowerState,
+    PrebootStep,
+    Request,
+    Result,
+    Server,
+    Step,
+    StopReport,
+    parse_uuid,
+)
+from ...model.schema import CUT, one_line
+from .node import Observed
+
+#: How an action ended: outcome, code, sentence.
+Ending = tuple[Outcome, str, str]
+
+
+class Progress:
+    """One action on one server under way. ``changed`` becomes true with the first thing altered on engine or disk."""
+
+    def __init__(self, request: Request, clock: Clock, known: Server | None = None) -> None:
+        """``known`` is the server meant, where that was found out before its turn."""
+        self.request = request
+        self.known = known
+        self.server = known or Server(request.server)
+        self.changed = False
+        self.begun = False
+        self.state_before: PowerState | None = None
+        self.state: PowerState | None = None
+        self.has_container = False
+        #: Whether the state seen last is from before the last thing done.
+        self.is_outdated = False
+        self.state_planned: PowerState | None = None
+        self.plan: tuple[Step, ...] = ()
+        self.stop: StopReport | None = None
+        self.preboot: list[PrebootStep] = []
+        self.files: list[FileDiff] = []
+        self.waited_seconds = 0.0
+        self.holder: dict[str, Any] | None = None
+        self.cancelled: PowerAction | None = None
+        self.exit_code: int | None = None
+        self.log: tuple[str, ...] = ()
+        self.warnings: list[str] = []
+        self.secrets: frozenset[str] = frozenset()
+        self.phases: list[tuple[str, float]] = []
+        self._clock = clock
+        self._started = clock.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the action was taken up."""
+        return self._clock.monotonic() - self._started
+
+    def saw(self, seen: Observed, *, late: bool = False) -> None:
+        """Note the state; the first one seen stays the state before, unless it is seen too ``late`` to be that."""
+        if self.state_before is None and not late:
+            self.state_before = seen.state
+        self.state = seen.state
+        self.has_container = seen.snapshot is not None
+        self.is_outdated = False
+
+    def alter(self) -> None:
+        """Something on engine or disk was altered."""
+        self.changed = True
+
+    def begin(self, journal: Journal) -> None:
+        """From here on the action is finished whatever signal comes."""
+        self.begun = True
+        journal.begin(
+            operation=self.request.operation,
+            server=self.server,
+            action=self.request.action,
+            origin=self.request.origin,
+            reason=self.request.reason,
+            requested_at=self.request.requested_at,
+        )
+
+    def enter(self, phase: Phase) -> None:
+        """Note when a phase began, in seconds since the action was taken up."""
+        self.is_outdated = True
+        self.phases.append((phase.value, round(self.seconds, 3)))
+
+    def now(self) -> float:
+        """A moment, in seconds, for `note_step`."""
+        return self._clock.monotonic()
+
+    def note_step(self, name: str, began: float, *, changed: bool = False, failed: bool = False, msg: str = "") -> None:
+        """Note how a step of the boot went that began at a moment of `now`."""
+        seconds = round(self._clock.monotonic() - began, 3)
+        self.preboot.append(PrebootStep(name, changed=changed, failed=failed, seconds=seconds, msg=msg))
+
+    def warn(self, *sentences: str) -> None:
+        """Add warnings, each once."""
+        self.warnings += [sentence for sentence in sentences if sentence not in self.warnings]
+
+    def show_file(self, diff: FileDiff) -> None:
+        """Keep what became of a configuration file, or in check mode what would."""
+        self.files.append(diff)
+
+    def show_log(self, lines: tuple[str, ...]) -> None:
+        """Keep a log excerpt, with every secret of the server's environment masked."""
+        self.log = tuple(mask(line, self.secrets) for line in lines)
+
+    def failure(self, error: PowerError) -> Ending:
+        """How an error ends the action: refused and skipped are only for what altered nothing."""
+        if error.cancels:
+            outcome = Outcome.CANCELLED
+        elif error.always_failed or self.changed:
+            outcome = Outcome.FAILED
+        else:
+            outcome = Outcome.SKIPPED if self._skips(error) else Outcome.REFUSED
+        return outcome, error.code, self.sentence(error)
+
+    def _skips(self, error: PowerError) -> bool:
+        """Whether a server is passed over: one of all that may not start, or one that was found and is gone by its turn."""
+        one_of_all = self.request.one_of_all
+        if isinstance(error, Suspended):
+            return one_of_all
+        if isinstance(error, ServerNotFound):
+            resolved = one_of_all or (self.known is not None and parse_uuid(self.request.server) is None)
+            return resolved and not self.has_container
+        return error.skips
+
+    def sentence(self, error: PowerError) -> str:
+        """What an error says. Secrets are masked in what the engine said: it may repeat what it was given, our own words do not.
+
+        They are looked for as such a sentence shows them, and where it was cut, their beginnings before the cut, too.
+        """
+        text = str(error)
+        link: BaseException | None = error
+        while link is not None:
+            if isinstance(link, EngineError):
+                # Some sentences have all of it, others what the engine said alone.
+                for said in (str(link), link.reason):
+                    text = text.replace(said, self._masked(said))
+            link = link.__cause__
+        return text
+
+    def _masked(self, text: str) -> str:
+        shown = {form for secret in self.secrets for form in (secret, one_line(secret, len(secret)))}
+        if not text.endswith(CUT):
+            return mask(text, shown)
+        whole = mask(text[: -len(CUT)], shown)
+        sizes = (size for secret in shown for size in range(min(len(secret), len(whole)), 0, -1) if whole.endswith(secret[:size]))
+        return whole[: len(whole) - max(sizes, default=0)] + CUT
+
+    def result(self, outcome: Outcome, code: str = "", msg: str = "") -> Result:
+        """The result as it stands now."""
+        return Result(
+            server=self.server,
+            action=self.request.action,
+            outcome=outcome,
+            operation=self.request.operation,
+            requested_at=self.request.requested_at,
+            ended_at=self._clock.now(),
+            code=code,
+            msg=msg,
+            changed=self.changed,
+            state_before=self.state_before,
+            state=self.state,
+            state_planned=self.state_planned,
+            stop=self.stop,
+            waited_seconds=self.waited_seconds,
+            holder=self.holder,
+            plan=self.plan,
+            preboot=tuple(self.preboot),
+            cancelled=self.cancelled,
+            exit_code=self.exit_code,
+            log=self.log,
+            warnings=tuple(self.warnings),
+            seconds=round(self.seconds, 3),
+            # In check mode they are known before it is known that there is nothing to do.
+            files=tuple(self.files) if self.changed else (),
+        )

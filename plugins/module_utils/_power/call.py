@@ -1,0 +1,133 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call over the servers of a node: on the node itself, or through the HTTP endpoint of what runs them there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from .actions.many.selection import Target, all_of, everything, means_all, mind_only, named
+from .actions.many.server_facts import Wanted, describe
+from .actions.node.assemble import build_journal, build_node, read_generations
+from .actions.node.node import Node, never
+from .actions.node.pace import Place
+from .actions.turn.perform import perform
+from .definitions.settings import load_settings
+from .model.described import Described
+from .model.errors import InterruptedBySignal, LockUnavailable, PowerError
+from .model.model import PowerAction, Request, Result, Server
+from .model.order import DEFAULT_PRIORITY, Priorities
+
+
+class Call(Protocol):
+    """What a front door needs, wherever the servers are."""
+
+    def targets(self, names: Sequence[str], asked: Request) -> list[Target]:
+        """What ``names`` mean, each server once. Raises `SettingsInvalid`, and what a source of ``all`` raises."""
+
+    def priorities(self, targets: Sequence[Target], given: Mapping[str, int]) -> list[int]:
+        """The priority of each target; what is ``given`` counts first. Raises `InterruptedBySignal`."""
+
+    def act(self, target: Target, place: Place) -> Result:
+        """Act on one of them. Raises nothing."""
+
+    def meant_up(self) -> list[Server] | None:
+        """The servers that the last actions on them meant to be up; None if nobody can tell, which ``warnings`` explains."""
+
+    def unlisted(self) -> list[str]:
+        """Why ``targets`` of all may lack servers, a sentence for each list that could not be had; empty where they lack none."""
+
+    def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> Described:
+        """What can be read of the servers named, or of all. Raises `PowerError` where nothing can be."""
+
+    def warnings(self) -> list[str]:
+        """What there is to say that ends nothing."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+def open_call(options: Mapping[str, Any], *, interrupted: Callable[[], bool] = never, read_only: bool = False) -> Call:
+    """The call that options describe: those of `build_node`, and ``api_url`` and ``api_token``. Raises `SettingsInvalid`, and
+    `UnsupportedByEndpoint` for an option that no endpoint can honour.
+
+    An empty ``api_url`` is the node itself, whatever the settings say. Without ``api_token``, an endpoint that the settings name, or
+    that is on this machine, gets the settings' token.
+    """
+    settings = load_settings(options.get("config"))
+    url = settings.endpoint_url if options.get("api_url") is None else options["api_url"]
+    if not url:
+        return _OnNode(build_node(options, settings, interrupted=interrupted, read_only=read_only))
+    # Most calls are made on the node, and need none of it.
+    from .endpoint.call import at_endpoint
+
+    return at_endpoint(url, options, settings, interrupted)
+
+
+class _OnNode:
+    """The engine, sources, locks and journal of this node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def targets(self, names: Sequence[str], asked: Request) -> list[Target]:
+        node = self._node
+        # Before anything else is asked or waited for.
+        generations = read_generations(names, node, asked.action)
+        asked = replace(asked, generations=generations, requested_at=node.clock.now())
+        if means_all(names):
+            mind_only(asked)
+            if asked.action is PowerAction.KILL and asked.only is None and not asked.check:
+                # Also those whose first start is only being prepared, and which nobody here knows yet.
+                with contextlib.suppress(LockUnavailable):
+                    node.generations.raise_for_all()
+            servers = everything(node, asked.action, self._look)
+            if not asked.check:
+                # Where none is left, nobody acts who would keep it.
+                node.sources.keep_list()
+            return all_of(asked, servers)
+        return named(asked, names, lambda name: node.sources.identify(name, asked.action, look=self._look))
+
+    def priorities(self, targets: Sequence[Target], given: Mapping[str, int]) -> list[int]:
+        order = Priorities.of(given, self._node.settings.priorities)
+        return [DEFAULT_PRIORITY if target.server is None else self._priority(target.server, order, target) for target in targets]
+
+    def _priority(self, server: Server, order: Priorities, target: Target) -> int:
+        sources = self._node.sources
+        definition = sources.definition_for_stop(server.uuid)
+        if definition is None and target.request.action.boots:
+            # Nobody has seen it yet; what is wrong with its definition is told when its turn comes.
+            with contextlib.suppress(PowerError):
+                definition = sources.definition(server.uuid, look=self._look)
+            self._look()
+        return order.priority(server) if definition is None else order.priority(definition.server, definition.priority)
+
+    def _look(self) -> None:
+        if self._node.interrupted():
+            raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
+
+    def act(self, target: Target, place: Place) -> Result:
+        return perform(target.request, self._node, target.server, place)
+
+    def meant_up(self) -> list[Server] | None:
+        return self._node.journal.meant_up()
+
+    def unlisted(self) -> list[str]:
+        return [str(error) for error in self._node.sources.unlisted]
+
+    def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> Described:
+        node = self._node
+        # What a reader has seen may be remembered where there is a journal; a run of ours is in one.
+        remember = node.journal if check else build_journal(node.settings, node.clock)
+        with contextlib.closing(remember):
+            return describe(() if means_all(names) else names, node, wanted, remember=remember.record_match)
+
+    def warnings(self) -> list[str]:
+        return [*self._node.settings.warnings, *self._node.sources.warnings, *self._node.journal.warnings]
+
+    def close(self) -> None:
+        self._node.journal.close()

@@ -1,0 +1,89 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Editing a server's configuration files before it starts: one small file per parser, text in, text out, nothing else touched.
+
+What a rule does not speak of stays byte for byte, so that a second run changes nothing. Text that is not UTF-8 comes and goes as
+surrogate escapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from ..definitions.definition import ConfigRule
+
+__all__ = ["PARSERS", "Parser"]
+
+#: Takes the text of a file ("" for one that is missing) and the rules in their order, and returns the new text.
+Parser = Callable[[str, Sequence[ConfigRule]], str]
+
+
+def _file() -> Parser:
+    from .lines.line import replace_lines
+
+    return replace_lines
+
+
+def _ini() -> Parser:
+    from .lines.ini_file import replace_ini
+
+    return replace_ini
+
+
+def _json() -> Parser:
+    from .json.json_file import replace_json
+
+    return replace_json
+
+
+def _properties() -> Parser:
+    from .lines.properties_file import replace_properties
+
+    return replace_properties
+
+
+def _toml() -> Parser:
+    from .toml.toml_file import replace_toml
+
+    return replace_toml
+
+
+def _xml() -> Parser:
+    from .xml.xml_file import replace_xml
+
+    return replace_xml
+
+
+def _yaml() -> Parser:
+    from .yaml.yaml_file import replace_yaml
+
+    return replace_yaml
+
+
+class _Parsers(Mapping[str, Parser]):
+    """Each is loaded when it is asked for: a call needs one or two of them, and a module is compiled anew at each call."""
+
+    _loaders: Mapping[str, Callable[[], Parser]] = {
+        "file": _file,
+        "ini": _ini,
+        "json": _json,
+        "properties": _properties,
+        "toml": _toml,
+        "xml": _xml,
+        "yaml": _yaml,
+        "yml": _yaml,
+    }
+
+    def __getitem__(self, name: str) -> Parser:
+        return self._loaders[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loaders)
+
+    def __len__(self) -> int:
+        return len(self._loaders)
+
+
+#: By the names that definitions use. The file of a parser that is not here is left as it is.
+PARSERS: Mapping[str, Parser] = _Parsers()

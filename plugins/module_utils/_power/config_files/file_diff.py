@@ -1,0 +1,87 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What became of a configuration file, for people to see: its text before and after, with secrets masked however they are written."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+
+from ..definitions.definition import ConfigRule, mask
+from ..model.model import SHORTEST_SECRET, FileDiff
+from .fault import ConfigFault
+
+#: Bytes of a text that are shown; nobody reads more.
+_SHOWN_BYTES = 100 * 1024
+#: What no format writes in another way.
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]*")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
+
+
+def file_diff(path: str, before: bytes, after: bytes, secrets: Iterable[str]) -> FileDiff:
+    """Both texts with ``secrets`` masked; of a file of more than 100 KiB, and of one with NUL bytes, only that it differs."""
+    if max(len(before), len(after)) > _SHOWN_BYTES:
+        return FileDiff(path, f"({len(before)} bytes, too many to show)\n", f"({len(after)} bytes, too many to show)\n")
+    texts = [text.decode("utf-8", "replace") for text in (before, after)]
+    if any("\0" in text for text in texts):
+        return FileDiff(path, f"({len(before)} bytes that are no text)\n", f"({len(after)} bytes that are no text)\n")
+    forms = frozenset(form for secret in secrets for form in _forms(secret))
+    return FileDiff(path, mask(texts[0], forms), mask(texts[1], forms))
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """A secret as the formats of configuration files write it, in files of UTF-8 and of other encodings."""
+    # A line of a file holds no line end, and what stands at the end of a value is not always kept.
+    for text in (secret, secret.rstrip("\r\n"), secret.strip()):
+        for form in _spellings(text) if len(text) >= SHORTEST_SECRET else ():
+            yield form
+            # Latin-1 and its like, seen as UTF-8: XML has references for what they lack.
+            yield form.encode("latin-1", "xmlcharrefreplace").decode("utf-8", "replace")
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """A secret as it is, or with what is special somewhere escaped."""
+    yield secret
+    if _PLAIN.fullmatch(secret):
+        return
+    yield from _as_written_here(secret)
+    quoted = (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+    for form in (*quoted, quoted[0].replace("/", "\\/"), secret.replace("\\", "\\\\")):
+        yield form
+        yield _upper(form)
+    yield secret.replace("'", "''")
+    for text in (html.escape(secret, quote=False), html.escape(secret), html.escape(secret).replace("&#x27;", "&apos;")):
+        for form in (text, text.replace("&quot;", '"'), text.replace("&#x27;", "'").replace("&apos;", "'")):
+            # In an attribute all blanks but the space are references, in an element's text a carriage return.
+            for spelled in (form, form.replace("\r", "&#13;"), re.sub(r"[\t\r\n]", lambda found: f"&#{ord(found.group())};", form)):
+                yield spelled
+                yield spelled.encode("ascii", "xmlcharrefreplace").decode()
+
+
+def _as_written_here(secret: str) -> Iterator[str]:
+    """A secret as the writers of this package spell it, asked for when there is something to ask."""
+    from .lines.properties_file import replace_properties
+    from .toml.toml_words import string_text
+    from .yaml.yaml_write import scalar
+
+    yield scalar(secret, style='"')[1:-1]
+    # What no file can hold is in none.
+    with contextlib.suppress(ConfigFault):
+        yield string_text(secret)[1:-1]
+    # Characters beyond ASCII are written as such where the file has some already.
+    for before in ("", "k=\u00e9\n"):
+        with contextlib.suppress(ConfigFault):
+            form = replace_properties(before, [ConfigRule("k", secret)]).partition("=")[2].strip("\n")
+            # Java's own writer escapes these in values, too.
+            yield form
+            yield re.sub(r"[=:#!]", r"\\\g<0>", form)
+
+
+def _upper(text: str) -> str:
+    """The ``\\uXXXX`` of a text with upper-case digits; what is not ASCII is written so, too."""
+    units = _BEYOND_ASCII.sub(lambda found: json.dumps(found.group())[1:-1], text)
+    return re.sub(r"\\u[0-9a-f]{4}", lambda found: "\\u" + found.group()[2:].upper(), units)

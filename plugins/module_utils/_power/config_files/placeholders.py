@@ -1,0 +1,200 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Placeholders in the rules of configuration files: ``{{server.X}}``, ``{{env.X}}`` and ``{{config.X}}``, for all parsers.
+
+A Panel expands the first two before it sends a definition; definitions of other sources have them still. The third is the node's, and
+only what is harmless of it: never a token, never the environment of this process. Blanks may stand inside the braces.
+They count in what a rule writes and in its ``if_value``, not in its ``match`` and not in file names, as in the Panel. What was looked
+up is text: placeholders, ``$`` and pattern characters in it mean nothing, it never makes a pattern or an attribute of XML of a rule, is
+never part of a group's name (``$1{{env.X}}`` is ``${1}`` and the value), and adds no line to a file of the parser ``file``.
+What names one of the three kinds, in any case, but no value of it is misspelt. Other things in double braces are nobody's and stay.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+
+from ..definitions.definition import ConfigFile, ConfigRule, Definition
+from ..definitions.settings import Settings
+from ..engine.container_network import seen_by_containers
+from ..model.schema import printable
+from .fault import ConfigFault
+from .xml.xml_path import place_of
+
+__all__ = ["expand"]
+
+_PLACEHOLDER = re.compile(r"\{\{\s*((server|env|config)\.([^{}]*))\}\}", re.IGNORECASE)
+_REGEX = "regex:"
+#: What a pattern must not take for its own.
+_SPECIAL = re.compile(r"[^A-Za-z0-9_\s]")
+#: A dollar in what replaces the matches of a pattern, by what it begins: a dollar, a group in braces, another group, or at the very end
+#: something that goes on behind it.
+_DOLLAR = re.compile(r"\$(?:\$|\{\w+\}|(\w+)|(\{\w*)?\Z)", re.ASCII)
+_ENVIRONMENT = "build.env."
+_UNKNOWN = {
+    "server": "a definition has no such value",
+    "env": "the definition's environment has no such variable",
+    "config": "of the node's settings only docker.interface, app_name and system.timezone may be used",
+}
+
+
+def expand(config: ConfigFile, definition: Definition, settings: Settings) -> ConfigFile:
+    """``config`` with the placeholders of its rules replaced. Raises `ConfigFault` for an unknown one, naming it and the rule.
+
+    Booleans are ``true`` and ``false``; what a definition does not have is empty only where the Panel has it empty, such as the CPUs.
+    """
+    if not any(_holds(rule) for rule in config.rules):
+        return config
+    values = _Values(definition, settings)
+    return dataclasses.replace(config, rules=tuple(_expanded(config.parser, rule, values) for rule in config.rules))
+
+
+def _expanded(parser: str, rule: ConfigRule, values: _Values) -> ConfigRule:
+    if not _holds(rule):
+        return rule
+    expanded = values.rule(rule, parser)
+    # Whoever may set a variable must not choose by its value what a rule writes to.
+    if parser == "xml" and place_of(expanded).attribute != place_of(rule).attribute:
+        raise ConfigFault("what its replace_with looks up would make an attribute of the text", rule)
+    return expanded
+
+
+def _holds(rule: ConfigRule) -> bool:
+    return any(isinstance(text, str) and "{{" in text for text in (rule.replace_with, rule.if_value))
+
+
+class _Values:
+    """What placeholders stand for, for one server on one node."""
+
+    def __init__(self, definition: Definition, settings: Settings) -> None:
+        # As the container has them: no variable of a definition replaces these.
+        own = {
+            "TZ": settings.timezone,
+            "STARTUP": definition.invocation,
+            "SERVER_MEMORY": definition.build.memory_limit,
+            "SERVER_IP": seen_by_containers(definition.allocations.default_ip, settings),
+            "SERVER_PORT": definition.allocations.default_port,
+        }
+        environment = {**dict(definition.environment), **_texts(own)}
+        self._values: dict[str, Mapping[str, str]] = {
+            "server": {**_server_values(definition), **{_ENVIRONMENT + name: value for name, value in environment.items()}},
+            "env": environment,
+            "config": _node_values(settings),
+        }
+
+    def rule(self, rule: ConfigRule, parser: str) -> ConfigRule:
+        """A rule as it is meant for a file of ``parser``."""
+        is_pattern = rule.if_value is not None and rule.if_value.startswith(_REGEX)
+        replacement, condition = rule.replace_with, rule.if_value
+        try:
+            if isinstance(replacement, str):
+                # Lines have no value: what replaces them is never a template.
+                replacement = self._replacement(replacement, is_pattern and parser != "file", parser == "file")
+            if condition is not None:
+                pieces = self._pieces(condition, (lambda text: _SPECIAL.sub(r"\\\g<0>", text)) if is_pattern else str)
+                condition = "".join(pieces)
+        except ConfigFault as fault:
+            raise ConfigFault(str(fault), rule) from None
+        if condition is not None and condition.startswith(_REGEX) and not is_pattern:
+            raise ConfigFault("what its if_value looks up would make a pattern of it", rule)
+        return dataclasses.replace(rule, replace_with=replacement, if_value=condition)
+
+    def _replacement(self, text: str, is_template: bool, is_of_lines: bool) -> str:
+        # In a template a dollar begins the name of a group.
+        pieces = self._pieces(text, (lambda value: value.replace("$", "$$")) if is_template else str)
+        if is_template:
+            pieces[:-1:2] = map(_closed, pieces[:-1:2])
+        if is_of_lines:
+            _refuse_more_lines(pieces)
+        return "".join(pieces)
+
+    def _pieces(self, text: str, written: Callable[[str], str]) -> list[str]:
+        """The rule's own text and what was looked up, in turn; the first and the last are the rule's own."""
+        pieces: list[str] = []
+        position = 0
+        for found in _PLACEHOLDER.finditer(text):
+            pieces += text[position : found.start()], written(self._look_up(*found.groups()))
+            position = found.end()
+        return [*pieces, text[position:]]
+
+    def _look_up(self, whole: str, kind: str, name: str) -> str:
+        values, name = self._values.get(kind, {}), name.strip()
+        if kind == "env" or (kind == "server" and name.startswith(_ENVIRONMENT)):
+            # Names of variables are kept in upper case, however they were written.
+            name = _ENVIRONMENT + name[len(_ENVIRONMENT) :].upper() if kind == "server" else name.upper()
+        if name not in values:
+            reason = _UNKNOWN.get(kind, "server, env and config are written in lower case")
+            raise ConfigFault(f"nothing is known of {{{{{printable(whole.strip())}}}}}: {reason}")
+        return values[name]
+
+
+def _closed(text: str) -> str:
+    """A template's text so that what follows it is not taken for the name of a group, nor for a part of one."""
+
+    def closed(found: re.Match[str]) -> str:
+        name, begun = found.groups()
+        if name is not None:
+            return f"${{{name}}}"
+        return found.group() if found.group().endswith(("$$", "}")) else f"$${begun or ''}"
+
+    return _DOLLAR.sub(closed, text)
+
+
+def _refuse_more_lines(pieces: list[str]) -> None:
+    """Whoever may set a variable must not write lines of their own by it; line ends at the end of it all are left out anyway."""
+    left = len("".join(pieces).rstrip("\r\n"))
+    for place, piece in enumerate(pieces):
+        shown, left = piece[: max(left, 0)], left - len(piece)
+        if place % 2 and ("\n" in shown or "\r" in shown):
+            raise ConfigFault("what its replace_with looks up holds a line end, which would add lines to the file")
+
+
+def _server_values(definition: Definition) -> dict[str, str]:
+    """By the Panel's names. Three that only the Panel uses are read from what it sent."""
+    build, allocations = definition.build, definition.allocations
+    settings = definition.source.get("settings") or {}
+    egg, container = settings.get("egg"), settings.get("container")
+    return _texts(
+        {
+            "uuid": definition.server.uuid,
+            "suspended": definition.suspended,
+            "rebuild": isinstance(container, Mapping) and container.get("requires_rebuild") is True,
+            "service.egg": egg.get("id") if isinstance(egg, Mapping) else None,
+            "service.skip_scripts": settings.get("skip_egg_scripts") is True,
+            "build.default.ip": allocations.default_ip,
+            "build.default.port": allocations.default_port,
+            "build.memory": build.memory_limit,
+            "build.swap": build.swap,
+            "build.io": build.io_weight,
+            "build.cpu": build.cpu_limit,
+            "build.threads": build.threads,
+            "build.disk": build.disk_space,
+            "build.image": definition.image,
+            "build.oom_disabled": build.oom_disabled,
+        }
+    )
+
+
+def _node_values(settings: Settings) -> dict[str, str]:
+    """The settings that may be written into a server's files, by the names that Wings and the Panel have for them."""
+    return {
+        "docker.network.interface": settings.network_interface,
+        "docker.interface": settings.network_interface,
+        "app_name": settings.app_name,
+        "system.timezone": settings.timezone,
+        "timezone": settings.timezone,
+    }
+
+
+def _texts(values: Mapping[str, object]) -> dict[str, str]:
+    """Values as text; what is neither text, a number nor a boolean is left out."""
+    texts = {}
+    for name, value in values.items():
+        if isinstance(value, bool):
+            texts[name] = "true" if value else "false"
+        elif isinstance(value, (str, int)):
+            texts[name] = str(value)
+    return texts

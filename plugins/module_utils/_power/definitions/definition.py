@@ -1,0 +1,296 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a server is: the Panel's JSON read into a value. Pure; `definition_keys` has the keys and their defaults."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..model.errors import DefinitionInvalid
+from ..model.model import Server, StopWay, secrets_in
+from ..model.schema import ABSENT, Mismatch, Reading, printable, read_keys
+from .definition_keys import KEYS
+from .stop_way import read_stop_way, stop_signal
+
+__all__ = ["KEYS", "Definition", "parse_definition", "stop_signal", "secrets_of", "mask"]
+
+#: A shorter value of the environment is no secret worth hiding and would blacken half a log.
+_MASK = "********"
+_SHOWN_ITEMS = 5
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a server may use: memory and swap in decimal MB, disk in MiB, CPU in percent of a core; 0 is unlimited.
+
+    Swap comes on top of the memory: 0 is none, -1 unlimited. Less than 0 MiB of disk is unlimited too.
+    """
+
+    memory_limit: int
+    swap: int
+    io_weight: int
+    cpu_limit: int
+    threads: str
+    disk_space: int
+    oom_disabled: bool
+
+
+@dataclass(frozen=True)
+class Allocations:
+    """Addresses and ports. Every port in ``mappings`` is between 1 and 65535."""
+
+    force_outgoing_ip: bool
+    default_ip: str
+    default_port: int
+    mappings: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A directory or file of the node that the container asks to see; both paths begin with /, neither is normalised."""
+
+    source: str
+    target: str
+    read_only: bool
+
+
+@dataclass(frozen=True)
+class StartupRule:
+    """The readiness lines: text to find in a line, or ``regex:`` and a pattern."""
+
+    done: tuple[str, ...]
+    strip_ansi: bool
+
+
+@dataclass(frozen=True)
+class ConfigRule:
+    """One replacement in a configuration file. ``if_value`` None: whatever the present value is."""
+
+    match: str
+    replace_with: str | int | float | bool | None = field(repr=False)
+    if_value: str | None = None
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """One file that is edited before a start; ``file`` is a path within the data directory, not yet trusted."""
+
+    file: str
+    parser: str
+    rules: tuple[ConfigRule, ...]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One server as it shall be. ``environment`` is what its container gets: upper-case names, values as text, in the order written."""
+
+    server: Server
+    #: Without the ``~`` that marks an image as local: one that is never pulled.
+    image: str
+    image_is_local: bool
+    suspended: bool
+    invocation: str = field(repr=False)
+    environment: tuple[tuple[str, str], ...] = field(repr=False)
+    build: Build
+    allocations: Allocations
+    mounts: tuple[Mount, ...]
+    labels: tuple[tuple[str, str], ...]
+    #: Id of the egg it was made from, if it says one.
+    egg: str | None
+    #: What it says of its place in the order, if it says anything.
+    priority: int | None
+    startup: StartupRule
+    stop: StopWay
+    configs: tuple[ConfigFile, ...]
+    warnings: tuple[str, ...]
+    source: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+def parse_definition(raw: object, *, where: str, expect_uuid: str | None = None) -> Definition:
+    """Read a definition; ``where`` names its source in errors, ``expect_uuid`` is the uuid its place (a file's name) promises.
+
+    Raises `DefinitionInvalid`, naming the dotted key, what it is and what was expected; never anything else, whatever ``raw`` is.
+    """
+    try:
+        reading = read_keys(raw, KEYS)
+        values = reading.complete(KEYS)
+        uuid = values["settings.uuid"]
+        if expect_uuid is not None and uuid != expect_uuid.lower():
+            raise Mismatch("settings.uuid", f"is {uuid}, expected {printable(expect_uuid.lower())}, as its place says")
+        return _definition(raw, reading, values)
+    except Mismatch as mismatch:
+        raise DefinitionInvalid(f"Cannot read definition {where}: {mismatch}", where=where, key=mismatch.key) from None
+
+
+def _definition(raw: Any, reading: Reading, values: Mapping[str, Any]) -> Definition:
+    warnings = _unknown_keys(reading.unknown)
+    return Definition(
+        server=Server(values["settings.uuid"], _one_line(values["settings.meta.name"])),
+        image=values["settings.container.image"].removeprefix("~"),
+        image_is_local=values["settings.container.image"].startswith("~"),
+        suspended=values["settings.suspended"],
+        invocation=values["settings.invocation"],
+        environment=_environment(values["settings.environment"], warnings),
+        build=_build(values),
+        allocations=_allocations(values, warnings),
+        mounts=tuple(Mount(**mount) for mount in values["settings.mounts"]),
+        labels=tuple(values["settings.labels"].items()),
+        egg=values["settings.egg"],
+        priority=values["settings.meta.priority"],
+        startup=StartupRule(values["process_configuration.startup.done"], values["process_configuration.startup.strip_ansi"]),
+        stop=_stop(raw, values, warnings),
+        configs=tuple(_config_file(index, entry) for index, entry in enumerate(values["process_configuration.configs"])),
+        warnings=tuple(warnings),
+        source=raw,
+    )
+
+
+def _unknown_keys(unknown: tuple[str, ...]) -> list[str]:
+    """One line for all: a mistyped limit must not pass in silence, and a Panel's fork must not fill the screen."""
+    return [f"unknown keys ignored: {_few(unknown)}"] if unknown else []
+
+
+def _few(items: Sequence[object]) -> str:
+    more = f" and {len(items) - _SHOWN_ITEMS} more" if len(items) > _SHOWN_ITEMS else ""
+    return ", ".join(str(item) for item in items[:_SHOWN_ITEMS]) + more
+
+
+def _one_line(name: str) -> str:
+    """A name as every message and log line can hold it."""
+    return "".join(character if character.isprintable() else " " for character in name).strip()
+
+
+def _environment(given: Mapping[str, str | None], warnings: list[str]) -> tuple[tuple[str, str], ...]:
+    variables: dict[str, str] = {}
+    for name, value in given.items():
+        upper = name.upper()
+        if upper in variables:
+            warnings.append(f"settings.environment.{printable(name)} is ignored: {printable(upper)} is given before")
+        elif value is None:
+            warnings.append(f"settings.environment.{printable(name)} is a list or a map, which no variable can hold: it is empty")
+        variables.setdefault(upper, value or "")
+    return tuple(variables.items())
+
+
+def _build(values: Mapping[str, Any]) -> Build:
+    prefix = "settings.build."
+    limits = {name: values[prefix + name] for name in ("memory_limit", "swap", "io_weight", "cpu_limit", "threads", "disk_space")}
+    oom_disabled, oom_killer = values[prefix + "oom_disabled"], values[prefix + "oom_killer"]
+    if oom_disabled is None:
+        oom_disabled = values["settings.container.oom_disabled"] if oom_killer is None else not oom_killer
+    return Build(oom_disabled=oom_disabled, **limits)
+
+
+def _allocations(values: Mapping[str, Any], warnings: list[str]) -> Allocations:
+    key = "settings.allocations.mappings"
+    mappings = []
+    for address, ports in values[key].items():
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise Mismatch(
+                f"{key}.{printable(address)}", "is not an IP address; ports are listed by the address they are published on"
+            ) from None
+        if "%" in address:
+            raise Mismatch(f"{key}.{printable(address)}", "is an address with a zone, which the engine cannot publish on")
+        wrong = [port for port in ports if not 1 <= port <= 65535]
+        if wrong:
+            warnings.append(f"{key}.{address}: skipped what is not between 1 and 65535: {_few(wrong)}")
+        mappings.append((address, tuple(dict.fromkeys(port for port in ports if port not in wrong))))
+    return Allocations(
+        force_outgoing_ip=values["settings.allocations.force_outgoing_ip"],
+        default_ip=values["settings.allocations.default.ip"],
+        default_port=values["settings.allocations.default.port"],
+        mappings=tuple(mappings),
+    )
+
+
+def _stop(raw: Mapping[str, Any], values: Mapping[str, Any], warnings: list[str]) -> StopWay:
+    """A definition that says nothing of stopping means the native stop; one that speaks of it and names no way is warned of."""
+    key = "process_configuration.stop"
+    kind, value = values[f"{key}.type"], values[f"{key}.value"]
+    try:
+        way, warning = read_stop_way(kind, value, values[f"{key}.timeout"])
+    except ValueError as error:
+        wrong = f"{key}.value" if kind == "signal" else f"{key}.type"
+        raise Mismatch(wrong, f'is "{printable(value if kind == "signal" else kind)}", {error}') from None
+    if warning and "stop" in (raw.get("process_configuration") or {}):
+        warnings.append(warning)
+    return way
+
+
+def _config_file(index: int, entry: Mapping[str, Any]) -> ConfigFile:
+    place = f"process_configuration.configs[{index}].replace"
+    rules = tuple(_rule(rule, f"{place}[{number}]") for number, rule in enumerate(entry["replace"]))
+    return ConfigFile(entry["file"], entry["parser"], rules)
+
+
+def _rule(rule: Mapping[str, Any], place: str) -> ConfigRule:
+    replacement = rule["value"] if rule["replace_with"] is ABSENT else rule["replace_with"]
+    if replacement is ABSENT:
+        raise Mismatch(f"{place}.replace_with", "is missing, expected text, a number, a boolean or null")
+    return ConfigRule(rule["match"], replacement, rule["if_value"])
+
+
+def secrets_of(definition: Definition) -> frozenset[str]:
+    """What must not be shown of a server's output, of 6 characters or more.
+
+    That is the values of its environment, what its configuration files are given as text, and their lines; and what follows a ``=`` in
+    a word of its start command, unless a variable stands there.
+    """
+    values = [value for _name, value in definition.environment]
+    values += [rule.replace_with for config in definition.configs for rule in config.rules if isinstance(rule.replace_with, str)]
+    arguments = (word.partition("=")[2].strip("\"'") for word in definition.invocation.split())
+    return secrets_in((*values, *(argument for argument in arguments if "{{" not in argument)))
+
+
+def mask(text: str, secrets: Iterable[str]) -> str:
+    """The text with each stretch covered by secrets, overlapping ones as one, replaced by eight stars."""
+    spans = sorted(span for secret in secrets if secret and secret in text for span in _spans(text, secret))
+    if not spans:
+        return text
+    merged = [spans[0]]
+    for start, end in spans[1:]:
+        if start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    pieces, position = [], 0
+    for start, end in merged:
+        pieces += [text[position:start], _MASK]
+        position = end
+    return "".join((*pieces, text[position:]))
+
+
+def _spans(text: str, secret: str) -> Iterator[tuple[int, int]]:
+    """What occurrences of a secret cover, overlapping ones as one, in time that grows with the lengths alone, whatever repeats in them."""
+    borders = _borders(secret)
+    start = text.find(secret)
+    while start >= 0:
+        end = position = start + len(secret)
+        matched = borders[-1]
+        # ``matched`` characters before ``position`` begin another occurrence, which matters as long as it would overlap.
+        while position - matched < end and position < len(text):
+            while matched and text[position] != secret[matched]:
+                matched = borders[matched - 1]
+            matched += text[position] == secret[matched]
+            position += 1
+            if matched == len(secret):
+                end, matched = position, borders[-1]
+        yield start, end
+        start = text.find(secret, end)
+
+
+def _borders(text: str) -> list[int]:
+    """For each beginning of a text, how many of its first characters, but not all, are its last ones as well."""
+    borders, length = [0], 0
+    for character in text[1:]:
+        while length and character != text[length]:
+            length = borders[length - 1]
+        length += character == text[length]
+        borders.append(length)
+    return borders

@@ -1,0 +1,272 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Definitions in files: the administrator's directory, and the definitions this collection kept of every good fetch.
+
+A file is named by its server's uuid, so that a server is found without reading the others, and a broken file affects one server only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..host.own_files import open_own, prepare_directory
+from ..model.errors import DefinitionInvalid, SourceUnreachable
+from ..model.look import Look, nothing
+from ..model.model import parse_uuid
+from .definition import Definition, parse_definition
+from .definition_text import load_text
+
+_EXTENSIONS = (".json", ".yml", ".yaml")
+#: Of a definition written by hand or by the Panel; a real one has a few kilobytes.
+_LARGEST = 1024 * 1024
+#: A kept one writes out what aliases and shorter escapes saved.
+_LARGEST_KEPT = 4 * 1024 * 1024
+#: What is written into a kept definition beside its own keys: its form, and the Panel it came from, if it came from one.
+_KEPT_SCHEMA, _KEPT_PANEL = "schema", "panel"
+#: What this version writes into a kept definition; a higher number was written by a newer one.
+_SCHEMA = 1
+
+
+def uuid_in(raw: object) -> str | None:
+    """The uuid a definition gives itself, without reading the rest of it."""
+    uuid = _below(raw, "settings", "uuid")
+    return parse_uuid(uuid) if isinstance(uuid, str) else None
+
+
+def name_in(raw: object) -> str:
+    """The name a definition gives its server, without reading the rest of it; empty if it has none. As `Definition.server.name`."""
+    name = _below(raw, "settings", "meta", "name")
+    if isinstance(name, bool) or not isinstance(name, (str, int, float)):
+        return ""
+    return "".join(character if character.isprintable() else " " for character in str(name)).strip()
+
+
+def _below(raw: object, *keys: str) -> object:
+    for key in keys:
+        raw = raw.get(key) if isinstance(raw, Mapping) else None
+    return raw
+
+
+class DefinitionDirectory:
+    """``<uuid>.json``, ``<uuid>.yml`` or ``<uuid>.yaml``, one file a server; a directory that does not exist holds nothing.
+
+    Every method raises `SourceUnreachable` where the directory or a file cannot be read. Files are read again only when they changed.
+    """
+
+    extensions: tuple[str, ...] = _EXTENSIONS
+    largest = _LARGEST
+    #: The setting that leads here.
+    setting = "system.definitions"
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        #: Files of the last listing that look like definitions but are not named by a uuid.
+        self.strays: tuple[str, ...] = ()
+        self._read: dict[str, tuple[tuple[int, ...], object]] = {}
+
+    def uuids(self, look: Look = nothing) -> tuple[str, ...]:
+        """The servers that have a file here, in order."""
+        try:
+            names = os.listdir(self.path)
+        except FileNotFoundError:
+            self._refuse_dead_link()
+            names = []
+        except (OSError, ValueError) as error:
+            raise self._unreachable(error) from error
+        candidates = [name for name in names if name.endswith(self.extensions) and not name.startswith(".")]
+        stems = {name: os.path.splitext(name)[0] for name in candidates}
+        self.strays = tuple(sorted(name for name, stem in stems.items() if parse_uuid(stem) != stem))
+        return tuple(sorted({stem for name, stem in stems.items() if parse_uuid(stem) == stem}))
+
+    def name(self, uuid: str) -> str:
+        """The server's name by its file; empty if it has none. Raises `DefinitionInvalid` only if the file or its uuid is wrong."""
+        found = self._find(uuid)
+        return "" if found is None else name_in(found[1])
+
+    def definition(self, uuid: str, *, again: bool = False, look: Look = nothing) -> Definition | None:
+        """The server's definition as its file has it now, whether asked ``again`` or not; None if it has no file.
+
+        Raises `DefinitionInvalid`: two files for one uuid, a file that gives itself another uuid, or that is no definition.
+        """
+        found = self._find(uuid)
+        return None if found is None else parse_definition(found[1], where=found[0], expect_uuid=uuid)
+
+    def _find(self, uuid: str) -> tuple[str, object] | None:
+        """The path of the server's file and the values in it."""
+        present = [path for path in self._paths(uuid) if self._is_there(path)]
+        if len(present) > 1:
+            raise DefinitionInvalid(
+                f"Cannot read the definition of server {uuid}: {' and '.join(present)} both exist; remove one of them", where=present[0]
+            )
+        if not present:
+            self._refuse_dead_link()
+            return None
+        raw = self._load(present[0])
+        itself = uuid_in(raw)
+        if itself is not None and itself != uuid:
+            raise DefinitionInvalid(
+                f"Cannot read definition {present[0]}: its settings.uuid is {itself}; it must be what the file's name says",
+                where=present[0],
+            )
+        return present[0], raw
+
+    def _paths(self, uuid: str) -> list[str]:
+        return [os.path.join(self.path, uuid + extension) for extension in self.extensions]
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            os.lstat(path)
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError) as error:
+            raise self._unreachable(error) from error
+        return True
+
+    def _load(self, path: str) -> object:
+        try:
+            descriptor = self._open(path)
+            try:
+                return self._load_open(path, descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ELOOP):
+                raise _not_regular(path) from error
+            raise SourceUnreachable(f"Cannot read definition {path}: {error.strerror}", where=path) from error
+
+    def _load_open(self, path: str, descriptor: int) -> object:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _not_regular(path)
+        version = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
+        known = self._read.get(path)
+        if known is not None and known[0] == version:
+            return known[1]
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(min(status.st_size, self.largest) + 1)
+        if len(content) > self.largest:
+            raise DefinitionInvalid(f"Cannot read definition {path}: it is larger than {self.largest} bytes", where=path)
+        raw = load_text(content, path, yaml=not path.endswith(".json"))
+        self._read[path] = (version, raw)
+        return raw
+
+    def _open(self, path: str) -> int:
+        # Links are followed: the directory is the administrator's, who may keep definitions elsewhere.
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+    def _refuse_dead_link(self) -> None:
+        """A directory that is not there holds nothing; what a link to one that is not holds nobody knows: its disk may not be mounted."""
+        if os.path.islink(self.path) and not os.path.exists(self.path):
+            raise self._unreachable(ValueError("it is a link that leads nowhere"))
+
+    def _unreachable(self, error: Exception) -> SourceUnreachable:
+        reason = error.strerror if isinstance(error, OSError) else error
+        return SourceUnreachable(f"Cannot read definitions in {self.path}: {reason}; {self.setting} in the settings says where they are")
+
+
+class KeptDefinitions(DefinitionDirectory):
+    """The last good definition of each server, in the state directory: for stop, kill, and for sources that are out of reach."""
+
+    extensions = (".json",)
+    largest = _LARGEST_KEPT
+    setting = "system.state_directory"
+
+    def __init__(self, state_directory: str, group: str) -> None:
+        super().__init__(os.path.join(state_directory, "definitions"))
+        self._state_directory = state_directory
+        self._group = group
+        self._list_path = os.path.join(state_directory, "panel.json")
+
+    def _find(self, uuid: str) -> tuple[str, object] | None:
+        found = super()._find(uuid)
+        schema = None if found is None else _below(found[1], _KEPT_SCHEMA)
+        if found is not None and not (isinstance(schema, int) and schema <= _SCHEMA):
+            raise DefinitionInvalid(f"Cannot read definition {found[0]}: it was kept by another version of this collection", where=found[0])
+        return found
+
+    def of_panel(self, uuid: str, panel: str) -> Definition | None:
+        """The server's definition if it was kept as one of the Panel at ``panel``, None if it came from elsewhere; see `definition`."""
+        found = self._find(uuid)
+        return self.definition(uuid) if found is not None and _below(found[1], _KEPT_PANEL) == panel else None
+
+    def keep(self, definition: Definition, *, panel: str = "") -> None:
+        """Write a definition, atomically, if it differs from what is kept; ``panel`` is the address of the Panel it came from.
+
+        Raises OSError, and ValueError for what JSON cannot hold.
+        """
+        content = _written(definition.source, panel)
+        if len(content) > self.largest:
+            raise ValueError(f"it is larger than {self.largest} bytes")
+        path = self._paths(definition.server.uuid)[0]
+        if self._holds(path, content):
+            return
+        prepare_directory(self._state_directory, self._group)
+        prepare_directory(self.path, self._group)
+        _replace(path, content)
+
+    def keep_list(self, panel: str, uuids: Iterable[str]) -> None:
+        """Write which servers the Panel at ``panel`` lists for this node, atomically, if that differs from what is kept. Raises OSError."""
+        content = json.dumps({"panel": panel, "servers": sorted(uuids), "schema": _SCHEMA}).encode()
+        if not self._holds(self._list_path, content):
+            prepare_directory(self._state_directory, self._group)
+            _replace(self._list_path, content)
+
+    def last_list(self, panel: str) -> frozenset[str] | None:
+        """The servers that the Panel at ``panel`` listed when that was last kept; None if it never was, or cannot be read."""
+        try:
+            with os.fdopen(self._open(self._list_path), "rb") as file:
+                kept = load_text(file.read(self.largest), self._list_path, yaml=False)
+            if not isinstance(kept, dict):
+                return None
+            if kept["panel"] != panel or kept["schema"] > _SCHEMA:
+                return None
+            return frozenset(uuid for uuid in kept["servers"] if parse_uuid(uuid) == uuid)
+        except (OSError, ValueError, TypeError, LookupError, DefinitionInvalid):
+            return None
+
+    def _holds(self, path: str, content: bytes) -> bool:
+        try:
+            with os.fdopen(self._open(path), "rb") as file:
+                return file.read(len(content) + 1) == content
+        except OSError:
+            return False
+
+    def _open(self, path: str) -> int:
+        return open_own(path, os.O_RDONLY)
+
+
+def _replace(path: str, content: bytes) -> None:
+    """Write a file of ours as a whole or not at all."""
+    directory, name = os.path.split(path)
+    fresh = os.path.join(directory, f".{name.rpartition('.')[0]}.{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(open_own(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(fresh)
+        raise
+
+
+def _not_regular(path: str) -> DefinitionInvalid:
+    return DefinitionInvalid(f"Cannot read definition {path}: it is not a regular file", where=path)
+
+
+def _written(source: Mapping[str, Any], panel: str) -> bytes:
+    own = {key: value for key, value in source.items() if key not in (_KEPT_SCHEMA, _KEPT_PANEL)}
+    ours = {_KEPT_SCHEMA: _SCHEMA, **({_KEPT_PANEL: panel} if panel else {})}
+    try:
+        return json.dumps({**own, **ours}, allow_nan=False).encode()
+    except (TypeError, RecursionError) as error:
+        raise ValueError("it holds values that JSON does not have") from error

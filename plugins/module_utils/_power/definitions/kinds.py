@@ -1,0 +1,246 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The types of value that tables of keys are made of. Each ``read`` raises `Mismatch` and nothing else."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..host.timezones import is_timezone
+from ..model.model import parse_uuid
+from ..model.schema import Key, Kind, Mismatch, Place, as_list, as_map, as_number, as_scalar_text, as_text, describe, read_keys
+from .stop_way import LONGEST_STOP_SECONDS
+
+#: More of anything (MB, MiB, percent) than any machine has; keeps products of it within 64 bits.
+MOST = 10**9
+_CPUS = re.compile(r"[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*")
+#: What Linux can name; a longer path fails only where it is used.
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095
+_IMAGE = re.compile(r"~?[^\s\x00-\x1f\x7f~]+")
+
+
+def whole_number(least: int, most: int = MOST, words: str = "a whole number") -> Kind:
+    """A whole number within bounds; a boolean is none. A bound that only keeps numbers small is named to who goes beyond it."""
+    both = f"{words} from {least} to {most}"
+    bounds = both if most != MOST else words if least == -MOST else f"{words} of {least} or more"
+
+    def read(value: object, place: Place) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise place.wrong(value, bounds)
+        if not least <= value <= most:
+            raise place.wrong(value, both if abs(value) > MOST else bounds)
+        return int(value)
+
+    return Kind(bounds, read)
+
+
+def zero_or_between(least: int, most: int) -> Kind:
+    """Zero, or a whole number within bounds."""
+    words = f"0 or a whole number from {least} to {most}"
+
+    def read(value: object, place: Place) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or (value != 0 and not least <= value <= most):
+            raise place.wrong(value, words)
+        return int(value)
+
+    return Kind(words, read)
+
+
+def one_of(*choices: str) -> Kind:
+    """One of a few words."""
+    words = " or ".join((", ".join(choices[:-1]), choices[-1]))
+
+    def read(value: object, place: Place) -> str:
+        if value not in choices:
+            raise place.wrong(value, words)
+        return str(value)
+
+    return Kind(words, read)
+
+
+def list_of(kind: Kind, words: str) -> Kind:
+    """A list, read as a tuple; null is an empty one."""
+
+    def read(value: object, place: Place) -> tuple[Any, ...]:
+        return tuple(
+            kind.read(item, place.item(index)) for index, item in enumerate(as_list(value, place, words) if value is not None else ())
+        )
+
+    return Kind(words, read, kind.keys)
+
+
+def map_of(kind: Kind, words: str) -> Kind:
+    """A map from text to values of one type, null included where the type takes it, in the order written."""
+
+    def read(value: object, place: Place) -> dict[str, Any]:
+        return {as_text(name, place.entry(name)): kind.read(item, place.entry(name)) for name, item in as_map(value, place).items()}
+
+    return Kind(words, read, kind.keys)
+
+
+def record(keys: Sequence[Key], words: str) -> Kind:
+    """A map with a table of its own, read as values by name with every default filled in."""
+
+    def read(value: object, place: Place) -> dict[str, Any]:
+        return read_keys(value, keys, place).complete(keys)
+
+    return Kind(words, read, tuple(keys))
+
+
+def _boolean(value: object, place: Place) -> bool:
+    if not isinstance(value, bool):
+        raise place.wrong(value, BOOLEAN.words)
+    return value
+
+
+def _filled_text(value: object, place: Place) -> str:
+    text = as_text(value, place)
+    if not text.strip():
+        raise place.wrong(value, FILLED_TEXT.words)
+    return text
+
+
+def _text_or_number(value: object, place: Place) -> str:
+    if isinstance(value, bool):
+        raise place.wrong(value, TEXT_OR_NUMBER.words)
+    return as_scalar_text(value, place, TEXT_OR_NUMBER.words)
+
+
+def _scalar(value: object, place: Place) -> str | int | float | bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    return as_number(value, place) if isinstance(value, (int, float)) else as_text(value, place, SCALAR.words)
+
+
+def _multipliers(value: object, place: Place) -> tuple[tuple[int, float], ...]:
+    # The one map of Wings' file whose keys are numbers.
+    if isinstance(value, Mapping):
+        value = {str(name) if isinstance(name, int) and abs(name) <= MOST else name: item for name, item in value.items()}
+    found: dict[int, float] = {}
+    for name, item in as_map(value, place).items():
+        if not re.fullmatch(r"[0-9]{1,9}", name):
+            raise Mismatch(place.key, f"has a key that is {describe(name)}, expected whole numbers (MB)")
+        found[int(name)] = FACTOR.read(item, place.entry(name))
+    return tuple(sorted(found.items()))
+
+
+def _timezone(value: object, place: Place) -> str:
+    text = as_text(value, place, TIMEZONE.words).strip()
+    if not is_timezone(text):
+        raise place.wrong(value, TIMEZONE.words)
+    return text
+
+
+def _factor(value: object, place: Place) -> float:
+    if not 1 <= (number := as_number(value, place)) <= 100:
+        raise place.wrong(value, FACTOR.words)
+    return float(number)
+
+
+def _absolute_path(value: object, place: Place) -> str:
+    text = as_text(value, place, ABSOLUTE_PATH.words)
+    if not text.startswith("/"):
+        raise place.wrong(value, ABSOLUTE_PATH.words)
+    if len(text.encode()) > _LONGEST_PATH or any(len(name.encode()) > _LONGEST_NAME for name in text.split("/")):
+        raise place.wrong(value, f"a path of at most {_LONGEST_PATH} bytes, and at most {_LONGEST_NAME} bytes between two slashes")
+    return text
+
+
+def _address(value: object, place: Place) -> str:
+    text = as_text(value, place, ADDRESS.words)
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise place.wrong(value, ADDRESS.words) from None
+    if "%" in text:
+        raise place.wrong(value, "an IP address without a zone")
+    return text
+
+
+def _network(value: object, place: Place) -> str:
+    text = as_text(value, place, NETWORK.words)
+    try:
+        ipaddress.ip_network(text or "::/0", strict=False)
+    except ValueError:
+        raise place.wrong(value, NETWORK.words) from None
+    return text
+
+
+def _uuid(value: object, place: Place) -> str:
+    uuid = parse_uuid(value) if isinstance(value, str) else None
+    if uuid is None:
+        raise place.wrong(value, UUID.words)
+    return uuid
+
+
+def _cpus(value: object, place: Place) -> str:
+    text = _text_or_number(value, place).replace(" ", "")
+    ranges = [part.split("-") for part in text.split(",")] if _CPUS.fullmatch(text) else None
+    if text and (ranges is None or any(int(part[0]) > int(part[-1]) for part in ranges)):
+        raise place.wrong(value, CPUS.words)
+    return text
+
+
+def _image(value: object, place: Place) -> str:
+    text = as_text(value, place)
+    if not _IMAGE.fullmatch(text):
+        raise place.wrong(value, IMAGE.words)
+    return text
+
+
+def _variable(value: object, place: Place) -> str | None:
+    if isinstance(value, (Mapping, list, tuple)):
+        return None
+    return as_scalar_text(value, place)
+
+
+def _variables(value: object, place: Place) -> dict[str, str | None]:
+    for name in (found := as_map(value, place)):
+        if not name:
+            raise Mismatch(place.key, "has a variable whose name is empty")
+        if "=" in name:
+            raise Mismatch(place.entry(name).key, "is not the name of a variable, expected text without =")
+    return {as_text(name, place.entry(name)): _variable(item, place.entry(name)) for name, item in found.items()}
+
+
+def _egg(value: object, place: Place) -> str | None:
+    """Nothing of a server depends on its egg, so that no form of it makes a definition invalid."""
+    told = value.get("id") if isinstance(value, Mapping) else value
+    if isinstance(told, bool) or not isinstance(told, (str, int)):
+        return None
+    try:
+        return as_scalar_text(told, place) or None
+    except Mismatch:
+        return None
+
+
+def _anything(value: object, place: Place) -> object:
+    return value
+
+
+TEXT = Kind("text", as_text)
+FILLED_TEXT = Kind("text that is not empty", _filled_text)
+TEXT_OR_NUMBER = Kind("text", _text_or_number)
+SCALAR_TEXT = Kind("text, a number, a boolean or null", as_scalar_text)
+SCALAR = Kind("text, a number, a boolean or null", _scalar, takes_null=True)
+BOOLEAN = Kind("true or false", _boolean)
+SECONDS = whole_number(0, LONGEST_STOP_SECONDS, "a whole number of seconds")
+FACTOR = Kind("a number from 1 to 100", _factor)
+ABSOLUTE_PATH = Kind("a path that begins with /", _absolute_path)
+ADDRESS = Kind("an IP address", _address)
+OPTIONAL_ADDRESS = Kind("an IP address or empty text", lambda value, place: "" if value == "" else _address(value, place))
+NETWORK = Kind("an IP network such as 172.18.0.0/16, or empty text", _network)
+UUID = Kind("a UUID with hyphens", _uuid)
+CPUS = Kind("numbers of CPUs such as 0,2-3", _cpus)
+IMAGE = Kind("an image without blanks, with ~ before it if it is never pulled", _image)
+MULTIPLIERS = Kind("a map of memory limits in MB to numbers from 1 to 100", _multipliers)
+TIMEZONE = Kind("a time zone this node knows, such as Europe/Berlin", _timezone)
+#: Text as a container gets it, by name; a list or map, which no variable can hold, is read as None.
+VARIABLES = Kind("a map of text, numbers, booleans and null", _variables)
+#: The id of an egg as text, whether it stands alone or in a map; None where there is none.
+EGG = Kind("a map with an id, or text", _egg)
+ANYTHING = Kind("anything", _anything)

@@ -1,0 +1,222 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The node's own settings: our file over Wings' over the defaults. `settings_keys` has the keys and their defaults."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..host.timezones import node_timezone
+from ..model.errors import MissingLibrary, SettingsInvalid
+from ..model.schema import Mismatch, Reading, read_keys
+from .definition_text import placing
+from .settings_keys import KEYS
+from .text_faults import yaml_fault
+
+__all__ = ["KEYS", "DEFAULT_PATH", "Settings", "load_settings", "parse_settings"]
+
+DEFAULT_PATH = "/etc/fleet-power/config.yml"
+
+#: Owner of the data that Wings uses in its own container image, and role ``node`` gives to the user it creates.
+_WINGS_ID = 988
+_LARGEST_FILE = 1024 * 1024
+_DEEPEST = 64
+#: The log drivers that take the options our default sets.
+_DRIVERS_WITH_DEFAULT = ("local", "json-file")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the core reads of the settings, all resolved. Paths begin with /, times are in seconds; the keys' meanings stand in `KEYS`."""
+
+    wings_config: str | None
+    definitions: str
+    lock_directory: str
+    state_directory: str
+    data: str
+    group: str
+    stop_timeout: int
+    startup_window: int
+    disk_check_timeout: int
+    disk_check_entries: int
+    priorities: Mapping[str, int]
+    allow_wings: bool
+    config_errors: str
+    docker_host: str | None
+    pull: str
+    recreate: str
+    allow_stale: bool
+    endpoint_url: str | None
+    endpoint_token: str | None = field(repr=False)
+    username: str
+    uid: int
+    gid: int
+    rootless: bool
+    container_uid: int
+    container_gid: int
+    timezone: str
+    check_permissions_on_boot: bool
+    allowed_mounts: tuple[str, ...]
+    app_name: str
+    remote: str
+    token_id: str
+    token: str = field(repr=False)
+    remote_timeout: int
+    remote_per_page: int
+    api_host: str
+    api_port: int
+    api_ssl_enabled: bool
+    api_ssl_cert: str
+    api_ssl_key: str
+    api_trusted_proxies: tuple[str, ...]
+    api_max_connections: int
+    api_request_timeout: int
+    api_shutdown_timeout: int
+    api_environment: bool
+    allowed_origins: tuple[str, ...]
+    allow_cors_private_network: bool
+    network_interface: str
+    network_dns: tuple[str, ...]
+    network_name: str
+    network_driver: str
+    network_mode: str
+    network_ispn: bool
+    network_is_internal: bool
+    network_enable_icc: bool
+    network_mtu: int
+    network_v4_subnet: str
+    network_v4_gateway: str
+    network_v6_subnet: str
+    network_v6_gateway: str
+    domainname: str
+    userns_mode: str
+    registries: Mapping[str, Mapping[str, str]] = field(repr=False)
+    tmpfs_size: int
+    container_pid_limit: int
+    overhead_override: bool
+    overhead_default_multiplier: float
+    overhead_multipliers: tuple[tuple[int, float], ...]
+    log_type: str
+    log_config: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+def load_settings(path: str | None = None) -> Settings:
+    """Read the settings file ``path``, which must exist, or where None the default one if it is there.
+
+    Raises `SettingsInvalid`, naming file, key, value and expected type, and `MissingLibrary` where there is a file to read but no PyYAML.
+    """
+    if path is None and not os.path.lexists(DEFAULT_PATH):
+        return parse_settings({}, where=DEFAULT_PATH)
+    where = DEFAULT_PATH if path is None else path
+    return parse_settings(_read_file(where), where=where)
+
+
+def parse_settings(raw: object, *, where: str) -> Settings:
+    """The settings that a document means, Wings' file that it names included; ``where`` names it in errors. Raises as `load_settings`."""
+    ours = _read(raw, where)
+    wings_path = ours.values.get("wings_config")
+    # Wings' file is Wings' to judge: what it has and we do not know is no fault of it, and it cannot name another one.
+    wings = _wings(wings_path, where) if wings_path else {}
+    given = {**wings, **ours.values}
+    values = {key.field: given.get(key.name, key.default) for key in KEYS if key.used}
+    values["wings_config"] = wings_path
+    values["uid"], values["gid"] = _owner(values)
+    values["timezone"] = values["timezone"] or node_timezone(os.environ)
+    if "docker.log_config.config" not in given and values["log_type"] not in _DRIVERS_WITH_DEFAULT:
+        values["log_config"] = {}
+    warnings = (f"settings {where}: unknown keys ignored: {', '.join(ours.unknown)}",) if ours.unknown else ()
+    return Settings(**values, warnings=warnings)
+
+
+def _wings(path: str, where: str) -> Mapping[str, Any]:
+    """What Wings' own file says."""
+    try:
+        return _read(_read_file(path), path).values
+    except SettingsInvalid as error:
+        raise SettingsInvalid(f"{error}; it is wings_config of {where}", **error.facts) from error
+
+
+def _read(raw: object, where: str) -> Reading:
+    try:
+        return read_keys({} if raw is None else raw, KEYS)
+    except Mismatch as mismatch:
+        raise SettingsInvalid(f"Cannot read settings {where}: {mismatch}", where=where, key=mismatch.key) from None
+
+
+def _owner(values: Mapping[str, Any]) -> tuple[int, int]:
+    """Owner and group of the data: as set, else the user Wings would use, else Wings' own numbers for root, oneself for others."""
+    uid, gid = values["uid"], values["gid"]
+    found = _unset_owner(values["username"], values["rootless"]) if uid is None else (uid, _group_of(uid))
+    return found[0], found[1] if gid is None else gid
+
+
+def _unset_owner(username: str, rootless: bool) -> tuple[int, int]:
+    if rootless:
+        return os.geteuid(), os.getegid()
+    try:
+        entry = pwd.getpwnam(username)
+    except KeyError:
+        return (_WINGS_ID, _WINGS_ID) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    return entry.pw_uid, entry.pw_gid
+
+
+def _group_of(uid: int) -> int:
+    try:
+        return pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        return uid
+
+
+def _read_file(path: str) -> object:
+    """The document in a YAML file; errors never quote it, since tokens stand in it."""
+    text = _read_text(path)
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingLibrary(
+            f"Cannot read settings {path}: the Python library PyYAML is not installed; "
+            "install the Debian package python3-yaml, or PyYAML from PyPI",
+            library="PyYAML",
+        ) from error
+    loader = placing(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    try:
+        _refuse_depth(yaml.parse(text, loader), path)
+        return yaml.load(text, loader)
+    except yaml.YAMLError as error:
+        raise SettingsInvalid(f"Cannot read settings {path}: {yaml_fault(error, text)}", where=path) from None
+
+
+def _refuse_depth(events: Iterable[Any], path: str) -> None:
+    """Refuse a document that is nested too deeply before it is built: some releases of libyaml's loader crash the process on one."""
+    depth = 0
+    for event in events:
+        name = type(event).__name__
+        depth += name.endswith(("SequenceStartEvent", "MappingStartEvent"))
+        depth -= name.endswith(("SequenceEndEvent", "MappingEndEvent"))
+        if depth > _DEEPEST:
+            raise SettingsInvalid(f"Cannot read settings {path}: it is nested too deeply in line {event.start_mark.line + 1}", where=path)
+
+
+def _read_text(path: str) -> str:
+    try:
+        # A named pipe would be waited for without end.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise SettingsInvalid(f"Cannot read settings {path}: it is not a regular file", where=path)
+        with open(path, "rb") as file:
+            text = file.read(_LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "not a path"
+        raise SettingsInvalid(f"Cannot read settings {path}: {reason}", where=path) from error
+    if len(text) > _LARGEST_FILE:
+        raise SettingsInvalid(f"Cannot read settings {path}: it is larger than 1 MiB", where=path)
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SettingsInvalid(f"Cannot read settings {path}: it is not UTF-8 text (byte {error.start})", where=path) from None

@@ -1,0 +1,92 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a run is stopped: signal names, and the stop written down as JSON in a container's label."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+
+from ..model.model import StopType, StopWay
+
+#: The longest grace a stop can be given; a week is more than any server needs, and moments reckoned with it stay within a calendar.
+LONGEST_STOP_SECONDS = 7 * 24 * 3600
+
+_CONTROL_C = "C"
+_REALTIME_FIRST, _REALTIME_LAST = 34, 64
+_REALTIME_NAME = re.compile(r"RT(MIN|MAX)(?:([+-])([0-9]{1,2}))?")
+
+
+def stop_signal(value: str) -> str:
+    """What the engine calls a signal written as ``C`` or ``^C`` (both SIGINT), as a name with or without SIG in any case, or as a number.
+
+    Raises ValueError for anything else. Wings takes what it does not know for SIGKILL; here that is an error of the definition.
+    """
+    text = value.strip().lstrip("^").upper()
+    if text == _CONTROL_C:
+        return "SIGINT"
+    number = int(text) if re.fullmatch(r"[0-9]{1,2}", text) else _number_of(text[3:] if text.startswith("SIG") else text)
+    if number is not None and _REALTIME_FIRST <= number <= _REALTIME_LAST:
+        # The engine knows each of them by its number, but only some by the name counted from SIGRTMIN.
+        return str(number)
+    try:
+        return signal.Signals(number or 0).name
+    except ValueError:
+        raise ValueError("not a signal: expected C, ^C, a name such as SIGINT, or a number") from None
+
+
+def _number_of(name: str) -> int | None:
+    match = _REALTIME_NAME.fullmatch(name)
+    if match:
+        base = _REALTIME_FIRST if match[1] == "MIN" else _REALTIME_LAST
+        offset = int(match[3] or 0)
+        wanted = base + (offset if match[1] == "MIN" else -offset)
+        towards = "+" if match[1] == "MIN" else "-"
+        return wanted if match[2] in (None, towards) and _REALTIME_FIRST <= wanted <= _REALTIME_LAST else 0
+    found = signal.Signals.__members__.get(f"SIG{name}")
+    return None if found is None else int(found)
+
+
+def read_stop_way(kind: str, value: str, timeout: int | None) -> tuple[StopWay, str]:
+    """A stop as a definition names it, and a warning or "". A stop that names no way (no type, or no command or signal) is native.
+
+    Raises ValueError for an unknown type or signal.
+    """
+    if kind not in ("", *(known.value for known in StopType)):
+        raise ValueError("not a way to stop: expected command, signal or stop")
+    if kind == StopType.NATIVE.value:
+        return StopWay(StopType.NATIVE, timeout=timeout), ""
+    if not kind or not value.strip():
+        lacks = f"no {kind}" if kind else "no type"
+        return StopWay(
+            StopType.NATIVE, timeout=timeout
+        ), f"process_configuration.stop names {lacks}: the container's own stop signal is sent"
+    text = stop_signal(value) if kind == StopType.SIGNAL.value else value
+    return StopWay(StopType(kind), text, timeout), ""
+
+
+def stop_way_text(way: StopWay) -> str:
+    """A stop as it is written in a container's label; the same text for the same stop."""
+    return json.dumps({"type": way.type.value, "value": way.value, "timeout": way.timeout}, sort_keys=True)
+
+
+def stop_way_from_text(text: str) -> StopWay | None:
+    """The stop written in a label, or None if it cannot be understood: anybody may write labels."""
+    try:
+        found = json.loads(text)
+        json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    kind, value, timeout = found.get("type"), found.get("value", ""), found.get("timeout")
+    if not isinstance(kind, str) or not isinstance(value, str) or "\x00" in value:
+        return None
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int) or not 0 <= timeout <= LONGEST_STOP_SECONDS):
+        return None
+    try:
+        return read_stop_way(kind, value, timeout)[0]
+    except ValueError:
+        return None

@@ -1,0 +1,151 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One call over the servers of an HTTP endpoint."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..actions.many.selection import Target, all_of, means_all, mind_only, named
+from ..actions.many.server_facts import Wanted
+from ..actions.node.node import SystemClock
+from ..actions.node.pace import Place
+from ..actions.turn.perform import UNTOLD
+from ..definitions.settings import Settings
+from ..engine.connection import DEFAULT_TIMEOUT
+from ..host.announce import announce
+from ..host.listener import is_as_good_as_we
+from ..model.described import Described
+from ..model.errors import (
+    EndpointError,
+    EndpointUnreachable,
+    EndpointUntrusted,
+    InterruptedBySignal,
+    SettingsInvalid,
+    SourceDenied,
+    SourceUnreachable,
+    UnsupportedByEndpoint,
+)
+from ..model.model import Request, Result, Server, WaitFor, parse_uuid
+from ..model.order import DEFAULT_PRIORITY, Priorities
+from ..sources.web import shown_address
+from .client import Endpoint, is_this_machine
+from .facts import describe_at, identify_at
+from .perform import perform_at
+
+
+def at_endpoint(url: str, options: Mapping[str, Any], settings: Settings, interrupted: Callable[[], bool]) -> AtEndpoint:
+    """The call at the endpoint ``url``. Raises `SettingsInvalid`, and `UnsupportedByEndpoint` for an option that none can honour."""
+    check_options(options)
+    timeout = options.get("timeout")
+    endpoint = Endpoint(
+        url,
+        _token(url, options, settings),
+        verify=options.get("validate_certs") is not False,
+        ca_path=options.get("ca_path"),
+        timeout=float(DEFAULT_TIMEOUT if timeout is None else timeout),
+        # One that is given is for whoever is at the address given with it.
+        trusts=None if options.get("api_token") is not None else lambda uid: is_as_good_as_we(uid, settings.group),
+    )
+    return AtEndpoint(endpoint, settings, interrupted)
+
+
+def check_options(given: Mapping[str, Any]) -> None:
+    """Raise `UnsupportedByEndpoint` if options are given that no endpoint can honour; ``given`` are options by their names."""
+    reasons = {
+        "stop_timeout": ("the endpoint has its own time limit for a stop", given.get("stop_timeout") is not None),
+        "definitions": ("the endpoint has its own definitions", bool(given.get("definitions"))),
+        "if_meant_up": ("the endpoint does not tell what is meant to be up", given.get("if_meant_up") is True),
+        "adopt": ("the endpoint makes its containers itself", given.get("adopt") is True),
+        f"wait_for={WaitFor.HEALTHY.value}": (
+            "the endpoint does not tell of health checks",
+            given.get("wait_for") == WaitFor.HEALTHY.value,
+        ),
+    }
+    refused = [f"{name} ({reason})" for name, (reason, is_given) in reasons.items() if is_given]
+    if refused:
+        them = "it" if len(refused) == 1 else "them"
+        raise UnsupportedByEndpoint(
+            f"Cannot act through an HTTP endpoint with {', '.join(refused)}; leave {them} out, or act on the node with api_url empty"
+        )
+
+
+def _token(url: str, options: Mapping[str, Any], settings: Settings) -> str:
+    """The token for an address. Those of the settings go to the address of the settings and to this machine alone."""
+    given: str | None = options.get("api_token")
+    if given is not None:
+        if not given.strip():
+            raise SettingsInvalid(f"Cannot act through the endpoint {shown_address(url)}: api_token is empty; give its token")
+        return given
+    if options.get("api_url") is not None and not is_this_machine(url):
+        raise SettingsInvalid(
+            f"Cannot act through the endpoint {shown_address(url)}: api_url names it, so its token must be given too; give api_token, "
+            "since a token of the settings goes to endpoint.url and to this machine alone"
+        )
+    # Wings' own token is the one that its endpoint asks for.
+    return settings.token if settings.endpoint_token is None else settings.endpoint_token
+
+
+class AtEndpoint:
+    """The HTTP endpoint of whatever runs the servers. See `call.Call`."""
+
+    def __init__(self, endpoint: Endpoint, settings: Settings, interrupted: Callable[[], bool]) -> None:
+        self._endpoint = endpoint
+        self._settings = settings
+        self._interrupted = interrupted
+        self._clock = SystemClock()
+        self._boots = True
+
+    def targets(self, names: Sequence[str], asked: Request) -> list[Target]:
+        asked = replace(asked, requested_at=self._clock.now())
+        if means_all(names):
+            self._boots = asked.action.boots
+            mind_only(asked)
+            return all_of(asked, self._endpoint.servers(self._look))
+        return named(asked, names, lambda name: identify_at(name, self._endpoint, self._look))
+
+    def priorities(self, targets: Sequence[Target], given: Mapping[str, int]) -> list[int]:
+        order, names = Priorities.of(given), self._names(targets, given)
+        servers = (target.server for target in targets)
+        return [DEFAULT_PRIORITY if each is None else order.priority(names.get(each.uuid, each)) for each in servers]
+
+    def _names(self, targets: Sequence[Target], given: Mapping[str, int]) -> Mapping[str, Server]:
+        """The servers with their names, where one was named by its UUID and ``given`` may mean it by its name."""
+        nameless = any(target.server is not None and not target.server.name for target in targets)
+        if not nameless or all(parse_uuid(name) for name in given):
+            return {}
+        found: list[Server] = []
+        # An endpoint that does not answer tells so to each server at its turn.
+        with contextlib.suppress(EndpointError, EndpointUnreachable, EndpointUntrusted):
+            found += self._endpoint.servers(self._look)
+        return {server.uuid: server for server in found}
+
+    def _look(self) -> None:
+        if self._interrupted():
+            raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
+
+    def act(self, target: Target, place: Place) -> Result:
+        result = perform_at(target.request, self._endpoint, self._clock, self._interrupted, target.server, place)
+        if not target.request.check and result.code not in UNTOLD:
+            announce(result, target.request)
+        return result
+
+    def meant_up(self) -> list[Server] | None:
+        raise UnsupportedByEndpoint("Cannot tell which servers are meant to be up: an endpoint does not tell it; act on the node itself")
+
+    def unlisted(self) -> list[str]:
+        # What a source could not list matters to boots alone: whatever is up has a container.
+        return list(self._endpoint.unlisted(() if self._boots else (SourceUnreachable.code, SourceDenied.code)))
+
+    def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> Described:
+        return describe_at(() if means_all(names) else names, self._endpoint, tail=wanted.tail)
+
+    def warnings(self) -> list[str]:
+        return [*self._settings.warnings, *self._endpoint.warnings]
+
+    def close(self) -> None:
+        self._endpoint.close()

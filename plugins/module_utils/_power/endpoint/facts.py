@@ -1,0 +1,147 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which of an endpoint's servers is meant, and what can be read of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..engine.readiness import readable_lines
+from ..model.described import Described, Unseen
+from ..model.errors import AmbiguousServer, EndpointError, ServerNotFound
+from ..model.look import Look, nothing
+from ..model.model import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
+from ..model.schema import printable
+from ..sources.search_faults import ambiguous
+from .client import Endpoint
+from .seen import Seen
+
+_FIELDS = ("server", "short_id", "name", "state", "suspended")
+#: With these an endpoint refuses whoever asks, whatever about.
+_REFUSALS = (401, 403)
+_LINE_BYTES = 500
+
+
+def identify_at(text: str, endpoint: Endpoint, look: Look = nothing) -> Server:
+    """The server that ``text`` means: a full UUID in any case, which asks nothing, a unique short id, or a unique name.
+
+    Raises `ServerNotFound`, `AmbiguousServer`, `EndpointUnreachable`, `EndpointError`, and what ``look`` raises.
+    """
+    uuid = parse_uuid(text)
+    if uuid is not None:
+        return Server(uuid)
+    return _identify(text, endpoint.servers(look), endpoint)
+
+
+def describe_at(names: Sequence[str], endpoint: Endpoint, *, tail: int = 0) -> Described:
+    """One entry for each server named, or for all. What an endpoint does not tell is left out.
+
+    ``tail`` is how many lines of each log are asked for, one server after another. Raises `EndpointUnreachable`, and `EndpointError` where
+    nothing can be read.
+    """
+    found, warnings = _chosen(names, endpoint)
+    entries = []
+    for each in found:
+        if isinstance(each, Unseen):
+            warnings.append(each.msg)
+            entries.append(each.entry((*_FIELDS, "log") if tail else _FIELDS))
+        else:
+            entries.append({**_entry(each), **({"log": _log(each, endpoint, tail, warnings)} if tail else {})})
+    unlisted = () if names else endpoint.unlisted()
+    return Described(entries, (*warnings, *unlisted), unlisted)
+
+
+def _chosen(names: Sequence[str], endpoint: Endpoint) -> tuple[Sequence[Seen | Unseen], list[str]]:
+    if not names:
+        return endpoint.listed(), []
+    alone = parse_uuid(names[0]) if len(names) == 1 else None
+    if alone is not None:
+        return _look_at(alone, endpoint)
+    listed = {seen.server.uuid: seen for seen in endpoint.listed()}
+    found: dict[str, Seen | Unseen] = {}
+    warnings = []
+    for name in names:
+        try:
+            uuid = parse_uuid(name) or _identify(name, (seen.server for seen in listed.values()), endpoint).uuid
+            if uuid not in listed:
+                raise _unknown(name, endpoint)
+        except AmbiguousServer as error:
+            found.setdefault(name, Unseen.because(Server(name), error))
+        except ServerNotFound as error:
+            warnings.append(str(error))
+        else:
+            found.setdefault(uuid, listed[uuid])
+    return list(found.values()), warnings
+
+
+def _look_at(uuid: str, endpoint: Endpoint) -> tuple[Sequence[Seen | Unseen], list[str]]:
+    try:
+        return [endpoint.look(uuid)], []
+    except ServerNotFound as error:
+        return [], [str(error)]
+    except EndpointError as error:
+        if error.facts.get("status") in _REFUSALS:
+            raise
+        return [Unseen.because(Server(uuid), error)], []
+
+
+def _log(seen: Seen, endpoint: Endpoint, tail: int, warnings: list[str]) -> list[str] | None:
+    """The end of its log; None where it cannot be read."""
+    try:
+        lines = endpoint.log(seen.server.uuid, tail)
+    except EndpointError as error:
+        # Wings has no better answer where there is no container yet.
+        if seen.state is PowerState.OFFLINE:
+            return []
+        warnings.append(str(error))
+        return None
+    text = "\n".join(endpoint.masked(line) for line in lines)
+    secrets = [_encoded(secret).decode() for secret in seen.secrets]
+    return list(readable_lines(_encoded(text), tail, _LINE_BYTES, secrets))
+
+
+def _encoded(text: str) -> bytes:
+    """JSON may hold halves of characters, which no text outside may."""
+    return text.encode("utf-8", "replace")
+
+
+def _identify(text: str, servers: Iterable[Server], endpoint: Endpoint) -> Server:
+    wanted, all_servers = text.strip(), list(servers)
+    found: list[Server] = []
+    if SHORT_ID_PATTERN.fullmatch(wanted.lower()):
+        found = [server for server in all_servers if server.short_id == wanted.lower()]
+    if not found and wanted:
+        found = [server for server in all_servers if server.name == wanted]
+    if not found:
+        raise _unknown(text, endpoint)
+    if len(found) > 1:
+        raise ambiguous(wanted, sorted(server.uuid for server in found))
+    return found[0]
+
+
+def _unknown(text: str, endpoint: Endpoint) -> ServerNotFound:
+    hint = "; quote an id that is all digits" if text.strip().isdigit() else "; server_power_info lists those it has"
+    return ServerNotFound(
+        f'Cannot find server "{printable(text)}": the endpoint {endpoint.shown} has none of that UUID, short id or name{hint}'
+    )
+
+
+def _entry(seen: Seen) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "server": seen.server.uuid,
+        "short_id": seen.server.short_id,
+        "name": seen.server.name,
+        "state": seen.state.value,
+        "suspended": seen.suspended,
+    }
+    if seen.egg:
+        told["egg"] = seen.egg
+    if seen.labels is not None:
+        told["labels"] = dict(seen.labels)
+    if seen.image:
+        told["container"] = {"image": seen.image}
+    if seen.utilization:
+        told["utilization"] = dict(seen.utilization)
+    return told

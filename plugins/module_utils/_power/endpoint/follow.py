@@ -1,0 +1,258 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What became of an action that an HTTP endpoint accepted, decided from the states seen since.
+
+Wings tells nothing but states: it drops an action whose lock is held, and says ``offline`` before a process has ended. So nothing counts as
+done that was not seen, and two times bound the wait: until the action is seen to begin, and from there to its end. All times are seconds
+since the request was sent; ``sent`` is when a look was asked for, ``at`` when its answer was there.
+"""
+
+from __future__ import annotations
+
+from ..model.errors import KillUnsettled, OutcomeUnknown, PowerError, StartFailed, StartTimeout, Suspended
+from ..model.model import PowerAction, PowerState, Request, WaitFor
+from .seen import Seen
+
+#: From the end of the wait for the lock to the first sign of a stop or a kill; also the least for a boot.
+GRACE_SECONDS = 30.0
+#: Wings gives a stop 10 minutes before it sends SIGKILL.
+STOP_SECONDS = 630.0
+KILL_SECONDS = 60.0
+#: A killed server may be brought back by the restart or the boot that the kill came into.
+SETTLE_SECONDS = 2.0
+#: ``starting`` comes before the image is pulled; so long at most is waited for a sign of a process.
+PROCESS_SECONDS = 3.0
+#: Figures may be a second old, or two: by so much more than the time between may they have grown.
+_LAG_MILLISECONDS = 2000
+
+
+class Runs:
+    """Tells whether the run that is seen began after the request. ``before`` is what was seen before it, None if nothing was.
+
+    Figures may be old, stand still, or be wrong for once; a run that began before must not be taken for a younger one whatever they are.
+    """
+
+    def __init__(self, before: Seen | None) -> None:
+        #: Whether the run of before was seen to end.
+        self.ended = False
+        self._was_up = before is not None and before.up
+        self._was_offline = before is not None and before.state is PowerState.OFFLINE
+        self._uptime_before = 0 if before is None or self._was_offline else before.uptime
+        #: The first of two figures that have to fit: uptime, sent, at.
+        self._first: tuple[int, float, float] | None = None
+
+    def began_after(self, seen: Seen, sent: float, at: float) -> bool:
+        """Whether it is up with a process that is younger than the request, and not one that was just young before."""
+        self._note(seen)
+        if not seen.up or not seen.uptime:
+            return False
+        # The same run never goes back.
+        is_another = seen.uptime < self._uptime_before
+        # Compared with when the look was sent: the answer may have been on its way for long.
+        if seen.uptime >= sent * 1000 or not (is_another or self.ended or self._was_offline):
+            self._first = None
+            return False
+        certain = self._was_offline and (is_another or self._uptime_before == 0)
+        if not certain and not self._fits(seen.uptime, sent, at):
+            return False
+        self.ended = True
+        return True
+
+    def _note(self, seen: Seen) -> None:
+        # A stop that was under way before is no sign of ours, but its end is one of the run's.
+        self._was_offline = self._was_offline or seen.state is PowerState.OFFLINE
+        self.ended = self.ended or seen.state is PowerState.OFFLINE or (self._was_up and seen.state is PowerState.STOPPING)
+
+    def _fits(self, uptime: int, sent: float, at: float) -> bool:
+        """Whether this figure has grown from the one before it as a clock does. One that is the same tells nothing."""
+        if self._first is not None:
+            first, first_sent, first_at = self._first
+            if uptime == first:
+                # Kept as first seen: figures may come seldom.
+                return False
+            # A figure is up to a second old, so one second of growth may be seen within two.
+            if (sent - first_at) * 1000 / 3 <= uptime - first <= (at - first_sent) * 1000 + _LAG_MILLISECONDS:
+                return True
+        self._first = (uptime, sent, at)
+        return False
+
+
+class Following:
+    """The follow-up of one accepted action. Feed it what is seen; it says when the action is done, and raises when it is not."""
+
+    def __init__(self, request: Request, uuid: str, before: Seen | None) -> None:
+        self.begun = False
+        #: Whether a boot has brought the server up; it stays up whatever ends the wait for it to be running.
+        self.up = False
+        self.warnings: list[str] = []
+        self._request = request
+        self._uuid = uuid
+        self._before = before
+        self._runs = Runs(before)
+        self._state = None if before is None else before.state
+        #: Until when something must be seen, and what is missing then.
+        self._deadline = 0.0
+
+    @property
+    def altered(self) -> bool:
+        """Whether something was seen to change by the action."""
+        return self.begun
+
+    def see(self, seen: Seen, sent: float, at: float) -> bool:
+        """Take in what was seen by a look; whether the action is done. Raises how it ended otherwise."""
+        self._state = seen.state
+        return self._see(seen, sent, at)
+
+    def mind_time(self, at: float) -> None:
+        """Raise `OutcomeUnknown`, or `StartTimeout`, if nothing more is to be hoped for."""
+        if at >= self._deadline:
+            raise self._too_late(at)
+
+    def _see(self, seen: Seen, sent: float, at: float) -> bool:
+        raise NotImplementedError
+
+    def _too_late(self, at: float) -> PowerError:
+        what = f"Cannot tell what became of the {self._request.action.value} of server {self._uuid}"
+        state = "" if self._state is None else f"; the last state seen is {self._state.value}"
+        if self.begun:
+            return OutcomeUnknown(f"{what}: it was seen to begin, but not to end within {at:.0f} s{state}; look at the server")
+        return OutcomeUnknown(
+            f"{what}: the endpoint accepted it, but no sign of it was seen within {at:.0f} s{state}; Wings drops an action whose lock is "
+            "held, or that may not be done, and says so in its own log alone; look there, then ask again, with a longer wait_seconds"
+        )
+
+
+class FollowingDown(Following):
+    """A stop or a kill: done when the server is offline. A stop can be believed no further than the endpoint tells it."""
+
+    def __init__(self, request: Request, uuid: str, before: Seen | None) -> None:
+        super().__init__(request, uuid, before)
+        self._kill = request.action is PowerAction.KILL
+        self._deadline = GRACE_SECONDS + (0 if self._kill else request.wait_seconds)
+        self._down_at: float | None = None
+        self._was_up = before is not None and before.state is not PowerState.OFFLINE
+        # A running server has no boot or restart under way that would bring it back.
+        settled = not self._kill or (before is not None and before.state is PowerState.RUNNING)
+        self._settle = 0.0 if settled else SETTLE_SECONDS
+
+    @property
+    def altered(self) -> bool:
+        """Whether something was seen to change by the action: not where it was offline all the while, as far as was seen."""
+        return self.begun and self._was_up
+
+    def _see(self, seen: Seen, sent: float, at: float) -> bool:
+        self._was_up = self._was_up or (self._before is None and seen.state is not PowerState.OFFLINE)
+        if seen.state is PowerState.OFFLINE:
+            self._begin(at)
+            self._down_at = at if self._down_at is None else self._down_at
+            return at - self._down_at >= self._settle
+        if seen.state is PowerState.STOPPING:
+            self._begin(at)
+        again = self._runs.began_after(seen, sent, at)
+        if seen.up and (again or self._down_at is not None):
+            raise self._back()
+        return False
+
+    def _begin(self, at: float) -> None:
+        if not self.begun:
+            self.begun = True
+            self._deadline = at + (KILL_SECONDS if self._kill else STOP_SECONDS)
+
+    def _back(self) -> PowerError:
+        self.begun = True
+        if self._kill:
+            return KillUnsettled(
+                f"Cannot keep server {self._uuid} down: it was killed, but it is up again; an action under way on the endpoint started it; "
+                "kill it again"
+            )
+        return OutcomeUnknown(
+            f"Cannot tell what became of the stop of server {self._uuid}: it went down and is up again; another action, or Wings' crash "
+            "detection, started it"
+        )
+
+
+class FollowingUp(Following):
+    """A start or a restart: done when the server is up, and running where that is waited for. A restart needs a younger run."""
+
+    def __init__(self, request: Request, uuid: str, before: Seen | None, *, up_already: bool = False) -> None:
+        """``up_already``: nothing was asked for, only the wait for it to be running is left."""
+        super().__init__(request, uuid, before)
+        self._boot_seconds = max(GRACE_SECONDS, request.wait_timeout)
+        self._restarts = request.action is PowerAction.RESTART and before is not None and before.state is not PowerState.OFFLINE
+        self._deadline = request.wait_seconds + (GRACE_SECONDS if self._restarts else self._boot_seconds)
+        self._down_at: float | None = None
+        self._tried_at: float | None = None
+        if up_already:
+            self._note_up(0.0)
+
+    def _see(self, seen: Seen, sent: float, at: float) -> bool:
+        young = self._runs.began_after(seen, sent, at)
+        if not seen.up:
+            return self._see_down(seen, at)
+        if self._request.action is PowerAction.RESTART and not self.up:
+            if self._runs.ended or not self._restarts:
+                self._try(at)
+            if not young:
+                return False
+        self._try(at)
+        if not self._has_process(seen, at):
+            return False
+        self._note_up(at)
+        return self._request.wait_for is WaitFor.CONTAINER or seen.state is PowerState.RUNNING
+
+    def _see_down(self, seen: Seen, at: float) -> bool:
+        offline, before = seen.state is PowerState.OFFLINE, self._before
+        # Where a stop was under way before, its end is no sign of ours.
+        if self._restarts and before is not None and before.up and not self.begun:
+            self.begun = True
+            self._deadline = at + STOP_SECONDS
+        if offline and seen.suspended:
+            raise Suspended(f"Cannot {self._request.action.value} server {self._uuid}: the endpoint found it suspended before its start")
+        if offline and self._tried_at is not None:
+            raise StartFailed(
+                f"Cannot start server {self._uuid}: it went offline again, by itself or by another action; look at its console"
+            )
+        if offline and self._down_at is None and before is not None and before.state is not PowerState.OFFLINE:
+            self._down_at = at
+            self._deadline = at + self._boot_seconds
+        return False
+
+    def _try(self, at: float) -> None:
+        """A boot is seen: from here on ``offline`` means that it failed."""
+        if self._tried_at is None:
+            self.begun = True
+            self._tried_at = at
+            self._deadline = at + self._boot_seconds
+
+    def _note_up(self, at: float) -> None:
+        if not self.up:
+            self._try(at)
+            self.up = True
+            self._deadline = at + self._request.wait_timeout
+
+    def _has_process(self, seen: Seen, at: float) -> bool:
+        """Whether a process is there, as far as can be told: ``starting`` alone may be the pull of an image."""
+        if seen.state is PowerState.RUNNING or seen.uptime > 0:
+            return True
+        if self._tried_at is None or at - self._tried_at < PROCESS_SECONDS:
+            return False
+        if self._request.wait_for is WaitFor.CONTAINER:
+            self.warnings.append(
+                f"server {self._uuid}: the endpoint says starting, but tells of no process yet; its image may still be pulled"
+            )
+            return True
+        return False
+
+    def _too_late(self, at: float) -> PowerError:
+        if self._tried_at is None or self._request.wait_for is WaitFor.CONTAINER:
+            return super()._too_late(at)
+        return StartTimeout(
+            f"Cannot tell that server {self._uuid} is {self._request.wait_for.value}: "
+            f"not ready {at - self._tried_at:.0f} s after its start; it is left up"
+        )
+
+
+def following(request: Request, uuid: str, before: Seen | None) -> Following:
+    """The follow-up of a request that was accepted; ``before`` is what was seen right before it, None if nothing was."""
+    return (FollowingUp if request.action.boots else FollowingDown)(request, uuid, before)

@@ -1,0 +1,279 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One power action on one server through an HTTP endpoint, from the request to the result.
+
+identify -> look (a kill: for at most a second) -> plan -> ask -> follow (the operation where there is one, else the state) -> report
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from ..actions.node.pace import Place
+from ..actions.node.progress import Ending, Progress
+from ..actions.turn.turn import mind_selection
+from ..model.errors import (
+    EndpointError,
+    EndpointUnreachable,
+    EndpointUntrusted,
+    FailureBudget,
+    InterruptedBySignal,
+    NotSelected,
+    OutcomeUnknown,
+    PowerError,
+    ServerNotFound,
+    Suspended,
+)
+from ..model.look import nothing
+from ..model.model import Clock, Outcome, PowerAction, PowerState, Request, Result, Server, WaitFor
+from ..model.plan import Plan, plan, planned_state
+from .client import Accepted, Endpoint
+from .facts import identify_at
+from .follow import Following, FollowingUp, following
+from .seen import Operation, Seen
+from .watch import Signalled, Watch
+
+#: A kill is not kept waiting longer than this for what the server was before it.
+_KILL_LOOK_SECONDS = 1.0
+#: How long an operation that goes on is followed, beside the waits that were asked for.
+_OPERATION_SECONDS = 1800.0
+#: Codes of servers that nothing was asked of; what was asked for never has one, whatever the endpoint says.
+_NEVER_ASKED = (NotSelected.code, FailureBudget.code)
+
+
+def perform_at(
+    request: Request,
+    endpoint: Endpoint,
+    clock: Clock,
+    interrupted: Callable[[], bool],
+    known: Server | None = None,
+    place: Place | None = None,
+) -> Result:
+    """Perform one power action through the endpoint. Raises no `PowerError`: whatever happens is in the result, but for a fault of ours.
+
+    ``known`` is the server meant, where the caller has identified it already; ``place`` its place among others, which it keeps. A boot slot
+    is held from the request until the server is up, so in a restart during its stop as well. The result's ``operation`` is the endpoint's
+    own id of it, and empty where it told none.
+    """
+    progress = Progress(request, clock, known)
+    turn = EndpointTurn(request, endpoint, clock, interrupted, progress, place or Place())
+    try:
+        ending = turn.perform()
+    except PowerError as error:
+        ending = progress.failure(error)
+    return dataclasses.replace(progress.result(*ending), operation=turn.operation)
+
+
+class EndpointTurn:
+    """One action on one server, from the look before it to its end."""
+
+    def __init__(
+        self, request: Request, endpoint: Endpoint, clock: Clock, interrupted: Callable[[], bool], progress: Progress, place: Place
+    ) -> None:
+        self.operation = ""
+        self._request = request
+        self._endpoint = endpoint
+        self._clock = clock
+        self._interrupted = interrupted
+        self._progress = progress
+        self._place = place
+        self._following: Following | None = None
+
+    def perform(self) -> Ending:
+        """The whole of it. Raises `PowerError`."""
+        self._mind_signal()
+        request, progress = self._request, self._progress
+        self._place.mind_budget(request.server)
+        if progress.known is None:
+            progress.server = identify_at(request.server, self._endpoint, self._mind_signal)
+        before = self._look_before()
+        if before is not None and self._waits_to_begin(before):
+            before = self._look_before()
+        if before is not None:
+            chosen = plan(request.action, before.state)
+            progress.plan = chosen.steps
+            if request.check:
+                return self._foretell(before, chosen)
+            if not chosen.steps and request.action is not PowerAction.KILL:
+                return self._already_so(before, chosen)
+        return self._ask_and_follow(before)
+
+    def _waits_to_begin(self, before: Seen) -> bool:
+        """Wait for a boot slot, and for the time between two servers, where they are needed; whether there was a wait."""
+        request, place = self._request, self._place
+        if request.check or request.action is PowerAction.KILL or not plan(request.action, before.state).steps:
+            return False
+        waited = request.action.boots and not place.may_boot()
+        if waited:
+            place.begin_boot(self._mind_signal)
+        return place.begin_apart(request.server, self._mind_signal) or waited
+
+    def _mind_signal(self) -> None:
+        if self._interrupted():
+            verb, server = self._request.action.value, self._request.server
+            raise InterruptedBySignal(f"Cannot {verb} server {server}: a signal came before its turn; nothing was done")
+
+    def _look_before(self) -> Seen | None:
+        """The server before the action. A kill that is meant whatever the state waits little for it, and goes on without.
+
+        Raises `NotSelected`, and `Suspended`, too.
+        """
+        uuid = self._progress.server.uuid
+        hurried = self._request.action is PowerAction.KILL and not self._request.check and self._request.only is None
+        seconds = min(_KILL_LOOK_SECONDS, self._endpoint.timeout) if hurried else None
+        try:
+            seen = self._endpoint.look(uuid, seconds=seconds, look=self._mind_signal)
+        except (EndpointUnreachable, EndpointError, ServerNotFound):
+            if hurried:
+                return None
+            raise
+        self._saw(seen)
+        self._progress.state_before = seen.state
+        mind_selection(self._request, uuid, seen.state)
+        if self._request.action.boots and seen.suspended and plan(self._request.action, seen.state).steps:
+            raise Suspended(
+                f"Cannot {self._request.action.value} server {uuid}: the endpoint says that it is suspended; clear that on the Panel"
+            )
+        return seen
+
+    def _saw(self, seen: Seen) -> None:
+        progress = self._progress
+        if seen.server.name:
+            progress.server = seen.server
+        progress.state = seen.state
+        if self._following is not None and self._following.up:
+            self._place.end_boot()
+
+    def _foretell(self, before: Seen, chosen: Plan) -> Ending:
+        """Check mode: what the action would do to the server as it is. Whether its lock is held is not told."""
+        steps = chosen.steps
+        self._progress.changed = bool(steps)
+        # Wings says starting first, whatever the definition.
+        matchers = self._request.wait_for is WaitFor.CONTAINER
+        self._progress.state_planned = planned_state(steps, before.state, has_matchers=matchers)
+        return (Outcome.DONE, "", "") if steps else (Outcome.UNCHANGED, "", chosen.reason)
+
+    def _already_so(self, before: Seen, chosen: Plan) -> Ending:
+        """Nothing to ask for; a start of a server that is up still waits as ``wait_for`` asks."""
+        request, uuid = self._request, self._progress.server.uuid
+        self._place.end_boot()
+        if request.action.boots and request.wait_for is WaitFor.RUNNING and before.state is PowerState.STARTING:
+            watch = Watch(self._endpoint, self._clock, self._interrupted, uuid, self._saw)
+            self._look_until_done(watch, FollowingUp(request, uuid, before, up_already=True))
+        return Outcome.UNCHANGED, "", chosen.reason
+
+    def _ask_and_follow(self, before: Seen | None) -> Ending:
+        request, uuid = self._request, self._progress.server.uuid
+        self._mind_signal()
+        watch = Watch(self._endpoint, self._clock, self._interrupted, uuid, self._saw)
+        # What is not answered may have been taken: from here on only what is seen counts.
+        self._progress.state = None
+        accepted = self._ask(watch)
+        self._progress.begun = True
+        self.operation = accepted.operation
+        try:
+            if accepted.operation:
+                bound = _OPERATION_SECONDS + request.wait_seconds + request.wait_timeout
+                operation = watch.operation(accepted, request.action, bound)
+                if operation is not None:
+                    return self._end_of(operation, before, watch)
+            return self._follow(watch, before)
+        except Signalled:
+            why = "and goes on with it, but a signal ended the wait"
+        except (EndpointUnreachable, EndpointUntrusted, EndpointError, ServerNotFound) as error:
+            why = f"but does not tell more ({error})"
+        raise OutcomeUnknown(f"Cannot tell what became of the {request.action.value} of server {uuid}: the endpoint accepted it, {why}")
+
+    def _ask(self, watch: Watch) -> Accepted:
+        """Ask for the action. Raises as `Endpoint.act`, and `OutcomeUnknown` where a signal ends the wait for the answer."""
+        request, uuid = self._request, self._progress.server.uuid
+        # Whoever kills wants it to reach the endpoint, and to know whether it did.
+        look = nothing if request.action is PowerAction.KILL else watch.mind_signal
+        try:
+            return self._endpoint.act(uuid, request.action, request.wait_seconds, look)
+        except Signalled:
+            raise OutcomeUnknown(
+                f"Cannot tell what became of the {request.action.value} of server {uuid}: a signal ended the wait for the endpoint to "
+                "answer, and it may have been taken; look before you ask again"
+            ) from None
+
+    def _follow(self, watch: Watch, before: Seen | None) -> Ending:
+        """Look at the server until the action is done. Raises how it ended otherwise."""
+        request, progress = self._request, self._progress
+        follow = following(request, progress.server.uuid, before)
+        try:
+            self._look_until_done(watch, follow)
+        finally:
+            progress.changed = follow.altered
+        if request.action is PowerAction.KILL and before is not None and before.state is PowerState.OFFLINE:
+            return Outcome.UNCHANGED, "", plan(request.action, before.state).reason
+        if request.action is PowerAction.KILL and not follow.altered:
+            return Outcome.DONE, "", "it is offline; whether it was up before is not known, since the endpoint did not tell in time"
+        progress.alter()
+        return Outcome.DONE, "", ""
+
+    def _look_until_done(self, watch: Watch, follow: Following) -> None:
+        """What is up stays up, whatever ends the wait for it to be running."""
+        uuid = self._progress.server.uuid
+        self._following = follow
+        try:
+            watch.until_done(follow)
+        except Signalled:
+            if not follow.up:
+                raise
+            self._progress.warn(f"server {uuid}: a signal ended the wait for it to become ready; it was started")
+        finally:
+            self._progress.state = watch.state
+            self._progress.warn(*follow.warnings)
+
+    def _end_of(self, operation: Operation, before: Seen | None, watch: Watch) -> Ending:
+        """The endpoint's own word on how it ended, and the wait for the server to be running, of which the endpoint knows nothing."""
+        request, progress = self._request, self._progress
+        _take_over(operation, progress)
+        self._place.end_boot()
+        outcome, code, msg = _told_ending(operation)
+        if outcome not in (Outcome.DONE, Outcome.UNCHANGED):
+            return outcome, code or EndpointError.code, msg or "Cannot tell why: the endpoint gives no reason"
+        self._mind_contradiction(operation.state)
+        if request.action.boots and request.wait_for is WaitFor.RUNNING and operation.state is not PowerState.RUNNING:
+            watch.begin_anew()
+            self._look_until_done(watch, FollowingUp(request, progress.server.uuid, before, up_already=True))
+        elif operation.state is None:
+            progress.state = watch.state_now()
+            self._mind_contradiction(progress.state)
+        return outcome, code, msg
+
+    def _mind_contradiction(self, state: PowerState | None) -> None:
+        """Raise `OutcomeUnknown` if an action that is said to have gone well left the server in a state that says otherwise."""
+        action, uuid = self._request.action, self._progress.server.uuid
+        fits = (PowerState.STARTING, PowerState.RUNNING) if action.boots else (PowerState.OFFLINE,)
+        if state is not None and state not in fits:
+            raise OutcomeUnknown(
+                f"Cannot tell what became of the {action.value} of server {uuid}: the endpoint says that it went well, but that the server "
+                f"is {state.value}; look at the server"
+            )
+
+
+def _told_ending(operation: Operation) -> Ending:
+    """How an operation ended, as a result may say it of what was asked for and taken."""
+    outcome, code = operation.outcome or Outcome.FAILED, operation.code
+    if outcome in (Outcome.SKIPPED, Outcome.REFUSED):
+        # Nobody passes over what was asked for, and what altered something was not refused.
+        outcome = Outcome.FAILED if operation.changed else Outcome.REFUSED
+    return outcome, "" if code in _NEVER_ASKED else code, operation.msg
+
+
+def _take_over(operation: Operation, progress: Progress) -> None:
+    progress.changed = operation.changed
+    progress.state_before = operation.state_before or progress.state_before
+    progress.state = operation.state
+    progress.stop = operation.stop
+    progress.waited_seconds = operation.waited_seconds
+    progress.holder = None if operation.holder is None else dict(operation.holder)
+    progress.plan = operation.plan or progress.plan
+    progress.preboot = list(operation.preboot)
+    progress.cancelled = operation.cancelled
+    progress.exit_code = operation.exit_code
+    progress.log = operation.log

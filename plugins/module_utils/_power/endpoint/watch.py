@@ -1,0 +1,131 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looking at an endpoint until an action that it accepted has ended. A failed look ends nothing as long as others may succeed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..model.errors import EndpointError, EndpointUnreachable, OutcomeUnknown, PowerError
+from ..model.model import Clock, PowerAction, PowerState
+from .client import Accepted, Endpoint
+from .follow import Following
+from .seen import Operation, Seen
+
+_Value = TypeVar("_Value")
+#: Pauses between two looks at a server: the first, the longest, and how they grow.
+_FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 0.25, 1.0, 1.5
+#: One look may take so long. An endpoint that gave no usable answer for the other time is given up.
+_LOOK_SECONDS = 15.0
+_SILENT_SECONDS = 60.0
+#: What one request for an operation waits for its end.
+_POLL_SECONDS = 20
+_PASSING = (429, 500, 502, 503, 504)
+
+
+class Signalled(Exception):
+    """A signal ended the wait for an action."""
+
+
+class Watch:
+    """The looks at one server after an action was asked for. Made right before that: times are counted from then."""
+
+    def __init__(self, endpoint: Endpoint, clock: Clock, interrupted: Callable[[], bool], uuid: str, saw: Callable[[Seen], None]) -> None:
+        """``saw`` is told of everything seen."""
+        self.state: PowerState | None = None
+        self._endpoint = endpoint
+        self._clock = clock
+        self._interrupted = interrupted
+        self._uuid = uuid
+        self._saw = saw
+        self._began = clock.monotonic()
+        self._silent_since: float | None = None
+
+    def begin_anew(self) -> None:
+        """Count times from now."""
+        self._began = self._clock.monotonic()
+
+    def until_done(self, follow: Following) -> None:
+        """Look at the server until the action is done. Raises how it ended otherwise, what no look may mend, and `Signalled`."""
+        pause = _FIRST_PAUSE
+        while True:
+            self._pause(pause)
+            pause = min(pause * _GROWTH, _LONGEST_PAUSE)
+            sent = self._clock.monotonic() - self._began
+            seen = self._patiently(self._look)
+            at = self._clock.monotonic() - self._began
+            if seen is not None and follow.see(seen, sent, at):
+                return
+            follow.mind_time(at)
+
+    def operation(self, accepted: Accepted, action: PowerAction, seconds: float) -> Operation | None:
+        """The operation when it has ended, or None where the endpoint does not know it. Raises as `until_done`.
+
+        One that is of something else, by what it tells itself, is an `OutcomeUnknown`.
+        """
+        pause = _FIRST_PAUSE
+        while self._clock.monotonic() - self._began < seconds:
+            asked_at = self._clock.monotonic()
+            try:
+                operation = self._patiently(
+                    lambda: self._endpoint.operation(accepted.path, wait_seconds=_POLL_SECONDS, look=self.mind_signal)
+                )
+            except EndpointError as error:
+                if error.facts.get("status") == 404:
+                    return None
+                raise
+            if operation is not None and not operation.is_of(accepted.operation, self._uuid, action):
+                raise OutcomeUnknown(
+                    f"Cannot tell what became of the {action.value} of server {self._uuid}: the endpoint accepted it, but tells of another "
+                    "operation, server or action instead; look at the server"
+                )
+            if operation is not None and operation.outcome is not None:
+                return operation
+            if self._clock.monotonic() - asked_at < 1.0:
+                # It does not wait as it was asked to, or is out of reach.
+                self._pause(pause)
+                pause = min(pause * _GROWTH, _LONGEST_PAUSE)
+        raise OutcomeUnknown(
+            f"Cannot tell what became of server {self._uuid}: operation {accepted.operation} still goes on after {seconds:.0f} s; "
+            "look at it later"
+        )
+
+    def state_now(self) -> PowerState | None:
+        """The state, or None where it cannot be told."""
+        try:
+            return self._look().state
+        except (PowerError, Signalled):
+            return None
+
+    def _look(self) -> Seen:
+        self.state = None
+        seen = self._endpoint.look(self._uuid, seconds=min(self._endpoint.timeout, _LOOK_SECONDS), look=self.mind_signal)
+        self.state = seen.state
+        self._saw(seen)
+        return seen
+
+    def _patiently(self, ask: Callable[[], _Value]) -> _Value | None:
+        """What was asked for; None where it may be answered the next time. Raises what will not pass, or has lasted too long."""
+        try:
+            value = ask()
+        except (EndpointUnreachable, EndpointError) as error:
+            now = self._clock.monotonic()
+            self._silent_since = now if self._silent_since is None else self._silent_since
+            lasting = error.facts.get("lasting") or ("status" in error.facts and error.facts["status"] not in _PASSING)
+            if lasting or now - self._silent_since >= _SILENT_SECONDS:
+                raise
+            return None
+        self._silent_since = None
+        return value
+
+    def mind_signal(self) -> None:
+        """Raise `Signalled` if a signal came."""
+        if self._interrupted():
+            raise Signalled
+
+    def _pause(self, seconds: float) -> None:
+        self.mind_signal()
+        self._clock.sleep(seconds)
+        self.mind_signal()

@@ -1,0 +1,288 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How to reach the engine: address, TLS, time limit, and what it means when it cannot be reached."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..host.causes import chain
+from ..model.errors import EngineUnreachable, MissingLibrary, SettingsInvalid
+from ..model.model import SHORTEST_SECRET
+from ..model.schema import one_line, printable
+from .connection_faults import errnos, known_fault
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+DEFAULT_TIMEOUT = 60
+#: A day; the system's clocks and sockets take no time limit without end.
+LONGEST_TIMEOUT = 86_400
+_SCHEMES = ("unix", "tcp", "http", "https", "ssh")
+_VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
+#: For a client that asks for nothing that depends on it.
+_ANY_VERSION = "99.0"
+_TRUE_WORDS = frozenset(("1", "true", "yes", "on"))
+
+
+@dataclass(frozen=True)
+class Sdk:
+    """The parts of the Docker SDK and of requests that are used, loaded once a process."""
+
+    client: Any
+    tls_config: Any
+    adapter: Any
+    #: The class of an answer that is an error, that of a version which the SDK does not speak, and the classes of everything that comes
+    #: instead of an answer.
+    api_error: Any
+    version_error: Any
+    transport_errors: Any
+
+
+def load_sdk() -> Sdk:
+    """Import the Docker SDK (and requests, which it needs), or say which package is missing."""
+    try:
+        import docker.api
+        import docker.errors
+        import docker.tls
+        import requests.adapters
+        import requests.exceptions
+        import urllib3.exceptions
+    except ImportError as error:
+        package = "requests" if (error.name or "").partition(".")[0] in ("requests", "urllib3") else "docker"
+        raise MissingLibrary(
+            f"Cannot talk to the engine: the Python library {package} cannot be imported ({error}); "
+            f"install the Debian package python3-{package}, or {package} from PyPI",
+            library=package,
+        ) from error
+    return Sdk(
+        client=docker.api.APIClient,
+        tls_config=docker.tls.TLSConfig,
+        adapter=requests.adapters.HTTPAdapter,
+        api_error=docker.errors.APIError,
+        version_error=docker.errors.InvalidVersion,
+        transport_errors=(requests.exceptions.RequestException, urllib3.exceptions.HTTPError, docker.errors.DockerException, OSError),
+    )
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the engine is. Names and meanings of the fields are those of community.docker's options; ``timeout`` is in seconds."""
+
+    host: str = DEFAULT_HOST
+    tls: bool = False
+    validate_certs: bool = False
+    ca_path: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    tls_hostname: str | None = None
+    api_version: str | None = None
+    timeout: int = DEFAULT_TIMEOUT
+
+    def client(self, sdk: Sdk, version: str | None) -> Any:
+        """A new low-level client; asks the engine for its version unless one is known."""
+        if self.host.startswith("ssh://") and find_spec("paramiko") is None:
+            raise MissingLibrary(
+                "Cannot talk to the engine by SSH: the Python library paramiko is not installed; "
+                "install the Debian package python3-paramiko, or paramiko from PyPI",
+                library="paramiko",
+            )
+        try:
+            return self._client(sdk, version or self._asked_version(sdk))
+        except sdk.transport_errors as error:
+            if version is not None and isinstance(error, sdk.version_error):
+                known = f"Cannot use api_version={_quoted(version)}: the Docker SDK of this node does not speak it"
+                raise SettingsInvalid(f"{known}; leave it out, or give one that it and the engine speak") from None
+            raise self.unreachable("", error) from error
+
+    def _client(self, sdk: Sdk, version: str) -> Any:
+        client = sdk.client(base_url=self.host, version=version, timeout=self.timeout, tls=self._tls(sdk))
+        _bound(client)
+        if self.host.startswith("unix://"):
+            _keep_to_one_connection(client)
+        return client
+
+    def _asked_version(self, sdk: Sdk) -> str:
+        """The engine's version from the head of its answer to a ping, which takes a tenth of the time of the call that is meant for it."""
+        with contextlib.closing(self._client(sdk, _ANY_VERSION)) as client:
+            found = str(client.get(f"{client.base_url}/_ping", timeout=self.timeout).headers.get("Api-Version", ""))
+        return found if _VERSION.fullmatch(found) else "auto"
+
+    def _tls(self, sdk: Sdk) -> Any:
+        if not (self.tls or self.validate_certs):
+            return False
+        for name in ("ca_path", "client_cert", "client_key"):
+            path = getattr(self, name)
+            if path and not os.access(path, os.R_OK):
+                raise SettingsInvalid(f"Cannot use {name}={path!r}: there is no such file, or it may not be read")
+        certificate = (self.client_cert, self.client_key) if self.client_cert and self.client_key else None
+        config = sdk.tls_config(client_cert=certificate, ca_cert=self.ca_path, verify=self.validate_certs)
+        if self.tls_hostname is not None:
+            config.configure_client = _configure_with_hostname(sdk, config.configure_client, self.tls_hostname)
+        return config
+
+    def unreachable(self, what: str, error: BaseException, seconds: float | None = None) -> EngineUnreachable:
+        """The error for an engine that did not answer, with the reason in words and the way out where one is known.
+
+        ``what`` is what could not be done; empty where that was to reach it. ``seconds`` is how long it was given, where that was not the
+        time limit of a call.
+        """
+        reasons, shown, known = errnos(error), shown_host(self.host), known_fault(error, self.host)
+        if errno.EACCES in reasons or errno.EPERM in reasons:
+            why = "permission denied on its socket; become root, or join the group that owns the socket"
+        elif errno.ENOENT in reasons:
+            why = "its socket does not exist; is the engine installed and running, and is docker_host right"
+        elif known:
+            why = known
+        elif errno.ECONNREFUSED in reasons:
+            why = "connection refused; is the engine running"
+        elif any(isinstance(link, TimeoutError) or "timed out" in str(link).lower() for link in chain(error)):
+            why = f"no answer within {self.timeout if seconds is None else seconds:.0f} s"
+        else:
+            why = one_line(self._without_user(str(error)), 300)
+        begin = f"{what}: the engine at {shown} cannot be reached" if what else f"Cannot reach the engine at {shown}"
+        return EngineUnreachable(f"{begin}: {why}")
+
+    def _without_user(self, text: str) -> str:
+        """What a library says, without the user and password of the address, which it may quote."""
+        user = _user_of(self.host)
+        text = text.replace(f"{user}@", "") if user else text
+        for secret in (user, user.partition(":")[2]):
+            text = text.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else text
+        return text
+
+
+def _user_of(host: str) -> str:
+    """What stands before the last ``@`` of an address that is no path: a user, perhaps with a password that nobody escaped."""
+    scheme, found, rest = host.partition("://")
+    return "" if scheme == "unix" else (rest if found else host).rpartition("@")[0]
+
+
+def shown_host(host: str) -> str:
+    """An engine's address without user and password, fit for a message."""
+    user = _user_of(host)
+    return host.replace(f"{user}@", "", 1) if user else host
+
+
+def _bound(client: Any) -> None:
+    """The SDK gives attaches, events and pulls no time limit; each is to have the client's, which may be changed."""
+    request = client.request
+    client.request = lambda method, url, **options: request(method, url, **{**options, "timeout": options.get("timeout") or client.timeout})
+
+
+def _keep_to_one_connection(client: Any) -> None:
+    """The SDK keeps a connection to a socket for each address it asks for, 25 a client, and looks for proxies and passwords each time."""
+    client.trust_env = False
+    base_url, adapter = client.base_url, client.get_adapter(client.base_url)
+    connection_for = adapter.get_connection
+    adapter.get_connection = lambda _url, proxies=None: connection_for(base_url, proxies)
+
+
+def _configure_with_hostname(sdk: Sdk, configure: Any, hostname: str) -> Any:
+    """The SDK dropped the check against another host name in version 7; the transport below it still has it."""
+
+    class HostnameAdapter(sdk.adapter):  # type: ignore[name-defined,misc]
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, assert_hostname=hostname, **kwargs)
+
+    def configure_client(client: Any) -> None:
+        configure(client)
+        client.mount("https://", HostnameAdapter())
+
+    return configure_client
+
+
+def connect(options: Mapping[str, Any], settings_host: str | None, variables: Mapping[str, str] | None = None) -> Connection:
+    """Lay options over the ``DOCKER_*`` environment over the node's settings over the defaults.
+
+    ``options`` holds the engine options of the module, None where not given. ``variables`` is the environment, the process's own if not
+    given. Raises `SettingsInvalid` for an address, version or time limit that is none, naming the one who gave it.
+    """
+    environ = os.environ if variables is None else variables
+
+    def value(option: str, variable: str) -> tuple[str, Any]:
+        """Who says it, as a sentence names it, and what."""
+        given = options.get(option)
+        return (option, given) if given is not None else (variable, environ.get(variable) or None)
+
+    def flag(option: str, variable: str) -> bool:
+        given = options.get(option)
+        return bool(given) if given is not None else environ.get(variable, "").lower() in _TRUE_WORDS
+
+    directory = environ.get("DOCKER_CERT_PATH") or None
+
+    def certificate(option: str, name: str) -> str | None:
+        given = options.get(option)
+        return given if given is not None else str(os.path.join(directory, name)) if directory else None
+
+    whose, host = value("docker_host", "DOCKER_HOST")
+    if not host:
+        whose, host = "the setting docker.host", settings_host or DEFAULT_HOST
+    return Connection(
+        host=_host(whose, host),
+        tls=flag("tls", "DOCKER_TLS"),
+        validate_certs=flag("validate_certs", "DOCKER_TLS_VERIFY"),
+        ca_path=certificate("ca_path", "ca.pem"),
+        client_cert=certificate("client_cert", "cert.pem"),
+        client_key=certificate("client_key", "key.pem"),
+        tls_hostname=value("tls_hostname", "DOCKER_TLS_HOSTNAME")[1],
+        api_version=_api_version(*value("api_version", "DOCKER_API_VERSION")),
+        timeout=_timeout(*value("timeout", "DOCKER_TIMEOUT")),
+    )
+
+
+def _host(whose: str, host: str) -> str:
+    scheme, found, rest = host.partition("://")
+    if not (found and rest and scheme in _SCHEMES):
+        raise SettingsInvalid(f"Cannot use {whose}={_quoted(shown_host(host))}: expected an address that begins with {_schemes()}")
+    if scheme != "unix" and not _is_url(host, port=scheme != "ssh"):
+        raise SettingsInvalid(f"Cannot use {whose}={_quoted(shown_host(host))}: expected a host, and a port from 1 to 65535")
+    return host
+
+
+def _is_url(host: str, *, port: bool) -> bool:
+    """Whether Python can take it apart, as the SDK has it do, and finds a ``port`` if one is needed.
+
+    What it says of one that it cannot take apart may quote a password.
+    """
+    try:
+        given = urlsplit(host).port
+    except ValueError:
+        return False
+    return given != 0 and (given is not None or not port)
+
+
+def _schemes() -> str:
+    *most, last = (f"{scheme}://" for scheme in _SCHEMES)
+    return f"{', '.join(most)} or {last}"
+
+
+def _api_version(whose: str, version: str | None) -> str | None:
+    if version is None or version == "auto":
+        return None
+    if not _VERSION.fullmatch(str(version)):
+        raise SettingsInvalid(f"Cannot use {whose}={_quoted(str(version))}: expected auto, or a version such as 1.41 (in YAML in quotes)")
+    return version
+
+
+def _timeout(whose: str, given: Any) -> int:
+    if given is None:
+        return DEFAULT_TIMEOUT
+    try:
+        seconds = int(given)
+    except ValueError:
+        seconds = 0
+    if not 1 <= seconds <= LONGEST_TIMEOUT:
+        raise SettingsInvalid(f"Cannot use {whose}={_quoted(str(given))}: expected a whole number of seconds from 1 to {LONGEST_TIMEOUT}")
+    return seconds
+
+
+def _quoted(text: str) -> str:
+    return repr(printable(text))

@@ -1,0 +1,250 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the engine is asked to create for a server: definition and settings in, the body of the create call out. Pure.
+
+The rules are Wings'. Everything in the body is in one fixed order, so that the same server always gives the same hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..definitions.definition import Definition, Mount
+from ..definitions.settings import Settings
+from ..definitions.stop_way import stop_way_from_text, stop_way_text
+from ..model.errors import DefinitionInvalid
+from ..model.model import Snapshot, StopWay
+from ..model.schema import Mismatch, printable
+from .container_network import NetworkSpec, network_of, port_bindings, seen_by_containers
+from .container_resources import resources
+
+__all__ = [
+    "HOME",
+    "LABEL_NAME",
+    "LABEL_SERVER",
+    "LABEL_SPEC",
+    "LABEL_STOP",
+    "WINGS_LABEL",
+    "ContainerSpec",
+    "NetworkSpec",
+    "claims_to_be",
+    "container_spec",
+    "made_by_us",
+    "made_by_wings",
+    "spec_hash_of",
+    "stop_way_of",
+]
+
+LABEL_SERVER = "fleet.power.server"
+LABEL_STOP = "fleet.power.stop"
+LABEL_SPEC = "fleet.power.spec"
+#: The server's name when the container was made, for who knows no definition. A new name alone is no reason for a new container.
+LABEL_NAME = "fleet.power.name"
+_OUR_LABELS = "fleet.power."
+#: The label Wings gives its containers, as the engine's filters write it.
+WINGS_LABEL = "Service=Pterodactyl"
+_WINGS_NAME, _unused, _WINGS_VALUE = WINGS_LABEL.partition("=")
+
+#: Where a server finds its data.
+HOME = "/home/container"
+#: Linux hands a process no argument or variable of more, the zero at its end not counted.
+_LONGEST_VARIABLE = 131_071
+#: What the runtime mounts itself and lets nobody mount over or into.
+_KERNEL_DIRECTORIES = ("/proc", "/sys", "/dev")
+_DROPPED_CAPABILITIES = (
+    "SETPCAP",
+    "MKNOD",
+    "AUDIT_WRITE",
+    "NET_RAW",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "SETFCAP",
+)
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """What to create. ``config`` is the body of the create call."""
+
+    config: Mapping[str, Any]
+    network: NetworkSpec | None
+    warnings: tuple[str, ...]
+
+
+def container_spec(
+    definition: Definition,
+    settings: Settings,
+    *,
+    data_directory: str,
+    image_id: str,
+    resolve: Callable[[str], str] = posixpath.normpath,
+) -> ContainerSpec:
+    """What the engine is asked to create for a server.
+
+    ``data_directory`` is the server's own, ``image_id`` the id that its image has on the node now. ``resolve`` is applied to mounts and to
+    the settings' ``allowed_mounts`` before they are compared; give `os.path.realpath` where the engine's files are this machine's, so that
+    no link leads out. Raises `DefinitionInvalid` for what is well-formed but no engine can create.
+    """
+    try:
+        return _spec(definition, settings, data_directory, image_id, resolve)
+    except Mismatch as mismatch:
+        raise DefinitionInvalid(f"Cannot use the definition of server {definition.server.uuid}: {mismatch}", key=mismatch.key) from None
+
+
+def _spec(definition: Definition, settings: Settings, data_directory: str, image_id: str, resolve: Callable[[str], str]) -> ContainerSpec:
+    host, network, warnings = _host(definition, settings, data_directory, resolve)
+    labels, label_warnings = _labels(definition)
+    user = (settings.container_uid, settings.container_gid) if settings.rootless else (settings.uid, settings.gid)
+    config: dict[str, Any] = {
+        "AttachStderr": True,
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "Domainname": settings.domainname,
+        "Env": _environment(definition, settings),
+        "ExposedPorts": {port: {} for port in host["PortBindings"]},
+        "HostConfig": host,
+        "Hostname": definition.server.uuid,
+        "Image": definition.image,
+        "Labels": labels,
+        "OpenStdin": True,
+        "Tty": True,
+        "User": f"{user[0]}:{user[1]}",
+    }
+    labels[LABEL_SPEC] = _hash(config, image_id)
+    if definition.server.name:
+        labels[LABEL_NAME] = definition.server.name
+    return ContainerSpec(config, network, (*warnings, *label_warnings))
+
+
+def _host(
+    definition: Definition, settings: Settings, data_directory: str, resolve: Callable[[str], str]
+) -> tuple[dict[str, Any], NetworkSpec | None, list[str]]:
+    limits, warnings = resources(definition.build, settings)
+    mounts, mount_warnings = _mounts(definition, settings, data_directory, resolve)
+    network_mode, network, network_warnings = network_of(definition, settings)
+    host = {
+        "CapDrop": list(_DROPPED_CAPABILITIES),
+        "Dns": list(settings.network_dns),
+        "Mounts": mounts,
+        "NetworkMode": network_mode,
+        "PortBindings": port_bindings(definition, settings),
+        "ReadonlyRootfs": True,
+        "RestartPolicy": {"Name": "no"},
+        "SecurityOpt": ["no-new-privileges"],
+        "Tmpfs": {"/tmp": f"rw,exec,nosuid,size={settings.tmpfs_size}M"},
+        "UsernsMode": settings.userns_mode,
+        **limits,
+    }
+    if settings.log_type:
+        host["LogConfig"] = {"Type": settings.log_type, "Config": dict(settings.log_config)}
+    return host, network, [*warnings, *mount_warnings, *network_warnings]
+
+
+def _hash(config: Mapping[str, Any], image_id: str) -> str:
+    """What changes if and only if the container would notice: the body of the create call, and what the image's name means now."""
+    text = json.dumps({"config": config, "image_id": image_id}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _environment(definition: Definition, settings: Settings) -> list[str]:
+    """Wings' own variables, which no definition overrides, then the definition's by name."""
+    allocations = definition.allocations
+    built_in = {
+        "TZ": settings.timezone,
+        "STARTUP": definition.invocation,
+        "SERVER_MEMORY": str(definition.build.memory_limit),
+        "SERVER_IP": seen_by_containers(allocations.default_ip, settings),
+        "SERVER_PORT": str(allocations.default_port),
+    }
+    others = sorted((name, value) for name, value in definition.environment if name not in built_in)
+    return [_variable(name, value) for name, value in (*built_in.items(), *others)]
+
+
+def _variable(name: str, value: str) -> str:
+    entry = f"{name}={value}"
+    size = len(entry.encode())
+    if size > _LONGEST_VARIABLE:
+        key = "settings.invocation" if name == "STARTUP" else f"settings.environment.{printable(name)}"
+        raise Mismatch(key, f"makes a variable of {size} bytes with its name, expected at most {_LONGEST_VARIABLE}")
+    return entry
+
+
+def _mounts(
+    definition: Definition, settings: Settings, data_directory: str, resolve: Callable[[str], str]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The data directory, then the definition's mounts by target; one outside ``allowed_mounts`` is skipped with a warning."""
+    allowed = [_clean(resolve(path)) for path in settings.allowed_mounts]
+    taken = {HOME, "/", "/tmp"}
+    mounts, warnings = [], []
+    for index, mount in enumerate(definition.mounts):
+        source, target = _clean(resolve(mount.source)), _clean(mount.target)
+        if not any(_is_within(source, path) for path in allowed):
+            warnings.append(
+                f"settings.mounts[{index}]: {printable(mount.source)} is not mounted, it is in none of the settings' allowed_mounts"
+            )
+            continue
+        if any(_is_within(target, directory) for directory in _KERNEL_DIRECTORIES):
+            raise Mismatch(f"settings.mounts[{index}].target", f"is {printable(target)}, expected one not in /proc, /sys or /dev")
+        if target in taken:
+            raise Mismatch(f"settings.mounts[{index}].target", f"is {printable(target)}, which is mounted already")
+        taken.add(target)
+        mounts.append(Mount(source, target, mount.read_only))
+    ours = Mount(data_directory, HOME, read_only=False)
+    ordered = [ours, *sorted(mounts, key=lambda mount: mount.target)]
+    return [{"Type": "bind", "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only} for mount in ordered], warnings
+
+
+def _clean(path: str) -> str:
+    """The path without ``.``, ``..``, doubled and trailing slashes; POSIX keeps two leading ones, Linux means one."""
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def _is_within(path: str, directory: str) -> bool:
+    """Whether a path is a directory or below it, compared component by component: /srv/ab is not within /srv/a."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def _labels(definition: Definition) -> tuple[dict[str, str], list[str]]:
+    """The definition's labels and ours. It cannot pass its container off as Wings' or as another of ours."""
+    labels, warnings = {}, []
+    for name, value in definition.labels:
+        if name.startswith(_OUR_LABELS) or (name == _WINGS_NAME and value == _WINGS_VALUE):
+            warnings.append(f"settings.labels.{printable(name)} is ignored: it says who made a container")
+        else:
+            labels[name] = value
+    return {**labels, LABEL_SERVER: definition.server.uuid, LABEL_STOP: stop_way_text(definition.stop)}, warnings
+
+
+def claims_to_be(labels: Mapping[str, str]) -> str | None:
+    """The server that labels name as ours do, or None. A container has its image's labels, too: that it is so they do not prove."""
+    return labels.get(LABEL_SERVER) if LABEL_SPEC in labels else None
+
+
+def made_by_us(snapshot: Snapshot, uuid: str) -> bool:
+    """Whether this collection made the container, whatever its name is now, for this server: its host's name comes from no image."""
+    return snapshot.hostname == uuid and claims_to_be(snapshot.labels) == uuid
+
+
+def made_by_wings(labels: Mapping[str, str]) -> bool:
+    """Whether Wings made the container that has these labels."""
+    return labels.get(_WINGS_NAME) == _WINGS_VALUE
+
+
+def spec_hash_of(labels: Mapping[str, str]) -> str | None:
+    """The hash of what the container was created from, or None."""
+    return labels.get(LABEL_SPEC)
+
+
+def stop_way_of(labels: Mapping[str, str]) -> StopWay | None:
+    """How the container that has these labels is to be stopped, or None if they do not say it in a way that can be understood."""
+    text = labels.get(LABEL_STOP)
+    return None if text is None else stop_way_from_text(text)

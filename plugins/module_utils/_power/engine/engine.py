@@ -1,0 +1,94 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the core asks of an engine. Who answers is `docker_engine.DockerEngine`, or a test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+from ..model.model import ImageSeen, Run, Server, Snapshot
+from .container_network import NetworkSpec
+from .engine_use import Use
+from .output import Output
+
+
+class Engine(Protocol):
+    """What the core asks of an engine. ``name`` is a container's id or name; a call on one that is gone says so by its value."""
+
+    timeout: float
+    #: Whether its containers use this machine's addresses and ports.
+    local: bool
+
+    def inspect(self, name: str) -> Snapshot | None:
+        """The container as it is now, or None."""
+
+    def servers(self) -> list[Server]:
+        """Every server that has a container of ours or of Wings."""
+
+    def publisher(self, published: str, address: str) -> str | None:
+        """The name of the live container that has published a port, such as ``25565/tcp``, on an address or on all; else None."""
+
+    def signal(self, name: str, signal: str) -> bool:
+        """Send a signal; False if nothing runs there (not running, or no such container)."""
+
+    def unpause(self, name: str) -> None:
+        """Let a paused container go on."""
+
+    def forbid_restart(self, name: str) -> None:
+        """Set the container's restart policy to ``no``."""
+
+    def write_stdin(self, name: str, text: str, *, taken_within: float | None = None) -> None:
+        """Write to the standard input of the container's process; return when the engine has it.
+
+        With ``taken_within`` seconds, when the process's pipe has it: `EngineError` with the fact ``not_read`` if that is full.
+        """
+
+    def create(self, name: str, config: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """Create a container; its id, and what the engine warns of."""
+
+    def remove(self, name: str, *, volumes: bool) -> bool:
+        """Remove a container that does not run, never by force; False if it runs. Gone already counts as removed."""
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a container another name."""
+
+    def start(self, name: str) -> None:
+        """Start a container; the answer means that its process was started."""
+
+    def attach(self, name: str) -> Output:
+        """The container's output from now on; attach before the start to miss nothing."""
+
+    def log_tail(self, name: str, lines: int) -> bytes:
+        """The last lines of the container's log."""
+
+    def log_of_run(self, run: Run) -> bytes:
+        """The log of one run of a container."""
+
+    def use(self, name: str) -> Use | None:
+        """What the container uses now; None if it does not run."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """What the engine says of itself and its machine, in its own words."""
+
+    def image(self, reference: str) -> ImageSeen | None:
+        """An image that is on the node, or None."""
+
+    def pull(self, reference: str, credentials: Mapping[str, str] | None, look: Callable[[], None]) -> None:
+        """Pull an image, looking up at least every second; an error inside the progress stream is an error."""
+
+    def ensure_network(self, network: NetworkSpec) -> bool:
+        """Create a network if it is not there; True if it was created."""
+
+    def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
+        """Wait for the engine to tell that a container's process has ended, at most ``seconds``; whether it did. None, at once, if it
+        cannot tell, or if nobody listens to it yet and ``begin`` does not ask for that, which has a price.
+
+        A hint in both directions: `inspect` decides, and has to be asked now and then.
+        """
+
+    def changed_servers(self, since: float, until: float) -> Iterator[str]:
+        """The uuids of servers, each as something happens to its container after which its state may be another, from one moment of the
+        wall clock until another. A hint, as above; only an engine that is ``local`` has our clock.
+        """

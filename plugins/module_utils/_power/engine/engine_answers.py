@@ -1,0 +1,99 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the engine's answers say, read into values; the keys of the Engine API are known here and in `docker_engine` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..model.model import ImageSeen, Snapshot, parse_uuid
+from .container_spec import LABEL_SERVER, claims_to_be, made_by_wings
+
+#: What happens to a container whose server may be in another state after it: also a signal and a line of standard input may be its stop.
+CHANGES = ("start", "die", "kill", "attach", "destroy")
+#: The addresses that stand for all.
+_EVERYWHERE = frozenset(("0.0.0.0", "::"))
+#: 2026-01-31T12:00:00.123456789
+_TIME_CHARACTERS = 29
+
+
+def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
+    """Read an inspect answer. ``live`` is what holds a process: running, paused, or between two tries of a restart policy."""
+    state, config, host = found["State"], found["Config"], found["HostConfig"]
+    live = bool(state["Running"] or state["Paused"] or state["Restarting"])
+    health = (state.get("Health") or {}).get("Status")
+    return Snapshot(
+        id=str(found["Id"]),
+        name=str(found["Name"]).lstrip("/"),
+        live=live,
+        started_at=str(state["StartedAt"]),
+        finished_at=str(state["FinishedAt"]),
+        paused=bool(state["Paused"]),
+        removing=state.get("Status") in ("removing", "dead"),
+        pid=int(state.get("Pid") or 0),
+        exit_code=None if live else int(state["ExitCode"]),
+        oom_killed=bool(state["OOMKilled"]),
+        health=None if health in (None, "none") else str(health),
+        open_stdin=bool(config.get("OpenStdin")),
+        tty=bool(config.get("Tty")),
+        restart_policy=str((host.get("RestartPolicy") or {}).get("Name") or "no"),
+        stop_signal=str(config.get("StopSignal") or "SIGTERM"),
+        image=str(config.get("Image") or ""),
+        image_id=str(found.get("Image") or ""),
+        labels=dict(config.get("Labels") or {}),
+        ports=frozenset(host.get("PortBindings") or ()) if live else frozenset(),
+        environment=tuple(config.get("Env") or ()),
+        hostname=str(config.get("Hostname") or ""),
+    )
+
+
+def image_of(found: Mapping[str, Any]) -> ImageSeen:
+    """Read an answer about an image."""
+    config = found.get("Config") or {}
+    test = (config.get("Healthcheck") or {}).get("Test") or []
+    return ImageSeen(id=str(found["Id"]), healthcheck=bool(test) and test[0] != "NONE", volumes=tuple(config.get("Volumes") or ()))
+
+
+def server_of(row: Mapping[str, Any]) -> str | None:
+    """The uuid of the server whose container stands in a list, or None: its name, or what ours begins with while it waits for its place.
+
+    One of ours that somebody has renamed is not among them; see `claimed_server`.
+    """
+    labels, name = row.get("Labels") or {}, _name_in(row)
+    claimed = claimed_server(row)
+    if claimed is not None and (name == claimed or name.startswith(f"{claimed}-")):
+        return claimed
+    return parse_uuid(name) if made_by_wings(labels) else None
+
+
+def claimed_server(row: Mapping[str, Any]) -> str | None:
+    """The uuid of the server that a container in a list says it is, or None. It may have that from its image: `made_by_us` tells."""
+    return parse_uuid(claims_to_be(row.get("Labels") or {}) or "")
+
+
+def publisher_of(row: Mapping[str, Any], published: str, address: str) -> str | None:
+    """The name of the container in a list if it has published a port, such as ``25565/tcp``, on an address or on all of them; else None."""
+    for port in row.get("Ports") or ():
+        addresses = {str(port.get("IP")), address}
+        if f"{port.get('PublicPort')}/{port.get('Type')}" == published and (len(addresses) == 1 or addresses & _EVERYWHERE):
+            return _name_in(row) or None
+    return None
+
+
+def _name_in(row: Mapping[str, Any]) -> str:
+    """The name of a container in a list; empty where it has none."""
+    return str((row.get("Names") or ["/"])[0]).lstrip("/")
+
+
+def server_in_event(event: Mapping[str, Any]) -> str | None:
+    """The uuid of the server to whose container something may have happened, or None. A hint: an image's label may name it, too."""
+    actor = (event.get("Actor") or {}).get("Attributes") or {}
+    return parse_uuid(str(actor.get(LABEL_SERVER) or actor.get("name") or ""))
+
+
+def is_before(stamp: bytes, moment: str) -> bool:
+    """Whether a log line was written before a moment. The engine writes both times alike, but drops trailing zeros."""
+    written = stamp.decode("ascii", "replace").rstrip("Z")
+    return written.ljust(_TIME_CHARACTERS, "0") < moment.rstrip("Z").ljust(_TIME_CHARACTERS, "0")

@@ -1,0 +1,128 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ends of containers as the engine tells of them, so that who waits for one of many need not ask again and again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from ..model.errors import PowerError
+
+#: The name of the thread that reads.
+THREAD = "engine-events"
+#: The stream is asked for by pieces of so many seconds: a read that blocks cannot be woken, and nobody may want the next piece.
+WINDOW_SECONDS = 1.0
+#: How much earlier a piece may end than it was asked for, and how far before its beginning the first one reaches back.
+_SLACK_SECONDS = 0.25
+_BACK_SECONDS = 1.0
+#: How long an end that nobody waited for is remembered, and how long a stream that failed is not tried again.
+_REMEMBER_SECONDS = 5.0
+_MUTE_SECONDS = 30.0
+
+
+class _Waiter:
+    """One thread that waits for one end."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.woken = threading.Event()
+
+
+class EndEvents:
+    """One stream of ends, read by one thread for as long as anybody waits. What it tells is a hint: the container's state decides.
+
+    ``listen(since, until)`` yields the ids of the containers whose process ended between two moments of the wall clock, those to
+    come as they come.
+    """
+
+    def __init__(self, listen: Callable[[float, float], Iterator[str]]) -> None:
+        self._listen = listen
+        self._guard = threading.Lock()
+        self._waiting: dict[str, list[_Waiter]] = {}
+        self._ended: dict[str, float] = {}
+        self._reading = False
+        self._muted_until = 0.0
+
+    def wait(self, container: str, seconds: float, *, begin: bool) -> bool | None:
+        """Wait for an end; whether it was told of within so many seconds. None, at once, if nobody listens and ``begin`` is not given, or
+        the engine cannot tell.
+
+        An end told of since the last wait for it counts, so that none is missed between a look at the container and the wait.
+        """
+        waiter = _Waiter()
+        with self._guard:
+            if self._ended.pop(container, None) is not None:
+                return True
+            if not self._reading and not (begin and self._begin()):
+                return None
+            self._waiting.setdefault(container, []).append(waiter)
+        waiter.woken.wait(seconds)
+        with self._guard:
+            waiters = self._waiting.get(container, [])
+            if waiter in waiters:
+                waiters.remove(waiter)
+                if not waiters:
+                    del self._waiting[container]
+                return False
+        return True if waiter.ended else None
+
+    def _begin(self) -> bool:
+        if time.monotonic() < self._muted_until:
+            return False
+        self._reading = True
+        try:
+            threading.Thread(target=self._read, name=THREAD, daemon=True).start()
+        except RuntimeError:
+            # No more threads are to be had.
+            self._reading = False
+        return self._reading
+
+    def _read(self) -> None:
+        wanted = True
+        since = time.time() - _BACK_SECONDS
+        try:
+            while wanted:
+                due, until = time.monotonic() + WINDOW_SECONDS, time.time() + WINDOW_SECONDS
+                for container in self._listen(since, until):
+                    self._tell(container)
+                if time.monotonic() < due - _SLACK_SECONDS:
+                    return
+                since = until
+                wanted = self._go_on()
+        except (PowerError, LookupError, RuntimeError, TypeError, ValueError):
+            # An engine that cannot tell, or tells what cannot be read.
+            return
+        finally:
+            if wanted:
+                self._mute()
+
+    def _tell(self, container: str) -> None:
+        with self._guard:
+            waiters = self._waiting.pop(container, None)
+            if waiters is None:
+                self._ended[container] = time.monotonic()
+        for waiter in waiters or ():
+            waiter.ended = True
+            waiter.woken.set()
+
+    def _go_on(self) -> bool:
+        """Whether anybody still waits; else this thread is the last to know."""
+        with self._guard:
+            old = time.monotonic() - _REMEMBER_SECONDS
+            self._ended = {container: at for container, at in self._ended.items() if at > old}
+            self._reading = bool(self._waiting)
+            return self._reading
+
+    def _mute(self) -> None:
+        """Tell everybody to look for themselves, for a while."""
+        with self._guard:
+            self._reading = False
+            self._muted_until = time.monotonic() + _MUTE_SECONDS
+            waiting, self._waiting = self._waiting, {}
+            self._ended = {}
+        for waiters in waiting.values():
+            for waiter in waiters:
+                waiter.woken.set()

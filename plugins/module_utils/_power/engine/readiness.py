@@ -1,0 +1,165 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Readiness: whether a server's output says that it is up. The rules are Wings' (its console reader).
+
+All it knows of the world is how long it has been looking, and what `ready_patterns` finds.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterable, Sequence
+
+from ..definitions.definition import StartupRule, mask
+from ..host.pattern_child import translated
+from ..model.model import SHORTEST_SECRET, Run
+from .ready_patterns import NotTried, ready_patterns
+
+# The {0,16} is Wings' *, bounded: a line of semicolons would take the square of its length otherwise.
+_ANSI = re.compile(
+    rb"[\x1b\x9b][\[\]()#;?]{0,16}(?:(?:(?:[a-zA-Z\d]*(?:;[-a-zA-Z\d/#&.:=?%@~_]*)*)?\x07)|(?:(?:\d{1,4}(?:;\d{0,4})*)?[\dA-PR-TZcf-ntqry=><~]))"
+)
+#: A line longer than this is cut, and its rest is a line of its own.
+_LINE_BYTES = 64 * 1024
+#: A pattern may take the square of what it is tried on. No readiness line is longer than this.
+_PATTERN_CHARACTERS = 4096
+#: How long a whole log may be searched for.
+_SEARCH_SECONDS = 0.5
+#: Characters of lines that a pattern is tried on at once.
+_BATCH_CHARACTERS = 1024 * 1024
+
+
+def strip_ansi(line: bytes) -> bytes:
+    """The line without terminal escapes."""
+    return _ANSI.sub(b"", line)
+
+
+class Matchers:
+    """The readiness lines of a definition: a substring each, or ``regex:`` and a pattern that may match anywhere in a line.
+
+    A pattern is tried on the first 4096 characters of a line. ``warnings`` says which are not what they are meant to be; there are more
+    when it turns out that one takes too long, or cannot be tried at all. Such a one matches nothing any more in that run.
+    """
+
+    def __init__(self, done: Sequence[str], *, strip: bool) -> None:
+        self.warnings: list[str] = []
+        self._strip = strip
+        self._substrings: list[str] = []
+        #: Entries, and their patterns as Python writes them.
+        self._patterns: dict[str, str] = {}
+        for entry in done:
+            self._add(entry)
+
+    @classmethod
+    def of(cls, rule: StartupRule) -> Matchers:
+        """The readiness lines of a definition's ``startup``."""
+        return cls(rule.done, strip=rule.strip_ansi)
+
+    def _add(self, entry: str) -> None:
+        if entry.startswith("regex:") and len(entry) > len("regex:"):
+            try:
+                pattern = translated(entry[len("regex:") :])
+                re.compile(pattern)
+                self._patterns[entry] = pattern
+                return
+            except (re.error, ValueError, OverflowError, RecursionError) as error:
+                self.warnings.append(f"startup.done: {entry!r} is not a regular expression ({error}); it is looked for as plain text")
+        self._substrings.append(entry)
+
+    def __bool__(self) -> bool:
+        return bool(self._substrings or self._patterns)
+
+    def match(self, lines: Iterable[bytes], run: Run | None = None, budget: float = math.inf) -> bool:
+        """Whether a line of ``run`` says that the server is up; False too where ``budget`` seconds of looking found none.
+
+        The clock is looked at now and then. A pattern that takes too long is given up for the run alone.
+        """
+        deadline = time.monotonic() + budget
+        batch: list[str] = []
+        size = 0
+        for line in lines:
+            text = (strip_ansi(line) if self._strip else line).decode("utf-8", "replace")
+            if any(part in text for part in self._substrings):
+                return True
+            if self._patterns:
+                batch.append(text[:_PATTERN_CHARACTERS])
+                size += len(batch[-1]) + 1
+            if size >= _BATCH_CHARACTERS:
+                if self._find(batch, run):
+                    return True
+                batch, size = [], 0
+            if time.monotonic() >= deadline:
+                break
+        return bool(batch) and self._find(batch, run)
+
+    def match_any(self, output: bytes, run: Run | None = None, budget: float = _SEARCH_SECONDS) -> bool:
+        """The same of a whole log, which may be long."""
+        lines = Lines()
+        return self.match((*lines.feed(output), *lines.rest()), run, budget)
+
+    def _find(self, lines: Sequence[str], run: Run | None) -> bool:
+        for entry, pattern in self._patterns.items():
+            try:
+                if ready_patterns.find(pattern, lines, run):
+                    return True
+            except NotTried as fault:
+                warning = f"startup.done: {entry!r} {fault}"
+                if warning not in self.warnings:
+                    self.warnings.append(warning)
+        return False
+
+
+class Lines:
+    """Cuts a stream into lines, whatever the chunks."""
+
+    def __init__(self) -> None:
+        self._pending = b""
+
+    def feed(self, chunk: bytes) -> Iterable[bytes]:
+        """The lines that are complete now, without their ends."""
+        *complete, last = (self._pending + chunk).split(b"\n")
+        found: list[bytes] = []
+        for line in complete:
+            *parts, end = _parts(line)
+            found += [*parts, end.rstrip(b"\r")]
+        *parts, self._pending = _parts(last)
+        return found + parts
+
+    def rest(self) -> Iterable[bytes]:
+        """What stands after the last line end."""
+        return [self._pending] if self._pending else []
+
+
+def _parts(line: bytes) -> list[bytes]:
+    return [line[start : start + _LINE_BYTES] for start in range(0, len(line), _LINE_BYTES)] or [b""]
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def readable_lines(log: bytes, count: int, limit: int, secrets: Iterable[str] = ()) -> tuple[str, ...]:
+    """The last ``count`` lines of a log as text for a person: no escapes or control characters, secrets masked, at most ``limit`` bytes.
+
+    Masked before the line is cut, since half a secret would no longer be known for one; and looked for as the line shows it.
+    """
+    lines_of_secrets = (line for secret in secrets for line in secret.split("\n"))
+    shown = {_readable(_bytes_of(line)).strip() for line in lines_of_secrets}
+    shown = {text for text in shown if len(text) >= SHORTEST_SECRET}
+    lines = [_readable(line) for line in log.split(b"\n")]
+    lines = [line for line in lines if line.strip()][-count:]
+    return tuple(mask(line, shown).encode()[:limit].decode("utf-8", "ignore") for line in lines)
+
+
+def _readable(line: bytes) -> str:
+    return _CONTROL.sub("", strip_ansi(line).decode("utf-8", "replace"))
+
+
+def _bytes_of(text: str) -> bytes:
+    """Text as a process writes it. JSON can hold halves of characters, which no encoding of text has."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,228 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was promised to be done before it is: power actions that were accepted, in the journal, until they have begun or ended.
+
+An accepted action is a row of ``operations`` that has neither begun nor ended, and beside it what it takes to begin it in another process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ..host import liveness
+from ..model.model import PowerAction, Result, Server, parse_uuid, timestamp
+from . import journal_rows as rows
+from .journal import Journal
+from .journal_rows import storable
+
+if TYPE_CHECKING:
+    import sqlite3
+
+#: Made by whoever accepts first: a journal begun by a version that knew no acceptances has no such table.
+_CREATE = """CREATE TABLE IF NOT EXISTS acceptances (
+    id TEXT PRIMARY KEY, wait_seconds INTEGER NOT NULL, deadline TEXT NOT NULL, generation INTEGER, boot TEXT, boot_seconds REAL)"""
+
+#: What the table lacks where an earlier version made it.
+_ADDED = {"boot": "TEXT", "boot_seconds": "REAL"}
+
+#: What is written for each: into ``operations``, and beside it.
+_ACCEPTED = ("id", "uuid", "name", "action", "origin", "requested_at", "accepted_at")
+_PROMISED = ("id", "wait_seconds", "deadline", "generation", "boot", "boot_seconds")
+_KEEP = "ON CONFLICT (id) DO NOTHING"
+
+#: An end of what was accepted; a journal that was begun anew meanwhile does not know it, and is told all of it.
+_OF_AN_END = (
+    *("ended_at", "outcome", "code", "msg", "changed", "state_before", "state"),
+    *("stop_how", "forced", "stop_seconds", "waited_seconds", "phases"),
+)
+_ENDED = (*_ACCEPTED, "reason", *_OF_AN_END)
+_END = f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _OF_AN_END)}"
+
+#: SQLite's oldest limit on the parameters of a statement.
+_MOST_PARAMETERS = 999
+
+#: What has begun is told by the journal, whatever becomes of it; what was pruned needs nothing any more.
+_FORGET = "DELETE FROM acceptances WHERE id NOT IN (SELECT id FROM operations WHERE begun_at IS NULL AND outcome IS NULL)"
+
+_MOVE = "UPDATE acceptances SET generation = ? WHERE id = ?"
+
+_PENDING = """SELECT operations.id, uuid, name, action, origin, requested_at, accepted_at, wait_seconds, deadline, generation,
+    boot, boot_seconds FROM operations JOIN acceptances ON acceptances.id = operations.id
+    WHERE begun_at IS NULL AND outcome IS NULL ORDER BY number"""
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """One action that was accepted. ``deadline`` is when its wait for its turn is over; times are in UTC.
+
+    ``generation`` is the server's kill generation before it was accepted; None for a kill. Of one read from the journal, ``boot`` is the
+    life of the machine in which it was written, "" where that is not known, and ``boot_seconds`` how old that life was.
+    """
+
+    operation: str
+    server: Server
+    action: PowerAction
+    origin: str
+    requested_at: datetime
+    accepted_at: datetime
+    wait_seconds: int
+    deadline: datetime
+    generation: int | None = None
+    boot: str = field(default="", compare=False)
+    boot_seconds: float = field(default=0.0, compare=False)
+
+    def requested(self, now: datetime, generation: int | None) -> Acceptance:
+        """The same, requested and accepted now, its wait beginning."""
+        deadline = now + timedelta(seconds=self.wait_seconds)
+        return Acceptance(self.operation, self.server, self.action, self.origin, now, now, self.wait_seconds, deadline, generation)
+
+
+def seconds_left(acceptance: Acceptance, grace: float, now: datetime, boot: str, since_boot: float) -> float:
+    """How much longer what another process accepted may wait: its own wait and ``grace`` seconds in all; negative if that is past.
+
+    ``now`` is by the wall clock, which may be set. So within one ``boot``, whose seconds are ``since_boot``, these count alone. In a later
+    one the wall clock has to do, but it was accepted before that boot. Where the clock says that it is yet to be, nobody can tell.
+    """
+    whole = acceptance.wait_seconds + grace
+    if acceptance.boot == boot != "":
+        return whole - (since_boot - acceptance.boot_seconds)
+    passed = acceptance.wait_seconds - (acceptance.deadline - now).total_seconds()
+    if passed < -grace:
+        return -1.0
+    return whole - max(passed, since_boot if acceptance.boot else 0.0)
+
+
+def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequence[Callable[[sqlite3.Connection], None]] = ()) -> None:
+    """Keep them, in this order; they are on the disk when this returns. Raises `JournalUnusable`, OSError: then none is kept.
+
+    ``afterwards`` is written with them: `ended` and `moved` make it.
+    """
+    moment = {"boot": liveness.boot_id(), "boot_seconds": liveness.boot_seconds()}
+    parameters = [{**_parameters(each), **moment} for each in acceptances]
+
+    def work(connection: sqlite3.Connection) -> None:
+        _make_table(connection)
+        _insert(connection, "operations", _ACCEPTED, parameters, _KEEP)
+        _insert(connection, "acceptances", _PROMISED, parameters, _KEEP)
+        for each in afterwards:
+            each(connection)
+
+    journal.write_durably(work)
+
+
+def ended(results: Sequence[tuple[Result, str]]) -> Callable[[sqlite3.Connection], None]:
+    """What writes the ends of accepted actions, each with its origin; of one that has an end already the later one counts."""
+    endings = [_ending(result, origin) for result, origin in results]
+    # The last of each server: it stays whatever else is let go of.
+    last = {ending["uuid"]: {"uuid": ending["uuid"], "id": ending["id"], "kept": rows.KEPT_OPERATIONS} for ending in endings}
+
+    def work(connection: sqlite3.Connection) -> None:
+        _insert(connection, "operations", _ENDED, endings, _END)
+        connection.executemany(rows.PRUNE, list(last.values()))
+
+    return work
+
+
+def moved(generations: Sequence[tuple[str, int]]) -> Callable[[sqlite3.Connection], None]:
+    """What writes the kill generations that accepted actions, by operation, are to be begun with instead."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        _make_table(connection)
+        connection.executemany(_MOVE, [(generation, operation) for operation, generation in generations])
+
+    return work
+
+
+def forget(connection: sqlite3.Connection) -> None:
+    """Forget what was promised of actions that have begun or ended: to be done now and then, or the journal grows for ever."""
+    connection.execute(_FORGET)
+
+
+def pending(journal: Journal) -> list[Acceptance]:
+    """What was accepted and has not begun, the oldest first; what has is forgotten. Raises `JournalUnusable`, OSError."""
+    found: list[Acceptance] = []
+
+    def work(connection: sqlite3.Connection) -> None:
+        _make_table(connection)
+        forget(connection)
+        read = [_acceptance(row) for row in connection.execute(_PENDING).fetchall()]
+        found[:] = [each for each in read if each is not None]
+
+    journal.write_durably(work)
+    return found
+
+
+def _make_table(connection: sqlite3.Connection) -> None:
+    connection.execute(_CREATE)
+    there = {row["name"] for row in connection.execute("PRAGMA table_info(acceptances)")}
+    for name, kind in _ADDED.items():
+        if name not in there:
+            connection.execute(f"ALTER TABLE acceptances ADD COLUMN {name} {kind}")
+
+
+def _insert(
+    connection: sqlite3.Connection, table: str, columns: Sequence[str], values: Sequence[Mapping[str, object]], conflict: str
+) -> None:
+    """Many rows by few statements: between two of them a thread may wait for its turn among those that compute."""
+    at_once = _MOST_PARAMETERS // len(columns)
+    one = f"({','.join('?' * len(columns))})"
+    for start in range(0, len(values), at_once):
+        chunk = values[start : start + at_once]
+        statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {','.join([one] * len(chunk))} {conflict}"
+        connection.execute(statement, [row[column] for row in chunk for column in columns])
+
+
+def _ending(result: Result, origin: str) -> dict[str, Any]:
+    ending = rows.ending(result, (), origin, "")
+    return {**ending, "accepted_at": ending["requested_at"]}
+
+
+def _parameters(acceptance: Acceptance) -> dict[str, object]:
+    requested_at = timestamp(acceptance.requested_at)
+    at_once = acceptance.accepted_at is acceptance.requested_at
+    return {
+        "id": acceptance.operation,
+        "uuid": acceptance.server.uuid,
+        "name": storable(acceptance.server.name),
+        "action": acceptance.action.value,
+        "origin": storable(acceptance.origin),
+        "requested_at": requested_at,
+        "accepted_at": requested_at if at_once else timestamp(acceptance.accepted_at),
+        "wait_seconds": acceptance.wait_seconds,
+        "deadline": timestamp(acceptance.deadline),
+        "generation": acceptance.generation,
+    }
+
+
+def _acceptance(row: sqlite3.Row) -> Acceptance | None:
+    """The value of one row; None for one that nobody could have written."""
+    uuid = parse_uuid(str(row["uuid"]))
+    try:
+        return (
+            None
+            if uuid is None
+            else Acceptance(
+                operation=str(row["id"]),
+                server=Server(uuid, str(row["name"])),
+                action=PowerAction(row["action"]),
+                origin=str(row["origin"]),
+                requested_at=_moment(row["requested_at"]),
+                accepted_at=_moment(row["accepted_at"]),
+                wait_seconds=int(row["wait_seconds"]),
+                deadline=_moment(row["deadline"]),
+                generation=None if row["generation"] is None else int(row["generation"]),
+                boot=str(row["boot"] or ""),
+                boot_seconds=float(row["boot_seconds"] or 0.0),
+            )
+        )
+    except (TypeError, ValueError):
+        return None
+
+
+def _moment(text: object) -> datetime:
+    # Python below 3.11 does not read the letter.
+    return datetime.fromisoformat(str(text).replace("Z", "+00:00"))

@@ -1,0 +1,253 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal's SQLite file: made, opened, written, read, and begun anew when it is damaged.
+
+Two things here are not SQLite's usual way. A lock file of our own (flock) keeps apart what SQLite leaves to its callers: making the
+file, replacing a damaged one, and a reader that may create nothing against the last writer, which deletes the write-ahead log when it
+closes. And no descriptor of ours is ever opened on the database itself except to create it: closing one would drop the POSIX locks
+that SQLite holds on that file in this process.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import stat
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import closing, suppress
+from typing import TypeVar
+
+from ..host.own_files import open_own
+from .journal_rows import SCHEMA, JournalUnusable
+from .journal_sqlite import (
+    PATIENCE,
+    SHORT_PATIENCE,
+    attempts,
+    connect,
+    create_tables,
+    exclusive_guard,
+    identity_of,
+    is_busy,
+    is_damage,
+    path_in,
+    refuse_newer,
+    schema_of,
+    shared_guard,
+    status_of,
+    transact,
+    unmoved,
+    write_again,
+)
+
+T = TypeVar("T")
+
+# Opening, creating and closing within this process, one at a time (see the module's docstring on descriptors).
+_OPENING = threading.Lock()
+
+
+class JournalFile:
+    """The file in ``state_directory``. Not safe between threads: its owner lets one in at a time.
+
+    ``report`` is told, in a sentence, when a damaged file was replaced.
+    """
+
+    def __init__(self, state_directory: str, group: str, report: Callable[[str], None]) -> None:
+        self.path = path_in(state_directory)
+        self._directory = os.path.dirname(self.path)
+        self._group = group
+        self._report = report
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._patience = PATIENCE
+
+    def write(self, work: Callable[[sqlite3.Connection], None], *, durable: bool = False) -> None:
+        """Run ``work`` in one transaction; it may be run again if the file is replaced meanwhile. Raises JournalUnusable, OSError.
+
+        ``durable``: it is on the disk when this returns, and not only once SQLite has come round to it.
+        """
+        for last in attempts():
+            try:
+                connection = self._open()
+                # Not within the transaction: it would count from the next one on.
+                connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                transact(connection, work)
+                self._patience = PATIENCE
+                if self._in_place():
+                    return
+                self._drop()
+            except sqlite3.Error as error:
+                self._recover(error, last)
+        raise JournalUnusable("it is replaced again and again")
+
+    def touch(self) -> None:
+        """Write what is there already, to see whether that can be done. Raises as `write`."""
+        self.write(write_again, durable=True)
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """What ``work`` reads; None if there is no journal yet. Raises JournalUnusable, OSError."""
+        for last in attempts():
+            try:
+                if self._connection is not None and not self._in_place():
+                    self._drop()
+                if self._connection is None and status_of(self.path) is None:
+                    return None
+                return work(self._open())
+            except sqlite3.Error as error:
+                if self._in_place() and not is_damage(error) and not is_busy(error):
+                    # A full or a read-only disk keeps SQLite from making the files it wants beside the database.
+                    return read_without_trace(self._directory, work)
+                self._recover(error, last)
+        return None
+
+    def close(self) -> None:
+        """Close the file. The last to close it folds the write-ahead log in and deletes it."""
+        if self._connection is not None and self._in_place():
+            # Under the lock: neither may a reader that creates nothing lose the log between looking for it and opening it, nor SQLite
+            # delete the log of a file that has just replaced this one. A frozen holder is not waited for.
+            with _OPENING, suppress(OSError, JournalUnusable), exclusive_guard(self.path, self._group, 0.25):
+                self._drop()
+        self._drop()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            with _OPENING:
+                self._connection = self._attach()
+                if self._connection is None:
+                    self._establish(suspect=False)
+                    self._connection = self._attach()
+            if self._connection is None:
+                raise JournalUnusable("it is replaced again and again")
+        self._connection.execute(f"PRAGMA busy_timeout = {int(self._patience * 1000)}")
+        return self._connection
+
+    def _attach(self) -> sqlite3.Connection | None:
+        """A connection to the file that is there; None if it is no journal yet.
+
+        Under the lock up to the first look into it: SQLite opens the log by name, which must not be the log of a replacement.
+        """
+        with shared_guard(self.path):
+            status = status_of(self.path)
+            if status is None or not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+                return None
+            self._identity = (status.st_dev, status.st_ino)
+            connection = connect(self.path, "mode=rw", self._patience)
+            try:
+                found = schema_of(connection)
+                refuse_newer(found)
+                connection.execute("PRAGMA synchronous = NORMAL")
+                # What lets SQLite undo one statement alone: a temporary file for each would cost more than the statement.
+                connection.execute("PRAGMA temp_store = MEMORY")
+            except (sqlite3.Error, JournalUnusable):
+                connection.close()
+                raise
+            if found > 0:
+                return connection
+            connection.close()
+            return None
+
+    def _in_place(self) -> bool:
+        try:
+            return self._identity is not None and self._identity == identity_of(self.path)
+        except OSError:
+            return False
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _recover(self, error: sqlite3.Error, last: bool) -> None:
+        """See to it that another attempt may succeed; if it cannot, or this was the ``last``, raise JournalUnusable."""
+        if is_busy(error):
+            self._patience = SHORT_PATIENCE
+        moved = not self._in_place()
+        if last or not (moved or is_damage(error)):
+            raise JournalUnusable(str(error)) from error
+        self.close()
+        if moved:
+            return
+        try:
+            with _OPENING:
+                self._establish(suspect=True)
+        except sqlite3.Error as again:
+            raise JournalUnusable(str(again)) from again
+
+    def _establish(self, *, suspect: bool) -> None:
+        """See that there is a file with our tables. Under the lock, so that of several who find none, or a damaged one, one acts."""
+        # Should the lock's holder be frozen, not every call waits for it as long as the first.
+        patience, self._patience = self._patience, SHORT_PATIENCE
+        with exclusive_guard(self.path, self._group, patience):
+            self._patience = patience
+            status = status_of(self.path)
+            if status is not None and stat.S_ISLNK(status.st_mode):
+                raise OSError(errno.ELOOP, "it is a symbolic link", self.path)
+            if status is not None and (not stat.S_ISREG(status.st_mode) or (suspect and _damaged(self.path))):
+                self._set_aside()
+                status = None
+            if status is None:
+                os.close(open_own(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+            with closing(connect(self.path, "mode=rw", PATIENCE)) as connection:
+                if schema_of(connection) == 0:
+                    # Not on every file system: where it stays off, the journal works all the same, only slower.
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    transact(connection, create_tables)
+
+    def _set_aside(self) -> None:
+        aside = f"{self.path}.damaged-{uuid.uuid4().hex[:12]}"
+        os.rename(self.path, aside)
+        for suffix in ("-wal", "-shm", "-journal"):
+            with suppress(FileNotFoundError):
+                os.rename(self.path + suffix, aside + suffix)
+        self._report(f"The journal {self.path} was damaged: it was renamed to {os.path.basename(aside)} and a new one was begun")
+
+
+def read_without_trace(state_directory: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
+    """What ``work`` reads from the journal of ``state_directory``, creating and changing no file; None if there is no journal.
+
+    Raises JournalUnusable, OSError. A write-ahead log without its index (a copy restored from a backup) is not read: SQLite would have
+    to create the index.
+    """
+    path = path_in(state_directory)
+    for last in attempts():
+        before = status_of(path)
+        if before is None or before.st_size == 0:
+            return None
+        if not stat.S_ISREG(before.st_mode):
+            raise JournalUnusable("it is not a regular file")
+        with shared_guard(path):
+            logged = os.path.exists(path + "-wal") and os.path.exists(path + "-shm")
+            try:
+                found = _read_once(path, "mode=ro" if logged else "mode=ro&immutable=1", work)
+            except sqlite3.Error as error:
+                if last or unmoved(path, before):
+                    raise JournalUnusable(str(error)) from error
+                continue
+        # An immutable file is read without locks, so it must not have been written meanwhile.
+        if logged or last or unmoved(path, before):
+            return found
+    return None
+
+
+def _read_once(path: str, options: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
+    with closing(connect(path, options, SHORT_PATIENCE)) as connection:
+        found = schema_of(connection)
+        refuse_newer(found)
+        return work(connection) if found > 0 else None
+
+
+def _damaged(path: str) -> bool:
+    with closing(connect(path, "mode=rw", PATIENCE)) as connection:
+        try:
+            # Not to be judged by us: a newer version may use what our SQLite cannot read.
+            if schema_of(connection) > SCHEMA:
+                return False
+            return bool(connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok")
+        except sqlite3.Error as error:
+            if is_damage(error):
+                return True
+            raise

@@ -1,0 +1,162 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the journal asks of SQLite and of the lock file beside it: connections, transactions, and the meaning of errors."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from ..host.own_files import open_or_make, open_own
+from .journal_rows import CREATE, SCHEMA, JournalUnusable
+
+_NAME = "journal.sqlite"
+
+#: Seconds a transaction waits for its turn; a file whose holder does not move is given less, until it moves again.
+PATIENCE = 5.0
+SHORT_PATIENCE = 0.1
+
+#: How often an attempt is made anew because the file was damaged or replaced under it.
+ATTEMPTS = 3
+
+
+def path_in(state_directory: str) -> str:
+    """Where the journal of ``state_directory`` is."""
+    return os.path.join(os.path.abspath(state_directory), _NAME)
+
+
+@contextmanager
+def exclusive_guard(path: str, group: str, seconds: float) -> Iterator[None]:
+    """Hold the lock file of the journal ``path`` alone, making it and its directory. Raises JournalUnusable after ``seconds``, OSError."""
+    descriptor = open_or_make(_guard_path(path), os.O_RDWR, group)
+    try:
+        if not _flock(descriptor, fcntl.LOCK_EX, seconds):
+            raise JournalUnusable("its lock file is held by another process")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def shared_guard(path: str) -> Iterator[None]:
+    """Hold off writers that make, replace or close the file; without the lock file, or against one that is stuck, go on."""
+    try:
+        descriptor = open_own(_guard_path(path), os.O_RDONLY)
+    except OSError:
+        yield
+        return
+    try:
+        _flock(descriptor, fcntl.LOCK_SH, 1.0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _guard_path(path: str) -> str:
+    return os.path.join(os.path.dirname(path), "journal.lock")
+
+
+def _flock(descriptor: int, kind: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.005)
+
+
+def attempts() -> Iterator[bool]:
+    """As many turns as an attempt has; True at the last."""
+    return (turn == ATTEMPTS for turn in range(1, ATTEMPTS + 1))
+
+
+def connect(path: str, options: str, patience: float) -> sqlite3.Connection:
+    """A connection without implicit transactions. ``options`` are SQLite's URI parameters, ``patience`` its busy timeout in seconds."""
+    # Never without a mode: SQLite would create the file, with the umask's permissions.
+    escaped = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    connection = sqlite3.connect(f"file://{escaped}?{options}", uri=True, timeout=patience, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    connection.text_factory = _decode
+    return connection
+
+
+def _decode(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
+def transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
+    """Run ``work`` in a transaction that holds the write lock from the beginning; nothing of it stays if it raises."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        work(connection)
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Make what is missing of our tables."""
+    for statement in CREATE:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def write_again(connection: sqlite3.Connection) -> None:
+    """Write the schema number that is there already. Raises `JournalUnusable` for a newer one."""
+    found = schema_of(connection)
+    refuse_newer(found)
+    connection.execute(f"PRAGMA user_version = {found}")
+
+
+def schema_of(connection: sqlite3.Connection) -> int:
+    """The schema number; 0 for a file that has no tables yet."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def refuse_newer(schema: int) -> None:
+    """Raise JournalUnusable if a newer version of this collection made the file."""
+    if schema > SCHEMA:
+        raise JournalUnusable(
+            f"its schema {schema} is newer than {SCHEMA}, the newest this version of fleet.power knows; update fleet.power"
+        )
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that the file is damaged, or no database at all."""
+    # Exactly this class: Python gives SQLITE_CORRUPT and SQLITE_NOTADB no subclass, and error codes exist only from 3.11 on.
+    return error.__class__ is sqlite3.DatabaseError
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether SQLite waited for its turn in vain."""
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
+def status_of(path: str) -> os.stat_result | None:
+    """What is at ``path`` itself, links not followed; None if nothing is."""
+    try:
+        return os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def identity_of(path: str) -> tuple[int, int] | None:
+    """Which file is at ``path``: device and inode."""
+    status = status_of(path)
+    return None if status is None else (status.st_dev, status.st_ino)
+
+
+def unmoved(path: str, before: os.stat_result) -> bool:
+    """Whether the file at ``path`` is the one of ``before`` and was not written since."""
+    now = status_of(path)
+    return now is not None and (now.st_ino, now.st_size, now.st_mtime_ns) == (before.st_ino, before.st_size, before.st_mtime_ns)

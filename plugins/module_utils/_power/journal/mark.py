@@ -1,0 +1,78 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The mark of a living process: a file that it keeps locked for as long as it lives, so that others can tell that it died."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import threading
+from contextlib import suppress
+
+from ..host.own_files import open_or_make, open_own
+
+_NAME = re.compile(r"process-[0-9]+-[0-9a-f]+\.mark")
+
+
+class ProcessMark:
+    """The mark of this process. Name it to others only after ``open``. Usable from several threads."""
+
+    def __init__(self, directory: str, group: str) -> None:
+        self._directory = directory
+        self._group = group
+        self._descriptor = -1
+        self._guard = threading.Lock()
+        #: The file's name in the lock directory.
+        self.name = f"process-{os.getpid()}-{secrets.token_hex(8)}.mark"
+
+    def open(self) -> None:
+        """Make and lock the mark, once; raises OSError."""
+        with self._guard:
+            if self._descriptor >= 0:
+                return
+            descriptor = open_or_make(self._path, os.O_RDWR, self._group)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            except OSError:
+                os.close(descriptor)
+                raise
+            self._descriptor = descriptor
+
+    def close(self) -> None:
+        """Remove the mark: from now on this process reads as dead. A second time does nothing."""
+        with self._guard:
+            if self._descriptor < 0:
+                return
+            with suppress(OSError):
+                os.unlink(self._path)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    @property
+    def _path(self) -> str:
+        return os.path.join(self._directory, self.name)
+
+
+def mark_is_alive(directory: str, name: str) -> bool:
+    """Whether the process of that mark lives. A name that no mark can have is dead.
+
+    A mark that may not be read is taken for alive, so that nothing is called interrupted that is not.
+    """
+    if not _NAME.fullmatch(name):
+        return False
+    try:
+        descriptor = open_own(os.path.join(directory, name), os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,116 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kill generation: how often a server was killed. What was asked before a kill must not survive it."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ..host.own_files import open_or_make, open_own
+from ..model.errors import LockUnavailable
+from ..model.model import ALL, parse_uuid
+
+SUFFIX = ".kills"
+
+
+class KillGenerations:
+    """The kill generations of a node's servers, each the size of a file ``UUID.kills`` in the state directory.
+
+    A generation says nothing but "the same" or "another". Every ``uuid`` is a full one, in canonical form; anything else
+    is a ValueError.
+    """
+
+    def __init__(self, state_directory: str, group: str) -> None:
+        self._directory = state_directory
+        self._group = group
+        self._path_of_all = os.path.join(state_directory, f"all{SUFFIX}")
+        self._raised_all = False
+
+    def read(self, uuid: str) -> int:
+        """The server's generation, 0 if it was never killed; raises LockUnavailable if it cannot be read."""
+        return self._size(self._path(uuid)) + self.of_all()
+
+    def of_all(self) -> int:
+        """How often all servers were killed, which counts for each; raises LockUnavailable if it cannot be read."""
+        return self._size(self._path_of_all)
+
+    def _size(self, path: str) -> int:
+        try:
+            found = os.stat(path, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+        except OSError as error:
+            raise LockUnavailable(f"Cannot read the kill generation {path}: {error.strerror}") from error
+        if not stat.S_ISREG(found.st_mode):
+            raise LockUnavailable(f"Cannot read the kill generation {path}: not a regular file; remove it")
+        return found.st_size
+
+    def scan(self) -> dict[str, int]:
+        """The generation of every server that was ever killed, in one look, and under `ALL` that of the others.
+
+        Raises LockUnavailable if the directory cannot be read.
+        """
+        of_all = self.of_all()
+        generations = {ALL: of_all}
+        try:
+            with os.scandir(self._directory) as entries:
+                for entry in entries:
+                    uuid = entry.name[: -len(SUFFIX)]
+                    if entry.name.endswith(SUFFIX) and parse_uuid(uuid) == uuid and entry.is_file(follow_symlinks=False):
+                        generations[uuid] = entry.stat(follow_symlinks=False).st_size + of_all
+        except (FileNotFoundError, NotADirectoryError):
+            return generations
+        except OSError as error:
+            raise LockUnavailable(f"Cannot read the state directory {self._directory}: {error.strerror}") from error
+        return generations
+
+    def raise_for(self, uuid: str) -> None:
+        """The server is being killed; counts are exact between processes. Raises LockUnavailable if that cannot be written."""
+        self._raise(self._path(uuid))
+
+    def raise_for_all(self) -> None:
+        """All servers are being killed, also those that nobody here knows yet. Raises LockUnavailable if that cannot be written."""
+        self._raise(self._path_of_all)
+        self._raised_all = True
+
+    def keep(self, uuid: str) -> None:
+        """What was raised for the server, and here for all, is on the disk when this returns; LockUnavailable if it cannot be known to be.
+
+        A step of its own: whoever raises a generation is about to kill, and waits for no disk before that.
+        """
+        path = self._path(uuid)
+        try:
+            for each in (path, *([self._path_of_all] if self._raised_all else [])):
+                _sync(open_own(each, os.O_RDONLY))
+            # The names of new files are the directory's.
+            _sync(os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        except OSError as error:
+            raise LockUnavailable(f"Cannot keep the kill generation {path} on the disk: {error.strerror}") from error
+
+    def _raise(self, path: str) -> None:
+        try:
+            descriptor = open_or_make(path, os.O_WRONLY | os.O_APPEND, self._group)
+            try:
+                os.write(descriptor, b".")
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise LockUnavailable(f"Cannot raise the kill generation {path}: {error.strerror}") from error
+
+    def changed_since(self, uuid: str, generation: int) -> bool:
+        """Whether the server was killed since ``generation`` was read; raises LockUnavailable if that cannot be known."""
+        return self.read(uuid) != generation
+
+    def _path(self, uuid: str) -> str:
+        if parse_uuid(uuid) != uuid:
+            raise ValueError("not a canonical UUID")
+        return os.path.join(self._directory, f"{uuid}{SUFFIX}")
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

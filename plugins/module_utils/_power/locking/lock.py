@@ -1,0 +1,284 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The power lock: the exclusive right to act on one server, between processes and threads, with a readable holder.
+
+One file per server, locked with ``flock``, never unlinked; the kernel frees it when its holder dies. The same file holds
+the holder record (holder.py). Whoever only reads never locks: a probe would make somebody's single try fail.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from datetime import datetime
+from types import TracebackType
+
+from ..host.liveness import boot_id, lives, start_of
+from ..host.own_files import open_or_make, open_own
+from ..model.errors import LockTimeout, LockUnavailable, PowerError
+from ..model.look import Look, nothing
+from ..model.model import Clock, Phase, PowerAction, Run, parse_uuid, timestamp
+from .holder import BLANK, RECORD_SIZE, Holder, Leftover, decode, encode
+
+#: Seconds between two tries.
+TRY_EVERY = 0.02
+#: How often a lock file may be removed between opening and locking it before that is an error.
+_BEGIN_AGAIN = 100
+#: How often a torn record is read before it is taken for none.
+_READ_AGAIN = 5
+#: How often, every 10 ms, the record of a holder that has yet to write it is looked for.
+_NAME_AGAIN = 10
+
+
+class Locks:
+    """The power locks of one node. Every ``uuid`` is a full one, in canonical form; anything else is a ValueError."""
+
+    def __init__(self, directory: str, group: str) -> None:
+        self._directory = directory
+        self._group = group
+
+    def holder(self, uuid: str) -> Holder | None:
+        """The living holder of the server, else None. Reads only; what cannot be read is no record."""
+        return self.look(uuid)[0]
+
+    def leftover(self, uuid: str) -> Leftover | None:
+        """The start or stop that a dead or released holder left unfinished, or that the living one still carries. Reads only."""
+        return self.look(uuid)[1]
+
+    def look(self, uuid: str) -> tuple[Holder | None, Leftover | None]:
+        """``holder`` and ``leftover`` of one moment."""
+        record = self._record(uuid)
+        if record is None:
+            return None, None
+        held = _is_held(record)
+        return record if held else None, record.unfinished(ended=not held)
+
+    def has_record(self, uuid: str) -> bool:
+        """Whether a lock file of the server is there and not blank, readable as a record or not. Reads only."""
+        return _read(self._path(uuid)).strip(b" \0\n") != b""
+
+    def acquire(
+        self,
+        uuid: str,
+        *,
+        operation: str,
+        action: PowerAction,
+        origin: str,
+        reason: str,
+        wait_seconds: float,
+        clock: Clock,
+        look: Look = nothing,
+        waited_before: float = 0.0,
+    ) -> PowerLock:
+        """Take the lock and write the holder record, phase ``prepare``; waiters are served in no particular order.
+
+        Tries every 20 ms until ``wait_seconds`` are over; 0 is exactly one try. ``look`` is called between tries and may
+        raise. ``waited_before`` are seconds of an earlier wait for this lock, to be told with these. Raises LockTimeout, naming the holder
+        (fact ``holder``: Holder or None), or LockUnavailable.
+        """
+        path = self._path(uuid)
+        begun, waited = clock.monotonic(), 0.0
+        while (descriptor := self._try(path)) is None:
+            left = begun + wait_seconds - clock.monotonic()
+            if not left > 0:
+                raise self._timeout(uuid, wait_seconds + waited_before, clock)
+            look()
+            clock.sleep(min(TRY_EVERY, left))
+            waited = clock.monotonic() - begun
+        with ExitStack() as undo:
+            undo.callback(os.close, descriptor)
+            mine = _my_record(operation, action, origin, reason, clock)
+            lock = PowerLock(path, descriptor, mine, waited_before + waited)
+            lock.enter(Phase.PREPARE)
+            undo.pop_all()
+        return lock
+
+    def _path(self, uuid: str) -> str:
+        if parse_uuid(uuid) != uuid:
+            raise ValueError("not a canonical UUID")
+        return os.path.join(self._directory, f"{uuid}.lock")
+
+    def _record(self, uuid: str) -> Holder | None:
+        path = self._path(uuid)
+        for _attempt in range(_READ_AGAIN):
+            raw = _read(path)
+            record = decode(raw)
+            if record is not None or not raw.strip(b" \0\n"):
+                return record
+        return None
+
+    def _try(self, path: str) -> int | None:
+        """A descriptor that holds the lock, or None if somebody else holds it."""
+        for _attempt in range(_BEGIN_AGAIN):
+            with ExitStack() as undo:
+                descriptor = self._open(path)
+                undo.callback(os.close, descriptor)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return None
+                except OSError as error:
+                    raise LockUnavailable(f"Cannot lock {path}: {error.strerror}") from error
+                # Somebody may have removed the directory: then others meet at another file.
+                if _is_at(descriptor, path):
+                    undo.pop_all()
+                    return descriptor
+        raise LockUnavailable(f"Cannot lock {path}: the file is removed again and again; find out what cleans {self._directory}")
+
+    def _open(self, path: str) -> int:
+        try:
+            return open_or_make(path, os.O_RDWR, self._group)
+        except OSError as error:
+            missing = not os.path.isdir(self._directory)
+            attempt = f"make the lock directory {self._directory}" if missing else f"open the lock file {path}"
+            advice = "; system.lock_directory in the settings says where it is" if missing else ""
+            if isinstance(error, PermissionError):
+                advice = f"; act as root or as a member of the group {self._group}"
+            raise LockUnavailable(f"Cannot {attempt}: {error.strerror}{advice}") from error
+
+    def _timeout(self, uuid: str, wait_seconds: float, clock: Clock) -> LockTimeout:
+        holder = self.holder(uuid)
+        for _attempt in range(_NAME_AGAIN):
+            if holder is not None:
+                break
+            # Between taking the lock and writing the record lies a moment.
+            clock.sleep(TRY_EVERY / 2)
+            holder = self.holder(uuid)
+        who = "another action" if holder is None else holder.sentence()
+        after = f" after {round(wait_seconds, 2):g} s" if wait_seconds > 0 else ""
+        advice = "wait longer (wait_seconds) or try again later"
+        return LockTimeout(f"Cannot lock server {uuid}: held by {who}{after}; {advice}", holder=holder)
+
+
+class PowerLock:
+    """The lock of one server, held. Not for use by several threads at once.
+
+    As a context manager it releases at the end. An exception that is no PowerError is taken for a death in the middle of
+    things: the request under way is kept for whoever comes next.
+    """
+
+    def __init__(self, path: str, descriptor: int, record: Holder, waited_seconds: float) -> None:
+        """Made by ``Locks.acquire`` alone, from a descriptor that holds the lock; ``record`` is not written yet."""
+        found = decode(_read_descriptor(descriptor))
+        self._path = path
+        self._descriptor = descriptor
+        self._record = record
+        #: How long others were waited for, in seconds; 0 if nobody held it.
+        self.waited_seconds = waited_seconds
+        #: The unfinished work that was found or kept and is not settled yet. A start is to be settled before another is sent.
+        #: Whoever wrote the record that was found has let go of the lock, dead or not.
+        self.leftover: Leftover | None = None if found is None else found.unfinished(ended=True)
+
+    def __enter__(self) -> PowerLock:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None and not isinstance(error, PowerError):
+            self.keep()
+        self.release()
+
+    def enter(self, phase: Phase, *, run: Run | None = None, deadline: datetime | None = None) -> None:
+        """Write into the record what is done from now on; raises LockUnavailable if it cannot be written.
+
+        ``run`` belongs to START (the container and its last StartedAt) and STOP (the run to be stopped). They are to be
+        entered before the request is sent, and another phase only when it was answered.
+        """
+        until = None if deadline is None else timestamp(deadline)
+        self._record = replace(self._record, phase=phase.value, run=run, phase_deadline=until)
+        try:
+            self._write(replace(self._record, leftover=self.leftover))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise LockUnavailable(f"Cannot write the lock file {self._path}: {reason}") from error
+
+    def settle(self) -> None:
+        """The leftover is settled: forget it. Never raises: one that stays on a failing disk is settled once more by the next."""
+        if self.leftover is None:
+            return
+        self.leftover = None
+        with suppress(OSError, ValueError):
+            self._write(self._record)
+
+    def keep(self) -> None:
+        """The request of this phase (START or STOP, with its run) got no answer: carry it, beyond the release, until it is settled."""
+        self.leftover = replace(self._record, leftover=self.leftover).unfinished(ended=True)
+
+    def release(self) -> None:
+        """Let go of the lock; never raises, and a second time does nothing.
+
+        The record is cleared, or, as long as there is a leftover, left standing with it, marked ``released``.
+        """
+        if self._descriptor < 0:
+            return
+        try:
+            with suppress(OSError, ValueError):
+                self._leave()
+        finally:
+            descriptor, self._descriptor = self._descriptor, -1
+            with suppress(OSError):
+                # Closing alone would leave the lock with a child that is between fork and exec just now.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+
+    def _leave(self) -> None:
+        if self.leftover is None:
+            _write_descriptor(self._descriptor, BLANK)
+        else:
+            # Only what is carried is unfinished; the phase this holder was in is over.
+            self._write(replace(self._record, phase=Phase.PREPARE.value, run=None, leftover=self.leftover, released=True))
+
+    def _write(self, record: Holder) -> None:
+        _write_descriptor(self._descriptor, encode(record))
+
+
+def _my_record(operation: str, action: PowerAction, origin: str, reason: str, clock: Clock) -> Holder:
+    return Holder(
+        pid=os.getpid(),
+        pid_start=start_of(os.getpid()),
+        boot_id=boot_id(),
+        operation=operation,
+        action=action.value,
+        phase=Phase.PREPARE.value,
+        since=timestamp(clock.now()),
+        origin=origin,
+        reason=reason,
+    )
+
+
+def _is_held(record: Holder) -> bool:
+    return not record.released and lives(record.pid, record.pid_start, record.boot_id)
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+    except OSError:
+        return False
+
+
+def _read(path: str) -> bytes:
+    """What the lock file holds; nothing if it cannot be read."""
+    try:
+        descriptor = open_own(path, os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        return _read_descriptor(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_descriptor(descriptor: int) -> bytes:
+    try:
+        return os.pread(descriptor, RECORD_SIZE, 0)
+    except OSError:
+        return b""
+
+
+def _write_descriptor(descriptor: int, text: bytes) -> None:
+    if os.pwrite(descriptor, text, 0) != len(text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

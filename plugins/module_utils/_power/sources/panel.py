@@ -1,0 +1,171 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Panel as a source: which servers belong to this node, and their definitions as the Panel has them now.
+
+The Panel hands any node the definition of any server. So a server is this node's only if the node's own list has it: a start elsewhere
+would boot a second copy of its world.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..definitions.definition import Definition, parse_definition
+from ..definitions.definition_files import name_in
+from ..definitions.settings import Settings
+from ..model.errors import PowerError
+from ..model.look import Look, nothing
+from ..model.model import Clock
+from .panel_api import NoAnswer, PanelApi, Patience
+from .panel_list import PanelList, read_list, without_uuid
+
+#: How long one request is tried, and the whole list read, in seconds: for whoever acts, and for whoever only wants to look.
+_PATIENT, _LONGEST_LIST = Patience(30.0), 120.0
+_BRIEF, _BRIEF_LIST = Patience(10.0, retries=False), 10.0
+#: What the list says counts for so long after it was read, and for how long one fetch that failed takes the others' patience away.
+_FRESH_SECONDS = 10.0
+_LOOK_SECONDS = 0.25
+#: Single servers asked for at once.
+_AT_ONCE = 8
+_THE_LIST = "the list of this node's servers"
+
+
+@dataclass
+class _Reading:
+    """The list, being read for all who want it."""
+
+    began: float
+    over: threading.Event = field(default_factory=threading.Event)
+    found: PanelList | None = None
+    error: BaseException | None = None
+    ended: float = 0.0
+
+
+class Panel:
+    """The Panel of one call. The list is read once for all threads that ask, and again when it is too old for one of them.
+
+    A failure to read it is told to all who ask: where it never was read, for the whole call, else for 10 s.
+
+    Every method but `seen` and `said_at` raises `SourceUnreachable` (no usable answer), `SourceDenied` (it refuses the token),
+    `SettingsInvalid`, `MissingLibrary`, and what ``look`` raises, which is called at least every second.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, api: PanelApi | None = None) -> None:
+        self._api = PanelApi(settings, clock) if api is None else api
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._reading: _Reading | None = None
+        self._seen: PanelList | None = None
+        self._said_at: dict[str, float] = {}
+        self._slots = threading.BoundedSemaphore(_AT_ONCE)
+        #: Until when a single fetch is tried once only.
+        self._troubled_until = 0.0
+
+    @property
+    def address(self) -> str:
+        """Where it is, fit for a message."""
+        return self._api.address
+
+    @property
+    def seen(self) -> PanelList | None:
+        """The list as read last, None if it never was; asks nobody."""
+        return self._seen
+
+    def said_at(self, uuid: str) -> float | None:
+        """When the Panel said what `definition` returned last for a server, by the clock's monotonic time; None if it said nothing."""
+        return self._said_at.get(uuid)
+
+    def listed(self, look: Look = nothing, *, brief: bool = False) -> PanelList:
+        """The list, however old; read now if it was not yet; ``brief``: tried once, 10 s at most."""
+        return self._seen or self._awaited(self._started(brief=brief)[0], look)
+
+    def definition(self, uuid: str, *, again: bool = False, look: Look = nothing) -> Definition | None:
+        """A server's definition, or None if it is not this node's: as listed up to 10 s ago, or, with ``again``, as it is now.
+
+        Whose it is the list alone tells, so one that is older is read again. Raises `DefinitionInvalid`, too.
+        """
+        self._said_at.pop(uuid, None)
+        reading, is_mine = self._started()
+        listed = self._awaited(reading, look).servers
+        if uuid not in listed:
+            return None
+        raw, said_at = listed[uuid], reading.began
+        if again and not is_mine:
+            # Who joins a reading may be told what was true before asking.
+            said_at = self._clock.monotonic()
+            raw = self._fetch(uuid, look)
+            if raw is None:
+                return None
+        self._said_at[uuid] = said_at
+        return self.parsed(uuid, raw)
+
+    def parsed(self, uuid: str, raw: Any) -> Definition:
+        """A definition as the Panel wrote it, read. Raises `DefinitionInvalid`."""
+        return parse_definition(raw, where=f"of server {uuid} on the Panel at {self.address}", expect_uuid=uuid)
+
+    def name(self, uuid: str) -> str:
+        """The name of a server in the list; empty if it has none."""
+        return name_in(self.listed().servers.get(uuid))
+
+    def _started(self, *, brief: bool = False) -> tuple[_Reading, bool]:
+        """The reading that is under way, or the last one, or, where that is too old, a new one; and whether it is new."""
+        with self._guard:
+            last = self._reading
+            if last is not None and not self._is_outdated(last):
+                return last, False
+            reading = self._reading = _Reading(self._clock.monotonic())
+        try:
+            # A thread of its own: whoever wants it first may leave while the others still wait.
+            threading.Thread(target=self._read, args=(reading, brief), name="panel", daemon=True).start()
+        except RuntimeError:
+            # No more threads to be had.
+            self._read(reading, brief)
+        return reading, True
+
+    def _is_outdated(self, reading: _Reading) -> bool:
+        """Whether a reading is over and counts no more; where none ever ended well, its failure counts for the whole call."""
+        return reading.over.is_set() and self._seen is not None and self._clock.monotonic() - reading.ended > _FRESH_SECONDS
+
+    def _awaited(self, reading: _Reading, look: Look) -> PanelList:
+        while not reading.over.wait(_LOOK_SECONDS):
+            look()
+        if reading.found is None:
+            raise self._list_error(reading.error)
+        return reading.found
+
+    def _read(self, reading: _Reading, brief: bool) -> None:
+        try:
+            patience, seconds = (_BRIEF, _BRIEF_LIST) if brief else (_PATIENT, _LONGEST_LIST)
+            reading.found = self._seen = read_list(self._api, self._clock, patience, seconds)
+        except BaseException as error:
+            # It belongs to those who wait.
+            reading.error = error
+        finally:
+            reading.ended = self._clock.monotonic()
+            reading.over.set()
+
+    def _list_error(self, error: BaseException | None) -> BaseException:
+        """An error for one of those who wait: each its own, since raising one adds to it."""
+        if isinstance(error, NoAnswer):
+            return self._api.unreachable(_THE_LIST, error)
+        if isinstance(error, PowerError):
+            return type(error)(str(error), **error.facts)
+        return RuntimeError() if error is None else error
+
+    def _fetch(self, uuid: str, look: Look) -> Any:
+        """One server as it is now, or None. Soon after one fetch failed, the others are tried once only, for 10 s at most."""
+        while not self._slots.acquire(timeout=_LOOK_SECONDS):
+            look()
+        try:
+            troubled = self._clock.monotonic() < self._troubled_until
+            raw = self._api.server(uuid, _BRIEF if troubled else _PATIENT, look)
+        except NoAnswer as fault:
+            self._troubled_until = self._clock.monotonic() + _FRESH_SECONDS
+            raise self._api.unreachable(f"the definition of server {uuid}", fault) from None
+        finally:
+            self._slots.release()
+        return without_uuid(raw) if isinstance(raw, Mapping) else raw

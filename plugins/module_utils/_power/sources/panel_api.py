@@ -1,0 +1,163 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node asks of the Panel: one definition, or a page of the list of its servers, with patience that is bounded.
+
+The Panel's API as Wings uses it: the node's own token, retries with growing pauses after no answer, a redirect or a server error.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..definitions.settings import Settings
+from ..model.errors import SettingsInvalid, SourceDenied, SourceUnreachable
+from ..model.look import Look
+from ..model.model import Clock
+from .web import Answer, Web, WebFault, shown_address
+
+_BASE = "/api/remote"
+_DENIED = (400, 401, 403)
+#: Wings' pauses, in seconds: the first, how they grow, the longest; each is varied by half of it.
+_FIRST_PAUSE, _GROWTH, _LONGEST_PAUSE = 0.5, 1.5, 12.0
+_NAP = 0.25
+_LONGEST_DETAIL = 200
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long one request is tried, in seconds, all its tries together, and whether there is more than one."""
+
+    seconds: float
+    retries: bool = True
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a list as it came, and its ``size`` in bytes."""
+
+    value: Any = field(repr=False)
+    size: int
+
+
+class NoAnswer(Exception):
+    """The Panel gives no usable answer. The text is the reason; ``answered``: it is there, and this question is what it cannot answer."""
+
+    def __init__(self, reason: str, *, answered: bool = False) -> None:
+        super().__init__(reason)
+        self.answered = answered
+
+
+class PanelApi:
+    """The Panel at the settings' ``remote``. Threads may share it. Nothing of a definition or token is in its errors."""
+
+    def __init__(self, settings: Settings, clock: Clock, *, chance: Callable[[], float] = random.random) -> None:
+        """``chance`` returns numbers from 0 to 1."""
+        self.address = shown_address(settings.remote.rstrip("/"))
+        self._settings = settings
+        self._clock = clock
+        self._chance = chance
+        self._guard = threading.Lock()
+        self._web: Web | None = None
+
+    def server(self, uuid: str, patience: Patience, look: Look) -> Any:
+        """The definition of one server as the Panel writes it, or None if it has none, whichever node the server belongs to.
+
+        Raises `NoAnswer`, `SourceDenied`, `SettingsInvalid`, `MissingLibrary`, and what ``look`` raises.
+        """
+        answer = self._get(f"/servers/{uuid}", None, patience, look)
+        return None if answer.status == 404 else _value(answer)
+
+    def page(self, number: int, patience: Patience, look: Look) -> Page:
+        """A page of the list of this node's servers, from 1. Raises as `server` does."""
+        answer = self._get("/servers", {"page": number, "per_page": self._settings.remote_per_page}, patience, look)
+        return Page(_value(answer), answer.size)
+
+    def unreachable(self, what: str, reason: object) -> SourceUnreachable:
+        """The error for ``what`` that could not be fetched."""
+        return SourceUnreachable(
+            f"Cannot fetch {what} from the Panel at {self.address}: {reason}; is it up, and is remote in the settings right"
+        )
+
+    def _get(self, path: str, params: Mapping[str, object] | None, patience: Patience, look: Look) -> Answer:
+        web, began, tries = self._connection(), self._clock.monotonic(), 0
+        while True:
+            left = patience.seconds - (self._clock.monotonic() - began)
+            tries += 1
+            try:
+                return self._once(web, path, params, min(left, self._settings.remote_timeout), look)
+            except WebFault as fault:
+                reason, hopeless, answered = str(fault), fault.lasting, False
+            except NoAnswer as fault:
+                reason, hopeless, answered = str(fault), False, fault.answered
+            pause = self._pause(tries)
+            left = patience.seconds - (self._clock.monotonic() - began)
+            if hopeless or not patience.retries or pause >= left:
+                raise NoAnswer(reason if tries == 1 else f"{reason} ({tries} tries)", answered=answered)
+            self._wait(pause, look)
+
+    def _once(self, web: Web, path: str, params: Mapping[str, object] | None, seconds: float, look: Look) -> Answer:
+        """One try. Only what may go better next time is an exception that `_get` catches."""
+        answer = web.ask("GET", f"{_BASE}{path}", params=params, seconds=seconds, look=look)
+        if answer.status in _DENIED:
+            raise SourceDenied(
+                f"Cannot use the Panel at {self.address}: it refuses this node's token ({_told(answer)}); "
+                "check the settings token_id and token, and that this node exists there"
+            )
+        if answer.status >= 500 or 300 <= answer.status < 400:
+            raise NoAnswer(f"it answers {_told(answer)}", answered=True)
+        return answer
+
+    def _pause(self, tries: int) -> float:
+        return min(_FIRST_PAUSE * _GROWTH ** (tries - 1), _LONGEST_PAUSE) * (0.5 + self._chance())
+
+    def _wait(self, seconds: float, look: Look) -> None:
+        end = self._clock.monotonic() + seconds
+        while (left := end - self._clock.monotonic()) > 0:
+            look()
+            self._clock.sleep(min(left, _NAP))
+
+    def _connection(self) -> Web:
+        with self._guard:
+            if self._web is None:
+                self._web = self._connect()
+            return self._web
+
+    def _connect(self) -> Web:
+        settings = self._settings
+        headers = {
+            "Accept": "application/vnd.pterodactyl.v1+json",
+            "Content-Type": "application/json",
+            "User-Agent": f"fleet.power (id:{settings.token_id})",
+        }
+        try:
+            authorization = f"Bearer {settings.token_id}.{settings.token}"
+            # A definition is booted as it is.
+            return Web(settings.remote, authorization, headers=headers, verbatim=True)
+        except WebFault as fault:
+            raise SettingsInvalid(
+                f"Cannot use the Panel at {self.address}: {fault}; correct remote, token_id and token in the settings"
+            ) from None
+
+
+def _value(answer: Answer) -> Any:
+    if not 200 <= answer.status < 300:
+        raise NoAnswer(f"it answers {_told(answer)}", answered=True)
+    if answer.value is None:
+        raise NoAnswer("its answer is not JSON", answered=True)
+    return answer.value
+
+
+def _told(answer: Answer) -> str:
+    """An error as the Panel words it: only the first of several, as Wings does."""
+    try:
+        first = answer.value["errors"][0]
+        words = ": ".join(str(first[key]) for key in ("code", "detail") if first.get(key))
+    except (TypeError, LookupError, AttributeError):
+        words = ""
+    words = "".join(character if character.isprintable() else " " for character in words)[:_LONGEST_DETAIL]
+    return f"HTTP {answer.status}, {words}" if words else f"HTTP {answer.status}"

@@ -1,0 +1,230 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One source of definitions each: the task, the Panel, what was seen of the Panel, the containers; the directory is `definition_files`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from ..definitions.definition import Definition, parse_definition
+from ..definitions.definition_files import KeptDefinitions, name_in, uuid_in
+from ..model.errors import DefinitionInvalid, PowerError, SourceUnreachable
+from ..model.look import Look, nothing
+from ..model.model import Server
+
+if TYPE_CHECKING:
+    from .panel import Panel
+
+Warn = Callable[[str], None]
+
+
+class Source(Protocol):
+    """Where definitions come from. A method raises `SourceUnreachable` or the like where the source as a whole cannot be read."""
+
+    def uuids(self, look: Look = nothing) -> Sequence[str]:
+        """The servers it has."""
+
+    def name(self, uuid: str) -> str:
+        """A server's name; empty if it has none. May raise `DefinitionInvalid`."""
+
+    def definition(self, uuid: str, *, again: bool = False, look: Look = nothing) -> Definition | None:
+        """A server's definition, or None if it does not have the server. May raise `DefinitionInvalid`. See `Sources.definition`."""
+
+
+class FromTask:
+    """The definitions that the task gives. One that says no uuid belongs to no server; it is kept to explain why nothing was found."""
+
+    def __init__(self, given: Sequence[object]) -> None:
+        self._given: dict[str, list[tuple[str, object]]] = {}
+        self.strays: list[tuple[str, object]] = []
+        for index, raw in enumerate(given):
+            uuid, entry = uuid_in(raw), (f"definitions[{index}]", raw)
+            if uuid is None:
+                self.strays.append(entry)
+            else:
+                self._given.setdefault(uuid, []).append(entry)
+
+    def uuids(self, look: Look = nothing) -> Sequence[str]:
+        """See `Source`."""
+        return tuple(self._given)
+
+    def name(self, uuid: str) -> str:
+        """See `Source`."""
+        return name_in(self._given[uuid][0][1]) if uuid in self._given else ""
+
+    def definition(self, uuid: str, *, again: bool = False, look: Look = nothing) -> Definition | None:
+        """See `Source`. Two that differ are none."""
+        given = self._given.get(uuid)
+        if given is None:
+            return None
+        where, raw = given[0]
+        for other, second in given[1:]:
+            if second != raw:
+                raise DefinitionInvalid(f"Cannot read the definition of server {uuid}: {where} and {other} differ; give it once")
+        return parse_definition(raw, where=where, expect_uuid=uuid)
+
+
+class FromContainers:
+    """The servers seen as containers of the node; they have no definition."""
+
+    def __init__(self, seen: Callable[[], Sequence[Server]]) -> None:
+        self._seen = seen
+        self._names: dict[str, str] = {}
+
+    def uuids(self, look: Look = nothing) -> Sequence[str]:
+        """See `Source`."""
+        self._names = {server.uuid: server.name for server in self._seen()}
+        return tuple(self._names)
+
+    def name(self, uuid: str) -> str:
+        """See `Source`; as listed last."""
+        return self._names.get(uuid, "")
+
+    def definition(self, uuid: str, *, again: bool = False, look: Look = nothing) -> Definition | None:
+        """None."""
+        return None
+
+
+class FromPanel:
+    """The Panel. Where it is out of reach and ``allow_stale`` says so, what was kept stands in for it, with a warning.
+
+    Which servers are this node's is then decided by the list as it was seen last. A Panel that refuses is not out of reach.
+    """
+
+    def __init__(self, panel: Panel, kept: KeptDefinitions, warn: Warn, *, allow_stale: bool) -> None:
+        self._panel = panel
+        self._kept = kept
+        self._warn = warn
+        self._allow_stale = allow_stale
+        self._guard = threading.Lock()
+        self._given: dict[str, Definition] = {}
+        self._list_kept: object = None
+
+    def uuids(self, look: Look = nothing) -> Sequence[str]:
+        """See `Source`."""
+        try:
+            found = self._panel.listed(look)
+        except SourceUnreachable as error:
+            listed = self._listed_last(error)
+            self._warn(f"{error}; the definitions last seen are used, as allow_stale says")
+            return tuple(uuid for uuid in self._kept.uuids() if uuid in listed)
+        if found.strays:
+            self._warn(f"{found.strays} entries in the list of the Panel at {self._panel.address} name no server and are ignored")
+        return tuple(found.servers)
+
+    def name(self, uuid: str) -> str:
+        """See `Source`."""
+        try:
+            return self._panel.name(uuid)
+        except SourceUnreachable as error:
+            return self._kept.name(uuid) if uuid in self._listed_last(error) else ""
+
+    def definition(self, uuid: str, *, again: bool = False, look: Look = nothing) -> Definition | None:
+        """See `Source`."""
+        found = self._panel_or_kept(uuid, again, look)
+        if found is not None:
+            self._given[uuid] = found
+        return found
+
+    def keep(self, definition: Definition) -> None:
+        """Keep a definition, marked as the Panel's if it is the one given last: no other may stand in for it. Raises as the keeping."""
+        is_panels = self._given.get(definition.server.uuid) is definition
+        self._kept.keep(definition, panel=self._panel.address if is_panels else "")
+
+    def keep_list(self) -> None:
+        """Keep the list as it was read last, if it was read since this was asked last. Raises OSError."""
+        with self._guard:
+            seen = self._panel.seen
+            if seen is None or seen is self._list_kept:
+                return
+            self._list_kept = seen
+            self._kept.keep_list(self._panel.address, seen.servers)
+
+    def _panel_or_kept(self, uuid: str, again: bool, look: Look) -> Definition | None:
+        try:
+            return self._panel.definition(uuid, again=again, look=look)
+        except SourceUnreachable as error:
+            if uuid not in self._listed_last(error):
+                return None
+            kept = self._kept_of(uuid)
+            if kept is None:
+                raise
+            self._warn(f"{error}; the last definition seen is used, as allow_stale says")
+            return kept
+
+    def _listed_last(self, error: SourceUnreachable) -> frozenset[str]:
+        listed = self._kept.last_list(self._panel.address) if self._allow_stale else None
+        if listed is None:
+            raise error
+        return listed
+
+    def _kept_of(self, uuid: str) -> Definition | None:
+        try:
+            return self._kept.of_panel(uuid, self._panel.address)
+        except PowerError as error:
+            self._warn(str(error))
+            return None
+
+
+class SeenOnPanel:
+    """What this call has seen of the Panel already; nobody is asked, and nothing is waited for."""
+
+    def __init__(self, panel: Panel) -> None:
+        self._panel = panel
+
+    def uuids(self, look: Look = nothing) -> Sequence[str]:
+        """See `Source`."""
+        seen = self._panel.seen
+        return () if seen is None else tuple(seen.servers)
+
+    def name(self, uuid: str) -> str:
+        """See `Source`."""
+        seen = self._panel.seen
+        return "" if seen is None else name_in(seen.servers.get(uuid))
+
+    def definition(self, uuid: str, *, again: bool = False, look: Look = nothing) -> Definition | None:
+        """See `Source`."""
+        seen = self._panel.seen
+        return self._panel.parsed(uuid, seen.servers[uuid]) if seen is not None and uuid in seen.servers else None
+
+
+class Listed:
+    """A source whose list and names are read once a call, however many servers and threads ask. Single definitions are read as they are."""
+
+    def __init__(self, source: Source, warn: Warn) -> None:
+        self.source = source
+        self._warn = warn
+        self._uuids: dict[str, None] | None = None
+        self._names: dict[str, str | None] = {}
+        self._places: dict[str, str] = {}
+
+    def uuids(self, look: Look = nothing) -> Sequence[str]:
+        """The servers of the source. Raises what the source raises, each time anew."""
+        return tuple(self._list(look))
+
+    def has(self, uuid: str) -> bool:
+        """Whether the source has the server; raises as `uuids`."""
+        return uuid in self._list(nothing)
+
+    def name(self, uuid: str) -> str | None:
+        """A listed server's name; None, and a warning, if it cannot be read."""
+        if uuid not in self._names:
+            try:
+                self._names[uuid] = self.source.name(uuid)
+            except PowerError as error:
+                self._warn(str(error))
+                self._names[uuid] = None
+                self._places[uuid] = str(error.facts.get("where", ""))
+        return self._names[uuid]
+
+    def place(self, uuid: str) -> str:
+        """Where a definition is whose name could not be read; empty where nobody knows."""
+        return self._places.get(uuid, "")
+
+    def _list(self, look: Look) -> dict[str, None]:
+        if self._uuids is None:
+            self._uuids = dict.fromkeys(self.source.uuids(look))
+        return self._uuids

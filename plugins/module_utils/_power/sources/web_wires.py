@@ -1,0 +1,250 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The wires below `web`: TLS, sockets that can be cut from outside, what went wrong, in words, and what no words may show.
+
+Imported only where the library `requests` is known to be there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import ssl
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..host.causes import chain
+from ..host.listener import Vouching
+
+_MASKED = "***"
+#: A shorter one is no secret, and would make words unreadable.
+_SHORTEST_SECRET = 6
+
+
+class WebFault(Exception):
+    """No usable answer. The text is the reason in words, fit for the end of a sentence; ``lasting``: asking again soon will not help."""
+
+    def __init__(self, reason: str, *, lasting: bool = False) -> None:
+        super().__init__(reason)
+        self.lasting = lasting
+
+
+class Untrusted(WebFault):
+    """Who would be told the token may not have it; nothing was sent."""
+
+
+@dataclass
+class Exchange:
+    """One exchange in its thread: what came of it, and the sockets to cut when nobody waits for it any more."""
+
+    over: threading.Event = field(default_factory=threading.Event)
+    answer: Any = None
+    error: BaseException | None = None
+    abandoned: bool = False
+    sockets: list[Any] = field(default_factory=list)
+
+    def connected(self, connection: Any) -> None:
+        """Take note of a socket; one that connects when it is too late is cut at once."""
+        self.sockets.append(connection)
+        if self.abandoned:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Cut what its thread still waits for."""
+        self.abandoned = True
+        for connection in self.sockets:
+            with contextlib.suppress(OSError, ValueError):
+                # A close would neither wake the thread that reads nor return before it.
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class Mask:
+    """Hides what an Authorization header holds: all of it, and what follows its first dot, where the secret of a named token is."""
+
+    def __init__(self, authorization: str) -> None:
+        whole = authorization.partition(" ")[2].strip() or authorization
+        # The longer first: it holds the other.
+        self._secrets = [secret for secret in (whole, whole.partition(".")[2]) if len(secret) >= _SHORTEST_SECRET]
+        self._pattern = re.compile("|".join(re.escape(secret) for secret in self._secrets) or r"(?!)", re.IGNORECASE)
+
+    def text(self, text: str, *, is_cut: bool = False) -> str:
+        """The text without the secrets, in whatever case; ``is_cut``: it may end in the middle of one."""
+        masked = self._pattern.sub(_MASKED, text)
+        longest = max((self._cut(masked, secret) for secret in self._secrets), default=0) if is_cut else 0
+        return masked[: len(masked) - longest]
+
+    def value(self, value: Any) -> Any:
+        """A JSON value, keys included, without the secrets."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.value(each) for each in value]
+        if isinstance(value, dict):
+            return {self.text(key): self.value(each) for key, each in value.items()}
+        return value
+
+    def _cut(self, text: str, secret: str) -> int:
+        """How many characters at the end of a text begin the secret."""
+        return next((size for size in range(len(secret) - 1, 0, -1) if text.lower().endswith(secret[:size].lower())), 0)
+
+
+def no_cookies() -> Any:
+    """A policy for cookies: none is kept."""
+    from http.cookiejar import DefaultCookiePolicy
+
+    return DefaultCookiePolicy(allowed_domains=[])
+
+
+def tls_context(requests: Any, verify: bool, ca_path: str | None) -> ssl.SSLContext:
+    """What a certificate is held against: the authorities of the system, the library and its environment, or those of ``ca_path`` alone.
+
+    Raises `WebFault`.
+    """
+    try:
+        if ca_path is None:
+            context = ssl.create_default_context()
+            context.load_verify_locations(requests.certs.where())
+            bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+            if bundle:
+                context.load_verify_locations(**_place(bundle))
+        else:
+            context = ssl.create_default_context(**_place(ca_path))
+    except OSError as error:
+        where = "the certificates to verify it by" if ca_path is None else ca_path
+        raise WebFault(f"{where} cannot be read: {error.strerror or 'no certificates in it'}", lasting=True) from error
+    # Python 3.13 is stricter than other clients: certificates of many private authorities lack what it wants.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    from urllib3 import __version__ as version  # type: ignore[attr-defined]
+
+    # Before version 2 it compares names itself, addresses among them, and gives TLS none to compare with.
+    context.check_hostname = verify and int(version.partition(".")[0]) >= 2
+    if not verify:
+        _quiet()
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _place(path: str) -> dict[str, Any]:
+    return {"capath" if os.path.isdir(path) else "cafile": path}
+
+
+def _quiet() -> None:
+    """No line on standard error for each exchange that is not verified: whoever set it so knows."""
+    import urllib3
+    import urllib3.exceptions
+
+    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
+
+def adapter(requests: Any, context: ssl.SSLContext | None, current: threading.local, vouching: Vouching | None) -> Any:
+    """The transport: with our TLS context, through a proxy as well, and with sockets that can be cut from outside.
+
+    ``current.exchange`` is the `Exchange` of the thread that opens or uses a socket; ``vouching`` says who may be spoken to in the clear.
+    """
+    pools = _pools(current, vouching)
+    tls = {} if context is None else {"ssl_context": context}
+    base: Any = requests.adapters.HTTPAdapter
+
+    class Adapter(base):  # type: ignore[misc]
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, **kwargs, **tls)
+            self.poolmanager.pool_classes_by_scheme = pools
+
+        def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
+            manager = super().proxy_manager_for(proxy, **kwargs, **tls)
+            manager.pool_classes_by_scheme = pools
+            return manager
+
+        def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+            # The context has all that is needed; the library would read its own certificates again for each connection.
+            if verify is not True:
+                super().cert_verify(conn, url, verify, cert)
+
+    return Adapter()
+
+
+def _pools(current: threading.local, vouching: Vouching | None) -> dict[str, Any]:
+    """Connection pools whose connections tell their sockets to the exchange they serve. Raises `Untrusted` when they connect."""
+    import urllib3.connection
+    import urllib3.connectionpool
+
+    def noted(kind: Any, vouching: Vouching | None = None) -> Any:
+        def connect(self: Any) -> None:
+            # A proxy is told whatever it is given to carry.
+            asked = None if getattr(self, "proxy", None) else vouching
+            before = asked.before(self.port) if asked else frozenset()
+            kind.connect(self)
+            current.exchange.connected(self.sock)
+            why = asked.fault(before, self.sock) if asked else ""
+            if why:
+                raise Untrusted(why, lasting=True)
+
+        def request(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if getattr(self, "sock", None) is not None:
+                # One that was kept from the exchange before.
+                current.exchange.connected(self.sock)
+            return kind.request(self, *args, **kwargs)
+
+        return type(kind.__name__, (kind,), {"connect": connect, "request": request})
+
+    def pool(kind: Any, connection: Any) -> Any:
+        return type(kind.__name__, (kind,), {"ConnectionCls": connection})
+
+    return {
+        "http": pool(urllib3.connectionpool.HTTPConnectionPool, noted(urllib3.connection.HTTPConnection, vouching)),
+        "https": pool(urllib3.connectionpool.HTTPSConnectionPool, noted(urllib3.connection.HTTPSConnection)),
+    }
+
+
+def start(thread: threading.Thread) -> None:
+    """Start a thread. Raises `WebFault` where there are no more to be had."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise WebFault("no thread can be started to ask it; this machine is at a limit") from error
+
+
+def too_late(seconds: float) -> WebFault:
+    """The fault of an exchange that took too long."""
+    return WebFault(f"no answer within {seconds:.3g} s")
+
+
+def fault(requests: Any, error: BaseException, seconds: float) -> WebFault | None:
+    """What kept an answer from coming, in our words, since those of the libraries may quote a proxy's password. None: a fault of ours."""
+    import urllib3.exceptions
+
+    if not isinstance(error, (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError)):
+        return None
+    links = chain(error)
+
+    def found(*kinds: Any) -> Any:
+        return next((link for link in links if isinstance(link, kinds)), None)
+
+    if found(ssl.SSLCertVerificationError):
+        return WebFault(f"its certificate cannot be verified: {found(ssl.SSLCertVerificationError).verify_message}", lasting=True)
+    if any(type(link).__name__ == "CertificateError" for link in links):
+        return WebFault("its certificate cannot be verified: it is for another host", lasting=True)
+    if found(requests.exceptions.ProxyError):
+        return WebFault("the proxy that the environment names gives no way to it")
+    if found(TimeoutError, socket.timeout, requests.exceptions.Timeout):
+        return too_late(seconds)
+    if found(ssl.SSLError, requests.exceptions.SSLError):
+        return WebFault("it does not speak TLS as expected", lasting=True)
+    if found(socket.gaierror):
+        return WebFault(f"its name cannot be looked up ({found(socket.gaierror).strerror})")
+    return _plain_fault(error, links)
+
+
+def _plain_fault(error: BaseException, links: list[BaseException]) -> WebFault:
+    systems = [link for link in links if isinstance(link, OSError) and link.errno is not None and link.strerror]
+    if any(isinstance(link, ConnectionRefusedError) for link in links):
+        return WebFault("connection refused")
+    if systems and not isinstance(systems[0], ConnectionError):
+        return WebFault(str(systems[0].strerror).lower())
+    if any("Connection" in type(link).__name__ or "Protocol" in type(link).__name__ for link in links):
+        return WebFault("the connection was cut before the answer was whole")
+    return WebFault(f"an exchange with it is not possible ({type(error).__name__})", lasting=True)
