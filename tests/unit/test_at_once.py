@@ -17,7 +17,7 @@ from ansible_collections.fleet.power.tests.unit.test_own_session import AT_THE_L
 
 BARE = f"""
 import json, os, threading, time
-from ansible_collections.fleet.power.plugins.module_utils.power.at_once import at_once
+from ansible_collections.fleet.power.plugins.module_utils._power.host.at_once import at_once
 {AT_THE_LIMIT}
 """
 

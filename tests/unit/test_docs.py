@@ -147,7 +147,7 @@ def test_the_defaults_in_the_readme_are_those_of_the_code() -> None:
     keys = {name: default for name, default in told.items() if "." in name}
     assert len(keys) > 5
     assert keys == {name: defaults[name] for name in keys}
-    options = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils.options").POWER_OPTIONS
+    options = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils._options").POWER_OPTIONS
     assert {name: told[name] for name in told if name not in keys} == {
         name: str(options[name]["default"]) for name in told if name not in keys
     }
@@ -179,7 +179,7 @@ def test_an_example_is_yaml_and_is_something_we_know(example: Example) -> None:
 def faults_of(task: Mapping[str, Any]) -> list[str]:
     """What the module's argument spec says of a task; what is left to a template is not looked at."""
     validator = pytest.importorskip("ansible.module_utils.common.arg_spec").ArgumentSpecValidator
-    options = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils.options")
+    options = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils._options")
     specs = dict(zip(OUR_MODULES, (options.POWER_OPTIONS, options.INFO_OPTIONS)))
     name = next(name for name in OUR_MODULES if name in task)
     given = {option: value for option, value in (task[name] or {}).items() if "{{" not in str(value)}

@@ -33,7 +33,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.report im
 from ansible_collections.fleet.power.tests.integration.wings_server import TOKEN, wings
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
-options = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils.options")
+options = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils._options")
 yaml = pytest.importorskip("yaml")
 ArgumentSpecValidator = pytest.importorskip("ansible.module_utils.common.arg_spec").ArgumentSpecValidator
 fragments = importlib.import_module("ansible_collections.fleet.power.plugins.doc_fragments.node")

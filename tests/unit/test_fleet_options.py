@@ -13,7 +13,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.options import 
 
 def test_the_list_is_that_of_the_modules() -> None:
     pytest.importorskip("ansible.module_utils.basic")
-    known = importlib.import_module("ansible_collections.fleet.power.plugins.module_utils.options").NODE_OPTIONS
+    known = importlib.import_module("ansible_collections.fleet.power.plugins.module_utils._options").NODE_OPTIONS
     assert {*SHARED_OPTIONS, "server"} == set(known)
     assert set(SHARED_ALIASES) == {alias for name in SHARED_OPTIONS for alias in known[name].get("aliases", ())}
 

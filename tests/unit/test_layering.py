@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The layers of the core, written down once and held against the imports, and against what the architecture's text says of them."""
+"""The packages of module_utils and their layers, written down once and held against the imports."""
 
 from __future__ import annotations
 
@@ -16,121 +16,50 @@ import pytest
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 MODULE_UTILS = PLUGINS / "module_utils"
-CORE = MODULE_UTILS / "power"
-ARCHITECTURE = PLUGINS.parent / "docs" / "architecture.md"
+UTILS = "ansible_collections.fleet.power.plugins.module_utils"
 
-Family = tuple[str, ...]
-#: From what everything rests on to the story. A file imports from its own family and from earlier layers.
-LAYERS: tuple[tuple[str, tuple[Family, ...]], ...] = (
-    (
-        "Words",
-        (
-            ("errors",),
-            ("model",),
-            ("schema",),
-            ("text_faults",),
-            ("causes",),
-            ("liveness",),
-            ("look",),
-            ("nesting",),
-            ("origin",),
-            ("output",),
-            ("own_files",),
-            ("timezones",),
-            ("wings",),
-            ("host_ports",),
-            ("listener",),
-        ),
-    ),
-    (
-        "Parts",
-        (
-            ("plan",),
-            ("order",),
-            ("stop_way", "kinds", "definition_keys", "definition", "definition_text", "definition_files", "settings_keys", "settings"),
-            ("holder", "lock"),
-            ("generation",),
-            ("mark", "journal_rows", "journal_sqlite", "journal_file", "journal", "acceptance"),
-            ("volume_survey", "volume_walk", "volume"),
-            ("standard_input",),
-            ("connection_faults", "connection"),
-            ("web_wires", "web"),
-            ("announce",),
-            ("report",),
-            ("described",),
-            ("pace",),
-            ("pattern_child",),
-            ("at_once",),
-        ),
-    ),
-    (
-        "What is made of the parts",
-        (
-            ("state",),
-            (
-                *("config_files/fault", "config_files/regex", "config_files/rules", "config_files/paths", "config_files/splice"),
-                *("config_files/tree", "config_files/json_read", "config_files/json_file"),
-                *("config_files/yaml_read", "config_files/yaml_write", "config_files/yaml_file"),
-                *("config_files/line", "config_files/properties_file", "config_files/ini_file"),
-                *("config_files/toml_words", "config_files/toml_tree", "config_files/toml_edit", "config_files/toml_file"),
-                *("config_files/xml_path", "config_files/xml_tree", "config_files/xml_edit", "config_files/xml_file"),
-                *("config_files/__init__", "file_diff"),
-            ),
-            (
-                *("container_resources", "container_network", "container_spec"),
-                *(
-                    "engine_use",
-                    "engine",
-                    "engine_answers",
-                    "engine_clients",
-                    "engine_events",
-                    "engine_labels",
-                    "engine_pull",
-                    "docker_engine",
-                ),
-            ),
-            ("ready_patterns", "readiness"),
-            ("panel_api", "panel_list", "panel", "source", "search_faults", "sources"),
-        ),
-    ),
-    ("The node", (("node", "progress", "settle", "once", "assemble"),)),
-    ("Chapters", (("kill",), ("stop",), ("container", "placeholders", "config_edit", "preboot", "prepare"), ("startup", "await_ready"))),
-    ("The story", (("turn", "perform"), ("selection", "bulk", "server_facts"))),
-    (
-        "Through an HTTP endpoint",
-        (
-            (
-                *("endpoint/seen", "endpoint/client", "endpoint/follow", "endpoint/watch"),
-                *("endpoint/facts", "endpoint/perform", "endpoint/call"),
-            ),
-        ),
-    ),
-    ("The call", (("call",),)),
+#: From what everything rests on to what users call. A package imports from packages of earlier rows, never from one beside it.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("_own_session", "_power/model"),
+    ("_power/host", "_power/volume"),
+    ("_power/definitions", "_power/journal", "_power/locking"),
+    ("_power/engine", "_power/sources"),
+    ("_power/config_files", "_power/actions/node"),
+    ("_power/actions/boot",),
+    ("_power/actions/many", "_power/actions/turn"),
+    ("_power/endpoint",),
+    ("_power",),
+    ("_fleet",),
+    ("_fleet/inventory", "_fleet/rollout"),
+    ("_http_shim/process", "_http_shim/wire"),
+    ("_http_shim/acceptance",),
+    ("_http_shim/servers",),
+    ("_http_shim/routes",),
+    ("_http_shim/websocket",),
+    ("_http_shim",),
+    ("_options", "restore", "http_shim"),
 )
+#: What one package, parsers included, shows its neighbours.
+WHOLE = ("_power/config_files",)
 
-#: The files that may import what neither Python nor the core brings along, always inside a function.
+#: The packages that may import what neither Python nor the collection brings along, always inside a function.
 THIRD_PARTY = {
-    "connection": {"docker", "requests", "urllib3"},
-    "settings": {"yaml"},
-    "definition_text": {"yaml"},
-    "config_files/yaml_read": {"yaml"},
-    "web": {"requests"},
-    "web_wires": {"urllib3"},
+    "_power/engine": {"docker", "requests", "urllib3"},
+    "_power/definitions": {"yaml"},
+    "_power/config_files": {"yaml"},
+    "_power/sources": {"requests", "urllib3"},
+    "_http_shim/wire": {"aiohttp"},
+    "_http_shim/routes": {"aiohttp", "prometheus_client"},
+    "_http_shim/websocket": {"aiohttp", "jwt"},
 }
+#: What of the core the controller's side knows, beside its words: what reads, and acts on nothing.
+READING = {"_power/definitions", "_power/engine", "_power/endpoint/client", "_power/endpoint/seen", "_power/sources/web"}
 
-#: What a file that calls itself pure never imports.
-IMPURE = {"fcntl", "io", "os", "pathlib", "select", "shutil", "socket", "sqlite3", "subprocess", "syslog", "tempfile", "threading", "time"}
-PURE = (
-    *("text_faults", "causes", "nesting"),
-    *("plan", "order", "stop_way", "definition", "holder", "state", "report", "volume_survey", "described"),
-    *("config_files/rules", "config_files/paths", "config_files/splice", "config_files/tree"),
-    *("config_files/json_read", "config_files/json_file", "config_files/yaml_read", "config_files/yaml_write", "config_files/yaml_file"),
-    *("config_files/line", "config_files/properties_file", "config_files/ini_file", "placeholders", "file_diff"),
-    *("config_files/toml_words", "config_files/toml_tree", "config_files/toml_edit", "config_files/toml_file"),
-    *("config_files/xml_path", "config_files/xml_tree", "config_files/xml_edit", "config_files/xml_file"),
-    *("container_resources", "container_network", "container_spec", "engine_answers", "engine_use"),
-    *("endpoint/seen", "endpoint/follow"),
-)
+#: What a file never imports that calls itself pure: whatever reads a clock, a disk or a network.
+IMPURE = {
+    *("asyncio", "fcntl", "io", "os", "pathlib", "select", "shutil", "socket", "sqlite3", "subprocess", "syslog", "tempfile"),
+    *("threading", "time"),
+}
 
 
 @dataclass(frozen=True)
@@ -146,12 +75,18 @@ class Import:
         return self.names.split(".")[0]
 
 
-def core_files() -> list[Path]:
-    return sorted(path for path in CORE.rglob("*.py") if path.stat().st_size)
+def files() -> list[Path]:
+    return sorted(path for path in MODULE_UTILS.rglob("*.py") if path.stat().st_size)
 
 
 def name_of(path: Path) -> str:
-    return path.relative_to(CORE).with_suffix("").as_posix()
+    return path.relative_to(MODULE_UTILS).with_suffix("").as_posix()
+
+
+def package_of(name: str) -> str:
+    """The package that a file belongs to, both as paths from module_utils; a file that belongs to none is one itself."""
+    folder = name.rpartition("/")[0]
+    return next((whole for whole in WHOLE if f"{folder}/".startswith(f"{whole}/")), folder or name)
 
 
 def imports(path: Path) -> Iterator[Import]:
@@ -162,9 +97,8 @@ def imports(path: Path) -> Iterator[Import]:
             for alias in node.names:
                 yield Import(alias.name, 0, node in lazily)
         elif isinstance(node, ast.ImportFrom):
-            named = [node.module] if node.module else [alias.name for alias in node.names]
-            for name in named:
-                yield Import(name, node.level, node in lazily)
+            for alias in node.names:
+                yield Import(".".join(filter(None, (node.module, alias.name))), node.level, node in lazily)
 
 
 def _defers(node: ast.AST) -> bool:
@@ -172,160 +106,110 @@ def _defers(node: ast.AST) -> bool:
     return checking or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
 
 
-def core_imports(path: Path) -> set[str]:
-    """The files of the core that one of them imports."""
+def ours(path: Path) -> set[str]:
+    """The files of module_utils that a file imports, named from there."""
     found = set()
     for each in imports(path):
         if each.level:
-            base = path.parents[each.level - 1]
-            target = base.joinpath(*each.names.split("."))
-            inside = target.relative_to(CORE).as_posix()
-            found.add(inside if target.with_suffix(".py").exists() else f"{inside}/__init__")
+            found.add(_file(path.parents[each.level - 1].joinpath(*each.names.split("."))))
+        elif each.names.startswith(f"{UTILS}."):
+            found.add(_file(MODULE_UTILS.joinpath(*each.names[len(UTILS) + 1 :].split("."))))
     return found
 
 
-def names_in(families: tuple[Family, ...]) -> tuple[str, ...]:
-    return tuple(name for family in families for name in family)
+def _file(named: Path) -> str:
+    """The file that has what is imported by this name: it itself, its file, or its package's."""
+    for candidate in (named, named.parent):
+        if candidate.with_suffix(".py").exists():
+            return name_of(candidate)
+        if (candidate / "__init__.py").exists():
+            return name_of(candidate / "__init__")
+    raise AssertionError(f"nothing is called {named}")
 
 
-def reachable(name: str) -> set[str]:
-    """What a file may import: its own family, and all earlier layers."""
-    below: set[str] = set()
-    for _title, families in LAYERS:
-        for family in families:
-            if name in family:
-                return below | set(family)
-        below.update(names_in(families))
-    raise AssertionError(f"{name} has no layer")
+def test_every_package_has_its_layer_and_every_name_is_a_package() -> None:
+    named = [package for row in LAYERS for package in row]
+    assert sorted(named) == sorted({package_of(name_of(path)) for path in files()} - {"_power/actions"})
 
 
-def test_every_file_of_the_core_has_a_layer_and_every_name_is_a_file() -> None:
-    named = [name for _title, families in LAYERS for name in names_in(families)]
-    assert sorted(named) == sorted(name_of(path) for path in core_files())
-
-
-@pytest.mark.parametrize("path", core_files(), ids=name_of)
-def test_a_file_imports_from_its_own_family_and_earlier_layers_only(path: Path) -> None:
-    assert core_imports(path) - reachable(name_of(path)) == set()
+@pytest.mark.parametrize("path", files(), ids=name_of)
+def test_a_file_imports_from_its_own_package_and_earlier_layers_only(path: Path) -> None:
+    own = package_of(name_of(path))
+    row = next((number for number, row in enumerate(LAYERS) if own in row), 0)
+    earlier = {package for row in LAYERS[:row] for package in row}
+    assert {package_of(name) for name in ours(path)} - earlier - {own} == set()
 
 
 def test_no_imports_go_round_in_circles() -> None:
-    left = {name_of(path): core_imports(path) for path in core_files()}
+    left = {name_of(path): ours(path) - {name_of(path)} for path in files()}
     while ready := {name for name, needs in left.items() if not needs & set(left)}:
         left = {name: needs for name, needs in left.items() if name not in ready}
-    assert left == {}
+    # The table of parsers imports them when they are asked for, and they what all parsers need.
+    assert {package_of(name) for name in left} <= set(WHOLE)
 
 
-@pytest.mark.parametrize("path", core_files(), ids=name_of)
-def test_the_core_does_not_know_the_framework_of_its_front_doors(path: Path) -> None:
-    assert not re.search("ansible", path.read_text(), re.IGNORECASE)
+def test_every_package_says_what_its_job_is_and_who_may_import_it() -> None:
+    folders = sorted({path.parent for path in files()} - {MODULE_UTILS, MODULE_UTILS / "http_shim"})
+    for folder in folders:
+        text = (folder / "__init__.py").read_text()
+        assert re.search("import", ast.get_docstring(ast.parse(text)) or ""), folder
+
+
+def test_a_folder_is_small_enough_to_be_read() -> None:
+    for folder in {path.parent for path in files()}:
+        names = [path for path in folder.iterdir() if path.name not in ("__pycache__", "__init__.py")]
+        assert len(names) <= 20, folder
+
+
+def test_what_users_call_is_public_and_nothing_else() -> None:
+    names = {name_of(path).partition("/")[0] for path in files()}
+    assert {name for name in names if not name.startswith("_")} == {"http_shim", "restore"}
+
+
+@pytest.mark.parametrize("path", [path for path in files() if name_of(path) != "_options"], ids=name_of)
+def test_one_file_alone_knows_the_framework(path: Path) -> None:
+    words = path.read_text().replace(UTILS, "").replace("ansible_collections.fleet.power", "")
+    assert name_of(path).startswith("_fleet") or not re.search("ansible", words, re.IGNORECASE)
+    assert not any(each.package == "ansible" for each in imports(path))
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 cannot list its own modules")
-@pytest.mark.parametrize("path", core_files(), ids=name_of)
+@pytest.mark.parametrize("path", [path for path in files() if name_of(path) != "_options"], ids=name_of)
 def test_third_party_libraries_are_imported_where_they_may_be_and_never_before_they_are_needed(path: Path) -> None:
-    outside = [each for each in imports(path) if not each.level and each.package not in sys.stdlib_module_names]
-    assert {each.package for each in outside} <= THIRD_PARTY.get(name_of(path), set())
+    outside = [each for each in imports(path) if not each.level and each.package not in {*sys.stdlib_module_names, "ansible_collections"}]
+    assert {each.package for each in outside} <= THIRD_PARTY.get(package_of(name_of(path)), set())
     assert [each for each in outside if not each.lazy] == []
 
 
-@pytest.mark.parametrize("name", PURE)
-def test_a_pure_file_reads_no_clock_no_disk_and_no_network(name: str) -> None:
-    path = CORE / f"{name}.py"
+def calls_itself_pure(path: Path) -> bool:
+    return bool(re.search(r"; pure\b", ast.get_docstring(ast.parse(path.read_text())) or ""))
+
+
+@pytest.mark.parametrize("path", [path for path in files() if calls_itself_pure(path)], ids=name_of)
+def test_a_pure_file_reads_no_clock_no_disk_and_no_network(path: Path) -> None:
     assert {each.names for each in imports(path) if not each.level and each.package in IMPURE} == set()
 
 
-def _calls(path: Path) -> set[str]:
+def _ends(path: Path) -> set[str]:
     names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
     return names & {"exit_json", "fail_json"}
 
 
 def test_one_file_alone_ends_a_module() -> None:
-    assert [path.relative_to(PLUGINS).as_posix() for path in sorted(PLUGINS.rglob("*.py")) if _calls(path)] == ["module_utils/options.py"]
+    assert [path.relative_to(PLUGINS).as_posix() for path in sorted(PLUGINS.rglob("*.py")) if _ends(path)] == ["module_utils/_options.py"]
 
 
-# ----- above the core
-
-UTILS = "ansible_collections.fleet.power.plugins.module_utils"
-FLEET = MODULE_UTILS / "fleet"
-#: What stands beside the core: the front doors but for the plugins, and what they share.
-BESIDE = {"options": {"own_session", "power"}, "restore": {"own_session", "power"}, "own_session": set()}
-#: What of the core acts, or puts together what acts.
-ACTING = {
-    *names_in(
-        tuple(family for title, families in LAYERS if title in ("The node", "Chapters", "The story", "The call") for family in families)
-    ),
-    *("endpoint/follow", "endpoint/watch", "endpoint/facts", "endpoint/perform", "endpoint/call"),
-}
-
-
-def fleet_files() -> list[Path]:
-    return sorted(path for path in FLEET.rglob("*.py") if path.stat().st_size)
-
-
-def module_utils_imports(path: Path) -> set[str]:
-    """What a file below module_utils imports of it, from there, such as ``power/model``."""
-    found = set()
-    for each in imports(path):
-        if each.level:
-            found.add(path.parents[each.level - 1].joinpath(*each.names.split(".")).relative_to(MODULE_UTILS).as_posix())
-        elif each.names.startswith(f"{UTILS}."):
-            found.add(each.names[len(UTILS) + 1 :].replace(".", "/"))
-    return found
-
-
-def test_beside_the_core_stand_the_front_doors_that_are_named_here_and_the_fleet() -> None:
-    assert {path.stem for path in MODULE_UTILS.glob("*.py") if path.stat().st_size} == set(BESIDE)
-    folders = {path.name for path in MODULE_UTILS.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert folders <= {"power", "fleet", "http_shim"}
-
-
-@pytest.mark.parametrize("name", sorted(BESIDE))
-def test_a_front_door_knows_the_core_and_what_it_shares_with_others(name: str) -> None:
-    path = MODULE_UTILS / f"{name}.py"
-    assert {each.split("/")[0] for each in module_utils_imports(path)} <= BESIDE[name]
-    assert name == "options" or not any(each.package == "ansible" for each in imports(path))
-
-
-@pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 cannot list its own modules")
-@pytest.mark.parametrize("path", fleet_files(), ids=lambda path: path.relative_to(FLEET).as_posix())
-def test_the_fleet_needs_python_and_what_of_the_core_acts_on_nothing(path: Path) -> None:
-    outside = {each.package for each in imports(path) if not each.level}
-    assert outside <= {*sys.stdlib_module_names, "ansible_collections"}
-    ours = module_utils_imports(path)
-    assert {each.split("/")[0] for each in ours} <= {"fleet", "power"}
-    assert {each.removeprefix("power/") for each in ours if each.startswith("power/")} & ACTING == set()
+@pytest.mark.parametrize("path", [path for path in files() if name_of(path).startswith("_fleet/")], ids=name_of)
+def test_the_fleet_knows_of_the_core_what_acts_on_nothing(path: Path) -> None:
+    core = {name for name in ours(path) if name.startswith("_power/")}
+    assert {
+        name for name in core if package_of(name) not in ("_power/model", "_power/host") and not {name, package_of(name)} & READING
+    } == set()
 
 
 def test_modules_know_only_their_front_door_and_other_plugins_only_the_fleet_and_the_words_of_the_core() -> None:
     for path in sorted(PLUGINS.rglob("*.py")):
         if path.is_relative_to(MODULE_UTILS):
             continue
-        ours = {each.names for each in imports(path) if each.names.startswith(f"{UTILS}.")}
-        if path.parent.name == "modules":
-            assert ours <= {f"{UTILS}.options"}, path
-        else:
-            words = {f"{UTILS}.power.{word}" for word in names_in(LAYERS[0][1])}
-            assert {name for name in ours if not name.startswith(f"{UTILS}.fleet.")} <= words, path
-
-
-def test_the_architecture_names_every_file_in_its_layer_and_no_other() -> None:
-    text = ARCHITECTURE.read_text().partition("## Layers")[2].partition("\n## ")[0]
-    told = [
-        (title, tuple(re.findall(r"^\| `([a-z_/]+)` \|", body, re.MULTILINE)))
-        for title, body in re.findall(r"^### \d+\. (.+?)\n(.+?)(?=^### |\Z)", text, re.MULTILINE | re.DOTALL)
-    ]
-    assert told == [(title, names_in(families)) for title, families in LAYERS]
-
-
-def test_the_architecture_names_every_family_of_several() -> None:
-    told = [
-        tuple(re.findall(r"`([a-z_/]+)`", line))
-        for line in re.findall(r"^- (`[a-z_/]+`(?:, `[a-z_/]+`)+)$", ARCHITECTURE.read_text(), re.MULTILINE)
-    ]
-    assert told == [family for _title, families in LAYERS for family in families if len(family) > 1]
-
-
-def test_the_architecture_calls_those_files_pure_that_are() -> None:
-    told = re.findall(r"^\| `([a-z_/]+)` \|.*; pure \|$", ARCHITECTURE.read_text(), re.MULTILINE)
-    assert sorted(told) == sorted(PURE)
+        allowed = ("_options",) if path.parent.name == "modules" else ("_fleet/", "_power/model/")
+        assert all(name.startswith(allowed) for name in ours(path)), path

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
 
-options: Any = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils.options")
+options: Any = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils._options")
 
 
 def module_with(**params: Any) -> Any:

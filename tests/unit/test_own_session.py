@@ -18,7 +18,7 @@ import pytest
 
 PRELUDE = """
 import atexit, json, os, signal, sys, time
-from ansible_collections.fleet.power.plugins.module_utils.own_session import Interruption, in_own_session
+from ansible_collections.fleet.power.plugins.module_utils._own_session import Interruption, in_own_session
 
 def note(text):
     with open(sys.argv[1], "a") as file:

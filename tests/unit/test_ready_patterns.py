@@ -21,7 +21,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host import pat
 from ansible_collections.fleet.power.plugins.module_utils._power.host.pattern_child import PatternChild
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run
 
-POWER = "ansible_collections.fleet.power.plugins.module_utils.power"
+POWER = "ansible_collections.fleet.power.plugins.module_utils._power.engine"
 HOSTILE, TRIGGER = "(a+)+$", ["a" * 40 + "b"]
 TENANT, OTHER = Run("a" * 64, "2026-03-01T12:00:00Z"), Run("b" * 64, "2026-03-01T12:00:00Z")
 #: Takes a while for each of these lines, and is none the worse for it.

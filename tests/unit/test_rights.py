@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-ASK = "from ansible_collections.fleet.power.plugins.module_utils.power.prepare import _acts_as_root; print(_acts_as_root())"
+ASK = "from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.prepare import _acts_as_root; print(_acts_as_root())"
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can become somebody with some of its rights")

@@ -132,7 +132,7 @@ class TestTable:
 class TestFile:
     def test_no_file_at_the_default_place_means_defaults_and_needs_no_yaml(self) -> None:
         code = (
-            "import sys; from ansible_collections.fleet.power.plugins.module_utils.power import settings as s;"
+            "import sys; from ansible_collections.fleet.power.plugins.module_utils._power.definitions import settings as s;"
             "s.DEFAULT_PATH = '/nonexistent/config.yml'; s.load_settings(None); print('yaml' in sys.modules)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -205,7 +205,8 @@ class TestFile:
     def test_a_file_nested_without_end_is_refused(self, tmp_path: Path, opening: str) -> None:
         path = write(tmp_path / "c.yml", opening * 100_000)
         code = (
-            "import sys; from ansible_collections.fleet.power.plugins.module_utils.power import settings as s, errors\n"
+            "import sys; from ansible_collections.fleet.power.plugins.module_utils._power.definitions import settings as s\n"
+            "from ansible_collections.fleet.power.plugins.module_utils._power.model import errors\n"
             "try: s.load_settings(sys.argv[1])\n"
             "except errors.SettingsInvalid as error: print(error)"
         )

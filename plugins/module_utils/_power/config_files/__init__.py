@@ -4,7 +4,7 @@
 """Editing a server's configuration files before it starts: one small file per parser, text in, text out, nothing else touched.
 
 What a rule does not speak of stays byte for byte, so that a second run changes nothing. Text that is not UTF-8 comes and goes as
-surrogate escapes.
+surrogate escapes. `actions` may import it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The path that a rule's ``match`` is in files with maps and lists: JSON, YAML, TOML.
+"""The path that a rule's ``match`` is in files with maps and lists: JSON, YAML, TOML; pure.
 
 ==================  ==============================================================================
 ``a.b``             the key ``b`` of the map below ``a``

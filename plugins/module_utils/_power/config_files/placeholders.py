@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Placeholders in the rules of configuration files: ``{{server.X}}``, ``{{env.X}}`` and ``{{config.X}}``, for all parsers.
+"""Placeholders in the rules of configuration files: ``{{server.X}}``, ``{{env.X}}`` and ``{{config.X}}``, for all parsers; pure.
 
 A Panel expands the first two before it sends a definition; definitions of other sources have them still. The third is the node's, and
 only what is harmless of it: never a token, never the environment of this process. Blanks may stand inside the braces.

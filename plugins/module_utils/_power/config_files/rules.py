@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a rule says about the value that stands: whether it is replaced, and by what of which type. The same for all parsers.
+"""What a rule says about the value that stands: whether it is replaced, and by what of which type. The same for all parsers; pure.
 
 A value keeps its type where that is possible: ``"25565"`` replaces a number by a number, ``1`` a boolean by ``true``.
 """

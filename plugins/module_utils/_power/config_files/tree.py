@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A file of maps and lists as a tree that knows where each value stands in the text, and rules carried out on it.
+"""A file of maps and lists as a tree that knows where each value stands in the text, and rules carried out on it; pure.
 
 Shared by the parsers of JSON and YAML, which read the text into a tree, have the rules carried out, and write what became new.
 """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a server is: the Panel's JSON read into a value. Pure; `definition_keys` has the keys and their defaults."""
+"""What a server is: the Panel's JSON read into a value. Pure; `definition_keys` has the keys and their defaults; pure."""
 
 from __future__ import annotations
 

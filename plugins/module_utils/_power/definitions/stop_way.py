@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a run is stopped: signal names, and the stop written down as JSON in a container's label."""
+"""How a run is stopped: signal names, and the stop written down as JSON in a container's label; pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with a text in JSON or YAML, and where: in fixed words, since what parsers say may quote the text, which holds secrets."""
+"""What is wrong with a text in JSON or YAML, and where; pure. In fixed words: what parsers say may quote the text, which holds secrets."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What became of an action that an HTTP endpoint accepted, decided from the states seen since.
+"""What became of an action that an HTTP endpoint accepted, decided from the states seen since; pure.
 
 Wings tells nothing but states: it drops an action whose lock is held, and says ``offline`` before a process has ended. So nothing counts as
 done that was not seen, and two times bound the wait: until the action is seen to begin, and from there to its end. All times are seconds

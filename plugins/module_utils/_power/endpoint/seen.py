@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an HTTP endpoint says of servers and operations, as values. What it leaves out, or says in another type, is not known."""
+"""What an HTTP endpoint says of servers and operations, as values. What it leaves out, or says in another type, is not known; pure."""
 
 from __future__ import annotations
 

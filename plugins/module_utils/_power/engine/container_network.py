@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The network of a server's container, and what is created for it if it is missing. Pure; the rules are Wings'."""
+"""The network of a server's container, and what is created for it if it is missing. Pure; the rules are Wings'; pure."""
 
 from __future__ import annotations
 

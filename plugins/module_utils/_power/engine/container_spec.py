@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the engine is asked to create for a server: definition and settings in, the body of the create call out. Pure.
+"""What the engine is asked to create for a server: definition and settings in, the body of the create call out. Pure; pure.
 
 The rules are Wings'. Everything in the body is in one fixed order, so that the same server always gives the same hash.
 """

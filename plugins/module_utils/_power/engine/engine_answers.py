@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the engine's answers say, read into values; the keys of the Engine API are known here and in `docker_engine` alone."""
+"""What the engine's answers say, read into values; the keys of the Engine API are known here and in `docker_engine` alone; pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The holder record: who holds a server, in which phase, and what was left unfinished; a value and its text form.
+"""The holder record: who holds a server, in which phase, and what was left unfinished; a value and its text form; pure.
 
 The text is one JSON object, padded with spaces to a fixed size and written over the old one in one piece. Such a write is
 not atomic to a reader (measured: 2 of 1000 reads taken while a writer loops are a mixture of two records), so a record

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is told of servers to whoever only looks, those included that could not be seen: what is unknown is not absent. Pure."""
+"""What is told of servers to whoever only looks, those included that could not be seen: what is unknown is not absent. Pure; pure."""
 
 from __future__ import annotations
 

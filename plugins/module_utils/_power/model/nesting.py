@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How deep JSON goes, known before it is parsed: some Pythons crash on what is too deep for the stack of a thread."""
+"""How deep JSON goes, known before it is parsed: some Pythons crash on what is too deep for the stack of a thread; pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Results as front doors show them: one entry a server, and a summary; null and empty fields are left out."""
+"""Results as front doors show them: one entry a server, and a summary; null and empty fields are left out; pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The power state, derived from what the engine and the lock say; stored nowhere."""
+"""The power state, derived from what the engine and the lock say; stored nowhere; pure."""
 
 from __future__ import annotations
 

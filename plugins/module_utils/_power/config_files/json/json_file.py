@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parser ``json``: values by their path, in place; order, spelling, indentation and comments stay.
+"""Parser ``json``: values by their path, in place; order, spelling, indentation and comments stay; pure.
 
 New keys go behind the last one of their map, written as that one is. A missing or empty file is begun. Unlike Wings, which writes the
 whole file anew, sorts its keys and rounds its numbers.

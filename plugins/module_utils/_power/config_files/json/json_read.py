@@ -1,7 +1,8 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The text of a JSON file as a tree. Comments, commas before a closing bracket, ``NaN`` and ``Infinity`` pass: many servers write them."""
+"""The text of a JSON file as a tree; pure. Comments, commas before a closing bracket, ``NaN`` and ``Infinity`` pass: many servers write
+them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parser ``ini``: sections in brackets, a key and a value per line. A rule's ``match`` is ``section.key``, divided at the first dot.
+"""Parser ``ini``: sections in brackets, a key and a value per line; pure. A rule's ``match`` is ``section.key``, divided at the first
+dot.
 
 Without a dot the key stands before the first section. Dots within brackets do not divide, and the section's brackets are dropped:
 ``[/Script/Engine.GameSession].MaxPlayers``. Names are compared exactly, case and the ``+`` of Unreal's ``+Key=...`` included. Of a key

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parser ``file``: a line that begins with a rule's ``match`` is replaced as a whole.
+"""Parser ``file``: a line that begins with a rule's ``match`` is replaced as a whole; pure.
 
 As in Wings, nothing is added where no line matches, and ``if_value`` has no meaning: a line has no value.
 Unlike Wings, line ends stay what they are, lines may be of any length, and where several rules match one line the longest ``match``

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parser ``properties``: Java's properties files, such as ``server.properties``. A rule's ``match`` is a whole key.
+"""Parser ``properties``: Java's properties files, such as ``server.properties``. A rule's ``match`` is a whole key; pure.
 
 A value is replaced where it stands, separator and its blanks included; a missing key is appended as ``key=value``. Of a key that stands
 several times the last one is meant, since that is the one Java reads. Text is read with Java's escapes and line continuations, and

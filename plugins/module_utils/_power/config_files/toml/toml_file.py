@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parser ``toml``: keys by their path, as `paths` has it. Wings knows no TOML.
+"""Parser ``toml``: keys by their path, as `paths` has it. Wings knows no TOML; pure.
 
 A rule sets a scalar in the type and the quotes that stand; a date stays a date if the value is one. A missing key is added behind the
 last key of its table, a missing table at the end of the file (in a list of tables or in braces: as a key with dots), ``list[0]`` is made

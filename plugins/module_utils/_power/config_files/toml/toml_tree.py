@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A TOML file as a tree of tables, lists and scalars that know where in the file they stand, and where a new key of a table would.
+"""A TOML file as a tree of tables, lists and scalars that know where in the file they stand, and where a new key of a table would; pure.
 
 It keeps the rules of TOML: no key and no table twice, nothing added to what is closed. Reading only; `toml_edit` writes.
 """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writing what changed in a tree of `xml_tree` into the bytes of its file; every other byte is copied."""
+"""Writing what changed in a tree of `xml_tree` into the bytes of its file; every other byte is copied; pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parser ``xml``: the text or one attribute of elements, found by their path; `xml_path` says how a path is written.
+"""Parser ``xml``: the text or one attribute of elements, found by their path; `xml_path` says how a path is written; pure.
 
 As in Wings a rule holds for every element that its path leads to, missing elements are created unless the path has a ``*``, and an empty
 file gets a declaration and the root element that the first rule names. Unlike Wings the rest of the file stays as it is, ``if_value``

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a rule's ``match`` and value mean in XML.
+"""What a rule's ``match`` and value mean in XML; pure.
 
 ==============================================  =====================================================================
 ``Root.Network.Port``                           every element ``Port`` in every ``Network`` of the root element ``Root``

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parsers ``yaml`` and ``yml``: values by their path, in place; comments, order, quotes, dates and anchors stay.
+"""Parsers ``yaml`` and ``yml``: values by their path, in place; comments, order, quotes, dates and anchors stay; pure.
 
 New keys go behind the last one of their map, indented as that one is. Of several documents the first one is meant. A value that other
 places share by an anchor is not changed, since they would change with it; an alias is replaced by a value of its own. Unlike Wings,

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The first document of a YAML file as a tree, from the events of PyYAML: only they tell where an alias stands.
+"""The first document of a YAML file as a tree, from the events of PyYAML: only they tell where an alias stands; pure.
 
 Nothing is expanded: an alias is one node, however much it means. Plain values have the types of YAML 1.1 and 1.2 together, since nobody
 knows which of them the server reads.

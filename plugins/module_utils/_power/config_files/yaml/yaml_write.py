@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Scalars and keys as YAML writes them: quoted as what stood there was, and always so that they read back as what they are."""
+"""Scalars and keys as YAML writes them: quoted as what stood there was, and always so that they read back as what they are; pure."""
 
 from __future__ import annotations
 
