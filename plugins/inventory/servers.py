@@ -168,11 +168,11 @@ from typing import Any
 
 from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import Entry, variables_of
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import ServerEntry, variables_of
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.merge import Picture, picture_of
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.naming import POWER_UNKNOWN, groups_of, host_names
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.reading import Read, read_all
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import Wanted, mind_unknown, wanted_of
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import InventoryOptions, mind_unknown, wanted_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState
 from ansible_collections.fleet.power.plugins.plugin_utils.reading_cache import ReadingCache
@@ -233,7 +233,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
     # ----- reading
 
-    def _read(self, wanted: Wanted, path: str, cache: bool) -> Read:
+    def _read(self, wanted: InventoryOptions, path: str, cache: bool) -> Read:
         """What the cache has, or what all sources tell; only what is whole is kept."""
         kept = ReadingCache(self.NAME, self._cache, self.get_cache_key(path), wanted) if self.get_option("cache") else None
         readings = None if kept is None or not cache else kept.kept()
@@ -257,7 +257,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
     # ----- adding
 
-    def _add(self, picture: Picture, wanted: Wanted, nodes: Nodes) -> None:
+    def _add(self, picture: Picture, wanted: InventoryOptions, nodes: Nodes) -> None:
         groups = self._groups(picture, knows_state=picture.knows_state or any(node.is_looked_at for node in wanted.nodes))
         known = {str(host.vars["server_uuid"]): name for name, host in self.inventory.hosts.items() if "server_uuid" in host.vars}
         taken = {*self.inventory.hosts, *self.inventory.groups, *nodes.names}
@@ -287,7 +287,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
                 groups[entry.uuid].append(safe[name])
         return groups
 
-    def _set_variables(self, host: str, entry: Entry, nodes: Nodes, *, is_known: bool) -> None:
+    def _set_variables(self, host: str, entry: ServerEntry, nodes: Nodes, *, is_known: bool) -> None:
         for name, value in {**nodes.variables(entry.node), **variables_of(entry)}.items():
             if value is not None or not is_known:
                 self.inventory.set_variable(host, name, value)

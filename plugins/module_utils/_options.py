@@ -16,9 +16,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ._own_session import Interruption, in_own_session
 from ._power.actions.many.bulk import perform_each
 from ._power.actions.many.selection import means_all
-from ._power.actions.many.server_facts import Wanted
+from ._power.actions.many.server_facts import FactOptions
 from ._power.actions.node.once import keyed
-from ._power.actions.node.pace import Pace
+from ._power.actions.node.pace import Limiter
 from ._power.call import Call, open_call
 from ._power.definitions.stop_way import LONGEST_STOP_SECONDS
 from ._power.engine.connection import LONGEST_TIMEOUT, shown_host
@@ -146,7 +146,7 @@ def _look(module: PowerModule) -> None:
         # What was computed and came out empty is not all.
         module.exit_json(changed=False, complete=True, servers=[])
     with contextlib.closing(open_call(options, read_only=True)) as call:
-        wanted = Wanted(options["tail"], options["operations"])
+        wanted = FactOptions(options["tail"], options["operations"])
         told = call.describe(options["server"] or (), wanted, check=module.check_mode)
     warn_each(module, call.warnings(), told.warnings)
     why = {} if told.complete else {"msg": "; ".join(told.unlisted)}
@@ -162,7 +162,7 @@ def _run(module: PowerModule, interrupted: Interruption) -> None:
         if options["if_meant_up"]:
             asked = replace(asked, meant_up=_meant_up(call, asked.action))
         targets = call.targets(options["server"], asked)
-        pace = Pace(options["max_parallel"], options["max_failures"], options["stagger"])
+        pace = Limiter(options["max_parallel"], options["max_failures"], options["stagger"])
         priorities = call.priorities(targets, options["priorities"]) if options["in_order"] else None
         results = perform_each(targets, call.act, pace, priorities)
     warn_each(module, call.warnings(), *(result.warnings for result in results))

@@ -24,7 +24,7 @@ _ENDINGS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _STDOUT = 1
 
 
-class Signalled:
+class Interruptions:
     """Whether a signal asked for an end. Call it: True means that nothing new should begin."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Signalled:
         return self._signalled
 
 
-class Interruption(Signalled):
+class Interruption(Interruptions):
     """Whether the one who asked is gone or wants an end. Call it: True means that nothing new should begin."""
 
     def __init__(self, parent: int | None = None) -> None:

@@ -23,10 +23,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import TextIO
 
-from ._own_session import Signalled
+from ._own_session import Interruptions
 from ._power.actions.many.bulk import perform_each
 from ._power.actions.many.selection import Target
-from ._power.actions.node.pace import Pace, Place
+from ._power.actions.node.pace import Limiter, Slot
 from ._power.call import Call, open_call
 from ._power.definitions.settings import Settings, load_settings
 from ._power.host.own_files import open_own
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; its exit code."""
     given = _parser().parse_args(arguments)
     try:
-        return 0 if _restore(given, Signalled()) else 1
+        return 0 if _restore(given, Interruptions()) else 1
     except PowerError as error:
         _say(str(error), sys.stderr)
     except Exception as error:
@@ -177,13 +177,13 @@ def _start_each(uuids: Sequence[str], call: Call, given: argparse.Namespace) -> 
         origin=ORIGIN,
     )
 
-    def act(target: Target, place: Place) -> Result:
+    def act(target: Target, place: Slot) -> Result:
         result = call.act(target, place)
         _say(_line(result), sys.stdout)
         return result
 
     targets = call.targets(uuids, asked) if uuids else []
-    return perform_each(targets, act, Pace(given.max_parallel, stagger=given.stagger), call.priorities(targets, {}))
+    return perform_each(targets, act, Limiter(given.max_parallel, stagger=given.stagger), call.priorities(targets, {}))
 
 
 def _is_down(result: Result) -> bool:

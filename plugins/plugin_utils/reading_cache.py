@@ -12,24 +12,24 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.utils.display import Display
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import SCHEMA, Reading, from_plain, to_plain
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import Wanted
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import SCHEMA, SourceReading, from_plain, to_plain
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import InventoryOptions
 
 
 class ReadingCache:
     """The entry of one inventory file. ``name`` is the plugin's, for messages."""
 
-    def __init__(self, name: str, cache: MutableMapping[str, Any], key: str, wanted: Wanted) -> None:
+    def __init__(self, name: str, cache: MutableMapping[str, Any], key: str, wanted: InventoryOptions) -> None:
         self._name = name
         self._cache = cache
         self._key = key
         self._identity = hashlib.sha256(json.dumps(wanted.identity(), default=str).encode()).hexdigest()
 
-    def keep(self, readings: tuple[Reading, ...]) -> None:
+    def keep(self, readings: tuple[SourceReading, ...]) -> None:
         """Write them down."""
         self._cache[self._key] = {"schema": SCHEMA, "identity": self._identity, "readings": to_plain(readings)}
 
-    def kept(self) -> tuple[Reading, ...] | None:
+    def kept(self) -> tuple[SourceReading, ...] | None:
         """What was written down, unless it is of another version or was written for other options."""
         try:
             kept = self._cache[self._key]

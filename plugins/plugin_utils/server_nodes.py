@@ -12,8 +12,8 @@ from ansible.inventory.helpers import get_group_vars, sort_groups
 from ansible.template import is_trusted_as_template, trust_as_template
 from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import Kind, Reading
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import Wanted
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import SourceKind, SourceReading
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import InventoryOptions
 
 #: A server must never be reached under its own name: another machine may have it.
 _NOWHERE = "node-unknown.invalid"
@@ -23,7 +23,7 @@ _NOT_A_CONNECTION = ("ansible_group_priority", "ansible_facts")
 class Nodes:
     """The nodes as the inventory has them: what sources call them here, and how their servers' hosts are reached."""
 
-    def __init__(self, wanted: Wanted, readings: tuple[Reading, ...], inventory: Any, loader: Any) -> None:
+    def __init__(self, wanted: InventoryOptions, readings: tuple[SourceReading, ...], inventory: Any, loader: Any) -> None:
         self._inventory = inventory
         self._loader = loader
         self._given = {node.name: node for node in wanted.nodes}
@@ -41,9 +41,9 @@ class Nodes:
         """Names that no server's host may have."""
         return {*self._given, *self._connections}
 
-    def host_of(self, kind: Kind, name: str) -> str:
+    def host_of(self, kind: SourceKind, name: str) -> str:
         """The inventory's name for the node that a source calls so: only the Panel has names of its own."""
-        if kind is not Kind.PANEL:
+        if kind is not SourceKind.PANEL:
             return name
         if name not in self._hosts:
             self._hosts[name] = self._host_on_panel(name)
@@ -71,7 +71,7 @@ class Nodes:
     def _reached(self, node: str | None) -> dict[str, Any]:
         if node is None:
             return {"ansible_host": _NOWHERE}
-        addresses = [address for name, address in self._addresses.items() if self.host_of(Kind.PANEL, name) == node]
+        addresses = [address for name, address in self._addresses.items() if self.host_of(SourceKind.PANEL, name) == node]
         given = self._given.get(node)
         return {
             "ansible_host": addresses[0] if addresses else node,

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import perform_each
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import never
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Pace
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.call import open_call
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import OperationRow
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Result
@@ -51,7 +51,7 @@ def power_each(
         asked = replace(lab.request(action, "", **fields), operation="")
         targets = call.targets(names, asked)
         order = None if priorities is None else call.priorities(targets, priorities)
-        return perform_each(targets, call.act, Pace(max_parallel, max_failures, stagger), order)
+        return perform_each(targets, call.act, Limiter(max_parallel, max_failures, stagger), order)
     finally:
         call.close()
 

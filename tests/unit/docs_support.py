@@ -18,7 +18,7 @@ from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_keys import KEYS as DEFINITION_KEYS
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings_keys import KEYS as SETTINGS_KEYS
-from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import ABSENT, REQUIRED, Key, every_key
+from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import ABSENT, REQUIRED, KeySpec, every_key
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCS = CHECKOUT / "docs"
@@ -121,12 +121,12 @@ def default_text(value: Any) -> str:
     return f"``{value}``"
 
 
-def key_rows(keys: Sequence[Key]) -> Rows:
+def key_rows(keys: Sequence[KeySpec]) -> Rows:
     """One row for each key in use: name, type, default, meaning."""
     return [[f"``{key.name}``", key.type.words, default_text(key.default), _rst(key.meaning)] for key in every_key(keys) if key.used]
 
 
-def unused_rows(keys: Sequence[Key]) -> Rows:
+def unused_rows(keys: Sequence[KeySpec]) -> Rows:
     """One row for each key that is known but not used."""
     return [[f"``{key.name}``", _rst(key.meaning)] for key in every_key(keys) if not key.used]
 
@@ -135,7 +135,7 @@ def _rst(text: str) -> str:
     return re.sub(r"`(.+?)`", r"``\1``", text)
 
 
-_KEY_HEADING, _UNUSED_HEADING = ["Key", "Type", "Default", "Meaning"], ["Key", "What it is"]
+_KEY_HEADING, _UNUSED_HEADING = ["KeySpec", "Type", "Default", "Meaning"], ["KeySpec", "What it is"]
 #: Guide, title, heading, widths and rows of every table that is made from the code.
 MADE: tuple[tuple[str, str, list[str], str, Rows], ...] = (
     ("definitions_guide.rst", "Keys of a definition", _KEY_HEADING, "30 20 15 35", key_rows(DEFINITION_KEYS)),

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Place
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted, Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Operation, Seen
@@ -92,7 +92,7 @@ def request(action: str, **fields: Any) -> Request:
 
 
 def perform(
-    endpoint: FakeEndpoint, action: str, *, interrupted: threading.Event | None = None, place: Place | None = None, **fields: Any
+    endpoint: FakeEndpoint, action: str, *, interrupted: threading.Event | None = None, place: Slot | None = None, **fields: Any
 ) -> Result:
     is_interrupted = threading.Event() if interrupted is None else interrupted
     return perform_at(request(action, **fields), endpoint, endpoint.clock, is_interrupted.is_set, None, place)

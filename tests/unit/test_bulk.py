@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import perform_each
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.selection import Target, one_of_all
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Pace, Place
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Limiter, Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import FailureBudget
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
     Outcome,
@@ -45,28 +45,28 @@ def test_results_come_in_the_order_asked_whoever_ends_first() -> None:
     asked, over = targets(5), [threading.Event() for _unused in range(6)]
     over[5].set()
 
-    def act(target: Target, _place: Place) -> Result:
+    def act(target: Target, _place: Slot) -> Result:
         number = int(target.request.server[1:])
         # Each waits for the one after it.
         assert over[number + 1].wait(PATIENCE)
         over[number].set()
         return ended(target)
 
-    assert names(perform_each(asked, act, Pace())) == ["u0", "u1", "u2", "u3", "u4"]
+    assert names(perform_each(asked, act, Limiter())) == ["u0", "u1", "u2", "u3", "u4"]
 
 
 def test_nobody_is_nothing() -> None:
-    assert perform_each([], lambda target, place: ended(target), Pace(max_failures=0)) == []
+    assert perform_each([], lambda target, place: ended(target), Limiter(max_failures=0)) == []
 
 
 def test_one_alone_needs_no_thread_and_waits_for_no_slot() -> None:
     seen: list[tuple[threading.Thread, bool]] = []
 
-    def act(target: Target, place: Place) -> Result:
+    def act(target: Target, place: Slot) -> Result:
         seen.append((threading.current_thread(), place.holds))
         return ended(target)
 
-    perform_each(targets(1), act, Pace(max_parallel=1))
+    perform_each(targets(1), act, Limiter(max_parallel=1))
     assert seen == [(threading.current_thread(), False)]
 
 
@@ -75,7 +75,7 @@ def test_never_more_than_max_parallel_are_acted_on_and_each_begins_in_its_order(
     busy, peak, order, mutex = 0, 0, [], threading.Lock()
     together = threading.Barrier(most)
 
-    def act(target: Target, _place: Place) -> Result:
+    def act(target: Target, _place: Slot) -> Result:
         nonlocal busy, peak
         with mutex:
             busy += 1
@@ -87,7 +87,7 @@ def test_never_more_than_max_parallel_are_acted_on_and_each_begins_in_its_order(
             busy -= 1
         return ended(target)
 
-    assert len(perform_each(targets(9), act, Pace(max_parallel=most))) == 9
+    assert len(perform_each(targets(9), act, Limiter(max_parallel=most))) == 9
     assert peak == most
     assert all(place - most < number < place + most for place, number in enumerate(order))
 
@@ -95,25 +95,25 @@ def test_never_more_than_max_parallel_are_acted_on_and_each_begins_in_its_order(
 def test_past_the_budget_the_rest_is_told_so_before_it_begins() -> None:
     asked = targets(5)
 
-    def act(target: Target, place: Place) -> Result:
+    def act(target: Target, place: Slot) -> Result:
         try:
             place.mind_budget(target.request.server)
         except FailureBudget:
             return ended(target, Outcome.SKIPPED)
         return ended(target, Outcome.FAILED if target.request.server in ("u1", "u2") else Outcome.DONE)
 
-    results = perform_each(asked, act, Pace(max_parallel=1, max_failures=1))
+    results = perform_each(asked, act, Limiter(max_parallel=1, max_failures=1))
     assert [result.outcome.value for result in results] == ["done", "failed", "failed", "skipped", "skipped"]
 
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_a_fault_of_ours_in_one_server_hides_nothing_of_the_others_and_is_not_hidden(count: int) -> None:
-    def act(target: Target, _place: Place) -> Result:
+    def act(target: Target, _place: Slot) -> Result:
         if target.request.server == "u0":
             raise ZeroDivisionError("with a secret in it")
         return ended(target)
 
-    pace = Pace(max_parallel=1, max_failures=5)
+    pace = Limiter(max_parallel=1, max_failures=5)
     results = perform_each(targets(count), act, pace)
     assert [(result.server.uuid, result.outcome.value, result.code) for result in results] == [
         ("u0", "failed", "internal_error"),
@@ -147,12 +147,12 @@ def test_where_there_are_no_more_threads_the_servers_are_acted_on_all_the_same(
     refuse_after(threads, monkeypatch)
     by: dict[str, threading.Thread] = {}
 
-    def act(target: Target, _place: Place) -> Result:
+    def act(target: Target, _place: Slot) -> Result:
         by[target.request.server] = threading.current_thread()
         return ended(target)
 
     stack = threading.stack_size()
-    pace = Pace(max_parallel)
+    pace = Limiter(max_parallel)
     assert names(perform_each(targets(6), act, pace)) == [f"u{number}" for number in range(6)]
     assert [name for name, thread in sorted(by.items()) if thread is threading.current_thread()] == [
         f"u{number}" for number in range(threads, 6)
@@ -164,11 +164,11 @@ def test_where_there_are_no_more_threads_the_servers_are_acted_on_all_the_same(
 def test_hundreds_of_threads_leave_the_size_of_later_ones_as_it_was() -> None:
     stack, everybody = threading.stack_size(), threading.Barrier(300)
 
-    def act(target: Target, _place: Place) -> Result:
+    def act(target: Target, _place: Slot) -> Result:
         everybody.wait(60)
         return ended(target)
 
-    assert len(perform_each(targets(300), act, Pace())) == 300
+    assert len(perform_each(targets(300), act, Limiter())) == 300
     assert threading.stack_size() == stack
 
 
@@ -176,12 +176,12 @@ def test_who_is_down_is_left_out_of_a_restart_of_all_but_not_of_one_by_name() ->
     named = targets(2)
     of_all = [Target(one_of_all(replace(target.request, operation="x"), Server(target.request.server)), target.server) for target in named]
 
-    def act(target: Target, _place: Place) -> Result:
+    def act(target: Target, _place: Slot) -> Result:
         passed_over = replace(ended(target, Outcome.SKIPPED, PowerState.OFFLINE), code="not_selected")
         return passed_over if target.request.server == "u0" else ended(target)
 
-    assert names(perform_each(of_all, act, Pace())) == ["u1"]
-    assert names(perform_each(named, act, Pace())) == ["u0", "u1"]
+    assert names(perform_each(of_all, act, Limiter())) == ["u1"]
+    assert names(perform_each(named, act, Limiter())) == ["u0", "u1"]
 
 
 # ----- in order
@@ -202,7 +202,7 @@ def test_a_tier_begins_when_all_of_the_one_before_have_ended(action: PowerAction
     over: list[str] = []
     together = {frozenset(tier): threading.Barrier(len(tier)) for tier in tiers}
 
-    def act(target: Target, _place: Place) -> Result:
+    def act(target: Target, _place: Slot) -> Result:
         name = target.request.server
         mine = next(number for number, tier in enumerate(tiers) if name in tier)
         assert set(over) >= set().union(*tiers[:mine]), "all before have ended"
@@ -212,7 +212,7 @@ def test_a_tier_begins_when_all_of_the_one_before_have_ended(action: PowerAction
         over.append(name)
         return ended(target)
 
-    results = perform_each(targets(4, action), act, Pace(max_parallel), [50, -1, 70, 50])
+    results = perform_each(targets(4, action), act, Limiter(max_parallel), [50, -1, 70, 50])
     assert [(result.server.uuid, result.outcome) for result in results] == [(f"u{number}", Outcome.DONE) for number in range(4)]
     assert len(begun) == 4
 
@@ -220,20 +220,20 @@ def test_a_tier_begins_when_all_of_the_one_before_have_ended(action: PowerAction
 def test_without_priorities_all_are_one_tier() -> None:
     everybody = threading.Barrier(4)
 
-    def act(target: Target, _place: Place) -> Result:
+    def act(target: Target, _place: Slot) -> Result:
         everybody.wait(PATIENCE)
         return ended(target)
 
-    assert len(perform_each(targets(4), act, Pace())) == 4
+    assert len(perform_each(targets(4), act, Limiter())) == 4
 
 
 def test_the_budget_is_that_of_all_tiers() -> None:
-    def act(target: Target, place: Place) -> Result:
+    def act(target: Target, place: Slot) -> Result:
         try:
             place.mind_budget(target.request.server)
         except FailureBudget:
             return ended(target, Outcome.SKIPPED)
         return ended(target, Outcome.FAILED)
 
-    results = perform_each(targets(4), act, Pace(max_parallel=1, max_failures=1), [4, 3, 2, 1])
+    results = perform_each(targets(4), act, Limiter(max_parallel=1, max_failures=1), [4, 3, 2, 1])
     assert [result.outcome.value for result in results] == ["skipped", "skipped", "failed", "failed"]

@@ -23,10 +23,10 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
     Outcome,
     Phase,
+    PlanStep,
     PowerAction,
     PowerState,
     Startup,
-    Step,
     WaitFor,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.plan import TABLE
@@ -122,7 +122,7 @@ def test_the_table_of_the_guide_is_the_plan() -> None:
 
 def test_the_guide_names_every_state_phase_step_startup_and_wait() -> None:
     text = ACTIONS.read_text()
-    for kind in (PowerState, Phase, Step, Startup, WaitFor):
+    for kind in (PowerState, Phase, PlanStep, Startup, WaitFor):
         assert [each.value for each in kind if f"``{each.value}``" not in text] == []
 
 

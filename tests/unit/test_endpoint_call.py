@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import perform_each
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import never
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Pace
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import call as call_module
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import AtEndpoint, at_endpoint, check_options
@@ -118,7 +118,7 @@ def test_two_names_of_one_server_are_both_refused_where_the_list_failed() -> Non
     endpoint = Answering(answer(502, {"error": "x"}), *[answer(200, LISTED)] * 3)
     call = AtEndpoint(endpoint, parse_settings({}, where="x"), never)
     targets = call.targets(["Cobalt", OTHER[:8]], request("stop"))
-    results = perform_each(targets, call.act, Pace())
+    results = perform_each(targets, call.act, Limiter())
     assert [(result.outcome.value, result.code) for result in results] == [("failed", "endpoint_error")] * 2
     assert (len({result.msg for result in results}), endpoint.scripted.paths) == (1, ["/api/servers"])
 
@@ -146,7 +146,7 @@ class Faulty(FakeEndpoint):
 
 def test_a_fault_of_ours_is_told_and_hides_no_other_server() -> None:
     call = AtEndpoint(Faulty(seen(PowerState.RUNNING)), parse_settings({}, where="x"), never)
-    results = perform_each(call.targets([UUID, OTHER], request("stop", check=True)), call.act, Pace())
+    results = perform_each(call.targets([UUID, OTHER], request("stop", check=True)), call.act, Limiter())
     assert [(result.server.uuid, result.code) for result in results] == [(UUID, "internal_error"), (OTHER, "internal_error")]
     assert "secret" not in results[0].msg
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.follow import Runs
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.follow import RunChanges
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
 from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, RUNNING, STARTING, STOPPING, seen
 
@@ -17,7 +17,7 @@ Look = tuple[Seen, float, float]
 
 
 def verdicts(before: Seen, *looks: Look) -> list[bool]:
-    runs = Runs(before)
+    runs = RunChanges(before)
     return [runs.began_after(each, sent, at) for each, sent, at in looks]
 
 
@@ -74,7 +74,7 @@ def test_a_run_is_believed_whose_figures_come_seldom_or_late() -> None:
 
 
 def test_going_back_to_starting_is_no_end_of_a_run() -> None:
-    runs = Runs(seen(RUNNING, 3000))
+    runs = RunChanges(seen(RUNNING, 3000))
     assert not any(runs.began_after(*look) for look in ((seen(STARTING, 3000), 1, 1), up(3000, 8), up(3000, 9)))
     assert not runs.ended
 
@@ -87,7 +87,7 @@ def test_no_lag_stall_delay_or_single_error_of_figures_makes_an_old_run_a_younge
     def figure(moment: float, sampled: float) -> int:
         return max(0, int((age + min(moment, sampled)) * 1000))
 
-    runs, now, sampled = Runs(seen(RUNNING, figure(0, 0))), 0.0, 0.0
+    runs, now, sampled = RunChanges(seen(RUNNING, figure(0, 0))), 0.0, 0.0
     for _look in range(200):
         now += chance.uniform(0.05, 1.0)
         if chance.random() < 0.5:
@@ -96,7 +96,7 @@ def test_no_lag_stall_delay_or_single_error_of_figures_makes_an_old_run_a_younge
         if chance.random() < 0.1:
             # The next one is true again.
             uptime, sampled = chance.choice([0, 1, 500, uptime // 2]), now
-            wrong = Runs.began_after(runs, *up(uptime, now, at=now + chance.uniform(0, 9)))
+            wrong = RunChanges.began_after(runs, *up(uptime, now, at=now + chance.uniform(0, 9)))
             assert not wrong
             now += 0.1
             uptime = figure(now, now)

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Pace, Place, Slots
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Limiter, Slot, Slots
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Operation, Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
@@ -22,10 +22,10 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.look import Look, nothing
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
     Outcome,
+    PlanStep,
     PowerAction,
     PowerState,
     Result,
-    Step,
     StopReport,
     WaitFor,
 )
@@ -110,16 +110,16 @@ def test_a_signal_before_the_request_leaves_everything_as_it_is() -> None:
 @pytest.mark.parametrize(
     "action, before, steps, planned",
     [
-        ("start", DOWN, (Step.PREBOOT, Step.START), STARTING),
+        ("start", DOWN, (PlanStep.PREBOOT, PlanStep.START), STARTING),
         ("start", UP, (), None),
-        ("stop", UP, (Step.STOP,), OFFLINE),
-        ("restart", UP, (Step.STOP, Step.PREBOOT, Step.START), STARTING),
-        ("kill", UP, (Step.KILL,), OFFLINE),
+        ("stop", UP, (PlanStep.STOP,), OFFLINE),
+        ("restart", UP, (PlanStep.STOP, PlanStep.PREBOOT, PlanStep.START), STARTING),
+        ("kill", UP, (PlanStep.KILL,), OFFLINE),
         ("kill", DOWN, (), OFFLINE),
     ],
 )
 def test_check_mode_plans_from_the_state_and_asks_for_nothing(
-    action: str, before: Seen, steps: tuple[Step, ...], planned: PowerState | None
+    action: str, before: Seen, steps: tuple[PlanStep, ...], planned: PowerState | None
 ) -> None:
     endpoint = FakeEndpoint(before)
     result = perform(endpoint, action, check=True)
@@ -496,7 +496,7 @@ def test_the_operation_of_the_endpoint_is_followed_and_its_word_taken() -> None:
         stop=StopReport("command", forced=True, seconds=2.5),
         waited_seconds=1.5,
         holder={"action": "kill"},
-        plan=(Step.STOP,),
+        plan=(PlanStep.STOP,),
         exit_code=137,
         log=("last words",),
     )
@@ -510,7 +510,7 @@ def test_the_operation_of_the_endpoint_is_followed_and_its_word_taken() -> None:
         137,
         ("last words",),
     )
-    assert (result.state_before, result.state, result.plan) == (RUNNING, OFFLINE, (Step.STOP,))
+    assert (result.state_before, result.state, result.plan) == (RUNNING, OFFLINE, (PlanStep.STOP,))
 
 
 def test_an_operation_id_of_ours_is_never_shown_for_the_endpoints() -> None:
@@ -619,8 +619,8 @@ def test_a_signal_ends_the_wait_for_an_operation() -> None:
 # ----- among others
 
 
-def boots_one_at_a_time() -> Pace:
-    pace = Pace()
+def boots_one_at_a_time() -> Limiter:
+    pace = Limiter()
     pace.boots = Slots(1)
     return pace
 
@@ -660,7 +660,7 @@ def test_a_stop_needs_no_boot_slot(action: str) -> None:
 
 
 def test_nothing_is_asked_for_when_too_many_others_have_failed() -> None:
-    pace = Pace(max_failures=0)
+    pace = Limiter(max_failures=0)
     pace.budget.count(perform(FakeEndpoint(SILENT), "stop"))
     endpoint = FakeEndpoint(UP)
     result = perform(endpoint, "stop", place=pace.place())
@@ -674,9 +674,9 @@ def test_one_of_all_that_is_gone_is_passed_over() -> None:
 # ----- apart from others
 
 
-def place_after(seconds: float) -> Place:
+def place_after(seconds: float) -> Slot:
     """The place of a server that may begin so many seconds after the one before it."""
-    pace = Pace(stagger=seconds)
+    pace = Limiter(stagger=seconds)
     pace.place().begin_apart("another", nothing)
     return pace.place()
 

@@ -15,7 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen i
     read_server,
     read_servers,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, PowerState, Step, StopReport
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PlanStep, PowerAction, PowerState, StopReport
 
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
 OTHER = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
@@ -121,7 +121,7 @@ def test_an_operation_is_read_whole() -> None:
         stop=StopReport("command", False, 4.5),
         waited_seconds=2.0,
         holder={"action": "stop", "pid": 7},
-        plan=(Step.STOP, Step.PREBOOT, Step.START),
+        plan=(PlanStep.STOP, PlanStep.PREBOOT, PlanStep.START),
         preboot=read_operation(value).preboot,
         cancelled=PowerAction.START,
         exit_code=0,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import Wanted, describe_each
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe_each
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
@@ -21,12 +21,12 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.described
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
     Outcome,
     Phase,
+    PlanStep,
     PowerAction,
     PowerState,
     PrebootStep,
     Result,
     Server,
-    Step,
     StopReport,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry, summary
@@ -140,7 +140,7 @@ def full_result() -> Result:
         stop=StopReport("command", False, 1.0),
         waited_seconds=1.0,
         holder={"action": "stop"},
-        plan=(Step.STOP, Step.PREBOOT, Step.START),
+        plan=(PlanStep.STOP, PlanStep.PREBOOT, PlanStep.START),
         preboot=(PrebootStep("volume", changed=True),),
         cancelled=PowerAction.START,
         exit_code=1,
@@ -162,7 +162,9 @@ def test_every_field_that_info_returns_is_documented_and_every_documented_one_ex
     fields = document("server_power_info", "RETURN")["servers"]["contains"]
     with fake.lock() as lock:
         lock.enter(Phase.PREPARE)
-        (found,) = describe_each([Server(UUID)], fake.node, Wanted(tail=1, operations=1), remember=fake.node.journal.record_match).entries
+        (found,) = describe_each(
+            [Server(UUID)], fake.node, FactOptions(tail=1, operations=1), remember=fake.node.journal.record_match
+        ).entries
     told = told_by_an_endpoint()
     unseen = {name for name, field in fields.items() if field["returned"] == "where the server could not be seen"}
     assert set(Unseen(Server(UUID), "engine_error", "why").entry(found)) == {*found, *unseen}

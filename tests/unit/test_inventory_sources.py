@@ -18,7 +18,13 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.engine import read_engine
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import Entry, Kind, Reading, from_plain, to_plain
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import (
+    ServerEntry,
+    SourceKind,
+    SourceReading,
+    from_plain,
+    to_plain,
+)
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.merge import Picture, picture_of
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.naming import groups_of
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.snapshot import read_snapshot
@@ -95,7 +101,7 @@ def test_containers_of_others_are_no_servers_and_those_of_wings_are(engine: Engi
     unspecified = {**row(ONE), "Labels": {"fleet.power.server": ONE}}
     wings = {"Names": [f"/{TWO}"], "State": "running", "Labels": {"Service": "Pterodactyl", "ContainerType": "server_process"}}
     engine.rows = [foreign, claims, unspecified, wings, {"Names": None, "Labels": None}]
-    assert read_engine(node_at(engine), 5).entries == (Entry(TWO, "node-1", state="running", labels={}),)
+    assert read_engine(node_at(engine), 5).entries == (ServerEntry(TWO, "node-1", state="running", labels={}),)
 
 
 def test_labels_are_those_of_the_server_alone(engine: Engine) -> None:
@@ -191,7 +197,7 @@ def test_without_a_thread_to_ask_with_it_is_one_sentence(ssh: Ssh, monkeypatch: 
 def test_an_engine_is_listed_over_ssh(ssh: Ssh) -> None:
     ssh.answers([row(ONE, role="lobby")])
     found = read_engine(NodeWanted("node-1", docker_host="ssh://root@10.0.0.11:2222", ssh_args=("-i", "key")), 5)
-    assert found.entries == (Entry(ONE, "node-1", state="running", labels={"role": "lobby"}, image="games/java:17"),)
+    assert found.entries == (ServerEntry(ONE, "node-1", state="running", labels={"role": "lobby"}, image="games/java:17"),)
     arguments = ssh.record.read_text()
     assert arguments.startswith(
         "['-i', 'key', '-T', '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=5', '-l', 'root', '-p', '2222', '--', '10.0.0.11'"
@@ -265,7 +271,7 @@ def snapshot(tmp_path: Path, **changes: Any) -> Path:
 def test_a_snapshot_tells_servers_connections_and_what_was_not_seen(tmp_path: Path) -> None:
     found = read_snapshot(str(snapshot(tmp_path)), 3600, NOW)
     labels = {"role": "x"}
-    assert found.entries == (Entry(ONE, "node-1", "lobby-1", "running", suspended=False, labels=labels, priority=5),)
+    assert found.entries == (ServerEntry(ONE, "node-1", "lobby-1", "running", suspended=False, labels=labels, priority=5),)
     assert found.connections["node-1"] == {"ansible_host": "10.0.0.11", "ansible_user": "ops"}
     assert list(found.missing) == ["node-2"] and "Failed to connect" in found.missing["node-2"]
     assert found.warnings == ()
@@ -303,7 +309,7 @@ def test_a_snapshot_that_is_not_there_or_is_a_pipe_is_not_waited_for(tmp_path: P
 def test_servers_of_a_snapshot_that_are_none_are_passed_over(tmp_path: Path) -> None:
     odd: list[Any] = [None, 1, {}, {"server": "x"}, {"server": ONE, "state": "flying", "priority": True, "labels": []}]
     path = snapshot(tmp_path, nodes=[{"node": "node-1", "servers": odd}])
-    assert read_snapshot(str(path), 0, NOW).entries == (Entry(ONE, "node-1"),)
+    assert read_snapshot(str(path), 0, NOW).entries == (ServerEntry(ONE, "node-1"),)
 
 
 UNSEEN = {"server": TWO, "short_id": TWO[:8], "name": "dune", "state": None, "code": "engine_error", "msg": "HTTP 500"}
@@ -312,7 +318,7 @@ UNSEEN = {"server": TWO, "short_id": TWO[:8], "name": "dune", "state": None, "co
 def test_a_snapshot_keeps_what_was_not_seen_and_says_of_which_node_it_has_not_all(tmp_path: Path) -> None:
     part = {"node": "node-1", "error": None, "complete": False, "msg": "Cannot ask the Panel: HTTP 500", "servers": [UNSEEN]}
     found = read_snapshot(str(snapshot(tmp_path, nodes=[part])), 0, NOW)
-    assert found.entries == (Entry(TWO, "node-1", "dune"),)
+    assert found.entries == (ServerEntry(TWO, "node-1", "dune"),)
     assert (found.missing, list(found.lacking)) == ({}, ["node-1"])
     assert found.lacking["node-1"].endswith("has some, since: Cannot ask the Panel: HTTP 500")
 
@@ -352,68 +358,72 @@ def test_hosts_of_a_snapshot_are_reached_as_their_nodes_were(tmp_path: Path) -> 
 # ----- one picture
 
 
-def picture(*readings: Reading) -> Picture:
+def picture(*readings: SourceReading) -> Picture:
     return picture_of(readings, lambda _kind, name: name)
 
 
-def told_by(kind: Kind, node: str, *entries: Entry) -> Reading:
-    looked = kind in (Kind.ENGINE, Kind.ENDPOINT)
-    return Reading(kind, node if looked else None, entries)
+def told_by(kind: SourceKind, node: str, *entries: ServerEntry) -> SourceReading:
+    looked = kind in (SourceKind.ENGINE, SourceKind.ENDPOINT)
+    return SourceReading(kind, node if looked else None, entries)
 
 
 def test_what_is_seen_goes_before_what_was_written_down() -> None:
-    old = told_by(Kind.SNAPSHOT, "a", Entry(ONE, "a", "lobby", "running", priority=5))
-    now = told_by(Kind.ENGINE, "a", Entry(ONE, "a", state="offline"))
-    assert picture(now, old).entries == (Entry(ONE, "a", "lobby", "offline", priority=5),)
+    old = told_by(SourceKind.SNAPSHOT, "a", ServerEntry(ONE, "a", "lobby", "running", priority=5))
+    now = told_by(SourceKind.ENGINE, "a", ServerEntry(ONE, "a", state="offline"))
+    assert picture(now, old).entries == (ServerEntry(ONE, "a", "lobby", "offline", priority=5),)
 
 
 def test_an_engine_without_its_container_has_a_server_offline() -> None:
-    old = told_by(Kind.SNAPSHOT, "a", Entry(ONE, "a", "lobby", "running"))
-    assert picture(old, told_by(Kind.ENGINE, "a")).entries == (Entry(ONE, "a", "lobby", "offline"),)
+    old = told_by(SourceKind.SNAPSHOT, "a", ServerEntry(ONE, "a", "lobby", "running"))
+    assert picture(old, told_by(SourceKind.ENGINE, "a")).entries == (ServerEntry(ONE, "a", "lobby", "offline"),)
 
 
 @pytest.mark.parametrize("state, told", [("running", None), ("exited", "offline")])
 def test_a_server_whose_container_may_run_under_another_name_is_not_taken_for_offline(engine: Engine, state: str, told: str | None) -> None:
     engine.rows = [{**row(ONE, state), "Names": ["/renamed"]}, {**row(TWO), "Names": ["/stranger"]}, row(TWO, "exited")]
     now = read_engine(node_at(engine), 5)
-    old = told_by(Kind.SNAPSHOT, "node-1", Entry(ONE, "node-1", "lobby", "running"), Entry(THREE, "node-1", "dune", "running"))
+    old = told_by(
+        SourceKind.SNAPSHOT, "node-1", ServerEntry(ONE, "node-1", "lobby", "running"), ServerEntry(THREE, "node-1", "dune", "running")
+    )
     entries = {entry.uuid: entry.state for entry in picture(old, now).entries}
     assert entries == {ONE: told, TWO: "offline", THREE: "offline"}
     assert [each.doubtful for each in from_plain(json.loads(json.dumps(to_plain([now]))))] == [now.doubtful]
 
 
 def test_the_state_on_a_node_that_could_not_be_asked_is_the_one_written_down() -> None:
-    old = told_by(Kind.SNAPSHOT, "a", Entry(ONE, "a", "lobby", "running"))
-    assert picture(old, told_by(Kind.ENGINE, "b")).entries == old.entries
+    old = told_by(SourceKind.SNAPSHOT, "a", ServerEntry(ONE, "a", "lobby", "running"))
+    assert picture(old, told_by(SourceKind.ENGINE, "b")).entries == old.entries
 
 
 def test_a_state_that_a_node_cannot_tell_is_not_the_one_written_down() -> None:
-    old = told_by(Kind.SNAPSHOT, "a", Entry(ONE, "a", "lobby", "running"))
-    assert picture(old, told_by(Kind.ENGINE, "a", Entry(ONE, "a"))).entries == (Entry(ONE, "a", "lobby"),)
+    old = told_by(SourceKind.SNAPSHOT, "a", ServerEntry(ONE, "a", "lobby", "running"))
+    assert picture(old, told_by(SourceKind.ENGINE, "a", ServerEntry(ONE, "a"))).entries == (ServerEntry(ONE, "a", "lobby"),)
 
 
 def test_a_server_without_a_state_is_in_a_group_only_where_states_are_asked_for() -> None:
-    assert list(groups_of(Entry(ONE))) == []
-    assert list(groups_of(Entry(ONE), knows_state=True)) == ["power_unknown"]
-    assert list(groups_of(Entry(ONE, state="offline"), knows_state=True)) == ["state_offline"]
+    assert list(groups_of(ServerEntry(ONE))) == []
+    assert list(groups_of(ServerEntry(ONE), knows_state=True)) == ["power_unknown"]
+    assert list(groups_of(ServerEntry(ONE, state="offline"), knows_state=True)) == ["state_offline"]
 
 
 def test_a_container_that_a_move_left_behind_is_no_host() -> None:
-    panel = told_by(Kind.PANEL, "b", Entry(ONE, "b", "lobby"))
-    left = told_by(Kind.ENGINE, "a", Entry(ONE, "a", state="running"))
-    found = picture(panel, left, told_by(Kind.ENGINE, "b", Entry(ONE, "b", state="offline")))
-    assert found.entries == (Entry(ONE, "b", "lobby", "offline"),)
+    panel = told_by(SourceKind.PANEL, "b", ServerEntry(ONE, "b", "lobby"))
+    left = told_by(SourceKind.ENGINE, "a", ServerEntry(ONE, "a", state="running"))
+    found = picture(panel, left, told_by(SourceKind.ENGINE, "b", ServerEntry(ONE, "b", state="offline")))
+    assert found.entries == (ServerEntry(ONE, "b", "lobby", "offline"),)
     assert found.warnings == (f"server {ONE} runs on node a too, and belongs to node b; the one on a is left out",)
 
 
 def test_a_snapshot_of_before_a_move_does_not_move_a_server_back() -> None:
-    old = told_by(Kind.SNAPSHOT, "a", Entry(ONE, "a", "lobby", "running", priority=5))
-    panel = told_by(Kind.PANEL, "b", Entry(ONE, "b", "lobby"))
-    assert picture(old, panel).entries == (Entry(ONE, "b", "lobby", priority=5),)
+    old = told_by(SourceKind.SNAPSHOT, "a", ServerEntry(ONE, "a", "lobby", "running", priority=5))
+    panel = told_by(SourceKind.PANEL, "b", ServerEntry(ONE, "b", "lobby"))
+    assert picture(old, panel).entries == (ServerEntry(ONE, "b", "lobby", priority=5),)
 
 
 def test_of_two_nodes_with_one_server_the_one_where_it_runs_has_it() -> None:
-    down, up = (told_by(Kind.ENGINE, node, Entry(ONE, node, state=state)) for node, state in (("a", "offline"), ("b", "running")))
+    down, up = (
+        told_by(SourceKind.ENGINE, node, ServerEntry(ONE, node, state=state)) for node, state in (("a", "offline"), ("b", "running"))
+    )
     for readings in ((down, up), (up, down)):
         found = picture(*readings)
         assert [entry.node for entry in found.entries] == ["b"]
@@ -421,27 +431,27 @@ def test_of_two_nodes_with_one_server_the_one_where_it_runs_has_it() -> None:
 
 
 def test_what_nobody_tells_of_is_not_known() -> None:
-    assert picture(told_by(Kind.PANEL, "a", Entry(ONE, "a"))).knows_state is False
-    assert picture(told_by(Kind.ENGINE, "a", Entry(ONE, "a"))).knows_suspension is False
+    assert picture(told_by(SourceKind.PANEL, "a", ServerEntry(ONE, "a"))).knows_state is False
+    assert picture(told_by(SourceKind.ENGINE, "a", ServerEntry(ONE, "a"))).knows_suspension is False
 
 
 def test_groups_of_labels_are_not_of_any_length() -> None:
-    entry = Entry(ONE, labels={"a": "b", "empty": "", "long": "x" * 101, "y" * 101: "x"})
+    entry = ServerEntry(ONE, labels={"a": "b", "empty": "", "long": "x" * 101, "y" * 101: "x"})
     assert list(groups_of(entry)) == ["label_a_b", "label_empty"]
 
 
 def test_the_cache_gives_back_what_it_was_given() -> None:
     readings = [
-        Reading(
-            Kind.PANEL,
+        SourceReading(
+            SourceKind.PANEL,
             None,
-            (Entry(ONE, "a", "x", suspended=False, panel_id=0), Entry(TWO, labels={})),
+            (ServerEntry(ONE, "a", "x", suspended=False, panel_id=0), ServerEntry(TWO, labels={})),
             {},
             {"a": "h"},
             {"n": "why"},
             ("w",),
         ),
-        told_by(Kind.ENGINE, "a", Entry(THREE, "a", state="running", labels={"k": "v"})),
+        told_by(SourceKind.ENGINE, "a", ServerEntry(THREE, "a", state="running", labels={"k": "v"})),
     ]
     again = from_plain(json.loads(json.dumps(to_plain(readings))))
     assert again[1] == readings[1]

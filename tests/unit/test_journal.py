@@ -18,11 +18,11 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
     Outcome,
+    PlanStep,
     PowerAction,
     PowerState,
     Run,
     Server,
-    Step,
     StopReport,
     timestamp,
 )
@@ -117,7 +117,7 @@ def test_secrets_in_a_result_beyond_its_sentence_are_not_stored(node: Node) -> N
     journal = node.journal()
     begin(journal)
     journal.end(
-        result(log=(secret,), warnings=(secret,), holder={"origin": secret}, plan=(Step.STOP,), exit_code=3),
+        result(log=(secret,), warnings=(secret,), holder={"origin": secret}, plan=(PlanStep.STOP,), exit_code=3),
     )
     assert journal.last_operation(ALPHA.uuid) is not None
     for closed in (False, True):

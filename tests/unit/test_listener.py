@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import never
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Place
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import at_endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
@@ -102,7 +102,7 @@ def test_a_stranger_who_listens_is_not_told_the_nodes_token(address: str, host: 
     with stranger(address) as other:
         here = call(f"http://{host}:{other.port}")
         (target,) = here.targets([UUID], asked())
-        result = here.act(target, Place())
+        result = here.act(target, Slot())
         assert (result.outcome.value, result.code, result.changed) == ("refused", "endpoint_untrusted", False)
         assert f"user {STRANGER} listens there" in result.msg and TOKEN not in result.msg
         with pytest.raises(EndpointUntrusted):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Pace, Place, Slots, default_slots
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Limiter, Slot, Slots, default_slots
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, FailureBudget
 from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, Result, Server
@@ -99,7 +99,7 @@ def test_who_waits_for_a_slot_looks_up_and_leaves_the_queue_when_that_raises() -
 
 
 def test_alone_everything_is_free() -> None:
-    place = Place()
+    place = Slot()
     place.begin()
     assert place.may_boot()
     place.mind_budget("anybody")
@@ -111,7 +111,7 @@ def test_alone_everything_is_free() -> None:
 
 
 def test_without_a_bound_all_begin_at_once_and_boots_are_bounded() -> None:
-    pace = Pace()
+    pace = Limiter()
     places = [pace.place() for _unused in range(default_slots() + 1)]
     for place in places:
         place.begin()
@@ -122,7 +122,7 @@ def test_without_a_bound_all_begin_at_once_and_boots_are_bounded() -> None:
 
 
 def test_a_bound_counts_whole_servers_and_their_boots_are_free() -> None:
-    pace = Pace(max_parallel=2)
+    pace = Limiter(max_parallel=2)
     first, second, third = (pace.place() for _unused in range(3))
     first.begin()
     second.begin()
@@ -137,14 +137,14 @@ def test_a_bound_counts_whole_servers_and_their_boots_are_free() -> None:
 
 
 def test_with_a_budget_not_all_begin_at_once() -> None:
-    assert Pace(max_failures=3).boots is None
-    whole = Pace(max_failures=3).whole
+    assert Limiter(max_failures=3).boots is None
+    whole = Limiter(max_failures=3).whole
     assert whole is not None
     assert sum(whole.try_take() for _unused in range(default_slots() + 5)) == default_slots()
 
 
 def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> None:
-    pace = Pace(max_parallel=1)
+    pace = Limiter(max_parallel=1)
     first, second, third = (pace.place() for _unused in range(3))
     order: list[str] = []
     first.begin()
@@ -155,7 +155,7 @@ def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> No
         order.append("first")
         first.leave()
 
-    def take_turn(place: Place, name: str) -> None:
+    def take_turn(place: Slot, name: str) -> None:
         place.begin()
         wait_until(lambda: waiters(slots) >= 1 or name == "third")
         order.append(name)
@@ -174,7 +174,7 @@ def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> No
 
 
 def test_slots_are_given_back_even_if_the_wait_aside_ends_the_action() -> None:
-    pace = Pace(max_parallel=1)
+    pace = Limiter(max_parallel=1)
     first, second = pace.place(), pace.place()
     first.begin()
     with pytest.raises(CancelledByKill), first.aside(nothing):
@@ -187,7 +187,7 @@ def test_slots_are_given_back_even_if_the_wait_aside_ends_the_action() -> None:
 
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED])
 def test_what_failed_counts_and_past_the_budget_no_server_begins(outcome: Outcome) -> None:
-    pace = Pace(max_failures=1)
+    pace = Limiter(max_failures=1)
     place = pace.place()
     for other in (Outcome.DONE, Outcome.UNCHANGED, Outcome.SKIPPED, outcome):
         pace.budget.count(ended(other))
@@ -198,7 +198,7 @@ def test_what_failed_counts_and_past_the_budget_no_server_begins(outcome: Outcom
 
 
 def test_a_budget_of_nothing_stops_at_the_first_failure() -> None:
-    pace = Pace(max_failures=0)
+    pace = Limiter(max_failures=0)
     pace.place().mind_budget("u")
     pace.budget.count(ended(Outcome.FAILED))
     with pytest.raises(FailureBudget):
@@ -209,14 +209,14 @@ def test_a_budget_of_nothing_stops_at_the_first_failure() -> None:
 
 
 def test_without_a_stagger_nobody_waits_and_alone_neither() -> None:
-    for place in (Place(), Pace().place(), Pace(max_parallel=1).place()):
+    for place in (Slot(), Limiter().place(), Limiter(max_parallel=1).place()):
         assert not place.begin_apart("u", nothing)
 
 
 def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
-    pace, begun = Pace(stagger=0.1), []
+    pace, begun = Limiter(stagger=0.1), []
 
-    def begin(place: Place) -> None:
+    def begin(place: Slot) -> None:
         place.begin_apart("u", nothing)
         begun.append(time.monotonic())
 
@@ -229,7 +229,7 @@ def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
 
 
 def test_the_first_does_not_wait_nor_one_who_comes_late_enough() -> None:
-    pace = Pace(stagger=0.05)
+    pace = Limiter(stagger=0.05)
     assert not pace.place().begin_apart("u", nothing)
     time.sleep(0.06)
     assert not pace.place().begin_apart("u", nothing)
@@ -237,7 +237,7 @@ def test_the_first_does_not_wait_nor_one_who_comes_late_enough() -> None:
 
 
 def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
-    pace, order = Pace(stagger=0.05), []
+    pace, order = Limiter(stagger=0.05), []
     places = [pace.place() for _unused in range(4)]
     assert pace.stagger is not None
     places[0].begin_apart("u", nothing)
@@ -254,7 +254,7 @@ def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
 
 
 def test_what_is_looked_at_meanwhile_ends_the_wait_of_one_and_not_of_the_next() -> None:
-    pace = Pace(stagger=0.2)
+    pace = Limiter(stagger=0.2)
     pace.place().begin_apart("u", nothing)
 
     def killed() -> None:
@@ -269,11 +269,11 @@ def test_what_is_looked_at_meanwhile_ends_the_wait_of_one_and_not_of_the_next() 
 
 
 def test_who_waits_an_hour_to_begin_is_told_at_once_that_too_many_have_failed() -> None:
-    pace = Pace(max_failures=0, stagger=3600)
+    pace = Limiter(max_failures=0, stagger=3600)
     pace.place().begin_apart("u", nothing)
     told: list[FailureBudget] = []
 
-    def wait(place: Place) -> None:
+    def wait(place: Slot) -> None:
         with pytest.raises(FailureBudget) as caught:
             place.begin_apart("u", nothing)
         told.append(caught.value)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Pace, Place
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Limiter, Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import PowerLock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
@@ -505,7 +505,7 @@ class TestOneOfMany:
     def test_one_whose_turn_comes_too_late_is_skipped_without_a_trace(self, fake: FakeNode) -> None:
         fake.up()
         before = fake.node.journal.operations(UUID)
-        pace = Pace(max_failures=0)
+        pace = Limiter(max_failures=0)
         pace.budget.count(fake.perform("start", server="nobody"))
         result = perform(fake.request("restart"), fake.node, Server(UUID), pace.place())
         assert ending(result) == ("skipped", "failure_budget", False)
@@ -514,7 +514,7 @@ class TestOneOfMany:
     def test_check_mode_takes_no_slot_and_no_lock_and_foretells_by_the_same_rules(self, fake: FakeNode) -> None:
         fake.up()
         with fake.lock("stop"):
-            place = Pace().place()
+            place = Limiter().place()
             result = perform(fake.request("restart", check=True, one_of_all=True), fake.node, Server(UUID), place)
             assert (ending(result), place.holds) == (("done", "", True), False)
         assert ending(fake.perform("stop", check=True, only=frozenset({PowerState.OFFLINE}))) == ("skipped", "not_selected", False)
@@ -726,17 +726,17 @@ class TestApart:
     """A server begins some time after another, unless there is nothing to begin."""
 
     @pytest.fixture
-    def place(self) -> Place:
-        pace = Pace(stagger=3600)
+    def place(self) -> Slot:
+        pace = Limiter(stagger=3600)
         pace.place().begin_apart("another", nothing)
         return pace.place()
 
     @pytest.mark.parametrize("action", ["stop", "kill"])
-    def test_one_that_is_offline_already_waits_for_no_moment(self, fake: FakeNode, place: Place, action: str) -> None:
+    def test_one_that_is_offline_already_waits_for_no_moment(self, fake: FakeNode, place: Slot, action: str) -> None:
         result = perform(fake.request(action), fake.node, None, place)
         assert result.outcome.value == "unchanged"
 
-    def test_one_that_is_up_already_waits_for_none_and_one_that_may_not_start_neither(self, fake: FakeNode, place: Place) -> None:
+    def test_one_that_is_up_already_waits_for_none_and_one_that_may_not_start_neither(self, fake: FakeNode, place: Slot) -> None:
         fake.up()
         assert perform(fake.request("start"), fake.node, None, place).outcome.value == "unchanged"
         fake.engine.end(UUID)
@@ -744,7 +744,7 @@ class TestApart:
         assert perform(fake.request("start"), fake.node, None, place).code == "suspended"
 
     @pytest.mark.parametrize("action", ["start", "stop", "restart"])
-    def test_who_waits_has_taken_no_lock_and_written_nothing(self, fake: FakeNode, place: Place, action: str) -> None:
+    def test_who_waits_has_taken_no_lock_and_written_nothing(self, fake: FakeNode, place: Slot, action: str) -> None:
         fake.up()
         if action == "start":
             fake.engine.end(UUID)

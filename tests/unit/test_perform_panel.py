@@ -14,7 +14,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.call import _On
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SourceUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Result
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import NoAnswer, Page
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import Page, PanelUnavailable
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
@@ -67,7 +67,7 @@ class Managed:
     def _ask(self, what: object) -> None:
         self.asked.append(what)
         if not self.is_up:
-            raise NoAnswer("connection refused")
+            raise PanelUnavailable("connection refused")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, PowerState, Step
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PlanStep, PowerAction, PowerState
 from ansible_collections.fleet.power.plugins.module_utils._power.model.plan import TABLE, plan, planned_state
 
 CELLS = tuple(itertools.product(PowerAction, PowerState))
@@ -21,7 +21,7 @@ WANTED = {
 }
 
 
-def words(steps: tuple[Step, ...]) -> str:
+def words(steps: tuple[PlanStep, ...]) -> str:
     return " ".join(step.value for step in steps)
 
 

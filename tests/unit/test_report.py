@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
     Outcome,
+    PlanStep,
     PowerAction,
     PowerState,
     PrebootStep,
     Result,
     Server,
-    Step,
     StopReport,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import (
@@ -75,7 +75,7 @@ def test_a_full_result_is_plain_json_values() -> None:
         stop=StopReport("signal", forced=False, seconds=0.0),
         waited_seconds=1.23456,
         holder={"action": "stop", "pid": 7},
-        plan=(Step.STOP, Step.PREBOOT, Step.START),
+        plan=(PlanStep.STOP, PlanStep.PREBOOT, PlanStep.START),
         preboot=(PrebootStep("container", changed=True),),
         cancelled=PowerAction.START,
         exit_code=0,
@@ -99,7 +99,7 @@ class TestBrief:
             state_before=PowerState.RUNNING,
             state=PowerState.RUNNING,
             stop=StopReport("command", forced=False, seconds=1.0),
-            plan=(Step.STOP, Step.START),
+            plan=(PlanStep.STOP, PlanStep.START),
             seconds=1.5,
         )
         expected = {"server": UUID, "name": "Cobalt", "outcome": "done", "changed": True, "state": "running", "seconds": 1.5}
@@ -108,7 +108,7 @@ class TestBrief:
 
     @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED])
     def test_what_failed_has_everything(self, outcome: Outcome) -> None:
-        failed = result(outcome, code="stop_failed", msg="no", stop=StopReport("command", forced=False, seconds=1.0), plan=(Step.STOP,))
+        failed = result(outcome, code="stop_failed", msg="no", stop=StopReport("command", forced=False, seconds=1.0), plan=(PlanStep.STOP,))
         assert shown(failed, brief=True) == shown(failed)
         assert {"operation", "plan", "stop", "short_id", "action"} <= set(shown(failed, brief=True))
 
@@ -150,7 +150,7 @@ class TestBrief:
 
 @pytest.mark.parametrize("outcome, check, there", [("done", False, False), ("done", True, True), ("refused", False, True)])
 def test_the_plan_is_shown_in_check_mode_and_where_it_was_not_followed_to_its_end(outcome: str, check: bool, there: bool) -> None:
-    assert ("plan" in shown(result(Outcome(outcome), plan=(Step.STOP,)), check=check)) == there
+    assert ("plan" in shown(result(Outcome(outcome), plan=(PlanStep.STOP,)), check=check)) == there
 
 
 def test_pre_boot_steps_that_tell_nothing_are_shown_only_if_asked_for() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import server_facts
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import Wanted, describe
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
@@ -59,7 +59,7 @@ class Many:
 
     def describe(self, names: Sequence[str] = (), tail: int = 0, operations: int = 0) -> Described:
         """What is told of those named, or of all."""
-        return describe(names, self.reader(), Wanted(tail, operations), remember=self._remember)
+        return describe(names, self.reader(), FactOptions(tail, operations), remember=self._remember)
 
     def _remember(self, uuid: str, run: Run) -> None:
         self.remembered.append(uuid)

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.keeping_journal import KeepingJournal
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.keeping_journal import BufferedJournal
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.own_generations import OwnGenerations
 from ansible_collections.fleet.power.plugins.module_utils._power.host import liveness
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import (
@@ -148,7 +148,7 @@ def test_an_acceptance_is_written_with_the_disk_waited_for_and_other_writes_are_
 
 
 def test_that_an_accepted_action_has_begun_is_on_the_disk_before_it_does_anything(node: Node) -> None:
-    journal = KeepingJournal(str(node.state), str(node.locks), "no-such-group", FixedClock())
+    journal = BufferedJournal(str(node.state), str(node.locks), "no-such-group", FixedClock())
     node.opened.append(journal)
     accept(journal, [acceptance("begun")])
     journal.record_run(ALPHA.uuid, Run("c", "s"), matchers=False)

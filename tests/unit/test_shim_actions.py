@@ -19,16 +19,16 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import acceptor, runs
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, Ending, NotKept
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.keeping_journal import KeepingJournal
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotKept, ShuttingDown
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.keeping_journal import BufferedJournal
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.line import Ticket
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operations import Operations
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.own_generations import OwnGenerations
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.log import Log
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.outside import Outside
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.outside import WorkerPool
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.metrics import Metrics
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import SystemClock
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Pace
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.host import liveness
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept, pending
@@ -55,9 +55,9 @@ class World:
         self.begun: list[PowerAction] = []
         self.log = Log(io.StringIO())
         self.clock = SystemClock()
-        self.journal = KeepingJournal(str(root), str(root / "locks"), "no-such-group", self.clock)
+        self.journal = BufferedJournal(str(root), str(root / "locks"), "no-such-group", self.clock)
         self.generations = OwnGenerations(str(root), "no-such-group")
-        self.pace = Pace()
+        self.pace = Limiter()
         self.let_go = threading.Event()
         self.ended: list[Result] = []
         self.tickets: list[Ticket] = []
@@ -87,7 +87,7 @@ class World:
                 self.ended.append(result)
 
             node: Any = self
-            actions = Actions(node, Operations(node, Outside(2, "read")), self.log, ended)
+            actions = Actions(node, Operations(node, WorkerPool(2, "read")), self.log, ended)
             await actions.resume()
             try:
                 await story(actions)
@@ -383,7 +383,7 @@ def test_a_kill_that_can_neither_be_written_nor_done_because_the_process_ends_is
             kill = asyncio.ensure_future(actions.take(ALPHA, KILL, 30, ""))
             await asyncio.sleep(0)
             actions.ending = True
-            with pytest.raises(Ending):
+            with pytest.raises(ShuttingDown):
                 await kill
 
     world.run(story)
@@ -437,7 +437,7 @@ def test_an_end_takes_no_longer_than_it_may_whatever_is_waited_for(world: World)
             began = time.monotonic()
             assert await actions.close(1.0) == 1
             assert time.monotonic() - began < 1.4
-            with pytest.raises(Ending):
+            with pytest.raises(ShuttingDown):
                 await asyncio.wait_for(waits, 1.0)
 
     world.run(story)
@@ -520,7 +520,7 @@ def test_a_journal_that_cannot_be_read_does_not_say_that_there_is_no_such_operat
 
     async def look() -> None:
         node: Any = world
-        found = Operations(node, Outside(2, "read"))
+        found = Operations(node, WorkerPool(2, "read"))
         one = await found.one(ALPHA.uuid, "one", 0.0)
         assert one is not None and one["progress"] == "accepted"
         assert await found.one(BETA.uuid, "one", 0.0) is None

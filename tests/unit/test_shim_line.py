@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.line import MOST_WAITING, Line, Ticket
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.line import MOST_WAITING, ActionQueue, Ticket
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, Server
 from hypothesis import given
@@ -23,8 +23,8 @@ def ticket(action: str, *, kept: bool = True, once: bool = False, deadline: floa
     return Ticket(acceptance, deadline, once=once, kept=kept)
 
 
-def line_of(*tickets: Ticket) -> Line:
-    line = Line()
+def line_of(*tickets: Ticket) -> ActionQueue:
+    line = ActionQueue()
     for each in tickets:
         line.take(each)
     return line
@@ -109,7 +109,7 @@ EVENTS = st.lists(st.tuples(st.sampled_from(["take", "kill", "end", "pass"]), st
 
 @given(EVENTS)
 def test_whatever_happens_actions_begin_in_order_one_at_a_time_and_none_is_lost(events: list[tuple[str, int]]) -> None:
-    line, now = Line(), 0.0
+    line, now = ActionQueue(), 0.0
     taken: list[Ticket] = []
     running: list[Ticket] = []
     over: list[Ticket] = []

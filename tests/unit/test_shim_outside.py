@@ -13,12 +13,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.outside import Outside, ThreadRefused
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.outside import ThreadRefused, WorkerPool
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.servers import ServerRoutes
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import known as known_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import NotWritten
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.disks import Disks
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.known import Known, KnownServer
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.known import KnownServer, ServerCache
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.changes import Changes
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.wishes import Wishes
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Server
@@ -35,7 +35,7 @@ def no_thread(*_unused: object) -> None:
 
 def test_who_is_cancelled_while_a_thread_works_gives_no_place_to_another_thread() -> None:
     async def run() -> None:
-        outside, go, at_work = Outside(2, "test"), threading.Event(), []
+        outside, go, at_work = WorkerPool(2, "test"), threading.Event(), []
 
         def work() -> None:
             at_work.append(1)
@@ -55,7 +55,7 @@ def test_who_is_cancelled_while_a_thread_works_gives_no_place_to_another_thread(
 
 def test_a_thread_that_cannot_begin_is_an_error_and_leaves_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
-        outside = Outside(1, "test")
+        outside = WorkerPool(1, "test")
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", no_thread)
             for _unused in range(3):
@@ -102,9 +102,9 @@ class Searches:
         return KnownServer(Server(uuid)) if uuid in self.found else None
 
 
-def with_known(story: Callable[[Known], Coroutine[Any, Any, None]]) -> None:
+def with_known(story: Callable[[ServerCache], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
-        known = Known(
+        known = ServerCache(
             cast("Any", SimpleNamespace(settings=SimpleNamespace(remote=""))), cast("Any", SimpleNamespace(warn=print, error=print))
         )
         await known.load()
@@ -125,7 +125,7 @@ def test_what_was_told_while_everything_was_asked_is_newer_than_what_that_finds(
     searches.found = [ONE.uuid]
     searches.everything = {ONE.uuid: KnownServer(ONE), OTHER.uuid: KnownServer(OTHER)}
 
-    async def story(known: Known) -> None:
+    async def story(known: ServerCache) -> None:
         assert await known.find(ONE.uuid) == KnownServer(ONE)
         known.told(ONE.uuid, suspended=True)
         searches.go.set()
@@ -145,7 +145,7 @@ def test_however_many_without_a_token_ask_for_what_is_not_there_it_is_one_look(m
 
     monkeypatch.setattr(known_file, "_met", met)
 
-    async def story(known: Known) -> None:
+    async def story(known: ServerCache) -> None:
         found = await asyncio.gather(*(known.meet(f"{number:08}-1111-4111-8111-111111111111") for number in range(200)))
         assert found.count(None) == 200
         assert await known.meet(ONE.uuid) == KnownServer(ONE)

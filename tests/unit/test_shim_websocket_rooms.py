@@ -16,7 +16,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket i
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.member import Member
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Rooms
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.sampler import Sampler
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.sight import Sight
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.sight import ServerView
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import Use
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
@@ -121,7 +121,7 @@ def sampled(*said: Use | Exception) -> list[float]:
     sources = SimpleNamespace(definition_for_stop=lambda _uuid: None)
     node = cast("Any", SimpleNamespace(engine=engine, settings=None, clock=SystemClock(), sources=sources))
     sampler = Sampler("u", cast("Any", SimpleNamespace(of=lambda _uuid, _settings: 7)))
-    sight = Sight(PowerState.RUNNING, snapshot=Snapshot(id="c", name="n", live=True, started_at="2026-01-01T00:00:00Z"))
+    sight = ServerView(PowerState.RUNNING, snapshot=Snapshot(id="c", name="n", live=True, started_at="2026-01-01T00:00:00Z"))
     found = [json.loads(sampler.text(sight, node)) for _unused in said]
     assert all(each["disk_bytes"] == 7 and each["state"] == "running" for each in found)
     return [each["cpu_absolute"] for each in found]

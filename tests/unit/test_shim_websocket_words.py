@@ -14,7 +14,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket i
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.endings import of_ending
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.frames import Wish, frame, joined, last_lines, read_frame
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rates import Bucket, Rates
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.sight import Sight, sight_of, told
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.sight import ServerView, sight_of, told
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Observed
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_spec import LABEL_SERVER
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import server_in_event
@@ -167,8 +167,8 @@ def snapshot(run: str) -> Snapshot:
     return Snapshot(id="c", name="n", live=bool(run), started_at=run)
 
 
-def sight(state: PowerState, run: str = "", startup: Startup = Startup.UNKNOWN) -> Sight:
-    return Sight(state, startup, snapshot(run))
+def sight(state: PowerState, run: str = "", startup: Startup = Startup.UNKNOWN) -> ServerView:
+    return ServerView(state, startup, snapshot(run))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def sight(state: PowerState, run: str = "", startup: Startup = Startup.UNKNOWN) 
     ],
 )
 def test_every_change_is_told_also_those_that_were_too_quick_to_be_seen(
-    before: Sight | None, after: Sight, states: list[PowerState]
+    before: ServerView | None, after: ServerView, states: list[PowerState]
 ) -> None:
     assert told(before, after) == states
 

@@ -25,7 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import NoAnswer, Page
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import Page, PanelUnavailable
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
 from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, OwnClock, mode_of
 
@@ -105,7 +105,7 @@ class Place:
         self.api.asked.clear()
 
     def down(self) -> None:
-        self.api.fault = NoAnswer("connection refused")
+        self.api.fault = PanelUnavailable("connection refused")
 
     def denies(self) -> None:
         self.api.fault = SourceDenied("Cannot use the Panel: it refuses")

@@ -26,14 +26,14 @@ from .acceptance.shared_node import SharedNode
 from .process import shim_settings
 from .process.log import Log
 from .process.notify import READY, STOPPING, WATCHDOG, Supervisor
-from .process.outside import Outside, ThreadRefused
+from .process.outside import ThreadRefused, WorkerPool
 from .routes.about import AboutRoutes
 from .routes.face import Face
 from .routes.metrics import Metrics
 from .routes.servers import ServerRoutes
 from .servers.commands import Commands
 from .servers.disks import Disks
-from .servers.known import Known
+from .servers.known import ServerCache
 from .websocket.route import WebsocketRoute
 from .wire.listener import Listener
 
@@ -56,11 +56,11 @@ class Service:
         self._supervisor = Supervisor()
         self._ending = asyncio.Event()
         # A disk that hangs is not to keep the event loop waiting.
-        self._files, self._reloading = Outside(1, "settings"), asyncio.Lock()
+        self._files, self._reloading = WorkerPool(1, "settings"), asyncio.Lock()
         self._reload_asked: asyncio.Task[None] | None = None
         self._node = SharedNode(settings, {}, self._ending.is_set)
-        self._operations = Operations(self._node, Outside(_READERS, "read"))
-        self._known = Known(self._node, log)
+        self._operations = Operations(self._node, WorkerPool(_READERS, "read"))
+        self._known = ServerCache(self._node, log)
         self._actions = Actions(self._node, self._operations, log, self._ended)
         self._tls = shim_settings.tls_context(settings)
         disks = Disks()

@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from .actions.many.selection import Target, all_of, everything, means_all, mind_only, named
-from .actions.many.server_facts import Wanted, describe
+from .actions.many.server_facts import FactOptions, describe
 from .actions.node.assemble import build_journal, build_node, read_generations
 from .actions.node.node import Node, never
-from .actions.node.pace import Place
+from .actions.node.pace import Slot
 from .actions.turn.perform import perform
 from .definitions.settings import load_settings
 from .model.described import Described
@@ -32,7 +32,7 @@ class Call(Protocol):
     def priorities(self, targets: Sequence[Target], given: Mapping[str, int]) -> list[int]:
         """The priority of each target; what is ``given`` counts first. Raises `InterruptedBySignal`."""
 
-    def act(self, target: Target, place: Place) -> Result:
+    def act(self, target: Target, place: Slot) -> Result:
         """Act on one of them. Raises nothing."""
 
     def meant_up(self) -> list[Server] | None:
@@ -41,7 +41,7 @@ class Call(Protocol):
     def unlisted(self) -> list[str]:
         """Why ``targets`` of all may lack servers, a sentence for each list that could not be had; empty where they lack none."""
 
-    def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> Described:
+    def describe(self, names: Sequence[str], wanted: FactOptions, *, check: bool) -> Described:
         """What can be read of the servers named, or of all. Raises `PowerError` where nothing can be."""
 
     def warnings(self) -> list[str]:
@@ -110,7 +110,7 @@ class _OnNode:
         if self._node.interrupted():
             raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
 
-    def act(self, target: Target, place: Place) -> Result:
+    def act(self, target: Target, place: Slot) -> Result:
         return perform(target.request, self._node, target.server, place)
 
     def meant_up(self) -> list[Server] | None:
@@ -119,7 +119,7 @@ class _OnNode:
     def unlisted(self) -> list[str]:
         return [str(error) for error in self._node.sources.unlisted]
 
-    def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> Described:
+    def describe(self, names: Sequence[str], wanted: FactOptions, *, check: bool) -> Described:
         node = self._node
         # What a reader has seen may be remembered where there is a journal; a run of ours is in one.
         remember = node.journal if check else build_journal(node.settings, node.clock)

@@ -10,22 +10,22 @@ import contextlib
 from ..._power.endpoint.client import Endpoint
 from ..._power.endpoint.seen import Seen
 from ..._power.model.described import Unseen
-from .entry import Entry, Kind, Reading, labels_or_none, text_or_none
+from .entry import ServerEntry, SourceKind, SourceReading, labels_or_none, text_or_none
 from .wanted import NodeWanted
 
 
-def read_endpoint(node: NodeWanted, timeout: int) -> Reading:
+def read_endpoint(node: NodeWanted, timeout: int) -> SourceReading:
     """The servers that an endpoint tells of. Raises `EndpointUnreachable`, `EndpointError`, `SettingsInvalid`, `MissingLibrary`."""
     endpoint = Endpoint(node.url or "", node.token, verify=node.verify, ca_path=node.ca_path, timeout=float(timeout))
     with contextlib.closing(endpoint):
         entries = tuple(_entry(node.name, seen) for seen in endpoint.listed())
-    return Reading(Kind.ENDPOINT, node.name, entries, warnings=(*endpoint.warnings, *endpoint.unlisted()))
+    return SourceReading(SourceKind.ENDPOINT, node.name, entries, warnings=(*endpoint.warnings, *endpoint.unlisted()))
 
 
-def _entry(node: str, seen: Seen | Unseen) -> Entry:
+def _entry(node: str, seen: Seen | Unseen) -> ServerEntry:
     if isinstance(seen, Unseen):
-        return Entry(uuid=seen.server.uuid, node=node, name=text_or_none(seen.server.name))
-    return Entry(
+        return ServerEntry(uuid=seen.server.uuid, node=node, name=text_or_none(seen.server.name))
+    return ServerEntry(
         uuid=seen.server.uuid,
         node=node,
         name=text_or_none(seen.server.name),

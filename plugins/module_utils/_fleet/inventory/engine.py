@@ -15,7 +15,7 @@ from ..._power.engine.engine_answers import claimed_server, server_of
 from ..._power.model.errors import EngineError, EngineUnreachable
 from ..._power.model.model import PowerState
 from ..._power.model.schema import one_line
-from .entry import Entry, Kind, Reading, labels_or_none, text_or_none
+from .entry import ServerEntry, SourceKind, SourceReading, labels_or_none, text_or_none
 from .tunnel import listed_over_ssh
 from .wanted import NodeWanted
 
@@ -28,7 +28,7 @@ _SLACK_SECONDS = 2.0
 _NO_ENGINE = "is it a Docker Engine that answers there"
 
 
-def read_engine(node: NodeWanted, timeout: int) -> Reading:
+def read_engine(node: NodeWanted, timeout: int) -> SourceReading:
     """The servers that have a container on a node. Raises `EngineUnreachable`, `EngineError`, `MissingLibrary`."""
     connection = node.connection(timeout)
     if connection.host.startswith("ssh://"):
@@ -37,7 +37,7 @@ def read_engine(node: NodeWanted, timeout: int) -> Reading:
         rows = _within(timeout + _SLACK_SECONDS, lambda: _listed(connection), connection)
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
         raise EngineError(f"Cannot list the containers: the answer is no list; {_NO_ENGINE}")
-    return Reading(Kind.ENGINE, node.name, tuple(_entries(node.name, rows)), doubtful=_doubtful(rows))
+    return SourceReading(SourceKind.ENGINE, node.name, tuple(_entries(node.name, rows)), doubtful=_doubtful(rows))
 
 
 def _listed(connection: Connection) -> Any:
@@ -58,8 +58,8 @@ def _listed(connection: Connection) -> Any:
         client.close()
 
 
-def _entries(node: str, rows: Sequence[Mapping[str, Any]]) -> list[Entry]:
-    found: dict[str, Entry] = {}
+def _entries(node: str, rows: Sequence[Mapping[str, Any]]) -> list[ServerEntry]:
+    found: dict[str, ServerEntry] = {}
     for row in rows:
         uuid = server_of(row)
         if uuid is None:
@@ -67,7 +67,7 @@ def _entries(node: str, rows: Sequence[Mapping[str, Any]]) -> list[Entry]:
         live = row.get("State") in _LIVE
         # One that is being replaced stands beside its successor: what runs is the server.
         if uuid not in found or live:
-            found[uuid] = Entry(
+            found[uuid] = ServerEntry(
                 uuid=uuid,
                 node=node,
                 name=text_or_none((row.get("Labels") or {}).get(LABEL_NAME)),

@@ -22,7 +22,7 @@ _WINGS_LABELS = ("Service", "ContainerType")
 _MOST_LABELS = 64
 
 
-class Kind(str, Enum):
+class SourceKind(str, Enum):
     """What told: a snapshot file, the Panel, a node's engine, a node's HTTP endpoint."""
 
     SNAPSHOT = "snapshot"
@@ -32,7 +32,7 @@ class Kind(str, Enum):
 
 
 @dataclass(frozen=True)
-class Entry:
+class ServerEntry:
     """One server as one source tells it; None is what it does not tell. ``node`` is the name that the source has for its node."""
 
     uuid: str
@@ -55,7 +55,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Reading:
+class SourceReading:
     """All that one source tells. ``node`` is the node that was looked at, None for a source of many.
 
     ``connections`` holds variables, ``addresses`` a host name, by the source's own names for nodes. ``missing`` are nodes that it knows of
@@ -63,9 +63,9 @@ class Reading:
     UUID, whose container may run on the node under another name: nobody can tell.
     """
 
-    kind: Kind
+    kind: SourceKind
     node: str | None = None
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[ServerEntry, ...] = ()
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -77,9 +77,9 @@ class Reading:
 _NUMBERS = ("priority", "panel_id")
 #: The type of each field, None aside.
 _TYPES: Mapping[str, type] = {
-    each.name: {"suspended": bool, "labels": dict}.get(each.name, int if each.name in _NUMBERS else str) for each in fields(Entry)
+    each.name: {"suspended": bool, "labels": dict}.get(each.name, int if each.name in _NUMBERS else str) for each in fields(ServerEntry)
 }
-_VARIABLES = tuple((each.name, f"server_{each.name}") for each in fields(Entry))
+_VARIABLES = tuple((each.name, f"server_{each.name}") for each in fields(ServerEntry))
 
 
 def text_or_none(value: object) -> str | None:
@@ -111,7 +111,7 @@ def labels_or_none(value: object) -> dict[str, str] | None:
     return dict(own[:_MOST_LABELS])
 
 
-def to_plain(readings: Iterable[Reading]) -> list[dict[str, Any]]:
+def to_plain(readings: Iterable[SourceReading]) -> list[dict[str, Any]]:
     """Readings as values that JSON can hold."""
     return [{**_set(reading), "kind": reading.kind.value, "entries": [_set(entry) for entry in reading.entries]} for reading in readings]
 
@@ -120,7 +120,7 @@ def _set(value: Any) -> dict[str, Any]:
     return {each.name: getattr(value, each.name) for each in fields(value) if getattr(value, each.name) not in (None, (), {})}
 
 
-def from_plain(value: Any) -> list[Reading]:
+def from_plain(value: Any) -> list[SourceReading]:
     """What `to_plain` made. Raises `ValueError` for anything else."""
     try:
         return [_reading(dict(each)) for each in value]
@@ -128,23 +128,23 @@ def from_plain(value: Any) -> list[Reading]:
         raise ValueError("not what the inventory wrote") from error
 
 
-def _reading(plain: dict[str, Any]) -> Reading:
+def _reading(plain: dict[str, Any]) -> SourceReading:
     entries = tuple(_entry(entry) for entry in plain.pop("entries", ()))
     texts = {name: tuple(plain.get(name, ())) for name in ("warnings", "doubtful")}
-    return Reading(**{**plain, **texts, "kind": Kind(plain["kind"]), "entries": entries})
+    return SourceReading(**{**plain, **texts, "kind": SourceKind(plain["kind"]), "entries": entries})
 
 
-def _entry(plain: Mapping[str, Any]) -> Entry:
+def _entry(plain: Mapping[str, Any]) -> ServerEntry:
     """An entry as it was written: the cache may be a file that somebody else has written to."""
     for name, value in plain.items():
         if not isinstance(value, _TYPES[name]):
             raise ValueError(f"a server whose {name} is none")
     if parse_uuid(plain["uuid"]) != plain["uuid"]:
         raise ValueError("a server without its UUID")
-    return Entry(**plain)
+    return ServerEntry(**plain)
 
 
-def variables_of(entry: Entry) -> dict[str, Any]:
+def variables_of(entry: ServerEntry) -> dict[str, Any]:
     """The host variables of a server: each there, each always of one type or null."""
     told = {variable: getattr(entry, name) for name, variable in _VARIABLES}
     return {**told, "server_short_id": entry.short_id, "server_labels": dict(entry.labels or {})}

@@ -14,10 +14,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..._power.model.model import PowerState
-from .entry import Entry, Kind, Reading
+from .entry import ServerEntry, SourceKind, SourceReading
 
-_LOOKED = (Kind.ENGINE, Kind.ENDPOINT)
-_ORDER = (Kind.SNAPSHOT, Kind.PANEL, *_LOOKED)
+_LOOKED = (SourceKind.ENGINE, SourceKind.ENDPOINT)
+_ORDER = (SourceKind.SNAPSHOT, SourceKind.PANEL, *_LOOKED)
 _LIVE = tuple(state.value for state in PowerState if state is not PowerState.OFFLINE)
 
 
@@ -25,16 +25,16 @@ _LIVE = tuple(state.value for state in PowerState if state is not PowerState.OFF
 class Picture:
     """Every server once, by node and name; what is known of states and suspension at all; and what there is to warn of."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[ServerEntry, ...]
     knows_state: bool
     knows_suspension: bool
     warnings: tuple[str, ...]
 
 
-def picture_of(readings: Sequence[Reading], host_of: Callable[[Kind, str], str]) -> Picture:
+def picture_of(readings: Sequence[SourceReading], host_of: Callable[[SourceKind, str], str]) -> Picture:
     """The servers of all readings. ``host_of`` gives the inventory's name for the node that a source calls so."""
     ordered = sorted(readings, key=lambda reading: _ORDER.index(reading.kind) if reading.kind not in _LOOKED else len(_LOOKED))
-    found: dict[str, Entry] = {}
+    found: dict[str, ServerEntry] = {}
     homes = _homes(ordered, host_of)
     warnings: list[str] = []
     for reading in ordered:
@@ -54,29 +54,29 @@ def picture_of(readings: Sequence[Reading], host_of: Callable[[Kind, str], str])
     entries = [_as_looked_at(entry, looked, seen) for entry in found.values()]
     return Picture(
         entries=tuple(sorted(entries, key=lambda entry: (entry.node or "", entry.name or "", entry.uuid))),
-        knows_state=any(reading.kind is not Kind.PANEL for reading in ordered),
-        knows_suspension=any(reading.kind is not Kind.ENGINE for reading in ordered),
+        knows_state=any(reading.kind is not SourceKind.PANEL for reading in ordered),
+        knows_suspension=any(reading.kind is not SourceKind.ENGINE for reading in ordered),
         warnings=tuple(warnings),
     )
 
 
-def _homes(readings: Iterable[Reading], host_of: Callable[[Kind, str], str]) -> dict[str, str]:
+def _homes(readings: Iterable[SourceReading], host_of: Callable[[SourceKind, str], str]) -> dict[str, str]:
     """The node of each server that the Panel has, or else the one that was looked at and has it, running rather than not."""
     panel: dict[str, str] = {}
     live: dict[str, tuple[bool, str]] = {}
     for reading in readings:
         for entry in reading.entries:
-            if entry.node is None or reading.kind is Kind.SNAPSHOT:
+            if entry.node is None or reading.kind is SourceKind.SNAPSHOT:
                 continue
             node = host_of(reading.kind, entry.node)
-            if reading.kind is Kind.PANEL:
+            if reading.kind is SourceKind.PANEL:
                 panel[entry.uuid] = node
             elif entry.uuid not in live or (entry.state in _LIVE and not live[entry.uuid][0]):
                 live[entry.uuid] = entry.state in _LIVE, node
     return {**{uuid: node for uuid, (_live, node) in live.items()}, **panel}
 
 
-def _stray(entry: Entry, reading: Reading, homes: Mapping[str, str]) -> str | None:
+def _stray(entry: ServerEntry, reading: SourceReading, homes: Mapping[str, str]) -> str | None:
     """What there is to say of a server that was seen on a node that is not its own, or None."""
     home = homes.get(entry.uuid)
     if reading.kind not in _LOOKED or home == entry.node:
@@ -85,14 +85,14 @@ def _stray(entry: Entry, reading: Reading, homes: Mapping[str, str]) -> str | No
     return f"server {entry.uuid} {state} on node {entry.node} too, and belongs to node {home}; the one on {entry.node} is left out"
 
 
-def _over(older: Entry | None, newer: Entry) -> Entry:
+def _over(older: ServerEntry | None, newer: ServerEntry) -> ServerEntry:
     if older is None:
         return newer
     told: dict[str, Any] = {each.name: getattr(newer, each.name) for each in fields(newer) if getattr(newer, each.name) is not None}
     return replace(older, **told)
 
 
-def _as_looked_at(entry: Entry, looked: Mapping[str, Kind], seen: Mapping[tuple[str, str | None], str | None]) -> Entry:
+def _as_looked_at(entry: ServerEntry, looked: Mapping[str, SourceKind], seen: Mapping[tuple[str, str | None], str | None]) -> ServerEntry:
     """What a node's own word makes of the state that somebody else told: an engine without its container has it offline."""
     kind = looked.get(entry.node or "")
     if kind is None:
@@ -100,4 +100,4 @@ def _as_looked_at(entry: Entry, looked: Mapping[str, Kind], seen: Mapping[tuple[
     if (entry.uuid, entry.node) in seen:
         # Also where it has the server, and cannot tell its state.
         return replace(entry, state=seen[entry.uuid, entry.node])
-    return replace(entry, state=PowerState.OFFLINE.value if kind is Kind.ENGINE else None)
+    return replace(entry, state=PowerState.OFFLINE.value if kind is SourceKind.ENGINE else None)

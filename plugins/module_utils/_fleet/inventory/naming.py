@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from ..._power.model.model import parse_uuid
-from .entry import Entry
+from .entry import ServerEntry
 
 #: Nothing that a pattern of hosts, a file name below host_vars or a shell would take for something else.
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -23,7 +23,7 @@ _NO_SLUG = re.compile(r"[^a-z0-9]+")
 _LONGEST_LABEL = 100
 
 
-def host_names(entries: Sequence[Entry], ways: Sequence[str], taken: Collection[str]) -> dict[str, str]:
+def host_names(entries: Sequence[ServerEntry], ways: Sequence[str], taken: Collection[str]) -> dict[str, str]:
     """The host name of each server by UUID: the first of ``ways`` that gives one that is safe, its own alone, and not ``taken``.
 
     What looks like a short id or a UUID is never taken from a name: an owner could call a server as another one is called. The UUID comes
@@ -42,7 +42,7 @@ def host_names(entries: Sequence[Entry], ways: Sequence[str], taken: Collection[
     return names
 
 
-def _way(way: str) -> Callable[[Entry], str | None]:
+def _way(way: str) -> Callable[[ServerEntry], str | None]:
     if way.startswith("label:"):
         return lambda entry: _chosen((entry.labels or {}).get(way.partition(":")[2]))
     return {
@@ -68,7 +68,7 @@ def _slug(name: str | None) -> str | None:
     return _NO_SLUG.sub("-", plain.lower()).strip("-")[:63].rstrip("-") or None
 
 
-def groups_of(entry: Entry, *, knows_state: bool = False) -> Iterator[str]:
+def groups_of(entry: ServerEntry, *, knows_state: bool = False) -> Iterator[str]:
     """The names of a server's groups, before they are made safe. A prefix keeps what an owner chose out of all other groups.
 
     ``knows_state`` is whether states are asked for at all: a server without one could not be seen then.

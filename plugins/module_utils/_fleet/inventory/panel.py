@@ -15,7 +15,7 @@ from typing import Any
 from ..._power.model.errors import SettingsInvalid, SourceDenied, SourceUnreachable
 from ..._power.model.model import parse_uuid
 from ..._power.sources.web import Answer, Web, WebFault, shown_address
-from .entry import Entry, Kind, Reading, flag_or_none, text_or_none, whole_or_none
+from .entry import ServerEntry, SourceKind, SourceReading, flag_or_none, text_or_none, whole_or_none
 from .wanted import PanelWanted
 
 _BASE = "/api/application"
@@ -32,7 +32,7 @@ _ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 Sleep = Callable[[float], None]
 
 
-def read_panel(wanted: PanelWanted, timeout: int, sleep: Sleep = time.sleep) -> Reading:
+def read_panel(wanted: PanelWanted, timeout: int, sleep: Sleep = time.sleep) -> SourceReading:
     """All servers that the Panel has, with the names of its nodes. Raises `SourceUnreachable`, `SourceDenied`, `SettingsInvalid`,
     `MissingLibrary`.
 
@@ -49,7 +49,7 @@ def read_panel(wanted: PanelWanted, timeout: int, sleep: Sleep = time.sleep) -> 
             # Else every page would still be asked for.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    found: dict[str, Entry] = {}
+    found: dict[str, ServerEntry] = {}
     strays = 0
     for attributes in _attributes(api, [first, *others]):
         entry = _entry(attributes, nodes, eggs)
@@ -59,7 +59,7 @@ def read_panel(wanted: PanelWanted, timeout: int, sleep: Sleep = time.sleep) -> 
             found.setdefault(entry.uuid, entry)
     if strays:
         warnings = (*warnings, f"the Panel at {api.address} lists {strays} servers without a UUID, which are left out")
-    return Reading(Kind.PANEL, None, tuple(found.values()), addresses=_addresses(nodes), warnings=warnings)
+    return SourceReading(SourceKind.PANEL, None, tuple(found.values()), addresses=_addresses(nodes), warnings=warnings)
 
 
 class _Api:
@@ -197,14 +197,16 @@ def _node_name(number: int, node: Mapping[str, Any]) -> str:
     return text_or_none(node.get("name")) or str(number)
 
 
-def _entry(attributes: Mapping[str, Any], nodes: Mapping[int, Mapping[str, Any]], eggs: Mapping[int, Mapping[str, Any]]) -> Entry | None:
+def _entry(
+    attributes: Mapping[str, Any], nodes: Mapping[int, Mapping[str, Any]], eggs: Mapping[int, Mapping[str, Any]]
+) -> ServerEntry | None:
     told = attributes.get("uuid")
     uuid = parse_uuid(told) if isinstance(told, str) else None
     if uuid is None:
         return None
     number, container = whole_or_none(attributes.get("node")), attributes.get("container")
     egg = eggs.get(whole_or_none(attributes.get("egg")) or 0, {})
-    return Entry(
+    return ServerEntry(
         uuid=uuid,
         node=None if number is None else _node_name(number, nodes.get(number, {})),
         name=text_or_none(attributes.get("name")),

@@ -13,10 +13,10 @@ from datetime import datetime, timezone
 from ..._power.model.errors import PowerError
 from .endpoint import read_endpoint
 from .engine import read_engine
-from .entry import Kind, Reading
+from .entry import SourceKind, SourceReading
 from .panel import read_panel
 from .snapshot import read_snapshot
-from .wanted import NodeWanted, Wanted
+from .wanted import InventoryOptions, NodeWanted
 
 #: Nodes asked at a time: each over ssh is a process of this machine.
 _AT_ONCE = 16
@@ -34,7 +34,7 @@ class Unread:
 class Read:
     """What was read, in the order of the file, and what was not."""
 
-    readings: tuple[Reading, ...]
+    readings: tuple[SourceReading, ...]
     unread: tuple[Unread, ...]
 
     @property
@@ -53,30 +53,30 @@ class Read:
         return {node: sentence for node, sentence in told if node not in looked}
 
 
-def read_all(wanted: Wanted) -> Read:
+def read_all(wanted: InventoryOptions) -> Read:
     """Read every source that is asked for. Raises nothing of what a source raises as `PowerError`."""
     works = _works(wanted)
     with ThreadPoolExecutor(min(_AT_ONCE, len(works))) as pool:
         found = list(pool.map(lambda work: _one(*work), works))
-    readings = tuple(each for each in found if isinstance(each, Reading))
+    readings = tuple(each for each in found if isinstance(each, SourceReading))
     return Read(readings, tuple(each for each in found if isinstance(each, Unread)))
 
 
-def _works(wanted: Wanted) -> Sequence[tuple[str, Callable[[], Reading]]]:
-    works: list[tuple[str, Callable[[], Reading]]] = []
+def _works(wanted: InventoryOptions) -> Sequence[tuple[str, Callable[[], SourceReading]]]:
+    works: list[tuple[str, Callable[[], SourceReading]]] = []
     snapshot, panel = wanted.snapshot, wanted.panel
     if snapshot is not None:
-        works.append((Kind.SNAPSHOT.value, lambda: read_snapshot(snapshot, wanted.snapshot_max_age, datetime.now(timezone.utc))))
+        works.append((SourceKind.SNAPSHOT.value, lambda: read_snapshot(snapshot, wanted.snapshot_max_age, datetime.now(timezone.utc))))
     if panel is not None:
-        works.append((Kind.PANEL.value, lambda: read_panel(panel, wanted.timeout)))
+        works.append((SourceKind.PANEL.value, lambda: read_panel(panel, wanted.timeout)))
     return [*works, *((node.name, _looking_at(node, wanted.timeout)) for node in wanted.nodes if node.is_looked_at)]
 
 
-def _looking_at(node: NodeWanted, timeout: int) -> Callable[[], Reading]:
+def _looking_at(node: NodeWanted, timeout: int) -> Callable[[], SourceReading]:
     return lambda: read_engine(node, timeout) if node.docker_host is not None else read_endpoint(node, timeout)
 
 
-def _one(source: str, work: Callable[[], Reading]) -> Reading | Unread:
+def _one(source: str, work: Callable[[], SourceReading]) -> SourceReading | Unread:
     try:
         return work()
     except PowerError as error:

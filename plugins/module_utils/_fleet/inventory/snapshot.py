@@ -17,19 +17,19 @@ from ..._power.model.model import parse_uuid
 from ..._power.model.nesting import is_nested_deeper
 from ..._power.model.schema import printable
 from ..status import CONNECTION, SCHEMA
-from .entry import Entry, Kind, Reading, flag_or_none, labels_or_none, state_or_none, text_or_none, whole_or_none
+from .entry import ServerEntry, SourceKind, SourceReading, flag_or_none, labels_or_none, state_or_none, text_or_none, whole_or_none
 
 _LARGEST = 256 * 1024 * 1024
 _DEEPEST = 100
 
 
-def read_snapshot(path: str, max_age: int, now: datetime) -> Reading:
+def read_snapshot(path: str, max_age: int, now: datetime) -> SourceReading:
     """What a snapshot tells, with a warning where it is older than ``max_age`` seconds (0: however old). Raises `SourceUnreachable`."""
     snapshot = _loaded(path)
     nodes = snapshot.get("nodes")
     if not isinstance(nodes, list) or not all(isinstance(node, Mapping) and text_or_none(node.get("node")) for node in nodes):
         raise _fault(path, "it has no list of nodes; is it what playbook fleet.power.status wrote")
-    entries: list[Entry] = []
+    entries: list[ServerEntry] = []
     connections: dict[str, Mapping[str, Any]] = {}
     missing: dict[str, str] = {}
     lacking: dict[str, str] = {}
@@ -45,7 +45,7 @@ def read_snapshot(path: str, max_age: int, now: datetime) -> Reading:
         servers = node.get("servers")
         entries += [entry for entry in (_entry(name, each) for each in servers or ()) if entry is not None]
     warnings = _age(path, snapshot.get("written_at"), max_age, now)
-    return Reading(Kind.SNAPSHOT, None, tuple(entries), connections, missing=missing, lacking=lacking, warnings=warnings)
+    return SourceReading(SourceKind.SNAPSHOT, None, tuple(entries), connections, missing=missing, lacking=lacking, warnings=warnings)
 
 
 def _loaded(path: str) -> Mapping[str, Any]:
@@ -85,12 +85,12 @@ def _connection(given: Any) -> dict[str, Any]:
     return {name: given[name] for name in CONNECTION if isinstance(given.get(name), (str, int))}
 
 
-def _entry(node: str, given: Any) -> Entry | None:
+def _entry(node: str, given: Any) -> ServerEntry | None:
     uuid = parse_uuid(given["server"]) if isinstance(given, Mapping) and isinstance(given.get("server"), str) else None
     if uuid is None:
         return None
     container = given.get("container")
-    return Entry(
+    return ServerEntry(
         uuid=uuid,
         node=node,
         name=text_or_none(given.get("name")),

@@ -63,7 +63,7 @@ class PanelWanted:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class InventoryOptions:
     """All that the file asks for. ``timeout`` is in seconds, for one exchange."""
 
     nodes: tuple[NodeWanted, ...]
@@ -79,7 +79,7 @@ class Wanted:
         return [nodes, None if self.panel is None else self.panel.url, self.snapshot]
 
 
-def wanted_of(options: Mapping[str, Any], where: Callable[[str], str]) -> Wanted:
+def wanted_of(options: Mapping[str, Any], where: Callable[[str], str]) -> InventoryOptions:
     """The options of an inventory file, as the documentation lists them; ``where`` makes a path of one that may be relative to the file.
 
     Raises `SettingsInvalid`, in one sentence that names the option.
@@ -91,7 +91,7 @@ def wanted_of(options: Mapping[str, Any], where: Callable[[str], str]) -> Wanted
         raise SettingsInvalid(
             "Cannot find servers: the file names no source; give nodes with docker_host or url, or snapshot, or panel_url and panel_api_key"
         )
-    return Wanted(
+    return InventoryOptions(
         nodes=nodes,
         panel=panel,
         snapshot=None if snapshot is None else where(str(snapshot)),

@@ -34,7 +34,7 @@ _STUCK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Kept:
+class Written:
     """A ticket that was written, or ``reason`` why it could not be."""
 
     ticket: Ticket
@@ -42,7 +42,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Given:
+class Abandoned:
     """The end of an action that nobody but its acceptor writes: it never began, or had a fault of ours."""
 
     result: Result
@@ -50,7 +50,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Moved:
+class Requeued:
     """The kill generation that an accepted action is to be begun with, should this process not come to that."""
 
     operation: str
@@ -69,7 +69,7 @@ class Acceptor:
         node: SharedNode,
         log: Log,
         found: Callable[[Sequence[Acceptance], str], None],
-        done: Callable[[Sequence[Kept]], None],
+        done: Callable[[Sequence[Written]], None],
     ) -> None:
         """``found`` is told after each attempt, with the reason where it failed."""
         self._node = node
@@ -81,8 +81,8 @@ class Acceptor:
         self._busy_since: float | None = None
         self._failing = False
         self._to_forget = 0
-        self._waiting: queue.SimpleQueue[Sequence[Ticket | Given | Moved] | None] = queue.SimpleQueue()
-        self._ends: queue.SimpleQueue[Sequence[Given]] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Sequence[Ticket | Abandoned | Requeued] | None] = queue.SimpleQueue()
+        self._ends: queue.SimpleQueue[Sequence[Abandoned]] = queue.SimpleQueue()
         #: Why what is owed to the journal cannot be written, and when to try again by the monotonic clock.
         self._owed_reason = ""
         self._settle_at = float("-inf")
@@ -105,7 +105,7 @@ class Acceptor:
         busy = self._busy_since
         return bool(self._fault) or self._failing or (busy is not None and time.monotonic() - busy > _STUCK_SECONDS)
 
-    def write(self, what: Sequence[Ticket | Given | Moved]) -> None:
+    def write(self, what: Sequence[Ticket | Abandoned | Requeued]) -> None:
         """Have acceptances, and what becomes of them, written; returns at once."""
         self._waiting.put(what)
 
@@ -126,7 +126,7 @@ class Acceptor:
                 self._settle(last=False)
                 self._try_again()
                 continue
-            gathered: list[Ticket | Given | Moved] = []
+            gathered: list[Ticket | Abandoned | Requeued] = []
             while handed is not None:
                 gathered += handed
                 if len(gathered) >= _MOST_AT_ONCE:
@@ -136,7 +136,7 @@ class Acceptor:
                 except queue.Empty:
                     break
             ending = handed is None
-            ends = [each for each in gathered if isinstance(each, Given)]
+            ends = [each for each in gathered if isinstance(each, Abandoned)]
             self._busy_since = time.monotonic()
             kept = self._kept(gathered)
             self._busy_since = None
@@ -163,7 +163,7 @@ class Acceptor:
             self._fault = internal_error(error)
         self._found(left, self._fault)
 
-    def _kept(self, gathered: Sequence[Ticket | Given | Moved]) -> list[Kept]:
+    def _kept(self, gathered: Sequence[Ticket | Abandoned | Requeued]) -> list[Written]:
         tickets = [each for each in gathered if isinstance(each, Ticket)]
         generations = self._generations(tickets)
         now = self._node.clock.now()
@@ -178,9 +178,9 @@ class Acceptor:
             told.update(dict.fromkeys(sound, self._fault))
         elif sound or after:
             told.update(dict.fromkeys(sound, self._written(sound, after)))
-        return [Kept(ticket, reason) for ticket, reason in told.items()]
+        return [Written(ticket, reason) for ticket, reason in told.items()]
 
-    def _written(self, tickets: Sequence[Ticket], after: Sequence[Given | Moved]) -> str:
+    def _written(self, tickets: Sequence[Ticket], after: Sequence[Abandoned | Requeued]) -> str:
         """Write them together; why that cannot be, if so."""
         self._to_forget += len(tickets)
         forgets = [forget] if self._to_forget >= _MOST_TO_FORGET else []
@@ -207,7 +207,7 @@ class Acceptor:
                 self._node.journal.try_to_write()
                 self._failing = False
 
-    def _owe(self, after: Sequence[Given | Moved], reason: str) -> None:
+    def _owe(self, after: Sequence[Abandoned | Requeued], reason: str) -> None:
         for write in _writes(after):
             self._node.journal.owe(write)
         if after:
@@ -262,12 +262,12 @@ class Acceptor:
         return ""
 
 
-def _writes(after: Sequence[Given | Moved]) -> list[Write]:
-    ends = [(each.result, each.origin) for each in after if isinstance(each, Given)]
-    moves = [(each.operation, each.generation) for each in after if isinstance(each, Moved)]
+def _writes(after: Sequence[Abandoned | Requeued]) -> list[Write]:
+    ends = [(each.result, each.origin) for each in after if isinstance(each, Abandoned)]
+    moves = [(each.operation, each.generation) for each in after if isinstance(each, Requeued)]
     return [*([ended(ends)] if ends else ()), *([moved(moves)] if moves else ())]
 
 
-def _request_of(end: Given) -> Request:
+def _request_of(end: Abandoned) -> Request:
     result = end.result
     return Request(result.server.uuid, result.action, result.operation, result.requested_at, origin=end.origin)

@@ -21,11 +21,11 @@ from ..._power.model.model import Outcome, PowerAction, Result, Server
 from ..process.log import Log
 from ..process.outside import soon
 from ..wire.request_id import new_id
-from .acceptor import Acceptor, Given, Kept, Moved
+from .acceptor import Abandoned, Acceptor, Requeued, Written
 from .keeping_journal import was_put_off
-from .line import Line, Ticket
+from .line import ActionQueue, Ticket
 from .operations import Operations
-from .runs import Runs
+from .runs import PerformingActions
 from .shared_node import SharedNode
 
 #: How much longer what was accepted by a process that ended may still begin in the next one.
@@ -44,7 +44,7 @@ class NotKept(Exception):
     """The action could not be written down, so it was not taken; the text is the reason."""
 
 
-class Ending(Exception):
+class ShuttingDown(Exception):
     """This process takes nothing more."""
 
 
@@ -58,16 +58,16 @@ class Actions:
         self._log = log
         self._tell = ended
         self._loop = asyncio.get_running_loop()
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, ActionQueue] = {}
         self._answers: dict[Ticket, asyncio.Future[str]] = {}
-        self._unwritten: list[Ticket | Given | Moved] = []
+        self._unwritten: list[Ticket | Abandoned | Requeued] = []
         loop = self._loop
         self._acceptor = Acceptor(
             node, log, lambda left, fault: soon(loop, self._on_found, left, fault), lambda kept: soon(loop, self._on_kept, kept)
         )
         self._looked = asyncio.Event()
         self._fault = ""
-        self._runs = Runs(node, self._on_ended)
+        self._runs = PerformingActions(node, self._on_ended)
         self.ending = False
 
     @property
@@ -106,7 +106,7 @@ class Actions:
             else:
                 lines.setdefault(acceptance.server.uuid, []).append(ticket)
         for uuid, tickets in lines.items():
-            line = self._lines.setdefault(uuid, Line())
+            line = self._lines.setdefault(uuid, ActionQueue())
             line.take_first(tickets)
             for kill in [each for each in line.tickets if each.is_kill and each.kept]:
                 self._cancel_before(line, kill)
@@ -118,11 +118,11 @@ class Actions:
     async def take(self, server: Server, action: PowerAction, wait_seconds: int, origin: str) -> str:
         """Take an action; return its operation's id once that is on the disk, or an empty text for a kill that is not, and done without.
 
-        Raises `Ending`, `TooMany`, `NotKept`.
+        Raises `ShuttingDown`, `TooMany`, `NotKept`.
         """
         if self.ending:
-            raise Ending
-        line = self._lines.setdefault(server.uuid, Line())
+            raise ShuttingDown
+        line = self._lines.setdefault(server.uuid, ActionQueue())
         kill = action is PowerAction.KILL
         once = wait_seconds == 0 and not kill
         if not (once or line.has_room(kill=kill)):
@@ -156,7 +156,7 @@ class Actions:
         await self._loop.run_in_executor(None, self._acceptor.close, max(0.0, until - self._loop.time()))
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(Ending())
+                answer.set_exception(ShuttingDown())
         return self._runs.number
 
     def under_way(self) -> int:
@@ -167,7 +167,7 @@ class Actions:
         """How many actions wait for their turn."""
         return sum(not ticket.begun for line in self._lines.values() for ticket in line.tickets)
 
-    def _write(self, what: Ticket | Given | Moved) -> None:
+    def _write(self, what: Ticket | Abandoned | Requeued) -> None:
         """Have it written with whatever else this turn of the loop brings."""
         if not self._unwritten:
             self._loop.call_soon(self._hand_over)
@@ -178,7 +178,7 @@ class Actions:
         if unwritten:
             self._acceptor.write(unwritten)
 
-    def _on_kept(self, batch: Sequence[Kept]) -> None:
+    def _on_kept(self, batch: Sequence[Written]) -> None:
         for kept in batch:
             self._keep(kept.ticket, kept.reason)
         for uuid in dict.fromkeys(kept.ticket.uuid for kept in batch):
@@ -198,7 +198,7 @@ class Actions:
         if reason and (self.ending or not ticket.is_kill):
             self._lines[ticket.uuid].remove(ticket)
             if not answer.done():
-                answer.set_exception(Ending() if self.ending else NotKept(reason))
+                answer.set_exception(ShuttingDown() if self.ending else NotKept(reason))
             return
         self._on_taken(ticket, answer, reason)
 
@@ -233,9 +233,9 @@ class Actions:
         if generation is not None and raised:
             ticket.own_raises += raised
             ticket.acceptance = replace(ticket.acceptance, generation=generation + raised)
-            self._write(Moved(ticket.acceptance.operation, generation + raised))
+            self._write(Requeued(ticket.acceptance.operation, generation + raised))
 
-    def _cancel_before(self, line: Line, kill: Ticket) -> None:
+    def _cancel_before(self, line: ActionQueue, kill: Ticket) -> None:
         for ticket in line.cancelled_by(kill):
             self._cancel(ticket)
 
@@ -263,7 +263,7 @@ class Actions:
         else:
             self._end(ticket, result)
         if unwritten:
-            self._write(Given(result, ticket.acceptance.origin))
+            self._write(Abandoned(result, ticket.acceptance.origin))
         line = self._lines.get(ticket.uuid)
         if line is not None:
             line.remove(ticket)
@@ -285,7 +285,7 @@ class Actions:
         """End an action that never began."""
         result = ticket.result(self._node.clock.now(), outcome, code, msg)
         self._end(ticket, result)
-        self._write(Given(result, ticket.acceptance.origin))
+        self._write(Abandoned(result, ticket.acceptance.origin))
 
     def _end(self, ticket: Ticket, result: Result) -> None:
         self._operations.ended(ticket, result)

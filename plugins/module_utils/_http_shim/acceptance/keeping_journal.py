@@ -28,7 +28,7 @@ _MOST_OWED = 10_000
 _OPERATION_OF = rows.OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations WHERE id = ? AND uuid = ?")
 
 
-class KeepingJournal(Journal):
+class BufferedJournal(Journal):
     """A journal in which what was accepted stays accepted where it was interrupted before it had begun: the next process runs it.
 
     What has begun or ended must not read as accepted: where that cannot be written, it is owed, and written by `settle`. Nor may it after

@@ -79,7 +79,7 @@ class Ticket:
 
 
 @dataclass
-class Line:
+class ActionQueue:
     """The tickets of one server that have not ended, in the order taken."""
 
     tickets: list[Ticket] = field(default_factory=list)

@@ -13,7 +13,7 @@ from typing import Any
 from ..._power.journal.acceptance import Acceptance
 from ..._power.journal.journal_rows import KEPT_OPERATIONS
 from ..._power.model.model import Result
-from ..process.outside import Outside
+from ..process.outside import WorkerPool
 from . import operation_view as view
 from .line import MOST_WAITING, Ticket
 from .shared_node import SharedNode
@@ -27,7 +27,7 @@ _LOOK_SECONDS = 0.5
 class Operations:
     """The operations of one node."""
 
-    def __init__(self, node: SharedNode, outside: Outside) -> None:
+    def __init__(self, node: SharedNode, outside: WorkerPool) -> None:
         self._node = node
         self._outside = outside
         self._live: dict[str, Ticket] = {}

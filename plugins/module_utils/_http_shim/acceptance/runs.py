@@ -19,7 +19,7 @@ from .line import Ticket
 from .shared_node import SharedNode
 
 
-class Runs:
+class PerformingActions:
     """What is under way in one process. Its methods belong to the event loop that made it."""
 
     def __init__(self, node: SharedNode, ended: Callable[[Ticket, Result, bool], None]) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 from ..._power.actions.node.assemble import build_node, build_sources
 from ..._power.actions.node.node import Node
-from ..._power.actions.node.pace import Pace
+from ..._power.actions.node.pace import Limiter
 from ..._power.definitions.settings import Settings
 from ..._power.sources.sources import Sources
-from .keeping_journal import KeepingJournal
+from .keeping_journal import BufferedJournal
 from .own_generations import OwnGenerations
 
 #: What sources said counts for so long: many actions that come within a moment share one list of the Panel.
@@ -30,10 +30,10 @@ class SharedNode:
         """``options`` are those of the engine, as `build_node` takes them. Raises `SettingsInvalid`."""
         built = build_node(options, settings, interrupted=interrupted)
         self.generations = OwnGenerations(settings.state_directory, settings.group)
-        self.journal = KeepingJournal(settings.state_directory, settings.lock_directory, settings.group, built.clock)
+        self.journal = BufferedJournal(settings.state_directory, settings.lock_directory, settings.group, built.clock)
         self.clock = built.clock
         #: Boots at a time; whole servers are not bounded.
-        self.pace = Pace()
+        self.pace = Limiter()
         self._node = replace(built, journal=self.journal, generations=self.generations)
         self._guard = threading.Lock()
         self._sources_at = float("-inf")

@@ -24,7 +24,7 @@ class ThreadRefused(Exception):
     """The system lets this process have no more threads."""
 
 
-class Outside:
+class WorkerPool:
     """At most so many threads at a time, named for what they do. They keep nobody from ending."""
 
     def __init__(self, threads: int, name: str) -> None:

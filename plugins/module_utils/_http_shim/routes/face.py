@@ -15,10 +15,10 @@ from urllib.parse import parse_qs
 from ..._power.definitions.settings import Settings
 from ..._power.journal.journal_rows import JournalUnusable
 from ..._power.model.errors import PowerError, internal_error
-from ..acceptance.actions import Actions, Ending, NotKept, TooMany
+from ..acceptance.actions import Actions, NotKept, ShuttingDown, TooMany
 from ..acceptance.operations import Operations
 from ..process.log import Log
-from ..servers.known import Known, KnownServer
+from ..servers.known import KnownServer, ServerCache
 from ..wire import replies
 from ..wire.access import Headers, client_address, cors_headers, origin_of, refusal
 from ..wire.body import parsed_body
@@ -69,7 +69,7 @@ class Face:
     def __init__(
         self,
         settings: Callable[[], Settings],
-        known: Known,
+        known: ServerCache,
         actions: Actions,
         operations: Operations,
         log: Log,
@@ -139,7 +139,7 @@ class Face:
         server, origin = known.server, origin_of(asked.address, asked.settings)
         try:
             operation = await self._actions.take(server, wanted.action, wanted.wait_seconds, origin)
-        except Ending:
+        except ShuttingDown:
             return replies.ENDING
         except TooMany:
             return replies.TOO_MANY

@@ -12,17 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..._power.actions.many.server_facts import Wanted, describe_each
+from ..._power.actions.many.server_facts import FactOptions, describe_each
 from ..._power.definitions.definition import Definition
 from ..._power.model.errors import EngineError, PowerError, internal_error
 from ..._power.model.model import PowerAction, PowerState, Server
-from ..acceptance.actions import Actions, Ending, NotKept, TooMany
+from ..acceptance.actions import Actions, NotKept, ShuttingDown, TooMany
 from ..acceptance.shared_node import SharedNode
 from ..process.log import Log
-from ..process.outside import Outside
+from ..process.outside import WorkerPool
 from ..servers.commands import Commands
 from ..servers.disks import Disks
-from ..servers.known import Known, KnownServer
+from ..servers.known import KnownServer, ServerCache
 from ..servers.server_view import Utilization, server_entry, unseen_entry
 from ..servers.system_view import Machine, system_entry, system_entry_2
 from ..servers.utilization import Uses
@@ -47,15 +47,15 @@ _WAIT_SECONDS = 30
 class ServerRoutes:
     """Answers about servers, each made by a thread: the event loop waits for no engine."""
 
-    def __init__(self, node: SharedNode, known: Known, actions: Actions, commands: Commands, disks: Disks, log: Log) -> None:
+    def __init__(self, node: SharedNode, known: ServerCache, actions: Actions, commands: Commands, disks: Disks, log: Log) -> None:
         self._node = node
         self._known = known
         self._actions = actions
         self._commands = commands
         self._log = log
-        self._outside = Outside(_THREADS, "servers")
+        self._outside = WorkerPool(_THREADS, "servers")
         # Of its own: a Panel that is silent keeps no other route waiting.
-        self._sync_outside = Outside(_THREADS, "sync")
+        self._sync_outside = WorkerPool(_THREADS, "sync")
         self._uses = Uses(disks)
         self._states: dict[str, int] = {}
         self._states_at = float("-inf")
@@ -72,7 +72,7 @@ class ServerRoutes:
     def described(self, servers: Sequence[Server]) -> list[dict[str, Any]]:
         """The servers as Wings shows them, also those that could not be seen. For a thread. Raises `PowerError`."""
         node = self._node.for_reading()
-        told = describe_each(servers, node, Wanted(), remember=node.journal.record_match)
+        told = describe_each(servers, node, FactOptions(), remember=node.journal.record_match)
         for warning in told.warnings:
             self._log.warn("server_not_shown", reason=warning)
         definitions = {entry["server"]: node.sources.definition_for_stop(entry["server"]) for entry in told.entries}
@@ -113,7 +113,7 @@ class ServerRoutes:
 
     def _seen(self, servers: Sequence[Server]) -> list[str]:
         node = self._node.for_reading()
-        told = describe_each(servers, node, Wanted(), remember=node.journal.record_match)
+        told = describe_each(servers, node, FactOptions(), remember=node.journal.record_match)
         return [entry["state"] or UNKNOWN for entry in told.entries]
 
     async def _all(self, asked: Asked) -> Reply:
@@ -190,7 +190,7 @@ class ServerRoutes:
         if suspended and live:
             try:
                 await self._actions.take(known.server, PowerAction.STOP, _WAIT_SECONDS, origin_of(asked.address, asked.settings))
-            except (Ending, TooMany, NotKept) as error:
+            except (ShuttingDown, TooMany, NotKept) as error:
                 return replies.unexpected(asked.id, note=f"suspended, and not stopped: {type(error).__name__}")
         return Reply(204)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ..._power.model.errors import EngineError, EngineUnreachable, PowerError
 from ..._power.model.model import Run
 from ..acceptance.shared_node import SharedNode
-from ..process.outside import Outside, ThreadRefused
+from ..process.outside import ThreadRefused, WorkerPool
 
 #: One thread a server at most: so many servers may be waited for at a time.
 _THREADS = 32
@@ -55,7 +55,7 @@ class Commands:
 
     def __init__(self, node: SharedNode) -> None:
         self._node = node
-        self._outside = Outside(_THREADS, "commands")
+        self._outside = WorkerPool(_THREADS, "commands")
         self._turns: dict[str, _Turn] = {}
 
     async def write(self, uuid: str, text: str) -> NotWritten | None:

@@ -20,7 +20,7 @@ from ..._power.model.model import Outcome, PowerAction, Result, Server, parse_uu
 from ..._power.sources.sources import Sources
 from ..acceptance.shared_node import SharedNode
 from ..process.log import Log
-from ..process.outside import Outside, ThreadRefused
+from ..process.outside import ThreadRefused, WorkerPool
 
 #: Seconds between two looks at everything, and between two looks for what is new at hand.
 _LOOK_SECONDS, _MEET_SECONDS = 10.0, 0.5
@@ -36,7 +36,7 @@ class KnownServer:
     suspended: bool = False
 
 
-class Known:
+class ServerCache:
     """The servers of one node. Its methods belong to the event loop."""
 
     def __init__(self, node: SharedNode, log: Log) -> None:
@@ -51,9 +51,9 @@ class Known:
         self._look: asyncio.Task[None] | None = None
         self._meeting: asyncio.Task[None] | None = None
         self._changes: dict[str, KnownServer] = {}
-        self._outside = Outside(_MOST_SEARCHES, "known")
+        self._outside = WorkerPool(_MOST_SEARCHES, "known")
         # Of its own: those who search are not to keep it waiting.
-        self._look_outside, self._meet_outside = Outside(1, "known"), Outside(2, "known")
+        self._look_outside, self._meet_outside = WorkerPool(1, "known"), WorkerPool(2, "known")
 
     async def load(self) -> None:
         """Learn what can be learnt without asking the Panel or the engine, which may be silent; raises nothing."""

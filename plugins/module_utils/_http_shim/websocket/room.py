@@ -17,13 +17,13 @@ from ..._power.model.errors import PowerError, internal_error
 from ..._power.model.model import PowerState, Run, Startup
 from ..acceptance.shared_node import SharedNode
 from ..process.log import Log
-from ..process.outside import Outside, ThreadRefused, soon
+from ..process.outside import ThreadRefused, WorkerPool, soon
 from ..servers.disks import Disks
 from . import frames
 from .follower import Follower
 from .member import Member
 from .sampler import Sampler
-from .sight import Sight, sight_of, told
+from .sight import ServerView, sight_of, told
 
 T = TypeVar("T")
 
@@ -44,9 +44,9 @@ class Ground:
 
     node: SharedNode
     log: Log
-    looks: Outside
-    uses: Outside
-    wishes: Outside
+    looks: WorkerPool
+    uses: WorkerPool
+    wishes: WorkerPool
     disks: Disks
 
 
@@ -57,7 +57,7 @@ class Room:
         self.uuid = uuid
         self.members: set[Member] = set()
         #: What was seen of the server last.
-        self.sight: Sight | None = None
+        self.sight: ServerView | None = None
         self._told: PowerState | None = None
         self._ground = ground
         self._loop = asyncio.get_running_loop()
@@ -153,7 +153,7 @@ class Room:
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, self.look)
 
-    def _see(self) -> tuple[Sight, Matchers | None]:
+    def _see(self) -> tuple[ServerView, Matchers | None]:
         """The server as every reader sees it, and what says that it is ready, where it is starting. For a thread."""
         node = self._ground.node.now()
         seen = node.observe(self.uuid)
@@ -175,7 +175,7 @@ class Room:
         node.journal.record_match(self.uuid, run)
         return replace(sight, state=PowerState.RUNNING, startup=Startup.MATCHED), None
 
-    def _take(self, sight: Sight, matchers: Matchers | None) -> None:
+    def _take(self, sight: ServerView, matchers: Matchers | None) -> None:
         self._unsettled = 0 if sight.settled else self._unsettled + 1
         if self._closed or 0 < self._unsettled < _UNSETTLED_LOOKS:
             return
@@ -192,7 +192,7 @@ class Room:
             for text in texts:
                 member.send_frame(text)
 
-    def _mind_output(self, sight: Sight, matchers: Matchers | None, *, begin: bool) -> None:
+    def _mind_output(self, sight: ServerView, matchers: Matchers | None, *, begin: bool) -> None:
         """Listen to the run that is live, and to no other."""
         follower = self._follower
         if follower is not None and follower.run != sight.run:

@@ -9,7 +9,7 @@ import asyncio
 
 from ..._power.model.errors import PowerError, internal_error
 from ..process.outside import soon
-from ..servers.known import Known
+from ..servers.known import ServerCache
 from .changes import Changes
 from .member import Member
 from .room import Ground, Room
@@ -25,7 +25,7 @@ GOING_AWAY, TRY_LATER, POLICY = 1001, 1013, 1008
 class Rooms:
     """The rooms of one node's servers. Its methods belong to the event loop."""
 
-    def __init__(self, ground: Ground, known: Known) -> None:
+    def __init__(self, ground: Ground, known: ServerCache) -> None:
         self._ground = ground
         self._known = known
         self._loop = asyncio.get_running_loop()

@@ -18,11 +18,11 @@ from ..acceptance.actions import Actions
 from ..acceptance.operations import Operations
 from ..acceptance.shared_node import SharedNode
 from ..process.log import Log
-from ..process.outside import Outside
+from ..process.outside import WorkerPool
 from ..routes.face import Asked, ServerAnswer
 from ..servers.commands import Commands
 from ..servers.disks import Disks
-from ..servers.known import Known, KnownServer
+from ..servers.known import KnownServer, ServerCache
 from ..wire import replies
 from ..wire.power_request import read_texts
 from ..wire.replies import Reply
@@ -54,9 +54,9 @@ class WebsocketRoute:
     """The websockets of one process."""
 
     def __init__(
-        self, node: SharedNode, known: Known, actions: Actions, operations: Operations, commands: Commands, disks: Disks, log: Log
+        self, node: SharedNode, known: ServerCache, actions: Actions, operations: Operations, commands: Commands, disks: Disks, log: Log
     ) -> None:
-        ground = Ground(node, log, Outside(_LOOKS, "looks"), Outside(_USES, "uses"), Outside(_WISHES, "wishes"), disks)
+        ground = Ground(node, log, WorkerPool(_LOOKS, "looks"), WorkerPool(_USES, "uses"), WorkerPool(_WISHES, "wishes"), disks)
         self._log = log
         self._rooms = Rooms(ground, known)
         self._wishes = Wishes(node, actions, operations, commands, self._rooms, log)

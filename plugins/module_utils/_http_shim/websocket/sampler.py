@@ -12,7 +12,7 @@ from ..._power.engine.engine_use import Use
 from ..servers.disks import Disks
 from ..servers.server_view import utilization_entry
 from ..servers.utilization import memory_limit, uptime, use_of, utilization
-from .sight import Sight
+from .sight import ServerView
 
 #: Two looks at the CPU that are so far apart say how busy it is.
 _LEAST_SECONDS, _MOST_SECONDS = 0.5, 10.0
@@ -27,7 +27,7 @@ class Sampler:
         self._last: tuple[str, Use] | None = None
         self._percent = 0.0
 
-    def text(self, sight: Sight, node: Node) -> str:
+    def text(self, sight: ServerView, node: Node) -> str:
         """The object that clients get, as JSON. What the engine does not say is 0."""
         disk = self._disks.of(self._uuid, node.settings)
         use = None if sight.run is None else use_of(sight.run.container, node)

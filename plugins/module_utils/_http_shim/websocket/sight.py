@@ -16,7 +16,7 @@ _SOON, _WHILE_STARTING, _WHILE_STOPPING, _ELSE = 0.05, 1.0, 2.0, 15.0
 
 
 @dataclass(frozen=True)
-class Sight:
+class ServerView:
     """A server at one moment. Not ``settled``: whoever started it is just about to write down what it started."""
 
     state: PowerState
@@ -37,18 +37,18 @@ class Sight:
         return {PowerState.STARTING: _WHILE_STARTING, PowerState.STOPPING: _WHILE_STOPPING}.get(self.state, _ELSE)
 
 
-def sight_of(seen: Observed, started: StartedRun | None) -> Sight:
+def sight_of(seen: Observed, started: StartedRun | None) -> ServerView:
     """What a look at a server saw; ``started`` is the run of it that the journal knew after that."""
     beginning = seen.holder is not None and seen.holder.phase in (Phase.START.value, Phase.OBSERVE.value)
     if seen.snapshot is None or not seen.live:
-        return Sight(seen.state, seen.startup, seen.snapshot)
+        return ServerView(seen.state, seen.startup, seen.snapshot)
     if started is None or started.run != seen.snapshot.run:
-        return Sight(seen.state, seen.startup, seen.snapshot, settled=not beginning)
+        return ServerView(seen.state, seen.startup, seen.snapshot, settled=not beginning)
     # It may have been written between the two looks into the journal.
-    return Sight(seen.state, seen.startup, seen.snapshot, settled=not (started.matchers and seen.startup is Startup.UNKNOWN))
+    return ServerView(seen.state, seen.startup, seen.snapshot, settled=not (started.matchers and seen.startup is Startup.UNKNOWN))
 
 
-def told(before: Sight | None, after: Sight, last: PowerState | None = None) -> list[PowerState]:
+def told(before: ServerView | None, after: ServerView, last: PowerState | None = None) -> list[PowerState]:
     """The states to tell of, in order, those included that were over before they could be seen; ``last`` is the one told last.
 
     A run that was said to run does not begin anew: somebody else's start was seen, and ours, which came too late, has taken its run over.

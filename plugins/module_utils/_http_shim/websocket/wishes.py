@@ -13,7 +13,7 @@ from typing import Any
 from ..._power.journal.journal_rows import JournalUnusable
 from ..._power.model.errors import PowerError
 from ..._power.model.model import PowerAction, Server
-from ..acceptance.actions import Actions, Ending, NotKept, TooMany
+from ..acceptance.actions import Actions, NotKept, ShuttingDown, TooMany
 from ..acceptance.operations import Operations
 from ..acceptance.shared_node import SharedNode
 from ..process.log import Log
@@ -36,7 +36,7 @@ _LOG_LINES = 150
 _LOG_CHARACTERS = 512 * 1024
 
 _WHY_NOT = {
-    Ending: "this service is ending; ask again in a moment",
+    ShuttingDown: "this service is ending; ask again in a moment",
     TooMany: "too many actions of this server are waiting already; ask again later",
     NotKept: "the journal cannot be written, so it might be lost; look at the node's log",
 }
@@ -125,7 +125,7 @@ class Wishes:
         origin = f"{member.address} (user {claims.user})" if claims.user else origin_of(member.address, self._node.settings)
         try:
             operation = await self._actions.take(server, action, 0, origin)
-        except (Ending, TooMany, NotKept) as error:
+        except (ShuttingDown, TooMany, NotKept) as error:
             self._refuse(member, f"Cannot {text} server {server.uuid}: {_WHY_NOT[type(error)]}")
             return
         if operation:

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 
-from ..host.pattern_child import NoAnswer, NotStarted, PatternChild, translated
+from ..host.pattern_child import NotStarted, PatternChild, RegexTimeout, translated
 from .fault import ConfigFault
 
 __all__ = ["one_child", "substitute"]
@@ -122,7 +122,7 @@ class _Child:
         try:
             child = self._running or self._start()
             answer: list[str] = child.ask(*question)
-        except (NotStarted, NoAnswer) as fault:
+        except (NotStarted, RegexTimeout) as fault:
             self._spent = True
             self.end()
             raise ConfigFault(_NOT_STARTED if isinstance(fault, NotStarted) else _TOO_LONG) from None

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..model.errors import DefinitionInvalid
 from ..model.model import Server, StopWay, secrets_in
-from ..model.schema import ABSENT, Mismatch, Reading, printable, read_keys
+from ..model.schema import ABSENT, Mismatch, ReadValues, printable, read_keys
 from .definition_keys import KEYS
 from .stop_way import read_stop_way, stop_signal
 
@@ -126,7 +126,7 @@ def parse_definition(raw: object, *, where: str, expect_uuid: str | None = None)
         raise DefinitionInvalid(f"Cannot read definition {where}: {mismatch}", where=where, key=mismatch.key) from None
 
 
-def _definition(raw: Any, reading: Reading, values: Mapping[str, Any]) -> Definition:
+def _definition(raw: Any, reading: ReadValues, values: Mapping[str, Any]) -> Definition:
     warnings = _unknown_keys(reading.unknown)
     return Definition(
         server=Server(values["settings.uuid"], _one_line(values["settings.meta.name"])),

@@ -8,7 +8,7 @@ A key without a use here is known all the same, so that only a mistyped one is w
 
 from __future__ import annotations
 
-from ..model.schema import ABSENT, REQUIRED, Key
+from ..model.schema import ABSENT, REQUIRED, KeySpec
 from .kinds import (
     ABSOLUTE_PATH,
     ADDRESS,
@@ -34,70 +34,74 @@ from .kinds import (
 )
 
 MOUNT_KEYS = (
-    Key("source", ABSOLUTE_PATH, REQUIRED, "Directory or file of the node; must lie in one of the settings' `allowed_mounts`"),
-    Key("target", ABSOLUTE_PATH, REQUIRED, "Where the container sees it; not in `/proc`, `/sys` or `/dev`"),
-    Key("read_only", BOOLEAN, False, "Whether the container may only read it"),
+    KeySpec("source", ABSOLUTE_PATH, REQUIRED, "Directory or file of the node; must lie in one of the settings' `allowed_mounts`"),
+    KeySpec("target", ABSOLUTE_PATH, REQUIRED, "Where the container sees it; not in `/proc`, `/sys` or `/dev`"),
+    KeySpec("read_only", BOOLEAN, False, "Whether the container may only read it"),
 )
 
 RULE_KEYS = (
-    Key("match", TEXT_OR_NUMBER, REQUIRED, "What to look for; its form depends on the parser"),
-    Key("if_value", TEXT_OR_NUMBER, None, "Replace only where this is the present value"),
-    Key("replace_with", SCALAR, ABSENT, "The new value; this or `value` must be given"),
-    Key("value", SCALAR, ABSENT, "Another name of `replace_with`"),
+    KeySpec("match", TEXT_OR_NUMBER, REQUIRED, "What to look for; its form depends on the parser"),
+    KeySpec("if_value", TEXT_OR_NUMBER, None, "Replace only where this is the present value"),
+    KeySpec("replace_with", SCALAR, ABSENT, "The new value; this or `value` must be given"),
+    KeySpec("value", SCALAR, ABSENT, "Another name of `replace_with`"),
 )
 
 CONFIG_KEYS = (
-    Key("file", FILLED_TEXT, REQUIRED, "Path within the server's data directory"),
-    Key(
+    KeySpec("file", FILLED_TEXT, REQUIRED, "Path within the server's data directory"),
+    KeySpec(
         "parser",
         FILLED_TEXT,
         REQUIRED,
         "How the file is read: `file`, `properties`, `ini`, `json`, `yaml` (`yml`), `toml` or `xml`; another leaves it as it is",
     ),
-    Key("replace", list_of(record(RULE_KEYS, "a rule"), "a list of rules"), (), "What to replace"),
-    Key("create_file", ANYTHING, None, "Pelican's; not used", used=False),
+    KeySpec("replace", list_of(record(RULE_KEYS, "a rule"), "a list of rules"), (), "What to replace"),
+    KeySpec("create_file", ANYTHING, None, "Pelican's; not used", used=False),
 )
 
 _SERVER_KEYS = (
-    Key("settings.uuid", UUID, REQUIRED, "Names the server, its container and its data directory"),
-    Key("settings.meta.name", TEXT_OR_NUMBER, "", "Name by which the server can be called if no other has it"),
-    Key(
+    KeySpec("settings.uuid", UUID, REQUIRED, "Names the server, its container and its data directory"),
+    KeySpec("settings.meta.name", TEXT_OR_NUMBER, "", "Name by which the server can be called if no other has it"),
+    KeySpec(
         "settings.meta.priority",
         whole_number(-MOST),
         None,
         "Where `in_order` puts it: a lower one starts first and stops last; unset: 100. The settings' `system.priorities` counts before it",
     ),
-    Key("settings.suspended", BOOLEAN, False, "A suspended server is neither started nor restarted"),
-    Key("settings.container.image", IMAGE, REQUIRED, "The image; `~` before it: never pulled"),
-    Key("settings.invocation", TEXT, "", "The start command, passed as `STARTUP`; the image's entrypoint expands `{{X}}`", secret=True),
-    Key("settings.environment", VARIABLES, {}, "Environment variables; names are upper-cased, the first of equal names wins", secret=True),
-    Key("settings.labels", map_of(SCALAR_TEXT, "a map of text"), {}, "Labels of the container"),
-    Key("settings.egg", EGG, None, "What it was made from: the egg's UUID, for choosing servers by it"),
-    Key("settings.mounts", list_of(record(MOUNT_KEYS, "a mount"), "a list of mounts"), (), "What else the container sees of the node"),
+    KeySpec("settings.suspended", BOOLEAN, False, "A suspended server is neither started nor restarted"),
+    KeySpec("settings.container.image", IMAGE, REQUIRED, "The image; `~` before it: never pulled"),
+    KeySpec("settings.invocation", TEXT, "", "The start command, passed as `STARTUP`; the image's entrypoint expands `{{X}}`", secret=True),
+    KeySpec(
+        "settings.environment", VARIABLES, {}, "Environment variables; names are upper-cased, the first of equal names wins", secret=True
+    ),
+    KeySpec("settings.labels", map_of(SCALAR_TEXT, "a map of text"), {}, "Labels of the container"),
+    KeySpec("settings.egg", EGG, None, "What it was made from: the egg's UUID, for choosing servers by it"),
+    KeySpec("settings.mounts", list_of(record(MOUNT_KEYS, "a mount"), "a list of mounts"), (), "What else the container sees of the node"),
 )
 
 _BUILD_KEYS = (
-    Key("settings.build.memory_limit", whole_number(0), 0, "Memory in decimal MB, before the settings' overhead, 7 at least; 0: unlimited"),
-    Key("settings.build.swap", whole_number(-1), 0, "Swap in decimal MB beyond the memory; 0: none, -1: unlimited"),
-    Key(
+    KeySpec(
+        "settings.build.memory_limit", whole_number(0), 0, "Memory in decimal MB, before the settings' overhead, 7 at least; 0: unlimited"
+    ),
+    KeySpec("settings.build.swap", whole_number(-1), 0, "Swap in decimal MB beyond the memory; 0: none, -1: unlimited"),
+    KeySpec(
         "settings.build.io_weight",
         zero_or_between(10, 1000),
         500,
         "Weight of its disk access; 0: the engine's default",
     ),
-    Key("settings.build.cpu_limit", whole_number(0), 0, "Percent of one CPU core; 0: unlimited"),
-    Key("settings.build.threads", CPUS, "", "The CPUs it may run on, such as `0,2-3`; empty: all"),
-    Key("settings.build.disk_space", whole_number(-MOST), 0, "MiB its data directory may use for a start; 0 or less: unlimited"),
-    Key("settings.build.oom_disabled", BOOLEAN, None, "Whether the OOM killer spares it; unset: as `settings.container`'s"),
-    Key("settings.build.oom_killer", BOOLEAN, None, "Pelican's inverse of `oom_disabled`"),
-    Key("settings.container.oom_disabled", BOOLEAN, False, "Used where `settings.build` has neither key"),
+    KeySpec("settings.build.cpu_limit", whole_number(0), 0, "Percent of one CPU core; 0: unlimited"),
+    KeySpec("settings.build.threads", CPUS, "", "The CPUs it may run on, such as `0,2-3`; empty: all"),
+    KeySpec("settings.build.disk_space", whole_number(-MOST), 0, "MiB its data directory may use for a start; 0 or less: unlimited"),
+    KeySpec("settings.build.oom_disabled", BOOLEAN, None, "Whether the OOM killer spares it; unset: as `settings.container`'s"),
+    KeySpec("settings.build.oom_killer", BOOLEAN, None, "Pelican's inverse of `oom_disabled`"),
+    KeySpec("settings.container.oom_disabled", BOOLEAN, False, "Used where `settings.build` has neither key"),
 )
 
 _ALLOCATION_KEYS = (
-    Key("settings.allocations.force_outgoing_ip", BOOLEAN, False, "Give it a network of its own that goes out by the default address"),
-    Key("settings.allocations.default.ip", ADDRESS, "0.0.0.0", "Passed as `SERVER_IP`"),
-    Key("settings.allocations.default.port", whole_number(0, 65535), 0, "Passed as `SERVER_PORT`; 0: none"),
-    Key(
+    KeySpec("settings.allocations.force_outgoing_ip", BOOLEAN, False, "Give it a network of its own that goes out by the default address"),
+    KeySpec("settings.allocations.default.ip", ADDRESS, "0.0.0.0", "Passed as `SERVER_IP`"),
+    KeySpec("settings.allocations.default.port", whole_number(0, 65535), 0, "Passed as `SERVER_PORT`; 0: none"),
+    KeySpec(
         "settings.allocations.mappings",
         map_of(list_of(whole_number(-MOST), "a list of ports"), "a map of IP addresses to lists of ports"),
         {},
@@ -107,22 +111,22 @@ _ALLOCATION_KEYS = (
 
 _FILES = list_of(record(CONFIG_KEYS, "a file"), "a list of files")
 _PROCESS_KEYS = (
-    Key(
+    KeySpec(
         "process_configuration.startup.done",
         list_of(TEXT, "a list of text"),
         (),
         "Output that says it is up: text, or `regex:...`",
     ),
-    Key("process_configuration.startup.strip_ansi", BOOLEAN, False, "Remove terminal escapes before looking"),
-    Key(
+    KeySpec("process_configuration.startup.strip_ansi", BOOLEAN, False, "Remove terminal escapes before looking"),
+    KeySpec(
         "process_configuration.stop.type",
         TEXT,
         "",
         "`command` (on its input), `signal`, `stop` or empty (both native)",
     ),
-    Key("process_configuration.stop.value", TEXT_OR_NUMBER, "", "The command, or the signal: `C`, `^C`, a name or a number"),
-    Key("process_configuration.stop.timeout", SECONDS, None, "Seconds before SIGKILL; unset: the settings' `system.stop_timeout`"),
-    Key(
+    KeySpec("process_configuration.stop.value", TEXT_OR_NUMBER, "", "The command, or the signal: `C`, `^C`, a name or a number"),
+    KeySpec("process_configuration.stop.timeout", SECONDS, None, "Seconds before SIGKILL; unset: the settings' `system.stop_timeout`"),
+    KeySpec(
         "process_configuration.configs",
         _FILES,
         (),
@@ -132,7 +136,7 @@ _PROCESS_KEYS = (
 )
 
 _UNUSED_KEYS = tuple(
-    Key(name, ANYTHING, None, meaning, used=False)
+    KeySpec(name, ANYTHING, None, meaning, used=False)
     for name, meaning in (
         ("uuid", "Repeats `settings.uuid` in the Panel's lists"),
         ("schema", "Form of a definition that was kept on the node"),

@@ -12,7 +12,19 @@ from typing import Any
 
 from ..host.timezones import is_timezone
 from ..model.model import parse_uuid
-from ..model.schema import Key, Kind, Mismatch, Place, as_list, as_map, as_number, as_scalar_text, as_text, describe, read_keys
+from ..model.schema import (
+    KeyLocation,
+    KeySpec,
+    Mismatch,
+    ValueType,
+    as_list,
+    as_map,
+    as_number,
+    as_scalar_text,
+    as_text,
+    describe,
+    read_keys,
+)
 from .stop_way import LONGEST_STOP_SECONDS
 
 #: More of anything (MB, MiB, percent) than any machine has; keeps products of it within 64 bits.
@@ -23,100 +35,100 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 _IMAGE = re.compile(r"~?[^\s\x00-\x1f\x7f~]+")
 
 
-def whole_number(least: int, most: int = MOST, words: str = "a whole number") -> Kind:
+def whole_number(least: int, most: int = MOST, words: str = "a whole number") -> ValueType:
     """A whole number within bounds; a boolean is none. A bound that only keeps numbers small is named to who goes beyond it."""
     both = f"{words} from {least} to {most}"
     bounds = both if most != MOST else words if least == -MOST else f"{words} of {least} or more"
 
-    def read(value: object, place: Place) -> int:
+    def read(value: object, place: KeyLocation) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise place.wrong(value, bounds)
         if not least <= value <= most:
             raise place.wrong(value, both if abs(value) > MOST else bounds)
         return int(value)
 
-    return Kind(bounds, read)
+    return ValueType(bounds, read)
 
 
-def zero_or_between(least: int, most: int) -> Kind:
+def zero_or_between(least: int, most: int) -> ValueType:
     """Zero, or a whole number within bounds."""
     words = f"0 or a whole number from {least} to {most}"
 
-    def read(value: object, place: Place) -> int:
+    def read(value: object, place: KeyLocation) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or (value != 0 and not least <= value <= most):
             raise place.wrong(value, words)
         return int(value)
 
-    return Kind(words, read)
+    return ValueType(words, read)
 
 
-def one_of(*choices: str) -> Kind:
+def one_of(*choices: str) -> ValueType:
     """One of a few words."""
     words = " or ".join((", ".join(choices[:-1]), choices[-1]))
 
-    def read(value: object, place: Place) -> str:
+    def read(value: object, place: KeyLocation) -> str:
         if value not in choices:
             raise place.wrong(value, words)
         return str(value)
 
-    return Kind(words, read)
+    return ValueType(words, read)
 
 
-def list_of(kind: Kind, words: str) -> Kind:
+def list_of(kind: ValueType, words: str) -> ValueType:
     """A list, read as a tuple; null is an empty one."""
 
-    def read(value: object, place: Place) -> tuple[Any, ...]:
+    def read(value: object, place: KeyLocation) -> tuple[Any, ...]:
         return tuple(
             kind.read(item, place.item(index)) for index, item in enumerate(as_list(value, place, words) if value is not None else ())
         )
 
-    return Kind(words, read, kind.keys)
+    return ValueType(words, read, kind.keys)
 
 
-def map_of(kind: Kind, words: str) -> Kind:
+def map_of(kind: ValueType, words: str) -> ValueType:
     """A map from text to values of one type, null included where the type takes it, in the order written."""
 
-    def read(value: object, place: Place) -> dict[str, Any]:
+    def read(value: object, place: KeyLocation) -> dict[str, Any]:
         return {as_text(name, place.entry(name)): kind.read(item, place.entry(name)) for name, item in as_map(value, place).items()}
 
-    return Kind(words, read, kind.keys)
+    return ValueType(words, read, kind.keys)
 
 
-def record(keys: Sequence[Key], words: str) -> Kind:
+def record(keys: Sequence[KeySpec], words: str) -> ValueType:
     """A map with a table of its own, read as values by name with every default filled in."""
 
-    def read(value: object, place: Place) -> dict[str, Any]:
+    def read(value: object, place: KeyLocation) -> dict[str, Any]:
         return read_keys(value, keys, place).complete(keys)
 
-    return Kind(words, read, tuple(keys))
+    return ValueType(words, read, tuple(keys))
 
 
-def _boolean(value: object, place: Place) -> bool:
+def _boolean(value: object, place: KeyLocation) -> bool:
     if not isinstance(value, bool):
         raise place.wrong(value, BOOLEAN.words)
     return value
 
 
-def _filled_text(value: object, place: Place) -> str:
+def _filled_text(value: object, place: KeyLocation) -> str:
     text = as_text(value, place)
     if not text.strip():
         raise place.wrong(value, FILLED_TEXT.words)
     return text
 
 
-def _text_or_number(value: object, place: Place) -> str:
+def _text_or_number(value: object, place: KeyLocation) -> str:
     if isinstance(value, bool):
         raise place.wrong(value, TEXT_OR_NUMBER.words)
     return as_scalar_text(value, place, TEXT_OR_NUMBER.words)
 
 
-def _scalar(value: object, place: Place) -> str | int | float | bool | None:
+def _scalar(value: object, place: KeyLocation) -> str | int | float | bool | None:
     if value is None or isinstance(value, bool):
         return value
     return as_number(value, place) if isinstance(value, (int, float)) else as_text(value, place, SCALAR.words)
 
 
-def _multipliers(value: object, place: Place) -> tuple[tuple[int, float], ...]:
+def _multipliers(value: object, place: KeyLocation) -> tuple[tuple[int, float], ...]:
     # The one map of Wings' file whose keys are numbers.
     if isinstance(value, Mapping):
         value = {str(name) if isinstance(name, int) and abs(name) <= MOST else name: item for name, item in value.items()}
@@ -128,20 +140,20 @@ def _multipliers(value: object, place: Place) -> tuple[tuple[int, float], ...]:
     return tuple(sorted(found.items()))
 
 
-def _timezone(value: object, place: Place) -> str:
+def _timezone(value: object, place: KeyLocation) -> str:
     text = as_text(value, place, TIMEZONE.words).strip()
     if not is_timezone(text):
         raise place.wrong(value, TIMEZONE.words)
     return text
 
 
-def _factor(value: object, place: Place) -> float:
+def _factor(value: object, place: KeyLocation) -> float:
     if not 1 <= (number := as_number(value, place)) <= 100:
         raise place.wrong(value, FACTOR.words)
     return float(number)
 
 
-def _absolute_path(value: object, place: Place) -> str:
+def _absolute_path(value: object, place: KeyLocation) -> str:
     text = as_text(value, place, ABSOLUTE_PATH.words)
     if not text.startswith("/"):
         raise place.wrong(value, ABSOLUTE_PATH.words)
@@ -150,7 +162,7 @@ def _absolute_path(value: object, place: Place) -> str:
     return text
 
 
-def _address(value: object, place: Place) -> str:
+def _address(value: object, place: KeyLocation) -> str:
     text = as_text(value, place, ADDRESS.words)
     try:
         ipaddress.ip_address(text)
@@ -161,7 +173,7 @@ def _address(value: object, place: Place) -> str:
     return text
 
 
-def _network(value: object, place: Place) -> str:
+def _network(value: object, place: KeyLocation) -> str:
     text = as_text(value, place, NETWORK.words)
     try:
         ipaddress.ip_network(text or "::/0", strict=False)
@@ -170,14 +182,14 @@ def _network(value: object, place: Place) -> str:
     return text
 
 
-def _uuid(value: object, place: Place) -> str:
+def _uuid(value: object, place: KeyLocation) -> str:
     uuid = parse_uuid(value) if isinstance(value, str) else None
     if uuid is None:
         raise place.wrong(value, UUID.words)
     return uuid
 
 
-def _cpus(value: object, place: Place) -> str:
+def _cpus(value: object, place: KeyLocation) -> str:
     text = _text_or_number(value, place).replace(" ", "")
     ranges = [part.split("-") for part in text.split(",")] if _CPUS.fullmatch(text) else None
     if text and (ranges is None or any(int(part[0]) > int(part[-1]) for part in ranges)):
@@ -185,20 +197,20 @@ def _cpus(value: object, place: Place) -> str:
     return text
 
 
-def _image(value: object, place: Place) -> str:
+def _image(value: object, place: KeyLocation) -> str:
     text = as_text(value, place)
     if not _IMAGE.fullmatch(text):
         raise place.wrong(value, IMAGE.words)
     return text
 
 
-def _variable(value: object, place: Place) -> str | None:
+def _variable(value: object, place: KeyLocation) -> str | None:
     if isinstance(value, (Mapping, list, tuple)):
         return None
     return as_scalar_text(value, place)
 
 
-def _variables(value: object, place: Place) -> dict[str, str | None]:
+def _variables(value: object, place: KeyLocation) -> dict[str, str | None]:
     for name in (found := as_map(value, place)):
         if not name:
             raise Mismatch(place.key, "has a variable whose name is empty")
@@ -207,7 +219,7 @@ def _variables(value: object, place: Place) -> dict[str, str | None]:
     return {as_text(name, place.entry(name)): _variable(item, place.entry(name)) for name, item in found.items()}
 
 
-def _egg(value: object, place: Place) -> str | None:
+def _egg(value: object, place: KeyLocation) -> str | None:
     """Nothing of a server depends on its egg, so that no form of it makes a definition invalid."""
     told = value.get("id") if isinstance(value, Mapping) else value
     if isinstance(told, bool) or not isinstance(told, (str, int)):
@@ -218,29 +230,29 @@ def _egg(value: object, place: Place) -> str | None:
         return None
 
 
-def _anything(value: object, place: Place) -> object:
+def _anything(value: object, place: KeyLocation) -> object:
     return value
 
 
-TEXT = Kind("text", as_text)
-FILLED_TEXT = Kind("text that is not empty", _filled_text)
-TEXT_OR_NUMBER = Kind("text", _text_or_number)
-SCALAR_TEXT = Kind("text, a number, a boolean or null", as_scalar_text)
-SCALAR = Kind("text, a number, a boolean or null", _scalar, takes_null=True)
-BOOLEAN = Kind("true or false", _boolean)
+TEXT = ValueType("text", as_text)
+FILLED_TEXT = ValueType("text that is not empty", _filled_text)
+TEXT_OR_NUMBER = ValueType("text", _text_or_number)
+SCALAR_TEXT = ValueType("text, a number, a boolean or null", as_scalar_text)
+SCALAR = ValueType("text, a number, a boolean or null", _scalar, takes_null=True)
+BOOLEAN = ValueType("true or false", _boolean)
 SECONDS = whole_number(0, LONGEST_STOP_SECONDS, "a whole number of seconds")
-FACTOR = Kind("a number from 1 to 100", _factor)
-ABSOLUTE_PATH = Kind("a path that begins with /", _absolute_path)
-ADDRESS = Kind("an IP address", _address)
-OPTIONAL_ADDRESS = Kind("an IP address or empty text", lambda value, place: "" if value == "" else _address(value, place))
-NETWORK = Kind("an IP network such as 172.18.0.0/16, or empty text", _network)
-UUID = Kind("a UUID with hyphens", _uuid)
-CPUS = Kind("numbers of CPUs such as 0,2-3", _cpus)
-IMAGE = Kind("an image without blanks, with ~ before it if it is never pulled", _image)
-MULTIPLIERS = Kind("a map of memory limits in MB to numbers from 1 to 100", _multipliers)
-TIMEZONE = Kind("a time zone this node knows, such as Europe/Berlin", _timezone)
+FACTOR = ValueType("a number from 1 to 100", _factor)
+ABSOLUTE_PATH = ValueType("a path that begins with /", _absolute_path)
+ADDRESS = ValueType("an IP address", _address)
+OPTIONAL_ADDRESS = ValueType("an IP address or empty text", lambda value, place: "" if value == "" else _address(value, place))
+NETWORK = ValueType("an IP network such as 172.18.0.0/16, or empty text", _network)
+UUID = ValueType("a UUID with hyphens", _uuid)
+CPUS = ValueType("numbers of CPUs such as 0,2-3", _cpus)
+IMAGE = ValueType("an image without blanks, with ~ before it if it is never pulled", _image)
+MULTIPLIERS = ValueType("a map of memory limits in MB to numbers from 1 to 100", _multipliers)
+TIMEZONE = ValueType("a time zone this node knows, such as Europe/Berlin", _timezone)
 #: Text as a container gets it, by name; a list or map, which no variable can hold, is read as None.
-VARIABLES = Kind("a map of text, numbers, booleans and null", _variables)
+VARIABLES = ValueType("a map of text, numbers, booleans and null", _variables)
 #: The id of an egg as text, whether it stands alone or in a map; None where there is none.
-EGG = Kind("a map with an id, or text", _egg)
-ANYTHING = Kind("anything", _anything)
+EGG = ValueType("a map with an id, or text", _egg)
+ANYTHING = ValueType("anything", _anything)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..host.timezones import node_timezone
 from ..model.errors import MissingLibrary, SettingsInvalid
-from ..model.schema import Mismatch, Reading, read_keys
+from ..model.schema import Mismatch, ReadValues, read_keys
 from .definition_text import placing
 from .settings_keys import KEYS
 from .text_faults import yaml_fault
@@ -143,7 +143,7 @@ def _wings(path: str, where: str) -> Mapping[str, Any]:
         raise SettingsInvalid(f"{error}; it is wings_config of {where}", **error.facts) from error
 
 
-def _read(raw: object, where: str) -> Reading:
+def _read(raw: object, where: str) -> ReadValues:
     try:
         return read_keys({} if raw is None else raw, KEYS)
     except Mismatch as mismatch:

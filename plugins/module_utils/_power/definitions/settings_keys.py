@@ -8,7 +8,7 @@ Every key of Wings' file is here, used or not. A value of Wings' own file counts
 
 from __future__ import annotations
 
-from ..model.schema import Key
+from ..model.schema import KeySpec
 from .kinds import (
     ABSOLUTE_PATH,
     ADDRESS,
@@ -37,140 +37,156 @@ _ID = whole_number(0, 2**32 - 2)
 _MOST_PIDS = 4_194_304
 
 REGISTRY_KEYS = (
-    Key("username", TEXT, "", "User name"),
-    Key("password", TEXT, "", "Password or token", secret=True),
+    KeySpec("username", TEXT, "", "User name"),
+    KeySpec("password", TEXT, "", "Password or token", secret=True),
 )
 
 _OURS = (
-    Key("wings_config", ABSOLUTE_PATH, None, "Wings' own file, whose values count where this one has none", "wings_config"),
-    Key("system.definitions", ABSOLUTE_PATH, "/etc/fleet-power/servers", "Directory of definitions, one file a server", "definitions"),
-    Key("system.lock_directory", ABSOLUTE_PATH, "/run/fleet-power", "Locks, with who holds them", "lock_directory"),
-    Key("system.state_directory", ABSOLUTE_PATH, "/var/lib/fleet-power", "Journal, kill generations, kept definitions", "state_directory"),
-    Key("system.data", ABSOLUTE_PATH, "/var/lib/fleet-power/volumes", "Data directories of the servers, named by uuid", "data"),
-    Key("system.group", FILLED_TEXT, "fleet-power", "Group of lock and state directory; its members are as powerful as docker's", "group"),
-    Key("system.stop_timeout", SECONDS, 600, "Seconds from a stop to SIGKILL where the definition names none", "stop_timeout"),
-    Key("system.startup_window", SECONDS, 900, "Seconds after which a server without its readiness line is running", "startup_window"),
-    Key(
+    KeySpec("wings_config", ABSOLUTE_PATH, None, "Wings' own file, whose values count where this one has none", "wings_config"),
+    KeySpec("system.definitions", ABSOLUTE_PATH, "/etc/fleet-power/servers", "Directory of definitions, one file a server", "definitions"),
+    KeySpec("system.lock_directory", ABSOLUTE_PATH, "/run/fleet-power", "Locks, with who holds them", "lock_directory"),
+    KeySpec(
+        "system.state_directory", ABSOLUTE_PATH, "/var/lib/fleet-power", "Journal, kill generations, kept definitions", "state_directory"
+    ),
+    KeySpec("system.data", ABSOLUTE_PATH, "/var/lib/fleet-power/volumes", "Data directories of the servers, named by uuid", "data"),
+    KeySpec(
+        "system.group", FILLED_TEXT, "fleet-power", "Group of lock and state directory; its members are as powerful as docker's", "group"
+    ),
+    KeySpec("system.stop_timeout", SECONDS, 600, "Seconds from a stop to SIGKILL where the definition names none", "stop_timeout"),
+    KeySpec("system.startup_window", SECONDS, 900, "Seconds after which a server without its readiness line is running", "startup_window"),
+    KeySpec(
         "system.disk_check_timeout",
         whole_number(1, LONGEST_STOP_SECONDS, "a whole number of seconds"),
         600,
         "Seconds that a look through a server's data directory may take",
         "disk_check_timeout",
     ),
-    Key(
+    KeySpec(
         "system.disk_check_entries",
         whole_number(1),
         10_000_000,
         "Files and directories that it may meet",
         "disk_check_entries",
     ),
-    Key(
+    KeySpec(
         "system.priorities",
         map_of(whole_number(-MOST), "a map of names or UUIDs of servers to whole numbers"),
         {},
         "Where `in_order` puts servers, before what their definitions say: a lower one starts first and stops last",
         "priorities",
     ),
-    Key("system.allow_wings", BOOLEAN, False, "Act although a Wings daemon is alive on the node", "allow_wings"),
-    Key(
+    KeySpec("system.allow_wings", BOOLEAN, False, "Act although a Wings daemon is alive on the node", "allow_wings"),
+    KeySpec(
         "system.config_errors",
         one_of("fail", "warn"),
         "fail",
         "A configuration file that cannot be edited ends the boot, or not",
         "config_errors",
     ),
-    Key("docker.host", FILLED_TEXT, None, "The engine, where neither the task nor DOCKER_HOST names it", "docker_host"),
-    Key("docker.pull", one_of("missing", "always", "never"), "missing", "When an image is pulled", "pull"),
-    Key("docker.recreate", one_of("changed", "always"), "changed", "When a container is made anew", "recreate"),
-    Key("remote_query.allow_stale", BOOLEAN, False, "Start from the definition last seen when the Panel cannot be reached", "allow_stale"),
-    Key("endpoint.url", FILLED_TEXT, None, "Act through this HTTP endpoint", "endpoint_url"),
-    Key("endpoint.token", TEXT, None, "Its token", "endpoint_token", secret=True),
+    KeySpec("docker.host", FILLED_TEXT, None, "The engine, where neither the task nor DOCKER_HOST names it", "docker_host"),
+    KeySpec("docker.pull", one_of("missing", "always", "never"), "missing", "When an image is pulled", "pull"),
+    KeySpec("docker.recreate", one_of("changed", "always"), "changed", "When a container is made anew", "recreate"),
+    KeySpec(
+        "remote_query.allow_stale", BOOLEAN, False, "Start from the definition last seen when the Panel cannot be reached", "allow_stale"
+    ),
+    KeySpec("endpoint.url", FILLED_TEXT, None, "Act through this HTTP endpoint", "endpoint_url"),
+    KeySpec("endpoint.token", TEXT, None, "Its token", "endpoint_token", secret=True),
 )
 
 _SYSTEM = (
-    Key(
+    KeySpec(
         "system.username",
         FILLED_TEXT,
         "pterodactyl",
         "Owner of the data where `system.user` is unset; no such user: 988, or oneself",
         "username",
     ),
-    Key(
+    KeySpec(
         "system.user.uid",
         _ID,
         None,
         "Owner of the data, user of the containers; unset: see `system.username`",
         "uid",
     ),
-    Key("system.user.gid", _ID, None, "Group of the data and of the containers", "gid"),
-    Key("system.user.rootless.enabled", BOOLEAN, False, "The engine is rootless: data belongs to oneself", "rootless"),
-    Key("system.user.rootless.container_uid", _ID, 0, "User within the containers of a rootless engine", "container_uid"),
-    Key("system.user.rootless.container_gid", _ID, 0, "Group within the containers of a rootless engine", "container_gid"),
-    Key("system.timezone", TIMEZONE, None, "`TZ` of the containers; unset: the node's own, else UTC", "timezone"),
-    Key(
+    KeySpec("system.user.gid", _ID, None, "Group of the data and of the containers", "gid"),
+    KeySpec("system.user.rootless.enabled", BOOLEAN, False, "The engine is rootless: data belongs to oneself", "rootless"),
+    KeySpec("system.user.rootless.container_uid", _ID, 0, "User within the containers of a rootless engine", "container_uid"),
+    KeySpec("system.user.rootless.container_gid", _ID, 0, "Group within the containers of a rootless engine", "container_gid"),
+    KeySpec("system.timezone", TIMEZONE, None, "`TZ` of the containers; unset: the node's own, else UTC", "timezone"),
+    KeySpec(
         "system.check_permissions_on_boot",
         BOOLEAN,
         True,
         "Set the owner of all data before a start",
         "check_permissions_on_boot",
     ),
-    Key("allowed_mounts", list_of(ABSOLUTE_PATH, "a list of paths"), (), "Directories below which definitions may mount", "allowed_mounts"),
-    Key("app_name", TEXT, "Pterodactyl", "Name of the application", "app_name"),
+    KeySpec(
+        "allowed_mounts", list_of(ABSOLUTE_PATH, "a list of paths"), (), "Directories below which definitions may mount", "allowed_mounts"
+    ),
+    KeySpec("app_name", TEXT, "Pterodactyl", "Name of the application", "app_name"),
 )
 
 _PANEL = (
-    Key("remote", TEXT, "", "Base URL of the Panel; empty: no Panel", "remote"),
-    Key("token_id", TEXT, "", "First half of the node's token", "token_id"),
-    Key("token", TEXT, "", "Second half of the node's token", "token", secret=True),
-    Key("remote_query.timeout", SECONDS, 30, "Seconds a request to the Panel may take", "remote_timeout"),
-    Key("remote_query.boot_servers_per_page", whole_number(1, 1000), 50, "Servers a page of the Panel's list", "remote_per_page"),
+    KeySpec("remote", TEXT, "", "Base URL of the Panel; empty: no Panel", "remote"),
+    KeySpec("token_id", TEXT, "", "First half of the node's token", "token_id"),
+    KeySpec("token", TEXT, "", "Second half of the node's token", "token", secret=True),
+    KeySpec("remote_query.timeout", SECONDS, 30, "Seconds a request to the Panel may take", "remote_timeout"),
+    KeySpec("remote_query.boot_servers_per_page", whole_number(1, 1000), 50, "Servers a page of the Panel's list", "remote_per_page"),
 )
 
 _API = (
-    Key("api.host", FILLED_TEXT, "127.0.0.1", "Address that the HTTP face listens on", "api_host"),
-    Key("api.port", whole_number(0, 65535), 8080, "Its port; 0: any that is free", "api_port"),
-    Key("api.ssl.enabled", BOOLEAN, False, "It speaks TLS", "api_ssl_enabled"),
-    Key("api.ssl.cert", TEXT, "", "Certificate, with what it was signed by, as PEM", "api_ssl_cert"),
-    Key("api.ssl.key", TEXT, "", "Its private key, as PEM", "api_ssl_key"),
-    Key("api.trusted_proxies", list_of(NETWORK, "a list of networks"), (), "Whose `X-Forwarded-For` is believed", "api_trusted_proxies"),
-    Key("api.max_connections", whole_number(1), 8192, "Connections at once; who comes beyond is hung up on", "api_max_connections"),
-    Key(
+    KeySpec("api.host", FILLED_TEXT, "127.0.0.1", "Address that the HTTP face listens on", "api_host"),
+    KeySpec("api.port", whole_number(0, 65535), 8080, "Its port; 0: any that is free", "api_port"),
+    KeySpec("api.ssl.enabled", BOOLEAN, False, "It speaks TLS", "api_ssl_enabled"),
+    KeySpec("api.ssl.cert", TEXT, "", "Certificate, with what it was signed by, as PEM", "api_ssl_cert"),
+    KeySpec("api.ssl.key", TEXT, "", "Its private key, as PEM", "api_ssl_key"),
+    KeySpec(
+        "api.trusted_proxies", list_of(NETWORK, "a list of networks"), (), "Whose `X-Forwarded-For` is believed", "api_trusted_proxies"
+    ),
+    KeySpec("api.max_connections", whole_number(1), 8192, "Connections at once; who comes beyond is hung up on", "api_max_connections"),
+    KeySpec(
         "api.request_timeout", whole_number(1, 3600), 10, "Seconds for a request's head to come in, and for its body", "api_request_timeout"
     ),
-    Key("api.shutdown_timeout", whole_number(0, 3600), 60, "Seconds that actions under way are given when it ends", "api_shutdown_timeout"),
-    Key("api.show_environment", BOOLEAN, False, "Show servers with their environment, secrets included, as Wings does", "api_environment"),
-    Key("allowed_origins", list_of(TEXT, "a list of text"), (), "Origins of browsers beside `remote`; `*`: any", "allowed_origins"),
-    Key("allow_cors_private_network", BOOLEAN, False, "Tell browsers that they may come from a public page", "allow_cors_private_network"),
+    KeySpec(
+        "api.shutdown_timeout", whole_number(0, 3600), 60, "Seconds that actions under way are given when it ends", "api_shutdown_timeout"
+    ),
+    KeySpec(
+        "api.show_environment", BOOLEAN, False, "Show servers with their environment, secrets included, as Wings does", "api_environment"
+    ),
+    KeySpec("allowed_origins", list_of(TEXT, "a list of text"), (), "Origins of browsers beside `remote`; `*`: any", "allowed_origins"),
+    KeySpec(
+        "allow_cors_private_network", BOOLEAN, False, "Tell browsers that they may come from a public page", "allow_cors_private_network"
+    ),
 )
 
 _NETWORK = (
-    Key("docker.network.interface", ADDRESS, "172.18.0.1", "Published instead of 127.0.0.1", "network_interface"),
-    Key("docker.network.dns", list_of(ADDRESS, "a list of IP addresses"), ("1.1.1.1", "1.0.0.1"), "Name servers", "network_dns"),
-    Key("docker.network.name", FILLED_TEXT, "pterodactyl_nw", "Network that is created if it is missing", "network_name"),
-    Key("docker.network.driver", FILLED_TEXT, "bridge", "Its driver", "network_driver"),
-    Key("docker.network.network_mode", FILLED_TEXT, "pterodactyl_nw", "Network the containers are in", "network_mode"),
-    Key("docker.network.ispn", BOOLEAN, False, "Do not publish ports of 127.0.0.1", "network_ispn"),
-    Key("docker.network.is_internal", BOOLEAN, False, "No way out of the network", "network_is_internal"),
-    Key("docker.network.enable_icc", BOOLEAN, True, "Containers reach each other", "network_enable_icc"),
-    Key("docker.network.network_mtu", whole_number(68, 65535), 1500, "Its MTU", "network_mtu"),
-    Key(
+    KeySpec("docker.network.interface", ADDRESS, "172.18.0.1", "Published instead of 127.0.0.1", "network_interface"),
+    KeySpec("docker.network.dns", list_of(ADDRESS, "a list of IP addresses"), ("1.1.1.1", "1.0.0.1"), "Name servers", "network_dns"),
+    KeySpec("docker.network.name", FILLED_TEXT, "pterodactyl_nw", "Network that is created if it is missing", "network_name"),
+    KeySpec("docker.network.driver", FILLED_TEXT, "bridge", "Its driver", "network_driver"),
+    KeySpec("docker.network.network_mode", FILLED_TEXT, "pterodactyl_nw", "Network the containers are in", "network_mode"),
+    KeySpec("docker.network.ispn", BOOLEAN, False, "Do not publish ports of 127.0.0.1", "network_ispn"),
+    KeySpec("docker.network.is_internal", BOOLEAN, False, "No way out of the network", "network_is_internal"),
+    KeySpec("docker.network.enable_icc", BOOLEAN, True, "Containers reach each other", "network_enable_icc"),
+    KeySpec("docker.network.network_mtu", whole_number(68, 65535), 1500, "Its MTU", "network_mtu"),
+    KeySpec(
         "docker.network.interfaces.v4.subnet",
         NETWORK,
         "172.18.0.0/16",
         "IPv4; empty: the engine's choice",
         "network_v4_subnet",
     ),
-    Key("docker.network.interfaces.v4.gateway", OPTIONAL_ADDRESS, "172.18.0.1", "Its IPv4 gateway", "network_v4_gateway"),
-    Key("docker.network.interfaces.v6.subnet", NETWORK, "fdba:17c8:6c94::/64", "IPv6; empty: none", "network_v6_subnet"),
-    Key("docker.network.interfaces.v6.gateway", OPTIONAL_ADDRESS, "fdba:17c8:6c94::1011", "Its IPv6 gateway", "network_v6_gateway"),
+    KeySpec("docker.network.interfaces.v4.gateway", OPTIONAL_ADDRESS, "172.18.0.1", "Its IPv4 gateway", "network_v4_gateway"),
+    KeySpec("docker.network.interfaces.v6.subnet", NETWORK, "fdba:17c8:6c94::/64", "IPv6; empty: none", "network_v6_subnet"),
+    KeySpec("docker.network.interfaces.v6.gateway", OPTIONAL_ADDRESS, "fdba:17c8:6c94::1011", "Its IPv6 gateway", "network_v6_gateway"),
 )
 
 _LOG_DEFAULT = {"max-size": "5m", "max-file": "1", "compress": "false", "mode": "non-blocking"}
 _REGISTRIES = map_of(record(REGISTRY_KEYS, "a registry"), "a map of registries")
 _CONTAINER = (
-    Key("docker.domainname", TEXT, "", "Domain name of the containers", "domainname"),
-    Key("docker.userns_mode", TEXT, "", "User namespace of the containers", "userns_mode"),
-    Key(
+    KeySpec("docker.domainname", TEXT, "", "Domain name of the containers", "domainname"),
+    KeySpec("docker.userns_mode", TEXT, "", "User namespace of the containers", "userns_mode"),
+    KeySpec(
         "docker.registries",
         _REGISTRIES,
         {},
@@ -178,25 +194,27 @@ _CONTAINER = (
         "registries",
         secret=True,
     ),
-    Key("docker.tmpfs_size", whole_number(0), 100, "Size of `/tmp` in MB", "tmpfs_size"),
-    Key(
+    KeySpec("docker.tmpfs_size", whole_number(0), 100, "Size of `/tmp` in MB", "tmpfs_size"),
+    KeySpec(
         "docker.container_pid_limit",
         whole_number(-1, _MOST_PIDS),
         512,
         "Threads of a container; 0, -1: unlimited",
         "container_pid_limit",
     ),
-    Key(
+    KeySpec(
         "docker.overhead.override",
         BOOLEAN,
         False,
         "Use the two keys below, not 1.15 (2048), 1.10 (4096), 1.05",
         "overhead_override",
     ),
-    Key("docker.overhead.default_multiplier", FACTOR, 1.05, "Memory given for each MB of the limit", "overhead_default_multiplier"),
-    Key("docker.overhead.multipliers", MULTIPLIERS, (), "The same by limit: the smallest one not below it counts", "overhead_multipliers"),
-    Key("docker.log_config.type", TEXT, "local", "Log driver; empty: the engine's", "log_type"),
-    Key(
+    KeySpec("docker.overhead.default_multiplier", FACTOR, 1.05, "Memory given for each MB of the limit", "overhead_default_multiplier"),
+    KeySpec(
+        "docker.overhead.multipliers", MULTIPLIERS, (), "The same by limit: the smallest one not below it counts", "overhead_multipliers"
+    ),
+    KeySpec("docker.log_config.type", TEXT, "local", "Log driver; empty: the engine's", "log_type"),
+    KeySpec(
         "docker.log_config.config",
         map_of(SCALAR_TEXT, "a map of text"),
         _LOG_DEFAULT,
@@ -206,7 +224,7 @@ _CONTAINER = (
 )
 
 _UNUSED = tuple(
-    Key(name, ANYTHING, None, "Wings' own", used=False)
+    KeySpec(name, ANYTHING, None, "Wings' own", used=False)
     for name in (
         "debug",
         "uuid",

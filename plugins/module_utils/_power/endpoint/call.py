@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..actions.many.selection import Target, all_of, means_all, mind_only, named
-from ..actions.many.server_facts import Wanted
+from ..actions.many.server_facts import FactOptions
 from ..actions.node.node import SystemClock
-from ..actions.node.pace import Place
+from ..actions.node.pace import Slot
 from ..actions.turn.perform import UNTOLD
 from ..definitions.settings import Settings
 from ..engine.connection import DEFAULT_TIMEOUT
@@ -128,7 +128,7 @@ class AtEndpoint:
         if self._interrupted():
             raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
 
-    def act(self, target: Target, place: Place) -> Result:
+    def act(self, target: Target, place: Slot) -> Result:
         result = perform_at(target.request, self._endpoint, self._clock, self._interrupted, target.server, place)
         if not target.request.check and result.code not in UNTOLD:
             announce(result, target.request)
@@ -141,7 +141,7 @@ class AtEndpoint:
         # What a source could not list matters to boots alone: whatever is up has a container.
         return list(self._endpoint.unlisted(() if self._boots else (SourceUnreachable.code, SourceDenied.code)))
 
-    def describe(self, names: Sequence[str], wanted: Wanted, *, check: bool) -> Described:
+    def describe(self, names: Sequence[str], wanted: FactOptions, *, check: bool) -> Described:
         return describe_at(() if means_all(names) else names, self._endpoint, tail=wanted.tail)
 
     def warnings(self) -> list[str]:

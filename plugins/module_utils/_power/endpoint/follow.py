@@ -27,7 +27,7 @@ PROCESS_SECONDS = 3.0
 _LAG_MILLISECONDS = 2000
 
 
-class Runs:
+class RunChanges:
     """Tells whether the run that is seen began after the request. ``before`` is what was seen before it, None if nothing was.
 
     Figures may be old, stand still, or be wrong for once; a run that began before must not be taken for a younger one whatever they are.
@@ -89,7 +89,7 @@ class Following:
         self._request = request
         self._uuid = uuid
         self._before = before
-        self._runs = Runs(before)
+        self._runs = RunChanges(before)
         self._state = None if before is None else before.state
         #: Until when something must be seen, and what is missing then.
         self._deadline = 0.0

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from ..actions.node.pace import Place
+from ..actions.node.pace import Slot
 from ..actions.node.progress import Ending, Progress
 from ..actions.turn.turn import mind_selection
 from ..model.errors import (
@@ -33,7 +33,7 @@ from .client import Accepted, Endpoint
 from .facts import identify_at
 from .follow import Following, FollowingUp, following
 from .seen import Operation, Seen
-from .watch import Signalled, Watch
+from .watch import WaitInterrupted, Watch
 
 #: A kill is not kept waiting longer than this for what the server was before it.
 _KILL_LOOK_SECONDS = 1.0
@@ -49,7 +49,7 @@ def perform_at(
     clock: Clock,
     interrupted: Callable[[], bool],
     known: Server | None = None,
-    place: Place | None = None,
+    place: Slot | None = None,
 ) -> Result:
     """Perform one power action through the endpoint. Raises no `PowerError`: whatever happens is in the result, but for a fault of ours.
 
@@ -58,7 +58,7 @@ def perform_at(
     own id of it, and empty where it told none.
     """
     progress = Progress(request, clock, known)
-    turn = EndpointTurn(request, endpoint, clock, interrupted, progress, place or Place())
+    turn = EndpointTurn(request, endpoint, clock, interrupted, progress, place or Slot())
     try:
         ending = turn.perform()
     except PowerError as error:
@@ -70,7 +70,7 @@ class EndpointTurn:
     """One action on one server, from the look before it to its end."""
 
     def __init__(
-        self, request: Request, endpoint: Endpoint, clock: Clock, interrupted: Callable[[], bool], progress: Progress, place: Place
+        self, request: Request, endpoint: Endpoint, clock: Clock, interrupted: Callable[[], bool], progress: Progress, place: Slot
     ) -> None:
         self.operation = ""
         self._request = request
@@ -180,7 +180,7 @@ class EndpointTurn:
                 if operation is not None:
                     return self._end_of(operation, before, watch)
             return self._follow(watch, before)
-        except Signalled:
+        except WaitInterrupted:
             why = "and goes on with it, but a signal ended the wait"
         except (EndpointUnreachable, EndpointUntrusted, EndpointError, ServerNotFound) as error:
             why = f"but does not tell more ({error})"
@@ -193,7 +193,7 @@ class EndpointTurn:
         look = nothing if request.action is PowerAction.KILL else watch.mind_signal
         try:
             return self._endpoint.act(uuid, request.action, request.wait_seconds, look)
-        except Signalled:
+        except WaitInterrupted:
             raise OutcomeUnknown(
                 f"Cannot tell what became of the {request.action.value} of server {uuid}: a signal ended the wait for the endpoint to "
                 "answer, and it may have been taken; look before you ask again"
@@ -220,7 +220,7 @@ class EndpointTurn:
         self._following = follow
         try:
             watch.until_done(follow)
-        except Signalled:
+        except WaitInterrupted:
             if not follow.up:
                 raise
             self._progress.warn(f"server {uuid}: a signal ended the wait for it to become ready; it was started")

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from ..model.described import Unseen
 from ..model.errors import EndpointError
-from ..model.model import Outcome, PowerAction, PowerState, PrebootStep, Server, Step, StopReport, parse_uuid, secrets_in
+from ..model.model import Outcome, PlanStep, PowerAction, PowerState, PrebootStep, Server, StopReport, parse_uuid, secrets_in
 
-_Word = TypeVar("_Word", Outcome, PowerAction, PowerState, Step)
+_Word = TypeVar("_Word", Outcome, PowerAction, PowerState, PlanStep)
 #: What replaces the token in a text, should the endpoint repeat it.
 Masked = Callable[[str], str]
 _Text = Callable[[object], str]
@@ -68,7 +68,7 @@ class Operation:
     stop: StopReport | None = None
     waited_seconds: float = 0.0
     holder: Mapping[str, Any] | None = None
-    plan: tuple[Step, ...] = ()
+    plan: tuple[PlanStep, ...] = ()
     preboot: tuple[PrebootStep, ...] = ()
     cancelled: PowerAction | None = None
     exit_code: int | None = None
@@ -168,7 +168,7 @@ def read_operation(value: object, masked: Masked = unmasked) -> Operation:
         stop=_stop(_map(value.get("stop")), text),
         waited_seconds=_number(lock.get("waited_seconds")) or 0.0,
         holder=dict(_plain_values(_map(lock.get("holder")), text)) or None,
-        plan=tuple(step for step in (_word(Step, each) for each in _list(value.get("plan"))) if step is not None),
+        plan=tuple(step for step in (_word(PlanStep, each) for each in _list(value.get("plan"))) if step is not None),
         preboot=tuple(_preboot(_map(each), text) for each in _list(value.get("preboot"))),
         cancelled=_word(PowerAction, value.get("cancelled")),
         exit_code=exit_code if isinstance(exit_code, int) and not isinstance(exit_code, bool) else None,

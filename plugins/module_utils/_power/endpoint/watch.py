@@ -25,7 +25,7 @@ _POLL_SECONDS = 20
 _PASSING = (429, 500, 502, 503, 504)
 
 
-class Signalled(Exception):
+class WaitInterrupted(Exception):
     """A signal ended the wait for an action."""
 
 
@@ -48,7 +48,7 @@ class Watch:
         self._began = self._clock.monotonic()
 
     def until_done(self, follow: Following) -> None:
-        """Look at the server until the action is done. Raises how it ended otherwise, what no look may mend, and `Signalled`."""
+        """Look at the server until the action is done. Raises how it ended otherwise, what no look may mend, and `WaitInterrupted`."""
         pause = _FIRST_PAUSE
         while True:
             self._pause(pause)
@@ -96,7 +96,7 @@ class Watch:
         """The state, or None where it cannot be told."""
         try:
             return self._look().state
-        except (PowerError, Signalled):
+        except (PowerError, WaitInterrupted):
             return None
 
     def _look(self) -> Seen:
@@ -121,9 +121,9 @@ class Watch:
         return value
 
     def mind_signal(self) -> None:
-        """Raise `Signalled` if a signal came."""
+        """Raise `WaitInterrupted` if a signal came."""
         if self._interrupted():
-            raise Signalled
+            raise WaitInterrupted
 
     def _pause(self, seconds: float) -> None:
         self.mind_signal()

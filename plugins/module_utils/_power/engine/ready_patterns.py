@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Hashable, Sequence
 
-from ..host.pattern_child import NoAnswer, NotStarted, PatternChild
+from ..host.pattern_child import NotStarted, PatternChild, RegexTimeout
 from ..model.model import Run
 
 #: Patterns that are remembered as slow, and runs that one was given up for.
@@ -68,7 +68,7 @@ class _Seat:
             child, self.child = self.child or self._start(), None
             try:
                 found = bool(child.ask(pattern, lines))
-            except NoAnswer as fault:
+            except RegexTimeout as fault:
                 if fault.spent:
                     break
             else:

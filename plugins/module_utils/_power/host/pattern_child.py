@@ -52,7 +52,7 @@ class NotStarted(Exception):
     """No child can be started."""
 
 
-class NoAnswer(Exception):
+class RegexTimeout(Exception):
     """A child has not answered. ``spent``: its time was up; else it ended for a reason of its own, or somebody ended it."""
 
     def __init__(self, *, spent: bool) -> None:
@@ -77,11 +77,11 @@ class PatternChild:
         atexit.register(self.end)
         try:
             self._exchange(b"")
-        except NoAnswer as error:
+        except RegexTimeout as error:
             raise NotStarted from error
 
     def ask(self, *question: object) -> Any:
-        """Its answer. Raises `NoAnswer`; whatever is raised, the child is gone then."""
+        """Its answer. Raises `RegexTimeout`; whatever is raised, the child is gone then."""
         return json.loads(self._exchange(json.dumps(question).encode("ascii") + b"\n"))
 
     def end(self) -> None:
@@ -107,7 +107,7 @@ class PatternChild:
             raise
         if not line.endswith(b"\n"):
             self.end()
-            raise NoAnswer(spent=late or self._running.returncode == -signal.SIGXCPU)
+            raise RegexTimeout(spent=late or self._running.returncode == -signal.SIGXCPU)
         return line
 
 

@@ -77,7 +77,7 @@ class Phase(str, Enum):
     KILL = "kill"
 
 
-class Step(str, Enum):
+class PlanStep(str, Enum):
     """A part of a plan."""
 
     AWAIT_EXIT = "await_exit"
@@ -261,7 +261,7 @@ class Result:
     stop: StopReport | None = None
     waited_seconds: float = 0.0
     holder: Mapping[str, Any] | None = None
-    plan: tuple[Step, ...] = ()
+    plan: tuple[PlanStep, ...] = ()
     preboot: tuple[PrebootStep, ...] = ()
     cancelled: PowerAction | None = None
     exit_code: int | None = None

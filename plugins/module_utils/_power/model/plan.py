@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .model import PowerAction, PowerState, Step
+from .model import PlanStep, PowerAction, PowerState
 
 
 @dataclass(frozen=True)
 class Plan:
     """The steps of an action, or why there is nothing to do."""
 
-    steps: tuple[Step, ...] = ()
+    steps: tuple[PlanStep, ...] = ()
     reason: str = ""
 
 
-_BOOT = (Step.PREBOOT, Step.START)
+_BOOT = (PlanStep.PREBOOT, PlanStep.START)
 _UP_ALREADY = Plan(reason="it is up already")
 _DOWN_ALREADY = Plan(reason="it is offline already")
 
@@ -28,19 +28,19 @@ TABLE: Mapping[tuple[PowerAction, PowerState], Plan] = {
     (PowerAction.START, PowerState.OFFLINE): Plan(_BOOT),
     (PowerAction.START, PowerState.STARTING): _UP_ALREADY,
     (PowerAction.START, PowerState.RUNNING): _UP_ALREADY,
-    (PowerAction.START, PowerState.STOPPING): Plan((Step.AWAIT_EXIT, *_BOOT)),
+    (PowerAction.START, PowerState.STOPPING): Plan((PlanStep.AWAIT_EXIT, *_BOOT)),
     (PowerAction.STOP, PowerState.OFFLINE): _DOWN_ALREADY,
-    (PowerAction.STOP, PowerState.STARTING): Plan((Step.STOP,)),
-    (PowerAction.STOP, PowerState.RUNNING): Plan((Step.STOP,)),
-    (PowerAction.STOP, PowerState.STOPPING): Plan((Step.STOP,)),
+    (PowerAction.STOP, PowerState.STARTING): Plan((PlanStep.STOP,)),
+    (PowerAction.STOP, PowerState.RUNNING): Plan((PlanStep.STOP,)),
+    (PowerAction.STOP, PowerState.STOPPING): Plan((PlanStep.STOP,)),
     (PowerAction.RESTART, PowerState.OFFLINE): Plan(_BOOT),
-    (PowerAction.RESTART, PowerState.STARTING): Plan((Step.STOP, *_BOOT)),
-    (PowerAction.RESTART, PowerState.RUNNING): Plan((Step.STOP, *_BOOT)),
-    (PowerAction.RESTART, PowerState.STOPPING): Plan((Step.STOP, *_BOOT)),
+    (PowerAction.RESTART, PowerState.STARTING): Plan((PlanStep.STOP, *_BOOT)),
+    (PowerAction.RESTART, PowerState.RUNNING): Plan((PlanStep.STOP, *_BOOT)),
+    (PowerAction.RESTART, PowerState.STOPPING): Plan((PlanStep.STOP, *_BOOT)),
     (PowerAction.KILL, PowerState.OFFLINE): _DOWN_ALREADY,
-    (PowerAction.KILL, PowerState.STARTING): Plan((Step.KILL,)),
-    (PowerAction.KILL, PowerState.RUNNING): Plan((Step.KILL,)),
-    (PowerAction.KILL, PowerState.STOPPING): Plan((Step.KILL,)),
+    (PowerAction.KILL, PowerState.STARTING): Plan((PlanStep.KILL,)),
+    (PowerAction.KILL, PowerState.RUNNING): Plan((PlanStep.KILL,)),
+    (PowerAction.KILL, PowerState.STOPPING): Plan((PlanStep.KILL,)),
 }
 
 
@@ -49,8 +49,8 @@ def plan(action: PowerAction, state: PowerState) -> Plan:
     return TABLE[action, state]
 
 
-def planned_state(steps: tuple[Step, ...], state: PowerState, *, has_matchers: bool) -> PowerState:
+def planned_state(steps: tuple[PlanStep, ...], state: PowerState, *, has_matchers: bool) -> PowerState:
     """The state after the steps went well: ``starting`` where a readiness line is yet to come."""
-    if Step.START in steps:
+    if PlanStep.START in steps:
         return PowerState.STARTING if has_matchers else PowerState.RUNNING
     return PowerState.OFFLINE if steps else state

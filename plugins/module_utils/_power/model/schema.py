@@ -45,19 +45,19 @@ class Mismatch(ValueError):
 
 
 @dataclass(frozen=True)
-class Place:
+class KeyLocation:
     """Where a value stands. What nobody knows is added to ``unknown``."""
 
     key: str
     unknown: list[str]
     secret: bool = False
 
-    def entry(self, name: str) -> Place:
+    def entry(self, name: str) -> KeyLocation:
         """A key of the map that stands here; what follows a ``=`` in it is not shown, since it was meant for a value."""
         shown = _cut(name, "=")
         return replace(self, key=f"{self.key}.{shown}" if self.key else shown)
 
-    def item(self, index: int) -> Place:
+    def item(self, index: int) -> KeyLocation:
         """An item of the list that stands here."""
         return replace(self, key=f"{self.key}[{index}]")
 
@@ -75,27 +75,27 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ValueType:
     """A type of value: ``words`` name it to users, ``read`` turns what was written into what the core uses or raises `Mismatch`.
 
     ``keys`` is the table of the items where the value is a list or map of records; ``takes_null``: null is a value, not the absence of one.
     """
 
     words: str
-    read: Callable[[object, Place], Any]
-    keys: tuple[Key, ...] = ()
+    read: Callable[[object, KeyLocation], Any]
+    keys: tuple[KeySpec, ...] = ()
     takes_null: bool = False
 
 
 @dataclass(frozen=True)
-class Key:
+class KeySpec:
     """One key: dotted name, type, default, whether this collection uses it, and what it means.
 
     ``field`` is the name under which the core knows the value; a secret value is never shown.
     """
 
     name: str
-    type: Kind
+    type: ValueType
     default: Any
     meaning: str
     field: str = ""
@@ -104,18 +104,18 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadValues:
     """What was given: values by dotted name, null counted as not given, and the keys that no table knows."""
 
     values: Mapping[str, Any] = field(repr=False)
-    place: Place
+    place: KeyLocation
 
     @property
     def unknown(self) -> tuple[str, ...]:
         """The keys that no table knows, dotted."""
         return tuple(self.place.unknown)
 
-    def complete(self, keys: Sequence[Key]) -> dict[str, Any]:
+    def complete(self, keys: Sequence[KeySpec]) -> dict[str, Any]:
         """A value for every key, the default where none was given. Raises `Mismatch` for a required key."""
         for key in keys:
             if key.default is REQUIRED and key.name not in self.values:
@@ -123,23 +123,23 @@ class Reading:
         return {key.name: self.values.get(key.name, key.default) for key in keys}
 
 
-def read_keys(raw: object, keys: Sequence[Key], place: Place | None = None) -> Reading:
+def read_keys(raw: object, keys: Sequence[KeySpec], place: KeyLocation | None = None) -> ReadValues:
     """Read a map by its table. Raises `Mismatch` for anything that is not of its key's type, never anything else."""
-    reader = _Reader(keys, place or Place("", []))
+    reader = _Reader(keys, place or KeyLocation("", []))
     reader.walk(raw, "", reader.place)
-    return Reading(reader.values, reader.place)
+    return ReadValues(reader.values, reader.place)
 
 
 class _Reader:
     """One pass over a map of maps; it descends only where the table does, so that no nesting is too deep."""
 
-    def __init__(self, keys: Sequence[Key], place: Place) -> None:
+    def __init__(self, keys: Sequence[KeySpec], place: KeyLocation) -> None:
         self.place = place
         self.values: dict[str, Any] = {}
         self._keys = {key.name: key for key in keys}
         self._branches = {key.name[:index] for key in keys for index, character in enumerate(key.name) if character == "."}
 
-    def walk(self, raw: object, prefix: str, place: Place) -> None:
+    def walk(self, raw: object, prefix: str, place: KeyLocation) -> None:
         for name, value in as_map(raw, place).items():
             full = prefix + name
             if "." in name:
@@ -151,12 +151,12 @@ class _Reader:
             else:
                 place.note_unknown(name)
 
-    def _leaf(self, key: Key, value: object, place: Place) -> None:
+    def _leaf(self, key: KeySpec, value: object, place: KeyLocation) -> None:
         if value is not None or key.type.takes_null:
             self.values[key.name] = key.type.read(value, replace(place, secret=place.secret or key.secret))
 
 
-def every_key(keys: Sequence[Key], prefix: str = "") -> Iterator[Key]:
+def every_key(keys: Sequence[KeySpec], prefix: str = "") -> Iterator[KeySpec]:
     """The table with the tables of its records laid open: ``settings.mounts``, ``settings.mounts[].source`` and so on."""
     for key in keys:
         yield replace(key, name=prefix + key.name)
@@ -198,7 +198,7 @@ def describe(value: object, *, secret: bool = False) -> str:
     return "a list" if isinstance(value, (list, tuple)) else f"of type {printable(type(value).__name__)}"
 
 
-def as_map(value: object, place: Place) -> Mapping[str, Any]:
+def as_map(value: object, place: KeyLocation) -> Mapping[str, Any]:
     """A map whose keys are text. An empty list is an empty map: PHP cannot tell them apart, so a Panel sends one for the other."""
     if isinstance(value, (list, tuple)) and not value:
         return {}
@@ -210,14 +210,14 @@ def as_map(value: object, place: Place) -> Mapping[str, Any]:
     return value
 
 
-def as_list(value: object, place: Place, expected: str) -> Sequence[Any]:
+def as_list(value: object, place: KeyLocation, expected: str) -> Sequence[Any]:
     """A list."""
     if not isinstance(value, (list, tuple)):
         raise place.no_collection(value, expected)
     return value
 
 
-def as_text(value: object, place: Place, expected: str = "text") -> str:
+def as_text(value: object, place: KeyLocation, expected: str = "text") -> str:
     """Text that a container, a file name and a UTF-8 file can hold."""
     if not isinstance(value, str):
         raise place.wrong(value, f"{expected} (put it in quotes)" if isinstance(value, (bool, int, float, date)) else expected)
@@ -231,7 +231,7 @@ def as_text(value: object, place: Place, expected: str = "text") -> str:
     return str(value)
 
 
-def as_scalar_text(value: object, place: Place, expected: str = "text, a number, a boolean or null") -> str:
+def as_scalar_text(value: object, place: KeyLocation, expected: str = "text, a number, a boolean or null") -> str:
     """Text, or what was written without quotes as text: ``5`` is "5", true and false in lower case, null is empty."""
     if value is None:
         return ""
@@ -242,7 +242,7 @@ def as_scalar_text(value: object, place: Place, expected: str = "text, a number,
     return as_text(value, place, expected)
 
 
-def as_number(value: object, place: Place) -> int | float:
+def as_number(value: object, place: KeyLocation) -> int | float:
     """A finite number; a whole one of at most 64 bits."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise place.wrong(value, "a number")

@@ -20,7 +20,7 @@ from ..definitions.settings import Settings
 from ..model.errors import PowerError
 from ..model.look import Look, nothing
 from ..model.model import Clock
-from .panel_api import NoAnswer, PanelApi, Patience
+from .panel_api import PanelApi, PanelUnavailable, Patience
 from .panel_list import PanelList, read_list, without_uuid
 
 #: How long one request is tried, and the whole list read, in seconds: for whoever acts, and for whoever only wants to look.
@@ -150,7 +150,7 @@ class Panel:
 
     def _list_error(self, error: BaseException | None) -> BaseException:
         """An error for one of those who wait: each its own, since raising one adds to it."""
-        if isinstance(error, NoAnswer):
+        if isinstance(error, PanelUnavailable):
             return self._api.unreachable(_THE_LIST, error)
         if isinstance(error, PowerError):
             return type(error)(str(error), **error.facts)
@@ -163,7 +163,7 @@ class Panel:
         try:
             troubled = self._clock.monotonic() < self._troubled_until
             raw = self._api.server(uuid, _BRIEF if troubled else _PATIENT, look)
-        except NoAnswer as fault:
+        except PanelUnavailable as fault:
             self._troubled_until = self._clock.monotonic() + _FRESH_SECONDS
             raise self._api.unreachable(f"the definition of server {uuid}", fault) from None
         finally:

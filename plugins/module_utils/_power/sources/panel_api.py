@@ -44,7 +44,7 @@ class Page:
     size: int
 
 
-class NoAnswer(Exception):
+class PanelUnavailable(Exception):
     """The Panel gives no usable answer. The text is the reason; ``answered``: it is there, and this question is what it cannot answer."""
 
     def __init__(self, reason: str, *, answered: bool = False) -> None:
@@ -67,7 +67,7 @@ class PanelApi:
     def server(self, uuid: str, patience: Patience, look: Look) -> Any:
         """The definition of one server as the Panel writes it, or None if it has none, whichever node the server belongs to.
 
-        Raises `NoAnswer`, `SourceDenied`, `SettingsInvalid`, `MissingLibrary`, and what ``look`` raises.
+        Raises `PanelUnavailable`, `SourceDenied`, `SettingsInvalid`, `MissingLibrary`, and what ``look`` raises.
         """
         answer = self._get(f"/servers/{uuid}", None, patience, look)
         return None if answer.status == 404 else _value(answer)
@@ -92,12 +92,12 @@ class PanelApi:
                 return self._once(web, path, params, min(left, self._settings.remote_timeout), look)
             except WebFault as fault:
                 reason, hopeless, answered = str(fault), fault.lasting, False
-            except NoAnswer as fault:
+            except PanelUnavailable as fault:
                 reason, hopeless, answered = str(fault), False, fault.answered
             pause = self._pause(tries)
             left = patience.seconds - (self._clock.monotonic() - began)
             if hopeless or not patience.retries or pause >= left:
-                raise NoAnswer(reason if tries == 1 else f"{reason} ({tries} tries)", answered=answered)
+                raise PanelUnavailable(reason if tries == 1 else f"{reason} ({tries} tries)", answered=answered)
             self._wait(pause, look)
 
     def _once(self, web: Web, path: str, params: Mapping[str, object] | None, seconds: float, look: Look) -> Answer:
@@ -109,7 +109,7 @@ class PanelApi:
                 "check the settings token_id and token, and that this node exists there"
             )
         if answer.status >= 500 or 300 <= answer.status < 400:
-            raise NoAnswer(f"it answers {_told(answer)}", answered=True)
+            raise PanelUnavailable(f"it answers {_told(answer)}", answered=True)
         return answer
 
     def _pause(self, tries: int) -> float:
@@ -146,9 +146,9 @@ class PanelApi:
 
 def _value(answer: Answer) -> Any:
     if not 200 <= answer.status < 300:
-        raise NoAnswer(f"it answers {_told(answer)}", answered=True)
+        raise PanelUnavailable(f"it answers {_told(answer)}", answered=True)
     if answer.value is None:
-        raise NoAnswer("its answer is not JSON", answered=True)
+        raise PanelUnavailable("its answer is not JSON", answered=True)
     return answer.value
 
 

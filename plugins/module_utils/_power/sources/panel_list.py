@@ -14,7 +14,7 @@ from typing import Any
 from ..definitions.definition_files import uuid_in
 from ..model.look import Look, nothing
 from ..model.model import Clock, parse_uuid
-from .panel_api import NoAnswer, PanelApi, Patience
+from .panel_api import PanelApi, PanelUnavailable, Patience
 
 _MOST_PAGES = 1000
 _AT_ONCE = 4
@@ -34,7 +34,7 @@ class PanelList:
 def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -> PanelList:
     """Read all pages, the first alone, the others a few at a time; ``patience`` is that for each page, ``seconds`` bound them all.
 
-    Raises `NoAnswer` where a page is none, or all are too many, and what `PanelApi` raises.
+    Raises `PanelUnavailable` where a page is none, or all are too many, and what `PanelApi` raises.
     """
     end = clock.monotonic() + seconds
     pages: dict[int, list[Any]] = {}
@@ -43,7 +43,7 @@ def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -
     def read_page(number: int, look: Look) -> Any:
         left = end - clock.monotonic()
         if left <= 0:
-            raise NoAnswer(f"its list takes longer than {seconds:.0f} s")
+            raise PanelUnavailable(f"its list takes longer than {seconds:.0f} s")
         page = api.page(number, Patience(min(left, patience.seconds), patience.retries), look)
         entries = _entries(page.value)
         total.add(len(entries), page.size)
@@ -62,14 +62,14 @@ class _Total:
         self._servers = self._bytes = 0
 
     def add(self, servers: int, size: int) -> None:
-        """One more page. Raises `NoAnswer` where that is too much."""
+        """One more page. Raises `PanelUnavailable` where that is too much."""
         with self._guard:
             self._servers += servers
             self._bytes += size
             if self._servers > _MOST_SERVERS:
-                raise NoAnswer(f"its list has more than {_MOST_SERVERS} servers", answered=True)
+                raise PanelUnavailable(f"its list has more than {_MOST_SERVERS} servers", answered=True)
             if self._bytes > _MOST_BYTES:
-                raise NoAnswer(f"its list is larger than {_MOST_BYTES // 1024 // 1024} MiB", answered=True)
+                raise PanelUnavailable(f"its list is larger than {_MOST_BYTES // 1024 // 1024} MiB", answered=True)
 
 
 def _read_others(last: int, read_page: Callable[[int, Look], object]) -> None:
@@ -80,7 +80,7 @@ def _read_others(last: int, read_page: Callable[[int, Look], object]) -> None:
 
     def look() -> None:
         if errors:
-            raise NoAnswer("another page cannot be read")
+            raise PanelUnavailable("another page cannot be read")
 
     def read() -> None:
         while not errors:
@@ -131,7 +131,7 @@ def without_uuid(entry: Any) -> Any:
 def _entries(page: Any) -> list[Any]:
     entries = page.get("data") if isinstance(page, Mapping) else None
     if not isinstance(entries, list):
-        raise NoAnswer("its list of servers is none", answered=True)
+        raise PanelUnavailable("its list of servers is none", answered=True)
     return entries
 
 
@@ -139,5 +139,5 @@ def _last_page(page: Any) -> int:
     meta = page.get("meta") if isinstance(page, Mapping) else None
     last = meta.get("last_page") if isinstance(meta, Mapping) else None
     if isinstance(last, bool) or not isinstance(last, int) or not 0 <= last <= _MOST_PAGES:
-        raise NoAnswer(f"its list of servers does not say how many pages it has, or more than {_MOST_PAGES}", answered=True)
+        raise PanelUnavailable(f"its list of servers does not say how many pages it has, or more than {_MOST_PAGES}", answered=True)
     return last

@@ -14,17 +14,17 @@ from datetime import datetime, timezone
 from ...model.errors import INTERNAL_ERROR, internal_error
 from ...model.model import Outcome, Result, Server
 from ...model.order import tiers
-from ..node.pace import Pace, Place
+from ..node.pace import Limiter, Slot
 from .selection import Target, is_left_out
 
 #: Open files that are asked for.
 _FILES = 8192
 
 #: Acts on one server from a place among the others; it is to raise nothing.
-Act = Callable[[Target, Place], Result]
+Act = Callable[[Target, Slot], Result]
 
 
-def perform_each(targets: Sequence[Target], act: Act, pace: Pace, priorities: Sequence[int] | None = None) -> list[Result]:
+def perform_each(targets: Sequence[Target], act: Act, pace: Limiter, priorities: Sequence[int] | None = None) -> list[Result]:
     """Act on each target, in the order given as far as there is one, and return the results in that order.
 
     With ``priorities``, one for each target, those of one are acted on together, and the next when these have ended: the lowest first where
@@ -32,7 +32,7 @@ def perform_each(targets: Sequence[Target], act: Act, pace: Pace, priorities: Se
     """
     results: list[Result | None] = [None] * len(targets)
 
-    def act_on(index: int, place: Place) -> None:
+    def act_on(index: int, place: Slot) -> None:
         try:
             result = _acted(targets[index], act, place)
             pace.budget.count(result)
@@ -42,7 +42,7 @@ def perform_each(targets: Sequence[Target], act: Act, pace: Pace, priorities: Se
 
     if len(targets) == 1:
         # Alone, it waits for nobody's slot.
-        act_on(0, Place())
+        act_on(0, Slot())
     else:
         # Each server may need a lock and an output at the same time: more than most systems allow unless asked.
         allow_files(_FILES)
@@ -58,7 +58,7 @@ def _tiers(targets: Sequence[Target], priorities: Sequence[int] | None) -> Seque
     return tiers(priorities, highest_first=not all(target.request.action.boots for target in targets))
 
 
-def _acted(target: Target, act: Act, place: Place) -> Result:
+def _acted(target: Target, act: Act, place: Slot) -> Result:
     """The result of acting, or what can be said of a fault of ours on the way: it must neither hide the others nor be hidden itself."""
     try:
         return act(target, place)
@@ -76,7 +76,7 @@ def _acted(target: Target, act: Act, place: Place) -> Result:
         )
 
 
-def _in_threads(indexes: Sequence[int], act_on: Callable[[int, Place], None], pace: Pace) -> None:
+def _in_threads(indexes: Sequence[int], act_on: Callable[[int, Slot], None], pace: Limiter) -> None:
     """One thread a server, begun in order, each when its turn comes; over when all have ended."""
     threads = []
     for index in indexes:

@@ -36,7 +36,7 @@ _READINESS_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FactOptions:
     """What an entry is to have besides the usual: so many lines of the log, and so many operations."""
 
     tail: int = 0
@@ -53,7 +53,7 @@ class _Known:
     priorities: Priorities
 
 
-def describe(names: Sequence[str], node: Node, wanted: Wanted, *, remember: Callable[[str, Run], None]) -> Described:
+def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
     """What can be read of the servers named, each once, or of all that are known here. Raises as `describe_each`, and what lists containers
     raises."""
     asked, warnings = choose(names, node)
@@ -114,7 +114,7 @@ class _Subject:
         return Matchers((), strip=False) if self.definition is None else Matchers.of(self.definition.startup)
 
 
-def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: Wanted, *, remember: Callable[[str, Run], None]) -> Described:
+def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
     """One entry for each of ``asked``, in that order, but for those that nothing is known of; what is not known is None.
 
     ``remember`` is told of each run that was seen to be ready, so that its readiness line may rotate away. Raises `EngineUnreachable` if
@@ -215,12 +215,12 @@ def _ready_now(subjects: Sequence[_Subject], node: Node) -> frozenset[str]:
     return frozenset(subject.server.uuid for subject, found in zip(waiting, at_once(look, waiting, _READINESS_SECONDS)) if found)
 
 
-def _names(wanted: Wanted) -> tuple[str, ...]:
+def _names(wanted: FactOptions) -> tuple[str, ...]:
     """The fields of an entry, in their order."""
     return (*_FIELDS, *(("operations",) if wanted.operations else ()), *(("log",) if wanted.tail else ()))
 
 
-def _entry(subject: _Subject, known: _Known, ready: bool, wanted: Wanted) -> dict[str, Any]:
+def _entry(subject: _Subject, known: _Known, ready: bool, wanted: FactOptions) -> dict[str, Any]:
     server, seen, definition = subject.server, subject.seen, subject.definition
     intent, last = known.intents.get(server.uuid), known.last.get(server.uuid)
     entry: dict[str, Any] = {

@@ -122,7 +122,7 @@ class Budget:
             raise FailureBudget(f"Cannot begin with server {server}: {failures} others failed, and max_failures is {self._most}")
 
 
-class Pace:
+class Limiter:
     """The slots of one call: for whole servers, from their turn to the end of their wait, or for boots alone."""
 
     def __init__(self, max_parallel: int = 0, max_failures: int | None = None, stagger: float = 0) -> None:
@@ -137,9 +137,9 @@ class Pace:
         self.stagger = Stagger(stagger) if stagger else None
         self._tickets = itertools.count()
 
-    def place(self) -> Place:
+    def place(self) -> Slot:
         """The place of one more server, behind those asked for before."""
-        return Place(self)
+        return Slot(self)
 
     def ticket(self, *, last: bool = False) -> int:
         """The next number; ``last`` puts it behind all first turns."""
@@ -150,10 +150,10 @@ class Pace:
 _BEHIND_ALL = 1 << 32
 
 
-class Place:
+class Slot:
     """One server's place in a call over many: the slots it holds, and what it must give back while it waits for somebody else."""
 
-    def __init__(self, pace: Pace | None = None) -> None:
+    def __init__(self, pace: Limiter | None = None) -> None:
         """Without a pace the server is alone, and everything is free."""
         self._pace = pace
         self._whole = None if pace is None else pace.whole

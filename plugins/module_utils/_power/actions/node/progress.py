@@ -15,13 +15,13 @@ from ...model.model import (
     FileDiff,
     Outcome,
     Phase,
+    PlanStep,
     PowerAction,
     PowerState,
     PrebootStep,
     Request,
     Result,
     Server,
-    Step,
     StopReport,
     parse_uuid,
 )
@@ -48,7 +48,7 @@ class Progress:
         #: Whether the state seen last is from before the last thing done.
         self.is_outdated = False
         self.state_planned: PowerState | None = None
-        self.plan: tuple[Step, ...] = ()
+        self.plan: tuple[PlanStep, ...] = ()
         self.stop: StopReport | None = None
         self.preboot: list[PrebootStep] = []
         self.files: list[FileDiff] = []

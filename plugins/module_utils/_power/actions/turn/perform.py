@@ -30,7 +30,7 @@ from ..boot.await_ready import as_chosen_by_state, await_ready
 from ..boot.container import Boot
 from ..node.node import KillWatch, Node, Observed
 from ..node.once import done_before, fell_since, same_action
-from ..node.pace import Place
+from ..node.pace import Slot
 from ..node.progress import Ending, Progress
 from .kill import kill
 from .turn import Turn, mind_intent, mind_selection, mind_wings
@@ -41,14 +41,14 @@ _NOWHERE = "no definition and no container of this node has it; act on its own n
 UNTOLD = (NotSelected.code, FailureBudget.code)
 
 
-def perform(request: Request, node: Node, server: Server | None = None, place: Place | None = None) -> Result:
+def perform(request: Request, node: Node, server: Server | None = None, place: Slot | None = None) -> Result:
     """Perform one power action on one server. Raises no `PowerError`: whatever happens is in the result, the journal and the syslog.
 
     ``server`` is the one meant, where the caller has identified it already; ``place`` its place among others, which it keeps.
     """
     progress = Progress(request, node.clock, server)
     try:
-        ending = _act(request, node, progress, place or Place())
+        ending = _act(request, node, progress, place or Slot())
         # A start looks at what it started; that is not to be asked for again at once.
         again = progress.begun and (progress.is_outdated or not request.action.boots)
     except PowerError as error:
@@ -73,7 +73,7 @@ def perform(request: Request, node: Node, server: Server | None = None, place: P
     return result
 
 
-def _act(request: Request, node: Node, progress: Progress, place: Place) -> Ending:
+def _act(request: Request, node: Node, progress: Progress, place: Slot) -> Ending:
     if node.interrupted():
         raise InterruptedBySignal(f"Cannot {request.action.value} server {request.server}: a signal came before its turn; nothing was done")
     place.mind_budget(request.server)

@@ -24,7 +24,7 @@ from ...model.errors import (
     WingsActive,
 )
 from ...model.look import Look
-from ...model.model import Outcome, Phase, PowerAction, PowerState, Request, Run, Snapshot, Step, WaitFor
+from ...model.model import Outcome, Phase, PlanStep, PowerAction, PowerState, Request, Run, Snapshot, WaitFor
 from ...model.plan import plan
 from ..boot.await_ready import as_chosen_by_state, await_ready
 from ..boot.container import Boot, Staged, pull, refuse_moved_mounts, stage, unstage
@@ -33,7 +33,7 @@ from ..boot.prepare import prepare
 from ..boot.startup import start_container
 from ..node.node import KillWatch, Node
 from ..node.once import await_same, done_before, fell_since, same_action
-from ..node.pace import Place
+from ..node.pace import Slot
 from ..node.progress import Ending, Progress
 from ..node.settle import settle
 from .stop import stop_run
@@ -47,7 +47,7 @@ _LOOK_SECONDS = 0.05
 class Turn:
     """One action's turn on one server. What it does is decided under the lock, from what is found there."""
 
-    def __init__(self, request: Request, node: Node, progress: Progress, place: Place) -> None:
+    def __init__(self, request: Request, node: Node, progress: Progress, place: Slot) -> None:
         self._request = request
         self._node = node
         self._progress = progress
@@ -176,11 +176,11 @@ class Turn:
             if boot is not None:
                 self._stage(lock, boot, seen.snapshot)
             began = self._node.clock.monotonic()
-            if Step.AWAIT_EXIT in chosen.steps and seen.snapshot is not None and seen.leftover is not None:
+            if PlanStep.AWAIT_EXIT in chosen.steps and seen.snapshot is not None and seen.leftover is not None:
                 # That may take minutes, and others can boot meanwhile.
                 self._place.end_boot()
                 self._await_exit(lock, seen.snapshot.run, seen.leftover)
-            if Step.STOP in chosen.steps and seen.snapshot is not None:
+            if PlanStep.STOP in chosen.steps and seen.snapshot is not None:
                 self._stop(lock, seen.snapshot)
             if boot is not None:
                 self._await_boot(lock)

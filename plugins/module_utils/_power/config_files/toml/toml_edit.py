@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..fault import ConfigFault
-from .toml_tree import Form, Line, Listing, Table, read_toml
-from .toml_words import Leaf, key_text
+from .toml_tree import AddedLine, Form, Listing, Table, read_toml
+from .toml_words import TomlScalar, key_text
 
 __all__ = ["Draft"]
 
@@ -26,26 +26,26 @@ class Draft:
         self._unended = bool(text.strip("\ufeff")) and not text.endswith("\n")
         self._text = text + self._newline if self._unended else text
         self.root = read_toml(self._text)
-        self._leaves: dict[int, Leaf] = {}
+        self._leaves: dict[int, TomlScalar] = {}
         self._listings: list[Listing] = []
         #: Tables that own the lines to be written at their anchors; those that get a header of their own.
         self._owners: list[Table] = []
         self._sections: list[Table] = []
 
-    def replace(self, leaf: Leaf, written: str, shown: Leaf) -> None:
+    def replace(self, leaf: TomlScalar, written: str, shown: TomlScalar) -> None:
         """Write ``written`` in place of a scalar, which is now what ``shown`` is."""
         leaf.written = written
         leaf.value = shown.value
         leaf.form = shown.form
         self._leaves[id(leaf)] = leaf
 
-    def fill(self, listing: Listing, leaf: Leaf) -> None:
+    def fill(self, listing: Listing, leaf: TomlScalar) -> None:
         """Make ``leaf`` the first item of an empty list."""
         listing.items.append(leaf)
         listing.first = leaf
         self._listings.append(listing)
 
-    def add(self, table: Table, names: Sequence[str], leaf: Leaf, listed: bool) -> None:
+    def add(self, table: Table, names: Sequence[str], leaf: TomlScalar, listed: bool) -> None:
         """Add the key ``names`` below a table that has no such key; ``listed``: ``leaf`` is the only item of a list there."""
         while table.form is Form.IMPLIED and table.names is None and table.parent is not None:
             # No header leads here: a key with dots in the table above does.
@@ -55,7 +55,7 @@ class Draft:
             names = names[-1:]
         if not table.lines and not any(owner.lines is table.lines for owner in self._owners):
             self._owners.append(table)
-        table.lines.append(Line(table.prefix + ".".join(key_text(name) for name in names), leaf, listed))
+        table.lines.append(AddedLine(table.prefix + ".".join(key_text(name) for name in names), leaf, listed))
         for name in names[:-1]:
             table = _dotted(table, name)
         node = Listing(0, closed=True) if listed else leaf
@@ -123,12 +123,12 @@ def _dotted(table: Table, name: str) -> Table:
     return below
 
 
-def _spelling(leaf: Leaf | None) -> str:
+def _spelling(leaf: TomlScalar | None) -> str:
     if leaf is None or leaf.written is None:
         raise ConfigFault("nothing is to be written")
     return leaf.written
 
 
-def _pair(line: Line) -> str:
+def _pair(line: AddedLine) -> str:
     value = _spelling(line.leaf)
     return f"{line.key} = [{value}]" if line.listed else f"{line.key} = {value}"

@@ -19,7 +19,7 @@ from ..paths import Every, Index, Key, Step, index_of, steps_of
 from ..rules import ABSENT, KEEP, wanted
 from .toml_edit import Draft
 from .toml_tree import Listing, Node, Table
-from .toml_words import Leaf, Words
+from .toml_words import TomlScalar, Words
 
 __all__ = ["replace_toml"]
 
@@ -56,7 +56,7 @@ def _follow(draft: Draft, node: Node, steps: tuple[Step, ...], rule: ConfigRule,
         # A list of its own: following may add to what is walked.
         for child in list(_children(node)):
             _follow(draft, child, steps[1:], rule, True)
-        if isinstance(node, Leaf) and not lenient:
+        if isinstance(node, TomlScalar) and not lenient:
             raise ConfigFault("its path runs through a value that is neither a table nor a list", rule)
     elif isinstance(node, Table):
         _into_table(draft, node, steps, rule, lenient)
@@ -109,21 +109,21 @@ def _create(draft: Draft, table: Table, steps: tuple[Step, ...], rule: ConfigRul
     draft.add(table, names, leaf, listed)
 
 
-def _new_leaf(rule: ConfigRule) -> Leaf | None:
+def _new_leaf(rule: ConfigRule) -> TomlScalar | None:
     """What a rule writes where nothing stands, or None for nothing."""
     value = wanted(rule, ABSENT)
     if value is KEEP:
         return None
     if value is None:
         raise ConfigFault("TOML has no null", rule)
-    leaf = Leaf(0, 0, "basic", value)
+    leaf = TomlScalar(0, 0, "basic", value)
     leaf.written = leaf.spelled(value)
     return _shown(leaf.written)
 
 
 def _set(draft: Draft, node: Node, rule: ConfigRule, lenient: bool) -> None:
     """Set a scalar as the rule says."""
-    if not isinstance(node, Leaf):
+    if not isinstance(node, TomlScalar):
         if lenient:
             return
         raise ConfigFault(f"its path ends at a {'table' if isinstance(node, Table) else 'list'}", rule)
@@ -136,7 +136,7 @@ def _set(draft: Draft, node: Node, rule: ConfigRule, lenient: bool) -> None:
     draft.replace(node, written, _shown(written))
 
 
-def _shown(written: str) -> Leaf:
+def _shown(written: str) -> TomlScalar:
     """What a scalar that we write is to whoever reads it."""
     shown = Words(written).scalar()
     shown.start, shown.end, shown.written = 0, 0, written

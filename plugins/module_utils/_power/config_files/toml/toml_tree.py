@@ -13,9 +13,9 @@ from typing import Union
 
 from ..fault import ConfigFault
 from ..splice import BYTE_ORDER_MARK
-from .toml_words import Leaf, Words, key_text
+from .toml_words import TomlScalar, Words, key_text
 
-__all__ = ["Form", "Line", "Listing", "Node", "Table", "read_toml"]
+__all__ = ["Form", "AddedLine", "Listing", "Node", "Table", "read_toml"]
 
 #: Bounds on time and memory; no configuration file comes near them.
 _DEEPEST = 64
@@ -36,12 +36,12 @@ class Form(enum.Enum):
     INLINE = "inline"
 
 
-class Line:
+class AddedLine:
     """A key that a rule adds: how it is written, and its value; ``listed``: the value is the only item of a list."""
 
     __slots__ = ("key", "leaf", "listed")
 
-    def __init__(self, key: str, leaf: Leaf, listed: bool) -> None:
+    def __init__(self, key: str, leaf: TomlScalar, listed: bool) -> None:
         self.key = key
         self.leaf = leaf
         self.listed = listed
@@ -56,7 +56,7 @@ class Listing:
         self.start = start
         self.closed = closed
         self.items: list[Node] = []
-        self.first: Leaf | None = None
+        self.first: TomlScalar | None = None
 
 
 class Table:
@@ -77,12 +77,12 @@ class Table:
         self.anchor = 0
         self.indent = ""
         self.prefix = ""
-        self.lines: list[Line] = []
+        self.lines: list[AddedLine] = []
         #: The section whose keys made this table, if keys did: later sections may not add to it.
         self.keyed_in: Table | None = None
 
 
-Node = Union[Leaf, Listing, Table]
+Node = Union[TomlScalar, Listing, Table]
 
 
 def read_toml(text: str) -> Table:

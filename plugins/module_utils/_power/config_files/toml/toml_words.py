@@ -15,7 +15,7 @@ from datetime import datetime, time
 from ..fault import ConfigFault
 from ..rules import Number
 
-__all__ = ["Leaf", "Words", "key_text", "string_text"]
+__all__ = ["TomlScalar", "Words", "key_text", "string_text"]
 
 #: Control characters that may stand nowhere, as the inside of a class. A tab may, line feeds are told apart.
 _CONTROL = r"\x00-\x08\x0b-\x1f\x7f"
@@ -63,7 +63,7 @@ _TO_ESCAPE = re.compile(r'[\x00-\x1f"\\\x7f]')
 _UNWRITABLE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
-class Leaf:
+class TomlScalar:
     """A scalar: where it stands, and its value as rules see it (a date is its text). ``written``: what a rule puts in its place.
 
     ``form`` is one of basic, literal, date, float, integer and bool.
@@ -193,7 +193,7 @@ class Words:
             return self._match(_LITERAL, _UNCLOSED).group(1)
         return self._match(_BARE_KEY, "a key is missing, or needs quotes").group()
 
-    def scalar(self) -> Leaf:
+    def scalar(self) -> TomlScalar:
         """A string, number, boolean, date or time."""
         start = self.position
         if self.at('"""') or self.at("'''"):
@@ -201,11 +201,11 @@ class Words:
             if _BAD_IN_LONG.search(found.group(1)):
                 raise self.fault("has a control character in a string that ends")
             text = (found.group(1) + found.group(2)[3:]).replace("\r\n", "\n")
-            return Leaf(start, self.position, "basic", self._unescaped(text) if self.text[start] == '"' else text)
+            return TomlScalar(start, self.position, "basic", self._unescaped(text) if self.text[start] == '"' else text)
         if self.at('"') or self.at("'"):
             form = "basic" if self.at('"') else "literal"
             value = self._name()
-            return Leaf(start, self.position, form, value)
+            return TomlScalar(start, self.position, form, value)
         found = self._match(_SCALAR, "a value is missing, or needs quotes")
         return _plain(found.lastgroup or "", found.group(), start, self.position)
 
@@ -224,12 +224,12 @@ class Words:
         return chr(number)
 
 
-def _plain(form: str, text: str, start: int, end: int) -> Leaf:
+def _plain(form: str, text: str, start: int, end: int) -> TomlScalar:
     """A scalar without quotes; numbers are spelled as JSON spells them, so that they can be compared."""
     if form == "date":
-        return Leaf(start, end, form, text)
+        return TomlScalar(start, end, form, text)
     if form == "bool":
-        return Leaf(start, end, form, text == "true")
+        return TomlScalar(start, end, form, text == "true")
     if form == "based":
-        return Leaf(start, end, "integer", Number(str(int(text, 0)) if len(text) <= _LONGEST_BASED else text))
-    return Leaf(start, end, form, Number(text.replace("_", "").removeprefix("+")))
+        return TomlScalar(start, end, "integer", Number(str(int(text, 0)) if len(text) <= _LONGEST_BASED else text))
+    return TomlScalar(start, end, form, Number(text.replace("_", "").removeprefix("+")))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Union
 
-from .xml_tree import BLANKS, Document, Element, Run
+from .xml_tree import BLANKS, Element, TextRun, XmlDocument
 
 __all__ = ["fits_xml", "written"]
 
@@ -27,7 +27,7 @@ _WIDEST = 400
 _Layout = Union[str, None]
 
 
-def written(document: Document, changed: list[Element]) -> bytes:
+def written(document: XmlDocument, changed: list[Element]) -> bytes:
     """The file with the elements of ``changed`` as they shall be. All texts are such as `fits_xml` takes."""
     source, root = document.source, document.root
     if root is None:
@@ -59,7 +59,7 @@ def _escaped(text: str, table: dict[str, str]) -> str:
     return "".join(table.get(character, character) for character in text)
 
 
-def _edits(document: Document, element: Element) -> Iterator[_Edit]:
+def _edits(document: XmlDocument, element: Element) -> Iterator[_Edit]:
     """What changes in one element of the file, without what it holds of the file's own elements."""
     tag = document.tag(element)
     for name, value in element.changed.items():
@@ -86,7 +86,7 @@ def _attribute(name: str, value: str) -> str:
     return f' {name}="' + _escaped(value, {**_VALUE, '"': "&quot;"}) + '"'
 
 
-def _text_edits(document: Document, element: Element, text: str, begin: int) -> Iterator[_Edit]:
+def _text_edits(document: XmlDocument, element: Element, text: str, begin: int) -> Iterator[_Edit]:
     """An element's own text: written where there was some, else behind the start tag; comments and layout stay."""
     runs = document.runs(element)
     if not document.is_mixed(element):
@@ -102,7 +102,7 @@ def _text_edits(document: Document, element: Element, text: str, begin: int) -> 
         yield start, end, _escaped(text, _TEXT) if run is filled[0] else ""
 
 
-def _core(source: bytes, run: Run) -> tuple[int, int]:
+def _core(source: bytes, run: TextRun) -> tuple[int, int]:
     """A run without the white space around it, which is layout. That in a CDATA section, or said by a reference, is not."""
     if run.cdata:
         return run.start, run.end
@@ -119,7 +119,7 @@ def _last_mark(source: bytes, begin: int, end: int) -> int:
     return begin + len(source[begin:end].rstrip())
 
 
-def _added(document: Document, element: Element, added: list[Element], closes: bool) -> str:
+def _added(document: XmlDocument, element: Element, added: list[Element], closes: bool) -> str:
     """New elements in one of the file's own, laid out as what it holds already; ``closes``: up to its end tag."""
     if not added:
         return ""

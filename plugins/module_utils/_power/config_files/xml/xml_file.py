@@ -19,8 +19,8 @@ from ...definitions.definition import ConfigRule
 from ..fault import ConfigFault
 from ..rules import ABSENT, KEEP, Absent, value_text, wanted
 from .xml_edit import fits_xml, written
-from .xml_path import EVERY, AttributeFilter, ChildFilter, Filter, Place, Step, is_named, place_of, steps_afterwards
-from .xml_tree import BLANKS, Document, Element, is_bound, keeps_namespaces, read_xml
+from .xml_path import EVERY, AttributeFilter, ChildFilter, Filter, PathStep, XmlTarget, is_named, place_of, steps_afterwards
+from .xml_tree import BLANKS, Element, XmlDocument, is_bound, keeps_namespaces, read_xml
 
 __all__ = ["replace_xml"]
 
@@ -59,7 +59,7 @@ def _proof(source: bytes, result: bytes) -> None:
         raise ConfigFault("the rules would spoil the file's namespaces")
 
 
-def _apply(document: Document, place: Place) -> list[Element]:
+def _apply(document: XmlDocument, place: XmlTarget) -> list[Element]:
     """Follow one rule; the elements that are new or have changed."""
     found = _found(document, place.steps)
     afterwards = steps_afterwards(place)
@@ -76,7 +76,7 @@ def _apply(document: Document, place: Place) -> list[Element]:
     return [touched]
 
 
-def _proof_of_new(document: Document, last: Element, place: Place) -> None:
+def _proof_of_new(document: XmlDocument, last: Element, place: XmlTarget) -> None:
     """What was created must be found at the next boot, and the names of it must mean something."""
     if not any(element is last for element in _found(document, place.steps)):
         raise ConfigFault("nothing matches, and what it would create would not match either", place.rule)
@@ -92,7 +92,7 @@ def _refuse_unbound(element: Element, name: str, rule: ConfigRule, *, is_element
         raise ConfigFault("its match names a prefix that the file does not declare there, so nothing can be created", rule)
 
 
-def _set(document: Document, element: Element, place: Place) -> bool:
+def _set(document: XmlDocument, element: Element, place: XmlTarget) -> bool:
     """Set the text or attribute of one element as the rule says; whether that changed anything."""
     present: str | Absent = document.text(element)
     if place.attribute is not None:
@@ -118,7 +118,7 @@ def _set(document: Document, element: Element, place: Place) -> bool:
     return True
 
 
-def _found(document: Document, steps: Iterable[Step]) -> list[Element]:
+def _found(document: XmlDocument, steps: Iterable[PathStep]) -> list[Element]:
     """Every element that a path leads to, in the order of the file."""
     parents: list[Element | None] = [None]
     for step in steps:
@@ -126,7 +126,7 @@ def _found(document: Document, steps: Iterable[Step]) -> list[Element]:
     return [element for element in parents if element is not None]
 
 
-def _children(document: Document, parent: Element | None, step: Step) -> list[Element]:
+def _children(document: XmlDocument, parent: Element | None, step: PathStep) -> list[Element]:
     """What one step leads to from one element, or from above the root."""
     everything = parent.children if parent is not None else [] if document.root is None else [document.root]
     found = [child for child in everything if is_named(child.name, step.name)]
@@ -135,7 +135,7 @@ def _children(document: Document, parent: Element | None, step: Step) -> list[El
     return found
 
 
-def _filtered(document: Document, elements: list[Element], rule: Filter) -> list[Element]:
+def _filtered(document: XmlDocument, elements: list[Element], rule: Filter) -> list[Element]:
     if isinstance(rule, AttributeFilter):
         return [
             element
@@ -147,13 +147,13 @@ def _filtered(document: Document, elements: list[Element], rule: Filter) -> list
     return elements[rule.index :][:1] if -len(elements) <= rule.index < len(elements) else []
 
 
-def _has_child(document: Document, element: Element, rule: ChildFilter) -> bool:
+def _has_child(document: XmlDocument, element: Element, rule: ChildFilter) -> bool:
     return any(
         is_named(child.name, rule.name) and (rule.text is None or document.bare_text(child) == rule.text) for child in element.children
     )
 
 
-def _create(document: Document, place: Place) -> tuple[Element, Element]:
+def _create(document: XmlDocument, place: XmlTarget) -> tuple[Element, Element]:
     """Make the missing part of a path: its last element, and the first that was changed or made."""
     parent, depth = None, 0
     for length in range(1, len(place.steps)):
@@ -177,7 +177,7 @@ def _create(document: Document, place: Place) -> tuple[Element, Element]:
     return parent, touched
 
 
-def _attributes(step: Step, rule: ConfigRule) -> dict[str, str]:
+def _attributes(step: PathStep, rule: ConfigRule) -> dict[str, str]:
     """The attributes that a new element must have to be found again."""
     attributes: dict[str, str] = {}
     for wish in step.filters:

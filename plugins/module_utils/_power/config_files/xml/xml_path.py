@@ -34,9 +34,9 @@ __all__ = [
     "AttributeFilter",
     "ChildFilter",
     "Filter",
-    "Place",
+    "XmlTarget",
     "PositionFilter",
-    "Step",
+    "PathStep",
     "is_named",
     "place_of",
     "steps_afterwards",
@@ -74,7 +74,7 @@ Filter = Union[AttributeFilter, ChildFilter, PositionFilter]
 
 
 @dataclass(frozen=True)
-class Step:
+class PathStep:
     """The children of this name (or `EVERY`) that pass all filters, one after the other."""
 
     name: str
@@ -82,13 +82,13 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Place:
+class XmlTarget:
     """Where a rule's value goes: the way from above the root element, and an attribute's name, or None for the element's text.
 
     ``rule`` is the rule with the bare value that goes there.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[PathStep, ...]
     attribute: str | None
     rule: ConfigRule
 
@@ -104,20 +104,20 @@ _ATTRIBUTE = re.compile(rf"@({_NAME})\Z")
 _ATTRIBUTE_VALUE = re.compile(r"\[([^\W\d][\w:.-]*)='(.*)'\]", re.DOTALL)
 
 
-def place_of(rule: ConfigRule) -> Place:
+def place_of(rule: ConfigRule) -> XmlTarget:
     """Where ``rule`` leads. Raises `ConfigFault` for a match that is no path."""
     path, position = rule.match, 0
     if len(path) > _LONGEST:
         raise ConfigFault(f"its match has more than {_LONGEST} characters", rule)
-    steps: list[Step] = []
+    steps: list[PathStep] = []
     while True:
         attribute = _ATTRIBUTE.match(path, position) if steps else None
         if attribute is not None:
-            return Place(tuple(steps), attribute.group(1), rule)
+            return XmlTarget(tuple(steps), attribute.group(1), rule)
         found = _STEP.match(path, position)
         if found is None or path[found.end() : found.end() + 1] not in ("", ".", "/"):
             raise ConfigFault("its match is not a path like Root.Element, Root.Element[@name='value'] or Root.Element.@attribute", rule)
-        steps.append(Step(found.group(1), tuple(_filter(text, rule) for text in _FILTERS.findall(found.group(2)))))
+        steps.append(PathStep(found.group(1), tuple(_filter(text, rule) for text in _FILTERS.findall(found.group(2)))))
         if len(steps) > _MOST_STEPS:
             raise ConfigFault(f"its match is a path of more than {_MOST_STEPS} steps", rule)
         if found.end() == len(path):
@@ -125,12 +125,12 @@ def place_of(rule: ConfigRule) -> Place:
         position = found.end() + 1
 
 
-def _element_place(steps: tuple[Step, ...], rule: ConfigRule) -> Place:
+def _element_place(steps: tuple[PathStep, ...], rule: ConfigRule) -> XmlTarget:
     """An element's place; it is one of its attributes where the value says so."""
     found = _ATTRIBUTE_VALUE.fullmatch(rule.replace_with) if isinstance(rule.replace_with, str) else None
     if found is None:
-        return Place(steps, None, rule)
-    return Place(steps, found.group(1), dataclasses.replace(rule, replace_with=found.group(2)))
+        return XmlTarget(steps, None, rule)
+    return XmlTarget(steps, found.group(1), dataclasses.replace(rule, replace_with=found.group(2)))
 
 
 def _filter(text: str, rule: ConfigRule) -> Filter:
@@ -150,7 +150,7 @@ def is_named(name: str, path_name: str) -> bool:
     return path_name in (EVERY, name) or (":" not in path_name and name.rpartition(":")[2] == path_name)
 
 
-def steps_afterwards(place: Place) -> tuple[Step, ...] | None:
+def steps_afterwards(place: XmlTarget) -> tuple[PathStep, ...] | None:
     """The way to what a rule has written, or None where that is the way to what it writes, since no filter looks at the value.
 
     Raises `ConfigFault` for a filter that counts what passed such a filter: at each boot another element would be the first.
@@ -168,10 +168,10 @@ def steps_afterwards(place: Place) -> tuple[Step, ...] | None:
         filters.append(each if value is None or isinstance(each, PositionFilter) else type(each)(each.name, value))
     if not turned:
         return None
-    return (*place.steps[:depth], Step(place.steps[depth].name, tuple(filters)), *place.steps[depth + 1 :])
+    return (*place.steps[:depth], PathStep(place.steps[depth].name, tuple(filters)), *place.steps[depth + 1 :])
 
 
-def _written_over(each: Filter, place: Place) -> str | None:
+def _written_over(each: Filter, place: XmlTarget) -> str | None:
     """The value that a rule gives to what a filter looks at, or None where that is another thing or stays as it is."""
     if place.attribute is not None:
         present = each.value if isinstance(each, AttributeFilter) and each.name == place.attribute else None

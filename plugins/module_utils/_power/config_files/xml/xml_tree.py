@@ -19,7 +19,7 @@ from xml.parsers import expat
 from ..fault import ConfigFault
 from .xml_path import BLANKS
 
-__all__ = ["BLANKS", "Document", "Element", "Run", "Tag", "is_bound", "keeps_namespaces", "read_xml"]
+__all__ = ["BLANKS", "XmlDocument", "Element", "TextRun", "Tag", "is_bound", "keeps_namespaces", "read_xml"]
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -69,7 +69,7 @@ class Tag:
 
 
 @dataclass(frozen=True)
-class Run:
+class TextRun:
     """A piece of an element's own text, as it stands between ``start`` and ``end`` (a CDATA section with its marks)."""
 
     start: int
@@ -78,7 +78,7 @@ class Run:
     text: str
 
 
-class Document:
+class XmlDocument:
     """The bytes of a file and what was read in them. ``root`` is None for a file that is empty."""
 
     def __init__(self, source: bytes, codec: str) -> None:
@@ -103,7 +103,7 @@ class Document:
         close = self.source.index(b">", position)
         return Tag(position, close + 1, self.source[close - 1 : close] == b"/", spans)
 
-    def runs(self, element: Element) -> list[Run]:
+    def runs(self, element: Element) -> list[TextRun]:
         """The pieces of an element's text before its first child element."""
         if element.start is None:
             return []
@@ -113,16 +113,16 @@ class Document:
         first = next((child.start for child in element.children if child.start is not None), element.end)
         return list(self._runs(tag.end, first))
 
-    def _runs(self, position: int, end: int) -> Iterator[Run]:
+    def _runs(self, position: int, end: int) -> Iterator[TextRun]:
         while position < end:
             found = _CONTENT.match(self.source, position, end)
             if found is None:
                 return
             cdata, plain = found.groups()
             if cdata is not None:
-                yield Run(position, found.end(), True, _LINE_END.sub("\n", cdata[9:-3].decode(self.codec)))
+                yield TextRun(position, found.end(), True, _LINE_END.sub("\n", cdata[9:-3].decode(self.codec)))
             elif plain is not None:
-                yield Run(position, found.end(), False, _unescaped(_LINE_END.sub("\n", plain.decode(self.codec))))
+                yield TextRun(position, found.end(), False, _unescaped(_LINE_END.sub("\n", plain.decode(self.codec))))
             position = found.end()
 
     def text(self, element: Element) -> str:
@@ -158,9 +158,9 @@ def _unescaped(text: str) -> str:
     return _REFERENCE.sub(character, text) if "&" in text else text
 
 
-def read_xml(source: bytes) -> Document:
+def read_xml(source: bytes) -> XmlDocument:
     """The tree of a file. Raises `ConfigFault` if it is not XML, declares entities or an encoding that is not known, or is too large."""
-    document = Document(source, _codec(source))
+    document = XmlDocument(source, _codec(source))
     if source.removeprefix(_UTF8_MARK).strip():
         if source.count(b"<") > _MOST_SIGNS or source.count(b"=") > _MOST_SIGNS:
             raise ConfigFault(f"the file has more than {_MOST_SIGNS} tags or attributes")
@@ -205,7 +205,7 @@ def _codec(source: bytes) -> str:
 class _Reader:
     """Builds a document's tree from what expat reports."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: XmlDocument) -> None:
         self._document = document
         self._open: list[Element] = []
         self._count = 0
