@@ -213,3 +213,16 @@ def test_modules_know_only_their_front_door_and_other_plugins_only_the_fleet_and
             continue
         allowed = ("_options",) if path.parent.name == "modules" else ("_fleet/", "_power/model/")
         assert all(name.startswith(allowed) for name in ours(path)), path
+
+
+#: What Ansible looks for by name in each plugin.
+FRAMEWORKS = {"ActionModule", "FilterModule", "InventoryModule", "ModuleDocFragment"}
+
+
+def test_a_class_has_its_name_alone() -> None:
+    places: dict[str, list[str]] = {}
+    for path in sorted(PLUGINS.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name.lstrip("_"), []).append(f"{path.relative_to(PLUGINS)}:{node.lineno}")
+    assert {name: found for name, found in places.items() if len(found) > 1 and name not in FRAMEWORKS} == {}

@@ -23,7 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.set
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import at_endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.host.listener import (
-    Listener,
+    ListeningSocket,
     Vouching,
     is_as_good_as_we,
     listeners,
@@ -186,7 +186,7 @@ def test_every_way_to_listen_is_seen() -> None:
 def test_the_most_particular_listener_takes_a_connection(host: str, listening: list[str], taken: list[str]) -> None:
     import ipaddress
 
-    found = [Listener(ipaddress.ip_address(each), 0, number) for number, each in enumerate(listening)]
+    found = [ListeningSocket(ipaddress.ip_address(each), 0, number) for number, each in enumerate(listening)]
     assert [str(each.address) for each in taking(found, host)] == taken
 
 

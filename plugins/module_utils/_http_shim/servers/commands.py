@@ -42,7 +42,7 @@ NO_TEXT = NotWritten("it has characters that are none")
 
 
 @dataclass
-class _Turn:
+class _CommandTurn:
     """The commands of one server that wait, and the last one if that was not taken: of which run, until when that counts, and why."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -56,17 +56,17 @@ class Commands:
     def __init__(self, node: SharedNode) -> None:
         self._node = node
         self._outside = WorkerPool(_THREADS, "commands")
-        self._turns: dict[str, _Turn] = {}
+        self._turns: dict[str, _CommandTurn] = {}
 
     async def write(self, uuid: str, text: str) -> NotWritten | None:
         """Write to a server's process; None when its pipe has taken all of it. Who is cancelled meanwhile leaves it in its turn."""
-        turn = self._turns.setdefault(uuid, _Turn())
+        turn = self._turns.setdefault(uuid, _CommandTurn())
         if turn.waiting >= _MOST_WAITING:
             return TOO_MANY
         turn.waiting += 1
         return await asyncio.shield(asyncio.ensure_future(self._in_turn(uuid, turn, text)))
 
-    async def _in_turn(self, uuid: str, turn: _Turn, text: str) -> NotWritten | None:
+    async def _in_turn(self, uuid: str, turn: _CommandTurn, text: str) -> NotWritten | None:
         try:
             async with turn.lock:
                 return await self._outside.ask(lambda: self._write(uuid, turn, text))
@@ -79,7 +79,7 @@ class Commands:
             if not turn.waiting and turn.failed is None:
                 del self._turns[uuid]
 
-    def _write(self, uuid: str, turn: _Turn, text: str) -> NotWritten | None:
+    def _write(self, uuid: str, turn: _CommandTurn, text: str) -> NotWritten | None:
         """For a thread, the only one of this turn."""
         engine = self._node.now().engine
         snapshot = engine.inspect(uuid)

@@ -21,7 +21,7 @@ _LISTENS = "0A"
 
 
 @dataclass(frozen=True)
-class Listener:
+class ListeningSocket:
     """A listening socket: where, whose, and its number, which no other has as long as it is open."""
 
     address: ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -29,9 +29,9 @@ class Listener:
     inode: int
 
 
-def listeners(port: int, net: str = "/proc/self/net") -> list[Listener]:
+def listeners(port: int, net: str = "/proc/self/net") -> list[ListeningSocket]:
     """The sockets of our network namespace that listen on a TCP port. Raises OSError where the kernel does not tell."""
-    found: list[Listener] = []
+    found: list[ListeningSocket] = []
     for name in ("tcp", "tcp6"):
         path = os.path.join(net, name)
         if name == "tcp6" and not os.path.exists(path):
@@ -43,17 +43,17 @@ def listeners(port: int, net: str = "/proc/self/net") -> list[Listener]:
     return found
 
 
-def _listener(row: Sequence[str]) -> Listener:
+def _listener(row: Sequence[str]) -> ListeningSocket:
     words = bytes.fromhex(row[1].partition(":")[0])
     if sys.byteorder == "little":
         # The kernel prints words of the machine.
         words = b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4))
     address = ipaddress.ip_address(words)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return Listener(mapped or address, int(row[7]), int(row[9]))
+    return ListeningSocket(mapped or address, int(row[7]), int(row[9]))
 
 
-def taking(found: Sequence[Listener], host: str) -> list[Listener]:
+def taking(found: Sequence[ListeningSocket], host: str) -> list[ListeningSocket]:
     """Those of a port's listeners that a connection to the address ``host`` may have gone to: the most particular ones."""
     address = ipaddress.ip_address(host.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:

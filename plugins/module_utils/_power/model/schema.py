@@ -125,12 +125,12 @@ class ReadValues:
 
 def read_keys(raw: object, keys: Sequence[KeySpec], place: KeyLocation | None = None) -> ReadValues:
     """Read a map by its table. Raises `Mismatch` for anything that is not of its key's type, never anything else."""
-    reader = _Reader(keys, place or KeyLocation("", []))
+    reader = _TableReader(keys, place or KeyLocation("", []))
     reader.walk(raw, "", reader.place)
     return ReadValues(reader.values, reader.place)
 
 
-class _Reader:
+class _TableReader:
     """One pass over a map of maps; it descends only where the table does, so that no nesting is too deep."""
 
     def __init__(self, keys: Sequence[KeySpec], place: KeyLocation) -> None:

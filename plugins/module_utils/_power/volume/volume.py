@@ -37,7 +37,7 @@ _LEASE_TRIES, _LEASE_SECONDS = 20, 0.05
 
 
 @dataclass(frozen=True)
-class _Target:
+class _NewFile:
     """A file as it will be written: what survives of the one that is there, or what a new one gets."""
 
     mode: int
@@ -131,9 +131,9 @@ class Volume:
                 if parent is None:
                     raise _RefusedError("the data directory is missing")
                 present = _regular(parent, parts[-1], uid)
-                target = _Target(0o644, uid, gid)
+                target = _NewFile(0o644, uid, gid)
                 if present is not None:
-                    target = _Target(present.st_mode & 0o777, present.st_uid, present.st_gid)
+                    target = _NewFile(present.st_mode & 0o777, present.st_uid, present.st_gid)
                 _replace(parent, parts[-1], content, target)
         except (OSError, _RefusedError) as error:
             raise self._file_failed("write", relative, error) from error
@@ -301,7 +301,7 @@ def _create_fresh(parent: int) -> tuple[bytes, int]:
         return name, os.open(name, flags, 0o600, dir_fd=parent)
 
 
-def _replace(parent: int, name: bytes, content: bytes, target: _Target) -> None:
+def _replace(parent: int, name: bytes, content: bytes, target: _NewFile) -> None:
     fresh, descriptor = _create_fresh(parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -27,10 +27,10 @@ _INDENTATION = "  "
 
 def replace_json(text: str, rules: Sequence[ConfigRule]) -> str:
     """``text`` with the values that ``rules`` mean. Raises `ConfigFault` for text that is not JSON and rules that do not fit it."""
-    return rewritten(text, rules, json_read.read, lambda before, document: _Writer(before, document).edits())
+    return rewritten(text, rules, json_read.read, lambda before, document: _JsonWriter(before, document).edits())
 
 
-class _Writer:
+class _JsonWriter:
     """What became new in a tree, as edits of the text it was read from."""
 
     def __init__(self, text: str, document: Document) -> None:

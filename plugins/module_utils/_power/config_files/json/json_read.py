@@ -23,11 +23,11 @@ _CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None
 
 def read(text: str) -> Document:
     """The tree of ``text``, a document of no values where it holds none. Raises `ConfigFault` naming line and column."""
-    reader = _Reader(text)
+    reader = _JsonReader(text)
     return reader.document()
 
 
-class _Reader:
+class _JsonReader:
     """Reads from a position that only moves ahead."""
 
     def __init__(self, text: str) -> None:

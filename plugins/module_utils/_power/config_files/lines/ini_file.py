@@ -56,13 +56,13 @@ class _Section:
 
 def replace_ini(text: str, rules: Sequence[ConfigRule]) -> str:
     """``text`` as ``rules`` say. Raises `ConfigFault` for what cannot stand in such a file, and as `wanted` does."""
-    file = _File(text)
+    file = _IniFile(text)
     for rule in rules:
         file.apply(rule)
     return file.text()
 
 
-class _File:
+class _IniFile:
     """The lines of a file by section and key."""
 
     def __init__(self, text: str) -> None:

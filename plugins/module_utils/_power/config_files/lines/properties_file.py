@@ -53,13 +53,13 @@ class _Entry:
 
 def replace_properties(text: str, rules: Sequence[ConfigRule]) -> str:
     """``text`` as ``rules`` say. Raises `ConfigFault` for an empty ``match`` and as `wanted` does."""
-    file = _File(text)
+    file = _PropertiesFile(text)
     for rule in rules:
         file.apply(rule)
     return file.text()
 
 
-class _File:
+class _PropertiesFile:
     """The entries of a file, and what becomes of them."""
 
     def __init__(self, text: str) -> None:
@@ -99,7 +99,7 @@ class _File:
 
     def _append(self, body: str, lines: list[str]) -> str:
         # Looked for in what was written: a new value that is empty may leave the backslash before it with nothing to take in.
-        last = _File(body)._last
+        last = _PropertiesFile(body)._last
         end = _LINE.match(self._text)
         # Behind a lone carriage return a line feed would be the rest of the same line end.
         line_end = "\r" if body.endswith("\r") else (end.group(2) if end else "") or "\n"

@@ -89,10 +89,10 @@ def read_toml(text: str) -> Table:
     """The tree of a file, which ends with a line end or is empty. Raises `ConfigFault` for what is not TOML or is too large."""
     if text.count("\n") > _MOST_LINES:
         raise ConfigFault(f"the file has more than {_MOST_LINES} lines")
-    return _Reader(text).read()
+    return _TomlReader(text).read()
 
 
-class _Reader:
+class _TomlReader:
     """Builds the tree, one line after the other."""
 
     def __init__(self, text: str) -> None:

@@ -164,7 +164,7 @@ def read_xml(source: bytes) -> XmlDocument:
     if source.removeprefix(_UTF8_MARK).strip():
         if source.count(b"<") > _MOST_SIGNS or source.count(b"=") > _MOST_SIGNS:
             raise ConfigFault(f"the file has more than {_MOST_SIGNS} tags or attributes")
-        _Reader(document).read()
+        _XmlReader(document).read()
     return document
 
 
@@ -202,7 +202,7 @@ def _codec(source: bytes) -> str:
     return codec
 
 
-class _Reader:
+class _XmlReader:
     """Builds a document's tree from what expat reports."""
 
     def __init__(self, document: XmlDocument) -> None:

@@ -29,10 +29,10 @@ _BLANKS = " \t\r\n"
 
 def replace_yaml(text: str, rules: Sequence[ConfigRule]) -> str:
     """``text`` with the values that ``rules`` mean. Raises `ConfigFault` for text that is not YAML and rules that do not fit it."""
-    return rewritten(text, rules, yaml_read.read, lambda before, document: _Writer(before, document).edits())
+    return rewritten(text, rules, yaml_read.read, lambda before, document: _YamlWriter(before, document).edits())
 
 
-class _Writer:
+class _YamlWriter:
     """What became new in a tree, as edits of the text it was read from."""
 
     def __init__(self, text: str, document: Document) -> None:
