@@ -172,7 +172,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.merge import Picture, picture_of
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.naming import POWER_UNKNOWN, groups_of, host_names
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.reading import Read, read_all
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import InventoryOptions, mind_unknown, wanted_of
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import InventoryOptions, refuse_unknown, wanted_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState
 from ansible_collections.fleet.power.plugins.plugin_utils.reading_cache import ReadingCache
@@ -198,7 +198,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         super().parse(inventory, loader, path, cache)
         config = self._read_config_data(path)
         try:
-            mind_unknown(list(config), list(self._options), os.path.basename(path))
+            refuse_unknown(list(config), list(self._options), os.path.basename(path))
             wanted = wanted_of(self._chosen(), lambda name: os.path.join(os.path.dirname(os.path.abspath(path)), os.path.expanduser(name)))
         except PowerError as error:
             raise AnsibleParserError(str(error)) from None
@@ -207,7 +207,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         picture = picture_of(read.readings, nodes.host_of)
         for warning in (*(each for reading in read.readings for each in reading.warnings), *picture.warnings):
             self.display.warning(f"{self.NAME}: {warning}")
-        self._mind_unread(read)
+        self._tell_unread(read)
         self._add(picture, wanted, nodes)
 
     def _chosen(self) -> dict[str, Any]:
@@ -247,7 +247,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             kept.keep(read.readings)
         return read
 
-    def _mind_unread(self, read: Read) -> None:
+    def _tell_unread(self, read: Read) -> None:
         """Tell of every source and node that is not in the inventory as a whole: in a warning, and in a variable that plays can look at."""
         for said, sources in (("is not in the inventory", read.absent), ("may have servers that are not in the inventory", read.partial)):
             for source, sentence in sources.items():

@@ -17,8 +17,8 @@ from ._own_session import Interruption, in_own_session
 from ._power.actions.many.bulk import perform_each
 from ._power.actions.many.selection import means_all
 from ._power.actions.many.server_facts import FactOptions
-from ._power.actions.node.once import keyed
-from ._power.actions.node.pace import Limiter
+from ._power.actions.node.idempotency import keyed
+from ._power.actions.node.limiter import Limiter
 from ._power.call import Call, open_call
 from ._power.definitions.stop_way import LONGEST_STOP_SECONDS
 from ._power.engine.connection import LONGEST_TIMEOUT, shown_host

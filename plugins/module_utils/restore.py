@@ -26,7 +26,7 @@ from typing import TextIO
 from ._own_session import Interruptions
 from ._power.actions.many.bulk import perform_each
 from ._power.actions.many.selection import Target
-from ._power.actions.node.pace import Limiter, Slot
+from ._power.actions.node.limiter import Limiter, Slot
 from ._power.call import Call, open_call
 from ._power.definitions.settings import Settings, load_settings
 from ._power.host.own_files import open_own

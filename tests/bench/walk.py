@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Survey, Volume
 from ansible_collections.fleet.power.tests.bench.measure import Row, alternately, ratio
 from ansible_collections.fleet.power.tests.unit.volume_support import UNBOUNDED, make_files
@@ -58,7 +58,7 @@ def _make(top: Path) -> Survey:
 
 
 def _survey(volume: Volume, owner: tuple[int, int] | None, expected: Survey) -> None:
-    found = volume.survey(nothing, UNBOUNDED, owner=owner)
+    found = volume.survey(no_check, UNBOUNDED, owner=owner)
     if found != expected:
         raise RuntimeError(f"the walk found {found}, not {expected}")
 

@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import perform_each
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import never
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.call import open_call
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import OperationRow
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Result

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node import pace
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node import limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState
 
 from .engine_proxy import EngineProxy
@@ -40,7 +40,7 @@ STALE_SECONDS = 1.0
 @pytest.fixture
 def boot_slots(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Set how many servers are booted at a time."""
-    return lambda count: monkeypatch.setattr(pace, "default_slots", lambda: count)
+    return lambda count: monkeypatch.setattr(limiter, "default_slots", lambda: count)
 
 
 def one_in_phase(lab: Lab, uuids: list[str], phase: str) -> tuple[str, str]:

@@ -17,8 +17,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.pe
 from ansible_collections.fleet.power.plugins.module_utils._power.engine import docker_engine, engine_clients
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_clients import PLACES
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_events import THREAD
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Result
 
 from .engine_proxy import EngineProxy
@@ -198,7 +198,7 @@ def test_many_servers_of_one_image_ask_for_it_once_but_after_a_pull_it_is_looked
     assert node.engine.image(image) == found[0]
     pulling = proxy.hold("POST", "/images/create")
     with ThreadPoolExecutor(1) as pool:
-        pulled = pool.submit(node.engine.pull, image, None, nothing)
+        pulled = pool.submit(node.engine.pull, image, None, no_check)
         pulling.await_arrival()
         pulling.drop()
         with pytest.raises(EngineUnreachable):

@@ -9,11 +9,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Slot
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted, Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Operation, Seen
-from ansible_collections.fleet.power.plugins.module_utils._power.model.look import Look, nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, PowerState, Request, Result, Server
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeClock
 
@@ -41,27 +41,27 @@ class FakeEndpoint(Endpoint):
         self.after = after
         self.accepted: Accepted | Exception = accepted or Accepted()
         #: What is done before the first look after the request is answered.
-        self.late: Callable[[], object] = nothing
+        self.late: Callable[[], object] = no_check
         self.operations: list[Operation | Exception] = []
         self.asked: list[tuple[str, PowerAction, int]] = []
         self.look_seconds: list[float | None] = []
-        self.on_look: Callable[[], object] = nothing
+        self.on_look: Callable[[], object] = no_check
         self._asked_at: float | None = None
 
-    def listed(self, look: Look = nothing) -> tuple[Seen, ...]:
+    def listed(self, look: CheckCancelled = no_check) -> tuple[Seen, ...]:
         return (self._now(),)
 
-    def look(self, uuid: str, *, seconds: float | None = None, look: Look = nothing) -> Seen:
+    def look(self, uuid: str, *, seconds: float | None = None, look: CheckCancelled = no_check) -> Seen:
         look()
         self.look_seconds.append(seconds)
         self.on_look()
         said = self._now()
         if self._asked_at is not None:
-            late, self.late = self.late, nothing
+            late, self.late = self.late, no_check
             late()
         return said
 
-    def act(self, uuid: str, action: PowerAction, wait_seconds: int, look: Look = nothing) -> Accepted:
+    def act(self, uuid: str, action: PowerAction, wait_seconds: int, look: CheckCancelled = no_check) -> Accepted:
         look()
         self.asked.append((uuid, action, wait_seconds))
         self._asked_at = self.clock.monotonic()
@@ -69,7 +69,7 @@ class FakeEndpoint(Endpoint):
             raise self.accepted
         return self.accepted
 
-    def operation(self, path: str, *, wait_seconds: int, look: Look = nothing) -> Operation:
+    def operation(self, path: str, *, wait_seconds: int, look: CheckCancelled = no_check) -> Operation:
         look()
         said = self.operations.pop(0) if len(self.operations) > 1 else self.operations[0]
         if isinstance(said, Exception):

@@ -12,7 +12,7 @@ import sys
 import threading
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.host.at_once import at_once
+from ansible_collections.fleet.power.plugins.module_utils._power.host.concurrency import map_concurrently
 from ansible_collections.fleet.power.tests.unit.test_own_session import AT_THE_LIMIT
 
 BARE = f"""
@@ -45,12 +45,12 @@ def few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_answers_are_in_the_order_of_the_questions() -> None:
-    assert at_once(lambda number: number * number, range(50)) == [number * number for number in range(50)]
-    assert at_once(abs, []) == []
+    assert map_concurrently(lambda number: number * number, range(50)) == [number * number for number in range(50)]
+    assert map_concurrently(abs, []) == []
 
 
 def test_those_threads_that_there_are_do_it_all(few_threads: None) -> None:
-    names = at_once(lambda _number: threading.current_thread().name, range(50))
+    names = map_concurrently(lambda _number: threading.current_thread().name, range(50))
     assert None not in names
     assert threading.current_thread().name not in names
 

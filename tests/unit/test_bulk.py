@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import perform_each
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.selection import Target, one_of_all
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Limiter, Slot
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import FailureBudget
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
     Outcome,
@@ -97,7 +97,7 @@ def test_past_the_budget_the_rest_is_told_so_before_it_begins() -> None:
 
     def act(target: Target, place: Slot) -> Result:
         try:
-            place.mind_budget(target.request.server)
+            place.refuse_over_budget(target.request.server)
         except FailureBudget:
             return ended(target, Outcome.SKIPPED)
         return ended(target, Outcome.FAILED if target.request.server in ("u1", "u2") else Outcome.DONE)
@@ -230,7 +230,7 @@ def test_without_priorities_all_are_one_tier() -> None:
 def test_the_budget_is_that_of_all_tiers() -> None:
     def act(target: Target, place: Slot) -> Result:
         try:
-            place.mind_budget(target.request.server)
+            place.refuse_over_budget(target.request.server)
         except FailureBudget:
             return ended(target, Outcome.SKIPPED)
         return ended(target, Outcome.FAILED)

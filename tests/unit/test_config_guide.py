@@ -25,7 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
     Definition,
     parse_definition,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.host import pattern_child
+from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import secrets_in
 from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume
 from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, Example, examples, list_tables, literals
@@ -288,10 +288,10 @@ LIMITS: dict[str, Callable[[], float]] = {
     "Places that the rules of a JSON or YAML file lead to, those behind aliases included": lambda: tree._MOST_PLACES,
     "Characters of a path": lambda: paths._LONGEST if paths._LONGEST == xml_path._LONGEST else -1,
     "Steps of a path": lambda: paths._MOST_STEPS if paths._MOST_STEPS == xml_path._MOST_STEPS else -1,
-    "Characters of a pattern": lambda: pattern_child._LONGEST_PATTERN,
-    "Seconds of processor time for all patterns of a file": lambda: pattern_child._PROCESSOR_SECONDS,
-    "Seconds that one pattern of a file may take, however busy the node is": lambda: pattern_child._ANSWER_SECONDS,
-    "Memory for the patterns of a file": lambda: pattern_child._MEMORY / 1024 / 1024,
+    "Characters of a pattern": lambda: regex_sandbox._LONGEST_PATTERN,
+    "Seconds of processor time for all patterns of a file": lambda: regex_sandbox._PROCESSOR_SECONDS,
+    "Seconds that one pattern of a file may take, however busy the node is": lambda: regex_sandbox._ANSWER_SECONDS,
+    "Memory for the patterns of a file": lambda: regex_sandbox._MEMORY / 1024 / 1024,
 }
 
 

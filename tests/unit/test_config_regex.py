@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files import regex
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.regex import one_child, substitute
-from ansible_collections.fleet.power.plugins.module_utils._power.host import pattern_child
+from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
 
 PLACES = max(2, os.cpu_count() or 1)
 HOSTILE = ("(a+)+$", "a" * 40 + "b", "x")
@@ -123,7 +123,7 @@ def test_an_interpreter_that_cannot_be_started_is_a_fault_each_time(monkeypatch:
 
 def test_one_that_is_never_ready_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regex, "_CHILD", "import time; time.sleep(60)")
-    monkeypatch.setattr(pattern_child, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 0.2)
     before = children()
     with one_child():
         for _unused in range(2):
@@ -134,13 +134,13 @@ def test_one_that_is_never_ready_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_time_to_start_is_not_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regex, "_CHILD", "import time; time.sleep(0.7)\n" + regex._CHILD.replace("for line", "time.sleep(0.7)\nfor line"))
-    monkeypatch.setattr(pattern_child, "_ANSWER_SECONDS", 1.2)
+    monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 1.2)
     assert substitute("a", "a", "b") == "b"
 
 
 def test_a_child_that_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regex, "_CHILD", "import time; print(flush=True); time.sleep(60)")
-    monkeypatch.setattr(pattern_child, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 0.2)
     before, began = children(), time.monotonic()
     with pytest.raises(ConfigFault, match="takes too long"):
         substitute("a", "a" * 4_000_000, "b")
@@ -185,7 +185,7 @@ def test_a_child_that_dies_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_child_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regex, "_CHILD", "import sys, time; print(flush=True); sys.stdin.readline(); time.sleep(60)")
-    monkeypatch.setattr(pattern_child, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 0.2)
     before = children()
     with pytest.raises(ConfigFault, match="takes too long"):
         substitute("a", "a", "b")

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume_walk
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Bounds, Volume
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -98,9 +98,9 @@ def test_without_limit_and_ownership_nothing_is_looked_through(fake: FakeNode) -
 def test_levels_without_end_are_not_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_deep(tmp_path, 20, ME)
     walked = Volume(str(tmp_path))
-    assert walked.survey(nothing, UNBOUNDED, owner=None).cut == ""
+    assert walked.survey(no_check, UNBOUNDED, owner=None).cut == ""
     monkeypatch.setattr(volume_walk, "_DEEPEST", 10)
-    assert walked.survey(nothing, UNBOUNDED, owner=None).cut == "is deeper than 10 levels"
+    assert walked.survey(no_check, UNBOUNDED, owner=None).cut == "is deeper than 10 levels"
 
 
 @pytest.mark.parametrize("bounds", [Bounds(0, 1000), Bounds(60, 150), Bounds(60, 0)])
@@ -109,6 +109,6 @@ def test_a_walk_that_is_cut_tells_what_it_found_and_leaves_nothing_open(tmp_path
         (tmp_path / str(number)).mkdir()
         make_files(tmp_path / str(number), range(100), ME)
     before = settled_descriptors()
-    found = Volume(str(tmp_path)).survey(nothing, bounds, owner=None)
+    found = Volume(str(tmp_path)).survey(no_check, bounds, owner=None)
     assert found.cut and found.files == (100 if bounds.entries == 150 else 0) + (32 if bounds.entries == 150 else 0)
     assert open_descriptors() == before

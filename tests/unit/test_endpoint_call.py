@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import perform_each
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import never
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import call as call_module
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import AtEndpoint, at_endpoint, check_options
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     InterruptedBySignal,
     SettingsInvalid,
     UnsupportedByEndpoint,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.look import Look, nothing
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer
 from ansible_collections.fleet.power.tests.unit.endpoint_support import UUID, FakeEndpoint, request, seen
@@ -91,7 +91,7 @@ def test_an_empty_token_in_the_settings_is_refused_and_the_nodes_own_does_not_ta
 class Unanswering(Answering):
     """An endpoint that never answers, but looks up as it promises."""
 
-    def _ask(self, method: str, path: str, *, look: Look = nothing, **_unused: Any) -> Answer:
+    def _ask(self, method: str, path: str, *, look: CheckCancelled = no_check, **_unused: Any) -> Answer:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             look()
@@ -140,7 +140,7 @@ def test_a_restart_of_all_that_are_offline_is_refused_as_on_a_node() -> None:
 class Faulty(FakeEndpoint):
     """An endpoint whose client has a bug."""
 
-    def look(self, uuid: str, *, seconds: float | None = None, look: Look = nothing) -> Seen:
+    def look(self, uuid: str, *, seconds: float | None = None, look: CheckCancelled = no_check) -> Seen:
         raise RuntimeError("a fault of ours, with a secret in it")
 
 

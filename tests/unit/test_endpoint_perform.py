@@ -10,16 +10,16 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Limiter, Slot, Slots
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot, Slots
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Operation, Seen
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     EndpointError,
     EndpointUnreachable,
     ServerNotFound,
     Suspended,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.look import Look, nothing
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
     Outcome,
     PlanStep,
@@ -476,7 +476,7 @@ class Hanging(FakeEndpoint):
         super().__init__(*said)
         self._interrupted = interrupted
 
-    def act(self, uuid: str, action: PowerAction, wait_seconds: int, look: Look = nothing) -> Accepted:
+    def act(self, uuid: str, action: PowerAction, wait_seconds: int, look: CheckCancelled = no_check) -> Accepted:
         self._interrupted.set()
         return super().act(uuid, action, wait_seconds, look)
 
@@ -677,7 +677,7 @@ def test_one_of_all_that_is_gone_is_passed_over() -> None:
 def place_after(seconds: float) -> Slot:
     """The place of a server that may begin so many seconds after the one before it."""
     pace = Limiter(stagger=seconds)
-    pace.place().begin_apart("another", nothing)
+    pace.place().begin_apart("another", no_check)
     return pace.place()
 
 

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill
-from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
 
@@ -50,7 +50,7 @@ def ending_after(fake: FakeNode, seconds: float) -> Snapshot:
 
 def test_an_end_soon_is_found_by_looking_alone(fake: FakeNode) -> None:
     hints, snapshot = Hints(fake), ending_after(fake, 0.05)
-    assert fake.node.await_end(snapshot.run, 60, nothing)
+    assert fake.node.await_end(snapshot.run, 60, no_check)
     assert not hints.listening
 
 
@@ -58,7 +58,7 @@ def test_a_long_stop_is_told_of_at_once_and_looked_at_every_two_seconds(fake: Fa
     snapshot = ending_after(fake, 10.6)
     hints = Hints(fake)
     began = fake.clock.monotonic()
-    assert fake.node.await_end(snapshot.run, 60, nothing)
+    assert fake.node.await_end(snapshot.run, 60, no_check)
     assert fake.clock.monotonic() - began == pytest.approx(10.6, abs=0.1)
     assert hints.inspects <= 6 + 10.6 / 2 + 2
 
@@ -67,7 +67,7 @@ def test_an_end_that_is_never_told_of_is_found_within_two_seconds(fake: FakeNode
     Hints(fake, tells=False)
     snapshot = ending_after(fake, 10.6)
     began = fake.clock.monotonic()
-    assert fake.node.await_end(snapshot.run, 60, nothing)
+    assert fake.node.await_end(snapshot.run, 60, no_check)
     assert fake.clock.monotonic() - began < 10.6 + 2.1
 
 
@@ -75,7 +75,7 @@ def test_an_end_that_is_told_of_but_did_not_happen_is_not_believed(fake: FakeNod
     snapshot = ending_after(fake, 5)
     told = iter([True, True, None])
     fake.engine.hints = lambda container, seconds, begin: next(told, None)
-    assert fake.node.await_end(snapshot.run, 60, nothing)
+    assert fake.node.await_end(snapshot.run, 60, no_check)
     assert fake.clock.monotonic() >= 5
 
 
@@ -109,6 +109,6 @@ def test_an_engine_that_stops_telling_is_looked_at_as_often_as_ever(fake: FakeNo
         fake.engine.hints = lambda container, seconds, begin: None
 
     fake.clock.after(5, stop_telling)
-    assert fake.node.await_end(snapshot.run, 60, nothing)
+    assert fake.node.await_end(snapshot.run, 60, no_check)
     assert fake.clock.monotonic() == pytest.approx(20, abs=0.5)
     assert hints.inspects > (20 - 7) / 0.5

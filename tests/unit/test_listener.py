@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import never
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import at_endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint

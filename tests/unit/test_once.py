@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.once import keyed
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.idempotency import keyed
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, PowerState, Server
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode

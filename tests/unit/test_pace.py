@@ -12,9 +12,9 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Limiter, Slot, Slots, default_slots
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot, Slots, default_slots
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, FailureBudget
-from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, Result, Server
 
 NOW = datetime(2026, 3, 1, tzinfo=timezone.utc)
@@ -43,10 +43,10 @@ def ended(outcome: Outcome) -> Result:
 
 def test_a_slot_goes_to_the_lowest_ticket_whoever_came_first() -> None:
     slots, served = Slots(1), []
-    slots.take(0, nothing)
+    slots.take(0, no_check)
     threads = []
     for ticket in (5, 3, 4):
-        threads.append(in_thread(lambda ticket=ticket: (slots.take(ticket, nothing), served.append(ticket), slots.give_back())))
+        threads.append(in_thread(lambda ticket=ticket: (slots.take(ticket, no_check), served.append(ticket), slots.give_back())))
         wait_until(lambda: waiters(slots) == len(threads))
     slots.give_back()
     for thread in threads:
@@ -66,7 +66,7 @@ def test_never_more_than_the_slots_are_in_use_and_none_is_lost() -> None:
         choose = random.Random(seed)
         for number in range(30):
             try:
-                slots.take(1000 * number + seed, give_up if choose.random() < 0.3 else nothing)
+                slots.take(1000 * number + seed, give_up if choose.random() < 0.3 else no_check)
             except CancelledByKill:
                 continue
             with mutex:
@@ -86,7 +86,7 @@ def test_never_more_than_the_slots_are_in_use_and_none_is_lost() -> None:
 
 def test_who_waits_for_a_slot_looks_up_and_leaves_the_queue_when_that_raises() -> None:
     slots = Slots(1)
-    slots.take(0, nothing)
+    slots.take(0, no_check)
 
     def killed() -> None:
         raise CancelledByKill("killed")
@@ -102,8 +102,8 @@ def test_alone_everything_is_free() -> None:
     place = Slot()
     place.begin()
     assert place.may_boot()
-    place.mind_budget("anybody")
-    with place.aside(nothing):
+    place.refuse_over_budget("anybody")
+    with place.aside(no_check):
         pass
     place.end_boot()
     place.leave()
@@ -150,7 +150,7 @@ def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> No
     first.begin()
 
     def step_aside() -> None:
-        with first.aside(nothing):
+        with first.aside(no_check):
             wait_until(lambda: waiters(slots) == 1)
         order.append("first")
         first.leave()
@@ -177,7 +177,7 @@ def test_slots_are_given_back_even_if_the_wait_aside_ends_the_action() -> None:
     pace = Limiter(max_parallel=1)
     first, second = pace.place(), pace.place()
     first.begin()
-    with pytest.raises(CancelledByKill), first.aside(nothing):
+    with pytest.raises(CancelledByKill), first.aside(no_check):
         raise CancelledByKill("killed")
     assert not first.holds
     second.begin()
@@ -191,18 +191,18 @@ def test_what_failed_counts_and_past_the_budget_no_server_begins(outcome: Outcom
     place = pace.place()
     for other in (Outcome.DONE, Outcome.UNCHANGED, Outcome.SKIPPED, outcome):
         pace.budget.count(ended(other))
-    place.mind_budget("u")
+    place.refuse_over_budget("u")
     pace.budget.count(ended(outcome))
     with pytest.raises(FailureBudget, match="2 others failed, and max_failures is 1"):
-        place.mind_budget("u")
+        place.refuse_over_budget("u")
 
 
 def test_a_budget_of_nothing_stops_at_the_first_failure() -> None:
     pace = Limiter(max_failures=0)
-    pace.place().mind_budget("u")
+    pace.place().refuse_over_budget("u")
     pace.budget.count(ended(Outcome.FAILED))
     with pytest.raises(FailureBudget):
-        pace.place().mind_budget("u")
+        pace.place().refuse_over_budget("u")
 
 
 # ----- between the beginnings of two servers
@@ -210,14 +210,14 @@ def test_a_budget_of_nothing_stops_at_the_first_failure() -> None:
 
 def test_without_a_stagger_nobody_waits_and_alone_neither() -> None:
     for place in (Slot(), Limiter().place(), Limiter(max_parallel=1).place()):
-        assert not place.begin_apart("u", nothing)
+        assert not place.begin_apart("u", no_check)
 
 
 def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
     pace, begun = Limiter(stagger=0.1), []
 
     def begin(place: Slot) -> None:
-        place.begin_apart("u", nothing)
+        place.begin_apart("u", no_check)
         begun.append(time.monotonic())
 
     places = [pace.place() for _unused in range(5)]
@@ -230,22 +230,22 @@ def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
 
 def test_the_first_does_not_wait_nor_one_who_comes_late_enough() -> None:
     pace = Limiter(stagger=0.05)
-    assert not pace.place().begin_apart("u", nothing)
+    assert not pace.place().begin_apart("u", no_check)
     time.sleep(0.06)
-    assert not pace.place().begin_apart("u", nothing)
-    assert pace.place().begin_apart("u", nothing)
+    assert not pace.place().begin_apart("u", no_check)
+    assert pace.place().begin_apart("u", no_check)
 
 
 def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
     pace, order = Limiter(stagger=0.05), []
     places = [pace.place() for _unused in range(4)]
     assert pace.stagger is not None
-    places[0].begin_apart("u", nothing)
+    places[0].begin_apart("u", no_check)
     gate = pace.stagger._gate
-    gate.take(-1, nothing)
+    gate.take(-1, no_check)
     threads = []
     for number in (3, 1, 2):
-        threads.append(in_thread(lambda number=number: (places[number].begin_apart("u", nothing), order.append(number))))
+        threads.append(in_thread(lambda number=number: (places[number].begin_apart("u", no_check), order.append(number))))
         wait_until(lambda: waiters(gate) == len(threads))
     gate.give_back()
     for thread in threads:
@@ -255,7 +255,7 @@ def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
 
 def test_what_is_looked_at_meanwhile_ends_the_wait_of_one_and_not_of_the_next() -> None:
     pace = Limiter(stagger=0.2)
-    pace.place().begin_apart("u", nothing)
+    pace.place().begin_apart("u", no_check)
 
     def killed() -> None:
         raise CancelledByKill("killed")
@@ -264,18 +264,18 @@ def test_what_is_looked_at_meanwhile_ends_the_wait_of_one_and_not_of_the_next() 
     with pytest.raises(CancelledByKill):
         pace.place().begin_apart("u", killed)
     assert time.monotonic() - began < 0.15
-    assert pace.place().begin_apart("u", nothing)
+    assert pace.place().begin_apart("u", no_check)
     assert time.monotonic() - began < 1, "who gave up has used up no time"
 
 
 def test_who_waits_an_hour_to_begin_is_told_at_once_that_too_many_have_failed() -> None:
     pace = Limiter(max_failures=0, stagger=3600)
-    pace.place().begin_apart("u", nothing)
+    pace.place().begin_apart("u", no_check)
     told: list[FailureBudget] = []
 
     def wait(place: Slot) -> None:
         with pytest.raises(FailureBudget) as caught:
-            place.begin_apart("u", nothing)
+            place.begin_apart("u", no_check)
         told.append(caught.value)
 
     places = [pace.place() for _unused in range(3)]

@@ -232,17 +232,17 @@ def test_who_joins_a_reading_that_began_before_asks_for_its_server_alone(server:
 def test_what_was_said_is_as_old_as_its_asking(server: FakePanel) -> None:
     clock = StillClock()
     panel = panel_at(server, clock)
-    assert panel.said_at(uuid_of(1)) is None
+    assert panel.fetched_at(uuid_of(1)) is None
     clock.sleep(1)
     panel.listed()
     clock.sleep(5)
     panel.definition(uuid_of(1))
-    assert panel.said_at(uuid_of(1)) == 1
+    assert panel.fetched_at(uuid_of(1)) == 1
     panel.definition(uuid_of(1), again=True)
-    assert panel.said_at(uuid_of(1)) == 6
+    assert panel.fetched_at(uuid_of(1)) == 6
     server.fault(status(403))
     error_of(panel, again=True)
-    assert panel.said_at(uuid_of(1)) is None
+    assert panel.fetched_at(uuid_of(1)) is None
 
 
 def test_a_definition_is_the_same_however_it_was_asked_for(server: FakePanel) -> None:

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Limiter, Slot
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import PowerLock
-from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, PowerAction, PowerState, Result, Run, Server
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -728,7 +728,7 @@ class TestApart:
     @pytest.fixture
     def place(self) -> Slot:
         pace = Limiter(stagger=3600)
-        pace.place().begin_apart("another", nothing)
+        pace.place().begin_apart("another", no_check)
         return pace.place()
 
     @pytest.mark.parametrize("action", ["stop", "kill"])

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine import ready_patterns
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.ready_patterns import NotTried, ReadyPatterns
-from ansible_collections.fleet.power.plugins.module_utils._power.host import pattern_child
-from ansible_collections.fleet.power.plugins.module_utils._power.host.pattern_child import PatternChild
+from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
+from ansible_collections.fleet.power.plugins.module_utils._power.host.regex_sandbox import PatternChild
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run
 
 POWER = "ansible_collections.fleet.power.plugins.module_utils._power.engine"
@@ -87,7 +87,7 @@ def test_runs_that_burn_a_pattern_hold_up_no_other_pattern_and_their_like_for_ab
         patterns.find(HOSTILE, TRIGGER, TENANT)
     assert not patterns.find("a", ["b"], OTHER)
     assert not patterns.find(HOSTILE, ["b"], OTHER)
-    asked, go, original = threading.Event(), threading.Event(), pattern_child.PatternChild.ask
+    asked, go, original = threading.Event(), threading.Event(), regex_sandbox.PatternChild.ask
 
     def ask(child: PatternChild, *question: object) -> object:
         if question[0] == HOSTILE:
@@ -95,7 +95,7 @@ def test_runs_that_burn_a_pattern_hold_up_no_other_pattern_and_their_like_for_ab
             go.wait(20.0)
         return original(child, *question)
 
-    monkeypatch.setattr(pattern_child.PatternChild, "ask", ask)
+    monkeypatch.setattr(regex_sandbox.PatternChild, "ask", ask)
     burning = threading.Thread(target=patterns.find, args=(HOSTILE, ["b"], Run("c", "now")))
     burning.start()
     try:
@@ -190,7 +190,7 @@ def test_a_child_that_ends_with_every_question_is_not_asked_for_ever(patterns: R
 def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not patterns.find("a", ["b"])
     with monkeypatch.context() as patched:
-        patched.setattr(pattern_child.select, "POLLIN", None)
+        patched.setattr(regex_sandbox.select, "POLLIN", None)
         with pytest.raises(TypeError):
             patterns.find("a", ["a"])
     assert not patterns.find("a", ["b"])

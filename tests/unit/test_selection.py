@@ -16,9 +16,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.se
     everything,
     is_left_out,
     means_all,
-    mind_only,
     named,
     one_of_all,
+    refuse_only_offline,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     AmbiguousServer,
@@ -117,9 +117,9 @@ def test_only_what_a_restart_of_all_found_down_is_left_out(
 def test_a_restart_of_all_is_refused_for_states_that_none_of_them_may_have_and_no_states_mean_no_server(
     only: frozenset[PowerState] | None,
 ) -> None:
-    mind_only(replace(request(), only=only))
+    refuse_only_offline(replace(request(), only=only))
     with pytest.raises(SettingsInvalid, match=r"^Cannot restart all servers that are offline"):
-        mind_only(replace(request(), only=frozenset({PowerState.OFFLINE})))
+        refuse_only_offline(replace(request(), only=frozenset({PowerState.OFFLINE})))
 
 
 def test_one_named_twice_is_meant_once_where_it_was_named_first_and_as_it_was_named_first() -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.settle import fence_start, settle
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.recovery import fence_start, recover_unfinished
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Run
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -15,7 +15,7 @@ from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 def settled(fake: FakeNode) -> tuple[bool, bool]:
     """Settle as the next holder: whether a start was fenced, and whether anything is left over for the one after."""
     with fake.lock() as lock:
-        fenced = settle(fake.node, lock)
+        fenced = recover_unfinished(fake.node, lock)
     return fenced, fake.node.locks.leftover(UUID) is not None
 
 

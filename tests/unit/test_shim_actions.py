@@ -20,15 +20,15 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import acceptor, runs
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotKept, ShuttingDown
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.keeping_journal import BufferedJournal
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.line import Ticket
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.buffered_journal import BufferedJournal
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operations import Operations
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.own_generations import OwnGenerations
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.queue import Ticket
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.log import Log
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.outside import WorkerPool
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.worker_pool import WorkerPool
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.metrics import Metrics
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import SystemClock
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pace import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.host import liveness
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept, pending

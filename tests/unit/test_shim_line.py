@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.line import MOST_WAITING, ActionQueue, Ticket
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.queue import MOST_WAITING, ActionQueue, Ticket
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, Server
 from hypothesis import given

@@ -13,14 +13,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.outside import ThreadRefused, WorkerPool
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.worker_pool import ThreadRefused, WorkerPool
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.servers import ServerRoutes
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import known as known_file
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import server_cache as known_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import NotWritten
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.disks import Disks
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.known import KnownServer, ServerCache
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, ServerCache
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.changes import Changes
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.wishes import Wishes
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import Wishes
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Server
 
 ONE, OTHER = Server("11111111-1111-4111-8111-111111111111"), Server("22222222-2222-4222-8222-222222222222")
@@ -104,11 +104,11 @@ class Searches:
 
 def with_known(story: Callable[[ServerCache], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
-        known = ServerCache(
+        server_cache = ServerCache(
             cast("Any", SimpleNamespace(settings=SimpleNamespace(remote=""))), cast("Any", SimpleNamespace(warn=print, error=print))
         )
-        await known.load()
-        await story(known)
+        await server_cache.load()
+        await story(server_cache)
 
     asyncio.run(run())
 
@@ -125,12 +125,12 @@ def test_what_was_told_while_everything_was_asked_is_newer_than_what_that_finds(
     searches.found = [ONE.uuid]
     searches.everything = {ONE.uuid: KnownServer(ONE), OTHER.uuid: KnownServer(OTHER)}
 
-    async def story(known: ServerCache) -> None:
-        assert await known.find(ONE.uuid) == KnownServer(ONE)
-        known.told(ONE.uuid, suspended=True)
+    async def story(server_cache: ServerCache) -> None:
+        assert await server_cache.find(ONE.uuid) == KnownServer(ONE)
+        server_cache.told(ONE.uuid, suspended=True)
         searches.go.set()
-        await until(lambda: known.now(OTHER.uuid))
-        assert known.now(ONE.uuid) == KnownServer(ONE, suspended=True)
+        await until(lambda: server_cache.now(OTHER.uuid))
+        assert server_cache.now(ONE.uuid) == KnownServer(ONE, suspended=True)
 
     with_known(story)
 
@@ -145,10 +145,10 @@ def test_however_many_without_a_token_ask_for_what_is_not_there_it_is_one_look(m
 
     monkeypatch.setattr(known_file, "_met", met)
 
-    async def story(known: ServerCache) -> None:
-        found = await asyncio.gather(*(known.meet(f"{number:08}-1111-4111-8111-111111111111") for number in range(200)))
+    async def story(server_cache: ServerCache) -> None:
+        found = await asyncio.gather(*(server_cache.meet(f"{number:08}-1111-4111-8111-111111111111") for number in range(200)))
         assert found.count(None) == 200
-        assert await known.meet(ONE.uuid) == KnownServer(ONE)
+        assert await server_cache.meet(ONE.uuid) == KnownServer(ONE)
         assert (len(looks), searches.searched) == (1, [])
         searches.go.set()
 
@@ -161,8 +161,10 @@ def test_however_many_without_a_token_ask_for_what_is_not_there_it_is_one_look(m
 def test_the_number_of_servers_is_not_waited_for_where_the_engine_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         go = threading.Event()
-        known = SimpleNamespace(all_of_them=_nothing)
-        servers = ServerRoutes(cast("Any", None), cast("Any", known), cast("Any", None), cast("Any", None), Disks(), cast("Any", None))
+        server_cache = SimpleNamespace(all_of_them=_nothing)
+        servers = ServerRoutes(
+            cast("Any", None), cast("Any", server_cache), cast("Any", None), cast("Any", None), Disks(), cast("Any", None)
+        )
         monkeypatch.setattr(servers, "_seen", lambda _servers: [str(go.wait(10.0))])
         began = time.monotonic()
         assert await servers.states() == {}

@@ -20,7 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import changes as changes_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.changes import Changes
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.follower import Follower
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.intake import Intake
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.input_limit import Intake
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.outbox import Outbox
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers

@@ -16,7 +16,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket i
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.member import Member
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Rooms
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.sampler import Sampler
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.sight import ServerView
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.views import ServerView
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import Use
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable

@@ -14,7 +14,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket i
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.endings import of_ending
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.frames import Wish, frame, joined, last_lines, read_frame
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rates import Bucket, Rates
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.sight import ServerView, sight_of, told
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.views import ServerView, state_changes, view_of
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Observed
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_spec import LABEL_SERVER
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import server_in_event
@@ -196,29 +196,29 @@ def sight(state: PowerState, run: str = "", startup: Startup = Startup.UNKNOWN) 
 def test_every_change_is_told_also_those_that_were_too_quick_to_be_seen(
     before: ServerView | None, after: ServerView, states: list[PowerState]
 ) -> None:
-    assert told(before, after) == states
+    assert state_changes(before, after) == states
 
 
 def test_a_run_that_was_said_to_run_is_not_said_to_start_when_a_start_of_ours_takes_it_over() -> None:
     by_others, taken_over, ready = sight(RUNNING, "1"), sight(STARTING, "1", Startup.WAITING), sight(RUNNING, "1", Startup.MATCHED)
-    assert told(by_others, taken_over, RUNNING) == []
-    assert told(taken_over, ready, RUNNING) == []
-    assert told(taken_over, sight(STOPPING, "1", Startup.MATCHED), RUNNING) == [STOPPING]
+    assert state_changes(by_others, taken_over, RUNNING) == []
+    assert state_changes(taken_over, ready, RUNNING) == []
+    assert state_changes(taken_over, sight(STOPPING, "1", Startup.MATCHED), RUNNING) == [STOPPING]
 
 
 def test_a_server_whose_run_is_about_to_be_written_down_is_looked_at_again_before_anything_is_told() -> None:
     for phase, settled in ((Phase.START, False), (Phase.OBSERVE, False), (Phase.STOP, True), (None, True)):
         holder = None if phase is None else holding(phase)
         seen = Observed(snapshot("2"), RUNNING, Startup.UNKNOWN, holder, None)
-        assert sight_of(seen, None).settled is settled
-        assert sight_of(seen, StartedRun(snapshot("1").run, matchers=True, matched=False)).settled is settled
+        assert view_of(seen, None).settled is settled
+        assert view_of(seen, StartedRun(snapshot("1").run, matchers=True, matched=False)).settled is settled
         known = StartedRun(snapshot("2").run, matchers=True, matched=False)
-        assert sight_of(replace(seen, startup=Startup.WAITING), known).settled is True
+        assert view_of(replace(seen, startup=Startup.WAITING), known).settled is True
         # It was written while the server was looked at.
-        assert sight_of(seen, known).settled is False
-        assert sight_of(seen, replace(known, matchers=False)).settled is True
+        assert view_of(seen, known).settled is False
+        assert view_of(seen, replace(known, matchers=False)).settled is True
     seen = Observed(snapshot(""), OFFLINE, Startup.UNKNOWN, holding(Phase.START), None)
-    assert sight_of(seen, None).settled is True
+    assert view_of(seen, None).settled is True
 
 
 def holding(phase: Phase) -> Holder:

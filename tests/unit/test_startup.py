@@ -9,8 +9,8 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.startup import start_container
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, EngineUnreachable, StartFailed
-from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Run, Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
@@ -30,7 +30,7 @@ class Attempt:
         with fake.lock("start") as lock:
             try:
                 return start_container(
-                    fake.node, lock, self.before.container, fake.watch(self.progress), self.progress, attach=attach, last_check=nothing
+                    fake.node, lock, self.before.container, fake.watch(self.progress), self.progress, attach=attach, last_check=no_check
                 )
             finally:
                 holder = fake.node.locks.holder(UUID)

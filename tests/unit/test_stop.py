@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.stop import stop_run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, EngineUnreachable, StopFailed
-from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Snapshot, StopReport
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
-def stop(fake: FakeNode, progress: Progress | None = None, look: Any = nothing, **fields: Any) -> Progress:
+def stop(fake: FakeNode, progress: Progress | None = None, look: Any = no_check, **fields: Any) -> Progress:
     """Stop the server's run."""
     progress = progress or fake.progress("stop", **fields)
     with fake.lock("stop") as lock:

@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PrebootFailed
-from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
 from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume_walk
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Survey, Volume
 from ansible_collections.fleet.power.tests.unit.volume_support import (
@@ -49,7 +49,7 @@ def disk(request: pytest.FixtureRequest) -> Iterator[Disk]:
         yield made
 
 
-def survey(disk: Disk, owner: tuple[int, int] | None = None, look: Callable[[], None] = nothing) -> Survey:
+def survey(disk: Disk, owner: tuple[int, int] | None = None, look: Callable[[], None] = no_check) -> Survey:
     return Volume(str(disk.volume)).survey(look, UNBOUNDED, owner=owner)
 
 
@@ -95,7 +95,7 @@ def test_no_link_of_any_kind_is_followed_by_the_walk_or_lets_the_owner_of_its_ta
         "to a file": disk.canary,
         "to a directory": disk.outside,
         "relative": Path("../outside/canary"),
-        "dangling": disk.outside / "nothing",
+        "dangling": disk.outside / "no_check",
         "to itself": Path("to itself"),
         "one": Path("other"),
         "other": Path("one"),

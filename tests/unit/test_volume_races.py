@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PrebootFailed
-from ansible_collections.fleet.power.plugins.module_utils._power.model.look import nothing
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
 from ansible_collections.fleet.power.tests.unit.volume_support import (
     SECRET,
@@ -61,7 +61,7 @@ class Giving:
         self._owners = itertools.cycle(owners)
 
     def __call__(self, _disk: Disk) -> object:
-        self._volume.survey(nothing, UNBOUNDED, owner=next(self._owners))
+        self._volume.survey(no_check, UNBOUNDED, owner=next(self._owners))
         return "given"
 
 
@@ -147,7 +147,7 @@ def test_a_file_that_turns_into_a_fifo_and_back_is_never_opened_as_one(disk: Dis
     own_everything(disk)
 
     def read_and_give(disk: Disk) -> object:
-        Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner)
+        Volume(str(disk.volume)).survey(no_check, UNBOUNDED, owner=disk.owner)
         return read(disk)
 
     # Opened before the names begin to change: the process that waits holds on to the FIFO itself.
@@ -192,7 +192,7 @@ def test_a_tree_moved_out_and_back_never_takes_the_walk_to_what_lies_beside_it(d
     owners = itertools.cycle((disk.owner, (disk.owner[0] + 1, disk.owner[1] + 1)))
 
     def walk(_disk: Disk) -> object:
-        inside.survey(nothing, UNBOUNDED, owner=next(owners))
+        inside.survey(no_check, UNBOUNDED, owner=next(owners))
         return "walked"
 
     run(disk, walk, exchange(tree / "x" / "y", beside / "y"), rounds, {"walked"})

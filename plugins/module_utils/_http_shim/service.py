@@ -20,20 +20,20 @@ from .._power.host.own_files import open_or_make
 from .._power.model.errors import LockUnavailable, PowerError, SettingsInvalid, internal_error
 from .._power.model.model import Result
 from .acceptance.actions import Actions
-from .acceptance.line import Ticket
 from .acceptance.operations import Operations
+from .acceptance.queue import Ticket
 from .acceptance.shared_node import SharedNode
 from .process import shim_settings
 from .process.log import Log
 from .process.notify import READY, STOPPING, WATCHDOG, Supervisor
-from .process.outside import ThreadRefused, WorkerPool
+from .process.worker_pool import ThreadRefused, WorkerPool
 from .routes.about import AboutRoutes
 from .routes.face import Face
 from .routes.metrics import Metrics
 from .routes.servers import ServerRoutes
 from .servers.commands import Commands
 from .servers.disks import Disks
-from .servers.known import ServerCache
+from .servers.server_cache import ServerCache
 from .websocket.route import WebsocketRoute
 from .wire.listener import Listener
 

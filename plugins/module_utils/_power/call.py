@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from .actions.many.selection import Target, all_of, everything, means_all, mind_only, named
+from .actions.many.selection import Target, all_of, everything, means_all, named, refuse_only_offline
 from .actions.many.server_facts import FactOptions, describe
 from .actions.node.assemble import build_journal, build_node, read_generations
+from .actions.node.limiter import Slot
 from .actions.node.node import Node, never
-from .actions.node.pace import Slot
 from .actions.turn.perform import perform
 from .definitions.settings import load_settings
 from .model.described import Described
@@ -80,7 +80,7 @@ class _OnNode:
         generations = read_generations(names, node, asked.action)
         asked = replace(asked, generations=generations, requested_at=node.clock.now())
         if means_all(names):
-            mind_only(asked)
+            refuse_only_offline(asked)
             if asked.action is PowerAction.KILL and asked.only is None and not asked.check:
                 # Also those whose first start is only being prepared, and which nobody here knows yet.
                 with contextlib.suppress(LockUnavailable):

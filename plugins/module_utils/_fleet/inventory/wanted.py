@@ -101,7 +101,7 @@ def wanted_of(options: Mapping[str, Any], where: Callable[[str], str]) -> Invent
     )
 
 
-def mind_unknown(given: Sequence[str], known: Sequence[str], what: str) -> None:
+def refuse_unknown(given: Sequence[str], known: Sequence[str], what: str) -> None:
     """Raise `SettingsInvalid` for a name that is none: misspelt, it would be passed over, and servers with it."""
     for name in given:
         if name not in known:
@@ -150,7 +150,7 @@ def _node(name: Any, given: Any, ssh_args: tuple[str, ...]) -> NodeWanted:
     option = f"nodes.{name}"
     if not isinstance(given, Mapping):
         raise SettingsInvalid(f"Cannot use {option}: it is {describe(given, secret=True)}, expected a map")
-    mind_unknown(list(given), NODE_KEYS, option)
+    refuse_unknown(list(given), NODE_KEYS, option)
     text = {key: _text(option, key, given) for key in ("docker_host", "url", "token", "panel_node", *_ENGINE_TEXT)}
     flags = {key: _flag(option, key, given) for key in _ENGINE_FLAGS}
     if text["docker_host"] and text["url"]:
@@ -173,11 +173,11 @@ def _node(name: Any, given: Any, ssh_args: tuple[str, ...]) -> NodeWanted:
         vars=dict(variables),
     )
     if node.docker_host is not None:
-        _mind_connection(node, option)
+        _check_connection(node, option)
     return node
 
 
-def _mind_connection(node: NodeWanted, option: str) -> None:
+def _check_connection(node: NodeWanted, option: str) -> None:
     try:
         node.connection(1)
     except SettingsInvalid as error:

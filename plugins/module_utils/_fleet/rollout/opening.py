@@ -14,7 +14,7 @@ from .batches import Pacing, batches, pacing
 from .choice import Criteria, candidates, choose, criteria
 from .record import Record, Row
 from .resume import Answer, TakenUp, servers_of, take_up
-from .run import list_rows, mind_budget, mind_unknown, node_fault, plan, suspended_row, unseen_row
+from .run import list_rows, node_fault, plan, stop_for_unknown, stop_over_budget, suspended_row, unseen_row
 from .words import FAILED, GOOD, WAITS, Amount, RolloutError, one_of, parse_amount, parse_flag, parse_seconds
 
 #: Which servers are meant: a resumed run means those that the first one did.
@@ -54,8 +54,8 @@ def open_run(given: Mapping[str, Any], seen: Mapping[str, Answer | None], start:
     if old is not None and any(row.server is None for row in record.rows):
         record.seen_before = sorted({*old.seen_before, *(row.server for row in old.rows if row.node and row.server)})
     if not parse_flag("allow_unknown", given.get("allow_unknown", False)):
-        mind_unknown(record, taken.dark)
-    mind_budget(record)
+        stop_for_unknown(record, taken.dark)
+    stop_over_budget(record)
     return record
 
 
@@ -104,10 +104,10 @@ def _fill(record: Record, taken: TakenUp, nodes: Sequence[str], pace: Pacing, bu
     record.budget = budget.of(sum(row.server is not None for row in record.rows))
     if isinstance(pace.canary, str):
         record.canary = pace.canary
-        _mind_canary(record, pace.canary, lost, taken)
+        _check_canary(record, pace.canary, lost, taken)
 
 
-def _mind_canary(record: Record, canary: str, lost: set[str | None], taken: TakenUp) -> None:
+def _check_canary(record: Record, canary: str, lost: set[str | None], taken: TakenUp) -> None:
     if canary in lost and not record.canaries:
         record.stopped = f"the canary, node {canary}, cannot be asked"
     elif any(row.node == canary and row.outcome not in GOOD for row in taken.rows):

@@ -72,7 +72,7 @@ def take_up(
     for row in [*old.left, *(old.failed if again else ())]:
         if row.node is None or row.server is None:
             continue
-        candidate = _settle(row, seen, told, known.get((row.node, row.server)), asked, taken, is_to_be_seen)
+        candidate = _carry_over(row, seen, told, known.get((row.node, row.server)), asked, taken, is_to_be_seen)
         if candidate is not None:
             (back if row.unseen else meant).append(candidate)
     unseen = _unseen(old, seen, told, asked, taken, back)
@@ -87,7 +87,7 @@ def servers_of(answer: Answer | None) -> Sequence[Mapping[str, Any]] | None:
     return servers if isinstance(servers, list) else None
 
 
-def _settle(
+def _carry_over(
     row: Row,
     seen: Mapping[str, Answer | None],
     told: Mapping[str, Sequence[Mapping[str, Any]]],

@@ -63,7 +63,7 @@ def row_of(candidate: Candidate, **more: Any) -> Row:
     )
 
 
-def mind_budget(record: Record) -> None:
+def stop_over_budget(record: Record) -> None:
     """Stop the run if more has failed than is allowed."""
     used = record.failures
     if not record.stopped and used > record.budget and not record.goes_on:
@@ -109,7 +109,7 @@ def count(
         row.asked_by = row.asked_by if _may_come_yet(row, record) else ""
     if number <= record.canaries and not record.stopped and any(row.outcome not in GOOD for row in rows):
         record.stopped = "the canary failed"
-    mind_budget(record)
+    stop_over_budget(record)
 
 
 def _may_come_yet(row: Row, record: Record) -> bool:
@@ -148,7 +148,7 @@ def unseen_row(candidate: Candidate) -> Row:
     return row_of(candidate, outcome=UNKNOWN, code=candidate.unseen, msg=candidate.msg[:_LONGEST_MESSAGE], unseen=True)
 
 
-def mind_unknown(record: Record, dark: Sequence[Row]) -> None:
+def stop_for_unknown(record: Record, dark: Sequence[Row]) -> None:
     """Stop the run for what could not be seen: a server that was not, or stands in no list, may be one that is meant."""
     servers, lists = [row for row in dark if row.server is not None], [row for row in dark if row.server is None]
     if not dark:

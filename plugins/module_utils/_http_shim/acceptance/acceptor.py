@@ -19,8 +19,8 @@ from ..._power.journal.journal_rows import JournalUnusable
 from ..._power.model.errors import LockUnavailable, internal_error
 from ..._power.model.model import Request, Result
 from ..process.log import Log
-from .keeping_journal import Write
-from .line import Ticket
+from .buffered_journal import Write
+from .queue import Ticket
 from .shared_node import SharedNode
 
 #: More than this in one transaction would keep the first waiting.
@@ -174,7 +174,7 @@ class Acceptor:
         sound = [ticket for ticket, reason in told.items() if not reason]
         after = [each for each in gathered if not isinstance(each, Ticket)]
         if self._fault:
-            self._owe(after, self._fault)
+            self._enqueue(after, self._fault)
             told.update(dict.fromkeys(sound, self._fault))
         elif sound or after:
             told.update(dict.fromkeys(sound, self._written(sound, after)))
@@ -188,7 +188,7 @@ class Acceptor:
             accept(self._node.journal, [ticket.acceptance for ticket in tickets], [*_writes(after), *forgets])
         except (JournalUnusable, OSError) as error:
             reason, self._failing = str(error) or error.__class__.__name__, True
-            self._owe(after, reason)
+            self._enqueue(after, reason)
             return reason
         except Exception as error:
             # A fault of ours must not end the thread that everybody waits for.
@@ -207,9 +207,9 @@ class Acceptor:
                 self._node.journal.try_to_write()
                 self._failing = False
 
-    def _owe(self, after: Sequence[Abandoned | Requeued], reason: str) -> None:
+    def _enqueue(self, after: Sequence[Abandoned | Requeued], reason: str) -> None:
         for write in _writes(after):
-            self._node.journal.owe(write)
+            self._node.journal.enqueue(write)
         if after:
             self._cannot_settle(reason)
 

@@ -19,12 +19,12 @@ from ..._power.journal.acceptance import Acceptance, seconds_left
 from ..._power.model.errors import EXPIRED, CancelledByKill, LockTimeout
 from ..._power.model.model import Outcome, PowerAction, Result, Server
 from ..process.log import Log
-from ..process.outside import soon
+from ..process.worker_pool import soon
 from ..wire.request_id import new_id
 from .acceptor import Abandoned, Acceptor, Requeued, Written
-from .keeping_journal import was_put_off
-from .line import ActionQueue, Ticket
+from .buffered_journal import was_put_off
 from .operations import Operations
+from .queue import ActionQueue, Ticket
 from .runs import PerformingActions
 from .shared_node import SharedNode
 

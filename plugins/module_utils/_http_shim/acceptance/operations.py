@@ -13,9 +13,9 @@ from typing import Any
 from ..._power.journal.acceptance import Acceptance
 from ..._power.journal.journal_rows import KEPT_OPERATIONS
 from ..._power.model.model import Result
-from ..process.outside import WorkerPool
+from ..process.worker_pool import WorkerPool
 from . import operation_view as view
-from .line import MOST_WAITING, Ticket
+from .queue import MOST_WAITING, Ticket
 from .shared_node import SharedNode
 
 #: Ended operations that are remembered whole: the journal keeps neither plan nor log excerpt.

@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from ..._power.actions.node.assemble import build_node, build_sources
+from ..._power.actions.node.limiter import Limiter
 from ..._power.actions.node.node import Node
-from ..._power.actions.node.pace import Limiter
 from ..._power.definitions.settings import Settings
 from ..._power.sources.sources import Sources
-from .keeping_journal import BufferedJournal
+from .buffered_journal import BufferedJournal
 from .own_generations import OwnGenerations
 
 #: What sources said counts for so long: many actions that come within a moment share one list of the Panel.

@@ -26,7 +26,7 @@ def load(path: str) -> Settings:
     settings = load_settings(path)
     for file in (path, settings.wings_config):
         if file is not None:
-            _mind_others(file)
+            _require_private(file)
     if not settings.token.strip():
         raise SettingsInvalid(
             f"Cannot serve HTTP: {path} has no token; set token to a secret of your own, or name Wings' file in wings_config"
@@ -80,7 +80,7 @@ def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
         ) from error
 
 
-def _mind_others(path: str) -> None:
+def _require_private(path: str) -> None:
     try:
         mode = os.stat(path).st_mode
     except OSError as error:

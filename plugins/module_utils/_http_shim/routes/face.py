@@ -18,7 +18,7 @@ from ..._power.model.errors import PowerError, internal_error
 from ..acceptance.actions import Actions, NotKept, ShuttingDown, TooMany
 from ..acceptance.operations import Operations
 from ..process.log import Log
-from ..servers.known import KnownServer, ServerCache
+from ..servers.server_cache import KnownServer, ServerCache
 from ..wire import replies
 from ..wire.access import Headers, client_address, cors_headers, origin_of, refusal
 from ..wire.body import parsed_body

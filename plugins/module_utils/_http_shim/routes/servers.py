@@ -19,10 +19,10 @@ from ..._power.model.model import PowerAction, PowerState, Server
 from ..acceptance.actions import Actions, NotKept, ShuttingDown, TooMany
 from ..acceptance.shared_node import SharedNode
 from ..process.log import Log
-from ..process.outside import WorkerPool
+from ..process.worker_pool import WorkerPool
 from ..servers.commands import Commands
 from ..servers.disks import Disks
-from ..servers.known import KnownServer, ServerCache
+from ..servers.server_cache import KnownServer, ServerCache
 from ..servers.server_view import Utilization, server_entry, unseen_entry
 from ..servers.system_view import Machine, system_entry, system_entry_2
 from ..servers.utilization import Uses

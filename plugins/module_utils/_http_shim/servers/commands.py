@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ..._power.model.errors import EngineError, EngineUnreachable, PowerError
 from ..._power.model.model import Run
 from ..acceptance.shared_node import SharedNode
-from ..process.outside import ThreadRefused, WorkerPool
+from ..process.worker_pool import ThreadRefused, WorkerPool
 
 #: One thread a server at most: so many servers may be waited for at a time.
 _THREADS = 32

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ..._power.actions.boot.preboot import bounds_of
 from ..._power.definitions.settings import Settings
-from ..._power.model.look import nothing
+from ..._power.model.cancellation import no_check
 from ..._power.volume.volume import Bounds, Volume
 
 #: How long what a walk found counts, at least, and how long anybody waits for one.
@@ -117,7 +117,7 @@ class Disks:
     def _walk(self, uuid: str, settings: Settings, bounds: Bounds) -> tuple[int, bool]:
         """Bytes found, or known from before, and whether there is more than was found."""
         try:
-            survey = Volume(f"{settings.data}/{uuid}").survey(nothing, bounds, owner=None)
+            survey = Volume(f"{settings.data}/{uuid}").survey(no_check, bounds, owner=None)
         except Exception:
             # What one server has in it must not keep others from being walked over.
             return self._held(uuid), False

@@ -15,7 +15,7 @@ from ..._power.definitions.definition import Definition
 from ..._power.definitions.settings import Settings
 from ..._power.engine.container_resources import memory_bytes
 from ..._power.engine.engine_use import Use
-from ..._power.host.at_once import at_once
+from ..._power.host.concurrency import map_concurrently
 from ..._power.model.errors import PowerError
 from .disks import Disks
 from .server_view import Utilization
@@ -74,7 +74,7 @@ class Uses:
 
 def _looked_at(containers: Mapping[str, str], node: Node) -> dict[str, Use]:
     uuids = list(containers)
-    found = at_once(lambda uuid: use_of(containers[uuid], node), uuids)
+    found = map_concurrently(lambda uuid: use_of(containers[uuid], node), uuids)
     return {uuid: use for uuid, use in zip(uuids, found) if use is not None}
 
 

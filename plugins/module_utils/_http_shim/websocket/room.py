@@ -17,13 +17,13 @@ from ..._power.model.errors import PowerError, internal_error
 from ..._power.model.model import PowerState, Run, Startup
 from ..acceptance.shared_node import SharedNode
 from ..process.log import Log
-from ..process.outside import ThreadRefused, WorkerPool, soon
+from ..process.worker_pool import ThreadRefused, WorkerPool, soon
 from ..servers.disks import Disks
 from . import frames
 from .follower import Follower
 from .member import Member
 from .sampler import Sampler
-from .sight import ServerView, sight_of, told
+from .views import ServerView, state_changes, view_of
 
 T = TypeVar("T")
 
@@ -157,7 +157,7 @@ class Room:
         """The server as every reader sees it, and what says that it is ready, where it is starting. For a thread."""
         node = self._ground.node.now()
         seen = node.observe(self.uuid)
-        sight = sight_of(seen, node.journal.run(self.uuid) if seen.live else None)
+        sight = view_of(seen, node.journal.run(self.uuid) if seen.live else None)
         if sight.state is not PowerState.STARTING or seen.snapshot is None:
             return sight, None
         run = seen.snapshot.run
@@ -180,10 +180,10 @@ class Room:
         if self._closed or 0 < self._unsettled < _UNSETTLED_LOOKS:
             return
         before, self.sight = self.sight, sight
-        states = told(before, sight, self._told)
+        states = state_changes(before, sight, self._told)
         self._told = states[-1] if states else self._told
         self._tell([frames.frame(frames.STATUS, state.value) for state in states])
-        self._mind_output(sight, matchers, begin=before is not None and before.run != sight.run)
+        self._follow_output(sight, matchers, begin=before is not None and before.run != sight.run)
         if sight.run is not None or before is None or before.run is not None:
             self._begin_sampling()
 
@@ -192,7 +192,7 @@ class Room:
             for text in texts:
                 member.send_frame(text)
 
-    def _mind_output(self, sight: ServerView, matchers: Matchers | None, *, begin: bool) -> None:
+    def _follow_output(self, sight: ServerView, matchers: Matchers | None, *, begin: bool) -> None:
         """Listen to the run that is live, and to no other."""
         follower = self._follower
         if follower is not None and follower.run != sight.run:

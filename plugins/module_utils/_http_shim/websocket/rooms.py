@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 
 from ..._power.model.errors import PowerError, internal_error
-from ..process.outside import soon
-from ..servers.known import ServerCache
+from ..process.worker_pool import soon
+from ..servers.server_cache import ServerCache
 from .changes import Changes
 from .member import Member
 from .room import Ground, Room
@@ -72,7 +72,7 @@ class Rooms:
             room = self._rooms[uuid] = Room(uuid, self._ground)
             self._changes.want(True)
             if self._minding is None:
-                self._minding = asyncio.ensure_future(self._mind_deleted())
+                self._minding = asyncio.ensure_future(self._close_deleted())
         room.join(member)
 
     def mute(self, uuid: str, member: Member) -> None:
@@ -152,7 +152,7 @@ class Rooms:
             self._ground.log.error("fault", server=uuid, reason=internal_error(error))
             return False
 
-    async def _mind_deleted(self) -> None:
+    async def _close_deleted(self) -> None:
         try:
             while self._rooms:
                 await asyncio.sleep(_DELETED_SECONDS)

@@ -18,22 +18,22 @@ from ..acceptance.actions import Actions
 from ..acceptance.operations import Operations
 from ..acceptance.shared_node import SharedNode
 from ..process.log import Log
-from ..process.outside import WorkerPool
+from ..process.worker_pool import WorkerPool
 from ..routes.face import Asked, ServerAnswer
 from ..servers.commands import Commands
 from ..servers.disks import Disks
-from ..servers.known import KnownServer, ServerCache
+from ..servers.server_cache import KnownServer, ServerCache
 from ..wire import replies
 from ..wire.power_request import read_texts
 from ..wire.replies import Reply
 from . import frames
 from .claims import need_library
-from .intake import Intake
+from .client_messages import Wishes
+from .input_limit import Intake
 from .member import Member
 from .permissions import allows_origin
 from .room import Ground
 from .rooms import POLICY, Rooms
-from .wishes import Wishes
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -129,7 +129,7 @@ class WebsocketRoute:
         self._log.note("websocket", request=asked.id, remote=member.address, server=server.uuid)
         self._rooms.enter(server.uuid, member)
         loop = asyncio.get_running_loop()
-        deadline = loop.call_later(float(asked.settings.api_request_timeout), _mind_silence, member)
+        deadline = loop.call_later(float(asked.settings.api_request_timeout), _hang_up_silent, member)
         try:
             await self._read(socket, server, member, intake)
         finally:
@@ -169,7 +169,7 @@ def _unread(socket: web.WebSocketResponse) -> int:
     return len(getattr(getattr(socket, "_reader", None), "_buffer", ()))
 
 
-def _mind_silence(member: Member) -> None:
+def _hang_up_silent(member: Member) -> None:
     """It has shown no token in time."""
     if member.claims is None:
         member.close(POLICY, "no token came")

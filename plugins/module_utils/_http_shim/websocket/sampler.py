@@ -12,7 +12,7 @@ from ..._power.engine.engine_use import Use
 from ..servers.disks import Disks
 from ..servers.server_view import utilization_entry
 from ..servers.utilization import memory_limit, uptime, use_of, utilization
-from .sight import ServerView
+from .views import ServerView
 
 #: Two looks at the CPU that are so far apart say how busy it is.
 _LEAST_SECONDS, _MOST_SECONDS = 0.5, 10.0

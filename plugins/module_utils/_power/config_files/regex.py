@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 
-from ..host.pattern_child import NotStarted, PatternChild, RegexTimeout, translated
+from ..host.regex_sandbox import NotStarted, PatternChild, RegexTimeout, translated
 from .fault import ConfigFault
 
 __all__ = ["one_child", "substitute"]

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..actions.many.selection import Target, all_of, means_all, mind_only, named
+from ..actions.many.selection import Target, all_of, means_all, named, refuse_only_offline
 from ..actions.many.server_facts import FactOptions
+from ..actions.node.limiter import Slot
 from ..actions.node.node import SystemClock
-from ..actions.node.pace import Slot
-from ..actions.turn.perform import UNTOLD
+from ..actions.turn.perform import UNREPORTED_CODES
 from ..definitions.settings import Settings
 from ..engine.connection import DEFAULT_TIMEOUT
 from ..host.announce import announce
@@ -104,7 +104,7 @@ class AtEndpoint:
         asked = replace(asked, requested_at=self._clock.now())
         if means_all(names):
             self._boots = asked.action.boots
-            mind_only(asked)
+            refuse_only_offline(asked)
             return all_of(asked, self._endpoint.servers(self._look))
         return named(asked, names, lambda name: identify_at(name, self._endpoint, self._look))
 
@@ -130,7 +130,7 @@ class AtEndpoint:
 
     def act(self, target: Target, place: Slot) -> Result:
         result = perform_at(target.request, self._endpoint, self._clock, self._interrupted, target.server, place)
-        if not target.request.check and result.code not in UNTOLD:
+        if not target.request.check and result.code not in UNREPORTED_CODES:
             announce(result, target.request)
         return result
 

@@ -15,9 +15,9 @@ from urllib.parse import quote, urlsplit
 
 from ..definitions.definition import mask
 from ..host.listener import Vouching
+from ..model.cancellation import CheckCancelled, no_check
 from ..model.described import Unseen
 from ..model.errors import EndpointError, EndpointUnreachable, EndpointUntrusted, ServerNotFound, SettingsInvalid, Suspended
-from ..model.look import Look, nothing
 from ..model.model import PowerAction, Server
 from ..sources.web import Answer, Untrusted, Web, WebFault, shown_address
 from .seen import Operation, Seen, plain_text, read_codes, read_log, read_operation, read_server, read_servers
@@ -76,11 +76,11 @@ class Endpoint:
         if urlsplit(url).scheme.lower() == "http" and not is_this_machine(url):
             self.warnings.append(f"the token goes to the endpoint {self.shown} in the clear; use https")
 
-    def servers(self, look: Look = nothing) -> list[Server]:
+    def servers(self, look: CheckCancelled = no_check) -> list[Server]:
         """Every server of the endpoint, by UUID; asked once. Raises as `listed`."""
         return [seen.server for seen in self.listed(look)]
 
-    def listed(self, look: Look = nothing) -> tuple[Seen | Unseen, ...]:
+    def listed(self, look: CheckCancelled = no_check) -> tuple[Seen | Unseen, ...]:
         """Every server as it was when first asked for, or why its state is not told; a list that failed is not asked for again.
 
         Raises `EndpointUnreachable`, `EndpointError`, and what ``look`` raises.
@@ -98,7 +98,7 @@ class Endpoint:
         finally:
             self._guard.release()
 
-    def _list(self, look: Look) -> tuple[Seen | Unseen, ...]:
+    def _list(self, look: CheckCancelled) -> tuple[Seen | Unseen, ...]:
         try:
             answer = self._ask("GET", "/api/servers", seconds=self.timeout, look=look)
             listed = self._read(answer, "list the servers", lambda value: read_servers(value, self.masked))
@@ -113,14 +113,14 @@ class Endpoint:
         codes = [code for code in self.lacking if code not in ignored]
         return (f"the endpoint {self.shown} could not list all of its servers ({', '.join(codes)})",) if codes else ()
 
-    def look(self, uuid: str, *, seconds: float | None = None, look: Look = nothing) -> Seen:
+    def look(self, uuid: str, *, seconds: float | None = None, look: CheckCancelled = no_check) -> Seen:
         """One server as it is now. Raises `ServerNotFound`, `EndpointUnreachable`, `EndpointError`, and what ``look`` raises."""
         answer = self._ask("GET", f"/api/servers/{uuid}", seconds=self.timeout if seconds is None else seconds, look=look)
         verb = f"look at server {uuid}"
-        self._mind_missing(answer, verb, uuid)
+        self._raise_if_missing(answer, verb, uuid)
         return self._read(answer, verb, lambda value: read_server(value, uuid, self.masked))
 
-    def act(self, uuid: str, action: PowerAction, wait_seconds: int, look: Look = nothing) -> Accepted:
+    def act(self, uuid: str, action: PowerAction, wait_seconds: int, look: CheckCancelled = no_check) -> Accepted:
         """Ask for a power action; return when it was accepted, which is before anything is done.
 
         Raises `Suspended`, `ServerNotFound`, `EndpointError`, and what ``look`` raises and `EndpointUnreachable`, after which the action
@@ -136,8 +136,8 @@ class Endpoint:
         verb = f"{action.value} server {uuid}"
         if answer.status == 400 and action.boots and "suspended" in self._said(answer).lower():
             raise Suspended(f"Cannot {verb}: the endpoint says that it is suspended; clear that on the Panel")
-        self._mind_missing(answer, verb, uuid)
-        self._mind_error(answer, verb)
+        self._raise_if_missing(answer, verb, uuid)
+        self._raise_if_error(answer, verb)
         if answer.status != 202:
             raise EndpointUnreachable(
                 f"Cannot {verb}: the endpoint {self.shown} answers {answer.status}, which is not how Wings accepts an action; "
@@ -145,7 +145,7 @@ class Endpoint:
             )
         return self._accepted(answer, uuid)
 
-    def operation(self, path: str, *, wait_seconds: int, look: Look = nothing) -> Operation:
+    def operation(self, path: str, *, wait_seconds: int, look: CheckCancelled = no_check) -> Operation:
         """An operation, when it has ended or after ``wait_seconds``. Raises `EndpointUnreachable`, `EndpointError`, and what ``look`` does.
 
         One that is unknown is an `EndpointError` with the fact ``status`` 404.
@@ -177,7 +177,7 @@ class Endpoint:
         body: object = None,
         params: Mapping[str, object] | None = None,
         seconds: float,
-        look: Look = nothing,
+        look: CheckCancelled = no_check,
     ) -> Answer:
         try:
             return self._web.ask(method, path, body=body, params=params, seconds=seconds, look=look)
@@ -191,7 +191,7 @@ class Endpoint:
             raise EndpointUnreachable(said, lasting=error.lasting) from error
 
     def _read(self, answer: Answer, verb: str, read: Callable[[Any], _Value]) -> _Value:
-        self._mind_error(answer, verb)
+        self._raise_if_error(answer, verb)
         try:
             return read(answer.value)
         except ValueError as error:
@@ -200,12 +200,12 @@ class Endpoint:
                 f"Cannot {verb}: the endpoint {self.shown} answers {answer.status} with {reason}; is it Wings, and is its address right"
             ) from error
 
-    def _mind_missing(self, answer: Answer, verb: str, uuid: str) -> None:
+    def _raise_if_missing(self, answer: Answer, verb: str, uuid: str) -> None:
         """An error in JSON is the endpoint's own word that it lacks the server; any other 404 means that something else answers there."""
         if answer.status == 404 and isinstance(answer.value, Mapping) and "error" in answer.value:
             raise ServerNotFound(f"Cannot {verb}: the endpoint {self.shown} has no server {uuid}; is it on another node")
 
-    def _mind_error(self, answer: Answer, verb: str) -> None:
+    def _raise_if_error(self, answer: Answer, verb: str) -> None:
         if 200 <= answer.status < 300:
             return
         said = self._said(answer)

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..engine.readiness import readable_lines
+from ..model.cancellation import CheckCancelled, no_check
 from ..model.described import Described, Unseen
 from ..model.errors import AmbiguousServer, EndpointError, ServerNotFound
-from ..model.look import Look, nothing
 from ..model.model import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
 from ..model.schema import printable
 from ..sources.search_faults import ambiguous
@@ -24,7 +24,7 @@ _REFUSALS = (401, 403)
 _LINE_BYTES = 500
 
 
-def identify_at(text: str, endpoint: Endpoint, look: Look = nothing) -> Server:
+def identify_at(text: str, endpoint: Endpoint, look: CheckCancelled = no_check) -> Server:
     """The server that ``text`` means: a full UUID in any case, which asks nothing, a unique short id, or a unique name.
 
     Raises `ServerNotFound`, `AmbiguousServer`, `EndpointUnreachable`, `EndpointError`, and what ``look`` raises.

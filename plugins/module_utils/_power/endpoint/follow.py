@@ -104,7 +104,7 @@ class Following:
         self._state = seen.state
         return self._see(seen, sent, at)
 
-    def mind_time(self, at: float) -> None:
+    def raise_if_hopeless(self, at: float) -> None:
         """Raise `OutcomeUnknown`, or `StartTimeout`, if nothing more is to be hoped for."""
         if at >= self._deadline:
             raise self._too_late(at)

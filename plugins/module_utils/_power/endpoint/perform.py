@@ -11,9 +11,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from ..actions.node.pace import Slot
+from ..actions.node.limiter import Slot
 from ..actions.node.progress import Ending, Progress
-from ..actions.turn.turn import mind_selection
+from ..actions.turn.turn import require_selected
+from ..model.cancellation import no_check
 from ..model.errors import (
     EndpointError,
     EndpointUnreachable,
@@ -26,7 +27,6 @@ from ..model.errors import (
     ServerNotFound,
     Suspended,
 )
-from ..model.look import nothing
 from ..model.model import Clock, Outcome, PowerAction, PowerState, Request, Result, Server, WaitFor
 from ..model.plan import Plan, plan, planned_state
 from .client import Accepted, Endpoint
@@ -83,11 +83,11 @@ class EndpointTurn:
 
     def perform(self) -> Ending:
         """The whole of it. Raises `PowerError`."""
-        self._mind_signal()
+        self._raise_if_signalled()
         request, progress = self._request, self._progress
-        self._place.mind_budget(request.server)
+        self._place.refuse_over_budget(request.server)
         if progress.known is None:
-            progress.server = identify_at(request.server, self._endpoint, self._mind_signal)
+            progress.server = identify_at(request.server, self._endpoint, self._raise_if_signalled)
         before = self._look_before()
         if before is not None and self._waits_to_begin(before):
             before = self._look_before()
@@ -95,7 +95,7 @@ class EndpointTurn:
             chosen = plan(request.action, before.state)
             progress.plan = chosen.steps
             if request.check:
-                return self._foretell(before, chosen)
+                return self._dry_run(before, chosen)
             if not chosen.steps and request.action is not PowerAction.KILL:
                 return self._already_so(before, chosen)
         return self._ask_and_follow(before)
@@ -107,10 +107,10 @@ class EndpointTurn:
             return False
         waited = request.action.boots and not place.may_boot()
         if waited:
-            place.begin_boot(self._mind_signal)
-        return place.begin_apart(request.server, self._mind_signal) or waited
+            place.begin_boot(self._raise_if_signalled)
+        return place.begin_apart(request.server, self._raise_if_signalled) or waited
 
-    def _mind_signal(self) -> None:
+    def _raise_if_signalled(self) -> None:
         if self._interrupted():
             verb, server = self._request.action.value, self._request.server
             raise InterruptedBySignal(f"Cannot {verb} server {server}: a signal came before its turn; nothing was done")
@@ -124,14 +124,14 @@ class EndpointTurn:
         hurried = self._request.action is PowerAction.KILL and not self._request.check and self._request.only is None
         seconds = min(_KILL_LOOK_SECONDS, self._endpoint.timeout) if hurried else None
         try:
-            seen = self._endpoint.look(uuid, seconds=seconds, look=self._mind_signal)
+            seen = self._endpoint.look(uuid, seconds=seconds, look=self._raise_if_signalled)
         except (EndpointUnreachable, EndpointError, ServerNotFound):
             if hurried:
                 return None
             raise
         self._saw(seen)
         self._progress.state_before = seen.state
-        mind_selection(self._request, uuid, seen.state)
+        require_selected(self._request, uuid, seen.state)
         if self._request.action.boots and seen.suspended and plan(self._request.action, seen.state).steps:
             raise Suspended(
                 f"Cannot {self._request.action.value} server {uuid}: the endpoint says that it is suspended; clear that on the Panel"
@@ -146,7 +146,7 @@ class EndpointTurn:
         if self._following is not None and self._following.up:
             self._place.end_boot()
 
-    def _foretell(self, before: Seen, chosen: Plan) -> Ending:
+    def _dry_run(self, before: Seen, chosen: Plan) -> Ending:
         """Check mode: what the action would do to the server as it is. Whether its lock is held is not told."""
         steps = chosen.steps
         self._progress.changed = bool(steps)
@@ -166,7 +166,7 @@ class EndpointTurn:
 
     def _ask_and_follow(self, before: Seen | None) -> Ending:
         request, uuid = self._request, self._progress.server.uuid
-        self._mind_signal()
+        self._raise_if_signalled()
         watch = Watch(self._endpoint, self._clock, self._interrupted, uuid, self._saw)
         # What is not answered may have been taken: from here on only what is seen counts.
         self._progress.state = None
@@ -190,7 +190,7 @@ class EndpointTurn:
         """Ask for the action. Raises as `Endpoint.act`, and `OutcomeUnknown` where a signal ends the wait for the answer."""
         request, uuid = self._request, self._progress.server.uuid
         # Whoever kills wants it to reach the endpoint, and to know whether it did.
-        look = nothing if request.action is PowerAction.KILL else watch.mind_signal
+        look = no_check if request.action is PowerAction.KILL else watch.raise_if_signalled
         try:
             return self._endpoint.act(uuid, request.action, request.wait_seconds, look)
         except WaitInterrupted:
@@ -236,16 +236,16 @@ class EndpointTurn:
         outcome, code, msg = _told_ending(operation)
         if outcome not in (Outcome.DONE, Outcome.UNCHANGED):
             return outcome, code or EndpointError.code, msg or "Cannot tell why: the endpoint gives no reason"
-        self._mind_contradiction(operation.state)
+        self._refuse_contradiction(operation.state)
         if request.action.boots and request.wait_for is WaitFor.RUNNING and operation.state is not PowerState.RUNNING:
             watch.begin_anew()
             self._look_until_done(watch, FollowingUp(request, progress.server.uuid, before, up_already=True))
         elif operation.state is None:
             progress.state = watch.state_now()
-            self._mind_contradiction(progress.state)
+            self._refuse_contradiction(progress.state)
         return outcome, code, msg
 
-    def _mind_contradiction(self, state: PowerState | None) -> None:
+    def _refuse_contradiction(self, state: PowerState | None) -> None:
         """Raise `OutcomeUnknown` if an action that is said to have gone well left the server in a state that says otherwise."""
         action, uuid = self._request.action, self._progress.server.uuid
         fits = (PowerState.STARTING, PowerState.RUNNING) if action.boots else (PowerState.OFFLINE,)

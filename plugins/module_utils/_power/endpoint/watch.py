@@ -58,7 +58,7 @@ class Watch:
             at = self._clock.monotonic() - self._began
             if seen is not None and follow.see(seen, sent, at):
                 return
-            follow.mind_time(at)
+            follow.raise_if_hopeless(at)
 
     def operation(self, accepted: Accepted, action: PowerAction, seconds: float) -> Operation | None:
         """The operation when it has ended, or None where the endpoint does not know it. Raises as `until_done`.
@@ -70,7 +70,7 @@ class Watch:
             asked_at = self._clock.monotonic()
             try:
                 operation = self._patiently(
-                    lambda: self._endpoint.operation(accepted.path, wait_seconds=_POLL_SECONDS, look=self.mind_signal)
+                    lambda: self._endpoint.operation(accepted.path, wait_seconds=_POLL_SECONDS, look=self.raise_if_signalled)
                 )
             except EndpointError as error:
                 if error.facts.get("status") == 404:
@@ -101,7 +101,7 @@ class Watch:
 
     def _look(self) -> Seen:
         self.state = None
-        seen = self._endpoint.look(self._uuid, seconds=min(self._endpoint.timeout, _LOOK_SECONDS), look=self.mind_signal)
+        seen = self._endpoint.look(self._uuid, seconds=min(self._endpoint.timeout, _LOOK_SECONDS), look=self.raise_if_signalled)
         self.state = seen.state
         self._saw(seen)
         return seen
@@ -120,12 +120,12 @@ class Watch:
         self._silent_since = None
         return value
 
-    def mind_signal(self) -> None:
+    def raise_if_signalled(self) -> None:
         """Raise `WaitInterrupted` if a signal came."""
         if self._interrupted():
             raise WaitInterrupted
 
     def _pause(self, seconds: float) -> None:
-        self.mind_signal()
+        self.raise_if_signalled()
         self._clock.sleep(seconds)
-        self.mind_signal()
+        self.raise_if_signalled()

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from ..definitions.definition import StartupRule, mask
-from ..host.pattern_child import translated
+from ..host.regex_sandbox import translated
 from ..model.model import SHORTEST_SECRET, Run
 from .ready_patterns import NotTried, ready_patterns
 

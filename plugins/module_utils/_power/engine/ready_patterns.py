@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Hashable, Sequence
 
-from ..host.pattern_child import NotStarted, PatternChild, RegexTimeout
+from ..host.regex_sandbox import NotStarted, PatternChild, RegexTimeout
 from ..model.model import Run
 
 #: Patterns that are remembered as slow, and runs that one was given up for.

@@ -19,8 +19,8 @@ from types import TracebackType
 
 from ..host.liveness import boot_id, lives, start_of
 from ..host.own_files import open_or_make, open_own
+from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import LockTimeout, LockUnavailable, PowerError
-from ..model.look import Look, nothing
 from ..model.model import Clock, Phase, PowerAction, Run, parse_uuid, timestamp
 from .holder import BLANK, RECORD_SIZE, Holder, Leftover, decode, encode
 
@@ -71,7 +71,7 @@ class Locks:
         reason: str,
         wait_seconds: float,
         clock: Clock,
-        look: Look = nothing,
+        look: CheckCancelled = no_check,
         waited_before: float = 0.0,
     ) -> PowerLock:
         """Take the lock and write the holder record, phase ``prepare``; waiters are served in no particular order.

@@ -17,8 +17,8 @@ from typing import Any
 from ..definitions.definition import Definition, parse_definition
 from ..definitions.definition_files import name_in
 from ..definitions.settings import Settings
+from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import PowerError
-from ..model.look import Look, nothing
 from ..model.model import Clock
 from .panel_api import PanelApi, PanelUnavailable, Patience
 from .panel_list import PanelList, read_list, without_uuid
@@ -50,7 +50,7 @@ class Panel:
 
     A failure to read it is told to all who ask: where it never was read, for the whole call, else for 10 s.
 
-    Every method but `seen` and `said_at` raises `SourceUnreachable` (no usable answer), `SourceDenied` (it refuses the token),
+    Every method but `seen` and `fetched_at` raises `SourceUnreachable` (no usable answer), `SourceDenied` (it refuses the token),
     `SettingsInvalid`, `MissingLibrary`, and what ``look`` raises, which is called at least every second.
     """
 
@@ -60,7 +60,7 @@ class Panel:
         self._guard = threading.Lock()
         self._reading: _Reading | None = None
         self._seen: PanelList | None = None
-        self._said_at: dict[str, float] = {}
+        self._fetched_at: dict[str, float] = {}
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
         #: Until when a single fetch is tried once only.
         self._troubled_until = 0.0
@@ -75,32 +75,32 @@ class Panel:
         """The list as read last, None if it never was; asks nobody."""
         return self._seen
 
-    def said_at(self, uuid: str) -> float | None:
+    def fetched_at(self, uuid: str) -> float | None:
         """When the Panel said what `definition` returned last for a server, by the clock's monotonic time; None if it said nothing."""
-        return self._said_at.get(uuid)
+        return self._fetched_at.get(uuid)
 
-    def listed(self, look: Look = nothing, *, brief: bool = False) -> PanelList:
+    def listed(self, look: CheckCancelled = no_check, *, brief: bool = False) -> PanelList:
         """The list, however old; read now if it was not yet; ``brief``: tried once, 10 s at most."""
         return self._seen or self._awaited(self._started(brief=brief)[0], look)
 
-    def definition(self, uuid: str, *, again: bool = False, look: Look = nothing) -> Definition | None:
+    def definition(self, uuid: str, *, again: bool = False, look: CheckCancelled = no_check) -> Definition | None:
         """A server's definition, or None if it is not this node's: as listed up to 10 s ago, or, with ``again``, as it is now.
 
         Whose it is the list alone tells, so one that is older is read again. Raises `DefinitionInvalid`, too.
         """
-        self._said_at.pop(uuid, None)
+        self._fetched_at.pop(uuid, None)
         reading, is_mine = self._started()
         listed = self._awaited(reading, look).servers
         if uuid not in listed:
             return None
-        raw, said_at = listed[uuid], reading.began
+        raw, fetched_at = listed[uuid], reading.began
         if again and not is_mine:
             # Who joins a reading may be told what was true before asking.
-            said_at = self._clock.monotonic()
+            fetched_at = self._clock.monotonic()
             raw = self._fetch(uuid, look)
             if raw is None:
                 return None
-        self._said_at[uuid] = said_at
+        self._fetched_at[uuid] = fetched_at
         return self.parsed(uuid, raw)
 
     def parsed(self, uuid: str, raw: Any) -> Definition:
@@ -130,7 +130,7 @@ class Panel:
         """Whether a reading is over and counts no more; where none ever ended well, its failure counts for the whole call."""
         return reading.over.is_set() and self._seen is not None and self._clock.monotonic() - reading.ended > _FRESH_SECONDS
 
-    def _awaited(self, reading: _Reading, look: Look) -> PanelList:
+    def _awaited(self, reading: _Reading, look: CheckCancelled) -> PanelList:
         while not reading.over.wait(_LOOK_SECONDS):
             look()
         if reading.found is None:
@@ -156,7 +156,7 @@ class Panel:
             return type(error)(str(error), **error.facts)
         return RuntimeError() if error is None else error
 
-    def _fetch(self, uuid: str, look: Look) -> Any:
+    def _fetch(self, uuid: str, look: CheckCancelled) -> Any:
         """One server as it is now, or None. Soon after one fetch failed, the others are tried once only, for 10 s at most."""
         while not self._slots.acquire(timeout=_LOOK_SECONDS):
             look()

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..definitions.settings import Settings
+from ..model.cancellation import CheckCancelled
 from ..model.errors import SettingsInvalid, SourceDenied, SourceUnreachable
-from ..model.look import Look
 from ..model.model import Clock
 from .web import Answer, Web, WebFault, shown_address
 
@@ -64,7 +64,7 @@ class PanelApi:
         self._guard = threading.Lock()
         self._web: Web | None = None
 
-    def server(self, uuid: str, patience: Patience, look: Look) -> Any:
+    def server(self, uuid: str, patience: Patience, look: CheckCancelled) -> Any:
         """The definition of one server as the Panel writes it, or None if it has none, whichever node the server belongs to.
 
         Raises `PanelUnavailable`, `SourceDenied`, `SettingsInvalid`, `MissingLibrary`, and what ``look`` raises.
@@ -72,7 +72,7 @@ class PanelApi:
         answer = self._get(f"/servers/{uuid}", None, patience, look)
         return None if answer.status == 404 else _value(answer)
 
-    def page(self, number: int, patience: Patience, look: Look) -> Page:
+    def page(self, number: int, patience: Patience, look: CheckCancelled) -> Page:
         """A page of the list of this node's servers, from 1. Raises as `server` does."""
         answer = self._get("/servers", {"page": number, "per_page": self._settings.remote_per_page}, patience, look)
         return Page(_value(answer), answer.size)
@@ -83,7 +83,7 @@ class PanelApi:
             f"Cannot fetch {what} from the Panel at {self.address}: {reason}; is it up, and is remote in the settings right"
         )
 
-    def _get(self, path: str, params: Mapping[str, object] | None, patience: Patience, look: Look) -> Answer:
+    def _get(self, path: str, params: Mapping[str, object] | None, patience: Patience, look: CheckCancelled) -> Answer:
         web, began, tries = self._connection(), self._clock.monotonic(), 0
         while True:
             left = patience.seconds - (self._clock.monotonic() - began)
@@ -100,7 +100,7 @@ class PanelApi:
                 raise PanelUnavailable(reason if tries == 1 else f"{reason} ({tries} tries)", answered=answered)
             self._wait(pause, look)
 
-    def _once(self, web: Web, path: str, params: Mapping[str, object] | None, seconds: float, look: Look) -> Answer:
+    def _once(self, web: Web, path: str, params: Mapping[str, object] | None, seconds: float, look: CheckCancelled) -> Answer:
         """One try. Only what may go better next time is an exception that `_get` catches."""
         answer = web.ask("GET", f"{_BASE}{path}", params=params, seconds=seconds, look=look)
         if answer.status in _DENIED:
@@ -115,7 +115,7 @@ class PanelApi:
     def _pause(self, tries: int) -> float:
         return min(_FIRST_PAUSE * _GROWTH ** (tries - 1), _LONGEST_PAUSE) * (0.5 + self._chance())
 
-    def _wait(self, seconds: float, look: Look) -> None:
+    def _wait(self, seconds: float, look: CheckCancelled) -> None:
         end = self._clock.monotonic() + seconds
         while (left := end - self._clock.monotonic()) > 0:
             look()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..definitions.definition_files import uuid_in
-from ..model.look import Look, nothing
+from ..model.cancellation import CheckCancelled, no_check
 from ..model.model import Clock, parse_uuid
 from .panel_api import PanelApi, PanelUnavailable, Patience
 
@@ -40,7 +40,7 @@ def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -
     pages: dict[int, list[Any]] = {}
     total = _Total()
 
-    def read_page(number: int, look: Look) -> Any:
+    def read_page(number: int, look: CheckCancelled) -> Any:
         left = end - clock.monotonic()
         if left <= 0:
             raise PanelUnavailable(f"its list takes longer than {seconds:.0f} s")
@@ -50,7 +50,7 @@ def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -
         pages[number] = entries
         return page.value
 
-    _read_others(_last_page(read_page(1, nothing)), read_page)
+    _read_others(_last_page(read_page(1, no_check)), read_page)
     return _joined([entry for number in sorted(pages) for entry in pages[number]])
 
 
@@ -72,7 +72,7 @@ class _Total:
                 raise PanelUnavailable(f"its list is larger than {_MOST_BYTES // 1024 // 1024} MiB", answered=True)
 
 
-def _read_others(last: int, read_page: Callable[[int, Look], object]) -> None:
+def _read_others(last: int, read_page: Callable[[int, CheckCancelled], object]) -> None:
     """Read the pages from the second to the last, a few at a time. Raises what the first that failed did."""
     errors: list[BaseException] = []
     numbers = iter(range(2, last + 1))

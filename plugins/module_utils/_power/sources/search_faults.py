@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import AmbiguousServer, PowerError, ServerNotFound
-from ..model.look import Look, nothing
 from ..model.schema import printable
 
 _SHOWN = 5
@@ -22,7 +22,7 @@ _UNHYPHENED = re.compile(r"[0-9a-fA-F]{32}|[{(][0-9a-fA-F-]{32,36}[)}]")
 class Trouble:
     """What a search could not read: whole sources, and single definitions by uuid; and what it looks at while it waits."""
 
-    look: Look = nothing
+    look: CheckCancelled = no_check
     out_of_reach: list[PowerError] = field(default_factory=list)
     #: Where each is, as far as that is known.
     unread: dict[str, str] = field(default_factory=dict)

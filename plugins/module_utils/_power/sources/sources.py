@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from ..definitions.definition import Definition, parse_definition
 from ..definitions.definition_files import DefinitionDirectory, KeptDefinitions
 from ..definitions.settings import Settings
+from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import DefinitionInvalid, PowerError, ServerNotFound, SourceDenied, SourceUnreachable
-from ..model.look import Look, nothing
 from ..model.model import SHORT_ID_PATTERN, PowerAction, Server, parse_uuid
 from ..model.schema import printable
 from .search_faults import Trouble, ambiguous, unknown
@@ -65,7 +65,7 @@ class Sources:
             self._first_wins = (self._task, self._once(self._asked), self._directory)
             self._stop_order = (self._given, SeenOnPanel(panel), self._keeps, self._files)
 
-    def identify(self, text: str, action: PowerAction, *, look: Look = nothing) -> Server:
+    def identify(self, text: str, action: PowerAction, *, look: CheckCancelled = no_check) -> Server:
         """The server that ``text`` means: a full UUID in any case, which needs no source, a unique short id, or a unique name.
 
         The sources with definitions are looked at together, the Panel only for start and restart; what they do not know is looked for in
@@ -89,7 +89,7 @@ class Sources:
             raise ambiguous(wanted, sorted(found))
         return next(Server(uuid, name) for uuid, name in found.items())
 
-    def identify_to_look(self, text: str, *, look: Look = nothing) -> Server:
+    def identify_to_look(self, text: str, *, look: CheckCancelled = no_check) -> Server:
         """As `identify` for a stop, which needs no definition; the Panel is asked for what is not at hand, once, for 10 s at most."""
         try:
             server = self.identify(text, PowerAction.STOP, look=look)
@@ -102,7 +102,7 @@ class Sources:
             self._glance_at_panel(look)
         return server
 
-    def everything(self, action: PowerAction | None, *, look: Look = nothing) -> list[Server]:
+    def everything(self, action: PowerAction | None, *, look: CheckCancelled = no_check) -> list[Server]:
         """Every server of the sources, by uuid; one whose definition is broken counts, without a name and with a warning.
 
         Stop and kill leave the Panel out, and ``None``, which only reads, asks it once, for 10 s at most. What cannot be listed is in
@@ -148,7 +148,7 @@ class Sources:
             raise faults[0]
         return False
 
-    def definition(self, uuid: str, *, again: bool = False, look: Look = nothing) -> Definition:
+    def definition(self, uuid: str, *, again: bool = False, look: CheckCancelled = no_check) -> Definition:
         """The definition of the first source that has the server; what the others say does not matter.
 
         ``again`` has the Panel say it anew, instead of taking what it was listed with. ``look`` is called at least every second
@@ -186,9 +186,9 @@ class Sources:
             self._warn(f"Cannot keep the definition of server {definition.server.uuid} in {self._keeps.path}: {reason}")
         self.keep_list()
 
-    def said_at(self, uuid: str) -> float | None:
+    def fetched_at(self, uuid: str) -> float | None:
         """When the Panel said the definition returned last, by the node's monotonic clock; None for one that is not from there."""
-        return None if self._panel is None else self._panel.said_at(uuid)
+        return None if self._panel is None else self._panel.fetched_at(uuid)
 
     def keep_list(self) -> None:
         """Keep the Panel's list if it was read: for actions that may write. Never raises: failing to is a warning."""
@@ -201,7 +201,7 @@ class Sources:
     def _once(self, source: Source) -> Listed:
         return Listed(source, self._warn)
 
-    def _glance_at_panel(self, look: Look) -> None:
+    def _glance_at_panel(self, look: CheckCancelled) -> None:
         """Have the list read with little patience; what comes of it is told when it is used."""
         self._glanced = True
         try:
@@ -245,7 +245,7 @@ class Sources:
             trouble.out_of_reach.append(error)
             return ()
 
-    def _listed(self, source: Listed, look: Look) -> Sequence[str]:
+    def _listed(self, source: Listed, look: CheckCancelled) -> Sequence[str]:
         uuids = source.uuids(look)
         if source is self._directory:
             strays = (self._stray(name) for name in self._files.strays)

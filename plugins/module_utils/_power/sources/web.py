@@ -21,11 +21,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..host.listener import Vouching
+from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import MissingLibrary
-from ..model.look import Look, nothing
 from ..model.nesting import is_nested_deeper
 from ..model.schema import one_line
-from .web_wires import Exchange, Mask, Untrusted, WebFault, adapter, fault, no_cookies, start, tls_context, too_late
+from .http_transport import Exchange, Mask, Untrusted, WebFault, adapter, fault, no_cookies, start, tls_context, too_late
 
 __all__ = ["Answer", "Untrusted", "Web", "WebFault", "shown_address"]
 
@@ -109,7 +109,7 @@ class Web:
         body: object = None,
         params: Mapping[str, object] | None = None,
         seconds: float,
-        look: Look = nothing,
+        look: CheckCancelled = no_check,
     ) -> Answer:
         """The answer to one request, whatever its status; ``path`` begins with ``/``, and a ``body`` that is not None is sent as JSON.
 

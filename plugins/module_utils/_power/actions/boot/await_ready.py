@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ...engine.output import Deframer, Output
 from ...engine.readiness import Lines, Matchers
-from ...host.at_once import at_once
+from ...host.concurrency import map_concurrently
 from ...model.errors import EngineError, EngineUnreachable, PowerError, StartFailed, StartTimeout, Superseded
 from ...model.model import Phase, PowerState, Request, Run, Snapshot, Startup, WaitFor
 from ..node.node import KillWatch, Node, Observed
@@ -156,7 +156,7 @@ def as_chosen_by_state(request: Request, node: Node, uuid: str, seen: Observed) 
         return seen
     definition = node.sources.definition_for_stop(uuid)
     matchers = Matchers((), strip=False) if definition is None else Matchers.of(definition.startup)
-    if not any(at_once(lambda run: seen_ready(node, run, matchers, seen.startup), [snapshot], _UNWATCHED_SECONDS)):
+    if not any(map_concurrently(lambda run: seen_ready(node, run, matchers, seen.startup), [snapshot], _UNWATCHED_SECONDS)):
         return seen
     node.journal.record_match(uuid, snapshot.run)
     return replace(seen, state=PowerState.RUNNING, startup=Startup.MATCHED)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...definitions.settings import Settings
+from ...model.cancellation import CheckCancelled
 from ...model.errors import DiskCheckTimeout, DiskFull, EngineError, PowerError, PrebootFailed
-from ...model.look import Look
 from ...model.model import Request
 from ...volume.volume import Bounds, Survey
 from ..node.node import Node
@@ -20,7 +20,7 @@ from .container import Boot, Staged, put_in_place
 _MIB = 1024 * 1024
 
 
-def preboot(request: Request, node: Node, boot: Boot, staged: Staged, look: Look, progress: Progress) -> None:
+def preboot(request: Request, node: Node, boot: Boot, staged: Staged, look: CheckCancelled, progress: Progress) -> None:
     """Do every pre-boot step in order. The first failure ends the boot and names its step."""
     steps: tuple[tuple[str, Callable[[], bool | str]], ...] = (
         ("disk", lambda: _put_disk_right(node, boot, look, progress)),
@@ -46,7 +46,7 @@ def run_step(name: str, step: Callable[[], bool | str], progress: Progress) -> N
     progress.note_step(name, began, changed=bool(changed), msg=changed if isinstance(changed, str) else "")
 
 
-def _edit_files(node: Node, boot: Boot, look: Look, progress: Progress) -> bool:
+def _edit_files(node: Node, boot: Boot, look: CheckCancelled, progress: Progress) -> bool:
     written = []
     for config in boot.definition.configs:
         look()
@@ -54,7 +54,7 @@ def _edit_files(node: Node, boot: Boot, look: Look, progress: Progress) -> bool:
     return any(written)
 
 
-def _put_disk_right(node: Node, boot: Boot, look: Look, progress: Progress) -> bool | str:
+def _put_disk_right(node: Node, boot: Boot, look: CheckCancelled, progress: Progress) -> bool | str:
     """Usage against the limit and ownership in one walk, skipped where neither is asked for."""
     settings = node.settings
     owner = (settings.uid, settings.gid) if settings.check_permissions_on_boot else None

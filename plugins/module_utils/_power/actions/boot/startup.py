@@ -10,19 +10,19 @@ import contextlib
 from ...engine.output import Output
 from ...engine.readiness import readable_lines
 from ...locking.lock import PowerLock
+from ...model.cancellation import CheckCancelled
 from ...model.errors import CancelledByKill, EngineError, EngineUnreachable, StartFailed
-from ...model.look import Look
 from ...model.model import Phase, Run, Snapshot
 from ..node.node import KillWatch, Node
 from ..node.progress import Progress
-from ..node.settle import fence_start
+from ..node.recovery import fence_start
 
 #: How much of the log a failed start shows.
 _LOG_LINES, _LOG_LINE_BYTES = 20, 500
 
 
 def start_container(
-    node: Node, lock: PowerLock, container: str, watch: KillWatch, progress: Progress, *, attach: bool, last_check: Look
+    node: Node, lock: PowerLock, container: str, watch: KillWatch, progress: Progress, *, attach: bool, last_check: CheckCancelled
 ) -> tuple[Snapshot, Output | None]:
     """Start a container; its first snapshot, and its output from the very beginning where ``attach`` asks for it.
 

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from ...model.errors import INTERNAL_ERROR, internal_error
 from ...model.model import Outcome, Result, Server
 from ...model.order import tiers
-from ..node.pace import Limiter, Slot
+from ..node.limiter import Limiter, Slot
 from .selection import Target, is_left_out
 
 #: Open files that are asked for.

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from ...model.cancellation import CheckCancelled, no_check
 from ...model.errors import NotSelected, PowerError, SettingsInvalid
-from ...model.look import Look, nothing
 from ...model.model import ALL, PowerAction, PowerState, Request, Result, Server, new_operation_id
 from ..node.node import Node
 
@@ -32,7 +32,7 @@ def means_all(names: Sequence[str]) -> bool:
     return stripped == [ALL]
 
 
-def everything(node: Node, action: PowerAction | None, look: Look = nothing) -> list[Server]:
+def everything(node: Node, action: PowerAction | None, look: CheckCancelled = no_check) -> list[Server]:
     """Every server of the sources that can be listed, and every container of ours or of Wings, by UUID. ``action`` None only reads.
 
     Raises what the engine raises, for start and restart what a source raises that cannot be listed, and what ``look`` raises.
@@ -43,7 +43,7 @@ def everything(node: Node, action: PowerAction | None, look: Look = nothing) -> 
     return [found[uuid] for uuid in sorted(found)]
 
 
-def mind_only(asked: Request) -> None:
+def refuse_only_offline(asked: Request) -> None:
     """Raise `SettingsInvalid` for a restart of all that names states, and none in which it means a server."""
     if asked.action is PowerAction.RESTART and asked.only and not asked.only & _UP:
         raise SettingsInvalid("Cannot restart all servers that are offline: a restart of all means those that are up; start them instead")

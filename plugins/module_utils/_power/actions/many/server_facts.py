@@ -12,7 +12,7 @@ from typing import Any
 
 from ...definitions.definition import Definition, secrets_of
 from ...engine.readiness import Matchers, readable_lines
-from ...host.at_once import at_once
+from ...host.concurrency import map_concurrently
 from ...journal.journal_rows import Intent, OperationRow
 from ...model.described import Described, Unseen
 from ...model.errors import DefinitionInvalid, EngineError, EngineUnreachable, PowerError, ServerNotFound
@@ -160,7 +160,7 @@ def _see_each(uuids: Sequence[str], node: Node, tail: int) -> list[_Sight]:
             silent.append(sight.fault)
         return sight
 
-    sights = [sight or _unasked(uuid) for uuid, sight in zip(uuids, at_once(see, uuids))]
+    sights = [sight or _unasked(uuid) for uuid, sight in zip(uuids, map_concurrently(see, uuids))]
     if sights and all(isinstance(sight.fault, EngineUnreachable) for sight in sights):
         # Raises if it is the engine, and not these servers.
         node.engine.servers()
@@ -212,7 +212,7 @@ def _ready_now(subjects: Sequence[_Subject], node: Node) -> frozenset[str]:
     waiting = [subject for subject in subjects if subject.seen.state is PowerState.STARTING and subject.matchers]
     # Where time does not suffice for all, those that are never ready must not take it from the same others every time.
     random.shuffle(waiting)
-    return frozenset(subject.server.uuid for subject, found in zip(waiting, at_once(look, waiting, _READINESS_SECONDS)) if found)
+    return frozenset(subject.server.uuid for subject, found in zip(waiting, map_concurrently(look, waiting, _READINESS_SECONDS)) if found)
 
 
 def _names(wanted: FactOptions) -> tuple[str, ...]:

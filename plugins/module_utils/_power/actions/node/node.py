@@ -17,8 +17,8 @@ from ...journal.journal import Journal
 from ...locking.generation import KillGenerations
 from ...locking.holder import Holder, Leftover
 from ...locking.lock import Locks, PowerLock
+from ...model.cancellation import CheckCancelled, no_check
 from ...model.errors import CancelledByKill
-from ...model.look import Look, nothing
 from ...model.model import Clock, Phase, PowerState, Request, Run, Snapshot, Startup
 from ...sources.sources import Sources
 from .state import derive_state
@@ -88,7 +88,7 @@ class Node:
         )
         return Observed(snapshot, state, startup, holder, leftover)
 
-    def acquire(self, request: Request, uuid: str, seconds: float, look: Look, waited_before: float = 0.0) -> PowerLock:
+    def acquire(self, request: Request, uuid: str, seconds: float, look: CheckCancelled, waited_before: float = 0.0) -> PowerLock:
         """Take a server's lock for a request, waiting at most ``seconds``; see `Locks.acquire`."""
         return self.locks.acquire(
             uuid,
@@ -133,7 +133,7 @@ class Node:
     def kill_run(self, run: Run) -> bool:
         """SIGKILL a run; whether it has ended within the engine's time limit."""
         self.engine.signal(run.container, "SIGKILL")
-        return self.await_end(run, self.engine.timeout, nothing)
+        return self.await_end(run, self.engine.timeout, no_check)
 
 
 def _stopped_run(leftover: Leftover | None) -> Run | None:

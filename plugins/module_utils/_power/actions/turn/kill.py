@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 
 from ...locking.holder import Holder
 from ...locking.lock import PowerLock
+from ...model.cancellation import no_check
 from ...model.errors import UNGUARDED, EngineError, EngineUnreachable, KillUnsettled, LockTimeout, LockUnavailable
-from ...model.look import nothing
 from ...model.model import Outcome, Phase, PowerAction, PowerState, Request, Snapshot
 from ..node.node import Node
 from ..node.progress import Ending, Progress
-from ..node.settle import fence_start
+from ..node.recovery import fence_start
 
 #: How much longer than the engine's time limit a holder may take to notice a kill and release.
 _HOLDER_SECONDS = 10.0
@@ -106,7 +106,7 @@ def _keep_generation(node: Node, progress: Progress, faults: list[str]) -> None:
 
 def _try_lock(request: Request, node: Node, uuid: str, faults: list[str]) -> _FirstTry:
     try:
-        return _FirstTry(node.acquire(request, uuid, 0.0, nothing))
+        return _FirstTry(node.acquire(request, uuid, 0.0, no_check))
     except LockTimeout as error:
         holder = error.facts.get("holder")
         return _FirstTry(held=True, holder=holder if isinstance(holder, Holder) else None)
@@ -218,7 +218,7 @@ def _look(node: Node, progress: Progress) -> Snapshot | None:
 
 def _await_gone(node: Node, progress: Progress) -> None:
     snapshot = _look(node, progress)
-    if snapshot is not None and snapshot.live and not node.await_end(snapshot.run, node.engine.timeout, nothing):
+    if snapshot is not None and snapshot.live and not node.await_end(snapshot.run, node.engine.timeout, no_check):
         raise KillUnsettled(
             f"Cannot tell that server {progress.server.uuid} is down: its process still runs {node.engine.timeout:.0f} s after SIGKILL; "
             "look at the engine"

@@ -28,17 +28,17 @@ from ...model.model import Outcome, PowerAction, Request, Result, Server, WaitFo
 from ...model.plan import plan, planned_state
 from ..boot.await_ready import as_chosen_by_state, await_ready
 from ..boot.container import Boot
+from ..node.idempotency import done_before, fell_since, same_action
+from ..node.limiter import Slot
 from ..node.node import KillWatch, Node, Observed
-from ..node.once import done_before, fell_since, same_action
-from ..node.pace import Slot
 from ..node.progress import Ending, Progress
 from .kill import kill
-from .turn import Turn, mind_intent, mind_selection, mind_wings
+from .turn import Turn, refuse_beside_wings, require_meant_up, require_selected
 
 _NOWHERE = "no definition and no container of this node has it; act on its own node, or look for it with server_power_info"
 
 #: Who only was not meant, or came too late to be acted on, leaves no trace on the node, unless that was seen under the lock alone.
-UNTOLD = (NotSelected.code, FailureBudget.code)
+UNREPORTED_CODES = (NotSelected.code, FailureBudget.code)
 
 
 def perform(request: Request, node: Node, server: Server | None = None, place: Slot | None = None) -> Result:
@@ -67,7 +67,7 @@ def perform(request: Request, node: Node, server: Server | None = None, place: S
         # Also where it says that the server is this node's no more, and nothing else is kept.
         node.sources.keep_list()
     result = progress.result(*ending)
-    if not request.check and (progress.begun or result.code not in UNTOLD):
+    if not request.check and (progress.begun or result.code not in UNREPORTED_CODES):
         node.journal.end(result, progress.phases, origin=request.origin, reason=request.reason)
         announce(result, request)
     return result
@@ -76,14 +76,14 @@ def perform(request: Request, node: Node, server: Server | None = None, place: S
 def _act(request: Request, node: Node, progress: Progress, place: Slot) -> Ending:
     if node.interrupted():
         raise InterruptedBySignal(f"Cannot {request.action.value} server {request.server}: a signal came before its turn; nothing was done")
-    place.mind_budget(request.server)
+    place.refuse_over_budget(request.server)
     progress.server = _identify(request, node, progress.known)
     same = same_action(request, node, progress.server.uuid)
     if same is not None and same.outcome:
         return _done_before(request, node, progress, done_before(same))
     if request.action is PowerAction.KILL and not request.check:
         return _kill(request, node, progress)
-    mind_wings(request, node, progress)
+    refuse_beside_wings(request, node, progress)
     turn = Turn(request, node, progress, place)
     seen = _observe(request, node, progress)
     if request.action is PowerAction.START and not request.check and not _is_settled(seen) and not place.may_boot():
@@ -95,7 +95,7 @@ def _act(request: Request, node: Node, progress: Progress, place: Slot) -> Endin
         return _already_up(request, node, seen, progress)
     boot = turn.prepare(seen.snapshot, turn.look_while_waiting) if request.action.boots else None
     if request.check:
-        return _foretell(request, seen, boot, progress)
+        return _dry_run(request, seen, boot, progress)
     if seen.holder is not None or plan(request.action, seen.state).steps:
         # Only now: who is refused, or has nothing to do, keeps nobody waiting. What was learnt is asked again where this takes long.
         place.begin_apart(request.server, turn.look_while_waiting)
@@ -107,8 +107,8 @@ def _observe(request: Request, node: Node, progress: Progress) -> Observed:
     seen = as_chosen_by_state(request, node, progress.server.uuid, node.observe(progress.server.uuid))
     progress.saw(seen)
     if not fell_since(request, node, progress.server.uuid, seen.state):
-        mind_selection(request, progress.server.uuid, seen.state)
-    mind_intent(request, node, progress.server.uuid)
+        require_selected(request, progress.server.uuid, seen.state)
+    require_meant_up(request, node, progress.server.uuid)
     return seen
 
 
@@ -124,7 +124,7 @@ def _kill(request: Request, node: Node, progress: Progress) -> Ending:
         return kill(request, node, progress)
     finally:
         # Not before: looking for Wings takes time.
-        mind_wings(request, node, progress)
+        refuse_beside_wings(request, node, progress)
 
 
 def _identify(request: Request, node: Node, known: Server | None) -> Server:
@@ -187,7 +187,7 @@ def _await_found(request: Request, node: Node, seen: Observed, progress: Progres
         _see_again(node, progress)
 
 
-def _foretell(request: Request, seen: Observed, boot: Boot | None, progress: Progress) -> Ending:
+def _dry_run(request: Request, seen: Observed, boot: Boot | None, progress: Progress) -> Ending:
     """Check mode: what the action would do to the server as it is now, a held lock reported but not waited for."""
     if seen.holder is not None:
         progress.holder = seen.holder.facts()

@@ -12,6 +12,7 @@ from ...engine.output import Output
 from ...engine.readiness import Matchers
 from ...locking.holder import Holder, Leftover
 from ...locking.lock import PowerLock
+from ...model.cancellation import CheckCancelled
 from ...model.errors import (
     InterruptedBySignal,
     LockTimeout,
@@ -23,7 +24,6 @@ from ...model.errors import (
     Suspended,
     WingsActive,
 )
-from ...model.look import Look
 from ...model.model import Outcome, Phase, PlanStep, PowerAction, PowerState, Request, Run, Snapshot, WaitFor
 from ...model.plan import plan
 from ..boot.await_ready import as_chosen_by_state, await_ready
@@ -31,11 +31,11 @@ from ..boot.container import Boot, Staged, pull, refuse_moved_mounts, stage, uns
 from ..boot.preboot import preboot, run_step
 from ..boot.prepare import prepare
 from ..boot.startup import start_container
+from ..node.idempotency import await_same, done_before, fell_since, same_action
+from ..node.limiter import Slot
 from ..node.node import KillWatch, Node
-from ..node.once import await_same, done_before, fell_since, same_action
-from ..node.pace import Slot
 from ..node.progress import Ending, Progress
-from ..node.settle import settle
+from ..node.recovery import recover_unfinished
 from .stop import stop_run
 
 #: What was known before a wait or a stop longer than this is asked again.
@@ -71,11 +71,11 @@ class Turn:
             raise InterruptedBySignal(f"Cannot {self._request.action.value} server {self._uuid}: a signal ended its wait")
         self.look()
 
-    def prepare(self, snapshot: Snapshot | None, look: Look, *, again: bool = False, data: bool = True) -> Boot:
+    def prepare(self, snapshot: Snapshot | None, look: CheckCancelled, *, again: bool = False, data: bool = True) -> Boot:
         """Check what can be known of the boot before anything is touched; see `prepare`."""
         boot = prepare(self._request, self._node, snapshot, look, self._progress, again=again, data=data)
-        said_at = self._node.sources.said_at(self._uuid)
-        self._known_at = self._node.clock.monotonic() if said_at is None else said_at
+        fetched_at = self._node.sources.fetched_at(self._uuid)
+        self._known_at = self._node.clock.monotonic() if fetched_at is None else fetched_at
         return boot
 
     def take(self, boot: Boot | None) -> Ending:
@@ -84,7 +84,7 @@ class Turn:
         while ending is None:
             with self._place.aside(self.look_while_waiting):
                 await_same(self._request, self._node, self._uuid, self.look_while_waiting)
-            self._place.mind_budget(self._uuid)
+            self._place.refuse_over_budget(self._uuid)
             ending = self._hold(boot)
         self._place.end_boot()
         if self._up is not None and self._request.wait_for is not WaitFor.CONTAINER:
@@ -138,7 +138,7 @@ class Turn:
                     raise
             with self._place.aside(self.look_while_waiting):
                 self._await_free(deadline)
-            self._place.mind_budget(self._uuid)
+            self._place.refuse_over_budget(self._uuid)
             # Others have begun meanwhile.
             self._place.begin_apart(self._uuid, self.look_while_waiting)
             waited = self._node.clock.monotonic() - began
@@ -153,15 +153,15 @@ class Turn:
                 return
 
     def _follow_plan(self, lock: PowerLock, boot: Boot | None) -> Ending:
-        fenced = settle(self._node, lock)
+        fenced = recover_unfinished(self._node, lock)
         self._progress.changed = self._progress.changed or fenced
         seen = as_chosen_by_state(self._request, self._node, self._uuid, self._node.observe_held(self._uuid, lock.leftover))
         # What was seen before a wait for the lock is not what this action found.
         self._progress.state_before = None
         self._progress.saw(seen)
         if not fell_since(self._request, self._node, self._uuid, seen.state):
-            mind_selection(self._request, self._uuid, seen.state)
-        mind_intent(self._request, self._node, self._uuid)
+            require_selected(self._request, self._uuid, seen.state)
+        require_meant_up(self._request, self._node, self._uuid)
         chosen = plan(self._request.action, seen.state)
         self._progress.plan = chosen.steps
         if not chosen.steps:
@@ -170,7 +170,7 @@ class Turn:
                 self._up, self._matchers = seen.snapshot, Matchers.of(boot.definition.startup)
             return (Outcome.DONE, "", "an unfinished start was undone") if fenced else (Outcome.UNCHANGED, "", chosen.reason)
         if self._node.clock.monotonic() - self._known_at > _STALE_SECONDS:
-            mind_wings(self._request, self._node, self._progress)
+            refuse_beside_wings(self._request, self._node, self._progress)
             boot = None if boot is None else self.prepare(seen.snapshot, self.look, again=True)
         try:
             if boot is not None:
@@ -306,7 +306,7 @@ class Turn:
                 self._output.close()
 
 
-def mind_selection(request: Request, uuid: str, state: PowerState) -> None:
+def require_selected(request: Request, uuid: str, state: PowerState) -> None:
     """Raise `NotSelected` if the server is in none of the states that the request is meant for."""
     if request.only is not None and state not in request.only:
         if not request.only:
@@ -315,7 +315,7 @@ def mind_selection(request: Request, uuid: str, state: PowerState) -> None:
         raise NotSelected(f"Cannot {request.action.value} server {uuid}: it is {state.value}, and only {wanted} is asked for")
 
 
-def mind_intent(request: Request, node: Node, uuid: str) -> None:
+def require_meant_up(request: Request, node: Node, uuid: str) -> None:
     """Raise `NotSelected` if the request is for servers that are meant to be up, and this one is not, or is not any more.
 
     Certain under the lock alone, where whoever stops or kills the server writes what it is meant to be.
@@ -332,7 +332,7 @@ def mind_intent(request: Request, node: Node, uuid: str) -> None:
         raise NotSelected(f"Cannot {verb} server {uuid}: no action of this node's journal meant it to be up")
 
 
-def mind_wings(request: Request, node: Node, progress: Progress) -> None:
+def refuse_beside_wings(request: Request, node: Node, progress: Progress) -> None:
     """Wings takes a stop from outside for a crash and starts the server again, so only a kill goes on beside it, with a warning."""
     pid = None if node.settings.allow_wings else node.wings_pid()
     if pid is None:

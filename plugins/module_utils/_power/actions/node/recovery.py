@@ -18,7 +18,7 @@ from .node import Node
 _RETRY_SECONDS = 0.02
 
 
-def settle(node: Node, lock: PowerLock) -> bool:
+def recover_unfinished(node: Node, lock: PowerLock) -> bool:
     """Settle the lock's leftover as far as it can be; True if a start was fenced by removing its container.
 
     A leftover stop is settled once its run has ended; while it lives it stays in the record.

@@ -61,7 +61,7 @@ class BufferedJournal(Journal):
             with self._due():
                 super().end(result, phases, origin=origin, reason=reason)
 
-    def owe(self, write: Write) -> None:
+    def enqueue(self, write: Write) -> None:
         """Have it written by `settle`, after what is owed already. Beyond a great many the oldest is given up."""
         with self._mutex:
             self._owed.append(write)

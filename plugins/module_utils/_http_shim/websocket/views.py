@@ -37,7 +37,7 @@ class ServerView:
         return {PowerState.STARTING: _WHILE_STARTING, PowerState.STOPPING: _WHILE_STOPPING}.get(self.state, _ELSE)
 
 
-def sight_of(seen: Observed, started: StartedRun | None) -> ServerView:
+def view_of(seen: Observed, started: StartedRun | None) -> ServerView:
     """What a look at a server saw; ``started`` is the run of it that the journal knew after that."""
     beginning = seen.holder is not None and seen.holder.phase in (Phase.START.value, Phase.OBSERVE.value)
     if seen.snapshot is None or not seen.live:
@@ -48,7 +48,7 @@ def sight_of(seen: Observed, started: StartedRun | None) -> ServerView:
     return ServerView(seen.state, seen.startup, seen.snapshot, settled=not (started.matchers and seen.startup is Startup.UNKNOWN))
 
 
-def told(before: ServerView | None, after: ServerView, last: PowerState | None = None) -> list[PowerState]:
+def state_changes(before: ServerView | None, after: ServerView, last: PowerState | None = None) -> list[PowerState]:
     """The states to tell of, in order, those included that were over before they could be seen; ``last`` is the one told last.
 
     A run that was said to run does not begin anew: somebody else's start was seen, and ours, which came too late, has taken its run over.

@@ -20,7 +20,7 @@ from ..._power.model.model import Outcome, PowerAction, Result, Server, parse_uu
 from ..._power.sources.sources import Sources
 from ..acceptance.shared_node import SharedNode
 from ..process.log import Log
-from ..process.outside import ThreadRefused, WorkerPool
+from ..process.worker_pool import ThreadRefused, WorkerPool
 
 #: Seconds between two looks at everything, and between two looks for what is new at hand.
 _LOOK_SECONDS, _MEET_SECONDS = 10.0, 0.5

@@ -9,8 +9,8 @@ The key stands first in the reason, so the journal has it. Without a journal nob
 from __future__ import annotations
 
 from ...journal.journal_rows import OperationRow
+from ...model.cancellation import CheckCancelled
 from ...model.errors import LockTimeout
-from ...model.look import Look
 from ...model.model import Outcome, PowerState, Request
 from .node import Node
 
@@ -34,7 +34,7 @@ def same_action(request: Request, node: Node, uuid: str) -> OperationRow | None:
     return next((row for row in rows if row.outcome in _WELL), next((row for row in rows if row.under_way), None))
 
 
-def await_same(request: Request, node: Node, uuid: str, look: Look) -> None:
+def await_same(request: Request, node: Node, uuid: str, look: CheckCancelled) -> None:
     """Wait until the same action is no longer under way. Raises `LockTimeout` if that takes too long, and what ``look`` raises."""
     limit = max(request.wait_seconds, request.wait_timeout)
     deadline = node.clock.monotonic() + limit

@@ -19,7 +19,7 @@ R = TypeVar("R")
 _AT_ONCE = 8
 
 
-def at_once(work: Callable[[T], R], items: Sequence[T], seconds: float | None = None) -> list[R | None]:
+def map_concurrently(work: Callable[[T], R], items: Sequence[T], seconds: float | None = None) -> list[R | None]:
     """What ``work`` makes of each item, in order, several at a time; None for what is not there after ``seconds``.
 
     Raises what ``work`` raises, beginning nothing more then. Its threads are abandoned with what they are about. Where none is to be had,

@@ -13,8 +13,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+from ...model.cancellation import CheckCancelled, no_check
 from ...model.errors import FailureBudget
-from ...model.look import Look, nothing
 from ...model.model import Outcome, Result
 
 #: Seconds between two looks of one who waits for a slot.
@@ -37,7 +37,7 @@ class Slots:
         self._waiting: list[tuple[int, threading.Event]] = []
         self._mutex = threading.Lock()
 
-    def take(self, ticket: int, look: Look) -> None:
+    def take(self, ticket: int, look: CheckCancelled) -> None:
         """Wait for a slot and take it. ``look`` is called at least every second and may raise."""
         with self._mutex:
             if self._free:
@@ -85,7 +85,7 @@ class Stagger:
         self._gate = Slots(1)
         self._earliest = 0.0
 
-    def take(self, ticket: int, look: Look) -> bool:
+    def take(self, ticket: int, look: CheckCancelled) -> bool:
         """Wait until one may begin, and begin; whether there was a wait. ``look`` is called at least every second, and may raise."""
         began = time.monotonic()
         self._gate.take(ticket, look)
@@ -166,11 +166,11 @@ class Slot:
         """Whether it holds what others may wait for."""
         return bool(self._held)
 
-    def begin(self, look: Look = nothing) -> None:
+    def begin(self, look: CheckCancelled = no_check) -> None:
         """The server's turn: wait for a slot where whole servers are bounded."""
         self._take(self._whole, look)
 
-    def mind_budget(self, server: str) -> None:
+    def refuse_over_budget(self, server: str) -> None:
         """Raise `FailureBudget` if too many others have failed."""
         if self._pace is not None:
             self._pace.budget.mind(server)
@@ -184,21 +184,21 @@ class Slot:
         self._held.append(self._boots)
         return True
 
-    def begin_boot(self, look: Look) -> None:
+    def begin_boot(self, look: CheckCancelled) -> None:
         """Wait for a boot slot where boots are bounded."""
         self._take(self._boots, look)
 
-    def begin_apart(self, server: str, look: Look) -> bool:
+    def begin_apart(self, server: str, look: CheckCancelled) -> bool:
         """Wait until ``server`` may begin after the one before it; whether there was a wait.
 
-        Raises as `mind_budget`, and what ``look`` raises.
+        Raises as `refuse_over_budget`, and what ``look`` raises.
         """
         if self._pace is None or self._pace.stagger is None:
             return False
 
         def look_up() -> None:
             look()
-            self.mind_budget(server)
+            self.refuse_over_budget(server)
 
         return self._pace.stagger.take(self._ticket, look_up)
 
@@ -211,7 +211,7 @@ class Slot:
         self._give_back(list(self._held))
 
     @contextlib.contextmanager
-    def aside(self, look: Look) -> Iterator[None]:
+    def aside(self, look: CheckCancelled) -> Iterator[None]:
         """Let others pass meanwhile, then go to the end of the queue and wait there for one's turn."""
         held = list(self._held)
         self.leave()
@@ -221,7 +221,7 @@ class Slot:
         for slots in held:
             self._take(slots, look)
 
-    def _take(self, slots: Slots | None, look: Look) -> None:
+    def _take(self, slots: Slots | None, look: CheckCancelled) -> None:
         if slots is not None and slots not in self._held:
             slots.take(self._ticket, look)
             self._held.append(slots)

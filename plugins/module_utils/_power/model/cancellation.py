@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-Look = Callable[[], None]
+CheckCancelled = Callable[[], None]
 
 
-def nothing() -> None:
+def no_check() -> None:
     """Nothing to look at: the work is always finished."""
