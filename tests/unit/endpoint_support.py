@@ -48,11 +48,11 @@ class FakeEndpoint(Endpoint):
         self.on_look: Callable[[], object] = no_check
         self._asked_at: float | None = None
 
-    def listed(self, look: CheckCancelled = no_check) -> tuple[Seen, ...]:
+    def listed(self, check_cancelled: CheckCancelled = no_check) -> tuple[Seen, ...]:
         return (self._now(),)
 
-    def look(self, uuid: str, *, seconds: float | None = None, look: CheckCancelled = no_check) -> Seen:
-        look()
+    def look(self, uuid: str, *, seconds: float | None = None, check_cancelled: CheckCancelled = no_check) -> Seen:
+        check_cancelled()
         self.look_seconds.append(seconds)
         self.on_look()
         said = self._now()
@@ -61,16 +61,16 @@ class FakeEndpoint(Endpoint):
             late()
         return said
 
-    def act(self, uuid: str, action: PowerAction, wait_seconds: int, look: CheckCancelled = no_check) -> Accepted:
-        look()
+    def act(self, uuid: str, action: PowerAction, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Accepted:
+        check_cancelled()
         self.asked.append((uuid, action, wait_seconds))
         self._asked_at = self.clock.monotonic()
         if isinstance(self.accepted, Exception):
             raise self.accepted
         return self.accepted
 
-    def operation(self, path: str, *, wait_seconds: int, look: CheckCancelled = no_check) -> Operation:
-        look()
+    def operation(self, path: str, *, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Operation:
+        check_cancelled()
         said = self.operations.pop(0) if len(self.operations) > 1 else self.operations[0]
         if isinstance(said, Exception):
             raise said

@@ -245,10 +245,10 @@ class FakeEngine:
         """An image that is on the node."""
         return self.images.get(reference)
 
-    def pull(self, reference: str, credentials: Mapping[str, str] | None, look: Callable[[], None]) -> None:
+    def pull(self, reference: str, credentials: Mapping[str, str] | None, check_cancelled: Callable[[], None]) -> None:
         """Pull an image."""
         self._begin("pull")
-        look()
+        check_cancelled()
         self.calls.append(("pull", reference))
         self.images[reference] = ImageSeen(f"sha256:{next(self._count)}")
 

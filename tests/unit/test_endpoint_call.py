@@ -91,10 +91,10 @@ def test_an_empty_token_in_the_settings_is_refused_and_the_nodes_own_does_not_ta
 class Unanswering(Answering):
     """An endpoint that never answers, but looks up as it promises."""
 
-    def _ask(self, method: str, path: str, *, look: CheckCancelled = no_check, **_unused: Any) -> Answer:
+    def _ask(self, method: str, path: str, *, check_cancelled: CheckCancelled = no_check, **_unused: Any) -> Answer:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
-            look()
+            check_cancelled()
             time.sleep(0.01)
         return answer(200, LISTED)
 
@@ -140,7 +140,7 @@ def test_a_restart_of_all_that_are_offline_is_refused_as_on_a_node() -> None:
 class Faulty(FakeEndpoint):
     """An endpoint whose client has a bug."""
 
-    def look(self, uuid: str, *, seconds: float | None = None, look: CheckCancelled = no_check) -> Seen:
+    def look(self, uuid: str, *, seconds: float | None = None, check_cancelled: CheckCancelled = no_check) -> Seen:
         raise RuntimeError("a fault of ours, with a secret in it")
 
 

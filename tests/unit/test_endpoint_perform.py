@@ -476,9 +476,9 @@ class Hanging(FakeEndpoint):
         super().__init__(*said)
         self._interrupted = interrupted
 
-    def act(self, uuid: str, action: PowerAction, wait_seconds: int, look: CheckCancelled = no_check) -> Accepted:
+    def act(self, uuid: str, action: PowerAction, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Accepted:
         self._interrupted.set()
-        return super().act(uuid, action, wait_seconds, look)
+        return super().act(uuid, action, wait_seconds, check_cancelled)
 
 
 # ----- operations

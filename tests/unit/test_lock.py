@@ -97,7 +97,7 @@ def test_the_lock_is_tried_every_20_ms_until_the_deadline_with_a_look_between_tr
             reason="",
             wait_seconds=0.09,
             clock=clock,
-            look=lambda: looks.append(1),
+            check_cancelled=lambda: looks.append(1),
         )
     assert clock.slept == pytest.approx([0.02, 0.02, 0.02, 0.02, 0.01])
     assert len(looks) == 5
@@ -115,7 +115,7 @@ def test_without_time_to_wait_there_is_exactly_one_try_and_no_look(locks: Locks,
             reason="",
             wait_seconds=seconds,
             clock=clock,
-            look=lambda: looks.append(1),
+            check_cancelled=lambda: looks.append(1),
         )
     assert (clock.slept, looks) == ([], [])
 
@@ -128,7 +128,14 @@ def test_a_look_that_raises_ends_the_wait_and_leaves_nothing_open(locks: Locks) 
         open_before = len(os.listdir("/proc/self/fd"))
         with pytest.raises(CancelledByKill):
             locks.acquire(
-                UUID, operation="b", action=PowerAction.STOP, origin="", reason="", wait_seconds=9, clock=OwnClock(), look=cancelled
+                UUID,
+                operation="b",
+                action=PowerAction.STOP,
+                origin="",
+                reason="",
+                wait_seconds=9,
+                clock=OwnClock(),
+                check_cancelled=cancelled,
             )
         assert len(os.listdir("/proc/self/fd")) == open_before
 

@@ -224,7 +224,7 @@ def test_who_joins_a_reading_that_began_before_asks_for_its_server_alone(server:
     first.start()
     assert begun.wait(10)
     server.put(definition(1, suspended=True))
-    found = panel.definition(uuid_of(1), again=True, look=gate.set)
+    found = panel.definition(uuid_of(1), again=True, check_cancelled=gate.set)
     first.join()
     assert found is not None and found.suspended
 
@@ -316,7 +316,7 @@ def test_who_leaves_leaves_the_reading_to_the_others(server: FakePanel) -> None:
         raise CancelledByKill("killed")
 
     began = time.monotonic()
-    assert isinstance(error_of(panel, look=look), CancelledByKill)
+    assert isinstance(error_of(panel, check_cancelled=look), CancelledByKill)
     assert time.monotonic() - began < 2
     gate.set()
     others.join()
@@ -428,7 +428,7 @@ def test_one_who_waits_looks_at_least_every_second_also_between_tries(server: Fa
         if len(looks) > 5:
             raise CancelledByKill("killed")
 
-    assert isinstance(error_of(panel, again=True, look=look), CancelledByKill)
+    assert isinstance(error_of(panel, again=True, check_cancelled=look), CancelledByKill)
     assert max(clock.naps) <= 0.5 and len(clock.naps) >= len(looks) - 1
 
 

@@ -53,11 +53,11 @@ class Managed:
     def delete(self) -> None:
         self.raw, self.is_listed = None, False
 
-    def page(self, number: int, patience: Any, look: Any) -> Any:
+    def page(self, number: int, patience: Any, check_cancelled: Any) -> Any:
         self._ask(number)
         return Page({"data": [{"uuid": UUID, **self.raw}] if self.is_listed else [], "meta": {"last_page": 1}}, 0)
 
-    def server(self, uuid: str, patience: Any, look: Any) -> Any:
+    def server(self, uuid: str, patience: Any, check_cancelled: Any) -> Any:
         self._ask(uuid)
         return self.raw
 

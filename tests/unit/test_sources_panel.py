@@ -52,12 +52,12 @@ class Scripted:
         self.retries: list[bool] = []
         self.gate: threading.Event | None = None
 
-    def page(self, number: int, patience: Any, look: Any) -> Any:
+    def page(self, number: int, patience: Any, check_cancelled: Any) -> Any:
         """One page holds all."""
         self._ask(number, patience)
         return Page({"data": [{"uuid": uuid, **raw} for uuid, raw in self.servers.items()], "meta": {"last_page": 1}}, 0)
 
-    def server(self, uuid: str, patience: Any, look: Any) -> Any:
+    def server(self, uuid: str, patience: Any, check_cancelled: Any) -> Any:
         """Any node's."""
         self._ask(uuid, patience)
         return {**self.elsewhere, **self.servers}.get(uuid)
@@ -217,10 +217,10 @@ def test_asking_again_and_looking_reach_the_panel(place: Place) -> None:
 
     place.api.gate = threading.Event()
     for ask in (
-        lambda: place.sources().definition(A, look=look),
-        lambda: place.sources().identify("aaaaaaaa", START, look=look),
-        lambda: place.sources().everything(START, look=look),
-        lambda: place.sources().everything(None, look=look),
+        lambda: place.sources().definition(A, check_cancelled=look),
+        lambda: place.sources().identify("aaaaaaaa", START, check_cancelled=look),
+        lambda: place.sources().everything(START, check_cancelled=look),
+        lambda: place.sources().everything(None, check_cancelled=look),
     ):
         with pytest.raises(InterruptedBySignal):
             ask()

@@ -16,11 +16,11 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.model imp
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
-def stop(fake: FakeNode, progress: Progress | None = None, look: Any = no_check, **fields: Any) -> Progress:
+def stop(fake: FakeNode, progress: Progress | None = None, check_cancelled: Any = no_check, **fields: Any) -> Progress:
     """Stop the server's run."""
     progress = progress or fake.progress("stop", **fields)
     with fake.lock("stop") as lock:
-        stop_run(progress.request, fake.node, lock, fake.seen(), look, progress)
+        stop_run(progress.request, fake.node, lock, fake.seen(), check_cancelled, progress)
     return progress
 
 

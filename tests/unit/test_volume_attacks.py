@@ -49,8 +49,8 @@ def disk(request: pytest.FixtureRequest) -> Iterator[Disk]:
         yield made
 
 
-def survey(disk: Disk, owner: tuple[int, int] | None = None, look: Callable[[], None] = no_check) -> Survey:
-    return Volume(str(disk.volume)).survey(look, UNBOUNDED, owner=owner)
+def survey(disk: Disk, owner: tuple[int, int] | None = None, check_cancelled: Callable[[], None] = no_check) -> Survey:
+    return Volume(str(disk.volume)).survey(check_cancelled, UNBOUNDED, owner=owner)
 
 
 def read(disk: Disk, name: str = "a.txt") -> bytes | None:

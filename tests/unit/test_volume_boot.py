@@ -26,14 +26,14 @@ def walks_fixture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def survey(
         volume: Volume,
-        look: Callable[[], None],
+        check_cancelled: Callable[[], None],
         bounds: Bounds,
         *,
         owner: tuple[int, int] | None,
         altered: Callable[[], None] = lambda: None,
     ) -> Survey:
         walks.append(USAGE if owner is None else BOTH)
-        return original(volume, look, bounds, owner=owner, altered=altered)
+        return original(volume, check_cancelled, bounds, owner=owner, altered=altered)
 
     monkeypatch.setattr(Volume, "survey", survey)
     return walks

@@ -263,7 +263,7 @@ def test_one_who_waits_looks_up_and_may_leave_at_once(server: Recorder) -> None:
 
     began = time.monotonic()
     with pytest.raises(CancelledByKill):
-        Web(server.url, BEARER).ask("GET", "/x", seconds=30, look=look)
+        Web(server.url, BEARER).ask("GET", "/x", seconds=30, check_cancelled=look)
     times = [began, *looks]
     assert max(later - earlier for earlier, later in zip(times, times[1:])) < 0.5
     assert no_threads_left()

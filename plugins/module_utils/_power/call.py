@@ -90,7 +90,7 @@ class _OnNode:
                 # Where none is left, nobody acts who would keep it.
                 node.sources.keep_list()
             return all_of(asked, servers)
-        return named(asked, names, lambda name: node.sources.identify(name, asked.action, look=self._look))
+        return named(asked, names, lambda name: node.sources.identify(name, asked.action, check_cancelled=self._look))
 
     def priorities(self, targets: Sequence[Target], given: Mapping[str, int]) -> list[int]:
         order = Priorities.of(given, self._node.settings.priorities)
@@ -102,7 +102,7 @@ class _OnNode:
         if definition is None and target.request.action.boots:
             # Nobody has seen it yet; what is wrong with its definition is told when its turn comes.
             with contextlib.suppress(PowerError):
-                definition = sources.definition(server.uuid, look=self._look)
+                definition = sources.definition(server.uuid, check_cancelled=self._look)
             self._look()
         return order.priority(server) if definition is None else order.priority(definition.server, definition.priority)
 

@@ -72,7 +72,7 @@ class DefinitionDirectory:
         self.strays: tuple[str, ...] = ()
         self._read: dict[str, tuple[tuple[int, ...], object]] = {}
 
-    def uuids(self, look: CheckCancelled = no_check) -> tuple[str, ...]:
+    def uuids(self, check_cancelled: CheckCancelled = no_check) -> tuple[str, ...]:
         """The servers that have a file here, in order."""
         try:
             names = os.listdir(self.path)
@@ -91,7 +91,7 @@ class DefinitionDirectory:
         found = self._find(uuid)
         return "" if found is None else name_in(found[1])
 
-    def definition(self, uuid: str, *, again: bool = False, look: CheckCancelled = no_check) -> Definition | None:
+    def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
         """The server's definition as its file has it now, whether asked ``again`` or not; None if it has no file.
 
         Raises `DefinitionInvalid`: two files for one uuid, a file that gives itself another uuid, or that is no definition.

@@ -76,31 +76,31 @@ class Endpoint:
         if urlsplit(url).scheme.lower() == "http" and not is_this_machine(url):
             self.warnings.append(f"the token goes to the endpoint {self.shown} in the clear; use https")
 
-    def servers(self, look: CheckCancelled = no_check) -> list[Server]:
+    def servers(self, check_cancelled: CheckCancelled = no_check) -> list[Server]:
         """Every server of the endpoint, by UUID; asked once. Raises as `listed`."""
-        return [seen.server for seen in self.listed(look)]
+        return [seen.server for seen in self.listed(check_cancelled)]
 
-    def listed(self, look: CheckCancelled = no_check) -> tuple[Seen | Unseen, ...]:
+    def listed(self, check_cancelled: CheckCancelled = no_check) -> tuple[Seen | Unseen, ...]:
         """Every server as it was when first asked for, or why its state is not told; a list that failed is not asked for again.
 
-        Raises `EndpointUnreachable`, `EndpointError`, and what ``look`` raises.
+        Raises `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises.
         """
         # Held while asking: others who want the list wait for this one.
         while not self._guard.acquire(timeout=_LOOK_SECONDS):
-            look()
+            check_cancelled()
         try:
             if self._unlisted is not None:
                 # Else each name would wait for it anew, and two names of one server could be told apart by chance.
                 raise type(self._unlisted)(str(self._unlisted), **self._unlisted.facts) from self._unlisted
             if self._listed is None:
-                self._listed = self._list(look)
+                self._listed = self._list(check_cancelled)
             return self._listed
         finally:
             self._guard.release()
 
-    def _list(self, look: CheckCancelled) -> tuple[Seen | Unseen, ...]:
+    def _list(self, check_cancelled: CheckCancelled) -> tuple[Seen | Unseen, ...]:
         try:
-            answer = self._ask("GET", "/api/servers", seconds=self.timeout, look=look)
+            answer = self._ask("GET", "/api/servers", seconds=self.timeout, check_cancelled=check_cancelled)
             listed = self._read(answer, "list the servers", lambda value: read_servers(value, self.masked))
         except (EndpointUnreachable, EndpointUntrusted, EndpointError) as error:
             self._unlisted = error
@@ -113,22 +113,25 @@ class Endpoint:
         codes = [code for code in self.lacking if code not in ignored]
         return (f"the endpoint {self.shown} could not list all of its servers ({', '.join(codes)})",) if codes else ()
 
-    def look(self, uuid: str, *, seconds: float | None = None, look: CheckCancelled = no_check) -> Seen:
-        """One server as it is now. Raises `ServerNotFound`, `EndpointUnreachable`, `EndpointError`, and what ``look`` raises."""
-        answer = self._ask("GET", f"/api/servers/{uuid}", seconds=self.timeout if seconds is None else seconds, look=look)
+    def look(self, uuid: str, *, seconds: float | None = None, check_cancelled: CheckCancelled = no_check) -> Seen:
+        """One server as it is now. Raises `ServerNotFound`, `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises."""
+        answer = self._ask(
+            "GET", f"/api/servers/{uuid}", seconds=self.timeout if seconds is None else seconds, check_cancelled=check_cancelled
+        )
         verb = f"look at server {uuid}"
         self._raise_if_missing(answer, verb, uuid)
         return self._read(answer, verb, lambda value: read_server(value, uuid, self.masked))
 
-    def act(self, uuid: str, action: PowerAction, wait_seconds: int, look: CheckCancelled = no_check) -> Accepted:
+    def act(self, uuid: str, action: PowerAction, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Accepted:
         """Ask for a power action; return when it was accepted, which is before anything is done.
 
-        Raises `Suspended`, `ServerNotFound`, `EndpointError`, and what ``look`` raises and `EndpointUnreachable`, after which the action
+        Raises `Suspended`, `ServerNotFound`, `EndpointError`, and what ``check_cancelled`` raises and `EndpointUnreachable`, after which
+        the action
         may have been taken.
         """
         body = {"action": action.value, "wait_seconds": wait_seconds}
         try:
-            answer = self._ask("POST", f"/api/servers/{uuid}/power", body=body, seconds=self.timeout, look=look)
+            answer = self._ask("POST", f"/api/servers/{uuid}/power", body=body, seconds=self.timeout, check_cancelled=check_cancelled)
         except EndpointUnreachable as error:
             raise EndpointUnreachable(
                 f"{error}; the {action.value} of server {uuid} may have been taken all the same: look before you ask again"
@@ -145,12 +148,13 @@ class Endpoint:
             )
         return self._accepted(answer, uuid)
 
-    def operation(self, path: str, *, wait_seconds: int, look: CheckCancelled = no_check) -> Operation:
-        """An operation, when it has ended or after ``wait_seconds``. Raises `EndpointUnreachable`, `EndpointError`, and what ``look`` does.
+    def operation(self, path: str, *, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Operation:
+        """An operation, when it has ended or after ``wait_seconds``. Raises `EndpointUnreachable`, `EndpointError`, and what
+        ``check_cancelled`` does.
 
         One that is unknown is an `EndpointError` with the fact ``status`` 404.
         """
-        answer = self._ask("GET", path, params={"wait": wait_seconds}, seconds=self.timeout + wait_seconds, look=look)
+        answer = self._ask("GET", path, params={"wait": wait_seconds}, seconds=self.timeout + wait_seconds, check_cancelled=check_cancelled)
         return self._read(answer, "follow the operation", lambda value: read_operation(value, self.masked))
 
     def log(self, uuid: str, lines: int) -> list[str]:
@@ -177,10 +181,10 @@ class Endpoint:
         body: object = None,
         params: Mapping[str, object] | None = None,
         seconds: float,
-        look: CheckCancelled = no_check,
+        check_cancelled: CheckCancelled = no_check,
     ) -> Answer:
         try:
-            return self._web.ask(method, path, body=body, params=params, seconds=seconds, look=look)
+            return self._web.ask(method, path, body=body, params=params, seconds=seconds, check_cancelled=check_cancelled)
         except Untrusted as error:
             raise EndpointUntrusted(
                 f"Cannot use the endpoint {self.shown} with the node's token: {error}, and within this machine it goes to root, to whoever "

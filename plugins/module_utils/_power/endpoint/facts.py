@@ -24,15 +24,15 @@ _REFUSALS = (401, 403)
 _LINE_BYTES = 500
 
 
-def identify_at(text: str, endpoint: Endpoint, look: CheckCancelled = no_check) -> Server:
+def identify_at(text: str, endpoint: Endpoint, check_cancelled: CheckCancelled = no_check) -> Server:
     """The server that ``text`` means: a full UUID in any case, which asks nothing, a unique short id, or a unique name.
 
-    Raises `ServerNotFound`, `AmbiguousServer`, `EndpointUnreachable`, `EndpointError`, and what ``look`` raises.
+    Raises `ServerNotFound`, `AmbiguousServer`, `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises.
     """
     uuid = parse_uuid(text)
     if uuid is not None:
         return Server(uuid)
-    return _identify(text, endpoint.servers(look), endpoint)
+    return _identify(text, endpoint.servers(check_cancelled), endpoint)
 
 
 def describe_at(names: Sequence[str], endpoint: Endpoint, *, tail: int = 0) -> Described:

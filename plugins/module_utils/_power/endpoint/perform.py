@@ -124,7 +124,7 @@ class EndpointTurn:
         hurried = self._request.action is PowerAction.KILL and not self._request.check and self._request.only is None
         seconds = min(_KILL_LOOK_SECONDS, self._endpoint.timeout) if hurried else None
         try:
-            seen = self._endpoint.look(uuid, seconds=seconds, look=self._raise_if_signalled)
+            seen = self._endpoint.look(uuid, seconds=seconds, check_cancelled=self._raise_if_signalled)
         except (EndpointUnreachable, EndpointError, ServerNotFound):
             if hurried:
                 return None

@@ -70,7 +70,7 @@ class Watch:
             asked_at = self._clock.monotonic()
             try:
                 operation = self._patiently(
-                    lambda: self._endpoint.operation(accepted.path, wait_seconds=_POLL_SECONDS, look=self.raise_if_signalled)
+                    lambda: self._endpoint.operation(accepted.path, wait_seconds=_POLL_SECONDS, check_cancelled=self.raise_if_signalled)
                 )
             except EndpointError as error:
                 if error.facts.get("status") == 404:
@@ -101,7 +101,7 @@ class Watch:
 
     def _look(self) -> Seen:
         self.state = None
-        seen = self._endpoint.look(self._uuid, seconds=min(self._endpoint.timeout, _LOOK_SECONDS), look=self.raise_if_signalled)
+        seen = self._endpoint.look(self._uuid, seconds=min(self._endpoint.timeout, _LOOK_SECONDS), check_cancelled=self.raise_if_signalled)
         self.state = seen.state
         self._saw(seen)
         return seen

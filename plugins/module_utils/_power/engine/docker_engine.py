@@ -222,7 +222,7 @@ class DockerEngine:
         images[reference] = asked_at, seen
         return seen
 
-    def pull(self, reference: str, credentials: Mapping[str, str] | None, look: Callable[[], None]) -> None:
+    def pull(self, reference: str, credentials: Mapping[str, str] | None, check_cancelled: Callable[[], None]) -> None:
         """Pull an image; see `Pull`."""
 
         def lines() -> Iterator[Mapping[str, Any]]:
@@ -234,7 +234,7 @@ class DockerEngine:
                 # Not emptied: who asked before the pull may still be about to note the answer.
                 self._images = {}
 
-        Pull(reference, lines).run(look)
+        Pull(reference, lines).run(check_cancelled)
 
     def ensure_network(self, network: NetworkSpec) -> bool:
         """Create a network if it is not there; True if it was created (a 409 means that somebody else just did)."""

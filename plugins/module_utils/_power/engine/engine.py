@@ -75,7 +75,7 @@ class Engine(Protocol):
     def image(self, reference: str) -> ImageSeen | None:
         """An image that is on the node, or None."""
 
-    def pull(self, reference: str, credentials: Mapping[str, str] | None, look: Callable[[], None]) -> None:
+    def pull(self, reference: str, credentials: Mapping[str, str] | None, check_cancelled: Callable[[], None]) -> None:
         """Pull an image, looking up at least every second; an error inside the progress stream is an error."""
 
     def ensure_network(self, network: NetworkSpec) -> bool:

@@ -28,8 +28,8 @@ class Pull:
         self._fault: EngineError | EngineUnreachable | None = None
         self._seen_at = time.monotonic()
 
-    def run(self, look: Callable[[], None]) -> None:
-        """Pull, and wait for the end. Raises `ImageUnavailable`, `EngineUnreachable`, and what ``look`` raises."""
+    def run(self, check_cancelled: Callable[[], None]) -> None:
+        """Pull, and wait for the end. Raises `ImageUnavailable`, `EngineUnreachable`, and what ``check_cancelled`` raises."""
         thread = threading.Thread(target=self._read, daemon=True)
         try:
             thread.start()
@@ -38,7 +38,7 @@ class Pull:
             raise ImageUnavailable(f"{self._failure}: no thread can be started for it; this machine is at a limit") from error
         while thread.is_alive():
             thread.join(_LOOK_SECONDS)
-            look()
+            check_cancelled()
             if time.monotonic() - self._seen_at > SILENCE_SECONDS:
                 raise EngineUnreachable(f"{self._failure}: no progress for {SILENCE_SECONDS:.0f} s")
         if isinstance(self._fault, EngineError):

@@ -71,12 +71,12 @@ class Locks:
         reason: str,
         wait_seconds: float,
         clock: Clock,
-        look: CheckCancelled = no_check,
+        check_cancelled: CheckCancelled = no_check,
         waited_before: float = 0.0,
     ) -> PowerLock:
         """Take the lock and write the holder record, phase ``prepare``; waiters are served in no particular order.
 
-        Tries every 20 ms until ``wait_seconds`` are over; 0 is exactly one try. ``look`` is called between tries and may
+        Tries every 20 ms until ``wait_seconds`` are over; 0 is exactly one try. ``check_cancelled`` is called between tries and may
         raise. ``waited_before`` are seconds of an earlier wait for this lock, to be told with these. Raises LockTimeout, naming the holder
         (fact ``holder``: Holder or None), or LockUnavailable.
         """
@@ -86,7 +86,7 @@ class Locks:
             left = begun + wait_seconds - clock.monotonic()
             if not left > 0:
                 raise self._timeout(uuid, wait_seconds + waited_before, clock)
-            look()
+            check_cancelled()
             clock.sleep(min(TRY_EVERY, left))
             waited = clock.monotonic() - begun
         with ExitStack() as undo:

@@ -51,7 +51,7 @@ class Panel:
     A failure to read it is told to all who ask: where it never was read, for the whole call, else for 10 s.
 
     Every method but `seen` and `fetched_at` raises `SourceUnreachable` (no usable answer), `SourceDenied` (it refuses the token),
-    `SettingsInvalid`, `MissingLibrary`, and what ``look`` raises, which is called at least every second.
+    `SettingsInvalid`, `MissingLibrary`, and what ``check_cancelled`` raises, which is called at least every second.
     """
 
     def __init__(self, settings: Settings, clock: Clock, api: PanelApi | None = None) -> None:
@@ -79,25 +79,25 @@ class Panel:
         """When the Panel said what `definition` returned last for a server, by the clock's monotonic time; None if it said nothing."""
         return self._fetched_at.get(uuid)
 
-    def listed(self, look: CheckCancelled = no_check, *, brief: bool = False) -> PanelList:
+    def listed(self, check_cancelled: CheckCancelled = no_check, *, brief: bool = False) -> PanelList:
         """The list, however old; read now if it was not yet; ``brief``: tried once, 10 s at most."""
-        return self._seen or self._awaited(self._started(brief=brief)[0], look)
+        return self._seen or self._awaited(self._started(brief=brief)[0], check_cancelled)
 
-    def definition(self, uuid: str, *, again: bool = False, look: CheckCancelled = no_check) -> Definition | None:
+    def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
         """A server's definition, or None if it is not this node's: as listed up to 10 s ago, or, with ``again``, as it is now.
 
         Whose it is the list alone tells, so one that is older is read again. Raises `DefinitionInvalid`, too.
         """
         self._fetched_at.pop(uuid, None)
         reading, is_mine = self._started()
-        listed = self._awaited(reading, look).servers
+        listed = self._awaited(reading, check_cancelled).servers
         if uuid not in listed:
             return None
         raw, fetched_at = listed[uuid], reading.began
         if again and not is_mine:
             # Who joins a reading may be told what was true before asking.
             fetched_at = self._clock.monotonic()
-            raw = self._fetch(uuid, look)
+            raw = self._fetch(uuid, check_cancelled)
             if raw is None:
                 return None
         self._fetched_at[uuid] = fetched_at
@@ -130,9 +130,9 @@ class Panel:
         """Whether a reading is over and counts no more; where none ever ended well, its failure counts for the whole call."""
         return reading.over.is_set() and self._seen is not None and self._clock.monotonic() - reading.ended > _FRESH_SECONDS
 
-    def _awaited(self, reading: _Reading, look: CheckCancelled) -> PanelList:
+    def _awaited(self, reading: _Reading, check_cancelled: CheckCancelled) -> PanelList:
         while not reading.over.wait(_LOOK_SECONDS):
-            look()
+            check_cancelled()
         if reading.found is None:
             raise self._list_error(reading.error)
         return reading.found
@@ -156,13 +156,13 @@ class Panel:
             return type(error)(str(error), **error.facts)
         return RuntimeError() if error is None else error
 
-    def _fetch(self, uuid: str, look: CheckCancelled) -> Any:
+    def _fetch(self, uuid: str, check_cancelled: CheckCancelled) -> Any:
         """One server as it is now, or None. Soon after one fetch failed, the others are tried once only, for 10 s at most."""
         while not self._slots.acquire(timeout=_LOOK_SECONDS):
-            look()
+            check_cancelled()
         try:
             troubled = self._clock.monotonic() < self._troubled_until
-            raw = self._api.server(uuid, _BRIEF if troubled else _PATIENT, look)
+            raw = self._api.server(uuid, _BRIEF if troubled else _PATIENT, check_cancelled)
         except PanelUnavailable as fault:
             self._troubled_until = self._clock.monotonic() + _FRESH_SECONDS
             raise self._api.unreachable(f"the definition of server {uuid}", fault) from None

@@ -64,17 +64,17 @@ class PanelApi:
         self._guard = threading.Lock()
         self._web: Web | None = None
 
-    def server(self, uuid: str, patience: Patience, look: CheckCancelled) -> Any:
+    def server(self, uuid: str, patience: Patience, check_cancelled: CheckCancelled) -> Any:
         """The definition of one server as the Panel writes it, or None if it has none, whichever node the server belongs to.
 
-        Raises `PanelUnavailable`, `SourceDenied`, `SettingsInvalid`, `MissingLibrary`, and what ``look`` raises.
+        Raises `PanelUnavailable`, `SourceDenied`, `SettingsInvalid`, `MissingLibrary`, and what ``check_cancelled`` raises.
         """
-        answer = self._get(f"/servers/{uuid}", None, patience, look)
+        answer = self._get(f"/servers/{uuid}", None, patience, check_cancelled)
         return None if answer.status == 404 else _value(answer)
 
-    def page(self, number: int, patience: Patience, look: CheckCancelled) -> Page:
+    def page(self, number: int, patience: Patience, check_cancelled: CheckCancelled) -> Page:
         """A page of the list of this node's servers, from 1. Raises as `server` does."""
-        answer = self._get("/servers", {"page": number, "per_page": self._settings.remote_per_page}, patience, look)
+        answer = self._get("/servers", {"page": number, "per_page": self._settings.remote_per_page}, patience, check_cancelled)
         return Page(_value(answer), answer.size)
 
     def unreachable(self, what: str, reason: object) -> SourceUnreachable:
@@ -83,13 +83,13 @@ class PanelApi:
             f"Cannot fetch {what} from the Panel at {self.address}: {reason}; is it up, and is remote in the settings right"
         )
 
-    def _get(self, path: str, params: Mapping[str, object] | None, patience: Patience, look: CheckCancelled) -> Answer:
+    def _get(self, path: str, params: Mapping[str, object] | None, patience: Patience, check_cancelled: CheckCancelled) -> Answer:
         web, began, tries = self._connection(), self._clock.monotonic(), 0
         while True:
             left = patience.seconds - (self._clock.monotonic() - began)
             tries += 1
             try:
-                return self._once(web, path, params, min(left, self._settings.remote_timeout), look)
+                return self._once(web, path, params, min(left, self._settings.remote_timeout), check_cancelled)
             except WebFault as fault:
                 reason, hopeless, answered = str(fault), fault.lasting, False
             except PanelUnavailable as fault:
@@ -98,11 +98,11 @@ class PanelApi:
             left = patience.seconds - (self._clock.monotonic() - began)
             if hopeless or not patience.retries or pause >= left:
                 raise PanelUnavailable(reason if tries == 1 else f"{reason} ({tries} tries)", answered=answered)
-            self._wait(pause, look)
+            self._wait(pause, check_cancelled)
 
-    def _once(self, web: Web, path: str, params: Mapping[str, object] | None, seconds: float, look: CheckCancelled) -> Answer:
+    def _once(self, web: Web, path: str, params: Mapping[str, object] | None, seconds: float, check_cancelled: CheckCancelled) -> Answer:
         """One try. Only what may go better next time is an exception that `_get` catches."""
-        answer = web.ask("GET", f"{_BASE}{path}", params=params, seconds=seconds, look=look)
+        answer = web.ask("GET", f"{_BASE}{path}", params=params, seconds=seconds, check_cancelled=check_cancelled)
         if answer.status in _DENIED:
             raise SourceDenied(
                 f"Cannot use the Panel at {self.address}: it refuses this node's token ({_told(answer)}); "
@@ -115,10 +115,10 @@ class PanelApi:
     def _pause(self, tries: int) -> float:
         return min(_FIRST_PAUSE * _GROWTH ** (tries - 1), _LONGEST_PAUSE) * (0.5 + self._chance())
 
-    def _wait(self, seconds: float, look: CheckCancelled) -> None:
+    def _wait(self, seconds: float, check_cancelled: CheckCancelled) -> None:
         end = self._clock.monotonic() + seconds
         while (left := end - self._clock.monotonic()) > 0:
-            look()
+            check_cancelled()
             self._clock.sleep(min(left, _NAP))
 
     def _connection(self) -> Web:

@@ -40,11 +40,11 @@ def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -
     pages: dict[int, list[Any]] = {}
     total = _Total()
 
-    def read_page(number: int, look: CheckCancelled) -> Any:
+    def read_page(number: int, check_cancelled: CheckCancelled) -> Any:
         left = end - clock.monotonic()
         if left <= 0:
             raise PanelUnavailable(f"its list takes longer than {seconds:.0f} s")
-        page = api.page(number, Patience(min(left, patience.seconds), patience.retries), look)
+        page = api.page(number, Patience(min(left, patience.seconds), patience.retries), check_cancelled)
         entries = _entries(page.value)
         total.add(len(entries), page.size)
         pages[number] = entries

@@ -24,13 +24,13 @@ Warn = Callable[[str], None]
 class Source(Protocol):
     """Where definitions come from. A method raises `SourceUnreachable` or the like where the source as a whole cannot be read."""
 
-    def uuids(self, look: CheckCancelled = no_check) -> Sequence[str]:
+    def uuids(self, check_cancelled: CheckCancelled = no_check) -> Sequence[str]:
         """The servers it has."""
 
     def name(self, uuid: str) -> str:
         """A server's name; empty if it has none. May raise `DefinitionInvalid`."""
 
-    def definition(self, uuid: str, *, again: bool = False, look: CheckCancelled = no_check) -> Definition | None:
+    def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
         """A server's definition, or None if it does not have the server. May raise `DefinitionInvalid`. See `Sources.definition`."""
 
 
@@ -47,7 +47,7 @@ class FromTask:
             else:
                 self._given.setdefault(uuid, []).append(entry)
 
-    def uuids(self, look: CheckCancelled = no_check) -> Sequence[str]:
+    def uuids(self, check_cancelled: CheckCancelled = no_check) -> Sequence[str]:
         """See `Source`."""
         return tuple(self._given)
 
@@ -55,7 +55,7 @@ class FromTask:
         """See `Source`."""
         return name_in(self._given[uuid][0][1]) if uuid in self._given else ""
 
-    def definition(self, uuid: str, *, again: bool = False, look: CheckCancelled = no_check) -> Definition | None:
+    def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
         """See `Source`. Two that differ are none."""
         given = self._given.get(uuid)
         if given is None:
@@ -74,7 +74,7 @@ class FromContainers:
         self._seen = seen
         self._names: dict[str, str] = {}
 
-    def uuids(self, look: CheckCancelled = no_check) -> Sequence[str]:
+    def uuids(self, check_cancelled: CheckCancelled = no_check) -> Sequence[str]:
         """See `Source`."""
         self._names = {server.uuid: server.name for server in self._seen()}
         return tuple(self._names)
@@ -83,7 +83,7 @@ class FromContainers:
         """See `Source`; as listed last."""
         return self._names.get(uuid, "")
 
-    def definition(self, uuid: str, *, again: bool = False, look: CheckCancelled = no_check) -> Definition | None:
+    def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
         """None."""
         return None
 
@@ -103,10 +103,10 @@ class FromPanel:
         self._given: dict[str, Definition] = {}
         self._list_kept: object = None
 
-    def uuids(self, look: CheckCancelled = no_check) -> Sequence[str]:
+    def uuids(self, check_cancelled: CheckCancelled = no_check) -> Sequence[str]:
         """See `Source`."""
         try:
-            found = self._panel.listed(look)
+            found = self._panel.listed(check_cancelled)
         except SourceUnreachable as error:
             listed = self._listed_last(error)
             self._warn(f"{error}; the definitions last seen are used, as allow_stale says")
@@ -122,9 +122,9 @@ class FromPanel:
         except SourceUnreachable as error:
             return self._kept.name(uuid) if uuid in self._listed_last(error) else ""
 
-    def definition(self, uuid: str, *, again: bool = False, look: CheckCancelled = no_check) -> Definition | None:
+    def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
         """See `Source`."""
-        found = self._panel_or_kept(uuid, again, look)
+        found = self._panel_or_kept(uuid, again, check_cancelled)
         if found is not None:
             self._given[uuid] = found
         return found
@@ -143,9 +143,9 @@ class FromPanel:
             self._list_kept = seen
             self._kept.keep_list(self._panel.address, seen.servers)
 
-    def _panel_or_kept(self, uuid: str, again: bool, look: CheckCancelled) -> Definition | None:
+    def _panel_or_kept(self, uuid: str, again: bool, check_cancelled: CheckCancelled) -> Definition | None:
         try:
-            return self._panel.definition(uuid, again=again, look=look)
+            return self._panel.definition(uuid, again=again, check_cancelled=check_cancelled)
         except SourceUnreachable as error:
             if uuid not in self._listed_last(error):
                 return None
@@ -175,7 +175,7 @@ class SeenOnPanel:
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
 
-    def uuids(self, look: CheckCancelled = no_check) -> Sequence[str]:
+    def uuids(self, check_cancelled: CheckCancelled = no_check) -> Sequence[str]:
         """See `Source`."""
         seen = self._panel.seen
         return () if seen is None else tuple(seen.servers)
@@ -185,7 +185,7 @@ class SeenOnPanel:
         seen = self._panel.seen
         return "" if seen is None else name_in(seen.servers.get(uuid))
 
-    def definition(self, uuid: str, *, again: bool = False, look: CheckCancelled = no_check) -> Definition | None:
+    def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
         """See `Source`."""
         seen = self._panel.seen
         return self._panel.parsed(uuid, seen.servers[uuid]) if seen is not None and uuid in seen.servers else None
@@ -201,9 +201,9 @@ class Listed:
         self._names: dict[str, str | None] = {}
         self._places: dict[str, str] = {}
 
-    def uuids(self, look: CheckCancelled = no_check) -> Sequence[str]:
+    def uuids(self, check_cancelled: CheckCancelled = no_check) -> Sequence[str]:
         """The servers of the source. Raises what the source raises, each time anew."""
-        return tuple(self._list(look))
+        return tuple(self._list(check_cancelled))
 
     def has(self, uuid: str) -> bool:
         """Whether the source has the server; raises as `uuids`."""
@@ -224,7 +224,7 @@ class Listed:
         """Where a definition is whose name could not be read; empty where nobody knows."""
         return self._places.get(uuid, "")
 
-    def _list(self, look: CheckCancelled) -> dict[str, None]:
+    def _list(self, check_cancelled: CheckCancelled) -> dict[str, None]:
         if self._uuids is None:
-            self._uuids = dict.fromkeys(self.source.uuids(look))
+            self._uuids = dict.fromkeys(self.source.uuids(check_cancelled))
         return self._uuids

@@ -65,20 +65,21 @@ class Sources:
             self._first_wins = (self._task, self._once(self._asked), self._directory)
             self._stop_order = (self._given, SeenOnPanel(panel), self._keeps, self._files)
 
-    def identify(self, text: str, action: PowerAction, *, look: CheckCancelled = no_check) -> Server:
+    def identify(self, text: str, action: PowerAction, *, check_cancelled: CheckCancelled = no_check) -> Server:
         """The server that ``text`` means: a full UUID in any case, which needs no source, a unique short id, or a unique name.
 
         The sources with definitions are looked at together, the Panel only for start and restart; what they do not know is looked for in
         the kept definitions (stop, kill), then in the containers. A definition that cannot be read has the name it had when it was kept,
         so that whoever acts on it is told what is wrong with it. Raises `ServerNotFound`, `AmbiguousServer`, and `SourceUnreachable` or
-        whatever a source raises if the server may be in what could not be read. The name is filled in where that is cheap. ``look`` is
+        whatever a source raises if the server may be in what could not be read. The name is filled in where that is cheap.
+        ``check_cancelled`` is
         called at least every second while the Panel is waited for, and may raise.
         """
         wanted = text.strip() if len(text) <= _LONGEST_NAME else ""
         uuid = parse_uuid(wanted)
         if uuid is not None:
             return Server(uuid, self._name_at_hand(uuid))
-        layers, trouble = self._layers(action), Trouble(look)
+        layers, trouble = self._layers(action), Trouble(check_cancelled)
         found = self._by_short_id(wanted.lower(), layers, trouble)
         if not found and wanted:
             found = self._by_name(wanted, layers, trouble)
@@ -89,20 +90,20 @@ class Sources:
             raise ambiguous(wanted, sorted(found))
         return next(Server(uuid, name) for uuid, name in found.items())
 
-    def identify_to_look(self, text: str, *, look: CheckCancelled = no_check) -> Server:
+    def identify_to_look(self, text: str, *, check_cancelled: CheckCancelled = no_check) -> Server:
         """As `identify` for a stop, which needs no definition; the Panel is asked for what is not at hand, once, for 10 s at most."""
         try:
-            server = self.identify(text, PowerAction.STOP, look=look)
+            server = self.identify(text, PowerAction.STOP, check_cancelled=check_cancelled)
         except ServerNotFound:
             if self._panel is None:
                 raise
-            self._glance_at_panel(look)
-            return self.identify(text, PowerAction.START, look=look)
+            self._glance_at_panel(check_cancelled)
+            return self.identify(text, PowerAction.START, check_cancelled=check_cancelled)
         if not self._is_at_hand(server.uuid):
-            self._glance_at_panel(look)
+            self._glance_at_panel(check_cancelled)
         return server
 
-    def everything(self, action: PowerAction | None, *, look: CheckCancelled = no_check) -> list[Server]:
+    def everything(self, action: PowerAction | None, *, check_cancelled: CheckCancelled = no_check) -> list[Server]:
         """Every server of the sources, by uuid; one whose definition is broken counts, without a name and with a warning.
 
         Stop and kill leave the Panel out, and ``None``, which only reads, asks it once, for 10 s at most. What cannot be listed is in
@@ -111,12 +112,12 @@ class Sources:
         """
         asked = self._first_wins if action is None or action.boots else (self._task, self._directory)
         if action is None:
-            self._glance_at_panel(look)
+            self._glance_at_panel(check_cancelled)
         names: dict[str, str] = {}
         self.unlisted = []
         for source in asked:
             try:
-                uuids = self._listed(source, look)
+                uuids = self._listed(source, check_cancelled)
             except PowerError as error:
                 if _ends_all(error):
                     raise
@@ -148,10 +149,10 @@ class Sources:
             raise faults[0]
         return False
 
-    def definition(self, uuid: str, *, again: bool = False, look: CheckCancelled = no_check) -> Definition:
+    def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition:
         """The definition of the first source that has the server; what the others say does not matter.
 
-        ``again`` has the Panel say it anew, instead of taking what it was listed with. ``look`` is called at least every second
+        ``again`` has the Panel say it anew, instead of taking what it was listed with. ``check_cancelled`` is called at least every second
         where that takes long, and may raise.
 
         Raises `ServerNotFound`, `DefinitionInvalid`, `MissingLibrary`, `SourceDenied`, and `SourceUnreachable`, unless the settings'
@@ -159,7 +160,7 @@ class Sources:
         """
         for source in self._first_wins if parse_uuid(uuid) == uuid else ():
             try:
-                definition = source.source.definition(uuid, again=again, look=look)
+                definition = source.source.definition(uuid, again=again, check_cancelled=check_cancelled)
             except SourceUnreachable as error:
                 return self._stale(uuid, error)
             if definition is not None:
@@ -201,12 +202,12 @@ class Sources:
     def _once(self, source: Source) -> Listed:
         return Listed(source, self._warn)
 
-    def _glance_at_panel(self, look: CheckCancelled) -> None:
+    def _glance_at_panel(self, check_cancelled: CheckCancelled) -> None:
         """Have the list read with little patience; what comes of it is told when it is used."""
         self._glanced = True
         try:
             if self._panel is not None:
-                self._panel.listed(look, brief=True)
+                self._panel.listed(check_cancelled, brief=True)
         except PowerError as error:
             if _ends_all(error):
                 raise
@@ -245,8 +246,8 @@ class Sources:
             trouble.out_of_reach.append(error)
             return ()
 
-    def _listed(self, source: Listed, look: CheckCancelled) -> Sequence[str]:
-        uuids = source.uuids(look)
+    def _listed(self, source: Listed, check_cancelled: CheckCancelled) -> Sequence[str]:
+        uuids = source.uuids(check_cancelled)
         if source is self._directory:
             strays = (self._stray(name) for name in self._files.strays)
             self._warn(*(f"{stray} is ignored: a definition's file is named by its server's uuid, in lower case" for stray in strays))

@@ -109,11 +109,12 @@ class Web:
         body: object = None,
         params: Mapping[str, object] | None = None,
         seconds: float,
-        look: CheckCancelled = no_check,
+        check_cancelled: CheckCancelled = no_check,
     ) -> Answer:
         """The answer to one request, whatever its status; ``path`` begins with ``/``, and a ``body`` that is not None is sent as JSON.
 
-        All of it, name look-up and body included, takes at most ``seconds``; ``look`` is called at least every half second and may raise.
+        All of it, name look-up and body included, takes at most ``seconds``; ``check_cancelled`` is called at least every half second
+        and may raise.
         A redirect is never followed. Raises `WebFault` where there is no whole answer or it is a redirect, `Untrusted`, `MissingLibrary`.
         """
         requests = _library()
@@ -137,7 +138,7 @@ class Web:
         start(threading.Thread(target=run, name="web", daemon=True))
         try:
             while not exchange.over.wait(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic()))):
-                look()
+                check_cancelled()
                 if time.monotonic() >= deadline:
                     raise too_late(seconds)
         finally:

@@ -91,20 +91,26 @@ class Volume:
         return True
 
     def survey(
-        self, look: Callable[[], None], bounds: Bounds, *, owner: tuple[int, int] | None, altered: Callable[[], None] = lambda: None
+        self,
+        check_cancelled: Callable[[], None],
+        bounds: Bounds,
+        *,
+        owner: tuple[int, int] | None,
+        altered: Callable[[], None] = lambda: None,
     ) -> Survey:
         """Measure everything below in one walk and, where ``owner`` (uid, gid) is given, give it what differs. See ``Survey``.
 
         The walk ends at its ``bounds``, and says so; what was found until then is told.
 
-        ``altered`` is called for whatever was given to the owner, since the walk may end half way. ``look`` is called at first and then
+        ``altered`` is called for whatever was given to the owner, since the walk may end half way. ``check_cancelled`` is called at
+        first and then
         several times a second; what it raises ends the walk. What vanishes or moves meanwhile is no error, and a data directory that is
         missing is empty.
         """
         root = self._root()
         if root is None:
             return Survey(0, 0, 0, 0)
-        return Walk(root, self.path, look, bounds, owner, altered).survey()
+        return Walk(root, self.path, check_cancelled, bounds, owner, altered).survey()
 
     def read_text(self, relative: str, limit: int = FILE_LIMIT, *, uid: int | None = None) -> bytes | None:
         """The bytes of a file, or None if it is missing. ``relative`` is confined; a leading ``/`` means the data directory.

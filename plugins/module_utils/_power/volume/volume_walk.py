@@ -61,14 +61,14 @@ class Walk:
         self,
         root: int,
         path: str,
-        look: Callable[[], None],
+        check_cancelled: Callable[[], None],
         bounds: Bounds,
         owner: tuple[int, int] | None,
         altered: Callable[[], None],
     ) -> None:
         self._root = root
         self._path = path
-        self._look = look
+        self._look = check_cancelled
         self._bounds = bounds
         self._deadline = time.monotonic() + bounds.seconds
         self._entries_left = bounds.entries
@@ -81,7 +81,7 @@ class Walk:
         self._bytes = self._files = self._chowned = self._left_alone = self._unreadable = 0
 
     def survey(self) -> Survey:
-        """Walk, once, as far as the bounds allow. Raises ``PrebootFailed``, or what ``look`` raises."""
+        """Walk, once, as far as the bounds allow. Raises ``PrebootFailed``, or what ``check_cancelled`` raises."""
         cut = ""
         try:
             self._walk()

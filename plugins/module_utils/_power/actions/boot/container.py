@@ -51,7 +51,7 @@ class Staged:
     mounts: tuple[str, ...] = ()
 
 
-def pull(node: Node, definition: Definition, look: Callable[[], None]) -> bool:
+def pull(node: Node, definition: Definition, check_cancelled: Callable[[], None]) -> bool:
     """Pull the image if the settings ask for it; whether the node has another one now. Raises `ImageUnavailable`."""
     reference = definition.image
     if definition.image_is_local or node.settings.pull == "never":
@@ -59,7 +59,7 @@ def pull(node: Node, definition: Definition, look: Callable[[], None]) -> bool:
     before = node.engine.image(reference)
     if before is not None and node.settings.pull != "always":
         return False
-    node.engine.pull(reference, credentials_for(reference, node.settings.registries), look)
+    node.engine.pull(reference, credentials_for(reference, node.settings.registries), check_cancelled)
     return node.engine.image(reference) != before
 
 

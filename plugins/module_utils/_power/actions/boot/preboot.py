@@ -20,15 +20,15 @@ from .container import Boot, Staged, put_in_place
 _MIB = 1024 * 1024
 
 
-def preboot(request: Request, node: Node, boot: Boot, staged: Staged, look: CheckCancelled, progress: Progress) -> None:
+def preboot(request: Request, node: Node, boot: Boot, staged: Staged, check_cancelled: CheckCancelled, progress: Progress) -> None:
     """Do every pre-boot step in order. The first failure ends the boot and names its step."""
     steps: tuple[tuple[str, Callable[[], bool | str]], ...] = (
-        ("disk", lambda: _put_disk_right(node, boot, look, progress)),
+        ("disk", lambda: _put_disk_right(node, boot, check_cancelled, progress)),
         ("placement", lambda: put_in_place(request, node, staged, progress)),
-        ("configuration", lambda: _edit_files(node, boot, look, progress)),
+        ("configuration", lambda: _edit_files(node, boot, check_cancelled, progress)),
     )
     for name, step in steps:
-        look()
+        check_cancelled()
         run_step(name, step, progress)
 
 
@@ -46,21 +46,21 @@ def run_step(name: str, step: Callable[[], bool | str], progress: Progress) -> N
     progress.note_step(name, began, changed=bool(changed), msg=changed if isinstance(changed, str) else "")
 
 
-def _edit_files(node: Node, boot: Boot, look: CheckCancelled, progress: Progress) -> bool:
+def _edit_files(node: Node, boot: Boot, check_cancelled: CheckCancelled, progress: Progress) -> bool:
     written = []
     for config in boot.definition.configs:
-        look()
+        check_cancelled()
         written.append(edit(node, boot, config, progress))
     return any(written)
 
 
-def _put_disk_right(node: Node, boot: Boot, look: CheckCancelled, progress: Progress) -> bool | str:
+def _put_disk_right(node: Node, boot: Boot, check_cancelled: CheckCancelled, progress: Progress) -> bool | str:
     """Usage against the limit and ownership in one walk, skipped where neither is asked for."""
     settings = node.settings
     owner = (settings.uid, settings.gid) if settings.check_permissions_on_boot else None
     if owner is None and boot.definition.build.disk_space <= 0:
         return False
-    survey = boot.volume.survey(look, bounds_of(settings), owner=owner, altered=progress.alter)
+    survey = boot.volume.survey(check_cancelled, bounds_of(settings), owner=owner, altered=progress.alter)
     refuse_if_over(boot, survey.bytes)
     uuid = boot.definition.server.uuid
     if survey.cut:

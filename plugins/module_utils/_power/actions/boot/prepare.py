@@ -27,10 +27,10 @@ from .preboot import bounds_of, refuse_if_cut, refuse_if_over
 _RIGHTS = 1 << 0 | 1 << 1 | 1 << 3
 
 
-def fetch(request: Request, node: Node, look: Callable[[], None], progress: Progress, *, again: bool = False) -> Definition:
+def fetch(request: Request, node: Node, check_cancelled: Callable[[], None], progress: Progress, *, again: bool = False) -> Definition:
     """The definition of a server that may be booted. Raises whatever its source says, and `Suspended`."""
     uuid = progress.server.uuid
-    definition = node.sources.definition(uuid, again=again, look=look)
+    definition = node.sources.definition(uuid, again=again, check_cancelled=check_cancelled)
     progress.server = definition.server
     progress.secrets |= secrets_of(definition)
     if not request.check:
@@ -46,7 +46,7 @@ def prepare(
     request: Request,
     node: Node,
     snapshot: Snapshot | None,
-    look: Callable[[], None],
+    check_cancelled: Callable[[], None],
     progress: Progress,
     *,
     again: bool = False,
@@ -54,11 +54,12 @@ def prepare(
 ) -> Boot:
     """Check all that can be known without touching the server, so that a restart never takes down one that may not start again.
 
-    ``look`` is called in what may take long, and may raise. ``again`` asks the source anew. ``data`` looks at what is in the data
+    ``check_cancelled`` is called in what may take long, and may raise. ``again`` asks the source anew. ``data`` looks at what is in the
+    data
     directory as well, as pre-boot will once more: what is refused here is refused before anything is altered.
     """
     uuid = progress.server.uuid
-    definition = fetch(request, node, look, progress, again=again)
+    definition = fetch(request, node, check_cancelled, progress, again=again)
     progress.warn(*(f"server {uuid}: {warning}" for warning in definition.warnings))
     boot = Boot(definition, Volume(os.path.join(node.settings.data, uuid)))
     checking = functools.partial(_checking, progress)
@@ -77,9 +78,9 @@ def prepare(
         _check_ports(node, boot, snapshot, spec)
     if data:
         with checking("disk"):
-            _check_disk(node, boot, look)
+            _check_disk(node, boot, check_cancelled)
         with checking("configuration"):
-            _check_files(node, boot, look, progress)
+            _check_files(node, boot, check_cancelled, progress)
     return boot
 
 
@@ -94,18 +95,18 @@ def _checking(progress: Progress, step: str) -> Iterator[None]:
         raise
 
 
-def _check_disk(node: Node, boot: Boot, look: Callable[[], None]) -> None:
+def _check_disk(node: Node, boot: Boot, check_cancelled: Callable[[], None]) -> None:
     # Pre-boot walks for the owners as well: what cannot be looked through is to come to light before the stop.
     if boot.definition.build.disk_space > 0 or node.settings.check_permissions_on_boot:
-        survey = boot.volume.survey(look, bounds_of(node.settings), owner=None)
+        survey = boot.volume.survey(check_cancelled, bounds_of(node.settings), owner=None)
         refuse_if_over(boot, survey.bytes)
         refuse_if_cut(boot, survey)
 
 
-def _check_files(node: Node, boot: Boot, look: Callable[[], None], progress: Progress) -> None:
+def _check_files(node: Node, boot: Boot, check_cancelled: Callable[[], None], progress: Progress) -> None:
     written: Written = {}
     for config in boot.definition.configs:
-        look()
+        check_cancelled()
         edited(node, boot, config, progress, written)
 
 

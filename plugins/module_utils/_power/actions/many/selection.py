@@ -32,12 +32,12 @@ def means_all(names: Sequence[str]) -> bool:
     return stripped == [ALL]
 
 
-def everything(node: Node, action: PowerAction | None, look: CheckCancelled = no_check) -> list[Server]:
+def everything(node: Node, action: PowerAction | None, check_cancelled: CheckCancelled = no_check) -> list[Server]:
     """Every server of the sources that can be listed, and every container of ours or of Wings, by UUID. ``action`` None only reads.
 
-    Raises what the engine raises, for start and restart what a source raises that cannot be listed, and what ``look`` raises.
+    Raises what the engine raises, for start and restart what a source raises that cannot be listed, and what ``check_cancelled`` raises.
     """
-    found = {server.uuid: server for server in node.sources.everything(action, look=look)}
+    found = {server.uuid: server for server in node.sources.everything(action, check_cancelled=check_cancelled)}
     for server in node.engine.servers():
         found.setdefault(server.uuid, server)
     return [found[uuid] for uuid in sorted(found)]

@@ -34,15 +34,16 @@ def same_action(request: Request, node: Node, uuid: str) -> OperationRow | None:
     return next((row for row in rows if row.outcome in _WELL), next((row for row in rows if row.under_way), None))
 
 
-def await_same(request: Request, node: Node, uuid: str, look: CheckCancelled) -> None:
-    """Wait until the same action is no longer under way. Raises `LockTimeout` if that takes too long, and what ``look`` raises."""
+def await_same(request: Request, node: Node, uuid: str, check_cancelled: CheckCancelled) -> None:
+    """Wait until the same action is no longer under way. Raises `LockTimeout` if that takes too long, and what ``check_cancelled``
+    raises."""
     limit = max(request.wait_seconds, request.wait_timeout)
     deadline = node.clock.monotonic() + limit
     while True:
         same = same_action(request, node, uuid)
         if same is None or same.outcome:
             return
-        look()
+        check_cancelled()
         if node.clock.monotonic() >= deadline:
             raise LockTimeout(
                 f"Cannot {request.action.value} server {uuid}: the same action, requested at {same.requested_at}, "

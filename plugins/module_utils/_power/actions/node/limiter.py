@@ -37,8 +37,8 @@ class Slots:
         self._waiting: list[tuple[int, threading.Event]] = []
         self._mutex = threading.Lock()
 
-    def take(self, ticket: int, look: CheckCancelled) -> None:
-        """Wait for a slot and take it. ``look`` is called at least every second and may raise."""
+    def take(self, ticket: int, check_cancelled: CheckCancelled) -> None:
+        """Wait for a slot and take it. ``check_cancelled`` is called at least every second and may raise."""
         with self._mutex:
             if self._free:
                 self._free -= 1
@@ -47,7 +47,7 @@ class Slots:
             heapq.heappush(self._waiting, mine)
         try:
             while not mine[1].wait(_LOOK_SECONDS):
-                look()
+                check_cancelled()
         except BaseException:
             self._withdraw(mine)
             raise
@@ -85,16 +85,17 @@ class Stagger:
         self._gate = Slots(1)
         self._earliest = 0.0
 
-    def take(self, ticket: int, look: CheckCancelled) -> bool:
-        """Wait until one may begin, and begin; whether there was a wait. ``look`` is called at least every second, and may raise."""
+    def take(self, ticket: int, check_cancelled: CheckCancelled) -> bool:
+        """Wait until one may begin, and begin; whether there was a wait. ``check_cancelled`` is called at least every second, and may
+        raise."""
         began = time.monotonic()
-        self._gate.take(ticket, look)
+        self._gate.take(ticket, check_cancelled)
         try:
             waits = began < self._earliest
             while (left := self._earliest - time.monotonic()) > 0:
-                look()
+                check_cancelled()
                 time.sleep(min(left, _LOOK_SECONDS))
-            look()
+            check_cancelled()
             self._earliest = time.monotonic() + self._seconds
         finally:
             self._gate.give_back()
@@ -166,9 +167,9 @@ class Slot:
         """Whether it holds what others may wait for."""
         return bool(self._held)
 
-    def begin(self, look: CheckCancelled = no_check) -> None:
+    def begin(self, check_cancelled: CheckCancelled = no_check) -> None:
         """The server's turn: wait for a slot where whole servers are bounded."""
-        self._take(self._whole, look)
+        self._take(self._whole, check_cancelled)
 
     def refuse_over_budget(self, server: str) -> None:
         """Raise `FailureBudget` if too many others have failed."""
@@ -184,20 +185,20 @@ class Slot:
         self._held.append(self._boots)
         return True
 
-    def begin_boot(self, look: CheckCancelled) -> None:
+    def begin_boot(self, check_cancelled: CheckCancelled) -> None:
         """Wait for a boot slot where boots are bounded."""
-        self._take(self._boots, look)
+        self._take(self._boots, check_cancelled)
 
-    def begin_apart(self, server: str, look: CheckCancelled) -> bool:
+    def begin_apart(self, server: str, check_cancelled: CheckCancelled) -> bool:
         """Wait until ``server`` may begin after the one before it; whether there was a wait.
 
-        Raises as `refuse_over_budget`, and what ``look`` raises.
+        Raises as `refuse_over_budget`, and what ``check_cancelled`` raises.
         """
         if self._pace is None or self._pace.stagger is None:
             return False
 
         def look_up() -> None:
-            look()
+            check_cancelled()
             self.refuse_over_budget(server)
 
         return self._pace.stagger.take(self._ticket, look_up)
@@ -211,7 +212,7 @@ class Slot:
         self._give_back(list(self._held))
 
     @contextlib.contextmanager
-    def aside(self, look: CheckCancelled) -> Iterator[None]:
+    def aside(self, check_cancelled: CheckCancelled) -> Iterator[None]:
         """Let others pass meanwhile, then go to the end of the queue and wait there for one's turn."""
         held = list(self._held)
         self.leave()
@@ -219,11 +220,11 @@ class Slot:
         if self._pace is not None:
             self._ticket = self._pace.ticket(last=True)
         for slots in held:
-            self._take(slots, look)
+            self._take(slots, check_cancelled)
 
-    def _take(self, slots: Slots | None, look: CheckCancelled) -> None:
+    def _take(self, slots: Slots | None, check_cancelled: CheckCancelled) -> None:
         if slots is not None and slots not in self._held:
-            slots.take(self._ticket, look)
+            slots.take(self._ticket, check_cancelled)
             self._held.append(slots)
 
     def _give_back(self, slots: list[Slots]) -> None:

@@ -88,7 +88,9 @@ class Node:
         )
         return Observed(snapshot, state, startup, holder, leftover)
 
-    def acquire(self, request: Request, uuid: str, seconds: float, look: CheckCancelled, waited_before: float = 0.0) -> PowerLock:
+    def acquire(
+        self, request: Request, uuid: str, seconds: float, check_cancelled: CheckCancelled, waited_before: float = 0.0
+    ) -> PowerLock:
         """Take a server's lock for a request, waiting at most ``seconds``; see `Locks.acquire`."""
         return self.locks.acquire(
             uuid,
@@ -98,27 +100,28 @@ class Node:
             reason=request.reason,
             wait_seconds=seconds,
             clock=self.clock,
-            look=look,
+            check_cancelled=check_cancelled,
             waited_before=waited_before,
         )
 
-    def await_end(self, run: Run, seconds: float, look: Callable[[], None]) -> bool:
-        """Wait until this run has ended; False if it still lives after ``seconds``. ``look`` is called at each look and may raise."""
+    def await_end(self, run: Run, seconds: float, check_cancelled: Callable[[], None]) -> bool:
+        """Wait until this run has ended; False if it still lives after ``seconds``. ``check_cancelled`` is called at each look and may
+        raise."""
         deadline = self.clock.monotonic() + seconds
         pause, longest = _POLL_SECONDS
         while True:
             snapshot = self.engine.inspect(run.container)
             if snapshot is None or not snapshot.live or snapshot.run != run:
                 return True
-            look()
+            check_cancelled()
             left = deadline - self.clock.monotonic()
             if left <= 0:
                 return False
-            if not self._await_hint(run, left, look, begin=pause > _HINT_SECONDS):
+            if not self._await_hint(run, left, check_cancelled, begin=pause > _HINT_SECONDS):
                 self.clock.sleep(min(pause, left))
                 pause = min(pause * 1.5, longest)
 
-    def _await_hint(self, run: Run, seconds: float, look: Callable[[], None], *, begin: bool) -> bool:
+    def _await_hint(self, run: Run, seconds: float, check_cancelled: Callable[[], None], *, begin: bool) -> bool:
         """Wait until it pays to look at a run again; False, at once, if the engine would not tell."""
         until = self.clock.monotonic() + min(seconds, _HINTED_SECONDS)
         while True:
@@ -128,7 +131,7 @@ class Node:
                 return False
             if told or left <= _POLL_SECONDS[1]:
                 return True
-            look()
+            check_cancelled()
 
     def kill_run(self, run: Run) -> bool:
         """SIGKILL a run; whether it has ended within the engine's time limit."""

@@ -36,10 +36,13 @@ def choose_stop_way(node: Node, snapshot: Snapshot, progress: Progress) -> StopW
     return StopWay(StopType.NATIVE)
 
 
-def stop_run(request: Request, node: Node, lock: PowerLock, snapshot: Snapshot, look: Callable[[], None], progress: Progress) -> None:
+def stop_run(
+    request: Request, node: Node, lock: PowerLock, snapshot: Snapshot, check_cancelled: Callable[[], None], progress: Progress
+) -> None:
     """Stop a live run gracefully, by SIGKILL after the grace, and return when it has ended.
 
-    ``look`` may end the wait by raising. Raises `StopFailed` if the stop cannot be sent (nothing was killed) or the process outlives
+    ``check_cancelled`` may end the wait by raising. Raises `StopFailed` if the stop cannot be sent (nothing was killed) or the process
+    outlives
     SIGKILL.
     A stop that may still be under way when this gives up stays in the lock record.
     """
@@ -57,7 +60,7 @@ def stop_run(request: Request, node: Node, lock: PowerLock, snapshot: Snapshot, 
     # A process that was asked to end is not as it was before, whatever becomes of the wait.
     progress.changed = progress.changed or grace > 0
     try:
-        ended = grace > 0 and node.await_end(snapshot.run, grace, look)
+        ended = grace > 0 and node.await_end(snapshot.run, grace, check_cancelled)
         if not ended and not node.kill_run(snapshot.run):
             raise StopFailed(f"Cannot stop server {progress.server.uuid}: its process still runs {node.engine.timeout:.0f} s after SIGKILL")
     except PowerError:

@@ -60,7 +60,7 @@ class Turn:
         self._output: Output | None = None
         self._staged: Staged | None = None
 
-    def look(self) -> None:
+    def check_cancelled(self) -> None:
         """Raise if the action must not go on. A stop is not cancelled by a kill: both want the server down."""
         if self._request.action.boots:
             self._watch.look()
@@ -69,11 +69,11 @@ class Turn:
         """The same while nothing is done yet that would have to be finished: a signal ends it, too."""
         if self._node.interrupted():
             raise InterruptedBySignal(f"Cannot {self._request.action.value} server {self._uuid}: a signal ended its wait")
-        self.look()
+        self.check_cancelled()
 
-    def prepare(self, snapshot: Snapshot | None, look: CheckCancelled, *, again: bool = False, data: bool = True) -> Boot:
+    def prepare(self, snapshot: Snapshot | None, check_cancelled: CheckCancelled, *, again: bool = False, data: bool = True) -> Boot:
         """Check what can be known of the boot before anything is touched; see `prepare`."""
-        boot = prepare(self._request, self._node, snapshot, look, self._progress, again=again, data=data)
+        boot = prepare(self._request, self._node, snapshot, check_cancelled, self._progress, again=again, data=data)
         fetched_at = self._node.sources.fetched_at(self._uuid)
         self._known_at = self._node.clock.monotonic() if fetched_at is None else fetched_at
         return boot
@@ -99,7 +99,7 @@ class Turn:
             if same is not None and not same.outcome:
                 return None
             self._progress.begin(self._node.journal)
-            self.look()
+            self.check_cancelled()
             if same is not None:
                 self._progress.is_outdated = True
                 if boot is not None:
@@ -171,7 +171,7 @@ class Turn:
             return (Outcome.DONE, "", "an unfinished start was undone") if fenced else (Outcome.UNCHANGED, "", chosen.reason)
         if self._node.clock.monotonic() - self._known_at > _STALE_SECONDS:
             refuse_beside_wings(self._request, self._node, self._progress)
-            boot = None if boot is None else self.prepare(seen.snapshot, self.look, again=True)
+            boot = None if boot is None else self.prepare(seen.snapshot, self.check_cancelled, again=True)
         try:
             if boot is not None:
                 self._stage(lock, boot, seen.snapshot)
@@ -197,13 +197,13 @@ class Turn:
         if not self._place.may_boot():
             lock.enter(Phase.QUEUE)
             self._progress.enter(Phase.QUEUE)
-            self._place.begin_boot(self.look)
+            self._place.begin_boot(self.check_cancelled)
 
     def _stage(self, lock: PowerLock, boot: Boot, snapshot: Snapshot | None) -> None:
         """Have image and container before anything is stopped for them."""
         self._progress.enter(Phase.PULL)
         lock.enter(Phase.PULL)
-        if pull(self._node, boot.definition, self.look):
+        if pull(self._node, boot.definition, self.check_cancelled):
             self._progress.alter()
         kept = self._staged
 
@@ -215,7 +215,7 @@ class Turn:
         settings = self._node.settings
         # The engine creates no container for a data directory that is not there.
         run_step("volume", lambda: boot.volume.create(settings.uid, settings.gid), self._progress)
-        self.look()
+        self.check_cancelled()
         run_step("container", make, self._progress)
         if kept is not None and kept != self._staged:
             unstage(self._node, kept)
@@ -237,8 +237,8 @@ class Turn:
         lock.settle()
 
     def _stop(self, lock: PowerLock, snapshot: Snapshot) -> None:
-        self.look()
-        stop_run(self._request, self._node, lock, snapshot, self.look, self._progress)
+        self.check_cancelled()
+        stop_run(self._request, self._node, lock, snapshot, self.check_cancelled, self._progress)
         lock.settle()
         with contextlib.suppress(LockUnavailable):
             if self._progress.stop is not None and self._watch.killed:
@@ -251,8 +251,8 @@ class Turn:
             raise PrebootFailed(f"Cannot boot server {self._uuid}: no container was prepared for it")
         lock.enter(Phase.PREBOOT)
         self._progress.enter(Phase.PREBOOT)
-        self.look()
-        preboot(self._request, self._node, boot, staged, self.look, self._progress)
+        self.check_cancelled()
+        preboot(self._request, self._node, boot, staged, self.check_cancelled, self._progress)
         # In place, it is no longer one to give up.
         self._staged = None
         self._matchers = Matchers.of(boot.definition.startup)
@@ -278,7 +278,7 @@ class Turn:
         try:
             snapshot = self._node.engine.inspect(self._uuid)
             # What is in the data directory is pre-boot's to look at, in a moment: whatever is wrong there, the definition is not.
-            fresh = self.prepare(snapshot, self.look, again=True, data=False)
+            fresh = self.prepare(snapshot, self.check_cancelled, again=True, data=False)
             self._stage(lock, fresh, snapshot)
         except PowerError as error:
             if isinstance(error, (Suspended, ServerNotFound)) or error.cancels:
