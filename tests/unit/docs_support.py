@@ -135,7 +135,7 @@ def _rst(text: str) -> str:
     return re.sub(r"`(.+?)`", r"``\1``", text)
 
 
-_KEY_HEADING, _UNUSED_HEADING = ["KeySpec", "Type", "Default", "Meaning"], ["KeySpec", "What it is"]
+_KEY_HEADING, _UNUSED_HEADING = ["Key", "Type", "Default", "Meaning"], ["Key", "What it is"]
 #: Guide, title, heading, widths and rows of every table that is made from the code.
 MADE: tuple[tuple[str, str, list[str], str, Rows], ...] = (
     ("definitions_guide.rst", "Keys of a definition", _KEY_HEADING, "30 20 15 35", key_rows(DEFINITION_KEYS)),

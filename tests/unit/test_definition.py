@@ -637,7 +637,7 @@ class TestHostileInput:
         for key in schema.every_key(definition_keys.KEYS):
             for value in values:
                 try:
-                    key.type.read(value, schema.Place(key.name, []))
+                    key.type.read(value, schema.KeyLocation(key.name, []))
                 except schema.Mismatch as mismatch:
                     assert str(mismatch).startswith(key.name)
 

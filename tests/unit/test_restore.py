@@ -143,7 +143,7 @@ def test_an_error_is_one_line_and_never_a_traceback(
         raise error
 
     monkeypatch.setattr(restore, "_restore", fail)
-    monkeypatch.setattr(restore, "Signalled", lambda: None)
+    monkeypatch.setattr(restore, "Interruptions", lambda: None)
     assert restore.main([]) == 1
     told = capsys.readouterr()
     assert said in told.err and len(told.err.splitlines()) == 1 and "secret" not in told.err

@@ -17,7 +17,7 @@ from ansible_collections.fleet.power.tests.unit.test_own_session import AT_THE_L
 
 BARE = f"""
 import json, os, threading, time
-from ansible_collections.fleet.power.plugins.module_utils._power.host.at_once import at_once
+from ansible_collections.fleet.power.plugins.module_utils._power.host.concurrency import map_concurrently
 {AT_THE_LIMIT}
 """
 
@@ -56,7 +56,7 @@ def test_those_threads_that_there_are_do_it_all(few_threads: None) -> None:
 
 
 def test_without_a_thread_it_is_done_by_the_one_who_asks() -> None:
-    script = "print(json.dumps(at_once(lambda number: (number, threading.current_thread() is threading.main_thread()), range(20))))"
+    script = "print(json.dumps(map_concurrently(lambda each: (each, threading.current_thread() is threading.main_thread()), range(20))))"
     assert told(script) == [[number, True] for number in range(20)]
 
 
@@ -67,7 +67,7 @@ def look(number):
     begun.append(number)
     time.sleep(0.05)
     return number
-found = at_once(look, range(1000), 0.2)
+found = map_concurrently(look, range(1000), 0.2)
 print(json.dumps([begun == list(range(len(begun))), len(begun) < 1000, found[: len(begun)] == begun, set(found[len(begun) :]) == {None}]))
 """
     assert told(script) == [True] * 4
@@ -76,7 +76,7 @@ print(json.dumps([begun == list(range(len(begun))), len(begun) < 1000, found[: l
 def test_without_a_thread_what_a_look_raises_is_raised() -> None:
     script = """
 try:
-    at_once(lambda number: 1 // number, [1, 0, 2])
+    map_concurrently(lambda number: 1 // number, [1, 0, 2])
 except ZeroDivisionError:
     print("true")
 """

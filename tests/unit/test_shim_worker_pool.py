@@ -206,7 +206,7 @@ def test_who_was_muted_meanwhile_hears_neither_lines_nor_figures_nor_what_became
 
     async def run() -> None:
         room.ask, room.stats, room.listening = ask, stats, listening
-        rooms = SimpleNamespace(room=lambda _uuid: room, ending=False, check_cancelled=lambda _uuid: None)
+        rooms = SimpleNamespace(room=lambda _uuid: room, ending=False, look=lambda _uuid: None)
         log = SimpleNamespace(warn=lambda *_unused, **_fields: None)
         node, operations = SimpleNamespace(now=lambda: None), SimpleNamespace(one=one)
         wishes = Wishes(*cast("Any", (node, None, operations, SimpleNamespace(write=write), rooms, log)))
