@@ -17,7 +17,8 @@ NODES_OF_LAB := tests/lab/nodes
 export PATH := $(VENV)/bin:$(PATH)
 # For processes that tests start: they do not read pyproject.toml.
 export PYTHONPATH := $(CHECKOUT)/.build
-export PYTHONDONTWRITEBYTECODE := 1
+# Whoever starts a test starts dozens of interpreters, and compiling takes each of them longer than what it is started for.
+unexport PYTHONDONTWRITEBYTECODE
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CHECKOUT)/.build/hypothesis
 
 DEMO_VENV = tests/tools/venv $(VENV) "$$(tests/tools/python 3.11)" tests/demo-requirements.txt

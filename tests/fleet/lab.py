@@ -252,7 +252,6 @@ def environment() -> dict[str, str]:
         "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true",
         "ANSIBLE_NOCOWS": "true",
         "ANSIBLE_NOCOLOR": "true",
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
 
 

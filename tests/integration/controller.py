@@ -227,7 +227,6 @@ class Controller:
             "ANSIBLE_CONFIG": str(self.root / "ansible.cfg"),
             "ANSIBLE_HOME": str(self.root / "home"),
             "FLEET_POWER_RECORD": str(record),
-            "PYTHONDONTWRITEBYTECODE": "1",
         }
 
 

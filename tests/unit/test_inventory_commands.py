@@ -47,7 +47,6 @@ class Commands:
             "ANSIBLE_CONFIG": str(self.root / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
             "COLUMNS": "1000",
-            "PYTHONDONTWRITEBYTECODE": "1",
         }
         command = [str(Path(sys.executable).with_name(tool)), "-i", str(self.root / "hosts.json"), "-i", str(self.file), *arguments]
         return subprocess.run(command, env=environment, cwd=self.root, capture_output=True, text=True, timeout=_SECONDS, check=False)
