@@ -101,6 +101,16 @@ def refusal(result: dict[str, Any]) -> tuple[str, str]:
     return entry["outcome"], entry["code"]
 
 
+@pytest.mark.samples(
+    "no server is named0",
+    "must be one of: start, stop, restart, kill, got: explode",
+    "wait_seconds",
+    "Cannot use stop_timeout=1000000000000",
+    "Cannot stop with if_meant_up",
+    "definitions1",
+    "Unsupported parameters",
+    "Cannot read settings /nowhere/config.yml: No such file or directory",
+)
 @pytest.mark.parametrize("wrong, words", WRONG_OPTIONS, ids=[words for _wrong, words in WRONG_OPTIONS])
 def test_wrong_options_are_one_sentence_and_leave_no_trace(lab: Lab, controller: Controller, wrong: dict[str, object], words: str) -> None:
     with controller.module(**{**controller.options(action="start"), "_ansible_verbosity": 4, **wrong}) as module:
@@ -112,6 +122,7 @@ def test_wrong_options_are_one_sentence_and_leave_no_trace(lab: Lab, controller:
     assert sorted(path.name for path in lab.root.iterdir()) == ["config.yml", "controller", "servers"]
 
 
+@pytest.mark.samples("restart")
 @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
 def test_an_empty_list_of_servers_means_none_and_needs_no_node(lab: Lab, controller: Controller, action: str) -> None:
     nowhere = {**controller.options(server=[]), "docker_host": f"unix://{lab.root}/none.sock"}
@@ -123,6 +134,7 @@ def test_an_empty_list_of_servers_means_none_and_needs_no_node(lab: Lab, control
     assert (result["complete"], result["servers"], "failed" in result) == (True, [], False)
 
 
+@pytest.mark.samples("01234567", "../../../etc/passwd", "Looby", "xxxxxxxxxxxxxxxxxxxx", "{{ nothing }} \\x1b[31m")
 @pytest.mark.parametrize("server, words", NO_SERVERS, ids=[str(server)[:20] for server, _words in NO_SERVERS])
 def test_a_text_that_means_no_server_is_refused(controller: Controller, server: object, words: str) -> None:
     result = controller.run_module(**controller.options(action="restart", server=[server]))
@@ -132,6 +144,7 @@ def test_a_text_that_means_no_server_is_refused(controller: Controller, server: 
     assert all(character.isprintable() for character in result["msg"] + result["summary"]["text"][0])
 
 
+@pytest.mark.samples("start", "kill")
 @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
 def test_a_uuid_that_is_not_on_this_node_is_refused_for_every_action(lab: Lab, controller: Controller, action: str) -> None:
     result = controller.run_module(**controller.options(action=action, server=NOT_HERE))
@@ -140,6 +153,9 @@ def test_a_uuid_that_is_not_on_this_node_is_refused_for_every_action(lab: Lab, c
     assert not (lab.root / "volumes").exists()
 
 
+@pytest.mark.samples(
+    '{uuid}.json-{"settings": -{uuid}.json', '{uuid}.json-{"settings": {"uuid": "{uuid}"}}-settings.container.image is missing'
+)
 @pytest.mark.parametrize(
     "name, content, words",
     [
@@ -165,6 +181,7 @@ def test_a_malformed_definition_names_file_and_key(lab: Lab, controller: Control
     assert lab.container(uuid) is None
 
 
+@pytest.mark.samples("restart")
 @pytest.mark.parametrize("action", ["start", "restart"])
 def test_a_server_that_is_up_is_known_by_name_though_its_definition_is_broken(lab: Lab, controller: Controller, action: str) -> None:
     uuid = lab.server(name="Lobby")
@@ -261,6 +278,7 @@ def test_only_without_a_state_says_that_none_is_meant(lab: Lab, controller: Cont
     assert entry["msg"] == f"Cannot start server {uuid}: only names no state, so that no server is meant"
 
 
+@pytest.mark.samples("system: [-config.yml", "docker: {pull: perhaps}-docker.pull")
 @pytest.mark.parametrize(
     "content, words",
     [
@@ -277,6 +295,7 @@ def test_settings_that_cannot_be_understood_name_file_or_key(lab: Lab, controlle
     assert words in result["msg"]
 
 
+@pytest.mark.samples("restart", "kill")
 @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
 def test_without_an_engine_every_action_fails_and_says_so(lab: Lab, controller: Controller, action: str) -> None:
     uuid = lab.server()
@@ -350,6 +369,7 @@ def test_definitions_that_may_not_be_read_are_not_a_server_that_is_unknown(lab: 
         assert f"{lab.root}/servers" in result["msg"]
 
 
+@pytest.mark.samples("restart")
 @pytest.mark.parametrize("action", ["start", "stop", "restart"])
 def test_without_a_lock_nothing_is_done(lab: Lab, controller: Controller, action: str) -> None:
     uuid = lab.server()

@@ -88,6 +88,7 @@ def terminate(controller: Controller, options: dict[str, Any]) -> tuple[Running,
     return controller.module(**options), lambda running: running.signal(signal.SIGTERM)
 
 
+@pytest.mark.samples("terminate")
 @pytest.mark.parametrize("way", [control_c, terminate], ids=lambda way: way.__name__)
 def test_when_it_is_interrupted_servers_under_way_are_finished_and_the_others_skipped(
     lab: Lab, controller: Controller, way: Callable[[Controller, dict[str, Any]], tuple[Running, Callable[[Running], None]]]
@@ -153,6 +154,7 @@ def test_after_its_process_was_killed_what_was_done_is_journaled_and_what_was_no
     assert all(lab.is_up(uuid) for uuid in asked)
 
 
+@pytest.mark.samples("10")
 @pytest.mark.parametrize("ended", [0, 10])
 def test_killed_at_any_moment_it_leaves_nothing_that_the_same_call_does_not_settle(lab: Lab, controller: Controller, ended: int) -> None:
     """Containers are made anew on the way, so that some of them are in the middle of that."""

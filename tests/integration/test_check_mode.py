@@ -33,6 +33,7 @@ def start(lab: Lab, **environment: object) -> str:
     return uuid
 
 
+@pytest.mark.samples("start-False-plan0-starting", "restart-True-plan3-starting", "kill-True-plan4-offline")
 @pytest.mark.parametrize(
     "action, up, plan, after",
     [
@@ -58,6 +59,7 @@ def test_what_would_be_done_is_told_and_not_done(
     assert lab.container(uuid) == container
 
 
+@pytest.mark.samples("start-True")
 @pytest.mark.parametrize("action, up", [("start", True), ("stop", False), ("kill", False)])
 def test_what_would_change_nothing_is_unchanged(lab: Lab, controller: Controller, action: str, up: bool) -> None:
     uuid = start(lab) if up else lab.server()
@@ -146,6 +148,7 @@ def mount_source_missing(lab: Lab) -> str:
     return uuid
 
 
+@pytest.mark.samples("-suspended", "-volume_missing", "-preboot_failed")
 @pytest.mark.parametrize(
     "given, code",
     [

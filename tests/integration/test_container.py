@@ -173,6 +173,7 @@ def test_a_port_of_a_container_that_is_no_server_is_refused_and_the_container_na
         lab.client.rename(name, uuid)
 
 
+@pytest.mark.samples("restart", "kill-start")
 @pytest.mark.parametrize("actions", [("restart",), ("stop", "start"), ("kill", "start")], ids="-".join)
 def test_the_container_is_kept_where_nothing_changed(lab: Lab, actions: tuple[str, ...]) -> None:
     uuid = up(lab)
@@ -227,6 +228,7 @@ def test_what_the_host_cannot_do_is_a_warning_and_no_failed_boot(lab: Lab) -> No
     assert lab.container(uuid)["Id"] == before
 
 
+@pytest.mark.samples("0", "2")
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"settings": {"uuid": "UUID", "container": {"image": 5}}}', '{"settings": {"uuid": "UUID"}}'], ids=range(4)
 )

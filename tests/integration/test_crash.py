@@ -33,6 +33,18 @@ def codes(lab: Lab, uuid: str) -> list[tuple[str, str, str]]:
         journal.close()
 
 
+@pytest.mark.samples(
+    "start-create",
+    "start-wait",
+    "restart-prepare",
+    "restart-create",
+    "restart-stop",
+    "restart-preboot",
+    "restart-start",
+    "restart-wait",
+    "stop-stop",
+    "kill-kill",
+)
 @pytest.mark.parametrize("action, phase", EVERY_PHASE, ids=named(EVERY_PHASE))
 def test_after_a_death_the_lock_is_free_the_journal_says_so_and_the_next_action_works(
     lab: Lab, proxy: EngineProxy, action: str, phase: str
@@ -148,6 +160,7 @@ def test_the_next_start_fences_the_one_on_its_way_and_boots_once(lab: Lab, proxy
     assert len(starts_since(lab, kept.uuid, began)) == 1
 
 
+@pytest.mark.samples("kill-done", "start-unchanged")
 @pytest.mark.parametrize("action, outcome", [("kill", "done"), ("stop", "done"), ("restart", "done"), ("start", "unchanged")])
 def test_a_start_executed_late_is_recognised_and_goes_its_usual_way(lab: Lab, proxy: EngineProxy, action: str, outcome: str) -> None:
     with orphaned_start(lab, proxy) as kept:
@@ -160,6 +173,7 @@ def test_a_start_executed_late_is_recognised_and_goes_its_usual_way(lab: Lab, pr
     assert lab.is_up(kept.uuid) == (action in ("start", "restart"))
 
 
+@pytest.mark.samples("kill")
 @pytest.mark.parametrize("action", ["kill", "stop"])
 def test_a_start_executed_late_whose_run_is_over_is_no_reason_to_remove_anything(lab: Lab, proxy: EngineProxy, action: str) -> None:
     with orphaned_start(lab, proxy, CRASH_AFTER=0.1) as kept:
@@ -172,6 +186,7 @@ def test_a_start_executed_late_whose_run_is_over_is_no_reason_to_remove_anything
     assert leftover(lab, kept.uuid) is None
 
 
+@pytest.mark.samples("stop", "kill")
 @pytest.mark.parametrize("second", ["stop", "start", "kill"])
 def test_a_start_on_its_way_is_remembered_through_the_death_of_whoever_was_to_settle_it(lab: Lab, proxy: EngineProxy, second: str) -> None:
     with orphaned_start(lab, proxy) as kept:

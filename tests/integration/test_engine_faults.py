@@ -44,6 +44,7 @@ def left(lab: Lab, uuid: str) -> str | None:
     return None if found is None else found.phase.value
 
 
+@pytest.mark.samples("start-has no socket", "restart-refuses", "stop-refuses", "kill-is frozen")
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
 def test_without_an_engine_nothing_is_done_and_the_reason_is_told(lab: Lab, proxy: EngineProxy, action: str, fault: str) -> None:
@@ -83,6 +84,7 @@ def assert_next_works_and_settles(lab: Lab, kept: Kept) -> None:
     assert lab.is_up(kept.uuid)
 
 
+@pytest.mark.samples("restart-prepare", "restart-stop", "restart-preboot", "restart-start", "restart-wait", "kill-kill")
 @pytest.mark.parametrize("action, phase", GONE_IN, ids=named(GONE_IN))
 def test_an_engine_that_goes_away_in_mid_action_is_told_and_the_next_action_settles_it(
     lab: Lab, proxy: EngineProxy, action: str, phase: str
@@ -98,6 +100,7 @@ def test_an_engine_that_goes_away_in_mid_action_is_told_and_the_next_action_sett
     assert lab.is_up(kept.uuid)
 
 
+@pytest.mark.samples("stop-stop", "restart-create", "restart-start", "kill-kill")
 @pytest.mark.parametrize("action, phase", FROZEN_IN, ids=named(FROZEN_IN))
 def test_an_engine_that_freezes_in_mid_action_is_told_and_the_next_action_settles_it(
     lab: Lab, proxy: EngineProxy, action: str, phase: str
@@ -112,6 +115,7 @@ def test_an_engine_that_freezes_in_mid_action_is_told_and_the_next_action_settle
         assert_next_works_and_settles(lab, kept)
 
 
+@pytest.mark.samples("kill", "start")
 @pytest.mark.parametrize("action", ["kill", "stop", "start"])
 def test_a_start_that_a_frozen_engine_carries_out_late_is_recognised(lab: Lab, proxy: EngineProxy, action: str) -> None:
     with kept_in(lab, proxy, "start", "start", **SHORT) as kept:

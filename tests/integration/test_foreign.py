@@ -60,6 +60,7 @@ def stranger(lab: Lab) -> Iterator[Stranger]:
         lab.client.remove_volume(volume)
 
 
+@pytest.mark.samples("False")
 @pytest.mark.parametrize("check", [False, True])
 def test_a_restart_of_a_strangers_container_is_refused_and_leaves_it_intact(lab: Lab, stranger: Stranger, check: bool) -> None:
     before = stranger.contents()
@@ -157,6 +158,7 @@ def claimant(lab: Lab, name: str, uuid: str, labels: tuple[str, ...]) -> str:
     return name
 
 
+@pytest.mark.samples("3")
 @pytest.mark.parametrize("labels", CLAIMS, ids=len)
 def test_a_container_whose_image_claims_to_be_a_server_is_never_taken_for_it(lab: Lab, labels: tuple[str, ...]) -> None:
     uuid = lab.server()
@@ -168,6 +170,7 @@ def test_a_container_whose_image_claims_to_be_a_server_is_never_taken_for_it(lab
     assert (lab.is_up(uuid), lab.is_up(other)) == (True, True)
 
 
+@pytest.mark.samples("3")
 @pytest.mark.parametrize("labels", CLAIMS, ids=len)
 def test_a_renamed_server_is_found_among_those_that_claim_to_be_it(lab: Lab, labels: tuple[str, ...]) -> None:
     uuid = lab.server()

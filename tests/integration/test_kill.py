@@ -225,6 +225,7 @@ def break_disks(lab: Lab, failing: str) -> None:
                 (disk / "probe").touch()
 
 
+@pytest.mark.samples("state full", "both read-only")
 def test_a_kill_without_a_disk_to_write_on_still_kills_and_says_that_it_is_unguarded(lab: Lab, failing: str) -> None:
     uuid = up(lab)
     break_disks(lab, failing)

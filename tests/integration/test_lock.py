@@ -56,6 +56,7 @@ def test_a_wait_of_two_seconds_is_two_seconds_long(lab: Lab, proxy: EngineProxy)
         assert "after 2 s" in result.msg
 
 
+@pytest.mark.samples("default")
 @pytest.mark.parametrize("fields", [{"wait_seconds": 300}, {}], ids=["300", "default"])
 def test_a_long_wait_ends_when_the_holder_releases(lab: Lab, proxy: EngineProxy, fields: dict[str, int]) -> None:
     with kept_in(lab, proxy, "start", "preboot") as kept, meanwhile(lambda: lab.power("stop", kept.uuid, **fields)) as stopping:
@@ -142,6 +143,7 @@ def unusable(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Path]:
         yield directory
 
 
+@pytest.mark.samples("read-only disk-start", "full disk-restart", "a file in its place-stop")
 @pytest.mark.parametrize("action", ["start", "stop", "restart"])
 def test_without_a_lock_nothing_is_done(lab: Lab, unusable: Path, action: str) -> None:
     uuid = lab.server()
@@ -156,6 +158,7 @@ def test_without_a_lock_nothing_is_done(lab: Lab, unusable: Path, action: str) -
     assert (before and (before["Id"], before["State"])) == (after and (after["Id"], after["State"]))
 
 
+@pytest.mark.samples("full disk")
 def test_without_a_lock_a_server_that_is_up_is_still_seen_to_be_up(lab: Lab, unusable: Path) -> None:
     uuid = up(lab)
     lab.write_settings(system={"lock_directory": str(unusable)})

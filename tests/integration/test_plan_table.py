@@ -60,6 +60,7 @@ def test_stop_of_an_offline_server_changes_nothing(lab: Lab) -> None:
     assert (result.outcome.value, result.changed, result.state.value) == ("unchanged", False, "offline")
 
 
+@pytest.mark.samples("starting-stop", "starting-restart", "running-kill", "running-restart", "stopping-restart", "stopping-kill")
 @pytest.mark.parametrize("action", ["stop", "restart", "kill"])
 @pytest.mark.parametrize("state", ["starting", "running", "stopping"])
 def test_a_live_server_is_stopped_restarted_and_killed(lab: Lab, action: str, state: str) -> None:

@@ -146,6 +146,7 @@ def test_a_disk_filled_while_it_stops_fails_the_restart(lab: Lab) -> None:
     assert [step["step"] for step in result["preboot"] if step.get("failed")] == ["disk"]
 
 
+@pytest.mark.samples("0")
 @pytest.mark.parametrize("limit", [0, -1])
 def test_no_disk_limit_is_no_limit(lab: Lab, limit: int) -> None:
     uuid = lab.server(build={"disk_space": limit})
@@ -155,6 +156,7 @@ def test_no_disk_limit_is_no_limit(lab: Lab, limit: int) -> None:
     assert ended(lab.power("start", uuid)) == ("done", "")
 
 
+@pytest.mark.samples("never-fleet-power/nowhere:1", "missing-host.invalid/nowhere:1")
 @pytest.mark.parametrize(
     "pull, image", [("never", "fleet-power/nowhere:1"), ("missing", "~fleet-power/nowhere:1"), ("missing", "host.invalid/nowhere:1")]
 )

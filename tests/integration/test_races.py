@@ -28,6 +28,18 @@ def assert_stays_down(lab: Lab, uuid: str, since: float, seconds: float = 0.5) -
     assert starts_since(lab, uuid, since) == []
 
 
+@pytest.mark.samples(
+    "start-create",
+    "start-start",
+    "restart-prepare",
+    "restart-pull",
+    "restart-create",
+    "restart-stop",
+    "restart-preboot",
+    "restart-start",
+    "restart-observe",
+    "restart-wait",
+)
 @pytest.mark.parametrize("action, phase", BOOTS, ids=named(BOOTS))
 def test_a_kill_cancels_a_boot_in_every_phase_and_the_server_stays_down(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
     with kept_in(lab, proxy, action, phase) as kept:
@@ -81,6 +93,7 @@ def test_a_kill_during_a_kill_waits_for_it_and_both_are_true(lab: Lab, proxy: En
     assert not lab.is_up(kept.uuid)
 
 
+@pytest.mark.samples("start-create", "restart-preboot", "restart-start")
 @pytest.mark.parametrize("action, phase", WAITED_FOR, ids=named(WAITED_FOR))
 def test_a_start_beside_a_boot_waits_for_it_and_changes_nothing(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
     began = time.time()
@@ -111,6 +124,7 @@ def test_a_start_that_has_waited_for_another_still_waits_for_readiness(lab: Lab,
     assert (rival.outcome.value, rival.changed, rival.state.value) == ("unchanged", False, "running")
 
 
+@pytest.mark.samples("start-preboot", "start-start", "restart-create", "restart-stop")
 @pytest.mark.parametrize("action, phase", STOPPED, ids=named(STOPPED))
 def test_a_stop_beside_a_boot_waits_its_turn_and_then_stops(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
     with kept_in(lab, proxy, action, phase, **({"stop_timeout": 1} if phase == "stop" else {})) as kept:
@@ -151,6 +165,7 @@ def test_a_start_of_a_server_that_is_up_does_not_wait_for_a_stop_that_has_not_be
     assert (result.outcome.value, result.waited_seconds) == ("unchanged", 0)
 
 
+@pytest.mark.samples("stop", "start")
 @pytest.mark.parametrize("phase", ["stop", "start", "observe"])
 def test_two_restarts_come_one_after_the_other(lab: Lab, proxy: EngineProxy, phase: str) -> None:
     with kept_in(lab, proxy, "restart", phase, stop_timeout=1) as kept:

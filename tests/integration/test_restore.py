@@ -181,6 +181,7 @@ def test_one_that_is_stopped_before_its_turn_stays_down(lab: Lab, begin: Begin) 
     assert not lab.is_up(second)
 
 
+@pytest.mark.samples("15")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_lets_those_under_way_finish_and_no_other_begin(lab: Lab, begin: Begin, number: int) -> None:
     first, second = started(lab, 2)

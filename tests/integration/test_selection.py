@@ -110,6 +110,7 @@ def test_a_start_of_all_skips_the_suspended_and_a_stop_or_kill_does_not(lab: Lab
     assert set(told(act("kill")).values()) == {("unchanged", "")}
 
 
+@pytest.mark.samples("server0")
 @pytest.mark.parametrize("server", [["all", "other"], ["other", " all "]])
 def test_all_stands_alone(lab: Lab, act: Any, server: list[str]) -> None:
     (uuid,) = started(lab, 1)
@@ -134,6 +135,7 @@ def test_where_a_source_cannot_be_listed_a_boot_of_all_acts_on_what_is_seen_and_
     assert lab.container(down) is None and starts(lab, [up]) == before
 
 
+@pytest.mark.samples("stop", "restart")
 @pytest.mark.parametrize("action", list(PowerAction))
 def test_of_all_a_panel_that_refuses_leaves_incomplete_what_boots_alone(lab: Lab, act: Any, action: PowerAction) -> None:
     (up,) = started(lab, 1)
@@ -145,6 +147,7 @@ def test_of_all_a_panel_that_refuses_leaves_incomplete_what_boots_alone(lab: Lab
     assert (result.get("failed"), result.get("code")) == ((True, "incomplete") if action.boots else (None, None))
 
 
+@pytest.mark.samples("stop-running", "restart-any")
 @pytest.mark.parametrize("only", [{}, {"only": ["running"]}], ids=["any", "running"])
 @pytest.mark.parametrize("action", ["stop", "restart"])
 def test_of_all_one_that_cannot_be_seen_fails_by_itself_and_makes_the_rest_incomplete(
@@ -174,6 +177,7 @@ def test_where_a_source_cannot_be_listed_the_containers_are_stopped_all_the_same
     assert not any(lab.is_up(uuid) for uuid in [*uuids, down])
 
 
+@pytest.mark.samples("start", "kill")
 @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
 def test_nobody_at_all_is_no_failure_and_is_said(act: Any, action: str) -> None:
     result = act(action)
@@ -199,6 +203,7 @@ def gone_by_its_turn(lab: Lab, own: Lab, action: str, names: list[str], first: s
         return endings(acting.result())
 
 
+@pytest.mark.samples("all-restart", "by name-stop")
 @pytest.mark.parametrize("action", ["restart", "stop"])
 @pytest.mark.parametrize("names", ["all", "by name"])
 def test_one_that_was_selected_and_is_gone_by_its_turn_is_skipped(lab: Lab, own: Lab, action: str, names: str) -> None:
@@ -293,6 +298,7 @@ def test_only_counts_again_under_the_lock(lab: Lab, own: Lab) -> None:
     assert (row.action, row.outcome, row.code) == ("restart", "skipped", "not_selected")
 
 
+@pytest.mark.samples("restart", "kill")
 @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
 def test_check_mode_foretells_it_of_all_and_changes_nothing(lab: Lab, act: Any, action: str) -> None:
     up, suspended = started(lab, 2)

@@ -70,6 +70,7 @@ def test_a_definition_lost_during_the_stop_of_a_restart_does_not_end_the_boot(la
     assert any("as it is after the stop cannot be used" in warning for warning in result["warnings"])
 
 
+@pytest.mark.samples("3-0.1-0", "0-60-0.6")
 @pytest.mark.parametrize("exit_code, boot_seconds, crash_after", [(3, 0.1, 0), (0, 60, 0.6), (7, 60, 0.6)])
 def test_an_exit_before_it_is_ready_fails_the_start(lab: Lab, exit_code: int, boot_seconds: float, crash_after: float) -> None:
     uuid = lab.server(BOOT_SECONDS=boot_seconds, CRASH_AFTER=crash_after, EXIT_CODE=exit_code)
@@ -109,6 +110,7 @@ def test_a_program_that_cannot_be_executed_fails_the_start_and_the_next_one_work
     assert ended(lab.power("start", uuid)) == ("done", "")
 
 
+@pytest.mark.samples("regex", "ansi")
 @pytest.mark.parametrize(
     "done, line, environment",
     [
@@ -156,6 +158,7 @@ def test_without_a_health_check_healthy_means_running_with_a_warning(lab: Lab) -
     assert any("no HEALTHCHECK" in warning for warning in result.warnings)
 
 
+@pytest.mark.samples("restart-superseded-True", "kill-cancelled_by_kill-False")
 @pytest.mark.parametrize(
     "action, code, is_up", [("stop", "superseded", False), ("restart", "superseded", True), ("kill", "cancelled_by_kill", False)]
 )

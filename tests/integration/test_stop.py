@@ -61,6 +61,7 @@ def test_a_stop_command_without_open_stdin_becomes_native_and_says_so(lab: Lab, 
     assert "got SIGTERM" in lab.log(uuid)
 
 
+@pytest.mark.samples("^C-SIGINT", "10-SIGUSR1")
 @pytest.mark.parametrize(
     "value, seen", [("C", "SIGINT"), ("^C", "SIGINT"), ("SIGINT", "SIGINT"), ("int", "SIGINT"), ("10", "SIGUSR1"), ("QUIT", "SIGQUIT")]
 )
@@ -70,6 +71,7 @@ def test_a_signal_is_sent_as_the_one_it_names(lab: Lab, value: str, seen: str) -
     assert f"got {seen}\n" in lab.log(uuid)
 
 
+@pytest.mark.samples("SIGRTMIN+3-37")
 @pytest.mark.parametrize("value, number", [("RTMIN", 34), ("SIGRTMIN+3", 37), ("64", 64), ("RTMAX-1", 63)])
 def test_a_real_time_signal_arrives(lab: Lab, value: str, number: int) -> None:
     uuid = lab.server(stop={"type": "signal", "value": value})
@@ -180,6 +182,7 @@ def test_a_refused_signal_ends_the_action_with_nothing_killed(lab: Lab, action: 
     assert (node.observe(uuid).state.value, lab.power("stop", uuid).outcome.value) == ("running", "done")
 
 
+@pytest.mark.samples("foreign-always", "wings-unless-stopped")
 @pytest.mark.parametrize("policy", ["always", "unless-stopped"])
 @pytest.mark.parametrize("labels", [{}, WINGS], ids=["foreign", "wings"])
 def test_a_restart_policy_does_not_bring_a_stopped_server_back(lab: Lab, labels: dict[str, str], policy: str) -> None:
@@ -202,6 +205,7 @@ def test_a_server_that_its_restart_policy_keeps_restarting_is_taken_down(lab: La
     assert lab.container(uuid)["State"]["Status"] == "exited"
 
 
+@pytest.mark.samples("stop", "kill")
 @pytest.mark.parametrize("action, fields", [("stop", {}), ("stop", {"stop_timeout": 0}), ("kill", {})], ids=["stop", "at once", "kill"])
 def test_a_paused_server_is_taken_down(lab: Lab, action: str, fields: dict[str, Any]) -> None:
     uuid = up(lab)

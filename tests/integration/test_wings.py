@@ -36,6 +36,7 @@ def test_beside_wings_a_kill_kills_and_warns(lab: Lab) -> None:
     assert any("Wings (pid 4321)" in warning for warning in result.warnings)
 
 
+@pytest.mark.samples("-start", "-restart", "check-stop")
 @pytest.mark.parametrize("action", ["start", "stop", "restart"])
 @pytest.mark.parametrize("check", [False, True], ids=["", "check"])
 def test_beside_wings_everything_else_is_refused_with_both_ways_out(lab: Lab, action: str, check: bool) -> None:
