@@ -114,7 +114,7 @@ class _OnNode:
         return perform(target.request, self._node, target.server, place)
 
     def meant_up(self) -> list[Server] | None:
-        return self._node.journal.meant_up()
+        return self._node.journal.intents.meant_up()
 
     def unlisted(self) -> list[str]:
         return [str(error) for error in self._node.sources.unlisted]
@@ -124,7 +124,7 @@ class _OnNode:
         # What a reader has seen may be remembered where there is a journal; a run of ours is in one.
         remember = node.journal if check else build_journal(node.settings, node.clock)
         with contextlib.closing(remember):
-            return describe(() if means_all(names) else names, node, wanted, remember=remember.record_match)
+            return describe(() if means_all(names) else names, node, wanted, remember=remember.runs.record_match)
 
     def warnings(self) -> list[str]:
         return [*self._node.settings.warnings, *self._node.sources.warnings, *self._node.journal.warnings]

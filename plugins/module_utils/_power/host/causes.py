@@ -16,3 +16,8 @@ def chain(error: BaseException) -> list[BaseException]:
             links.append(link)
             queue += [link.__cause__, link.__context__, getattr(link, "reason", None), *link.args]
     return links
+
+
+def reason_of(error: Exception) -> str:
+    """Return an error's own words: the system's for an OSError, without the path."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -111,7 +111,7 @@ def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequ
         for each in afterwards:
             each(connection)
 
-    journal.write_durably(work)
+    journal.store.write_durably(work)
 
 
 def ended(results: Sequence[tuple[Result, str]]) -> Callable[[sqlite3.Connection], None]:
@@ -152,7 +152,7 @@ def pending(journal: Journal) -> list[Acceptance]:
         read = [_acceptance(row) for row in connection.execute(_PENDING).fetchall()]
         found[:] = [each for each in read if each is not None]
 
-    journal.write_durably(work)
+    journal.store.write_durably(work)
     return found
 
 

@@ -112,7 +112,7 @@ def _check_files(node: Node, boot: Boot, check_cancelled: Callable[[], None], pr
 
 def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:
     uuid = boot.definition.server.uuid
-    if not boot.volume.exists() and (snapshot is not None or node.journal.has_run(uuid)):
+    if not boot.volume.exists() and (snapshot is not None or node.journal.runs.of(uuid) is not None):
         raise VolumeMissing(
             f"Cannot boot server {uuid}: it has run here before (or a container of its name exists), but its data directory "
             f"{boot.volume.path} is gone; "

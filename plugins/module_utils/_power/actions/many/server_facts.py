@@ -123,14 +123,14 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
     servers = [each for each in asked if isinstance(each, Server)]
     uuids = [server.uuid for server in servers]
     known = _Known(
-        intents=node.journal.intents(uuids),
-        last=node.journal.last_operations(uuids),
-        operations=node.journal.latest_operations(uuids, wanted.operations) if wanted.operations else {},
+        intents=node.journal.intents.of_each(uuids),
+        last=node.journal.operations.last_of_each(uuids),
+        operations=node.journal.operations.latest_of_each(uuids, wanted.operations) if wanted.operations else {},
         priorities=Priorities.of(node.settings.priorities),
     )
     sights = _see_each(uuids, node, wanted.tail)
     # After the engine has been asked: a run is known to the journal as soon as it can be seen.
-    node.journal.hold_runs(uuids)
+    node.journal.runs.hold(uuids)
     subjects = {server.uuid: _subject(server, sight, node, known) for server, sight in zip(servers, sights)}
     ready = _ready_now([subject for subject in subjects.values() if isinstance(subject, _Subject)], node)
     entries: list[dict[str, Any]] = []

@@ -82,7 +82,7 @@ class Node:
     def _observed(
         self, uuid: str, snapshot: Snapshot | None, stopping: Run | None, holder: Holder | None, leftover: Leftover | None
     ) -> Observed:
-        started = self.journal.run(uuid) if snapshot is not None and snapshot.live else None
+        started = self.journal.runs.of(uuid) if snapshot is not None and snapshot.live else None
         state, startup = derive_state(
             snapshot, stopping=stopping, started=started, now=self.clock.now(), startup_window=self.settings.startup_window
         )

@@ -83,7 +83,7 @@ class Progress:
     def begin(self, journal: Journal) -> None:
         """From here on the action is finished whatever signal comes."""
         self.begun = True
-        journal.begin(
+        journal.operations.begin(
             operation=self.request.operation,
             server=self.server,
             action=self.request.action,
