@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, MissingLibrary
+from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import shown_address
 from ansible_collections.fleet.power.plugins.module_utils._power.sources import web as web_module
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Web, WebFault, shown_address
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Web, WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     Behaviour,
     Recorder,

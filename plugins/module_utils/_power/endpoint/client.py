@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from ..definitions.definition import mask
 from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.described import Unseen
 from ..model.errors import EndpointError, EndpointUnreachable, EndpointUntrusted, ServerNotFound, SettingsInvalid, Suspended
 from ..model.model import PowerAction, Server
-from ..sources.web import Answer, Untrusted, Web, WebFault, shown_address
+from ..model.redaction import mask, shown_address
+from ..sources.web import Answer, Untrusted, Web, WebFault
 from .seen import Operation, Seen, plain_text, read_codes, read_log, read_operation, read_server, read_servers
 
 _Value = TypeVar("_Value")

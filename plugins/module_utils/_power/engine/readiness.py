@@ -13,9 +13,10 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 
-from ..definitions.definition import StartupRule, mask
+from ..definitions.definition import StartupRule
 from ..host.regex_sandbox import translated
-from ..model.model import SHORTEST_SECRET, Run
+from ..model.model import Run
+from ..model.redaction import SHORTEST_SECRET, mask
 from .ready_patterns import NotTried, ready_patterns
 
 # The {0,16} is Wings' *, bounded: a line of semicolons would take the square of its length otherwise.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The wires below `web`: TLS, sockets that can be cut from outside, what went wrong, in words, and what no words may show.
+"""The wires below `web`: TLS, sockets that can be cut from outside, and what went wrong, in words.
 
 Imported only where the library `requests` is known to be there.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import socket
 import ssl
 import threading
@@ -19,10 +18,6 @@ from typing import Any
 
 from ..host.causes import chain
 from ..host.listener import Vouching
-
-_MASKED = "***"
-#: A shorter one is no secret, and would make words unreadable.
-_SHORTEST_SECRET = 6
 
 
 class WebFault(Exception):
@@ -60,36 +55,6 @@ class Exchange:
             with contextlib.suppress(OSError, ValueError):
                 # A close would neither wake the thread that reads nor return before it.
                 connection.shutdown(socket.SHUT_RDWR)
-
-
-class Mask:
-    """Hides what an Authorization header holds: all of it, and what follows its first dot, where the secret of a named token is."""
-
-    def __init__(self, authorization: str) -> None:
-        whole = authorization.partition(" ")[2].strip() or authorization
-        # The longer first: it holds the other.
-        self._secrets = [secret for secret in (whole, whole.partition(".")[2]) if len(secret) >= _SHORTEST_SECRET]
-        self._pattern = re.compile("|".join(re.escape(secret) for secret in self._secrets) or r"(?!)", re.IGNORECASE)
-
-    def text(self, text: str, *, is_cut: bool = False) -> str:
-        """The text without the secrets, in whatever case; ``is_cut``: it may end in the middle of one."""
-        masked = self._pattern.sub(_MASKED, text)
-        longest = max((self._cut(masked, secret) for secret in self._secrets), default=0) if is_cut else 0
-        return masked[: len(masked) - longest]
-
-    def value(self, value: Any) -> Any:
-        """A JSON value, keys included, without the secrets."""
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, list):
-            return [self.value(each) for each in value]
-        if isinstance(value, dict):
-            return {self.text(key): self.value(each) for key, each in value.items()}
-        return value
-
-    def _cut(self, text: str, secret: str) -> int:
-        """How many characters at the end of a text begin the secret."""
-        return next((size for size in range(len(secret) - 1, 0, -1) if text.lower().endswith(secret[:size].lower())), 0)
 
 
 def no_cookies() -> Any:

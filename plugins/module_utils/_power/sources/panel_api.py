@@ -18,7 +18,8 @@ from ..definitions.settings import Settings
 from ..model.cancellation import CheckCancelled
 from ..model.errors import SettingsInvalid, SourceDenied, SourceUnreachable
 from ..model.model import Clock
-from .web import Answer, Web, WebFault, shown_address
+from ..model.redaction import shown_address
+from .web import Answer, Web, WebFault
 
 _BASE = "/api/remote"
 _DENIED = (400, 401, 403)

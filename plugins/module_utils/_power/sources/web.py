@@ -24,10 +24,11 @@ from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import MissingLibrary
 from ..model.nesting import is_nested_deeper
+from ..model.redaction import TokenMask, shown_address
 from ..model.schema import one_line
-from .http_transport import Exchange, Mask, Untrusted, WebFault, adapter, fault, no_cookies, start, tls_context, too_late
+from .http_transport import Exchange, Untrusted, WebFault, adapter, fault, no_cookies, start, tls_context, too_late
 
-__all__ = ["Answer", "Untrusted", "Web", "WebFault", "shown_address"]
+__all__ = ["Answer", "Untrusted", "Web", "WebFault"]
 
 _LARGEST = 16 * 1024 * 1024
 _CHUNK = 16 * 1024
@@ -87,7 +88,7 @@ class Web:
             self._headers["Authorization"] = authorization
         if not all(_SENDABLE.fullmatch(value) for value in self._headers.values()):
             raise WebFault("its token or a header holds characters that cannot be sent", lasting=True)
-        self._mask = Mask(authorization)
+        self._mask = TokenMask(authorization)
         self._verbatim = verbatim
         self._verify = verify
         self._ca_path = ca_path
@@ -217,15 +218,6 @@ class Web:
             return self._context
 
 
-def shown_address(base: str) -> str:
-    """An address fit for a message: without user, password, query, or what cannot be printed."""
-    scheme, found, rest = base.partition("://")
-    # The last @ first: a password that nobody escaped may hold the others.
-    rest = (rest if found else scheme).rpartition("@")[2].partition("?")[0].partition("#")[0]
-    address = (scheme + found if found else "") + rest
-    return "".join(character if character.isprintable() else "?" for character in address)[:200]
-
-
 def _checked_address(base: str) -> str:
     trimmed = base.rstrip("/")
     try:
@@ -253,7 +245,7 @@ def _library() -> Any:
     return requests
 
 
-def _refuse_redirect(response: Any, mask: Mask) -> None:
+def _refuse_redirect(response: Any, mask: TokenMask) -> None:
     location = response.headers.get("Location")
     if 300 <= response.status_code < 400 and location is not None:
         # Before it is cut.
@@ -266,7 +258,7 @@ def _refuse_redirect(response: Any, mask: Mask) -> None:
         raise WebFault(f"it redirects to another address ({shown_address(where)}), which is not followed")
 
 
-def _answer(response: Any, body: bytes, mask: Mask, *, verbatim: bool) -> Answer:
+def _answer(response: Any, body: bytes, mask: TokenMask, *, verbatim: bool) -> Answer:
     status, value = int(response.status_code), _parsed(body)
     headers = {str(name).lower(): mask.text(str(value)) for name, value in response.headers.items()}
     beginning = mask.text(body[: _SHOWN_CHARACTERS * 4].decode("utf-8", "replace"), is_cut=True)[:_SHOWN_CHARACTERS]
