@@ -93,15 +93,7 @@ class Node:
     ) -> PowerLock:
         """Take a server's lock for a request, waiting at most ``seconds``; see `Locks.acquire`."""
         return self.locks.acquire(
-            uuid,
-            operation=request.operation,
-            action=request.action,
-            origin=request.origin,
-            reason=request.reason,
-            wait_seconds=seconds,
-            clock=self.clock,
-            check_cancelled=check_cancelled,
-            waited_before=waited_before,
+            uuid, request, wait_seconds=seconds, clock=self.clock, check_cancelled=check_cancelled, waited_before=waited_before
         )
 
     def await_end(self, run: Run, seconds: float, check_cancelled: Callable[[], None]) -> bool:
