@@ -677,7 +677,7 @@ class TestReadyUnwatched:
 
     @pytest.mark.parametrize("only", [None, frozenset({PowerState.STARTING, PowerState.RUNNING})])
     def test_nothing_is_looked_for_where_it_does_not_matter(self, fake: FakeNode, only: frozenset[PowerState] | None) -> None:
-        fake.engine.log_of_run = lambda run: pytest.fail("it was looked for")  # type: ignore[method-assign, return-value]
+        fake.engine.logs.of_run = lambda run: pytest.fail("it was looked for")  # type: ignore[method-assign, return-value]
         assert fake.perform("stop", only=only).outcome.value == "done"
 
     def test_one_that_is_still_starting_is_chosen_as_that(self, fake: FakeNode) -> None:

@@ -75,7 +75,7 @@ class Many:
 
     def logs(self, read: Callable[[str], bytes]) -> None:
         """Have the log of a run be read so, by the number of its container."""
-        self.fake.engine.log_of_run = lambda run: read(run.container)  # type: ignore[method-assign]
+        self.fake.engine.logs.of_run = lambda run: read(run.container)  # type: ignore[method-assign]
 
     def inspects(self, inspect: Callable[[str], Snapshot | None]) -> None:
         """Have containers be inspected so."""
@@ -287,7 +287,7 @@ def test_the_ends_of_all_logs_are_told(many: Many) -> None:
             raise EngineError("input/output error", status=500)
         return many.fake.engine.logs[name]
 
-    many.fake.engine.log_tail = no_log  # type: ignore[method-assign]
+    many.fake.engine.logs.tail = no_log  # type: ignore[method-assign]
     entries, faults = many.look(tail=1)
     expected = [None if number == 5 else [] if number in (3, 19) else [f"two {number}"] for number in range(20)]
     assert [entry["log"] for entry in entries] == expected and faults == []

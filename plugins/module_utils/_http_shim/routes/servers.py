@@ -162,7 +162,7 @@ class ServerRoutes:
         wanted = int(size) if size.isascii() and size.isdigit() and len(size) < 10 else 0
         lines = min(wanted or _MOST_LINES, _MOST_LINES)
         try:
-            log = await self._outside.ask(lambda: self._node.now().engine.log_tail(known.server.uuid, lines))
+            log = await self._outside.ask(lambda: self._node.now().engine.logs.tail(known.server.uuid, lines))
         except EngineError as error:
             if error.facts.get("status") != 404:
                 return replies.unexpected(asked.id, note=str(error))

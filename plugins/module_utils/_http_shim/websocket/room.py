@@ -211,7 +211,7 @@ class Room:
             soon(self._loop, self.look)
 
         self._follower = Follower(
-            node.now().engine,
+            node.now().engine.logs,
             sight.snapshot,
             matchers,
             begin=begin,

@@ -59,7 +59,7 @@ class _Console:
     def in_log(self) -> bool:
         """Whether the log of this run has a readiness line. One that cannot be read has none: there is the output, too."""
         try:
-            return self.matchers.match_any(self.node.engine.log_of_run(self.snapshot.run), self.snapshot.run)
+            return self.matchers.match_any(self.node.engine.logs.of_run(self.snapshot.run), self.snapshot.run)
         except (EngineError, EngineUnreachable):
             return False
 

@@ -148,7 +148,7 @@ def _acts_as_root() -> bool:
 def _check_image(request: Request, node: Node, definition: Definition, progress: Progress) -> None:
     local = definition.image_is_local
     may_pull = not local and node.settings.pull != "never"
-    if (may_pull and not request.check) or node.engine.image(definition.image) is not None:
+    if (may_pull and not request.check) or node.engine.images.find(definition.image) is not None:
         return
     if may_pull:
         progress.warn(f"server {definition.server.uuid}: image {definition.image} is not on the node; it would be pulled")

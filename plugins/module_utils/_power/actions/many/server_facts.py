@@ -175,7 +175,7 @@ def _see(uuid: str, node: Node, tail: int) -> _Sight:
     log: bytes | None = b""
     if tail and snapshot is not None:
         try:
-            log = node.engine.log_tail(snapshot.id, tail)
+            log = node.engine.logs.tail(snapshot.id, tail)
         except (EngineError, EngineUnreachable) as error:
             # A log driver that keeps nothing has no end to show.
             log = b"" if error.facts.get("status") == _NOT_IMPLEMENTED else None

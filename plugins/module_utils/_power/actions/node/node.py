@@ -118,7 +118,7 @@ class Node:
         until = self.clock.monotonic() + min(seconds, _HINTED_SECONDS)
         while True:
             left = until - self.clock.monotonic()
-            told = self.engine.await_end_hint(run.container, min(left, _POLL_SECONDS[1]), begin=begin)
+            told = self.engine.events.await_end_hint(run.container, min(left, _POLL_SECONDS[1]), begin=begin)
             if told is None:
                 return False
             if told or left <= _POLL_SECONDS[1]:

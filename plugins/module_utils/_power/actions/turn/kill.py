@@ -173,7 +173,7 @@ def _settle_and_kill(node: Node, lock: PowerLock, progress: Progress) -> None:
         if snapshot is None or not snapshot.live:
             if snapshot is not None and progress.changed and snapshot.restart_policy != "no":
                 # The engine brings such a container up again when it starts itself.
-                node.engine.forbid_restart(snapshot.id)
+                node.engine.containers.forbid_restart(snapshot.id)
             lock.settle()
             return
     raise KillUnsettled(f"Cannot tell that server {uuid} stays down: somebody starts it again and again; look for what does")
