@@ -90,7 +90,7 @@ class _OnNode:
                 # Where none is left, nobody acts who would keep it.
                 node.sources.keep_list()
             return all_of(asked, servers)
-        return named(asked, names, lambda name: node.sources.identify(name, asked.action, check_cancelled=self._look))
+        return named(asked, names, lambda name: node.sources.search.identify(name, asked.action, check_cancelled=self._look))
 
     def priorities(self, targets: Sequence[Target], given: Mapping[str, int]) -> list[int]:
         order = Priorities.of(given, self._node.settings.priorities)
@@ -117,7 +117,7 @@ class _OnNode:
         return self._node.journal.intents.meant_up()
 
     def unlisted(self) -> list[str]:
-        return [str(error) for error in self._node.sources.unlisted]
+        return [str(error) for error in self._node.sources.listing.unlisted]
 
     def describe(self, names: Sequence[str], wanted: FactOptions, *, check: bool) -> Described:
         node = self._node

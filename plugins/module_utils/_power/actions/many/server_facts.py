@@ -58,7 +58,7 @@ def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember:
     raises."""
     asked, warnings = choose(names, node)
     told = describe_each(asked, node, wanted, remember=remember)
-    unlisted = () if names else tuple(str(error) for error in node.sources.unlisted)
+    unlisted = () if names else tuple(str(error) for error in node.sources.listing.unlisted)
     return replace(told, warnings=(*warnings, *told.warnings), unlisted=unlisted)
 
 
@@ -70,7 +70,7 @@ def choose(names: Sequence[str], node: Node) -> tuple[list[Server | Unseen], lis
     warnings = []
     for name in names:
         try:
-            server = node.sources.identify_to_look(name)
+            server = node.sources.search.identify_to_look(name)
         except PowerError as error:
             unseen = _unseen_name(name, error)
             if unseen is None:
@@ -196,7 +196,7 @@ def _subject(server: Server, sight: _Sight, node: Node, known: _Known) -> _Subje
     traces = (definition, seen.snapshot, seen.holder, known.intents.get(server.uuid), known.last.get(server.uuid))
     if all(trace is None for trace in traces):
         try:
-            if not node.sources.has(server.uuid):
+            if not node.sources.listing.has(server.uuid):
                 return None
         except PowerError as error:
             return Unseen.because(named, error)

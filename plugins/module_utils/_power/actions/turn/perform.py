@@ -130,7 +130,7 @@ def _kill(request: Request, node: Node, progress: Progress) -> Ending:
 
 def _identify(request: Request, node: Node, known: Server | None) -> Server:
     """Which server is meant. A full UUID that has a container, or (kill) a lock record, needs no source to know it."""
-    server = node.sources.identify(request.server, request.action) if known is None else known
+    server = node.sources.search.identify(request.server, request.action) if known is None else known
     # One that was found by a name just now is there; one that was found before its turn may be gone.
     if request.action.boots or (known is None and parse_uuid(request.server) is None):
         return server
