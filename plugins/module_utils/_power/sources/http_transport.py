@@ -29,7 +29,22 @@ class WebFault(Exception):
 
 
 class Untrusted(WebFault):
-    """Who would be told the token may not have it; nothing was sent."""
+    """The other side may not have the token; nothing was sent."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whom a token may reach.
+
+    TLS is verified against the system's certificates, the library's and those that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names, or those
+    in the file or directory ``ca_path`` alone, unless ``verify`` is False. Without ``proxies`` those of the environment are not used.
+    Without TLS, ``vouching`` is asked whether who listens may have the token; None: whoever listens may.
+    """
+
+    verify: bool = True
+    ca_path: str | None = None
+    proxies: bool = True
+    vouching: Vouching | None = None
 
 
 @dataclass
@@ -64,11 +79,9 @@ def no_cookies() -> Any:
     return DefaultCookiePolicy(allowed_domains=[])
 
 
-def tls_context(requests: Any, verify: bool, ca_path: str | None) -> ssl.SSLContext:
-    """What a certificate is held against: the authorities of the system, the library and its environment, or those of ``ca_path`` alone.
-
-    Raises `WebFault`.
-    """
+def tls_context(requests: Any, trust: Trust) -> ssl.SSLContext:
+    """Return what a certificate is held against; see `Trust`. Raises `WebFault`."""
+    ca_path = trust.ca_path
     try:
         if ca_path is None:
             context = ssl.create_default_context()
@@ -86,8 +99,8 @@ def tls_context(requests: Any, verify: bool, ca_path: str | None) -> ssl.SSLCont
     from urllib3 import __version__ as version  # type: ignore[attr-defined]
 
     # Before version 2 it compares names itself, addresses among them, and gives TLS none to compare with.
-    context.check_hostname = verify and int(version.partition(".")[0]) >= 2
-    if not verify:
+    context.check_hostname = trust.verify and int(version.partition(".")[0]) >= 2
+    if not trust.verify:
         _quiet()
         context.verify_mode = ssl.CERT_NONE
     return context
@@ -179,7 +192,7 @@ def too_late(seconds: float) -> WebFault:
 
 
 def fault(requests: Any, error: BaseException, seconds: float) -> WebFault | None:
-    """What kept an answer from coming, in our words, since those of the libraries may quote a proxy's password. None: a fault of ours."""
+    """Say in our words what kept an answer from coming, since the libraries' may quote a proxy's password. None: a fault of ours."""
     import urllib3.exceptions
 
     if not isinstance(error, (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError)):
