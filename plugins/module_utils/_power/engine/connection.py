@@ -74,7 +74,7 @@ def load_sdk() -> Sdk:
 
 @dataclass(frozen=True)
 class Connection:
-    """Where the engine is. Names and meanings of the fields are those of community.docker's options; ``timeout`` is in seconds."""
+    """The way to an engine. Names and meanings of the fields are those of community.docker's options; ``timeout`` is in seconds."""
 
     host: str = DEFAULT_HOST
     tls: bool = False
@@ -188,7 +188,7 @@ def connect(options: Mapping[str, Any], settings_host: str | None, variables: Ma
     environ = os.environ if variables is None else variables
 
     def value(option: str, variable: str) -> tuple[str, Any]:
-        """Who says it, as a sentence names it, and what."""
+        """Return the option or variable that says it, as a sentence names it, and its value."""
         given = options.get(option)
         return (option, given) if given is not None else (variable, environ.get(variable) or None)
 
@@ -228,7 +228,7 @@ def _host(whose: str, host: str) -> str:
 
 
 def _is_url(host: str, *, port: bool) -> bool:
-    """Whether Python can take it apart, as the SDK has it do, and finds a ``port`` if one is needed.
+    """Tell if Python can take an address apart, as the SDK has it do, and finds a ``port`` if one is needed.
 
     What it says of one that it cannot take apart may quote a password.
     """

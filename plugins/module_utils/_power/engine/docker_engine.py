@@ -113,12 +113,12 @@ class DockerEngine:
             client.start(name)
 
     def use(self, name: str) -> Use | None:
-        """What the container uses now, without a wait for a second look; None if it does not run."""
+        """Read what the container uses now, without a wait for a second look; None if it does not run."""
         what = f"read what container {name} uses"
         found = self._calls.unless_missing(what, lambda client: client.stats(name, stream=False, one_shot=True))
         return None if found is None else use_of(found)
 
     def facts(self) -> Mapping[str, Any]:
-        """What the engine says of itself and its machine, in its own words."""
+        """Ask what the engine says of itself and its machine, in its own words."""
         with self._calls.asking("ask the engine what it is") as client:
             return dict(client.info())

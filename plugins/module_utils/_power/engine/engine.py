@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the core asks of an engine. Who answers is `docker_engine.DockerEngine`, or a test's own."""
+"""The calls that the core makes to an engine. `docker_engine.DockerEngine` answers them, or a test's own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Containers(Protocol):
 
 
 class Images(Protocol):
-    """The images that are on the node."""
+    """Finds and pulls the images of a node."""
 
     def find(self, reference: str) -> ImageSeen | None:
         """Return an image that is on the node, or None."""
@@ -44,7 +44,7 @@ class Images(Protocol):
 
 
 class Logs(Protocol):
-    """What containers print: as it comes, and as the engine has kept it."""
+    """Reads what containers print: as it comes, and as the engine has kept it."""
 
     def attach(self, name: str) -> Output:
         """Return the container's output from now on; attach before the start to miss nothing."""
@@ -57,7 +57,7 @@ class Logs(Protocol):
 
 
 class Events(Protocol):
-    """What the engine tells by itself: hints, no facts."""
+    """Tells what the engine says by itself: hints, no facts."""
 
     def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
         """Wait for the engine to tell that a container's process has ended, at most ``seconds``; whether it did. None, at once, if it
@@ -111,7 +111,7 @@ class Engine(Protocol):
         """Start a container; the answer means that its process was started."""
 
     def use(self, name: str) -> Use | None:
-        """What the container uses now; None if it does not run."""
+        """Read what the container uses now; None if it does not run."""
 
     def facts(self) -> Mapping[str, Any]:
-        """What the engine says of itself and its machine, in its own words."""
+        """Ask what the engine says of itself and its machine, in its own words."""

@@ -139,7 +139,7 @@ class EndEvents:
             waiter.woken.set()
 
     def _go_on(self) -> bool:
-        """Whether anybody still waits; else this thread is the last to know."""
+        """Tell if anybody still waits; else this thread is the last to know."""
         with self._guard:
             old = time.monotonic() - _REMEMBER_SECONDS
             self._ended = {container: at for container, at in self._ended.items() if at > old}

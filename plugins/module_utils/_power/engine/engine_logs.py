@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the containers of a Docker Engine print: as it comes, and as the engine has kept it."""
+"""The output of a Docker Engine's containers: as it comes, and as the engine has kept it."""
 
 from __future__ import annotations
 

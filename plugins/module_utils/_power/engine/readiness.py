@@ -74,7 +74,7 @@ class Matchers:
         return bool(self._substrings or self._patterns)
 
     def match(self, lines: Iterable[bytes], run: Run | None = None, budget: float = math.inf) -> bool:
-        """Whether a line of ``run`` says that the server is up; False too where ``budget`` seconds of looking found none.
+        """Tell if a line of ``run`` says that the server is up; False too where ``budget`` seconds of looking found none.
 
         The clock is looked at now and then. A pattern that takes too long is given up for the run alone.
         """
@@ -130,7 +130,7 @@ class Lines:
         return found + parts
 
     def rest(self) -> Iterable[bytes]:
-        """What stands after the last line end."""
+        """Return what stands after the last line end."""
         return [self._pending] if self._pending else []
 
 

@@ -30,7 +30,7 @@ class Journal:
 
     @property
     def warnings(self) -> list[str]:
-        """What went wrong, in sentences, each once."""
+        """Return sentences, each once, about what went wrong."""
         return self.store.warnings
 
     def close(self) -> None:

@@ -58,7 +58,7 @@ class Locks:
         return record if held else None, record.unfinished(ended=not held)
 
     def has_record(self, uuid: str) -> bool:
-        """Whether a lock file of the server is there and not blank, readable as a record or not. Reads only."""
+        """Tell if a lock file of the server is there and not blank, readable as a record or not. Reads only."""
         return _read(self._path(uuid)).strip(b" \0\n") != b""
 
     def acquire(
@@ -258,7 +258,7 @@ def _is_at(descriptor: int, path: str) -> bool:
 
 
 def _read(path: str) -> bytes:
-    """What the lock file holds; nothing if it cannot be read."""
+    """Return what the lock file holds; nothing if it cannot be read."""
     try:
         descriptor = open_own(path, os.O_RDONLY)
     except OSError:
