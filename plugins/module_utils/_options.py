@@ -21,12 +21,13 @@ from ._power.actions.node.idempotency import keyed
 from ._power.actions.node.limiter import Limiter
 from ._power.call import Call, open_call
 from ._power.definitions.stop_way import LONGEST_STOP_SECONDS
-from ._power.engine.connection import LONGEST_TIMEOUT, shown_host
+from ._power.engine.connection import LONGEST_TIMEOUT
 from ._power.journal.journal_rows import KEPT_OPERATIONS
 from ._power.model.errors import INTERNAL_ERROR, Incomplete, IntentUnknown, PowerError, SettingsInvalid, internal_error
 from ._power.model.model import PowerAction, PowerState, Request, Result, WaitFor
 from ._power.model.order import LONGEST_STAGGER_SECONDS, read_priorities
 from ._power.model.origin import default_origin
+from ._power.model.redaction import shown_host
 from ._power.model.report import diff, entry, failure_message, incomplete_message, is_failure, summary
 
 DEFAULT_WAIT_SECONDS = 30

@@ -18,7 +18,7 @@ from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, Request
 from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, difference, in_turn
 
 _ROUNDS = 60
@@ -34,9 +34,9 @@ def measure(root: Path) -> Row:
     file = root / "plain.lock"
 
     def ours() -> AbstractContextManager[Any]:
-        return locks.acquire(
-            _UUID, operation="bench", action=PowerAction.RESTART, origin="bench", reason="", wait_seconds=30, clock=SystemClock()
-        )
+        clock = SystemClock()
+        request = Request(_UUID, PowerAction.RESTART, "bench", clock.now(), origin="bench")
+        return locks.acquire(_UUID, request, wait_seconds=30, clock=clock)
 
     @contextmanager
     def plain() -> Any:

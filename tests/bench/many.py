@@ -62,10 +62,10 @@ def equals(lab: Lab, uuids: Sequence[str], **more: Any) -> Iterator[list[str]]:
 
 def _start_equal(lab: Lab, name: str, more: dict[str, Any]) -> None:
     node, uuid = lab.node(), name[len("peer-") :]
-    image = node.engine.image(IMAGE[1:])
+    image = node.engine.images.find(IMAGE[1:])
     assert image is not None
     spec = container_spec(node.sources.definition(uuid), node.settings, data_directory=str(lab.volume(uuid)), image_id=image.id)
-    identity, _warnings = node.engine.create(name, {**spec.config, "Labels": {}, **more})
+    identity, _warnings = node.engine.containers.create(name, {**spec.config, "Labels": {}, **more})
     node.engine.start(identity)
 
 

@@ -119,7 +119,7 @@ def last_operations(lab: Lab, uuids: Sequence[str]) -> dict[str, OperationRow]:
     """What the journal has last of each server that it knows."""
     journal = lab.node().journal
     try:
-        return journal.last_operations(uuids)
+        return journal.operations.last_of_each(uuids)
     finally:
         journal.close()
 

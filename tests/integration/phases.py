@@ -150,7 +150,7 @@ def by_nobody(lab: Lab, action: str, uuid: str) -> dict[str, Any]:
     warm = build_node({"config": str(lab.config), "docker_host": lab.docker_host}, read_only=True)
     with suppress(EngineUnreachable):
         warm.engine.inspect(uuid)
-    warm.journal.run(uuid)
+    warm.journal.runs.of(uuid)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

@@ -41,7 +41,7 @@ def test_the_installed_collection_is_called_by_its_full_name(lab: Lab, tmp_path:
     assert run.code == 0, run.output
     assert (run.server["outcome"], run.server["name"], run.server["state_before"]) == ("done", "Cobalt", "offline")
     assert lab.is_up(uuid)
-    row = lab.node().journal.last_operation(uuid)
+    row = lab.node().journal.operations.last(uuid)
     assert row is not None and row.origin.endswith("(ad hoc)")
 
 
@@ -66,7 +66,7 @@ def test_in_the_checkout_the_short_name_will_do(lab: Lab, controller: Controller
     output = ad_hoc("server_power", f"server={uuid} action=restart {options}")
     assert '"outcome": "done"' in output and "WARNING" not in output
     assert lab.is_up(uuid)
-    row = lab.node().journal.last_operation(uuid)
+    row = lab.node().journal.operations.last(uuid)
     assert row is not None and row.origin.endswith("(ad hoc)")
     assert f'"server": "{uuid}"' in ad_hoc("server_power_info", f"server={uuid} {options}")
     assert '"outcome": "done"' in ad_hoc(MODULE, f"server={uuid} action=kill {options}")

@@ -28,7 +28,7 @@ def codes(lab: Lab, uuid: str) -> list[tuple[str, str, str]]:
     """Action, outcome and code of every operation of a server, the latest first."""
     journal = lab.node().journal
     try:
-        return [(row.action, row.outcome, row.code) for row in journal.operations(uuid)]
+        return [(row.action, row.outcome, row.code) for row in journal.operations.of(uuid)]
     finally:
         journal.close()
 
@@ -128,7 +128,7 @@ def test_a_start_on_its_way_is_fenced_and_cannot_come_up_later(lab: Lab, proxy: 
     time.sleep(0.3)
     assert lab.container(kept.uuid) is None
     assert starts_since(lab, kept.uuid, began) == []
-    assert lab.node().journal.intent(kept.uuid).up is False
+    assert lab.node().journal.intents.of(kept.uuid).up is False
     again = lab.power("start", kept.uuid)
     assert (again.outcome.value, lab.is_up(kept.uuid)) == ("done", True)
 

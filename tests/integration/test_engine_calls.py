@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
-from ansible_collections.fleet.power.plugins.module_utils._power.engine import docker_engine, engine_clients
+from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_clients, engine_images
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_clients import PLACES
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_events import THREAD
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
@@ -187,20 +187,20 @@ def test_many_servers_of_one_image_ask_for_it_once_but_after_a_pull_it_is_looked
     lab: Lab, proxy: EngineProxy, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As long as a busy machine may take for what follows.
-    monkeypatch.setattr(docker_engine, "_IMAGE_SECONDS", 60.0)
+    monkeypatch.setattr(engine_images, "_IMAGE_SECONDS", 60.0)
     image = lab.image("LABEL round=1")[1:]
     with ThreadPoolExecutor(1) as pool:
-        found = list(pool.map(lambda _number: node.engine.image(image), range(20)))
+        found = list(pool.map(lambda _number: node.engine.images.find(image), range(20)))
     assert found[0] is not None
     assert set(found) == {found[0]}
     assert len(asked(proxy)) == 1
     lab.client.remove_image(image, force=True)
-    assert node.engine.image(image) == found[0]
+    assert node.engine.images.find(image) == found[0]
     pulling = proxy.hold("POST", "/images/create")
     with ThreadPoolExecutor(1) as pool:
-        pulled = pool.submit(node.engine.pull, image, None, no_check)
+        pulled = pool.submit(node.engine.images.pull, image, None, no_check)
         pulling.await_arrival()
         pulling.drop()
         with pytest.raises(EngineUnreachable):
             pulled.result(10)
-    assert node.engine.image(image) is None
+    assert node.engine.images.find(image) is None

@@ -233,7 +233,7 @@ def test_a_wait_for_readiness_on_an_engine_that_freezes_leaves_the_server_up(lab
         proxy.thaw()
     assert (told(result), result["changed"]) == (("failed", "engine_unreachable"), True)
     assert lab.is_up(kept.uuid)
-    assert lab.node().journal.intent(kept.uuid).up is True
+    assert lab.node().journal.intents.of(kept.uuid).up is True
 
 
 def test_a_kill_that_gets_no_answer_does_not_claim_anything_and_the_next_one_does(lab: Lab, proxy: EngineProxy) -> None:

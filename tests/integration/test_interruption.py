@@ -59,7 +59,7 @@ def ending(lab: Lab, uuid: str, action: str) -> tuple[str, str]:
     """Outcome and code of the server's last operation, once the journal has its end."""
 
     def ended() -> tuple[str, str] | None:
-        row = lab.node().journal.last_operation(uuid)
+        row = lab.node().journal.operations.last(uuid)
         return (row.outcome, row.code) if row is not None and row.action == action and row.outcome else None
 
     found: tuple[str, str] = wait_until(ended, f"the {action} of {uuid} is in the journal")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn import kill as kill_file
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import PowerLock
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, PowerAction, Request
 from ansible_collections.fleet.power.tests.unit.lock_support import fill, small_disk
 
 from .engine_proxy import EngineProxy
@@ -35,9 +35,8 @@ def up(lab: Lab, **environment: object) -> str:
 def hold_lock(lab: Lab, uuid: str, action: str, operation: str = "held") -> PowerLock:
     """Hold a server's lock in this process, as an action would."""
     node = lab.node()
-    return node.locks.acquire(
-        uuid, operation=operation, action=PowerAction(action), origin="test", reason="", wait_seconds=0, clock=node.clock
-    )
+    request = Request(uuid, PowerAction(action), operation, node.clock.now(), origin="test")
+    return node.acquire(request, uuid, 0.0, lambda: None)
 
 
 def test_a_kill_ends_the_process_within_moments_even_while_another_action_holds_the_server(lab: Lab) -> None:

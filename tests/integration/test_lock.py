@@ -72,7 +72,7 @@ def test_a_waiter_is_served_within_moments_of_the_release(lab: Lab) -> None:
     uuid = up(lab)
     node = lab.node()
     request = lab.request("stop", uuid)
-    holding = node.locks.acquire(uuid, operation="op", action=request.action, origin="test", reason="", wait_seconds=0, clock=node.clock)
+    holding = node.acquire(request, uuid, 0.0, lambda: None)
     with meanwhile(lambda: lab.power("stop", uuid)) as stopping:
         time.sleep(0.3)
         released = time.monotonic()

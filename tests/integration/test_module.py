@@ -197,7 +197,7 @@ def test_action_group_defaults_and_the_hosts_own_server_are_taken(lab: Lab, cont
 def test_the_journal_says_who_asked_from_where_and_why(lab: Lab, controller: Controller) -> None:
     uuid = lab.server()
     controller.play([{**controller.task("start", uuid, reason="the players wait"), "name": "bring it up"}])
-    row = lab.node().journal.last_operation(uuid)
+    row = lab.node().journal.operations.last(uuid)
     assert row is not None
     assert re.fullmatch(r"\S+@\S+ \(play the play, task bring it up\)", row.origin)
     assert row.reason == "the players wait"
@@ -206,7 +206,7 @@ def test_the_journal_says_who_asked_from_where_and_why(lab: Lab, controller: Con
 def test_the_origin_given_is_the_origin_kept(lab: Lab, controller: Controller) -> None:
     uuid = lab.server()
     act(controller, "start", uuid, origin="ticket 4711")
-    row = lab.node().journal.last_operation(uuid)
+    row = lab.node().journal.operations.last(uuid)
     assert row is not None and row.origin == "ticket 4711"
 
 
@@ -223,7 +223,7 @@ def test_without_an_origin_it_is_the_user_and_the_address_he_came_from(
 ) -> None:
     uuid = lab.server()
     controller.run_module(environment=environment, **controller.options(action="stop", server=uuid))
-    row = lab.node().journal.last_operation(uuid)
+    row = lab.node().journal.operations.last(uuid)
     assert row is not None and row.origin == origin
 
 

@@ -60,7 +60,7 @@ def test_a_kill_cancels_a_boot_in_every_phase_and_the_server_stays_down(lab: Lab
     assert loser["state"] == "offline" or (action == "restart" and phase in BEFORE_THE_END_OF_THE_STOP)
     assert waiting_containers(lab, kept.uuid) == []
     assert_stays_down(lab, kept.uuid, ended)
-    assert lab.node().journal.intent(kept.uuid).up is False
+    assert lab.node().journal.intents.of(kept.uuid).up is False
     assert not lab.node().locks.has_record(kept.uuid)
 
 
@@ -139,7 +139,7 @@ def test_a_stop_beside_a_boot_waits_its_turn_and_then_stops(lab: Lab, proxy: Eng
     assert (rival.outcome.value, rival.changed, rival.state.value) == ("done", True, "offline")
     assert rival.waited_seconds > 0.1
     assert not lab.is_up(kept.uuid)
-    assert lab.node().journal.intent(kept.uuid).up is False
+    assert lab.node().journal.intents.of(kept.uuid).up is False
 
 
 @pytest.mark.parametrize("phase", ["prepare", "stop"])
@@ -155,7 +155,7 @@ def test_a_start_beside_a_stop_waits_for_its_end_and_boots(lab: Lab, proxy: Engi
     assert (rival.outcome.value, rival.changed, rival.state_before.value) == ("done", True, "offline")
     assert rival.waited_seconds > 0.1
     assert lab.is_up(kept.uuid)
-    assert lab.node().journal.intent(kept.uuid).up is True
+    assert lab.node().journal.intents.of(kept.uuid).up is True
 
 
 def test_a_start_of_a_server_that_is_up_does_not_wait_for_a_stop_that_has_not_begun(lab: Lab) -> None:

@@ -104,7 +104,7 @@ def _settle(lab: Lab, lives: Lives, uuid: str, seed: int) -> None:
     assert not lab.is_up(uuid), f"seed {seed}"
     node = lab.node()
     assert not node.locks.has_record(uuid), f"seed {seed}"
-    assert not [row for row in node.journal.operations(uuid) if row.under_way], f"seed {seed}"
+    assert not [row for row in node.journal.operations.of(uuid) if row.under_way], f"seed {seed}"
     node.journal.close()
     wait_until(lambda: all(run.ended < float("inf") for run in lives.runs), f"seed {seed}: everything has ended")
 

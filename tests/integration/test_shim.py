@@ -72,10 +72,10 @@ def test_each_action_is_done_and_its_operation_tells_how(lab: Lab, shim: Shim) -
 def test_the_journal_has_what_was_asked_over_http_as_it_has_everything_else(lab: Lab, shim: Shim) -> None:
     server = lab.server()
     found = shim.done(server, "start")
-    row = lab.node().journal.last_operation(server)
+    row = lab.node().journal.operations.last(server)
     assert row is not None
     assert (row.id, row.action, row.outcome, row.origin) == (found["id"], "start", "done", "127.0.0.1 (token a1b2)")
-    intent = lab.node().journal.intent(server)
+    intent = lab.node().journal.intents.of(server)
     assert intent is not None
     assert (intent.up, intent.operation) == (True, found["id"])
 
@@ -251,7 +251,7 @@ def test_what_was_accepted_is_done_by_the_next_process_after_this_one_was_killed
         with shim_on(lab) as shim:
             locations = [shim.took(server, action, 60) for action in ("start", "restart")]
             shim.kill()
-        assert [row.outcome for row in lab.node().journal.operations(server)[:2]] == ["", ""]
+        assert [row.outcome for row in lab.node().journal.operations.of(server)[:2]] == ["", ""]
         with again(lab) as shim:
             assert shim.events("resumed")[0]["actions"] == 2
             assert [outcome(shim.operation(each, wait=60)) for each in locations] == [("done", ""), ("done", "")]
@@ -337,8 +337,8 @@ def test_asked_to_end_it_finishes_what_it_began_takes_nothing_more_and_leaves_th
         assert b"this service is ending" in refused.read()
         assert shim.child.wait(90.0) == 0
     assert not lab.is_up(server)
-    assert [row.action for row in lab.node().journal.operations(server)] == ["start", "stop", "start"]
-    rows = {row.action: row for row in lab.node().journal.operations(server)[:2]}
+    assert [row.action for row in lab.node().journal.operations.of(server)] == ["start", "stop", "start"]
+    rows = {row.action: row for row in lab.node().journal.operations.of(server)[:2]}
     assert (rows["stop"].outcome, rows["start"].outcome) == ("done", "")
     with again(lab) as shim:
         assert outcome(shim.operation(stop)) == ("done", "")

@@ -281,7 +281,7 @@ def test_the_module_drives_it_as_any_endpoint_and_is_told_what_really_happened(l
     stop = act("stop")
     assert (stop["outcome"], stop["state"]) == ("done", "offline")
     assert act("kill")["outcome"] == "unchanged"
-    row = lab.node().journal.last_operation(server)
+    row = lab.node().journal.operations.last(server)
     assert row is not None
     assert row.origin.startswith("127.0.0.1")
 

@@ -58,7 +58,7 @@ def test_of_many_requests_at_once_each_is_answered_as_if_it_were_alone_and_what_
         ended = list(pool.map(lambda location: shim.operation(location, wait=60), accepted))
     # There is no engine: an action that was begun fails, one that a kill overtook is cancelled. None is lost.
     assert {each["outcome"] for each in ended} <= {"failed", "cancelled"}
-    recorded = {row.id for server in servers for row in node.node().journal.operations(server)}
+    recorded = {row.id for server in servers for row in node.node().journal.operations.of(server)}
     assert recorded == {location.rpartition("/")[2] for location in accepted}
 
 
@@ -228,7 +228,7 @@ def test_module_and_face_racing_on_one_server_take_turns_and_write_one_journal(l
         entries = root.result()
     allowed = {("done", ""), ("unchanged", ""), ("cancelled", "cancelled_by_kill")}
     assert {(each["outcome"], each.get("code", "")) for each in (*ended, *entries)} <= allowed
-    rows = lab.node().journal.operations(server)
+    rows = lab.node().journal.operations.of(server)
     assert {each["id"] for each in ended} | {each["operation"]["id"] for each in entries} <= {row.id for row in rows}
     assert not any(row.under_way for row in rows)
     # Each kill is seen by everybody.

@@ -61,7 +61,7 @@ def test_a_console_starts_a_server_and_sees_all_of_it_from_the_first_line(lab: L
 
     asyncio.run(story())
     assert lab.is_up(server)
-    assert [row.origin for row in lab.node().journal.operations(server)] == [f"127.0.0.1 (user {USER})"]
+    assert [row.origin for row in lab.node().journal.operations.of(server)] == [f"127.0.0.1 (user {USER})"]
 
 
 def test_a_restart_is_seen_state_by_state(lab: Lab, shim: Shim) -> None:
@@ -296,7 +296,7 @@ def test_nobody_does_what_their_token_does_not_allow(lab: Lab, shim: Shim) -> No
     asyncio.run(story())
     assert lab.is_up(server)
     assert "hello" not in lab.log(server)
-    assert [row.action for row in lab.node().journal.operations(server)] == ["start", "start"]
+    assert [row.action for row in lab.node().journal.operations.of(server)] == ["start", "start"]
 
 
 def test_commands_reach_the_process_in_their_order(lab: Lab, shim: Shim) -> None:
@@ -374,7 +374,7 @@ def test_only_a_good_token_opens_a_console(bare: tuple[Lab, Shim]) -> None:
                 await page.close()
 
     asyncio.run(story())
-    assert lab.node().journal.operations(server) == []
+    assert lab.node().journal.operations.of(server) == []
 
 
 def test_a_token_that_expires_mutes_a_console_until_it_has_another(lab: Lab, shim: Shim) -> None:
@@ -493,7 +493,7 @@ def test_a_token_that_the_panel_takes_back_is_of_no_use_any_more(bare: tuple[Lab
             await other.until("daemon error", "must be one of")
 
     asyncio.run(story())
-    assert lab.node().journal.operations(server) == []
+    assert lab.node().journal.operations.of(server) == []
 
 
 # ----- what it cannot do
@@ -684,7 +684,7 @@ def test_the_end_of_the_service_closes_consoles_and_its_actions_go_on(lab: Lab, 
 
     asyncio.run(story())
     assert shim.child.wait(20) == 0
-    assert [row.outcome for row in lab.node().journal.operations(server, 1)] == ["done"]
+    assert [row.outcome for row in lab.node().journal.operations.of(server, 1)] == ["done"]
 
 
 def _threads(shim: Shim) -> int:

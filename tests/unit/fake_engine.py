@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -80,6 +80,121 @@ class FakeOutput(Output):
         self.closed = True
 
 
+class FakeContainers(dict[str, Snapshot]):
+    """The containers by their ids."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        super().__init__()
+        self._engine = engine
+
+    def create(self, name: str, config: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """Create a container; its id is a number of 64 digits."""
+        self._engine.begin("create")
+        self._engine.calls.append(("create", name))
+        if self._engine.find(name) is not None:
+            raise EngineError("the name is in use", status=409)
+        identity = f"{next(self._engine.count):064d}"
+        self._engine.put(
+            Snapshot(
+                id=identity,
+                name=name,
+                live=False,
+                started_at=NEVER_STARTED,
+                open_stdin=True,
+                tty=True,
+                stop_signal="SIGTERM",
+                image=str(config["Image"]),
+                labels=dict(config["Labels"]),
+                environment=tuple(config["Env"]),
+                hostname=str(config["Hostname"]),
+            )
+        )
+        self._engine.happen(self._engine.after["create"])
+        return identity, []
+
+    def remove(self, name: str, *, volumes: bool) -> bool:
+        """Remove a container that does not run; False if it runs."""
+        self._engine.begin("remove")
+        self._engine.calls.append(("remove", "volumes" if volumes else "alone"))
+        found = self._engine.find(name)
+        if found is not None and found.live:
+            return False
+        if found is not None:
+            del self[found.id]
+        self._engine.happen(self._engine.after["remove"])
+        return True
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a container another name."""
+        self._engine.ask(("rename",), name, lambda found: self._engine.put(replace(found, name=new_name)))
+
+    def forbid_restart(self, name: str) -> None:
+        """Set the restart policy to ``no``."""
+        self._engine.ask(("forbid_restart",), name, lambda found: self._engine.put(replace(found, restart_policy="no")))
+
+    def ensure_network(self, network: NetworkSpec) -> bool:
+        """Create a network if it is not there."""
+        created = network.name not in self._engine.networks
+        self._engine.networks.add(network.name)
+        return created
+
+
+class FakeImages(dict[str, ImageSeen]):
+    """The images by their references."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        super().__init__({"game:1": ImageSeen("sha256:1")})
+        self._engine = engine
+
+    def find(self, reference: str) -> ImageSeen | None:
+        """An image that is on the node."""
+        return self.get(reference)
+
+    def pull(self, reference: str, credentials: Mapping[str, str] | None, check_cancelled: Callable[[], None]) -> None:
+        """Pull an image."""
+        self._engine.begin("pull")
+        check_cancelled()
+        self._engine.calls.append(("pull", reference))
+        self[reference] = ImageSeen(f"sha256:{next(self._engine.count)}")
+
+
+class FakeLogs(defaultdict[str, bytes]):
+    """The logs by their containers' ids or names."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        super().__init__(bytes)
+        self._engine = engine
+
+    def attach(self, name: str) -> Output:
+        """The output that the test has set."""
+        self._engine.begin("attach")
+        self._engine.calls.append(("attach",))
+        return self._engine.output
+
+    def tail(self, name: str, lines: int) -> bytes:
+        """The container's log."""
+        return self[name]
+
+    def of_run(self, run: Run) -> bytes:
+        """The container's log."""
+        return self[run.container]
+
+
+class FakeEvents:
+    """What the engine tells by itself."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self._engine = engine
+
+    def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
+        """It tells of nothing by itself, unless the test has ``hints`` tell."""
+        return self._engine.hints(container, seconds, begin)
+
+    def changed_servers(self, since: float, until: float) -> Iterator[str]:
+        """It tells of none."""
+        return iter(())
+
+
 class FakeEngine:
     """An engine of values. ``before`` and ``after`` hold, by the name of a call, what happens once at its next ones.
 
@@ -91,11 +206,12 @@ class FakeEngine:
     def __init__(self, clock: FakeClock) -> None:
         self.timeout = 60.0
         self.clock = clock
-        self.containers: dict[str, Snapshot] = {}
+        self.containers = FakeContainers(self)
         self.local = False
-        self.images = {"game:1": ImageSeen("sha256:1")}
+        self.images = FakeImages(self)
         self.networks: set[str] = set()
-        self.logs: dict[str, bytes] = defaultdict(bytes)
+        self.logs = FakeLogs(self)
+        self.events = FakeEvents(self)
         self.output = FakeOutput(clock)
         self.calls: list[tuple[str, ...]] = []
         self.witness: Callable[[str], object] = lambda call: None
@@ -106,7 +222,7 @@ class FakeEngine:
         self.immortal = False
         self.crash: int | None = None
         self.hints: Callable[[str, float, bool], bool | None] = lambda container, seconds, begin: None
-        self._count = itertools.count(1)
+        self.count = itertools.count(1)
 
     def fail(self, call: str, error: Exception, *, late: bool = False, times: int = 1) -> None:
         """Have the next calls raise, before they are carried out or (``late``) after."""
@@ -130,9 +246,9 @@ class FakeEngine:
 
     def inspect(self, name: str) -> Snapshot | None:
         """The container as it is now, or None."""
-        self._happen(self.before["inspect"])
+        self.happen(self.before["inspect"])
         found = self.find(name)
-        self._happen(self.after["inspect"])
+        self.happen(self.after["inspect"])
         return found
 
     def servers(self) -> list[Server]:
@@ -141,70 +257,25 @@ class FakeEngine:
 
     def publisher(self, published: str, address: str) -> str | None:
         """Nobody: its containers have no ports."""
-        self._happen(self.before["publisher"])
+        self.happen(self.before["publisher"])
         return None
 
     def signal(self, name: str, signal: str) -> bool:
         """Send a signal; False if nothing runs there."""
         with_effect = signal in self.heeds or (signal == "SIGKILL" and not self.immortal)
-        return self._ask(("signal", signal), name, lambda found: self._end_soon(found, signal, with_effect))
+        return self.ask(("signal", signal), name, lambda found: self._end_soon(found, signal, with_effect))
 
     def unpause(self, name: str) -> None:
         """Let a paused container go on."""
-        self._ask(("unpause",), name, lambda found: self._put(replace(found, paused=False)))
-
-    def forbid_restart(self, name: str) -> None:
-        """Set the restart policy to ``no``."""
-        self._ask(("forbid_restart",), name, lambda found: self._put(replace(found, restart_policy="no")))
+        self.ask(("unpause",), name, lambda found: self.put(replace(found, paused=False)))
 
     def write_stdin(self, name: str, text: str, *, taken_within: float | None = None) -> None:
         """Write to the process."""
-        self._ask(("write_stdin", text), name, lambda found: self._end_soon(found, "SIGTERM", text == "stop\n"))
-
-    def create(self, name: str, config: Mapping[str, Any]) -> tuple[str, list[str]]:
-        """Create a container; its id is a number of 64 digits."""
-        self._begin("create")
-        self.calls.append(("create", name))
-        if self.find(name) is not None:
-            raise EngineError("the name is in use", status=409)
-        identity = f"{next(self._count):064d}"
-        self._put(
-            Snapshot(
-                id=identity,
-                name=name,
-                live=False,
-                started_at=NEVER_STARTED,
-                open_stdin=True,
-                tty=True,
-                stop_signal="SIGTERM",
-                image=str(config["Image"]),
-                labels=dict(config["Labels"]),
-                environment=tuple(config["Env"]),
-                hostname=str(config["Hostname"]),
-            )
-        )
-        self._happen(self.after["create"])
-        return identity, []
-
-    def remove(self, name: str, *, volumes: bool) -> bool:
-        """Remove a container that does not run; False if it runs."""
-        self._begin("remove")
-        self.calls.append(("remove", "volumes" if volumes else "alone"))
-        found = self.find(name)
-        if found is not None and found.live:
-            return False
-        if found is not None:
-            del self.containers[found.id]
-        self._happen(self.after["remove"])
-        return True
-
-    def rename(self, name: str, new_name: str) -> None:
-        """Give a container another name."""
-        self._ask(("rename",), name, lambda found: self._put(replace(found, name=new_name)))
+        self.ask(("write_stdin", text), name, lambda found: self._end_soon(found, "SIGTERM", text == "stop\n"))
 
     def start(self, name: str) -> None:
         """Start a container."""
-        self._ask(("start",), name, lambda found: self.execute_start(found.id))
+        self.ask(("start",), name, lambda found: self.execute_start(found.id))
 
     def execute_start(self, name: str) -> None:
         """What a start request does when the engine comes to it; nothing if the container is gone or runs."""
@@ -212,68 +283,35 @@ class FakeEngine:
         if found is None or found.live:
             return
         moment = self.clock.now()
-        started_at = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06d}{next(self._count):03d}Z"
-        self._put(replace(found, live=self.crash is None, started_at=started_at, exit_code=self.crash))
+        started_at = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06d}{next(self.count):03d}Z"
+        self.put(replace(found, live=self.crash is None, started_at=started_at, exit_code=self.crash))
 
     def end(self, name: str, code: int = 0) -> None:
         """The process ends."""
         found = self.find(name)
         if found is not None and found.live:
-            self._put(replace(found, live=False, paused=False, exit_code=code))
+            self.put(replace(found, live=False, paused=False, exit_code=code))
 
     def change(self, name: str, **fields: Any) -> Snapshot:
         """Change what the engine says of a container."""
         found = self.find(name)
         assert found is not None
-        return self._put(replace(found, **fields))
+        return self.put(replace(found, **fields))
 
-    def attach(self, name: str) -> Output:
-        """The output that the test has set."""
-        self._begin("attach")
-        self.calls.append(("attach",))
-        return self.output
-
-    def log_tail(self, name: str, lines: int) -> bytes:
-        """The container's log."""
-        return self.logs[name]
-
-    def log_of_run(self, run: Run) -> bytes:
-        """The container's log."""
-        return self.logs[run.container]
-
-    def image(self, reference: str) -> ImageSeen | None:
-        """An image that is on the node."""
-        return self.images.get(reference)
-
-    def pull(self, reference: str, credentials: Mapping[str, str] | None, check_cancelled: Callable[[], None]) -> None:
-        """Pull an image."""
-        self._begin("pull")
-        check_cancelled()
-        self.calls.append(("pull", reference))
-        self.images[reference] = ImageSeen(f"sha256:{next(self._count)}")
-
-    def ensure_network(self, network: NetworkSpec) -> bool:
-        """Create a network if it is not there."""
-        created = network.name not in self.networks
-        self.networks.add(network.name)
-        return created
-
-    def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
-        """It tells of nothing by itself, unless the test has ``hints`` tell."""
-        return self.hints(container, seconds, begin)
-
-    def _begin(self, call: str) -> None:
+    def begin(self, call: str) -> None:
+        """Note that a call begins, and have happen what is to happen before it."""
         self.witness(call)
-        self._happen(self.before[call])
+        self.happen(self.before[call])
 
-    def _ask(self, call: tuple[str, ...], name: str, effect: Callable[[Snapshot], object]) -> bool:
-        self._begin(call[0])
+    def ask(self, call: tuple[str, ...], name: str, effect: Callable[[Snapshot], object]) -> bool:
+        """Carry out a call on a container, if it is there; False if not."""
+        self.begin(call[0])
         self.calls.append(call)
         found = self.find(name)
         there = found is not None and (found.live or call[0] in ("start", "rename"))
         if found is not None and there:
             effect(found)
-        self._happen(self.after[call[0]])
+        self.happen(self.after[call[0]])
         return there
 
     def _end_soon(self, found: Snapshot, signal: str, with_effect: bool) -> None:
@@ -289,12 +327,14 @@ class FakeEngine:
         if found is not None and found.run == run.run:
             self.end(run.id)
 
-    def _put(self, snapshot: Snapshot) -> Snapshot:
+    def put(self, snapshot: Snapshot) -> Snapshot:
+        """Have a container be as given."""
         self.containers[snapshot.id] = snapshot
         return snapshot
 
     @staticmethod
-    def _happen(happenings: list[Callable[[], object]]) -> None:
+    def happen(happenings: list[Callable[[], object]]) -> None:
+        """Have the next of several things happen, if there is one."""
         if happenings:
             happenings.pop(0)()
 

@@ -155,10 +155,7 @@ class FakeNode:
         """Take the server's lock as somebody else."""
         return (node or self.node).locks.acquire(
             UUID,
-            operation=operation,
-            action=PowerAction(action),
-            origin="bob@web2",
-            reason="",
+            Request(UUID, PowerAction(action), operation, self.clock.now(), origin="bob@web2"),
             wait_seconds=wait_seconds,
             clock=self.clock,
         )

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, Result, Run, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, Result, Run, Server, timestamp
 
 FORK = multiprocessing.get_context("fork")
 NOON = datetime(2026, 3, 1, 12, 0, 0, 250000, tzinfo=timezone.utc)
@@ -64,7 +65,7 @@ class Node:
 def waited_for_the_disk(journal: Journal) -> bool:
     """Whether the last write had SQLite wait until it was on the disk."""
     normal, full = 1, 2
-    connection = journal._file()._connection
+    connection = journal.store._file()._connection
     assert connection is not None
     synchronous = connection.execute("PRAGMA synchronous").fetchone()[0]
     assert synchronous in (normal, full)
@@ -72,7 +73,9 @@ def waited_for_the_disk(journal: Journal) -> bool:
 
 
 def begin(journal: Journal, operation: str = "op-1", server: Server = ALPHA) -> None:
-    journal.begin(operation=operation, server=server, action=PowerAction.RESTART, origin="alice@web1", reason="update", requested_at=NOON)
+    journal.operations.begin(
+        operation=operation, server=server, action=PowerAction.RESTART, origin="alice@web1", reason="update", requested_at=NOON
+    )
 
 
 def result(operation: str = "op-1", server: Server = ALPHA, outcome: Outcome = Outcome.DONE, **more: Any) -> Result:
@@ -81,7 +84,7 @@ def result(operation: str = "op-1", server: Server = ALPHA, outcome: Outcome = O
 
 def perform(journal: Journal, operation: str = "op-1", server: Server = ALPHA, outcome: Outcome = Outcome.DONE) -> None:
     begin(journal, operation, server)
-    journal.end(result(operation, server, outcome))
+    journal.operations.end(result(operation, server, outcome))
 
 
 #: What `act` says of its phases.
@@ -92,10 +95,10 @@ def act(journal: Journal, operation: str, server: Server) -> None:
     """All that a restart writes, in its order, and the readiness line seen after it."""
     run = Run(f"container of {operation}", operation)
     begin(journal, operation, server)
-    journal.record_run(server.uuid, run, matchers=True)
-    journal.set_intent(server, True, operation=operation, origin="alice@web1", at=NOON)
-    journal.record_match(server.uuid, run)
-    journal.end(result(operation, server), PHASES)
+    journal.runs.record(server.uuid, run, matchers=True)
+    journal.intents.set(server, Intent(True, operation, "alice@web1", timestamp(NOON)))
+    journal.runs.record_match(server.uuid, run)
+    journal.operations.end(result(operation, server), PHASES)
 
 
 def in_processes(count: int, work: Callable[[int, Any], None], seconds: float = 60) -> None:

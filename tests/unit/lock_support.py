@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks, PowerLock
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, Request
 
 FORK = multiprocessing.get_context("fork")
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
@@ -31,9 +31,12 @@ def acquire(
     locks: Locks, uuid: str = UUID, *, seconds: float = 0, operation: str = "op", action: PowerAction = PowerAction.START
 ) -> PowerLock:
     """Take a lock as somebody would."""
-    return locks.acquire(
-        uuid, operation=operation, action=action, origin="alice@web1", reason="test", wait_seconds=seconds, clock=SystemClock()
-    )
+    return locks.acquire(uuid, asked(action, operation), wait_seconds=seconds, clock=SystemClock())
+
+
+def asked(action: PowerAction, operation: str, origin: str = "alice@web1") -> Request:
+    """A request as somebody would make it."""
+    return Request(UUID, action, operation, OwnClock().now(), origin=origin, reason="test")
 
 
 class OwnClock:

@@ -12,8 +12,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.aw
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, StartFailed, StartTimeout, Superseded
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Server, Startup
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Server, Startup, timestamp
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeOutput
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
@@ -53,7 +54,7 @@ class Waiting:
 
     @property
     def matched(self) -> bool:
-        run = self.fake.node.journal.run(UUID)
+        run = self.fake.node.journal.runs.of(UUID)
         return run is not None and run.matched
 
 
@@ -85,7 +86,7 @@ class TestRunning:
         assert waiting.matched
 
     def test_a_server_known_to_be_ready_is_not_waited_for_again(self, fake: FakeNode, waiting: Waiting) -> None:
-        fake.node.journal.record_match(UUID, fake.seen().run)
+        fake.node.journal.runs.record_match(UUID, fake.seen().run)
         assert waiting.wait() == 0.0
 
     def test_without_lines_a_live_process_is_enough(self, waiting: Waiting) -> None:
@@ -177,7 +178,7 @@ class TestEnd:
     def test_somebodys_stop_that_is_over_supersedes_it(self, fake: FakeNode, waiting: Waiting) -> None:
         def stopped() -> None:
             fake.engine.end(UUID)
-            fake.node.journal.set_intent(Server(UUID), False, operation="theirs", origin="bob", at=NOON)
+            fake.node.journal.intents.set(Server(UUID), Intent(False, "theirs", "bob", timestamp(NOON)))
 
         waiting.later(2, stopped)
         with pytest.raises(Superseded):
@@ -185,7 +186,7 @@ class TestEnd:
 
     def test_a_start_of_somebody_who_found_it_up_has_nothing_to_do_with_its_end(self, fake: FakeNode, waiting: Waiting) -> None:
         def found_up() -> None:
-            fake.node.journal.set_intent(Server(UUID), True, operation="theirs", origin="bob", at=NOON)
+            fake.node.journal.intents.set(Server(UUID), Intent(True, "theirs", "bob", timestamp(NOON)))
             fake.engine.end(UUID, 1)
 
         waiting.later(2, found_up)

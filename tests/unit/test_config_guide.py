@@ -26,7 +26,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
     parse_definition,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import secrets_in
+from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import secrets_in
 from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume
 from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, Example, examples, list_tables, literals
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine import connection as connection_module
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection, connect, load_sdk, shown_host
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection, connect, load_sdk
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     EngineError,
@@ -28,6 +28,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     MissingLibrary,
     SettingsInvalid,
 )
+from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import shown_host
 from ansible_collections.fleet.power.tests.unit.lock_support import as_nobody_below
 
 OPTIONS: dict[str, tuple[Any, str, str, Any]] = {

@@ -16,7 +16,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions imp
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import (
     KEYS,
     Definition,
-    mask,
     parse_definition,
     secrets_of,
     stop_signal,
@@ -536,29 +535,6 @@ class TestSecrets:
     def test_an_unknown_key_is_shown_without_the_value_that_became_part_of_it(self) -> None:
         raw = {**minimal(), "token:hunter22": None, "token=hunter22": None, "a.b:hunter22": None}
         assert parse(raw).warnings == ("unknown keys ignored: token:..., token=..., a.b:...",)
-
-    @pytest.mark.parametrize(
-        ("text", "secrets", "masked"),
-        [
-            ("token=hunter22!", ["hunter22"], "token=********!"),
-            ("no secret", ["hunter22"], "no secret"),
-            ("hunter22hunter22", ["hunter22"], "****************"),
-            ("hunter22-long", ["hunter22", "hunter22-long"], "********"),
-            ("abcdefgh", ["abcdef", "cdefgh"], "********"),
-            ("aaaaaaaaa", ["aaaaaa"], "********"),
-            ("a.c abc", ["a.c"], "******** abc"),
-            ("text", ["", "absent"], "text"),
-            ("", ["secret"], ""),
-        ],
-    )
-    def test_each_stretch_of_secrets_is_masked(self, text: str, secrets: list[str], masked: str) -> None:
-        assert mask(text, secrets) == masked
-
-    @given(st.text("ab*", max_size=30), st.sets(st.text("ab", min_size=6, max_size=8), max_size=4))
-    def test_no_secret_survives(self, text: str, secrets: set[str]) -> None:
-        masked = mask(text, secrets)
-        assert not any(secret in masked for secret in secrets)
-        assert mask(text, sorted(secrets)) == masked
 
 
 JSON = st.recursive(

@@ -140,8 +140,8 @@ def test_an_engine_that_is_silent_from_the_first_word_on_is_told_of_by_all_in_ti
     "call",
     [
         lambda engine: engine.write_stdin("c", "stop\n"),
-        lambda engine: engine.attach("c"),
-        lambda engine: list(engine.changed_servers(time.time(), time.time() + 0.1)),
+        lambda engine: engine.logs.attach("c"),
+        lambda engine: list(engine.events.changed_servers(time.time(), time.time() + 0.1)),
     ],
     ids=["stdin", "attach", "events"],
 )

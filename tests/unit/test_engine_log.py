@@ -33,8 +33,8 @@ class Client:
 
 def log_of_run(client: Client) -> bytes:
     engine = DockerEngine(Connection(api_version="1.45"))
-    engine._clients._idle.append(client)
-    return engine.log_of_run(Run("c1", STARTED))
+    engine._calls._clients._idle.append(client)
+    return engine.logs.of_run(Run("c1", STARTED))
 
 
 def test_a_line_that_is_stamped_before_the_start_belongs_to_the_run_if_it_came_after_the_end_of_the_one_before() -> None:

@@ -45,8 +45,8 @@ def test_an_operation_is_read_as_it_was_begun_and_ended(node: Node) -> None:
     ended = result(
         code="x", msg="Said so", changed=True, state_before=PowerState.RUNNING, state=PowerState.OFFLINE, stop=stop, waited_seconds=0.5
     )
-    journal.end(ended, [("stop", 1.2345), ("start", 0.1)])
-    row = node.journal().last_operation(ALPHA.uuid)
+    journal.operations.end(ended, [("stop", 1.2345), ("start", 0.1)])
+    row = node.journal().operations.last(ALPHA.uuid)
     assert row is not None
     assert (row.id, row.server, row.action, row.origin, row.reason) == ("op-1", ALPHA, "restart", "alice@web1", "update")
     assert (row.requested_at, row.begun_at) == (timestamp(NOON), timestamp(NOON))
@@ -60,14 +60,14 @@ def test_an_operation_is_read_as_it_was_begun_and_ended(node: Node) -> None:
 
 def test_an_operation_under_way_has_no_outcome_yet(node: Node) -> None:
     begin(node.journal())
-    row = node.journal().last_operation(ALPHA.uuid)
+    row = node.journal().operations.last(ALPHA.uuid)
     assert row is not None and row.under_way and (row.outcome, row.ended_at, row.code) == ("", "", "")
 
 
 def test_an_operation_that_never_began_gets_a_complete_row_at_its_end(node: Node) -> None:
     journal = node.journal()
-    journal.end(result(outcome=Outcome.REFUSED, code="suspended"), origin="bob", reason="why not")
-    row = journal.last_operation(ALPHA.uuid)
+    journal.operations.end(result(outcome=Outcome.REFUSED, code="suspended"), origin="bob", reason="why not")
+    row = journal.operations.last(ALPHA.uuid)
     assert row is not None
     assert (row.outcome, row.code, row.origin, row.reason, row.begun_at) == ("refused", "suspended", "bob", "why not", "")
     assert row.requested_at == timestamp(NOON)
@@ -78,7 +78,7 @@ def test_operations_are_listed_the_last_recorded_first_and_of_one_server_only(no
     for number in range(5):
         perform(journal, f"a{number}")
         perform(journal, f"b{number}", BETA)
-    assert [row.id for row in journal.operations(ALPHA.uuid, limit=3)] == ["a4", "a3", "a2"]
+    assert [row.id for row in journal.operations.of(ALPHA.uuid, limit=3)] == ["a4", "a3", "a2"]
 
 
 def test_bulk_reading_gives_the_same_as_reading_one_by_one(node: Node) -> None:
@@ -87,17 +87,18 @@ def test_bulk_reading_gives_the_same_as_reading_one_by_one(node: Node) -> None:
     for uuid in uuids[::100]:
         perform(journal, f"{uuid}-old", Server(uuid))
         perform(journal, f"{uuid}-new", Server(uuid))
-        journal.set_intent(Server(uuid), True, operation=f"{uuid}-new", origin="", at=NOON)
-        journal.record_run(uuid, Run("c", "t"), matchers=False)
-    assert set(journal.last_operations(uuids)) == set(journal.intents(uuids)) == set(journal.runs(uuids)) == set(uuids[::100])
-    assert journal.last_operations(uuids) == {uuid: journal.last_operation(uuid) for uuid in uuids[::100]}
-    assert journal.last_operations([]) == {}
+        journal.intents.set(Server(uuid), Intent(True, f"{uuid}-new", "", timestamp(NOON)))
+        journal.runs.record(uuid, Run("c", "t"), matchers=False)
+    last = journal.operations.last_of_each(uuids)
+    assert set(last) == set(journal.intents.of_each(uuids)) == set(journal.runs.of_each(uuids)) == set(uuids[::100])
+    assert last == {uuid: journal.operations.last(uuid) for uuid in uuids[::100]}
+    assert journal.operations.last_of_each([]) == {}
 
 
 def test_text_that_came_in_undecodable_is_kept_readably(node: Node) -> None:
     journal = node.journal()
-    journal.begin(operation="o", server=ALPHA, action=PowerAction.STOP, origin="al\udcffice\0", reason="ü", requested_at=NOON)
-    row = journal.last_operation(ALPHA.uuid)
+    journal.operations.begin(operation="o", server=ALPHA, action=PowerAction.STOP, origin="al\udcffice\0", reason="ü", requested_at=NOON)
+    row = journal.operations.last(ALPHA.uuid)
     assert row is not None and (row.origin, row.reason) == ("al?ice\0", "ü")
     assert journal.warnings == []
 
@@ -108,7 +109,7 @@ def test_rows_with_values_of_other_types_are_read_all_the_same(node: Node) -> No
     with closing(sqlite3.connect(node.file)) as connection:
         connection.execute("UPDATE operations SET phases = '{\"x\": 1}', msg = x'ff00', stop_seconds = 'soon', code = 7")
         connection.commit()
-    row = journal.last_operation(ALPHA.uuid)
+    row = journal.operations.last(ALPHA.uuid)
     assert row is not None and (row.phases, row.stop_seconds, row.code) == ((), None, "7")
 
 
@@ -116,10 +117,10 @@ def test_secrets_in_a_result_beyond_its_sentence_are_not_stored(node: Node) -> N
     secret = "hunter2-hunter2"
     journal = node.journal()
     begin(journal)
-    journal.end(
+    journal.operations.end(
         result(log=(secret,), warnings=(secret,), holder={"origin": secret}, plan=(PlanStep.STOP,), exit_code=3),
     )
-    assert journal.last_operation(ALPHA.uuid) is not None
+    assert journal.operations.last(ALPHA.uuid) is not None
     for closed in (False, True):
         written = b"".join(path.read_bytes() for path in node.state.iterdir())
         assert b"alice@web1" in written and secret.encode() not in written, f"closed: {closed}"
@@ -128,33 +129,33 @@ def test_secrets_in_a_result_beyond_its_sentence_are_not_stored(node: Node) -> N
 
 def test_the_last_intent_stands(node: Node) -> None:
     journal = node.journal()
-    assert journal.intent(ALPHA.uuid) is None
-    journal.set_intent(ALPHA, True, operation="o1", origin="alice", at=NOON)
-    journal.set_intent(ALPHA, False, operation="o2", origin="bob", at=NOON - timedelta(seconds=5))
-    assert journal.intent(ALPHA.uuid) == Intent(False, "o2", "bob", "2026-03-01T11:59:55.250Z")
+    assert journal.intents.of(ALPHA.uuid) is None
+    journal.intents.set(ALPHA, Intent(True, "o1", "alice", timestamp(NOON)))
+    journal.intents.set(ALPHA, Intent(False, "o2", "bob", timestamp(NOON - timedelta(seconds=5))))
+    assert journal.intents.of(ALPHA.uuid) == Intent(False, "o2", "bob", "2026-03-01T11:59:55.250Z")
 
 
 def test_that_a_server_is_meant_to_be_down_is_on_the_disk_since_it_would_come_up_after_a_power_loss(node: Node) -> None:
     journal = node.journal()
-    journal.set_intent(ALPHA, True, operation="o1", origin="alice", at=NOON)
+    journal.intents.set(ALPHA, Intent(True, "o1", "alice", timestamp(NOON)))
     assert waited_for_the_disk(journal) is False
-    journal.set_intent(ALPHA, False, operation="o2", origin="alice", at=NOON)
+    journal.intents.set(ALPHA, Intent(False, "o2", "alice", timestamp(NOON)))
     assert waited_for_the_disk(journal) is True
 
 
 @pytest.mark.parametrize(("seconds", "stands"), [(-1, "old"), (0, "old"), (1, "new")])
 def test_an_unchanged_start_overwrites_only_an_older_intent(node: Node, seconds: int, stands: str) -> None:
     journal = node.journal()
-    journal.set_intent(ALPHA, False, operation="old", origin="", at=NOON)
-    journal.set_intent(ALPHA, True, operation="new", origin="", at=NOON + timedelta(seconds=seconds), only_if_newer=True)
-    intent = journal.intent(ALPHA.uuid)
+    journal.intents.set(ALPHA, Intent(False, "old", "", timestamp(NOON)))
+    journal.intents.set(ALPHA, Intent(True, "new", "", timestamp(NOON + timedelta(seconds=seconds))), only_if_newer=True)
+    intent = journal.intents.of(ALPHA.uuid)
     assert intent is not None and intent.operation == stands
 
 
 def test_an_unchanged_start_gives_an_intent_to_a_server_that_has_none(node: Node) -> None:
     journal = node.journal()
-    journal.set_intent(ALPHA, True, operation="new", origin="", at=NOON, only_if_newer=True)
-    assert journal.intent(ALPHA.uuid) is not None
+    journal.intents.set(ALPHA, Intent(True, "new", "", timestamp(NOON)), only_if_newer=True)
+    assert journal.intents.of(ALPHA.uuid) is not None
 
 
 @pytest.mark.parametrize(
@@ -173,53 +174,53 @@ def test_an_unchanged_action_leaves_an_intent_that_says_the_same_since_it_was_as
 ) -> None:
     journal = node.journal()
     if before is not None:
-        journal.set_intent(ALPHA, before, operation="old", origin="alice", at=NOON)
+        journal.intents.set(ALPHA, Intent(before, "old", "alice", timestamp(NOON)))
     since = NOON + timedelta(seconds=asked)
-    journal.set_intent(ALPHA, now, operation="new", origin="bob", at=NOON + timedelta(seconds=2), keep_since=since)
-    intent = journal.intent(ALPHA.uuid)
+    journal.intents.set(ALPHA, Intent(now, "new", "bob", timestamp(NOON + timedelta(seconds=2))), keep_since=since)
+    intent = journal.intents.of(ALPHA.uuid)
     assert intent is not None and (intent.up, intent.operation) == (now, stands)
 
 
 def test_a_match_is_remembered_for_its_run_only(node: Node) -> None:
     journal = node.journal()
     first, second = Run("c1", "t1"), Run("c1", "t2")
-    assert not journal.has_run(ALPHA.uuid)
-    journal.record_run(ALPHA.uuid, first, matchers=True)
-    journal.record_match(ALPHA.uuid, first)
-    journal.record_run(ALPHA.uuid, first, matchers=True)
-    assert journal.run(ALPHA.uuid) == StartedRun(first, matchers=True, matched=True)
-    journal.record_run(ALPHA.uuid, second, matchers=True)
-    journal.record_match(ALPHA.uuid, first)
-    assert journal.run(ALPHA.uuid) == StartedRun(second, matchers=True, matched=False)
-    assert journal.has_run(ALPHA.uuid) and not journal.has_run(BETA.uuid)
+    assert journal.runs.of(ALPHA.uuid) is None
+    journal.runs.record(ALPHA.uuid, first, matchers=True)
+    journal.runs.record_match(ALPHA.uuid, first)
+    journal.runs.record(ALPHA.uuid, first, matchers=True)
+    assert journal.runs.of(ALPHA.uuid) == StartedRun(first, matchers=True, matched=True)
+    journal.runs.record(ALPHA.uuid, second, matchers=True)
+    journal.runs.record_match(ALPHA.uuid, first)
+    assert journal.runs.of(ALPHA.uuid) == StartedRun(second, matchers=True, matched=False)
+    assert journal.runs.of(ALPHA.uuid) is not None and journal.runs.of(BETA.uuid) is None
 
 
 @pytest.mark.parametrize("nothing", [Outcome.UNCHANGED, Outcome.REFUSED])
 def test_a_hundred_ended_operations_are_kept_and_what_did_nothing_goes_first(node: Node, nothing: Outcome) -> None:
     journal = node.journal()
-    journal.set_intent(ALPHA, True, operation="d0", origin="", at=NOON)
-    journal.record_run(ALPHA.uuid, Run("c", "t"), matchers=False)
+    journal.intents.set(ALPHA, Intent(True, "d0", "", timestamp(NOON)))
+    journal.runs.record(ALPHA.uuid, Run("c", "t"), matchers=False)
     perform(journal, "other", BETA)
     for number in range(KEPT_OPERATIONS + 20):
         perform(journal, f"d{number}")
-        journal.end(result(f"u{number}", outcome=nothing))
-    kept = [row.id for row in journal.operations(ALPHA.uuid, limit=1000)]
+        journal.operations.end(result(f"u{number}", outcome=nothing))
+    kept = [row.id for row in journal.operations.of(ALPHA.uuid, limit=1000)]
     assert len(kept) == KEPT_OPERATIONS
     assert kept[0] == f"u{KEPT_OPERATIONS + 19}", "the last operation can always be read"
     assert kept[1:] == [f"d{number}" for number in range(KEPT_OPERATIONS + 19, 20, -1)]
-    assert journal.intent(ALPHA.uuid) is not None and journal.has_run(ALPHA.uuid)
-    assert journal.last_operation(BETA.uuid) is not None
+    assert journal.intents.of(ALPHA.uuid) is not None and journal.runs.of(ALPHA.uuid) is not None
+    assert journal.operations.last(BETA.uuid) is not None
 
 
 def test_a_try_to_write_leaves_the_file_as_it_is_and_refuses_one_that_is_newer(node: Node) -> None:
     journal = node.journal()
     perform(journal, "one")
-    journal.try_to_write()
-    assert [row.id for row in journal.operations(ALPHA.uuid)] == ["one"]
+    journal.store.rewrite()
+    assert [row.id for row in journal.operations.of(ALPHA.uuid)] == ["one"]
     with closing(sqlite3.connect(node.file, isolation_level=None)) as other:
         other.execute("PRAGMA user_version = 99")
         with pytest.raises(JournalUnusable):
-            journal.try_to_write()
+            journal.store.rewrite()
         assert other.execute("PRAGMA user_version").fetchone() == (99,)
 
 
@@ -228,7 +229,7 @@ def test_an_operation_under_way_is_never_pruned(node: Node) -> None:
     begin(journal, "slow")
     for number in range(KEPT_OPERATIONS + 5):
         perform(journal, f"d{number}")
-    oldest = journal.operations(ALPHA.uuid, limit=1000)[-1]
+    oldest = journal.operations.of(ALPHA.uuid, limit=1000)[-1]
     assert (oldest.id, oldest.under_way) == ("slow", True)
 
 
@@ -239,31 +240,31 @@ def test_the_last_operations_of_many_are_the_same_as_those_of_each(node: Node) -
         perform(journal, f"b{number}", BETA)
     begin(journal, "a6")
     for reader in (journal, node.journal(read_only=True)):
-        found = reader.latest_operations([BETA.uuid, "nobody", ALPHA.uuid], 3)
+        found = reader.operations.latest_of_each([BETA.uuid, "nobody", ALPHA.uuid], 3)
         assert {uuid: [row.id for row in rows] for uuid, rows in found.items()} == {
             ALPHA.uuid: ["a6", "a5", "a4"],
             BETA.uuid: ["b5", "b4", "b3"],
         }
-        assert found[ALPHA.uuid] == reader.operations(ALPHA.uuid, 3)
-    assert journal.latest_operations([], 3) == {}
+        assert found[ALPHA.uuid] == reader.operations.of(ALPHA.uuid, 3)
+    assert journal.operations.latest_of_each([], 3) == {}
 
 
 def test_those_meant_to_be_up_are_listed_with_their_names_and_the_others_not(node: Node) -> None:
     journal = node.journal()
-    assert journal.meant_up() == []
+    assert journal.intents.meant_up() == []
     for server, up in ((BETA, True), (ALPHA, True), (Server("cccccccc-0000-4000-8000-000000000003", "gamma"), False)):
-        journal.set_intent(server, up, operation="op", origin="alice", at=NOON)
-    assert journal.meant_up() == node.journal(read_only=True).meant_up() == [ALPHA, BETA]
-    journal.set_intent(ALPHA, False, operation="op", origin="alice", at=NOON)
-    assert journal.meant_up() == [BETA]
+        journal.intents.set(server, Intent(up, "op", "alice", timestamp(NOON)))
+    assert journal.intents.meant_up() == node.journal(read_only=True).intents.meant_up() == [ALPHA, BETA]
+    journal.intents.set(ALPHA, Intent(False, "op", "alice", timestamp(NOON)))
+    assert journal.intents.meant_up() == [BETA]
 
 
 def test_a_journal_that_cannot_be_read_is_not_one_that_means_nobody_to_be_up(node: Node) -> None:
-    node.journal().set_intent(ALPHA, True, operation="op", origin="alice", at=NOON)
+    node.journal().intents.set(ALPHA, Intent(True, "op", "alice", timestamp(NOON)))
     for journal in node.opened:
         journal.close()
     for file in node.state.glob("journal.sqlite*"):
         file.write_bytes(b"no journal" * 1000)
     damaged = node.journal()
-    assert damaged.meant_up() is None
+    assert damaged.intents.meant_up() is None
     assert len(damaged.warnings) == 1

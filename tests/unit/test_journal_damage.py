@@ -26,7 +26,7 @@ def filled(node: Node) -> int:
     journal = node.journal()
     for number in range(60):
         begin(journal, f"old-{number}")
-        journal.end(result(f"old-{number}", msg="x" * 1000))
+        journal.operations.end(result(f"old-{number}", msg="x" * 1000))
     journal.close()
     return node.file.stat().st_size
 
@@ -83,7 +83,7 @@ def test_a_damaged_journal_is_renamed_aside_once_and_begun_anew_by_many_at_the_s
         barrier.wait(30)
         perform(journal, f"new-{number}")
         # What is damaged further back may be found by pruning only.
-        journal.operations(ALPHA.uuid, limit=1000)
+        journal.operations.of(ALPHA.uuid, limit=1000)
         perform(journal, f"newer-{number}")
         journal.close()
         with open(told, "a", encoding="utf-8") as target:
@@ -94,7 +94,7 @@ def test_a_damaged_journal_is_renamed_aside_once_and_begun_anew_by_many_at_the_s
     warnings = told.read_text(encoding="utf-8").splitlines()
     assert len(warnings) == 1 and node.set_aside()[0].name in warnings[0]
     journal = node.journal()
-    found = {row.id for row in journal.operations(ALPHA.uuid, limit=1000)}
+    found = {row.id for row in journal.operations.of(ALPHA.uuid, limit=1000)}
     assert {f"newer-{number}" for number in range(3)} <= found
     assert journal.warnings == []
 
@@ -124,7 +124,7 @@ def test_the_log_of_a_damaged_journal_goes_aside_with_it_and_whoever_had_it_open
     assert Path(f"{aside}-wal").stat().st_size > 0
     perform(neighbour, "neighbour's new")
     neighbour.close()
-    assert [row.id for row in node.journal().operations(ALPHA.uuid)] == ["neighbour's new", "new"]
+    assert [row.id for row in node.journal().operations.of(ALPHA.uuid)] == ["neighbour's new", "new"]
     assert neighbour.warnings == []
 
 
@@ -133,7 +133,7 @@ def test_a_stale_log_beside_a_missing_journal_is_not_taken_for_its_own(node: Nod
     node.file.unlink()
     journal = node.journal()
     perform(journal, "new")
-    assert [row.id for row in journal.operations(ALPHA.uuid)] == ["new"]
+    assert [row.id for row in journal.operations.of(ALPHA.uuid)] == ["new"]
     assert journal.warnings == []
 
 
@@ -143,7 +143,7 @@ def test_a_journal_replaced_under_an_open_one_gets_the_rows(node: Node) -> None:
     os.rename(node.file, node.state / "moved")
     perform(neighbour, "neighbour's")
     perform(journal, "new")
-    assert [row.id for row in journal.operations(ALPHA.uuid)] == ["new", "neighbour's"]
+    assert [row.id for row in journal.operations.of(ALPHA.uuid)] == ["new", "neighbour's"]
     journal.close()
     neighbour.close()
     assert node.count() == 2 and journal.warnings == neighbour.warnings == []
@@ -155,9 +155,9 @@ def test_the_whole_state_directory_removed_under_an_open_journal_is_made_again(n
     for path in node.state.iterdir():
         path.unlink()
     node.state.rmdir()
-    assert journal.last_operation(ALPHA.uuid) is None
+    assert journal.operations.last(ALPHA.uuid) is None
     perform(journal, "new")
-    assert [row.id for row in journal.operations(ALPHA.uuid)] == ["new"] and journal.warnings == []
+    assert [row.id for row in journal.operations.of(ALPHA.uuid)] == ["new"] and journal.warnings == []
 
 
 def test_a_link_in_its_place_is_not_followed(node: Node, tmp_path: Path) -> None:

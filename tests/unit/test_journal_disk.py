@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal as journal_module
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import SCHEMA
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import SCHEMA, Intent
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run, timestamp
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,
     NOON,
@@ -32,12 +32,13 @@ from ansible_collections.fleet.power.tests.unit.journal_support import (
 def everything(journal: Journal) -> None:
     """Every method of a journal that cannot be used returns what an empty one would."""
     perform(journal)
-    journal.set_intent(ALPHA, True, operation="o", origin="", at=NOON)
-    journal.record_run(ALPHA.uuid, Run("c", "t"), matchers=True)
-    journal.record_match(ALPHA.uuid, Run("c", "t"))
-    assert journal.intent(ALPHA.uuid) is None and journal.run(ALPHA.uuid) is None and not journal.has_run(ALPHA.uuid)
-    assert journal.last_operation(ALPHA.uuid) is None and journal.operations(ALPHA.uuid) == []
-    assert journal.last_operations([ALPHA.uuid]) == {} == journal.intents([ALPHA.uuid]) == journal.runs([ALPHA.uuid])
+    journal.intents.set(ALPHA, Intent(True, "o", "", timestamp(NOON)))
+    journal.runs.record(ALPHA.uuid, Run("c", "t"), matchers=True)
+    journal.runs.record_match(ALPHA.uuid, Run("c", "t"))
+    assert journal.intents.of(ALPHA.uuid) is None and journal.runs.of(ALPHA.uuid) is None
+    assert journal.operations.last(ALPHA.uuid) is None and journal.operations.of(ALPHA.uuid) == []
+    assert journal.operations.last_of_each([ALPHA.uuid]) == {}
+    assert journal.intents.of_each([ALPHA.uuid]) == {} == journal.runs.of_each([ALPHA.uuid])
     journal.close()
 
 
@@ -73,7 +74,7 @@ def test_a_process_that_cannot_be_marked_is_warned_of_and_recorded_all_the_same(
     node.locks.write_text("a file")
     journal = node.journal()
     perform(journal)
-    row = journal.last_operation(ALPHA.uuid)
+    row = journal.operations.last(ALPHA.uuid)
     assert row is not None and row.outcome == "done"
     assert len(journal.warnings) == 1 and "mark" in journal.warnings[0]
 
@@ -111,17 +112,17 @@ else:
     mount("remount,ro")
 for number in range(50):
     begin(journal, f"more-{number}")
-    journal.end(result(f"more-{number}", msg="x" * 2000))
+    journal.operations.end(result(f"more-{number}", msg="x" * 2000))
 other = node.journal()
 perform(other, "another")
-rows = journal.operations(ALPHA.uuid, limit=1000)
+rows = journal.operations.of(ALPHA.uuid, limit=1000)
 assert rows[-1].id == "first", rows
 assert len([w for w in journal.warnings if "journal" in w]) == 1, journal.warnings
 assert len([w for w in other.warnings if "journal" in w]) == 1, other.warnings
 if sys.argv[2] == "full":
     os.unlink(root / "ballast")
     perform(journal, "room again")
-    assert journal.operations(ALPHA.uuid)[0].id == "room again"
+    assert journal.operations.of(ALPHA.uuid)[0].id == "room again"
 journal.close()
 other.close()
 """

@@ -15,8 +15,8 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal as journal_module
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
+from ansible_collections.fleet.power.plugins.module_utils._power.journal import mark as mark_module
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import KEPT_OPERATIONS, StartedRun
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run, Server
 from ansible_collections.fleet.power.tests.unit.journal_support import (
@@ -70,7 +70,7 @@ def _all_rows_are_whole(node: Node) -> None:
     journal = node.journal(read_only=True)
     servers = {f"{number}-{thread}": _server(number, thread) for number in range(4) for thread in range(125)}
     uuids = [server.uuid for server in servers.values()]
-    operations, intents, runs = journal.last_operations(uuids), journal.intents(uuids), journal.runs(uuids)
+    operations, intents, runs = journal.operations.last_of_each(uuids), journal.intents.of_each(uuids), journal.runs.of_each(uuids)
     for operation, server in servers.items():
         row = operations[server.uuid]
         assert (row.id, row.server, row.outcome, row.origin, row.phases) == (operation, server, "done", "alice@web1", PHASES)
@@ -88,7 +88,7 @@ def test_whoever_reads_while_others_open_write_and_close_sees_no_trouble_and_lea
             if number < 2:
                 perform(journal, f"{number}-{turn}")
             else:
-                assert len(journal.operations(ALPHA.uuid)) <= 120
+                assert len(journal.operations.of(ALPHA.uuid)) <= 120
             journal.close()
             assert journal.warnings == []
 
@@ -108,20 +108,20 @@ def test_a_writer_that_holds_the_file_is_waited_for_once_and_warned_of_once(node
             perform(journal, f"x{number}")
         assert 0.3 <= time.monotonic() - began < 2.5
         assert len(journal.warnings) == 1 and "locked" in journal.warnings[0]
-        assert journal.last_operation(ALPHA.uuid) is not None, "reading goes on"
+        assert journal.operations.last(ALPHA.uuid) is not None, "reading goes on"
         stuck.execute("ROLLBACK")
     perform(journal, "y")
-    assert [row.id for row in journal.operations(ALPHA.uuid)] == ["y", "op-1"]
+    assert [row.id for row in journal.operations.of(ALPHA.uuid)] == ["y", "op-1"]
 
 
 def test_a_killed_writer_reads_as_interrupted_and_its_operation_is_never_run_again(node: Node) -> None:
     killed_after(lambda: begin(node.journal()))
     for journal in (node.journal(read_only=True), node.journal()):
-        row = journal.last_operation(ALPHA.uuid)
+        row = journal.operations.last(ALPHA.uuid)
         assert row is not None
         assert (row.outcome, row.code, row.ended_at) == ("failed", "interrupted", "")
     begin(journal)
-    again = journal.last_operation(ALPHA.uuid)
+    again = journal.operations.last(ALPHA.uuid)
     assert again == row, "an operation that has begun once cannot begin again"
 
 
@@ -131,7 +131,7 @@ def test_a_living_writer_in_another_process_does_not_read_as_interrupted(node: N
         if number == 0:
             begin(journal)
         barrier.wait(30)
-        row = journal.last_operation(ALPHA.uuid)
+        row = journal.operations.last(ALPHA.uuid)
         assert row is not None and row.under_way
         barrier.wait(30)
 
@@ -143,11 +143,11 @@ def test_an_operation_that_ends_while_its_process_is_looked_for_reads_as_it_ende
     begin(writer)
 
     def ended_meanwhile(directory: str, name: str) -> bool:
-        writer.end(result())
+        writer.operations.end(result())
         return False
 
-    monkeypatch.setattr(journal_module, "mark_is_alive", ended_meanwhile)
-    row = reader.last_operation(ALPHA.uuid)
+    monkeypatch.setattr(mark_module, "mark_is_alive", ended_meanwhile)
+    row = reader.operations.last(ALPHA.uuid)
     assert row is not None and (row.outcome, row.code) == ("done", "")
 
 
@@ -156,18 +156,18 @@ def test_the_next_end_settles_what_the_dead_left_so_that_it_can_be_pruned(node: 
     journal = node.journal()
     begin(journal, "living")
     perform(journal, "next")
-    assert {row.id: row.code for row in journal.operations(ALPHA.uuid)} == {"dead": "interrupted", "living": "", "next": ""}
+    assert {row.id: row.code for row in journal.operations.of(ALPHA.uuid)} == {"dead": "interrupted", "living": "", "next": ""}
     assert node.count() == 2
     for number in range(KEPT_OPERATIONS):
         perform(journal, f"d{number}")
-    assert "dead" not in {row.id for row in journal.operations(ALPHA.uuid, limit=1000)}
+    assert "dead" not in {row.id for row in journal.operations.of(ALPHA.uuid, limit=1000)}
 
 
 def test_what_a_closed_journal_began_and_did_not_end_reads_as_interrupted(node: Node) -> None:
     journal = node.journal()
     begin(journal)
     journal.close()
-    row = node.journal().last_operation(ALPHA.uuid)
+    row = node.journal().operations.last(ALPHA.uuid)
     assert row is not None and row.code == "interrupted"
 
 
@@ -177,8 +177,8 @@ def test_an_end_that_comes_late_overrides_the_suspicion(node: Node) -> None:
     for mark in node.locks.iterdir():
         mark.unlink()
     perform(node.journal(), "other")
-    journal.end(result())
-    assert {row.id: row.outcome for row in journal.operations(ALPHA.uuid)} == {"op-1": "done", "other": "done"}
+    journal.operations.end(result())
+    assert {row.id: row.outcome for row in journal.operations.of(ALPHA.uuid)} == {"op-1": "done", "other": "done"}
 
 
 def test_writers_killed_at_any_moment_leave_a_whole_journal(node: Node) -> None:
@@ -195,5 +195,5 @@ def test_writers_killed_at_any_moment_leave_a_whole_journal(node: Node) -> None:
         os.waitpid(pid, 0)
     journal = node.journal()
     perform(journal, "last")
-    assert journal.operations(ALPHA.uuid)[0].id == "last"
+    assert journal.operations.of(ALPHA.uuid)[0].id == "last"
     assert journal.warnings == [] and node.set_aside() == []

@@ -11,7 +11,8 @@ import stat
 import threading
 from pathlib import Path
 
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run, timestamp
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,
     NOON,
@@ -24,16 +25,16 @@ from ansible_collections.fleet.power.tests.unit.journal_support import (
 def test_read_only_creates_nothing_where_there_is_no_journal(node: Node) -> None:
     journal = node.journal(read_only=True)
     perform(journal)
-    journal.set_intent(ALPHA, True, operation="o", origin="", at=NOON)
-    journal.record_run(ALPHA.uuid, Run("c", "t"), matchers=False)
-    assert journal.last_operation(ALPHA.uuid) is None and journal.intent(ALPHA.uuid) is None and not journal.has_run(ALPHA.uuid)
+    journal.intents.set(ALPHA, Intent(True, "o", "", timestamp(NOON)))
+    journal.runs.record(ALPHA.uuid, Run("c", "t"), matchers=False)
+    assert journal.operations.last(ALPHA.uuid) is None and journal.intents.of(ALPHA.uuid) is None and journal.runs.of(ALPHA.uuid) is None
     journal.close()
     assert node.listing() == {} and journal.warnings == []
 
 
 def test_looking_into_a_journal_that_is_not_there_does_not_make_one(node: Node) -> None:
     journal = node.journal()
-    assert journal.last_operation(ALPHA.uuid) is None
+    assert journal.operations.last(ALPHA.uuid) is None
     assert node.listing() == {} and journal.warnings == []
 
 
@@ -44,7 +45,7 @@ def test_read_only_reads_a_closed_journal_and_leaves_it_as_it_was(node: Node) ->
     before = node.listing(), node.file.read_bytes()
     reader = node.journal(read_only=True)
     perform(reader, "not written")
-    assert [row.id for row in reader.operations(ALPHA.uuid)] == ["op-1"]
+    assert [row.id for row in reader.operations.of(ALPHA.uuid)] == ["op-1"]
     assert (node.listing(), node.file.read_bytes()) == before and reader.warnings == []
 
 
@@ -53,7 +54,7 @@ def test_read_only_sees_at_once_what_a_living_writer_writes(node: Node) -> None:
     for number in range(3):
         perform(writer, f"op-{number}")
         before = set(node.listing())
-        row = reader.last_operation(ALPHA.uuid)
+        row = reader.operations.last(ALPHA.uuid)
         assert row is not None and row.id == f"op-{number}"
         assert set(node.listing()) == before
     writer.close()
@@ -65,7 +66,7 @@ def test_read_only_sees_what_a_killed_writer_wrote_and_leaves_its_files_alone(no
     before = set(node.listing())
     assert str(node.file) + "-wal" in before
     reader = node.journal(read_only=True)
-    row = reader.last_operation(ALPHA.uuid)
+    row = reader.operations.last(ALPHA.uuid)
     assert row is not None and row.outcome == "done"
     assert set(node.listing()) == before and reader.warnings == []
 
@@ -86,7 +87,7 @@ def test_a_writer_closes_only_when_no_reader_is_looking_for_its_log_but_waits_fo
 def test_read_only_waits_while_a_writer_makes_replaces_or_closes_the_file(node: Node) -> None:
     perform(node.journal())
     reader, found = node.journal(read_only=True), []
-    reading = threading.Thread(target=lambda: found.append(reader.last_operation(ALPHA.uuid)))
+    reading = threading.Thread(target=lambda: found.append(reader.operations.last(ALPHA.uuid)))
     with open(node.state / "journal.lock", "rb") as writer:
         fcntl.flock(writer, fcntl.LOCK_EX)
         reading.start()
@@ -100,7 +101,7 @@ def test_read_only_creates_no_index_for_a_log_that_has_none(node: Node) -> None:
     killed_after(lambda: perform(node.journal()))
     os.unlink(str(node.file) + "-shm")
     before = set(node.listing())
-    node.journal(read_only=True).last_operation(ALPHA.uuid)
+    node.journal(read_only=True).operations.last(ALPHA.uuid)
     assert set(node.listing()) == before
 
 
@@ -109,7 +110,7 @@ def test_read_only_warns_of_a_damaged_journal_and_leaves_it(node: Node) -> None:
     node.file.write_bytes(os.urandom(5000))
     before = node.listing()
     reader = node.journal(read_only=True)
-    assert reader.last_operation(ALPHA.uuid) is None and not reader.has_run(ALPHA.uuid)
+    assert reader.operations.last(ALPHA.uuid) is None and reader.runs.of(ALPHA.uuid) is None
     assert len(reader.warnings) == 1 and node.listing() == before
 
 

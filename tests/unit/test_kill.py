@@ -281,6 +281,6 @@ def test_it_needs_no_definition_where_there_is_a_container_or_a_record(fake: Fak
 def test_it_means_down(fake: FakeNode) -> None:
     fake.up()
     fake.perform("kill")
-    intent = fake.node.journal.intent(UUID)
+    intent = fake.node.journal.intents.of(UUID)
     assert intent is not None
     assert not intent.up

@@ -27,6 +27,7 @@ from ansible_collections.fleet.power.tests.unit.lock_support import (
     UUID,
     OwnClock,
     acquire,
+    asked,
 )
 
 RUN = Run("c" * 64, "2026-01-01T00:00:00.123456789Z")
@@ -91,10 +92,7 @@ def test_the_lock_is_tried_every_20_ms_until_the_deadline_with_a_look_between_tr
     with acquire(locks), pytest.raises(LockTimeout, match=r"after 0\.09 s"):
         locks.acquire(
             UUID,
-            operation="b",
-            action=PowerAction.STOP,
-            origin="",
-            reason="",
+            asked(PowerAction.STOP, "b"),
             wait_seconds=0.09,
             clock=clock,
             check_cancelled=lambda: looks.append(1),
@@ -109,10 +107,7 @@ def test_without_time_to_wait_there_is_exactly_one_try_and_no_look(locks: Locks,
     with acquire(locks), pytest.raises(LockTimeout):
         locks.acquire(
             UUID,
-            operation="b",
-            action=PowerAction.STOP,
-            origin="",
-            reason="",
+            asked(PowerAction.STOP, "b"),
             wait_seconds=seconds,
             clock=clock,
             check_cancelled=lambda: looks.append(1),
@@ -129,10 +124,7 @@ def test_a_look_that_raises_ends_the_wait_and_leaves_nothing_open(locks: Locks) 
         with pytest.raises(CancelledByKill):
             locks.acquire(
                 UUID,
-                operation="b",
-                action=PowerAction.STOP,
-                origin="",
-                reason="",
+                asked(PowerAction.STOP, "b"),
                 wait_seconds=9,
                 clock=OwnClock(),
                 check_cancelled=cancelled,

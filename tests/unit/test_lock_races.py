@@ -23,7 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.no
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks, PowerLock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockTimeout
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, PowerAction, Run, timestamp
-from ansible_collections.fleet.power.tests.unit.lock_support import FORK, NO_GROUP, UUID
+from ansible_collections.fleet.power.tests.unit.lock_support import FORK, NO_GROUP, UUID, asked
 
 RUN = Run("c" * 64, "2026-01-01T00:00:00.123456789Z")
 Pipe = multiprocessing.connection.Connection
@@ -35,9 +35,7 @@ def locks(tmp_path: Path) -> Locks:
 
 
 def acquire(locks: Locks, seconds: float = 0, origin: str = "") -> PowerLock:
-    return locks.acquire(
-        UUID, operation="op", action=PowerAction.RESTART, origin=origin, reason="", wait_seconds=seconds, clock=SystemClock()
-    )
+    return locks.acquire(UUID, asked(PowerAction.RESTART, "op", origin), wait_seconds=seconds, clock=SystemClock())
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def asked(reason: str = "") -> dict[str, str]:
 
 def begin_elsewhere(fake: FakeNode, operation: str, reason: str = KEY) -> FakeNode:
     """Another process has begun a restart, and let go of the lock."""
-    fake.node.journal.begin(
+    fake.node.journal.operations.begin(
         operation=operation,
         server=Server(UUID, "Name"),
         action=PowerAction.RESTART,
@@ -35,7 +35,7 @@ def begin_elsewhere(fake: FakeNode, operation: str, reason: str = KEY) -> FakeNo
 
 def end_elsewhere(fake: FakeNode, operation: str, outcome: Outcome) -> None:
     progress = fake.progress("restart", operation=operation)
-    fake.node.journal.end(progress.result(outcome, "" if outcome is Outcome.DONE else "start_timeout"))
+    fake.node.journal.operations.end(progress.result(outcome, "" if outcome is Outcome.DONE else "start_timeout"))
 
 
 @pytest.mark.parametrize("action", ["restart", "stop", "kill", "start"])
@@ -50,7 +50,7 @@ def test_the_second_of_two_is_unchanged_and_touches_nothing(fake: FakeNode, acti
     assert (again.outcome, again.code, again.changed) == (Outcome.UNCHANGED, "", False)
     assert (fake.seen().run, fake.live) == (run, live)
     assert again.state is not None
-    intent = fake.node.journal.intent(UUID)
+    intent = fake.node.journal.intents.of(UUID)
     assert intent is not None
     assert intent.up == live
 
@@ -104,7 +104,7 @@ def test_one_that_does_not_end_is_refused_after_the_longer_of_both_limits(fake: 
 def test_one_whose_process_died_is_done_again(fake: FakeNode) -> None:
     run = fake.up().run
     dead = fake.build()
-    dead.journal.begin(
+    dead.journal.operations.begin(
         operation="dead",
         server=Server(UUID, "Name"),
         action=PowerAction.RESTART,
@@ -129,7 +129,7 @@ def test_one_that_was_queued_for_long_finds_under_the_lock_that_another_has_done
     fake.clock.after(10, overtaken)
     result = perform(request, fake.node, Server(UUID))
     assert result.outcome is Outcome.UNCHANGED
-    assert [row.outcome for row in fake.node.journal.operations(UUID)] == ["unchanged", "done", "done"]
+    assert [row.outcome for row in fake.node.journal.operations.of(UUID)] == ["unchanged", "done", "done"]
 
 
 def test_check_mode_foresees_it(fake: FakeNode) -> None:
@@ -164,7 +164,7 @@ def test_one_that_finds_it_done_under_the_lock_waits_for_its_readiness_too(fake:
     fake.clock.after(10, overtaken)
     result = fake.perform("restart", **asked("queued"), wait_seconds=60, wait_for="running", wait_timeout=5)
     assert (result.outcome, result.code) == (Outcome.FAILED, "start_timeout")
-    assert [row.outcome for row in fake.node.journal.operations(UUID)] == ["failed", "done", "done"]
+    assert [row.outcome for row in fake.node.journal.operations.of(UUID)] == ["failed", "done", "done"]
 
 
 UP = frozenset({PowerState.STARTING, PowerState.RUNNING})

@@ -12,9 +12,18 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import PowerLock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, PowerAction, PowerState, Result, Run, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
+    Phase,
+    PowerAction,
+    PowerState,
+    Result,
+    Run,
+    Server,
+    timestamp,
+)
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
@@ -89,9 +98,9 @@ class TestStartOfWhatIsUp:
         fake.up()
         request = fake.request("start")
         fake.clock.sleep(5)
-        fake.node.journal.set_intent(Server(UUID), False, operation="newer", origin="bob", at=fake.clock.now())
+        fake.node.journal.intents.set(Server(UUID), Intent(False, "newer", "bob", timestamp(fake.clock.now())))
         perform(request, fake.node)
-        intent = fake.node.journal.intent(UUID)
+        intent = fake.node.journal.intents.of(UUID)
         assert intent is not None
         assert intent.operation == "newer"
 
@@ -480,12 +489,12 @@ class TestOneOfMany:
     @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
     def test_one_in_another_state_than_asked_for_is_skipped_without_a_trace(self, fake: FakeNode, action: str) -> None:
         run = fake.up().run
-        before = fake.node.journal.operations(UUID)
+        before = fake.node.journal.operations.of(UUID)
         result = fake.perform(action, only=frozenset({PowerState.OFFLINE, PowerState.STOPPING}))
         assert ending(result) == ("skipped", "not_selected", False)
         assert result.msg == f"Cannot {action} server {UUID}: it is running, and only offline, stopping is asked for"
         assert (fake.seen().run, fake.engine.calls) == (run, [])
-        assert fake.node.journal.operations(UUID) == before
+        assert fake.node.journal.operations.of(UUID) == before
         assert not fake.node.locks.has_record(UUID)
         assert fake.node.generations.read(UUID) == 0
 
@@ -496,20 +505,20 @@ class TestOneOfMany:
         result = fake.perform("restart", only=frozenset({PowerState.RUNNING}))
         assert (ending(result), result.state) == (("skipped", "not_selected", False), PowerState.OFFLINE)
         assert fake.engine.calls == []
-        row = fake.node.journal.last_operation(UUID)
+        row = fake.node.journal.operations.last(UUID)
         assert row is not None
         assert (row.id, row.outcome, row.code, row.under_way) == (result.operation, "skipped", "not_selected", False)
-        intent = fake.node.journal.intent(UUID)
+        intent = fake.node.journal.intents.of(UUID)
         assert intent is not None and intent.operation != result.operation
 
     def test_one_whose_turn_comes_too_late_is_skipped_without_a_trace(self, fake: FakeNode) -> None:
         fake.up()
-        before = fake.node.journal.operations(UUID)
+        before = fake.node.journal.operations.of(UUID)
         pace = Limiter(max_failures=0)
         pace.budget.count(fake.perform("start", server="nobody"))
         result = perform(fake.request("restart"), fake.node, Server(UUID), pace.place())
         assert ending(result) == ("skipped", "failure_budget", False)
-        assert (fake.node.journal.operations(UUID), fake.engine.calls) == (before, [])
+        assert (fake.node.journal.operations.of(UUID), fake.engine.calls) == (before, [])
 
     def test_check_mode_takes_no_slot_and_no_lock_and_foretells_by_the_same_rules(self, fake: FakeNode) -> None:
         fake.up()
@@ -529,7 +538,7 @@ class TestRecord:
     def test_what_ended_well_says_what_the_server_is_meant_to_be(self, fake: FakeNode, action: str, up: bool) -> None:
         (fake.down if up else fake.up)()
         result = fake.perform(action)
-        intent = fake.node.journal.intent(UUID)
+        intent = fake.node.journal.intents.of(UUID)
         assert intent is not None
         assert (intent.up, intent.operation, intent.origin) == (up, result.operation, "alice@web1")
 
@@ -541,19 +550,19 @@ class TestRecord:
         asked = fake.request(again, origin="bob@web2 (maintenance)")
         fake.clock.sleep(5)
         assert fake.perform(first, origin="alice@web1").outcome.value == "done"
-        before = fake.node.journal.intent(UUID)
+        before = fake.node.journal.intents.of(UUID)
         assert before is not None and before.origin == "alice@web1"
         fake.clock.sleep(5)
         assert perform(asked, fake.node).outcome.value == "unchanged"
-        assert fake.node.journal.intent(UUID) == before
+        assert fake.node.journal.intents.of(UUID) == before
 
     @pytest.mark.parametrize("action", ["stop", "kill", "start"])
     def test_who_asks_for_what_is_so_already_wants_it_so_from_now_on(self, fake: FakeNode, action: str) -> None:
         (fake.up if action == "start" else fake.down)()
-        fake.node.journal.set_intent(Server(UUID), action == "start", operation="op", origin="(maintenance)", at=fake.clock.now())
+        fake.node.journal.intents.set(Server(UUID), Intent(action == "start", "op", "(maintenance)", timestamp(fake.clock.now())))
         fake.clock.sleep(5)
         assert fake.perform(action, origin="bob@web2").outcome.value == "unchanged"
-        intent = fake.node.journal.intent(UUID)
+        intent = fake.node.journal.intents.of(UUID)
         assert intent is not None and intent.origin == "bob@web2"
 
     def test_who_waited_for_a_stop_of_somebody_else_does_not_take_his_place(self, fake: FakeNode) -> None:
@@ -562,43 +571,43 @@ class TestRecord:
 
         def stopped() -> None:
             fake.engine.end(UUID)
-            fake.node.journal.set_intent(Server(UUID), False, operation="theirs", origin="alice@web1", at=fake.clock.now())
+            fake.node.journal.intents.set(Server(UUID), Intent(False, "theirs", "alice@web1", timestamp(fake.clock.now())))
             lock.release()
 
         fake.clock.after(3, stopped)
         result = fake.perform("stop", origin="bob@web2 (maintenance)")
         assert result.outcome.value == "unchanged"
-        intent = fake.node.journal.intent(UUID)
+        intent = fake.node.journal.intents.of(UUID)
         assert intent is not None and intent.origin == "alice@web1"
 
     @pytest.mark.parametrize("action", ["stop", "kill", "start"])
     def test_who_found_it_as_nobody_had_it_says_so(self, fake: FakeNode, action: str) -> None:
         (fake.up if action == "start" else fake.down)()
         meant = action != "start"
-        fake.node.journal.set_intent(Server(UUID), meant, operation="op", origin="alice@web1", at=fake.clock.now())
+        fake.node.journal.intents.set(Server(UUID), Intent(meant, "op", "alice@web1", timestamp(fake.clock.now())))
         fake.clock.sleep(5)
         assert fake.perform(action, origin="bob@web2").outcome.value == "unchanged"
-        intent = fake.node.journal.intent(UUID)
+        intent = fake.node.journal.intents.of(UUID)
         assert intent is not None and (intent.up, intent.origin) == (not meant, "bob@web2")
 
     @pytest.mark.parametrize("action", ["stop", "kill", "restart"])
     def test_who_has_to_act_takes_the_place_of_whoever_wanted_the_same(self, fake: FakeNode, action: str) -> None:
         fake.up()
-        fake.node.journal.set_intent(Server(UUID), action == "restart", operation="op", origin="alice@web1", at=fake.clock.now())
+        fake.node.journal.intents.set(Server(UUID), Intent(action == "restart", "op", "alice@web1", timestamp(fake.clock.now())))
         assert fake.perform(action, origin="bob@web2").outcome.value == "done"
-        intent = fake.node.journal.intent(UUID)
+        intent = fake.node.journal.intents.of(UUID)
         assert intent is not None and intent.origin == "bob@web2"
 
     def test_what_was_refused_says_nothing_of_it(self, fake: FakeNode) -> None:
         fake.define(suspended=True)
         fake.perform("start")
-        assert fake.node.journal.intent(UUID) is None
+        assert fake.node.journal.intents.of(UUID) is None
 
     def test_the_end_is_in_the_journal_with_its_phases(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 2.0
         fake.up()
         result = fake.perform("restart", reason="update")
-        row = fake.node.journal.last_operation(UUID)
+        row = fake.node.journal.operations.last(UUID)
         assert row is not None
         assert (row.id, row.outcome, row.reason, row.origin) == (result.operation, "done", "update", "alice@web1")
         assert [name for name, _seconds in row.phases] == ["pull", "stop", "pull", "preboot", "start"]
@@ -606,14 +615,14 @@ class TestRecord:
     def test_a_refusal_that_never_began_is_there_too(self, fake: FakeNode) -> None:
         fake.define(suspended=True)
         fake.perform("start")
-        row = fake.node.journal.last_operation(UUID)
+        row = fake.node.journal.operations.last(UUID)
         assert row is not None
         assert (row.outcome, row.code) == ("refused", "suspended")
 
     def test_a_run_of_ours_is_starting_until_its_line_was_seen(self, fake: FakeNode) -> None:
         fake.define(process={"startup": {"done": ["ready"]}})
         assert fake.perform("start").state == "starting"
-        run = fake.node.journal.run(UUID)
+        run = fake.node.journal.runs.of(UUID)
         assert run is not None
         assert run.run == fake.seen().run
 
@@ -668,7 +677,7 @@ class TestReadyUnwatched:
 
     @pytest.mark.parametrize("only", [None, frozenset({PowerState.STARTING, PowerState.RUNNING})])
     def test_nothing_is_looked_for_where_it_does_not_matter(self, fake: FakeNode, only: frozenset[PowerState] | None) -> None:
-        fake.engine.log_of_run = lambda run: pytest.fail("it was looked for")  # type: ignore[method-assign, return-value]
+        fake.engine.logs.of_run = lambda run: pytest.fail("it was looked for")  # type: ignore[method-assign, return-value]
         assert fake.perform("stop", only=only).outcome.value == "done"
 
     def test_one_that_is_still_starting_is_chosen_as_that(self, fake: FakeNode) -> None:
@@ -681,14 +690,14 @@ class TestIfMeantUp:
     """A request for what is meant to be up minds what was meant since, under the lock at the latest."""
 
     def mean(self, fake: FakeNode, up: bool) -> None:
-        fake.node.journal.set_intent(Server(UUID, "Cobalt"), up, operation="op", origin="bob@web2", at=fake.clock.now())
+        fake.node.journal.intents.set(Server(UUID, "Cobalt"), Intent(up, "op", "bob@web2", timestamp(fake.clock.now())))
 
     def test_what_is_meant_to_be_up_is_started(self, fake: FakeNode) -> None:
         self.mean(fake, True)
         assert fake.perform("start", meant_up=frozenset({UUID})).outcome.value == "done"
 
     def test_a_journal_that_was_lost_since_means_nobody_to_be_down(self, fake: FakeNode) -> None:
-        assert fake.node.journal.intent(UUID) is None
+        assert fake.node.journal.intents.of(UUID) is None
         assert fake.perform("start", meant_up=frozenset({UUID})).outcome.value == "done"
 
     def test_what_is_not_is_passed_over_and_leaves_no_trace(self, fake: FakeNode) -> None:
@@ -696,7 +705,7 @@ class TestIfMeantUp:
         result = fake.perform("start", meant_up=frozenset({UUID}))
         assert (result.outcome.value, result.code) == ("skipped", "not_selected")
         assert "by bob@web2" in result.msg
-        assert fake.node.journal.last_operation(UUID) is None and not fake.live
+        assert fake.node.journal.operations.last(UUID) is None and not fake.live
 
     def test_what_was_never_meant_to_be_up_is_passed_over(self, fake: FakeNode) -> None:
         result = fake.perform("start", meant_up=frozenset())
@@ -748,7 +757,7 @@ class TestApart:
         fake.up()
         if action == "start":
             fake.engine.end(UUID)
-        before = fake.node.journal.last_operation(UUID)
+        before = fake.node.journal.operations.last(UUID)
         seen: list[object] = []
 
         def interrupted() -> bool:
@@ -760,4 +769,4 @@ class TestApart:
         result = perform(fake.request(action), node, None, place)
         assert (result.outcome.value, result.code) == ("skipped", "interrupted_by_signal")
         assert set(seen) == {None}
-        assert before is not None and fake.node.journal.operations(UUID)[1].id == before.id
+        assert before is not None and fake.node.journal.operations.of(UUID)[1].id == before.id

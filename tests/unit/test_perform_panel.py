@@ -173,7 +173,7 @@ def test_the_tasks_own_definition_does_not_lift_a_suspension_for_later(managed: 
 def test_a_start_of_all_keeps_the_list_where_no_server_is_left_in_it(managed: Managed, check: bool, expected: list[str]) -> None:
     up(managed)
     managed.act("kill")
-    managed.fake.engine.remove(UUID, volumes=False)
+    managed.fake.engine.containers.remove(UUID, volumes=False)
     managed.move()
     asked = managed.fake.request("start", check=check)
     assert on_node(managed.fake.node).targets(["all"], asked) == []

@@ -144,7 +144,7 @@ class TestContainer:
         assert (result.outcome.value, result.code, result.changed, fake.live) == ("refused", "preboot_failed", False, True)
 
     def test_one_that_a_crash_left_waiting_is_replaced(self, fake: FakeNode) -> None:
-        fake.engine.create(
+        fake.engine.containers.create(
             f"{UUID}-next", {"Image": "game:1", "Labels": {LABEL_SERVER: UUID, LABEL_SPEC: "old"}, "Hostname": UUID, "Env": []}
         )
         assert fake.perform("start").outcome.value == "done"

@@ -164,7 +164,7 @@ class TestEverything:
         sources = (node := fake.build()).sources
         assert [server.uuid for server in everything(node, action)] == [UUID]
         is_told = action is None or action.boots
-        assert [str(directory) in str(error) for error in sources.unlisted] == ([True] if is_told else [])
+        assert [str(directory) in str(error) for error in sources.listing.unlisted] == ([True] if is_told else [])
         assert [str(directory) in warning for warning in sources.warnings] == ([] if is_told and action is not None else [True])
 
     def test_an_engine_that_does_not_answer_is_no_empty_node(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:

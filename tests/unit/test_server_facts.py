@@ -18,9 +18,18 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.se
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Described
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, Result, Run, Server, Snapshot
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
+    Outcome,
+    PowerAction,
+    Result,
+    Run,
+    Server,
+    Snapshot,
+    timestamp,
+)
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, FakeNode
 
@@ -42,7 +51,7 @@ class Many:
             self.fake.task.append(self.fake.definition(process=process, uuid=uuid, meta={"name": f"Cobalt Survival {number}"}))
             snapshot = Snapshot(id=f"{number:064x}", name=uuid, live=True, started_at="2026-03-01T12:00:00.123456789Z", image="game:1")
             self.fake.engine.containers[snapshot.id] = snapshot
-            self.fake.node.journal.record_run(uuid, snapshot.run, matchers=True)
+            self.fake.node.journal.runs.record(uuid, snapshot.run, matchers=True)
         self.fake.node = self.fake.build()
         return uuids
 
@@ -66,7 +75,7 @@ class Many:
 
     def logs(self, read: Callable[[str], bytes]) -> None:
         """Have the log of a run be read so, by the number of its container."""
-        self.fake.engine.log_of_run = lambda run: read(run.container)  # type: ignore[method-assign]
+        self.fake.engine.logs.of_run = lambda run: read(run.container)  # type: ignore[method-assign]
 
     def inspects(self, inspect: Callable[[str], Snapshot | None]) -> None:
         """Have containers be inspected so."""
@@ -278,7 +287,7 @@ def test_the_ends_of_all_logs_are_told(many: Many) -> None:
             raise EngineError("input/output error", status=500)
         return many.fake.engine.logs[name]
 
-    many.fake.engine.log_tail = no_log  # type: ignore[method-assign]
+    many.fake.engine.logs.tail = no_log  # type: ignore[method-assign]
     entries, faults = many.look(tail=1)
     expected = [None if number == 5 else [] if number in (3, 19) else [f"two {number}"] for number in range(20)]
     assert [entry["log"] for entry in entries] == expected and faults == []
@@ -308,10 +317,12 @@ def test_five_hundred_entries_fit_into_a_megabyte_even_after_failures_with_long_
         origin, reason = "AWX job 48213 by administrator@controller.example.com", "monthly update of the operating system"
         journal = many.fake.node.journal
         if number < 20:
-            journal.begin(operation=operation, server=server, action=PowerAction.RESTART, origin=origin, reason=reason, requested_at=NOON)
+            journal.operations.begin(
+                operation=operation, server=server, action=PowerAction.RESTART, origin=origin, reason=reason, requested_at=NOON
+            )
         result = Result(server, PowerAction.RESTART, Outcome.FAILED, operation, NOON, NOON, code="start_failed", msg="x" * 600)
-        journal.end(result, origin=origin, reason=reason)
-        journal.set_intent(server, True, operation=operation, origin=origin, at=NOON)
+        journal.operations.end(result, origin=origin, reason=reason)
+        journal.intents.set(server, Intent(True, operation, origin, timestamp(NOON)))
     entries, _unused = many.look()
     assert len(entries) == 500 and entries[499]["last_operation"]["msg"] == "x" * 600
     assert len(json.dumps({"servers": entries})) <= 1_000_000
@@ -355,7 +366,9 @@ def test_so_many_operations_as_asked_for_are_told_the_newest_first_and_none_unas
     journal = many.fake.node.journal
     for number in range(3):
         operation = f"op-{number}"
-        journal.end(Result(Server(uuids[0]), PowerAction.STOP, Outcome.DONE, operation, NOON, NOON), origin="alice", reason="why")
+        journal.operations.end(
+            Result(Server(uuids[0]), PowerAction.STOP, Outcome.DONE, operation, NOON, NOON), origin="alice", reason="why"
+        )
     busy, idle = many.look(operations=2)[0]
     assert [each["id"] for each in busy["operations"]] == ["op-2", "op-1"]
     assert busy["operations"][0] == busy["last_operation"]

@@ -58,10 +58,10 @@ def test_what_was_accepted_is_found_as_it_was_in_the_order_accepted(node: Node) 
 def test_what_has_begun_or_ended_is_found_no_more(node: Node) -> None:
     journal = node.journal()
     accept(journal, [acceptance("begun"), acceptance("ended"), acceptance("waits")])
-    journal.begin(operation="begun", server=ALPHA, action=PowerAction.START, origin="x", reason="", requested_at=NOON)
-    journal.end(refused("ended"))
+    journal.operations.begin(operation="begun", server=ALPHA, action=PowerAction.START, origin="x", reason="", requested_at=NOON)
+    journal.operations.end(refused("ended"))
     assert [each.operation for each in pending(journal)] == ["waits"]
-    rows = {row.id: row for row in journal.operations(ALPHA.uuid)}
+    rows = {row.id: row for row in journal.operations.of(ALPHA.uuid)}
     assert (rows["begun"].under_way, rows["begun"].origin) == (True, "somebody")
     assert (rows["ended"].outcome, rows["waits"].outcome, rows["waits"].begun_at) == ("refused", "", "")
     with sqlite3.connect(node.file) as connection:
@@ -72,7 +72,7 @@ def test_an_operation_that_waits_does_not_read_as_interrupted_when_its_process_i
     journal = node.journal()
     accept(journal, [acceptance("waits")])
     journal.close()
-    row = node.journal().last_operation(ALPHA.uuid)
+    row = node.journal().operations.last(ALPHA.uuid)
     assert row is not None
     assert (row.outcome, row.under_way) == ("", False)
 
@@ -83,7 +83,7 @@ def test_ends_are_written_with_acceptances_and_let_go_of_the_oldest(node: Node) 
         name = f"operation-{number}"
         accept(journal, [acceptance(name)])
         accept(journal, [], [ended([(refused(name), "somebody")])])
-    found = journal.operations(ALPHA.uuid, 200)
+    found = journal.operations.of(ALPHA.uuid, 200)
     assert [row.id for row in found] == [f"operation-{number}" for number in range(119, 19, -1)]
     assert {row.outcome for row in found} == {"refused"}
 
@@ -98,14 +98,14 @@ def test_the_generation_of_one_acceptance_is_moved_and_the_others_stay(node: Nod
 def test_an_end_is_kept_although_the_journal_was_begun_anew_meanwhile(node: Node) -> None:
     journal = node.journal()
     accept(journal, [], [ended([(refused("of another life"), "somebody")])])
-    row = journal.last_operation(ALPHA.uuid)
+    row = journal.operations.last(ALPHA.uuid)
     assert row is not None
     assert (row.id, row.outcome, row.origin) == ("of another life", "refused", "somebody")
 
 
 def test_a_journal_that_was_begun_before_there_were_acceptances_takes_them(node: Node) -> None:
     journal = node.journal()
-    journal.end(refused("old"))
+    journal.operations.end(refused("old"))
     with sqlite3.connect(node.file) as connection:
         assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'acceptances'").fetchone() == (0,)
     accept(journal, [acceptance("new")])
@@ -129,7 +129,7 @@ def test_what_cannot_be_written_is_said_and_nothing_of_it_stays(node: Node) -> N
         connection.execute("CREATE TRIGGER full BEFORE INSERT ON acceptances BEGIN SELECT RAISE(FAIL, 'disk full'); END")
     with pytest.raises(JournalUnusable, match="disk full"):
         accept(journal, [acceptance("second")])
-    assert [row.id for row in journal.operations(ALPHA.uuid)] == ["first"]
+    assert [row.id for row in journal.operations.of(ALPHA.uuid)] == ["first"]
     assert journal.warnings == []
 
 
@@ -140,9 +140,9 @@ def test_an_acceptance_is_written_with_the_disk_waited_for_and_other_writes_are_
     def look(connection: sqlite3.Connection) -> None:
         seen.append(connection.execute("PRAGMA synchronous").fetchone()[0])
 
-    journal.write_durably(look)
-    journal._write(look)
-    journal.write_durably(look)
+    journal.store.write_durably(look)
+    journal.store.write(look)
+    journal.store.write_durably(look)
     full, normal = 2, 1
     assert seen == [full, normal, full]
 
@@ -151,9 +151,9 @@ def test_that_an_accepted_action_has_begun_is_on_the_disk_before_it_does_anythin
     journal = BufferedJournal(str(node.state), str(node.locks), "no-such-group", FixedClock())
     node.opened.append(journal)
     accept(journal, [acceptance("begun")])
-    journal.record_run(ALPHA.uuid, Run("c", "s"), matchers=False)
+    journal.runs.record(ALPHA.uuid, Run("c", "s"), matchers=False)
     assert waited_for_the_disk(journal) is False
-    journal.begin(operation="begun", server=ALPHA, action=PowerAction.START, origin="x", reason="", requested_at=NOON)
+    journal.operations.begin(operation="begun", server=ALPHA, action=PowerAction.START, origin="x", reason="", requested_at=NOON)
     assert waited_for_the_disk(journal) is True
 
 

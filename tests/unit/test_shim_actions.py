@@ -98,7 +98,7 @@ class World:
         asyncio.run(told())
 
     def row(self, operation: str) -> OperationRow:
-        found = {row.id: row for uuid in (ALPHA.uuid, BETA.uuid) for row in self.other().operations(uuid)}
+        found = {row.id: row for uuid in (ALPHA.uuid, BETA.uuid) for row in self.other().operations.of(uuid)}
         return found[operation]
 
     def other(self) -> Journal:
@@ -157,10 +157,10 @@ def test_the_end_of_an_action_that_never_began_is_written_when_the_journal_takes
         await actions.take(ALPHA, STOP, 30, "")
         with world.full(_ENDS):
             refused = await actions.take(ALPHA, START, 0, "")
-            await until(lambda: world.journal.owes)
+            await until(lambda: world.journal.owed)
             assert (world.outcomes(), world.row(refused).outcome) == (["refused"], "")
         await until(lambda: world.row(refused).outcome == "refused")
-        assert not world.journal.owes
+        assert not world.journal.owed
 
     world.run(story)
 
@@ -174,7 +174,7 @@ def test_what_is_owed_is_written_at_the_latest_when_the_process_ends(world: Worl
         await actions.take(ALPHA, STOP, 30, "")
         with world.full(_ENDS):
             taken.append(await actions.take(ALPHA, START, 0, ""))
-            await until(lambda: world.journal.owes)
+            await until(lambda: world.journal.owed)
 
     world.run(story)
     assert world.row(taken[0]).outcome == "refused"
@@ -213,10 +213,10 @@ def test_an_action_for_which_there_is_no_thread_is_not_run_again_either(world: W
 
 def test_begins_and_ends_that_could_not_be_written_are_when_the_journal_takes_them_again(world: World) -> None:
     def act(request: Request) -> Result:
-        world.journal.begin(
+        world.journal.operations.begin(
             operation=request.operation, server=ALPHA, action=START, origin="", reason="", requested_at=request.requested_at
         )
-        world.journal.end(world.result(request))
+        world.journal.operations.end(world.result(request))
         return world.result(request)
 
     world.acts[START] = act

@@ -141,9 +141,7 @@ class Pipe(Output):
 
 
 class OneContainer:
-    """An engine with one container."""
-
-    local = True
+    """The output and the log of one container."""
 
     def __init__(self, log: str = "") -> None:
         self.log = log
@@ -155,7 +153,7 @@ class OneContainer:
             raise self.fault
         return self.pipe
 
-    def log_of_run(self, _run: Run) -> bytes:
+    def of_run(self, _run: Run) -> bytes:
         return self.log.encode()
 
 
@@ -286,13 +284,17 @@ class Stream:
     local = True
 
     def __init__(self) -> None:
-        self.events: list[str] = []
+        self.coming: list[str] = []
         self.windows: list[tuple[float, float]] = []
         self.fault: Exception | None = None
         self.short = False
 
     @property
     def engine(self) -> Stream:
+        return self
+
+    @property
+    def events(self) -> Stream:
         return self
 
     def now(self) -> Stream:
@@ -303,8 +305,8 @@ class Stream:
         while not self.short and time.time() < until:
             if self.fault is not None:
                 raise self.fault
-            while self.events:
-                yield self.events.pop(0)
+            while self.coming:
+                yield self.coming.pop(0)
             time.sleep(0.005)
 
 
@@ -329,10 +331,10 @@ def readers() -> int:
 
 def test_changes_are_told_as_they_happen_and_no_moment_is_left_out(stream: Stream) -> None:
     changes, told = reading(stream)
-    stream.events.append("a")
+    stream.coming.append("a")
     until(lambda: told == ["a"])
     until(lambda: len(stream.windows) >= 3)
-    stream.events.append("b")
+    stream.coming.append("b")
     until(lambda: told == ["a", "b"])
     assert all(before[1] == after[0] for before, after in zip(stream.windows, stream.windows[1:]))
     changes.want(False)
@@ -346,7 +348,7 @@ def test_one_thread_reads_for_all_and_goes_on_for_who_comes_before_it_ends(strea
     changes.want(True)
     until(lambda: len(stream.windows) >= 2)
     assert readers() == 1
-    stream.events.append("a")
+    stream.coming.append("a")
     until(lambda: told == ["a"])
     changes.want(False)
     until(lambda: readers() == 0)
@@ -363,7 +365,7 @@ def test_an_engine_that_tells_nothing_has_everything_looked_at_until_it_does(str
     changes, told = reading(stream)
     until(lambda: len(told) >= 3)
     stream.fault, stream.short, stream.local = None, False, True
-    stream.events.append("a")
+    stream.coming.append("a")
     until(lambda: told[-1:] == ["a"])
     assert set(told) == {"all", "a"}
     changes.want(False)

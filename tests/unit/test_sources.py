@@ -84,70 +84,70 @@ def test_a_full_uuid_in_any_case_needs_no_source_at_all(place: Place, action: Po
     place.directory.rmdir()
     place.directory.write_text("not a directory", encoding="utf-8")
     sources = place.sources(containers=out_of_reach)
-    assert sources.identify(f" {A.upper()}\n", action) == Server(A)
+    assert sources.search.identify(f" {A.upper()}\n", action) == Server(A)
     assert sources.warnings == []
 
 
 def test_a_full_uuid_gets_the_name_that_is_at_hand(place: Place) -> None:
     place.keep(A, "Kept Lobby")
-    assert place.sources().identify(A, KILL).name == "Kept Lobby"
-    assert place.sources(definition(A, "Given Lobby")).identify(A, KILL).name == "Given Lobby"
+    assert place.sources().search.identify(A, KILL).name == "Kept Lobby"
+    assert place.sources(definition(A, "Given Lobby")).search.identify(A, KILL).name == "Given Lobby"
     place.kept(A).write_text("broken", encoding="utf-8")
-    assert place.sources().identify(A, KILL) == Server(A)
+    assert place.sources().search.identify(A, KILL) == Server(A)
 
 
 def test_a_short_id_or_a_name_is_found_in_task_directory_and_containers(place: Place) -> None:
     place.write(B, "Arena")
     sources = place.sources(definition(A, "Lobby"), containers=lambda: [Server(C, "Box")])
     for action in (START, STOP):
-        assert [sources.identify(text, action) for text in ("AAAAAAAA", "Lobby")] == [Server(A, "Lobby")] * 2
-        assert [sources.identify(text, action) for text in ("bbbbbbbb", " Arena ")] == [Server(B, "Arena")] * 2
-        assert [sources.identify(text, action) for text in ("01234567", "Box")] == [Server(C, "Box")] * 2
+        assert [sources.search.identify(text, action) for text in ("AAAAAAAA", "Lobby")] == [Server(A, "Lobby")] * 2
+        assert [sources.search.identify(text, action) for text in ("bbbbbbbb", " Arena ")] == [Server(B, "Arena")] * 2
+        assert [sources.search.identify(text, action) for text in ("01234567", "Box")] == [Server(C, "Box")] * 2
 
 
 def test_kept_definitions_name_servers_for_stop_and_kill_but_never_for_a_start(place: Place) -> None:
     place.keep(A, "Lobby")
     for text in ("Lobby", "aaaaaaaa"):
-        assert place.sources().identify(text, STOP) == place.sources().identify(text, KILL) == Server(A, "Lobby")
+        assert place.sources().search.identify(text, STOP) == place.sources().search.identify(text, KILL) == Server(A, "Lobby")
         with pytest.raises(ServerNotFound):
-            place.sources().identify(text, START)
+            place.sources().search.identify(text, START)
 
 
 def test_a_short_id_or_name_of_several_servers_is_ambiguous_and_they_are_listed(place: Place) -> None:
     place.write(A, "Twin")
     for text in ("aaaaaaaa", "Twin"):
         with pytest.raises(AmbiguousServer, match=f"{A}, {A2}") as caught:
-            place.sources(definition(A2, "Twin")).identify(text, KILL)
+            place.sources(definition(A2, "Twin")).search.identify(text, KILL)
         assert caught.value.facts["servers"] == [A, A2]
 
 
 def test_of_many_servers_with_one_name_five_are_listed(place: Place) -> None:
     uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(1, 9)]
     with pytest.raises(AmbiguousServer, match=f"{uuids[4]} and 3 more"):
-        place.sources(*(definition(uuid, "Lobby") for uuid in uuids)).identify("Lobby", START)
+        place.sources(*(definition(uuid, "Lobby") for uuid in uuids)).search.identify("Lobby", START)
 
 
 def test_the_same_server_in_several_sources_is_one_and_has_the_name_of_the_first(place: Place) -> None:
     place.write(A, "Old Name")
     place.keep(A, "Oldest Name")
     sources = place.sources(definition(A, "Name"), containers=lambda: [Server(A, "Container")])
-    assert sources.identify("aaaaaaaa", KILL) == sources.identify("Name", KILL) == Server(A, "Name")
+    assert sources.search.identify("aaaaaaaa", KILL) == sources.search.identify("Name", KILL) == Server(A, "Name")
     for former in ("Old Name", "Oldest Name", "Container"):
         with pytest.raises(ServerNotFound):
-            sources.identify(former, KILL)
+            sources.search.identify(former, KILL)
 
 
 def test_a_kept_definition_of_a_deleted_server_does_not_take_the_name_of_the_present_one(place: Place) -> None:
     place.keep(A, "Lobby")
     place.write(B, "Lobby")
-    assert place.sources().identify("Lobby", KILL).uuid == B
+    assert place.sources().search.identify("Lobby", KILL).uuid == B
 
 
 def test_a_name_that_looks_like_a_short_id_is_found_where_no_short_id_is(place: Place) -> None:
     place.write(A, "deadbeef")
-    assert place.sources().identify("deadbeef", START).uuid == A
+    assert place.sources().search.identify("deadbeef", START).uuid == A
     place.write("deadbeef-0000-4000-8000-000000000000", "Other")
-    assert place.sources().identify("deadbeef", START).uuid.startswith("deadbeef")
+    assert place.sources().search.identify("deadbeef", START).uuid.startswith("deadbeef")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_name_that_looks_like_a_short_id_is_found_where_no_short_id_is(place: 
 def test_weird_text_is_a_server_that_is_not_found(place: Place, text: str, action: PowerAction) -> None:
     place.write(A, "")
     with pytest.raises(ServerNotFound) as caught:
-        place.sources(containers=lambda: [Server(B, "")]).identify(text, action)
+        place.sources(containers=lambda: [Server(B, "")]).search.identify(text, action)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 250
 
@@ -167,9 +167,9 @@ def test_weird_text_is_a_server_that_is_not_found(place: Place, text: str, actio
 def test_digits_that_are_not_found_are_told_about_quotes_in_yaml(place: Place, digits: str) -> None:
     place.write(C, "Lobby")
     with pytest.raises(ServerNotFound, match="put it in quotes: YAML"):
-        place.sources().identify(digits, STOP)
+        place.sources().search.identify(digits, STOP)
     with pytest.raises(ServerNotFound) as caught:
-        place.sources().identify("Looby", STOP)
+        place.sources().search.identify("Looby", STOP)
     assert "quotes" not in str(caught.value)
 
 
@@ -178,10 +178,10 @@ def test_a_broken_file_hides_neither_the_others_nor_itself(place: Place) -> None
     broken.write_text("{", encoding="utf-8")
     place.write(B, "Arena")
     sources = place.sources()
-    assert sources.identify("Arena", START) == Server(B, "Arena")
-    assert sources.identify("aaaaaaaa", KILL) == Server(A)
+    assert sources.search.identify("Arena", START) == Server(B, "Arena")
+    assert sources.search.identify("aaaaaaaa", KILL) == Server(A)
     with pytest.raises(ServerNotFound, match=f"1 definition could not be read, which may be the one meant: {broken}; see the warnings"):
-        sources.identify("Lobby", KILL)
+        sources.search.identify("Lobby", KILL)
     (warning,) = sources.warnings
     assert warning.startswith(f"Cannot read definition {broken}: it is not JSON: line 1, column 2: a key in double quotes is expected here")
 
@@ -189,7 +189,7 @@ def test_a_broken_file_hides_neither_the_others_nor_itself(place: Place) -> None
 def test_a_server_whose_file_is_broken_is_still_killed_by_the_name_it_had(place: Place) -> None:
     place.keep(A, "Lobby")
     place.write(A).write_text("{", encoding="utf-8")
-    assert place.sources().identify("Lobby", KILL).uuid == A
+    assert place.sources().search.identify("Lobby", KILL).uuid == A
 
 
 @pytest.mark.parametrize("action", list(PowerAction))
@@ -198,7 +198,7 @@ def test_a_server_whose_file_is_broken_is_meant_by_the_name_it_had(place: Place,
     broken = place.write(A)
     broken.write_text('{"settings": \n  5 5}', encoding="utf-8")
     sources = place.sources()
-    assert sources.identify("Lobby", action) == Server(A, "Lobby")
+    assert sources.search.identify("Lobby", action) == Server(A, "Lobby")
     with pytest.raises(DefinitionInvalid, match=f"{broken}: it is not JSON: line 2, column 5: "):
         sources.definition(A)
 
@@ -209,7 +209,7 @@ def test_a_name_that_a_broken_file_may_have_too_is_ambiguous(place: Place, actio
     place.write(A).write_text("{", encoding="utf-8")
     place.write(B, "Lobby")
     with pytest.raises(AmbiguousServer, match=f"{A}, {B}"):
-        place.sources().identify("Lobby", action)
+        place.sources().search.identify("Lobby", action)
 
 
 @pytest.mark.parametrize("action", list(PowerAction))
@@ -219,7 +219,7 @@ def test_of_several_files_that_may_be_meant_the_first_is_named(place: Place, act
     place.write(B).write_text("{", encoding="utf-8")
     (place.directory / "lobby.yml").write_text(json.dumps(definition(C, "Lobby")), encoding="utf-8")
     with pytest.raises(ServerNotFound) as caught:
-        place.sources().identify("Lobby", action)
+        place.sources().search.identify("Lobby", action)
     expected = f"2 definitions could not be read, one of which may be the one meant: {place.directory / A}.json and 1 more; "
     assert expected in str(caught.value)
     assert f"ignored, since no UUID names it: {place.directory}/lobby.yml" in str(caught.value)
@@ -229,7 +229,7 @@ def test_a_file_with_another_servers_uuid_lends_no_name_to_either(place: Place) 
     place.write(A).write_text(json.dumps(definition(B, "Lobby")), encoding="utf-8")
     sources = place.sources()
     with pytest.raises(ServerNotFound):
-        sources.identify("Lobby", KILL)
+        sources.search.identify("Lobby", KILL)
     assert len(sources.warnings) == 1
 
 
@@ -238,7 +238,7 @@ def test_a_directory_out_of_reach_is_not_a_directory_without_the_server(place: P
     place.directory.write_text("", encoding="utf-8")
     for action in (START, KILL):
         with pytest.raises(SourceUnreachable, match="Not a directory"):
-            place.sources().identify("Lobby", action)
+            place.sources().search.identify("Lobby", action)
 
 
 def test_what_is_found_elsewhere_does_not_need_the_directory(place: Place) -> None:
@@ -246,16 +246,16 @@ def test_what_is_found_elsewhere_does_not_need_the_directory(place: Place) -> No
     place.directory.rmdir()
     place.directory.write_text("", encoding="utf-8")
     for sources in (place.sources(), place.sources(definition(A, "Lobby"))):
-        assert sources.identify("Lobby", KILL).uuid == sources.identify("aaaaaaaa", KILL).uuid == A
+        assert sources.search.identify("Lobby", KILL).uuid == sources.search.identify("aaaaaaaa", KILL).uuid == A
         assert len(sources.warnings) == 1
 
 
 def test_the_engine_is_asked_only_for_what_no_definition_knows(place: Place) -> None:
     place.write(A, "Lobby")
-    assert place.sources(containers=out_of_reach).identify("Lobby", START).uuid == A
+    assert place.sources(containers=out_of_reach).search.identify("Lobby", START).uuid == A
     for text in ("Arena", "bbbbbbbb"):
         with pytest.raises(EngineUnreachable):
-            place.sources(containers=out_of_reach).identify(text, KILL)
+            place.sources(containers=out_of_reach).search.identify(text, KILL)
 
 
 # --- definitions ----------------------------------------------------------------------------------------------------------------------
@@ -289,12 +289,12 @@ def test_a_task_definition_without_a_uuid_is_the_error_where_its_server_is_sough
     place.write(B, "Arena")
     sources = place.sources({"settings": {"meta": {"name": "Lobby"}}}, "nonsense")
     assert sources.definition(B).server.uuid == B
-    assert sources.identify("Arena", START).uuid == B
-    for ask in (lambda: sources.definition(A), lambda: sources.identify("Lobby", START)):
+    assert sources.search.identify("Arena", START).uuid == B
+    for ask in (lambda: sources.definition(A), lambda: sources.search.identify("Lobby", START)):
         with pytest.raises(DefinitionInvalid, match=r"definitions\[0\]: settings.uuid is missing"):
             ask()
     with pytest.raises(ServerNotFound):
-        sources.identify("Lobby", KILL)
+        sources.search.identify("Lobby", KILL)
 
 
 def test_a_server_given_twice_by_the_task_must_be_the_same(place: Place) -> None:
@@ -442,8 +442,8 @@ def test_without_pyyaml_json_works_and_yaml_names_the_package(place: Place, monk
     definition_text._yaml_loader.cache_clear()  # what raises is not cached
     monkeypatch.setattr(builtins, "__import__", no_yaml)
     sources = place.sources()
-    assert sources.identify("Lobby", START).uuid == sources.definition(A).server.uuid == A
-    assert sources.everything(START) == [Server(A, "Lobby"), Server(B)]
+    assert sources.search.identify("Lobby", START).uuid == sources.definition(A).server.uuid == A
+    assert sources.listing.everything(START) == [Server(A, "Lobby"), Server(B)]
     with pytest.raises(MissingLibrary, match="PyYAML"):
         sources.definition(B)
 
@@ -488,15 +488,15 @@ def test_a_directory_behind_a_link_that_leads_nowhere_is_out_of_reach_and_not_em
     place.write(A, "Lobby")
     away = place.directory.rename(place.directory.parent / "away")
     place.directory.symlink_to(away)
-    assert place.sources().everything(START) == [Server(A, "Lobby")]
+    assert place.sources().listing.everything(START) == [Server(A, "Lobby")]
     away.rename(away.parent / "unmounted")
     sources = place.sources()
-    assert sources.everything(START) == []
-    assert ["leads nowhere" in str(error) for error in sources.unlisted] == [True]
+    assert sources.listing.everything(START) == []
+    assert ["leads nowhere" in str(error) for error in sources.listing.unlisted] == [True]
     with pytest.raises(SourceUnreachable, match="leads nowhere"):
         sources.definition(A)
     place.directory.unlink()
-    assert (place.sources().everything(START), place.sources().unlisted) == ([], [])
+    assert (place.sources().listing.everything(START), place.sources().listing.unlisted) == ([], [])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be")
@@ -511,11 +511,11 @@ def test_what_may_not_be_read_is_out_of_reach_and_not_missing(place: Place, clos
             place.sources().definition(A)
         if closed == "file":
             assert place.sources().definition(B).server.name == "Arena"
-            assert place.sources().everything(START) == [Server(A), Server(B, "Arena")]
+            assert place.sources().listing.everything(START) == [Server(A), Server(B, "Arena")]
         else:
             sources = place.sources()
-            assert sources.everything(START) == []
-            assert ["Permission denied" in str(error) for error in sources.unlisted] == [True]
+            assert sources.listing.everything(START) == []
+            assert ["Permission denied" in str(error) for error in sources.listing.unlisted] == [True]
 
 
 def test_stale_definitions_stand_in_for_a_source_out_of_reach_only_if_that_is_allowed(place: Place) -> None:
@@ -568,13 +568,13 @@ def test_the_list_has_every_server_of_task_and_directory_once_with_its_name(plac
     (place.directory / "lobby.yml").write_text("", encoding="utf-8")
     (place.directory / f"{A2.upper()}.json").write_text("", encoding="utf-8")
     sources = place.sources(definition(A, "Lobby"), containers=out_of_reach)
-    assert sources.everything(START) == [Server(C), Server(A, "Lobby"), Server(B, "Arena")]
+    assert sources.listing.everything(START) == [Server(C), Server(A, "Lobby"), Server(B, "Arena")]
     ignored = [warning for warning in sources.warnings if "is ignored" in warning]
     assert len(ignored) == 2
     assert any("lobby.yml" in warning for warning in ignored)
-    assert sources.everything(START) and len(sources.warnings) == 3
+    assert sources.listing.everything(START) and len(sources.warnings) == 3
     place.directory.rename(place.directory.parent / "gone")
-    assert place.sources().everything(START) == []
+    assert place.sources().listing.everything(START) == []
 
 
 def test_file_names_that_are_no_text_do_no_harm(place: Place) -> None:
@@ -582,7 +582,7 @@ def test_file_names_that_are_no_text_do_no_harm(place: Place) -> None:
         with open(os.path.join(os.fsencode(place.directory), name), "wb"):
             pass
     sources = place.sources()
-    assert sources.everything(START) == []
+    assert sources.listing.everything(START) == []
     assert len(sources.warnings) == 3
     assert all(warning.isprintable() for warning in sources.warnings)
 
@@ -620,7 +620,7 @@ def test_keeping_never_follows_a_link_and_never_raises(place: Place) -> None:
     canary.write_text(planted, encoding="utf-8")
     place.kept(A).symlink_to(canary)
     assert place.sources().definition_for_stop(A) is None
-    assert place.sources().identify(A, KILL).name == ""
+    assert place.sources().search.identify(A, KILL).name == ""
     place.keep(A)
     assert canary.read_text(encoding="utf-8") == planted
     assert not place.kept(A).is_symlink()
@@ -661,6 +661,6 @@ def test_five_hundred_servers_are_named_in_a_moment(place: Place) -> None:
     for number in range(500):
         place.write(f"{number:08x}-0000-4000-8000-000000000000", f"Server {number}")
     began = time.monotonic()
-    assert place.sources().identify("Server 250", START).short_id == "000000fa"
-    assert len(place.sources().everything(START)) == 500
+    assert place.sources().search.identify("Server 250", START).short_id == "000000fa"
+    assert len(place.sources().listing.everything(START)) == 500
     assert time.monotonic() - began < 3

@@ -146,18 +146,18 @@ def test_a_broken_definition_on_the_panel_is_not_replaced_by_the_directorys(plac
 def test_start_and_restart_find_short_ids_and_names_on_the_panel(place: Place) -> None:
     place.panel(A, "Lobby")
     for text in ("aaaaaaaa", "Lobby"):
-        assert place.sources().identify(text, START) == place.sources().identify(text, RESTART) == Server(A, "Lobby")
+        assert place.sources().search.identify(text, START) == place.sources().search.identify(text, RESTART) == Server(A, "Lobby")
     place.write(B, "Lobby")
     with pytest.raises(AmbiguousServer):
-        place.sources().identify("Lobby", START)
+        place.sources().search.identify("Lobby", START)
     with pytest.raises(ServerNotFound, match="the Panel's list for it included"):
-        place.sources().identify("Nobody", START)
+        place.sources().search.identify("Nobody", START)
 
 
 def test_a_full_uuid_is_identified_without_asking(place: Place) -> None:
     place.down()
     for action in PowerAction:
-        assert place.sources().identify(A, action) == Server(A)
+        assert place.sources().search.identify(A, action) == Server(A)
     assert place.api.asked == []
 
 
@@ -167,10 +167,10 @@ def test_stop_and_kill_never_ask_the_panel(place: Place, action: PowerAction) ->
     place.booted(A)
     place.down()
     sources = place.sources()
-    assert sources.identify("Lobby", action) == sources.identify("aaaaaaaa", action) == Server(A, "Lobby")
+    assert sources.search.identify("Lobby", action) == sources.search.identify("aaaaaaaa", action) == Server(A, "Lobby")
     found = sources.definition_for_stop(A)
     assert found is not None and found.server.name == "Lobby"
-    assert sources.everything(action) == [] and sources.has(A) and not sources.has(B)
+    assert sources.listing.everything(action) == [] and sources.listing.has(A) and not sources.listing.has(B)
     assert (place.api.asked, sources.warnings) == ([], [])
 
 
@@ -189,7 +189,7 @@ def test_what_this_call_has_seen_of_the_panel_goes_before_what_was_kept(place: P
     place.booted(A)
     place.panel(A, "Now")
     sources = place.sources()
-    sources.everything(START)
+    sources.listing.everything(START)
     found = sources.definition_for_stop(A)
     assert found is not None and found.server.name == "Now"
     assert place.api.asked == [1]
@@ -202,7 +202,7 @@ def test_a_panel_that_cannot_be_asked_is_not_one_that_lacks_the_server(place: Pl
         with pytest.raises(kind):
             place.sources().definition(A)
         with pytest.raises(kind):
-            place.sources().identify("Nobody", START)
+            place.sources().search.identify("Nobody", START)
 
 
 def test_asking_again_and_looking_reach_the_panel(place: Place) -> None:
@@ -218,9 +218,9 @@ def test_asking_again_and_looking_reach_the_panel(place: Place) -> None:
     place.api.gate = threading.Event()
     for ask in (
         lambda: place.sources().definition(A, check_cancelled=look),
-        lambda: place.sources().identify("aaaaaaaa", START, check_cancelled=look),
-        lambda: place.sources().everything(START, check_cancelled=look),
-        lambda: place.sources().everything(None, check_cancelled=look),
+        lambda: place.sources().search.identify("aaaaaaaa", START, check_cancelled=look),
+        lambda: place.sources().listing.everything(START, check_cancelled=look),
+        lambda: place.sources().listing.everything(None, check_cancelled=look),
     ):
         with pytest.raises(InterruptedBySignal):
             ask()
@@ -237,7 +237,7 @@ def test_all_for_a_start_are_those_of_task_panel_and_directory(place: Place) -> 
     place.write(C, "Directory")
     expected = [Server(A, "Task"), Server(B, "Panel"), Server(C, "Directory"), Server(D, "Task")]
     for action in (START, RESTART, None):
-        assert place.sources(definition(A, "Task"), definition(D, "Task")).everything(action) == expected
+        assert place.sources(definition(A, "Task"), definition(D, "Task")).listing.everything(action) == expected
 
 
 def test_all_for_a_start_are_those_that_could_be_listed_and_what_could_not_is_told(place: Place) -> None:
@@ -245,17 +245,17 @@ def test_all_for_a_start_are_those_that_could_be_listed_and_what_could_not_is_to
     for fault, kind in ((place.down, SourceUnreachable), (place.denies, SourceDenied)):
         fault()
         sources = place.sources()
-        assert [server.uuid for server in sources.everything(RESTART)] == [A]
-        assert [type(error) for error in sources.unlisted] == [kind]
+        assert [server.uuid for server in sources.listing.everything(RESTART)] == [A]
+        assert [type(error) for error in sources.listing.unlisted] == [kind]
 
 
 def test_a_server_named_that_is_not_at_hand_is_looked_for_on_the_panel_by_who_looks(place: Place) -> None:
     place.panel(A, "Lobby")
     for text in ("Lobby", A, A[:8]):
         sources = place.sources()
-        assert sources.identify_to_look(text).uuid == A and sources.has(A)
+        assert sources.search.identify_to_look(text).uuid == A and sources.listing.has(A)
     with pytest.raises(ServerNotFound):
-        place.sources().identify_to_look("nobody")
+        place.sources().search.identify_to_look("nobody")
 
 
 def test_a_server_that_only_the_panel_may_have_is_not_missing_while_it_cannot_be_asked(place: Place) -> None:
@@ -263,18 +263,18 @@ def test_a_server_that_only_the_panel_may_have_is_not_missing_while_it_cannot_be
     for fault, kind in ((place.down, SourceUnreachable), (place.denies, SourceDenied)):
         fault()
         sources = place.sources()
-        assert sources.identify_to_look(A).uuid == A
+        assert sources.search.identify_to_look(A).uuid == A
         with pytest.raises(kind):
-            sources.has(A)
+            sources.listing.has(A)
         with pytest.raises(kind):
-            place.sources().identify_to_look("Lobby")
+            place.sources().search.identify_to_look("Lobby")
 
 
 def test_who_looks_at_a_server_that_is_at_hand_asks_no_panel(place: Place) -> None:
     place.write(A, "Lobby")
     place.down()
     sources = place.sources()
-    assert sources.identify_to_look("Lobby").uuid == sources.identify_to_look(A).uuid == A
+    assert sources.search.identify_to_look("Lobby").uuid == sources.search.identify_to_look(A).uuid == A
     assert place.api.asked == []
 
 
@@ -282,7 +282,7 @@ def test_all_for_a_reader_is_what_can_be_listed_and_one_warning_for_the_rest(pla
     place.write(A, "Lobby")
     place.down()
     sources = place.sources()
-    assert sources.everything(None) == [Server(A, "Lobby")]
+    assert sources.listing.everything(None) == [Server(A, "Lobby")]
     assert place.api.retries == [False]
     assert [warning for warning in sources.warnings if "connection refused" in warning] == sources.warnings
     assert len(sources.warnings) == 1
@@ -292,19 +292,19 @@ def test_all_for_a_stop_goes_on_without_a_directory_that_cannot_be_read(place: P
     place.directory.rmdir()
     place.directory.write_text("")
     sources = place.sources(definition(A, "Task"))
-    assert sources.everything(STOP) == [Server(A, "Task")]
+    assert sources.listing.everything(STOP) == [Server(A, "Task")]
     assert len(sources.warnings) == 1 and str(place.directory) in sources.warnings[0]
-    assert sources.unlisted == []
-    assert sources.everything(START) == [Server(A, "Task")] and len(sources.unlisted) == 1
+    assert sources.listing.unlisted == []
+    assert sources.listing.everything(START) == [Server(A, "Task")] and len(sources.listing.unlisted) == 1
 
 
 def test_what_a_reader_found_on_the_panel_is_had_and_has_a_definition(place: Place) -> None:
     place.panel(A, "Lobby")
     sources = place.sources()
-    assert not sources.has(A)
-    sources.everything(None)
+    assert not sources.listing.has(A)
+    sources.listing.everything(None)
     found = sources.definition_for_stop(A)
-    assert sources.has(A) and found is not None and found.server.name == "Lobby"
+    assert sources.listing.has(A) and found is not None and found.server.name == "Lobby"
 
 
 # --- stale definitions ----------------------------------------------------------------------------------------------------------------
@@ -318,8 +318,8 @@ def test_what_was_kept_stands_in_for_a_panel_out_of_reach_only_if_that_is_allowe
         place.sources().definition(A)
     sources = place.sources(allow_stale=True)
     assert sources.definition(A).server.name == "Lobby"
-    assert sources.identify("Lobby", START) == Server(A, "Lobby")
-    assert sources.everything(START) == [Server(A, "Lobby")]
+    assert sources.search.identify("Lobby", START) == Server(A, "Lobby")
+    assert sources.listing.everything(START) == [Server(A, "Lobby")]
     assert all("as allow_stale says" in warning for warning in sources.warnings) and len(sources.warnings) == 2
 
 
@@ -341,7 +341,7 @@ def test_a_server_that_the_last_list_lacked_is_not_started_from_what_was_kept(pl
     sources = place.sources(allow_stale=True)
     with pytest.raises(ServerNotFound):
         sources.definition(A)
-    assert sources.everything(START) == [Server(B)]
+    assert sources.listing.everything(START) == [Server(B)]
 
 
 def test_a_definition_kept_from_elsewhere_does_not_make_a_server_the_panels(place: Place) -> None:
@@ -384,7 +384,7 @@ def test_a_list_is_kept_each_time_it_was_read(place: Place) -> None:
 
 def test_a_reader_keeps_nothing(place: Place) -> None:
     place.panel(A)
-    place.sources().everything(None)
+    place.sources().listing.everything(None)
     with pytest.raises(ServerNotFound):
         place.sources().definition(B)
     assert not place.state.exists()
@@ -403,7 +403,7 @@ def test_what_was_kept_from_elsewhere_never_stands_in_for_the_panel(place: Place
     sources.keep(sources.definition(A))
     place.panel(A, suspended=True)
     sources = place.sources()
-    sources.everything(START)
+    sources.listing.everything(START)
     sources.keep_list()
     place.down()
     with pytest.raises(SourceUnreachable):
@@ -426,7 +426,7 @@ def test_a_kept_definition_of_another_panel_does_not_stand_in(place: Place) -> N
     place.booted(A)
     place.api.address = "http://other.test"
     sources = place.sources()
-    sources.everything(START)
+    sources.listing.everything(START)
     sources.keep_list()
     place.down()
     with pytest.raises(SourceUnreachable):
@@ -449,7 +449,7 @@ def test_without_a_list_or_a_definition_seen_before_nothing_stands_in(place: Pla
     with pytest.raises(SourceUnreachable):
         place.sources(allow_stale=True).definition(A)
     sources = place.sources(allow_stale=True)
-    assert sources.everything(START) == [] and len(sources.unlisted) == 1
+    assert sources.listing.everything(START) == [] and len(sources.listing.unlisted) == 1
     place.api.fault = None
     place.booted(A)
     place.down()
@@ -513,10 +513,10 @@ def test_hundreds_of_threads_share_one_reading_and_one_warning(place: Place) -> 
 
     def run(uuid: str) -> None:
         try:
-            sources.identify("00000001", START)
+            sources.search.identify("00000001", START)
             sources.definition(uuid)
             sources.definition_for_stop(uuid)
-            sources.has(uuid)
+            sources.listing.has(uuid)
         except PowerError as error:
             errors.append(error)
 
@@ -546,7 +546,7 @@ def test_the_directory_is_listed_once_and_each_file_read_once_however_many_ask(p
     monkeypatch.setattr(json, "loads", counted("loads", json.loads))
     sources = place.sources()
     for number, uuid in enumerate(uuids):
-        assert sources.identify(f"Server {number}", START).uuid == uuid
-        assert sources.has(uuid)
+        assert sources.search.identify(f"Server {number}", START).uuid == uuid
+        assert sources.listing.has(uuid)
         sources.definition(uuid)
     assert (calls.count(f"list {place.directory}"), calls.count("loads")) == (1, 100)

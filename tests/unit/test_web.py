@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, MissingLibrary
+from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import shown_address
 from ansible_collections.fleet.power.plugins.module_utils._power.sources import web as web_module
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Web, WebFault, shown_address
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Trust, Web, WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     Behaviour,
     Recorder,
@@ -410,7 +411,7 @@ def test_a_web_without_proxies_asks_the_host_itself(server: Recorder, monkeypatc
     with closing(Recorder()) as proxy:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
-        assert ask(server, proxies=False).status == 200
+        assert ask(server, trust=Trust(proxies=False)).status == 200
         assert ([asked.path for asked in server.asked], proxy.asked) == (["/x"], [])
 
 
@@ -435,7 +436,7 @@ def test_a_certificate_of_nobody_known_is_refused_before_the_token_is_sent(secur
 
 
 def test_an_authority_of_ones_own_can_be_named(secure: Recorder, certificate: Path) -> None:
-    web = Web(secure.url, BEARER, ca_path=str(certificate))
+    web = Web(secure.url, BEARER, trust=Trust(ca_path=str(certificate)))
     assert [web.ask("GET", "/x", seconds=5).status for _unused in range(2)] == [200, 200]
 
 
@@ -455,18 +456,18 @@ def test_a_named_authority_is_the_only_one_whatever_the_environment_adds(
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(name, str(certificate))
     with pytest.raises(WebFault, match="its certificate cannot be verified"):
-        ask(secure, ca_path=str(self_signed(tmp_path)))
+        ask(secure, trust=Trust(ca_path=str(self_signed(tmp_path))))
     assert secure.asked == []
 
 
 def test_a_good_certificate_for_another_host_is_refused(tmp_path: Path) -> None:
     wrong = self_signed(tmp_path, "DNS:other.test")
     with closing(Recorder(certificate=wrong)) as server, pytest.raises(WebFault, match="its certificate cannot be verified"):
-        ask(server, ca_path=str(wrong))
+        ask(server, trust=Trust(ca_path=str(wrong)))
 
 
 def test_verification_can_be_given_up_and_says_nothing_about_it(secure: Recorder, recwarn: pytest.WarningsRecorder) -> None:
-    assert ask(secure, verify=False).status == 200
+    assert ask(secure, trust=Trust(verify=False)).status == 200
     assert [warning for warning in recwarn if "Insecure" in warning.category.__name__] == []
 
 
@@ -474,7 +475,7 @@ def test_certificates_that_cannot_be_read_are_named(secure: Recorder, tmp_path: 
     for path in (tmp_path / "none.pem", tmp_path / "empty.pem"):
         (tmp_path / "empty.pem").write_text("")
         with pytest.raises(WebFault, match=f"{path} cannot be read"):
-            ask(secure, ca_path=str(path))
+            ask(secure, trust=Trust(ca_path=str(path)))
 
 
 def test_a_host_that_does_not_speak_tls_is_told_as_such(server: Recorder) -> None:

@@ -90,7 +90,7 @@ class _OnNode:
                 # Where none is left, nobody acts who would keep it.
                 node.sources.keep_list()
             return all_of(asked, servers)
-        return named(asked, names, lambda name: node.sources.identify(name, asked.action, check_cancelled=self._look))
+        return named(asked, names, lambda name: node.sources.search.identify(name, asked.action, check_cancelled=self._look))
 
     def priorities(self, targets: Sequence[Target], given: Mapping[str, int]) -> list[int]:
         order = Priorities.of(given, self._node.settings.priorities)
@@ -114,17 +114,17 @@ class _OnNode:
         return perform(target.request, self._node, target.server, place)
 
     def meant_up(self) -> list[Server] | None:
-        return self._node.journal.meant_up()
+        return self._node.journal.intents.meant_up()
 
     def unlisted(self) -> list[str]:
-        return [str(error) for error in self._node.sources.unlisted]
+        return [str(error) for error in self._node.sources.listing.unlisted]
 
     def describe(self, names: Sequence[str], wanted: FactOptions, *, check: bool) -> Described:
         node = self._node
         # What a reader has seen may be remembered where there is a journal; a run of ours is in one.
         remember = node.journal if check else build_journal(node.settings, node.clock)
         with contextlib.closing(remember):
-            return describe(() if means_all(names) else names, node, wanted, remember=remember.record_match)
+            return describe(() if means_all(names) else names, node, wanted, remember=remember.runs.record_match)
 
     def warnings(self) -> list[str]:
         return [*self._node.settings.warnings, *self._node.sources.warnings, *self._node.journal.warnings]

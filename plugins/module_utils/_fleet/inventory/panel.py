@@ -14,7 +14,8 @@ from typing import Any
 
 from ..._power.model.errors import SettingsInvalid, SourceDenied, SourceUnreachable
 from ..._power.model.model import parse_uuid
-from ..._power.sources.web import Answer, Web, WebFault, shown_address
+from ..._power.model.redaction import shown_address
+from ..._power.sources.web import Answer, Trust, Web, WebFault
 from .entry import ServerEntry, SourceKind, SourceReading, flag_or_none, text_or_none, whole_or_none
 from .wanted import PanelWanted
 
@@ -71,7 +72,7 @@ class _Api:
         self._sleep = sleep
         headers = {"Accept": "application/vnd.pterodactyl.v1+json", "User-Agent": "fleet.power"}
         try:
-            self._web = Web(wanted.url, f"Bearer {wanted.key}", headers=headers, verify=wanted.verify, ca_path=wanted.ca_path)
+            self._web = Web(wanted.url, f"Bearer {wanted.key}", headers=headers, trust=Trust(wanted.verify, wanted.ca_path))
         except WebFault as fault:
             raise SettingsInvalid(f"Cannot ask the Panel at {self.address}: {fault}; correct panel_url and panel_api_key") from None
 

@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..._power.engine.connection import shown_host
 from ..._power.model.errors import EngineError, EngineUnreachable, SettingsInvalid
 from ..._power.model.nesting import is_nested_deeper
+from ..._power.model.redaction import shown_host
 
 _LARGEST = 64 * 1024 * 1024
 _DEEPEST = 100

@@ -19,7 +19,7 @@ from ..._power.journal.journal_rows import JournalUnusable
 from ..._power.model.errors import LockUnavailable, internal_error
 from ..._power.model.model import Request, Result
 from ..process.log import Log
-from .buffered_journal import Write
+from .owed_writes import Write
 from .queue import Ticket
 from .shared_node import SharedNode
 
@@ -86,7 +86,7 @@ class Acceptor:
         #: Why what is owed to the journal cannot be written, and when to try again by the monotonic clock.
         self._owed_reason = ""
         self._settle_at = float("-inf")
-        node.journal.on_owed = lambda: self._waiting.put(())
+        node.journal.owed.on_more = lambda: self._waiting.put(())
         self._thread = threading.Thread(target=self._run, name="acceptor", daemon=True)
 
     def start(self) -> None:
@@ -120,7 +120,7 @@ class Acceptor:
             if self._fault:
                 self._read_left()
             try:
-                troubled = self._fault or self._failing or self._node.journal.owes
+                troubled = self._fault or self._failing or self._node.journal.owed
                 handed = self._waiting.get(timeout=_AGAIN_SECONDS if troubled else None)
             except queue.Empty:
                 self._settle(last=False)
@@ -204,22 +204,22 @@ class Acceptor:
         """Whether the journal can be written again: who asks for our health is to know without asking for an action."""
         if self._failing and not self._fault:
             with contextlib.suppress(Exception):
-                self._node.journal.try_to_write()
+                self._node.journal.store.rewrite()
                 self._failing = False
 
     def _enqueue(self, after: Sequence[Abandoned | Requeued], reason: str) -> None:
         for write in _writes(after):
-            self._node.journal.enqueue(write)
+            self._node.journal.owed.add(write)
         if after:
             self._cannot_settle(reason)
 
     def _settle(self, *, last: bool) -> None:
         """Write what is owed to the journal, if it is time to try, or this is the ``last`` time."""
-        journal, monotonic = self._node.journal, self._node.clock.monotonic
-        if not journal.owes or self._fault or (monotonic() < self._settle_at and not last):
+        owed, monotonic = self._node.journal.owed, self._node.clock.monotonic
+        if not owed or self._fault or (monotonic() < self._settle_at and not last):
             return
         try:
-            journal.settle()
+            owed.settle()
         except (JournalUnusable, OSError) as error:
             self._cannot_settle(str(error) or error.__class__.__name__)
         except Exception as error:

@@ -72,7 +72,7 @@ class ServerRoutes:
     def described(self, servers: Sequence[Server]) -> list[dict[str, Any]]:
         """The servers as Wings shows them, also those that could not be seen. For a thread. Raises `PowerError`."""
         node = self._node.for_reading()
-        told = describe_each(servers, node, FactOptions(), remember=node.journal.record_match)
+        told = describe_each(servers, node, FactOptions(), remember=node.journal.runs.record_match)
         for warning in told.warnings:
             self._log.warn("server_not_shown", reason=warning)
         definitions = {entry["server"]: node.sources.definition_for_stop(entry["server"]) for entry in told.entries}
@@ -113,7 +113,7 @@ class ServerRoutes:
 
     def _seen(self, servers: Sequence[Server]) -> list[str]:
         node = self._node.for_reading()
-        told = describe_each(servers, node, FactOptions(), remember=node.journal.record_match)
+        told = describe_each(servers, node, FactOptions(), remember=node.journal.runs.record_match)
         return [entry["state"] or UNKNOWN for entry in told.entries]
 
     async def _all(self, asked: Asked) -> Reply:
@@ -162,7 +162,7 @@ class ServerRoutes:
         wanted = int(size) if size.isascii() and size.isdigit() and len(size) < 10 else 0
         lines = min(wanted or _MOST_LINES, _MOST_LINES)
         try:
-            log = await self._outside.ask(lambda: self._node.now().engine.log_tail(known.server.uuid, lines))
+            log = await self._outside.ask(lambda: self._node.now().engine.logs.tail(known.server.uuid, lines))
         except EngineError as error:
             if error.facts.get("status") != 404:
                 return replies.unexpected(asked.id, note=str(error))

@@ -163,7 +163,7 @@ def _at_hand(node: SharedNode) -> dict[str, KnownServer]:
     kept = KeptDefinitions(node.settings.state_directory, node.settings.group)
     found: dict[str, Server] = {}
     with contextlib.suppress(PowerError):
-        found.update((server.uuid, server) for server in sources.everything(PowerAction.STOP))
+        found.update((server.uuid, server) for server in sources.listing.everything(PowerAction.STOP))
     with contextlib.suppress(PowerError):
         # Whose the Panel says they are is not known yet; a start asks it before anything is done.
         found = {**{uuid: Server(uuid) for uuid in kept.uuids()}, **found}
@@ -174,7 +174,7 @@ def _met(node: SharedNode, before: frozenset[str]) -> dict[str, KnownServer]:
     sources = node.fresh_sources()
     found: list[Server] = []
     with contextlib.suppress(PowerError):
-        found += sources.everything(PowerAction.STOP)
+        found += sources.listing.everything(PowerAction.STOP)
     with contextlib.suppress(PowerError):
         found += node.now().engine.servers()
     return {server.uuid: _known(server, sources) for server in found if server.uuid not in before}
@@ -183,8 +183,8 @@ def _met(node: SharedNode, before: frozenset[str]) -> dict[str, KnownServer]:
 def _everything(node: SharedNode, before: Mapping[str, KnownServer]) -> tuple[dict[str, KnownServer], tuple[str, ...]]:
     """Every server, and the codes of why lists of them could not be had."""
     settings, sources = node.settings, node.fresh_sources()
-    found = {server.uuid: server for server in sources.everything(None)}
-    whole, unlisted = sources.lists_are_whole, [error.code for error in sources.unlisted]
+    found = {server.uuid: server for server in sources.listing.everything(None)}
+    whole, unlisted = sources.listing.is_whole, [error.code for error in sources.listing.unlisted]
     if whole:
         node.keep_for_reading(sources, settings)
     try:
@@ -207,7 +207,7 @@ def _search(node: SharedNode, uuid: str) -> KnownServer | None:
 def _is_there(node: SharedNode, sources: Sources, uuid: str) -> bool:
     """Whether the node has the server. Raises `PowerError` where nobody can tell."""
     try:
-        return sources.has(uuid) or node.now().engine.inspect(uuid) is not None
+        return sources.listing.has(uuid) or node.now().engine.inspect(uuid) is not None
     except SourceUnreachable:
         # What has a container is there, whatever else cannot be read.
         if node.now().engine.inspect(uuid) is None:

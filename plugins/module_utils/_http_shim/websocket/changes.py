@@ -64,7 +64,7 @@ class Changes:
             return False
         due = time.monotonic() + _WINDOW_SECONDS
         try:
-            for uuid in engine.changed_servers(since, until):
+            for uuid in engine.events.changed_servers(since, until):
                 self._changed(uuid)
         except (PowerError, LookupError, RuntimeError, TypeError, ValueError, AttributeError):
             # An engine that cannot tell, or tells what cannot be read.

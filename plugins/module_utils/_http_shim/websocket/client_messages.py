@@ -175,7 +175,7 @@ class Wishes:
             snapshot = node.engine.inspect(server.uuid)
             if snapshot is None or not snapshot.live:
                 return []
-            log = node.engine.log_tail(snapshot.id, _LOG_LINES)
+            log = node.engine.logs.tail(snapshot.id, _LOG_LINES)
             return frames.last_lines(log, _LOG_LINES, _LOG_CHARACTERS)
 
         try:

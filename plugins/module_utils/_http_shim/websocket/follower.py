@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from ..._power.engine.engine import Engine
+from ..._power.engine.engine import Logs
 from ..._power.engine.output import Deframer, Output
 from ..._power.engine.readiness import Lines, Matchers
 from ..._power.model.errors import PowerError
@@ -38,7 +38,7 @@ class Follower:
 
     def __init__(
         self,
-        engine: Engine,
+        logs: Logs,
         snapshot: Snapshot,
         matchers: Matchers | None,
         *,
@@ -49,7 +49,7 @@ class Follower:
         ended: Callable[[Follower], None],
     ) -> None:
         self.run = snapshot.run
-        self._engine = engine
+        self._logs = logs
         self._matchers = matchers
         self._begin = begin
         self._attached = attached
@@ -73,7 +73,7 @@ class Follower:
 
     def _follow(self) -> None:
         try:
-            output = self._engine.attach(self.run.container)
+            output = self._logs.attach(self.run.container)
             self._attached()
             try:
                 self._read_all(output)
@@ -105,7 +105,7 @@ class Follower:
 
     def _first(self, output: Output) -> list[bytes]:
         """What the run said before it was listened to, and since."""
-        log = self._engine.log_of_run(self.run).split(b"\n")
+        log = self._logs.of_run(self.run).split(b"\n")
         before = [line.rstrip(b"\r") for line in log[:-1]][-_FIRST_LINES:]
         live: list[bytes] = []
         until = time.monotonic() + _GATHER_SECONDS

@@ -157,7 +157,7 @@ class Room:
         """The server as every reader sees it, and what says that it is ready, where it is starting. For a thread."""
         node = self._ground.node.now()
         seen = node.observe(self.uuid)
-        sight = view_of(seen, node.journal.run(self.uuid) if seen.live else None)
+        sight = view_of(seen, node.journal.runs.of(self.uuid) if seen.live else None)
         if sight.state is not PowerState.STARTING or seen.snapshot is None:
             return sight, None
         run = seen.snapshot.run
@@ -172,7 +172,7 @@ class Room:
             self._ground.log.warn("readiness", server=self.uuid, reason=warning)
         if not ready:
             return sight, known[1]
-        node.journal.record_match(self.uuid, run)
+        node.journal.runs.record_match(self.uuid, run)
         return replace(sight, state=PowerState.RUNNING, startup=Startup.MATCHED), None
 
     def _take(self, sight: ServerView, matchers: Matchers | None) -> None:
@@ -207,11 +207,11 @@ class Room:
         run, node = sight.run, self._ground.node
 
         def ready() -> None:
-            node.journal.record_match(self.uuid, run)
+            node.journal.runs.record_match(self.uuid, run)
             soon(self._loop, self.look)
 
         self._follower = Follower(
-            node.now().engine,
+            node.now().engine.logs,
             sight.snapshot,
             matchers,
             begin=begin,

@@ -11,8 +11,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 
-from ..definitions.definition import ConfigRule, mask
-from ..model.model import SHORTEST_SECRET, FileDiff
+from ..definitions.definition import ConfigRule
+from ..model.model import FileDiff
+from ..model.redaction import SHORTEST_SECRET, mask
 from .fault import ConfigFault
 
 #: Bytes of a text that are shown; nobody reads more.

@@ -6,20 +6,19 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..model.errors import DefinitionInvalid
-from ..model.model import Server, StopWay, secrets_in
+from ..model.model import Server, StopWay
+from ..model.redaction import secrets_in
 from ..model.schema import ABSENT, Mismatch, ReadValues, printable, read_keys
 from .definition_keys import KEYS
 from .stop_way import read_stop_way, stop_signal
 
-__all__ = ["KEYS", "Definition", "parse_definition", "stop_signal", "secrets_of", "mask"]
+__all__ = ["KEYS", "Definition", "parse_definition", "stop_signal", "secrets_of"]
 
-#: A shorter value of the environment is no secret worth hiding and would blacken half a log.
-_MASK = "********"
 _SHOWN_ITEMS = 5
 
 
@@ -246,51 +245,3 @@ def secrets_of(definition: Definition) -> frozenset[str]:
     values += [rule.replace_with for config in definition.configs for rule in config.rules if isinstance(rule.replace_with, str)]
     arguments = (word.partition("=")[2].strip("\"'") for word in definition.invocation.split())
     return secrets_in((*values, *(argument for argument in arguments if "{{" not in argument)))
-
-
-def mask(text: str, secrets: Iterable[str]) -> str:
-    """The text with each stretch covered by secrets, overlapping ones as one, replaced by eight stars."""
-    spans = sorted(span for secret in secrets if secret and secret in text for span in _spans(text, secret))
-    if not spans:
-        return text
-    merged = [spans[0]]
-    for start, end in spans[1:]:
-        if start < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    pieces, position = [], 0
-    for start, end in merged:
-        pieces += [text[position:start], _MASK]
-        position = end
-    return "".join((*pieces, text[position:]))
-
-
-def _spans(text: str, secret: str) -> Iterator[tuple[int, int]]:
-    """What occurrences of a secret cover, overlapping ones as one, in time that grows with the lengths alone, whatever repeats in them."""
-    borders = _borders(secret)
-    start = text.find(secret)
-    while start >= 0:
-        end = position = start + len(secret)
-        matched = borders[-1]
-        # ``matched`` characters before ``position`` begin another occurrence, which matters as long as it would overlap.
-        while position - matched < end and position < len(text):
-            while matched and text[position] != secret[matched]:
-                matched = borders[matched - 1]
-            matched += text[position] == secret[matched]
-            position += 1
-            if matched == len(secret):
-                end, matched = position, borders[-1]
-        yield start, end
-        start = text.find(secret, end)
-
-
-def _borders(text: str) -> list[int]:
-    """For each beginning of a text, how many of its first characters, but not all, are its last ones as well."""
-    borders, length = [0], 0
-    for character in text[1:]:
-        while length and character != text[length]:
-            length = borders[length - 1]
-        length += character == text[length]
-        borders.append(length)
-    return borders

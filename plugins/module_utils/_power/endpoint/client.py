@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from ..definitions.definition import mask
 from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.described import Unseen
 from ..model.errors import EndpointError, EndpointUnreachable, EndpointUntrusted, ServerNotFound, SettingsInvalid, Suspended
 from ..model.model import PowerAction, Server
-from ..sources.web import Answer, Untrusted, Web, WebFault, shown_address
+from ..model.redaction import mask, shown_address
+from ..sources.web import Answer, Trust, Untrusted, Web, WebFault
 from .seen import Operation, Seen, plain_text, read_codes, read_log, read_operation, read_server, read_servers
 
 _Value = TypeVar("_Value")
@@ -63,8 +63,8 @@ class Endpoint:
             )
         try:
             vouching = None if trusts is None else Vouching(trusts)
-            proxies = not is_this_machine(url)
-            self._web = Web(url, f"Bearer {self._token}", verify=verify, ca_path=ca_path, proxies=proxies, vouching=vouching)
+            trust = Trust(verify, ca_path, proxies=not is_this_machine(url), vouching=vouching)
+            self._web = Web(url, f"Bearer {self._token}", trust=trust)
         except WebFault as error:
             raise SettingsInvalid(f"Cannot act through the endpoint {self.shown}: {error}; correct api_url or endpoint.url") from error
         self._prefix = urlsplit(url).path.rstrip("/")

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from ..model.described import Unseen
 from ..model.errors import EndpointError
-from ..model.model import Outcome, PlanStep, PowerAction, PowerState, PrebootStep, Server, StopReport, parse_uuid, secrets_in
+from ..model.model import Outcome, PlanStep, PowerAction, PowerState, PrebootStep, Server, StopReport, parse_uuid
+from ..model.redaction import secrets_in
 
 _Word = TypeVar("_Word", Outcome, PowerAction, PowerState, PlanStep)
 #: What replaces the token in a text, should the endpoint repeat it.

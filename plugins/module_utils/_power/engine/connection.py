@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from ..host.causes import chain
 from ..model.errors import EngineUnreachable, MissingLibrary, SettingsInvalid
-from ..model.model import SHORTEST_SECRET
+from ..model.redaction import shown_host, without_user
 from ..model.schema import one_line, printable
 from .connection_faults import errnos, known_fault
 
@@ -74,7 +74,7 @@ def load_sdk() -> Sdk:
 
 @dataclass(frozen=True)
 class Connection:
-    """Where the engine is. Names and meanings of the fields are those of community.docker's options; ``timeout`` is in seconds."""
+    """The way to an engine. Names and meanings of the fields are those of community.docker's options; ``timeout`` is in seconds."""
 
     host: str = DEFAULT_HOST
     tls: bool = False
@@ -146,29 +146,9 @@ class Connection:
         elif any(isinstance(link, TimeoutError) or "timed out" in str(link).lower() for link in chain(error)):
             why = f"no answer within {self.timeout if seconds is None else seconds:.0f} s"
         else:
-            why = one_line(self._without_user(str(error)), 300)
+            why = one_line(without_user(str(error), self.host), 300)
         begin = f"{what}: the engine at {shown} cannot be reached" if what else f"Cannot reach the engine at {shown}"
         return EngineUnreachable(f"{begin}: {why}")
-
-    def _without_user(self, text: str) -> str:
-        """What a library says, without the user and password of the address, which it may quote."""
-        user = _user_of(self.host)
-        text = text.replace(f"{user}@", "") if user else text
-        for secret in (user, user.partition(":")[2]):
-            text = text.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else text
-        return text
-
-
-def _user_of(host: str) -> str:
-    """What stands before the last ``@`` of an address that is no path: a user, perhaps with a password that nobody escaped."""
-    scheme, found, rest = host.partition("://")
-    return "" if scheme == "unix" else (rest if found else host).rpartition("@")[0]
-
-
-def shown_host(host: str) -> str:
-    """An engine's address without user and password, fit for a message."""
-    user = _user_of(host)
-    return host.replace(f"{user}@", "", 1) if user else host
 
 
 def _bound(client: Any) -> None:
@@ -208,7 +188,7 @@ def connect(options: Mapping[str, Any], settings_host: str | None, variables: Ma
     environ = os.environ if variables is None else variables
 
     def value(option: str, variable: str) -> tuple[str, Any]:
-        """Who says it, as a sentence names it, and what."""
+        """Return the option or variable that says it, as a sentence names it, and its value."""
         given = options.get(option)
         return (option, given) if given is not None else (variable, environ.get(variable) or None)
 
@@ -248,7 +228,7 @@ def _host(whose: str, host: str) -> str:
 
 
 def _is_url(host: str, *, port: bool) -> bool:
-    """Whether Python can take it apart, as the SDK has it do, and finds a ``port`` if one is needed.
+    """Tell if Python can take an address apart, as the SDK has it do, and finds a ``port`` if one is needed.
 
     What it says of one that it cannot take apart may quote a password.
     """

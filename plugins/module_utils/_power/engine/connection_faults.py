@@ -42,7 +42,7 @@ def known_fault(error: BaseException, host: str) -> str:
 
 
 def _is_of_no_engine(link: BaseException) -> bool:
-    """Whether an answer is no JSON, or is made otherwise than an engine's, which ends in an error of Python's right below the SDK's."""
+    """Tell if an answer is no JSON, or none of an engine's, which ends in an error of Python's right below the SDK's."""
     kind, below = type(link).__name__, link.__cause__ or link.__context__
     return kind == "JSONDecodeError" or (kind == "DockerException" and isinstance(below, (KeyError, TypeError)))
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a container may use: memory, swap, CPU and disk weight in the engine's units. Pure; the arithmetic is Wings'; pure."""
+"""The limits of a container: memory, swap, CPU and disk weight in the engine's units. The arithmetic is Wings'; pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the engine is asked to create for a server: definition and settings in, the body of the create call out. Pure; pure.
+"""The container of a server: definition and settings in, the body of the create call out; pure.
 
 The rules are Wings'. Everything in the body is in one fixed order, so that the same server always gives the same hash.
 """
@@ -73,7 +73,7 @@ _DROPPED_CAPABILITIES = (
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """What to create. ``config`` is the body of the create call."""
+    """A container to be created. ``config`` is the body of the create call."""
 
     config: Mapping[str, Any]
     network: NetworkSpec | None
@@ -88,7 +88,7 @@ def container_spec(
     image_id: str,
     resolve: Callable[[str], str] = posixpath.normpath,
 ) -> ContainerSpec:
-    """What the engine is asked to create for a server.
+    """Make the body of the call that creates a server's container.
 
     ``data_directory`` is the server's own, ``image_id`` the id that its image has on the node now. ``resolve`` is applied to mounts and to
     the settings' ``allowed_mounts`` before they are compared; give `os.path.realpath` where the engine's files are this machine's, so that
@@ -150,7 +150,7 @@ def _host(
 
 
 def _hash(config: Mapping[str, Any], image_id: str) -> str:
-    """What changes if and only if the container would notice: the body of the create call, and what the image's name means now."""
+    """Hash what a container would notice: the body of the create call, and what the image's name means now."""
     text = json.dumps({"config": config, "image_id": image_id}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -209,7 +209,7 @@ def _clean(path: str) -> str:
 
 
 def _is_within(path: str, directory: str) -> bool:
-    """Whether a path is a directory or below it, compared component by component: /srv/ab is not within /srv/a."""
+    """Tell if a path is a directory or below it, compared component by component: /srv/ab is not within /srv/a."""
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
@@ -230,12 +230,12 @@ def claims_to_be(labels: Mapping[str, str]) -> str | None:
 
 
 def made_by_us(snapshot: Snapshot, uuid: str) -> bool:
-    """Whether this collection made the container, whatever its name is now, for this server: its host's name comes from no image."""
+    """Tell if this collection made the container, whatever its name is now, for this server: its host's name comes from no image."""
     return snapshot.hostname == uuid and claims_to_be(snapshot.labels) == uuid
 
 
 def made_by_wings(labels: Mapping[str, str]) -> bool:
-    """Whether Wings made the container that has these labels."""
+    """Tell if Wings made the container that has these labels."""
     return labels.get(_WINGS_NAME) == _WINGS_VALUE
 
 

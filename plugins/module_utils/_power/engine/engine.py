@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the core asks of an engine. Who answers is `docker_engine.DockerEngine`, or a test's own."""
+"""The calls that the core makes to an engine. `docker_engine.DockerEngine` answers them, or a test's own."""
 
 from __future__ import annotations
 
@@ -14,12 +14,77 @@ from .engine_use import Use
 from .output import Output
 
 
+class Containers(Protocol):
+    """Makes, changes and removes containers, and the networks they need."""
+
+    def create(self, name: str, config: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """Create a container; return its id, and what the engine warns of."""
+
+    def remove(self, name: str, *, volumes: bool) -> bool:
+        """Remove a container that does not run, never by force; False if it runs. Gone already counts as removed."""
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a container another name."""
+
+    def forbid_restart(self, name: str) -> None:
+        """Set the container's restart policy to ``no``."""
+
+    def ensure_network(self, network: NetworkSpec) -> bool:
+        """Create a network if it is not there; True if it was created."""
+
+
+class Images(Protocol):
+    """Finds and pulls the images of a node."""
+
+    def find(self, reference: str) -> ImageSeen | None:
+        """Return an image that is on the node, or None."""
+
+    def pull(self, reference: str, credentials: Mapping[str, str] | None, check_cancelled: Callable[[], None]) -> None:
+        """Pull an image, looking up at least every second; an error inside the progress stream is an error."""
+
+
+class Logs(Protocol):
+    """Reads what containers print: as it comes, and as the engine has kept it."""
+
+    def attach(self, name: str) -> Output:
+        """Return the container's output from now on; attach before the start to miss nothing."""
+
+    def tail(self, name: str, lines: int) -> bytes:
+        """Return the last lines of the container's log."""
+
+    def of_run(self, run: Run) -> bytes:
+        """Return the log of one run of a container."""
+
+
+class Events(Protocol):
+    """Tells what the engine says by itself: hints, no facts."""
+
+    def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
+        """Wait for the engine to tell that a container's process has ended, at most ``seconds``; whether it did. None, at once, if it
+        cannot tell, or if nobody listens to it yet and ``begin`` does not ask for that, which has a price.
+
+        A hint in both directions: `inspect` decides, and has to be asked now and then.
+        """
+
+    def changed_servers(self, since: float, until: float) -> Iterator[str]:
+        """The uuids of servers, each as something happens to its container after which its state may be another, from one moment of the
+        wall clock until another. A hint, too; only an engine that is ``local`` has our clock.
+        """
+
+
 class Engine(Protocol):
-    """What the core asks of an engine. ``name`` is a container's id or name; a call on one that is gone says so by its value."""
+    """Sees containers and acts on their processes; its parts do the rest. A ``name`` is a container's id or name.
+
+    A call on a container that is gone says so by its value. None takes longer than ``timeout`` seconds, but for what is waited for on
+    purpose. ``local``: its containers use this machine's addresses and ports.
+    """
 
     timeout: float
-    #: Whether its containers use this machine's addresses and ports.
     local: bool
+    containers: Containers
+    images: Images
+    logs: Logs
+    events: Events
 
     def inspect(self, name: str) -> Snapshot | None:
         """The container as it is now, or None."""
@@ -36,59 +101,17 @@ class Engine(Protocol):
     def unpause(self, name: str) -> None:
         """Let a paused container go on."""
 
-    def forbid_restart(self, name: str) -> None:
-        """Set the container's restart policy to ``no``."""
-
     def write_stdin(self, name: str, text: str, *, taken_within: float | None = None) -> None:
         """Write to the standard input of the container's process; return when the engine has it.
 
         With ``taken_within`` seconds, when the process's pipe has it: `EngineError` with the fact ``not_read`` if that is full.
         """
 
-    def create(self, name: str, config: Mapping[str, Any]) -> tuple[str, list[str]]:
-        """Create a container; its id, and what the engine warns of."""
-
-    def remove(self, name: str, *, volumes: bool) -> bool:
-        """Remove a container that does not run, never by force; False if it runs. Gone already counts as removed."""
-
-    def rename(self, name: str, new_name: str) -> None:
-        """Give a container another name."""
-
     def start(self, name: str) -> None:
         """Start a container; the answer means that its process was started."""
 
-    def attach(self, name: str) -> Output:
-        """The container's output from now on; attach before the start to miss nothing."""
-
-    def log_tail(self, name: str, lines: int) -> bytes:
-        """The last lines of the container's log."""
-
-    def log_of_run(self, run: Run) -> bytes:
-        """The log of one run of a container."""
-
     def use(self, name: str) -> Use | None:
-        """What the container uses now; None if it does not run."""
+        """Read what the container uses now; None if it does not run."""
 
     def facts(self) -> Mapping[str, Any]:
-        """What the engine says of itself and its machine, in its own words."""
-
-    def image(self, reference: str) -> ImageSeen | None:
-        """An image that is on the node, or None."""
-
-    def pull(self, reference: str, credentials: Mapping[str, str] | None, check_cancelled: Callable[[], None]) -> None:
-        """Pull an image, looking up at least every second; an error inside the progress stream is an error."""
-
-    def ensure_network(self, network: NetworkSpec) -> bool:
-        """Create a network if it is not there; True if it was created."""
-
-    def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
-        """Wait for the engine to tell that a container's process has ended, at most ``seconds``; whether it did. None, at once, if it
-        cannot tell, or if nobody listens to it yet and ``begin`` does not ask for that, which has a price.
-
-        A hint in both directions: `inspect` decides, and has to be asked now and then.
-        """
-
-    def changed_servers(self, since: float, until: float) -> Iterator[str]:
-        """The uuids of servers, each as something happens to its container after which its state may be another, from one moment of the
-        wall clock until another. A hint, as above; only an engine that is ``local`` has our clock.
-        """
+        """Ask what the engine says of itself and its machine, in its own words."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the engine's answers say, read into values; the keys of the Engine API are known here and in `docker_engine` alone; pure."""
+"""The engine's answers, read into values; the keys of the Engine API are known here and where its calls are made; pure."""
 
 from __future__ import annotations
 
@@ -94,6 +94,6 @@ def server_in_event(event: Mapping[str, Any]) -> str | None:
 
 
 def is_before(stamp: bytes, moment: str) -> bool:
-    """Whether a log line was written before a moment. The engine writes both times alike, but drops trailing zeros."""
+    """Tell if a log line was written before a moment. The engine writes both times alike, but drops trailing zeros."""
     written = stamp.decode("ascii", "replace").rstrip("Z")
     return written.ljust(_TIME_CHARACTERS, "0") < moment.rstrip("Z").ljust(_TIME_CHARACTERS, "0")

@@ -1,15 +1,18 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ends of containers as the engine tells of them, so that who waits for one of many need not ask again and again."""
+"""The events of a Docker Engine, so that who waits for the end of one of many containers need not ask again and again."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from ..model.errors import PowerError
+from .engine_answers import CHANGES, server_in_event
+from .engine_calls import EngineCalls
 
 #: The name of the thread that reads.
 THREAD = "engine-events"
@@ -21,6 +24,33 @@ _BACK_SECONDS = 1.0
 #: How long an end that nobody waited for is remembered, and how long a stream that failed is not tried again.
 _REMEMBER_SECONDS = 5.0
 _MUTE_SECONDS = 30.0
+#: How much later than asked for a piece of the stream may end.
+_LATE_SECONDS = 2.0
+
+
+class DockerEvents:
+    """The events of one engine; see `Events`."""
+
+    def __init__(self, calls: EngineCalls, *, local: bool) -> None:
+        self._calls = calls
+        self._local = local
+        self._end_events = EndEvents(self._ends)
+
+    def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
+        """Wait for the engine to tell that a container's process has ended; see `Engine`. Only one on this machine has our clock."""
+        return self._end_events.wait(container, seconds, begin=begin) if self._local else None
+
+    def changed_servers(self, since: float, until: float) -> Iterator[str]:
+        """The servers to whose containers something happens that may change their state; see `Engine`."""
+        return (uuid for event in self._events(CHANGES, since, until) if (uuid := server_in_event(event)) is not None)
+
+    def _ends(self, since: float, until: float) -> Iterator[str]:
+        return (str(event["id"]) for event in self._events(("die",), since, until))
+
+    def _events(self, names: Sequence[str], since: float, until: float) -> Iterator[Mapping[str, Any]]:
+        filters = {"type": ["container"], "event": list(names)}
+        with self._calls.asking("read the engine's events", own_seconds=until - time.time() + _LATE_SECONDS) as client:
+            yield from client.events(since=f"{since:.6f}", until=f"{until:.6f}", filters=filters, decode=True)
 
 
 class _Waiter:
@@ -109,7 +139,7 @@ class EndEvents:
             waiter.woken.set()
 
     def _go_on(self) -> bool:
-        """Whether anybody still waits; else this thread is the last to know."""
+        """Tell if anybody still waits; else this thread is the last to know."""
         with self._guard:
             old = time.monotonic() - _REMEMBER_SECONDS
             self._ended = {container: at for container, at in self._ended.items() if at > old}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a container uses, read from an answer of the engine; pure."""
+"""The use that a container makes of the machine, read from an answer of the engine; pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..model.model import engine_time
 
 @dataclass(frozen=True)
 class Use:
-    """What one container had used at one moment: ``at`` in seconds of the engine's clock, ``cpu_seconds`` since it was started.
+    """The use of one container at one moment: ``at`` in seconds of the engine's clock, ``cpu_seconds`` since it was started.
 
     ``memory_limit`` is that of the machine where the container has none. Bytes of the network are the sums over its interfaces.
     """

@@ -20,7 +20,7 @@ class Output:
         self._socket = getattr(raw, "_sock", raw)
 
     def read(self, seconds: float) -> bytes | None:
-        """What came within ``seconds``: None if nothing did, ``b""`` at the end of the stream."""
+        """Return what came within ``seconds``: None if nothing did, ``b""`` at the end of the stream."""
         try:
             self._socket.settimeout(seconds)
             return bytes(self._socket.recv(_CHUNK_BYTES))

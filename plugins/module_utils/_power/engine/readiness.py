@@ -13,9 +13,10 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 
-from ..definitions.definition import StartupRule, mask
+from ..definitions.definition import StartupRule
 from ..host.regex_sandbox import translated
-from ..model.model import SHORTEST_SECRET, Run
+from ..model.model import Run
+from ..model.redaction import SHORTEST_SECRET, mask
 from .ready_patterns import NotTried, ready_patterns
 
 # The {0,16} is Wings' *, bounded: a line of semicolons would take the square of its length otherwise.
@@ -73,7 +74,7 @@ class Matchers:
         return bool(self._substrings or self._patterns)
 
     def match(self, lines: Iterable[bytes], run: Run | None = None, budget: float = math.inf) -> bool:
-        """Whether a line of ``run`` says that the server is up; False too where ``budget`` seconds of looking found none.
+        """Tell if a line of ``run`` says that the server is up; False too where ``budget`` seconds of looking found none.
 
         The clock is looked at now and then. A pattern that takes too long is given up for the run alone.
         """
@@ -129,7 +130,7 @@ class Lines:
         return found + parts
 
     def rest(self) -> Iterable[bytes]:
-        """What stands after the last line end."""
+        """Return what stands after the last line end."""
         return [self._pending] if self._pending else []
 
 

@@ -62,7 +62,7 @@ class _Seat:
         self._start_at = 0.0
 
     def found(self, pattern: str, lines: Sequence[str]) -> bool | None:
-        """Whether the pattern is found; None for one that the child did not survive. Raises `NotTried` where there is no child."""
+        """Tell if the pattern is found; None for one that the child did not survive. Raises `NotTried` where there is no child."""
         # A child may have been ended by somebody, or by what earlier patterns left of its memory: another one is asked, once.
         for _unused in range(2):
             child, self.child = self.child or self._start(), None
@@ -86,7 +86,7 @@ class _Seat:
 
 
 class _Latest:
-    """What came in last, so many. Any thread may ask and add."""
+    """Keeps what came in last, so many. Any thread may ask and add."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -117,7 +117,7 @@ class ReadyPatterns:
         self._given_up = _Latest(_MOST_GIVEN_UP)
 
     def find(self, pattern: str, lines: Sequence[str], run: Run | None = None) -> bool:
-        """Whether ``pattern`` is found in one of the lines, or in those of them that half a second of processor time is enough for.
+        """Tell if ``pattern`` is found in one of the lines, or in those of them that half a second of processor time is enough for.
 
         False as well for a pattern that was slow for others where its turn does not come soon: whoever looks again finds it then.
         Raises `NotTried` for one that took more than about a second for a line of ``run``, now or before, and where there is no child.

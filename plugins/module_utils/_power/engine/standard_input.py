@@ -34,7 +34,7 @@ def write_once(raw: Any, data: bytes, seconds: float, *, until_taken: bool) -> b
 
 
 def _is_taken(sock: Any, until: float) -> bool:
-    """Whether the engine hangs up in time after the last byte: it does so once it has passed on all there was, or nobody is left."""
+    """Tell if the engine hangs up in time after the last byte: it does so once it has passed on all there was, or nobody is left."""
     try:
         sock.shutdown(socket.SHUT_WR)
         while (left := until - time.monotonic()) > 0:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the machine itself tells or does: our files, living processes, ports, the system log, child interpreters, threads.
+"""The machine itself: our files, living processes, ports, the system log, child interpreters, threads.
 
 Every package of the core but `model` and `volume` may import it.
 """

@@ -20,7 +20,7 @@ _QUIET = (Outcome.DONE, Outcome.UNCHANGED)
 
 
 def line_of(result: Result, request: Request) -> str:
-    """What became of one server, in one line without control characters or secrets."""
+    """Say what became of one server, in one line without control characters or secrets."""
     words = [f"{result.action.value} {printable(result.server.uuid)}"]
     if result.server.name:
         words.append(f"({result.server.name})")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What lies behind an error of a library; pure."""
+"""The causes behind an error of a library, and its words; pure."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def chain(error: BaseException) -> list[BaseException]:
             links.append(link)
             queue += [link.__cause__, link.__context__, getattr(link, "reason", None), *link.args]
     return links
+
+
+def reason_of(error: Exception) -> str:
+    """Return an error's own words: the system's for an OSError, without the path."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -20,7 +20,7 @@ _AT_ONCE = 8
 
 
 def map_concurrently(work: Callable[[T], R], items: Sequence[T], seconds: float | None = None) -> list[R | None]:
-    """What ``work`` makes of each item, in order, several at a time; None for what is not there after ``seconds``.
+    """Return what ``work`` makes of each item, in order, several at a time; None for what is not there after ``seconds``.
 
     Raises what ``work`` raises, beginning nothing more then. Its threads are abandoned with what they are about. Where none is to be had,
     the one who asks does it all, and what it is about when the time is up is waited for.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether an address and port of this machine could be published: asked of the kernel before a server is stopped for it."""
+"""Asks the kernel if an address and port of this machine could be published, before a server is stopped for it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who listens on this machine: told by the kernel before anything secret is said to a port that any of its users may have taken.
+"""The listeners on this machine: told by the kernel before anything secret is said to a port that any user may have taken.
 
 The kernel does not tell which listener took a connection. But one that listened before and after the connection was made has taken it.
 """
@@ -68,13 +68,13 @@ def taking(found: Sequence[ListeningSocket], host: str) -> list[ListeningSocket]
 
 
 class Vouching:
-    """Whether the one at the other end of a connection within this machine may be told a secret: ``trusts`` says it of a user's number."""
+    """Tells if the other end of a connection within this machine may be told a secret: ``trusts`` says it of a user's number."""
 
     def __init__(self, trusts: Callable[[int], bool]) -> None:
         self._trusts = trusts
 
     def before(self, port: int) -> frozenset[int]:
-        """What listens on a port before a connection to it is made: the numbers of the sockets."""
+        """Return the numbers of the sockets that listen on a port before a connection to it is made."""
         try:
             return frozenset(each.inode for each in listeners(port))
         except OSError:
@@ -100,7 +100,7 @@ class Vouching:
 
 
 def is_as_good_as_we(uid: int, group: str) -> bool:
-    """Whether a user is root, ours, or a member of ``group``."""
+    """Tell if a user is root, ours, or a member of ``group``."""
     if uid in (0, os.geteuid()):
         return True
     try:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the process that wrote a record still lives. Linux only, as the engine's node is."""
+"""Tells if the process that wrote a record still lives. Linux only, as the engine's node is."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def boot_seconds() -> float:
 
 
 def start_of(pid: int) -> int:
-    """When the process ``pid`` started, in clock ticks since boot; 0 if the kernel does not say."""
+    """Return the start of the process ``pid``, in clock ticks since boot; 0 if the kernel does not say."""
     found = _state_and_start(pid)
     return 0 if found is None else found[1]
 
 
 def lives(pid: int, pid_start: int, boot: str) -> bool:
-    """Whether the process that started then, in that life of the machine, lives; one that only waits for its parent does not."""
+    """Tell if the process that started then, in that life of the machine, lives; one that only waits for its parent does not."""
     if boot != boot_id():
         return False
     found = _state_and_start(pid)
@@ -56,7 +56,7 @@ def _state_and_start(pid: int) -> tuple[bytes, int] | None:
 
 
 def _is_hidden(pid: int) -> bool:
-    """Whether ``pid`` is somebody else's and not shown by a /proc mounted with ``hidepid``: then it is taken for the one that was meant."""
+    """Tell if ``pid`` is somebody else's and not shown by a /proc mounted with ``hidepid``: then it is taken for the one meant."""
     try:
         os.kill(pid, 0)
     except PermissionError:

@@ -132,7 +132,7 @@ class _Late(Exception):
 
 
 def _answer(child: subprocess.Popen[bytes], question: bytes) -> bytes:
-    """What a child answers in time, complete where it ends in a line feed. It reads a whole line before it writes one."""
+    """Return what a child answers in time, complete where it ends in a line feed. It reads a whole line before it writes one."""
     deadline = time.monotonic() + _ANSWER_SECONDS
     pieces: list[bytes] = []
     # A child that is gone has not answered.

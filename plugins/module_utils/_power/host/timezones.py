@@ -16,7 +16,7 @@ FALLBACK = "UTC"
 
 
 def is_timezone(name: str, root: str = "/") -> bool:
-    """Whether ``name`` is a time zone; without a time zone database on the node, whether it looks like one."""
+    """Tell if ``name`` is a time zone; without a time zone database on the node, if it looks like one."""
     if not _NAME.fullmatch(name):
         return False
     database = os.path.join(root, _DATABASE)

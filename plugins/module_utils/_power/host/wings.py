@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a Wings daemon is alive on this node."""
+"""Tells if a Wings daemon is alive on this node."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _may_be_wings(directory: str) -> bool:
 
 
 def _is_in_our_pid_namespace(directory: str) -> bool:
-    """Whether a process has no other number in a namespace below ours. Unlike its namespace's own name, everybody may read that."""
+    """Tell if a process has no other number in a namespace below ours. Unlike its namespace's own name, everybody may read that."""
     with open(os.path.join(directory, "status"), "rb") as source:
         # To its end: the groups before it are as many as the process likes.
         numbers = [line.split()[1:] for line in source if line.startswith(b"NSpid:")]

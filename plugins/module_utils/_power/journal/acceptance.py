@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was promised to be done before it is: power actions that were accepted, in the journal, until they have begun or ended.
+"""Power actions that were accepted: kept in the journal until they have begun or ended.
 
 An accepted action is a row of ``operations`` that has neither begun nor ended, and beside it what it takes to begin it in another process.
 """
@@ -111,11 +111,11 @@ def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequ
         for each in afterwards:
             each(connection)
 
-    journal.write_durably(work)
+    journal.store.write_durably(work)
 
 
 def ended(results: Sequence[tuple[Result, str]]) -> Callable[[sqlite3.Connection], None]:
-    """What writes the ends of accepted actions, each with its origin; of one that has an end already the later one counts."""
+    """Return a write of the ends of accepted actions, each with its origin; of one that has an end already the later one counts."""
     endings = [_ending(result, origin) for result, origin in results]
     # The last of each server: it stays whatever else is let go of.
     last = {ending["uuid"]: {"uuid": ending["uuid"], "id": ending["id"], "kept": rows.KEPT_OPERATIONS} for ending in endings}
@@ -128,7 +128,7 @@ def ended(results: Sequence[tuple[Result, str]]) -> Callable[[sqlite3.Connection
 
 
 def moved(generations: Sequence[tuple[str, int]]) -> Callable[[sqlite3.Connection], None]:
-    """What writes the kill generations that accepted actions, by operation, are to be begun with instead."""
+    """Return a write of the kill generations that accepted actions, by operation, are to be begun with instead."""
 
     def work(connection: sqlite3.Connection) -> None:
         _make_table(connection)
@@ -143,7 +143,7 @@ def forget(connection: sqlite3.Connection) -> None:
 
 
 def pending(journal: Journal) -> list[Acceptance]:
-    """What was accepted and has not begun, the oldest first; what has is forgotten. Raises `JournalUnusable`, OSError."""
+    """Return the accepted actions that have not begun, the oldest first, and forget the others. Raises `JournalUnusable`, OSError."""
     found: list[Acceptance] = []
 
     def work(connection: sqlite3.Connection) -> None:
@@ -152,7 +152,7 @@ def pending(journal: Journal) -> list[Acceptance]:
         read = [_acceptance(row) for row in connection.execute(_PENDING).fetchall()]
         found[:] = [each for each in read if each is not None]
 
-    journal.write_durably(work)
+    journal.store.write_durably(work)
     return found
 
 

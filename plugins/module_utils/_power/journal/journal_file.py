@@ -88,7 +88,7 @@ class JournalFile:
         self.write(write_again, durable=True)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """What ``work`` reads; None if there is no journal yet. Raises JournalUnusable, OSError."""
+        """Return what ``work`` reads; None if there is no journal yet. Raises JournalUnusable, OSError."""
         for last in attempts():
             try:
                 if self._connection is not None and not self._in_place():
@@ -207,7 +207,7 @@ class JournalFile:
 
 
 def read_without_trace(state_directory: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
-    """What ``work`` reads from the journal of ``state_directory``, creating and changing no file; None if there is no journal.
+    """Return what ``work`` reads from the journal of ``state_directory``, and change no file; None if there is no journal.
 
     Raises JournalUnusable, OSError. A write-ahead log without its index (a copy restored from a backup) is not read: SQLite would have
     to create the index.

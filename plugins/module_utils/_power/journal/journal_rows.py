@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the journal keeps: its tables, the values read from them, and the statements between the two.
+"""The rows of the journal: its tables, the values read from them, and the statements between the two.
 
 Nothing here opens a file. Every statement names its columns, so that a later version may add some without a new schema number.
 """
@@ -106,7 +106,7 @@ class JournalUnusable(Exception):
 
 @dataclass(frozen=True)
 class Intent:
-    """What the last action that ended done or unchanged meant the server to be, and who had it so. ``at`` is ISO 8601."""
+    """An intent: the last action that ended done or unchanged meant the server to be ``up``, or down. ``at`` is ISO 8601."""
 
     up: bool
     operation: str

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the journal asks of SQLite and of the lock file beside it: connections, transactions, and the meaning of errors."""
+"""SQLite and the lock file beside it, as the journal uses them: connections, transactions, and the meaning of errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ATTEMPTS = 3
 
 
 def path_in(state_directory: str) -> str:
-    """Where the journal of ``state_directory`` is."""
+    """Return the path of the journal of ``state_directory``."""
     return os.path.join(os.path.abspath(state_directory), _NAME)
 
 
@@ -132,18 +132,18 @@ def refuse_newer(schema: int) -> None:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether SQLite says that the file is damaged, or no database at all."""
+    """Tell if SQLite says that the file is damaged, or no database at all."""
     # Exactly this class: Python gives SQLITE_CORRUPT and SQLITE_NOTADB no subclass, and error codes exist only from 3.11 on.
     return error.__class__ is sqlite3.DatabaseError
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Whether SQLite waited for its turn in vain."""
+    """Tell if SQLite waited for its turn in vain."""
     return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
 
 
 def status_of(path: str) -> os.stat_result | None:
-    """What is at ``path`` itself, links not followed; None if nothing is."""
+    """Return the status of ``path`` itself, links not followed; None if nothing is there."""
     try:
         return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -151,12 +151,12 @@ def status_of(path: str) -> os.stat_result | None:
 
 
 def identity_of(path: str) -> tuple[int, int] | None:
-    """Which file is at ``path``: device and inode."""
+    """Return device and inode of the file at ``path``; None if nothing is there."""
     status = status_of(path)
     return None if status is None else (status.st_dev, status.st_ino)
 
 
 def unmoved(path: str, before: os.stat_result) -> bool:
-    """Whether the file at ``path`` is the one of ``before`` and was not written since."""
+    """Tell if the file at ``path`` is the one of ``before`` and was not written since."""
     now = status_of(path)
     return now is not None and (now.st_ino, now.st_size, now.st_mtime_ns) == (before.st_ino, before.st_size, before.st_mtime_ns)

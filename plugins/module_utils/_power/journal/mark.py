@@ -10,9 +10,12 @@ import os
 import re
 import secrets
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
+from ..host.causes import reason_of
 from ..host.own_files import open_or_make, open_own
+from ..model.errors import PowerError
 
 _NAME = re.compile(r"process-[0-9]+-[0-9a-f]+\.mark")
 
@@ -56,8 +59,49 @@ class ProcessMark:
         return os.path.join(self._directory, self.name)
 
 
+class ProcessMarks:
+    """The marks in one lock directory: this process's own, made when first needed, and those of others. Usable from several threads."""
+
+    def __init__(self, directory: str, group: str, warn: Callable[[str], None]) -> None:
+        self._directory = directory
+        self._group = group
+        self._warn = warn
+        self._guard = threading.Lock()
+        self._own: ProcessMark | None = None
+
+    def own_name(self) -> str:
+        """Return the name of this process's mark; "", with a warning, if it cannot be made."""
+        with self._guard:
+            if self._own is None:
+                mark = ProcessMark(self._directory, self._group)
+                try:
+                    mark.open()
+                except (OSError, PowerError) as error:
+                    self._warn(f"Cannot mark this process in {self._directory}: {reason_of(error)}; its actions may read as interrupted")
+                    return ""
+                self._own = mark
+            return self._own.name
+
+    def is_alive(self, name: str) -> bool:
+        """Tell if the process of a mark lives, or may live: what may still be running must not be called dead."""
+        try:
+            return bool(name) and mark_is_alive(self._directory, name)
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        """Give up this process's mark: from now on this process reads as dead. Never raises; a failure is a warning."""
+        with self._guard:
+            mark, self._own = self._own, None
+        if mark is not None:
+            try:
+                mark.close()
+            except OSError as error:
+                self._warn(f"Cannot remove this process's mark in {self._directory}: {reason_of(error)}")
+
+
 def mark_is_alive(directory: str, name: str) -> bool:
-    """Whether the process of that mark lives. A name that no mark can have is dead.
+    """Tell if the process of a mark lives. A name that no mark can have is dead.
 
     A mark that may not be read is taken for alive, so that nothing is called interrupted that is not.
     """

@@ -76,7 +76,7 @@ class KillGenerations:
         self._raised_all = True
 
     def keep(self, uuid: str) -> None:
-        """What was raised for the server, and here for all, is on the disk when this returns; LockUnavailable if it cannot be known to be.
+        """Put what was raised for the server, and here for all, on the disk; LockUnavailable if it cannot be known to be there.
 
         A step of its own: whoever raises a generation is about to kill, and waits for no disk before that.
         """
@@ -100,7 +100,7 @@ class KillGenerations:
             raise LockUnavailable(f"Cannot raise the kill generation {path}: {error.strerror}") from error
 
     def changed_since(self, uuid: str, generation: int) -> bool:
-        """Whether the server was killed since ``generation`` was read; raises LockUnavailable if that cannot be known."""
+        """Tell if the server was killed since ``generation`` was read; raises LockUnavailable if that cannot be known."""
         return self.read(uuid) != generation
 
     def _path(self, uuid: str) -> str:

@@ -41,14 +41,14 @@ class Leftover:
     since: str
 
     def facts(self) -> dict[str, Any]:
-        """What a result says of whoever left it; empty fields are left out."""
+        """Return what a result says of whoever left it; empty fields are left out."""
         values = {"action": self.action, "phase": self.phase.value, "origin": self.origin, "since": self.since, "operation": self.operation}
         return {name: value for name, value in values.items() if value != ""}
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a server. ``pid_start`` is in clock ticks since boot; ``since`` and ``phase_deadline`` are timestamps.
+    """The holder of a server. ``pid_start`` is in clock ticks since boot; ``since`` and ``phase_deadline`` are timestamps.
 
     ``released``: its writer is done and left the record standing for the sake of ``leftover``.
     """
@@ -69,7 +69,7 @@ class Holder:
     schema: int = SCHEMA
 
     def facts(self) -> dict[str, Any]:
-        """What a result says of the holder; empty fields are left out."""
+        """Return what a result says of the holder; empty fields are left out."""
         names = ("action", "phase", "origin", "reason", "since", "pid", "phase_deadline", "operation")
         values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value is not None and value != ""}
@@ -81,7 +81,7 @@ class Holder:
         return _printable(f"{self.action}{by} (phase {self.phase}{until}, since {self.since}, pid {self.pid})")
 
     def unfinished(self, *, ended: bool) -> Leftover | None:
-        """What is left unfinished: what the writer carried, and, if it has ``ended``, what it was in the middle of.
+        """Return what is left unfinished: what the writer carried, and, if it has ``ended``, what it was in the middle of.
 
         Of two, the start counts, because only a start can bring a killed server back; else the later one.
         """
@@ -143,7 +143,7 @@ def _text(holder: Holder) -> bytes:
 
 
 def _checksum(body: bytes) -> bytes:
-    """What stands behind the checksum's name, up to the end of the record."""
+    """Return what stands behind the checksum's name, up to the end of the record."""
     return b'%08x"}' % zlib.crc32(body)
 
 

@@ -21,7 +21,7 @@ from ..host.liveness import boot_id, lives, start_of
 from ..host.own_files import open_or_make, open_own
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import LockTimeout, LockUnavailable, PowerError
-from ..model.model import Clock, Phase, PowerAction, Run, parse_uuid, timestamp
+from ..model.model import Clock, Phase, Request, Run, parse_uuid, timestamp
 from .holder import BLANK, RECORD_SIZE, Holder, Leftover, decode, encode
 
 #: Seconds between two tries.
@@ -58,23 +58,20 @@ class Locks:
         return record if held else None, record.unfinished(ended=not held)
 
     def has_record(self, uuid: str) -> bool:
-        """Whether a lock file of the server is there and not blank, readable as a record or not. Reads only."""
+        """Tell if a lock file of the server is there and not blank, readable as a record or not. Reads only."""
         return _read(self._path(uuid)).strip(b" \0\n") != b""
 
     def acquire(
         self,
         uuid: str,
+        request: Request,
         *,
-        operation: str,
-        action: PowerAction,
-        origin: str,
-        reason: str,
         wait_seconds: float,
         clock: Clock,
         check_cancelled: CheckCancelled = no_check,
         waited_before: float = 0.0,
     ) -> PowerLock:
-        """Take the lock and write the holder record, phase ``prepare``; waiters are served in no particular order.
+        """Take the lock for a request and write the holder record, phase ``prepare``; waiters are served in no particular order.
 
         Tries every 20 ms until ``wait_seconds`` are over; 0 is exactly one try. ``check_cancelled`` is called between tries and may
         raise. ``waited_before`` are seconds of an earlier wait for this lock, to be told with these. Raises LockTimeout, naming the holder
@@ -91,7 +88,7 @@ class Locks:
             waited = clock.monotonic() - begun
         with ExitStack() as undo:
             undo.callback(os.close, descriptor)
-            mine = _my_record(operation, action, origin, reason, clock)
+            mine = _my_record(request, clock)
             lock = PowerLock(path, descriptor, mine, waited_before + waited)
             lock.enter(Phase.PREPARE)
             undo.pop_all()
@@ -235,17 +232,17 @@ class PowerLock:
         _write_descriptor(self._descriptor, encode(record))
 
 
-def _my_record(operation: str, action: PowerAction, origin: str, reason: str, clock: Clock) -> Holder:
+def _my_record(request: Request, clock: Clock) -> Holder:
     return Holder(
         pid=os.getpid(),
         pid_start=start_of(os.getpid()),
         boot_id=boot_id(),
-        operation=operation,
-        action=action.value,
+        operation=request.operation,
+        action=request.action.value,
         phase=Phase.PREPARE.value,
         since=timestamp(clock.now()),
-        origin=origin,
-        reason=reason,
+        origin=request.origin,
+        reason=request.reason,
     )
 
 
@@ -261,7 +258,7 @@ def _is_at(descriptor: int, path: str) -> bool:
 
 
 def _read(path: str) -> bytes:
-    """What the lock file holds; nothing if it cannot be read."""
+    """Return what the lock file holds; nothing if it cannot be read."""
     try:
         descriptor = open_own(path, os.O_RDONLY)
     except OSError:

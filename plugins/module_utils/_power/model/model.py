@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 import uuid as uuid_module
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Any, Protocol
+
+from .redaction import secrets_in
 
 
 class PowerAction(str, Enum):
@@ -283,16 +285,6 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
-
-
-#: Values of a server's environment of this many characters or more are masked in log excerpts.
-SHORTEST_SECRET = 6
-
-
-def secrets_in(values: Iterable[str]) -> frozenset[str]:
-    """What of an environment's values may be secret: each value, and each line of it, of 6 characters or more."""
-    texts = {text for value in values for text in (value, *(line.strip() for line in value.splitlines()))}
-    return frozenset(text for text in texts if len(text) >= SHORTEST_SECRET)
 
 
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

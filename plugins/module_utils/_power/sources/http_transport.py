@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The wires below `web`: TLS, sockets that can be cut from outside, what went wrong, in words, and what no words may show.
+"""The wires below `web`: TLS, sockets that can be cut from outside, and what went wrong, in words.
 
 Imported only where the library `requests` is known to be there.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import socket
 import ssl
 import threading
@@ -19,10 +18,6 @@ from typing import Any
 
 from ..host.causes import chain
 from ..host.listener import Vouching
-
-_MASKED = "***"
-#: A shorter one is no secret, and would make words unreadable.
-_SHORTEST_SECRET = 6
 
 
 class WebFault(Exception):
@@ -34,7 +29,22 @@ class WebFault(Exception):
 
 
 class Untrusted(WebFault):
-    """Who would be told the token may not have it; nothing was sent."""
+    """The other side may not have the token; nothing was sent."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whom a token may reach.
+
+    TLS is verified against the system's certificates, the library's and those that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names, or those
+    in the file or directory ``ca_path`` alone, unless ``verify`` is False. Without ``proxies`` those of the environment are not used.
+    Without TLS, ``vouching`` is asked whether who listens may have the token; None: whoever listens may.
+    """
+
+    verify: bool = True
+    ca_path: str | None = None
+    proxies: bool = True
+    vouching: Vouching | None = None
 
 
 @dataclass
@@ -62,36 +72,6 @@ class Exchange:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-class Mask:
-    """Hides what an Authorization header holds: all of it, and what follows its first dot, where the secret of a named token is."""
-
-    def __init__(self, authorization: str) -> None:
-        whole = authorization.partition(" ")[2].strip() or authorization
-        # The longer first: it holds the other.
-        self._secrets = [secret for secret in (whole, whole.partition(".")[2]) if len(secret) >= _SHORTEST_SECRET]
-        self._pattern = re.compile("|".join(re.escape(secret) for secret in self._secrets) or r"(?!)", re.IGNORECASE)
-
-    def text(self, text: str, *, is_cut: bool = False) -> str:
-        """The text without the secrets, in whatever case; ``is_cut``: it may end in the middle of one."""
-        masked = self._pattern.sub(_MASKED, text)
-        longest = max((self._cut(masked, secret) for secret in self._secrets), default=0) if is_cut else 0
-        return masked[: len(masked) - longest]
-
-    def value(self, value: Any) -> Any:
-        """A JSON value, keys included, without the secrets."""
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, list):
-            return [self.value(each) for each in value]
-        if isinstance(value, dict):
-            return {self.text(key): self.value(each) for key, each in value.items()}
-        return value
-
-    def _cut(self, text: str, secret: str) -> int:
-        """How many characters at the end of a text begin the secret."""
-        return next((size for size in range(len(secret) - 1, 0, -1) if text.lower().endswith(secret[:size].lower())), 0)
-
-
 def no_cookies() -> Any:
     """A policy for cookies: none is kept."""
     from http.cookiejar import DefaultCookiePolicy
@@ -99,11 +79,9 @@ def no_cookies() -> Any:
     return DefaultCookiePolicy(allowed_domains=[])
 
 
-def tls_context(requests: Any, verify: bool, ca_path: str | None) -> ssl.SSLContext:
-    """What a certificate is held against: the authorities of the system, the library and its environment, or those of ``ca_path`` alone.
-
-    Raises `WebFault`.
-    """
+def tls_context(requests: Any, trust: Trust) -> ssl.SSLContext:
+    """Return what a certificate is held against; see `Trust`. Raises `WebFault`."""
+    ca_path = trust.ca_path
     try:
         if ca_path is None:
             context = ssl.create_default_context()
@@ -121,8 +99,8 @@ def tls_context(requests: Any, verify: bool, ca_path: str | None) -> ssl.SSLCont
     from urllib3 import __version__ as version  # type: ignore[attr-defined]
 
     # Before version 2 it compares names itself, addresses among them, and gives TLS none to compare with.
-    context.check_hostname = verify and int(version.partition(".")[0]) >= 2
-    if not verify:
+    context.check_hostname = trust.verify and int(version.partition(".")[0]) >= 2
+    if not trust.verify:
         _quiet()
         context.verify_mode = ssl.CERT_NONE
     return context
@@ -214,7 +192,7 @@ def too_late(seconds: float) -> WebFault:
 
 
 def fault(requests: Any, error: BaseException, seconds: float) -> WebFault | None:
-    """What kept an answer from coming, in our words, since those of the libraries may quote a proxy's password. None: a fault of ours."""
+    """Say in our words what kept an answer from coming, since the libraries' may quote a proxy's password. None: a fault of ours."""
     import urllib3.exceptions
 
     if not isinstance(error, (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError)):

@@ -67,7 +67,7 @@ class Panel:
 
     @property
     def address(self) -> str:
-        """Where it is, fit for a message."""
+        """Return the Panel's address, fit for a message."""
         return self._api.address
 
     @property
@@ -76,7 +76,7 @@ class Panel:
         return self._seen
 
     def fetched_at(self, uuid: str) -> float | None:
-        """When the Panel said what `definition` returned last for a server, by the clock's monotonic time; None if it said nothing."""
+        """Return when, by the monotonic clock, the Panel said what `definition` returned last for a server; None if it has not."""
         return self._fetched_at.get(uuid)
 
     def listed(self, check_cancelled: CheckCancelled = no_check, *, brief: bool = False) -> PanelList:
@@ -127,7 +127,7 @@ class Panel:
         return reading, True
 
     def _is_outdated(self, reading: _Reading) -> bool:
-        """Whether a reading is over and counts no more; where none ever ended well, its failure counts for the whole call."""
+        """Tell if a reading is over and counts no more; where none ever ended well, its failure counts for the whole call."""
         return reading.over.is_set() and self._seen is not None and self._clock.monotonic() - reading.ended > _FRESH_SECONDS
 
     def _awaited(self, reading: _Reading, check_cancelled: CheckCancelled) -> PanelList:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a node asks of the Panel: one definition, or a page of the list of its servers, with patience that is bounded.
+"""Asks the Panel for a node: one definition, or a page of the list of its servers, with patience that is bounded.
 
 The Panel's API as Wings uses it: the node's own token, retries with growing pauses after no answer, a redirect or a server error.
 """
@@ -18,7 +18,8 @@ from ..definitions.settings import Settings
 from ..model.cancellation import CheckCancelled
 from ..model.errors import SettingsInvalid, SourceDenied, SourceUnreachable
 from ..model.model import Clock
-from .web import Answer, Web, WebFault, shown_address
+from ..model.redaction import shown_address
+from .web import Answer, Web, WebFault
 
 _BASE = "/api/remote"
 _DENIED = (400, 401, 403)

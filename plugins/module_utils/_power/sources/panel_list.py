@@ -55,7 +55,7 @@ def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -
 
 
 class _Total:
-    """What all pages come to. Threads may share it."""
+    """Gathers the pages of the list. Threads may share it."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -118,7 +118,7 @@ def _joined(entries: list[Any]) -> PanelList:
 
 
 def uuid_of(entry: Any) -> str | None:
-    """Which server an entry of the list is; its definition may say another, which is then wrong."""
+    """Return the UUID of the server that an entry of the list is; its definition may say another, which is then wrong."""
     uuid = entry.get("uuid") if isinstance(entry, Mapping) else None
     return parse_uuid(uuid) if isinstance(uuid, str) else uuid_in(entry)
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a search for a server could not read, and why it found none, or several. What could not be read may be the one that is meant."""
+"""The faults of a search for a server: why it found none, or several. A definition that could not be read may be the one meant."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNHYPHENED = re.compile(r"[0-9a-fA-F]{32}|[{(][0-9a-fA-F-]{32,36}[)}]")
 
 @dataclass
 class Trouble:
-    """What a search could not read: whole sources, and single definitions by uuid; and what it looks at while it waits."""
+    """The trouble of one search: sources and definitions (by uuid) that could not be read; and ``look``, called while it waits."""
 
     look: CheckCancelled = no_check
     out_of_reach: list[PowerError] = field(default_factory=list)

@@ -22,7 +22,7 @@ Warn = Callable[[str], None]
 
 
 class Source(Protocol):
-    """Where definitions come from. A method raises `SourceUnreachable` or the like where the source as a whole cannot be read."""
+    """A source of definitions. A method raises `SourceUnreachable` or the like where the source as a whole cannot be read."""
 
     def uuids(self, check_cancelled: CheckCancelled = no_check) -> Sequence[str]:
         """The servers it has."""
@@ -170,7 +170,7 @@ class FromPanel:
 
 
 class SeenOnPanel:
-    """What this call has seen of the Panel already; nobody is asked, and nothing is waited for."""
+    """The Panel as this call has seen it already; nobody is asked, and nothing is waited for."""
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
@@ -206,7 +206,7 @@ class Listed:
         return tuple(self._list(check_cancelled))
 
     def has(self, uuid: str) -> bool:
-        """Whether the source has the server; raises as `uuids`."""
+        """Tell if the source has the server; raises as `uuids`."""
         return uuid in self._list(no_check)
 
     def name(self, uuid: str) -> str | None:
@@ -221,7 +221,7 @@ class Listed:
         return self._names[uuid]
 
     def place(self, uuid: str) -> str:
-        """Where a definition is whose name could not be read; empty where nobody knows."""
+        """Return the place of a definition whose name could not be read; empty where nobody knows."""
         return self._places.get(uuid, "")
 
     def _list(self, check_cancelled: CheckCancelled) -> dict[str, None]:

@@ -20,14 +20,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import MissingLibrary
 from ..model.nesting import is_nested_deeper
+from ..model.redaction import TokenMask, shown_address
 from ..model.schema import one_line
-from .http_transport import Exchange, Mask, Untrusted, WebFault, adapter, fault, no_cookies, start, tls_context, too_late
+from .http_transport import Exchange, Trust, Untrusted, WebFault, adapter, fault, no_cookies, start, tls_context, too_late
 
-__all__ = ["Answer", "Untrusted", "Web", "WebFault", "shown_address"]
+__all__ = ["Answer", "Trust", "Untrusted", "Web", "WebFault"]
 
 _LARGEST = 16 * 1024 * 1024
 _CHUNK = 16 * 1024
@@ -45,7 +45,7 @@ _ADDRESS = re.compile(r"[\x21-\x7e]+")
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. ``headers`` have lower case names; ``value`` is the parsed JSON, None where there is none; ``text`` its beginning.
+    """An answer. ``headers`` have lower case names; ``value`` is the parsed JSON, None where there is none; ``text`` its beginning.
 
     The token is masked wherever the other side repeats it; see `Web` for the one exception. ``size`` is that of the body, in bytes.
     """
@@ -66,19 +66,13 @@ class Web:
         authorization: str,
         *,
         headers: Mapping[str, str] | None = None,
-        verify: bool = True,
-        ca_path: str | None = None,
-        proxies: bool = True,
+        trust: Trust | None = None,
         verbatim: bool = False,
         largest: int = _LARGEST,
-        vouching: Vouching | None = None,
     ) -> None:
         """``authorization`` is the header's value, empty for none; ``largest`` bounds the body of an answer, in bytes.
 
-        TLS is verified against the system's certificates, the library's and those that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names, or those
-        in the file or directory ``ca_path`` alone, unless ``verify`` is False. Without ``proxies`` those of the environment are not used.
         ``verbatim`` leaves the ``value`` of a good answer as it is: for what is used as it was given, and never shown.
-        Without TLS, ``vouching`` is asked whether who listens may have the token.
         Raises `WebFault` for an address that is none or holds a user, and for headers that cannot be sent.
         """
         self._base = _checked_address(base)
@@ -87,13 +81,10 @@ class Web:
             self._headers["Authorization"] = authorization
         if not all(_SENDABLE.fullmatch(value) for value in self._headers.values()):
             raise WebFault("its token or a header holds characters that cannot be sent", lasting=True)
-        self._mask = Mask(authorization)
+        self._mask = TokenMask(authorization)
         self._verbatim = verbatim
-        self._verify = verify
-        self._ca_path = ca_path
-        self._proxies = proxies
         self._largest = largest
-        self._vouching = vouching
+        self._trust = trust or Trust()
         self._guard = threading.Lock()
         self._idle: list[Any] = []
         self._closed = False
@@ -111,31 +102,18 @@ class Web:
         seconds: float,
         check_cancelled: CheckCancelled = no_check,
     ) -> Answer:
-        """The answer to one request, whatever its status; ``path`` begins with ``/``, and a ``body`` that is not None is sent as JSON.
+        """Return the answer to one request, whatever its status; ``path`` begins with ``/``, and a ``body`` not None is sent as JSON.
 
         All of it, name look-up and body included, takes at most ``seconds``; ``check_cancelled`` is called at least every half second
-        and may raise.
-        A redirect is never followed. Raises `WebFault` where there is no whole answer or it is a redirect, `Untrusted`, `MissingLibrary`.
+        and may raise. A redirect is never followed.
+
+        Raises `WebFault` where there is no whole answer or it is a redirect, `Untrusted`, `MissingLibrary`.
         """
         requests = _library()
         exchange = Exchange()
-        request: dict[str, Any] = {"method": method, "url": self._base + path, "params": params, "headers": self._headers}
-        if body is not None:
-            request["data"] = json.dumps(body).encode()
-            request["headers"] = {"Content-Type": "application/json", **self._headers}
-
-        def run() -> None:
-            self._current.exchange = exchange
-            try:
-                exchange.answer = self._exchange(requests, exchange, request, seconds)
-            except BaseException as error:
-                # It belongs to the thread that asked.
-                exchange.error = error
-            finally:
-                exchange.over.set()
-
+        request = self._request(method, path, body, params)
         deadline = time.monotonic() + seconds
-        start(threading.Thread(target=run, name="web", daemon=True))
+        start(threading.Thread(target=self._run, args=(requests, exchange, request, seconds), name="web", daemon=True))
         try:
             while not exchange.over.wait(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic()))):
                 check_cancelled()
@@ -149,6 +127,23 @@ class Web:
         except WebFault as error:
             raise type(error)(self._mask.text(str(error)), lasting=error.lasting) from None
 
+    def _request(self, method: str, path: str, body: object, params: Mapping[str, object] | None) -> dict[str, Any]:
+        request: dict[str, Any] = {"method": method, "url": self._base + path, "params": params, "headers": self._headers}
+        if body is not None:
+            request["data"] = json.dumps(body).encode()
+            request["headers"] = {"Content-Type": "application/json", **self._headers}
+        return request
+
+    def _run(self, requests: Any, exchange: Exchange, request: Mapping[str, Any], seconds: float) -> None:
+        """Do an exchange in this thread; what comes of it, an error too, belongs to the thread that asked."""
+        self._current.exchange = exchange
+        try:
+            exchange.answer = self._exchange(requests, exchange, request, seconds)
+        except BaseException as error:
+            exchange.error = error
+        finally:
+            exchange.over.set()
+
     def close(self) -> None:
         """Close the connections that are kept, and those in use when they are done. Raises nothing."""
         with self._guard:
@@ -161,9 +156,9 @@ class Web:
             response = session.request(
                 **request,
                 timeout=(seconds, seconds),
-                verify=self._verify,
+                verify=self._trust.verify,
                 # Asked for here, since the library would also take what else its environment says.
-                proxies=requests.utils.get_environ_proxies(request["url"]) if self._proxies else {},
+                proxies=requests.utils.get_environ_proxies(request["url"]) if self._trust.proxies else {},
                 allow_redirects=False,
                 stream=True,
             )
@@ -206,24 +201,17 @@ class Web:
         session.trust_env = False
         session.cookies.set_policy(no_cookies())
         scheme = self._base.partition("://")[0]
-        session.mount(f"{scheme}://", adapter(requests, self._tls(requests) if scheme == "https" else None, self._current, self._vouching))
+        session.mount(
+            f"{scheme}://", adapter(requests, self._tls(requests) if scheme == "https" else None, self._current, self._trust.vouching)
+        )
         return session
 
     def _tls(self, requests: Any) -> ssl.SSLContext:
-        """What the other side's certificate is held against; made once, since reading the system's certificates takes a while."""
+        """Return what the other side's certificate is held against; made once, since reading the system's certificates takes a while."""
         with self._guard:
             if self._context is None:
-                self._context = tls_context(requests, self._verify, self._ca_path)
+                self._context = tls_context(requests, self._trust)
             return self._context
-
-
-def shown_address(base: str) -> str:
-    """An address fit for a message: without user, password, query, or what cannot be printed."""
-    scheme, found, rest = base.partition("://")
-    # The last @ first: a password that nobody escaped may hold the others.
-    rest = (rest if found else scheme).rpartition("@")[2].partition("?")[0].partition("#")[0]
-    address = (scheme + found if found else "") + rest
-    return "".join(character if character.isprintable() else "?" for character in address)[:200]
 
 
 def _checked_address(base: str) -> str:
@@ -253,7 +241,7 @@ def _library() -> Any:
     return requests
 
 
-def _refuse_redirect(response: Any, mask: Mask) -> None:
+def _refuse_redirect(response: Any, mask: TokenMask) -> None:
     location = response.headers.get("Location")
     if 300 <= response.status_code < 400 and location is not None:
         # Before it is cut.
@@ -266,7 +254,7 @@ def _refuse_redirect(response: Any, mask: Mask) -> None:
         raise WebFault(f"it redirects to another address ({shown_address(where)}), which is not followed")
 
 
-def _answer(response: Any, body: bytes, mask: Mask, *, verbatim: bool) -> Answer:
+def _answer(response: Any, body: bytes, mask: TokenMask, *, verbatim: bool) -> Answer:
     status, value = int(response.status_code), _parsed(body)
     headers = {str(name).lower(): mask.text(str(value)) for name, value in response.headers.items()}
     beginning = mask.text(body[: _SHOWN_CHARACTERS * 4].decode("utf-8", "replace"), is_cut=True)[:_SHOWN_CHARACTERS]

@@ -59,7 +59,7 @@ class _Console:
     def in_log(self) -> bool:
         """Whether the log of this run has a readiness line. One that cannot be read has none: there is the output, too."""
         try:
-            return self.matchers.match_any(self.node.engine.log_of_run(self.snapshot.run), self.snapshot.run)
+            return self.matchers.match_any(self.node.engine.logs.of_run(self.snapshot.run), self.snapshot.run)
         except (EngineError, EngineUnreachable):
             return False
 
@@ -73,7 +73,7 @@ def await_ready(
     A signal ends the wait alone, with a warning.
     """
     wanted = _wanted(request, snapshot, progress)
-    known = node.journal.run(progress.server.uuid)
+    known = node.journal.runs.of(progress.server.uuid)
     if wanted is WaitFor.CONTAINER or (wanted is WaitFor.RUNNING and known is not None and known.run == snapshot.run and known.matched):
         return
     if wanted is WaitFor.RUNNING and not matchers:
@@ -86,7 +86,7 @@ def await_ready(
         ready = bool(matchers) and console.ready()
         progress.warn(*(f"server {progress.server.uuid}: {warning}" for warning in matchers.warnings))
         if ready:
-            node.journal.record_match(progress.server.uuid, snapshot.run)
+            node.journal.runs.record_match(progress.server.uuid, snapshot.run)
             if wanted is WaitFor.RUNNING:
                 return
         elif not matchers:
@@ -128,7 +128,7 @@ def _ended(request: Request, node: Node, watch: KillWatch, snapshot: Snapshot | 
     watch.look()
     holder = node.locks.holder(uuid)
     taken = holder is not None and holder.operation != request.operation
-    intent = node.journal.intent(uuid)
+    intent = node.journal.intents.of(uuid)
     # Somebody's stop may have ended and released already. Another start found it up and has nothing to do with its end.
     taken = taken or (intent is not None and not intent.up and intent.operation != request.operation)
     if taken or (snapshot is not None and snapshot.run != run):
@@ -158,5 +158,5 @@ def as_chosen_by_state(request: Request, node: Node, uuid: str, seen: Observed) 
     matchers = Matchers((), strip=False) if definition is None else Matchers.of(definition.startup)
     if not any(map_concurrently(lambda run: seen_ready(node, run, matchers, seen.startup), [snapshot], _UNWATCHED_SECONDS)):
         return seen
-    node.journal.record_match(uuid, snapshot.run)
+    node.journal.runs.record_match(uuid, snapshot.run)
     return replace(seen, state=PowerState.RUNNING, startup=Startup.MATCHED)

@@ -56,11 +56,11 @@ def pull(node: Node, definition: Definition, check_cancelled: Callable[[], None]
     reference = definition.image
     if definition.image_is_local or node.settings.pull == "never":
         return False
-    before = node.engine.image(reference)
+    before = node.engine.images.find(reference)
     if before is not None and node.settings.pull != "always":
         return False
-    node.engine.pull(reference, credentials_for(reference, node.settings.registries), check_cancelled)
-    return node.engine.image(reference) != before
+    node.engine.images.pull(reference, credentials_for(reference, node.settings.registries), check_cancelled)
+    return node.engine.images.find(reference) != before
 
 
 def credentials_for(reference: str, registries: Mapping[str, Mapping[str, str]]) -> Mapping[str, str] | None:
@@ -85,7 +85,7 @@ def stage(request: Request, node: Node, boot: Boot, snapshot: Snapshot | None, p
     wanted = spec_hash_of(spec.config["Labels"])
     if kept is not None and kept.spec_hash == wanted:
         return kept
-    if spec.network is not None and node.engine.ensure_network(spec.network):
+    if spec.network is not None and node.engine.containers.ensure_network(spec.network):
         progress.alter()
     mounts = tuple(mount["Source"] for mount in spec.config["HostConfig"]["Mounts"] if mount["Target"] != HOME)
     if kept is None and snapshot is not None and _serves(node, snapshot, wanted):
@@ -110,7 +110,7 @@ def unstage(node: Node, staged: Staged) -> None:
     with contextlib.suppress(EngineError, EngineUnreachable):
         found = node.engine.inspect(staged.id)
         if found is not None and found.name.endswith(_WAITING):
-            node.engine.remove(staged.id, volumes=True)
+            node.engine.containers.remove(staged.id, volumes=True)
 
 
 def put_in_place(request: Request, node: Node, staged: Staged, progress: Progress) -> bool:
@@ -124,10 +124,10 @@ def put_in_place(request: Request, node: Node, staged: Staged, progress: Progres
         check_container(request, old, uuid)
         # Wings throws away what an image's anonymous volumes hold, and so do we; but not what somebody else's container held.
         ours = made_by_us(old, uuid) or made_by_wings(old.labels)
-        if not node.engine.remove(old.id, volumes=ours):
+        if not node.engine.containers.remove(old.id, volumes=ours):
             raise PrebootFailed(f"Cannot recreate the container of server {uuid}: somebody started it meanwhile")
     progress.alter()
-    node.engine.rename(staged.id, uuid)
+    node.engine.containers.rename(staged.id, uuid)
     return True
 
 
@@ -152,7 +152,7 @@ def spec_of(node: Node, boot: Boot, *, image_id: str) -> ContainerSpec:
 
 
 def _present_image(node: Node, definition: Definition) -> ImageSeen:
-    image = node.engine.image(definition.image)
+    image = node.engine.images.find(definition.image)
     if image is None:
         raise ImageUnavailable(f"Cannot boot server {definition.server.uuid}: image {definition.image} is not on the node")
     return image
@@ -164,7 +164,7 @@ def _create(request: Request, node: Node, uuid: str, suffix: str, spec: Containe
     left = node.engine.inspect(name)
     if left is not None:
         check_container(request, left, uuid)
-        node.engine.remove(left.id, volumes=True)
+        node.engine.containers.remove(left.id, volumes=True)
     container, warnings = _create_without(node, name, spec)
     progress.warn(*(f"server {uuid}: {warning}" for warning in warnings))
     return container
@@ -173,11 +173,11 @@ def _create(request: Request, node: Node, uuid: str, suffix: str, spec: Containe
 def _create_without(node: Node, name: str, spec: ContainerSpec) -> tuple[str, list[str]]:
     """Create; what the host's cgroups cannot do is left out with a warning, since it must not keep a server down."""
     try:
-        return node.engine.create(name, spec.config)
+        return node.engine.containers.create(name, spec.config)
     except EngineError as error:
         cpus = spec.config["HostConfig"].get("CpusetCpus")
         if not cpus or "cpu" not in str(error).lower():
             raise
         host = {key: value for key, value in spec.config["HostConfig"].items() if key != "CpusetCpus"}
-        container, warnings = node.engine.create(name, {**spec.config, "HostConfig": host})
+        container, warnings = node.engine.containers.create(name, {**spec.config, "HostConfig": host})
         return container, [f"build.threads: this host cannot pin the server to the processors {cpus}: {error.reason}", *warnings]

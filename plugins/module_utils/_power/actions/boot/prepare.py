@@ -112,7 +112,7 @@ def _check_files(node: Node, boot: Boot, check_cancelled: Callable[[], None], pr
 
 def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:
     uuid = boot.definition.server.uuid
-    if not boot.volume.exists() and (snapshot is not None or node.journal.has_run(uuid)):
+    if not boot.volume.exists() and (snapshot is not None or node.journal.runs.of(uuid) is not None):
         raise VolumeMissing(
             f"Cannot boot server {uuid}: it has run here before (or a container of its name exists), but its data directory "
             f"{boot.volume.path} is gone; "
@@ -148,7 +148,7 @@ def _acts_as_root() -> bool:
 def _check_image(request: Request, node: Node, definition: Definition, progress: Progress) -> None:
     local = definition.image_is_local
     may_pull = not local and node.settings.pull != "never"
-    if (may_pull and not request.check) or node.engine.image(definition.image) is not None:
+    if (may_pull and not request.check) or node.engine.images.find(definition.image) is not None:
         return
     if may_pull:
         progress.warn(f"server {definition.server.uuid}: image {definition.image} is not on the node; it would be pulled")

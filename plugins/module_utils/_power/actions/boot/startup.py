@@ -32,7 +32,7 @@ def start_container(
     before = node.engine.inspect(container)
     if before is None:
         raise StartFailed(f"Cannot start server {progress.server.uuid}: its container was removed by somebody else")
-    output = node.engine.attach(container) if attach else None
+    output = node.engine.logs.attach(container) if attach else None
     lock.enter(Phase.START, run=before.run)
     progress.enter(Phase.START)
     try:
@@ -89,7 +89,7 @@ def exited(node: Node, snapshot: Snapshot, progress: Progress) -> StartFailed:
     progress.secrets |= snapshot.secrets
     with contextlib.suppress(EngineError, EngineUnreachable):
         # A log driver that keeps nothing must not hide the exit.
-        log = node.engine.log_tail(snapshot.id, _LOG_LINES)
+        log = node.engine.logs.tail(snapshot.id, _LOG_LINES)
         progress.show_log(readable_lines(log, _LOG_LINES, _LOG_LINE_BYTES, progress.secrets))
     memory = ", out of memory" if snapshot.oom_killed else ""
     return StartFailed(

@@ -37,7 +37,7 @@ def everything(node: Node, action: PowerAction | None, check_cancelled: CheckCan
 
     Raises what the engine raises, for start and restart what a source raises that cannot be listed, and what ``check_cancelled`` raises.
     """
-    found = {server.uuid: server for server in node.sources.everything(action, check_cancelled=check_cancelled)}
+    found = {server.uuid: server for server in node.sources.listing.everything(action, check_cancelled=check_cancelled)}
     for server in node.engine.servers():
         found.setdefault(server.uuid, server)
     return [found[uuid] for uuid in sorted(found)]

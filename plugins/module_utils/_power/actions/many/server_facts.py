@@ -58,7 +58,7 @@ def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember:
     raises."""
     asked, warnings = choose(names, node)
     told = describe_each(asked, node, wanted, remember=remember)
-    unlisted = () if names else tuple(str(error) for error in node.sources.unlisted)
+    unlisted = () if names else tuple(str(error) for error in node.sources.listing.unlisted)
     return replace(told, warnings=(*warnings, *told.warnings), unlisted=unlisted)
 
 
@@ -70,7 +70,7 @@ def choose(names: Sequence[str], node: Node) -> tuple[list[Server | Unseen], lis
     warnings = []
     for name in names:
         try:
-            server = node.sources.identify_to_look(name)
+            server = node.sources.search.identify_to_look(name)
         except PowerError as error:
             unseen = _unseen_name(name, error)
             if unseen is None:
@@ -123,14 +123,14 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
     servers = [each for each in asked if isinstance(each, Server)]
     uuids = [server.uuid for server in servers]
     known = _Known(
-        intents=node.journal.intents(uuids),
-        last=node.journal.last_operations(uuids),
-        operations=node.journal.latest_operations(uuids, wanted.operations) if wanted.operations else {},
+        intents=node.journal.intents.of_each(uuids),
+        last=node.journal.operations.last_of_each(uuids),
+        operations=node.journal.operations.latest_of_each(uuids, wanted.operations) if wanted.operations else {},
         priorities=Priorities.of(node.settings.priorities),
     )
     sights = _see_each(uuids, node, wanted.tail)
     # After the engine has been asked: a run is known to the journal as soon as it can be seen.
-    node.journal.hold_runs(uuids)
+    node.journal.runs.hold(uuids)
     subjects = {server.uuid: _subject(server, sight, node, known) for server, sight in zip(servers, sights)}
     ready = _ready_now([subject for subject in subjects.values() if isinstance(subject, _Subject)], node)
     entries: list[dict[str, Any]] = []
@@ -175,7 +175,7 @@ def _see(uuid: str, node: Node, tail: int) -> _Sight:
     log: bytes | None = b""
     if tail and snapshot is not None:
         try:
-            log = node.engine.log_tail(snapshot.id, tail)
+            log = node.engine.logs.tail(snapshot.id, tail)
         except (EngineError, EngineUnreachable) as error:
             # A log driver that keeps nothing has no end to show.
             log = b"" if error.facts.get("status") == _NOT_IMPLEMENTED else None
@@ -196,7 +196,7 @@ def _subject(server: Server, sight: _Sight, node: Node, known: _Known) -> _Subje
     traces = (definition, seen.snapshot, seen.holder, known.intents.get(server.uuid), known.last.get(server.uuid))
     if all(trace is None for trace in traces):
         try:
-            if not node.sources.has(server.uuid):
+            if not node.sources.listing.has(server.uuid):
                 return None
         except PowerError as error:
             return Unseen.because(named, error)

@@ -30,7 +30,7 @@ def same_action(request: Request, node: Node, uuid: str) -> OperationRow | None:
     """
     if not request.once:
         return None
-    rows = node.journal.operations_under(request.once, uuid, request.action, but=request.operation)
+    rows = node.journal.operations.under(request.once, uuid, request.action, but=request.operation)
     return next((row for row in rows if row.outcome in _WELL), next((row for row in rows if row.under_way), None))
 
 
@@ -59,7 +59,7 @@ def fell_since(request: Request, node: Node, uuid: str, state: PowerState) -> bo
     """
     if not request.once or not request.action.boots or state is not PowerState.OFFLINE:
         return False
-    intent = node.journal.intent(uuid)
+    intent = node.journal.intents.of(uuid)
     return intent is not None and intent.up
 
 

@@ -82,7 +82,7 @@ class Node:
     def _observed(
         self, uuid: str, snapshot: Snapshot | None, stopping: Run | None, holder: Holder | None, leftover: Leftover | None
     ) -> Observed:
-        started = self.journal.run(uuid) if snapshot is not None and snapshot.live else None
+        started = self.journal.runs.of(uuid) if snapshot is not None and snapshot.live else None
         state, startup = derive_state(
             snapshot, stopping=stopping, started=started, now=self.clock.now(), startup_window=self.settings.startup_window
         )
@@ -93,15 +93,7 @@ class Node:
     ) -> PowerLock:
         """Take a server's lock for a request, waiting at most ``seconds``; see `Locks.acquire`."""
         return self.locks.acquire(
-            uuid,
-            operation=request.operation,
-            action=request.action,
-            origin=request.origin,
-            reason=request.reason,
-            wait_seconds=seconds,
-            clock=self.clock,
-            check_cancelled=check_cancelled,
-            waited_before=waited_before,
+            uuid, request, wait_seconds=seconds, clock=self.clock, check_cancelled=check_cancelled, waited_before=waited_before
         )
 
     def await_end(self, run: Run, seconds: float, check_cancelled: Callable[[], None]) -> bool:
@@ -126,7 +118,7 @@ class Node:
         until = self.clock.monotonic() + min(seconds, _HINTED_SECONDS)
         while True:
             left = until - self.clock.monotonic()
-            told = self.engine.await_end_hint(run.container, min(left, _POLL_SECONDS[1]), begin=begin)
+            told = self.engine.events.await_end_hint(run.container, min(left, _POLL_SECONDS[1]), begin=begin)
             if told is None:
                 return False
             if told or left <= _POLL_SECONDS[1]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...definitions.definition import mask
 from ...journal.journal import Journal
 from ...model.errors import EngineError, PowerError, ServerNotFound, Suspended
 from ...model.model import (
@@ -25,7 +24,7 @@ from ...model.model import (
     StopReport,
     parse_uuid,
 )
-from ...model.schema import CUT, one_line
+from ...model.redaction import mask, mask_line
 from .node import Observed
 
 #: How an action ended: outcome, code, sentence.
@@ -83,7 +82,7 @@ class Progress:
     def begin(self, journal: Journal) -> None:
         """From here on the action is finished whatever signal comes."""
         self.begun = True
-        journal.begin(
+        journal.operations.begin(
             operation=self.request.operation,
             server=self.server,
             action=self.request.action,
@@ -149,17 +148,9 @@ class Progress:
             if isinstance(link, EngineError):
                 # Some sentences have all of it, others what the engine said alone.
                 for said in (str(link), link.reason):
-                    text = text.replace(said, self._masked(said))
+                    text = text.replace(said, mask_line(said, self.secrets))
             link = link.__cause__
         return text
-
-    def _masked(self, text: str) -> str:
-        shown = {form for secret in self.secrets for form in (secret, one_line(secret, len(secret)))}
-        if not text.endswith(CUT):
-            return mask(text, shown)
-        whole = mask(text[: -len(CUT)], shown)
-        sizes = (size for secret in shown for size in range(min(len(secret), len(whole)), 0, -1) if whole.endswith(secret[:size]))
-        return whole[: len(whole) - max(sizes, default=0)] + CUT
 
     def result(self, outcome: Outcome, code: str = "", msg: str = "") -> Result:
         """The result as it stands now."""

@@ -48,7 +48,7 @@ def fence_start(node: Node, before: Run) -> bool:
         snapshot = node.engine.inspect(before.container)
         if snapshot is None or snapshot.live or snapshot.run != before:
             return False
-        if node.engine.remove(before.container, volumes=False):
+        if node.engine.containers.remove(before.container, volumes=False):
             return True
         node.clock.sleep(_RETRY_SECONDS)
     raise EngineError(f"Cannot undo an unfinished start of container {before.container[:12]}: the engine does not remove it")

@@ -12,11 +12,12 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, replace
 
+from ...journal.journal_rows import Intent
 from ...locking.holder import Holder
 from ...locking.lock import PowerLock
 from ...model.cancellation import no_check
 from ...model.errors import UNGUARDED, EngineError, EngineUnreachable, KillUnsettled, LockTimeout, LockUnavailable
-from ...model.model import Outcome, Phase, PowerAction, PowerState, Request, Snapshot
+from ...model.model import Outcome, Phase, PowerAction, PowerState, Request, Snapshot, timestamp
 from ..node.node import Node
 from ..node.progress import Ending, Progress
 from ..node.recovery import fence_start
@@ -76,12 +77,9 @@ def _has_changed(progress: Progress) -> bool:
 
 
 def _note_intent(request: Request, node: Node, progress: Progress, *, changed: bool) -> None:
-    node.journal.set_intent(
+    node.journal.intents.set(
         progress.server,
-        False,
-        operation=request.operation,
-        origin=request.origin,
-        at=node.clock.now(),
+        Intent(False, request.operation, request.origin, timestamp(node.clock.now())),
         keep_since=None if changed else request.requested_at,
     )
 
@@ -175,7 +173,7 @@ def _settle_and_kill(node: Node, lock: PowerLock, progress: Progress) -> None:
         if snapshot is None or not snapshot.live:
             if snapshot is not None and progress.changed and snapshot.restart_policy != "no":
                 # The engine brings such a container up again when it starts itself.
-                node.engine.forbid_restart(snapshot.id)
+                node.engine.containers.forbid_restart(snapshot.id)
             lock.settle()
             return
     raise KillUnsettled(f"Cannot tell that server {uuid} stays down: somebody starts it again and again; look for what does")

@@ -12,6 +12,7 @@ import contextlib
 
 from ...engine.readiness import Matchers
 from ...host.announce import announce
+from ...journal.journal_rows import Intent
 from ...model.errors import (
     INTERNAL_ERROR,
     EngineError,
@@ -24,7 +25,7 @@ from ...model.errors import (
     ServerNotFound,
     internal_error,
 )
-from ...model.model import Outcome, PowerAction, Request, Result, Server, WaitFor, parse_uuid
+from ...model.model import Outcome, PowerAction, Request, Result, Server, WaitFor, parse_uuid, timestamp
 from ...model.plan import plan, planned_state
 from ..boot.await_ready import as_chosen_by_state, await_ready
 from ..boot.container import Boot
@@ -68,7 +69,7 @@ def perform(request: Request, node: Node, server: Server | None = None, place: S
         node.sources.keep_list()
     result = progress.result(*ending)
     if not request.check and (progress.begun or result.code not in UNREPORTED_CODES):
-        node.journal.end(result, progress.phases, origin=request.origin, reason=request.reason)
+        node.journal.operations.end(result, progress.phases, origin=request.origin, reason=request.reason)
         announce(result, request)
     return result
 
@@ -129,7 +130,7 @@ def _kill(request: Request, node: Node, progress: Progress) -> Ending:
 
 def _identify(request: Request, node: Node, known: Server | None) -> Server:
     """Which server is meant. A full UUID that has a container, or (kill) a lock record, needs no source to know it."""
-    server = node.sources.identify(request.server, request.action) if known is None else known
+    server = node.sources.search.identify(request.server, request.action) if known is None else known
     # One that was found by a name just now is there; one that was found before its turn may be gone.
     if request.action.boots or (known is None and parse_uuid(request.server) is None):
         return server
@@ -161,9 +162,8 @@ def _may_have_container(request: Request, node: Node, uuid: str) -> bool:
 def _already_up(request: Request, node: Node, seen: Observed, progress: Progress) -> Ending:
     """A start of a server that is up needs neither sync nor lock; it still waits as ``wait_for`` asks."""
     if not request.check:
-        node.journal.set_intent(
-            progress.server, True, operation=request.operation, origin=request.origin, at=request.requested_at, only_if_newer=True
-        )
+        intent = Intent(True, request.operation, request.origin, timestamp(request.requested_at))
+        node.journal.intents.set(progress.server, intent, only_if_newer=True)
     _await_found(request, node, seen, progress)
     return Outcome.UNCHANGED, "", plan(request.action, seen.state).reason
 

@@ -82,7 +82,7 @@ def _send(node: Node, snapshot: Snapshot, way: StopWay, grace: int, progress: Pr
     engine, uuid = node.engine, progress.server.uuid
     if snapshot.restart_policy != "no":
         # The engine would bring the server back up after any exit that is not its own stop.
-        engine.forbid_restart(snapshot.id)
+        engine.containers.forbid_restart(snapshot.id)
         progress.changed = True
     if grace == 0:
         return "kill"

@@ -10,6 +10,7 @@ import dataclasses
 
 from ...engine.output import Output
 from ...engine.readiness import Matchers
+from ...journal.journal_rows import Intent
 from ...locking.holder import Holder, Leftover
 from ...locking.lock import PowerLock
 from ...model.cancellation import CheckCancelled
@@ -24,7 +25,7 @@ from ...model.errors import (
     Suspended,
     WingsActive,
 )
-from ...model.model import Outcome, Phase, PlanStep, PowerAction, PowerState, Request, Run, Snapshot, WaitFor
+from ...model.model import Outcome, Phase, PlanStep, PowerAction, PowerState, Request, Run, Snapshot, WaitFor, timestamp
 from ...model.plan import plan
 from ..boot.await_ready import as_chosen_by_state, await_ready
 from ..boot.container import Boot, Staged, pull, refuse_moved_mounts, stage, unstage
@@ -267,7 +268,7 @@ class Turn:
             attach=attach,
             last_check=lambda: refuse_moved_mounts(staged, self._uuid),
         )
-        self._node.journal.record_run(self._uuid, self._up.run, matchers=bool(self._matchers))
+        self._node.journal.runs.record(self._uuid, self._up.run, matchers=bool(self._matchers))
         self._progress.saw(self._node.seen_as(self._uuid, self._up))
 
     def _refresh(self, lock: PowerLock, boot: Boot) -> Boot:
@@ -288,14 +289,12 @@ class Turn:
         return fresh
 
     def _note_intent(self, ending: Ending) -> None:
-        self._node.journal.set_intent(
+        request = self._request
+        self._node.journal.intents.set(
             self._progress.server,
-            self._request.action.boots,
-            operation=self._request.operation,
-            origin=self._request.origin,
-            at=self._node.clock.now(),
+            Intent(request.action.boots, request.operation, request.origin, timestamp(self._node.clock.now())),
             # Whoever had it so after this was asked for did it, and not this.
-            keep_since=self._request.requested_at if ending[0] is Outcome.UNCHANGED else None,
+            keep_since=request.requested_at if ending[0] is Outcome.UNCHANGED else None,
         )
 
     def _await_ready(self, up: Snapshot) -> None:
@@ -322,7 +321,7 @@ def require_meant_up(request: Request, node: Node, uuid: str) -> None:
     """
     if request.meant_up is None:
         return
-    intent, verb = node.journal.intent(uuid), request.action.value
+    intent, verb = node.journal.intents.of(uuid), request.action.value
     if intent is not None and not intent.up:
         who = f" by {intent.origin}" if intent.origin else ""
         since = "was meant to be up, and is not any more" if uuid in request.meant_up else "is meant to be down"

@@ -1,22 +1,70 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pull of an image, in a thread that is abandoned when nobody wants it any more or the engine shows no progress."""
+"""The images of a Docker Engine: looked up, and pulled.
+
+A pull runs in a thread that is abandoned when nobody wants it any more or the engine shows no progress.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..model.errors import EngineError, EngineUnreachable, ImageUnavailable
+from ..model.model import ImageSeen
 from ..model.schema import one_line
+from .engine_answers import image_of
+from .engine_calls import EngineCalls
 
+#: How long an image that was seen is taken to be there: many servers of one call are made from the same one.
+_IMAGE_SECONDS = 1.0
 #: How long a pull may go without any progress.
 SILENCE_SECONDS = 60.0
 #: The pause between two looks at it.
 _LOOK_SECONDS = 0.5
+
+
+class DockerImages:
+    """The images of one engine; see `Images`."""
+
+    def __init__(self, calls: EngineCalls) -> None:
+        self._calls = calls
+        self._images: dict[str, tuple[float, ImageSeen]] = {}
+
+    def find(self, reference: str) -> ImageSeen | None:
+        """An image that is on the node, or None; as it was at most a second ago, but never as it was before a pull of ours."""
+        images, asked_at = self._images, time.monotonic()
+        known = images.get(reference)
+        if known is not None and asked_at - known[0] < _IMAGE_SECONDS:
+            return known[1]
+        try:
+            found = self._calls.unless_missing(f"inspect image {reference}", lambda client: client.inspect_image(reference))
+        except EngineError as error:
+            if error.facts.get("status") != 400:
+                raise
+            raise ImageUnavailable(f"{error}; correct settings.container.image") from error
+        if found is None:
+            return None
+        seen = image_of(found)
+        images[reference] = asked_at, seen
+        return seen
+
+    def pull(self, reference: str, credentials: Mapping[str, str] | None, check_cancelled: Callable[[], None]) -> None:
+        """Pull an image; see `Pull`."""
+
+        def lines() -> Iterator[Mapping[str, Any]]:
+            try:
+                # A pull may be silent for longer than any other call.
+                with self._calls.asking(f"pull image {reference}", own_seconds=max(self._calls.timeout, SILENCE_SECONDS)) as client:
+                    yield from client.pull(reference, stream=True, decode=True, auth_config=dict(credentials) if credentials else None)
+            finally:
+                # Not emptied: who asked before the pull may still be about to note the answer.
+                self._images = {}
+
+        Pull(reference, lines).run(check_cancelled)
 
 
 class Pull:

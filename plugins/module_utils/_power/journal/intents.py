@@ -1,0 +1,55 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The intents in the journal: what each server is meant to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from ..model.model import Server, timestamp
+from . import journal_rows as rows
+from .journal_rows import Intent
+from .store import JournalStore
+
+
+class Intents:
+    """The latest intent of each server."""
+
+    def __init__(self, store: JournalStore) -> None:
+        self._store = store
+
+    def set(self, server: Server, intent: Intent, *, only_if_newer: bool = False, keep_since: datetime | None = None) -> None:
+        """Record what ``server`` is meant to be. That it is to be down survives a power loss: else it would come up after that.
+
+        ``only_if_newer``: an intent as young as this one, or younger, stays. ``keep_since``: so does one that is as young as that and says
+        the same.
+        """
+        parameters = {
+            "uuid": server.uuid,
+            "name": rows.storable(server.name),
+            "up": int(intent.up),
+            "operation": intent.operation,
+            "origin": rows.storable(intent.origin),
+            "at": intent.at,
+            "only_if_newer": int(only_if_newer),
+            "keep_since": None if keep_since is None else timestamp(keep_since),
+        }
+        self._store.execute(rows.SET_INTENT, parameters, durable=not intent.up)
+
+    def of(self, uuid: str) -> Intent | None:
+        """Return a server's intent; None if no action of ours ended on it."""
+        return self.of_each([uuid]).get(uuid)
+
+    def of_each(self, uuids: Iterable[str]) -> dict[str, Intent]:
+        """Return the intents of those servers that have one."""
+        return {row["uuid"]: rows.intent_of(row) for row in self._store.rows_for(rows.INTENTS, uuids)}
+
+    def meant_up(self) -> list[Server] | None:
+        """Return the servers whose intent is up, with the names they had, by UUID; None if nobody can tell, which is a warning.
+
+        That is so where the journal cannot be read, and where it was damaged and has just been begun anew.
+        """
+        found = self._store.rows_if_known(rows.MEANT_UP)
+        return None if found is None else [Server(str(row["uuid"]), str(row["name"])) for row in found]

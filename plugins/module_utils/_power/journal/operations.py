@@ -1,0 +1,113 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The operations in the journal: what was done to each server, by whom, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ..model.errors import INTERRUPTED
+from ..model.model import Clock, Outcome, PowerAction, Result, Server, timestamp
+from . import journal_rows as rows
+from .journal_rows import OperationRow
+from .mark import ProcessMarks
+from .store import JournalStore
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+class RecordedOperations:
+    """The last operations of each server; one whose process is dead reads as interrupted."""
+
+    def __init__(self, store: JournalStore, marks: ProcessMarks, clock: Clock) -> None:
+        self._store = store
+        self._marks = marks
+        self._clock = clock
+
+    def begin(self, *, operation: str, server: Server, action: PowerAction, origin: str, reason: str, requested_at: datetime) -> None:
+        """Record that ``operation`` has begun in this process. One that had begun or ended before is left as it is."""
+        if self._store.read_only:
+            return
+        parameters = {
+            "id": operation,
+            "uuid": server.uuid,
+            "name": rows.storable(server.name),
+            "action": action.value,
+            "origin": rows.storable(origin),
+            "reason": rows.storable(reason),
+            "mark": self._marks.own_name(),
+            "requested_at": timestamp(requested_at),
+            "begun_at": timestamp(self._clock.now()),
+        }
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(rows.BEGIN, parameters)
+
+        self._write_begin(work)
+
+    def end(self, result: Result, phases: Sequence[tuple[str, float]] = (), *, origin: str = "", reason: str = "") -> None:
+        """Record how an operation ended, ``phases`` being (name, seconds), and let go of the server's oldest ones.
+
+        ``origin`` and ``reason`` are used only for an operation that never began: the journal has those of the others.
+        """
+        parameters = rows.ending(result, phases, origin, reason)
+
+        def work(connection: sqlite3.Connection) -> None:
+            if connection.execute(rows.END, parameters).rowcount == 0:
+                connection.execute(rows.END_UNBEGUN, parameters)
+            server = {"uuid": result.server.uuid, "id": result.operation, "kept": rows.KEPT_OPERATIONS}
+            for number, mark in connection.execute(rows.UNENDED, server).fetchall():
+                if not self._marks.is_alive(mark):
+                    interrupted = (Outcome.FAILED.value, INTERRUPTED, rows.INTERRUPTED_MSG, number)
+                    connection.execute(rows.END_INTERRUPTED, interrupted)
+            connection.execute(rows.PRUNE, server)
+
+        self._write_end(work)
+
+    def last(self, uuid: str) -> OperationRow | None:
+        """Return the operation of a server that was recorded last."""
+        return self.last_of_each([uuid]).get(uuid)
+
+    def last_of_each(self, uuids: Iterable[str]) -> dict[str, OperationRow]:
+        """Return the operation recorded last of each server that has one."""
+        return {row.server.uuid: row for row in self._settled(self._store.rows_for(rows.LAST_OPERATIONS, uuids))}
+
+    def latest_of_each(self, uuids: Iterable[str], limit: int) -> dict[str, list[OperationRow]]:
+        """Return at most ``limit`` operations of each server that has any, the one recorded last first."""
+        found: dict[str, list[OperationRow]] = {}
+        for row in self._settled(self._store.rows_for(rows.LATEST_OPERATIONS.format(limit=limit), uuids)):
+            found.setdefault(row.server.uuid, []).append(row)
+        return found
+
+    def of(self, uuid: str, limit: int = 100) -> list[OperationRow]:
+        """Return a server's operations, the one recorded last first."""
+        return self._settled(self._store.rows(rows.OPERATIONS_OF, (uuid, limit)))
+
+    def under(self, key: str, uuid: str, action: PowerAction, *, but: str) -> list[OperationRow]:
+        """Return a server's operations of one kind whose reason is ``key`` or begins with it, the last first, without ``but``."""
+        parameters = {"key": rows.storable(key), "uuid": uuid, "action": action.value, "but": but}
+        return self._settled(self._store.rows(rows.OPERATIONS_UNDER, parameters))
+
+    def _write_begin(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        self._store.write(work)
+
+    def _write_end(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        self._store.write(work)
+
+    def _settled(self, read: Sequence[Any]) -> list[OperationRow]:
+        """Return the operations of rows; those whose process is dead as interrupted."""
+        found = [rows.operation_row(row) for row in read]
+        dead = [row.number for row in found if row.under_way and not self._marks.is_alive(row.mark)]
+        if not dead:
+            return found
+        # The process may have ended its operation, and itself, between the row and the look at its mark.
+        again = {row["number"]: rows.operation_row(row) for row in self._store.rows_for(rows.OPERATIONS_NUMBERED, dead)}
+        return [_as_ended(again.get(row.number, row)) if row.number in dead else row for row in found]
+
+
+def _as_ended(row: OperationRow) -> OperationRow:
+    return row.interrupted() if row.under_way else row

@@ -1,0 +1,158 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store of the journal: reads and writes its file, one thread at a time, and turns every fault into a warning."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..host.causes import reason_of
+from .journal_rows import JournalUnusable
+
+if TYPE_CHECKING:
+    import sqlite3
+    from types import ModuleType
+
+    from .journal_file import JournalFile
+
+T = TypeVar("T")
+
+# SQLite's oldest limit on the parameters of a statement is 999.
+_CHUNK = 500
+
+
+class JournalStore:
+    """The journal's file in ``state_directory``, opened when first needed. Safe between threads.
+
+    All threads share one connection behind a mutex: SQLite lets one writer in at a time anyway, and threads that queue here wait less
+    than connections that poll the file. ``read_only`` creates and changes nothing: writing methods do nothing, reading ones read.
+    """
+
+    def __init__(self, state_directory: str, group: str, *, read_only: bool = False) -> None:
+        #: Sentences, each once, about what went wrong.
+        self.warnings: list[str] = []
+        self.read_only = read_only
+        #: Held while the file is in use. Who holds it may read and write.
+        self.mutex = threading.RLock()
+        self._state_directory = state_directory
+        self._group = group
+        self._opened: JournalFile | None = None
+        self._in_trouble = False
+
+    def write(self, work: Callable[[sqlite3.Connection], None], *, durable: bool = False) -> bool:
+        """Run ``work`` in one transaction; return False, and warn, if it could not be written.
+
+        ``durable``: it is on the disk when this returns, and not only once SQLite has come round to it.
+        """
+        if self.read_only:
+            return True
+        with self.mutex:
+            try:
+                self._write(work, durable)
+            except (JournalUnusable, OSError) as error:
+                self._trouble(f"Cannot write the journal in {self._state_directory}: {reason_of(error)}; what is done is not recorded")
+                return False
+        return True
+
+    def write_durably(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Run ``work`` in a transaction that is on the disk when this returns: for what is promised to somebody before it is done.
+
+        Raises `JournalUnusable` and OSError.
+        """
+        with self.mutex:
+            self._write(work, durable=True)
+
+    def rewrite(self) -> None:
+        """Write what is there already, durably, to see whether that can be done. Raises `JournalUnusable` and OSError."""
+        with self.mutex:
+            self._file().touch()
+
+    def read(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        """Return what ``work`` reads; ``otherwise`` if there is no journal yet or, with a warning, if it cannot be read."""
+        with self.mutex:
+            try:
+                found: T | None
+                found = _sqlite_part().read_without_trace(self._state_directory, work) if self.read_only else self._file().read(work)
+            except (JournalUnusable, OSError) as error:
+                self._trouble(f"Cannot read the journal in {self._state_directory}: {reason_of(error)}; what was done before is not known")
+                return otherwise
+            return otherwise if found is None else found
+
+    def read_or_raise(self, statement: str, parameters: Sequence[Any]) -> list[Any]:
+        """Return the rows of a statement, none if there is no journal yet. Raises `JournalUnusable` and OSError."""
+        with self.mutex:
+            return self._file().read(lambda connection: connection.execute(statement, parameters).fetchall()) or []
+
+    def execute(self, statement: str, parameters: Mapping[str, Any], *, durable: bool = False) -> None:
+        """Write by one statement; see `write`."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(statement, parameters)
+
+        self.write(work, durable=durable)
+
+    def rows(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
+        """Return the rows of a statement; see `read`."""
+        none: list[Any] = []
+        return self.read(lambda connection: connection.execute(statement, parameters).fetchall(), none)
+
+    def rows_for(self, statement: str, keys: Iterable[Any]) -> list[Any]:
+        """Return the rows of a statement that has ``{holes}`` for any number of keys; see `read`."""
+        wanted = list(keys)
+
+        def work(connection: sqlite3.Connection) -> list[Any]:
+            found: list[Any] = []
+            for chunk in _chunks(wanted):
+                holes = ",".join("?" * len(chunk))
+                found += connection.execute(statement.format(holes=holes), chunk).fetchall()
+            return found
+
+        return self.read(work, []) if wanted else []
+
+    def rows_if_known(self, statement: str) -> list[Any] | None:
+        """Return the rows of a statement; None where the journal cannot be read, or was damaged and has just been begun anew."""
+        told = len(self.warnings)
+        found = self.rows(statement)
+        return None if self._in_trouble or len(self.warnings) > told else found
+
+    def warn(self, sentence: str) -> None:
+        """Add a warning, once."""
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        with self.mutex:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
+    def _file(self) -> JournalFile:
+        if self._opened is None:
+            self._opened = _sqlite_part().JournalFile(self._state_directory, self._group, self.warn)
+        return self._opened
+
+    def _write(self, work: Callable[[sqlite3.Connection], None], durable: bool) -> None:
+        self._file().write(work, durable=durable)
+        self._in_trouble = False
+
+    def _trouble(self, sentence: str) -> None:
+        """Warn once of a journal that cannot be used, however many calls meet it, until it could be written again."""
+        if not self._in_trouble:
+            self._in_trouble = True
+            self.warn(sentence)
+
+
+def _sqlite_part() -> ModuleType:
+    try:
+        from . import journal_file
+    except ImportError as error:
+        raise JournalUnusable(f"this Python has no SQLite ({error})") from error
+    return journal_file
+
+
+def _chunks(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK))
