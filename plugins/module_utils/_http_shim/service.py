@@ -27,9 +27,12 @@ from .process import shim_settings
 from .process.log import Log
 from .process.notify import READY, STOPPING, WATCHDOG, Supervisor
 from .process.worker_pool import ThreadRefused, WorkerPool
+from .route_table import ROUTES
 from .routes.about import AboutRoutes
-from .routes.face import Face
 from .routes.metrics import Metrics
+from .routes.openapi import document
+from .routes.power import PowerRoutes
+from .routes.router import Router
 from .routes.servers import ServerRoutes
 from .servers.commands import Commands
 from .servers.disks import Disks
@@ -67,12 +70,11 @@ class Service:
         commands = Commands(self._node)
         servers = ServerRoutes(self._node, self._known, self._actions, commands, disks, log)
         self._metrics = Metrics(self._gauges)
-        about = AboutRoutes(self._metrics, servers, self._is_well)
+        about = AboutRoutes(self._metrics, servers, self._is_well, document(ROUTES))
+        power = PowerRoutes(self._actions, self._operations, log)
         self._websockets = WebsocketRoute(self._node, self._known, self._actions, self._operations, commands, disks, log)
-        own = {**servers.answers(), **about.answers()}
-        of_servers = {**servers.answers_of_servers(), **self._websockets.answers_of_servers()}
-        self._face = Face(self._current, self._known, self._actions, self._operations, log, own, of_servers)
-        self._listener = Listener(self._face.answer, settings, self._tls)
+        self._router = Router(self._current, self._known, log, ROUTES, (about, servers, power, self._websockets))
+        self._listener = Listener(self._router.answer, settings, self._tls)
 
     async def run(self) -> None:
         """Serve until a signal says otherwise. Raises `SettingsInvalid`, `LockUnavailable`."""

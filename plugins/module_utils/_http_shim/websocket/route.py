@@ -19,7 +19,9 @@ from ..acceptance.operations import Operations
 from ..acceptance.shared_node import SharedNode
 from ..process.log import Log
 from ..process.worker_pool import WorkerPool
-from ..routes.face import Asked, ServerAnswer
+from ..routes import schemas
+from ..routes.http_request import HttpRequest
+from ..routes.route import AnswerDoc, Route, failure, handles
 from ..servers.commands import Commands
 from ..servers.disks import Disks
 from ..servers.server_cache import KnownServer, ServerCache
@@ -61,10 +63,6 @@ class WebsocketRoute:
         self._rooms = Rooms(ground, known)
         self._wishes = Wishes(node, actions, operations, commands, self._rooms, log)
 
-    def answers_of_servers(self) -> dict[str, ServerAnswer]:
-        """What answers these routes."""
-        return {"websocket": self._open, "deny": self._deny}
-
     def count(self) -> int:
         """How many websockets there are."""
         return self._rooms.count()
@@ -81,40 +79,67 @@ class WebsocketRoute:
         """Close all of them: this process ends."""
         self._rooms.close()
 
-    async def _open(self, asked: Asked, known: KnownServer) -> Reply | web.StreamResponse:
+    @handles(
+        Route(
+            "websocket",
+            "GET",
+            "/api/servers/{server}/ws",
+            "Its console, a websocket; the token is the Panel's, and comes in the first event",
+            {
+                101: AnswerDoc("It opens"),
+                400: failure("No websocket request, or too many are open of this server"),
+                403: failure("The page's origin is not allowed"),
+                404: failure("No such server here"),
+                501: failure("No library"),
+                503: failure("Too many are open"),
+            },
+            public=True,
+        )
+    )
+    async def _open(self, request: HttpRequest, known: KnownServer) -> Reply | web.StreamResponse:
         # The library refuses what is as large as its limit.
         largest = frames.LARGEST_FRAME + 1
         socket = _socket_class()(heartbeat=_HEARTBEAT_SECONDS, max_msg_size=largest, compress=False, timeout=_CLOSING_SECONDS)
-        refused = self._refusal(asked, socket, known.server.uuid)
+        refused = self._refusal(request, socket, known.server.uuid)
         if refused is not None:
             return refused
-        socket.headers["X-Request-Id"] = asked.id
-        await socket.prepare(asked.raw)
-        await self._serve(asked, socket, known.server)
+        socket.headers["X-Request-Id"] = request.id
+        await socket.prepare(request.raw)
+        await self._serve(request, socket, known.server)
         return socket
 
-    async def _deny(self, asked: Asked, known: KnownServer) -> Reply:
-        numbers = await asked.body(lambda body: read_texts(body, "jtis"))
+    @handles(
+        Route(
+            "deny",
+            "POST",
+            "/api/servers/{server}/ws/deny",
+            "Take back tokens of its websockets by their jti",
+            {204: AnswerDoc("They are no good any more"), 400: failure("Not readable")},
+            body=schemas.DENIED,
+        )
+    )
+    async def _deny(self, request: HttpRequest, known: KnownServer) -> Reply:
+        numbers = await request.body(lambda body: read_texts(body, "jtis"))
         if isinstance(numbers, Reply):
             return numbers
         self._wishes.deny(known.server, numbers)
         return Reply(204)
 
-    def _refusal(self, asked: Asked, socket: web.WebSocketResponse, uuid: str) -> Reply | None:
+    def _refusal(self, request: HttpRequest, socket: web.WebSocketResponse, uuid: str) -> Reply | None:
         try:
             need_library()
         except MissingLibrary as error:
             return replies.error(501, str(error))
-        if not _can_upgrade(asked.raw, socket):
+        if not _can_upgrade(request.raw, socket):
             return NOT_UPGRADED
-        if not allows_origin(asked.raw.headers.get("Origin"), asked.settings.remote, asked.settings.allowed_origins):
-            return replace(WRONG_ORIGIN, note=f"origin {asked.raw.headers.get('Origin')}")
+        if not allows_origin(request.raw.headers.get("Origin"), request.settings.remote, request.settings.allowed_origins):
+            return replace(WRONG_ORIGIN, note=f"origin {request.raw.headers.get('Origin')}")
         if self._rooms.is_full(uuid):
             return FULL
         return None if self._rooms.has_place() else NO_PLACE
 
-    async def _serve(self, asked: Asked, socket: web.WebSocketResponse, server: Server) -> None:
-        transport = asked.raw.transport
+    async def _serve(self, request: HttpRequest, socket: web.WebSocketResponse, server: Server) -> None:
+        transport = request.raw.transport
         if transport is None:
             # It is gone already.
             return
@@ -122,14 +147,14 @@ class WebsocketRoute:
         member = Member(
             socket,
             drop=transport.abort,
-            request=asked.id,
-            address=asked.address,
+            request=request.id,
+            address=request.address,
             expired=lambda member: self._rooms.mute(server.uuid, member),
         )
-        self._log.note("websocket", request=asked.id, remote=member.address, server=server.uuid)
+        self._log.note("websocket", request=request.id, remote=member.address, server=server.uuid)
         self._rooms.enter(server.uuid, member)
         loop = asyncio.get_running_loop()
-        deadline = loop.call_later(float(asked.settings.api_request_timeout), _hang_up_silent, member)
+        deadline = loop.call_later(float(request.settings.api_request_timeout), _hang_up_silent, member)
         try:
             await self._read(socket, server, member, intake)
         finally:
