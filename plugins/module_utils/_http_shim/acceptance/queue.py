@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The line of one server's accepted actions: who may begin, who is cancelled, who waited too long; pure.
+"""The queue of one server's accepted actions: those that may begin, that are cancelled, that waited too long; pure.
 
 Actions run in the order in which they were taken. A kill waits for nobody, cancels those before it that have not begun, and those after it
 wait until it has ended.
