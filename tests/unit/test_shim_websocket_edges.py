@@ -19,9 +19,9 @@ from aiohttp import web
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import SharedNode
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import changes as changes_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.changes import Changes
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.follower import Follower
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.input_limit import Intake
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.outbox import Outbox
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.input_limit import Intake
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.outbox import Outbox
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.follower import Follower, OutputEvents
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
@@ -169,11 +169,13 @@ class Heard:
             cast("Any", engine),
             Snapshot(id="c", name="n", live=True, started_at="1"),
             matchers,
+            OutputEvents(
+                attached=lambda: self.said.append("attached"),
+                tell=self._tell,
+                ready=lambda: self.said.append("ready"),
+                ended=lambda _follower: self.said.append("ended"),
+            ),
             begin=begin,
-            attached=lambda: self.said.append("attached"),
-            tell=self._tell,
-            ready=lambda: self.said.append("ready"),
-            ended=lambda _follower: self.said.append("ended"),
         )
         self.follower.start()
 

@@ -14,13 +14,14 @@ from typing import Any, cast
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.worker_pool import ThreadRefused, WorkerPool
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.backend import Backend
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.servers import ServerRoutes
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import server_cache as known_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import NotWritten
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.disks import Disks
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, ServerCache
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.changes import Changes
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import Wishes
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import ClientMessages
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Server
 
 ONE, OTHER = Server("11111111-1111-4111-8111-111111111111"), Server("22222222-2222-4222-8222-222222222222")
@@ -162,9 +163,8 @@ def test_the_number_of_servers_is_not_waited_for_where_the_engine_is_silent(monk
     async def run() -> None:
         go = threading.Event()
         server_cache = SimpleNamespace(all_of_them=_nothing)
-        servers = ServerRoutes(
-            cast("Any", None), cast("Any", server_cache), cast("Any", None), cast("Any", None), Disks(), cast("Any", None)
-        )
+        backend = Backend(*cast("Any", (None, server_cache, None, None, None, Disks(), None)))
+        servers = ServerRoutes(backend)
         monkeypatch.setattr(servers, "_seen", lambda _servers: [str(go.wait(10.0))])
         began = time.monotonic()
         assert await servers.states() == {}
@@ -181,7 +181,7 @@ async def _nothing() -> list[Server]:
 # ----- consoles whose token was taken back
 
 
-def test_who_was_muted_meanwhile_hears_neither_lines_nor_figures_nor_what_became_of_its_wishes() -> None:
+def test_who_was_muted_meanwhile_hears_neither_lines_nor_figures_nor_what_became_of_what_it_asked() -> None:
     sent: list[object] = []
     member = cast(
         "Any", SimpleNamespace(send=lambda *texts: sent.append(texts), send_frame=sent.append, request="r", gone=False, sees_errors=False)
@@ -206,17 +206,18 @@ def test_who_was_muted_meanwhile_hears_neither_lines_nor_figures_nor_what_became
 
     async def run() -> None:
         room.ask, room.stats, room.listening = ask, stats, listening
-        rooms = SimpleNamespace(room=lambda _uuid: room, ending=False, look=lambda _uuid: None)
+        websockets = SimpleNamespace(room=lambda _uuid: room, ending=False, look=lambda _uuid: None)
         log = SimpleNamespace(warn=lambda *_unused, **_fields: None)
         node, operations = SimpleNamespace(now=lambda: None), SimpleNamespace(one=one)
-        wishes = Wishes(*cast("Any", (node, None, operations, SimpleNamespace(write=write), rooms, log)))
+        backend = Backend(*cast("Any", (node, None, None, operations, SimpleNamespace(write=write), None, log)))
+        messages = ClientMessages(backend, cast("Any", websockets))
         for members, heard in ((set(), 0), ({id(member)}, 5)):
             room.members = _Members(members)
-            await wishes._send_logs(ONE, member, cast("Any", None), "")
-            await wishes._send_stats(ONE, member, cast("Any", None), "")
-            await wishes._report(ONE, member, "o")
+            await messages._send_logs(ONE, member, cast("Any", None), "")
+            await messages._send_stats(ONE, member, cast("Any", None), "")
+            await messages._report(ONE, member, "o")
             for text in ("silent", "say"):
-                await wishes._write(ONE, member, cast("Any", room), text)
+                await messages._write(ONE, member, cast("Any", room), text)
             assert len(sent) == heard
 
     asyncio.run(run())

@@ -9,6 +9,6 @@ from .routes.about import AboutRoutes
 from .routes.power import PowerRoutes
 from .routes.route import routes_of
 from .routes.servers import ServerRoutes
-from .websocket.route import WebsocketRoute
+from .websocket.route import WebsocketRoutes
 
-ROUTES = tuple(route for group in (AboutRoutes, ServerRoutes, PowerRoutes, WebsocketRoute) for route in routes_of(group))
+ROUTES = tuple(route for group in (AboutRoutes, ServerRoutes, PowerRoutes, WebsocketRoutes) for route in routes_of(group))

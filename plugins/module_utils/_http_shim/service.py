@@ -29,6 +29,7 @@ from .process.notify import READY, STOPPING, WATCHDOG, Supervisor
 from .process.worker_pool import ThreadRefused, WorkerPool
 from .route_table import ROUTES
 from .routes.about import AboutRoutes
+from .routes.backend import Backend
 from .routes.metrics import Metrics
 from .routes.openapi import document
 from .routes.power import PowerRoutes
@@ -37,7 +38,7 @@ from .routes.servers import ServerRoutes
 from .servers.commands import Commands
 from .servers.disks import Disks
 from .servers.server_cache import ServerCache
-from .websocket.route import WebsocketRoute
+from .websocket.route import WebsocketRoutes
 from .wire.listener import Listener
 
 #: Seconds between two looks at the files of the settings.
@@ -66,14 +67,13 @@ class Service:
         self._known = ServerCache(self._node, log)
         self._actions = Actions(self._node, self._operations, log, self._ended)
         self._tls = shim_settings.tls_context(settings)
-        disks = Disks()
-        commands = Commands(self._node)
-        servers = ServerRoutes(self._node, self._known, self._actions, commands, disks, log)
+        backend = Backend(self._node, self._known, self._actions, self._operations, Commands(self._node), Disks(), log)
+        servers = ServerRoutes(backend)
         self._metrics = Metrics(self._gauges)
         about = AboutRoutes(self._metrics, servers, self._is_well, document(ROUTES))
-        power = PowerRoutes(self._actions, self._operations, log)
-        self._websockets = WebsocketRoute(self._node, self._known, self._actions, self._operations, commands, disks, log)
-        self._router = Router(self._current, self._known, log, ROUTES, (about, servers, power, self._websockets))
+        self._websockets = WebsocketRoutes(backend)
+        groups = (about, servers, PowerRoutes(backend), self._websockets)
+        self._router = Router(self._current, self._known, log, ROUTES, groups)
         self._listener = Listener(self._router.answer, settings, self._tls)
 
     async def run(self) -> None:

@@ -8,15 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..._power.journal.journal_rows import JournalUnusable
-from ..acceptance.actions import Actions, NotKept, ShuttingDown, TooMany
-from ..acceptance.operations import Operations
-from ..process.log import Log
+from ..acceptance.actions import NotKept, ShuttingDown, TooMany
 from ..servers.server_cache import KnownServer
 from ..wire import replies
 from ..wire.access import origin_of
 from ..wire.power_request import LONGEST_WAIT_SECONDS, read_power_body
 from ..wire.replies import Reply
 from . import schemas
+from .backend import Backend
 from .http_request import HttpRequest
 from .route import AnswerDoc, Route, failure, handles
 
@@ -24,10 +23,10 @@ from .route import AnswerDoc, Route, failure, handles
 class PowerRoutes:
     """Takes power actions, and tells of those that were taken."""
 
-    def __init__(self, actions: Actions, operations: Operations, log: Log) -> None:
-        self._actions = actions
-        self._operations = operations
-        self._log = log
+    def __init__(self, backend: Backend) -> None:
+        self._actions = backend.actions
+        self._operations = backend.operations
+        self._log = backend.log
 
     @handles(
         Route(

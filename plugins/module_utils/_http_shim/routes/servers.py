@@ -16,13 +16,9 @@ from ..._power.actions.many.server_facts import FactOptions, describe_each
 from ..._power.definitions.definition import Definition
 from ..._power.model.errors import EngineError, PowerError, internal_error
 from ..._power.model.model import PowerAction, PowerState, Server
-from ..acceptance.actions import Actions, NotKept, ShuttingDown, TooMany
-from ..acceptance.shared_node import SharedNode
-from ..process.log import Log
+from ..acceptance.actions import NotKept, ShuttingDown, TooMany
 from ..process.worker_pool import WorkerPool
-from ..servers.commands import Commands
-from ..servers.disks import Disks
-from ..servers.server_cache import KnownServer, ServerCache
+from ..servers.server_cache import KnownServer
 from ..servers.server_view import Utilization, server_entry, unseen_entry
 from ..servers.system_view import Machine, system_entry, system_entry_2
 from ..servers.utilization import Uses
@@ -31,6 +27,7 @@ from ..wire.access import origin_of
 from ..wire.power_request import read_texts
 from ..wire.replies import Reply
 from . import schemas
+from .backend import Backend
 from .http_request import HttpRequest
 from .route import AnswerDoc, Route, failure, handles
 
@@ -50,16 +47,16 @@ _WAIT_SECONDS = 30
 class ServerRoutes:
     """Answers about servers, each made by a thread: the event loop waits for no engine."""
 
-    def __init__(self, node: SharedNode, known: ServerCache, actions: Actions, commands: Commands, disks: Disks, log: Log) -> None:
-        self._node = node
-        self._known = known
-        self._actions = actions
-        self._commands = commands
-        self._log = log
+    def __init__(self, backend: Backend) -> None:
+        self._node = backend.node
+        self._known = backend.known
+        self._actions = backend.actions
+        self._commands = backend.commands
+        self._log = backend.log
         self._outside = WorkerPool(_THREADS, "servers")
         # Of its own: a Panel that is silent keeps no other route waiting.
         self._sync_outside = WorkerPool(_THREADS, "sync")
-        self._uses = Uses(disks)
+        self._uses = Uses(backend.disks)
         self._states: dict[str, int] = {}
         self._states_at = float("-inf")
         self._counting: asyncio.Task[None] | None = None

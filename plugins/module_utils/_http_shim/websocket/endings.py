@@ -31,7 +31,7 @@ from ..._power.model.errors import (
     VolumeMissing,
 )
 from ..._power.model.model import Outcome
-from .frames import ERROR, MESSAGE, UNEXPECTED, error_text, frame
+from .client.frames import ERROR, MESSAGE, UNEXPECTED, error_text, frame
 
 #: What a tenant can do something about, or would ask first, by code.
 _REASONS = {

@@ -27,17 +27,17 @@ class Sampler:
         self._last: tuple[str, Use] | None = None
         self._percent = 0.0
 
-    def text(self, sight: ServerView, node: Node) -> str:
+    def text(self, view: ServerView, node: Node) -> str:
         """The object that clients get, as JSON. What the engine does not say is 0."""
         disk = self._disks.of(self._uuid, node.settings)
-        use = None if sight.run is None else use_of(sight.run.container, node)
-        if use is None or sight.snapshot is None:
+        use = None if view.run is None else use_of(view.run.container, node)
+        if use is None or view.snapshot is None:
             limit = memory_limit(node.sources.definition_for_stop(self._uuid), node.settings)
             found = utilization(None, 0.0, uptime=0, disk=disk, limit=limit)
         else:
-            up = uptime(sight.snapshot.started_at, node.clock.now())
-            found = utilization(use, self._cpu(sight.snapshot.id, use), uptime=up, disk=disk, limit=0)
-        return json.dumps(utilization_entry(found, sight.state), separators=(",", ":"))
+            up = uptime(view.snapshot.started_at, node.clock.now())
+            found = utilization(use, self._cpu(view.snapshot.id, use), uptime=up, disk=disk, limit=0)
+        return json.dumps(utilization_entry(found, view.state), separators=(",", ":"))
 
     def _cpu(self, container: str, use: Use) -> float:
         """Percent of one core since a look a moment ago; as last known where that was just now."""

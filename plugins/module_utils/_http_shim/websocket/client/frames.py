@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes over a websocket: JSON objects with an event and texts; pure. The events are Wings'."""
+"""The frames of a websocket: JSON objects with an event and texts; pure. The events are Wings'."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..._power.model.nesting import is_nested_deeper
+from ...._power.model.nesting import is_nested_deeper
 
 #: More than any event that clients send needs.
 LARGEST_FRAME = 4096
@@ -17,7 +17,7 @@ _DEEPEST = 4
 
 AUTH, SET_STATE, SEND_COMMAND, SEND_LOGS, SEND_STATS = "auth", "set state", "send command", "send logs", "send stats"
 #: Every event that a client may send.
-WISHES = (AUTH, SET_STATE, SEND_COMMAND, SEND_LOGS, SEND_STATS)
+CLIENT_EVENTS = (AUTH, SET_STATE, SEND_COMMAND, SEND_LOGS, SEND_STATS)
 
 AUTH_SUCCESS, STATUS, STATS, OUTPUT, MESSAGE = "auth success", "status", "stats", "console output", "daemon message"
 EXPIRING, TOKEN_EXPIRED, JWT_ERROR, ERROR, THROTTLED = "token expiring", "token expired", "jwt error", "daemon error", "throttled"
@@ -27,14 +27,14 @@ UNEXPECTED = "an unexpected error was encountered while handling this request"
 
 
 @dataclass(frozen=True)
-class Wish:
+class ClientMessage:
     """One event that a client sent; several texts of one event are read as one."""
 
     event: str
     text: str = ""
 
 
-def read_frame(text: str) -> Wish | None:
+def read_frame(text: str) -> ClientMessage | None:
     """The event in a frame; None for what is none, or no event that there is."""
     if is_nested_deeper(text, _DEEPEST):
         return None
@@ -45,9 +45,9 @@ def read_frame(text: str) -> Wish | None:
     if not isinstance(found, dict):
         return None
     event, texts = found.get("event"), found.get("args") or []
-    if event not in WISHES or not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
+    if event not in CLIENT_EVENTS or not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
         return None
-    return Wish(event, "".join(texts))
+    return ClientMessage(event, "".join(texts))
 
 
 def frame(event: str, *texts: str) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..._power.model.errors import MissingLibrary
-from ..._power.model.model import parse_uuid
+from ...._power.model.errors import MissingLibrary
+from ...._power.model.model import parse_uuid
 from .permissions import CONNECT, grants
 
 _ALGORITHM = "HS256"

@@ -19,6 +19,8 @@ from .rates import Rates
 if TYPE_CHECKING:
     from aiohttp import web
 
+#: Close codes: the server or this process goes, there are too many, no token came or none counts any more.
+GOING_AWAY, TRY_LATER, POLICY = 1001, 1013, 1008
 #: How long before its end a client is told to fetch a new token.
 _EXPIRING_SECONDS = 60.0
 
