@@ -33,7 +33,8 @@ from ..model.errors import (
 from ..model.model import Request, Result, Server, WaitFor, parse_uuid
 from ..model.order import DEFAULT_PRIORITY, Priorities
 from ..sources.web import shown_address
-from .client import Endpoint, is_this_machine
+from .client import Endpoint
+from .connection import is_this_machine
 from .facts import describe_at, identify_at
 from .perform import perform_at
 
