@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import acceptor, end_announcer, late_writes, runs
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import acceptor, end_announcer, late_writes, performing
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotKept, ShuttingDown
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.buffered_journal import BufferedJournal
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operations import Operations
@@ -132,7 +132,7 @@ class World:
 @pytest.fixture(name="world")
 def world_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World(tmp_path)
-    monkeypatch.setattr(runs, "perform", world.perform)
+    monkeypatch.setattr(performing, "perform", world.perform)
     monkeypatch.setattr(end_announcer, "announce", lambda *_unused: None)
     monkeypatch.setattr(late_writes, "AGAIN_SECONDS", 0.05)
     yield world
@@ -199,7 +199,7 @@ def test_an_action_for_which_there_is_no_thread_is_not_run_again_either(world: W
         def start(self) -> None:
             raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(runs, "threading", SimpleNamespace(Thread=NoThread))
+    monkeypatch.setattr(performing, "threading", SimpleNamespace(Thread=NoThread))
 
     async def story(actions: Actions) -> None:
         await asyncio.gather(*(actions.take(ALPHA, START, 30, "") for _unused in range(2)))

@@ -25,7 +25,7 @@ from .acceptance.queue import Ticket
 from .acceptance.shared_node import SharedNode
 from .process import shim_settings
 from .process.log import Log
-from .process.notify import READY, STOPPING, WATCHDOG, Supervisor
+from .process.notify import READY, STOPPING, WATCHDOG, ServiceManager
 from .process.worker_pool import ThreadRefused, WorkerPool
 from .route_table import ROUTES
 from .routes.about import AboutRoutes
@@ -57,7 +57,7 @@ class Service:
         self._path = path
         self._settings = settings
         self._log = log
-        self._supervisor = Supervisor()
+        self._service_manager = ServiceManager()
         self._ending = asyncio.Event()
         # A disk that hangs is not to keep the event loop waiting.
         self._files, self._reloading = WorkerPool(1, "settings"), asyncio.Lock()
@@ -93,7 +93,7 @@ class Service:
             await self._actions.resume()
             await self._listener.open()
             self._log.note("listening", address=self._listener.address, pid=os.getpid())
-            self._supervisor.tell(READY)
+            self._service_manager.tell(READY)
             tasks = [asyncio.ensure_future(each) for each in (self._watch_files(), self._show_life())]
             await self._ending.wait()
             for task in tasks:
@@ -101,7 +101,7 @@ class Service:
             await self._end()
 
     async def _end(self) -> None:
-        self._supervisor.tell(STOPPING)
+        self._service_manager.tell(STOPPING)
         self._log.note("ending", under_way=self._actions.under_way())
         self._listener.stop()
         self._websockets.close()
@@ -126,7 +126,7 @@ class Service:
         }
 
     def _on_fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Something of ours ended unseen: otherwise a trace of it would be written among the lines of the log."""
+        """Log what of ours ended unseen: otherwise a trace of it would be written among the lines of the log."""
         error = context.get("exception")
         reason = internal_error(error) if isinstance(error, Exception) else str(context.get("message", ""))
         self._log.error("fault", reason=reason)
@@ -158,13 +158,13 @@ class Service:
     async def _reload(self) -> None:
         """Let the settings count as they are in their files now; what cannot be read or used leaves those that count."""
         async with self._reloading:
-            self._supervisor.tell_reloading()
+            self._service_manager.tell_reloading()
             try:
                 await self._take_over()
             except Exception as error:
                 # A fault of ours: what counts goes on counting.
                 self._log.error("fault", reason=internal_error(error))
-            self._supervisor.tell(READY)
+            self._service_manager.tell(READY)
 
     async def _take_over(self) -> None:
         try:
@@ -208,10 +208,10 @@ class Service:
         return shim_settings.as_they_are(shim_settings.files_of(self._path, self._settings))
 
     async def _show_life(self) -> None:
-        """The event loop turns, and actions can still be accepted."""
-        seconds = self._supervisor.watchdog_seconds
+        """Show the service manager that the event loop turns, and that actions can still be accepted."""
+        seconds = self._service_manager.watchdog_seconds
         while seconds is not None and self._actions.alive:
-            self._supervisor.tell(WATCHDOG)
+            self._service_manager.tell(WATCHDOG)
             await asyncio.sleep(min(seconds, _WATCHDOG_SECONDS))
 
 
@@ -233,7 +233,7 @@ def serve(path: str) -> None:
 
 @contextlib.contextmanager
 def alone(settings: Settings) -> Iterator[None]:
-    """Be the only process that runs what was accepted on this node. Raises `SettingsInvalid`, `LockUnavailable`."""
+    """Hold the right to be the only process that runs what was accepted on this node. Raises `SettingsInvalid`, `LockUnavailable`."""
     path = os.path.join(settings.state_directory, "shim.lock")
     try:
         descriptor = open_or_make(path, os.O_RDWR, settings.group)

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from ..._power.model.model import Result
 from .action_endings import ActionEndings
+from .performing import PerformingActions
 from .queue import ActionQueue, Ticket
-from .runs import PerformingActions
 from .shared_node import SharedNode
 from .unwritten_batch import UnwrittenBatch
 from .writes import Requeued

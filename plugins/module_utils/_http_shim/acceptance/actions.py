@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Power actions from their acceptance to their end: taken, written, run in the order taken, each in a thread of its own.
 
-All decisions are made in the event loop, so that nothing here needs a lock; threads write (`acceptor`), perform (`runs`), and hand back
-what became of it.
+All decisions are made in the event loop, so that nothing here needs a lock; threads write (`acceptor`), perform (`performing`), and hand
+back what became of it.
 """
 
 from __future__ import annotations

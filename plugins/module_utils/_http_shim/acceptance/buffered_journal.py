@@ -47,7 +47,7 @@ class BufferedJournal(Journal):
 
     @property
     def owes(self) -> bool:
-        """Whether anything is still to be written."""
+        """Tell whether anything is still to be written."""
         return bool(self._owed)
 
     def begin(self, *, operation: str, server: Server, action: PowerAction, origin: str, reason: str, requested_at: datetime) -> None:
@@ -87,11 +87,11 @@ class BufferedJournal(Journal):
             self._owed.clear()
 
     def recorded(self, uuid: str, limit: int) -> list[OperationRow]:
-        """As `operations`, but raises `JournalUnusable` or OSError where the journal cannot be read."""
+        """Return what `operations` returns. Raises `JournalUnusable` or OSError where the journal cannot be read."""
         return self._rows(rows.OPERATIONS_OF, (uuid, limit))
 
     def recorded_one(self, uuid: str, operation: str) -> OperationRow | None:
-        """One operation of a server, None if there is none. Raises `JournalUnusable`, OSError."""
+        """Return one operation of a server, None if there is none. Raises `JournalUnusable`, OSError."""
         found = self._rows(_OPERATION_OF, (operation, uuid))
         return found[0] if found else None
 
@@ -125,9 +125,9 @@ class BufferedJournal(Journal):
 
 
 def _nobody() -> None:
-    """Nobody is told."""
+    """Do nothing."""
 
 
 def was_put_off(result: Result) -> bool:
-    """Whether an action ended only because this process ends, and nothing was done."""
+    """Tell whether an action ended only because this process ends, and nothing was done."""
     return result.code == InterruptedBySignal.code

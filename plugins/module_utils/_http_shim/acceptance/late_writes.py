@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the journal could not be told in time, told as soon as it can be. For the acceptor's thread."""
+"""Writes that the journal could not take in time, made as soon as it can. For the acceptor's thread."""
 
 from __future__ import annotations
 

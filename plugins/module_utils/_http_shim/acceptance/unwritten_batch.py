@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one turn of the event loop has to be written, handed to the acceptor together. Lives in the event loop."""
+"""Acceptances and ends that one turn of the event loop brings, handed to the acceptor together. Lives in the event loop."""
 
 from __future__ import annotations
 

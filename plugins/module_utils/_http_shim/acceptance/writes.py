@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is handed to the acceptor to be written, and what it hands back."""
+"""Values that are handed to the acceptor to be written, and that it hands back."""
 
 from __future__ import annotations
 

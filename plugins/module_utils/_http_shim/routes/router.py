@@ -16,7 +16,7 @@ from ..process.log import Log
 from ..servers.server_cache import ServerCache
 from ..wire import replies
 from ..wire.access import Headers, refusal
-from ..wire.paths import PathMatch, PathTable, Slash
+from ..wire.paths import PathMatch, PathTable, Redirect
 from ..wire.replies import Reply
 from .http_request import HttpRequest
 from .route import Route, handlers_of
@@ -43,7 +43,7 @@ class Router:
         """Return the answer to one request, whatever comes."""
         settings = self._settings()
         match = self._paths.find(raw.method, raw.rel_url.raw_path_qs)
-        if isinstance(match, Slash):
+        if isinstance(match, Redirect):
             return _response(replies.redirect(match.status, match.location))
         request = HttpRequest(raw, settings, match or PathMatch(""))
         try:
@@ -92,7 +92,7 @@ class Router:
 
 @functools.cache
 def _response_class() -> type[web.Response]:
-    """The library's response without the headers that the library adds of its own."""
+    """Return the library's response without the headers that the library adds of its own."""
     from aiohttp import hdrs, web
 
     class Plain(web.Response):

@@ -62,7 +62,7 @@ class ServerRoutes:
         self._counting: asyncio.Task[None] | None = None
 
     def described(self, servers: Sequence[Server]) -> list[dict[str, Any]]:
-        """The servers as Wings shows them, also those that could not be seen. For a thread. Raises `PowerError`."""
+        """Return the servers as Wings shows them, also those that could not be seen. For a thread. Raises `PowerError`."""
         node = self._node.for_reading()
         told = describe_each(servers, node, FactOptions(), remember=node.journal.record_match)
         for warning in told.warnings:
@@ -80,7 +80,7 @@ class ServerRoutes:
         ]
 
     async def states(self) -> dict[str, int]:
-        """How many servers are in each state; empty where the engine does not answer soon."""
+        """Return how many servers are in each state; empty where the engine does not answer soon."""
         now = asyncio.get_running_loop().time()
         if self._counting is None and now - self._states_at >= _STATES_SECONDS:
             self._counting = asyncio.ensure_future(self._count())

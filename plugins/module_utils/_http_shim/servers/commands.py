@@ -80,7 +80,7 @@ class Commands:
                 del self._turns[uuid]
 
     def _write(self, uuid: str, turn: _CommandTurn, text: str) -> NotWritten | None:
-        """For a thread, the only one of this turn."""
+        """Write for one turn. For a thread, the only one of this turn."""
         engine = self._node.now().engine
         snapshot = engine.inspect(uuid)
         if snapshot is None or not snapshot.live:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which servers are this node's, and which are suspended, as far as that is known: no request waits for the Panel.
+"""The servers of this node, and their suspensions, as far as they are known: no request waits for the Panel.
 
 What is known is asked anew in the background, when somebody asks about a server and the last look is old enough. What an action finds
 when its turn comes is what counts.
@@ -71,12 +71,12 @@ class ServerCache:
         self._due = True
 
     def now(self, segment: str) -> KnownServer | None:
-        """The server whose UUID is exactly this text, if it is known already; what is asked in the background will know more."""
+        """Return the server whose UUID is exactly this text, if it is known already; a look in the background will know more."""
         self.look_again()
         return self._found.get(segment)
 
     async def meet(self, segment: str) -> KnownServer | None:
-        """As `find`, for those who have shown no token: however many ask, all share one look at what is new every moment."""
+        """Do as `find` does, for those who have shown no token: however many ask, all share one look at what is new every moment."""
         known = self.now(segment)
         if known is not None or parse_uuid(segment) != segment:
             return known
@@ -84,7 +84,7 @@ class ServerCache:
         return self._found.get(segment)
 
     async def find(self, segment: str) -> KnownServer | None:
-        """The server whose UUID is exactly this text, None if this node has none; one that is new is not looked for on the Panel.
+        """Return the server whose UUID is exactly this text, None if there is none; one that is new is not looked for on the Panel.
 
         Raises `PowerError` where the engine cannot say.
         """
@@ -97,14 +97,14 @@ class ServerCache:
         return found
 
     async def all_of_them(self) -> list[Server]:
-        """Every server, by UUID; those that are new are found at hand, not on the Panel."""
+        """Return every server, by UUID; those that are new are found on the node, not on the Panel."""
         self.look_again()
         if asyncio.get_running_loop().time() - self._met_at >= _MEET_SECONDS:
             await self._await_meeting()
         return [self._found[uuid].server for uuid in sorted(self._found)]
 
     def learn(self, result: Result) -> None:
-        """What an action found: it asked when it counted."""
+        """Take over what an action found: it asked when it counted."""
         uuid = result.server.uuid
         if not result.action.boots:
             return
@@ -112,7 +112,7 @@ class ServerCache:
             self.told(uuid, suspended=result.code == Suspended.code)
 
     def told(self, uuid: str, *, suspended: bool) -> None:
-        """Somebody was told just now whether a server is suspended."""
+        """Take over whether a server is suspended, which somebody was told just now."""
         known = self._found.get(uuid)
         if known is not None and known.suspended is not suspended:
             self._note({uuid: replace(known, suspended=suspended)})
@@ -140,7 +140,7 @@ class ServerCache:
         self._note({uuid: server for uuid, server in met.items() if uuid not in self._found})
 
     def _note(self, newer: Mapping[str, KnownServer]) -> None:
-        """This is newer than what a look that is under way finds."""
+        """Let this count, which is newer than what a look that is under way finds."""
         self._found = {**self._found, **newer}
         self._changes.update(newer)
 
@@ -181,7 +181,7 @@ def _met(node: SharedNode, before: frozenset[str]) -> dict[str, KnownServer]:
 
 
 def _everything(node: SharedNode, before: Mapping[str, KnownServer]) -> tuple[dict[str, KnownServer], tuple[str, ...]]:
-    """Every server, and the codes of why lists of them could not be had."""
+    """Return every server, and the codes of why lists of them could not be had."""
     settings, sources = node.settings, node.fresh_sources()
     found = {server.uuid: server for server in sources.everything(None)}
     whole, unlisted = sources.lists_are_whole, [error.code for error in sources.unlisted]
@@ -205,7 +205,7 @@ def _search(node: SharedNode, uuid: str) -> KnownServer | None:
 
 
 def _is_there(node: SharedNode, sources: Sources, uuid: str) -> bool:
-    """Whether the node has the server. Raises `PowerError` where nobody can tell."""
+    """Tell whether the node has the server. Raises `PowerError` where nobody can tell."""
     try:
         return sources.has(uuid) or node.now().engine.inspect(uuid) is not None
     except SourceUnreachable:

@@ -91,7 +91,7 @@ class Follower:
             self._show(lines)
 
     def _read(self, output: Output, seconds: float) -> list[bytes] | None:
-        """The lines that are complete now; None at the end of the output."""
+        """Return the lines that are complete now; None at the end of the output."""
         chunk = output.read(seconds)
         if chunk == b"":
             return None

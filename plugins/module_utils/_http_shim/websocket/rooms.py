@@ -28,7 +28,7 @@ class Rooms:
         self._loop = asyncio.get_running_loop()
         self._rooms: dict[str, Room] = {}
         self._changes = Changes(resources.node, self._soon, lambda: self._soon(None))
-        self._minding: asyncio.Task[None] | None = None
+        self._deletion_watch: asyncio.Task[None] | None = None
 
     def all(self) -> list[Room]:
         """Return every room."""
@@ -44,8 +44,8 @@ class Rooms:
         if room is None:
             room = self._rooms[uuid] = Room(uuid, self._resources)
             self._changes.want(True)
-            if self._minding is None:
-                self._minding = asyncio.ensure_future(self._close_deleted())
+            if self._deletion_watch is None:
+                self._deletion_watch = asyncio.ensure_future(self._close_deleted())
         return room
 
     def forget(self, room: Room) -> None:
@@ -69,7 +69,7 @@ class Rooms:
             room.look()
 
     def _soon(self, uuid: str | None) -> None:
-        """From the thread that reads events: look at one server, or at all."""
+        """Look at one server, or at all. For the thread that reads events."""
         soon(self._loop, self._look_at, uuid)
 
     def _look_at(self, uuid: str | None) -> None:
@@ -96,4 +96,4 @@ class Rooms:
                     if await self._is_deleted(room.uuid):
                         self.end(room, "server deleted")
         finally:
-            self._minding = None
+            self._deletion_watch = None

@@ -24,7 +24,7 @@ from ..wire.power_request import read_texts
 from ..wire.replies import Reply
 from .client import frames
 from .client.claims import need_library
-from .client.input_limit import Intake
+from .client.input_limit import InputLimit
 from .client.member import POLICY, Member
 from .client.permissions import allows_origin
 from .client_messages import ClientMessages
@@ -55,15 +55,15 @@ class WebsocketRoutes:
         self._messages = ClientMessages(backend, self._websockets)
 
     def count(self) -> int:
-        """How many websockets there are."""
+        """Return how many websockets there are."""
         return self._websockets.count()
 
     def look(self, uuid: str) -> None:
-        """Something was done to a server."""
+        """Look at a server that something was done to."""
         self._websockets.look(uuid)
 
     def shut_out(self) -> int:
-        """Close those that a token has let in: the node's own has changed, which signed it. How many these were."""
+        """Close those that a token has let in, since the node's own has changed, which signed it; return how many these were."""
         return self._websockets.shut_out()
 
     def close(self) -> None:
@@ -134,7 +134,7 @@ class WebsocketRoutes:
         if transport is None:
             # It is gone already.
             return
-        intake = Intake(transport, lambda: _unread(socket))
+        input_limit = InputLimit(transport, lambda: _unread(socket))
         member = Member(
             socket,
             drop=transport.abort,
@@ -147,13 +147,13 @@ class WebsocketRoutes:
         loop = asyncio.get_running_loop()
         deadline = loop.call_later(float(request.settings.api_request_timeout), _hang_up_silent, member)
         try:
-            await self._read(socket, server, member, intake)
+            await self._read(socket, server, member, input_limit)
         finally:
             deadline.cancel()
             self._websockets.leave(server.uuid, member)
             await member.left()
 
-    async def _read(self, socket: web.WebSocketResponse, server: Server, member: Member, intake: Intake) -> None:
+    async def _read(self, socket: web.WebSocketResponse, server: Server, member: Member, input_limit: InputLimit) -> None:
         from aiohttp import WSMsgType
 
         loop = asyncio.get_running_loop()
@@ -161,7 +161,7 @@ class WebsocketRoutes:
             received = await socket.receive()
             if received.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
                 return
-            intake.message_read()
+            input_limit.message_read()
             # What comes too quickly stays in the client's own buffers.
             pause = member.rates.pause(loop.time())
             if pause > 0:
@@ -181,12 +181,12 @@ class WebsocketRoutes:
 
 
 def _unread(socket: web.WebSocketResponse) -> int:
-    """How many of a client's messages the library keeps."""
+    """Return how many of a client's messages the library keeps."""
     return len(getattr(getattr(socket, "_reader", None), "_buffer", ()))
 
 
 def _hang_up_silent(member: Member) -> None:
-    """It has shown no token in time."""
+    """Hang up on a client that has shown no token in time."""
     if member.claims is None:
         member.close(POLICY, "no token came")
 
@@ -197,7 +197,7 @@ def _can_upgrade(raw: web.BaseRequest, socket: web.WebSocketResponse) -> bool:
 
 @functools.cache
 def _socket_class() -> Callable[..., web.WebSocketResponse]:
-    """The library's websocket without the library's name."""
+    """Return the library's websocket without the library's name."""
     from aiohttp import web
 
     # Whatever a client does wrong is its own affair.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one server uses, told to its room. Lives in the event loop; looking is done by threads."""
+"""Reports to one server's room of what it uses. Lives in the event loop; looking is done by threads."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ class PathMatch:
 
 
 @dataclass(frozen=True)
-class Slash:
-    """A known path with a slash too many: where to go, and with which status."""
+class Redirect:
+    """The answer to a known path with a slash too many: where to go, and with which status."""
 
     status: int
     location: str
@@ -39,14 +39,14 @@ class PathTable:
         #: Most requests are one of few.
         self.find = functools.lru_cache(maxsize=1024)(self._find)
 
-    def _find(self, method: str, target: str) -> PathMatch | Slash | None:
+    def _find(self, method: str, target: str) -> PathMatch | Redirect | None:
         """Return the route of a request target (path and query, as sent), None for an unknown one."""
         raw, mark, query = target.partition("?")
         path = unquote(raw, errors="surrogateescape")
         found = self._match(method, path)
         if found is None and path.endswith("/") and self._match(method, path[:-1]) is not None:
             # What stands before the slash is known, so it is a path of this server, and not one that begins with another's name.
-            return Slash(301 if method == "GET" else 307, f"{raw[:-1] if raw.endswith('/') else raw[:-3]}{mark}{query}")
+            return Redirect(301 if method == "GET" else 307, f"{raw[:-1] if raw.endswith('/') else raw[:-3]}{mark}{query}")
         return found
 
     def _match(self, method: str, path: str) -> PathMatch | None:

@@ -35,7 +35,7 @@ class ClientMessage:
 
 
 def read_frame(text: str) -> ClientMessage | None:
-    """The event in a frame; None for what is none, or no event that there is."""
+    """Return the event in a frame; None for what is none, or no event that there is."""
     if is_nested_deeper(text, _DEEPEST):
         return None
     try:
@@ -51,22 +51,22 @@ def read_frame(text: str) -> ClientMessage | None:
 
 
 def frame(event: str, *texts: str) -> str:
-    """An event as it is sent."""
+    """Return an event as it is sent."""
     return json.dumps({"event": event, "args": texts} if texts else {"event": event}, separators=(",", ":"))
 
 
 def error_text(number: str, reason: str) -> str:
-    """An error as Wings words one: ``number`` is what to look for in the log: an operation's id, or a request's."""
+    """Word an error as Wings does: ``number`` is what to look for in the log: an operation's id, or a request's."""
     return f"Error Event [{number}]: {reason}"
 
 
 def line_text(line: bytes) -> str:
-    """A line of output as clients show it: as the process wrote it, colours and all."""
+    """Return a line of output as clients show it: as the process wrote it, colours and all."""
     return line.rstrip(b"\r").decode("utf-8", "replace")
 
 
 def last_lines(log: bytes, count: int, limit: int) -> list[str]:
-    """The last lines of a log as events, at most ``count``, and as many of these as ``limit`` characters hold."""
+    """Return the last lines of a log as events, at most ``count``, and as many of these as ``limit`` characters hold."""
     lines = log.split(b"\n")
     told: list[str] = []
     for line in reversed((lines[:-1] if lines[-1] == b"" else lines)[-count:]):
@@ -80,7 +80,7 @@ def last_lines(log: bytes, count: int, limit: int) -> list[str]:
 
 
 def joined(log: Sequence[bytes], live: Sequence[bytes]) -> list[bytes]:
-    """A log and the output that followed it, what is in both once: output is listened to before the log is read."""
+    """Join a log and the output that followed it, what is in both once: output is listened to before the log is read."""
     for count in range(min(len(log), len(live)), 0, -1):
         if list(log[-count:]) == list(live[:count]):
             return [*log, *live[count:]]
