@@ -27,9 +27,9 @@ _LOOK_SECONDS = 0.5
 class Operations:
     """The operations of one node."""
 
-    def __init__(self, node: SharedNode, outside: WorkerPool) -> None:
+    def __init__(self, node: SharedNode, threads: WorkerPool) -> None:
         self._node = node
-        self._outside = outside
+        self._threads = threads
         self._live: dict[str, Ticket] = {}
         self._ended: OrderedDict[str, tuple[Acceptance, Result]] = OrderedDict()
         self._waiters: dict[str, asyncio.Event] = {}
@@ -58,7 +58,7 @@ class Operations:
 
     async def all_of(self, uuid: str) -> list[dict[str, Any]]:
         """Return the operations of a server, the one recorded last first. Raises `JournalUnusable`, OSError."""
-        rows = await self._outside.ask(lambda: self._node.journal.recorded(uuid, KEPT_OPERATIONS + 2 * MOST_WAITING))
+        rows = await self._threads.ask(lambda: self._node.journal.recorded(uuid, KEPT_OPERATIONS + 2 * MOST_WAITING))
         return [self._now(row.id, uuid) or view.of_row(row) for row in rows]
 
     async def one(self, uuid: str, operation: str, wait_seconds: float) -> dict[str, Any] | None:
@@ -96,5 +96,5 @@ class Operations:
         return None if ended is None or ended[0].server.uuid != uuid else view.of_result(*ended)
 
     async def _recorded(self, uuid: str, operation: str) -> dict[str, Any] | None:
-        row = await self._outside.ask(lambda: self._node.journal.recorded_one(uuid, operation))
+        row = await self._threads.ask(lambda: self._node.journal.recorded_one(uuid, operation))
         return None if row is None else view.of_row(row)

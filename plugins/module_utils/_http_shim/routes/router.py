@@ -71,7 +71,7 @@ class Router:
             return replies.NO_ROUTE
         if not route.of_server:
             return await handler(request)
-        find = self._known.meet if route.public else self._known.find
+        find = self._known.find_shared if route.public else self._known.find
         try:
             known = await find(request.match.parameters["server"])
         except PowerError as error:

@@ -53,9 +53,9 @@ class ServerRoutes:
         self._actions = backend.actions
         self._commands = backend.commands
         self._log = backend.log
-        self._outside = WorkerPool(_THREADS, "servers")
+        self._threads = WorkerPool(_THREADS, "servers")
         # Of its own: a Panel that is silent keeps no other route waiting.
-        self._sync_outside = WorkerPool(_THREADS, "sync")
+        self._sync_threads = WorkerPool(_THREADS, "sync")
         self._uses = Uses(backend.disks)
         self._states: dict[str, int] = {}
         self._states_at = float("-inf")
@@ -91,8 +91,8 @@ class ServerRoutes:
     async def _count(self) -> None:
         self._states_at = asyncio.get_running_loop().time()
         try:
-            servers = await self._known.all_of_them()
-            found = await self._outside.ask(lambda: self._seen(servers))
+            servers = await self._known.all_servers()
+            found = await self._threads.ask(lambda: self._seen(servers))
             self._states = {state: found.count(state) for state in (*(each.value for each in PowerState), UNKNOWN)}
         except PowerError:
             self._states = {}
@@ -118,9 +118,9 @@ class ServerRoutes:
         )
     )
     async def _all(self, request: HttpRequest) -> Reply:
-        servers = await self._known.all_of_them()
+        servers = await self._known.all_servers()
         try:
-            reply = replies.json_reply(await self._outside.ask(lambda: self.described(servers)))
+            reply = replies.json_reply(await self._threads.ask(lambda: self.described(servers)))
         except PowerError as error:
             return replies.unexpected(request.id, note=str(error))
         unlisted = ",".join(self._known.unlisted)
@@ -137,7 +137,7 @@ class ServerRoutes:
     )
     async def _one(self, request: HttpRequest, known: KnownServer) -> Reply:
         try:
-            found = await self._outside.ask(lambda: self.described([known.server]))
+            found = await self._threads.ask(lambda: self.described([known.server]))
         except PowerError as error:
             return replies.unexpected(request.id, note=str(error))
         if not found:
@@ -165,7 +165,7 @@ class ServerRoutes:
     async def _send_commands(self, request: HttpRequest, known: KnownServer) -> Reply:
         uuid, node = known.server.uuid, self._node.now()
         try:
-            snapshot = await self._outside.ask(lambda: node.engine.inspect(uuid))
+            snapshot = await self._threads.ask(lambda: node.engine.inspect(uuid))
         except PowerError as error:
             return replies.unexpected(request.id, note=str(error))
         if snapshot is None:
@@ -197,7 +197,7 @@ class ServerRoutes:
         wanted = int(size) if size.isascii() and size.isdigit() and len(size) < 10 else 0
         lines = min(wanted or _MOST_LINES, _MOST_LINES)
         try:
-            log = await self._outside.ask(lambda: self._node.now().engine.log_tail(known.server.uuid, lines))
+            log = await self._threads.ask(lambda: self._node.now().engine.log_tail(known.server.uuid, lines))
         except EngineError as error:
             if error.facts.get("status") != 404:
                 return replies.unexpected(request.id, note=str(error))
@@ -227,10 +227,10 @@ class ServerRoutes:
             return definition.suspended, snapshot is not None and snapshot.live
 
         try:
-            suspended, live = await self._sync_outside.ask(read)
+            suspended, live = await self._sync_threads.ask(read)
         except PowerError as error:
             return replies.unexpected(request.id, note=str(error))
-        self._known.told(uuid, suspended=suspended)
+        self._known.note_suspension(uuid, suspended=suspended)
         if suspended and live:
             try:
                 await self._actions.take(known.server, PowerAction.STOP, _WAIT_SECONDS, origin_of(request.address, request.settings))
@@ -254,7 +254,7 @@ class ServerRoutes:
         if request.query("v") != "2":
             return replies.json_reply(system_entry(machine))
         try:
-            return replies.json_reply(system_entry_2(machine, await self._outside.ask(self._node.now().engine.facts)))
+            return replies.json_reply(system_entry_2(machine, await self._threads.ask(self._node.now().engine.facts)))
         except PowerError as error:
             return replies.unexpected(request.id, note=str(error))
 
