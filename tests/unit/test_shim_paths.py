@@ -64,6 +64,10 @@ def test_no_other_slash_is(target: str) -> None:
     assert not isinstance(PATHS.find("GET", target), Redirect)
 
 
+def test_a_route_has_its_name_and_its_path_alone() -> None:
+    assert len({route.name for route in ROUTES}) == len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
+
+
 def test_an_empty_token_lets_nobody_in() -> None:
     assert refusal("Bearer ", "") is replies.WRONG_TOKEN
     assert refusal("Bearer x", "x") is None
