@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import schemathesis
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.route_table import ROUTES
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.openapi import document
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import booleans
@@ -43,7 +44,7 @@ def shim(node: Lab) -> Iterator[Shim]:
         yield shim
 
 
-DOCUMENT = schemathesis.openapi.from_dict(document())
+DOCUMENT = schemathesis.openapi.from_dict(document(ROUTES))
 OPERATIONS = {each.ok().definition.raw["operationId"]: each.ok() for each in DOCUMENT.get_all_operations()}
 CASES = [
     (name, mode)

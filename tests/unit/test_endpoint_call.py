@@ -26,7 +26,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer
 from ansible_collections.fleet.power.tests.unit.endpoint_support import UUID, FakeEndpoint, request, seen
-from ansible_collections.fleet.power.tests.unit.test_endpoint import LISTED, OTHER, Answering, answer
+from ansible_collections.fleet.power.tests.unit.test_endpoint import LISTED, OTHER, Answering, Scripted, answer
 
 ELSEWHERE = "https://node1.example.test:8080"
 HERE = "http://127.0.0.1:8080"
@@ -88,15 +88,23 @@ def test_an_empty_token_in_the_settings_is_refused_and_the_nodes_own_does_not_ta
 # ----- which servers
 
 
-class Unanswering(Answering):
-    """An endpoint that never answers, but looks up as it promises."""
+class Silent(Scripted):
+    """A web that never answers, but looks up as it promises."""
 
-    def _ask(self, method: str, path: str, *, check_cancelled: CheckCancelled = no_check, **_unused: Any) -> Answer:
+    def ask(self, method: str, path: str, *, check_cancelled: CheckCancelled = no_check, **_unused: Any) -> Answer:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             check_cancelled()
             time.sleep(0.01)
         return answer(200, LISTED)
+
+
+class Unanswering(Answering):
+    """An endpoint that never answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._connection.web = Silent()
 
 
 def test_a_signal_ends_the_search_for_all_servers_and_is_told_by_each_that_was_named() -> None:

@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_http_shim/process", "_http_shim/wire"),
     ("_http_shim/acceptance",),
     ("_http_shim/servers",),
-    ("_http_shim/routes",),
+    ("_http_shim/routes", "_http_shim/websocket/client"),
     ("_http_shim/websocket",),
     ("_http_shim",),
     ("_options", "restore", "http_shim"),
@@ -50,7 +50,8 @@ THIRD_PARTY = {
     "_power/sources": {"requests", "urllib3"},
     "_http_shim/wire": {"aiohttp"},
     "_http_shim/routes": {"aiohttp", "prometheus_client"},
-    "_http_shim/websocket": {"aiohttp", "jwt"},
+    "_http_shim/websocket": {"aiohttp"},
+    "_http_shim/websocket/client": {"aiohttp", "jwt"},
 }
 #: What of the core the controller's side knows, beside its words: what reads, and acts on nothing.
 READING = {"_power/definitions", "_power/engine", "_power/endpoint/client", "_power/endpoint/seen", "_power/sources/web"}

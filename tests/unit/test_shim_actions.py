@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import acceptor, runs
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import acceptor, end_announcer, late_writes, performing
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotKept, ShuttingDown
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.buffered_journal import BufferedJournal
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operations import Operations
@@ -132,9 +132,9 @@ class World:
 @pytest.fixture(name="world")
 def world_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World(tmp_path)
-    monkeypatch.setattr(runs, "perform", world.perform)
-    monkeypatch.setattr(acceptor, "announce", lambda *_unused: None)
-    monkeypatch.setattr(acceptor, "_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(performing, "perform", world.perform)
+    monkeypatch.setattr(end_announcer, "announce", lambda *_unused: None)
+    monkeypatch.setattr(late_writes, "AGAIN_SECONDS", 0.05)
     yield world
     world.journal.close()
     world.log.close()
@@ -166,7 +166,7 @@ def test_the_end_of_an_action_that_never_began_is_written_when_the_journal_takes
 
 
 def test_what_is_owed_is_written_at_the_latest_when_the_process_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceptor, "_AGAIN_SECONDS", 60.0)
+    monkeypatch.setattr(late_writes, "AGAIN_SECONDS", 60.0)
     world.acts[STOP] = world.hold
     taken: list[str] = []
 
@@ -199,7 +199,7 @@ def test_an_action_for_which_there_is_no_thread_is_not_run_again_either(world: W
         def start(self) -> None:
             raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(runs, "threading", SimpleNamespace(Thread=NoThread))
+    monkeypatch.setattr(performing, "threading", SimpleNamespace(Thread=NoThread))
 
     async def story(actions: Actions) -> None:
         await asyncio.gather(*(actions.take(ALPHA, START, 30, "") for _unused in range(2)))
@@ -360,7 +360,7 @@ def test_what_was_promised_does_not_pile_up_while_it_runs(world: World, monkeypa
 def test_it_is_unwell_until_the_journal_can_be_written_again_and_finds_that_out_by_itself(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acceptor, "_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(late_writes, "AGAIN_SECONDS", 0.1)
     monkeypatch.setattr(journal_file, "PATIENCE", 0.1)
 
     async def story(actions: Actions) -> None:
@@ -382,7 +382,7 @@ def test_a_kill_that_can_neither_be_written_nor_done_because_the_process_ends_is
         with world.full(_ACCEPTANCES):
             kill = asyncio.ensure_future(actions.take(ALPHA, KILL, 30, ""))
             await asyncio.sleep(0)
-            actions.ending = True
+            actions.end()
             with pytest.raises(ShuttingDown):
                 await kill
 

@@ -1,19 +1,21 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which route a request takes, and who is let in."""
+"""The route that a request takes, and who is let in."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.route_table import ROUTES
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire import replies
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.access import client_address, cors_headers, origin_of, refusal
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.paths import Route, Slash, find_route
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.paths import PathMatch, PathTable, Redirect
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
 
 UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
+PATHS = PathTable((route.name, route.method, route.path) for route in ROUTES)
 
 
 def settings(**values: object) -> Settings:
@@ -23,13 +25,13 @@ def settings(**values: object) -> Settings:
 @pytest.mark.parametrize(
     "method, target, route",
     [
-        ("GET", "/api/servers", Route("servers")),
-        ("GET", "/api/servers?page=1", Route("servers")),
-        ("GET", f"/api/servers/{UUID}", Route("server", UUID)),
-        ("POST", f"/api/servers/{UUID}/power", Route("power", UUID)),
-        ("GET", f"/api/servers/{UUID}/operations/x", Route("operation", UUID, "x")),
-        ("GET", "/api/servers/a%2Db", Route("server", "a-b")),
-        ("GET", "/api/servers/a%2Fws", Route("websocket", "a")),
+        ("GET", "/api/servers", PathMatch("servers")),
+        ("GET", "/api/servers?page=1", PathMatch("servers")),
+        ("GET", f"/api/servers/{UUID}", PathMatch("server", {"server": UUID})),
+        ("POST", f"/api/servers/{UUID}/power", PathMatch("power", {"server": UUID})),
+        ("GET", f"/api/servers/{UUID}/operations/x", PathMatch("operation", {"server": UUID, "operation": "x"})),
+        ("GET", "/api/servers/a%2Db", PathMatch("server", {"server": "a-b"})),
+        ("GET", "/api/servers/a%2Fws", PathMatch("websocket", {"server": "a"})),
         ("GET", "/api/servers//power", None),
         ("GET", f"/api/servers/{UUID}/power", None),
         ("HEAD", "/api/servers", None),
@@ -40,26 +42,30 @@ def settings(**values: object) -> Settings:
         ("GET", "", None),
     ],
 )
-def test_a_request_takes_the_route_of_its_method_and_path(method: str, target: str, route: Route | None) -> None:
-    assert find_route(method, target) == route
+def test_a_request_takes_the_route_of_its_method_and_path(method: str, target: str, route: PathMatch | None) -> None:
+    assert PATHS.find(method, target) == route
 
 
 @pytest.mark.parametrize(
     "method, target, slash",
     [
-        ("GET", "/api/servers/", Slash(301, "/api/servers")),
-        ("GET", "/api/servers/?a=b/", Slash(301, "/api/servers?a=b/")),
-        ("POST", f"/api/servers/{UUID}/power/", Slash(307, f"/api/servers/{UUID}/power")),
-        ("GET", "/api/servers%2F", Slash(301, "/api/servers")),
+        ("GET", "/api/servers/", Redirect(301, "/api/servers")),
+        ("GET", "/api/servers/?a=b/", Redirect(301, "/api/servers?a=b/")),
+        ("POST", f"/api/servers/{UUID}/power/", Redirect(307, f"/api/servers/{UUID}/power")),
+        ("GET", "/api/servers%2F", Redirect(301, "/api/servers")),
     ],
 )
-def test_a_slash_too_many_is_redirected(method: str, target: str, slash: Slash) -> None:
-    assert find_route(method, target) == slash
+def test_a_slash_too_many_is_redirected(method: str, target: str, slash: Redirect) -> None:
+    assert PATHS.find(method, target) == slash
 
 
 @pytest.mark.parametrize("target", ["/api/servers//", "/nothing/", "//evil.example/api/servers/", "/"])
 def test_no_other_slash_is(target: str) -> None:
-    assert not isinstance(find_route("GET", target), Slash)
+    assert not isinstance(PATHS.find("GET", target), Redirect)
+
+
+def test_a_route_has_its_name_and_its_path_alone() -> None:
+    assert len({route.name for route in ROUTES}) == len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
 
 
 def test_an_empty_token_lets_nobody_in() -> None:

@@ -58,18 +58,18 @@ async def until(told: Callable[[], object]) -> None:
 async def story(node: SharedNode, log: Log, panel: FakePanel, loop: Loop) -> None:
     known = ServerCache(node, log)
     await known.load()
-    await until(lambda: known.now(UUID))
+    await until(lambda: known.cached(UUID))
     panel.put(definition(suspended=True))
     for _look in range(5):
         looks = panel.count(LIST)
         for _unused in range(9):
             loop.moment += 1.1
             await known.find(UUID)
-            await known.all_of_them()
+            await known.all_servers()
         assert panel.count(LIST) == looks
         loop.moment += 0.1
-        await until(lambda: known.now(UUID) and panel.count(LIST) > looks)  # noqa: B023
-    await until(lambda: (server := known.now(UUID)) is not None and server.suspended)
+        await until(lambda: known.cached(UUID) and panel.count(LIST) > looks)  # noqa: B023
+    await until(lambda: (server := known.cached(UUID)) is not None and server.suspended)
     assert panel.count(LIST) == 6
     known.close()
 

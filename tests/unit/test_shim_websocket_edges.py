@@ -19,9 +19,9 @@ from aiohttp import web
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import SharedNode
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import changes as changes_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.changes import Changes
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.follower import Follower
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.input_limit import Intake
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.outbox import Outbox
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.input_limit import InputLimit
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.outbox import Outbox
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.follower import Follower, OutputEvents
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
@@ -167,11 +167,13 @@ class Heard:
             cast("Any", engine),
             Snapshot(id="c", name="n", live=True, started_at="1"),
             matchers,
+            OutputEvents(
+                attached=lambda: self.said.append("attached"),
+                tell=self._tell,
+                ready=lambda: self.said.append("ready"),
+                ended=lambda _follower: self.said.append("ended"),
+            ),
             begin=begin,
-            attached=lambda: self.said.append("attached"),
-            tell=self._tell,
-            ready=lambda: self.said.append("ready"),
-            ended=lambda _follower: self.said.append("ended"),
         )
         self.follower.start()
 
@@ -269,8 +271,8 @@ class Sink(asyncio.Protocol):
 @pytest.mark.parametrize(("each", "passed"), [(0, 64), (100, 3)])
 def test_what_a_client_sends_at_once_is_passed_on_in_pieces_until_too_many_messages_wait(each: int, passed: int) -> None:
     sink = Sink()
-    intake = Intake(cast(asyncio.Transport, sink), lambda: each * len(sink.pieces))
-    intake.data_received(b"x" * 256 * 1024)
+    input_limit = InputLimit(cast(asyncio.Transport, sink), lambda: each * len(sink.pieces))
+    input_limit.data_received(b"x" * 256 * 1024)
     assert (len(sink.pieces), sink.aborted) == (passed, passed < 64)
     assert max(map(len, sink.pieces)) <= 4096
 

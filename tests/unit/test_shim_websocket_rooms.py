@@ -13,10 +13,12 @@ from typing import Any, cast
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import rooms as rooms_file
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.member import Member
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import websockets as websockets_file
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.member import Member
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Rooms
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.sampler import Sampler
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.views import ServerView
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.websockets import Websockets
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import Use
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
@@ -38,40 +40,40 @@ class Closed(Member):
         self.code = code
 
 
-def in_loop(story: Callable[[Rooms], Coroutine[Any, Any, None]]) -> None:
+def in_loop(story: Callable[[Websockets], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
-        ground = SimpleNamespace(node=None, log=None, disks=None)
-        await story(Rooms(cast("Any", ground), cast("Any", None)))
+        resources = SimpleNamespace(node=None, log=None, disks=None)
+        await story(Websockets(Rooms(cast("Any", resources), cast("Any", None))))
 
     asyncio.run(run())
 
 
 def test_who_waits_longest_without_a_token_leaves_for_who_comes_and_members_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms_file, "MOST_IN_ALL", 4)
+    monkeypatch.setattr(websockets_file, "MOST_IN_ALL", 4)
 
-    async def story(rooms: Rooms) -> None:
+    async def story(websockets: Websockets) -> None:
         members = [Closed() for _unused in range(6)]
         for number, member in enumerate(members):
-            assert rooms.has_place()
-            rooms.enter(f"server {number}", member)
+            assert websockets.has_place()
+            websockets.enter(f"server {number}", member)
         assert [member.code for member in members] == [1013, 1013, None, None, None, None]
-        assert rooms.count() == 4
+        assert websockets.count() == 4
         for gone in members[:2]:
-            rooms.leave("server", gone)
-        assert rooms.count() == 4
+            websockets.leave("server", gone)
+        assert websockets.count() == 4
 
     in_loop(story)
 
 
 def test_a_service_that_ends_takes_nobody_and_lets_nobody_in() -> None:
-    async def story(rooms: Rooms) -> None:
+    async def story(websockets: Websockets) -> None:
         waits = Closed()
-        rooms.enter("server", waits)
-        rooms.close()
+        websockets.enter("server", waits)
+        websockets.close()
         assert waits.code == 1001
-        assert not rooms.has_place()
-        rooms.let_in("server", waits)
-        assert rooms.room("server") is None
+        assert not websockets.has_place()
+        websockets.let_in("server", waits)
+        assert websockets.room("server") is None
 
     in_loop(story)
 
@@ -79,22 +81,22 @@ def test_a_service_that_ends_takes_nobody_and_lets_nobody_in() -> None:
 def test_who_is_shut_out_has_no_token_any_more_though_it_does_not_read_that_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     room = SimpleNamespace(uuid="server", members=set(), close=lambda: None)
     room.join = room.members.add
-    monkeypatch.setattr(rooms_file, "Room", lambda _uuid, _ground: room)
+    monkeypatch.setattr(rooms_file, "Room", lambda _uuid, _resources: room)
+    monkeypatch.setattr(rooms_file, "Changes", lambda *_unused: SimpleNamespace(want=lambda _wanted: None))
 
-    async def story(rooms: Rooms) -> None:
-        monkeypatch.setattr(rooms, "_changes", SimpleNamespace(want=lambda _wanted: None))
+    async def story(websockets: Websockets) -> None:
         stranger, expired, hears = Closed(), Closed(), Closed()
         for member in (stranger, expired, hears):
-            rooms.enter("server", member)
+            websockets.enter("server", member)
         expired.claims = hears.claims = cast("Any", "claims")
-        rooms.let_in("server", hears)
-        assert rooms.shut_out() == 2
+        websockets.let_in("server", hears)
+        assert websockets.shut_out() == 2
         assert [(each.code, each.claims, each.sent) for each in (stranger, expired, hears)] == [
             (None, None, []),
             (1008, None, ["token expired"]),
             (1008, None, ["token expired"]),
         ]
-        assert (rooms.room("server"), rooms.count()) == (None, 1)
+        assert (websockets.room("server"), websockets.count()) == (None, 1)
 
     in_loop(story)
 

@@ -10,10 +10,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import endings, frames
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import endings
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client import frames
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.frames import (
+    ClientMessage,
+    frame,
+    joined,
+    last_lines,
+    read_frame,
+)
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.rates import Bucket, Rates
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.endings import of_ending
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.frames import Wish, frame, joined, last_lines, read_frame
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rates import Bucket, Rates
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.views import ServerView, state_changes, view_of
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Observed
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_spec import LABEL_SERVER
@@ -33,13 +40,13 @@ OFFLINE, STARTING, RUNNING, STOPPING = PowerState.OFFLINE, PowerState.STARTING, 
 
 
 @pytest.mark.parametrize(
-    ("text", "wish"),
+    ("text", "message"),
     [
-        ('{"event":"set state","args":["start"]}', Wish("set state", "start")),
-        ('{"event":"send command","args":["say ","hello"]}', Wish("send command", "say hello")),
-        ('{"event":"send logs"}', Wish("send logs")),
-        ('{"event":"send logs","args":null}', Wish("send logs")),
-        ('{"event":"send logs","args":[],"more":1}', Wish("send logs")),
+        ('{"event":"set state","args":["start"]}', ClientMessage("set state", "start")),
+        ('{"event":"send command","args":["say ","hello"]}', ClientMessage("send command", "say hello")),
+        ('{"event":"send logs"}', ClientMessage("send logs")),
+        ('{"event":"send logs","args":null}', ClientMessage("send logs")),
+        ('{"event":"send logs","args":[],"more":1}', ClientMessage("send logs")),
         ('{"event":"Auth","args":["x"]}', None),
         ('{"event":["auth"],"args":["x"]}', None),
         ('{"event":"auth","args":{"a":1}}', None),
@@ -50,14 +57,14 @@ OFFLINE, STARTING, RUNNING, STOPPING = PowerState.OFFLINE, PowerState.STARTING, 
         ('{"event":"auth","args":' + "[" * 2000, None),
     ],
 )
-def test_a_frame_is_read_or_passed_over(text: str, wish: Wish | None) -> None:
-    assert read_frame(text) == wish
+def test_a_frame_is_read_or_passed_over(text: str, message: ClientMessage | None) -> None:
+    assert read_frame(text) == message
 
 
 @given(st.text(max_size=200))
 def test_no_frame_is_the_end_of_its_reader(text: str) -> None:
     found = read_frame(text)
-    assert found is None or found.event in frames.WISHES
+    assert found is None or found.event in frames.CLIENT_EVENTS
 
 
 @given(st.text(), st.lists(st.text(), min_size=1))

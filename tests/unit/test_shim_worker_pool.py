@@ -14,13 +14,14 @@ from typing import Any, cast
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.worker_pool import ThreadRefused, WorkerPool
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.backend import Backend
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.servers import ServerRoutes
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import server_cache as known_file
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import server_cache as server_cache_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import NotWritten
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.disks import Disks
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, ServerCache
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.changes import Changes
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import Wishes
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import ClientMessages
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Server
 
 ONE, OTHER = Server("11111111-1111-4111-8111-111111111111"), Server("22222222-2222-4222-8222-222222222222")
@@ -35,33 +36,33 @@ def no_thread(*_unused: object) -> None:
 
 def test_who_is_cancelled_while_a_thread_works_gives_no_place_to_another_thread() -> None:
     async def run() -> None:
-        outside, go, at_work = WorkerPool(2, "test"), threading.Event(), []
+        threads, go, at_work = WorkerPool(2, "test"), threading.Event(), []
 
         def work() -> None:
             at_work.append(1)
             go.wait(5.0)
 
         for _unused in range(5):
-            task = asyncio.ensure_future(outside.ask(work))
+            task = asyncio.ensure_future(threads.ask(work))
             await asyncio.sleep(0.02)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         assert len(at_work) == 2
         go.set()
-        assert await asyncio.wait_for(outside.ask(lambda: "done"), 5.0) == "done"
+        assert await asyncio.wait_for(threads.ask(lambda: "done"), 5.0) == "done"
 
     asyncio.run(run())
 
 
 def test_a_thread_that_cannot_begin_is_an_error_and_leaves_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
-        outside = WorkerPool(1, "test")
+        threads = WorkerPool(1, "test")
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", no_thread)
             for _unused in range(3):
                 with pytest.raises(ThreadRefused):
-                    await outside.ask(lambda: None)
-        assert await asyncio.wait_for(outside.ask(lambda: "done"), 5.0) == "done"
+                    await threads.ask(lambda: None)
+        assert await asyncio.wait_for(threads.ask(lambda: "done"), 5.0) == "done"
 
     asyncio.run(run())
 
@@ -88,9 +89,9 @@ class Searches:
         self.go = threading.Event()
         self.searched: list[str] = []
         self.everything: Mapping[str, KnownServer] = {}
-        monkeypatch.setattr(known_file, "_everything", lambda _node, _before: self._answer(self.everything))
-        monkeypatch.setattr(known_file, "_at_hand", lambda _node: {})
-        monkeypatch.setattr(known_file, "_search", self._search)
+        monkeypatch.setattr(server_cache_file, "_everything", lambda _node, _before: self._answer(self.everything))
+        monkeypatch.setattr(server_cache_file, "_at_hand", lambda _node: {})
+        monkeypatch.setattr(server_cache_file, "_search", self._search)
         self.found: list[str] = []
 
     def _answer(self, found: Mapping[str, KnownServer]) -> tuple[Mapping[str, KnownServer], tuple[str, ...]]:
@@ -127,10 +128,10 @@ def test_what_was_told_while_everything_was_asked_is_newer_than_what_that_finds(
 
     async def story(server_cache: ServerCache) -> None:
         assert await server_cache.find(ONE.uuid) == KnownServer(ONE)
-        server_cache.told(ONE.uuid, suspended=True)
+        server_cache.note_suspension(ONE.uuid, suspended=True)
         searches.go.set()
-        await until(lambda: server_cache.now(OTHER.uuid))
-        assert server_cache.now(ONE.uuid) == KnownServer(ONE, suspended=True)
+        await until(lambda: server_cache.cached(OTHER.uuid))
+        assert server_cache.cached(ONE.uuid) == KnownServer(ONE, suspended=True)
 
     with_known(story)
 
@@ -139,16 +140,16 @@ def test_however_many_without_a_token_ask_for_what_is_not_there_it_is_one_look(m
     searches = Searches(monkeypatch)
     looks: list[int] = []
 
-    def met(_node: object, _before: object) -> Mapping[str, KnownServer]:
+    def new_servers(_node: object, _before: object) -> Mapping[str, KnownServer]:
         looks.append(1)
         return {ONE.uuid: KnownServer(ONE)}
 
-    monkeypatch.setattr(known_file, "_met", met)
+    monkeypatch.setattr(server_cache_file, "_new_servers", new_servers)
 
     async def story(server_cache: ServerCache) -> None:
-        found = await asyncio.gather(*(server_cache.meet(f"{number:08}-1111-4111-8111-111111111111") for number in range(200)))
+        found = await asyncio.gather(*(server_cache.find_shared(f"{number:08}-1111-4111-8111-111111111111") for number in range(200)))
         assert found.count(None) == 200
-        assert await server_cache.meet(ONE.uuid) == KnownServer(ONE)
+        assert await server_cache.find_shared(ONE.uuid) == KnownServer(ONE)
         assert (len(looks), searches.searched) == (1, [])
         searches.go.set()
 
@@ -161,10 +162,9 @@ def test_however_many_without_a_token_ask_for_what_is_not_there_it_is_one_look(m
 def test_the_number_of_servers_is_not_waited_for_where_the_engine_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         go = threading.Event()
-        server_cache = SimpleNamespace(all_of_them=_nothing)
-        servers = ServerRoutes(
-            cast("Any", None), cast("Any", server_cache), cast("Any", None), cast("Any", None), Disks(), cast("Any", None)
-        )
+        server_cache = SimpleNamespace(all_servers=_nothing)
+        backend = Backend(*cast("Any", (None, server_cache, None, None, None, Disks(), None)))
+        servers = ServerRoutes(backend)
         monkeypatch.setattr(servers, "_seen", lambda _servers: [str(go.wait(10.0))])
         began = time.monotonic()
         assert await servers.states() == {}
@@ -181,7 +181,7 @@ async def _nothing() -> list[Server]:
 # ----- consoles whose token was taken back
 
 
-def test_who_was_muted_meanwhile_hears_neither_lines_nor_figures_nor_what_became_of_its_wishes() -> None:
+def test_who_was_muted_meanwhile_hears_neither_lines_nor_figures_nor_what_became_of_what_it_asked() -> None:
     sent: list[object] = []
     member = cast(
         "Any", SimpleNamespace(send=lambda *texts: sent.append(texts), send_frame=sent.append, request="r", gone=False, sees_errors=False)
@@ -206,17 +206,18 @@ def test_who_was_muted_meanwhile_hears_neither_lines_nor_figures_nor_what_became
 
     async def run() -> None:
         room.ask, room.stats, room.listening = ask, stats, listening
-        rooms = SimpleNamespace(room=lambda _uuid: room, ending=False, look=lambda _uuid: None)
+        websockets = SimpleNamespace(room=lambda _uuid: room, ending=False, look=lambda _uuid: None)
         log = SimpleNamespace(warn=lambda *_unused, **_fields: None)
         node, operations = SimpleNamespace(now=lambda: None), SimpleNamespace(one=one)
-        wishes = Wishes(*cast("Any", (node, None, operations, SimpleNamespace(write=write), rooms, log)))
+        backend = Backend(*cast("Any", (node, None, None, operations, SimpleNamespace(write=write), None, log)))
+        messages = ClientMessages(backend, cast("Any", websockets))
         for members, heard in ((set(), 0), ({id(member)}, 5)):
             room.members = _Members(members)
-            await wishes._send_logs(ONE, member, cast("Any", None), "")
-            await wishes._send_stats(ONE, member, cast("Any", None), "")
-            await wishes._report(ONE, member, "o")
+            await messages._send_logs(ONE, member, cast("Any", None), "")
+            await messages._send_stats(ONE, member, cast("Any", None), "")
+            await messages._report(ONE, member, "o")
             for text in ("silent", "say"):
-                await wishes._write(ONE, member, cast("Any", room), text)
+                await messages._write(ONE, member, cast("Any", room), text)
             assert len(sent) == heard
 
     asyncio.run(run())

@@ -25,16 +25,20 @@ from .acceptance.queue import Ticket
 from .acceptance.shared_node import SharedNode
 from .process import shim_settings
 from .process.log import Log
-from .process.notify import READY, STOPPING, WATCHDOG, Supervisor
+from .process.notify import READY, STOPPING, WATCHDOG, ServiceManager
 from .process.worker_pool import ThreadRefused, WorkerPool
+from .route_table import ROUTES
 from .routes.about import AboutRoutes
-from .routes.face import Face
+from .routes.backend import Backend
 from .routes.metrics import Metrics
+from .routes.openapi import document
+from .routes.power import PowerRoutes
+from .routes.router import Router
 from .routes.servers import ServerRoutes
 from .servers.commands import Commands
 from .servers.disks import Disks
 from .servers.server_cache import ServerCache
-from .websocket.route import WebsocketRoute
+from .websocket.route import WebsocketRoutes
 from .wire.listener import Listener
 
 #: Seconds between two looks at the files of the settings.
@@ -53,7 +57,7 @@ class Service:
         self._path = path
         self._settings = settings
         self._log = log
-        self._supervisor = Supervisor()
+        self._service_manager = ServiceManager()
         self._ending = asyncio.Event()
         # A disk that hangs is not to keep the event loop waiting.
         self._files, self._reloading = WorkerPool(1, "settings"), asyncio.Lock()
@@ -63,16 +67,14 @@ class Service:
         self._known = ServerCache(self._node, log)
         self._actions = Actions(self._node, self._operations, log, self._ended)
         self._tls = shim_settings.tls_context(settings)
-        disks = Disks()
-        commands = Commands(self._node)
-        servers = ServerRoutes(self._node, self._known, self._actions, commands, disks, log)
+        backend = Backend(self._node, self._known, self._actions, self._operations, Commands(self._node), Disks(), log)
+        servers = ServerRoutes(backend)
         self._metrics = Metrics(self._gauges)
-        about = AboutRoutes(self._metrics, servers, self._is_well)
-        self._websockets = WebsocketRoute(self._node, self._known, self._actions, self._operations, commands, disks, log)
-        own = {**servers.answers(), **about.answers()}
-        of_servers = {**servers.answers_of_servers(), **self._websockets.answers_of_servers()}
-        self._face = Face(self._current, self._known, self._actions, self._operations, log, own, of_servers)
-        self._listener = Listener(self._face.answer, settings, self._tls)
+        about = AboutRoutes(self._metrics, servers, self._is_well, document(ROUTES))
+        self._websockets = WebsocketRoutes(backend)
+        groups = (about, servers, PowerRoutes(backend), self._websockets)
+        self._router = Router(self._current, self._known, log, ROUTES, groups)
+        self._listener = Listener(self._router.answer, settings, self._tls)
 
     async def run(self) -> None:
         """Serve until a signal says otherwise. Raises `SettingsInvalid`, `LockUnavailable`."""
@@ -91,7 +93,7 @@ class Service:
             await self._actions.resume()
             await self._listener.open()
             self._log.note("listening", address=self._listener.address, pid=os.getpid())
-            self._supervisor.tell(READY)
+            self._service_manager.tell(READY)
             tasks = [asyncio.ensure_future(each) for each in (self._watch_files(), self._show_life())]
             await self._ending.wait()
             for task in tasks:
@@ -99,7 +101,7 @@ class Service:
             await self._end()
 
     async def _end(self) -> None:
-        self._supervisor.tell(STOPPING)
+        self._service_manager.tell(STOPPING)
         self._log.note("ending", under_way=self._actions.under_way())
         self._listener.stop()
         self._websockets.close()
@@ -124,7 +126,7 @@ class Service:
         }
 
     def _on_fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Something of ours ended unseen: otherwise a trace of it would be written among the lines of the log."""
+        """Log what of ours ended unseen: otherwise a trace of it would be written among the lines of the log."""
         error = context.get("exception")
         reason = internal_error(error) if isinstance(error, Exception) else str(context.get("message", ""))
         self._log.error("fault", reason=reason)
@@ -156,13 +158,13 @@ class Service:
     async def _reload(self) -> None:
         """Let the settings count as they are in their files now; what cannot be read or used leaves those that count."""
         async with self._reloading:
-            self._supervisor.tell_reloading()
+            self._service_manager.tell_reloading()
             try:
                 await self._take_over()
             except Exception as error:
                 # A fault of ours: what counts goes on counting.
                 self._log.error("fault", reason=internal_error(error))
-            self._supervisor.tell(READY)
+            self._service_manager.tell(READY)
 
     async def _take_over(self) -> None:
         try:
@@ -206,10 +208,10 @@ class Service:
         return shim_settings.as_they_are(shim_settings.files_of(self._path, self._settings))
 
     async def _show_life(self) -> None:
-        """The event loop turns, and actions can still be accepted."""
-        seconds = self._supervisor.watchdog_seconds
+        """Show the service manager that the event loop turns, and that actions can still be accepted."""
+        seconds = self._service_manager.watchdog_seconds
         while seconds is not None and self._actions.alive:
-            self._supervisor.tell(WATCHDOG)
+            self._service_manager.tell(WATCHDOG)
             await asyncio.sleep(min(seconds, _WATCHDOG_SECONDS))
 
 
@@ -231,7 +233,7 @@ def serve(path: str) -> None:
 
 @contextlib.contextmanager
 def alone(settings: Settings) -> Iterator[None]:
-    """Be the only process that runs what was accepted on this node. Raises `SettingsInvalid`, `LockUnavailable`."""
+    """Hold the right to be the only process that runs what was accepted on this node. Raises `SettingsInvalid`, `LockUnavailable`."""
     path = os.path.join(settings.state_directory, "shim.lock")
     try:
         descriptor = open_or_make(path, os.O_RDWR, settings.group)

@@ -17,7 +17,7 @@ ACCEPTED, BEGUN, ENDED = "accepted", "begun", "ended"
 
 
 def of_acceptance(acceptance: Acceptance, *, begun: bool) -> dict[str, Any]:
-    """One that goes on, or waits for its turn."""
+    """Show one that goes on, or waits for its turn."""
     times = {
         "id": acceptance.operation,
         "requested_at": timestamp(acceptance.requested_at),
@@ -31,13 +31,13 @@ def of_acceptance(acceptance: Acceptance, *, begun: bool) -> dict[str, Any]:
 
 
 def of_result(acceptance: Acceptance, result: Result) -> dict[str, Any]:
-    """One that has ended just now."""
+    """Show one that has ended just now."""
     head = _head(result.operation, result.server, result.action.value, acceptance.origin, ENDED)
     return {**head, **entry(result, check=False, all_steps=True)}
 
 
 def of_row(row: OperationRow) -> dict[str, Any]:
-    """One as the journal has it, whoever performed it."""
+    """Show one as the journal has it, whoever performed it."""
     phase = ENDED if row.outcome else BEGUN if row.begun_at else ACCEPTED
     stop = {"how": row.stop_how, "forced": row.forced, "seconds": row.stop_seconds} if row.forced is not None else None
     fields: dict[str, Any] = {

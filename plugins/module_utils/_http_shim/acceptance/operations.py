@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What became of actions: those of this process as they are and as they ended, all others from the journal. Lives in the event loop."""
+"""Operations as they go on and as they ended: those of this process from memory, all others from the journal. Lives in the event loop."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _LOOK_SECONDS = 0.5
 class Operations:
     """The operations of one node."""
 
-    def __init__(self, node: SharedNode, outside: WorkerPool) -> None:
+    def __init__(self, node: SharedNode, threads: WorkerPool) -> None:
         self._node = node
-        self._outside = outside
+        self._threads = threads
         self._live: dict[str, Ticket] = {}
         self._ended: OrderedDict[str, tuple[Acceptance, Result]] = OrderedDict()
         self._waiters: dict[str, asyncio.Event] = {}
@@ -37,15 +37,15 @@ class Operations:
         self.over = asyncio.Event()
 
     def took(self, ticket: Ticket) -> None:
-        """An action was accepted."""
+        """Note that an action was accepted."""
         self._live[ticket.acceptance.operation] = ticket
 
     def put_off(self, ticket: Ticket) -> None:
-        """An action will be run by the next process."""
+        """Note that an action will be run by the next process."""
         self._live.pop(ticket.acceptance.operation, None)
 
     def ended(self, ticket: Ticket, result: Result) -> None:
-        """An action has ended: whoever waits for that is told."""
+        """Note that an action has ended, and tell those that wait for that."""
         operation = ticket.acceptance.operation
         self._live.pop(operation, None)
         # What was written into files may be long, and is shown nowhere here.
@@ -57,12 +57,12 @@ class Operations:
             waiter.set()
 
     async def all_of(self, uuid: str) -> list[dict[str, Any]]:
-        """The operations of a server, the one recorded last first. Raises `JournalUnusable`, OSError."""
-        rows = await self._outside.ask(lambda: self._node.journal.operations.recorded(uuid, KEPT_OPERATIONS + 2 * MOST_WAITING))
+        """Return the operations of a server, the one recorded last first. Raises `JournalUnusable`, OSError."""
+        rows = await self._threads.ask(lambda: self._node.journal.operations.recorded(uuid, KEPT_OPERATIONS + 2 * MOST_WAITING))
         return [self._now(row.id, uuid) or view.of_row(row) for row in rows]
 
     async def one(self, uuid: str, operation: str, wait_seconds: float) -> dict[str, Any] | None:
-        """An operation of a server when it has ended, or as it is after ``wait_seconds``; None if there is none.
+        """Return an operation of a server when it has ended, or as it is after ``wait_seconds``; None if there is none.
 
         Raises `JournalUnusable` or OSError if neither this process nor the journal can tell.
         """
@@ -76,7 +76,7 @@ class Operations:
             await self._await_end(operation, left)
 
     async def _await_end(self, operation: str, seconds: float) -> None:
-        """Until it ends; one of another process is looked at again after a moment."""
+        """Wait until it ends; one of another process is to be looked at again after a moment."""
         if operation not in self._live:
             seconds, event = min(seconds, _LOOK_SECONDS), self.over
         else:
@@ -96,5 +96,5 @@ class Operations:
         return None if ended is None or ended[0].server.uuid != uuid else view.of_result(*ended)
 
     async def _recorded(self, uuid: str, operation: str) -> dict[str, Any] | None:
-        row = await self._outside.ask(lambda: self._node.journal.operations.recorded_one(uuid, operation))
+        row = await self._threads.ask(lambda: self._node.journal.operations.recorded_one(uuid, operation))
         return None if row is None else view.of_row(row)

@@ -24,16 +24,16 @@ class OwnGenerations(KillGenerations):
         self._guard = threading.Lock()
 
     def raise_for(self, uuid: str) -> None:
-        """Raise it, and count that. Raises `LockUnavailable`."""
+        """Raise the generation of a server, and count that. Raises `LockUnavailable`."""
         with self._guard:
             super().raise_for(uuid)
             self._raises[uuid] += 1
 
     def read_both(self, uuid: str) -> tuple[int, int]:
-        """The generation, and how often this process had raised it at that moment. Raises `LockUnavailable`."""
+        """Return the generation, and how often this process had raised it at that moment. Raises `LockUnavailable`."""
         with self._guard:
             return self.read(uuid), self._raises[uuid]
 
     def own_raises(self, uuid: str) -> int:
-        """How often this process raised it so far. Waits for nothing: not even for a disk that is being written to."""
+        """Return how often this process raised it so far. Waits for nothing: not even for a disk that is being written to."""
         return self._raises[uuid]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The line of one server's accepted actions: who may begin, who is cancelled, who waited too long; pure.
+"""The queue of one server's accepted actions: those that may begin, that are cancelled, that waited too long; pure.
 
 Actions run in the order in which they were taken. A kill waits for nobody, cancels those before it that have not begun, and those after it
 wait until it has ended.
@@ -21,7 +21,7 @@ MOST_WAITING = 16
 
 @dataclass(eq=False)
 class Ticket:
-    """One action in the line. ``deadline`` is by the monotonic clock; ``own_raises`` is how often this process had raised the server's
+    """One action in the queue. ``deadline`` is by the monotonic clock; ``own_raises`` is how often this process had raised the server's
     kill generation when the action's was read; ``turn_seconds`` is how long it waited until it began.
     """
 
@@ -39,25 +39,25 @@ class Ticket:
 
     @property
     def is_kill(self) -> bool:
-        """Whether it is a kill."""
+        """Tell whether it is a kill."""
         return self.acceptance.action is PowerAction.KILL
 
     @property
     def uuid(self) -> str:
-        """The server's."""
+        """Return the UUID of its server."""
         return self.acceptance.server.uuid
 
     @property
     def what(self) -> str:
-        """What was to be done, for a sentence."""
+        """Name the action and its server, for a sentence."""
         return f"{self.acceptance.action.value} server {self.uuid}"
 
     def waited(self, now: datetime) -> float:
-        """The seconds since it was accepted."""
+        """Return the seconds since it was accepted."""
         return max(0.0, (now - self.acceptance.accepted_at).total_seconds())
 
     def result(self, now: datetime, outcome: Outcome, code: str, msg: str) -> Result:
-        """What became of it, where nobody who performed it can tell."""
+        """Return the result of an action that was not performed to its end."""
         acceptance, waited = self.acceptance, round(self.waited(now), 3)
         return Result(
             server=acceptance.server,
@@ -74,7 +74,7 @@ class Ticket:
 
     @property
     def waits(self) -> bool:
-        """Whether it is on the disk and waits for its turn."""
+        """Tell whether it is on the disk and waits for its turn."""
         return self.kept and not self.begun and not self.once
 
 
@@ -85,7 +85,7 @@ class ActionQueue:
     tickets: list[Ticket] = field(default_factory=list)
 
     def has_room(self, *, kill: bool) -> bool:
-        """Whether one more may be taken that waits. Those that try once take no room."""
+        """Tell whether one more may be taken that waits. Those that try once take no room."""
         waits = (ticket.is_kill if kill else not (ticket.begun or ticket.once or ticket.is_kill) for ticket in self.tickets)
         return sum(waits) < MOST_WAITING
 
@@ -99,12 +99,12 @@ class ActionQueue:
         self.tickets = [*tickets, *self.tickets]
 
     def remove(self, ticket: Ticket) -> None:
-        """It has ended, or was not taken after all."""
+        """Remove one that has ended, or was not taken after all."""
         if ticket in self.tickets:
             self.tickets.remove(ticket)
 
     def cancelled_by(self, kill: Ticket) -> list[Ticket]:
-        """Those before a kill that have not begun; they leave the line. Those that are not on the disk yet are marked instead."""
+        """Remove and return those before a kill that have not begun. Those that are not on the disk yet are marked instead."""
         before = [ticket for ticket in self.tickets[: self.tickets.index(kill)] if not ticket.begun and not ticket.is_kill]
         cancelled = [ticket for ticket in before if ticket.kept]
         for ticket in before:
@@ -113,14 +113,14 @@ class ActionQueue:
         return cancelled
 
     def next(self) -> list[Ticket]:
-        """Those whose turn has come: every kill, and the first if nobody is before it. They count as begun from now on."""
+        """Return those whose turn has come: every kill, and the first if nobody is before it. They count as begun from now on."""
         ready = [ticket for ticket in self.tickets if ticket.kept and not ticket.begun and (ticket.is_kill or ticket is self.tickets[0])]
         for ticket in ready:
             ticket.begun = True
         return ready
 
     def late(self, now: float) -> list[Ticket]:
-        """Those whose wait is over, and those that try once and found somebody before them; they leave the line."""
+        """Remove and return those whose wait is over, and those that try once and found somebody before them."""
         late = [ticket for ticket in self.tickets if ticket.kept and not ticket.begun and (ticket.once or ticket.deadline <= now)]
         self.tickets = [ticket for ticket in self.tickets if ticket not in late]
         return late

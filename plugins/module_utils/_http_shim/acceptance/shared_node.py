@@ -24,7 +24,7 @@ _SOURCES_SECONDS = 1.0
 
 
 class SharedNode:
-    """What all actions and all looks of one process share. Threads may use it."""
+    """The node that all actions and all looks of one process share. Threads may use it."""
 
     def __init__(self, settings: Settings, options: Mapping[str, Any], interrupted: Callable[[], bool]) -> None:
         """``options`` are those of the engine, as `build_node` takes them. Raises `SettingsInvalid`."""
@@ -41,7 +41,7 @@ class SharedNode:
 
     @property
     def settings(self) -> Settings:
-        """The settings that count now."""
+        """Return the settings that count now."""
         return self._node.settings
 
     def use(self, settings: Settings) -> None:
@@ -51,7 +51,7 @@ class SharedNode:
             self._sources_at, self._read = float("-inf"), None
 
     def now(self) -> Node:
-        """The node for something that begins now."""
+        """Return the node for something that begins now."""
         with self._guard:
             clock = self._node.clock
             if clock.monotonic() - self._sources_at > _SOURCES_SECONDS:
@@ -60,7 +60,7 @@ class SharedNode:
             return self._node
 
     def for_reading(self) -> Node:
-        """The node for somebody who only looks: what the Panel said last is known to it, and asked for no more."""
+        """Return the node for a look alone: it knows what the Panel said last, and asks it no more."""
         node, read = self.now(), self._read
         return node if read is None else replace(node, sources=read)
 
@@ -71,7 +71,7 @@ class SharedNode:
                 self._read = sources
 
     def fresh_sources(self) -> Sources:
-        """Sources that nobody has asked yet."""
+        """Return sources that nobody has asked yet."""
         node = self._node
         return build_sources(node.settings, node.engine, node.clock)
 

@@ -39,15 +39,15 @@ class Log:
         self._thread.start()
 
     def note(self, event: str, **fields: object) -> None:
-        """Something happened as it should."""
+        """Log what happened as it should."""
         self._put("info", event, fields)
 
     def warn(self, event: str, **fields: object) -> None:
-        """Something is to be looked at."""
+        """Log what is to be looked at."""
         self._put("warning", event, fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Something went wrong."""
+        """Log what went wrong."""
         self._put("error", event, fields)
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ STOPPING = "STOPPING=1"
 WATCHDOG = "WATCHDOG=1"
 
 
-class Supervisor:
+class ServiceManager:
     """The service manager that started this process, as ``variables``, those of the process by default, name it."""
 
     def __init__(self, variables: Mapping[str, str] | None = None) -> None:
@@ -28,7 +28,7 @@ class Supervisor:
         self.watchdog_seconds = int(text) / 2_000_000 if meant and text.isdigit() and int(text) else None
 
     def tell(self, *words: str) -> None:
-        """Tell it. Raises nothing."""
+        """Send it words. Raises nothing."""
         if not self._address:
             return
         # An abstract name is written with an at sign.
@@ -39,5 +39,5 @@ class Supervisor:
             supervisor.sendall("\n".join(words).encode())
 
     def tell_reloading(self) -> None:
-        """The settings are being read anew; `READY` follows."""
+        """Tell it that the settings are being read anew; `READY` follows."""
         self.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")

@@ -22,7 +22,7 @@ _FIXED = (
 
 
 def load(path: str) -> Settings:
-    """The settings in a file. Raises `SettingsInvalid`, `MissingLibrary`: also where there is no token, or others could have it."""
+    """Read the settings in a file. Raises `SettingsInvalid`, `MissingLibrary`: also where there is no token, or others could have it."""
     settings = load_settings(path)
     for file in (path, settings.wings_config):
         if file is not None:
@@ -39,24 +39,24 @@ def load(path: str) -> Settings:
 
 
 def files_of(path: str, settings: Settings) -> tuple[str, ...]:
-    """Every file that the settings are made of."""
+    """Return every file that the settings are made of."""
     secured = (settings.api_ssl_cert, settings.api_ssl_key) if settings.api_ssl_enabled else ()
     return tuple(file for file in (path, settings.wings_config, *secured) if file)
 
 
 def as_they_are(files: Sequence[str]) -> tuple[tuple[int, int, int], ...]:
-    """What changes when one of these files does; one that is not there counts as well."""
+    """Return marks that change when one of these files does; one that is not there counts as well."""
     return tuple(_mark(file) for file in files)
 
 
 def taken_over(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
-    """The new settings as far as they can count now, and the names of those that need a new process."""
+    """Return the new settings as far as they can count now, and the names of those that need a new process."""
     kept = [name for name in _FIXED if getattr(old, name) != getattr(new, name)]
     return replace(new, **{name: getattr(old, name) for name in kept}), kept
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """What TLS needs, None without it. Raises `SettingsInvalid`."""
+    """Return the TLS context, None without TLS. Raises `SettingsInvalid`."""
     if not settings.api_ssl_enabled:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

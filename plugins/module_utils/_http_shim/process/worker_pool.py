@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:
-    """From a thread: have the event loop do it. A loop that is closed needs it no more."""
+    """From a thread, have the event loop make a call. A loop that is closed needs it no more."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(call, *arguments)
 
@@ -25,14 +25,14 @@ class ThreadRefused(Exception):
 
 
 class WorkerPool:
-    """At most so many threads at a time, named for what they do. They keep nobody from ending."""
+    """Does work in at most so many threads at a time, which have a name. They keep no process from ending."""
 
     def __init__(self, threads: int, name: str) -> None:
         self._slots = asyncio.Semaphore(threads)
         self._name = name
 
     async def ask(self, work: Callable[[], T]) -> T:
-        """What ``work`` returns or raises. Who is cancelled meanwhile leaves it working. Raises `ThreadRefused`."""
+        """Have a thread work; return what ``work`` returns. Raises what it raises, `ThreadRefused`; a cancelled wait leaves it working."""
         loop = asyncio.get_running_loop()
         await self._slots.acquire()
         answer: asyncio.Future[T] = loop.create_future()

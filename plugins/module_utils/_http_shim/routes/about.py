@@ -1,40 +1,51 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Routes that tell of the face itself: health, metrics, the OpenAPI document."""
+"""Routes that tell of the process itself: health, metrics, the OpenAPI document."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from ..wire import replies
 from ..wire.replies import Reply, json_reply
-from .face import Answer, Asked
+from .http_request import HttpRequest
 from .metrics import Metrics
-from .openapi import document
+from .route import AnswerDoc, Route, failure, handles
 from .servers import ServerRoutes
 
+_OBJECT = {"type": "object"}
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class AboutRoutes:
     """Answers about one process."""
 
-    def __init__(self, metrics: Metrics, servers: ServerRoutes, is_well: Callable[[], bool]) -> None:
+    def __init__(self, metrics: Metrics, servers: ServerRoutes, is_well: Callable[[], bool], document: Mapping[str, Any]) -> None:
+        """``document`` is that of all routes."""
         self._metrics = metrics
         self._servers = servers
         self._is_well = is_well
+        self._document = document
 
-    def answers(self) -> dict[str, Answer]:
-        """What answers these routes."""
-        return {"health": self._health, "metrics": self._show_metrics, "openapi": self._openapi}
-
-    async def _health(self, _asked: Asked) -> Reply:
-        """Whether actions are taken; no more than that is told to whoever asks."""
+    @handles(
+        Route(
+            "health",
+            "GET",
+            "/healthz",
+            "Whether actions are taken",
+            {200: AnswerDoc("They are", _OBJECT), 503: AnswerDoc("They are not", _OBJECT)},
+            public=True,
+        )
+    )
+    async def _health(self, _request: HttpRequest) -> Reply:
+        """Tell whether actions are taken; no more than that is told to whoever asks."""
         return json_reply({"status": "ok"}) if self._is_well() else json_reply({"status": "unavailable"}, 503)
 
-    async def _show_metrics(self, _asked: Asked) -> Reply:
+    @handles(Route("metrics", "GET", "/metrics", "Metrics for Prometheus", {200: AnswerDoc("Text"), 501: failure("No library")}))
+    async def _show_metrics(self, _request: HttpRequest) -> Reply:
         text = self._metrics.text(await self._servers.states())
         if text is None:
             return replies.error(
@@ -42,5 +53,6 @@ class AboutRoutes:
             )
         return Reply(200, text, _METRICS)
 
-    async def _openapi(self, _asked: Asked) -> Reply:
-        return replace(json_reply(document()), content_type="application/json")
+    @handles(Route("openapi", "GET", "/openapi.json", "This document", {200: AnswerDoc("It", _OBJECT)}, public=True))
+    async def _openapi(self, _request: HttpRequest) -> Reply:
+        return replace(json_reply(self._document), content_type="application/json")

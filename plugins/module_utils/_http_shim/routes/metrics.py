@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Metrics for Prometheus: what became of actions since this process began, and what is so now."""
+"""Metrics for Prometheus: ends of actions since this process began, and figures of this moment."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Metrics:
         prometheus.ProcessCollector(registry=self._registry)
 
     def ended(self, result: Result, turn_seconds: float = 0.0) -> None:
-        """An action ended; ``turn_seconds`` is how long it waited before it began, which its result does not know."""
+        """Count an action that ended; ``turn_seconds`` is how long it waited before it began, which its result does not know."""
         if self._registry is None:
             return
         self._operations[result.action, result.outcome].inc()
@@ -50,7 +50,7 @@ class Metrics:
             self._forced.inc(int(result.stop.forced))
 
     def text(self, states: Mapping[str, int]) -> bytes | None:
-        """All metrics in Prometheus' text form, ``states`` being the number of servers in each; None without the library."""
+        """Return all metrics in Prometheus' text form, ``states`` being the number of servers in each; None without the library."""
         if self._registry is None:
             return None
         import prometheus_client as prometheus
@@ -73,11 +73,11 @@ class Metrics:
 
 
 class _Gauges:
-    """What the library asks when somebody asks it."""
+    """A collector as the library wants one."""
 
     def __init__(self, collect: Callable[[], Iterator[Any]]) -> None:
         self.collect = collect
 
     def describe(self) -> list[Any]:
-        """Nothing: it would be asked for the values before there are any."""
+        """Return nothing: the values would be asked for before there are any."""
         return []

@@ -16,13 +16,9 @@ from ..._power.actions.many.server_facts import FactOptions, describe_each
 from ..._power.definitions.definition import Definition
 from ..._power.model.errors import EngineError, PowerError, internal_error
 from ..._power.model.model import PowerAction, PowerState, Server
-from ..acceptance.actions import Actions, NotKept, ShuttingDown, TooMany
-from ..acceptance.shared_node import SharedNode
-from ..process.log import Log
+from ..acceptance.actions import NotKept, ShuttingDown, TooMany
 from ..process.worker_pool import WorkerPool
-from ..servers.commands import Commands
-from ..servers.disks import Disks
-from ..servers.server_cache import KnownServer, ServerCache
+from ..servers.server_cache import KnownServer
 from ..servers.server_view import Utilization, server_entry, unseen_entry
 from ..servers.system_view import Machine, system_entry, system_entry_2
 from ..servers.utilization import Uses
@@ -30,10 +26,14 @@ from ..wire import replies
 from ..wire.access import origin_of
 from ..wire.power_request import read_texts
 from ..wire.replies import Reply
-from .face import Answer, Asked, ServerAnswer
+from . import schemas
+from .backend import Backend
+from .http_request import HttpRequest
+from .route import AnswerDoc, Route, failure, handles
 
 #: What is counted in place of a state that could not be seen.
 UNKNOWN = "unknown"
+_UNLISTED_TEXT = "Where the list is not whole: the codes of why lists of servers could not be had"
 _THREADS = 8
 _MOST_LINES = 100
 #: How long the number of servers in each state counts.
@@ -47,30 +47,22 @@ _WAIT_SECONDS = 30
 class ServerRoutes:
     """Answers about servers, each made by a thread: the event loop waits for no engine."""
 
-    def __init__(self, node: SharedNode, known: ServerCache, actions: Actions, commands: Commands, disks: Disks, log: Log) -> None:
-        self._node = node
-        self._known = known
-        self._actions = actions
-        self._commands = commands
-        self._log = log
-        self._outside = WorkerPool(_THREADS, "servers")
+    def __init__(self, backend: Backend) -> None:
+        self._node = backend.node
+        self._known = backend.known
+        self._actions = backend.actions
+        self._commands = backend.commands
+        self._log = backend.log
+        self._threads = WorkerPool(_THREADS, "servers")
         # Of its own: a Panel that is silent keeps no other route waiting.
-        self._sync_outside = WorkerPool(_THREADS, "sync")
-        self._uses = Uses(disks)
+        self._sync_threads = WorkerPool(_THREADS, "sync")
+        self._uses = Uses(backend.disks)
         self._states: dict[str, int] = {}
         self._states_at = float("-inf")
         self._counting: asyncio.Task[None] | None = None
 
-    def answers(self) -> dict[str, Answer]:
-        """What answers this node's routes."""
-        return {"servers": self._all, "system": self._system}
-
-    def answers_of_servers(self) -> dict[str, ServerAnswer]:
-        """What answers one server's routes."""
-        return {"server": self._one, "commands": self._send_commands, "logs": self._logs, "sync": self._sync}
-
     def described(self, servers: Sequence[Server]) -> list[dict[str, Any]]:
-        """The servers as Wings shows them, also those that could not be seen. For a thread. Raises `PowerError`."""
+        """Return the servers as Wings shows them, also those that could not be seen. For a thread. Raises `PowerError`."""
         node = self._node.for_reading()
         told = describe_each(servers, node, FactOptions(), remember=node.journal.runs.record_match)
         for warning in told.warnings:
@@ -88,7 +80,7 @@ class ServerRoutes:
         ]
 
     async def states(self) -> dict[str, int]:
-        """How many servers are in each state; empty where the engine does not answer soon."""
+        """Return how many servers are in each state; empty where the engine does not answer soon."""
         now = asyncio.get_running_loop().time()
         if self._counting is None and now - self._states_at >= _STATES_SECONDS:
             self._counting = asyncio.ensure_future(self._count())
@@ -99,8 +91,8 @@ class ServerRoutes:
     async def _count(self) -> None:
         self._states_at = asyncio.get_running_loop().time()
         try:
-            servers = await self._known.all_of_them()
-            found = await self._outside.ask(lambda: self._seen(servers))
+            servers = await self._known.all_servers()
+            found = await self._threads.ask(lambda: self._seen(servers))
             self._states = {state: found.count(state) for state in (*(each.value for each in PowerState), UNKNOWN)}
         except PowerError:
             self._states = {}
@@ -116,64 +108,116 @@ class ServerRoutes:
         told = describe_each(servers, node, FactOptions(), remember=node.journal.runs.record_match)
         return [entry["state"] or UNKNOWN for entry in told.entries]
 
-    async def _all(self, asked: Asked) -> Reply:
-        servers = await self._known.all_of_them()
+    @handles(
+        Route(
+            "servers",
+            "GET",
+            "/api/servers",
+            "Every server",
+            {200: AnswerDoc("They", schemas.list_of(schemas.LISTED), {replies.UNLISTED: _UNLISTED_TEXT}), 500: failure("No engine")},
+        )
+    )
+    async def _all(self, request: HttpRequest) -> Reply:
+        servers = await self._known.all_servers()
         try:
-            reply = replies.json_reply(await self._outside.ask(lambda: self.described(servers)))
+            reply = replies.json_reply(await self._threads.ask(lambda: self.described(servers)))
         except PowerError as error:
-            return replies.unexpected(asked.id, note=str(error))
+            return replies.unexpected(request.id, note=str(error))
         unlisted = ",".join(self._known.unlisted)
         return replace(reply, headers=((replies.UNLISTED, unlisted),)) if unlisted else reply
 
-    async def _one(self, asked: Asked, known: KnownServer) -> Reply:
+    @handles(
+        Route(
+            "server",
+            "GET",
+            "/api/servers/{server}",
+            "One server",
+            {200: AnswerDoc("It", schemas.SERVER), 500: failure("No engine")},
+        )
+    )
+    async def _one(self, request: HttpRequest, known: KnownServer) -> Reply:
         try:
-            found = await self._outside.ask(lambda: self.described([known.server]))
+            found = await self._threads.ask(lambda: self.described([known.server]))
         except PowerError as error:
-            return replies.unexpected(asked.id, note=str(error))
+            return replies.unexpected(request.id, note=str(error))
         if not found:
             # It is known, and has gone just now.
             return replies.NO_SERVER
         if found[0]["state"] is None:
-            return replies.unexpected(asked.id, note=found[0]["msg"])
+            return replies.unexpected(request.id, note=found[0]["msg"])
         return replies.json_reply(found[0])
 
-    async def _send_commands(self, asked: Asked, known: KnownServer) -> Reply:
+    @handles(
+        Route(
+            "commands",
+            "POST",
+            "/api/servers/{server}/commands",
+            "Write lines to its standard input",
+            {
+                204: AnswerDoc("Written"),
+                400: failure("Not readable"),
+                500: failure("No container, or no engine"),
+                502: failure("The server is stopped"),
+            },
+            body=schemas.COMMANDS,
+        )
+    )
+    async def _send_commands(self, request: HttpRequest, known: KnownServer) -> Reply:
         uuid, node = known.server.uuid, self._node.now()
         try:
-            snapshot = await self._outside.ask(lambda: node.engine.inspect(uuid))
+            snapshot = await self._threads.ask(lambda: node.engine.inspect(uuid))
         except PowerError as error:
-            return replies.unexpected(asked.id, note=str(error))
+            return replies.unexpected(request.id, note=str(error))
         if snapshot is None:
-            return replies.unexpected(asked.id, note="no container")
+            return replies.unexpected(request.id, note="no container")
         if not snapshot.live:
             return replies.NO_STDIN
-        commands = await asked.body(lambda body: read_texts(body, "commands"))
+        commands = await request.body(lambda body: read_texts(body, "commands"))
         if isinstance(commands, Reply):
             return commands
         text = "".join(f"{command}\n" for command in commands)
         refused = await self._commands.write(uuid, text) if text else None
         if refused is not None:
             # As with Wings, only the log knows.
-            self._log.warn("commands_not_written", request=asked.id, server=uuid, reason=refused.error or refused.said)
+            self._log.warn("commands_not_written", request=request.id, server=uuid, reason=refused.error or refused.said)
         return Reply(204)
 
-    async def _logs(self, asked: Asked, known: KnownServer) -> Reply:
-        size = asked.query("size")
+    @handles(
+        Route(
+            "logs",
+            "GET",
+            "/api/servers/{server}/logs",
+            "The last lines of its output",
+            {200: AnswerDoc("They", schemas.LINES), 500: failure("No engine")},
+            query={"size": {"type": "string"}},
+        )
+    )
+    async def _logs(self, request: HttpRequest, known: KnownServer) -> Reply:
+        size = request.query("size")
         wanted = int(size) if size.isascii() and size.isdigit() and len(size) < 10 else 0
         lines = min(wanted or _MOST_LINES, _MOST_LINES)
         try:
-            log = await self._outside.ask(lambda: self._node.now().engine.logs.tail(known.server.uuid, lines))
+            log = await self._threads.ask(lambda: self._node.now().engine.logs.tail(known.server.uuid, lines))
         except EngineError as error:
             if error.facts.get("status") != 404:
-                return replies.unexpected(asked.id, note=str(error))
+                return replies.unexpected(request.id, note=str(error))
             log = b""
         except PowerError as error:
-            return replies.unexpected(asked.id, note=str(error))
+            return replies.unexpected(request.id, note=str(error))
         text = log.decode("utf-8", "replace").removesuffix("\n")
         # Wings has null for no lines, and what reads its answers expects that.
         return replies.json_reply({"data": [line.rstrip("\r") for line in text.split("\n")][-lines:] if log else None})
 
-    async def _sync(self, asked: Asked, known: KnownServer) -> Reply:
+    @handles(
+        Route(
+            "sync",
+            "POST",
+            "/api/servers/{server}/sync",
+            "Read its definition anew",
+            {204: AnswerDoc("Read"), 500: failure("Not read")},
+        )
+    )
+    async def _sync(self, request: HttpRequest, known: KnownServer) -> Reply:
         uuid, sources = known.server.uuid, self._node.fresh_sources()
 
         def read() -> tuple[bool, bool]:
@@ -183,26 +227,36 @@ class ServerRoutes:
             return definition.suspended, snapshot is not None and snapshot.live
 
         try:
-            suspended, live = await self._sync_outside.ask(read)
+            suspended, live = await self._sync_threads.ask(read)
         except PowerError as error:
-            return replies.unexpected(asked.id, note=str(error))
-        self._known.told(uuid, suspended=suspended)
+            return replies.unexpected(request.id, note=str(error))
+        self._known.note_suspension(uuid, suspended=suspended)
         if suspended and live:
             try:
-                await self._actions.take(known.server, PowerAction.STOP, _WAIT_SECONDS, origin_of(asked.address, asked.settings))
+                await self._actions.take(known.server, PowerAction.STOP, _WAIT_SECONDS, origin_of(request.address, request.settings))
             except (ShuttingDown, TooMany, NotKept) as error:
-                return replies.unexpected(asked.id, note=f"suspended, and not stopped: {type(error).__name__}")
+                return replies.unexpected(request.id, note=f"suspended, and not stopped: {type(error).__name__}")
         return Reply(204)
 
-    async def _system(self, asked: Asked) -> Reply:
+    @handles(
+        Route(
+            "system",
+            "GET",
+            "/api/system",
+            "The machine, with v=2 its engine too",
+            {200: AnswerDoc("It", schemas.SYSTEM), 500: failure("No engine")},
+            query={"v": {"type": "string"}},
+        )
+    )
+    async def _system(self, request: HttpRequest) -> Reply:
         found = platform.uname()
         machine = Machine(found.machine, os.cpu_count() or 1, found.release, found.system)
-        if asked.query("v") != "2":
+        if request.query("v") != "2":
             return replies.json_reply(system_entry(machine))
         try:
-            return replies.json_reply(system_entry_2(machine, await self._outside.ask(self._node.now().engine.facts)))
+            return replies.json_reply(system_entry_2(machine, await self._threads.ask(self._node.now().engine.facts)))
         except PowerError as error:
-            return replies.unexpected(asked.id, note=str(error))
+            return replies.unexpected(request.id, note=str(error))
 
 
 def _shown(entry: Mapping[str, Any], definition: Definition | None, use: Utilization, *, environment: bool) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Commands:
 
     def __init__(self, node: SharedNode) -> None:
         self._node = node
-        self._outside = WorkerPool(_THREADS, "commands")
+        self._threads = WorkerPool(_THREADS, "commands")
         self._turns: dict[str, _CommandTurn] = {}
 
     async def write(self, uuid: str, text: str) -> NotWritten | None:
@@ -69,7 +69,7 @@ class Commands:
     async def _in_turn(self, uuid: str, turn: _CommandTurn, text: str) -> NotWritten | None:
         try:
             async with turn.lock:
-                return await self._outside.ask(lambda: self._write(uuid, turn, text))
+                return await self._threads.ask(lambda: self._write(uuid, turn, text))
         except UnicodeError:
             return NO_TEXT
         except (PowerError, ThreadRefused) as error:
@@ -80,7 +80,7 @@ class Commands:
                 del self._turns[uuid]
 
     def _write(self, uuid: str, turn: _CommandTurn, text: str) -> NotWritten | None:
-        """For a thread, the only one of this turn."""
+        """Write for one turn. For a thread, the only one of this turn."""
         engine = self._node.now().engine
         snapshot = engine.inspect(uuid)
         if snapshot is None or not snapshot.live:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much the servers' data directories hold, by walks in the background: short ones in one thread, long ones in another. For threads.
+"""The sizes of the servers' data directories, by walks in the background: short ones in one thread, long ones in another. For threads.
 
 A server that makes directories ahead of the walk takes all the time a walk may have. It shares that with those alone whose walk was long,
 too, and gets no more than a small part of it.
@@ -45,7 +45,7 @@ class _Lane:
 
 
 class Disks:
-    """How much the data directories hold. A walk takes its time: what the last one found is told meanwhile."""
+    """Tells how much the data directories hold. A walk takes its time: what the last one found is told meanwhile."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -54,11 +54,11 @@ class Disks:
         self._long = _Lane()
 
     def of(self, uuid: str, settings: Settings) -> int:
-        """Bytes of one server, as they were a while ago; 0 where nobody knows yet."""
+        """Return the bytes of one server, as they were a while ago; 0 where nobody knows yet."""
         return self.of_each([uuid], settings)[uuid]
 
     def of_each(self, uuids: Sequence[str], settings: Settings) -> dict[str, int]:
-        """Bytes of several, for none of which it is waited any longer than for one."""
+        """Return the bytes of several by UUID, which are waited for no longer than those of one."""
         now = time.monotonic()
         with self._changed:
             for uuid in uuids:
@@ -115,7 +115,7 @@ class Disks:
                 self._changed.notify_all()
 
     def _walk(self, uuid: str, settings: Settings, bounds: Bounds) -> tuple[int, bool]:
-        """Bytes found, or known from before, and whether there is more than was found."""
+        """Return the bytes found, or known from before, and whether there is more than was found."""
         try:
             survey = Volume(f"{settings.data}/{uuid}").survey(no_check, bounds, owner=None)
         except Exception:

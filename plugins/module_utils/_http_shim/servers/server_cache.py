@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which servers are this node's, and which are suspended, as far as that is known: no request waits for the Panel.
+"""The servers of this node, and their suspensions, as far as they are known: no request waits for the Panel.
 
 What is known is asked anew in the background, when somebody asks about a server and the last look is old enough. What an action finds
 when its turn comes is what counts.
@@ -23,7 +23,7 @@ from ..process.log import Log
 from ..process.worker_pool import ThreadRefused, WorkerPool
 
 #: Seconds between two looks at everything, and between two looks for what is new at hand.
-_LOOK_SECONDS, _MEET_SECONDS = 10.0, 0.5
+_LOOK_SECONDS, _NEW_SECONDS = 10.0, 0.5
 #: How many servers that are not known are looked for at a time.
 _MOST_SEARCHES = 4
 
@@ -47,17 +47,17 @@ class ServerCache:
         self.unlisted: tuple[str, ...] = (SourceUnreachable.code,) if node.settings.remote else ()
         # Said by a timer: every request asks.
         self._due = True
-        self._met_at = float("-inf")
+        self._new_looked_at = float("-inf")
         self._look: asyncio.Task[None] | None = None
-        self._meeting: asyncio.Task[None] | None = None
+        self._new_look: asyncio.Task[None] | None = None
         self._changes: dict[str, KnownServer] = {}
-        self._outside = WorkerPool(_MOST_SEARCHES, "known")
+        self._threads = WorkerPool(_MOST_SEARCHES, "known")
         # Of its own: those who search are not to keep it waiting.
-        self._look_outside, self._meet_outside = WorkerPool(1, "known"), WorkerPool(2, "known")
+        self._look_threads, self._new_threads = WorkerPool(1, "known"), WorkerPool(2, "known")
 
     async def load(self) -> None:
         """Learn what can be learnt without asking the Panel or the engine, which may be silent; raises nothing."""
-        self._found = await self._outside.ask(lambda: _at_hand(self._node))
+        self._found = await self._threads.ask(lambda: _at_hand(self._node))
         self.look_again()
 
     def look_again(self) -> None:
@@ -70,49 +70,49 @@ class ServerCache:
     def _fall_due(self) -> None:
         self._due = True
 
-    def now(self, segment: str) -> KnownServer | None:
-        """The server whose UUID is exactly this text, if it is known already; what is asked in the background will know more."""
+    def cached(self, segment: str) -> KnownServer | None:
+        """Return the server whose UUID is exactly this text, if it is known already; a look in the background will know more."""
         self.look_again()
         return self._found.get(segment)
 
-    async def meet(self, segment: str) -> KnownServer | None:
-        """As `find`, for those who have shown no token: however many ask, all share one look at what is new every moment."""
-        known = self.now(segment)
+    async def find_shared(self, segment: str) -> KnownServer | None:
+        """Do as `find` does, for those who have shown no token: however many ask, all share one look at what is new every moment."""
+        known = self.cached(segment)
         if known is not None or parse_uuid(segment) != segment:
             return known
-        await self._await_meeting()
+        await self._await_new()
         return self._found.get(segment)
 
     async def find(self, segment: str) -> KnownServer | None:
-        """The server whose UUID is exactly this text, None if this node has none; one that is new is not looked for on the Panel.
+        """Return the server whose UUID is exactly this text, None if there is none; one that is new is not looked for on the Panel.
 
         Raises `PowerError` where the engine cannot say.
         """
-        known = self.now(segment)
+        known = self.cached(segment)
         if known is not None or parse_uuid(segment) != segment:
             return known
-        found = await self._outside.ask(lambda: _search(self._node, segment))
+        found = await self._threads.ask(lambda: _search(self._node, segment))
         if found is not None:
             self._note({segment: found})
         return found
 
-    async def all_of_them(self) -> list[Server]:
-        """Every server, by UUID; those that are new are found at hand, not on the Panel."""
+    async def all_servers(self) -> list[Server]:
+        """Return every server, by UUID; those that are new are found on the node, not on the Panel."""
         self.look_again()
-        if asyncio.get_running_loop().time() - self._met_at >= _MEET_SECONDS:
-            await self._await_meeting()
+        if asyncio.get_running_loop().time() - self._new_looked_at >= _NEW_SECONDS:
+            await self._await_new()
         return [self._found[uuid].server for uuid in sorted(self._found)]
 
     def learn(self, result: Result) -> None:
-        """What an action found: it asked when it counted."""
+        """Take over what an action found: it asked when it counted."""
         uuid = result.server.uuid
         if not result.action.boots:
             return
         if result.code == Suspended.code or result.outcome is Outcome.DONE:
-            self.told(uuid, suspended=result.code == Suspended.code)
+            self.note_suspension(uuid, suspended=result.code == Suspended.code)
 
-    def told(self, uuid: str, *, suspended: bool) -> None:
-        """Somebody was told just now whether a server is suspended."""
+    def note_suspension(self, uuid: str, *, suspended: bool) -> None:
+        """Take over whether a server is suspended, which somebody was told just now."""
         known = self._found.get(uuid)
         if known is not None and known.suspended is not suspended:
             self._note({uuid: replace(known, suspended=suspended)})
@@ -125,22 +125,22 @@ class ServerCache:
         if self._look is not None:
             self._look.cancel()
 
-    async def _await_meeting(self) -> None:
+    async def _await_new(self) -> None:
         """Wait for the next look at what is new at hand, which goes on without whoever waits."""
-        if self._meeting is None or self._meeting.done():
-            self._meeting = asyncio.ensure_future(self._meet())
-        await asyncio.shield(self._meeting)
+        if self._new_look is None or self._new_look.done():
+            self._new_look = asyncio.ensure_future(self._look_for_new())
+        await asyncio.shield(self._new_look)
 
-    async def _meet(self) -> None:
+    async def _look_for_new(self) -> None:
         """Learn what is new at hand, when it is time."""
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(max(0.0, self._met_at + _MEET_SECONDS - loop.time()))
-        self._met_at, before = loop.time(), frozenset(self._found)
-        met = await self._meet_outside.ask(lambda: _met(self._node, before))
-        self._note({uuid: server for uuid, server in met.items() if uuid not in self._found})
+        await asyncio.sleep(max(0.0, self._new_looked_at + _NEW_SECONDS - loop.time()))
+        self._new_looked_at, before = loop.time(), frozenset(self._found)
+        new = await self._new_threads.ask(lambda: _new_servers(self._node, before))
+        self._note({uuid: server for uuid, server in new.items() if uuid not in self._found})
 
     def _note(self, newer: Mapping[str, KnownServer]) -> None:
-        """This is newer than what a look that is under way finds."""
+        """Let this count, which is newer than what a look that is under way finds."""
         self._found = {**self._found, **newer}
         self._changes.update(newer)
 
@@ -148,7 +148,7 @@ class ServerCache:
         before = self._found
         self._changes = {}
         try:
-            found, self.unlisted = await self._look_outside.ask(lambda: _everything(self._node, before))
+            found, self.unlisted = await self._look_threads.ask(lambda: _everything(self._node, before))
         except (PowerError, ThreadRefused) as error:
             self._log.warn("servers_not_listed", reason=str(error))
         except Exception as error:
@@ -170,7 +170,7 @@ def _at_hand(node: SharedNode) -> dict[str, KnownServer]:
     return {uuid: _known(server, sources) for uuid, server in found.items()}
 
 
-def _met(node: SharedNode, before: frozenset[str]) -> dict[str, KnownServer]:
+def _new_servers(node: SharedNode, before: frozenset[str]) -> dict[str, KnownServer]:
     sources = node.fresh_sources()
     found: list[Server] = []
     with contextlib.suppress(PowerError):
@@ -181,7 +181,7 @@ def _met(node: SharedNode, before: frozenset[str]) -> dict[str, KnownServer]:
 
 
 def _everything(node: SharedNode, before: Mapping[str, KnownServer]) -> tuple[dict[str, KnownServer], tuple[str, ...]]:
-    """Every server, and the codes of why lists of them could not be had."""
+    """Return every server, and the codes of why lists of them could not be had."""
     settings, sources = node.settings, node.fresh_sources()
     found = {server.uuid: server for server in sources.listing.everything(None)}
     whole, unlisted = sources.listing.is_whole, [error.code for error in sources.listing.unlisted]
@@ -205,7 +205,7 @@ def _search(node: SharedNode, uuid: str) -> KnownServer | None:
 
 
 def _is_there(node: SharedNode, sources: Sources, uuid: str) -> bool:
-    """Whether the node has the server. Raises `PowerError` where nobody can tell."""
+    """Tell whether the node has the server. Raises `PowerError` where nobody can tell."""
     try:
         return sources.listing.has(uuid) or node.now().engine.inspect(uuid) is not None
     except SourceUnreachable:

@@ -15,7 +15,7 @@ from ..._power.model.model import PowerState, Server
 
 @dataclass(frozen=True)
 class Utilization:
-    """What a server uses: bytes, percent of one core, milliseconds since its start."""
+    """The use that a server makes of its machine: bytes, percent of one core, milliseconds since its start."""
 
     memory_bytes: int = 0
     memory_limit_bytes: int = 0
@@ -35,7 +35,7 @@ def server_entry(
     suspended: bool,
     environment: bool,
 ) -> dict[str, Any]:
-    """One server; ``environment``: with its environment, secrets included."""
+    """Show one server; ``environment``: with its environment, secrets included."""
     return {
         "state": state.value,
         "is_suspended": suspended,
@@ -45,7 +45,7 @@ def server_entry(
 
 
 def unseen_entry(server: Server, definition: Definition | None, *, code: str, msg: str, environment: bool) -> dict[str, Any]:
-    """A server that could not be seen: it has no state, and what it uses is not known. Wings has no such entries."""
+    """Show a server that could not be seen: it has no state, and its use is not known. Wings has no such entries."""
     suspended = definition is not None and definition.suspended
     return {
         "state": None,
@@ -58,7 +58,7 @@ def unseen_entry(server: Server, definition: Definition | None, *, code: str, ms
 
 
 def utilization_entry(use: Utilization, state: PowerState) -> dict[str, Any]:
-    """What a server uses."""
+    """Show what a server uses."""
     return {
         "memory_bytes": use.memory_bytes,
         "memory_limit_bytes": use.memory_limit_bytes,
@@ -80,7 +80,7 @@ def _shown(server: Server, definition: Definition | None, environment: bool) -> 
 
 
 def _unknown(server: Server) -> dict[str, Any]:
-    """What is known of a server that has no definition here."""
+    """Show what is known of a server that has no definition here."""
     return {"uuid": server.uuid, "meta": {"name": server.name, "description": ""}, "suspended": False, "labels": None}
 
 

@@ -17,7 +17,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 @dataclass(frozen=True)
 class Machine:
-    """What this process sees of its machine."""
+    """The machine, as this process sees it."""
 
     architecture: str
     processors: int
@@ -26,7 +26,7 @@ class Machine:
 
 
 def system_entry(machine: Machine) -> dict[str, Any]:
-    """The first shape, which needs no engine."""
+    """Show the machine in the first shape, which needs no engine."""
     return {
         "architecture": _ARCHITECTURES.get(machine.architecture, machine.architecture),
         "cpu_count": machine.processors,
@@ -37,7 +37,7 @@ def system_entry(machine: Machine) -> dict[str, Any]:
 
 
 def system_entry_2(machine: Machine, engine: Mapping[str, Any]) -> dict[str, Any]:
-    """The second shape; ``engine`` is what the engine says of itself. What it does not say is empty or 0."""
+    """Show the machine in the second shape; ``engine`` is what the engine says of itself. What it does not say is empty or 0."""
     return {
         "version": VERSION,
         "docker": {
@@ -64,7 +64,7 @@ def system_entry_2(machine: Machine, engine: Mapping[str, Any]) -> dict[str, Any
 
 
 def _filesystem(status: object) -> str:
-    """What lies below the engine's storage, one of the pairs it tells of that."""
+    """Return the file system below the engine's storage, one of the pairs that it tells of that."""
     pairs = status if isinstance(status, list) else []
     found = (pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2 and pair[0] == "Backing Filesystem")
     return _text(next(found, ""))

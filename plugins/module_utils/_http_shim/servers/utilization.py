@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What servers use: the engine asked for all at once, and the CPU between two looks. For threads."""
+"""The use that servers make of the machine: the engine asked for all at once, and the CPU between two looks. For threads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FORGET_SECONDS = 60.0
 
 
 class Uses:
-    """What the servers of one node use."""
+    """Reads what the servers of one node use."""
 
     def __init__(self, disks: Disks) -> None:
         self._last: dict[str, Use] = {}
@@ -36,7 +36,7 @@ class Uses:
     def of_each(
         self, up: Mapping[str, tuple[str, str]], servers: Sequence[tuple[str, Definition | None]], node: Node
     ) -> dict[str, Utilization]:
-        """What each server uses; ``up`` has container and StartedAt of those that are up."""
+        """Return what each server uses; ``up`` has container and StartedAt of those that are up."""
         containers = {uuid: container for uuid, (container, _started) in up.items()}
         found = _looked_at(containers, node)
         before = {uuid: self._before(containers[uuid], use) for uuid, use in found.items()}
@@ -62,12 +62,12 @@ class Uses:
         }
 
     def _before(self, container: str, use: Use) -> Use | None:
-        """What was seen of it last, if that says how busy it is now."""
+        """Return what was seen of it last, if that says how busy it is now."""
         last = self._last.get(container)
         return last if last is not None and _LEAST_SECONDS <= use.at - last.at <= _MOST_SECONDS else None
 
     def _forget(self, node: Node) -> None:
-        """Those that ended long ago."""
+        """Forget containers that ended long ago."""
         oldest = node.clock.now().timestamp() - _FORGET_SECONDS
         self._last = {container: use for container, use in self._last.items() if use.at > oldest}
 
@@ -79,7 +79,7 @@ def _looked_at(containers: Mapping[str, str], node: Node) -> dict[str, Use]:
 
 
 def use_of(container: str, node: Node) -> Use | None:
-    """What a container uses; None where the engine does not say."""
+    """Return what a container uses; None where the engine does not say."""
     try:
         return node.engine.use(container)
     except PowerError:
@@ -91,12 +91,12 @@ def _percent(use: Use | None, before: Use | None) -> float:
 
 
 def memory_limit(definition: Definition | None, settings: Settings) -> int:
-    """Bytes that a server may have, as its definition says; 0 where there is none."""
+    """Return the bytes of memory that a server may have, as its definition says; 0 where there is none."""
     return 0 if definition is None else memory_bytes(definition.build.memory_limit, settings)
 
 
 def utilization(use: Use | None, percent: float, *, uptime: int, disk: int, limit: int) -> Utilization:
-    """What a server uses, ``percent`` being of one core; where the engine does not say, its ``limit`` of memory stands alone."""
+    """Return what a server uses, ``percent`` being of one core; where the engine does not say, its ``limit`` of memory stands alone."""
     if use is None:
         return Utilization(memory_limit_bytes=limit, disk_bytes=disk, uptime=uptime)
     return Utilization(
@@ -111,6 +111,6 @@ def utilization(use: Use | None, percent: float, *, uptime: int, disk: int, limi
 
 
 def uptime(started_at: str, now: datetime) -> int:
-    """Milliseconds since a start; 0 where the engine names none."""
+    """Return the milliseconds since a start; 0 where the engine names none."""
     age = age_seconds(started_at, now)
     return 0 if age is None else max(0, int(age * 1000))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine's events, read by one thread for all websockets: which servers are to be looked at."""
+"""The engine's events, read by one thread for all websockets: they say which servers to look at."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Changes:
                 time.sleep(_BLIND_SECONDS)
 
     def _listen(self, since: float, until: float) -> bool:
-        """Whether all that happened was told. Only an engine on this machine has our clock."""
+        """Read a piece of the events; tell whether all that happened was told. Only an engine on this machine has our clock."""
         engine = self._node.now().engine
         if not engine.local:
             return False

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What clients ask over websockets: whether they may, and how it is done."""
+"""The messages of clients of websockets: each is checked against the client's token, then done."""
 
 from __future__ import annotations
 
@@ -13,23 +13,20 @@ from typing import Any
 from ..._power.journal.journal_rows import JournalUnusable
 from ..._power.model.errors import PowerError
 from ..._power.model.model import PowerAction, Server
-from ..acceptance.actions import Actions, NotKept, ShuttingDown, TooMany
-from ..acceptance.operations import Operations
-from ..acceptance.shared_node import SharedNode
-from ..process.log import Log
-from ..servers.commands import Commands
+from ..acceptance.actions import NotKept, ShuttingDown, TooMany
+from ..routes.backend import Backend
 from ..wire.access import origin_of
 from ..wire.power_request import LONGEST_WAIT_SECONDS
 from ..wire.request_id import new_id
-from . import frames
-from .claims import NONE_GIVEN, TOO_OLD, Claims, TokenRefused, check, read_claims
-from .denials import Denials
+from .client import frames
+from .client.claims import NONE_GIVEN, TOO_OLD, Claims, TokenRefused, check, read_claims
+from .client.denials import Denials
+from .client.frames import ClientMessage
+from .client.member import TRY_LATER, Member
+from .client.permissions import CONSOLE, OF_ACTION
 from .endings import of_ending
-from .frames import Wish
-from .member import Member
-from .permissions import CONSOLE, OF_ACTION
 from .room import Room
-from .rooms import TRY_LATER, Rooms
+from .websockets import Websockets
 
 _LOG_LINES = 150
 #: Less than what may wait for a client.
@@ -42,20 +39,20 @@ _WHY_NOT = {
 }
 
 
-class Wishes:
-    """Does what the clients of one process ask."""
+class ClientMessages:
+    """Handles what the clients of one process send."""
 
-    def __init__(self, node: SharedNode, actions: Actions, operations: Operations, commands: Commands, rooms: Rooms, log: Log) -> None:
-        self._node = node
-        self._log = log
-        self._actions = actions
-        self._operations = operations
-        self._commands = commands
-        self._rooms = rooms
+    def __init__(self, backend: Backend, websockets: Websockets) -> None:
+        self._node = backend.node
+        self._log = backend.log
+        self._actions = backend.actions
+        self._operations = backend.operations
+        self._commands = backend.commands
+        self._websockets = websockets
         #: Tokens of a second before this one may have been refused by a process before this one, which is not known any more.
         self._oldest = float(int(time.time()))
         self._denials = Denials()
-        self._going_on: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._by_event: dict[str, Callable[[Server, Member, Claims, str], Awaitable[None]]] = {
             frames.SET_STATE: self._set_state,
             frames.SEND_COMMAND: self._send_command,
@@ -63,10 +60,10 @@ class Wishes:
             frames.SEND_STATS: self._send_stats,
         }
 
-    async def grant(self, server: Server, member: Member, wish: Wish) -> None:
+    async def handle(self, server: Server, member: Member, message: ClientMessage) -> None:
         """Do what one client asks, or tell it why not."""
-        if wish.event == frames.AUTH:
-            self._auth(server, member, wish.text)
+        if message.event == frames.AUTH:
+            self._auth(server, member, message.text)
             return
         try:
             if member.claims is None:
@@ -75,22 +72,22 @@ class Wishes:
         except TokenRefused as error:
             member.send(frames.JWT_ERROR, str(error))
         else:
-            await self._by_event[wish.event](server, member, member.claims, wish.text)
+            await self._by_event[message.event](server, member, member.claims, message.text)
 
     def deny(self, server: Server, numbers: Sequence[str]) -> None:
         """Take back tokens by their ids; who has one of them may show another."""
         self._denials.deny(numbers, time.time())
-        room = self._rooms.room(server.uuid)
+        room = self._websockets.room(server.uuid)
         for member in () if room is None else tuple(room.members):
             if member.claims is not None and self._denials.has(member.claims):
                 member.send(frames.JWT_ERROR, TOO_OLD)
-                self._rooms.mute(server.uuid, member)
+                self._websockets.mute(server.uuid, member)
 
-    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do what takes time beside what the client asks next."""
+    def _run_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what takes time, without keeping what the client sends next waiting."""
         task = asyncio.ensure_future(work)
-        self._going_on.add(task)
-        task.add_done_callback(self._going_on.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _check(self, claims: Claims, server: Server) -> None:
         check(claims, server.uuid, time.time(), self._oldest)
@@ -105,14 +102,14 @@ class Wishes:
             self._log.warn("token_refused", request=member.request, remote=member.address, server=server.uuid, reason=str(error))
             member.send(frames.JWT_ERROR, frames.error_text(member.request, str(error)))
             return
-        room = self._rooms.room(server.uuid)
-        if self._rooms.is_full(server.uuid) and (room is None or member not in room.members):
+        room = self._websockets.room(server.uuid)
+        if self._websockets.is_full(server.uuid) and (room is None or member not in room.members):
             self._refuse(member, "too many websockets of this server are open")
             member.close(TRY_LATER, "too many websockets")
             return
         member.accept(claims)
         member.send(frames.AUTH_SUCCESS)
-        self._rooms.let_in(server.uuid, member)
+        self._websockets.let_in(server.uuid, member)
 
     async def _set_state(self, server: Server, member: Member, claims: Claims, text: str) -> None:
         action = next((each for each in PowerAction if each.value == text), None)
@@ -129,19 +126,19 @@ class Wishes:
             self._refuse(member, f"Cannot {text} server {server.uuid}: {_WHY_NOT[type(error)]}")
             return
         if operation:
-            self._go_on(self._report(server, member, operation))
+            self._run_beside(self._report(server, member, operation))
 
     async def _report(self, server: Server, member: Member, operation: str) -> None:
         """Tell who asked for an action how it ended. Nothing more is told by a process that ends."""
         try:
             found = await self._operations.one(server.uuid, operation, LONGEST_WAIT_SECONDS)
-            while found is not None and found["outcome"] is None and not (self._rooms.ending or member.gone):
+            while found is not None and found["outcome"] is None and not (self._websockets.ending or member.gone):
                 found = await self._operations.one(server.uuid, operation, LONGEST_WAIT_SECONDS)
         except (JournalUnusable, OSError) as error:
             self._log.error("journal_unreadable", request=member.request, reason=str(error))
             found = None
         # Some of what became of it no event tells of.
-        self._rooms.look(server.uuid)
+        self._websockets.look(server.uuid)
         if found is not None and found["outcome"] is not None and self._hears(server, member):
             for text in of_ending(found, whole=member.sees_errors):
                 member.send_frame(text)
@@ -150,10 +147,10 @@ class Wishes:
         if not claims.grants(CONSOLE):
             self._refuse(member, f"Cannot send the command: your token lacks the permission {CONSOLE}")
             return
-        room = self._rooms.room(server.uuid)
+        room = self._websockets.room(server.uuid)
         if room is not None:
             # What this client asks next, a kill perhaps, is not to wait for a process that does not read.
-            self._go_on(self._write(server, member, room, text))
+            self._run_beside(self._write(server, member, room, text))
 
     async def _write(self, server: Server, member: Member, room: Room, text: str) -> None:
         await room.listening()
@@ -167,7 +164,7 @@ class Wishes:
 
     async def _send_logs(self, server: Server, member: Member, claims: Claims, text: str) -> None:
         del claims, text
-        node, room = self._node.now(), self._rooms.room(server.uuid)
+        node, room = self._node.now(), self._websockets.room(server.uuid)
         if room is None:
             return
 
@@ -189,14 +186,14 @@ class Wishes:
 
     async def _send_stats(self, server: Server, member: Member, claims: Claims, text: str) -> None:
         del claims, text
-        room = self._rooms.room(server.uuid)
+        room = self._websockets.room(server.uuid)
         found = None if room is None else await room.stats()
         if found is not None and self._hears(server, member):
             member.send(frames.STATS, found)
 
     def _hears(self, server: Server, member: Member) -> bool:
-        """Whether its token still counts: it may have been taken back, or be over, since it asked."""
-        room = self._rooms.room(server.uuid)
+        """Tell whether its token still counts: it may have been taken back, or be over, since it asked."""
+        room = self._websockets.room(server.uuid)
         return room is not None and member in room.members
 
     def _fail(self, server: Server, member: Member, what: str, error: str) -> None:

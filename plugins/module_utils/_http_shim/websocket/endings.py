@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How an action ended, as the console that asked for it is told; pure.
+"""The end of an action, as the console that asked for it is told; pure.
 
 What the core says names paths, registries, addresses, and who holds a server: that is for those who run the node. Others hear it in general
 words, with the operation's id, under which the log has the whole.
@@ -31,7 +31,7 @@ from ..._power.model.errors import (
     VolumeMissing,
 )
 from ..._power.model.model import Outcome
-from .frames import ERROR, MESSAGE, UNEXPECTED, error_text, frame
+from .client.frames import ERROR, MESSAGE, UNEXPECTED, error_text, frame
 
 #: What a tenant can do something about, or would ask first, by code.
 _REASONS = {
@@ -55,7 +55,7 @@ _REASONS = {
 
 
 def of_ending(found: Mapping[str, Any], *, whole: bool) -> list[str]:
-    """The frames that tell of an ended operation, as `operation_view` shows it: the ``whole``, or what anybody may know."""
+    """Return the frames that tell of an ended operation, as `operation_view` shows it: the ``whole``, or what anybody may know."""
     number, outcome = str(found["id"]), str(found["outcome"])
     if outcome not in (Outcome.DONE.value, Outcome.UNCHANGED.value):
         general = f"Cannot {found['action']} the server: {_REASONS.get(found.get('code') or '', UNEXPECTED)}"

@@ -9,14 +9,15 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ..._power.engine.engine import Logs
 from ..._power.engine.output import Deframer, Output
 from ..._power.engine.readiness import Lines, Matchers
 from ..._power.model.errors import PowerError
 from ..._power.model.model import Snapshot
-from . import frames
-from .rates import Bucket
+from .client import frames
+from .client.rates import Bucket
 
 #: Longest wait for output: so soon it is seen that nobody wants it any more.
 _READ_SECONDS = 0.5
@@ -29,33 +30,27 @@ _BYTES = (256.0 * 1024, 512.0 * 1024)
 _TELL_SECONDS = 1.0
 
 
-class Follower:
-    """Reads the output of one run. ``begin``: the run has just begun, and what it said so far is shown, too.
-
-    Called by the thread: ``attached`` when nothing is missed any more, ``tell`` with frames as they come, ``ready`` for a readiness line,
-    ``ended`` at the end.
+@dataclass(frozen=True)
+class OutputEvents:
+    """The calls of a follower, made in its thread: ``attached`` when nothing is missed any more, ``tell`` with frames as they come,
+    ``ready`` for a readiness line, ``ended`` at the end.
     """
 
-    def __init__(
-        self,
-        logs: Logs,
-        snapshot: Snapshot,
-        matchers: Matchers | None,
-        *,
-        begin: bool,
-        attached: Callable[[], None],
-        tell: Callable[[Sequence[str]], None],
-        ready: Callable[[], None],
-        ended: Callable[[Follower], None],
-    ) -> None:
+    attached: Callable[[], None]
+    tell: Callable[[Sequence[str]], None]
+    ready: Callable[[], None]
+    ended: Callable[[Follower], None]
+
+
+class Follower:
+    """Reads the output of one run. ``begin``: the run has just begun, and what it said so far is shown, too."""
+
+    def __init__(self, logs: Logs, snapshot: Snapshot, matchers: Matchers | None, events: OutputEvents, *, begin: bool) -> None:
         self.run = snapshot.run
         self._logs = logs
         self._matchers = matchers
+        self._events = events
         self._begin = begin
-        self._attached = attached
-        self._tell = tell
-        self._ready = ready
-        self._ended = ended
         self._stopped = threading.Event()
         self._lines = Lines()
         self._deframer = None if snapshot.tty else Deframer()
@@ -74,7 +69,7 @@ class Follower:
     def _follow(self) -> None:
         try:
             output = self._logs.attach(self.run.container)
-            self._attached()
+            self._events.attached()
             try:
                 self._read_all(output)
             finally:
@@ -83,7 +78,7 @@ class Follower:
             # It ended, or the engine does not answer: whoever looks at the server sees which.
             return
         finally:
-            self._ended(self)
+            self._events.ended(self)
 
     def _read_all(self, output: Output) -> None:
         if self._begin:
@@ -96,7 +91,7 @@ class Follower:
             self._show(lines)
 
     def _read(self, output: Output, seconds: float) -> list[bytes] | None:
-        """The lines that are complete now; None at the end of the output."""
+        """Return the lines that are complete now; None at the end of the output."""
         chunk = output.read(seconds)
         if chunk == b"":
             return None
@@ -104,7 +99,7 @@ class Follower:
         return list(self._lines.feed(payload))
 
     def _first(self, output: Output) -> list[bytes]:
-        """What the run said before it was listened to, and since."""
+        """Return what the run said before it was listened to, and since."""
         log = self._logs.of_run(self.run).split(b"\n")
         before = [line.rstrip(b"\r") for line in log[:-1]][-_FIRST_LINES:]
         live: list[bytes] = []
@@ -119,14 +114,14 @@ class Follower:
     def _show(self, lines: Sequence[bytes]) -> None:
         if self._matchers is not None and self._matchers.match(lines, self.run):
             self._matchers = None
-            self._ready()
+            self._events.ready()
         shown = self._within_bounds(lines)
         told = [frames.frame(frames.OUTPUT, frames.line_text(line)) for line in shown]
         if self._lost and time.monotonic() - self._told_at >= _TELL_SECONDS:
             told.append(frames.frame(frames.MESSAGE, f"{self._lost} lines are not shown: the server writes faster than a console can show"))
             self._lost, self._told_at = 0, time.monotonic()
         if told and not self._stopped.is_set():
-            self._tell(told)
+            self._events.tell(told)
 
     def _within_bounds(self, lines: Sequence[bytes]) -> Sequence[bytes]:
         now = time.monotonic()

@@ -14,31 +14,27 @@ from typing import TYPE_CHECKING
 
 from ..._power.model.errors import MissingLibrary, internal_error
 from ..._power.model.model import Server
-from ..acceptance.actions import Actions
-from ..acceptance.operations import Operations
-from ..acceptance.shared_node import SharedNode
-from ..process.log import Log
-from ..process.worker_pool import WorkerPool
-from ..routes.face import Asked, ServerAnswer
-from ..servers.commands import Commands
-from ..servers.disks import Disks
-from ..servers.server_cache import KnownServer, ServerCache
+from ..routes import schemas
+from ..routes.backend import Backend
+from ..routes.http_request import HttpRequest
+from ..routes.route import AnswerDoc, Route, failure, handles
+from ..servers.server_cache import KnownServer
 from ..wire import replies
 from ..wire.power_request import read_texts
 from ..wire.replies import Reply
-from . import frames
-from .claims import need_library
-from .client_messages import Wishes
-from .input_limit import Intake
-from .member import Member
-from .permissions import allows_origin
-from .room import Ground
-from .rooms import POLICY, Rooms
+from .client import frames
+from .client.claims import need_library
+from .client.input_limit import InputLimit
+from .client.member import POLICY, Member
+from .client.permissions import allows_origin
+from .client_messages import ClientMessages
+from .room_resources import RoomResources
+from .rooms import Rooms
+from .websockets import Websockets
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-_LOOKS, _USES, _WISHES = 16, 16, 16
 #: Who is silent for so long is asked for a sign of life, and hung up on if half as long later there is none.
 _HEARTBEAT_SECONDS = 30.0
 #: How long a client may take to answer that the websocket is closed.
@@ -50,127 +46,147 @@ FULL = replies.error(400, "Cannot open the websocket: too many of this server ar
 NO_PLACE = replies.error(503, "Cannot open the websocket: too many are open; try again later.")
 
 
-class WebsocketRoute:
+class WebsocketRoutes:
     """The websockets of one process."""
 
-    def __init__(
-        self, node: SharedNode, known: ServerCache, actions: Actions, operations: Operations, commands: Commands, disks: Disks, log: Log
-    ) -> None:
-        ground = Ground(node, log, WorkerPool(_LOOKS, "looks"), WorkerPool(_USES, "uses"), WorkerPool(_WISHES, "wishes"), disks)
-        self._log = log
-        self._rooms = Rooms(ground, known)
-        self._wishes = Wishes(node, actions, operations, commands, self._rooms, log)
-
-    def answers_of_servers(self) -> dict[str, ServerAnswer]:
-        """What answers these routes."""
-        return {"websocket": self._open, "deny": self._deny}
+    def __init__(self, backend: Backend) -> None:
+        self._log = backend.log
+        self._websockets = Websockets(Rooms(RoomResources.of(backend.node, backend.log, backend.disks), backend.known))
+        self._messages = ClientMessages(backend, self._websockets)
 
     def count(self) -> int:
-        """How many websockets there are."""
-        return self._rooms.count()
+        """Return how many websockets there are."""
+        return self._websockets.count()
 
     def look(self, uuid: str) -> None:
-        """Something was done to a server."""
-        self._rooms.look(uuid)
+        """Look at a server that something was done to."""
+        self._websockets.look(uuid)
 
     def shut_out(self) -> int:
-        """Close those that a token has let in: the node's own has changed, which signed it. How many these were."""
-        return self._rooms.shut_out()
+        """Close those that a token has let in, since the node's own has changed, which signed it; return how many these were."""
+        return self._websockets.shut_out()
 
     def close(self) -> None:
         """Close all of them: this process ends."""
-        self._rooms.close()
+        self._websockets.close()
 
-    async def _open(self, asked: Asked, known: KnownServer) -> Reply | web.StreamResponse:
+    @handles(
+        Route(
+            "websocket",
+            "GET",
+            "/api/servers/{server}/ws",
+            "Its console, a websocket; the token is the Panel's, and comes in the first event",
+            {
+                101: AnswerDoc("It opens"),
+                400: failure("No websocket request, or too many are open of this server"),
+                403: failure("The page's origin is not allowed"),
+                404: failure("No such server here"),
+                501: failure("No library"),
+                503: failure("Too many are open"),
+            },
+            public=True,
+        )
+    )
+    async def _open(self, request: HttpRequest, known: KnownServer) -> Reply | web.StreamResponse:
         # The library refuses what is as large as its limit.
         largest = frames.LARGEST_FRAME + 1
         socket = _socket_class()(heartbeat=_HEARTBEAT_SECONDS, max_msg_size=largest, compress=False, timeout=_CLOSING_SECONDS)
-        refused = self._refusal(asked, socket, known.server.uuid)
+        refused = self._refusal(request, socket, known.server.uuid)
         if refused is not None:
             return refused
-        socket.headers["X-Request-Id"] = asked.id
-        await socket.prepare(asked.raw)
-        await self._serve(asked, socket, known.server)
+        socket.headers["X-Request-Id"] = request.id
+        await socket.prepare(request.raw)
+        await self._serve(request, socket, known.server)
         return socket
 
-    async def _deny(self, asked: Asked, known: KnownServer) -> Reply:
-        numbers = await asked.body(lambda body: read_texts(body, "jtis"))
+    @handles(
+        Route(
+            "deny",
+            "POST",
+            "/api/servers/{server}/ws/deny",
+            "Take back tokens of its websockets by their jti",
+            {204: AnswerDoc("They are no good any more"), 400: failure("Not readable")},
+            body=schemas.DENIED,
+        )
+    )
+    async def _deny(self, request: HttpRequest, known: KnownServer) -> Reply:
+        numbers = await request.body(lambda body: read_texts(body, "jtis"))
         if isinstance(numbers, Reply):
             return numbers
-        self._wishes.deny(known.server, numbers)
+        self._messages.deny(known.server, numbers)
         return Reply(204)
 
-    def _refusal(self, asked: Asked, socket: web.WebSocketResponse, uuid: str) -> Reply | None:
+    def _refusal(self, request: HttpRequest, socket: web.WebSocketResponse, uuid: str) -> Reply | None:
         try:
             need_library()
         except MissingLibrary as error:
             return replies.error(501, str(error))
-        if not _can_upgrade(asked.raw, socket):
+        if not _can_upgrade(request.raw, socket):
             return NOT_UPGRADED
-        if not allows_origin(asked.raw.headers.get("Origin"), asked.settings.remote, asked.settings.allowed_origins):
-            return replace(WRONG_ORIGIN, note=f"origin {asked.raw.headers.get('Origin')}")
-        if self._rooms.is_full(uuid):
+        if not allows_origin(request.raw.headers.get("Origin"), request.settings.remote, request.settings.allowed_origins):
+            return replace(WRONG_ORIGIN, note=f"origin {request.raw.headers.get('Origin')}")
+        if self._websockets.is_full(uuid):
             return FULL
-        return None if self._rooms.has_place() else NO_PLACE
+        return None if self._websockets.has_place() else NO_PLACE
 
-    async def _serve(self, asked: Asked, socket: web.WebSocketResponse, server: Server) -> None:
-        transport = asked.raw.transport
+    async def _serve(self, request: HttpRequest, socket: web.WebSocketResponse, server: Server) -> None:
+        transport = request.raw.transport
         if transport is None:
             # It is gone already.
             return
-        intake = Intake(transport, lambda: _unread(socket))
+        input_limit = InputLimit(transport, lambda: _unread(socket))
         member = Member(
             socket,
             drop=transport.abort,
-            request=asked.id,
-            address=asked.address,
-            expired=lambda member: self._rooms.mute(server.uuid, member),
+            request=request.id,
+            address=request.address,
+            expired=lambda member: self._websockets.mute(server.uuid, member),
         )
-        self._log.note("websocket", request=asked.id, remote=member.address, server=server.uuid)
-        self._rooms.enter(server.uuid, member)
+        self._log.note("websocket", request=request.id, remote=member.address, server=server.uuid)
+        self._websockets.enter(server.uuid, member)
         loop = asyncio.get_running_loop()
-        deadline = loop.call_later(float(asked.settings.api_request_timeout), _hang_up_silent, member)
+        deadline = loop.call_later(float(request.settings.api_request_timeout), _hang_up_silent, member)
         try:
-            await self._read(socket, server, member, intake)
+            await self._read(socket, server, member, input_limit)
         finally:
             deadline.cancel()
-            self._rooms.leave(server.uuid, member)
+            self._websockets.leave(server.uuid, member)
             await member.left()
 
-    async def _read(self, socket: web.WebSocketResponse, server: Server, member: Member, intake: Intake) -> None:
+    async def _read(self, socket: web.WebSocketResponse, server: Server, member: Member, input_limit: InputLimit) -> None:
         from aiohttp import WSMsgType
 
         loop = asyncio.get_running_loop()
         while True:
-            message = await socket.receive()
-            if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
+            received = await socket.receive()
+            if received.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
                 return
-            intake.message_read()
+            input_limit.message_read()
             # What comes too quickly stays in the client's own buffers.
             pause = member.rates.pause(loop.time())
             if pause > 0:
                 await asyncio.sleep(pause)
-            wish = frames.read_frame(message.data) if message.type is WSMsgType.TEXT else None
-            if wish is None:
+            message = frames.read_frame(received.data) if received.type is WSMsgType.TEXT else None
+            if message is None:
                 continue
-            if not member.rates.allows(wish.event, loop.time()):
+            if not member.rates.allows(message.event, loop.time()):
                 if member.rates.tells(loop.time()):
-                    member.send(frames.THROTTLED, wish.event)
+                    member.send(frames.THROTTLED, message.event)
                 continue
             try:
-                await self._wishes.grant(server, member, wish)
+                await self._messages.handle(server, member, message)
             except Exception as error:
                 # A fault of ours: what the client asks next may still be done.
-                self._log.error("fault", server=server.uuid, event_asked=wish.event, reason=internal_error(error))
+                self._log.error("fault", server=server.uuid, event_asked=message.event, reason=internal_error(error))
 
 
 def _unread(socket: web.WebSocketResponse) -> int:
-    """How many of a client's messages the library keeps."""
+    """Return how many of a client's messages the library keeps."""
     return len(getattr(getattr(socket, "_reader", None), "_buffer", ()))
 
 
 def _hang_up_silent(member: Member) -> None:
-    """It has shown no token in time."""
+    """Hang up on a client that has shown no token in time."""
     if member.claims is None:
         member.close(POLICY, "no token came")
 
@@ -181,7 +197,7 @@ def _can_upgrade(raw: web.BaseRequest, socket: web.WebSocketResponse) -> bool:
 
 @functools.cache
 def _socket_class() -> Callable[..., web.WebSocketResponse]:
-    """The library's websocket without the library's name."""
+    """Return the library's websocket without the library's name."""
     from aiohttp import web
 
     # Whatever a client does wrong is its own affair.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was seen of a server, and which changes of its state that means; pure."""
+"""A server as it was seen, and the changes of its state that this means; pure."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class ServerView:
 
     @property
     def run(self) -> Run | None:
-        """The run that is live, if any."""
+        """Return the run that is live, if any."""
         return self.snapshot.run if self.snapshot is not None and self.snapshot.live else None
 
     @property
     def due(self) -> float:
-        """After how many seconds it is to be looked at again."""
+        """Return after how many seconds it is to be looked at again."""
         if not self.settled:
             return _SOON
         return {PowerState.STARTING: _WHILE_STARTING, PowerState.STOPPING: _WHILE_STOPPING}.get(self.state, _ELSE)
 
 
 def view_of(seen: Observed, started: StartedRun | None) -> ServerView:
-    """What a look at a server saw; ``started`` is the run of it that the journal knew after that."""
+    """Return what a look at a server saw; ``started`` is the run of it that the journal knew after that."""
     beginning = seen.holder is not None and seen.holder.phase in (Phase.START.value, Phase.OBSERVE.value)
     if seen.snapshot is None or not seen.live:
         return ServerView(seen.state, seen.startup, seen.snapshot)
@@ -49,7 +49,7 @@ def view_of(seen: Observed, started: StartedRun | None) -> ServerView:
 
 
 def state_changes(before: ServerView | None, after: ServerView, last: PowerState | None = None) -> list[PowerState]:
-    """The states to tell of, in order, those included that were over before they could be seen; ``last`` is the one told last.
+    """Return the states to tell of, in order, those included that were over before they could be seen; ``last`` is the one told last.
 
     A run that was said to run does not begin anew: somebody else's start was seen, and ours, which came too late, has taken its run over.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may ask, and what browsers are told of it; pure."""
+"""Access: the token, the headers for browsers, the address of the client; pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _SCHEME = "Bearer"
 
 
 def refusal(authorization: str | None, token: str) -> Reply | None:
-    """Why the header does not let its sender in; None if it does. The scheme is compared in its case, the token in constant time."""
+    """Return the answer to a header that does not let its sender in; None if it does.
+
+    The scheme is compared in its case, the token in constant time.
+    """
     scheme, space, given = (authorization or "").partition(" ")
     if not space or scheme != _SCHEME:
         return replies.NO_TOKEN
@@ -31,7 +34,7 @@ def refusal(authorization: str | None, token: str) -> Reply | None:
 
 
 def cors_headers(origin: str | None, settings: Settings) -> Headers:
-    """What every answer tells browsers: the Panel's origin, or the first of the allowed ones that is the asker's."""
+    """Return what every answer tells browsers: the Panel's origin, or the first of the allowed ones that is the client's."""
     return _cors_headers(origin, settings.remote, settings.allowed_origins, settings.allow_cors_private_network)
 
 
@@ -56,7 +59,7 @@ def _cors_headers(origin: str | None, remote: str, allowed_origins: tuple[str, .
 
 
 def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[str]) -> str:
-    """Who asks: the peer, or, where that is a proxy that is trusted, the last in its list that is none.
+    """Return the address of the client: the peer, or, where that is a proxy that is trusted, the last in its list that is none.
 
     ``forwarded`` are all headers of that name: a proxy may add one to those of its client.
     """
@@ -71,7 +74,7 @@ def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[str]) 
 
 
 def origin_of(address: str, settings: Settings) -> str:
-    """How the journal calls who asks: the address, and which token it had."""
+    """Return the journal's name for a client: the address, and which token it had."""
     return f"{address} (token {settings.token_id})" if settings.token_id else address
 
 

@@ -23,7 +23,7 @@ LARGEST_BODY = 64 * 1024
 
 
 async def parsed_body(request: web.BaseRequest, seconds: float, request_id: str, parse: Callable[[bytes], _T]) -> _T | Reply:
-    """What ``parse`` makes of the body, or the answer to one that cannot be read; it may raise `BodyEmpty` and `BodyInvalid`."""
+    """Return the body as ``parse`` reads it, or the answer to one that cannot be read; it may raise `BodyEmpty` and `BodyInvalid`."""
     body = await read_body(request, seconds)
     if isinstance(body, Reply):
         return body
@@ -36,7 +36,7 @@ async def parsed_body(request: web.BaseRequest, seconds: float, request_id: str,
 
 
 async def read_body(request: web.BaseRequest, seconds: float) -> bytes | Reply:
-    """The body, or the answer to one that is too large or too slow, or whose sender is gone."""
+    """Read the body; return it, or the answer to one that is too large or too slow, or whose sender is gone."""
     declared = request.content_length
     if declared is not None and declared > LARGEST_BODY:
         return replies.TOO_LARGE
@@ -55,7 +55,7 @@ async def read_body(request: web.BaseRequest, seconds: float) -> bytes | Reply:
 
 
 def _arrived(content: StreamReader) -> bytes | Reply:
-    """A body that is here whole, also where its sender is gone by now: what was asked for is done."""
+    """Return a body that is here whole, also where its sender is gone by now: what was asked for is done."""
     if isinstance(content.exception(), OSError):
         content.set_exception(None)  # type: ignore[arg-type]
     found = content.read_nowait()

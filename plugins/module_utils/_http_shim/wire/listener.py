@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..._power.definitions.settings import Settings
 from ..._power.model.errors import MissingLibrary, SettingsInvalid
-from .gate import Gate
+from .bounded_connection import BoundedConnection
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -28,7 +28,7 @@ _BACKLOG = 1024
 #: How long answers under way are given at the end.
 _ENDING_SECONDS = 2.0
 #: Seconds between two looks for connections that have had their time.
-_MIND_SECONDS = 0.5
+_DUE_SECONDS = 0.5
 #: So often it is looked for places that nobody has any more, when there seem to be none.
 _COLLECT_SECONDS = 1.0
 
@@ -52,14 +52,14 @@ class Listener:
         self._tls = tls
         self._sockets: asyncio.Server | None = None
         #: Weak: of one whose handshake fails nobody is told.
-        self._gates: weakref.WeakSet[Gate] = weakref.WeakSet()
+        self._connections: weakref.WeakSet[BoundedConnection] = weakref.WeakSet()
         self._collected_at = float("-inf")
-        self._minding: asyncio.TimerHandle | None = None
+        self._due_timer: asyncio.TimerHandle | None = None
 
         def in_its_turn(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-            gate = None if request.transport is None else request.transport.get_protocol()
-            if isinstance(gate, Gate):
-                gate.request_read(request)
+            connection = None if request.transport is None else request.transport.get_protocol()
+            if isinstance(connection, BoundedConnection):
+                connection.request_read(request)
             return answer(request)
 
         # Whatever a client does wrong is its own affair: the library would write a trace of it.
@@ -77,7 +77,7 @@ class Listener:
 
     @property
     def address(self) -> str:
-        """Where it listens, as a URL."""
+        """Return the address that it listens on, as a URL."""
         host, port = self._settings.api_host, self._settings.api_port
         if self._sockets is not None:
             port = self._sockets.sockets[0].getsockname()[1]
@@ -85,17 +85,17 @@ class Listener:
 
     @property
     def connections(self) -> int:
-        """How many there are, those included whose handshake is not over."""
-        return len(self._gates)
+        """Return how many there are, those included whose handshake is not over."""
+        return len(self._connections)
 
     async def bind(self) -> None:
-        """Have the address, without listening yet. Raises `SettingsInvalid`."""
+        """Take the address, without listening yet. Raises `SettingsInvalid`."""
         settings = self._settings
         # The library refuses it without TLS.
         handshake = None if self._tls is None else float(settings.api_request_timeout)
         with self._address_errors():
             self._sockets = await asyncio.get_running_loop().create_server(
-                self._gate,
+                self._accept,
                 settings.api_host,
                 settings.api_port,
                 ssl=self._tls,
@@ -109,7 +109,7 @@ class Listener:
         if self._sockets is not None:
             with self._address_errors():
                 await self._sockets.start_serving()
-        self._mind()
+        self._hang_up_on_due()
 
     @contextlib.contextmanager
     def _address_errors(self) -> Iterator[None]:
@@ -128,16 +128,16 @@ class Listener:
         """Hang up on everybody, giving answers under way a moment."""
         self.stop()
         await self._server.shutdown(_ENDING_SECONDS)
-        if self._minding is not None:
-            self._minding.cancel()
+        if self._due_timer is not None:
+            self._due_timer.cancel()
 
-    def _gate(self) -> Gate:
+    def _accept(self) -> BoundedConnection:
         if self._is_full():
             # The event loop drops it at once then; a protocol would be told of it only after the handshake.
             raise ConnectionRefusedError
-        gate = Gate(self._server, self._gates.discard, float(self._settings.api_request_timeout))
-        self._gates.add(gate)
-        return gate
+        connection = BoundedConnection(self._server, self._connections.discard, float(self._settings.api_request_timeout))
+        self._connections.add(connection)
+        return connection
 
     def _is_full(self) -> bool:
         most, now = self._settings.api_max_connections, asyncio.get_running_loop().time()
@@ -147,7 +147,7 @@ class Listener:
             self._collected_at = now
         return self.connections >= most
 
-    def _mind(self) -> None:
-        for gate in tuple(self._gates):
-            gate.mind()
-        self._minding = asyncio.get_running_loop().call_later(_MIND_SECONDS, self._mind)
+    def _hang_up_on_due(self) -> None:
+        for connection in tuple(self._connections):
+            connection.hang_up_if_due()
+        self._due_timer = asyncio.get_running_loop().call_later(_DUE_SECONDS, self._hang_up_on_due)

@@ -40,7 +40,7 @@ class BodyInvalid(ValueError):
 
 @dataclass(frozen=True)
 class PowerBody:
-    """What a power request asks: ``action`` is None where it is none of the four."""
+    """The body of a power request: ``action`` is None where it is none of the four."""
 
     action: PowerAction | None
     wait_seconds: int = DEFAULT_WAIT_SECONDS
@@ -55,7 +55,7 @@ class _NotWhole:
 
 
 def read_object(body: bytes) -> list[tuple[str, Any]]:
-    """The members of the JSON object that ``body`` begins with; null has none. Raises `BodyEmpty`, `BodyInvalid`."""
+    """Return the members of the JSON object that ``body`` begins with; null has none. Raises `BodyEmpty`, `BodyInvalid`."""
     stripped = body.strip(_BLANKS)
     if not stripped:
         raise BodyEmpty
@@ -74,7 +74,7 @@ def read_object(body: bytes) -> list[tuple[str, Any]]:
 
 
 def read_power_body(body: bytes) -> PowerBody:
-    """What a power request's body asks. Raises `BodyEmpty`, `BodyInvalid`."""
+    """Read the body of a power request. Raises `BodyEmpty`, `BodyInvalid`."""
     return _read_usual(body) if len(body) <= _USUAL_BYTES else _read_power_body(body)
 
 
@@ -89,7 +89,7 @@ def _read_power_body(body: bytes) -> PowerBody:
 
 
 def last_of(members: list[tuple[str, Any]], name: str, read: Callable[[Any], _T]) -> _T | None:
-    """The last value of a key that is not null, None if there is none. Every one of them must be of the type that ``read`` reads."""
+    """Return the last value of a key that is not null, None if there is none. Every one of them must be of the type that ``read`` reads."""
     found: _T | None = None
     for key, value in members:
         if value is not None and len(key) == len(name) and key.casefold() == name:
@@ -98,7 +98,7 @@ def last_of(members: list[tuple[str, Any]], name: str, read: Callable[[Any], _T]
 
 
 def read_texts(body: bytes, name: str) -> list[str]:
-    """The texts of a list in a JSON object, null ones empty; none if it is not there. Raises `BodyEmpty`, `BodyInvalid`."""
+    """Return the texts of a list in a JSON object, null ones empty; none if it is not there. Raises `BodyEmpty`, `BodyInvalid`."""
     return last_of(read_object(body), name, _texts) or []
 
 
@@ -126,7 +126,7 @@ def _read_number(text: str) -> int | _NotWhole:
 
 
 def _refuse(_word: str) -> Any:
-    """Python reads NaN and Infinity, which are no JSON."""
+    """Refuse NaN and Infinity, which Python reads and which are no JSON."""
     raise BodyInvalid
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the HTTP face answers, byte for byte where clients compare: statuses, headers, bodies; pure."""
+"""Answers, byte for byte where clients compare: statuses, headers, bodies; pure."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ class Reply:
 
 
 def json_reply(value: object, status: int = 200) -> Reply:
-    """A value as JSON."""
+    """Answer with a value as JSON."""
     return Reply(status, json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"), JSON)
 
 
 def error(status: int, text: str, *, content_type: str = JSON, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """An error as Wings words one."""
+    """Answer with an error as Wings words one."""
     return replace(json_reply({"error": text}, status), content_type=content_type, headers=headers)
 
 
 def unexpected(request_id: str, status: int = 500, *, content_type: str = JSON, note: str = "") -> Reply:
-    """The error that says nothing but where to look in the log, which has the ``note``."""
+    """Answer with the error that says nothing but where to look in the log, which has the ``note``."""
     return replace(json_reply({"error": _UNEXPECTED, "request_id": request_id}, status), content_type=content_type, note=note)
 
 
 def accepted(headers: tuple[tuple[str, str], ...]) -> Reply:
-    """The action will be done."""
+    """Answer that the action will be done."""
     return Reply(202, headers=headers)
 
 
 def invalid_body(request_id: str) -> Reply:
-    """The body is not what it should be."""
+    """Answer that the body is not what it should be."""
     return unexpected(request_id, 400, content_type=MISLABELLED)
 
 
 def redirect(status: int, location: str) -> Reply:
-    """The same without the slash at its end."""
+    """Send the client to another path."""
     return Reply(status, headers=(("Location", location),))
 
 

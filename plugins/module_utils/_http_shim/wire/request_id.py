@@ -17,7 +17,7 @@ class RequestIds:
         self._random: list[str] = []
 
     def new(self) -> str:
-        """One that nobody has seen before."""
+        """Return one that nobody has seen before."""
         if not self._random:
             fetched = os.urandom(16 * _FETCHED).hex()
             self._random = [fetched[start : start + 32] for start in range(0, len(fetched), 32)]

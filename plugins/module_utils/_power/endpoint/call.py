@@ -33,13 +33,14 @@ from ..model.errors import (
 from ..model.model import Request, Result, Server, WaitFor, parse_uuid
 from ..model.order import DEFAULT_PRIORITY, Priorities
 from ..model.redaction import shown_address
-from .client import Endpoint, is_this_machine
+from .client import Endpoint
+from .connection import is_this_machine
 from .facts import describe_at, identify_at
 from .perform import perform_at
 
 
 def at_endpoint(url: str, options: Mapping[str, Any], settings: Settings, interrupted: Callable[[], bool]) -> AtEndpoint:
-    """The call at the endpoint ``url``. Raises `SettingsInvalid`, and `UnsupportedByEndpoint` for an option that none can honour."""
+    """Return the call at the endpoint ``url``. Raises `SettingsInvalid`, and `UnsupportedByEndpoint` for an option that none can honour."""
     check_options(options)
     timeout = options.get("timeout")
     endpoint = Endpoint(
@@ -75,7 +76,7 @@ def check_options(given: Mapping[str, Any]) -> None:
 
 
 def _token(url: str, options: Mapping[str, Any], settings: Settings) -> str:
-    """The token for an address. Those of the settings go to the address of the settings and to this machine alone."""
+    """Return the token for an address. Those of the settings go to the address of the settings and to this machine alone."""
     given: str | None = options.get("api_token")
     if given is not None:
         if not given.strip():
@@ -114,7 +115,7 @@ class AtEndpoint:
         return [DEFAULT_PRIORITY if each is None else order.priority(names.get(each.uuid, each)) for each in servers]
 
     def _names(self, targets: Sequence[Target], given: Mapping[str, int]) -> Mapping[str, Server]:
-        """The servers with their names, where one was named by its UUID and ``given`` may mean it by its name."""
+        """Return the servers with their names, where one was named by its UUID and ``given`` may mean it by its name."""
         nameless = any(target.server is not None and not target.server.name for target in targets)
         if not nameless or all(parse_uuid(name) for name in given):
             return {}

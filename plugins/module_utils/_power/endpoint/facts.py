@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which of an endpoint's servers is meant, and what can be read of them."""
+"""The servers of an endpoint: the one that a text means, and what can be read of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LINE_BYTES = 500
 
 
 def identify_at(text: str, endpoint: Endpoint, check_cancelled: CheckCancelled = no_check) -> Server:
-    """The server that ``text`` means: a full UUID in any case, which asks nothing, a unique short id, or a unique name.
+    """Return the server that ``text`` means: a full UUID in any case, which asks nothing, a unique short id, or a unique name.
 
     Raises `ServerNotFound`, `AmbiguousServer`, `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises.
     """
@@ -36,7 +36,7 @@ def identify_at(text: str, endpoint: Endpoint, check_cancelled: CheckCancelled =
 
 
 def describe_at(names: Sequence[str], endpoint: Endpoint, *, tail: int = 0) -> Described:
-    """One entry for each server named, or for all. What an endpoint does not tell is left out.
+    """Return one entry for each server named, or for all. What an endpoint does not tell is left out.
 
     ``tail`` is how many lines of each log are asked for, one server after another. Raises `EndpointUnreachable`, and `EndpointError` where
     nothing can be read.
@@ -88,7 +88,7 @@ def _look_at(uuid: str, endpoint: Endpoint) -> tuple[Sequence[Seen | Unseen], li
 
 
 def _log(seen: Seen, endpoint: Endpoint, tail: int, warnings: list[str]) -> list[str] | None:
-    """The end of its log; None where it cannot be read."""
+    """Return the end of its log; None where it cannot be read."""
     try:
         lines = endpoint.log(seen.server.uuid, tail)
     except EndpointError as error:
@@ -103,7 +103,7 @@ def _log(seen: Seen, endpoint: Endpoint, tail: int, warnings: list[str]) -> list
 
 
 def _encoded(text: str) -> bytes:
-    """JSON may hold halves of characters, which no text outside may."""
+    """Return text as bytes: JSON may hold halves of characters, which no text outside may."""
     return text.encode("utf-8", "replace")
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What became of an action that an HTTP endpoint accepted, decided from the states seen since; pure.
+"""The end of an action that an HTTP endpoint accepted, decided from the states seen since; pure.
 
 Wings tells nothing but states: it drops an action whose lock is held, and says ``offline`` before a process has ended. So nothing counts as
 done that was not seen, and two times bound the wait: until the action is seen to begin, and from there to its end. All times are seconds
@@ -43,7 +43,7 @@ class RunChanges:
         self._first: tuple[int, float, float] | None = None
 
     def began_after(self, seen: Seen, sent: float, at: float) -> bool:
-        """Whether it is up with a process that is younger than the request, and not one that was just young before."""
+        """Tell whether it is up with a process that is younger than the request, and not one that was just young before."""
         self._note(seen)
         if not seen.up or not seen.uptime:
             return False
@@ -65,7 +65,7 @@ class RunChanges:
         self.ended = self.ended or seen.state is PowerState.OFFLINE or (self._was_up and seen.state is PowerState.STOPPING)
 
     def _fits(self, uptime: int, sent: float, at: float) -> bool:
-        """Whether this figure has grown from the one before it as a clock does. One that is the same tells nothing."""
+        """Tell whether this figure has grown from the one before it as a clock does. One that is the same tells nothing."""
         if self._first is not None:
             first, first_sent, first_at = self._first
             if uptime == first:
@@ -96,11 +96,11 @@ class Following:
 
     @property
     def altered(self) -> bool:
-        """Whether something was seen to change by the action."""
+        """Tell whether something was seen to change by the action."""
         return self.begun
 
     def see(self, seen: Seen, sent: float, at: float) -> bool:
-        """Take in what was seen by a look; whether the action is done. Raises how it ended otherwise."""
+        """Take in what was seen by a look; tell whether the action is done. Raises how it ended otherwise."""
         self._state = seen.state
         return self._see(seen, sent, at)
 
@@ -138,7 +138,7 @@ class FollowingDown(Following):
 
     @property
     def altered(self) -> bool:
-        """Whether something was seen to change by the action: not where it was offline all the while, as far as was seen."""
+        """Tell whether something was seen to change by the action: not where it was offline all the while, as far as was seen."""
         return self.begun and self._was_up
 
     def _see(self, seen: Seen, sent: float, at: float) -> bool:
@@ -219,7 +219,7 @@ class FollowingUp(Following):
         return False
 
     def _try(self, at: float) -> None:
-        """A boot is seen: from here on ``offline`` means that it failed."""
+        """Note that a boot is seen: from here on ``offline`` means that it failed."""
         if self._tried_at is None:
             self.begun = True
             self._tried_at = at
@@ -232,7 +232,7 @@ class FollowingUp(Following):
             self._deadline = at + self._request.wait_timeout
 
     def _has_process(self, seen: Seen, at: float) -> bool:
-        """Whether a process is there, as far as can be told: ``starting`` alone may be the pull of an image."""
+        """Tell whether a process is there, as far as can be told: ``starting`` alone may be the pull of an image."""
         if seen.state is PowerState.RUNNING or seen.uptime > 0:
             return True
         if self._tried_at is None or at - self._tried_at < PROCESS_SECONDS:
@@ -254,5 +254,5 @@ class FollowingUp(Following):
 
 
 def following(request: Request, uuid: str, before: Seen | None) -> Following:
-    """The follow-up of a request that was accepted; ``before`` is what was seen right before it, None if nothing was."""
+    """Return the follow-up of a request that was accepted; ``before`` is what was seen right before it, None if nothing was."""
     return (FollowingUp if request.action.boots else FollowingDown)(request, uuid, before)

@@ -82,7 +82,7 @@ class EndpointTurn:
         self._following: Following | None = None
 
     def perform(self) -> Ending:
-        """The whole of it. Raises `PowerError`."""
+        """Perform the action from its look to its end. Raises `PowerError`."""
         self._raise_if_signalled()
         request, progress = self._request, self._progress
         self._place.refuse_over_budget(request.server)
@@ -101,7 +101,7 @@ class EndpointTurn:
         return self._ask_and_follow(before)
 
     def _waits_to_begin(self, before: Seen) -> bool:
-        """Wait for a boot slot, and for the time between two servers, where they are needed; whether there was a wait."""
+        """Wait for a boot slot, and for the time between two servers, where they are needed; tell whether there was a wait."""
         request, place = self._request, self._place
         if request.check or request.action is PowerAction.KILL or not plan(request.action, before.state).steps:
             return False
@@ -116,7 +116,7 @@ class EndpointTurn:
             raise InterruptedBySignal(f"Cannot {verb} server {server}: a signal came before its turn; nothing was done")
 
     def _look_before(self) -> Seen | None:
-        """The server before the action. A kill that is meant whatever the state waits little for it, and goes on without.
+        """Look at the server before the action. A kill that is meant whatever the state waits little for it, and goes on without.
 
         Raises `NotSelected`, and `Suspended`, too.
         """
@@ -147,7 +147,7 @@ class EndpointTurn:
             self._place.end_boot()
 
     def _dry_run(self, before: Seen, chosen: Plan) -> Ending:
-        """Check mode: what the action would do to the server as it is. Whether its lock is held is not told."""
+        """Say, for check mode, what the action would do to the server as it is. Whether its lock is held is not told."""
         steps = chosen.steps
         self._progress.changed = bool(steps)
         # Wings says starting first, whatever the definition.
@@ -156,7 +156,7 @@ class EndpointTurn:
         return (Outcome.DONE, "", "") if steps else (Outcome.UNCHANGED, "", chosen.reason)
 
     def _already_so(self, before: Seen, chosen: Plan) -> Ending:
-        """Nothing to ask for; a start of a server that is up still waits as ``wait_for`` asks."""
+        """End with nothing to ask for; a start of a server that is up still waits as ``wait_for`` asks."""
         request, uuid = self._request, self._progress.server.uuid
         self._place.end_boot()
         if request.action.boots and request.wait_for is WaitFor.RUNNING and before.state is PowerState.STARTING:
@@ -215,7 +215,7 @@ class EndpointTurn:
         return Outcome.DONE, "", ""
 
     def _look_until_done(self, watch: Watch, follow: Following) -> None:
-        """What is up stays up, whatever ends the wait for it to be running."""
+        """Look at the server until the action is done. What is up stays up, whatever ends the wait for it to be running."""
         uuid = self._progress.server.uuid
         self._following = follow
         try:
@@ -229,7 +229,7 @@ class EndpointTurn:
             self._progress.warn(*follow.warnings)
 
     def _end_of(self, operation: Operation, before: Seen | None, watch: Watch) -> Ending:
-        """The endpoint's own word on how it ended, and the wait for the server to be running, of which the endpoint knows nothing."""
+        """End as the endpoint says, after the wait for the server to be running, of which the endpoint knows nothing."""
         request, progress = self._request, self._progress
         _take_over(operation, progress)
         self._place.end_boot()
@@ -257,7 +257,7 @@ class EndpointTurn:
 
 
 def _told_ending(operation: Operation) -> Ending:
-    """How an operation ended, as a result may say it of what was asked for and taken."""
+    """Return how an operation ended, as a result may say it of what was asked for and taken."""
     outcome, code = operation.outcome or Outcome.FAILED, operation.code
     if outcome in (Outcome.SKIPPED, Outcome.REFUSED):
         # Nobody passes over what was asked for, and what altered something was not refused.

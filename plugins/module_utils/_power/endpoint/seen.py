@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an HTTP endpoint says of servers and operations, as values. What it leaves out, or says in another type, is not known; pure."""
+"""Servers and operations as an HTTP endpoint tells of them, as values. What it leaves out, or says in another type, is not known; pure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Seen:
 
     @property
     def up(self) -> bool:
-        """Whether it is said to be starting or running."""
+        """Tell whether it is said to be starting or running."""
         return self.state in (PowerState.STARTING, PowerState.RUNNING)
 
 
@@ -76,18 +76,18 @@ class Operation:
     log: tuple[str, ...] = ()
 
     def is_of(self, operation: str, uuid: str, action: PowerAction) -> bool:
-        """Whether it is this operation, of this server and this action, as far as it tells."""
+        """Tell whether it is this operation, of this server and this action, as far as it tells."""
         servers = ("", uuid, Server(uuid).short_id)
         return self.id in ("", operation) and self.server.lower() in servers and self.action in ("", action.value)
 
 
 def unmasked(text: str) -> str:
-    """The text as it is."""
+    """Return the text as it is."""
     return text
 
 
 def read_server(value: object, uuid: str | None = None, masked: Masked = unmasked) -> Seen:
-    """A server of ``GET /api/servers`` or, with the ``uuid`` asked for, of ``GET /api/servers/{uuid}``.
+    """Read a server of ``GET /api/servers`` or, with the ``uuid`` asked for, of ``GET /api/servers/{uuid}``.
 
     Raises `ValueError`, whose text is the reason, where its state or its UUID is not told.
     """
@@ -115,13 +115,13 @@ def read_server(value: object, uuid: str | None = None, masked: Masked = unmaske
 
 
 def read_codes(text: str) -> tuple[str, ...]:
-    """The codes in a header, such as ``source_unreachable``; a word that is none is ``unknown``, so that no fault is lost."""
+    """Return the codes in a header, such as ``source_unreachable``; a word that is none is ``unknown``, so that no fault is lost."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     return tuple(dict.fromkeys(word if _CODE.fullmatch(word) else "unknown" for word in words))
 
 
 def read_servers(value: object, masked: Masked = unmasked) -> tuple[Seen | Unseen, ...]:
-    """The servers of ``GET /api/servers``, each once, by UUID; of one whose state is not told, what is told in its place.
+    """Read the servers of ``GET /api/servers``, each once, by UUID; of one whose state is not told, what is told in its place.
 
     Raises `ValueError`, whose text is the reason.
     """
@@ -135,7 +135,7 @@ def read_servers(value: object, masked: Masked = unmasked) -> tuple[Seen | Unsee
 
 
 def _read_unseen(value: object, masked: Masked) -> Unseen | None:
-    """A server of a list that the endpoint could not see itself; None for any other."""
+    """Read a server of a list that the endpoint could not see itself; None for any other."""
     fields = _map(value)
     configuration, text = _map(fields.get("configuration")), _text(masked)
     told = configuration.get("uuid")
@@ -148,7 +148,7 @@ def _read_unseen(value: object, masked: Masked) -> Unseen | None:
 
 
 def read_operation(value: object, masked: Masked = unmasked) -> Operation:
-    """An operation: the fields of a result, as far as they are told. Raises `ValueError`, whose text is the reason."""
+    """Read an operation: the fields of a result, as far as they are told. Raises `ValueError`, whose text is the reason."""
     if not isinstance(value, Mapping):
         raise ValueError("no operation")
     outcome = _word(Outcome, value.get("outcome"))
@@ -178,7 +178,7 @@ def read_operation(value: object, masked: Masked = unmasked) -> Operation:
 
 
 def read_log(value: object) -> list[str]:
-    """The lines of ``GET /api/servers/{uuid}/logs``. Raises `ValueError`, whose text is the reason."""
+    """Read the lines of ``GET /api/servers/{uuid}/logs``. Raises `ValueError`, whose text is the reason."""
     lines = value.get("data", ()) if isinstance(value, Mapping) else ()
     # Wings says null for none.
     if lines is None:
@@ -189,7 +189,7 @@ def read_log(value: object) -> list[str]:
 
 
 def plain_text(value: object, masked: Masked = unmasked) -> str:
-    """Text from outside as one line that a terminal can bear, masked, then cut at 1000 characters; empty for what is no text."""
+    """Return text from outside as one line that a terminal can bear, masked, then cut at 1000 characters; empty for what is no text."""
     if not isinstance(value, str):
         return ""
     line = "".join(character if character.isprintable() else " " for character in value[:_LONGEST_READ])
@@ -213,7 +213,7 @@ def _list(value: object) -> Sequence[Any]:
 
 
 def _number(value: object) -> float | None:
-    """A number that is one: neither a boolean nor beyond what a counter of bytes can reach."""
+    """Return a number that is one: neither a boolean nor beyond what a counter of bytes can reach."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e18 < value < 1e18:
         return None
     return value
@@ -249,7 +249,7 @@ def _plain_values(fields: Mapping[str, Any], text: _Text) -> Iterator[tuple[str,
 
 
 def _labels(configuration: Mapping[str, Any], text: _Text) -> Mapping[str, str] | None:
-    """Wings says null for none."""
+    """Read labels. Wings says null for none."""
     told = configuration.get("labels", ())
     if told is not None and not isinstance(told, Mapping):
         return None

@@ -61,7 +61,7 @@ class Watch:
             follow.raise_if_hopeless(at)
 
     def operation(self, accepted: Accepted, action: PowerAction, seconds: float) -> Operation | None:
-        """The operation when it has ended, or None where the endpoint does not know it. Raises as `until_done`.
+        """Return the operation when it has ended, or None where the endpoint does not know it. Raises as `until_done`.
 
         One that is of something else, by what it tells itself, is an `OutcomeUnknown`.
         """
@@ -93,7 +93,7 @@ class Watch:
         )
 
     def state_now(self) -> PowerState | None:
-        """The state, or None where it cannot be told."""
+        """Return the state, or None where it cannot be told."""
         try:
             return self._look().state
         except (PowerError, WaitInterrupted):
@@ -107,7 +107,7 @@ class Watch:
         return seen
 
     def _patiently(self, ask: Callable[[], _Value]) -> _Value | None:
-        """What was asked for; None where it may be answered the next time. Raises what will not pass, or has lasted too long."""
+        """Return what was asked for; None where it may be answered the next time. Raises what will not pass, or has lasted too long."""
         try:
             value = ask()
         except (EndpointUnreachable, EndpointError) as error:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands between one connection and the library: bounds on what a client sends ahead, and on how long it may keep its place."""
+"""Bounds, between one connection and the library, on what a client sends ahead, and on how long it may keep its place."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 _MOST_BYTES, _MOST_REQUESTS = 256 * 1024, 256
 
 
-class Gate(asyncio.Protocol):
+class BoundedConnection(asyncio.Protocol):
     """One connection, from its acceptance on. ``make`` makes the protocol that serves it; ``lost`` is told of its end."""
 
-    def __init__(self, make: Callable[[], asyncio.Protocol], lost: Callable[[Gate], None], patience: float) -> None:
+    def __init__(self, make: Callable[[], asyncio.Protocol], lost: Callable[[BoundedConnection], None], patience: float) -> None:
         """``patience``: seconds for the first request to come in, and for an answer to be taken."""
         self._make = make
         self._lost = lost
@@ -35,12 +35,12 @@ class Gate(asyncio.Protocol):
         self._closing = False
 
     def request_read(self, request: web.BaseRequest) -> None:
-        """The turn of a request has come."""
+        """Note that the turn of a request has come."""
         if self._request is None:
             self._due = None
         self._request, self._bytes = request, 0
 
-    def mind(self) -> None:
+    def hang_up_if_due(self) -> None:
         """Hang up, if it is time. To be called now and then."""
         transport, now = self._transport, self._loop.time()
         if transport is None:
@@ -52,7 +52,7 @@ class Gate(asyncio.Protocol):
             transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It can be spoken to; with TLS, after the handshake."""
+        """Begin to serve it; with TLS, after the handshake."""
         if not isinstance(transport, asyncio.Transport):
             raise TypeError(f"a stream is expected, not {type(transport).__name__}")
         self._transport, self._due = transport, self._loop.time() + self._patience
@@ -60,7 +60,7 @@ class Gate(asyncio.Protocol):
         self._protocol.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is over. Nobody waits for an answer to who only looked and is gone; what was asked for is done, by a websocket, too."""
+        """End it. Nobody waits for an answer to who only looked and is gone; what was asked for is done, by a websocket, too."""
         request, own = self._request, self._transport is not None and self._transport.get_protocol() is self
         looks = None if request is None or request.method != "GET" or not own else request.task
         self._transport = self._request = None
@@ -92,13 +92,13 @@ class Gate(asyncio.Protocol):
         return None if self._protocol is None else self._protocol.eof_received()
 
     def pause_writing(self) -> None:
-        """It reads more slowly than it is written to: it has a while to catch up."""
+        """Give a client that reads more slowly than it is written to a while to catch up."""
         self._due = self._loop.time() + self._patience
         if self._protocol is not None:
             self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """Go on with a client that has caught up."""
         if not self._closing:
             self._due = None
         if self._protocol is not None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How often a client may ask; pure: the moment comes as an argument, in seconds of a clock that never goes back."""
+"""Bounds on how often a client may ask; pure: the moment comes as an argument, in seconds of a clock that never goes back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TELL = (1.0, 2.0)
 
 
 class Bucket:
-    """So many a second, and so many at once."""
+    """Allows so many a second, and so many at once."""
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
         self._rate = rate
@@ -24,22 +24,22 @@ class Bucket:
         self._at = now
 
     def take(self, now: float) -> bool:
-        """Whether one more may be; it counts if so."""
+        """Take one more, and tell whether it may be; it counts if so."""
         return self.most(now, 1) == 1
 
     def room(self, now: float) -> int:
-        """How many there may be now; none counts yet."""
+        """Return how many there may be now; none counts yet."""
         self._fill(now)
         return max(0, int(self._left))
 
     def most(self, now: float, wanted: int) -> int:
-        """How many of these may be; they count."""
+        """Take as many of these as may be, and return how many these are; they count."""
         taken = min(wanted, self.room(now))
         self._left -= taken
         return taken
 
     def pause(self, now: float) -> float:
-        """Take one that is not to be refused: after so many seconds it may be."""
+        """Take one that is not to be refused, and return after how many seconds it may be."""
         self._fill(now)
         self._left -= 1
         return max(0.0, -self._left / self._rate)
@@ -50,7 +50,7 @@ class Bucket:
 
 
 class Rates:
-    """What one client has asked lately."""
+    """Bounds how often one client may ask."""
 
     def __init__(self, now: float) -> None:
         self._all = Bucket(*_ALL, now)
@@ -58,16 +58,16 @@ class Rates:
         self._each: dict[str, Bucket] = {}
 
     def pause(self, now: float) -> float:
-        """Before another frame is looked at: so many seconds are to pass."""
+        """Return how many seconds are to pass before another frame is looked at."""
         return self._all.pause(now)
 
     def allows(self, event: str, now: float) -> bool:
-        """Whether one more of these events, which there are few of, may be."""
+        """Take one more of these events, which there are few of, and tell whether it may be."""
         bucket = self._each.get(event)
         if bucket is None:
             bucket = self._each[event] = Bucket(*_EACH.get(event, _OTHER), now)
         return bucket.take(now)
 
     def tells(self, now: float) -> bool:
-        """Whether the client is to be told that it was too quick: not each time."""
+        """Tell whether the client is to be told that it was too quick: not each time."""
         return self._tell.take(now)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One websocket: what its token allows, until when, and what it is sent."""
+"""One websocket: its token, and the frames that it is sent."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from .rates import Rates
 if TYPE_CHECKING:
     from aiohttp import web
 
+#: Close codes: the server or this process goes, there are too many, no token came or none counts any more.
+GOING_AWAY, TRY_LATER, POLICY = 1001, 1013, 1008
 #: How long before its end a client is told to fetch a new token.
 _EXPIRING_SECONDS = 60.0
 
@@ -43,12 +45,12 @@ class Member:
 
     @property
     def gone(self) -> bool:
-        """Whether nothing can be sent to it any more."""
+        """Tell whether nothing can be sent to it any more."""
         return self._outbox.over
 
     @property
     def sees_errors(self) -> bool:
-        """Whether its token lets it see what errors say of the node."""
+        """Tell whether its token lets it see what errors say of the node."""
         return self.claims is not None and self.claims.grants(ERRORS)
 
     def accept(self, claims: Claims) -> None:
@@ -81,7 +83,7 @@ class Member:
         self.close(code, reason)
 
     async def left(self) -> None:
-        """Nothing more is read from it."""
+        """End sending: nothing more is read from it."""
         self._stop_timers()
         await self._outbox.closed()
         self._outbox.give_up()

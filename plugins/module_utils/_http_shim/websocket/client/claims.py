@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The token of a websocket: who signed it, what it allows, and until when; pure. The rules, and the words of a refusal, are Wings'."""
+"""The token of a websocket: its signature, its permissions, and its times; pure. The rules, and the words of a refusal, are Wings'."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..._power.model.errors import MissingLibrary
-from ..._power.model.model import parse_uuid
+from ...._power.model.errors import MissingLibrary
+from ...._power.model.model import parse_uuid
 from .permissions import CONNECT, grants
 
 _ALGORITHM = "HS256"
@@ -32,7 +32,7 @@ class TokenRefused(Exception):
 
 @dataclass(frozen=True)
 class Claims:
-    """What a token says. Times are seconds since 1970; ``user`` is a UUID, or empty.
+    """The claims of a token. Times are seconds since 1970; ``user`` is a UUID, or empty.
 
     ``jti`` is the same in all tokens of one user for one server.
     """
@@ -46,7 +46,7 @@ class Claims:
     jti: str = ""
 
     def grants(self, permission: str) -> bool:
-        """Whether the bearer may do that."""
+        """Tell whether the bearer may do that."""
         return grants(self.permissions, permission)
 
 
@@ -63,7 +63,7 @@ def need_library() -> None:
 
 
 def read_claims(text: str, key: str) -> Claims:
-    """The claims of a token that ``key`` has signed, whatever they say. Raises `TokenRefused`."""
+    """Return the claims of a token that ``key`` has signed, whatever they say. Raises `TokenRefused`."""
     import jwt
 
     # What times and names mean is decided by `check`, with the clock and the server that count.

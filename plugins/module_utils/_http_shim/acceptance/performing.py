@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The actions that are being performed, each in a thread of its own. Lives in the event loop."""
+"""Accepted actions performed, each in a thread of its own. Lives in the event loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .shared_node import SharedNode
 
 
 class PerformingActions:
-    """What is under way in one process. Its methods belong to the event loop that made it."""
+    """Performs the actions of one process. Its methods belong to the event loop that made it."""
 
     def __init__(self, node: SharedNode, ended: Callable[[Ticket, Result, bool], None]) -> None:
         """``ended`` is told of each end, and whether nobody has written it to the journal yet."""
@@ -33,11 +33,11 @@ class PerformingActions:
 
     @property
     def number(self) -> int:
-        """How many actions are being performed."""
+        """Return how many actions are being performed."""
         return self._running
 
     async def wait(self, seconds: float) -> None:
-        """Until nothing is under way, at most so long."""
+        """Wait until nothing is under way, at most so many seconds."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._idle.wait(), seconds)
 
@@ -74,7 +74,7 @@ class PerformingActions:
         try:
             result = perform(request, self._node.now(), None, place)
         except Exception as error:
-            # A fault of ours: the server's line must go on.
+            # A fault of ours: the server's queue must go on.
             result, unwritten = self._fault(ticket, error), True
         finally:
             place.leave()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is still to be sent over one websocket: bounded, so that a client that does not read holds up nobody, and is hung up on."""
+"""Frames still to be sent over one websocket: bounded, so that a client that does not read holds up nobody, and is hung up on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Outbox:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will be sent."""
+        """Tell whether nothing more will be sent."""
         return self._over
 
     def put(self, text: str) -> None:
@@ -55,7 +55,7 @@ class Outbox:
             self._go()
 
     def give_up(self) -> None:
-        """Nobody is there any more."""
+        """Send nothing more, since nobody is there."""
         self._over = True
         self._waiting.clear()
 

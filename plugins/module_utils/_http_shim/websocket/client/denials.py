@@ -16,7 +16,7 @@ _MOST = 20_000
 
 
 class Denials:
-    """Which tokens were taken back, and when. A later token of the same user and server is another one."""
+    """Knows the tokens that were taken back, and when. A later token of the same user and server is another one."""
 
     def __init__(self) -> None:
         self._at: dict[str, float] = {}
@@ -36,6 +36,6 @@ class Denials:
             del self._at[oldest]
 
     def has(self, claims: Claims) -> bool:
-        """Whether a token was taken back."""
+        """Tell whether a token was taken back."""
         at = self._at.get(claims.jti)
         return at is not None and claims.issued_at <= at

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much one client may send before any of it makes sense.
+"""A bound on what one client may send before any of it makes sense.
 
 The library refuses a frame that is too large; its older versions do so when all of the frame is there, and keep it until then.
 """
@@ -17,7 +17,7 @@ _MOST_BYTES, _MOST_MESSAGES = 512 * 1024, 256
 _PIECE_BYTES = 4096
 
 
-class Intake(asyncio.Protocol):
+class InputLimit(asyncio.Protocol):
     """Stands between a connection and the protocol that has it, and hangs up on a client that sends too much between two messages."""
 
     def __init__(self, transport: asyncio.Transport, unread: Callable[[], int]) -> None:
@@ -32,7 +32,7 @@ class Intake(asyncio.Protocol):
         transport.set_protocol(self)
 
     def message_read(self) -> None:
-        """What came so far made sense."""
+        """Count anew: what came so far made sense."""
         self._bytes = 0
 
     def data_received(self, data: bytes) -> None:

@@ -1,0 +1,111 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Routes that ask for power actions and tell what became of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..._power.journal.journal_rows import JournalUnusable
+from ..acceptance.actions import NotKept, ShuttingDown, TooMany
+from ..servers.server_cache import KnownServer
+from ..wire import replies
+from ..wire.access import origin_of
+from ..wire.power_request import LONGEST_WAIT_SECONDS, read_power_body
+from ..wire.replies import Reply
+from . import schemas
+from .backend import Backend
+from .http_request import HttpRequest
+from .route import AnswerDoc, Route, failure, handles
+
+
+class PowerRoutes:
+    """Takes power actions, and tells of those that were taken."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._actions = backend.actions
+        self._operations = backend.operations
+        self._log = backend.log
+
+    @handles(
+        Route(
+            "power",
+            "POST",
+            "/api/servers/{server}/power",
+            "Ask for a power action",
+            {
+                202: AnswerDoc("Accepted; where its end can be read is in the headers", headers={"X-Operation-Id": "", "Location": ""}),
+                400: failure("Not readable, or the server is suspended"),
+                422: failure("No such action"),
+                503: failure("Nothing was accepted"),
+            },
+            body=schemas.POWER,
+        )
+    )
+    async def _power(self, request: HttpRequest, known: KnownServer) -> Reply:
+        wanted = await request.body(read_power_body)
+        if isinstance(wanted, Reply):
+            return wanted
+        if wanted.action is None:
+            return replies.WRONG_ACTION
+        if wanted.action.boots and known.suspended:
+            return replies.SUSPENDED
+        server, origin = known.server, origin_of(request.address, request.settings)
+        try:
+            operation = await self._actions.take(server, wanted.action, wanted.wait_seconds, origin)
+        except ShuttingDown:
+            return replies.ENDING
+        except TooMany:
+            return replies.TOO_MANY
+        except NotKept as error:
+            return replace(replies.NOT_KEPT, note=str(error))
+        if not operation:
+            return replies.accepted(())
+        location = f"/api/servers/{server.uuid}/operations/{operation}"
+        return replace(replies.accepted((("X-Operation-Id", operation), ("Location", location))), note=operation)
+
+    @handles(
+        Route(
+            "operations",
+            "GET",
+            "/api/servers/{server}/operations",
+            "Its operations",
+            {200: AnswerDoc("The last first", schemas.list_of(schemas.OPERATION)), 500: failure("No journal")},
+        )
+    )
+    async def _all_operations(self, request: HttpRequest, known: KnownServer) -> Reply:
+        try:
+            return replies.json_reply(await self._operations.all_of(known.server.uuid))
+        except (JournalUnusable, OSError) as error:
+            return self._unreadable(request, error)
+
+    @handles(
+        Route(
+            "operation",
+            "GET",
+            "/api/servers/{server}/operations/{operation}",
+            "One operation",
+            {
+                200: AnswerDoc("It, when it has ended or after the wait", schemas.OPERATION),
+                400: failure("No such wait"),
+                500: failure("No journal"),
+            },
+            query={"wait": {"type": "integer", "minimum": 0, "maximum": LONGEST_WAIT_SECONDS, "default": 0}},
+        )
+    )
+    async def _operation(self, request: HttpRequest, known: KnownServer) -> Reply:
+        wait = request.query("wait") or "0"
+        if not (wait.isascii() and wait.isdigit() and len(wait) < 10):
+            return replies.error(400, "Cannot wait for the operation: wait is a whole number of seconds.")
+        seconds = min(int(wait), LONGEST_WAIT_SECONDS)
+        try:
+            found = await self._operations.one(known.server.uuid, request.match.parameters["operation"], seconds)
+        except (JournalUnusable, OSError) as error:
+            return self._unreadable(request, error)
+        return replies.NO_SERVER if found is None else replies.json_reply(found)
+
+    def _unreadable(self, request: HttpRequest, error: Exception) -> Reply:
+        """Answer that the journal cannot tell: what was accepted is not to be taken for unknown."""
+        self._log.error("journal_unreadable", request=request.id, reason=str(error))
+        return replies.unexpected(request.id)

@@ -1,0 +1,111 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The shapes of what is sent and answered, as JSON schemas; pure. The tests hold them against what is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..._power.model.model import Outcome, PowerAction, PowerState
+
+Schema = Mapping[str, Any]
+
+
+def list_of(schema: Schema) -> dict[str, Any]:
+    """Return the schema of a list."""
+    return {"type": "array", "items": schema}
+
+
+ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string"}, "request_id": {"type": "string", "format": "uuid"}},
+}
+_STATES = [state.value for state in PowerState]
+OPERATION = {
+    "type": "object",
+    "required": ["id", "server", "action", "outcome", "progress", "operation"],
+    "properties": {
+        "id": {"type": "string"},
+        "server": {"type": "string", "format": "uuid"},
+        "short_id": {"type": "string"},
+        "name": {"type": "string"},
+        "action": {"enum": [action.value for action in PowerAction]},
+        "origin": {"type": "string"},
+        "reason": {"type": "string"},
+        "progress": {"enum": ["accepted", "begun", "ended"]},
+        "outcome": {"enum": [*(outcome.value for outcome in Outcome), None], "description": "null while it goes on"},
+        "code": {"type": "string"},
+        "msg": {"type": "string"},
+        "changed": {"type": "boolean"},
+        "state_before": {"enum": _STATES},
+        "state": {"enum": _STATES},
+        "stop": {"type": "object"},
+        "lock": {"type": "object"},
+        "operation": {"type": "object"},
+    },
+}
+_NUMBER = {"type": "integer", "minimum": 0}
+SERVER: dict[str, Any] = {
+    "type": "object",
+    "required": ["state", "is_suspended", "utilization", "configuration"],
+    "properties": {
+        "state": {"enum": _STATES},
+        "is_suspended": {"type": "boolean"},
+        "utilization": {
+            "type": "object",
+            "required": ["memory_bytes", "memory_limit_bytes", "cpu_absolute", "network", "uptime", "state", "disk_bytes"],
+            "properties": {
+                "memory_bytes": _NUMBER,
+                "memory_limit_bytes": _NUMBER,
+                "cpu_absolute": {"type": "number", "minimum": 0, "description": "percent of one core"},
+                "network": {"type": "object", "properties": {"rx_bytes": _NUMBER, "tx_bytes": _NUMBER}},
+                "uptime": {**_NUMBER, "description": "milliseconds"},
+                "state": {"enum": _STATES},
+                "disk_bytes": _NUMBER,
+            },
+        },
+        "configuration": {"type": "object", "required": ["uuid", "meta", "suspended"]},
+    },
+}
+_TEXT = {"type": "string"}
+LISTED = {
+    **SERVER,
+    "properties": {
+        **SERVER["properties"],
+        "state": {"enum": [*_STATES, None], "description": "null if it could not be seen"},
+        "utilization": {**SERVER["properties"]["utilization"], "type": ["object", "null"]},
+        "code": {**_TEXT, "description": "why it could not be seen"},
+        "msg": {**_TEXT, "description": "the same in a sentence"},
+    },
+}
+SYSTEM = {
+    "type": "object",
+    "required": ["version"],
+    "properties": {
+        "version": _TEXT,
+        **dict.fromkeys(("architecture", "kernel_version", "os"), _TEXT),
+        "cpu_count": _NUMBER,
+        "docker": {"type": "object", "required": ["version", "cgroups", "containers", "storage", "runc"]},
+        "system": {
+            "type": "object",
+            "properties": {
+                **dict.fromkeys(("architecture", "kernel_version", "os", "os_type"), _TEXT),
+                **dict.fromkeys(("cpu_threads", "memory_bytes"), _NUMBER),
+            },
+        },
+    },
+}
+POWER = {
+    "type": "object",
+    "required": ["action"],
+    "properties": {
+        "action": {"enum": [action.value for action in PowerAction]},
+        "wait_seconds": {"type": ["integer", "null"], "default": 30, "description": "0 to 300; anything else counts as 30"},
+    },
+}
+COMMANDS = {"type": "object", "properties": {"commands": {"type": ["array", "null"], "items": {"type": "string"}}}}
+DENIED = {"type": "object", "properties": {"jtis": {"type": ["array", "null"], "items": {"type": "string"}}}}
+LINES = {"type": "object", "required": ["data"], "properties": {"data": {"type": ["array", "null"], "items": {"type": "string"}}}}
