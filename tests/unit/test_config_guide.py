@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot import config_edit
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS, paths, placeholders, tree
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS, paths, placeholders, tree, tree_rules
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.file_diff import file_diff
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.json import json_file
@@ -285,7 +285,7 @@ LIMITS: dict[str, Callable[[], float]] = {
     "Levels of maps and lists in JSON and YAML": lambda: tree.DEEPEST,
     "Levels of lists and tables in a value of a TOML file": lambda: toml_tree._DEEPEST,
     "Levels of elements in XML": lambda: xml_tree._DEEPEST,
-    "Places that the rules of a JSON or YAML file lead to, those behind aliases included": lambda: tree._MOST_PLACES,
+    "Places that the rules of a JSON or YAML file lead to, those behind aliases included": lambda: tree_rules._MOST_PLACES,
     "Characters of a path": lambda: paths._LONGEST if paths._LONGEST == xml_path._LONGEST else -1,
     "Steps of a path": lambda: paths._MOST_STEPS if paths._MOST_STEPS == xml_path._MOST_STEPS else -1,
     "Characters of a pattern": lambda: regex_sandbox._LONGEST_PATTERN,

@@ -17,7 +17,8 @@ from ...definitions.definition import ConfigRule
 from ..fault import ConfigFault
 from ..rules import text_of
 from ..splice import Edit, appended, between, indentation, line_end
-from ..tree import Alias, Document, Leaf, List, Map, Node, added, rewritten
+from ..tree import Alias, Document, Leaf, List, Map, Node, added
+from ..tree_rules import rewritten
 from . import json_read
 
 _COLON = re.compile(r"[ \t]*:[ \t]*")

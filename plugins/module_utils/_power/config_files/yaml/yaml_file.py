@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from ...definitions.definition import ConfigRule
 from ..fault import ConfigFault
 from ..splice import Edit, appended, between, line_end
-from ..tree import Alias, Document, List, Map, Node, Span, added, rewritten
+from ..tree import Alias, Document, List, Map, Node, Span, added
+from ..tree_rules import rewritten
 from . import yaml_read
 from .yaml_write import anchor_of, scalar
 from .yaml_write import key as written_key
