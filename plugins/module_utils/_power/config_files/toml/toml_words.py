@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The words of TOML: keys, scalar values, and what stands between them; pure. Positions in, positions out; `toml_tree` makes a tree of
+"""The words of TOML: keys, scalar values, and what stands between them; pure. Positions in, positions out; `toml_read` makes a tree of
 them.
 
 What TOML 1.1 adds (line breaks in inline tables, ``\\e``, ``\\xHH``, times without seconds) is read too: the server must like it, not we.
