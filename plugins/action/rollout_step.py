@@ -26,31 +26,30 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_fil
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import render
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import timestamp
+from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
 from ansible_collections.fleet.power.plugins.plugin_utils.plain_value import plain_value
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_play import RolloutPlay
 
 #: Options and what must be given for which step; what ``given`` holds is judged where it is understood.
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "step": {"type": "str", "required": True, "choices": ["clear", "take_up", "plan", "begin", "soak", "count", "report", "confirm"]},
-    "given": {"type": "dict"},
-    "options": {"type": "list", "elements": "str", "default": []},
-    "resume": {"type": "path", "default": ""},
-    "resume_wait": {"type": "float", "default": 0},
-    "resume_file": {"type": "path", "default": ""},
-    "result_file": {"type": "path", "default": ""},
-    "file": {"type": "path", "default": ""},
-    "run": {"type": "str", "default": ""},
-    "batch": {"type": "int"},
-    "pause": {"type": "float", "default": 0},
-    "nodes": {"type": "list", "elements": "str", "default": []},
-    "tasks": {"type": "str", "default": ""},
-    "soak": {"type": "bool", "default": False},
-    "seconds": {"type": "float"},
+_OPTIONS = {
+    "step": Option("str", required=True, choices=("clear", "take_up", "plan", "begin", "soak", "count", "report", "confirm")),
+    "given": Option("dict"),
+    "options": Option("list", elements="str", default=[]),
+    "resume": Option("path", default=""),
+    "resume_wait": Option("float", default=0, least=0),
+    "resume_file": Option("path", default=""),
+    "result_file": Option("path", default=""),
+    "file": Option("path", default=""),
+    "run": Option("str", default=""),
+    "batch": Option("int", least=1),
+    "pause": Option("float", default=0, least=0),
+    "nodes": Option("list", elements="str", default=[]),
+    "tasks": Option("str", default=""),
+    "soak": Option("bool", default=False),
+    "seconds": Option("float", least=0),
 }
 _NEEDED = [("step", "plan", ["given"]), ("step", "soak", ["seconds"])]
 _NEEDED += [("step", step, ["file", "run", "batch"]) for step in ("begin", "count")]
-#: The least of each number.
-_LEAST = {"resume_wait": 0, "batch": 1, "pause": 0, "seconds": 0}
 
 
 class ActionModule(ActionBase):
@@ -64,7 +63,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         result["changed"] = False
         # As it came, until it is known to be good: where the result goes must be known even if it is not.
-        self._asked: dict[str, Any] = {**{name: each.get("default") for name, each in _OPTIONS.items()}, **plain_value(self._task.args)}
+        self._asked: dict[str, Any] = {**{name: option.default for name, option in _OPTIONS.items()}, **plain_value(self._task.args)}
         self._play = RolloutPlay(self._task, task_vars or {})
         steps: dict[str, Callable[[], dict[str, Any]]] = {
             "clear": self._clear,
@@ -90,13 +89,13 @@ class ActionModule(ActionBase):
     def _checked(self) -> dict[str, Any]:
         """The task's options as what they are to be. Raises `RolloutError`."""
         try:
-            _unused, validated = self.validate_argument_spec(_OPTIONS, required_if=_NEEDED)
+            _unused, validated = self.validate_argument_spec(argument_spec(_OPTIONS), required_if=_NEEDED)
         except AnsibleError as error:
             raise RolloutError(f"Cannot take this step of a run: {error.message}") from error
         asked: dict[str, Any] = plain_value(validated)
-        for name, least in _LEAST.items():
-            if asked[name] is not None and not asked[name] >= least:
-                raise RolloutError(f"Cannot use {name}={asked[name]}: expected a number of at least {least}")
+        for name, option in _OPTIONS.items():
+            if option.least is not None and asked[name] is not None and not option.holds(asked[name]):
+                raise RolloutError(f"Cannot use {name}={asked[name]}: expected a number {option.limit}")
         return asked
 
     def _clear(self) -> dict[str, Any]:

@@ -32,9 +32,10 @@ from ._power.definitions.settings import Settings, load_settings
 from ._power.host.own_files import open_own
 from ._power.model.errors import NotSelected, PowerError, ServerNotFound, Suspended, internal_error
 from ._power.model.model import Outcome, PowerAction, Request, Result, Server, WaitFor
-from ._power.model.order import LONGEST_STAGGER_SECONDS
+from ._power.model.option import Option
 from ._power.model.report import is_failure
 from ._power.model.schema import one_line
+from ._power.options import MAX_PARALLEL, STAGGER
 
 ORIGIN = "restore after boot"
 _DEFAULT_STAGGER_SECONDS = 1
@@ -66,23 +67,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--stagger",
         metavar="S",
-        type=_whole_number(LONGEST_STAGGER_SECONDS),
+        type=_whole_number(STAGGER),
         default=_DEFAULT_STAGGER_SECONDS,
         help="seconds between the beginnings of two servers; %(default)s",
     )
     parser.add_argument(
-        "--max-parallel", metavar="N", type=_whole_number(None), default=0, help="servers at a time; 0, as many as there are processors"
+        "--max-parallel",
+        metavar="N",
+        type=_whole_number(MAX_PARALLEL),
+        default=MAX_PARALLEL.default,
+        help="servers at a time; 0, as many as there are processors",
     )
     waits = (WaitFor.CONTAINER.value, WaitFor.RUNNING.value)
     parser.add_argument("--wait-for", choices=waits, default=WaitFor.CONTAINER.value, help="when a server counts as up; %(default)s")
     return parser
 
 
-def _whole_number(most: int | None) -> Callable[[str], int]:
+def _whole_number(option: Option) -> Callable[[str], int]:
     def read(text: str) -> int:
         value = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
-        if value < 0 or (most is not None and value > most):
-            limit = "of 0 or more" if most is None else f"from 0 to {most}"
+        if not option.holds(value):
+            limit = "of 0 or more" if option.most is None else option.limit
             raise argparse.ArgumentTypeError(f"expected a whole number {limit}")
         return value
 

@@ -16,6 +16,7 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action import ActionBase
 
+#: The names of option server. Written out: loading the declared options takes longer than all else that is done here.
 _SERVER_NAMES = ("server", "servers", "uuid")
 #: Tasks on the servers of one node at a time, in one run of Ansible. They share a connection, on which sshd allows ten sessions unless it
 #: is told otherwise; so two runs fit.

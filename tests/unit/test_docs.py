@@ -29,8 +29,10 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.model imp
     Startup,
     WaitFor,
 )
+from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
 from ansible_collections.fleet.power.plugins.module_utils._power.model.plan import TABLE
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import read_keys
+from ansible_collections.fleet.power.plugins.module_utils._power.options import INFO_OPTIONS, POWER_OPTIONS
 from ansible_collections.fleet.power.tests.unit.docs_support import (
     CHECKOUT,
     GUIDES,
@@ -147,9 +149,8 @@ def test_the_defaults_in_the_readme_are_those_of_the_code() -> None:
     keys = {name: default for name, default in told.items() if "." in name}
     assert len(keys) > 5
     assert keys == {name: defaults[name] for name in keys}
-    options = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils._options").POWER_OPTIONS
     assert {name: told[name] for name in told if name not in keys} == {
-        name: str(options[name]["default"]) for name in told if name not in keys
+        name: str(POWER_OPTIONS[name].default) for name in told if name not in keys
     }
 
 
@@ -179,8 +180,7 @@ def test_an_example_is_yaml_and_is_something_we_know(example: Example) -> None:
 def faults_of(task: Mapping[str, Any]) -> list[str]:
     """What the module's argument spec says of a task; what is left to a template is not looked at."""
     validator = pytest.importorskip("ansible.module_utils.common.arg_spec").ArgumentSpecValidator
-    options = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils._options")
-    specs = dict(zip(OUR_MODULES, (options.POWER_OPTIONS, options.INFO_OPTIONS)))
+    specs = dict(zip(OUR_MODULES, (argument_spec(POWER_OPTIONS), argument_spec(INFO_OPTIONS))))
     name = next(name for name in OUR_MODULES if name in task)
     given = {option: value for option, value in (task[name] or {}).items() if "{{" not in str(value)}
     faults: list[str] = validator(specs[name]).validate({"action": "start", **given} if "action" in specs[name] else given).error_messages

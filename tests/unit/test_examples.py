@@ -29,17 +29,21 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.model imp
     Server,
     StopReport,
 )
+from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry, summary
+from ansible_collections.fleet.power.plugins.module_utils._power.options import INFO_OPTIONS, POWER_OPTIONS
 from ansible_collections.fleet.power.tests.integration.wings_server import TOKEN, wings
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
-options = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils._options")
 yaml = pytest.importorskip("yaml")
 ArgumentSpecValidator = pytest.importorskip("ansible.module_utils.common.arg_spec").ArgumentSpecValidator
 fragments = importlib.import_module("ansible_collections.fleet.power.plugins.doc_fragments.node")
 modules = importlib.import_module("ansible_collections.fleet.power.plugins.modules")
 
-SPECS: dict[str, Mapping[str, Any]] = {"server_power": options.POWER_OPTIONS, "server_power_info": options.INFO_OPTIONS}
+SPECS: dict[str, Mapping[str, Any]] = {
+    "server_power": argument_spec(POWER_OPTIONS),
+    "server_power_info": argument_spec(INFO_OPTIONS),
+}
 
 
 class Loader(yaml.SafeLoader):  # type: ignore[name-defined,misc]

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 from ..._power.definitions.settings import Settings
 from ..._power.journal.journal_rows import JournalUnusable
 from ..._power.model.errors import PowerError, internal_error
+from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import Actions, NotKept, ShuttingDown, TooMany
 from ..acceptance.operations import Operations
 from ..process.log import Log
@@ -23,7 +24,7 @@ from ..wire import replies
 from ..wire.access import Headers, client_address, cors_headers, origin_of, refusal
 from ..wire.body import parsed_body
 from ..wire.paths import OPEN, Route, Slash, find_route
-from ..wire.power_request import LONGEST_WAIT_SECONDS, read_power_body
+from ..wire.power_request import read_power_body
 from ..wire.replies import Reply
 from ..wire.request_id import new_id
 

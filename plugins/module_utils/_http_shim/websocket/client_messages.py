@@ -13,13 +13,13 @@ from typing import Any
 from ..._power.journal.journal_rows import JournalUnusable
 from ..._power.model.errors import PowerError
 from ..._power.model.model import PowerAction, Server
+from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import Actions, NotKept, ShuttingDown, TooMany
 from ..acceptance.operations import Operations
 from ..acceptance.shared_node import SharedNode
 from ..process.log import Log
 from ..servers.commands import Commands
 from ..wire.access import origin_of
-from ..wire.power_request import LONGEST_WAIT_SECONDS
 from ..wire.request_id import new_id
 from . import frames
 from .claims import NONE_GIVEN, TOO_OLD, Claims, TokenRefused, check, read_claims
