@@ -99,14 +99,14 @@ class ActionModule(ActionBase):
         return asked
 
     def _clear(self) -> dict[str, Any]:
-        """What comes before all else: nobody may take the result of the last run for that of this one, also if this one finds no node."""
+        """Remove the last run's result, before all else: nobody may take it for this run's, also if this run finds no node."""
         self._files.forget_result()
         if not self._asked["nodes"]:
             raise RolloutError("Cannot find a node to act on: no host of the inventory is meant (power_hosts, the group nodes by default)")
         return {}
 
     def _take_up(self) -> dict[str, Any]:
-        """What a resumed run must wait for, and until when: which runs may still be in flight, and on which nodes."""
+        """Return what a resumed run must wait for, and until when: the runs that may still be in flight, and their nodes."""
         fault = options_fault("rollout_options (power_options)", self._asked["options"])
         if fault is not None:
             raise RolloutError(fault)

@@ -43,7 +43,7 @@ class PowerModule(AnsibleModule):  # type: ignore[misc]
 
     @property
     def no_log(self) -> bool:
-        """Whether Ansible keeps quiet in the syslog of how it was called: always."""
+        """True, always: Ansible keeps quiet in the syslog of how the module was called."""
         return True
 
     @no_log.setter
@@ -172,7 +172,7 @@ def _check_bounds(options: Mapping[str, Any], declared: Mapping[str, Option]) ->
 
 
 def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
-    """What is asked of each server; which, and when, is filled in for each."""
+    """Make the request that each server gets with its own UUID, operation and time."""
     return Request(
         server="",
         action=PowerAction(options["action"]),

@@ -114,7 +114,7 @@ def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool
 
 
 def _is_rebooting(path: str) -> bool:
-    """Whether a maintenance reboots this node, which is told. What cannot be read is told, too, and is none."""
+    """Tell, and say, whether a maintenance reboots this node. One that cannot be read is said too, and counts as none."""
     try:
         with open(open_own(path, os.O_RDONLY), encoding="utf-8") as file:
             memory = json.load(file)
@@ -137,7 +137,7 @@ def _is_rebooting(path: str) -> bool:
 
 
 def _journal_file(directory: str) -> tuple[int, int] | None:
-    """Which file the journal is now; None if nobody can tell."""
+    """Return device and inode of the journal's file, None if they cannot be had."""
     try:
         # A Python without SQLite has no journal.
         from ._power.journal.journal_sqlite import identity_of, path_in
@@ -148,7 +148,7 @@ def _journal_file(directory: str) -> tuple[int, int] | None:
 
 
 def _is_certain(meant: Sequence[Server] | None, call: Call, is_same_file: bool) -> bool:
-    """Whether the journal could be read, and still can, and is none that was begun anew meanwhile: with that, stops are forgotten."""
+    """Tell whether the journal could be read, still can, and was not begun anew meanwhile: with that, stops are forgotten."""
     if not meant:
         return meant is not None
     if not is_same_file:
@@ -157,7 +157,7 @@ def _is_certain(meant: Sequence[Server] | None, call: Call, is_same_file: bool) 
 
 
 def _is_unmounted(settings: Settings, results: Sequence[Result]) -> bool:
-    """Whether servers have no definition because the directory is not there, which is told: its disk may be mounted later in the boot."""
+    """Tell, and say, whether servers have no definition because the directory is missing: its disk may be mounted later in the boot."""
     where = settings.definitions
     # With a Panel, its list says whose a server is, and many nodes have no directory.
     if settings.remote or os.path.exists(where) or not any(result.code == ServerNotFound.code for result in results):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the inventory file asks for: its options, checked, as values."""
+"""The options of an inventory file, checked, as values."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class NodeWanted:
 
     @property
     def is_looked_at(self) -> bool:
-        """Whether it is asked itself."""
+        """True if the node itself is asked."""
         return self.docker_host is not None or self.url is not None
 
     def connection(self, timeout: int) -> Connection:
@@ -76,7 +76,7 @@ class InventoryOptions:
     timeout: int
 
     def identity(self) -> list[Any]:
-        """What decides what is read, without secrets: a cache written for another one is of no use."""
+        """Return all that decides what is read, without secrets: a cache written for another identity is of no use."""
         nodes = [[node.name, node.docker_host, node.url, sorted(map(str, node.engine.items())), list(node.ssh_args)] for node in self.nodes]
         return [nodes, None if self.panel is None else self.panel.url, self.snapshot]
 

@@ -20,7 +20,7 @@ Answer = Mapping[str, Any]
 
 @dataclass
 class TakenUp:
-    """What a resumed run begins with: the servers it acts on, and rows of those about which nothing is left to do, or can be."""
+    """The beginning of a resumed run: the servers it acts on, and rows of those for which nothing is left to do, or can be done."""
 
     choice: Choice = field(default_factory=lambda: Choice(()))
     rows: list[Row] = field(default_factory=list)
@@ -55,12 +55,12 @@ class _PlayAnswers:
 
 
 def is_of_run(reason: object, run: str) -> bool:
-    """Whether something was done for this run."""
+    """Tell by its reason whether an action is one of this run."""
     return isinstance(reason, str) and (reason == run_key(run) or reason.startswith(f"{run_key(run)}:"))
 
 
 def is_in_flight(entry: Mapping[str, Any], run: str) -> bool:
-    """Whether a node is at what the run asked of it for a server: it holds the lock, or has not ended, as while it waits for readiness."""
+    """Tell whether an action of the run on a server is in flight: it holds the lock, or has not ended, as while it waits for readiness."""
     under_way = (each for each in _operations(entry) if not each.get("outcome"))
     return any(is_of_run(each.get("reason"), run) for each in (entry.get("lock") or {}, *under_way))
 
@@ -79,7 +79,7 @@ def take_up(
     again: bool = False,
     is_to_be_seen: Callable[[str], bool] = lambda _state: False,
 ) -> TakenUp:
-    """What is left of ``old``, where ``seen`` has what each node of the play told. ``again``: also what failed.
+    """Take up what is left of ``old``, where ``seen`` has what each node of the play told. ``again``: also what failed.
 
     ``is_to_be_seen`` says of a power state whether a server that was brought up meanwhile is asked for again: under its key it is not
     done twice, but its readiness is awaited and its soak made up for. Raises `RolloutError` for a name that means more than one server.
@@ -179,7 +179,7 @@ def _dark(entry: Mapping[str, Any] | None, answer: Answer) -> tuple[str, str] | 
 
 
 def _any_state(row: Row) -> bool:
-    """Whether a server must be brought to its end in whatever state it is found: it may have been stopped for a restart."""
+    """Tell whether a server is acted on in any state: it may have been stopped for a restart."""
     return row.any_state or bool(row.asked_by) or (row.outcome != NOT_DONE and not row.unseen)
 
 
@@ -190,14 +190,14 @@ def _outcome(entry: Mapping[str, Any], run: str) -> str | None:
 
 
 def _done_meanwhile(row: Row, outcome: str, entry: Mapping[str, Any], asked: Criteria) -> Row:
-    """What its node did when nobody looked. Nobody saw whether it stayed up, either; it did not if it is offline and meant to be up."""
+    """Make a row of an action that its node finished while nobody looked. A server that is offline and meant to be up did not stay up."""
     if asked.action in BOOTS and entry.get("state") == OFFLINE and is_meant_up(entry):
         return _ended(row, FAILED, DID_NOT_STAY_UP, "Its node had done it, and it is offline again")
     return _ended(row, outcome, "", "Its node had done it when the run was taken up")
 
 
 def is_meant_up(entry: Mapping[str, Any] | None) -> bool:
-    """Whether the node's journal says that a server is to be up."""
+    """Tell whether the node's journal says that a server is to be up."""
     return ((entry or {}).get("intent") or {}).get("up") is True
 
 

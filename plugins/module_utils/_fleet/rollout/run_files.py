@@ -17,7 +17,7 @@ _FOLDER = "~/.ansible/fleet_power"
 
 
 class RunFiles:
-    """Where a step's options put the files of a run. In check mode, what outlives the command is neither written nor removed.
+    """The paths of a run's files, from a step's options. In check mode, what outlives the command is neither written nor removed.
 
     ``temporary`` is a directory that Ansible cleans up.
     """

@@ -57,7 +57,7 @@ class Alias:
 
 @dataclass
 class Branch:
-    """What maps and lists have in common. Of one in the file the builder tells the places that additions need."""
+    """The common part of maps and lists. Of one in the file the reader tells the places that additions need."""
 
     span: Span | None = None
     new: bool = False
@@ -147,14 +147,14 @@ Node = Union[Leaf, Alias, Map, List]
 
 
 def added(node: Map | List) -> list[tuple[str | None, Node]]:
-    """What a map or list of the file got that has no place in it yet, with the keys in a map."""
+    """Return the values added to a map or list of the file that have no place in it yet, with the keys in a map."""
     if isinstance(node, Map):
         return [(key, child) for key, child in node.entries.items() if child.new and child.span is None]
     return [(None, child) for child in node.items if child.new and child.span is None]
 
 
 def equal(one: Node, other: Node) -> bool:
-    """Whether two trees say the same, wherever it stands in the text."""
+    """Tell whether two trees say the same, wherever it stands in the text."""
     if isinstance(one, Alias) or isinstance(other, Alias):
         return isinstance(one, Alias) and isinstance(other, Alias) and one.name == other.name
     if isinstance(one, Leaf) or isinstance(other, Leaf):

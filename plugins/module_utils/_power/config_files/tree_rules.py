@@ -112,7 +112,7 @@ def _refuse_shared(node: Node | None, going: _Going) -> None:
 
 
 def _inherited(parent: Map | List, key: str) -> Node | None:
-    """What a merge key gives this key, nearest first."""
+    """Return the value that a merge key gives this key, the nearest one's."""
     for each in _merged(parent):
         if key in each.entries:
             return each.entries[key]

@@ -41,7 +41,7 @@ class Volume:
         return found.st_uid if stat.S_ISDIR(found.st_mode) else None
 
     def exists(self) -> bool:
-        """Whether it is there as a real directory; a symbolic link in its place counts as missing."""
+        """Tell whether it is there as a real directory; a symbolic link in its place counts as missing."""
         return self.owner() is not None
 
     def create(self, uid: int, gid: int) -> bool:

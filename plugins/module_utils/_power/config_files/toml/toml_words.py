@@ -92,7 +92,7 @@ class TomlScalar:
 
 
 def _is_date(text: str, without_seconds: bool) -> bool:
-    """Whether every reader takes a text for a date or time: there is such a day and hour, and it has seconds unless it may lack them."""
+    """Tell whether every reader takes a text for a date or time: such a day and hour exist, and it has seconds unless it may lack them."""
     parts = _DATE_PARTS.fullmatch(text) if _DATE_ALONE.fullmatch(text) else None
     if parts is None or (_lacks_seconds(text) and not without_seconds):
         return False
@@ -136,7 +136,7 @@ class Words:
         return ConfigFault(f"the file {reason} at line {line}, column {column}" + (f": {expected}" if expected else ""))
 
     def at(self, sign: str) -> bool:
-        """Whether ``sign`` stands here."""
+        """Tell whether ``sign`` stands here."""
         return self.text.startswith(sign, self.position)
 
     def take(self, sign: str) -> None:

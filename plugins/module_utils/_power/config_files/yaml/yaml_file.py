@@ -34,7 +34,7 @@ def replace_yaml(text: str, rules: Sequence[ConfigRule]) -> str:
 
 
 class _YamlWriter:
-    """What became new in a tree, as edits of the text it was read from."""
+    """Writes what became new in a tree, as edits of the text it was read from."""
 
     def __init__(self, text: str, document: Document) -> None:
         self._text = text
@@ -132,7 +132,7 @@ class _YamlWriter:
         return end, end, "".join(line + self._end for line in lines)
 
     def _content_end(self, node: Node) -> int:
-        """Where the last value of a block ends, without the empty lines behind it unless they belong to it."""
+        """Return where the last value of a block ends, without the empty lines behind it unless they belong to it."""
         while isinstance(node, (Map, List)) and not node.flow and node.last is not None:
             node = node.last
         start, end = node.span or (0, 0)
@@ -153,7 +153,7 @@ class _YamlWriter:
 
 
 def _unit(text: str, document: Document) -> str:
-    """What a level is indented by: as the first map in a map of the document is, else by two blanks."""
+    """Return the indentation of a level: that of the first map in a map of the document, else two blanks."""
     root = document.items[0] if document.items else None
     if isinstance(root, Map) and not root.flow:
         for child in root.children():
