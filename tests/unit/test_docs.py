@@ -210,7 +210,7 @@ def _links(page: Path) -> Iterator[str]:
         yield from re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *sorted(CHECKOUT.glob("roles/*/README.md"))], ids=lambda page: f"{page.parent.name}/{page.name}")
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     relative = [link for link in _links(page) if "://" not in link]
     assert [link for link in relative if not (page.parent / link).exists()] == []
