@@ -83,9 +83,8 @@ def document(language: str) -> str:
 # ----- the examples
 
 
-def test_each_parser_has_an_example() -> None:
-    assert sorted(name for name, words in BLOCKS.items() if "Before:" in words) == SHOWN
-    assert PARSERS["yml"] is PARSERS["yaml"] and "``yml`` is another name" in PAGE.read_text()
+def test_yml_is_another_name_of_yaml() -> None:
+    assert PARSERS["yml"] is PARSERS["yaml"]
 
 
 @pytest.mark.parametrize("parser", SHOWN)
