@@ -175,17 +175,17 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_file_is_a_fault_within_seconds(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ConfigFault):
         edited(text, ("a.b", 1))
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_ten_thousand_lines_take_less_than_a_second() -> None:
     text = "".join(f"[t{number}]\n" + f'key = "value {number}" # c\n' * 1 + "n = 1\n" * 1 + "\n# c\n" for number in range(2000))
-    began = time.monotonic()
+    began = time.process_time()
     assert edited(text, *((f"t{number}.key", "x") for number in range(50))).count('"x"') == 50
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 LINES = [
