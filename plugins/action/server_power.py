@@ -30,7 +30,7 @@ class ActionModule(ServerAction):
 
 
 def _user() -> str:
-    """Who runs this. A container may be given an id that no user has."""
+    """Return the user that runs this, by number where it has no name: a container may be given an id that no user has."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

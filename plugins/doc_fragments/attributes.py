@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What every module says of itself."""
+    """The attributes that every module documents."""
 
     DOCUMENTATION = r"""
 options: {}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether options may be given to looking and acting alike, asked in YAML; the answer is one for all roles and playbooks."""
+"""The check in YAML that options may be given to looking and acting alike; one answer for all roles and playbooks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a look at servers did not show, asked in YAML; the answer is one for all roles, playbooks and plays of users."""
+"""The question in YAML what a look at servers did not show; one answer for all roles, playbooks and plays of users."""
 
 from __future__ import annotations
 

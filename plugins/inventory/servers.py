@@ -190,7 +190,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
     NAME = "fleet.power.servers"
 
     def verify_file(self, path: str) -> bool:
-        """Whether the file is meant for this plugin, by its name."""
+        """Tell by its name whether the file is meant for this plugin."""
         return bool(super().verify_file(path)) and path.endswith(_ENDINGS)
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
@@ -234,7 +234,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
     # ----- reading
 
     def _read(self, wanted: InventoryOptions, path: str, cache: bool) -> Read:
-        """What the cache has, or what all sources tell; only what is whole is kept."""
+        """Return what the cache has, or what all sources tell; only what is whole is kept."""
         kept = ReadingCache(self.NAME, self._cache, self.get_cache_key(path), wanted) if self.get_option("cache") else None
         readings = None if kept is None or not cache else kept.kept()
         if readings is not None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Argument specs, and the one place where the core's answers become a module's exit."""
+"""The modules of `server_power`, and the one place where the core's answers become a module's exit."""
 
 from __future__ import annotations
 
@@ -20,64 +20,15 @@ from ._power.actions.many.server_facts import FactOptions
 from ._power.actions.node.idempotency import keyed
 from ._power.actions.node.limiter import Limiter
 from ._power.call import Call, open_call
-from ._power.definitions.stop_way import LONGEST_STOP_SECONDS
-from ._power.engine.connection import LONGEST_TIMEOUT
-from ._power.journal.journal_rows import KEPT_OPERATIONS
 from ._power.model.errors import INTERNAL_ERROR, Incomplete, IntentUnknown, PowerError, SettingsInvalid, internal_error
 from ._power.model.model import PowerAction, PowerState, Request, Result, WaitFor
-from ._power.model.order import LONGEST_STAGGER_SECONDS, read_priorities
+from ._power.model.option import Option, argument_spec
+from ._power.model.order import read_priorities
 from ._power.model.origin import default_origin
 from ._power.model.redaction import shown_host
 from ._power.model.report import diff, entry, failure_message, incomplete_message, is_failure, summary
+from ._power.options import INFO_OPTIONS, POWER_OPTIONS, WAIT_SECONDS
 
-DEFAULT_WAIT_SECONDS = 30
-LONGEST_WAIT_SECONDS = 300
-
-#: The engine options have no default here: option, DOCKER_* environment, node settings, default is their order.
-ENGINE_OPTIONS: dict[str, dict[str, Any]] = {
-    "docker_host": {"type": "str", "aliases": ["docker_url"]},
-    "tls": {"type": "bool"},
-    "validate_certs": {"type": "bool", "aliases": ["tls_verify"]},
-    "ca_path": {"type": "path", "aliases": ["ca_cert", "tls_ca_cert", "cacert_path"]},
-    "client_cert": {"type": "path", "aliases": ["tls_client_cert", "cert_path"]},
-    "client_key": {"type": "path", "aliases": ["tls_client_key", "key_path"]},
-    "tls_hostname": {"type": "str"},
-    "api_version": {"type": "str", "aliases": ["docker_api_version"]},
-    "timeout": {"type": "int"},
-}
-NODE_OPTIONS: dict[str, dict[str, Any]] = {
-    "server": {"type": "list", "elements": "str", "aliases": ["servers", "uuid"]},
-    # no_log on this option would mask every value in it, "1" and the uuid included, all over the result; see PowerModule.
-    "definitions": {"type": "list", "elements": "dict", "no_log": False},
-    "config": {"type": "path"},
-    "api_url": {"type": "str"},
-    "api_token": {"type": "str", "no_log": True},
-    **ENGINE_OPTIONS,
-}
-POWER_OPTIONS: dict[str, dict[str, Any]] = {
-    "action": {"type": "str", "required": True, "choices": [action.value for action in PowerAction]},
-    "only": {"type": "list", "elements": "str", "choices": [state.value for state in PowerState]},
-    "if_meant_up": {"type": "bool", "default": False},
-    "max_parallel": {"type": "int", "default": 0},
-    "max_failures": {"type": "int"},
-    "in_order": {"type": "bool", "default": False},
-    "stagger": {"type": "int", "default": 0},
-    "priorities": {"type": "dict"},
-    "wait_seconds": {"type": "int", "default": DEFAULT_WAIT_SECONDS},
-    "stop_timeout": {"type": "int"},
-    "wait_for": {"type": "str", "default": WaitFor.CONTAINER.value, "choices": [each.value for each in WaitFor]},
-    "wait_timeout": {"type": "int", "default": 300},
-    "adopt": {"type": "bool", "default": False},
-    "origin": {"type": "str"},
-    "reason": {"type": "str"},
-    "once": {"type": "str"},
-    **NODE_OPTIONS,
-}
-INFO_OPTIONS: dict[str, dict[str, Any]] = {
-    "tail": {"type": "int", "default": 0},
-    "operations": {"type": "int", "default": 0},
-    **NODE_OPTIONS,
-}
 #: Options that hold secrets are shown nowhere.
 _UNSEEN = ("definitions", "api_token")
 
@@ -85,14 +36,14 @@ _UNSEEN = ("definitions", "api_token")
 class PowerModule(AnsibleModule):  # type: ignore[misc]
     """A module that keeps definitions out of syslog and out of its own ``invocation``, however it ends."""
 
-    def __init__(self, argument_spec: Mapping[str, Any]) -> None:
+    def __init__(self, options: Mapping[str, Option]) -> None:
         self._failure: dict[str, Any] = {"code": SettingsInvalid.code}
-        super().__init__(argument_spec=dict(argument_spec), supports_check_mode=True)
+        super().__init__(argument_spec=argument_spec(options), supports_check_mode=True)
         self._failure = {}
 
     @property
     def no_log(self) -> bool:
-        """Whether Ansible keeps quiet in the syslog of how it was called: always."""
+        """True, always: Ansible keeps quiet in the syslog of how the module was called."""
         return True
 
     @no_log.setter
@@ -142,7 +93,7 @@ def run_info_module() -> None:
 
 def _look(module: PowerModule) -> None:
     options = module.params
-    _check_bounds(options, {"tail": (0, 10_000), "operations": (0, KEPT_OPERATIONS), "timeout": (1, LONGEST_TIMEOUT)})
+    _check_bounds(options, INFO_OPTIONS)
     if options["server"] == []:
         # What was computed and came out empty is not all.
         module.exit_json(changed=False, complete=True, servers=[])
@@ -205,34 +156,23 @@ def _checked(module: PowerModule) -> dict[str, Any]:
         raise SettingsInvalid("Cannot act: no server is named; pass server=UUID (or a list), there is no default")
     if options["if_meant_up"] and not PowerAction(options["action"]).boots:
         raise SettingsInvalid(f"Cannot {options['action']} with if_meant_up: it narrows start and restart alone; use only instead")
-    if not 0 <= options["wait_seconds"] <= LONGEST_WAIT_SECONDS:
-        module.warn(f"wait_seconds={options['wait_seconds']} is outside 0 to {LONGEST_WAIT_SECONDS}; {DEFAULT_WAIT_SECONDS} is used")
-        options["wait_seconds"] = DEFAULT_WAIT_SECONDS
-    _check_bounds(
-        options,
-        {
-            "stop_timeout": (0, LONGEST_STOP_SECONDS),
-            "wait_timeout": (0, LONGEST_STOP_SECONDS),
-            "timeout": (1, LONGEST_TIMEOUT),
-            "max_parallel": (0, None),
-            "max_failures": (0, None),
-            "stagger": (0, LONGEST_STAGGER_SECONDS),
-        },
-    )
+    wait = WAIT_SECONDS
+    if not wait.holds(options["wait_seconds"]):
+        module.warn(f"wait_seconds={options['wait_seconds']} is outside {wait.least} to {wait.most}; {wait.default} is used")
+        options["wait_seconds"] = wait.default
+    _check_bounds(options, POWER_OPTIONS)
     options["priorities"] = read_priorities(options["priorities"])
     return options
 
 
-def _check_bounds(options: Mapping[str, Any], bounds: Mapping[str, tuple[int, int | None]]) -> None:
-    for name, (least, most) in bounds.items():
-        value = options[name]
-        if value is not None and (value < least or (most is not None and value > most)):
-            limit = f"of at least {least}" if most is None else f"from {least} to {most}"
-            raise SettingsInvalid(f"Cannot use {name}={value}: expected a whole number {limit}")
+def _check_bounds(options: Mapping[str, Any], declared: Mapping[str, Option]) -> None:
+    for name, option in declared.items():
+        if option.least is not None and options[name] is not None and not option.holds(options[name]):
+            raise SettingsInvalid(f"Cannot use {name}={options[name]}: expected a whole number {option.limit}")
 
 
 def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
-    """What is asked of each server; which, and when, is filled in for each."""
+    """Make the request that each server gets with its own UUID, operation and time."""
     return Request(
         server="",
         action=PowerAction(options["action"]),

@@ -25,7 +25,7 @@ _STDOUT = 1
 
 
 class Interruptions:
-    """Whether a signal asked for an end. Call it: True means that nothing new should begin."""
+    """A flag that signals raise. Call it: True means that an end was asked for, and nothing new should begin."""
 
     def __init__(self) -> None:
         self._signalled = False
@@ -41,7 +41,7 @@ class Interruptions:
 
 
 class Interruption(Interruptions):
-    """Whether the one who asked is gone or wants an end. Call it: True means that nothing new should begin."""
+    """A flag that signals raise, and the caller by going away. Call it: True means that nothing new should begin."""
 
     def __init__(self, parent: int | None = None) -> None:
         """``parent`` is the process that stands for the one who asked; ours, unless it may have ended already."""
@@ -53,7 +53,7 @@ class Interruption(Interruptions):
 
 
 def _nobody_reads(descriptor: int) -> bool:
-    """Whether the other end of a pipe or socket was closed; a file or a terminal never is."""
+    """Tell whether the other end of a pipe or socket was closed; that of a file or a terminal never is."""
     poll = select.poll()
     poll.register(descriptor, 0)
     return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _descriptor, event in poll.poll(0))

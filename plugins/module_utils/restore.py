@@ -32,9 +32,10 @@ from ._power.definitions.settings import Settings, load_settings
 from ._power.host.own_files import open_own
 from ._power.model.errors import NotSelected, PowerError, ServerNotFound, Suspended, internal_error
 from ._power.model.model import Outcome, PowerAction, Request, Result, Server, WaitFor
-from ._power.model.order import LONGEST_STAGGER_SECONDS
+from ._power.model.option import Option
 from ._power.model.report import is_failure
 from ._power.model.schema import one_line
+from ._power.options import MAX_PARALLEL, STAGGER
 
 ORIGIN = "restore after boot"
 _DEFAULT_STAGGER_SECONDS = 1
@@ -66,23 +67,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--stagger",
         metavar="S",
-        type=_whole_number(LONGEST_STAGGER_SECONDS),
+        type=_whole_number(STAGGER),
         default=_DEFAULT_STAGGER_SECONDS,
         help="seconds between the beginnings of two servers; %(default)s",
     )
     parser.add_argument(
-        "--max-parallel", metavar="N", type=_whole_number(None), default=0, help="servers at a time; 0, as many as there are processors"
+        "--max-parallel",
+        metavar="N",
+        type=_whole_number(MAX_PARALLEL),
+        default=MAX_PARALLEL.default,
+        help="servers at a time; 0, as many as there are processors",
     )
     waits = (WaitFor.CONTAINER.value, WaitFor.RUNNING.value)
     parser.add_argument("--wait-for", choices=waits, default=WaitFor.CONTAINER.value, help="when a server counts as up; %(default)s")
     return parser
 
 
-def _whole_number(most: int | None) -> Callable[[str], int]:
+def _whole_number(option: Option) -> Callable[[str], int]:
     def read(text: str) -> int:
         value = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
-        if value < 0 or (most is not None and value > most):
-            limit = "of 0 or more" if most is None else f"from 0 to {most}"
+        if not option.holds(value):
+            limit = "of 0 or more" if option.most is None else option.limit
             raise argparse.ArgumentTypeError(f"expected a whole number {limit}")
         return value
 
@@ -109,7 +114,7 @@ def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool
 
 
 def _is_rebooting(path: str) -> bool:
-    """Whether a maintenance reboots this node, which is told. What cannot be read is told, too, and is none."""
+    """Tell, and say, whether a maintenance reboots this node. One that cannot be read is said too, and counts as none."""
     try:
         with open(open_own(path, os.O_RDONLY), encoding="utf-8") as file:
             memory = json.load(file)
@@ -132,7 +137,7 @@ def _is_rebooting(path: str) -> bool:
 
 
 def _journal_file(directory: str) -> tuple[int, int] | None:
-    """Which file the journal is now; None if nobody can tell."""
+    """Return device and inode of the journal's file, None if they cannot be had."""
     try:
         # A Python without SQLite has no journal.
         from ._power.journal.journal_sqlite import identity_of, path_in
@@ -143,7 +148,7 @@ def _journal_file(directory: str) -> tuple[int, int] | None:
 
 
 def _is_certain(meant: Sequence[Server] | None, call: Call, is_same_file: bool) -> bool:
-    """Whether the journal could be read, and still can, and is none that was begun anew meanwhile: with that, stops are forgotten."""
+    """Tell whether the journal could be read, still can, and was not begun anew meanwhile: with that, stops are forgotten."""
     if not meant:
         return meant is not None
     if not is_same_file:
@@ -152,7 +157,7 @@ def _is_certain(meant: Sequence[Server] | None, call: Call, is_same_file: bool) 
 
 
 def _is_unmounted(settings: Settings, results: Sequence[Result]) -> bool:
-    """Whether servers have no definition because the directory is not there, which is told: its disk may be mounted later in the boot."""
+    """Tell, and say, whether servers have no definition because the directory is missing: its disk may be mounted later in the boot."""
     where = settings.definitions
     # With a Panel, its list says whose a server is, and many nodes have no directory.
     if settings.remote or os.path.exists(where) or not any(result.code == ServerNotFound.code for result in results):

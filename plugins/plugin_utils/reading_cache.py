@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was read of servers, in Ansible's cache of inventories: only what is whole, and only for the options it was read with."""
+"""Servers kept in Ansible's cache of inventories: only what is whole, and only for the options it was read with."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ReadingCache:
         self._cache[self._key] = {"schema": SCHEMA, "identity": self._identity, "readings": to_plain(readings)}
 
     def kept(self) -> tuple[SourceReading, ...] | None:
-        """What was written down, unless it is of another version or was written for other options."""
+        """Return what was kept, None if it is of another version or was kept for other options."""
         try:
             kept = self._cache[self._key]
             if kept["schema"] != SCHEMA or kept["identity"] != self._identity:

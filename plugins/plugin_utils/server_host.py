@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a task means on a host that is a server: that server, unless it names others; and few of its node at a time."""
+"""Tasks on a host that is a server: they mean that server, unless they name others, and run few at a time on a node."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action import ActionBase
 
+#: The names of option server. Written out: loading the declared options takes longer than all else that is done here.
 _SERVER_NAMES = ("server", "servers", "uuid")
 #: Tasks on the servers of one node at a time, in one run of Ansible. They share a connection, on which sshd allows ten sessions unless it
 #: is told otherwise; so two runs fit.
@@ -38,7 +39,7 @@ class ServerAction(ActionBase):  # type: ignore[misc]
         return result
 
     def _completed(self, arguments: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """What else the module is given."""
+        """Return the arguments with what else the module is given."""
         del task_vars
         return arguments
 

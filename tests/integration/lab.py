@@ -46,6 +46,11 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = SOON_SE
         time.sleep(0.02)
 
 
+def ended(result: Result) -> tuple[str, str]:
+    """How an action ended: outcome and code."""
+    return result.outcome.value, result.code
+
+
 class Lab:
     """One node: its directories below ``root``, its servers on the engine that DOCKER_HOST names."""
 
@@ -165,6 +170,13 @@ class Lab:
             return perform(self.request(action, server, node, **fields), node)
         finally:
             node.journal.close()
+
+    def up(self, **server: Any) -> str:
+        """Define a server as `server` does, and have it up and ready. Returns its uuid."""
+        uuid = self.server(**server)
+        result = self.power("start", uuid, wait_for="running")
+        assert ended(result) == ("done", ""), result.msg
+        return uuid
 
     def actor(self, action: str, server: str, **fields: Any) -> Actor:
         """Perform an action in a process of its own, which can be killed."""

@@ -26,13 +26,6 @@ def trace(lab: Lab) -> dict[str, tuple[int, int]]:
     return {str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in files}
 
 
-def start(lab: Lab, **environment: object) -> str:
-    """A server that is up and ready."""
-    uuid = lab.server(**environment)
-    assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
-    return uuid
-
-
 @pytest.mark.samples("start-False-plan0-starting", "restart-True-plan3-starting", "kill-True-plan4-offline")
 @pytest.mark.parametrize(
     "action, up, plan, after",
@@ -47,7 +40,7 @@ def start(lab: Lab, **environment: object) -> str:
 def test_what_would_be_done_is_told_and_not_done(
     lab: Lab, controller: Controller, action: str, up: bool, plan: list[str], after: str
 ) -> None:
-    uuid = start(lab, name="Cobalt") if up else lab.server(name="Cobalt")
+    uuid = lab.up(name="Cobalt") if up else lab.server(name="Cobalt")
     traces, container = trace(lab), lab.container(uuid)
     result = foretell(controller, action, uuid)
     (entry,) = result["servers"]
@@ -62,7 +55,7 @@ def test_what_would_be_done_is_told_and_not_done(
 @pytest.mark.samples("start-True")
 @pytest.mark.parametrize("action, up", [("start", True), ("stop", False), ("kill", False)])
 def test_what_would_change_nothing_is_unchanged(lab: Lab, controller: Controller, action: str, up: bool) -> None:
-    uuid = start(lab) if up else lab.server()
+    uuid = lab.up() if up else lab.server()
     traces = trace(lab)
     result = foretell(controller, action, uuid)
     (entry,) = result["servers"]
@@ -82,7 +75,7 @@ def test_on_a_node_that_was_never_used_not_even_a_directory_is_made(lab: Lab, co
 
 
 def test_a_journal_that_somebody_writes_is_read_and_no_file_stays_beside_it(lab: Lab, controller: Controller) -> None:
-    uuid = start(lab, STOP_SECONDS=1)
+    uuid = lab.up(STOP_SECONDS=1)
     with lab.actor("stop", uuid) as stop:
         lab.await_phase(uuid, "stop")
         assert foretell(controller, "restart", uuid)["servers"][0]["state"] == "stopping"
@@ -97,7 +90,7 @@ def test_an_image_is_not_pulled(lab: Lab, controller: Controller) -> None:
 
 
 def test_a_held_lock_is_reported_and_not_waited_for(lab: Lab, controller: Controller) -> None:
-    uuid = start(lab, STOP_SECONDS=60)
+    uuid = lab.up(STOP_SECONDS=60)
     with lab.actor("stop", uuid) as stop:
         lab.await_phase(uuid, "stop")
         (entry,) = foretell(controller, "restart", uuid, wait_seconds=300)["servers"]
@@ -171,6 +164,6 @@ def test_a_refusal_that_is_certain_refuses(lab: Lab, controller: Controller, giv
 
 
 def test_outside_check_mode_the_difference_is_what_was_seen(lab: Lab, controller: Controller) -> None:
-    uuid = start(lab, name="Cobalt")
+    uuid = lab.up(name="Cobalt")
     result = controller.run_module(**controller.options(action="stop", server=uuid, _ansible_diff=True))
     assert result["diff"] == [{"before": "Cobalt: running\n", "after": "Cobalt: offline\n"}]

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from .controller import Controller
-from .lab import SOON_SECONDS, Lab
+from .lab import SOON_SECONDS, Lab, ended
 
 OWNER = (12345, 12346)
 SECRET = "correct-horse-battery"
@@ -80,11 +80,6 @@ def defined(lab: Lab, *configs: Mapping[str, Any], **more: Any) -> str:
     directory.mkdir(parents=True, exist_ok=True)
     os.chown(directory, *OWNER)
     return uuid
-
-
-def ended(result: Any) -> tuple[str, str]:
-    """Outcome and code."""
-    return result.outcome.value, result.code
 
 
 def start(lab: Lab, uuid: str) -> None:

@@ -10,26 +10,13 @@ import json
 import socket
 import uuid as uuid_module
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from .lab import IMAGE, Lab
+from .lab import IMAGE, Lab, ended
 
 OWNER = (12345, 12346)
 DROPPED = {"SETPCAP", "MKNOD", "AUDIT_WRITE", "NET_RAW", "DAC_OVERRIDE", "FOWNER", "FSETID", "NET_BIND_SERVICE", "SYS_CHROOT", "SETFCAP"}
-
-
-def ended(result: Any) -> tuple[str, str]:
-    """Outcome and code."""
-    return result.outcome.value, result.code
-
-
-def up(lab: Lab, **server: Any) -> str:
-    """A server that is up and ready."""
-    uuid = lab.server(**server)
-    assert ended(lab.power("start", uuid, wait_for="running")) == ("done", "")
-    return uuid
 
 
 def inside(lab: Lab, uuid: str, script: str) -> str:
@@ -62,7 +49,7 @@ def free_port() -> int:
 
 
 def test_limits_are_given_to_the_engine(lab: Lab) -> None:
-    uuid = up(lab, build={"memory_limit": 512, "swap": 256, "cpu_limit": 150, "threads": "0"})
+    uuid = lab.up(build={"memory_limit": 512, "swap": 256, "cpu_limit": 150, "threads": "0"})
     host = lab.container(uuid)["HostConfig"]
     assert (host["Memory"], host["MemoryReservation"], host["MemorySwap"]) == (588_800_000, 512_000_000, 844_800_000)
     assert (host["CpuQuota"], host["CpuPeriod"], host["CpuShares"], host["CpusetCpus"]) == (150_000, 100_000, 1024, "0")
@@ -71,7 +58,7 @@ def test_limits_are_given_to_the_engine(lab: Lab) -> None:
 
 def test_the_container_is_confined(lab: Lab) -> None:
     lab.write_settings(system={"user": {"uid": OWNER[0], "gid": OWNER[1]}}, docker={"tmpfs_size": 5})
-    uuid = up(lab)
+    uuid = lab.up()
     found = lab.container(uuid)
     host = found["HostConfig"]
     assert {name.replace("CAP_", "") for name in host["CapDrop"]} == DROPPED
@@ -145,7 +132,7 @@ def test_a_taken_port_refuses_the_start(lab: Lab, network: str) -> None:
 @pytest.mark.parametrize("everywhere", [False, True])
 def test_a_port_of_another_server_is_refused_and_the_server_named(lab: Lab, network: str, everywhere: bool) -> None:
     port = free_port()
-    first, second = lab.server(name="Keeper"), up(lab)
+    first, second = lab.server(name="Keeper"), lab.up()
     lab.edit(first, allocations={"mappings": {"0.0.0.0" if everywhere else "127.0.0.1": [port]}})
     lab.edit(second, allocations={"mappings": {"127.0.0.1": [port]}})
     assert ended(lab.power("start", first)) == ("done", "")
@@ -176,7 +163,7 @@ def test_a_port_of_a_container_that_is_no_server_is_refused_and_the_container_na
 @pytest.mark.samples("restart", "kill-start")
 @pytest.mark.parametrize("actions", [("restart",), ("stop", "start"), ("kill", "start")], ids="-".join)
 def test_the_container_is_kept_where_nothing_changed(lab: Lab, actions: tuple[str, ...]) -> None:
-    uuid = up(lab)
+    uuid = lab.up()
     before = lab.container(uuid)
     results = [lab.power(action, uuid) for action in actions]
     assert [ended(result) for result in results] == [("done", "")] * len(actions)
@@ -186,7 +173,7 @@ def test_the_container_is_kept_where_nothing_changed(lab: Lab, actions: tuple[st
 
 
 def test_the_container_is_made_anew_when_the_definition_changed(lab: Lab) -> None:
-    uuid = up(lab, DATA_WRITE=1, build={"memory_limit": 64})
+    uuid = lab.up(DATA_WRITE=1, build={"memory_limit": 64})
     before = lab.container(uuid)["Id"]
     lab.edit(uuid, build={"memory_limit": 128})
     result = lab.power("restart", uuid, wait_for="running")
@@ -198,7 +185,7 @@ def test_the_container_is_made_anew_when_the_definition_changed(lab: Lab) -> Non
 
 def test_the_container_is_made_anew_when_the_images_name_means_another(lab: Lab) -> None:
     mine = lab.image("LABEL version=1")
-    uuid = up(lab, image=mine)
+    uuid = lab.up(image=mine)
     before = lab.container(uuid)
     lab.images.append(before["Image"])
     repository, tag = mine[1:].split(":")
@@ -210,7 +197,7 @@ def test_the_container_is_made_anew_when_the_images_name_means_another(lab: Lab)
 
 def test_the_container_is_made_anew_where_the_settings_say_always(lab: Lab) -> None:
     lab.write_settings(docker={"recreate": "always"})
-    uuid = up(lab, image="~fleet-power/testserver:sigint")
+    uuid = lab.up(image="~fleet-power/testserver:sigint")
     before = lab.container(uuid)
     (volume,) = (mount["Name"] for mount in before["Mounts"] if mount["Type"] == "volume")
     assert ended(lab.power("restart", uuid)) == ("done", "")
@@ -233,7 +220,7 @@ def test_what_the_host_cannot_do_is_a_warning_and_no_failed_boot(lab: Lab) -> No
     "text", ["{", "[]", '{"settings": {"uuid": "UUID", "container": {"image": 5}}}', '{"settings": {"uuid": "UUID"}}'], ids=range(4)
 )
 def test_a_definition_that_became_invalid_leaves_the_running_server_alone(lab: Lab, text: str) -> None:
-    uuid = up(lab)
+    uuid = lab.up()
     before = lab.container(uuid)
     path = lab.root / "servers" / f"{uuid}.json"
     path.write_text(text.replace("UUID", uuid))
@@ -252,7 +239,7 @@ def test_a_server_that_no_engine_can_create_is_refused(lab: Lab) -> None:
 
 
 def test_a_container_that_the_engine_refuses_names_the_step_and_the_reason(lab: Lab) -> None:
-    uuid = up(lab)
+    uuid = lab.up()
     lab.write_settings(docker={"log_config": {"type": "local", "config": {"nonsense": "1"}}})
     result = lab.power("restart", uuid)
     assert (*ended(result), result.changed, result.state.value) == ("refused", "preboot_failed", False, "running")

@@ -25,6 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, PowerState, Request, Result, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry
 
+from .lab import ended
 from .panel_server import self_signed
 from .wings_machine import WingsMachine
 from .wings_server import TOKEN, WingsServer, wings
@@ -66,10 +67,6 @@ def perform(
         return perform_at(request, endpoint, CLOCK, interrupted)
     finally:
         endpoint.close()
-
-
-def ended(result: Result) -> tuple[str, str]:
-    return result.outcome.value, result.code
 
 
 def await_state(machine: WingsMachine, state: str) -> None:

@@ -11,15 +11,10 @@ from typing import Any
 
 import pytest
 
-from .lab import Lab
+from .lab import Lab, ended
 
 WINGS = {"Service": "Pterodactyl", "ContainerType": "server_process"}
 WITH_VOLUME = "fleet-power/testserver:sigint"
-
-
-def ended(result: Any) -> tuple[str, str]:
-    """Outcome and code."""
-    return result.outcome.value, result.code
 
 
 @dataclass(frozen=True)

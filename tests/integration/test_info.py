@@ -34,15 +34,8 @@ def look_at(controller: Controller, server: str, **options: object) -> dict[str,
     return entry
 
 
-def start(lab: Lab, **environment: object) -> str:
-    """A server that is up and ready."""
-    uuid = lab.server(**environment)
-    assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
-    return uuid
-
-
 def test_a_running_server_is_told_whole(lab: Lab, controller: Controller) -> None:
-    uuid = start(lab, name="Cobalt")
+    uuid = lab.up(name="Cobalt")
     run = controller.info(server="Cobalt")
     assert run.code == 0, run.output
     assert run.result["changed"] is False
@@ -75,7 +68,7 @@ def test_a_server_that_never_ran_has_no_container_intent_or_operation(lab: Lab, 
 
 
 def test_what_places_a_server_among_others_and_its_last_operations_are_told(lab: Lab, controller: Controller) -> None:
-    uuid = start(lab)
+    uuid = lab.up()
     lab.edit(uuid, meta={"name": "Proxy", "priority": 10}, egg={"id": "5d7b0c1e", "file_denylist": []}, labels={"tier": "front"})
     lab.power("stop", uuid)
     entry = look_at(controller, "Proxy", operations=2)
@@ -86,7 +79,7 @@ def test_what_places_a_server_among_others_and_its_last_operations_are_told(lab:
 
 
 def test_a_server_that_crashed_shows_its_exit(lab: Lab, controller: Controller) -> None:
-    uuid = start(lab, CRASH_AFTER=0.2, EXIT_CODE=7)
+    uuid = lab.up(CRASH_AFTER=0.2, EXIT_CODE=7)
     wait_until(lambda: not lab.is_up(uuid), "the crash")
     entry = look_at(controller, uuid)
     assert (entry["state"], entry["container"]["exit_code"], entry["container"]["oom_killed"]) == ("offline", 7, False)
@@ -111,7 +104,7 @@ def test_health_is_told_where_the_image_checks_it(lab: Lab, controller: Controll
 
 
 def test_a_holder_is_named_and_never_waited_for(lab: Lab, controller: Controller) -> None:
-    uuid = start(lab, STOP_SECONDS=60)
+    uuid = lab.up(STOP_SECONDS=60)
     with lab.actor("stop", uuid, reason="maintenance") as stop:
         lab.await_phase(uuid, "stop")
         entry = look_at(controller, uuid)
@@ -124,14 +117,14 @@ def test_a_holder_is_named_and_never_waited_for(lab: Lab, controller: Controller
 
 
 def test_looking_takes_no_lock_and_changes_nothing(lab: Lab, controller: Controller) -> None:
-    uuid = start(lab)
+    uuid = lab.up()
     traces = trace(lab)
     look_at(controller, uuid, tail=5)
     assert trace(lab) == traces
 
 
 def test_tail_gives_the_end_of_the_log_with_secrets_masked(lab: Lab, controller: Controller) -> None:
-    uuid = start(lab, TOKEN="hunter2-hunter2", MARK=1)
+    uuid = lab.up(TOKEN="hunter2-hunter2", MARK=1)
     lab.node().engine.write_stdin(uuid, "say hunter2-hunter2\n")
     wait_until(lambda: "got command" in lab.log(uuid), "the command arrived")
     assert look_at(controller, uuid, tail=1)["log"] == ["got command say ********, ignored"]
@@ -141,7 +134,7 @@ def test_tail_gives_the_end_of_the_log_with_secrets_masked(lab: Lab, controller:
 
 
 def test_without_a_selection_all_that_is_defined_or_has_a_container_is_told(lab: Lab, controller: Controller) -> None:
-    defined, up, by_task = lab.server(), start(lab), lab.server()
+    defined, up, by_task = lab.server(), lab.up(), lab.server()
     task_definition = lab.definition(by_task)
     for uuid in (up, by_task):
         (lab.root / "servers" / f"{uuid}.json").unlink()
@@ -151,7 +144,7 @@ def test_without_a_selection_all_that_is_defined_or_has_a_container_is_told(lab:
 
 
 def test_servers_are_asked_about_at_the_same_time_and_told_in_the_order_asked(lab: Lab, controller: Controller, proxy: EngineProxy) -> None:
-    up = [start(lab) for _number in range(3)]
+    up = [lab.up() for _number in range(3)]
     never = [lab.server() for _number in range(13)]
     asked = [*never[:6], *up, *never[6:]]
     proxy.latency = lambda request: 0.25 if request.path.endswith("/json") else 0.0
@@ -183,7 +176,7 @@ def test_a_broken_definition_is_a_warning_and_what_it_would_have_told_is_null(la
 
 
 def test_a_directory_of_definitions_that_is_none_is_a_warning(lab: Lab, controller: Controller) -> None:
-    uuid = start(lab)
+    uuid = lab.up()
     (lab.root / "servers").rename(lab.root / "moved")
     (lab.root / "servers").write_text("in the way")
     result = look(controller)
@@ -195,7 +188,7 @@ def test_a_directory_of_definitions_that_is_none_is_a_warning(lab: Lab, controll
 def test_a_broken_journal_is_one_warning_and_what_it_would_have_told_is_null(
     lab: Lab, controller: Controller, garbage: bytes | None
 ) -> None:
-    uuid, other = start(lab), start(lab)
+    uuid, other = lab.up(), lab.up()
     journal = lab.root / "state" / "journal.sqlite"
     journal.unlink()
     if garbage is None:
@@ -210,7 +203,7 @@ def test_a_broken_journal_is_one_warning_and_what_it_would_have_told_is_null(
 
 
 def test_a_lock_directory_that_is_none_holds_no_lock(lab: Lab, controller: Controller) -> None:
-    uuid = start(lab)
+    uuid = lab.up()
     (lab.root / "run").rename(lab.root / "moved")
     (lab.root / "run").write_text("in the way")
     entry = look_at(controller, uuid)
@@ -230,7 +223,7 @@ def test_without_an_engine_it_fails_with_one_sentence(lab: Lab, controller: Cont
 def test_a_server_that_cannot_be_inspected_is_told_as_one_that_could_not_be_seen(
     lab: Lab, controller: Controller, proxy: EngineProxy
 ) -> None:
-    seen, hidden = start(lab), start(lab, name="Hidden")
+    seen, hidden = lab.up(), lab.up(name="Hidden")
     proxy.fail("GET", rf"/containers/{hidden}/json")
     for named in ({}, {"server": [seen, "Hidden"]}):
         result = look(controller, docker_host=proxy.host, **named)
@@ -245,7 +238,7 @@ def test_a_server_that_cannot_be_inspected_is_told_as_one_that_could_not_be_seen
 
 
 def test_a_server_for_which_the_engine_keeps_silent_hides_no_other(lab: Lab, controller: Controller, proxy: EngineProxy) -> None:
-    seen, silent = start(lab), start(lab)
+    seen, silent = lab.up(), lab.up()
     proxy.hold("GET", rf"/containers/{silent}/json")
     result = look(controller, docker_host=proxy.host, server=[silent, seen], timeout=2)
     assert [(entry["server"], entry["state"], entry.get("code")) for entry in result["servers"]] == [
@@ -258,7 +251,7 @@ def test_a_server_for_which_the_engine_keeps_silent_hides_no_other(lab: Lab, con
 
 
 def test_a_directory_that_cannot_be_listed_makes_all_incomplete_and_a_name_unknown(lab: Lab, controller: Controller) -> None:
-    uuid = start(lab)
+    uuid = lab.up()
     (lab.root / "servers").rename(lab.root / "moved")
     (lab.root / "servers").write_text("in the way")
     result = look(controller)

@@ -42,13 +42,6 @@ def cut_connection(_playbook: Running, sshd: Sshd) -> None:
     sshd.kill_sessions()
 
 
-def start(lab: Lab, **environment: object) -> str:
-    """A server that is up and ready."""
-    uuid = lab.server(MARK=1, **environment)
-    assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
-    return uuid
-
-
 def await_stop(lab: Lab, uuid: str) -> None:
     """Wait until a stop is under way and the server has got it."""
     lab.await_phase(uuid, "stop")
@@ -89,7 +82,7 @@ class Way:
 def interrupt(lab: Lab, root: Path, way: Way, end: Callable[[Running, Sshd], None]) -> tuple[list[tuple[str, str]], list[bool]]:
     """Stop two servers, one after the other, and end the controller while the first stops: how both ended, and whether they are up."""
     # Longer than the two seconds that sudo leaves a command between SIGTERM and SIGKILL.
-    servers = [start(lab, STOP_SECONDS=5), start(lab)]
+    servers = [lab.up(MARK=1, STOP_SECONDS=5), lab.up(MARK=1)]
     (root / "sshd").mkdir(parents=True)
     with running_sshd(root / "sshd") as sshd:
         connection = {**sshd.variables, "ansible_pipelining": way.pipelining, "ansible_become": way.become}
@@ -113,7 +106,7 @@ def test_when_the_controller_is_gone_the_stop_under_way_is_finished_and_the_rest
 
 
 def test_a_waiter_whose_connection_breaks_waits_no_longer_and_never_acts(lab: Lab, tmp_path: Path, sshd: Sshd) -> None:
-    uuid = start(lab, STOP_SECONDS=6)
+    uuid = lab.up(MARK=1, STOP_SECONDS=6)
     controller = Controller(lab, tmp_path / "controller", connection=sshd.variables)
     with lab.actor("stop", uuid) as stop:
         await_stop(lab, uuid)
@@ -127,7 +120,7 @@ def test_a_waiter_whose_connection_breaks_waits_no_longer_and_never_acts(lab: La
 
 
 def test_control_c_beside_a_local_connection_leaves_nothing_half_done(lab: Lab, controller: Controller) -> None:
-    uuid, following = start(lab, STOP_SECONDS=3), start(lab)
+    uuid, following = lab.up(MARK=1, STOP_SECONDS=3), lab.up(MARK=1)
     with controller.start_play([controller.task("restart", [uuid, following], max_parallel=1)]) as playbook:
         await_stop(lab, uuid)
         playbook.signal_all(signal.SIGINT)
@@ -143,7 +136,7 @@ def test_control_c_beside_a_local_connection_leaves_nothing_half_done(lab: Lab, 
 def test_a_module_that_gets_a_signal_finishes_what_it_has_begun_and_tells_of_the_rest(
     lab: Lab, controller: Controller, number: signal.Signals
 ) -> None:
-    uuid, following = start(lab, STOP_SECONDS=1.5), start(lab)
+    uuid, following = lab.up(MARK=1, STOP_SECONDS=1.5), lab.up(MARK=1)
     with controller.module(**controller.options(action="restart", server=[uuid, following], max_parallel=1)) as module:
         await_stop(lab, uuid)
         module.signal(number)
@@ -185,7 +178,7 @@ def kill_group(module: Running) -> None:
 def test_a_module_that_nobody_waits_for_finishes_what_it_has_begun_and_begins_nothing(
     lab: Lab, controller: Controller, end: Callable[[Running], None]
 ) -> None:
-    uuid, following = start(lab, STOP_SECONDS=1.5), start(lab)
+    uuid, following = lab.up(MARK=1, STOP_SECONDS=1.5), lab.up(MARK=1)
     with controller.module(**controller.options(action="stop", server=[uuid, following], max_parallel=1)) as module:
         await_stop(lab, uuid)
         (child,) = children(module.pid)
@@ -196,7 +189,7 @@ def test_a_module_that_nobody_waits_for_finishes_what_it_has_begun_and_begins_no
 
 
 def test_a_waiter_that_gets_a_signal_waits_no_longer_and_never_acts(lab: Lab, controller: Controller) -> None:
-    uuid = start(lab, STOP_SECONDS=3)
+    uuid = lab.up(MARK=1, STOP_SECONDS=3)
     with lab.actor("stop", uuid) as stop:
         await_stop(lab, uuid)
         with controller.module(**controller.options(action="restart", server=uuid, wait_seconds=300)) as module:

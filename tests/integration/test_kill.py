@@ -25,13 +25,6 @@ from .lab import Lab, wait_until
 from .phases import by_nobody, kept_in, meanwhile
 
 
-def up(lab: Lab, **environment: object) -> str:
-    """A server that is up and ready."""
-    uuid = lab.server(MARK=1, **environment)
-    assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
-    return uuid
-
-
 def hold_lock(lab: Lab, uuid: str, action: str, operation: str = "held") -> PowerLock:
     """Hold a server's lock in this process, as an action would."""
     node = lab.node()
@@ -40,7 +33,7 @@ def hold_lock(lab: Lab, uuid: str, action: str, operation: str = "held") -> Powe
 
 
 def test_a_kill_ends_the_process_within_moments_even_while_another_action_holds_the_server(lab: Lab) -> None:
-    uuid = up(lab, IGNORE_SIGNALS="all")
+    uuid = lab.up(MARK=1, IGNORE_SIGNALS="all")
     with hold_lock(lab, uuid, "restart") as lock, meanwhile(lambda: lab.power("kill", uuid)) as killing:
         wait_until(lambda: not lab.is_up(uuid), "the process is dead", 3)
         assert not killing.done()
@@ -50,7 +43,7 @@ def test_a_kill_ends_the_process_within_moments_even_while_another_action_holds_
 
 
 def test_a_kill_needs_no_definition_where_there_is_a_container(lab: Lab) -> None:
-    uuid = up(lab)
+    uuid = lab.up(MARK=1)
     (lab.root / "servers" / f"{uuid}.json").write_text("this is no definition")
     for kept in (lab.root / "state" / "definitions").iterdir():
         kept.unlink()
@@ -94,7 +87,7 @@ def test_a_kill_raises_the_generation_again_for_every_holder_it_meets(lab: Lab) 
 
 
 def test_a_kill_meanwhile_recreated_by_hand_kills_what_stands_there_now(lab: Lab) -> None:
-    uuid = up(lab)
+    uuid = lab.up(MARK=1)
     with hold_lock(lab, uuid, "restart") as lock, meanwhile(lambda: lab.power("kill", uuid)) as killing:
         wait_until(lambda: not lab.is_up(uuid), "the first is dead")
         lab.client.remove_container(uuid)
@@ -106,7 +99,7 @@ def test_a_kill_meanwhile_recreated_by_hand_kills_what_stands_there_now(lab: Lab
 
 
 def test_a_kill_of_a_container_that_is_removed_meanwhile_is_done(lab: Lab) -> None:
-    uuid = up(lab)
+    uuid = lab.up(MARK=1)
     with hold_lock(lab, uuid, "stop") as lock, meanwhile(lambda: lab.power("kill", uuid)) as killing:
         wait_until(lambda: not lab.is_up(uuid), "the process is dead")
         lab.client.remove_container(uuid)
@@ -164,7 +157,7 @@ def test_a_kill_that_was_unsettled_is_settled_by_ending_the_holder_and_killing_a
 def test_a_look_that_gets_no_answer_keeps_no_sigkill_from_the_process_and_nothing_certain_is_claimed(
     lab: Lab, proxy: EngineProxy, known: str
 ) -> None:
-    uuid = up(lab, IGNORE_SIGNALS="all")
+    uuid = lab.up(MARK=1, IGNORE_SIGNALS="all")
     if known != "by a definition":
         (lab.root / "servers" / f"{uuid}.json").unlink()
         (lab.root / "state" / "definitions" / f"{uuid}.json").unlink()
@@ -180,7 +173,7 @@ def test_a_look_that_gets_no_answer_keeps_no_sigkill_from_the_process_and_nothin
 
 
 def test_the_state_before_is_that_of_the_moment_of_the_kill(lab: Lab) -> None:
-    ready, waiting = up(lab), lab.server(done=("never",))
+    ready, waiting = lab.up(MARK=1), lab.server(done=("never",))
     lab.power("start", waiting)
     lab.client.pause(ready)
     before = [lab.power("kill", uuid).state_before.value for uuid in (ready, waiting, waiting)]
@@ -188,7 +181,7 @@ def test_the_state_before_is_that_of_the_moment_of_the_kill(lab: Lab) -> None:
 
 
 def test_a_kill_needs_no_thread(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    uuid = up(lab, IGNORE_SIGNALS="all")
+    uuid = lab.up(MARK=1, IGNORE_SIGNALS="all")
 
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -226,7 +219,7 @@ def break_disks(lab: Lab, failing: str) -> None:
 
 @pytest.mark.samples("state full", "both read-only")
 def test_a_kill_without_a_disk_to_write_on_still_kills_and_says_that_it_is_unguarded(lab: Lab, failing: str) -> None:
-    uuid = up(lab)
+    uuid = lab.up(MARK=1)
     break_disks(lab, failing)
     result = lab.power("kill", uuid)
     assert (result.outcome.value, result.code, result.changed, result.state.value) == ("done", "unguarded", True, "offline")
@@ -261,7 +254,7 @@ def test_a_full_disk_does_not_matter_to_a_server_that_was_killed_before(lab: Lab
     """The generation grows by a byte in a file that has its block already."""
     with small_disk(lab.root / "small") as disk:
         lab.write_settings(system={"state_directory": str(disk / "state")})
-        uuid = up(lab)
+        uuid = lab.up(MARK=1)
         lab.power("kill", uuid)
         lab.power("start", uuid)
         fill(disk)
@@ -288,7 +281,7 @@ def test_a_kill_that_cannot_raise_the_generation_waits_for_the_holder_and_kills_
 def test_a_kill_by_somebody_who_may_use_the_engine_but_not_our_directories_is_unguarded(
     lab: Lab, proxy: EngineProxy, tmp_path: Path
 ) -> None:
-    uuid = up(lab)
+    uuid = lab.up(MARK=1)
     os.chmod(tmp_path / "engine.sock", 0o666)
     result = by_nobody(lab.at(proxy.host), "kill", uuid)
     assert (result["outcome"], result["code"], result["state"]) == ("done", "unguarded", "offline")

@@ -19,13 +19,6 @@ from .lab import Lab, wait_until
 from .phases import by_nobody, kept_in, meanwhile
 
 
-def up(lab: Lab, **environment: object) -> str:
-    """A server that is up and ready."""
-    uuid = lab.server(MARK=1, **environment)
-    assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
-    return uuid
-
-
 def test_a_wait_of_zero_tries_once_and_names_the_holder(lab: Lab, proxy: EngineProxy) -> None:
     with kept_in(lab, proxy, "stop", "stop", reason="maintenance") as kept:
         began = time.monotonic()
@@ -69,7 +62,7 @@ def test_a_long_wait_ends_when_the_holder_releases(lab: Lab, proxy: EngineProxy,
 
 
 def test_a_waiter_is_served_within_moments_of_the_release(lab: Lab) -> None:
-    uuid = up(lab)
+    uuid = lab.up(MARK=1)
     node = lab.node()
     request = lab.request("stop", uuid)
     holding = node.acquire(request, uuid, 0.0, lambda: None)
@@ -111,7 +104,7 @@ def test_every_name_of_a_server_means_the_same_lock(lab: Lab, proxy: EngineProxy
 
 
 def test_servers_do_not_wait_for_each_other(lab: Lab, proxy: EngineProxy) -> None:
-    other = up(lab)
+    other = lab.up(MARK=1)
     with kept_in(lab, proxy, "stop", "stop"):
         result = lab.power("restart", other, wait_seconds=0)
     assert (result.outcome.value, result.waited_seconds < 0.1) == ("done", True)
@@ -160,13 +153,13 @@ def test_without_a_lock_nothing_is_done(lab: Lab, unusable: Path, action: str) -
 
 @pytest.mark.samples("full disk")
 def test_without_a_lock_a_server_that_is_up_is_still_seen_to_be_up(lab: Lab, unusable: Path) -> None:
-    uuid = up(lab)
+    uuid = lab.up(MARK=1)
     lab.write_settings(system={"lock_directory": str(unusable)})
     assert lab.power("start", uuid).outcome.value == "unchanged"
 
 
 def test_who_may_not_use_the_lock_directory_is_told_whom_to_act_as(lab: Lab, proxy: EngineProxy, tmp_path: Path) -> None:
-    uuid = up(lab)
+    uuid = lab.up(MARK=1)
     # The engine is open to everybody here, and what was killed may be read; the locks are not.
     os.chmod(tmp_path / "engine.sock", 0o666)
     (tmp_path / "state").chmod(0o755)

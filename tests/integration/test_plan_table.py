@@ -10,13 +10,6 @@ import pytest
 from .lab import Lab, wait_until
 
 
-def start(lab: Lab, **environment: object) -> str:
-    """A server that is up and ready."""
-    uuid = lab.server(**environment)
-    assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
-    return uuid
-
-
 def test_start_of_an_offline_server_brings_it_up(lab: Lab) -> None:
     uuid = lab.server()
     result = lab.power("start", uuid)
@@ -35,7 +28,7 @@ def test_start_of_a_server_that_is_up_changes_nothing(lab: Lab, boot_seconds: in
 
 
 def test_start_of_a_stopping_server_waits_for_its_exit_and_boots_it(lab: Lab) -> None:
-    uuid = start(lab, STOP_SECONDS=2, MARK=1)
+    uuid = lab.up(STOP_SECONDS=2, MARK=1)
     with lab.actor("stop", uuid) as stop:
         wait_until(lambda: "got command stop" in lab.log(uuid), "the stop arrived")
         stop.kill()
@@ -45,7 +38,7 @@ def test_start_of_a_stopping_server_waits_for_its_exit_and_boots_it(lab: Lab) ->
 
 
 def test_start_of_a_server_that_goes_on_stopping_is_refused_and_names_who_stops_it(lab: Lab) -> None:
-    uuid = start(lab, STOP_SECONDS=60)
+    uuid = lab.up(STOP_SECONDS=60)
     with lab.actor("stop", uuid) as stop:
         lab.await_phase(uuid, "stop")
         stop.kill()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from .engine_proxy import EngineProxy
-from .lab import IMAGE, SOON_SECONDS, Lab
+from .lab import IMAGE, SOON_SECONDS, Lab, ended
 from .phases import RENAME, meanwhile
 
 OWNER = (12345, 12346)
@@ -25,18 +25,6 @@ OWNER = (12345, 12346)
 def owner(lab: Lab) -> None:
     """Data belongs to nobody this machine knows."""
     lab.write_settings(system={"user": {"uid": OWNER[0], "gid": OWNER[1]}})
-
-
-def ended(result: Any) -> tuple[str, str]:
-    """Outcome and code."""
-    return result.outcome.value, result.code
-
-
-def up(lab: Lab, **server: Any) -> str:
-    """A server that is up and ready."""
-    uuid = lab.server(**server)
-    assert ended(lab.power("start", uuid, wait_for="running")) == ("done", "")
-    return uuid
 
 
 def refused_restart(lab: Lab, uuid: str) -> Any:
@@ -92,7 +80,7 @@ def test_ownership_is_left_alone_where_the_settings_say_so(lab: Lab) -> None:
 
 @pytest.mark.parametrize("container_too", [False, True])
 def test_a_data_directory_that_is_gone_is_not_taken_for_a_fresh_world(lab: Lab, container_too: bool) -> None:
-    uuid = up(lab)
+    uuid = lab.up()
     lab.power("stop", uuid)
     shutil.rmtree(lab.volume(uuid))
     if container_too:
@@ -105,13 +93,13 @@ def test_a_data_directory_that_is_gone_is_not_taken_for_a_fresh_world(lab: Lab, 
 
 
 def test_a_restart_without_the_data_directory_leaves_the_server_running(lab: Lab) -> None:
-    uuid = up(lab)
+    uuid = lab.up()
     shutil.rmtree(lab.volume(uuid))
     assert refused_restart(lab, uuid).code == "volume_missing"
 
 
 def test_a_full_disk_is_known_before_the_stop(lab: Lab) -> None:
-    uuid = up(lab, build={"disk_space": 1})
+    uuid = lab.up(build={"disk_space": 1})
     with (lab.volume(uuid) / "world").open("wb") as world:
         world.truncate(1024 * 1024 + 1)
     result = refused_restart(lab, uuid)
@@ -121,7 +109,7 @@ def test_a_full_disk_is_known_before_the_stop(lab: Lab) -> None:
 
 
 def test_more_directories_than_are_looked_through_are_known_before_the_stop_and_do_not_keep_a_server_down_after_it(lab: Lab) -> None:
-    uuid = up(lab, STOP_SECONDS=0.5)
+    uuid = lab.up(STOP_SECONDS=0.5)
     bounds = {"user": {"uid": OWNER[0], "gid": OWNER[1]}, "disk_check_entries": 50}
     lab.write_settings(system=bounds)
     with lab.actor("restart", uuid, wait_for="running") as restart:
@@ -137,7 +125,7 @@ def test_more_directories_than_are_looked_through_are_known_before_the_stop_and_
 
 
 def test_a_disk_filled_while_it_stops_fails_the_restart(lab: Lab) -> None:
-    uuid = up(lab, build={"disk_space": 1}, STOP_SECONDS=0.5)
+    uuid = lab.up(build={"disk_space": 1}, STOP_SECONDS=0.5)
     with lab.actor("restart", uuid) as restart:
         lab.await_phase(uuid, "stop")
         (lab.volume(uuid) / "world").write_bytes(b"x" * 1024 * 1024 * 2)
@@ -161,7 +149,7 @@ def test_no_disk_limit_is_no_limit(lab: Lab, limit: int) -> None:
     "pull, image", [("never", "fleet-power/nowhere:1"), ("missing", "~fleet-power/nowhere:1"), ("missing", "host.invalid/nowhere:1")]
 )
 def test_an_image_that_cannot_be_had_is_known_before_the_stop(lab: Lab, pull: str, image: str) -> None:
-    uuid = up(lab)
+    uuid = lab.up()
     lab.write_settings(docker={"pull": pull})
     lab.edit(uuid, container={"image": image})
     result = refused_restart(lab, uuid)
@@ -196,7 +184,7 @@ def test_a_mount_that_turns_into_a_link_after_it_was_allowed_is_not_started(lab:
     (allowed / "arena").mkdir(parents=True)
     private.mkdir()
     lab.write_settings(allowed_mounts=[str(allowed)])
-    uuid = up(lab)
+    uuid = lab.up()
     lab.edit(uuid, mounts=[{"source": str(allowed / "arena"), "target": "/mnt/arena"}])
     placement = proxy.hold("POST", RENAME)
     with meanwhile(lambda: lab.at(proxy.host).power("restart", uuid)) as restart:
@@ -216,7 +204,7 @@ def test_a_mount_that_turns_into_a_link_after_it_was_allowed_is_not_started(lab:
 
 
 def test_a_mount_whose_source_is_missing_is_known_before_the_stop(lab: Lab) -> None:
-    uuid = up(lab)
+    uuid = lab.up()
     lab.write_settings(allowed_mounts=[str(lab.root)])
     lab.edit(uuid, mounts=[{"source": str(lab.root / "maps"), "target": "/mnt/maps"}])
     result = refused_restart(lab, uuid)
@@ -266,7 +254,7 @@ def path_out(lab: Lab, file: Path) -> str:
 
 @pytest.mark.parametrize("hostile", [fifo, link_out, path_out])
 def test_a_hostile_configuration_file_is_known_before_the_stop(lab: Lab, hostile: Callable[[Lab, Path], str]) -> None:
-    uuid = up(lab)
+    uuid = lab.up()
     outside = lab.root / "outside"
     outside.write_text("port=1\n")
     configured(lab, uuid, hostile(lab, lab.volume(uuid) / "trap"))

@@ -10,21 +10,9 @@ from typing import Any
 
 import pytest
 
-from .lab import IMAGE, Lab, wait_until
+from .lab import IMAGE, Lab, ended, wait_until
 
 HEALTH = "~fleet-power/testserver:health"
-
-
-def ended(result: Any) -> tuple[str, str]:
-    """Outcome and code."""
-    return result.outcome.value, result.code
-
-
-def up(lab: Lab, **server: Any) -> str:
-    """A server that is up and ready."""
-    uuid = lab.server(**server)
-    assert ended(lab.power("start", uuid, wait_for="running")) == ("done", "")
-    return uuid
 
 
 def test_a_suspended_server_is_not_started(lab: Lab) -> None:
@@ -34,7 +22,7 @@ def test_a_suspended_server_is_not_started(lab: Lab) -> None:
 
 
 def test_a_suspended_server_that_runs_is_not_restarted_and_keeps_running(lab: Lab) -> None:
-    uuid = up(lab)
+    uuid = lab.up()
     before = lab.container(uuid)["State"]
     lab.edit(uuid, suspended=True)
     result = lab.power("restart", uuid)
@@ -44,14 +32,14 @@ def test_a_suspended_server_that_runs_is_not_restarted_and_keeps_running(lab: La
 
 @pytest.mark.parametrize("action", ["stop", "kill"])
 def test_a_suspended_server_can_be_taken_down(lab: Lab, action: str) -> None:
-    uuid = up(lab)
+    uuid = lab.up()
     lab.edit(uuid, suspended=True)
     assert ended(lab.power(action, uuid)) == ("done", "")
     assert not lab.is_up(uuid)
 
 
 def test_suspended_during_the_stop_of_a_restart_ends_the_boot(lab: Lab) -> None:
-    uuid = up(lab, STOP_SECONDS=1.5)
+    uuid = lab.up(STOP_SECONDS=1.5)
     with lab.actor("restart", uuid) as restart:
         lab.await_phase(uuid, "stop")
         lab.edit(uuid, suspended=True)
@@ -61,7 +49,7 @@ def test_suspended_during_the_stop_of_a_restart_ends_the_boot(lab: Lab) -> None:
 
 
 def test_a_definition_lost_during_the_stop_of_a_restart_does_not_end_the_boot(lab: Lab) -> None:
-    uuid = up(lab, STOP_SECONDS=1.5)
+    uuid = lab.up(STOP_SECONDS=1.5)
     with lab.actor("restart", uuid) as restart:
         lab.await_phase(uuid, "stop")
         (lab.root / "servers" / f"{uuid}.json").write_text("{")

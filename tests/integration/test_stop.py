@@ -19,13 +19,6 @@ NATIVE = {"type": "stop", "value": ""}
 WINGS = {"Service": "Pterodactyl", "ContainerType": "server_process"}
 
 
-def up(lab: Lab, **server: Any) -> str:
-    """A server that is up and ready."""
-    uuid = lab.server(**{"MARK": 1, **server})
-    assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
-    return uuid
-
-
 def outsider(lab: Lab, uuid: str, *, environment: tuple[str, ...] = (), **config: Any) -> str:
     """The uuid, with a container that somebody else made and that is ready."""
     lab.outsider(uuid, Env=["MARK=1", *environment], **config)
@@ -39,7 +32,7 @@ def stop_report(result: Any) -> tuple[str, str, bool]:
 
 
 def test_a_stop_command_is_written_to_standard_input(lab: Lab) -> None:
-    uuid = up(lab, stop={"type": "command", "value": "save and quit"}, STOP_COMMAND="save and quit")
+    uuid = lab.up(MARK=1, stop={"type": "command", "value": "save and quit"}, STOP_COMMAND="save and quit")
     result = lab.power("stop", uuid)
     assert stop_report(result) == ("done", "command", False)
     assert (result.changed, result.state.value, lab.is_up(uuid)) == (True, "offline", False)
@@ -66,7 +59,7 @@ def test_a_stop_command_without_open_stdin_becomes_native_and_says_so(lab: Lab, 
     "value, seen", [("C", "SIGINT"), ("^C", "SIGINT"), ("SIGINT", "SIGINT"), ("int", "SIGINT"), ("10", "SIGUSR1"), ("QUIT", "SIGQUIT")]
 )
 def test_a_signal_is_sent_as_the_one_it_names(lab: Lab, value: str, seen: str) -> None:
-    uuid = up(lab, stop={"type": "signal", "value": value})
+    uuid = lab.up(MARK=1, stop={"type": "signal", "value": value})
     assert stop_report(lab.power("stop", uuid)) == ("done", "signal", False)
     assert f"got {seen}\n" in lab.log(uuid)
 
@@ -84,7 +77,7 @@ def test_a_real_time_signal_arrives(lab: Lab, value: str, number: int) -> None:
 
 @pytest.mark.parametrize("tag, seen", [("latest", "SIGTERM"), ("sigint", "SIGINT")])
 def test_the_native_stop_sends_the_images_own_stop_signal(lab: Lab, tag: str, seen: str) -> None:
-    uuid = up(lab, stop=NATIVE, image=f"~fleet-power/testserver:{tag}")
+    uuid = lab.up(MARK=1, stop=NATIVE, image=f"~fleet-power/testserver:{tag}")
     assert stop_report(lab.power("stop", uuid)) == ("done", "native", False)
     assert f"got {seen}\n" in lab.log(uuid)
 
@@ -107,7 +100,7 @@ def test_a_container_that_no_definition_knows_is_stopped_natively_with_a_warning
 
 @pytest.mark.parametrize("action", ["stop", "restart"])
 def test_a_stop_that_is_ignored_is_forced_at_the_timeout_and_says_so(lab: Lab, action: str) -> None:
-    uuid = up(lab, stop={**NATIVE, "timeout": 600}, IGNORE_SIGNALS="TERM")
+    uuid = lab.up(MARK=1, stop={**NATIVE, "timeout": 600}, IGNORE_SIGNALS="TERM")
     result = lab.power(action, uuid, stop_timeout=1)
     assert stop_report(result) == ("done", "native", True)
     assert 1.0 <= result.stop.seconds < 8
@@ -118,14 +111,14 @@ def test_a_stop_that_is_ignored_is_forced_at_the_timeout_and_says_so(lab: Lab, a
 def test_the_timeout_is_the_definitions_else_the_nodes(lab: Lab, where: str) -> None:
     own = {"timeout": 1} if where == "definition" else {}
     lab.write_settings(system={"stop_timeout": 600 if own else 1})
-    uuid = up(lab, stop={**NATIVE, **own}, IGNORE_SIGNALS="TERM")
+    uuid = lab.up(MARK=1, stop={**NATIVE, **own}, IGNORE_SIGNALS="TERM")
     result = lab.power("stop", uuid)
     assert stop_report(result) == ("done", "native", True)
     assert 1.0 <= result.stop.seconds < 8
 
 
 def test_a_timeout_of_zero_sends_nothing_before_sigkill(lab: Lab) -> None:
-    uuid = up(lab, STOP_SECONDS=30)
+    uuid = lab.up(MARK=1, STOP_SECONDS=30)
     result = lab.power("stop", uuid, stop_timeout=0)
     assert stop_report(result) == ("done", "kill", True)
     assert result.state.value == "offline"
@@ -134,21 +127,21 @@ def test_a_timeout_of_zero_sends_nothing_before_sigkill(lab: Lab) -> None:
 
 
 def test_a_long_timeout_ends_as_soon_as_the_server_has_stopped(lab: Lab) -> None:
-    uuid = up(lab, STOP_SECONDS=0.7)
+    uuid = lab.up(MARK=1, STOP_SECONDS=0.7)
     result = lab.power("stop", uuid, stop_timeout=600)
     assert stop_report(result) == ("done", "command", False)
     assert 0.7 <= result.stop.seconds < 8
 
 
 def test_a_run_is_stopped_the_way_it_was_created_with(lab: Lab) -> None:
-    uuid = up(lab)
+    uuid = lab.up(MARK=1)
     lab.edit(uuid, process={"stop": {"type": "signal", "value": "SIGUSR1"}})
     assert stop_report(lab.power("stop", uuid)) == ("done", "command", False)
     assert "got command stop" in lab.log(uuid) and "SIGUSR1" not in lab.log(uuid)
 
 
 def test_the_tasks_definition_overrides_how_a_run_is_stopped(lab: Lab) -> None:
-    uuid = up(lab)
+    uuid = lab.up(MARK=1)
     task = lab.definition(uuid)
     task["process_configuration"]["stop"] = {"type": "signal", "value": "SIGUSR1"}
     assert stop_report(lab.power("stop", uuid, options={"definitions": [task]})) == ("done", "signal", False)
@@ -171,7 +164,7 @@ class RefusedSignals:
 
 @pytest.mark.parametrize("action", ["stop", "restart"])
 def test_a_refused_signal_ends_the_action_with_nothing_killed(lab: Lab, action: str) -> None:
-    uuid = up(lab, stop={"type": "signal", "value": "SIGTERM"})
+    uuid = lab.up(MARK=1, stop={"type": "signal", "value": "SIGTERM"})
     before = lab.container(uuid)["State"]
     node = lab.node()
     node = replace(node, engine=RefusedSignals(node.engine))
@@ -208,7 +201,7 @@ def test_a_server_that_its_restart_policy_keeps_restarting_is_taken_down(lab: La
 @pytest.mark.samples("stop", "kill")
 @pytest.mark.parametrize("action, fields", [("stop", {}), ("stop", {"stop_timeout": 0}), ("kill", {})], ids=["stop", "at once", "kill"])
 def test_a_paused_server_is_taken_down(lab: Lab, action: str, fields: dict[str, Any]) -> None:
-    uuid = up(lab)
+    uuid = lab.up(MARK=1)
     lab.client.pause(uuid)
     result = lab.power(action, uuid, **fields)
     assert (result.outcome.value, result.state_before.value, result.state.value) == ("done", "running", "offline")

@@ -21,15 +21,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host.wings impo
 from .lab import Lab, wait_until
 
 
-def up(lab: Lab) -> str:
-    """A server that is up and ready."""
-    uuid = lab.server()
-    assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
-    return uuid
-
-
 def test_beside_wings_a_kill_kills_and_warns(lab: Lab) -> None:
-    uuid = up(lab)
+    uuid = lab.up()
     node = replace(lab.node(), wings_pid=lambda: 4321)
     result = perform(lab.request("kill", uuid, node), node)
     assert (result.outcome.value, result.state.value) == ("done", "offline")
@@ -40,7 +33,7 @@ def test_beside_wings_a_kill_kills_and_warns(lab: Lab) -> None:
 @pytest.mark.parametrize("action", ["start", "stop", "restart"])
 @pytest.mark.parametrize("check", [False, True], ids=["", "check"])
 def test_beside_wings_everything_else_is_refused_with_both_ways_out(lab: Lab, action: str, check: bool) -> None:
-    uuid = lab.server() if action == "start" else up(lab)
+    uuid = lab.server() if action == "start" else lab.up()
     node = replace(lab.node(), wings_pid=lambda: 4321)
     before = lab.container(uuid)
     result = perform(lab.request(action, uuid, node, check=check), node)

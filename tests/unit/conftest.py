@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml import yaml_read
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions import definition_text
 from ansible_collections.fleet.power.tests.unit import journal_support
 from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
 
@@ -32,3 +34,19 @@ def fake_node(tmp_path: Path) -> Iterator[FakeNode]:
     fake = FakeNode(tmp_path)
     yield fake
     fake.close()
+
+
+@pytest.fixture(params=["libyaml", "pure Python"])
+def yaml_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """PyYAML with and without libyaml, which have words of their own: distributions have both."""
+    import yaml
+
+    if request.param == "libyaml" and not hasattr(yaml, "CSafeLoader"):
+        pytest.skip("PyYAML was built without libyaml")
+    if request.param == "pure Python":
+        monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    for module in (definition_text, yaml_read):
+        module._yaml_loader.cache_clear()
+    yield
+    for module in (definition_text, yaml_read):
+        module._yaml_loader.cache_clear()

@@ -146,6 +146,11 @@ class FakeNode:
         return found
 
     @property
+    def volume(self) -> Path:
+        """The server's data directory."""
+        return self.root / "volumes" / UUID
+
+    @property
     def live(self) -> bool:
         """Whether the server's process lives."""
         found = self.engine.find(UUID)

@@ -14,7 +14,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot im
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.file_diff import file_diff
 from ansible_collections.fleet.power.plugins.module_utils._power.model import redaction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import MissingLibrary
-from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
 
 SECRET = "pa55: \"w\u00f6rd\" \\ & 'x'"
 PROPERTIES = "server.properties"
@@ -28,12 +28,8 @@ def rule(match: str, value: object, **more: object) -> dict[str, Any]:
     return {"match": match, "replace_with": value, **more}
 
 
-def volume(fake: FakeNode) -> Path:
-    return fake.root / "volumes" / UUID
-
-
 def has(fake: FakeNode, content: bytes, file: str = PROPERTIES) -> Path:
-    path = volume(fake) / file
+    path = fake.volume / file
     path.write_bytes(content)
     return path
 
@@ -53,7 +49,7 @@ def test_placeholders_of_a_definition_that_no_panel_expanded_are_written(down: F
     rules = rule("port", "{{server.build.default.port}}"), rule("host", "{{config.docker.interface}}:{{env.MODE}}")
     define(down, config(*rules), allocations=allocations, environment={"MODE": "$1"})
     assert down.perform("start").outcome.value == "done"
-    assert (volume(down) / PROPERTIES).read_text() == "port=25601\nhost=172.18.0.1:$1\n"
+    assert (down.volume / PROPERTIES).read_text() == "port=25601\nhost=172.18.0.1:$1\n"
 
 
 @pytest.mark.parametrize(
@@ -90,8 +86,8 @@ def test_with_warn_a_fault_is_one_warning_and_the_other_files_are_brought_in_lin
     result = down.perform("start", diff=True)
     assert result.outcome.value == "done"
     assert len([warning for warning in result.warnings if "{{env.NONE}}" in warning]) == 1
-    assert (volume(down) / PROPERTIES).read_bytes() == b"a=1\n"
-    assert (volume(down) / "other.properties").read_bytes() == b"b=2\n"
+    assert (down.volume / PROPERTIES).read_bytes() == b"a=1\n"
+    assert (down.volume / "other.properties").read_bytes() == b"b=2\n"
     assert [diff.path for diff in result.files] == ["other.properties"]
 
 
@@ -159,7 +155,7 @@ class TestDiff:
             ("new.properties", "", "b=1\n"),
         ]
         assert path.read_bytes() == b"# mine\na=1\n"
-        assert not (volume(down) / "new.properties").exists()
+        assert not (down.volume / "new.properties").exists()
 
     def test_a_restart_shows_each_file_once_as_it_was_after_the_stop(self, fake: FakeNode) -> None:
         fake.up()
@@ -251,8 +247,8 @@ def test_secrets_that_are_not_in_a_text_are_not_looked_for_place_by_place(monkey
 
 
 def test_a_file_that_cannot_be_read_is_named_with_its_path(down: FakeNode) -> None:
-    (volume(down) / "conf").mkdir()
-    (volume(down) / "conf" / "a.properties").symlink_to("/etc/passwd")
+    (down.volume / "conf").mkdir()
+    (down.volume / "conf" / "a.properties").symlink_to("/etc/passwd")
     define(down, config(rule("a", 1), file="conf/a.properties"))
     assert "conf/a.properties" in down.perform("start").msg
 
@@ -308,4 +304,4 @@ class TestEntriesThatMeet:
         fake.up()
         define(fake, config(file="conf"), config(rule("b", 1), file="conf/x.properties"))
         assert fake.perform("restart").outcome.value == "done"
-        assert (volume(fake) / "conf" / "x.properties").read_bytes() == b"b=1\n"
+        assert (fake.volume / "conf" / "x.properties").read_bytes() == b"b=1\n"

@@ -90,9 +90,9 @@ def test_a_value_of_several_lines_is_written_once_and_not_again_at_the_next_boot
 
 def test_a_line_of_megabytes_and_bytes_that_are_no_text_come_through() -> None:
     text = "x" * 5_000_000 + "\n" + b"\xff\xfe\n".decode("utf-8", "surrogateescape") + "a=1\n"
-    began = time.monotonic()
+    began = time.process_time()
     assert edited(text, ("a=", "a=2")) == text.replace("a=1", "a=2")
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 PIECES = st.text(st.sampled_from("ab \r\n\x85\ufeff"), max_size=30)

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import tree
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import tree_rules
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.json import json_read
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.json.json_file import replace_json
@@ -124,23 +124,23 @@ def test_a_wildcard_means_what_can_be_gone_through_and_creates_nothing_itself() 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[" * 101 + "]" * 101])
 def test_deep_nesting_is_a_fault_at_once(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert "deeper than 100 levels" in str(fault(text, ("a", 1)))
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_too_many_values_and_places_are_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_read, "MOST_VALUES", 1000)
-    monkeypatch.setattr(tree, "_MOST_PLACES", 1000)
+    monkeypatch.setattr(tree_rules, "_MOST_PLACES", 1000)
     assert "more than 1000 values" in str(fault("[" + "1," * 1000 + "1]", ("[0]", 2)))
     assert "more than 1000 places" in str(fault("[" + "1," * 400 + "1]", ("*", 1), ("*", 2), ("*", 3)))
 
 
 def test_a_file_of_ten_thousand_lines_takes_a_moment() -> None:
     text = json.dumps({f"key{number}": {"a": number, "b": "text", "c": True} for number in range(2500)}, indent=2)
-    began = time.monotonic()
+    began = time.process_time()
     after = edited(text, ("key2499.a", 7), ("key0.d", "x"), ("*.c", False))
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     assert json.loads(after)["key2499"] == {"a": 7, "b": "text", "c": False}
 
 

@@ -131,14 +131,14 @@ def test_a_rule_that_nothing_can_be_made_of_is_a_fault_that_names_it(rule: Confi
 
 
 def test_numbers_beyond_all_bounds_are_compared_in_no_time() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert same(Number("1e999999999"), Number("10e999999998"))
     assert not same(Number("1e999999999"), Number("1"))
     assert not same(Number("1e99999999999999999999999"), Number("2e99999999999999999999999"))
     assert not same(Number("9" * 1_000_000), Number("8" * 1_000_000))
     assert not same(Number("1"), True)
     assert not same(Number("1"), "1")
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_the_text_of_a_value() -> None:
@@ -186,10 +186,10 @@ def test_a_path_with_empty_parts_or_without_end_is_a_fault_that_names_its_rule(m
 
 @pytest.mark.parametrize("match", ["[0]" * 333 + "x", '["' * 500, "['" * 500, "[" * 1000, "~" * 1000])
 def test_a_hostile_path_is_read_in_no_time(match: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with contextlib.suppress(ConfigFault):
         steps_of(ConfigRule(match, "x"))
-    assert time.monotonic() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_digits_are_an_index_in_a_list() -> None:

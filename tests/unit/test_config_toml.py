@@ -14,7 +14,8 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import Number
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.toml.toml_tree import Listing, Node, Table, read_toml
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.toml.toml_read import read_toml
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.toml.toml_tree import Listing, Node, Table
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -174,17 +175,17 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_file_is_a_fault_within_seconds(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ConfigFault):
         edited(text, ("a.b", 1))
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_ten_thousand_lines_take_less_than_a_second() -> None:
     text = "".join(f"[t{number}]\n" + f'key = "value {number}" # c\n' * 1 + "n = 1\n" * 1 + "\n# c\n" for number in range(2000))
-    began = time.monotonic()
+    began = time.process_time()
     assert edited(text, *((f"t{number}.key", "x") for number in range(50))).count('"x"') == 50
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 LINES = [

@@ -242,24 +242,24 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_file_is_a_fault_within_seconds(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     fault(text, ("a.b", 1))
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_megabytes_of_text_references_and_quotes_take_seconds_at_most() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for text in ("<a>" + "x" * 8 * MEGABYTE + "</a>", "<a>" + "&amp;" * MEGABYTE + "</a>", "<a b='" + ">" * 8 * MEGABYTE + "'/>"):
         assert edited(text, ("a", "y"), ("a.@b", "z"))
-    assert time.monotonic() - began < 8
+    assert time.process_time() - began < 8
 
 
 def test_ten_thousand_lines_take_less_than_a_second() -> None:
     lines = "".join(f'  <property name="n{number}" value="{number}"/> <!-- c -->\n' for number in range(10_000))
-    began = time.monotonic()
+    began = time.process_time()
     after = edited(f"<S>\n{lines}</S>\n", *((f"S.property[@name='n{number}']", "[value='x']") for number in range(50)))
     assert after.count('"x"') == 50
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 PIECES = [

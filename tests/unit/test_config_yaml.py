@@ -219,13 +219,13 @@ def _bomb() -> str:
 
 
 def test_aliases_of_aliases_are_never_written_out() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert edited(_bomb(), ("port", 2)) == _bomb().replace("port: 1", "port: 2")
     assert "share" in str(fault(_bomb(), ("a39" + ".*" * 40, "y")))
     assert "more than 200000 places" in str(fault(_bomb(), ("a39" + ".*" * 40, "y", "no")))
     assert edited("&a [*a]\n", ("*" + ".*" * 60, 1)) == "&a [*a]\n"
     assert edited("a: &a\n  <<: *a\n  b: 1\n", ("c.d", 1)) == "a: &a\n  <<: *a\n  b: 1\nc:\n  d: 1\n"
-    assert time.monotonic() - began < 3
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize(
@@ -242,9 +242,9 @@ def test_aliases_of_aliases_are_never_written_out() -> None:
     ],
 )
 def test_hostile_text_is_a_fault_at_once(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     fault(text, ("a", 1))
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_too_many_values_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,9 +283,9 @@ def test_without_pyyaml_the_error_names_the_package(monkeypatch: pytest.MonkeyPa
 
 def test_a_file_of_ten_thousand_lines_takes_a_moment() -> None:
     text = "".join(f"key{number}:\n  a: {number} # c\n  b: 'text'\n  c: true\n" for number in range(2500))
-    began = time.monotonic()
+    began = time.process_time()
     after = edited(text, ("key2499.a", 7), ("key0.d", "x"), ("*.c", False))
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     assert after.count(": false\n") == 2500
 
 

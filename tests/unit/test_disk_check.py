@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume_walk
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Bounds, Volume
-from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
 from ansible_collections.fleet.power.tests.unit.volume_support import (
     UNBOUNDED,
     made_ahead_of_the_walk,
@@ -25,10 +25,6 @@ from ansible_collections.fleet.power.tests.unit.volume_support import (
 ME = (os.geteuid(), os.getegid())
 
 
-def volume(fake: FakeNode) -> Path:
-    return fake.root / "volumes" / UUID
-
-
 @pytest.mark.parametrize(
     "limit, ownership", [(100, False), (0, True), (100, True)], ids=["a disk limit", "ownership", "a disk limit and ownership"]
 )
@@ -38,11 +34,11 @@ def test_directories_made_ahead_of_the_walk_get_a_restart_refused_and_the_server
     fake.up()
     fake.define(build={"disk_space": limit})
     fake.configure(system={"check_permissions_on_boot": ownership, "disk_check_timeout": 1})
-    with made_ahead_of_the_walk(volume(fake)):
+    with made_ahead_of_the_walk(fake.volume):
         result = fake.perform("restart")
     assert (result.outcome.value, result.code, result.changed, fake.live) == ("refused", "disk_check_timeout", False, True)
     assert fake.engine.changes() == []
-    assert f"its data directory {volume(fake)} takes longer than 1 s to look through" in result.msg
+    assert f"its data directory {fake.volume} takes longer than 1 s to look through" in result.msg
     assert "raise system.disk_check_timeout" in result.msg
 
 
@@ -52,7 +48,7 @@ def test_more_files_than_the_settings_allow_are_refused_and_as_many_are_not(fake
         fake.up()
     else:
         fake.down()
-    make_files(volume(fake), range(100), ME)
+    make_files(fake.volume, range(100), ME)
     fake.configure(system={"disk_check_entries": 99})
     result = fake.perform(action)
     assert (result.outcome.value, result.code, fake.live) == ("refused", "disk_check_timeout", is_up)
@@ -63,12 +59,12 @@ def test_more_files_than_the_settings_allow_are_refused_and_as_many_are_not(fake
 
 def test_where_what_was_found_is_too_much_already_that_is_said(fake: FakeNode) -> None:
     fake.up()
-    make_files(volume(fake), range(100), ME)
-    with open(volume(fake) / "file 0", "ab") as file:
+    make_files(fake.volume, range(100), ME)
+    with open(fake.volume / "file 0", "ab") as file:
         file.truncate(2 * 1024 * 1024)
     for number in range(3):
-        (volume(fake) / f"below {number}").mkdir()
-        make_files(volume(fake) / f"below {number}", range(100), ME)
+        (fake.volume / f"below {number}").mkdir()
+        make_files(fake.volume / f"below {number}", range(100), ME)
     fake.define(build={"disk_space": 1})
     fake.configure(system={"disk_check_entries": 200})
     assert fake.perform("restart").code == "disk_full"
@@ -80,7 +76,7 @@ def test_what_comes_in_during_the_stop_is_told_and_does_not_keep_the_server_down
 
     def fill(call: object) -> None:
         if call == "signal":
-            make_files(volume(fake), range(100), ME)
+            make_files(fake.volume, range(100), ME)
 
     fake.engine.witness = fill
     result = fake.perform("restart")
@@ -90,7 +86,7 @@ def test_what_comes_in_during_the_stop_is_told_and_does_not_keep_the_server_down
 
 def test_without_limit_and_ownership_nothing_is_looked_through(fake: FakeNode) -> None:
     fake.up()
-    make_files(volume(fake), range(100), ME)
+    make_files(fake.volume, range(100), ME)
     fake.configure(system={"disk_check_entries": 50, "check_permissions_on_boot": False})
     assert fake.perform("restart").outcome.value == "done"
 

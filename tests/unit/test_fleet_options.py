@@ -8,19 +8,22 @@ from __future__ import annotations
 import importlib
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.options import SHARED_ALIASES, SHARED_OPTIONS, options_fault
+from ansible_collections.fleet.power.plugins.module_utils._fleet.options import options_fault
+from ansible_collections.fleet.power.plugins.module_utils._power.options import INFO_OPTIONS, POWER_OPTIONS, SHARED_OPTIONS
 
-
-def test_the_list_is_that_of_the_modules() -> None:
-    pytest.importorskip("ansible.module_utils.basic")
-    known = importlib.import_module("ansible_collections.fleet.power.plugins.module_utils._options").NODE_OPTIONS
-    assert {*SHARED_OPTIONS, "server"} == set(known)
-    assert set(SHARED_ALIASES) == {alias for name in SHARED_OPTIONS for alias in known[name].get("aliases", ())}
+NAMES = [each for name, option in SHARED_OPTIONS.items() for each in (name, *option.aliases)]
 
 
 def test_what_both_modules_understand_may_be_given_by_any_of_its_names() -> None:
-    assert options_fault("power_options", dict.fromkeys((*SHARED_OPTIONS, *SHARED_ALIASES), 1)) is None
+    assert set(SHARED_OPTIONS) == set(POWER_OPTIONS) & set(INFO_OPTIONS) - {"server"}
+    assert options_fault("power_options", dict.fromkeys(NAMES, 1)) is None
     assert options_fault("power_options", []) is None
+
+
+def test_a_task_names_its_servers_as_the_plugin_that_adds_one_knows() -> None:
+    pytest.importorskip("ansible.plugins.action")
+    known = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.server_host")._SERVER_NAMES
+    assert [("server", *options["server"].aliases) for options in (POWER_OPTIONS, INFO_OPTIONS)] == [known, known]
 
 
 @pytest.mark.parametrize("name", ["adopt", "wait_seconds", "server", "uuid", "tail", "confg"])

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
+from ansible_collections.fleet.power.plugins.module_utils._power.options import POWER_OPTIONS
 
 options: Any = pytest.importorskip("ansible_collections.fleet.power.plugins.module_utils._options")
 
@@ -17,8 +19,8 @@ options: Any = pytest.importorskip("ansible_collections.fleet.power.plugins.modu
 def module_with(**params: Any) -> Any:
     """A module as its constructor leaves it."""
     module = object.__new__(options.PowerModule)
-    module.argument_spec = options.POWER_OPTIONS
-    module.params = {name: option.get("default") for name, option in options.POWER_OPTIONS.items()} | {"server": ["x"], **params}
+    module.argument_spec = argument_spec(POWER_OPTIONS)
+    module.params = {name: option.default for name, option in POWER_OPTIONS.items()} | {"server": ["x"], **params}
     return module
 
 
@@ -63,3 +65,17 @@ def test_priorities_are_checked_before_anything_is_asked() -> None:
     assert checked(priorities={"Proxy": "10"})["priorities"] == {"Proxy": 10}
     with pytest.raises(SettingsInvalid, match=r"priorities\.Proxy"):
         checked(priorities={"Proxy": "first"})
+
+
+@pytest.mark.parametrize(
+    ("option", "within", "beyond", "limit"),
+    [
+        (Option("int", least=0), [0, 10**9], [-1], "of at least 0"),
+        (Option("int", least=1, most=3), [1, 3], [0, 4], "from 1 to 3"),
+        (Option("float", least=0), [0.0, 0.5], [-0.5, float("nan")], "of at least 0"),
+    ],
+)
+def test_a_number_is_held_against_its_bounds(option: Option, within: list[float], beyond: list[float], limit: str) -> None:
+    assert [option.holds(value) for value in within] == [True] * len(within)
+    assert [option.holds(value) for value in beyond] == [False] * len(beyond)
+    assert option.limit == limit

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import socket
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,15 +21,11 @@ def steps(result: Any) -> dict[str, bool]:
     return {step.step: step.changed for step in result.preboot}
 
 
-def volume(fake: FakeNode) -> Path:
-    return fake.root / "volumes" / UUID
-
-
 class TestFirstBoot:
     def test_data_directory_and_container_are_made_in_that_order(self, fake: FakeNode) -> None:
         result = fake.perform("start")
         assert steps(result) == {"volume": True, "container": False, "disk": False, "placement": True, "configuration": False}
-        assert volume(fake).is_dir()
+        assert fake.volume.is_dir()
         assert fake.engine.changes() == ["create", "rename", "start"]
 
     def test_nothing_is_changed_where_nothing_differs(self, fake: FakeNode) -> None:
@@ -125,13 +120,13 @@ class TestContainer:
         if "labels" in change:
             fake.engine.change(UUID, labels={})
         elif "gone" in change:
-            volume(fake).rmdir()
+            fake.volume.rmdir()
         elif "image" in change:
             fake.define(container={"image": change["image"]})
         else:
             fake.configure(allowed_mounts=["/nowhere"])
             fake.define(**change)
-            (volume(fake) / "world").write_bytes(b"x" * 3_000_000)
+            (fake.volume / "world").write_bytes(b"x" * 3_000_000)
         result = fake.perform("restart")
         assert (result.outcome.value, result.changed, fake.live) == ("refused", False, True)
         assert [(each.step, each.failed, each.msg) for each in result.preboot] == [(step, True, result.msg)]
@@ -202,11 +197,11 @@ class TestContainer:
 class TestVolume:
     def test_one_that_is_gone_is_no_fresh_world(self, fake: FakeNode) -> None:
         fake.down()
-        volume(fake).rmdir()
+        fake.volume.rmdir()
         assert fake.perform("start").code == "volume_missing"
         fake.engine.containers.clear()
         assert fake.perform("start").code == "volume_missing"
-        assert not volume(fake).exists()
+        assert not fake.volume.exists()
 
     @pytest.mark.parametrize("action", ["start", "restart"])
     def test_too_full_is_refused_before_anything_is_stopped(self, fake: FakeNode, action: str) -> None:
@@ -215,7 +210,7 @@ class TestVolume:
         else:
             fake.down()
         fake.define(build={"disk_space": 1})
-        (volume(fake) / "world").write_bytes(b"x" * (MIB + 1))
+        (fake.volume / "world").write_bytes(b"x" * (MIB + 1))
         result = fake.perform(action)
         assert (result.outcome.value, result.code, fake.engine.calls) == ("refused", "disk_full", [])
         assert "uses 1 MiB of 1 MiB" in result.msg
@@ -225,14 +220,14 @@ class TestVolume:
     def test_zero_or_less_is_unlimited_and_enough_is_enough(self, fake: FakeNode, limit: int) -> None:
         fake.down()
         fake.define(build={"disk_space": limit})
-        (volume(fake) / "world").write_bytes(b"x" * (MIB + 1))
+        (fake.volume / "world").write_bytes(b"x" * (MIB + 1))
         assert fake.perform("start").outcome.value == "done"
 
     def test_a_disk_that_fills_up_during_the_stop_fails_the_boot(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 5.0
         fake.up()
         fake.define(build={"disk_space": 1})
-        fake.clock.after(2, lambda: (volume(fake) / "world").write_bytes(b"x" * (MIB + 1)))
+        fake.clock.after(2, lambda: (fake.volume / "world").write_bytes(b"x" * (MIB + 1)))
         result = fake.perform("restart")
         assert (result.outcome.value, result.code, result.changed, result.state) == ("failed", "disk_full", True, "offline")
 
@@ -287,10 +282,10 @@ class TestConfiguration:
 
     def test_a_file_is_brought_in_line_and_left_alone_after_that(self, fake: FakeNode) -> None:
         fake.down()
-        (volume(fake) / "server.properties").write_text("motd=hello\nport=1\n")
+        (fake.volume / "server.properties").write_text("motd=hello\nport=1\n")
         fake.define(process={"configs": self.RULES})
         assert steps(fake.perform("start"))["configuration"]
-        assert (volume(fake) / "server.properties").read_text() == "motd=hello\nport=25565\n"
+        assert (fake.volume / "server.properties").read_text() == "motd=hello\nport=25565\n"
         fake.engine.end(UUID)
         assert not steps(fake.perform("start"))["configuration"]
 
@@ -306,7 +301,7 @@ class TestConfiguration:
     ) -> None:
         fake.down()
         (fake.root / "secret").write_text("port=1\n")
-        (volume(fake) / "server.properties").symlink_to(fake.root / "secret")
+        (fake.volume / "server.properties").symlink_to(fake.root / "secret")
         fake.define(process={"configs": self.RULES})
         fake.configure(system={"config_errors": errors})
         assert fake.perform("start").outcome.value == outcome
@@ -315,14 +310,14 @@ class TestConfiguration:
 
 def test_a_kill_between_two_steps_ends_the_boot_before_the_next(fake: FakeNode) -> None:
     fake.down()
-    (volume(fake) / "server.properties").write_text("port=1\n")
+    (fake.volume / "server.properties").write_text("port=1\n")
     fake.define(process={"configs": TestConfiguration.RULES}, environment={"MODE": "hard"})
     fake.engine.witness = lambda call: fake.kill_elsewhere() if call == "create" else None
     result = fake.perform("start")
     assert (result.outcome.value, result.code, result.changed) == ("cancelled", "cancelled_by_kill", False)
     assert fake.engine.changes() == ["create", "remove"], "what waited is given up again"
     assert fake.engine.find(UUID) is not None
-    assert (volume(fake) / "server.properties").read_text() == "port=1\n"
+    assert (fake.volume / "server.properties").read_text() == "port=1\n"
 
 
 def test_the_definition_in_use_is_kept_for_later_stops(fake: FakeNode) -> None:

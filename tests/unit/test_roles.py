@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ import pytest
 yaml = pytest.importorskip("yaml")
 
 ROLES = sorted(path.parent.parent for path in (Path(__file__).resolve().parents[2] / "roles").glob("*/meta/argument_specs.yml"))
-#: How a text says what a number may be.
-LIMIT = re.compile(r"\d\)? to V?\(?\d|\d\)? or more|V\(0\) is")
 
 pytestmark = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 
@@ -103,35 +100,3 @@ def test_every_default_is_the_same_in_all_three_places(role: Path) -> None:
 def text_of(value: object) -> str:
     """A default as a README writes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def test_every_number_has_its_limits(role: Path) -> None:
-    assert [name for name, option in options_of(role).items() if option["type"] == "int" and not LIMIT.search(said(option))] == []
-
-
-def said(option: Mapping[str, Any]) -> str:
-    """The description of an option."""
-    description = option["description"]
-    return description if isinstance(description, str) else " ".join(description)
-
-
-def test_what_ansible_galaxy_is_told_has_one_form(role: Path) -> None:
-    meta = yaml.safe_load((role / "meta" / "main.yml").read_text())
-    assert meta.keys() == {"galaxy_info", "dependencies"}
-    told = meta["galaxy_info"]
-    assert list(told) == [
-        "role_name",
-        "namespace",
-        "author",
-        "description",
-        "license",
-        "min_ansible_version",
-        "platforms",
-        "galaxy_tags",
-    ]
-    assert (told["role_name"], told["namespace"], told["author"]) == (role.name, "fleet", "the fleet.power contributors")
-
-
-def test_the_readme_leads_to_the_guide(role: Path) -> None:
-    links = re.findall(r"\(\.\./\.\./(docs/docsite/rst/\w+\.rst)\)", (role / "README.md").read_text())
-    assert links and all((role.parents[1] / link).exists() for link in links)

@@ -9,7 +9,7 @@ import builtins
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -329,21 +329,7 @@ def bomb(level: bytes) -> bytes:
     return b"a0: &a0 {k: v}\n" + b"".join(level % (n, n, b",".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 20))
 
 
-@pytest.fixture(params=["libyaml", "pure Python"])
-def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """PyYAML with and without libyaml: distributions have both."""
-    import yaml
-
-    if request.param == "libyaml" and not hasattr(yaml, "CSafeLoader"):
-        pytest.skip("PyYAML was built without libyaml")
-    if request.param == "pure Python":
-        monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
-    definition_text._yaml_loader.cache_clear()
-    yield
-    definition_text._yaml_loader.cache_clear()
-
-
-@pytest.mark.usefixtures("reader")
+@pytest.mark.usefixtures("yaml_reader")
 @pytest.mark.parametrize(
     ("extension", "content", "reason"),
     [
@@ -382,7 +368,7 @@ def test_a_text_that_is_no_definition_is_refused_quickly_with_its_place(place: P
     assert time.monotonic() - began < 5
 
 
-@pytest.mark.usefixtures("reader")
+@pytest.mark.usefixtures("yaml_reader")
 def test_an_error_in_the_text_shows_none_of_it(place: Place) -> None:
     for extension, content in (
         ("yml", "settings:\n  environment:\n    PASSWORD: hunter2-secret\n   bad: x\n"),
@@ -397,7 +383,7 @@ def test_an_error_in_the_text_shows_none_of_it(place: Place) -> None:
         path.unlink()
 
 
-@pytest.mark.usefixtures("reader")
+@pytest.mark.usefixtures("yaml_reader")
 def test_what_yaml_1_1_would_turn_into_something_else_is_taken_as_written(place: Place) -> None:
     values = {
         "VERSION": "1.20",
@@ -419,7 +405,7 @@ def test_what_yaml_1_1_would_turn_into_something_else_is_taken_as_written(place:
     assert dict(place.sources().definition(A).environment) == {**values, "NOTHING": "", "YES": "true"}
 
 
-@pytest.mark.usefixtures("reader")
+@pytest.mark.usefixtures("yaml_reader")
 def test_a_few_aliases_are_welcome(place: Place) -> None:
     path = place.directory / f"{A}.yml"
     path.write_text(

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml import yaml_read
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions import definition_text
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_text import load_text
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import load_settings
@@ -101,22 +99,6 @@ NOT_TOML: list[tuple[str, str, str]] = [
 THEIRS = re.compile("while |did not find|could not|mapping values|but found|Expecting|delimiter|token|scalar|stream|block ")
 
 
-@pytest.fixture(params=["libyaml", "pure Python"])
-def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """PyYAML with and without libyaml, which have words of their own."""
-    import yaml
-
-    if request.param == "libyaml" and not hasattr(yaml, "CSafeLoader"):
-        pytest.skip("PyYAML was built without libyaml")
-    if request.param == "pure Python":
-        monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
-    for module in (definition_text, yaml_read):
-        module._yaml_loader.cache_clear()
-    yield
-    for module in (definition_text, yaml_read):
-        module._yaml_loader.cache_clear()
-
-
 def of_definition(text: str, path: Path, *, yaml: bool = True) -> str:
     with pytest.raises(DefinitionInvalid) as caught:
         load_text(text.encode("utf-8", "surrogatepass"), str(path), yaml=yaml)
@@ -146,7 +128,7 @@ def reads_aloud(said: str, kind: str, place: str, words: str) -> None:
     assert "{" not in said and not said.endswith((":", ".", " ")), said
 
 
-@pytest.mark.usefixtures("reader")
+@pytest.mark.usefixtures("yaml_reader")
 @pytest.mark.parametrize("told", [of_definition, of_settings, of_configuration])
 @pytest.mark.parametrize(("text", "place", "words"), NOT_YAML, ids=[repr(row[0])[:30] for row in NOT_YAML])
 def test_broken_yaml_is_told_in_full_with_its_place(
@@ -155,7 +137,7 @@ def test_broken_yaml_is_told_in_full_with_its_place(
     reads_aloud(told(text, tmp_path / "x.yml"), "YAML", place, words)
 
 
-@pytest.mark.usefixtures("reader")
+@pytest.mark.usefixtures("yaml_reader")
 @pytest.mark.parametrize("told", [of_definition, of_settings])
 @pytest.mark.parametrize(("text", "place", "words"), NO_DOCUMENT, ids=[repr(row[0])[:30] for row in NO_DOCUMENT])
 def test_yaml_that_is_no_document_of_ours_is_told_with_its_place(
@@ -187,7 +169,7 @@ def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
     assert of_definition(" \n", tmp_path / "x.json", yaml=False) == "it is empty"
 
 
-@pytest.mark.usefixtures("reader")
+@pytest.mark.usefixtures("yaml_reader")
 def test_what_stands_in_the_file_is_in_no_message(tmp_path: Path) -> None:
     """Broken in 1,500 ways, most of them wrong somewhere; every secret is of letters that no sentence has together."""
     secret = "Zq7Xk9Vj"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume_walk
@@ -39,10 +38,6 @@ def walks_fixture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return walks
 
 
-def volume(fake: FakeNode) -> Path:
-    return fake.root / "volumes" / UUID
-
-
 @pytest.mark.parametrize(
     "limit, ownership, expected",
     [(0, False, []), (-1, False, []), (0, True, [USAGE, BOTH]), (100, False, [USAGE, USAGE]), (100, True, [USAGE, BOTH])],
@@ -63,7 +58,7 @@ def test_a_kill_during_the_walk_ends_the_boot(fake: FakeNode, monkeypatch: pytes
     fake.down()
     monkeypatch.setattr(volume_walk, "LOOK_SECONDS", 0.0)
     for number in range(100):
-        (volume(fake) / str(number)).mkdir()
+        (fake.volume / str(number)).mkdir()
     listed, original = [], os.scandir
 
     def scandir(path: int) -> object:
@@ -84,16 +79,16 @@ def test_a_kill_during_the_walk_ends_the_boot(fake: FakeNode, monkeypatch: pytes
 def test_what_is_given_to_the_server_is_a_change_once_and_what_is_left_alone_is_told(fake: FakeNode) -> None:
     fake.down()
     settings = fake.build().settings
-    (volume(fake) / "world").write_bytes(b"")
-    os.chown(volume(fake) / "world", settings.uid + 1, settings.gid + 1)
+    (fake.volume / "world").write_bytes(b"")
+    os.chown(fake.volume / "world", settings.uid + 1, settings.gid + 1)
     stranger = fake.root / "somebody else's"
     stranger.write_bytes(b"")
     os.chown(stranger, settings.uid + 1, settings.gid + 1)
-    os.link(stranger, volume(fake) / "link")
+    os.link(stranger, fake.volume / "link")
     result = fake.perform("start")
     assert {step.step: step.changed for step in result.preboot}["disk"]
     assert any("1 devices and hard-linked files of other owners were left as they are" in warning for warning in result.warnings)
-    assert (volume(fake) / "world").stat().st_uid == settings.uid
+    assert (fake.volume / "world").stat().st_uid == settings.uid
     assert stranger.stat().st_uid == settings.uid + 1
     fake.engine.end(UUID)
     assert not {step.step: step.changed for step in fake.perform("start").preboot}["disk"]

@@ -13,5 +13,5 @@ _PREFIX = "Task failed: "
 
 
 def reason_in(result: Mapping[str, Any], otherwise: str) -> str:
-    """What a result says; ``otherwise`` where it says nothing."""
+    """Return the reason that a result gives, ``otherwise`` where it gives none."""
     return str(result.get("msg") or otherwise).removeprefix(_PREFIX)

@@ -7,23 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-#: What both modules understand but for the servers, which other variables name.
-SHARED_OPTIONS = (
-    *("config", "definitions", "api_url", "api_token", "docker_host", "tls", "validate_certs"),
-    *("ca_path", "client_cert", "client_key", "tls_hostname", "api_version", "timeout"),
-)
-#: Other names of some of them.
-SHARED_ALIASES = (
-    *("docker_url", "tls_verify", "ca_cert", "tls_ca_cert", "cacert_path", "tls_client_cert", "cert_path"),
-    *("tls_client_key", "key_path", "docker_api_version"),
-)
+from .._power.options import SHARED_OPTIONS
 
 
 def options_fault(variable: str, given: Iterable[object]) -> str | None:
     """Why options must not be given in ``variable``, as a sentence; None if all may. ``given`` are their names, or a map with these."""
     if isinstance(given, (str, bytes)):
         return f"Cannot use {variable}: it is text; give a map of options"
-    wrong = sorted({str(name) for name in given} - {*SHARED_OPTIONS, *SHARED_ALIASES})
+    aliases = {alias for option in SHARED_OPTIONS.values() for alias in option.aliases}
+    wrong = sorted({str(name) for name in given} - {*SHARED_OPTIONS, *aliases})
     if not wrong:
         return None
     return f"Cannot use {', '.join(wrong)} in {variable}: only what looking and acting share may stand there: {', '.join(SHARED_OPTIONS)}"

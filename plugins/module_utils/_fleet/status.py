@@ -56,7 +56,7 @@ class NodeSeen:
 
 
 def node_seen(node: str, variables: Mapping[str, Any], result: Mapping[str, Any] | None) -> NodeSeen:
-    """What a node's result of server_power_info says; None is no result. ``variables`` are the node's, of which `CONNECTION` is kept."""
+    """Read a node's result of server_power_info; None is no result. ``variables`` are the node's, of which `CONNECTION` is kept."""
     connection = {name: variables[name] for name in CONNECTION if variables.get(name) is not None}
     if result is None or result.get("skipped"):
         return NodeSeen(node, connection, error="Cannot tell: the node was not asked, or an earlier task failed on it")
@@ -98,7 +98,7 @@ def failure(nodes: Sequence[NodeSeen]) -> str | None:
 
 
 def faults(nodes: Sequence[NodeSeen]) -> dict[str, str]:
-    """What was not seen, a sentence for each node of which that is anything."""
+    """Return a sentence for each node of which something was not seen."""
     return {each.node: _fault(each) for each in nodes if not _is_whole(each)}
 
 
@@ -127,7 +127,7 @@ def _fault(seen: NodeSeen) -> str:
 
 
 def snapshot(nodes: Sequence[NodeSeen], now: datetime) -> dict[str, Any]:
-    """What a program reads of the fleet later."""
+    """Return the fleet as a snapshot, for programs that read it later."""
     return {"schema": SCHEMA, "written_at": timestamp(now), "nodes": [_kept(each) for each in nodes]}
 
 
@@ -174,7 +174,7 @@ def _state_words(entry: Mapping[str, Any], container: Mapping[str, Any]) -> Iter
 
 
 def _lock_words(lock: Mapping[str, Any] | None) -> str | None:
-    """Who holds a server: what is done to it, how far that is, until when the phase may last, and who asked."""
+    """Describe a lock: the action that holds it, its phase, until when that may last, and who asked."""
     if not lock:
         return None
     deadline = lock.get("phase_deadline")

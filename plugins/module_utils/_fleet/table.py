@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a terminal is shown: rows of values as a text table, and numbers of things; pure."""
+"""Text for a terminal: rows of values as a table, and numbers of things; pure."""
 
 from __future__ import annotations
 

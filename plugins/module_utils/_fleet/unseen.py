@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a look at a node did not show, by the result of server_power_info: what is not known is never taken for absent; pure."""
+"""The servers and lists that a look at a node did not show, by the result of server_power_info. Unknown is never taken for absent; pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOT_SEEN = "not_seen"
 
 
 def is_unseen(entry: Mapping[str, Any]) -> bool:
-    """Whether an entry is of a server that is known, and of which nothing could be seen."""
+    """Tell whether an entry is of a server that is known, and of which nothing could be seen."""
     return entry.get("state") is None
 
 
@@ -43,7 +43,7 @@ def list_fault(result: Mapping[str, Any]) -> str | None:
 
 
 def unseen_in(result: Mapping[str, Any], among: Collection[str] | None = None) -> list[str]:
-    """What a look did not show, a sentence each; nothing if it showed all. ``among``: only what matters for these servers, by UUID.
+    """Return a sentence for each thing that a look did not show. ``among``: only those that matter for these servers, by UUID.
 
     A list that is not whole matters for those of them that it lacks. A look that failed showed nothing, whatever its task made of that.
     """

@@ -36,7 +36,7 @@ def list_definitions(directory: str, *, some: bool) -> list[str]:
 
 
 def _fault(path: str) -> str:
-    """What is wrong with a file, empty for nothing."""
+    """Say what is wrong with a file; empty if nothing is."""
     # A link might lead to any file of the controller.
     if not stat.S_ISREG(os.lstat(path).st_mode):
         return "is no regular file, and links are not followed"

@@ -55,7 +55,7 @@ def _names(directory: str) -> list[str]:
 
 
 def _stands(path: str, text: bytes, gid: int) -> bool:
-    """Whether a file is there already as it should be, its owner, group and mode included."""
+    """Tell whether a file is there already as it should be, its owner, group and mode included."""
     try:
         found = os.lstat(path)
         if not stat.S_ISREG(found.st_mode) or (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) != (os.geteuid(), gid, MODE):

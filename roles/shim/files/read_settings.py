@@ -26,7 +26,7 @@ _SOCKET = "unix://"
 
 
 def meaning(path: str, networks: Sequence[str]) -> Mapping[str, object]:
-    """What the role needs to know. Raises ValueError and `PowerError`, whose texts say what is wrong."""
+    """Read what the role needs to know. Raises ValueError and `PowerError`, whose texts say what is wrong."""
     settings = load_settings(path)
     if not settings.token.strip():
         raise ValueError(f"{path} has no token; set token in node_settings, and {_ROLE}")

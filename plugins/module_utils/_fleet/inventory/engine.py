@@ -91,7 +91,7 @@ def _state(told: object) -> str | None:
 
 
 def _within(seconds: float, work: Callable[[], _Value], connection: Connection) -> _Value:
-    """What ``work`` returns or raises; the library's time limit bounds a single read only."""
+    """Return or raise what ``work`` does, in ``seconds``; the library's time limit bounds a single read only."""
     found: list[_Value] = []
     faults: list[BaseException] = []
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the inventory knows of servers: plain values, the same whatever source told them, and their form in the cache."""
+"""The inventory's servers as plain values, the same from every source, and their form in the cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_LABELS = 64
 
 
 class SourceKind(str, Enum):
-    """What told: a snapshot file, the Panel, a node's engine, a node's HTTP endpoint."""
+    """The kinds of sources: a snapshot file, the Panel, a node's engine, a node's HTTP endpoint."""
 
     SNAPSHOT = "snapshot"
     PANEL = "panel"
@@ -121,7 +121,7 @@ def _set(value: Any) -> dict[str, Any]:
 
 
 def from_plain(value: Any) -> list[SourceReading]:
-    """What `to_plain` made. Raises `ValueError` for anything else."""
+    """Read what `to_plain` made. Raises `ValueError` for anything else."""
     try:
         return [_reading(dict(each)) for each in value]
     except (TypeError, KeyError, AttributeError) as error:

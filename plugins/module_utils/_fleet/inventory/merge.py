@@ -77,7 +77,7 @@ def _homes(readings: Iterable[SourceReading], host_of: Callable[[SourceKind, str
 
 
 def _stray(entry: ServerEntry, reading: SourceReading, homes: Mapping[str, str]) -> str | None:
-    """What there is to say of a server that was seen on a node that is not its own, or None."""
+    """Return a warning about a server that was seen on a node that is not its own, None about any other."""
     home = homes.get(entry.uuid)
     if reading.kind not in _LOOKED or home == entry.node:
         return None
@@ -93,7 +93,7 @@ def _over(older: ServerEntry | None, newer: ServerEntry) -> ServerEntry:
 
 
 def _as_looked_at(entry: ServerEntry, looked: Mapping[str, SourceKind], seen: Mapping[tuple[str, str | None], str | None]) -> ServerEntry:
-    """What a node's own word makes of the state that somebody else told: an engine without its container has it offline."""
+    """Correct a state that somebody else told by the node's own word: an engine without its container has it offline."""
     kind = looked.get(entry.node or "")
     if kind is None:
         return entry

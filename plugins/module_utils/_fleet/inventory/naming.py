@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What servers are called as hosts, and the groups they are in; pure. Names come from a server's owner, and decide nothing but that."""
+"""Names of servers as hosts, and the groups they are in; pure. Names come from a server's owner, and decide nothing but that."""
 
 from __future__ import annotations
 

@@ -32,14 +32,14 @@ class Unread:
 
 @dataclass(frozen=True)
 class Read:
-    """What was read, in the order of the file, and what was not."""
+    """The sources that were read, in the order of the file, and those that could not be."""
 
     readings: tuple[SourceReading, ...]
     unread: tuple[Unread, ...]
 
     @property
     def absent(self) -> dict[str, str]:
-        """What is not in the inventory, with a sentence each: sources, and nodes that a source lacks and nobody else looked at."""
+        """Return what is not in the inventory, with a sentence each: sources, and nodes that a source lacks and nobody else looked at."""
         return {**{each.source: each.sentence for each in self.unread}, **self._not_looked_at("missing")}
 
     @property

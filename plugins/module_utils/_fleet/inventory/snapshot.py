@@ -24,7 +24,7 @@ _DEEPEST = 100
 
 
 def read_snapshot(path: str, max_age: int, now: datetime) -> SourceReading:
-    """What a snapshot tells, with a warning where it is older than ``max_age`` seconds (0: however old). Raises `SourceUnreachable`."""
+    """Read a snapshot, with a warning where it is older than ``max_age`` seconds (0: however old). Raises `SourceUnreachable`."""
     snapshot = _loaded(path)
     nodes = snapshot.get("nodes")
     if not isinstance(nodes, list) or not all(isinstance(node, Mapping) and text_or_none(node.get("node")) for node in nodes):

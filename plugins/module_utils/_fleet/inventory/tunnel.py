@@ -137,7 +137,7 @@ def _value(status: int, body: bytes, shown: str) -> Any:
 
 
 def _why(said: bytes, error: BaseException) -> str:
-    """What ssh or the node's shell says went wrong: its last line, since a greeting may stand before it."""
+    """Return the reason that ssh or the node's shell gives: its last line, since a greeting may stand before it."""
     lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
     if not lines:
         return _line(str(error) or error.__class__.__name__)

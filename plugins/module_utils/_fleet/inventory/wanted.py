@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the inventory file asks for: its options, checked, as values."""
+"""The options of an inventory file, checked, as values."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from ..._power.engine.connection import Connection, connect
 from ..._power.model.errors import SettingsInvalid
+from ..._power.model.option import Option
 from ..._power.model.schema import describe, printable
 
 #: A node's name stands in templates and group names; what an inventory host may be called anyway.
@@ -24,7 +25,8 @@ WAYS = ("name", "slug", "short_id", "uuid")
 _ENGINE_TEXT = ("ca_path", "client_cert", "client_key", "tls_hostname", "api_version")
 _ENGINE_FLAGS = ("tls", "validate_certs")
 NODE_KEYS = (*("docker_host", *_ENGINE_FLAGS, *_ENGINE_TEXT), *("ssh_args", "url", "token", "panel_node", "vars"))
-LONGEST_TIMEOUT = 600
+_SNAPSHOT_MAX_AGE = Option("int", least=0)
+_TIMEOUT = Option("int", least=1, most=600)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class NodeWanted:
 
     @property
     def is_looked_at(self) -> bool:
-        """Whether it is asked itself."""
+        """True if the node itself is asked."""
         return self.docker_host is not None or self.url is not None
 
     def connection(self, timeout: int) -> Connection:
@@ -74,7 +76,7 @@ class InventoryOptions:
     timeout: int
 
     def identity(self) -> list[Any]:
-        """What decides what is read, without secrets: a cache written for another one is of no use."""
+        """Return all that decides what is read, without secrets: a cache written for another identity is of no use."""
         nodes = [[node.name, node.docker_host, node.url, sorted(map(str, node.engine.items())), list(node.ssh_args)] for node in self.nodes]
         return [nodes, None if self.panel is None else self.panel.url, self.snapshot]
 
@@ -95,9 +97,9 @@ def wanted_of(options: Mapping[str, Any], where: Callable[[str], str]) -> Invent
         nodes=nodes,
         panel=panel,
         snapshot=None if snapshot is None else where(str(snapshot)),
-        snapshot_max_age=_bounded(options, "snapshot_max_age", 0, None),
+        snapshot_max_age=_bounded(options, "snapshot_max_age", _SNAPSHOT_MAX_AGE),
         hostnames=_hostnames(options.get("hostnames") or ()),
-        timeout=_bounded(options, "timeout", 1, LONGEST_TIMEOUT),
+        timeout=_bounded(options, "timeout", _TIMEOUT),
     )
 
 
@@ -110,11 +112,10 @@ def refuse_unknown(given: Sequence[str], known: Sequence[str], what: str) -> Non
             raise SettingsInvalid(f"Cannot use {what}: there is no {printable(str(name))}; {hint}")
 
 
-def _bounded(options: Mapping[str, Any], name: str, least: int, most: int | None) -> int:
+def _bounded(options: Mapping[str, Any], name: str, option: Option) -> int:
     value = int(options[name])
-    if value < least or (most is not None and value > most):
-        limit = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise SettingsInvalid(f"Cannot use {name}={value}: expected a whole number of seconds {limit}")
+    if not option.holds(value):
+        raise SettingsInvalid(f"Cannot use {name}={value}: expected a whole number of seconds {option.limit}")
     return value
 
 

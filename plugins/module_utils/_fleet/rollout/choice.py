@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which servers a run means, of those that its nodes told of; pure."""
+"""The choice of a run's servers from those that its nodes told of; pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Criteria:
-    """What is asked, and of which servers. Every criterion that is given must hold."""
+    """The action that is asked for, and criteria for its servers. Every criterion that is given must hold."""
 
     action: str
     #: None: all of them.

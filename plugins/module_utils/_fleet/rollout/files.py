@@ -62,7 +62,7 @@ def this_command() -> dict[str, Any]:
 
 
 def is_at_it(owner: Mapping[str, Any]) -> bool:
-    """Whether another command that is ``owner`` lives; of one on another machine nobody can tell."""
+    """Tell whether ``owner`` is another command, and lives; one on another machine is taken for dead."""
     if not owner or owner == this_command():
         return False
     try:

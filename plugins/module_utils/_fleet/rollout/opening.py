@@ -74,7 +74,7 @@ def _record(given: Mapping[str, Any], asked: Criteria, start: Start, old: Record
 
 
 def _all_of(seen: Mapping[str, Answer | None], asked: Criteria) -> TakenUp:
-    """What a run means that does not resume another."""
+    """Choose the servers of a run that does not resume another."""
     told = {node: entries for node, answer in seen.items() for entries in [servers_of(answer)] if entries is not None}
     choice = choose(candidates(told, asked), asked)
     taken = TakenUp(choice, [node_fault(node, answer) for node, answer in seen.items() if node not in told])
@@ -89,7 +89,7 @@ def _all_of(seen: Mapping[str, Answer | None], asked: Criteria) -> TakenUp:
 
 
 def _is_to_be_seen(given: Mapping[str, Any]) -> Callable[[str], bool]:
-    """Whether servers that an earlier run brought up into a power state are to be looked at: nobody saw them become ready, or stay up."""
+    """Return a test: servers that an earlier run left in this power state are looked at, as nobody saw them become ready or stay up."""
     wait = given.get("wait_for", WAITS[0])
     soaks = parse_seconds("soak", given.get("soak", 0)) > 0
     return lambda state: soaks or wait == WaitFor.HEALTHY.value or (wait == WaitFor.RUNNING.value and state == PowerState.STARTING.value)

@@ -53,12 +53,12 @@ class Row:
 
     @property
     def is_failure(self) -> bool:
-        """Whether it uses up the budget."""
+        """True if the row uses up the budget."""
         return self.outcome in FAILURES
 
     @property
     def is_left(self) -> bool:
-        """Whether it is still to be done: nothing was tried, or nobody knows what came of it."""
+        """True if the row is still to be done: nothing was tried, or nobody knows what came of it."""
         return self.outcome in (NOT_DONE, UNKNOWN) or self.untouched
 
     @property
@@ -109,17 +109,17 @@ class Record:
 
     @property
     def left(self) -> list[Row]:
-        """What the next run is to do."""
+        """The rows that the next run is to do."""
         return [row for row in self.rows if row.is_left]
 
     @property
     def failed(self) -> list[Row]:
-        """What was tried and went wrong, in this run or before it."""
+        """The rows that were tried and went wrong, in this run or before it."""
         return [*self.failed_before, *(row for row in self.rows if row.is_failure and not row.is_left)]
 
     @property
     def has_good_canary(self) -> bool:
-        """Whether all that had to go before the others came through, in this run or before it."""
+        """True if all that had to go before the others came through, in this run or before it."""
         if self.canary_passed or 0 < self.canaries < self.begun:
             return True
         first = [row for row in self.rows if 0 < row.batch <= self.canaries]
@@ -127,14 +127,14 @@ class Record:
 
     @property
     def needs_failed(self) -> bool:
-        """Whether the next run can only go on if it tries again what failed: nothing else is left, of its canary or at all."""
+        """True if the next run can only go on by trying again what failed: nothing else is left, of its canary or at all."""
         if self.canary and not self.has_good_canary and any(row.node == self.canary for row in self.failed):
             return not any(row.node == self.canary for row in self.left)
         return not self.left
 
     @property
     def is_good(self) -> bool:
-        """Whether every server that is meant ended done, unchanged or skipped by request."""
+        """True if every server that is meant ended done, unchanged or skipped by request."""
         return not self.failures and not self.left
 
 
@@ -145,7 +145,7 @@ def some_of(rows: Sequence[Row]) -> str:
 
 
 def run_key(run: str) -> str:
-    """What the reason begins with that the nodes keep of a run's actions; under it they do each server once."""
+    """Return the key of a run, with which the reasons of its actions begin; under it the nodes do each server once."""
     return f"rollout {run}"
 
 
@@ -184,7 +184,7 @@ def _rows(name: str, value: object) -> list[Row]:
 
 
 def _fields(of: type, value: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``value`` has of a dataclass, each of its type. Raises `RolloutError` naming what is not, or is missing."""
+    """Return the fields of a dataclass from ``value``. Raises `RolloutError` naming one that is missing or of another type."""
     found = {}
     for each in fields(of):
         if each.name in ("rows", "failed_before"):
@@ -199,7 +199,7 @@ def _fields(of: type, value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is(value: object, annotation: str) -> bool:
-    """Whether a value of JSON is what the annotation of a field says."""
+    """Tell whether a value of JSON has the type of a field's annotation."""
     if isinstance(value, bool):
         return annotation == "bool"
     if annotation == "list[str]":

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is told of a run at its end: a table, a line of counts, and the result as JSON; pure."""
+"""The report of a run at its end: a table, a line of counts, and the result as JSON; pure."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def summary(record: Record) -> str:
 
 
 def blamed(record: Record) -> dict[str, str]:
-    """What went wrong on each node where something did, in a sentence."""
+    """Return a sentence for each node on which something went wrong."""
     found: dict[str, list[Row]] = {}
     for row in record.rows:
         if row.is_failure and row.node is not None:
@@ -86,7 +86,7 @@ def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | 
 
 
 def verdict(told: Mapping[str, Any], record: Record, resume_file: str | None) -> dict[str, Any]:
-    """What the last task of a run returns for its ``result``: short, since Ansible prints that of a task that failed."""
+    """Return the last task's own result, made of the run's: short, since Ansible prints that of a task that failed."""
     if told["ok"]:
         return {"counts": told["counts"], "run": told["run"], "resume_file": resume_file}
     hint = f"; {going_on(record, resume_file)}" if resume_file is not None else ""

@@ -20,7 +20,7 @@ Answer = Mapping[str, Any]
 
 @dataclass
 class TakenUp:
-    """What a resumed run begins with: the servers it acts on, and rows of those about which nothing is left to do, or can be."""
+    """The beginning of a resumed run: the servers it acts on, and rows of those for which nothing is left to do, or can be done."""
 
     choice: Choice = field(default_factory=lambda: Choice(()))
     rows: list[Row] = field(default_factory=list)
@@ -34,13 +34,33 @@ class TakenUp:
             self.dark.append(row)
 
 
+@dataclass(frozen=True)
+class _PlayAnswers:
+    """The nodes of the play as they were looked at, and what the resumed run asks of their servers."""
+
+    #: Each node's answer, None where there is none.
+    seen: Mapping[str, Answer | None]
+    #: The servers of each node that told of some.
+    told: Mapping[str, Sequence[Mapping[str, Any]]]
+    #: These servers as they could be acted on, by node and UUID.
+    known: Mapping[tuple[str, str], Candidate]
+    asked: Criteria
+    is_to_be_seen: Callable[[str], bool]
+
+    @classmethod
+    def of(cls, seen: Mapping[str, Answer | None], asked: Criteria, is_to_be_seen: Callable[[str], bool]) -> _PlayAnswers:
+        """Read the nodes' answers."""
+        told = {node: entries for node, answer in seen.items() for entries in [servers_of(answer)] if entries is not None}
+        return cls(seen, told, {(each.node, each.server): each for each in candidates(told, asked)}, asked, is_to_be_seen)
+
+
 def is_of_run(reason: object, run: str) -> bool:
-    """Whether something was done for this run."""
+    """Tell by its reason whether an action is one of this run."""
     return isinstance(reason, str) and (reason == run_key(run) or reason.startswith(f"{run_key(run)}:"))
 
 
 def is_in_flight(entry: Mapping[str, Any], run: str) -> bool:
-    """Whether a node is at what the run asked of it for a server: it holds the lock, or has not ended, as while it waits for readiness."""
+    """Tell whether an action of the run on a server is in flight: it holds the lock, or has not ended, as while it waits for readiness."""
     under_way = (each for each in _operations(entry) if not each.get("outcome"))
     return any(is_of_run(each.get("reason"), run) for each in (entry.get("lock") or {}, *under_way))
 
@@ -59,23 +79,22 @@ def take_up(
     again: bool = False,
     is_to_be_seen: Callable[[str], bool] = lambda _state: False,
 ) -> TakenUp:
-    """What is left of ``old``, where ``seen`` has what each node of the play told. ``again``: also what failed.
+    """Take up what is left of ``old``, where ``seen`` has what each node of the play told. ``again``: also what failed.
 
     ``is_to_be_seen`` says of a power state whether a server that was brought up meanwhile is asked for again: under its key it is not
     done twice, but its readiness is awaited and its soak made up for. Raises `RolloutError` for a name that means more than one server.
     """
-    told = {node: entries for node, answer in seen.items() for entries in [servers_of(answer)] if entries is not None}
-    known = {(each.node, each.server): each for each in candidates(told, asked)}
+    answers = _PlayAnswers.of(seen, asked, is_to_be_seen)
     taken = TakenUp()
     meant: list[Candidate] = []
     back: list[Candidate] = []
     for row in [*old.left, *(old.failed if again else ())]:
         if row.node is None or row.server is None:
             continue
-        candidate = _carry_over(row, seen, told, known.get((row.node, row.server)), asked, taken, is_to_be_seen)
+        candidate = _carry_over(row, answers, taken)
         if candidate is not None:
             (back if row.unseen else meant).append(candidate)
-    unseen = _unseen(old, seen, told, asked, taken, back)
+    unseen = _unseen(old, answers, taken, back)
     both = {(each.node, each.server): each for each in (*unseen.chosen, *unseen.suspended, *unseen.unseen, *meant)}
     taken.choice = replace(part(both.values(), asked), missing=unseen.missing)
     return taken
@@ -87,33 +106,26 @@ def servers_of(answer: Answer | None) -> Sequence[Mapping[str, Any]] | None:
     return servers if isinstance(servers, list) else None
 
 
-def _carry_over(
-    row: Row,
-    seen: Mapping[str, Answer | None],
-    told: Mapping[str, Sequence[Mapping[str, Any]]],
-    candidate: Candidate | None,
-    asked: Criteria,
-    taken: TakenUp,
-    is_to_be_seen: Callable[[str], bool],
-) -> Candidate | None:
-    """A server that is left: to be acted on, or a row that says why not."""
-    node = str(row.node)
-    if node not in seen:
+def _carry_over(row: Row, answers: _PlayAnswers, taken: TakenUp) -> Candidate | None:
+    """Return a server that is left, to be acted on; or None, and ``taken`` gets a row that says why not."""
+    node, asked = str(row.node), answers.asked
+    if node not in answers.seen:
         taken.rows.append(_ended(row, NOT_DONE, "", "Its node is not in this play"))
         return None
-    if node not in told:
-        fault = node_fault(node, seen[node])
+    if node not in answers.told:
+        fault = node_fault(node, answers.seen[node])
         taken.rows.append(_ended(row, UNKNOWN, fault.code, fault.msg))
         return None
-    entry = next((each for each in told[node] if each.get("server") == row.server), None)
-    dark = _dark(entry, seen[node] or {})
+    candidate = answers.known.get((node, str(row.server)))
+    entry = next((each for each in answers.told[node] if each.get("server") == row.server), None)
+    dark = _dark(entry, answers.seen[node] or {})
     if dark is not None:
         taken.darken([_ended(row, UNKNOWN, *dark)])
         return None
     if entry is not None and row.asked_by:
         outcome = _outcome(entry, row.asked_by)
         state = str(entry.get("state"))
-        if outcome is not None and candidate is not None and asked.action in BOOTS and state != OFFLINE and is_to_be_seen(state):
+        if outcome is not None and candidate is not None and asked.action in BOOTS and state != OFFLINE and answers.is_to_be_seen(state):
             return replace(candidate, any_state=True, asked_by=row.asked_by)
         if outcome is not None:
             taken.rows.append(_done_meanwhile(row, outcome, entry, asked))
@@ -139,15 +151,9 @@ def _still_meant(row: Row, entry: Mapping[str, Any] | None, candidate: Candidate
     return candidate
 
 
-def _unseen(
-    old: Record,
-    seen: Mapping[str, Answer | None],
-    told: Mapping[str, Sequence[Mapping[str, Any]]],
-    asked: Criteria,
-    taken: TakenUp,
-    back: Sequence[Candidate],
-) -> Choice:
-    """The servers meant on nodes that had not told of all, or among those ``back`` in sight, and names that had not been found."""
+def _unseen(old: Record, answers: _PlayAnswers, taken: TakenUp, back: Sequence[Candidate]) -> Choice:
+    """Choose servers on nodes that had not told of all, and among those ``back`` in sight; tell names that had not been found."""
+    seen, told, asked = answers.seen, answers.told, answers.asked
     nodes = [row.node for row in old.left if row.node is not None and row.server is None]
     taken.rows += [node_fault(node, seen[node]) for node in nodes if node in seen and node not in told]
     taken.rows += [Row(node, None, msg="It is not in this play") for node in nodes if node not in seen]
@@ -173,7 +179,7 @@ def _dark(entry: Mapping[str, Any] | None, answer: Answer) -> tuple[str, str] | 
 
 
 def _any_state(row: Row) -> bool:
-    """Whether a server must be brought to its end in whatever state it is found: it may have been stopped for a restart."""
+    """Tell whether a server is acted on in any state: it may have been stopped for a restart."""
     return row.any_state or bool(row.asked_by) or (row.outcome != NOT_DONE and not row.unseen)
 
 
@@ -184,14 +190,14 @@ def _outcome(entry: Mapping[str, Any], run: str) -> str | None:
 
 
 def _done_meanwhile(row: Row, outcome: str, entry: Mapping[str, Any], asked: Criteria) -> Row:
-    """What its node did when nobody looked. Nobody saw whether it stayed up, either; it did not if it is offline and meant to be up."""
+    """Make a row of an action that its node finished while nobody looked. A server that is offline and meant to be up did not stay up."""
     if asked.action in BOOTS and entry.get("state") == OFFLINE and is_meant_up(entry):
         return _ended(row, FAILED, DID_NOT_STAY_UP, "Its node had done it, and it is offline again")
     return _ended(row, outcome, "", "Its node had done it when the run was taken up")
 
 
 def is_meant_up(entry: Mapping[str, Any] | None) -> bool:
-    """Whether the node's journal says that a server is to be up."""
+    """Tell whether the node's journal says that a server is to be up."""
     return ((entry or {}).get("intent") or {}).get("up") is True
 
 

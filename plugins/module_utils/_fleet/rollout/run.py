@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What happens in a run: a batch is begun, its answers are counted, and it is decided whether the next may begin; pure."""
+"""The course of a run: it begins a batch, counts its answers, and decides whether the next may begin; pure."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def count(
 
 
 def _may_come_yet(row: Row, record: Record) -> bool:
-    """Whether a node may still do what it was asked for: nobody knows, or an earlier run's task may have it queued."""
+    """Tell whether a node may still do what it was asked for: nobody knows, or an earlier run's task may have it queued."""
     ended = row.outcome in GOOD or row.code == DID_NOT_STAY_UP
     return row.outcome == UNKNOWN or (row.asked_by != record.run and not ended)
 
@@ -232,7 +232,7 @@ def _run_of(row: Row, answer: Mapping[str, Any]) -> str | None:
 
 
 def _told_of(row: Row, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What an answer has of a server, None if that is nothing."""
+    """Return the entry of a server in an answer, None if it has none."""
     entries = answer.get("servers")
     return next((each for each in entries if each.get("server") == row.server), None) if isinstance(entries, list) else None
 

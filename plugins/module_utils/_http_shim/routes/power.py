@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..._power.journal.journal_rows import JournalUnusable
+from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
 from ..servers.server_cache import KnownServer
 from ..wire import replies
 from ..wire.access import origin_of
-from ..wire.power_request import LONGEST_WAIT_SECONDS, read_power_body
+from ..wire.power_request import read_power_body
 from ..wire.replies import Reply
 from . import schemas
 from .backend import Backend

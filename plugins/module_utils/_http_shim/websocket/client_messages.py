@@ -13,10 +13,10 @@ from typing import Any
 from ..._power.journal.journal_rows import JournalUnusable
 from ..._power.model.errors import PowerError
 from ..._power.model.model import PowerAction, Server
+from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
 from ..routes.backend import Backend
 from ..wire.access import origin_of
-from ..wire.power_request import LONGEST_WAIT_SECONDS
 from ..wire.request_id import new_id
 from .client import frames
 from .client.claims import NONE_GIVEN, TOO_OLD, Claims, TokenRefused, check, read_claims

@@ -17,9 +17,7 @@ from typing import Any, TypeVar
 
 from ..._power.model.model import PowerAction
 from ..._power.model.nesting import is_nested_deeper
-
-DEFAULT_WAIT_SECONDS = 30
-LONGEST_WAIT_SECONDS = 300
+from ..._power.options import WAIT_SECONDS
 
 _T = TypeVar("_T")
 _BLANKS = b" \t\r\n"
@@ -43,7 +41,7 @@ class PowerBody:
     """The body of a power request: ``action`` is None where it is none of the four."""
 
     action: PowerAction | None
-    wait_seconds: int = DEFAULT_WAIT_SECONDS
+    wait_seconds: int = WAIT_SECONDS.default
 
 
 class _Object(list[tuple[str, Any]]):
@@ -84,7 +82,7 @@ def _read_power_body(body: bytes) -> PowerBody:
     wait = last_of(members, "wait_seconds", _whole_number)
     return PowerBody(
         action=next((each for each in PowerAction if each.value == action), None),
-        wait_seconds=wait if wait is not None and 0 <= wait <= LONGEST_WAIT_SECONDS else DEFAULT_WAIT_SECONDS,
+        wait_seconds=wait if wait is not None and WAIT_SECONDS.holds(wait) else WAIT_SECONDS.default,
     )
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What became of a configuration file, for people to see: its text before and after, with secrets masked however they are written; pure."""
+"""The change of a configuration file for people to see: its text before and after, secrets masked however they are written; pure."""
 
 from __future__ import annotations
 

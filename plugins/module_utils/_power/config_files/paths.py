@@ -93,7 +93,7 @@ def _steps(name: str, brackets: str, rule: ConfigRule) -> list[Step]:
 
 
 def index_of(step: Step) -> int | None:
-    """What a step means in a list, or None where it means nothing there."""
+    """Return the index that a step means in a list, None where it means none."""
     if isinstance(step, Index):
         return step.number
     if isinstance(step, Key) and _INDEX.fullmatch(step.name):

@@ -67,7 +67,7 @@ def _holds(rule: ConfigRule) -> bool:
 
 
 class _Values:
-    """What placeholders stand for, for one server on one node."""
+    """The values of placeholders for one server on one node."""
 
     def __init__(self, definition: Definition, settings: Settings) -> None:
         # As the container has them: no variable of a definition replaces these.
@@ -144,7 +144,7 @@ def _closed(text: str) -> str:
 
 
 def _refuse_more_lines(pieces: list[str]) -> None:
-    """Whoever may set a variable must not write lines of their own by it; line ends at the end of it all are left out anyway."""
+    """Refuse a variable that would write lines of its own; line ends at the end of it all are left out anyway."""
     left = len("".join(pieces).rstrip("\r\n"))
     for place, piece in enumerate(pieces):
         shown, left = piece[: max(left, 0)], left - len(piece)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a rule says about the value that stands: whether it is replaced, and by what of which type. The same for all parsers; pure.
+"""The effect of a rule on the value that stands: whether it is replaced, by what, of which type. The same for all parsers; pure.
 
 A value keeps its type where that is possible: ``"25565"`` replaces a number by a number, ``1`` a boolean by ``true``.
 """
@@ -58,7 +58,7 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "
 
 
 def wanted(rule: ConfigRule, present: Present) -> Value | Keep:
-    """What ``rule`` writes where ``present`` stands, or `KEEP` where nothing is to be written, also because it stands there already.
+    """Return what ``rule`` writes where ``present`` stands, or `KEEP` where nothing is to be written, also because it stands there already.
 
     Without ``if_value`` the rule holds always. With one it holds where the value's text equals it or, as ``regex:PATTERN``, where the
     pattern is found in that text: then each match is replaced by ``replace_with``, with ``$1`` and ``${name}`` for groups. A key that
@@ -86,7 +86,7 @@ def _value(rule: ConfigRule, present: Present) -> Value | Keep:
 
 
 def _equals(present: Value, text: str) -> bool:
-    """Whether a value is what an ``if_value`` says; a number may be spelled otherwise, null is both ``null`` and empty."""
+    """Tell whether a value equals an ``if_value``; a number may be spelled otherwise, null is both ``null`` and empty."""
     if isinstance(present, Number):
         return same(present, Number(text))
     return text == text_of(present) or (present is None and text == "null")
@@ -118,7 +118,7 @@ def typed(value: str | int | float | bool | None, present: Present) -> Value:
 
 
 def same(one: Value, other: Value) -> bool:
-    """Whether two values are of one type and equal; numbers are equal whatever their spelling: ``1.50`` and ``1.5``."""
+    """Tell whether two values are of one type and equal; numbers are equal whatever their spelling: ``1.50`` and ``1.5``."""
     if isinstance(one, Number) and isinstance(other, Number):
         return one.text == other.text or _equal_numbers(one.text, other.text)
     return type(one) is type(other) and one == other

@@ -44,7 +44,7 @@ def indentation(text: str, position: int) -> str:
 
 
 def between(text: str, start: int, end: int) -> str:
-    """What separates two entries within brackets, for one more entry: a comma, and the blanks or new line that stand there.
+    """Return what separates two entries within brackets, for one more entry: a comma, and the blanks or new line that stand there.
 
     Comments and empty lines are left out.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a server is: the Panel's JSON read into a value. Pure; `definition_keys` has the keys and their defaults; pure."""
+"""The definition of a server: the Panel's JSON read into a value; pure. `definition_keys` has the keys and their defaults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN_ITEMS = 5
 
 @dataclass(frozen=True)
 class Build:
-    """What a server may use: memory and swap in decimal MB, disk in MiB, CPU in percent of a core; 0 is unlimited.
+    """The limits of a server: memory and swap in decimal MB, disk in MiB, CPU in percent of a core; 0 is unlimited.
 
     Swap comes on top of the memory: 0 is none, -1 unlimited. Less than 0 MiB of disk is unlimited too.
     """
@@ -236,7 +236,7 @@ def _rule(rule: Mapping[str, Any], place: str) -> ConfigRule:
 
 
 def secrets_of(definition: Definition) -> frozenset[str]:
-    """What must not be shown of a server's output, of 6 characters or more.
+    """Return the texts of 6 characters or more that must not be shown of a server's output.
 
     That is the values of its environment, what its configuration files are given as text, and their lines; and what follows a ``=`` in
     a word of its start command, unless a variable stands there.

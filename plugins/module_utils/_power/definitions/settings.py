@@ -33,7 +33,7 @@ _DRIVERS_WITH_DEFAULT = ("local", "json-file")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the core reads of the settings, all resolved. Paths begin with /, times are in seconds; the keys' meanings stand in `KEYS`."""
+    """The settings as the core reads them, all resolved. Paths begin with /, times are in seconds; `KEYS` has the keys' meanings."""
 
     wings_config: str | None
     definitions: str
@@ -136,7 +136,7 @@ def parse_settings(raw: object, *, where: str) -> Settings:
 
 
 def _wings(path: str, where: str) -> Mapping[str, Any]:
-    """What Wings' own file says."""
+    """Read Wings' own file."""
     try:
         return _read(_read_file(path), path).values
     except SettingsInvalid as error:

@@ -20,7 +20,7 @@ _REALTIME_NAME = re.compile(r"RT(MIN|MAX)(?:([+-])([0-9]{1,2}))?")
 
 
 def stop_signal(value: str) -> str:
-    """What the engine calls a signal written as ``C`` or ``^C`` (both SIGINT), as a name with or without SIG in any case, or as a number.
+    """Return the engine's name of a signal written as ``C`` or ``^C`` (both SIGINT), a name with or without SIG in any case, or a number.
 
     Raises ValueError for anything else. Wings takes what it does not know for SIGKILL; here that is an error of the definition.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with a text in JSON or YAML, and where; pure. In fixed words: what parsers say may quote the text, which holds secrets."""
+"""Faults of texts in JSON and YAML, and their places; pure. In fixed words: what parsers say may quote the text, which holds secrets."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ _UNKNOWN_JSON = "it is not written as JSON has it"
 
 
 def json_fault(error: json.JSONDecodeError) -> str:
-    """What is wrong with a JSON text, and where."""
+    """Say what is wrong with a JSON text, and where."""
     if not error.doc.strip():
         return "it is empty"
     words = next((words for said, words in _JSON if error.msg.startswith(said)), _UNKNOWN_JSON)
@@ -93,7 +93,7 @@ def json_fault(error: json.JSONDecodeError) -> str:
 
 
 def yaml_fault(error: Exception, text: str) -> str:
-    """What is wrong with a YAML text, and where; ``error`` is PyYAML's, with libyaml or without."""
+    """Say what is wrong with a YAML text, and where; ``error`` is PyYAML's, with libyaml or without."""
     mark, begin = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
     control = _CONTROL.search(text)
     if mark is None and control is not None:

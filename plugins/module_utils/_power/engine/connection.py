@@ -17,14 +17,15 @@ from urllib.parse import urlsplit
 
 from ..host.causes import chain
 from ..model.errors import EngineUnreachable, MissingLibrary, SettingsInvalid
+from ..model.option import Option
 from ..model.redaction import shown_host, without_user
 from ..model.schema import one_line, printable
 from .connection_faults import errnos, known_fault
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 DEFAULT_TIMEOUT = 60
-#: A day; the system's clocks and sockets take no time limit without end.
-LONGEST_TIMEOUT = 86_400
+#: Seconds, at most a day; the system's clocks and sockets take no time limit without end.
+TIMEOUT = Option("int", least=1, most=86_400)
 _SCHEMES = ("unix", "tcp", "http", "https", "ssh")
 _VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
 #: For a client that asks for nothing that depends on it.
@@ -259,8 +260,8 @@ def _timeout(whose: str, given: Any) -> int:
         seconds = int(given)
     except ValueError:
         seconds = 0
-    if not 1 <= seconds <= LONGEST_TIMEOUT:
-        raise SettingsInvalid(f"Cannot use {whose}={_quoted(str(given))}: expected a whole number of seconds from 1 to {LONGEST_TIMEOUT}")
+    if not TIMEOUT.holds(seconds):
+        raise SettingsInvalid(f"Cannot use {whose}={_quoted(str(given))}: expected a whole number of seconds {TIMEOUT.limit}")
     return seconds
 
 

@@ -6,6 +6,10 @@
 Whoever writes a definition writes patterns for Wings, that is for RE2, which no pattern can slow down. Python's matcher may take longer
 than the world lasts, cannot be interrupted, and holds up every other thread meanwhile. So it runs in a process of its own, with a limit
 on its processor time that the kernel keeps and one on its memory.
+
+RE2's own library, google-re2, does not replace the child: it has no wheels for musl (Alpine), its newest release has none for Python 3.9,
+and it takes no text with surrogate escapes, as which bytes that are not UTF-8 are read here. A node without it would need the child
+still, and two engines would differ on one definition.
 """
 
 from __future__ import annotations

@@ -13,36 +13,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from ..model.errors import PrebootFailed
+from .volume_file import FILE_LIMIT, FileRefusedError, names_of, read_file, replace_file
 from .volume_survey import Bounds, Survey, reason_of, shown_path
 from .volume_walk import DIRECTORY, Walk
 
-__all__ = ["Bounds", "Survey", "Volume", "names_of"]
-
-#: The largest configuration file that is read: such files are written by hand or by the server, and go through memory.
-FILE_LIMIT = 16 * 1024 * 1024
-#: What a write goes to before it is renamed. One name, so that what a crash left behind is replaced by the next write; where it
-#: cannot be, because the server made a directory of that name, a random name of its own.
-_FRESH = b".fleet-power.new"
-#: Bytes of a name, as Linux has it. A path has no longest: it is never handed over as a whole.
-_LONGEST_NAME = 255
-#: How often, and after how many seconds each, a file is tried on which some process holds a lease, which it is told to give back.
-_LEASE_TRIES, _LEASE_SECONDS = 20, 0.05
-
-
-@dataclass(frozen=True)
-class _NewFile:
-    """A file as it will be written: what survives of the one that is there, or what a new one gets."""
-
-    mode: int
-    uid: int
-    gid: int
+__all__ = ["Bounds", "Survey", "Volume"]
 
 
 class Volume:
@@ -62,7 +41,7 @@ class Volume:
         return found.st_uid if stat.S_ISDIR(found.st_mode) else None
 
     def exists(self) -> bool:
-        """Whether it is there as a real directory; a symbolic link in its place counts as missing."""
+        """Tell whether it is there as a real directory; a symbolic link in its place counts as missing."""
         return self.owner() is not None
 
     def create(self, uid: int, gid: int) -> bool:
@@ -121,8 +100,8 @@ class Volume:
         parts = names_of(relative, "read")
         try:
             with self._parent(parts[:-1]) as parent:
-                return None if parent is None else _read(parent, parts[-1], limit, uid)
-        except (OSError, _RefusedError) as error:
+                return None if parent is None else read_file(parent, parts[-1], limit, uid)
+        except (OSError, FileRefusedError) as error:
             raise self._file_failed("read", relative, error) from error
 
     def write(self, relative: str, content: bytes, *, uid: int, gid: int) -> None:
@@ -135,13 +114,9 @@ class Volume:
         try:
             with self._parent(parts[:-1], make=(uid, gid)) as parent:
                 if parent is None:
-                    raise _RefusedError("the data directory is missing")
-                present = _regular(parent, parts[-1], uid)
-                target = _NewFile(0o644, uid, gid)
-                if present is not None:
-                    target = _NewFile(present.st_mode & 0o777, present.st_uid, present.st_gid)
-                _replace(parent, parts[-1], content, target)
-        except (OSError, _RefusedError) as error:
+                    raise FileRefusedError("the data directory is missing")
+                replace_file(parent, parts[-1], content, uid, gid)
+        except (OSError, FileRefusedError) as error:
             raise self._file_failed("write", relative, error) from error
 
     def _root(self) -> int | None:
@@ -174,10 +149,6 @@ class Volume:
         return PrebootFailed(f"Cannot {verb} file {shown_path(relative)} in data directory {shown_path(self.path)}: {reason_of(error)}")
 
 
-class _RefusedError(Exception):
-    """A file that is not touched, and why; becomes ``PrebootFailed`` where its path is known."""
-
-
 def _failed(what: str, path: str, error: Exception) -> PrebootFailed:
     return PrebootFailed(f"Cannot {what} {shown_path(path)}: {reason_of(error)}")
 
@@ -204,31 +175,6 @@ def _own_directory(descriptor: int, mode: int, uid: int, gid: int) -> None:
         os.close(descriptor)
 
 
-def names_of(relative: str, verb: str) -> list[bytes]:
-    """The names that lead to a file, ``..`` resolved by its text as Wings does: no link can give it another meaning here."""
-    parts: list[str] = []
-    for part in relative.split("/"):
-        if part == "..":
-            if not parts:
-                raise PrebootFailed(
-                    f"Cannot {verb} file {shown_path(relative)}: it leads out of the data directory; correct process_configuration.configs"
-                )
-            parts.pop()
-        elif part not in ("", "."):
-            parts.append(part)
-    if not parts or "\0" in relative:
-        raise PrebootFailed(f"Cannot {verb} file {shown_path(relative)}: the path names no file")
-    try:
-        # Not os.fsencode: what a definition means by "é" must not depend on this process's locale.
-        names = [part.encode("utf-8", "surrogateescape") for part in parts]
-    except UnicodeEncodeError as error:
-        raise PrebootFailed(f"Cannot {verb} file {shown_path(relative)}: the path is not valid Unicode") from error
-    # Said before anything is opened: a name below a directory that is missing would come to light only when it is written.
-    if max(map(len, names)) > _LONGEST_NAME:
-        raise PrebootFailed(f"Cannot {verb} file {shown_path(relative)}: a name in its path is longer than {_LONGEST_NAME} bytes")
-    return names
-
-
 def _enter(parent: int, name: bytes, make: tuple[int, int] | None) -> int | None:
     """Open a directory below ``parent``; missing: make it, or None."""
     try:
@@ -238,89 +184,9 @@ def _enter(parent: int, name: bytes, make: tuple[int, int] | None) -> int | None
             return None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise _RefusedError(f"{shown_path(os.fsdecode(name))} in its path is a symbolic link or a file, not a directory") from error
+            raise FileRefusedError(f"{shown_path(os.fsdecode(name))} in its path is a symbolic link or a file, not a directory") from error
         raise
     os.mkdir(name, 0o755, dir_fd=parent)
     _own_directory(os.open(name, DIRECTORY, dir_fd=parent), 0o755, *make)
     os.fsync(parent)
     return os.open(name, DIRECTORY, dir_fd=parent)
-
-
-def _regular(parent: int, name: bytes, uid: int | None) -> os.stat_result | None:
-    """What is there by ``name``, or None; refuses what is not a regular file of the server's own."""
-    try:
-        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    return _checked(status, uid)
-
-
-def _checked(status: os.stat_result, uid: int | None) -> os.stat_result:
-    if stat.S_ISLNK(status.st_mode):
-        raise _RefusedError("it is a symbolic link, and links are not followed")
-    if not stat.S_ISREG(status.st_mode):
-        raise _RefusedError("it is not a regular file")
-    if status.st_nlink > 1 and status.st_uid != uid:
-        raise _RefusedError("it has several hard links and is not the server's own, so it may be a file of somebody else")
-    return status
-
-
-def _read(parent: int, name: bytes, limit: int, uid: int | None) -> bytes | None:
-    try:
-        held = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    except FileNotFoundError:
-        return None
-    try:
-        size = _checked(os.fstat(held), uid).st_size
-        content = b""
-        if size <= limit:
-            with os.fdopen(_open_held(held), "rb") as file:
-                content = file.read(limit + 1)
-    finally:
-        os.close(held)
-    if max(size, len(content)) > limit:
-        raise _RefusedError(f"it is larger than {limit} bytes")
-    return content
-
-
-def _open_held(held: int) -> int:
-    """Open for reading what ``held`` (``O_PATH``) is, whatever has its name now: opening a FIFO or a device already does something."""
-    for _unused in range(_LEASE_TRIES):
-        try:
-            # Without waiting: the server's process may hold a lease, and the kernel gives it 45 s to return it.
-            return os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except BlockingIOError:
-            time.sleep(_LEASE_SECONDS)
-    raise _RefusedError("a process holds a lease on it and does not give it back; end that process")
-
-
-def _create_fresh(parent: int) -> tuple[bytes, int]:
-    """A new empty file to write to, open, and its name."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    # What is wrong with the directory itself is said by the open.
-    with contextlib.suppress(OSError):
-        os.unlink(_FRESH, dir_fd=parent)
-    try:
-        return _FRESH, os.open(_FRESH, flags, 0o600, dir_fd=parent)
-    except FileExistsError:
-        name = _FRESH + b"." + secrets.token_hex(8).encode()
-        return name, os.open(name, flags, 0o600, dir_fd=parent)
-
-
-def _replace(parent: int, name: bytes, content: bytes, target: _NewFile) -> None:
-    fresh, descriptor = _create_fresh(parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            status = os.fstat(descriptor)
-            if (status.st_uid, status.st_gid) != (target.uid, target.gid):
-                os.fchown(descriptor, target.uid, target.gid)
-            os.fchmod(descriptor, target.mode)
-            file.flush()
-            os.fsync(descriptor)
-        os.rename(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(fresh, dir_fd=parent)
-        raise
-    os.fsync(parent)

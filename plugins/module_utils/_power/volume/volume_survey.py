@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a walk over a data directory may take and what it finds, and how paths in one and errors are told; pure."""
+"""The bounds and the findings of a walk over a data directory, and the words for its paths and errors; pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a walk found.
+    """The findings of a walk.
 
     ``bytes``: apparent size of all regular files, a file with several hard links counted once. ``files``: their number.
     ``chowned``: how many entries were given to the owner. ``left_alone``: how many were not, though they are another's: files with

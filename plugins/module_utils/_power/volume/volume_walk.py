@@ -205,7 +205,7 @@ class Walk:
         return below
 
     def _looked_at(self, listing: Iterator[os.DirEntry[str]], name: str) -> Iterator[tuple[list[os.DirEntry[str]], list[os.stat_result]]]:
-        """What is in a directory, batch by batch: a comprehension makes the walk of large directories a tenth faster."""
+        """Yield the entries of a directory batch by batch: a comprehension makes the walk of large directories a tenth faster."""
         while True:
             self._glance()
             entries = list(itertools.islice(listing, _BATCH))
@@ -225,7 +225,7 @@ class Walk:
             yield entries, statuses
 
     def _is_new(self, status: os.stat_result) -> bool:
-        """Whether a file with several hard links is met for the first time."""
+        """Tell whether a file with several hard links is met for the first time."""
         before = len(self._several_links)
         self._several_links.add(_identity(status))
         return len(self._several_links) > before

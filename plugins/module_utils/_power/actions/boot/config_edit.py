@@ -17,7 +17,7 @@ from ...config_files.regex import one_child
 from ...definitions.definition import ConfigFile
 from ...model.errors import MissingLibrary, PrebootFailed
 from ...model.schema import printable
-from ...volume.volume import FILE_LIMIT, names_of
+from ...volume.volume_file import FILE_LIMIT, names_of
 from ..node.node import Node
 from ..node.progress import Progress
 from .container import Boot

@@ -17,7 +17,8 @@ from ...definitions.definition import ConfigRule
 from ..fault import ConfigFault
 from ..rules import text_of
 from ..splice import Edit, appended, between, indentation, line_end
-from ..tree import Alias, Document, Leaf, List, Map, Node, added, rewritten
+from ..tree import Alias, Document, Leaf, List, Map, Node, added
+from ..tree_rules import rewritten
 from . import json_read
 
 _COLON = re.compile(r"[ \t]*:[ \t]*")
@@ -31,7 +32,7 @@ def replace_json(text: str, rules: Sequence[ConfigRule]) -> str:
 
 
 class _JsonWriter:
-    """What became new in a tree, as edits of the text it was read from."""
+    """Writes what became new in a tree, as edits of the text it was read from."""
 
     def __init__(self, text: str, document: Document) -> None:
         self._text = text
@@ -90,7 +91,7 @@ class _JsonWriter:
         return start, end, self._inner(new, pad)
 
     def _inner(self, entries: list[tuple[str | None, Node]], pad: str | None) -> str:
-        """What stands between brackets whose line is indented by ``pad``; all on one line without it."""
+        """Write the entries between brackets whose line is indented by ``pad``; all on one line without it."""
         if pad is None:
             comma = "," if self._colon == ":" else ", "
             return comma.join(self._entry(key, child, None, self._colon) for key, child in entries)

@@ -209,7 +209,7 @@ def _divide(line: _Line) -> None:
 
 
 def _comment(value: str) -> int:
-    """Where the comment behind a value begins, its blanks included; the length of it all where there is none."""
+    """Return where the comment behind a value begins, its blanks included; the length of it all where there is none."""
     for mark in _MARK.finditer(value):
         place, follows = mark.start(), value[mark.end() : mark.end() + 1]
         is_sign = mark.group() == ";" or (mark.group() == "#" and (not follows or follows.isspace()))
@@ -240,7 +240,7 @@ def _plain(value: str, rule: ConfigRule) -> str:
 
 
 def _stands(line: _Line, written: str) -> bool:
-    """Whether a line has a value already, with nothing but a comment behind it."""
+    """Tell whether a line has a value already, with nothing but a comment behind it."""
     rest = line.value[len(written) :]
     is_apart = not rest or not written or rest[0].isspace()
     return line.value.startswith(written) and is_apart and (not rest or _comment(rest) == 0)

@@ -59,5 +59,5 @@ def _split(text: str) -> tuple[list[str], list[str]]:
 
 
 def _lines_of(rule: ConfigRule) -> list[str]:
-    """What a rule writes. Line ends at its end are left out: the line it replaces has one, or shall have none."""
+    """Return the lines that a rule writes. Line ends at its end are left out: the line it replaces has one, or shall have none."""
     return _LINE_END.split(value_text(rule.replace_with).rstrip("\r\n"))

@@ -132,7 +132,7 @@ class _PropertiesFile:
         return _Entry(self._read(start, key_stop), self._read(value_start, last), value_start, stop, shown, is_open)
 
     def _read(self, start: int, stop: int) -> str:
-        """What Java reads there. What is not UTF-8 is taken for Latin-1, as Minecraft does."""
+        """Read text as Java does. Bytes that are not UTF-8 are taken for Latin-1, as by Minecraft."""
         raw = self._text[start:stop]
         if self._is_latin:
             raw = raw.encode("utf-8", "surrogateescape").decode("latin-1")
@@ -164,7 +164,7 @@ def _skipped(text: str, position: int) -> int:
 
 
 def _logical_line(text: str, position: int) -> tuple[int, int, bool]:
-    """Where the line that begins here ends, continuations taken in, where the next one begins, and whether it would take that in."""
+    """Return where the line that begins here ends, continuations taken in, where the next one begins, and whether it would take that in."""
     is_comment = text[position] in "#!"
     while True:
         line = _LINE.match(text, position)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..fault import ConfigFault
-from .toml_tree import AddedLine, Form, Listing, Table, read_toml
+from .toml_read import read_toml
+from .toml_tree import AddedLine, Form, Listing, Table
 from .toml_words import TomlScalar, key_text
 
 __all__ = ["Draft"]

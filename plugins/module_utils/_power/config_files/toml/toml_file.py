@@ -41,7 +41,7 @@ def replace_toml(text: str, rules: Sequence[ConfigRule]) -> str:
 
 
 def _proof(result: str) -> None:
-    """What is written must be TOML, whatever a rule says."""
+    """Refuse a result that is no TOML, whatever a rule says."""
     try:
         Draft(result)
     except ConfigFault as fault:
@@ -110,7 +110,7 @@ def _create(draft: Draft, table: Table, steps: tuple[Step, ...], rule: ConfigRul
 
 
 def _new_leaf(rule: ConfigRule) -> TomlScalar | None:
-    """What a rule writes where nothing stands, or None for nothing."""
+    """Return the scalar that a rule writes where nothing stands, None if it writes none."""
     value = wanted(rule, ABSENT)
     if value is KEEP:
         return None
@@ -137,7 +137,7 @@ def _set(draft: Draft, node: Node, rule: ConfigRule, lenient: bool) -> None:
 
 
 def _shown(written: str) -> TomlScalar:
-    """What a scalar that we write is to whoever reads it."""
+    """Read a scalar that we write, as every reader will."""
     shown = Words(written).scalar()
     shown.start, shown.end, shown.written = 0, 0, written
     return shown

@@ -3,24 +3,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A TOML file as a tree of tables, lists and scalars that know where in the file they stand, and where a new key of a table would; pure.
 
-It keeps the rules of TOML: no key and no table twice, nothing added to what is closed. Reading only; `toml_edit` writes.
+`toml_read` makes one of a text, `toml_edit` changes and writes it.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Union
 
 from ..fault import ConfigFault
-from ..splice import BYTE_ORDER_MARK
-from .toml_words import TomlScalar, Words, key_text
+from .toml_words import TomlScalar, key_text
 
-__all__ = ["Form", "AddedLine", "Listing", "Node", "Table", "read_toml"]
+__all__ = ["AddedLine", "Form", "Listing", "Node", "Table", "TreeBuilder"]
 
-#: Bounds on time and memory; no configuration file comes near them.
-_DEEPEST = 64
+#: Values of one file, a bound on time and memory; no configuration file comes near it.
 _MOST_NODES = 200_000
-_MOST_LINES = 500_000
+_TWICE = "says two things of one key"
 
 
 class Form(enum.Enum):
@@ -85,195 +84,113 @@ class Table:
 Node = Union[TomlScalar, Listing, Table]
 
 
-def read_toml(text: str) -> Table:
-    """The tree of a file, which ends with a line end or is empty. Raises `ConfigFault` for what is not TOML or is too large."""
-    if text.count("\n") > _MOST_LINES:
-        raise ConfigFault(f"the file has more than {_MOST_LINES} lines")
-    return _TomlReader(text).read()
+class TreeBuilder:
+    """Adds to the tree of a file by the rules of TOML: no key and no table twice, nothing added to what is closed.
 
+    ``fault`` makes a `ConfigFault` of a reason, which is raised where a rule is broken.
+    """
 
-class _TomlReader:
-    """Builds the tree, one line after the other."""
-
-    def __init__(self, text: str) -> None:
-        self._words = Words(text)
+    def __init__(self, fault: Callable[[str], ConfigFault]) -> None:
+        self._fault = fault
         self._count = 0
-        self._root = Table(Form.SECTION, None, "", ())
-        self._section = self._root
-        #: The tables that the present line adds to.
-        self._grown: list[Table] = []
+        self.root = Table(Form.SECTION, None, "", ())
 
-    def read(self) -> Table:
-        words = self._words
-        if words.at(BYTE_ORDER_MARK):
-            words.position = 1
-        # Above the first header; of a file without one: at the end.
-        self._root.anchor = words.position
-        words.skip_lines()
-        while words.position < len(words.text):
-            if words.at("["):
-                self._header()
-            else:
-                self._pair_line()
-            words.end_line()
-            self._anchor_here()
-            words.skip_lines()
-        if self._section is self._root and not self._root.entries:
-            self._root.anchor = len(words.text)
-        return self._root
-
-    def _anchor_here(self) -> None:
-        """A line has ended: what is added to the table it was for comes next."""
-        for table in self._grown:
-            table.anchor = self._words.position
-
-    def _new(self, node: Node) -> Node:
+    def counted(self, node: Node) -> Node:
+        """Return a new node, unless the file has too many by now."""
         self._count += 1
         if self._count > _MOST_NODES:
             raise ConfigFault(f"the file has more than {_MOST_NODES} values")
         return node
 
-    def _table(self, form: Form, parent: Table, name: str, names: tuple[str, ...] | None) -> Table:
-        table = Table(form, parent, name, names)
-        self._new(table)
+    def inline_table(self) -> Table:
+        """Make a table in braces."""
+        table = Table(Form.INLINE, None, "", None)
+        self.counted(table)
         return table
 
-    def _indent(self) -> str:
-        """The white space between the beginning of the line and here."""
-        words = self._words
-        return words.text[words.text.rfind("\n", 0, words.position) + 1 : words.position].removeprefix(BYTE_ORDER_MARK)
+    def listing(self, start: int) -> Listing:
+        """Make a list in brackets that begins at ``start``."""
+        listing = Listing(start, closed=True)
+        self.counted(listing)
+        return listing
 
-    def _header(self) -> None:
-        words = self._words
-        indent = self._indent()
-        several = words.at("[[")
-        words.take("[[" if several else "[")
-        words.skip_blanks()
-        names = words.key()
-        words.take("]]" if several else "]")
-        table = self._root
+    def open_section(self, names: list[str], several: bool) -> Table:
+        """Open the table of a header: the one of that name, or the next of a list of tables where the header has double brackets."""
+        table = self.root
         for name in names[:-1]:
             table = self._below_header(table, name)
-        self._section = self._item(table, names[-1]) if several else self._opened(table, names[-1])
-        self._section.indent = indent
-        self._grown = [self._section]
+        return self._item(table, names[-1]) if several else self._opened(table, names[-1])
 
     def _below_header(self, table: Table, name: str) -> Table:
-        """The table that a part of a header leads to: the last one of a list of them."""
+        """Return the table that a part of a header leads to: the last one of a list of them."""
         node = table.entries.get(name)
         if node is None:
-            node = self._table(Form.IMPLIED, table, name, None if table.names is None else (*table.names, name))
-            table.entries[name] = node
+            node = self._named(Form.IMPLIED, table, name)
         if isinstance(node, Listing) and not node.closed:
             node = node.items[-1]
         if not isinstance(node, Table) or node.form is Form.INLINE:
-            raise self._words.fault("says two things of one key")
+            raise self._fault(_TWICE)
         return node
 
     def _opened(self, table: Table, name: str) -> Table:
-        """The table of a header in single brackets."""
+        """Open the table of a header in single brackets."""
         node = table.entries.get(name)
         if node is None:
-            node = self._table(Form.SECTION, table, name, None if table.names is None else (*table.names, name))
-            table.entries[name] = node
+            node = self._named(Form.SECTION, table, name)
         elif isinstance(node, Table) and node.form is Form.IMPLIED:
             node.form = Form.SECTION
         else:
-            raise self._words.fault("says two things of one key")
+            raise self._fault(_TWICE)
         return node
 
+    def _named(self, form: Form, parent: Table, name: str) -> Table:
+        """Add a table that a header can lead to, if one leads to its parent."""
+        table = Table(form, parent, name, None if parent.names is None else (*parent.names, name))
+        self.counted(table)
+        parent.entries[name] = table
+        return table
+
     def _item(self, table: Table, name: str) -> Table:
-        """The new table of a header in double brackets."""
+        """Add the table of a header in double brackets to its list."""
         node = table.entries.get(name)
         if node is None:
-            node = self._new(Listing(0, closed=False))
+            node = self.counted(Listing(0, closed=False))
             table.entries[name] = node
         if not isinstance(node, Listing) or node.closed:
-            raise self._words.fault("says two things of one key")
-        item = self._table(Form.SECTION, table, name, None)
+            raise self._fault(_TWICE)
+        item = Table(Form.SECTION, table, name, None)
+        self.counted(item)
         node.items.append(item)
         return item
 
-    def _pair_line(self) -> None:
-        indent = self._indent()
-        self._grown = self._pair(self._section, 0)
-        for table in self._grown:
-            table.indent = indent
-
-    def _pair(self, home: Table, depth: int) -> list[Table]:
-        """A key and its value, in a section or an inline table; the tables they are for, from ``home`` on."""
-        words = self._words
-        *names, last = words.key()
+    def tables_of_key(self, home: Table, names: list[str]) -> list[Table]:
+        """Return the tables that a key in ``home`` is for, from ``home`` on; the last one has no such key yet."""
         grown = [home]
-        for name in names:
+        for name in names[:-1]:
             grown.append(self._below_key(grown[-1], name, home))
-        if last in grown[-1].entries:
-            raise words.fault("says two things of one key")
-        words.take("=")
-        words.skip_blanks()
-        grown[-1].entries[last] = self._value(depth)
+        if names[-1] in grown[-1].entries:
+            raise self._fault(_TWICE)
         return grown
 
     def _below_key(self, table: Table, name: str, home: Table) -> Table:
-        """The table that a part of a key leads to."""
+        """Return the table that a part of a key leads to."""
         node = table.entries.get(name)
         if node is None:
-            node = self._table(Form.DOTTED, table, name, None)
-            self._bind(node, table, home)
+            node = Table(Form.DOTTED, table, name, None)
+            self.counted(node)
+            _bind(node, table, home)
             table.entries[name] = node
         elif isinstance(node, Table) and node.form is Form.IMPLIED:
             node.form = Form.DOTTED
-            self._bind(node, table, home)
+            _bind(node, table, home)
         if not isinstance(node, Table) or node.keyed_in is not home:
-            raise self._words.fault("says two things of one key")
+            raise self._fault(_TWICE)
         return node
 
-    @staticmethod
-    def _bind(table: Table, parent: Table, home: Table) -> None:
-        table.keyed_in = home
-        table.prefix = f"{parent.prefix}{key_text(table.name)}."
-        if home.form is Form.INLINE:
-            table.lines = home.lines
 
-    def _value(self, depth: int) -> Node:
-        words = self._words
-        if depth > _DEEPEST:
-            raise words.fault(f"is nested more than {_DEEPEST} deep")
-        if words.at("["):
-            return self._list(depth)
-        if words.at("{"):
-            return self._braces(depth)
-        return self._new(words.scalar())
-
-    def _list(self, depth: int) -> Listing:
-        words = self._words
-        listing = Listing(words.position, closed=True)
-        self._new(listing)
-        words.take("[")
-        words.skip_lines()
-        while not words.at("]"):
-            listing.items.append(self._value(depth + 1))
-            words.skip_lines()
-            if not words.at("]"):
-                words.take(",")
-                words.skip_lines()
-        words.take("]")
-        return listing
-
-    def _braces(self, depth: int) -> Table:
-        """An inline table. Its anchor is behind its last value, or behind the brace."""
-        words = self._words
-        table = Table(Form.INLINE, None, "", None)
-        self._new(table)
-        words.take("{")
-        table.anchor = words.position
-        words.skip_lines()
-        while not words.at("}"):
-            self._pair(table, depth + 1)
-            table.anchor = words.position
-            words.skip_lines()
-            if not words.at("}"):
-                words.take(",")
-                words.skip_lines()
-        words.take("}")
-        return table
+def _bind(table: Table, parent: Table, home: Table) -> None:
+    """Make a table one that keys in ``home`` made."""
+    table.keyed_in = home
+    table.prefix = f"{parent.prefix}{key_text(table.name)}."
+    if home.form is Form.INLINE:
+        table.lines = home.lines

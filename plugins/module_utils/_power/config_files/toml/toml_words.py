@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The words of TOML: keys, scalar values, and what stands between them; pure. Positions in, positions out; `toml_tree` makes a tree of
+"""The words of TOML: keys, scalar values, and what stands between them; pure. Positions in, positions out; `toml_read` makes a tree of
 them.
 
 What TOML 1.1 adds (line breaks in inline tables, ``\\e``, ``\\xHH``, times without seconds) is read too: the server must like it, not we.
@@ -92,7 +92,7 @@ class TomlScalar:
 
 
 def _is_date(text: str, without_seconds: bool) -> bool:
-    """Whether every reader takes a text for a date or time: there is such a day and hour, and it has seconds unless it may lack them."""
+    """Tell whether every reader takes a text for a date or time: such a day and hour exist, and it has seconds unless it may lack them."""
     parts = _DATE_PARTS.fullmatch(text) if _DATE_ALONE.fullmatch(text) else None
     if parts is None or (_lacks_seconds(text) and not without_seconds):
         return False
@@ -136,7 +136,7 @@ class Words:
         return ConfigFault(f"the file {reason} at line {line}, column {column}" + (f": {expected}" if expected else ""))
 
     def at(self, sign: str) -> bool:
-        """Whether ``sign`` stands here."""
+        """Tell whether ``sign`` stands here."""
         return self.text.startswith(sign, self.position)
 
     def take(self, sign: str) -> None:

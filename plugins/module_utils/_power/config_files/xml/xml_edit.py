@@ -46,12 +46,12 @@ def written(document: XmlDocument, changed: list[Element]) -> bytes:
 
 
 def _encoded(text: str, codec: str) -> bytes:
-    """What is written, in the file's encoding; a reference stands for a character that it lacks."""
+    """Encode text as the file is; a reference stands for a character that its encoding lacks."""
     return text.encode(codec, "strict" if codec == "utf-8" else "xmlcharrefreplace")
 
 
 def fits_xml(text: str) -> bool:
-    """Whether XML can hold a text at all; most control characters have not even an escaped form."""
+    """Tell whether XML can hold a text at all; most control characters have not even an escaped form."""
     return _FORBIDDEN.search(text) is None
 
 
@@ -60,7 +60,7 @@ def _escaped(text: str, table: dict[str, str]) -> str:
 
 
 def _edits(document: XmlDocument, element: Element) -> Iterator[_Edit]:
-    """What changes in one element of the file, without what it holds of the file's own elements."""
+    """Yield the edits of one element of the file, without those of the file's own elements in it."""
     tag = document.tag(element)
     for name, value in element.changed.items():
         span = tag.attributes.get(name)
@@ -115,7 +115,7 @@ def _fits_cdata(text: str, codec: str) -> bool:
 
 
 def _last_mark(source: bytes, begin: int, end: int) -> int:
-    """Where the white space in front of an end tag begins."""
+    """Return where the white space in front of an end tag begins."""
     return begin + len(source[begin:end].rstrip())
 
 

@@ -48,7 +48,7 @@ def replace_xml(text: str, rules: Sequence[ConfigRule]) -> str:
 
 
 def _proof(source: bytes, result: bytes) -> None:
-    """What is written must be XML, whatever a rule says, and one with namespaces if the file was."""
+    """Refuse a result that is no XML, whatever a rule says, or breaks the rules of namespaces where the file did not."""
     try:
         document = read_xml(result)
     except ConfigFault as fault:
@@ -77,7 +77,7 @@ def _apply(document: XmlDocument, place: XmlTarget) -> list[Element]:
 
 
 def _proof_of_new(document: XmlDocument, last: Element, place: XmlTarget) -> None:
-    """What was created must be found at the next boot, and the names of it must mean something."""
+    """Refuse what was created if it would not be found at the next boot, or has a name that means nothing."""
     if not any(element is last for element in _found(document, place.steps)):
         raise ConfigFault("nothing matches, and what it would create would not match either", place.rule)
     element: Element | None = last
@@ -127,7 +127,7 @@ def _found(document: XmlDocument, steps: Iterable[PathStep]) -> list[Element]:
 
 
 def _children(document: XmlDocument, parent: Element | None, step: PathStep) -> list[Element]:
-    """What one step leads to from one element, or from above the root."""
+    """Return the elements that one step leads to from one element, or from above the root."""
     everything = parent.children if parent is not None else [] if document.root is None else [document.root]
     found = [child for child in everything if is_named(child.name, step.name)]
     for rule in step.filters:

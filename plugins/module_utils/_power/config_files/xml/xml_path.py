@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a rule's ``match`` and value mean in XML; pure.
+"""The meaning of a rule's ``match`` and value in XML; pure.
 
 ==============================================  =====================================================================
 ``Root.Network.Port``                           every element ``Port`` in every ``Network`` of the root element ``Root``
@@ -83,7 +83,7 @@ class PathStep:
 
 @dataclass(frozen=True)
 class XmlTarget:
-    """Where a rule's value goes: the way from above the root element, and an attribute's name, or None for the element's text.
+    """The place of a rule's value: the way from above the root element, and an attribute's name, or None for the element's text.
 
     ``rule`` is the rule with the bare value that goes there.
     """
@@ -105,7 +105,7 @@ _ATTRIBUTE_VALUE = re.compile(r"\[([^\W\d][\w:.-]*)='(.*)'\]", re.DOTALL)
 
 
 def place_of(rule: ConfigRule) -> XmlTarget:
-    """Where ``rule`` leads. Raises `ConfigFault` for a match that is no path."""
+    """Return the place that ``rule`` leads to. Raises `ConfigFault` for a match that is no path."""
     path, position = rule.match, 0
     if len(path) > _LONGEST:
         raise ConfigFault(f"its match has more than {_LONGEST} characters", rule)
@@ -146,7 +146,7 @@ def _filter(text: str, rule: ConfigRule) -> Filter:
 
 
 def is_named(name: str, path_name: str) -> bool:
-    """Whether an element of this name is one that a path means: its own name, `EVERY`, or the name without any prefix."""
+    """Tell whether a path's name means an element of this name: it is that name, `EVERY`, or the name without any prefix."""
     return path_name in (EVERY, name) or (":" not in path_name and name.rpartition(":")[2] == path_name)
 
 

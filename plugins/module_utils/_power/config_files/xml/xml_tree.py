@@ -141,7 +141,7 @@ class XmlDocument:
         return self._bare[element]
 
     def is_mixed(self, element: Element) -> bool:
-        """Whether an element holds more than text, so that white space around the text is layout."""
+        """Tell whether an element holds more than text, so that white space around the text is layout."""
         if element.children or element.start is None:
             return bool(element.children)
         tag = self.tag(element)
@@ -169,7 +169,7 @@ def read_xml(source: bytes) -> XmlDocument:
 
 
 def keeps_namespaces(source: bytes, codec: str) -> bool:
-    """Whether well-formed XML also follows the rules of namespaces: what most libraries read."""
+    """Tell whether well-formed XML also follows the rules of namespaces: most libraries read no other."""
     try:
         expat.ParserCreate(codec, "}").Parse(source, True)
     except expat.ExpatError:
@@ -178,7 +178,7 @@ def keeps_namespaces(source: bytes, codec: str) -> bool:
 
 
 def is_bound(element: Element, name: str, *, is_element: bool) -> bool:
-    """Whether a name, of an element or of an attribute of it, has no prefix or one that is declared where it stands."""
+    """Tell whether a name, of an element or of an attribute of it, has no prefix or one that is declared where it stands."""
     prefix, colon, local = name.partition(":")
     if not colon:
         return True

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from ...definitions.definition import ConfigRule
 from ..fault import ConfigFault
 from ..splice import Edit, appended, between, line_end
-from ..tree import Alias, Document, List, Map, Node, Span, added, rewritten
+from ..tree import Alias, Document, List, Map, Node, Span, added
+from ..tree_rules import rewritten
 from . import yaml_read
 from .yaml_write import anchor_of, scalar
 from .yaml_write import key as written_key
@@ -33,7 +34,7 @@ def replace_yaml(text: str, rules: Sequence[ConfigRule]) -> str:
 
 
 class _YamlWriter:
-    """What became new in a tree, as edits of the text it was read from."""
+    """Writes what became new in a tree, as edits of the text it was read from."""
 
     def __init__(self, text: str, document: Document) -> None:
         self._text = text
@@ -131,7 +132,7 @@ class _YamlWriter:
         return end, end, "".join(line + self._end for line in lines)
 
     def _content_end(self, node: Node) -> int:
-        """Where the last value of a block ends, without the empty lines behind it unless they belong to it."""
+        """Return where the last value of a block ends, without the empty lines behind it unless they belong to it."""
         while isinstance(node, (Map, List)) and not node.flow and node.last is not None:
             node = node.last
         start, end = node.span or (0, 0)
@@ -152,7 +153,7 @@ class _YamlWriter:
 
 
 def _unit(text: str, document: Document) -> str:
-    """What a level is indented by: as the first map in a map of the document is, else by two blanks."""
+    """Return the indentation of a level: that of the first map in a map of the document, else two blanks."""
     root = document.items[0] if document.items else None
     if isinstance(root, Map) and not root.flow:
         for child in root.children():

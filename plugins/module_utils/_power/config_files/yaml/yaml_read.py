@@ -47,7 +47,7 @@ _BACK = {private: code for code, private in _AWAY.items()}
 
 
 def kind_of(plain: str) -> str:
-    """What an unquoted value is to one reader or another: null, bool, merge, int, float, timestamp or str, as every long one is."""
+    """Return an unquoted value's type to one reader or another: null, bool, merge, int, float, timestamp or str, as every long one is."""
     if len(plain) > LONGEST_TYPED:
         return "str"
     return next((kind for kind, pattern in _KINDS if pattern.fullmatch(plain)), "str")

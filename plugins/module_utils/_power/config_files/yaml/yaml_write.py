@@ -39,7 +39,7 @@ def scalar(value: Value, *, style: str = "", flow: bool = False) -> str:
 
 
 def anchor_of(written: str) -> tuple[str, str]:
-    """What a node begins with, apart from the rest: its anchor and a blank, or nothing."""
+    """Part the beginning of a node, its anchor and a blank or nothing, from the rest."""
     found = _ANCHOR.match(written)
     return ("", written) if found is None else (found.group().rstrip() + " ", written[found.end() :])
 

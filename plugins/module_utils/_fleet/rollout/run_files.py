@@ -1,0 +1,89 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files that the steps of one run share: its own, the one it goes on with, and its result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from . import files
+from .record import Record
+from .words import RolloutError
+
+_FOLDER = "~/.ansible/fleet_power"
+
+
+class RunFiles:
+    """The paths of a run's files, from a step's options. In check mode, what outlives the command is neither written nor removed.
+
+    ``temporary`` is a directory that Ansible cleans up.
+    """
+
+    def __init__(self, asked: Mapping[str, Any], temporary: str, *, check: bool) -> None:
+        self._temporary = temporary
+        self._check = check
+        #: The file of the run; empty before it has one, as are the others that are not asked for.
+        self.own = _path(asked.get("file"))
+        #: The file of the run to go on with.
+        self.resume = _path(asked.get("resume"))
+        self._kept = _path(asked.get("resume_file"))
+        self._result = _path(asked.get("result_file"))
+
+    def forget_result(self) -> None:
+        """Remove the last run's result, which nobody may take for this one's."""
+        if self._result and not self._check:
+            files.remove(self._result)
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write the result of the run where one is wanted."""
+        if self._result and not self._check:
+            files.write(self._result, result, "what was done is told above alone")
+
+    def to_resume(self) -> Record:
+        """Read the run to go on with. Raises `RolloutError` if another command is at it."""
+        record = files.load(self.resume)
+        if record.owner and files.is_at_it(record.owner):
+            raise RolloutError(
+                f"Cannot resume from {self.resume}: process {record.owner['pid']} is still at run {record.run}; wait for its end",
+                "resume_in_use",
+            )
+        return record
+
+    def begin(self, record: Record, old: Record | None) -> str:
+        """Write a run that begins: a resumed one where it was, one that only shows what it would do where Ansible cleans up."""
+        if self._check:
+            path = os.path.join(self._temporary, f"rollout-{record.run}.json")
+        elif old is not None:
+            path = self.resume
+        else:
+            path = self._kept or os.path.expanduser(f"{_FOLDER}/resume-{record.run}.json")
+        record.owner = files.this_command()
+        files.save(path, record)
+        return path
+
+    def load(self, run: str) -> Record:
+        """Read this run; two that share a file must not take each other's servers for their own."""
+        record = files.load(self.own)
+        if record.run != run:
+            raise RolloutError(f"Cannot go on: {self.own} is that of another run by now, {record.run}", "resume_invalid")
+        return record
+
+    def save(self, record: Record) -> None:
+        """Write this run as it is now."""
+        files.save(self.own, record)
+
+    def end(self, record: Record, resume_file: str | None) -> None:
+        """Leave the run to whoever goes on with it in ``resume_file``, or remove it where there is none."""
+        if resume_file is None:
+            files.remove(self.own)
+            return
+        # Whoever goes on with it need not wait for the end of this command.
+        record.owner = {}
+        files.save(self.own, record)
+
+
+def _path(given: object) -> str:
+    return os.path.abspath(os.path.expanduser(str(given))) if given else ""

@@ -1,0 +1,55 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An option that users give, declared once for all that read it; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """The type, default and bounds of one option, and by what other names it may be given."""
+
+    #: As an argument spec names types: str, int, float, bool, path, list or dict.
+    type: str
+    #: None where another place decides what counts if it is not given.
+    default: Any = None
+    #: The bounds of a number; None where it has none.
+    least: int | None = None
+    most: int | None = None
+    choices: tuple[str, ...] = ()
+    elements: str = ""
+    aliases: tuple[str, ...] = ()
+    required: bool = False
+    #: Whether its value is masked wherever it is shown; None leaves that to its name.
+    no_log: bool | None = None
+
+    def holds(self, value: float) -> bool:
+        """Tell whether a number is within the bounds."""
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+    @property
+    def limit(self) -> str:
+        """The bounds in words, as in "expected a whole number of at least 0"."""
+        return f"of at least {self.least}" if self.most is None else f"from {self.least} to {self.most}"
+
+    def argument(self) -> dict[str, Any]:
+        """Return what an argument spec says of the option."""
+        told = {
+            "default": self.default,
+            "choices": list(self.choices) or None,
+            "elements": self.elements or None,
+            "aliases": list(self.aliases) or None,
+            "required": self.required or None,
+            "no_log": self.no_log,
+        }
+        return {"type": self.type, **{key: value for key, value in told.items() if value is not None}}
+
+
+def argument_spec(options: Mapping[str, Option]) -> dict[str, dict[str, Any]]:
+    """Return the argument spec of options by their names."""
+    return {name: option.argument() for name, option in options.items()}

@@ -1,0 +1,70 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options by which power is asked for and looked at, each declared once for all front doors; pure."""
+
+from __future__ import annotations
+
+from .definitions.stop_way import LONGEST_STOP_SECONDS
+from .engine.connection import TIMEOUT
+from .journal.journal_rows import KEPT_OPERATIONS
+from .model.model import PowerAction, PowerState, Request, WaitFor
+from .model.option import Option
+from .model.order import LONGEST_STAGGER_SECONDS
+
+LONGEST_WAIT_SECONDS = 300
+#: Seconds to wait for another action on the same server; what is out of bounds becomes the default.
+WAIT_SECONDS = Option("int", default=Request.wait_seconds, least=0, most=LONGEST_WAIT_SECONDS)
+#: Seconds between the beginnings of two servers.
+STAGGER = Option("int", default=0, least=0, most=LONGEST_STAGGER_SECONDS)
+#: Servers at a time.
+MAX_PARALLEL = Option("int", default=0, least=0)
+
+#: The engine options have no default here: option, DOCKER_* environment, node settings, default is their order.
+_ENGINE_OPTIONS = {
+    "docker_host": Option("str", aliases=("docker_url",)),
+    "tls": Option("bool"),
+    "validate_certs": Option("bool", aliases=("tls_verify",)),
+    "ca_path": Option("path", aliases=("ca_cert", "tls_ca_cert", "cacert_path")),
+    "client_cert": Option("path", aliases=("tls_client_cert", "cert_path")),
+    "client_key": Option("path", aliases=("tls_client_key", "key_path")),
+    "tls_hostname": Option("str"),
+    "api_version": Option("str", aliases=("docker_api_version",)),
+    "timeout": TIMEOUT,
+}
+#: What says where things are.
+SHARED_OPTIONS = {
+    "config": Option("path"),
+    # no_log on this option would mask every value in it, "1" and the uuid included, all over the result; see PowerModule.
+    "definitions": Option("list", elements="dict", no_log=False),
+    "api_url": Option("str"),
+    "api_token": Option("str", no_log=True),
+    **_ENGINE_OPTIONS,
+}
+_SERVER = Option("list", elements="str", aliases=("servers", "uuid"))
+POWER_OPTIONS = {
+    "action": Option("str", required=True, choices=tuple(action.value for action in PowerAction)),
+    "only": Option("list", elements="str", choices=tuple(state.value for state in PowerState)),
+    "if_meant_up": Option("bool", default=False),
+    "max_parallel": MAX_PARALLEL,
+    "max_failures": Option("int", least=0),
+    "in_order": Option("bool", default=False),
+    "stagger": STAGGER,
+    "priorities": Option("dict"),
+    "wait_seconds": WAIT_SECONDS,
+    "stop_timeout": Option("int", least=0, most=LONGEST_STOP_SECONDS),
+    "wait_for": Option("str", default=Request.wait_for.value, choices=tuple(each.value for each in WaitFor)),
+    "wait_timeout": Option("int", default=Request.wait_timeout, least=0, most=LONGEST_STOP_SECONDS),
+    "adopt": Option("bool", default=Request.adopt),
+    "origin": Option("str"),
+    "reason": Option("str"),
+    "once": Option("str"),
+    "server": _SERVER,
+    **SHARED_OPTIONS,
+}
+INFO_OPTIONS = {
+    "tail": Option("int", default=0, least=0, most=10_000),
+    "operations": Option("int", default=0, least=0, most=KEPT_OPERATIONS),
+    "server": _SERVER,
+    **SHARED_OPTIONS,
+}
