@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.await_ready import await_ready, seen_ready
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.startup import AwaitedRun
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
@@ -34,15 +35,7 @@ class Waiting:
         self.progress = self.fake.progress("start", wait_for=wait_for, **fields)
         began = self.fake.clock.monotonic()
         matchers = Matchers(done, strip=False)
-        await_ready(
-            self.progress.request,
-            self.fake.node,
-            self.fake.watch(self.progress),
-            self.fake.seen(),
-            matchers,
-            output,
-            self.progress,
-        )
+        await_ready(self.fake.context(self.progress), AwaitedRun(self.fake.seen(), matchers, output))
         return self.fake.clock.monotonic() - began
 
     def later(self, seconds: float, happening: Any) -> None:

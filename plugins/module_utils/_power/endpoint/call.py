@@ -14,7 +14,7 @@ from ..actions.many.selection import Target, all_of, means_all, named, refuse_on
 from ..actions.many.server_facts import FactOptions
 from ..actions.node.limiter import Slot
 from ..actions.node.node import SystemClock
-from ..actions.turn.perform import UNREPORTED_CODES
+from ..actions.turn.tell import UNREPORTED_CODES
 from ..definitions.settings import Settings
 from ..engine.connection import DEFAULT_TIMEOUT
 from ..host.announce import announce

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from ..actions.node.limiter import Slot
 from ..actions.node.progress import Ending, Progress
-from ..actions.turn.turn import require_selected
+from ..actions.turn.look import require_selected
 from ..model.cancellation import no_check
 from ..model.errors import (
     EndpointError,

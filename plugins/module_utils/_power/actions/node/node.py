@@ -18,7 +18,6 @@ from ...locking.generation import KillGenerations
 from ...locking.holder import Holder, Leftover
 from ...locking.lock import Locks, PowerLock
 from ...model.cancellation import CheckCancelled, no_check
-from ...model.errors import CancelledByKill
 from ...model.model import Clock, Phase, PowerState, Request, Run, Snapshot, Startup
 from ...sources.sources import Sources
 from .state import derive_state
@@ -155,31 +154,15 @@ class Observed:
 
     @property
     def live(self) -> bool:
-        """Whether a process of the server exists."""
+        """True if a process of the server exists."""
         return self.snapshot is not None and self.snapshot.live
 
     @property
     def stop_left(self) -> bool:
-        """Whether somebody who is gone left a stop of this very run unfinished."""
+        """True if somebody who is gone left a stop of this very run unfinished."""
         return self.snapshot is not None and _stopped_run(self.leftover) == self.snapshot.run
 
-
-@dataclass(frozen=True)
-class KillWatch:
-    """Looks whether the server was killed since the action was requested: such an action must not go on."""
-
-    node: Node
-    request: Request
-    uuid: str
-
     @property
-    def killed(self) -> bool:
-        """Whether a kill came after the request."""
-        return self.node.generations.changed_since(self.uuid, self.request.generation(self.uuid))
-
-    def look(self) -> None:
-        """Raise `CancelledByKill` if a kill came after the request."""
-        if self.killed:
-            raise CancelledByKill(
-                f"Cannot {self.request.action.value} server {self.uuid}: it was killed after this was requested; ask again to go on"
-            )
+    def is_settled(self) -> bool:
+        """True if the server is up, and nobody is about to change that."""
+        return self.live and self.holder is None and not self.stop_left
