@@ -17,8 +17,8 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.m
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Rooms
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.sampler import Sampler
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.views import ServerView
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import Use
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState, Snapshot
 

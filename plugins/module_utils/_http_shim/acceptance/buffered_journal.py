@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from ..._power.journal import journal_rows as rows
 from ..._power.journal.journal import Journal
 from ..._power.journal.journal_rows import JournalUnusable, OperationRow
+from ..._power.model.clock import Clock
 from ..._power.model.errors import InterruptedBySignal
-from ..._power.model.model import Clock, PowerAction, Result, Server
+from ..._power.model.model import PowerAction, Result, Server
 
 if TYPE_CHECKING:
     import sqlite3

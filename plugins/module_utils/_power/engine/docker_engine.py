@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..model.clock import engine_time
 from ..model.errors import EngineError, EngineUnreachable, ImageUnavailable
-from ..model.model import ImageSeen, Run, Server, Snapshot, engine_time, parse_uuid
+from ..model.model import ImageSeen, Run, Server, Snapshot, parse_uuid
 from ..model.schema import one_line
 from .connection import Connection
 from .container_spec import LABEL_SERVER, LABEL_SPEC, NetworkSpec, made_by_us

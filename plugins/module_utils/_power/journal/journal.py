@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..model.clock import Clock, timestamp
 from ..model.errors import INTERRUPTED, PowerError
-from ..model.model import Clock, Outcome, PowerAction, Result, Run, Server, timestamp
+from ..model.model import Outcome, PowerAction, Result, Run, Server
 from . import journal_rows as rows
 from .journal_rows import Intent, JournalUnusable, OperationRow, StartedRun
 from .mark import ProcessMark, mark_is_alive

@@ -9,9 +9,9 @@ import re
 import uuid as uuid_module
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 
 class PowerAction(str, Enum):
@@ -272,19 +272,6 @@ class Result:
     files: tuple[FileDiff, ...] = ()
 
 
-class Clock(Protocol):
-    """Time as the core sees it, so that a test can own it."""
-
-    def now(self) -> datetime:
-        """The wall clock, in UTC."""
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-
-
 #: Values of a server's environment of this many characters or more are masked in log excerpts.
 SHORTEST_SECRET = 6
 
@@ -308,26 +295,3 @@ def parse_uuid(text: str) -> str | None:
 def new_operation_id() -> str:
     """A fresh id for one power action."""
     return str(uuid_module.uuid4())
-
-
-def timestamp(moment: datetime) -> str:
-    """ISO 8601, UTC, milliseconds: the form of every time in results and records."""
-    utc = moment if moment.tzinfo is timezone.utc else moment.astimezone(timezone.utc)
-    # Not by a format: that takes several times as long, and every line of a log has a time.
-    return f"{utc.isoformat(timespec='milliseconds')[:23]}Z"
-
-
-_ENGINE_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z")
-
-
-def engine_time(text: str) -> datetime | None:
-    """A time as the engine writes it (UTC, nanoseconds), or None where it wrote none (year 1) or nothing readable."""
-    match = _ENGINE_TIME.fullmatch(text)
-    if match is None or text.startswith("0001-"):
-        return None
-    try:
-        # Not strptime: what it loads at its first use costs several milliseconds.
-        whole = datetime.fromisoformat(match[1])
-    except ValueError:
-        return None
-    return whole.replace(microsecond=int((match[2] or ".")[1:7].ljust(6, "0")), tzinfo=timezone.utc)

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from .clock import timestamp
 from .errors import EndpointError, EndpointUnreachable, EngineError, EngineUnreachable, FailureBudget, InterruptedBySignal
-from .model import Outcome, PowerAction, PowerState, PrebootStep, Result, parse_uuid, timestamp
+from .model import Outcome, PowerAction, PowerState, PrebootStep, Result, parse_uuid
 from .schema import printable
 
 #: A pre-boot step that took longer than this is worth showing.

@@ -9,6 +9,7 @@ import contextlib
 
 from ...engine.output import Deframer, Output
 from ...engine.readiness import Lines, Matchers
+from ...model.cancellation import Deadline
 from ...model.errors import EngineError, EngineUnreachable, PowerError, StartFailed, StartTimeout, Superseded
 from ...model.model import Phase, Run, Snapshot, Startup, WaitFor
 from ..node.context import ActionContext
@@ -95,7 +96,7 @@ def _needs_wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) ->
 def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> None:
     node, progress, uuid, matchers = context.node, context.progress, context.uuid, awaited.matchers
     run, clock = awaited.snapshot.run, node.clock
-    deadline = clock.monotonic() + context.request.wait_timeout
+    deadline = Deadline.after(clock, context.request.wait_timeout)
     console = _Console(node, awaited)
     next_look = 0.0
     while True:
@@ -114,7 +115,7 @@ def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> None:
         if node.interrupted():
             progress.warn(f"server {uuid}: a signal ended the wait for it to become ready; it was started")
             return
-        if clock.monotonic() >= deadline:
+        if deadline.is_over:
             raise StartTimeout(
                 f"Cannot tell that server {uuid} is {wanted.value}: "
                 f"not ready {context.request.wait_timeout} s after its start; it is left up"

@@ -9,6 +9,7 @@ The key stands first in the reason, so the journal has it. Without a journal nob
 from __future__ import annotations
 
 from ...journal.journal_rows import OperationRow
+from ...model.cancellation import Deadline
 from ...model.errors import LockTimeout
 from ...model.model import Outcome, PowerState
 from .context import ActionContext
@@ -36,20 +37,16 @@ def same_action(context: ActionContext) -> OperationRow | None:
 
 def await_same(context: ActionContext) -> None:
     """Wait until the same action is no longer under way. Raises `LockTimeout` if that takes too long, and as `check_waiting`."""
-    clock = context.node.clock
     limit = max(context.request.wait_seconds, context.request.wait_timeout)
-    deadline = clock.monotonic() + limit
-    while True:
-        same = same_action(context)
-        if same is None or same.outcome:
-            return
+    deadline = Deadline.after(context.node.clock, limit)
+    while (same := same_action(context)) is not None and not same.outcome:
         context.check_waiting()
-        if clock.monotonic() >= deadline:
+        if deadline.is_over:
             raise LockTimeout(
                 f"Cannot {context.verb} server {context.uuid}: the same action, requested at {same.requested_at}, "
                 f"has not ended after {limit} s; wait for its end"
             )
-        clock.sleep(_LOOK_SECONDS)
+        deadline.pause(_LOOK_SECONDS)
 
 
 def fell_since(context: ActionContext, state: PowerState) -> bool:

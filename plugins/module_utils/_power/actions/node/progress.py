@@ -9,9 +9,9 @@ from typing import Any
 
 from ...definitions.definition import mask
 from ...journal.journal import Journal
+from ...model.clock import Clock
 from ...model.errors import EngineError, PowerError, ServerNotFound, Suspended
 from ...model.model import (
-    Clock,
     FileDiff,
     Outcome,
     Phase,

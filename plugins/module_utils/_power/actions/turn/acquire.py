@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ...locking.holder import Holder
 from ...locking.lock import PowerLock
+from ...model.cancellation import Deadline, wait_until
 from ...model.errors import LockTimeout
 from ..node.context import ActionContext
 
@@ -40,15 +41,16 @@ def _try(context: ActionContext, seconds: float, waited_before: float = 0.0) -> 
 def _acquire_aside(context: ActionContext, began: float) -> PowerLock:
     """Take the lock without keeping others from their slots: tried once, then waited for outside of them, then tried once again."""
     slot, clock = context.slot, context.node.clock
-    deadline = began + context.request.wait_seconds
+    deadline = Deadline(clock, began + context.request.wait_seconds)
     waited = 0.0
     while True:
         try:
             return _try(context, 0.0, waited)
         except LockTimeout:
-            if clock.monotonic() >= deadline:
+            if deadline.is_over:
                 raise
         with slot.aside(context.check_waiting):
+            # Not by taking it: it would be held while waiting for a slot.
             _await_free(context, deadline)
         slot.refuse_over_budget(context.uuid)
         # Others have begun meanwhile.
@@ -56,11 +58,9 @@ def _acquire_aside(context: ActionContext, began: float) -> PowerLock:
         waited = clock.monotonic() - began
 
 
-def _await_free(context: ActionContext, deadline: float) -> None:
-    """Wait until nobody is seen to hold the lock. It is not taken: it would be held while waiting for a slot."""
-    clock = context.node.clock
-    while True:
-        context.check_waiting()
-        clock.sleep(min(_LOOK_SECONDS, max(deadline - clock.monotonic(), 0.0)))
-        if clock.monotonic() >= deadline or context.node.locks.holder(context.uuid) is None:
-            return
+def _await_free(context: ActionContext, deadline: Deadline) -> None:
+    """Wait a moment, then until nobody is seen to hold the lock, or the deadline is over."""
+    # At least a moment: a holder that has not written its record yet is not seen.
+    context.check_waiting()
+    deadline.pause(_LOOK_SECONDS)
+    wait_until(lambda: context.node.locks.holder(context.uuid) is None, deadline, context.check_waiting, every=_LOOK_SECONDS)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from ...locking.holder import Holder
 from ...locking.lock import PowerLock
-from ...model.cancellation import no_check
+from ...model.cancellation import Deadline, no_check
 from ...model.errors import UNGUARDED, EngineError, EngineUnreachable, KillUnsettled, LockTimeout, LockUnavailable
 from ...model.model import Outcome, Phase, PowerAction, PowerState, Snapshot
 from ..node.context import ActionContext
@@ -178,8 +178,8 @@ def _settle_and_kill(context: ActionContext, lock: PowerLock) -> None:
         # Held is held, whatever its record says.
         lock.enter(Phase.KILL)
     progress.enter(Phase.KILL)
-    deadline = node.clock.monotonic() + node.engine.timeout
-    while node.clock.monotonic() < deadline:
+    deadline = Deadline.after(node.clock, node.engine.timeout)
+    while not deadline.is_over:
         _kill_now(context)
         _await_gone(context)
         left = lock.leftover
