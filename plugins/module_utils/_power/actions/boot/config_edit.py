@@ -15,6 +15,7 @@ from ...config_files.file_diff import file_diff
 from ...config_files.placeholders import expand
 from ...config_files.regex import one_child
 from ...definitions.definition import ConfigFile
+from ...model.cancellation import CheckCancelled
 from ...model.errors import MissingLibrary, PrebootFailed
 from ...model.schema import printable
 from ...volume.volume import FILE_LIMIT, names_of
@@ -35,7 +36,24 @@ _MARKS = (
 )
 
 
-def edit(context: ActionContext, boot: Boot, config: ConfigFile) -> bool:
+def check_files(context: ActionContext, boot: Boot, check_cancelled: CheckCancelled) -> None:
+    """Find out what the files would become, one after the other, without writing any. Raises as `edited`."""
+    written: Written = {}
+    for config in boot.definition.configs:
+        check_cancelled()
+        edited(context, boot, config, written)
+
+
+def edit_files(context: ActionContext, boot: Boot) -> bool:
+    """Bring the files in line, one after the other; return True if any was written. Raises as `edited`."""
+    written = []
+    for config in boot.definition.configs:
+        context.check_cancelled()
+        written.append(_edit(context, boot, config))
+    return any(written)
+
+
+def _edit(context: ActionContext, boot: Boot, config: ConfigFile) -> bool:
     """Bring one configuration file in line; return True if it was written. Raises `PrebootFailed` as `edited` does."""
     change = _change(context, boot, config, {})
     if change is None:

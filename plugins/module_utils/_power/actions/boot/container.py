@@ -10,24 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...definitions.definition import Definition
 from ...engine.container_spec import HOME, ContainerSpec, container_spec, made_by_us, made_by_wings, spec_hash_of
-from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, ImageUnavailable, PrebootFailed
-from ...model.model import ImageSeen, Snapshot
+from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, PrebootFailed
+from ...model.model import Snapshot
 from ...volume.volume import Volume
 from ...volume.volume_survey import shown_path
 from ..node.context import ActionContext
 from ..node.node import Node
+from .image import present_image
 
 #: What is put behind the server's uuid to name a container that waits for its place, the second where there is one already.
 _WAITING = ("-next", "-after")
-#: What follows a whole part of an image's reference: a further one, a tag or digest, or nothing. What a colon begins and a slash ends is a
-#: port, and with it another registry.
-_PART_END = re.compile(r"/|[:@][^/]*\Z|\Z")
 
 
 @dataclass(frozen=True)
@@ -51,31 +47,11 @@ class Staged:
     mounts: tuple[str, ...] = ()
 
 
-def pull(context: ActionContext, definition: Definition) -> None:
-    """Pull the image if the settings ask for it, and note whether the node has another one now. Raises `ImageUnavailable`."""
-    engine, settings, reference = context.node.engine, context.node.settings, definition.image
-    if definition.image_is_local or settings.pull == "never":
-        return
-    before = engine.image(reference)
-    if before is not None and settings.pull != "always":
-        return
-    engine.pull(reference, credentials_for(reference, settings.registries), context.check_cancelled)
-    if engine.image(reference) != before:
-        context.progress.alter()
-
-
-def credentials_for(reference: str, registries: Mapping[str, Mapping[str, str]]) -> Mapping[str, str] | None:
-    """Return the credentials whose name is the longest beginning of an image's reference, in whole parts.
-
-    They must reach no other registry.
-    """
-
-    def begins(name: str) -> bool:
-        trimmed = name.rstrip("/")
-        return bool(trimmed) and reference.startswith(trimmed) and _PART_END.match(reference, len(trimmed)) is not None
-
-    names = [name for name in registries if begins(name)]
-    return registries[max(names, key=len)] if names else None
+def check_container(context: ActionContext, boot: Boot, snapshot: Snapshot | None) -> ContainerSpec:
+    """Return what would be created, but for its image. Raises `ContainerForeign` if what stands there may not be recreated."""
+    if snapshot is not None:
+        _refuse_foreign(context, snapshot)
+    return _spec_of(context.node, boot, image_id="")
 
 
 def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: Staged | None = None) -> Staged:
@@ -84,7 +60,7 @@ def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: S
     Raises `EngineError`, `ImageUnavailable`, `ContainerForeign`; the server was not touched.
     """
     node, progress = context.node, context.progress
-    spec = spec_of(node, boot, image_id=_present_image(node, boot.definition).id)
+    spec = _spec_of(node, boot, image_id=present_image(node, boot.definition).id)
     progress.warn(*(f"server {context.uuid}: {warning}" for warning in spec.warnings))
     wanted = spec_hash_of(spec.config["Labels"])
     if kept is not None and kept.spec_hash == wanted:
@@ -125,7 +101,7 @@ def put_in_place(context: ActionContext, staged: Staged) -> bool:
     # Looked at anew: somebody may have put another there while the server stopped.
     old = engine.inspect(uuid)
     if old is not None:
-        refuse_foreign(context, old)
+        _refuse_foreign(context, old)
         # Wings throws away what an image's anonymous volumes hold, and so do we; but not what somebody else's container held.
         ours = made_by_us(old, uuid) or made_by_wings(old.labels)
         if not engine.remove(old.id, volumes=ours):
@@ -140,7 +116,7 @@ def _serves(node: Node, snapshot: Snapshot, wanted: str | None) -> bool:
     return not snapshot.removing and node.settings.recreate != "always" and spec_hash_of(snapshot.labels) == wanted
 
 
-def refuse_foreign(context: ActionContext, snapshot: Snapshot) -> None:
+def _refuse_foreign(context: ActionContext, snapshot: Snapshot) -> None:
     """Raise `ContainerForeign` if a container would be recreated that neither this collection nor Wings made, unless it may be adopted."""
     uuid = context.uuid
     if context.request.adopt or made_by_us(snapshot, uuid) or made_by_wings(snapshot.labels):
@@ -152,16 +128,9 @@ def refuse_foreign(context: ActionContext, snapshot: Snapshot) -> None:
     )
 
 
-def spec_of(node: Node, boot: Boot, *, image_id: str) -> ContainerSpec:
+def _spec_of(node: Node, boot: Boot, *, image_id: str) -> ContainerSpec:
     """Return what to create. Links in mounts are resolved here, where the engine's files are, so that none leads out of what is allowed."""
     return container_spec(boot.definition, node.settings, data_directory=boot.volume.path, image_id=image_id, resolve=os.path.realpath)
-
-
-def _present_image(node: Node, definition: Definition) -> ImageSeen:
-    image = node.engine.image(definition.image)
-    if image is None:
-        raise ImageUnavailable(f"Cannot boot server {definition.server.uuid}: image {definition.image} is not on the node")
-    return image
 
 
 def _create(context: ActionContext, suffix: str, spec: ContainerSpec) -> str:
@@ -169,7 +138,7 @@ def _create(context: ActionContext, suffix: str, spec: ContainerSpec) -> str:
     engine, name = context.node.engine, context.uuid + suffix
     left = engine.inspect(name)
     if left is not None:
-        refuse_foreign(context, left)
+        _refuse_foreign(context, left)
         engine.remove(left.id, volumes=True)
     container, warnings = _create_without(context.node, name, spec)
     context.progress.warn(*(f"server {context.uuid}: {warning}" for warning in warnings))

@@ -12,17 +12,20 @@ from ...definitions.definition import Definition, secrets_of
 from ...engine.container_spec import ContainerSpec
 from ...host.host_ports import PortFault, port_fault
 from ...model.cancellation import CheckCancelled
-from ...model.errors import EngineError, EngineUnreachable, ImageUnavailable, PrebootFailed, Suspended, VolumeMissing
+from ...model.errors import EngineError, EngineUnreachable, PrebootFailed, Suspended, VolumeMissing
 from ...model.model import Snapshot, parse_uuid
 from ...model.schema import printable
 from ...volume.volume import Volume
 from ..node.context import ActionContext
 from ..node.node import Node
-from .config_edit import Written, edited
-from .container import Boot, refuse_foreign, spec_of
-from .preboot import bounds_of, refuse_if_cut, refuse_if_over
+from .config_edit import check_files
+from .container import Boot, check_container
+from .disk import check_disk
+from .image import check_image
 from .steps import checked_step
 
+#: What was known before a wait or a stop longer than this is asked again.
+STALE_SECONDS = 1.0
 #: What of root's rights it takes to work in anybody's data directory, as bits: CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.
 _RIGHTS = 1 << 0 | 1 << 1 | 1 << 3
 
@@ -38,25 +41,23 @@ def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = 
     definition = _fetch(context, check_cancelled, again=again)
     progress.warn(*(f"server {context.uuid}: {warning}" for warning in definition.warnings))
     boot = Boot(definition, Volume(os.path.join(node.settings.data, context.uuid)))
-    step = functools.partial(checked_step, progress)
+    step = functools.partial(checked_step, context)
     with step("container"):
-        if snapshot is not None:
-            refuse_foreign(context, snapshot)
-        spec = spec_of(node, boot, image_id="")
+        spec = check_container(context, boot, snapshot)
     with step("volume"):
         _check_volume(node, boot, snapshot)
         _check_rights(node, boot)
     with step("image"):
-        _check_image(context, definition)
+        check_image(context, definition)
     with step("mounts"):
         _check_mounts(boot, spec)
     with step("ports"):
         _check_ports(node, boot, snapshot, spec)
     if data:
         with step("disk"):
-            _check_disk(node, boot, check_cancelled)
+            check_disk(node, boot, check_cancelled)
         with step("configuration"):
-            _check_files(context, boot, check_cancelled)
+            check_files(context, boot, check_cancelled)
     return boot
 
 
@@ -73,21 +74,6 @@ def _fetch(context: ActionContext, check_cancelled: CheckCancelled, *, again: bo
             f"Cannot {context.verb} server {context.uuid}: it is suspended; clear settings.suspended where its definition comes from"
         )
     return definition
-
-
-def _check_disk(node: Node, boot: Boot, check_cancelled: CheckCancelled) -> None:
-    # Pre-boot walks for the owners as well: what cannot be looked through is to come to light before the stop.
-    if boot.definition.build.disk_space > 0 or node.settings.check_permissions_on_boot:
-        survey = boot.volume.survey(check_cancelled, bounds_of(node.settings), owner=None)
-        refuse_if_over(boot, survey.bytes)
-        refuse_if_cut(boot, survey)
-
-
-def _check_files(context: ActionContext, boot: Boot, check_cancelled: CheckCancelled) -> None:
-    written: Written = {}
-    for config in boot.definition.configs:
-        check_cancelled()
-        edited(context, boot, config, written)
 
 
 def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:
@@ -123,20 +109,6 @@ def _acts_as_root() -> bool:
     except (OSError, ValueError):
         return False
     return rights & _RIGHTS == _RIGHTS
-
-
-def _check_image(context: ActionContext, definition: Definition) -> None:
-    node, local = context.node, definition.image_is_local
-    may_pull = not local and node.settings.pull != "never"
-    if (may_pull and not context.request.check) or node.engine.image(definition.image) is not None:
-        return
-    if may_pull:
-        context.progress.warn(f"server {definition.server.uuid}: image {definition.image} is not on the node; it would be pulled")
-        return
-    raise ImageUnavailable(
-        f"Cannot boot server {definition.server.uuid}: image {definition.image} is not on the node, and "
-        f"{'the ~ before its name' if local else 'docker.pull: never'} forbids pulling it"
-    )
 
 
 def _check_mounts(boot: Boot, spec: ContainerSpec) -> None:

@@ -10,17 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...model.errors import EngineError, PowerError, PrebootFailed
-from ..node.progress import Progress
+from ...model.model import PrebootStep
+from ..node.context import ActionContext
 
 
 @contextlib.contextmanager
-def checked_step(progress: Progress, name: str) -> Iterator[None]:
+def checked_step(context: ActionContext, name: str) -> Iterator[None]:
     """Note a step that fails by being looked at; one that may be taken is noted when it is taken."""
-    began = progress.now()
+    began, progress = context.node.clock.monotonic(), context.progress
     try:
         yield
     except PowerError as error:
-        progress.note_step(name, began, failed=not error.cancels, msg=progress.sentence(error))
+        step = PrebootStep(name, failed=not error.cancels, seconds=_since(context, began), msg=progress.sentence(error))
+        progress.preboot.append(step)
         raise
 
 
@@ -32,14 +34,18 @@ class StepTaken:
 
 
 @contextlib.contextmanager
-def taken_step(progress: Progress, name: str) -> Iterator[StepTaken]:
+def taken_step(context: ActionContext, name: str) -> Iterator[StepTaken]:
     """Take a step and note how it went. What the engine refuses in it is raised as `PrebootFailed`."""
-    began, taken = progress.now(), StepTaken()
+    began, progress, taken = context.node.clock.monotonic(), context.progress, StepTaken()
     try:
-        with checked_step(progress, name):
+        with checked_step(context, name):
             yield taken
     except EngineError as error:
-        raise PrebootFailed(f"Cannot prepare the {name} of server {progress.server.uuid}: {error.reason}") from error
-    changed = taken.changed
-    progress.changed = progress.changed or bool(changed)
-    progress.note_step(name, began, changed=bool(changed), msg=changed if isinstance(changed, str) else "")
+        raise PrebootFailed(f"Cannot prepare the {name} of server {context.uuid}: {error.reason}") from error
+    changed, msg = bool(taken.changed), taken.changed if isinstance(taken.changed, str) else ""
+    progress.changed = progress.changed or changed
+    progress.preboot.append(PrebootStep(name, changed=changed, seconds=_since(context, began), msg=msg))
+
+
+def _since(context: ActionContext, began: float) -> float:
+    return round(context.node.clock.monotonic() - began, 3)

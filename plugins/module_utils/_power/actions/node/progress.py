@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ...definitions.definition import mask
@@ -97,15 +98,6 @@ class Progress:
         self.is_outdated = True
         self.phases.append((phase.value, round(self.seconds, 3)))
 
-    def now(self) -> float:
-        """A moment, in seconds, for `note_step`."""
-        return self._clock.monotonic()
-
-    def note_step(self, name: str, began: float, *, changed: bool = False, failed: bool = False, msg: str = "") -> None:
-        """Note how a step of the boot went that began at a moment of `now`."""
-        seconds = round(self._clock.monotonic() - began, 3)
-        self.preboot.append(PrebootStep(name, changed=changed, failed=failed, seconds=seconds, msg=msg))
-
     def warn(self, *sentences: str) -> None:
         """Add warnings, each once."""
         self.warnings += [sentence for sentence in sentences if sentence not in self.warnings]
@@ -149,17 +141,9 @@ class Progress:
             if isinstance(link, EngineError):
                 # Some sentences have all of it, others what the engine said alone.
                 for said in (str(link), link.reason):
-                    text = text.replace(said, self._masked(said))
+                    text = text.replace(said, _masked(said, self.secrets))
             link = link.__cause__
         return text
-
-    def _masked(self, text: str) -> str:
-        shown = {form for secret in self.secrets for form in (secret, one_line(secret, len(secret)))}
-        if not text.endswith(CUT):
-            return mask(text, shown)
-        whole = mask(text[: -len(CUT)], shown)
-        sizes = (size for secret in shown for size in range(min(len(secret), len(whole)), 0, -1) if whole.endswith(secret[:size]))
-        return whole[: len(whole) - max(sizes, default=0)] + CUT
 
     def result(self, outcome: Outcome, code: str = "", msg: str = "") -> Result:
         """The result as it stands now."""
@@ -189,3 +173,13 @@ class Progress:
             # In check mode they are known before it is known that there is nothing to do.
             files=tuple(self.files) if self.changed else (),
         )
+
+
+def _masked(text: str, secrets: Iterable[str]) -> str:
+    """Return text with secrets masked as they are shown in one line, and their beginnings where it was cut."""
+    shown = {form for secret in secrets for form in (secret, one_line(secret, len(secret)))}
+    if not text.endswith(CUT):
+        return mask(text, shown)
+    whole = mask(text[: -len(CUT)], shown)
+    sizes = (size for secret in shown for size in range(min(len(secret), len(whole)), 0, -1) if whole.endswith(secret[:size]))
+    return whole[: len(whole) - max(sizes, default=0)] + CUT

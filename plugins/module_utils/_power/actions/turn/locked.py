@@ -9,33 +9,21 @@ from dataclasses import dataclass
 
 from ...journal.journal_rows import OperationRow
 from ...locking.lock import PowerLock
-from ...model.errors import PowerError
-from ...model.model import Outcome, PlanStep
+from ...model.model import Outcome
 from ...model.plan import plan
-from ..boot.container import Boot, unstage
-from ..boot.preboot import preboot
-from ..boot.prepare import prepare
-from ..boot.startup import AwaitedRun, matchers_of, start
+from ..boot.container import Boot
+from ..boot.prepare import STALE_SECONDS, prepare
+from ..boot.startup import AwaitedRun, matchers_of
 from ..node.context import ActionContext
 from ..node.idempotency import await_same, done_before, same_action
 from ..node.node import Observed
 from ..node.progress import Ending
 from ..node.recovery import recover_unfinished
 from .acquire import acquire
+from .booted import boot_server
+from .checked import Checked
 from .look import look_locked, refuse_beside_wings
-from .staged import await_boot_slot, refresh, stage_boot
 from .stop import end_run
-
-#: What was known before a wait or a stop longer than this is asked again.
-_STALE_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What is known when a turn begins: the boot, where the action ends with one, and since when, by the monotonic clock."""
-
-    boot: Boot | None
-    known_at: float
 
 
 @dataclass(frozen=True)
@@ -96,33 +84,15 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
     if not chosen.steps:
         undone = Outcome.DONE, "", "an unfinished start was undone"
         return TurnEnd(undone if fenced else (Outcome.UNCHANGED, "", chosen.reason), _found_up(boot, seen))
-    if node.clock.monotonic() - checked.known_at > _STALE_SECONDS:
+    if node.clock.monotonic() - checked.known_at > STALE_SECONDS:
         refuse_beside_wings(context)
         boot = None if boot is None else prepare(context, seen.snapshot, again=True)
     awaited = None
     if boot is None:
         end_run(context, lock, seen, chosen.steps)
     else:
-        awaited = _boot(context, lock, boot, seen, chosen.steps)
+        awaited = boot_server(context, lock, boot, seen, chosen.steps)
     return TurnEnd((Outcome.DONE, "", ""), awaited)
-
-
-def _boot(context: ActionContext, lock: PowerLock, boot: Boot, seen: Observed, steps: tuple[PlanStep, ...]) -> AwaitedRun:
-    """End the run that is up, if one is, and start the server. Until it is in its place, the container may be given up again."""
-    node, staged = context.node, None
-    try:
-        staged = stage_boot(context, lock, boot, seen.snapshot)
-        began = node.clock.monotonic()
-        end_run(context, lock, seen, steps)
-        await_boot_slot(context, lock)
-        if node.clock.monotonic() - began > _STALE_SECONDS:
-            boot, staged = refresh(context, lock, boot, staged)
-        preboot(context, lock, boot, staged)
-    except PowerError:
-        if staged is not None:
-            unstage(node, staged)
-        raise
-    return start(context, lock, boot, staged)
 
 
 def _note_intent(context: ActionContext, ending: Ending) -> None:

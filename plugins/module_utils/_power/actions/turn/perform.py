@@ -13,20 +13,19 @@ from collections.abc import Callable
 
 from ...model.errors import INTERNAL_ERROR, EngineUnreachable, PowerError, internal_error
 from ...model.model import Outcome, PowerAction, Request, Result, Server, WaitFor
-from ...model.plan import plan
 from ..boot.await_ready import await_ready
-from ..boot.prepare import prepare
 from ..node.context import ActionContext
 from ..node.idempotency import same_action
 from ..node.limiter import Slot
 from ..node.node import Node
 from ..node.progress import Ending, Progress
+from .checked import check
 from .dry_run import dry_run
 from .found import found_done, found_up
 from .identify import identify
 from .kill import kill
-from .locked import Checked, take_turn
-from .look import look, look_again, refuse_beside_wings
+from .locked import take_turn
+from .look import look_again
 from .tell import tell
 
 
@@ -65,33 +64,19 @@ def _ending(context: ActionContext, stages: Callable[[ActionContext], Ending]) -
 
 
 def _act(context: ActionContext) -> Ending:
-    action, slot, clock = context.request.action, context.slot, context.node.clock
-    identify(context, killing=action is PowerAction.KILL)
+    """Do the action, stage by stage. Raises what ends it."""
+    is_kill = context.request.action is PowerAction.KILL
+    identify(context, killing=is_kill)
     same = same_action(context)
     if same is not None and same.outcome:
         return found_done(context, same)
-    if action is PowerAction.KILL:
+    if is_kill:
         return kill(context)
-    refuse_beside_wings(context)
-    known_at = clock.monotonic()
-    seen = look(context)
-    if action is PowerAction.START:
-        if not seen.is_settled and not slot.may_boot():
-            # Before its lock is taken and its definition asked for: both are to be fresh when it boots.
-            slot.begin_boot(context.check_waiting)
-            seen = look(context)
-        if seen.is_settled:
-            slot.end_boot()
-            return found_up(context, seen)
-    boot = None
-    if action.boots:
-        boot = prepare(context, seen.snapshot)
-        known_at = clock.monotonic() if (fetched_at := context.node.sources.fetched_at(context.uuid)) is None else fetched_at
-    if seen.holder is not None or plan(action, seen.state).steps:
-        # Only now: who is refused, or has nothing to do, keeps nobody waiting. What was learnt is asked again where this takes long.
-        slot.begin_apart(context.request.server, context.check_waiting)
-    turn = take_turn(context, Checked(boot, known_at))
-    slot.end_boot()
+    checked = check(context)
+    if checked.is_up:
+        return found_up(context, checked.seen)
+    turn = take_turn(context, checked)
+    context.slot.end_boot()
     if turn.awaited is not None and context.request.wait_for is not WaitFor.CONTAINER:
         await_ready(context, turn.awaited)
     return turn.ending
