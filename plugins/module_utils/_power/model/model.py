@@ -15,7 +15,7 @@ from typing import Any
 
 
 class PowerAction(str, Enum):
-    """What can be done to a server: a verb."""
+    """An action on a server: a verb."""
 
     START = "start"
     STOP = "stop"
@@ -24,12 +24,12 @@ class PowerAction(str, Enum):
 
     @property
     def boots(self) -> bool:
-        """Whether the action ends with a start, and so needs a definition and respects suspension."""
+        """True if the action ends with a start, and so needs a definition and respects suspension."""
         return self in (PowerAction.START, PowerAction.RESTART)
 
 
 class PowerState(str, Enum):
-    """What a server is: a noun, always derived from the engine."""
+    """The state of a server: a noun, always derived from the engine."""
 
     OFFLINE = "offline"
     STARTING = "starting"
@@ -38,7 +38,7 @@ class PowerState(str, Enum):
 
 
 class Startup(str, Enum):
-    """Whether the readiness line of this run was seen."""
+    """The readiness line of this run: seen, or not."""
 
     MATCHED = "matched"
     WAITING = "waiting"
@@ -46,7 +46,7 @@ class Startup(str, Enum):
 
 
 class WaitFor(str, Enum):
-    """When a start counts as done."""
+    """The moment at which a start counts as done."""
 
     CONTAINER = "container"
     RUNNING = "running"
@@ -65,7 +65,7 @@ class Outcome(str, Enum):
 
 
 class Phase(str, Enum):
-    """What the holder of a lock is doing; ``START`` and ``STOP`` mean that a request to the engine may be under way."""
+    """The work of a lock's holder; ``START`` and ``STOP`` mean that a request to the engine may be under way."""
 
     PREPARE = "prepare"
     PULL = "pull"
@@ -127,7 +127,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the engine said of one container at one moment."""
+    """One container at one moment, as the engine told it."""
 
     id: str
     name: str
@@ -155,12 +155,12 @@ class Snapshot:
 
     @property
     def run(self) -> Run:
-        """Which life of the container this is."""
+        """This life of the container."""
         return Run(self.id, self.started_at)
 
     @property
     def secrets(self) -> frozenset[str]:
-        """What of the process's environment may be secret."""
+        """The values of the process's environment that may be secret."""
         return secrets_in(entry.partition("=")[2] for entry in self.environment)
 
 
@@ -244,7 +244,7 @@ class FileDiff:
 
 @dataclass(frozen=True)
 class Result:
-    """What really happened to one server."""
+    """The result of one action on one server: what really happened."""
 
     server: Server
     action: PowerAction
@@ -277,7 +277,7 @@ SHORTEST_SECRET = 6
 
 
 def secrets_in(values: Iterable[str]) -> frozenset[str]:
-    """What of an environment's values may be secret: each value, and each line of it, of 6 characters or more."""
+    """Return what of an environment's values may be secret: each value, and each line of it, of 6 characters or more."""
     texts = {text for value in values for text in (value, *(line.strip() for line in value.splitlines()))}
     return frozenset(text for text in texts if len(text) >= SHORTEST_SECRET)
 

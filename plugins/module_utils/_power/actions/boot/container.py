@@ -28,7 +28,7 @@ _WAITING = ("-next", "-after")
 
 @dataclass(frozen=True)
 class Boot:
-    """What a start needs: the definition in hand, and the server's data directory."""
+    """The definition in hand and the server's data directory, which a start needs."""
 
     definition: Definition
     volume: Volume

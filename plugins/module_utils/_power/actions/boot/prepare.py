@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be known of a boot without touching the server, checked before anything is stopped for it."""
+"""The checks of a boot that touch nothing, made before anything is stopped for it."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def checked_step(context: ActionContext, name: str) -> Iterator[None]:
 
 @dataclass
 class StepTaken:
-    """What a step that is taken says of itself: whether it changed something, or in words what."""
+    """A step being taken. It says whether it changed something, or in words what."""
 
     changed: bool | str = False
 

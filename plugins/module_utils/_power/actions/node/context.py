@@ -18,7 +18,7 @@ from .progress import Progress
 
 @dataclass(frozen=True)
 class ActionContext:
-    """What every stage of an action needs: the request, the node, the progress made, and the server's slot among others."""
+    """The things that every stage of an action needs: the request, the node, the progress made, and the server's slot among others."""
 
     request: Request
     node: Node

@@ -167,7 +167,7 @@ class Slot:
 
     @property
     def holds(self) -> bool:
-        """Whether it holds what others may wait for."""
+        """True if it holds slots that others may wait for."""
         return bool(self._held)
 
     def begin(self, check_cancelled: CheckCancelled = no_check) -> None:
@@ -180,7 +180,7 @@ class Slot:
             self._pace.budget.mind(server)
 
     def may_boot(self) -> bool:
-        """Whether the server may boot at once, and, where boots are bounded, holds a boot slot now."""
+        """Return True if the server may boot at once, and, where boots are bounded, holds a boot slot now."""
         if self._boots is None or self._boots in self._held:
             return True
         if not self._boots.try_take():

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an action has done so far, kept while it runs and turned into its result at the end."""
+"""The progress of an action, kept while it runs and turned into its result at the end."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Progress:
         self.log = tuple(mask(line, self.secrets) for line in lines)
 
     def failure(self, error: PowerError) -> Ending:
-        """How an error ends the action: refused and skipped are only for what altered nothing."""
+        """Return how an error ends the action: refused and skipped are only for what altered nothing."""
         if error.cancels:
             outcome = Outcome.CANCELLED
         elif error.always_failed or self.changed:
@@ -121,7 +121,7 @@ class Progress:
         return outcome, error.code, self.sentence(error)
 
     def _skips(self, error: PowerError) -> bool:
-        """Whether a server is passed over: one of all that may not start, or one that was found and is gone by its turn."""
+        """Return True if a server is passed over: one of all that may not start, or one that was found and is gone by its turn."""
         one_of_all = self.request.one_of_all
         if isinstance(error, Suspended):
             return one_of_all
@@ -131,7 +131,7 @@ class Progress:
         return error.skips
 
     def sentence(self, error: PowerError) -> str:
-        """What an error says. Secrets are masked in what the engine said: it may repeat what it was given, our own words do not.
+        """Return an error's sentence. Secrets are masked in what the engine said: it may repeat what it was given, our own words do not.
 
         They are looked for as such a sentence shows them, and where it was cut, their beginnings before the cut, too.
         """

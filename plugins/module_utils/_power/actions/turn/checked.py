@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is found out before a server's lock is taken: whether the action may be done, and all that can be known of its boot."""
+"""The checks before a server's lock is taken: whether the action may be done, and all that can be known of its boot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .look import look, refuse_beside_wings
 
 @dataclass(frozen=True)
 class Checked:
-    """What is known before a turn: the server as it was seen, and the boot, where the action ends with one.
+    """The knowledge before a turn: the server as it was seen, and the boot, where the action ends with one.
 
     ``known_at`` says since when, by the monotonic clock. ``is_up`` is a start that finds the server up, and needs no turn.
     """

@@ -28,7 +28,7 @@ _HOLDER_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class _FirstTry:
-    """What came of trying the lock once: got it, or it is held (by ``holder``, if that has written its record), or it cannot be had."""
+    """The outcome of trying the lock once: got it, or it is held (by ``holder``, if that has written its record), or it cannot be had."""
 
     lock: PowerLock | None = None
     held: bool = False

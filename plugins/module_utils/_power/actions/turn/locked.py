@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What start, stop and restart do under a server's lock: plan from what is found there, and carry the plan out."""
+"""Start, stop and restart under a server's lock: plan from what is found there, and carry the plan out."""
 
 from __future__ import annotations
 
