@@ -25,7 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run imp
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import render
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import timestamp
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
 from ansible_collections.fleet.power.plugins.plugin_utils.plain_value import plain_value
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_play import RolloutPlay

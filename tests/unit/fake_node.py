@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import KillWatch, Node
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.context import ActionContext
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
@@ -177,9 +178,9 @@ class FakeNode:
         progress.server = Server(UUID, "Cobalt")
         return progress
 
-    def watch(self, progress: Progress) -> KillWatch:
-        """What looks whether the server was killed."""
-        return KillWatch(self.node, progress.request, UUID)
+    def context(self, progress: Progress) -> ActionContext:
+        """What the stages of an action are given."""
+        return ActionContext(progress.request, self.node, progress)
 
     def kill_elsewhere(self) -> None:
         """Raise the kill generation, as somebody else's kill does first."""

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.await_ready import await_ready, seen_ready
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.startup import AwaitedRun
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, StartFailed, StartTimeout, Superseded
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Server, Startup, timestamp
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Server, Startup
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeOutput
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
@@ -35,15 +37,7 @@ class Waiting:
         self.progress = self.fake.progress("start", wait_for=wait_for, **fields)
         began = self.fake.clock.monotonic()
         matchers = Matchers(done, strip=False)
-        await_ready(
-            self.progress.request,
-            self.fake.node,
-            self.fake.watch(self.progress),
-            self.fake.seen(),
-            matchers,
-            output,
-            self.progress,
-        )
+        await_ready(self.fake.context(self.progress), AwaitedRun(self.fake.seen(), matchers, output))
         return self.fake.clock.monotonic() - began
 
     def later(self, seconds: float, happening: Any) -> None:

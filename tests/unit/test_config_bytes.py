@@ -64,7 +64,7 @@ def outcome(fake: FakeNode, server: Definition, content: bytes, path: Path) -> b
     """What becomes of a file of ``content``; where it cannot be brought in line, the sentence is looked at and the content stays."""
     path.write_bytes(content)
     try:
-        after = edited(fake.node, Boot(server, Volume(str(path.parent))), server.configs[0], fake.progress())
+        after = edited(fake.context(fake.progress()), Boot(server, Volume(str(path.parent))), server.configs[0])
     except PrebootFailed as error:
         said = str(error)
         assert said.startswith(f"Cannot edit file {FILE} of server {UUID}: ") and "\n" not in said and "hunter2" not in said

@@ -16,6 +16,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal
     JournalUnusable,
     StartedRun,
 )
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
     Outcome,
     PlanStep,
@@ -24,7 +25,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.model imp
     Run,
     Server,
     StopReport,
-    timestamp,
 )
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,

@@ -18,7 +18,8 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal as journal_module
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import SCHEMA, Intent
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run, timestamp
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
+from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,
     NOON,

@@ -24,7 +24,7 @@ def test_a_live_server_is_killed_and_whatever_was_asked_before_with_it(fake: Fak
     earlier = fake.request("restart")
     result = fake.perform("kill")
     assert (result.outcome.value, result.code, result.changed, result.state) == ("done", "", True, "offline")
-    assert fake.watch(fake.progress("restart")).killed is False
+    assert fake.context(fake.progress("restart")).killed is False
     assert fake.node.generations.changed_since(UUID, earlier.generation(UUID))
     assert set(fake.engine.calls) == {("signal", "SIGKILL")}
 

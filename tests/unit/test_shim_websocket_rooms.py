@@ -19,8 +19,8 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.r
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.sampler import Sampler
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.views import ServerView
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.websockets import Websockets
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import Use
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState, Snapshot
 

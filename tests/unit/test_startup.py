@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.container import Staged
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.startup import start_container
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
-from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, EngineUnreachable, StartFailed
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Run, Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -29,9 +29,8 @@ class Attempt:
         fake = self.fake
         with fake.lock("start") as lock:
             try:
-                return start_container(
-                    fake.node, lock, self.before.container, fake.watch(self.progress), self.progress, attach=attach, last_check=no_check
-                )
+                staged = Staged(self.before.container, None, waiting=False)
+                return start_container(fake.context(self.progress), lock, staged, attach=attach)
             finally:
                 holder = fake.node.locks.holder(UUID)
                 self.phase_after = "" if holder is None else holder.phase

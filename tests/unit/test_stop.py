@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.stop import stop_run
-from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, EngineUnreachable, StopFailed
 from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Snapshot, StopReport
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
-def stop(fake: FakeNode, progress: Progress | None = None, check_cancelled: Any = no_check, **fields: Any) -> Progress:
+def stop(fake: FakeNode, progress: Progress | None = None, **fields: Any) -> Progress:
     """Stop the server's run."""
     progress = progress or fake.progress("stop", **fields)
     with fake.lock("stop") as lock:
-        stop_run(progress.request, fake.node, lock, fake.seen(), check_cancelled, progress)
+        stop_run(fake.context(progress), lock, fake.seen())
     return progress
 
 
@@ -179,7 +178,7 @@ class TestFailure:
         fake.clock.after(3, fake.kill_elsewhere)
         progress = fake.progress("restart")
         with pytest.raises(CancelledByKill):
-            stop(fake, progress, fake.watch(progress).look)
+            stop(fake, progress)
         assert progress.changed
         assert 3.0 <= fake.clock.monotonic() <= 3.6
         assert fake.node.observe(UUID).stop_left

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from .._power.model.model import PowerState, timestamp
+from .._power.model.clock import timestamp
+from .._power.model.model import PowerState
 from .._power.model.order import DEFAULT_PRIORITY
 from .table import plural, render
 from .unseen import called, code_of, is_unseen, list_fault, reason_of

@@ -24,13 +24,13 @@ from .model.order import DEFAULT_PRIORITY, Priorities
 
 
 class Call(Protocol):
-    """What a front door needs, wherever the servers are."""
+    """The call that a front door makes, wherever the servers are."""
 
     def targets(self, names: Sequence[str], asked: Request) -> list[Target]:
-        """What ``names`` mean, each server once. Raises `SettingsInvalid`, and what a source of ``all`` raises."""
+        """Return the servers that ``names`` mean, each once. Raises `SettingsInvalid`, and what a source of ``all`` raises."""
 
     def priorities(self, targets: Sequence[Target], given: Mapping[str, int]) -> list[int]:
-        """The priority of each target; what is ``given`` counts first. Raises `InterruptedBySignal`."""
+        """Return the priority of each target; what is ``given`` counts first. Raises `InterruptedBySignal`."""
 
     def act(self, target: Target, place: Slot) -> Result:
         """Act on one of them. Raises nothing."""
@@ -42,10 +42,10 @@ class Call(Protocol):
         """Why ``targets`` of all may lack servers, a sentence for each list that could not be had; empty where they lack none."""
 
     def describe(self, names: Sequence[str], wanted: FactOptions, *, check: bool) -> Described:
-        """What can be read of the servers named, or of all. Raises `PowerError` where nothing can be."""
+        """Read the facts of the servers named, or of all. Raises `PowerError` where nothing can be."""
 
     def warnings(self) -> list[str]:
-        """What there is to say that ends nothing."""
+        """Return the warnings: what ends nothing."""
 
     def close(self) -> None:
         """Let go of files and connections."""

@@ -13,8 +13,9 @@ from ..._power.journal.journal_rows import OperationRow
 from ..._power.journal.mark import ProcessMarks
 from ..._power.journal.operations import RecordedOperations
 from ..._power.journal.store import JournalStore
+from ..._power.model.clock import Clock
 from ..._power.model.errors import InterruptedBySignal
-from ..._power.model.model import Clock, Result
+from ..._power.model.model import Result
 from .owed_writes import OwedWrites, Write
 
 _OPERATION_OF = rows.OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations WHERE id = ? AND uuid = ?")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import IO
 
-from ..._power.model.model import timestamp
+from ..._power.model.clock import timestamp
 
 #: Lines that may wait for a reader that does not read; what comes beyond is counted and lost.
 _MOST_WAITING = 10_000

@@ -13,12 +13,12 @@ from typing import Any
 from ..actions.many.selection import Target, all_of, means_all, named, refuse_only_offline
 from ..actions.many.server_facts import FactOptions
 from ..actions.node.limiter import Slot
-from ..actions.node.node import SystemClock
-from ..actions.turn.perform import UNREPORTED_CODES
+from ..actions.turn.tell import UNREPORTED_CODES
 from ..definitions.settings import Settings
 from ..engine.connection import DEFAULT_TIMEOUT
 from ..host.announce import announce
 from ..host.listener import is_as_good_as_we
+from ..model.clock import SystemClock
 from ..model.described import Described
 from ..model.errors import (
     EndpointError,

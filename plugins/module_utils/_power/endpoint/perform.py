@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 from ..actions.node.limiter import Slot
 from ..actions.node.progress import Ending, Progress
-from ..actions.turn.turn import require_selected
+from ..actions.turn.look import require_selected
 from ..model.cancellation import no_check
+from ..model.clock import Clock
 from ..model.errors import (
     EndpointError,
     EndpointUnreachable,
@@ -27,7 +28,7 @@ from ..model.errors import (
     ServerNotFound,
     Suspended,
 )
-from ..model.model import Clock, Outcome, PowerAction, PowerState, Request, Result, Server, WaitFor
+from ..model.model import Outcome, PowerAction, PowerState, Request, Result, Server, WaitFor
 from ..model.plan import Plan, plan, planned_state
 from .client import Accepted, Endpoint
 from .facts import identify_at

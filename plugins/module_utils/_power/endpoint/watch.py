@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from ..model.clock import Clock
 from ..model.errors import EndpointError, EndpointUnreachable, OutcomeUnknown, PowerError
-from ..model.model import Clock, PowerAction, PowerState
+from ..model.model import PowerAction, PowerState
 from .client import Accepted, Endpoint
 from .follow import Following
 from .seen import Operation, Seen

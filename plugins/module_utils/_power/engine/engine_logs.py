@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from ..model.model import Run, engine_time
+from ..model.clock import engine_time
+from ..model.model import Run
 from .engine_answers import is_before
 from .engine_calls import EngineCalls
 from .output import Output

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..model.model import engine_time
+from ..model.clock import engine_time
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..host import liveness
-from ..model.model import PowerAction, Result, Server, parse_uuid, timestamp
+from ..model.clock import timestamp
+from ..model.model import PowerAction, Result, Server, parse_uuid
 from . import journal_rows as rows
 from .journal import Journal
 from .journal_rows import storable

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from ..model.model import Server, timestamp
+from ..model.clock import timestamp
+from ..model.model import Server
 from . import journal_rows as rows
 from .journal_rows import Intent
 from .store import JournalStore

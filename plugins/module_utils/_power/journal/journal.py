@@ -9,7 +9,7 @@ A power action never fails because of the journal: no method that an action call
 
 from __future__ import annotations
 
-from ..model.model import Clock
+from ..model.clock import Clock
 from .intents import Intents
 from .mark import ProcessMarks
 from .operations import RecordedOperations

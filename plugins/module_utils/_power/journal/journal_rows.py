@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..model.clock import timestamp
 from ..model.errors import INTERRUPTED
-from ..model.model import Outcome, Result, Run, Server, timestamp
+from ..model.model import Outcome, Result, Run, Server
 
 #: Kept in SQLite's ``user_version``. It grows only when an older version could no longer write what a newer one reads.
 SCHEMA = 1

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ..model.clock import Clock, timestamp
 from ..model.errors import INTERRUPTED
-from ..model.model import Clock, Outcome, PowerAction, Result, Server, timestamp
+from ..model.model import Outcome, PowerAction, Result, Server
 from . import journal_rows as rows
 from .journal_rows import OperationRow
 from .mark import ProcessMarks

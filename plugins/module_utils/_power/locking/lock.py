@@ -20,8 +20,9 @@ from types import TracebackType
 from ..host.liveness import boot_id, lives, start_of
 from ..host.own_files import open_or_make, open_own
 from ..model.cancellation import CheckCancelled, no_check
+from ..model.clock import Clock, timestamp
 from ..model.errors import LockTimeout, LockUnavailable, PowerError
-from ..model.model import Clock, Phase, Request, Run, parse_uuid, timestamp
+from ..model.model import Phase, Request, Run, parse_uuid
 from .holder import BLANK, RECORD_SIZE, Holder, Leftover, decode, encode
 
 #: Seconds between two tries.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is told of servers to whoever only looks, those included that could not be seen: what is unknown is not absent. Pure; pure."""
+"""Servers as they are told to readers, those included that could not be seen: what is unknown is not absent; pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Unseen:
 
     @classmethod
     def because(cls, server: Server, error: PowerError) -> Unseen:
-        """What could not be seen for an error of ours."""
+        """Return a server that could not be seen for an error of ours."""
         return cls(server, error.code, str(error))
 
     def entry(self, names: Iterable[str]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class Unseen:
 
 @dataclass(frozen=True)
 class Described:
-    """What could be read of servers.
+    """The facts read of servers.
 
     ``entries`` has one for each that is known, be it seen or not; ``warnings`` a sentence for each that could not be seen, or that nothing
     is known of; ``unlisted`` one for each list of servers that could not be had, so that servers may be missing.
@@ -53,5 +53,5 @@ class Described:
 
     @property
     def complete(self) -> bool:
-        """Whether every server that is meant has an entry, seen or not."""
+        """True if every server that is meant has an entry, seen or not."""
         return not self.unlisted

@@ -179,7 +179,7 @@ class EngineError(PowerError):
 
     @property
     def reason(self) -> str:
-        """What the engine said, for a sentence that says itself what could not be done."""
+        """The engine's own words, for a sentence that says itself what could not be done."""
         return str(self).partition(": ")[2] or str(self)
 
 
@@ -238,7 +238,7 @@ class EndpointError(PowerError):
 
 
 class EndpointUntrusted(PowerError):
-    """Who listens at the HTTP endpoint's address on this machine may not have the node's token; it was not told."""
+    """The process at the HTTP endpoint's address on this machine may not have the node's token; it was not told."""
 
     code = "endpoint_untrusted"
 

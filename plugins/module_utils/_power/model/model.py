@@ -9,15 +9,15 @@ import re
 import uuid as uuid_module
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 from .redaction import secrets_in
 
 
 class PowerAction(str, Enum):
-    """What can be done to a server: a verb."""
+    """An action on a server: a verb."""
 
     START = "start"
     STOP = "stop"
@@ -26,12 +26,12 @@ class PowerAction(str, Enum):
 
     @property
     def boots(self) -> bool:
-        """Whether the action ends with a start, and so needs a definition and respects suspension."""
+        """True if the action ends with a start, and so needs a definition and respects suspension."""
         return self in (PowerAction.START, PowerAction.RESTART)
 
 
 class PowerState(str, Enum):
-    """What a server is: a noun, always derived from the engine."""
+    """The state of a server: a noun, always derived from the engine."""
 
     OFFLINE = "offline"
     STARTING = "starting"
@@ -40,7 +40,7 @@ class PowerState(str, Enum):
 
 
 class Startup(str, Enum):
-    """Whether the readiness line of this run was seen."""
+    """The readiness line of this run: seen, or not."""
 
     MATCHED = "matched"
     WAITING = "waiting"
@@ -48,7 +48,7 @@ class Startup(str, Enum):
 
 
 class WaitFor(str, Enum):
-    """When a start counts as done."""
+    """The moment at which a start counts as done."""
 
     CONTAINER = "container"
     RUNNING = "running"
@@ -67,7 +67,7 @@ class Outcome(str, Enum):
 
 
 class Phase(str, Enum):
-    """What the holder of a lock is doing; ``START`` and ``STOP`` mean that a request to the engine may be under way."""
+    """The work of a lock's holder; ``START`` and ``STOP`` mean that a request to the engine may be under way."""
 
     PREPARE = "prepare"
     PULL = "pull"
@@ -129,7 +129,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the engine said of one container at one moment."""
+    """One container at one moment, as the engine told it."""
 
     id: str
     name: str
@@ -157,12 +157,12 @@ class Snapshot:
 
     @property
     def run(self) -> Run:
-        """Which life of the container this is."""
+        """This life of the container."""
         return Run(self.id, self.started_at)
 
     @property
     def secrets(self) -> frozenset[str]:
-        """What of the process's environment may be secret."""
+        """The values of the process's environment that may be secret."""
         return secrets_in(entry.partition("=")[2] for entry in self.environment)
 
 
@@ -246,7 +246,7 @@ class FileDiff:
 
 @dataclass(frozen=True)
 class Result:
-    """What really happened to one server."""
+    """The result of one action on one server: what really happened."""
 
     server: Server
     action: PowerAction
@@ -274,19 +274,6 @@ class Result:
     files: tuple[FileDiff, ...] = ()
 
 
-class Clock(Protocol):
-    """Time as the core sees it, so that a test can own it."""
-
-    def now(self) -> datetime:
-        """The wall clock, in UTC."""
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-
-
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 SHORT_ID_PATTERN = re.compile(r"[0-9a-f]{8}")
 
@@ -300,26 +287,3 @@ def parse_uuid(text: str) -> str | None:
 def new_operation_id() -> str:
     """A fresh id for one power action."""
     return str(uuid_module.uuid4())
-
-
-def timestamp(moment: datetime) -> str:
-    """ISO 8601, UTC, milliseconds: the form of every time in results and records."""
-    utc = moment if moment.tzinfo is timezone.utc else moment.astimezone(timezone.utc)
-    # Not by a format: that takes several times as long, and every line of a log has a time.
-    return f"{utc.isoformat(timespec='milliseconds')[:23]}Z"
-
-
-_ENGINE_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z")
-
-
-def engine_time(text: str) -> datetime | None:
-    """A time as the engine writes it (UTC, nanoseconds), or None where it wrote none (year 1) or nothing readable."""
-    match = _ENGINE_TIME.fullmatch(text)
-    if match is None or text.startswith("0001-"):
-        return None
-    try:
-        # Not strptime: what it loads at its first use costs several milliseconds.
-        whole = datetime.fromisoformat(match[1])
-    except ValueError:
-        return None
-    return whole.replace(microsecond=int((match[2] or ".")[1:7].ljust(6, "0")), tzinfo=timezone.utc)

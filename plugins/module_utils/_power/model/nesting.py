@@ -12,7 +12,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]+|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 def is_nested_deeper(text: str, most: int) -> bool:
-    """Whether lists and maps of a JSON text are nested deeper than ``most``. Text that is not JSON has some depth as well."""
+    """Return True if lists and maps of a JSON text are nested deeper than ``most``. Text that is not JSON has some depth as well."""
     if text.count("[") + text.count("{") <= most:
         return False
     depth = 0

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""In which order servers are acted on: the priority of each, decided in one place, and which of them are acted on together. Pure; pure."""
+"""In which order servers are acted on: the priority of each, decided in one place, and which of them are acted on together; pure."""
 
 from __future__ import annotations
 

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from .clock import timestamp
 from .errors import EndpointError, EndpointUnreachable, EngineError, EngineUnreachable, FailureBudget, InterruptedBySignal
-from .model import Outcome, PowerAction, PowerState, PrebootStep, Result, parse_uuid, timestamp
+from .model import Outcome, PowerAction, PowerState, PrebootStep, Result, parse_uuid
 from .schema import printable
 
 #: A pre-boot step that took longer than this is worth showing.
@@ -25,7 +26,7 @@ _BRIEF = (*_QUIET, Outcome.SKIPPED)
 
 
 def is_failure(result: Result) -> bool:
-    """Whether a result fails the task: what was skipped by request does not, what was skipped for a signal does."""
+    """Return True if a result fails the task: what was skipped by request does not, what was skipped for a signal does."""
     return result.outcome in (Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED) or (
         result.outcome is Outcome.SKIPPED and result.code in (InterruptedBySignal.code, FailureBudget.code)
     )
@@ -96,7 +97,7 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def _rank(result: Result) -> int:
-    """What went wrong first, then what did not come to its turn because of it."""
+    """Rank what went wrong first, then what did not come to its turn because of it."""
     return 2 - is_failure(result) - (result.outcome is not Outcome.SKIPPED)
 
 
@@ -135,7 +136,7 @@ def incomplete_message(action: PowerAction, results: Sequence[Result], unlisted:
 
 
 def _is_unseen(result: Result) -> bool:
-    """Whether nobody could tell what to do with a server."""
+    """Return True if nobody could tell what to do with a server."""
     return result.outcome is Outcome.FAILED and result.state_before is None and result.code in _BLIND
 
 

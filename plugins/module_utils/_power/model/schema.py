@@ -46,7 +46,7 @@ class Mismatch(ValueError):
 
 @dataclass(frozen=True)
 class KeyLocation:
-    """Where a value stands. What nobody knows is added to ``unknown``."""
+    """The place of a value. What nobody knows is added to ``unknown``."""
 
     key: str
     unknown: list[str]
@@ -105,7 +105,7 @@ class KeySpec:
 
 @dataclass(frozen=True)
 class ReadValues:
-    """What was given: values by dotted name, null counted as not given, and the keys that no table knows."""
+    """The values given, by dotted name, null counted as not given, and the keys that no table knows."""
 
     values: Mapping[str, Any] = field(repr=False)
     place: KeyLocation

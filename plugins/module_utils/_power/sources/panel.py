@@ -18,8 +18,8 @@ from ..definitions.definition import Definition, parse_definition
 from ..definitions.definition_files import name_in
 from ..definitions.settings import Settings
 from ..model.cancellation import CheckCancelled, no_check
+from ..model.clock import Clock
 from ..model.errors import PowerError
-from ..model.model import Clock
 from .panel_api import PanelApi, PanelUnavailable, Patience
 from .panel_list import PanelList, read_list, without_uuid
 

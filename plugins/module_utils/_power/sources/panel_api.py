@@ -16,8 +16,8 @@ from typing import Any
 
 from ..definitions.settings import Settings
 from ..model.cancellation import CheckCancelled
+from ..model.clock import Clock
 from ..model.errors import SettingsInvalid, SourceDenied, SourceUnreachable
-from ..model.model import Clock
 from ..model.redaction import shown_address
 from .web import Answer, Web, WebFault
 

@@ -15,11 +15,11 @@ from ...config_files.file_diff import file_diff
 from ...config_files.placeholders import expand
 from ...config_files.regex import one_child
 from ...definitions.definition import ConfigFile
+from ...model.cancellation import CheckCancelled
 from ...model.errors import MissingLibrary, PrebootFailed
 from ...model.schema import printable
 from ...volume.volume_file import FILE_LIMIT, names_of
-from ..node.node import Node
-from ..node.progress import Progress
+from ..node.context import ActionContext
 from .container import Boot
 
 #: What the entries of a boot would have written so far: each file's content by the names that lead to it.
@@ -36,72 +36,90 @@ _MARKS = (
 )
 
 
-def edit(node: Node, boot: Boot, config: ConfigFile, progress: Progress) -> bool:
-    """Bring one configuration file in line; whether it was written. Raises `PrebootFailed` as `edited` does."""
-    change = _change(node, boot, config, progress, {})
+def check_files(context: ActionContext, boot: Boot, check_cancelled: CheckCancelled) -> None:
+    """Find out what the files would become, one after the other, without writing any. Raises as `edited`."""
+    written: Written = {}
+    for config in boot.definition.configs:
+        check_cancelled()
+        edited(context, boot, config, written)
+
+
+def edit_files(context: ActionContext, boot: Boot) -> bool:
+    """Bring the files in line, one after the other; return True if any was written. Raises as `edited`."""
+    written = []
+    for config in boot.definition.configs:
+        context.check_cancelled()
+        written.append(_edit(context, boot, config))
+    return any(written)
+
+
+def _edit(context: ActionContext, boot: Boot, config: ConfigFile) -> bool:
+    """Bring one configuration file in line; return True if it was written. Raises `PrebootFailed` as `edited` does."""
+    change = _change(context, boot, config, {})
     if change is None:
         return False
     before, after = change
-    with _leniently(node, boot, progress):
-        boot.volume.write(config.file, after, uid=node.settings.uid, gid=node.settings.gid)
-        progress.alter()
-        _show(config, before, after, progress)
+    settings = context.node.settings
+    with _leniently(context):
+        boot.volume.write(config.file, after, uid=settings.uid, gid=settings.gid)
+        context.progress.alter()
+        _show(context, config, before, after)
         return True
     return False
 
 
-def edited(node: Node, boot: Boot, config: ConfigFile, progress: Progress, written: Written | None = None) -> bytes | None:
-    """The new content of a configuration file, or None where nothing is to be written. In check mode the change is shown.
+def edited(context: ActionContext, boot: Boot, config: ConfigFile, written: Written | None = None) -> bytes | None:
+    """Return the new content of a configuration file, or None where nothing is to be written. In check mode the change is shown.
 
     ``written`` is what earlier entries of the boot would have left by then, seen in place of what the disk has; this one is added.
     Raises `PrebootFailed`, naming file, rule and reason, never a value, and `MissingLibrary`, where the settings do not say ``warn``.
     """
     written = {} if written is None else written
-    change = _change(node, boot, config, progress, written)
+    change = _change(context, boot, config, written)
     if change is None:
         return None
     before, after = change
     written[tuple(names_of(config.file, "edit"))] = after
-    if progress.request.check:
-        _show(config, before, after, progress)
+    if context.request.check:
+        _show(context, config, before, after)
     return after
 
 
-def _show(config: ConfigFile, before: bytes, after: bytes, progress: Progress) -> None:
-    """Masking costs more than the edit: not for a task that shows nothing of it."""
-    if progress.request.diff:
-        progress.show_file(file_diff(config.file, before, after, progress.secrets))
+def _show(context: ActionContext, config: ConfigFile, before: bytes, after: bytes) -> None:
+    """Show a change to a task that asks for it: masking costs more than the edit."""
+    if context.request.diff:
+        context.progress.show_file(file_diff(config.file, before, after, context.progress.secrets))
 
 
 @contextlib.contextmanager
-def _leniently(node: Node, boot: Boot, progress: Progress) -> Iterator[None]:
-    """A configuration file that cannot be brought in line ends the boot, unless the settings say ``warn``."""
+def _leniently(context: ActionContext) -> Iterator[None]:
+    """Let a configuration file that cannot be brought in line end the boot, unless the settings say ``warn``."""
     try:
         yield
     except (PrebootFailed, MissingLibrary) as error:
-        if node.settings.config_errors != "warn":
+        if context.node.settings.config_errors != "warn":
             raise
-        progress.warn(f"server {boot.definition.server.uuid}: {error}")
+        context.progress.warn(f"server {context.uuid}: {error}")
 
 
-def _change(node: Node, boot: Boot, config: ConfigFile, progress: Progress, written: Written) -> tuple[bytes, bytes] | None:
-    """The content of a configuration file as it is and as its rules want it, or None where there is nothing to write."""
-    uuid = boot.definition.server.uuid
+def _change(context: ActionContext, boot: Boot, config: ConfigFile, written: Written) -> tuple[bytes, bytes] | None:
+    """Return the content of a configuration file as it is and as its rules want it, or None where there is nothing to write."""
+    settings, uuid = context.node.settings, context.uuid
     parser = PARSERS.get(config.parser)
     if parser is None:
-        progress.warn(f"server {uuid}: {config.file} is left as it is: the parser {config.parser!r} is not known")
+        context.progress.warn(f"server {uuid}: {config.file} is left as it is: the parser {config.parser!r} is not known")
         return None
-    with _leniently(node, boot, progress):
+    with _leniently(context):
         try:
-            before = _before(node, boot, config, written)
-            after = _parsed(parser, before, expand(config, boot.definition, node.settings))
+            before = _before(settings.uid, boot, config, written)
+            after = _parsed(parser, before, expand(config, boot.definition, settings))
         except ConfigFault as fault:
             raise PrebootFailed(_sentence(uuid, config, fault)) from None
         return None if after == before else (before, after)
     return None
 
 
-def _before(node: Node, boot: Boot, config: ConfigFile, written: Written) -> bytes:
+def _before(uid: int, boot: Boot, config: ConfigFile, written: Written) -> bytes:
     names = tuple(names_of(config.file, "edit"))
     if names in written:
         return written[names]
@@ -110,7 +128,7 @@ def _before(node: Node, boot: Boot, config: ConfigFile, written: Written) -> byt
             raise ConfigFault("an earlier entry makes a file of what is a directory in its path")
         if other[: len(names)] == names:
             raise ConfigFault("an earlier entry makes a directory of that name")
-    return boot.volume.read_text(config.file, uid=node.settings.uid) or b""
+    return boot.volume.read_text(config.file, uid=uid) or b""
 
 
 def _parsed(parser: Parser, before: bytes, config: ConfigFile) -> bytes:

@@ -10,29 +10,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ...definitions.definition import Definition
 from ...engine.container_spec import HOME, ContainerSpec, container_spec, made_by_us, made_by_wings, spec_hash_of
-from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, ImageUnavailable, PrebootFailed
-from ...model.model import ImageSeen, Request, Snapshot
+from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, PrebootFailed
+from ...model.model import Snapshot
 from ...volume.volume import Volume
 from ...volume.volume_survey import shown_path
+from ..node.context import ActionContext
 from ..node.node import Node
-from ..node.progress import Progress
+from .image import present_image
 
 #: What is put behind the server's uuid to name a container that waits for its place, the second where there is one already.
 _WAITING = ("-next", "-after")
-#: What follows a whole part of an image's reference: a further one, a tag or digest, or nothing. What a colon begins and a slash ends is a
-#: port, and with it another registry.
-_PART_END = re.compile(r"/|[:@][^/]*\Z|\Z")
 
 
 @dataclass(frozen=True)
 class Boot:
-    """What a start needs: the definition in hand, and the server's data directory."""
+    """The definition in hand and the server's data directory, which a start needs."""
 
     definition: Definition
     volume: Volume
@@ -51,37 +47,21 @@ class Staged:
     mounts: tuple[str, ...] = ()
 
 
-def pull(node: Node, definition: Definition, check_cancelled: Callable[[], None]) -> bool:
-    """Pull the image if the settings ask for it; whether the node has another one now. Raises `ImageUnavailable`."""
-    reference = definition.image
-    if definition.image_is_local or node.settings.pull == "never":
-        return False
-    before = node.engine.images.find(reference)
-    if before is not None and node.settings.pull != "always":
-        return False
-    node.engine.images.pull(reference, credentials_for(reference, node.settings.registries), check_cancelled)
-    return node.engine.images.find(reference) != before
+def check_container(context: ActionContext, boot: Boot, snapshot: Snapshot | None) -> ContainerSpec:
+    """Return what would be created, but for its image. Raises `ContainerForeign` if what stands there may not be recreated."""
+    if snapshot is not None:
+        _refuse_foreign(context, snapshot)
+    return _spec_of(context.node, boot, image_id="")
 
 
-def credentials_for(reference: str, registries: Mapping[str, Mapping[str, str]]) -> Mapping[str, str] | None:
-    """The credentials whose name is the longest beginning of an image's reference, in whole parts: they must reach no other registry."""
-
-    def begins(name: str) -> bool:
-        trimmed = name.rstrip("/")
-        return bool(trimmed) and reference.startswith(trimmed) and _PART_END.match(reference, len(trimmed)) is not None
-
-    names = [name for name in registries if begins(name)]
-    return registries[max(names, key=len)] if names else None
-
-
-def stage(request: Request, node: Node, boot: Boot, snapshot: Snapshot | None, progress: Progress, kept: Staged | None = None) -> Staged:
-    """Have the container that the definition asks for: ``kept`` or the one that stands if it is the same, else a new one that waits.
+def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: Staged | None = None) -> Staged:
+    """Return the container that the definition asks for: ``kept`` or the one that stands if it is the same, else a new one that waits.
 
     Raises `EngineError`, `ImageUnavailable`, `ContainerForeign`; the server was not touched.
     """
-    uuid = boot.definition.server.uuid
-    spec = spec_of(node, boot, image_id=_present_image(node, boot.definition).id)
-    progress.warn(*(f"server {uuid}: {warning}" for warning in spec.warnings))
+    node, progress = context.node, context.progress
+    spec = _spec_of(node, boot, image_id=present_image(node, boot.definition).id)
+    progress.warn(*(f"server {context.uuid}: {warning}" for warning in spec.warnings))
     wanted = spec_hash_of(spec.config["Labels"])
     if kept is not None and kept.spec_hash == wanted:
         return kept
@@ -90,7 +70,7 @@ def stage(request: Request, node: Node, boot: Boot, snapshot: Snapshot | None, p
     mounts = tuple(mount["Source"] for mount in spec.config["HostConfig"]["Mounts"] if mount["Target"] != HOME)
     if kept is None and snapshot is not None and _serves(node, snapshot, wanted):
         return Staged(snapshot.id, wanted, waiting=False, mounts=mounts)
-    return Staged(_create(request, node, uuid, _WAITING[kept is not None], spec, progress), wanted, waiting=True, mounts=mounts)
+    return Staged(_create(context, _WAITING[kept is not None], spec), wanted, waiting=True, mounts=mounts)
 
 
 def refuse_moved_mounts(staged: Staged, uuid: str) -> None:
@@ -113,60 +93,55 @@ def unstage(node: Node, staged: Staged) -> None:
             node.engine.containers.remove(staged.id, volumes=True)
 
 
-def put_in_place(request: Request, node: Node, staged: Staged, progress: Progress) -> bool:
-    """Give a waiting container the server's name, in place of the one that has it; whether anything was done."""
-    uuid = progress.server.uuid
+def put_in_place(context: ActionContext, staged: Staged) -> bool:
+    """Give a waiting container the server's name, in place of the one that has it; return True if anything was done."""
+    engine, uuid = context.node.engine, context.uuid
     if not staged.waiting:
         return False
     # Looked at anew: somebody may have put another there while the server stopped.
-    old = node.engine.inspect(uuid)
+    old = engine.inspect(uuid)
     if old is not None:
-        check_container(request, old, uuid)
+        _refuse_foreign(context, old)
         # Wings throws away what an image's anonymous volumes hold, and so do we; but not what somebody else's container held.
         ours = made_by_us(old, uuid) or made_by_wings(old.labels)
-        if not node.engine.containers.remove(old.id, volumes=ours):
+        if not engine.containers.remove(old.id, volumes=ours):
             raise PrebootFailed(f"Cannot recreate the container of server {uuid}: somebody started it meanwhile")
-    progress.alter()
-    node.engine.containers.rename(staged.id, uuid)
+    context.progress.alter()
+    engine.containers.rename(staged.id, uuid)
     return True
 
 
 def _serves(node: Node, snapshot: Snapshot, wanted: str | None) -> bool:
-    """Whether the container that stands is what the definition asks for."""
+    """Return True if the container that stands is what the definition asks for."""
     return not snapshot.removing and node.settings.recreate != "always" and spec_hash_of(snapshot.labels) == wanted
 
 
-def check_container(request: Request, snapshot: Snapshot | None, uuid: str) -> None:
-    if snapshot is None or request.adopt or made_by_us(snapshot, uuid) or made_by_wings(snapshot.labels):
+def _refuse_foreign(context: ActionContext, snapshot: Snapshot) -> None:
+    """Raise `ContainerForeign` if a container would be recreated that neither this collection nor Wings made, unless it may be adopted."""
+    uuid = context.uuid
+    if context.request.adopt or made_by_us(snapshot, uuid) or made_by_wings(snapshot.labels):
         return
     raise ContainerForeign(
-        f"Cannot {request.action.value} server {uuid}: a container named {snapshot.name} exists that neither this collection "
+        f"Cannot {context.verb} server {uuid}: a container named {snapshot.name} exists that neither this collection "
         "nor Wings made, and it would be recreated; rename or remove it, "
         "or pass adopt: true to recreate it (its anonymous volumes are kept, but no longer attached)"
     )
 
 
-def spec_of(node: Node, boot: Boot, *, image_id: str) -> ContainerSpec:
-    """What to create. Links in mounts are resolved here, where the engine's files are, so that none leads out of what is allowed."""
+def _spec_of(node: Node, boot: Boot, *, image_id: str) -> ContainerSpec:
+    """Return what to create. Links in mounts are resolved here, where the engine's files are, so that none leads out of what is allowed."""
     return container_spec(boot.definition, node.settings, data_directory=boot.volume.path, image_id=image_id, resolve=os.path.realpath)
 
 
-def _present_image(node: Node, definition: Definition) -> ImageSeen:
-    image = node.engine.images.find(definition.image)
-    if image is None:
-        raise ImageUnavailable(f"Cannot boot server {definition.server.uuid}: image {definition.image} is not on the node")
-    return image
-
-
-def _create(request: Request, node: Node, uuid: str, suffix: str, spec: ContainerSpec, progress: Progress) -> str:
-    """Create a container that waits, in place of one that a crash has left there."""
-    name = uuid + suffix
-    left = node.engine.inspect(name)
+def _create(context: ActionContext, suffix: str, spec: ContainerSpec) -> str:
+    """Create a container that waits, in place of one that a crash has left there; return its id."""
+    engine, name = context.node.engine, context.uuid + suffix
+    left = engine.inspect(name)
     if left is not None:
-        check_container(request, left, uuid)
-        node.engine.containers.remove(left.id, volumes=True)
-    container, warnings = _create_without(node, name, spec)
-    progress.warn(*(f"server {uuid}: {warning}" for warning in warnings))
+        _refuse_foreign(context, left)
+        engine.containers.remove(left.id, volumes=True)
+    container, warnings = _create_without(context.node, name, spec)
+    context.progress.warn(*(f"server {context.uuid}: {warning}" for warning in warnings))
     return container
 
 

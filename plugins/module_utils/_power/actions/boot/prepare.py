@@ -1,113 +1,79 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be known of a boot without touching the server, checked before anything is stopped for it."""
+"""The checks of a boot that touch nothing, made before anything is stopped for it."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator
 
 from ...definitions.definition import Definition, secrets_of
 from ...engine.container_spec import ContainerSpec
 from ...host.host_ports import PortFault, port_fault
-from ...model.errors import EngineError, EngineUnreachable, ImageUnavailable, PowerError, PrebootFailed, Suspended, VolumeMissing
-from ...model.model import Request, Snapshot, parse_uuid
+from ...model.cancellation import CheckCancelled
+from ...model.errors import EngineError, EngineUnreachable, PrebootFailed, Suspended, VolumeMissing
+from ...model.model import Snapshot, parse_uuid
 from ...model.schema import printable
 from ...volume.volume import Volume
+from ..node.context import ActionContext
 from ..node.node import Node
-from ..node.progress import Progress
-from .config_edit import Written, edited
-from .container import Boot, check_container, spec_of
-from .preboot import bounds_of, refuse_if_cut, refuse_if_over
+from .config_edit import check_files
+from .container import Boot, check_container
+from .disk import check_disk
+from .image import check_image
+from .steps import checked_step
 
+#: What was known before a wait or a stop longer than this is asked again.
+STALE_SECONDS = 1.0
 #: What of root's rights it takes to work in anybody's data directory, as bits: CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.
 _RIGHTS = 1 << 0 | 1 << 1 | 1 << 3
 
 
-def fetch(request: Request, node: Node, check_cancelled: Callable[[], None], progress: Progress, *, again: bool = False) -> Definition:
-    """The definition of a server that may be booted. Raises whatever its source says, and `Suspended`."""
-    uuid = progress.server.uuid
-    definition = node.sources.definition(uuid, again=again, check_cancelled=check_cancelled)
-    progress.server = definition.server
-    progress.secrets |= secrets_of(definition)
-    if not request.check:
-        node.sources.keep(definition)
-    if definition.suspended:
-        raise Suspended(
-            f"Cannot {request.action.value} server {uuid}: it is suspended; clear settings.suspended where its definition comes from"
-        )
-    return definition
-
-
-def prepare(
-    request: Request,
-    node: Node,
-    snapshot: Snapshot | None,
-    check_cancelled: Callable[[], None],
-    progress: Progress,
-    *,
-    again: bool = False,
-    data: bool = True,
-) -> Boot:
+def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = False, data: bool = True) -> Boot:
     """Check all that can be known without touching the server, so that a restart never takes down one that may not start again.
 
-    ``check_cancelled`` is called in what may take long, and may raise. ``again`` asks the source anew. ``data`` looks at what is in the
-    data
-    directory as well, as pre-boot will once more: what is refused here is refused before anything is altered.
+    ``again`` asks the source anew, under the lock: a signal ends it no more. ``data`` looks at what is in the data directory as well, as
+    pre-boot will once more: what is refused here is refused before anything is altered.
     """
-    uuid = progress.server.uuid
-    definition = fetch(request, node, check_cancelled, progress, again=again)
-    progress.warn(*(f"server {uuid}: {warning}" for warning in definition.warnings))
-    boot = Boot(definition, Volume(os.path.join(node.settings.data, uuid)))
-    checking = functools.partial(_checking, progress)
-    with checking("container"):
-        if snapshot is not None:
-            check_container(request, snapshot, uuid)
-        spec = spec_of(node, boot, image_id="")
-    with checking("volume"):
+    node, progress = context.node, context.progress
+    check_cancelled = context.check_cancelled if again else context.check_waiting
+    definition = _fetch(context, check_cancelled, again=again)
+    progress.warn(*(f"server {context.uuid}: {warning}" for warning in definition.warnings))
+    boot = Boot(definition, Volume(os.path.join(node.settings.data, context.uuid)))
+    step = functools.partial(checked_step, context)
+    with step("container"):
+        spec = check_container(context, boot, snapshot)
+    with step("volume"):
         _check_volume(node, boot, snapshot)
         _check_rights(node, boot)
-    with checking("image"):
-        _check_image(request, node, definition, progress)
-    with checking("mounts"):
+    with step("image"):
+        check_image(context, definition)
+    with step("mounts"):
         _check_mounts(boot, spec)
-    with checking("ports"):
+    with step("ports"):
         _check_ports(node, boot, snapshot, spec)
     if data:
-        with checking("disk"):
-            _check_disk(node, boot, check_cancelled)
-        with checking("configuration"):
-            _check_files(node, boot, check_cancelled, progress)
+        with step("disk"):
+            check_disk(node, boot, check_cancelled)
+        with step("configuration"):
+            check_files(context, boot, check_cancelled)
     return boot
 
 
-@contextlib.contextmanager
-def _checking(progress: Progress, step: str) -> Iterator[None]:
-    """Note a step of the boot that fails by being looked at; one that may be taken is noted when it is taken."""
-    began = progress.now()
-    try:
-        yield
-    except PowerError as error:
-        progress.note_step(step, began, failed=not error.cancels, msg=progress.sentence(error))
-        raise
-
-
-def _check_disk(node: Node, boot: Boot, check_cancelled: Callable[[], None]) -> None:
-    # Pre-boot walks for the owners as well: what cannot be looked through is to come to light before the stop.
-    if boot.definition.build.disk_space > 0 or node.settings.check_permissions_on_boot:
-        survey = boot.volume.survey(check_cancelled, bounds_of(node.settings), owner=None)
-        refuse_if_over(boot, survey.bytes)
-        refuse_if_cut(boot, survey)
-
-
-def _check_files(node: Node, boot: Boot, check_cancelled: Callable[[], None], progress: Progress) -> None:
-    written: Written = {}
-    for config in boot.definition.configs:
-        check_cancelled()
-        edited(node, boot, config, progress, written)
+def _fetch(context: ActionContext, check_cancelled: CheckCancelled, *, again: bool) -> Definition:
+    """Return the definition of a server that may be booted. Raises whatever its source says, and `Suspended`."""
+    sources, progress = context.node.sources, context.progress
+    definition = sources.definition(context.uuid, again=again, check_cancelled=check_cancelled)
+    progress.server = definition.server
+    progress.secrets |= secrets_of(definition)
+    if not context.request.check:
+        sources.keep(definition)
+    if definition.suspended:
+        raise Suspended(
+            f"Cannot {context.verb} server {context.uuid}: it is suspended; clear settings.suspended where its definition comes from"
+        )
+    return definition
 
 
 def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:
@@ -121,7 +87,7 @@ def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:
 
 
 def _check_rights(node: Node, boot: Boot) -> None:
-    """Without root's rights, only a data directory of one's own can be brought in line."""
+    """Raise `PrebootFailed` if it takes root's rights to bring the data directory in line, and there are none."""
     owner = None if _acts_as_root() else boot.volume.owner()
     if owner is None:
         return
@@ -134,7 +100,7 @@ def _check_rights(node: Node, boot: Boot) -> None:
 
 
 def _acts_as_root() -> bool:
-    """Whether this process is root's, or was given what it takes of root's rights, as a service can be: access(2) knows none of those."""
+    """Return True if this process is root's, or was given the rights it takes, as a service can be: access(2) knows none of those."""
     if os.geteuid() == 0:
         return True
     try:
@@ -143,20 +109,6 @@ def _acts_as_root() -> bool:
     except (OSError, ValueError):
         return False
     return rights & _RIGHTS == _RIGHTS
-
-
-def _check_image(request: Request, node: Node, definition: Definition, progress: Progress) -> None:
-    local = definition.image_is_local
-    may_pull = not local and node.settings.pull != "never"
-    if (may_pull and not request.check) or node.engine.images.find(definition.image) is not None:
-        return
-    if may_pull:
-        progress.warn(f"server {definition.server.uuid}: image {definition.image} is not on the node; it would be pulled")
-        return
-    raise ImageUnavailable(
-        f"Cannot boot server {definition.server.uuid}: image {definition.image} is not on the node, and "
-        f"{'the ~ before its name' if local else 'docker.pull: never'} forbids pulling it"
-    )
 
 
 def _check_mounts(boot: Boot, spec: ContainerSpec) -> None:
@@ -169,7 +121,7 @@ def _check_mounts(boot: Boot, spec: ContainerSpec) -> None:
 
 
 def _check_ports(node: Node, boot: Boot, snapshot: Snapshot | None, spec: ContainerSpec) -> None:
-    """Ports that the server itself has published are its own; the others must be free."""
+    """Raise `PrebootFailed` if a port is taken, unless the server itself has published it."""
     host = spec.config["HostConfig"]
     if not node.engine.local or host["NetworkMode"] in ("none", "host"):
         return
@@ -189,7 +141,7 @@ def _check_ports(node: Node, boot: Boot, snapshot: Snapshot | None, spec: Contai
 
 
 def _publisher(node: Node, published: str, address: str) -> str:
-    """Who has published a port that is taken, in words; "" for somebody who is none of the engine's, or where it does not tell."""
+    """Return in words the container that has published a port; "" where it is none of the engine's, or the engine does not tell."""
     try:
         name = node.engine.publisher(published, address)
     except (EngineError, EngineUnreachable):

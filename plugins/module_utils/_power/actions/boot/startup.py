@@ -6,92 +6,116 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 
+from ...definitions.definition import Definition
 from ...engine.output import Output
-from ...engine.readiness import readable_lines
+from ...engine.readiness import Matchers, readable_lines
 from ...locking.lock import PowerLock
-from ...model.cancellation import CheckCancelled
 from ...model.errors import CancelledByKill, EngineError, EngineUnreachable, StartFailed
-from ...model.model import Phase, Run, Snapshot
-from ..node.node import KillWatch, Node
-from ..node.progress import Progress
+from ...model.model import Phase, Run, Snapshot, WaitFor
+from ..node.context import ActionContext
 from ..node.recovery import fence_start
+from .container import Boot, Staged, refuse_moved_mounts
 
 #: How much of the log a failed start shows.
 _LOG_LINES, _LOG_LINE_BYTES = 20, 500
 
 
-def start_container(
-    node: Node, lock: PowerLock, container: str, watch: KillWatch, progress: Progress, *, attach: bool, last_check: CheckCancelled
-) -> tuple[Snapshot, Output | None]:
-    """Start a container; its first snapshot, and its output from the very beginning where ``attach`` asks for it.
+@dataclass(frozen=True)
+class AwaitedRun:
+    """A run that is up: what says that it is ready, and its output, where that was attached to."""
+
+    snapshot: Snapshot
+    matchers: Matchers
+    output: Output | None = None
+
+
+def matchers_of(definition: Definition | None) -> Matchers:
+    """Return what says that a server is ready: nothing, where its definition is not known."""
+    return Matchers((), strip=False) if definition is None else Matchers.of(definition.startup)
+
+
+def start(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -> AwaitedRun:
+    """Start the container that is in place, and write the run into the journal, so that no reader takes it for somebody else's."""
+    node, progress, uuid = context.node, context.progress, context.uuid
+    matchers = matchers_of(boot.definition)
+    progress.warn(*(f"server {uuid}: {warning}" for warning in matchers.warnings))
+    attach = context.request.wait_for is not WaitFor.CONTAINER and bool(matchers)
+    snapshot, output = start_container(context, lock, staged, attach=attach)
+    node.journal.runs.record(uuid, snapshot.run, matchers=bool(matchers))
+    progress.saw(node.seen_as(uuid, snapshot))
+    return AwaitedRun(snapshot, matchers, output)
+
+
+def start_container(context: ActionContext, lock: PowerLock, staged: Staged, *, attach: bool) -> tuple[Snapshot, Output | None]:
+    """Start a container; return its first snapshot, and its output from the very beginning where ``attach`` asks for it.
 
     The record names container and last StartedAt before the request is sent, and leaves that phase only when it was answered.
-    ``last_check`` is made right before that, and what it raises keeps the request from being sent.
+    What may have changed since it was checked, the generation and the mounts, is checked right before that.
     """
-    before = node.engine.inspect(container)
+    engine = context.node.engine
+    before = engine.inspect(staged.id)
     if before is None:
-        raise StartFailed(f"Cannot start server {progress.server.uuid}: its container was removed by somebody else")
-    output = node.engine.logs.attach(container) if attach else None
-    lock.enter(Phase.START, run=before.run)
-    progress.enter(Phase.START)
+        raise StartFailed(f"Cannot start server {context.uuid}: its container was removed by somebody else")
+    output = engine.logs.attach(staged.id) if attach else None
+    context.enter(lock, Phase.START, run=before.run)
     try:
-        watch.look()
-        last_check()
-        _request_start(node, lock, before.run, progress)
+        context.check_cancelled()
+        refuse_moved_mounts(staged, context.uuid)
+        _request_start(context, lock, before.run)
         lock.enter(Phase.OBSERVE)
-        return _first_look(node, container, watch, progress), output
+        return _first_look(context, staged.id), output
     except BaseException:
         if output is not None:
             output.close()
         raise
 
 
-def _request_start(node: Node, lock: PowerLock, before: Run, progress: Progress) -> None:
+def _request_start(context: ActionContext, lock: PowerLock, before: Run) -> None:
     """Send the request. No answer is not a "no": the request is fenced, or left in the record for whoever comes next."""
-    uuid = progress.server.uuid
+    uuid, engine, progress = context.uuid, context.node.engine, context.progress
     try:
-        node.engine.start(before.container)
+        engine.start(before.container)
     except EngineError as error:
         raise StartFailed(f"Cannot start server {uuid}: {error.reason}") from error
     except EngineUnreachable:
         try:
-            progress.changed = fence_start(node, before) or progress.changed
+            progress.changed = fence_start(context.node, before) or progress.changed
         except (EngineError, EngineUnreachable):
             lock.keep()
             raise
-        snapshot = node.engine.inspect(before.container)
+        snapshot = engine.inspect(before.container)
         if snapshot is None or snapshot.run == before:
             raise
         progress.warn(f"server {uuid}: the engine did not answer the start in time, but carried it out")
     progress.changed = True
 
 
-def _first_look(node: Node, container: str, watch: KillWatch, progress: Progress) -> Snapshot:
-    """Look at the kill generation and at the run that was just started. A killed start kills what it started."""
-    snapshot = node.engine.inspect(container)
+def _first_look(context: ActionContext, container: str) -> Snapshot:
+    """Look at the run that was just started, then at the kill generation. A killed start kills what it started."""
+    snapshot = context.node.engine.inspect(container)
     try:
-        watch.look()
+        context.check_cancelled()
     except CancelledByKill:
         if snapshot is not None and snapshot.live:
-            node.kill_run(snapshot.run)
+            context.node.kill_run(snapshot.run)
         raise
     if snapshot is None:
-        raise StartFailed(f"Cannot start server {progress.server.uuid}: its container was removed right after the start")
+        raise StartFailed(f"Cannot start server {context.uuid}: its container was removed right after the start")
     if not snapshot.live:
-        raise exited(node, snapshot, progress)
+        raise exited(context, snapshot)
     return snapshot
 
 
-def exited(node: Node, snapshot: Snapshot, progress: Progress) -> StartFailed:
-    """The error for a run that ended before it was ready; exit code and the end of its log go into the result."""
+def exited(context: ActionContext, snapshot: Snapshot) -> StartFailed:
+    """Return the error for a run that ended before it was ready; exit code and the end of its log go into the result."""
+    progress = context.progress
     progress.exit_code = snapshot.exit_code
     progress.secrets |= snapshot.secrets
     with contextlib.suppress(EngineError, EngineUnreachable):
         # A log driver that keeps nothing must not hide the exit.
-        log = node.engine.logs.tail(snapshot.id, _LOG_LINES)
+        log = context.node.engine.logs.tail(snapshot.id, _LOG_LINES)
         progress.show_log(readable_lines(log, _LOG_LINES, _LOG_LINE_BYTES, progress.secrets))
     memory = ", out of memory" if snapshot.oom_killed else ""
-    return StartFailed(
-        f"Cannot start server {progress.server.uuid}: its process ended with exit code {snapshot.exit_code}{memory}; see its log"
-    )
+    return StartFailed(f"Cannot start server {context.uuid}: its process ended with exit code {snapshot.exit_code}{memory}; see its log")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which servers a call means: those named, each once, or all of a node."""
+"""Choosing the servers that a call means: those named, each once, or all of a node."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Target:
 
 
 def means_all(names: Sequence[str]) -> bool:
-    """Whether the names are the one word for all. Raises `SettingsInvalid` if others stand beside it."""
+    """Return True if the names are the one word for all. Raises `SettingsInvalid` if others stand beside it."""
     stripped = [name.strip() for name in names]
     if ALL in stripped and len(stripped) > 1:
         raise SettingsInvalid(f"Cannot tell which servers are meant: server={ALL} stands alone")
@@ -58,7 +58,7 @@ def one_of_all(request: Request, server: Server) -> Request:
 
 
 def is_left_out(result: Result, request: Request) -> bool:
-    """Whether a result is of a server that is down and so was not meant by a restart of all."""
+    """Return True if a result is of a server that is down, and so was not meant by a restart of all."""
     passed_over = result.code == NotSelected.code and result.state is PowerState.OFFLINE
     return request.one_of_all and request.action is PowerAction.RESTART and passed_over
 
@@ -79,12 +79,12 @@ def each_once(requests: Iterable[Request], identify: Callable[[Request], Server]
 
 
 def all_of(asked: Request, servers: Iterable[Server]) -> list[Target]:
-    """What is asked of all, for each of ``servers``."""
+    """Return the request for all as a target for each of ``servers``."""
     return [Target(one_of_all(_new(asked), server), server) for server in servers]
 
 
 def named(asked: Request, names: Sequence[str], identify: Callable[[str], Server]) -> list[Target]:
-    """What is asked, for each server named; one named twice, by whatever names, is acted on once.
+    """Return a target for each server named; one named twice, by whatever names, is acted on once.
 
     What ``identify`` raises is told by the action itself.
     """

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be read of servers: state, container, lock, intent, last operation. Takes no lock, waits for none, changes nothing."""
+"""Reading facts of servers: state, container, lock, intent, last operation. Takes no lock, waits for none, changes nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _READINESS_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class FactOptions:
-    """What an entry is to have besides the usual: so many lines of the log, and so many operations."""
+    """The facts that an entry is to have besides the usual: so many lines of the log, and so many operations."""
 
     tail: int = 0
     operations: int = 0
@@ -45,7 +45,7 @@ class FactOptions:
 
 @dataclass(frozen=True)
 class _Known:
-    """What the journal and the settings know, read once for all servers. ``operations`` is empty unless they are asked for."""
+    """The knowledge of journal and settings, read once for all servers. ``operations`` is empty unless they are asked for."""
 
     intents: Mapping[str, Intent]
     last: Mapping[str, OperationRow]
@@ -54,7 +54,7 @@ class _Known:
 
 
 def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
-    """What can be read of the servers named, each once, or of all that are known here. Raises as `describe_each`, and what lists containers
+    """Read the facts of the servers named, each once, or of all that are known here. Raises as `describe_each`, and what lists containers
     raises."""
     asked, warnings = choose(names, node)
     told = describe_each(asked, node, wanted, remember=remember)
@@ -83,7 +83,7 @@ def choose(names: Sequence[str], node: Node) -> tuple[list[Server | Unseen], lis
 
 
 def _unseen_name(name: str, error: PowerError) -> Unseen | None:
-    """What is told of a name that could not be resolved; None if it is the name of no server for certain."""
+    """Return the entry of a name that could not be resolved; None if it is the name of no server for certain."""
     if not isinstance(error, ServerNotFound):
         return Unseen.because(Server(name), error)
     # It may be the name in a definition that nobody can read.
@@ -92,7 +92,7 @@ def _unseen_name(name: str, error: PowerError) -> Unseen | None:
 
 @dataclass(frozen=True)
 class _Sight:
-    """What the engine said of one server, or why it said nothing; ``log`` is the end of its log, None where that cannot be read."""
+    """The engine's answer about one server, or why there is none; ``log`` is the end of its log, None where that cannot be read."""
 
     snapshot: Snapshot | None = None
     log: bytes | None = b""
@@ -110,7 +110,7 @@ class _Subject:
 
     @property
     def matchers(self) -> Matchers:
-        """What says that it is ready; none where its definition is not known."""
+        """The lines that say that it is ready; none where its definition is not known."""
         return Matchers((), strip=False) if self.definition is None else Matchers.of(self.definition.startup)
 
 
@@ -151,7 +151,7 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
 
 
 def _see_each(uuids: Sequence[str], node: Node, tail: int) -> list[_Sight]:
-    """What the engine says of each. Where it kept silent for several, it is not asked for the rest: each may take its whole time limit."""
+    """Ask the engine about each. Where it kept silent for several, it is not asked for the rest: each may take its whole time limit."""
     silent: list[EngineUnreachable] = []
 
     def see(uuid: str) -> _Sight:

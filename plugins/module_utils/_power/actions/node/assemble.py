@@ -17,10 +17,11 @@ from ...host.wings import Remembered, wings_pid
 from ...journal.journal import Journal
 from ...locking.generation import KillGenerations
 from ...locking.lock import Locks
+from ...model.clock import Clock, SystemClock
 from ...model.errors import LockUnavailable
-from ...model.model import ALL, Clock, PowerAction, parse_uuid
+from ...model.model import ALL, PowerAction, parse_uuid
 from ...sources.sources import Sources
-from .node import Node, SystemClock, never
+from .node import Node, never
 
 if TYPE_CHECKING:
     from ...sources.panel import Panel

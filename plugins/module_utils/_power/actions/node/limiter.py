@@ -10,10 +10,10 @@ import heapq
 import itertools
 import os
 import threading
-import time
 from collections.abc import Iterator
 
-from ...model.cancellation import CheckCancelled, no_check
+from ...model.cancellation import CheckCancelled, Deadline, no_check
+from ...model.clock import SystemClock
 from ...model.errors import FailureBudget
 from ...model.model import Outcome, Result
 
@@ -83,20 +83,23 @@ class Stagger:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._gate = Slots(1)
-        self._earliest = 0.0
+        self._clock = SystemClock()
+        self._earliest = Deadline(self._clock, 0.0)
 
     def take(self, ticket: int, check_cancelled: CheckCancelled) -> bool:
-        """Wait until one may begin, and begin; whether there was a wait. ``check_cancelled`` is called at least every second, and may
-        raise."""
-        began = time.monotonic()
+        """Wait until one may begin, and begin; return True if there was a wait.
+
+        ``check_cancelled`` is called at least every second, and may raise.
+        """
+        began = self._clock.monotonic()
         self._gate.take(ticket, check_cancelled)
         try:
-            waits = began < self._earliest
-            while (left := self._earliest - time.monotonic()) > 0:
+            waits = began < self._earliest.at
+            while not self._earliest.is_over:
                 check_cancelled()
-                time.sleep(min(left, _LOOK_SECONDS))
+                self._earliest.pause(_LOOK_SECONDS)
             check_cancelled()
-            self._earliest = time.monotonic() + self._seconds
+            self._earliest = Deadline.after(self._clock, self._seconds)
         finally:
             self._gate.give_back()
         return waits
@@ -164,7 +167,7 @@ class Slot:
 
     @property
     def holds(self) -> bool:
-        """Whether it holds what others may wait for."""
+        """True if it holds slots that others may wait for."""
         return bool(self._held)
 
     def begin(self, check_cancelled: CheckCancelled = no_check) -> None:
@@ -177,7 +180,7 @@ class Slot:
             self._pace.budget.mind(server)
 
     def may_boot(self) -> bool:
-        """Whether the server may boot at once, and, where boots are bounded, holds a boot slot now."""
+        """Return True if the server may boot at once, and, where boots are bounded, holds a boot slot now."""
         if self._boots is None or self._boots in self._held:
             return True
         if not self._boots.try_take():

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 from ...definitions.settings import Settings
 from ...engine.engine import Engine
@@ -17,9 +15,9 @@ from ...journal.journal import Journal
 from ...locking.generation import KillGenerations
 from ...locking.holder import Holder, Leftover
 from ...locking.lock import Locks, PowerLock
-from ...model.cancellation import CheckCancelled, no_check
-from ...model.errors import CancelledByKill
-from ...model.model import Clock, Phase, PowerState, Request, Run, Snapshot, Startup
+from ...model.cancellation import CheckCancelled, Deadline, no_check
+from ...model.clock import Clock
+from ...model.model import Phase, PowerState, Request, Run, Snapshot, Startup
 from ...sources.sources import Sources
 from .state import derive_state
 
@@ -28,22 +26,6 @@ _POLL_SECONDS = (0.01, 0.5)
 #: After a pause as long as this the engine is asked to tell of the end; as long as it would, it is looked at every so many seconds.
 _HINT_SECONDS = 0.05
 _HINTED_SECONDS = 2.0
-
-
-class SystemClock:
-    """The real time."""
-
-    def now(self) -> datetime:
-        """The wall clock, in UTC."""
-        return datetime.now(timezone.utc)
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
 
 
 def never() -> bool:
@@ -96,28 +78,31 @@ class Node:
             uuid, request, wait_seconds=seconds, clock=self.clock, check_cancelled=check_cancelled, waited_before=waited_before
         )
 
-    def await_end(self, run: Run, seconds: float, check_cancelled: Callable[[], None]) -> bool:
-        """Wait until this run has ended; False if it still lives after ``seconds``. ``check_cancelled`` is called at each look and may
-        raise."""
-        deadline = self.clock.monotonic() + seconds
-        pause, longest = _POLL_SECONDS
-        while True:
-            snapshot = self.engine.inspect(run.container)
-            if snapshot is None or not snapshot.live or snapshot.run != run:
-                return True
-            check_cancelled()
-            left = deadline - self.clock.monotonic()
-            if left <= 0:
-                return False
-            if not self._await_hint(run, left, check_cancelled, begin=pause > _HINT_SECONDS):
-                self.clock.sleep(min(pause, left))
-                pause = min(pause * 1.5, longest)
+    def await_end(self, run: Run, seconds: float, check_cancelled: CheckCancelled) -> bool:
+        """Wait until this run has ended; return False if it still lives after ``seconds``.
 
-    def _await_hint(self, run: Run, seconds: float, check_cancelled: Callable[[], None], *, begin: bool) -> bool:
-        """Wait until it pays to look at a run again; False, at once, if the engine would not tell."""
-        until = self.clock.monotonic() + min(seconds, _HINTED_SECONDS)
+        ``check_cancelled`` is called at each look and may raise.
+        """
+        deadline = Deadline.after(self.clock, seconds)
+        pause, longest = _POLL_SECONDS
+        while self._lives(run):
+            check_cancelled()
+            if deadline.is_over:
+                return False
+            if not self._await_hint(run, deadline.left, check_cancelled, begin=pause > _HINT_SECONDS):
+                deadline.pause(pause)
+                pause = min(pause * 1.5, longest)
+        return True
+
+    def _lives(self, run: Run) -> bool:
+        snapshot = self.engine.inspect(run.container)
+        return snapshot is not None and snapshot.live and snapshot.run == run
+
+    def _await_hint(self, run: Run, seconds: float, check_cancelled: CheckCancelled, *, begin: bool) -> bool:
+        """Wait until it pays to look at a run again; return False, at once, if the engine would not tell."""
+        deadline = Deadline.after(self.clock, min(seconds, _HINTED_SECONDS))
         while True:
-            left = until - self.clock.monotonic()
+            left = deadline.left
             told = self.engine.events.await_end_hint(run.container, min(left, _POLL_SECONDS[1]), begin=begin)
             if told is None:
                 return False
@@ -147,31 +132,15 @@ class Observed:
 
     @property
     def live(self) -> bool:
-        """Whether a process of the server exists."""
+        """True if a process of the server exists."""
         return self.snapshot is not None and self.snapshot.live
 
     @property
     def stop_left(self) -> bool:
-        """Whether somebody who is gone left a stop of this very run unfinished."""
+        """True if somebody who is gone left a stop of this very run unfinished."""
         return self.snapshot is not None and _stopped_run(self.leftover) == self.snapshot.run
 
-
-@dataclass(frozen=True)
-class KillWatch:
-    """Looks whether the server was killed since the action was requested: such an action must not go on."""
-
-    node: Node
-    request: Request
-    uuid: str
-
     @property
-    def killed(self) -> bool:
-        """Whether a kill came after the request."""
-        return self.node.generations.changed_since(self.uuid, self.request.generation(self.uuid))
-
-    def look(self) -> None:
-        """Raise `CancelledByKill` if a kill came after the request."""
-        if self.killed:
-            raise CancelledByKill(
-                f"Cannot {self.request.action.value} server {self.uuid}: it was killed after this was requested; ask again to go on"
-            )
+    def is_settled(self) -> bool:
+        """True if the server is up, and nobody is about to change that."""
+        return self.live and self.holder is None and not self.stop_left

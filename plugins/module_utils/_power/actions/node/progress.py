@@ -1,16 +1,16 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an action has done so far, kept while it runs and turned into its result at the end."""
+"""The progress of an action, kept while it runs and turned into its result at the end."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ...journal.journal import Journal
+from ...model.clock import Clock
 from ...model.errors import EngineError, PowerError, ServerNotFound, Suspended
 from ...model.model import (
-    Clock,
     FileDiff,
     Outcome,
     Phase,
@@ -96,15 +96,6 @@ class Progress:
         self.is_outdated = True
         self.phases.append((phase.value, round(self.seconds, 3)))
 
-    def now(self) -> float:
-        """A moment, in seconds, for `note_step`."""
-        return self._clock.monotonic()
-
-    def note_step(self, name: str, began: float, *, changed: bool = False, failed: bool = False, msg: str = "") -> None:
-        """Note how a step of the boot went that began at a moment of `now`."""
-        seconds = round(self._clock.monotonic() - began, 3)
-        self.preboot.append(PrebootStep(name, changed=changed, failed=failed, seconds=seconds, msg=msg))
-
     def warn(self, *sentences: str) -> None:
         """Add warnings, each once."""
         self.warnings += [sentence for sentence in sentences if sentence not in self.warnings]
@@ -118,7 +109,7 @@ class Progress:
         self.log = tuple(mask(line, self.secrets) for line in lines)
 
     def failure(self, error: PowerError) -> Ending:
-        """How an error ends the action: refused and skipped are only for what altered nothing."""
+        """Return how an error ends the action: refused and skipped are only for what altered nothing."""
         if error.cancels:
             outcome = Outcome.CANCELLED
         elif error.always_failed or self.changed:
@@ -128,7 +119,7 @@ class Progress:
         return outcome, error.code, self.sentence(error)
 
     def _skips(self, error: PowerError) -> bool:
-        """Whether a server is passed over: one of all that may not start, or one that was found and is gone by its turn."""
+        """Return True if a server is passed over: one of all that may not start, or one that was found and is gone by its turn."""
         one_of_all = self.request.one_of_all
         if isinstance(error, Suspended):
             return one_of_all
@@ -138,7 +129,7 @@ class Progress:
         return error.skips
 
     def sentence(self, error: PowerError) -> str:
-        """What an error says. Secrets are masked in what the engine said: it may repeat what it was given, our own words do not.
+        """Return an error's sentence. Secrets are masked in what the engine said: it may repeat what it was given, our own words do not.
 
         They are looked for as such a sentence shows them, and where it was cut, their beginnings before the cut, too.
         """

@@ -11,6 +11,7 @@ cannot be started late.
 from __future__ import annotations
 
 from ...locking.lock import PowerLock
+from ...model.cancellation import Deadline
 from ...model.errors import EngineError
 from ...model.model import Phase, Run
 from .node import Node
@@ -43,8 +44,8 @@ def fence_start(node: Node, before: Run) -> bool:
     True if the container was removed (its volumes are kept); False if the request was executed, or the container is gone.
     Raises `EngineError` if the engine neither runs nor removes it within its time limit.
     """
-    deadline = node.clock.monotonic() + node.engine.timeout
-    while node.clock.monotonic() < deadline:
+    deadline = Deadline.after(node.clock, node.engine.timeout)
+    while not deadline.is_over:
         snapshot = node.engine.inspect(before.container)
         if snapshot is None or snapshot.live or snapshot.run != before:
             return False

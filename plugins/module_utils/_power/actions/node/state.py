@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from ...journal.journal_rows import StartedRun
-from ...model.model import PowerState, Run, Snapshot, Startup, engine_time
+from ...model.clock import engine_time
+from ...model.model import PowerState, Run, Snapshot, Startup
 
 
 def derive_state(

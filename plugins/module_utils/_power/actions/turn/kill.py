@@ -15,12 +15,14 @@ from dataclasses import dataclass, replace
 from ...journal.journal_rows import Intent
 from ...locking.holder import Holder
 from ...locking.lock import PowerLock
-from ...model.cancellation import no_check
+from ...model.cancellation import Deadline, no_check
+from ...model.clock import timestamp
 from ...model.errors import UNGUARDED, EngineError, EngineUnreachable, KillUnsettled, LockTimeout, LockUnavailable
-from ...model.model import Outcome, Phase, PowerAction, PowerState, Request, Snapshot, timestamp
-from ..node.node import Node
+from ...model.model import Outcome, Phase, PowerAction, PowerState, Snapshot
+from ..node.context import ActionContext
 from ..node.progress import Ending, Progress
 from ..node.recovery import fence_start
+from .look import look, refuse_beside_wings
 
 #: How much longer than the engine's time limit a holder may take to notice a kill and release.
 _HOLDER_SECONDS = 10.0
@@ -28,43 +30,54 @@ _HOLDER_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class _FirstTry:
-    """What came of trying the lock once: got it, or it is held (by ``holder``, if that has written its record), or it cannot be had."""
+    """The outcome of trying the lock once: got it, or it is held (by ``holder``, if that has written its record), or it cannot be had."""
 
     lock: PowerLock | None = None
     held: bool = False
     holder: Holder | None = None
 
 
-def kill(request: Request, node: Node, progress: Progress) -> Ending:
-    """Kill a server; how it ended. Without a lock or a generation that can be written it still kills, and says so.
+def kill(context: ActionContext) -> Ending:
+    """Kill a server, if it is chosen as it is, and return how it ended; warn of Wings."""
+    if context.request.only is not None:
+        look(context)
+    try:
+        return _kill(context)
+    finally:
+        # Not before: looking for Wings takes time.
+        refuse_beside_wings(context)
+
+
+def _kill(context: ActionContext) -> Ending:
+    """Kill a server. Without a lock or a generation that can be written it still kills, and says so.
 
     Nothing stands between the request and SIGKILL that may be waited for: not the journal, not a look at the server.
     """
-    uuid = progress.server.uuid
+    node, progress = context.node, context.progress
     faults: list[str] = []
-    _raise_generation(node, uuid, faults)
+    _raise_generation(context, faults)
     progress.begun = True
     with contextlib.ExitStack() as stack:
-        first = _try_lock(request, node, uuid, faults)
+        first = _try_lock(context, faults)
         lock = first.lock
         if lock is not None:
             stack.enter_context(lock)
-        _kill_now(node, progress)
-        _keep_generation(node, progress, faults)
+        _kill_now(context)
+        _keep_generation(context, faults)
         progress.begin(node.journal)
-        _see_before(node, progress)
+        _see_before(context)
         if first.held:
-            lock = _await_holder(request, node, progress, first.holder, faults)
+            lock = _await_holder(context, first.holder, faults)
             if lock is not None:
                 stack.enter_context(lock)
         if lock is None:
-            _await_gone(node, progress)
+            _await_gone(context)
         else:
-            _settle_and_kill(node, lock, progress)
-        _note_intent(request, node, progress, changed=_has_changed(progress) or bool(faults))
+            _settle_and_kill(context, lock)
+        _note_intent(context, changed=_has_changed(progress) or bool(faults))
     if faults:
         progress.warn(
-            f"server {uuid}: the kill could not be guarded ({'; '.join(faults)}): an action under way might start the server again"
+            f"server {context.uuid}: the kill could not be guarded ({'; '.join(faults)}): an action under way might start the server again"
         )
         return Outcome.DONE, UNGUARDED, "it is down, but an action under way might start it again"
     if _has_changed(progress):
@@ -76,35 +89,37 @@ def _has_changed(progress: Progress) -> bool:
     return progress.changed or progress.cancelled is not None
 
 
-def _note_intent(request: Request, node: Node, progress: Progress, *, changed: bool) -> None:
-    node.journal.intents.set(
-        progress.server,
-        Intent(False, request.operation, request.origin, timestamp(node.clock.now())),
+def _note_intent(context: ActionContext, *, changed: bool) -> None:
+    request = context.request
+    context.node.journal.intents.set(
+        context.progress.server,
+        Intent(False, request.operation, request.origin, timestamp(context.node.clock.now())),
         keep_since=None if changed else request.requested_at,
     )
 
 
-def _raise_generation(node: Node, uuid: str, faults: list[str]) -> None:
+def _raise_generation(context: ActionContext, faults: list[str]) -> None:
     try:
-        node.generations.raise_for(uuid)
+        context.node.generations.raise_for(context.uuid)
     except LockUnavailable as error:
         if str(error) not in faults:
             faults.append(str(error))
 
 
-def _keep_generation(node: Node, progress: Progress, faults: list[str]) -> None:
-    """What was accepted before the kill must not be done after it because the power failed in between."""
+def _keep_generation(context: ActionContext, faults: list[str]) -> None:
+    """Sync the generation to the disk: what was accepted before must not be done after because the power failed in between."""
     if faults:
         return
+    uuid = context.uuid
     try:
-        node.generations.keep(progress.server.uuid)
+        context.node.generations.keep(uuid)
     except LockUnavailable as error:
-        progress.warn(f"server {progress.server.uuid}: {error}; should the power fail now, an action accepted before may start it again")
+        context.progress.warn(f"server {uuid}: {error}; should the power fail now, an action accepted before may start it again")
 
 
-def _try_lock(request: Request, node: Node, uuid: str, faults: list[str]) -> _FirstTry:
+def _try_lock(context: ActionContext, faults: list[str]) -> _FirstTry:
     try:
-        return _FirstTry(node.acquire(request, uuid, 0.0, no_check))
+        return _FirstTry(context.node.acquire(context.request, context.uuid, 0.0, no_check))
     except LockTimeout as error:
         holder = error.facts.get("holder")
         return _FirstTry(held=True, holder=holder if isinstance(holder, Holder) else None)
@@ -113,13 +128,13 @@ def _try_lock(request: Request, node: Node, uuid: str, faults: list[str]) -> _Fi
         return _FirstTry()
 
 
-def _await_holder(request: Request, node: Node, progress: Progress, holder: Holder | None, faults: list[str]) -> PowerLock | None:
+def _await_holder(context: ActionContext, holder: Holder | None, faults: list[str]) -> PowerLock | None:
     """Wait until the holder has noticed the kill and released; the generation is raised again for each holder that is met.
 
     Even for the first: it may have been asked for after the generation was raised, and the lock taken before it was tried. None if the
     lock cannot be had after all.
     """
-    uuid = progress.server.uuid
+    node, progress, uuid = context.node, context.progress, context.uuid
     bound = node.engine.timeout + _HOLDER_SECONDS
     met: str | None = None
 
@@ -129,12 +144,12 @@ def _await_holder(request: Request, node: Node, progress: Progress, holder: Hold
         if now is not None and now.operation != met:
             met = now.operation
             _note_cancelled(now, progress)
-            _raise_generation(node, uuid, faults)
+            _raise_generation(context, faults)
 
     if holder is not None:
         _note_cancelled(holder, progress)
     try:
-        lock = node.acquire(request, uuid, bound, raise_again)
+        lock = node.acquire(context.request, uuid, bound, raise_again)
     except LockUnavailable as error:
         faults.append(str(error))
         return None
@@ -155,41 +170,41 @@ def _note_cancelled(holder: Holder, progress: Progress) -> None:
         progress.cancelled = PowerAction(holder.action)
 
 
-def _settle_and_kill(node: Node, lock: PowerLock, progress: Progress) -> None:
+def _settle_and_kill(context: ActionContext, lock: PowerLock) -> None:
     """Kill again under the lock until nothing can come up any more, an unfinished start included."""
-    uuid = progress.server.uuid
+    node, progress = context.node, context.progress
     with contextlib.suppress(LockUnavailable):
         # Held is held, whatever its record says.
         lock.enter(Phase.KILL)
     progress.enter(Phase.KILL)
-    deadline = node.clock.monotonic() + node.engine.timeout
-    while node.clock.monotonic() < deadline:
-        _kill_now(node, progress)
-        _await_gone(node, progress)
+    deadline = Deadline.after(node.clock, node.engine.timeout)
+    while not deadline.is_over:
+        _kill_now(context)
+        _await_gone(context)
         left = lock.leftover
         if left is not None and left.phase is Phase.START and fence_start(node, left.run):
             progress.changed = True
-        snapshot = _look(node, progress)
+        snapshot = _look(context)
         if snapshot is None or not snapshot.live:
             if snapshot is not None and progress.changed and snapshot.restart_policy != "no":
                 # The engine brings such a container up again when it starts itself.
                 node.engine.containers.forbid_restart(snapshot.id)
             lock.settle()
             return
-    raise KillUnsettled(f"Cannot tell that server {uuid} stays down: somebody starts it again and again; look for what does")
+    raise KillUnsettled(f"Cannot tell that server {context.uuid} stays down: somebody starts it again and again; look for what does")
 
 
-def _kill_now(node: Node, progress: Progress) -> None:
+def _kill_now(context: ActionContext) -> None:
     """SIGKILL whatever runs under the server's name; "not running" and "no such container" count as done."""
-    if node.engine.signal(progress.server.uuid, "SIGKILL"):
-        progress.changed = True
+    if context.node.engine.signal(context.uuid, "SIGKILL"):
+        context.progress.changed = True
 
 
-def _see_before(node: Node, progress: Progress) -> None:
+def _see_before(context: ActionContext) -> None:
     """Note the state before, by a look after SIGKILL, which waits for none: what it was sent to lived at that moment."""
-    uuid = progress.server.uuid
+    node, progress = context.node, context.progress
     try:
-        snapshot = node.engine.inspect(uuid)
+        snapshot = node.engine.inspect(context.uuid)
     except (EngineError, EngineUnreachable):
         return
     if progress.changed and snapshot is None:
@@ -197,27 +212,30 @@ def _see_before(node: Node, progress: Progress) -> None:
         progress.state_before = PowerState.RUNNING
     if progress.changed and snapshot is not None:
         snapshot = replace(snapshot, live=True)
-    progress.saw(node.seen_as(uuid, snapshot))
+    progress.saw(node.seen_as(context.uuid, snapshot))
 
 
-def _look(node: Node, progress: Progress) -> Snapshot | None:
-    """The container after SIGKILL. Raises `KillUnsettled` where something was killed and nobody can tell what became of it."""
-    uuid = progress.server.uuid
+def _look(context: ActionContext) -> Snapshot | None:
+    """Return the container after SIGKILL.
+
+    Raises `KillUnsettled` where something was killed and nobody can tell what became of it.
+    """
     try:
-        return node.engine.inspect(uuid)
+        return context.node.engine.inspect(context.uuid)
     except (EngineError, EngineUnreachable) as error:
-        if not progress.changed:
+        if not context.progress.changed:
             raise
         raise KillUnsettled(
-            f"Cannot tell that server {uuid} is down: it was killed, but then the engine could not be asked ({error}); "
+            f"Cannot tell that server {context.uuid} is down: it was killed, but then the engine could not be asked ({error}); "
             "look at the engine, and kill again"
         ) from error
 
 
-def _await_gone(node: Node, progress: Progress) -> None:
-    snapshot = _look(node, progress)
+def _await_gone(context: ActionContext) -> None:
+    node = context.node
+    snapshot = _look(context)
     if snapshot is not None and snapshot.live and not node.await_end(snapshot.run, node.engine.timeout, no_check):
         raise KillUnsettled(
-            f"Cannot tell that server {progress.server.uuid} is down: its process still runs {node.engine.timeout:.0f} s after SIGKILL; "
+            f"Cannot tell that server {context.uuid} is down: its process still runs {node.engine.timeout:.0f} s after SIGKILL; "
             "look at the engine"
         )

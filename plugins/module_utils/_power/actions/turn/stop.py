@@ -5,29 +5,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from dataclasses import replace
 from datetime import timedelta
 
 from ...definitions.stop_way import stop_signal
 from ...engine.container_spec import made_by_us, stop_way_of
+from ...locking.holder import Leftover
 from ...locking.lock import PowerLock
-from ...model.errors import EngineError, EngineUnreachable, PowerError, StopFailed
-from ...model.model import Phase, Request, Snapshot, StopReport, StopType, StopWay
-from ..node.node import Node
-from ..node.progress import Progress
+from ...model.errors import EngineError, EngineUnreachable, LockTimeout, LockUnavailable, PowerError, StopFailed
+from ...model.model import Phase, PlanStep, Request, Run, Snapshot, StopReport, StopType, StopWay
+from ..node.context import ActionContext
+from ..node.node import Observed
 
 #: How a definition's warnings about its way to stop begin.
 _STOP_KEY = "process_configuration.stop"
 
 
-def choose_stop_way(node: Node, snapshot: Snapshot, progress: Progress) -> StopWay:
-    """How to stop this run: as the task says, else as it was created, else as its definition says, else natively."""
-    uuid = progress.server.uuid
-    task = node.sources.task_definition(uuid)
+def end_run(context: ActionContext, lock: PowerLock, seen: Observed, steps: tuple[PlanStep, ...]) -> None:
+    """End the run that is up as the plan says: await the end of a stop under way, or stop it."""
+    if PlanStep.AWAIT_EXIT in steps and seen.snapshot is not None and seen.leftover is not None:
+        # That may take minutes, and others can boot meanwhile.
+        context.slot.end_boot()
+        _await_exit(context, lock, seen.snapshot.run, seen.leftover)
+    if PlanStep.STOP in steps and seen.snapshot is not None:
+        context.check_cancelled()
+        stop_run(context, lock, seen.snapshot)
+        lock.settle()
+        _note_kill(context)
+
+
+def _await_exit(context: ActionContext, lock: PowerLock, run: Run, who: Leftover) -> None:
+    """Wait for the end of a stop under way with what is left of ``wait_seconds``."""
+    wait_seconds = context.request.wait_seconds
+    if not context.node.await_end(run, wait_seconds - lock.waited_seconds, context.check_waiting):
+        context.progress.holder = who.facts()
+        raise LockTimeout(
+            f"Cannot start server {context.uuid}: it is still stopping after {wait_seconds} s; the stop was sent by {who.action}"
+            f"{' by ' + who.origin if who.origin else ''} at {who.since}; wait longer (wait_seconds), stop it again, or kill it"
+        )
+    lock.settle()
+
+
+def _note_kill(context: ActionContext) -> None:
+    """Say of a stop that it was forced if somebody's SIGKILL came before its own end."""
+    progress = context.progress
+    with contextlib.suppress(LockUnavailable):
+        if progress.stop is not None and context.killed:
+            progress.stop = replace(progress.stop, forced=True)
+
+
+def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> None:
+    """Stop a live run gracefully, by SIGKILL after the grace, and return when it has ended.
+
+    Raises `StopFailed` if the stop cannot be sent (nothing was killed) or the process outlives SIGKILL, and as `check_cancelled` in the
+    wait. A stop that may still be under way when this gives up stays in the lock record.
+    """
+    node, progress = context.node, context.progress
+    way = _choose_stop_way(context, snapshot)
+    grace = _grace(context.request, way, node.settings.stop_timeout)
+    began = node.clock.monotonic()
+    context.enter(lock, Phase.STOP, run=snapshot.run, deadline=node.clock.now() + timedelta(seconds=grace))
+    try:
+        how = _send(context, snapshot, way, grace)
+    except EngineUnreachable:
+        # The stop may be under way: the next one must know.
+        lock.keep()
+        raise
+    # A process that was asked to end is not as it was before, whatever becomes of the wait.
+    progress.changed = progress.changed or grace > 0
+    try:
+        ended = grace > 0 and node.await_end(snapshot.run, grace, context.check_cancelled)
+        if not ended and not node.kill_run(snapshot.run):
+            raise StopFailed(f"Cannot stop server {context.uuid}: its process still runs {node.engine.timeout:.0f} s after SIGKILL")
+    except PowerError:
+        lock.keep()
+        raise
+    progress.changed = True
+    progress.stop = StopReport(how=how, forced=not ended, seconds=round(node.clock.monotonic() - began, 3))
+
+
+def _choose_stop_way(context: ActionContext, snapshot: Snapshot) -> StopWay:
+    """Return how to stop this run: as the task says, else as it was created, else as its definition says, else natively."""
+    sources, progress, uuid = context.node.sources, context.progress, context.uuid
+    task = sources.task_definition(uuid)
     labelled = stop_way_of(snapshot.labels) if made_by_us(snapshot, uuid) else None
     if task is None and labelled is not None:
         return labelled
-    definition = task if task is not None else node.sources.definition_for_stop(uuid)
+    definition = task if task is not None else sources.definition_for_stop(uuid)
     if definition is not None:
         # What else is wrong with it does not concern a stop.
         progress.warn(*(f"server {uuid}: {warning}" for warning in definition.warnings if warning.startswith(_STOP_KEY)))
@@ -36,50 +101,16 @@ def choose_stop_way(node: Node, snapshot: Snapshot, progress: Progress) -> StopW
     return StopWay(StopType.NATIVE)
 
 
-def stop_run(
-    request: Request, node: Node, lock: PowerLock, snapshot: Snapshot, check_cancelled: Callable[[], None], progress: Progress
-) -> None:
-    """Stop a live run gracefully, by SIGKILL after the grace, and return when it has ended.
-
-    ``check_cancelled`` may end the wait by raising. Raises `StopFailed` if the stop cannot be sent (nothing was killed) or the process
-    outlives
-    SIGKILL.
-    A stop that may still be under way when this gives up stays in the lock record.
-    """
-    way = choose_stop_way(node, snapshot, progress)
-    grace = _grace(request, way, node.settings.stop_timeout)
-    began = node.clock.monotonic()
-    lock.enter(Phase.STOP, run=snapshot.run, deadline=node.clock.now() + timedelta(seconds=grace))
-    progress.enter(Phase.STOP)
-    try:
-        how = _send(node, snapshot, way, grace, progress)
-    except EngineUnreachable:
-        # The stop may be under way: the next one must know.
-        lock.keep()
-        raise
-    # A process that was asked to end is not as it was before, whatever becomes of the wait.
-    progress.changed = progress.changed or grace > 0
-    try:
-        ended = grace > 0 and node.await_end(snapshot.run, grace, check_cancelled)
-        if not ended and not node.kill_run(snapshot.run):
-            raise StopFailed(f"Cannot stop server {progress.server.uuid}: its process still runs {node.engine.timeout:.0f} s after SIGKILL")
-    except PowerError:
-        lock.keep()
-        raise
-    progress.changed = True
-    progress.stop = StopReport(how=how, forced=not ended, seconds=round(node.clock.monotonic() - began, 3))
-
-
 def _grace(request: Request, way: StopWay, node_default: int) -> int:
-    """Seconds from the stop to SIGKILL: the request's, else the definition's, else the node's."""
+    """Return the seconds from the stop to SIGKILL: the request's, else the definition's, else the node's."""
     if request.stop_timeout is not None:
         return request.stop_timeout
     return way.timeout if way.timeout is not None else node_default
 
 
-def _send(node: Node, snapshot: Snapshot, way: StopWay, grace: int, progress: Progress) -> str:
-    """Ask the process to end and say how it was asked; with no grace it is not asked at all."""
-    engine, uuid = node.engine, progress.server.uuid
+def _send(context: ActionContext, snapshot: Snapshot, way: StopWay, grace: int) -> str:
+    """Ask the process to end, and return how it was asked; with no grace it is not asked at all."""
+    engine, progress, uuid = context.node.engine, context.progress, context.uuid
     if snapshot.restart_policy != "no":
         # The engine would bring the server back up after any exit that is not its own stop.
         engine.containers.forbid_restart(snapshot.id)

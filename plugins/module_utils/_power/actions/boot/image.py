@@ -1,0 +1,69 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The image of a boot: whether it can be had, and pulling it with the credentials of its registry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ...definitions.definition import Definition
+from ...model.errors import ImageUnavailable
+from ...model.model import ImageSeen
+from ..node.context import ActionContext
+from ..node.node import Node
+
+#: What follows a whole part of an image's reference: a further one, a tag or digest, or nothing. What a colon begins and a slash ends is a
+#: port, and with it another registry.
+_PART_END = re.compile(r"/|[:@][^/]*\Z|\Z")
+
+
+def check_image(context: ActionContext, definition: Definition) -> None:
+    """Raise `ImageUnavailable` if the image is not on the node, and must not be pulled."""
+    node, local = context.node, definition.image_is_local
+    may_pull = not local and node.settings.pull != "never"
+    if (may_pull and not context.request.check) or node.engine.images.find(definition.image) is not None:
+        return
+    if may_pull:
+        context.progress.warn(f"server {definition.server.uuid}: image {definition.image} is not on the node; it would be pulled")
+        return
+    raise ImageUnavailable(
+        f"Cannot boot server {definition.server.uuid}: image {definition.image} is not on the node, and "
+        f"{'the ~ before its name' if local else 'docker.pull: never'} forbids pulling it"
+    )
+
+
+def pull(context: ActionContext, definition: Definition) -> None:
+    """Pull the image if the settings ask for it, and note whether the node has another one now. Raises `ImageUnavailable`."""
+    engine, settings, reference = context.node.engine, context.node.settings, definition.image
+    if definition.image_is_local or settings.pull == "never":
+        return
+    before = engine.images.find(reference)
+    if before is not None and settings.pull != "always":
+        return
+    engine.images.pull(reference, credentials_for(reference, settings.registries), context.check_cancelled)
+    if engine.images.find(reference) != before:
+        context.progress.alter()
+
+
+def credentials_for(reference: str, registries: Mapping[str, Mapping[str, str]]) -> Mapping[str, str] | None:
+    """Return the credentials whose name is the longest beginning of an image's reference, in whole parts.
+
+    They must reach no other registry.
+    """
+
+    def begins(name: str) -> bool:
+        trimmed = name.rstrip("/")
+        return bool(trimmed) and reference.startswith(trimmed) and _PART_END.match(reference, len(trimmed)) is not None
+
+    names = [name for name in registries if begins(name)]
+    return registries[max(names, key=len)] if names else None
+
+
+def present_image(node: Node, definition: Definition) -> ImageSeen:
+    """Return the image as it is on the node. Raises `ImageUnavailable`."""
+    image = node.engine.images.find(definition.image)
+    if image is None:
+        raise ImageUnavailable(f"Cannot boot server {definition.server.uuid}: image {definition.image} is not on the node")
+    return image

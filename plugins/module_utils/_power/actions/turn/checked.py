@@ -1,0 +1,53 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The checks before a server's lock is taken: whether the action may be done, and all that can be known of its boot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...model.model import PowerAction
+from ...model.plan import plan
+from ..boot.container import Boot
+from ..boot.prepare import prepare
+from ..node.context import ActionContext
+from ..node.node import Observed
+from .look import look, refuse_beside_wings
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The knowledge before a turn: the server as it was seen, and the boot, where the action ends with one.
+
+    ``known_at`` says since when, by the monotonic clock. ``is_up`` is a start that finds the server up, and needs no turn.
+    """
+
+    seen: Observed
+    known_at: float
+    boot: Boot | None = None
+    is_up: bool = False
+
+
+def check(context: ActionContext) -> Checked:
+    """Refuse what may not be done, without touching the server; wait for the slots that the action needs before its lock."""
+    action, slot, clock = context.request.action, context.slot, context.node.clock
+    refuse_beside_wings(context)
+    known_at, boot = clock.monotonic(), None
+    seen = look(context)
+    if action is PowerAction.START:
+        if not seen.is_settled and not slot.may_boot():
+            # Before its lock is taken and its definition asked for: both are to be fresh when it boots.
+            slot.begin_boot(context.check_waiting)
+            seen = look(context)
+        if seen.is_settled:
+            slot.end_boot()
+            return Checked(seen, known_at, is_up=True)
+    if action.boots:
+        boot = prepare(context, seen.snapshot)
+        fetched_at = context.node.sources.fetched_at(context.uuid)
+        known_at = clock.monotonic() if fetched_at is None else fetched_at
+    if seen.holder is not None or plan(action, seen.state).steps:
+        # Only now: who is refused, or has nothing to do, keeps nobody waiting. What was learnt is asked again where this takes long.
+        slot.begin_apart(context.request.server, context.check_waiting)
+    return Checked(seen, known_at, boot)

@@ -1,0 +1,38 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check mode: what an action would do to the server as it is now, planned by the same rules; nothing is altered, nothing waited for."""
+
+from __future__ import annotations
+
+from ...model.model import Outcome, PowerAction
+from ...model.plan import plan, planned_state
+from ..boot.prepare import prepare
+from ..node.context import ActionContext
+from ..node.idempotency import done_before, same_action
+from ..node.progress import Ending
+from .identify import identify
+from .look import look, look_again, refuse_beside_wings
+
+
+def dry_run(context: ActionContext) -> Ending:
+    """Plan the action, then leave. A held lock is reported, but not waited for."""
+    action, progress = context.request.action, context.progress
+    identify(context)
+    same = same_action(context)
+    if same is not None and same.outcome:
+        look_again(context)
+        return Outcome.UNCHANGED, "", done_before(same)
+    refuse_beside_wings(context)
+    seen = look(context)
+    chosen = plan(action, seen.state)
+    if action is PowerAction.START and seen.is_settled:
+        return Outcome.UNCHANGED, "", chosen.reason
+    boot = prepare(context, seen.snapshot) if action.boots else None
+    if seen.holder is not None:
+        progress.holder = seen.holder.facts()
+    progress.plan = chosen.steps
+    progress.changed = bool(chosen.steps)
+    has_matchers = boot is not None and bool(boot.definition.startup.done)
+    progress.state_planned = planned_state(chosen.steps, seen.state, has_matchers=has_matchers)
+    return (Outcome.DONE, "", "") if chosen.steps else (Outcome.UNCHANGED, "", chosen.reason)

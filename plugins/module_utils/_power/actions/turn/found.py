@@ -1,0 +1,45 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Actions that find done what they ask for: nothing is done again, but a boot still waits as ``wait_for`` asks."""
+
+from __future__ import annotations
+
+from ...journal.journal_rows import Intent, OperationRow
+from ...model.clock import timestamp
+from ...model.model import Outcome, WaitFor
+from ...model.plan import plan
+from ..boot.await_ready import await_ready
+from ..boot.startup import AwaitedRun, matchers_of
+from ..node.context import ActionContext
+from ..node.idempotency import done_before
+from ..node.node import Observed
+from ..node.progress import Ending
+from .look import look_again
+
+
+def found_up(context: ActionContext, seen: Observed) -> Ending:
+    """End a start of a server that is up: it needs neither definition nor lock."""
+    request = context.request
+    intent = Intent(True, request.operation, request.origin, timestamp(request.requested_at))
+    context.node.journal.intents.set(context.progress.server, intent, only_if_newer=True)
+    _await_found(context, seen)
+    return Outcome.UNCHANGED, "", plan(request.action, seen.state).reason
+
+
+def found_done(context: ActionContext, same: OperationRow) -> Ending:
+    """End an action that was done before under the same key: a signal may have ended its wait for readiness."""
+    look_again(context)
+    if context.request.action.boots and context.request.wait_for is not WaitFor.CONTAINER:
+        seen = context.node.observe(context.uuid)
+        if seen.is_settled:
+            _await_found(context, seen)
+    return Outcome.UNCHANGED, "", done_before(same)
+
+
+def _await_found(context: ActionContext, seen: Observed) -> None:
+    """Wait for a server that was found up, without having started it, to be ready."""
+    if seen.snapshot is not None and context.request.wait_for is not WaitFor.CONTAINER:
+        definition = context.node.sources.definition_for_stop(context.uuid)
+        await_ready(context, AwaitedRun(seen.snapshot, matchers_of(definition)))
+        look_again(context)

@@ -1,0 +1,117 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looking at a server, and refusing what is not to be done to it as it is: not chosen, not meant to be up, beside Wings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...host.concurrency import map_concurrently
+from ...locking.lock import PowerLock
+from ...model.errors import NotSelected, PowerError, WingsActive
+from ...model.model import PowerAction, PowerState, Request, Startup, parse_uuid
+from ..boot.await_ready import seen_ready
+from ..boot.startup import matchers_of
+from ..node.context import ActionContext
+from ..node.idempotency import fell_since
+from ..node.node import Observed
+
+#: Longest look for the readiness line of a server that nobody watches.
+_UNWATCHED_SECONDS = 5.0
+
+
+def look(context: ActionContext) -> Observed:
+    """Look at the server before its lock is taken. Raises `NotSelected` if it is not meant as it is now."""
+    seen = _as_chosen_by_state(context, context.node.observe(context.uuid))
+    return _require_chosen(context, seen)
+
+
+def look_locked(context: ActionContext, lock: PowerLock) -> Observed:
+    """Look at the server as the owner of its lock: what was seen before is not what the action found. Raises `NotSelected` as `look`."""
+    seen = _as_chosen_by_state(context, context.node.observe_held(context.uuid, lock.leftover))
+    context.progress.state_before = None
+    return _require_chosen(context, seen)
+
+
+def look_again(context: ActionContext) -> None:
+    """Look once more, so that the state reported is the one seen; where that cannot be, none is reported."""
+    progress = context.progress
+    if parse_uuid(context.uuid) is None:
+        return
+    try:
+        progress.saw(context.node.observe(context.uuid), late=progress.changed)
+    except PowerError:
+        progress.state = None
+
+
+def _as_chosen_by_state(context: ActionContext, seen: Observed) -> Observed:
+    """Return a server as a request sees it that tells starting from running: it may have become ready without anybody watching.
+
+    Its log is looked at for 5 s at most; what was found is remembered, as a reader does.
+    """
+    snapshot, only = seen.snapshot, context.request.only
+    if only is None or (PowerState.STARTING in only) is (PowerState.RUNNING in only):
+        return seen
+    if snapshot is None or seen.state is not PowerState.STARTING:
+        return seen
+    node = context.node
+    matchers = matchers_of(node.sources.definition_for_stop(context.uuid))
+    if not any(map_concurrently(lambda run: seen_ready(node, run, matchers, seen.startup), [snapshot], _UNWATCHED_SECONDS)):
+        return seen
+    node.journal.runs.record_match(context.uuid, snapshot.run)
+    return replace(seen, state=PowerState.RUNNING, startup=Startup.MATCHED)
+
+
+def _require_chosen(context: ActionContext, seen: Observed) -> Observed:
+    context.progress.saw(seen)
+    if not fell_since(context, seen.state):
+        require_selected(context.request, context.uuid, seen.state)
+    _require_meant_up(context)
+    return seen
+
+
+def require_selected(request: Request, uuid: str, state: PowerState) -> None:
+    """Raise `NotSelected` if the server is in none of the states that the request is meant for."""
+    if request.only is not None and state not in request.only:
+        if not request.only:
+            raise NotSelected(f"Cannot {request.action.value} server {uuid}: only names no state, so that no server is meant")
+        wanted = ", ".join(each.value for each in PowerState if each in request.only)
+        raise NotSelected(f"Cannot {request.action.value} server {uuid}: it is {state.value}, and only {wanted} is asked for")
+
+
+def _require_meant_up(context: ActionContext) -> None:
+    """Raise `NotSelected` if the request is for servers that are meant to be up, and this one is not, or is not any more.
+
+    Certain under the lock alone, where whoever stops or kills the server writes what it is meant to be.
+    """
+    meant_up, uuid = context.request.meant_up, context.uuid
+    if meant_up is None:
+        return
+    intent = context.node.journal.intents.of(uuid)
+    if intent is not None and not intent.up:
+        who = f" by {intent.origin}" if intent.origin else ""
+        since = "was meant to be up, and is not any more" if uuid in meant_up else "is meant to be down"
+        raise NotSelected(f"Cannot {context.verb} server {uuid}: it {since}{who}")
+    # Where it was meant to be up when the request was made, the journal has been lost since.
+    if intent is None and uuid not in meant_up:
+        raise NotSelected(f"Cannot {context.verb} server {uuid}: no action of this node's journal meant it to be up")
+
+
+def refuse_beside_wings(context: ActionContext) -> None:
+    """Raise `WingsActive` if Wings is alive: it takes a stop from outside for a crash and starts the server again.
+
+    Only a kill goes on beside it, with a warning.
+    """
+    request, node = context.request, context.node
+    pid = None if node.settings.allow_wings else node.wings_pid()
+    if pid is None:
+        return
+    if request.action is PowerAction.KILL:
+        context.progress.warn(f"server {context.uuid}: Wings (pid {pid}) is alive; it may take the kill for a crash and start it again")
+        return
+    raise WingsActive(
+        f"Cannot {context.verb} server {request.server} beside Wings (pid {pid}): Wings would take it for a crash; "
+        "act through Wings' own HTTP endpoint (api_url), or stop Wings for good (system.allow_wings: true overrides)",
+        pid=pid,
+    )

@@ -1,0 +1,27 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The last stage: the result, told to the journal and to the system log."""
+
+from __future__ import annotations
+
+from ...host.announce import announce
+from ...model.errors import FailureBudget, NotSelected
+from ...model.model import Result
+from ..node.context import ActionContext
+from ..node.progress import Ending
+
+#: Codes of servers that leave no trace on the node, unless they were seen under the lock alone: they were not meant, or came too late.
+UNREPORTED_CODES = (NotSelected.code, FailureBudget.code)
+
+
+def tell(context: ActionContext, ending: Ending) -> Result:
+    """Write how an action ended into journal and system log, and return its result."""
+    request, node, progress = context.request, context.node, context.progress
+    # Also where it says that the server is this node's no more, and nothing else is kept.
+    node.sources.keep_list()
+    result = progress.result(*ending)
+    if progress.begun or result.code not in UNREPORTED_CODES:
+        node.journal.operations.end(result, progress.phases, origin=request.origin, reason=request.reason)
+        announce(result, request)
+    return result

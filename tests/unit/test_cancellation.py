@@ -1,0 +1,76 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waiting for something with a deadline: asked at once, at its end, and in between, and given up where the work must not go on."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline, no_check, wait_until
+from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock
+
+
+@pytest.fixture(name="clock")
+def clock_of_the_test() -> FakeClock:
+    return FakeClock()
+
+
+class TestDeadline:
+    def test_it_is_over_from_its_moment_on_and_nothing_is_left_then(self, clock: FakeClock) -> None:
+        deadline = Deadline.after(clock, 2.0)
+        assert (deadline.left, deadline.is_over) == (2.0, False)
+        clock.sleep(2.0)
+        assert (deadline.left, deadline.is_over) == (0.0, True)
+        clock.sleep(2.0)
+        assert (deadline.left, deadline.is_over) == (0.0, True)
+
+    @pytest.mark.parametrize("seconds", [0.0, -1.0])
+    def test_one_that_leaves_no_time_is_over_at_once(self, clock: FakeClock, seconds: float) -> None:
+        assert Deadline.after(clock, seconds).is_over
+
+    def test_a_pause_ends_with_it_at_the_latest(self, clock: FakeClock) -> None:
+        deadline = Deadline.after(clock, 0.7)
+        deadline.pause(0.5)
+        assert clock.monotonic() == 0.5
+        deadline.pause(0.5)
+        assert clock.monotonic() == 0.7
+        deadline.pause(0.5)
+        assert clock.monotonic() == 0.7
+
+
+class TestWaitUntil:
+    def test_what_is_so_already_is_not_waited_for_and_nothing_checked(self, clock: FakeClock) -> None:
+        assert wait_until(lambda: True, Deadline.after(clock, 0), lambda: pytest.fail("it was checked"), every=1)
+        assert clock.monotonic() == 0.0
+
+    def test_it_ends_with_the_first_look_that_finds_it_so(self, clock: FakeClock) -> None:
+        assert wait_until(lambda: clock.monotonic() >= 2.2, Deadline.after(clock, 60), every=0.5)
+        assert clock.monotonic() == 2.5
+
+    def test_it_looks_once_without_time_and_once_more_at_the_deadline(self, clock: FakeClock) -> None:
+        asked: list[float] = []
+
+        def never() -> bool:
+            asked.append(clock.monotonic())
+            return False
+
+        assert not wait_until(never, Deadline.after(clock, 0), every=0.5)
+        assert asked == [0.0]
+        asked.clear()
+        assert not wait_until(never, Deadline.after(clock, 1.2), no_check, every=0.5)
+        assert asked == [0.0, 0.5, 1.0, 1.2]
+
+    def test_what_becomes_so_at_the_deadline_is_found(self, clock: FakeClock) -> None:
+        assert wait_until(lambda: clock.monotonic() >= 1.2, Deadline.after(clock, 1.2), every=0.5)
+
+    def test_it_is_given_up_where_the_work_must_not_go_on(self, clock: FakeClock) -> None:
+        class Cancelled(Exception):
+            pass
+
+        def check() -> None:
+            if clock.monotonic() >= 1.0:
+                raise Cancelled
+
+        with pytest.raises(Cancelled):
+            wait_until(lambda: False, Deadline.after(clock, 60), check, every=0.5)
+        assert clock.monotonic() == 1.0
