@@ -25,7 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.status import (
     snapshot,
     status_lines,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 
 _STATES = [state.value for state in PowerState]
 

@@ -174,7 +174,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.namin
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.reading import Read, read_all
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import InventoryOptions, refuse_unknown, wanted_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 from ansible_collections.fleet.power.plugins.plugin_utils.reading_cache import ReadingCache
 from ansible_collections.fleet.power.plugins.plugin_utils.server_nodes import Nodes
 

@@ -21,12 +21,14 @@ from ._power.actions.node.idempotency import keyed
 from ._power.actions.node.limiter import Limiter
 from ._power.call import Call, open_call
 from ._power.model.errors import INTERNAL_ERROR, Incomplete, IntentUnknown, PowerError, SettingsInvalid, internal_error
-from ._power.model.model import PowerAction, PowerState, Request, Result, WaitFor
 from ._power.model.option import Option, argument_spec
 from ._power.model.order import read_priorities
 from ._power.model.origin import default_origin
 from ._power.model.redaction import shown_host
 from ._power.model.report import diff, entry, failure_message, incomplete_message, is_failure, summary
+from ._power.model.request import PowerAction, Request, WaitFor
+from ._power.model.result import Result
+from ._power.model.server import PowerState
 from ._power.options import INFO_OPTIONS, POWER_OPTIONS, WAIT_SECONDS
 
 #: Options that hold secrets are shown nowhere.

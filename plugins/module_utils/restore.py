@@ -31,10 +31,12 @@ from ._power.call import Call, open_call
 from ._power.definitions.settings import Settings, load_settings
 from ._power.host.own_files import open_own
 from ._power.model.errors import NotSelected, PowerError, ServerNotFound, Suspended, internal_error
-from ._power.model.model import Outcome, PowerAction, Request, Result, Server, WaitFor
 from ._power.model.option import Option
 from ._power.model.report import is_failure
+from ._power.model.request import PowerAction, Request, WaitFor
+from ._power.model.result import Outcome, Result
 from ._power.model.schema import one_line
+from ._power.model.server import Server
 from ._power.options import MAX_PARALLEL, STAGGER
 
 ORIGIN = "restore after boot"

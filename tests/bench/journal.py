@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.bench.measure import Row, Spread
 from ansible_collections.fleet.power.tests.unit.journal_support import FORK, Node, act
 

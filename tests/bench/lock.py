@@ -18,7 +18,7 @@ from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, difference, in_turn
 
 _ROUNDS = 60

@@ -15,8 +15,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.as
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import load_sdk
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, Request, WaitFor, new_operation_id
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 
 
 def main(config: str, docker_host: str, action: str, server: str, given: str) -> None:

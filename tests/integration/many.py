@@ -18,7 +18,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.li
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import never
 from ansible_collections.fleet.power.plugins.module_utils._power.call import open_call
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import OperationRow
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 
 from .lab import Lab, wait_until
 

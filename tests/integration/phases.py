@@ -16,8 +16,8 @@ from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.assemble import build_node
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 from ansible_collections.fleet.power.tests.unit.lock_support import as_nobody_below
 
 from .engine_proxy import EngineProxy, Hold

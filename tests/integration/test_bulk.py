@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import uuid as uuid_module
 
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 
 from .controller import MODULE, Controller, result_of
 from .lab import Lab

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node import limiter
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 
 from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until

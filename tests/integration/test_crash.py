@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import Leftover
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
 
 from .engine_proxy import EngineProxy
 from .lab import IMAGE, Lab, wait_until

@@ -22,8 +22,10 @@ from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts 
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EndpointUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, PowerState, Request, Result, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request, WaitFor
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 
 from .lab import ended
 from .panel_server import self_signed

@@ -19,7 +19,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_c
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_events import THREAD
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 
 from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn import kill as kill_file
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import PowerLock
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, PowerAction, Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
 from ansible_collections.fleet.power.tests.unit.lock_support import fill, small_disk
 
 from .engine_proxy import EngineProxy

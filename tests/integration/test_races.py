@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
 
 from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until

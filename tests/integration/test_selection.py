@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, PowerState
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 
 from .controller import Controller, warnings_of
 from .engine_proxy import EngineProxy

@@ -14,7 +14,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Operation, Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, PowerState, Request, Result, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeClock
 
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"

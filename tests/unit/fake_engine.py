@@ -19,7 +19,7 @@ from typing import Any
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_spec import NetworkSpec
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import ImageSeen, Run, Server, Snapshot, parse_uuid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ImageSeen, Run, Server, Snapshot, parse_uuid
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 NEVER_STARTED = "0001-01-01T00:00:00Z"

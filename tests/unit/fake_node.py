@@ -20,17 +20,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.set
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.generation import KillGenerations
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks, PowerLock
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
-    Phase,
-    PowerAction,
-    Request,
-    Result,
-    Run,
-    Server,
-    Snapshot,
-    WaitFor,
-    new_operation_id,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request, WaitFor, new_operation_id
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
 from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock, FakeEngine
 

@@ -19,7 +19,9 @@ from typing import Any
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, Result, Run, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 
 FORK = multiprocessing.get_context("fork")
 NOON = datetime(2026, 3, 1, 12, 0, 0, 250000, tzinfo=timezone.utc)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks, PowerLock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 
 FORK = multiprocessing.get_context("fork")
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"

@@ -17,14 +17,9 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.host import announce as module
 from ansible_collections.fleet.power.plugins.module_utils._power.host.announce import SystemLog, announce, line_of
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
-    Outcome,
-    PowerAction,
-    Request,
-    Result,
-    Server,
-    StopReport,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result, StopReport
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

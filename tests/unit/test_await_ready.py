@@ -16,7 +16,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.readines
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, StartFailed, StartTimeout, Superseded
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Server, Startup
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server, Startup
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeOutput
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 

@@ -15,14 +15,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bu
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.selection import Target, one_of_all
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import FailureBudget
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
-    Outcome,
-    PowerAction,
-    PowerState,
-    Request,
-    Result,
-    Server,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 PATIENCE = 10.0

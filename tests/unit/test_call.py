@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import InterruptedBySignal
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 COBALT = Server(UUID, "Cobalt")

@@ -32,7 +32,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.containe
     stop_way_of,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import DefinitionInvalid
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Snapshot, StopType, StopWay
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot, StopType, StopWay
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -22,7 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model import schema
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import DefinitionInvalid
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import StopType, StopWay
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import StopType, StopWay
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -19,18 +19,12 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_text import load_text
 from ansible_collections.fleet.power.plugins.module_utils._power.model import errors
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
-    Outcome,
-    Phase,
-    PlanStep,
-    PowerAction,
-    PowerState,
-    Startup,
-    WaitFor,
-)
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
 from ansible_collections.fleet.power.plugins.module_utils._power.model.plan import TABLE
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, WaitFor
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Phase, PlanStep
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import read_keys
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Startup
 from ansible_collections.fleet.power.plugins.module_utils._power.options import INFO_OPTIONS, POWER_OPTIONS
 from ansible_collections.fleet.power.tests.unit.docs_support import (
     CHECKOUT,

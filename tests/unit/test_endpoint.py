@@ -24,7 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     SettingsInvalid,
     Suspended,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Web, WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import Recorder, closing
 

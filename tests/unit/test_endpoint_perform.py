@@ -20,15 +20,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     ServerNotFound,
     Suspended,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
-    Outcome,
-    PlanStep,
-    PowerAction,
-    PowerState,
-    Result,
-    StopReport,
-    WaitFor,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, WaitFor
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, Result, StopReport
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 from ansible_collections.fleet.power.tests.unit.endpoint_support import (
     OFFLINE,
     OLD,

@@ -15,7 +15,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen i
     read_server,
     read_servers,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PlanStep, PowerAction, PowerState, StopReport
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, StopReport
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
 OTHER = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Snapshot
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 
 BEFORE, ENDED, FIRST, STARTED, LATER = (f"2026-01-31T12:00:0{second}Z" for second in ("1.9", "2.1", "4.1", "4.105", "5"))
 LOG = f"{BEFORE} of the run before\n{FIRST} ready\n{LATER} more\n".encode()

@@ -18,19 +18,18 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Unseen
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
+from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
+from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry, summary
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import (
     Outcome,
     Phase,
     PlanStep,
-    PowerAction,
-    PowerState,
     PrebootStep,
     Result,
-    Server,
     StopReport,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
-from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry, summary
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.options import INFO_OPTIONS, POWER_OPTIONS
 from ansible_collections.fleet.power.tests.integration.wings_server import TOKEN, wings
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode

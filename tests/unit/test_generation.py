@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.generation import KillGenerations
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockUnavailable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import ALL
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import ALL
 from ansible_collections.fleet.power.tests.unit.lock_support import (
     FORK,
     NO_GROUP,

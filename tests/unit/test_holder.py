@@ -13,7 +13,8 @@ from dataclasses import replace
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, lives, start_of
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import BLANK, RECORD_SIZE, Holder, Leftover, decode, encode
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.tests.unit.lock_support import FORK
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

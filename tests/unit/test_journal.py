@@ -17,15 +17,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal
     StartedRun,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
-    Outcome,
-    PlanStep,
-    PowerAction,
-    PowerState,
-    Run,
-    Server,
-    StopReport,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, StopReport
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Server
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,
     BETA,

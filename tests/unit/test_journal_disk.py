@@ -19,7 +19,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal import 
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import SCHEMA, Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,
     NOON,

@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import mark as mark_module
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import KEPT_OPERATIONS, StartedRun
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,
     PHASES,

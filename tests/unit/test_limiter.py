@@ -15,7 +15,9 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot, Slots, default_slots
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, FailureBudget
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, Result, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 
 NOW = datetime(2026, 3, 1, tzinfo=timezone.utc)
 

@@ -30,7 +30,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host.listener i
     taking,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EndpointUntrusted
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import Request
 from ansible_collections.fleet.power.tests.integration.panel_server import Recorder
 from ansible_collections.fleet.power.tests.integration.panel_server import closing as closed
 from ansible_collections.fleet.power.tests.unit.endpoint_support import UUID, request

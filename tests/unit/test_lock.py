@@ -20,7 +20,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     LockTimeout,
     LockUnavailable,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, PowerAction, Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.tests.unit.lock_support import (
     NO_GROUP,
     OTHER_UUID,

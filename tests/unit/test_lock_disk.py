@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockTimeout, LockUnavailable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.tests.unit.lock_support import (
     NO_GROUP,
     OTHER_UUID,

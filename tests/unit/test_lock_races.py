@@ -22,7 +22,9 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks, PowerLock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock, timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockTimeout
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, PowerAction, Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.tests.unit.lock_support import FORK, NO_GROUP, UUID, asked
 
 RUN = Run("c" * 64, "2026-01-01T00:00:00.123456789Z")

@@ -10,7 +10,9 @@ from datetime import timedelta
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.idempotency import keyed
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, PowerState, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 KEY = "rollout 1b2c3d4e"

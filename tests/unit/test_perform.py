@@ -16,7 +16,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import PowerLock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, PowerAction, PowerState, Result, Run, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Server
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode as on_node
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SourceUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import Page, PanelUnavailable
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources

@@ -8,8 +8,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PlanStep, PowerAction, PowerState
 from ansible_collections.fleet.power.plugins.module_utils._power.model.plan import TABLE, plan, planned_state
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import PlanStep
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 
 CELLS = tuple(itertools.product(PowerAction, PowerState))
 STATES = ("offline", "starting", "running", "stopping")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_spec import LABEL_SERVER, LABEL_SPEC
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import ImageSeen
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ImageSeen
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 MIB = 1024 * 1024

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine import readiness
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Lines, Matchers, readable_lines, strip_ansi
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.ready_patterns import ReadyPatterns
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

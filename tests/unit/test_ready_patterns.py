@@ -19,7 +19,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine import r
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.ready_patterns import NotTried, ReadyPatterns
 from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
 from ansible_collections.fleet.power.plugins.module_utils._power.host.regex_sandbox import PatternChild
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 
 POWER = "ansible_collections.fleet.power.plugins.module_utils._power.engine"
 HOSTILE, TRIGGER = "(a+)+$", ["a" * 40 + "b"]

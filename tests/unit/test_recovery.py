@@ -8,7 +8,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.recovery import fence_start, recover_unfinished
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 

@@ -11,16 +11,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
-    Outcome,
-    PlanStep,
-    PowerAction,
-    PowerState,
-    PrebootStep,
-    Result,
-    Server,
-    StopReport,
-)
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import (
     entry,
     failure_message,
@@ -28,6 +18,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.report im
     is_failure,
     summary,
 )
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, PrebootStep, Result, StopReport
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=timezone.utc)
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"

@@ -16,7 +16,9 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils import restore
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.selection import Target
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, Request, Result, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 COBALT = Server("0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001", "Cobalt")

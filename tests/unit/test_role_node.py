@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils import restore
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import UUID_PATTERN
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import UUID_PATTERN
 
 yaml = pytest.importorskip("yaml")
 

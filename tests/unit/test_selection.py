@@ -26,14 +26,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     ServerNotFound,
     SettingsInvalid,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
-    Outcome,
-    PowerAction,
-    PowerState,
-    Request,
-    Result,
-    Server,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)

@@ -25,7 +25,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.accepta
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockTimeout
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, Result, Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 
 from .journal_support import ALPHA, BETA, NOON, FixedClock, Node, waited_for_the_disk
 

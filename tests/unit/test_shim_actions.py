@@ -36,7 +36,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.generation import KillGenerations
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EXPIRED, InterruptedBySignal
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, PowerAction, Request, Result, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 
 from .journal_support import ALPHA, BETA
 

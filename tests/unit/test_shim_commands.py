@@ -22,7 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.com
     NotWritten,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Snapshot
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot
 
 
 class Engine:

@@ -10,7 +10,8 @@ from datetime import datetime, timezone
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.queue import MOST_WAITING, ActionQueue, Ticket
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from hypothesis import given
 from hypothesis import strategies as st
 

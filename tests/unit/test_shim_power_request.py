@@ -15,7 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.power_
     PowerBody,
     read_power_body,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from hypothesis import given
 from hypothesis import strategies as st
 

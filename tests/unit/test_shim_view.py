@@ -18,14 +18,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen i
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import use_of
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import OperationRow
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import (
-    Outcome,
-    PowerAction,
-    PowerState,
-    Result,
-    Server,
-    StopReport,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result, StopReport
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
 
 FIXTURES = Path(__file__).parent / "fixtures" / "definitions"
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)

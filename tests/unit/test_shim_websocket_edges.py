@@ -25,7 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.f
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Run, Snapshot
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Snapshot
 
 LINE = "x" * 1000
 

@@ -22,7 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.w
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import Use
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState, Snapshot
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Snapshot
 
 
 class Closed(Member):

@@ -28,7 +28,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_a
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import StartedRun
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import Holder
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import all_codes
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Outcome, Phase, PowerState, Snapshot, Startup
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Phase
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Snapshot, Startup
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -22,7 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.dis
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, ServerCache
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.changes import Changes
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import ClientMessages
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 
 ONE, OTHER = Server("11111111-1111-4111-8111-111111111111"), Server("22222222-2222-4222-8222-222222222222")
 

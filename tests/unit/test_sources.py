@@ -25,7 +25,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     ServerNotFound,
     SourceUnreachable,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, Server, parse_uuid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server, parse_uuid
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
 from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, as_nobody_below, mode_of
 

@@ -23,7 +23,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     SourceDenied,
     SourceUnreachable,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerAction, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import Page, PanelUnavailable
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources

@@ -11,7 +11,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.st
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, EngineUnreachable, StartFailed
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Run, Snapshot
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.state import age_seconds, derive_state
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import StartedRun
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import engine_time
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import PowerState, Run, Snapshot, Startup
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Snapshot, Startup
 
 STARTED_AT = "2026-03-01T12:00:00.123456789Z"
 NOW = datetime(2026, 3, 1, 12, 5, tzinfo=timezone.utc)

@@ -11,7 +11,8 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.stop import stop_run
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, EngineUnreachable, StopFailed
-from ansible_collections.fleet.power.plugins.module_utils._power.model.model import Phase, Snapshot, StopReport
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, StopReport
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from .._power.model.clock import timestamp
-from .._power.model.model import PowerState
 from .._power.model.order import DEFAULT_PRIORITY
+from .._power.model.server import PowerState
 from .table import plural, render
 from .unseen import called, code_of, is_unseen, list_fault, reason_of
 

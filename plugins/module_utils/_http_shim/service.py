@@ -18,7 +18,7 @@ from .._power.actions.many.bulk import allow_files
 from .._power.definitions.settings import Settings
 from .._power.host.own_files import open_or_make
 from .._power.model.errors import LockUnavailable, PowerError, SettingsInvalid, internal_error
-from .._power.model.model import Result
+from .._power.model.result import Result
 from .acceptance.actions import Actions
 from .acceptance.operations import Operations
 from .acceptance.queue import Ticket

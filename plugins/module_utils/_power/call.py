@@ -19,8 +19,10 @@ from .actions.turn.perform import perform
 from .definitions.settings import load_settings
 from .model.described import Described
 from .model.errors import InterruptedBySignal, LockUnavailable, PowerError
-from .model.model import PowerAction, Request, Result, Server
 from .model.order import DEFAULT_PRIORITY, Priorities
+from .model.request import PowerAction, Request
+from .model.result import Result
+from .model.server import Server
 
 
 class Call(Protocol):

@@ -8,9 +8,10 @@ from __future__ import annotations
 from .definitions.stop_way import LONGEST_STOP_SECONDS
 from .engine.connection import TIMEOUT
 from .journal.journal_rows import KEPT_OPERATIONS
-from .model.model import PowerAction, PowerState, Request, WaitFor
 from .model.option import Option
 from .model.order import LONGEST_STAGGER_SECONDS
+from .model.request import PowerAction, Request, WaitFor
+from .model.server import PowerState
 
 LONGEST_WAIT_SECONDS = 300
 #: Seconds to wait for another action on the same server; what is out of bounds becomes the default.

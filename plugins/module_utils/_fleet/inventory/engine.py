@@ -13,8 +13,8 @@ from ..._power.engine.connection import Connection, load_sdk
 from ..._power.engine.container_spec import LABEL_NAME
 from ..._power.engine.engine_answers import claimed_server, server_of
 from ..._power.model.errors import EngineError, EngineUnreachable
-from ..._power.model.model import PowerState
 from ..._power.model.schema import one_line
+from ..._power.model.server import PowerState
 from .entry import ServerEntry, SourceKind, SourceReading, labels_or_none, text_or_none
 from .tunnel import listed_over_ssh
 from .wanted import NodeWanted

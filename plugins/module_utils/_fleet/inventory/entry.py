@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from ..._power.endpoint.seen import plain_text
-from ..._power.model.model import PowerState, parse_uuid
+from ..._power.model.server import PowerState, parse_uuid
 
 #: Of the cache: raised when a reader of the form below would misread an older one.
 SCHEMA = 1

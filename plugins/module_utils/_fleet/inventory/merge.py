@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ..._power.model.model import PowerState
+from ..._power.model.server import PowerState
 from .entry import ServerEntry, SourceKind, SourceReading
 
 _LOOKED = (SourceKind.ENGINE, SourceKind.ENDPOINT)

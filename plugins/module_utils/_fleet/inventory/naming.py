@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from ..._power.model.model import parse_uuid
+from ..._power.model.server import parse_uuid
 from .entry import ServerEntry
 
 #: Nothing that a pattern of hosts, a file name below host_vars or a shell would take for something else.

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..._power.model.errors import SettingsInvalid, SourceDenied, SourceUnreachable
-from ..._power.model.model import parse_uuid
 from ..._power.model.redaction import shown_address
+from ..._power.model.server import parse_uuid
 from ..._power.sources.web import Answer, Trust, Web, WebFault
 from .entry import ServerEntry, SourceKind, SourceReading, flag_or_none, text_or_none, whole_or_none
 from .wanted import PanelWanted

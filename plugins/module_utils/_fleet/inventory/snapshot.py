@@ -13,9 +13,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..._power.model.errors import SourceUnreachable
-from ..._power.model.model import parse_uuid
 from ..._power.model.nesting import is_nested_deeper
 from ..._power.model.schema import printable
+from ..._power.model.server import parse_uuid
 from ..status import CONNECTION, SCHEMA
 from .entry import ServerEntry, SourceKind, SourceReading, flag_or_none, labels_or_none, state_or_none, text_or_none, whole_or_none
 

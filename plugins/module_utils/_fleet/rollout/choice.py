@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..._power.model.errors import SettingsInvalid
-from ..._power.model.model import SHORT_ID_PATTERN, Server, parse_uuid
 from ..._power.model.order import Priorities, read_priorities
+from ..._power.model.server import SHORT_ID_PATTERN, Server, parse_uuid
 from ..unseen import code_of, is_unseen, reason_of
 from .words import ACTIONS, STATES, UP, Candidate, RolloutError, one_of, text_list
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..._power.model.model import PowerState, WaitFor
+from ..._power.model.request import WaitFor
+from ..._power.model.server import PowerState
 from .batches import Pacing, batches, pacing
 from .choice import Criteria, candidates, choose, criteria
 from .record import Record, Row

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from ..._power.model.model import Outcome, PowerAction, PowerState, WaitFor
 from ..._power.model.order import DEFAULT_PRIORITY
+from ..._power.model.request import PowerAction, WaitFor
+from ..._power.model.result import Outcome
+from ..._power.model.server import PowerState
 
 #: Outcomes of the node, and two of the run: it is not known what became of a server; its turn never came.
 DONE, UNCHANGED, SKIPPED = Outcome.DONE.value, Outcome.UNCHANGED.value, Outcome.SKIPPED.value

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ..._power.model.clock import Clock
 from ..._power.model.errors import EXPIRED, CancelledByKill, LockTimeout
-from ..._power.model.model import Outcome, Result
+from ..._power.model.result import Outcome, Result
 from .buffered_journal import was_put_off
 from .operations import Operations
 from .queue import Ticket

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..._power.model.model import Result
+from ..._power.model.result import Result
 from .action_endings import ActionEndings
 from .performing import PerformingActions
 from .queue import ActionQueue, Ticket

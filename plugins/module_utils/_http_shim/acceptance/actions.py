@@ -15,7 +15,9 @@ from datetime import timedelta
 
 from ..._power.host import liveness
 from ..._power.journal.acceptance import Acceptance, seconds_left
-from ..._power.model.model import PowerAction, Result, Server
+from ..._power.model.request import PowerAction
+from ..._power.model.result import Result
+from ..._power.model.server import Server
 from ..process.log import Log
 from ..process.worker_pool import soon
 from ..wire.request_id import new_id

@@ -15,7 +15,7 @@ from ..._power.journal.operations import RecordedOperations
 from ..._power.journal.store import JournalStore
 from ..._power.model.clock import Clock
 from ..._power.model.errors import InterruptedBySignal
-from ..._power.model.model import Result
+from ..._power.model.result import Result
 from .owed_writes import OwedWrites, Write
 
 _OPERATION_OF = rows.OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations WHERE id = ? AND uuid = ?")

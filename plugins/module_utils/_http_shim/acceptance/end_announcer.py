@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 
 from ..._power.host.announce import announce
-from ..._power.model.model import Request
+from ..._power.model.request import Request
 from .writes import Abandoned
 
 

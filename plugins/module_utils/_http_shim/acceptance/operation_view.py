@@ -11,8 +11,9 @@ from typing import Any
 from ..._power.journal.acceptance import Acceptance
 from ..._power.journal.journal_rows import OperationRow
 from ..._power.model.clock import timestamp
-from ..._power.model.model import Result, Server
 from ..._power.model.report import entry
+from ..._power.model.result import Result
+from ..._power.model.server import Server
 
 ACCEPTED, BEGUN, ENDED = "accepted", "begun", "ended"
 

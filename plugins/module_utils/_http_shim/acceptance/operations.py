@@ -12,7 +12,7 @@ from typing import Any
 
 from ..._power.journal.acceptance import Acceptance
 from ..._power.journal.journal_rows import KEPT_OPERATIONS
-from ..._power.model.model import Result
+from ..._power.model.result import Result
 from ..process.worker_pool import WorkerPool
 from . import operation_view as view
 from .queue import MOST_WAITING, Ticket

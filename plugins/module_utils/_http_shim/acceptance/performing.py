@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 from ..._power.actions.turn.perform import perform
 from ..._power.model.errors import INTERNAL_ERROR, internal_error
-from ..._power.model.model import Outcome, Request, Result
+from ..._power.model.request import Request
+from ..._power.model.result import Outcome, Result
 from ..process.worker_pool import soon
 from .queue import Ticket
 from .shared_node import SharedNode

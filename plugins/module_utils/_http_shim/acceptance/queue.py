@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..._power.journal.acceptance import Acceptance
-from ..._power.model.model import Outcome, PowerAction, Result
+from ..._power.model.request import PowerAction
+from ..._power.model.result import Outcome, Result
 
 #: How many actions of one server may wait for their turn, and how many kills may be under way.
 MOST_WAITING = 16

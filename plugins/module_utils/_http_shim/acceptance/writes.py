@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Union
 
 from ..._power.journal.acceptance import ended, moved
-from ..._power.model.model import Result
+from ..._power.model.result import Result
 from .owed_writes import Write
 from .queue import Ticket
 

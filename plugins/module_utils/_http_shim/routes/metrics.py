@@ -9,7 +9,8 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..._power.model.model import Outcome, PowerAction, Result
+from ..._power.model.request import PowerAction
+from ..._power.model.result import Outcome, Result
 from ..process.version import VERSION
 
 _WAITS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300)

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..._power.model.model import Outcome, PowerAction, PowerState
+from ..._power.model.request import PowerAction
+from ..._power.model.result import Outcome
+from ..._power.model.server import PowerState
 
 Schema = Mapping[str, Any]
 

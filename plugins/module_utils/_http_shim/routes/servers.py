@@ -15,7 +15,8 @@ from typing import Any
 from ..._power.actions.many.server_facts import FactOptions, describe_each
 from ..._power.definitions.definition import Definition
 from ..._power.model.errors import EngineError, PowerError, internal_error
-from ..._power.model.model import PowerAction, PowerState, Server
+from ..._power.model.request import PowerAction
+from ..._power.model.server import PowerState, Server
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
 from ..process.worker_pool import WorkerPool
 from ..servers.server_cache import KnownServer

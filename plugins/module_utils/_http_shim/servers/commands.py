@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 
 from ..._power.model.errors import EngineError, EngineUnreachable, PowerError
-from ..._power.model.model import Run
+from ..._power.model.server import Run
 from ..acceptance.shared_node import SharedNode
 from ..process.worker_pool import ThreadRefused, WorkerPool
 

@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 
 from ..._power.definitions.definition_files import KeptDefinitions
 from ..._power.model.errors import PowerError, SourceUnreachable, Suspended, internal_error
-from ..._power.model.model import Outcome, PowerAction, Result, Server, parse_uuid
+from ..._power.model.request import PowerAction
+from ..._power.model.result import Outcome, Result
+from ..._power.model.server import Server, parse_uuid
 from ..._power.sources.sources import Sources
 from ..acceptance.shared_node import SharedNode
 from ..process.log import Log

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..._power.definitions.definition import Definition
-from ..._power.model.model import PowerState, Server
+from ..._power.model.server import PowerState, Server
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import Any
 
 from ..._power.journal.journal_rows import JournalUnusable
 from ..._power.model.errors import PowerError
-from ..._power.model.model import PowerAction, Server
+from ..._power.model.request import PowerAction
+from ..._power.model.server import Server
 from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
 from ..routes.backend import Backend

@@ -30,7 +30,7 @@ from ..._power.model.errors import (
     Suspended,
     VolumeMissing,
 )
-from ..._power.model.model import Outcome
+from ..._power.model.result import Outcome
 from .client.frames import ERROR, MESSAGE, UNEXPECTED, error_text, frame
 
 #: What a tenant can do something about, or would ask first, by code.

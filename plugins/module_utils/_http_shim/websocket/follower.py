@@ -15,7 +15,7 @@ from ..._power.engine.engine import Logs
 from ..._power.engine.output import Deframer, Output
 from ..._power.engine.readiness import Lines, Matchers
 from ..._power.model.errors import PowerError
-from ..._power.model.model import Snapshot
+from ..._power.model.server import Snapshot
 from .client import frames
 from .client.rates import Bucket
 

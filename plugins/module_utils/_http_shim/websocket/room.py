@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from ..._power.engine.readiness import Matchers
 from ..._power.model.errors import PowerError, internal_error
-from ..._power.model.model import PowerState
+from ..._power.model.server import PowerState
 from .client import frames
 from .client.member import Member
 from .console_output import ConsoleOutput

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..._power.model.errors import MissingLibrary, internal_error
-from ..._power.model.model import Server
+from ..._power.model.server import Server
 from ..routes import schemas
 from ..routes.backend import Backend
 from ..routes.http_request import HttpRequest

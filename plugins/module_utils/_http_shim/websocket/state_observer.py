@@ -10,7 +10,7 @@ from dataclasses import replace
 from ..._power.actions.boot.await_ready import seen_ready
 from ..._power.actions.node.node import Node
 from ..._power.engine.readiness import Matchers
-from ..._power.model.model import PowerState, Run, Startup
+from ..._power.model.server import PowerState, Run, Startup
 from ..acceptance.shared_node import SharedNode
 from ..process.log import Log
 from .views import ServerView, view_of

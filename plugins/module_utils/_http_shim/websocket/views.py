@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from ..._power.actions.node.node import Observed
 from ..._power.journal.journal_rows import StartedRun
-from ..._power.model.model import Phase, PowerState, Run, Snapshot, Startup
+from ..._power.model.result import Phase
+from ..._power.model.server import PowerState, Run, Snapshot, Startup
 
 #: Seconds until a server is looked at again though nothing was told of it: some changes no event tells of.
 _SOON, _WHILE_STARTING, _WHILE_STOPPING, _ELSE = 0.05, 1.0, 2.0, 15.0

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ..._power.model.model import PowerAction
 from ..._power.model.nesting import is_nested_deeper
+from ..._power.model.request import PowerAction
 from ..._power.options import WAIT_SECONDS
 
 _T = TypeVar("_T")

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ..definitions.definition import ConfigRule
-from ..model.model import FileDiff
 from ..model.redaction import SHORTEST_SECRET, mask
+from ..model.result import FileDiff
 from .fault import ConfigFault
 
 #: Bytes of a text that are shown; nobody reads more.

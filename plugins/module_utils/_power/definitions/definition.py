@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..model.errors import DefinitionInvalid
-from ..model.model import Server, StopWay
 from ..model.redaction import secrets_in
 from ..model.schema import ABSENT, Mismatch, ReadValues, printable, read_keys
+from ..model.server import Server, StopWay
 from .definition_keys import KEYS
 from .stop_way import read_stop_way, stop_signal
 

@@ -20,7 +20,7 @@ from typing import Any
 from ..host.own_files import open_own, prepare_directory
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import DefinitionInvalid, SourceUnreachable
-from ..model.model import parse_uuid
+from ..model.server import parse_uuid
 from .definition import Definition, parse_definition
 from .definition_text import load_text
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..host.timezones import is_timezone
-from ..model.model import parse_uuid
 from ..model.schema import (
     KeyLocation,
     KeySpec,
@@ -25,6 +24,7 @@ from ..model.schema import (
     describe,
     read_keys,
 )
+from ..model.server import parse_uuid
 from .stop_way import LONGEST_STOP_SECONDS
 
 #: More of anything (MB, MiB, percent) than any machine has; keeps products of it within 64 bits.

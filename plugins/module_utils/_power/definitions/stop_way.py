@@ -9,7 +9,7 @@ import json
 import re
 import signal
 
-from ..model.model import StopType, StopWay
+from ..model.server import StopType, StopWay
 
 #: The longest grace a stop can be given; a week is more than any server needs, and moments reckoned with it stay within a calendar.
 LONGEST_STOP_SECONDS = 7 * 24 * 3600

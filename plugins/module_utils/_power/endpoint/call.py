@@ -30,9 +30,11 @@ from ..model.errors import (
     SourceUnreachable,
     UnsupportedByEndpoint,
 )
-from ..model.model import Request, Result, Server, WaitFor, parse_uuid
 from ..model.order import DEFAULT_PRIORITY, Priorities
 from ..model.redaction import shown_address
+from ..model.request import Request, WaitFor
+from ..model.result import Result
+from ..model.server import Server, parse_uuid
 from .client import Endpoint
 from .connection import is_this_machine
 from .facts import describe_at, identify_at

@@ -13,7 +13,8 @@ from urllib.parse import quote
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.described import Unseen
 from ..model.errors import EndpointUnreachable, Suspended
-from ..model.model import PowerAction, Server
+from ..model.request import PowerAction
+from ..model.server import Server
 from .connection import EndpointAnswer, EndpointConnection, Trusts
 from .seen import Operation, Seen, read_log, read_operation, read_server
 from .server_list import ServerList

@@ -12,8 +12,8 @@ from ..engine.readiness import readable_lines
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.described import Described, Unseen
 from ..model.errors import AmbiguousServer, EndpointError, ServerNotFound
-from ..model.model import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
 from ..model.schema import printable
+from ..model.server import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
 from ..sources.search_faults import ambiguous
 from .client import Endpoint
 from .seen import Seen

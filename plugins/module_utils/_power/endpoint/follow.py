@@ -11,7 +11,8 @@ since the request was sent; ``sent`` is when a look was asked for, ``at`` when i
 from __future__ import annotations
 
 from ..model.errors import KillUnsettled, OutcomeUnknown, PowerError, StartFailed, StartTimeout, Suspended
-from ..model.model import PowerAction, PowerState, Request, WaitFor
+from ..model.request import PowerAction, Request, WaitFor
+from ..model.server import PowerState
 from .seen import Seen
 
 #: From the end of the wait for the lock to the first sign of a stop or a kill; also the least for a boot.

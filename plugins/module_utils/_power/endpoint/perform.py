@@ -28,8 +28,10 @@ from ..model.errors import (
     ServerNotFound,
     Suspended,
 )
-from ..model.model import Outcome, PowerAction, PowerState, Request, Result, Server, WaitFor
 from ..model.plan import Plan, plan, planned_state
+from ..model.request import PowerAction, Request, WaitFor
+from ..model.result import Outcome, Result
+from ..model.server import PowerState, Server
 from .client import Accepted, Endpoint
 from .facts import identify_at
 from .follow import Following, FollowingUp, following

@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 
 from ..model.described import Unseen
 from ..model.errors import EndpointError
-from ..model.model import Outcome, PlanStep, PowerAction, PowerState, PrebootStep, Server, StopReport, parse_uuid
 from ..model.redaction import secrets_in
+from ..model.request import PowerAction
+from ..model.result import Outcome, PlanStep, PrebootStep, StopReport
+from ..model.server import PowerState, Server, parse_uuid
 
 _Word = TypeVar("_Word", Outcome, PowerAction, PowerState, PlanStep)
 #: What replaces the token in a text, should the endpoint repeat it.

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from ..model.clock import Clock
 from ..model.errors import EndpointError, EndpointUnreachable, OutcomeUnknown, PowerError
-from ..model.model import PowerAction, PowerState
+from ..model.request import PowerAction
+from ..model.server import PowerState
 from .client import Accepted, Endpoint
 from .follow import Following
 from .seen import Operation, Seen

@@ -19,8 +19,8 @@ from ..definitions.definition import Definition, Mount
 from ..definitions.settings import Settings
 from ..definitions.stop_way import stop_way_from_text, stop_way_text
 from ..model.errors import DefinitionInvalid
-from ..model.model import Snapshot, StopWay
 from ..model.schema import Mismatch, printable
+from ..model.server import Snapshot, StopWay
 from .container_network import NetworkSpec, network_of, port_bindings, seen_by_containers
 from .container_resources import resources
 

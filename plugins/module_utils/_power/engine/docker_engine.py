@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..model.errors import EngineError
-from ..model.model import Server, Snapshot, parse_uuid
+from ..model.server import Server, Snapshot, parse_uuid
 from .connection import Connection
 from .container_spec import LABEL_SERVER, LABEL_SPEC, made_by_us
 from .engine import Containers, Events, Images, Logs

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
-from ..model.model import ImageSeen, Run, Server, Snapshot
+from ..model.server import ImageSeen, Run, Server, Snapshot
 from .container_network import NetworkSpec
 from .engine_use import Use
 from .output import Output

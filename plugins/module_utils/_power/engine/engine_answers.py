@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..model.model import ImageSeen, Snapshot, parse_uuid
+from ..model.server import ImageSeen, Snapshot, parse_uuid
 from .container_spec import LABEL_SERVER, claims_to_be, made_by_wings
 
 #: What happens to a container whose server may be in another state after it: also a signal and a line of standard input may be its stop.

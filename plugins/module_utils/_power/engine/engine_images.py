@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..model.errors import EngineError, EngineUnreachable, ImageUnavailable
-from ..model.model import ImageSeen
 from ..model.schema import one_line
+from ..model.server import ImageSeen
 from .engine_answers import image_of
 from .engine_calls import EngineCalls
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ..model.clock import engine_time
-from ..model.model import Run
+from ..model.server import Run
 from .engine_answers import is_before
 from .engine_calls import EngineCalls
 from .output import Output

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 
 from ..definitions.definition import StartupRule
 from ..host.regex_sandbox import translated
-from ..model.model import Run
 from ..model.redaction import SHORTEST_SECRET, mask
+from ..model.server import Run
 from .ready_patterns import NotTried, ready_patterns
 
 # The {0,16} is Wings' *, bounded: a line of semicolons would take the square of its length otherwise.

@@ -14,7 +14,7 @@ import time
 from collections.abc import Hashable, Sequence
 
 from ..host.regex_sandbox import NotStarted, PatternChild, RegexTimeout
-from ..model.model import Run
+from ..model.server import Run
 
 #: Patterns that are remembered as slow, and runs that one was given up for.
 _MOST_SLOW, _MOST_GIVEN_UP = 1000, 10_000

@@ -9,7 +9,8 @@ import os
 import socket
 import syslog
 
-from ..model.model import Outcome, Request, Result
+from ..model.request import Request
+from ..model.result import Outcome, Result
 from ..model.schema import printable
 
 TAG = "fleet-power"

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..host import liveness
 from ..model.clock import timestamp
-from ..model.model import PowerAction, Result, Server, parse_uuid
+from ..model.request import PowerAction
+from ..model.result import Result
+from ..model.server import Server, parse_uuid
 from . import journal_rows as rows
 from .journal import Journal
 from .journal_rows import storable

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from ..model.clock import timestamp
-from ..model.model import Server
+from ..model.server import Server
 from . import journal_rows as rows
 from .journal_rows import Intent
 from .store import JournalStore

@@ -15,7 +15,8 @@ from typing import Any
 
 from ..model.clock import timestamp
 from ..model.errors import INTERRUPTED
-from ..model.model import Outcome, Result, Run, Server
+from ..model.result import Outcome, Result
+from ..model.server import Run, Server
 
 #: Kept in SQLite's ``user_version``. It grows only when an older version could no longer write what a newer one reads.
 SCHEMA = 1

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.clock import Clock, timestamp
 from ..model.errors import INTERRUPTED
-from ..model.model import Outcome, PowerAction, Result, Server
+from ..model.request import PowerAction
+from ..model.result import Outcome, Result
+from ..model.server import Server
 from . import journal_rows as rows
 from .journal_rows import OperationRow
 from .mark import ProcessMarks

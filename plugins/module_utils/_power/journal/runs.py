@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..model.model import Run
+from ..model.server import Run
 from . import journal_rows as rows
 from .journal_rows import StartedRun
 from .store import JournalStore

@@ -10,7 +10,8 @@ import stat
 
 from ..host.own_files import open_or_make, open_own
 from ..model.errors import LockUnavailable
-from ..model.model import ALL, parse_uuid
+from ..model.request import ALL
+from ..model.server import parse_uuid
 
 SUFFIX = ".kills"
 

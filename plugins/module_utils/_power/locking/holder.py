@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ..model.model import Phase, Run
+from ..model.result import Phase
+from ..model.server import Run
 
 RECORD_SIZE = 1024
 SCHEMA = 1

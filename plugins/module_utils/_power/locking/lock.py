@@ -22,7 +22,9 @@ from ..host.own_files import open_or_make, open_own
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.clock import Clock, timestamp
 from ..model.errors import LockTimeout, LockUnavailable, PowerError
-from ..model.model import Phase, Request, Run, parse_uuid
+from ..model.request import Request
+from ..model.result import Phase
+from ..model.server import Run, parse_uuid
 from .holder import BLANK, RECORD_SIZE, Holder, Leftover, decode, encode
 
 #: Seconds between two tries.

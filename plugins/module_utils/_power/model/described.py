@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import PowerError
-from .model import Server, parse_uuid
+from .server import Server, parse_uuid
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .errors import SettingsInvalid
-from .model import Server, parse_uuid
 from .schema import describe, printable
+from .server import Server, parse_uuid
 
 #: The priority of a server where nothing says another.
 DEFAULT_PRIORITY = 100

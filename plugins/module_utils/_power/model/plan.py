@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .model import PlanStep, PowerAction, PowerState
+from .request import PowerAction
+from .result import PlanStep
+from .server import PowerState
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ from typing import Any
 
 from .clock import timestamp
 from .errors import EndpointError, EndpointUnreachable, EngineError, EngineUnreachable, FailureBudget, InterruptedBySignal
-from .model import Outcome, PowerAction, PowerState, PrebootStep, Result, parse_uuid
+from .request import PowerAction
+from .result import Outcome, PrebootStep, Result
 from .schema import printable
+from .server import PowerState, parse_uuid
 
 #: A pre-boot step that took longer than this is worth showing.
 _SLOW_SECONDS = 1.0

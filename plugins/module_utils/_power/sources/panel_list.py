@@ -14,7 +14,7 @@ from typing import Any
 from ..definitions.definition_files import uuid_in
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.clock import Clock
-from ..model.model import parse_uuid
+from ..model.server import parse_uuid
 from .panel_api import PanelApi, PanelUnavailable, Patience
 
 _MOST_PAGES = 1000

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import PowerError, SourceDenied, SourceUnreachable
-from ..model.model import PowerAction, Server
+from ..model.request import PowerAction
+from ..model.server import Server
 from .source_set import SourceSet, ends_all
 
 

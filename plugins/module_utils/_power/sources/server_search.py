@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from ..definitions.definition import parse_definition
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import DefinitionInvalid, PowerError, ServerNotFound
-from ..model.model import SHORT_ID_PATTERN, PowerAction, Server, parse_uuid
+from ..model.request import PowerAction
+from ..model.server import SHORT_ID_PATTERN, Server, parse_uuid
 from .search_faults import Trouble, ambiguous, unknown
 from .server_listing import ServerListing
 from .source import Listed

@@ -13,7 +13,7 @@ from ..definitions.definition import Definition, parse_definition
 from ..definitions.definition_files import KeptDefinitions, name_in, uuid_in
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import DefinitionInvalid, PowerError, SourceUnreachable
-from ..model.model import Server
+from ..model.server import Server
 
 if TYPE_CHECKING:
     from .panel import Panel

@@ -13,8 +13,8 @@ from ..definitions.definition_files import DefinitionDirectory, KeptDefinitions
 from ..definitions.settings import Settings
 from ..model.cancellation import CheckCancelled
 from ..model.errors import PowerError
-from ..model.model import Server
 from ..model.schema import printable
+from ..model.server import Server
 from .source import FromContainers, FromPanel, FromTask, Listed, SeenOnPanel, Source
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from ..definitions.definition import Definition, parse_definition
 from ..definitions.settings import Settings
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import PowerError, ServerNotFound, SourceUnreachable
-from ..model.model import Server, parse_uuid
 from ..model.schema import printable
+from ..model.server import Server, parse_uuid
 from .server_listing import ServerListing
 from .server_search import ServerSearch
 from .source import Source

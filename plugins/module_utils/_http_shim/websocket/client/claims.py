@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...._power.model.errors import MissingLibrary
-from ...._power.model.model import parse_uuid
+from ...._power.model.server import parse_uuid
 from .permissions import CONNECT, grants
 
 _ALGORITHM = "HS256"

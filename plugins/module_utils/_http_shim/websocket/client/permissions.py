@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ...._power.model.model import PowerAction
+from ...._power.model.request import PowerAction
 
 CONNECT = "websocket.connect"
 CONSOLE = "control.console"

@@ -11,7 +11,9 @@ from ...engine.output import Deframer, Output
 from ...engine.readiness import Lines, Matchers
 from ...model.cancellation import Deadline
 from ...model.errors import EngineError, EngineUnreachable, PowerError, StartFailed, StartTimeout, Superseded
-from ...model.model import Phase, Run, Snapshot, Startup, WaitFor
+from ...model.request import WaitFor
+from ...model.result import Phase
+from ...model.server import Run, Snapshot, Startup
 from ..node.context import ActionContext
 from ..node.node import Node
 from .startup import AwaitedRun, exited

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ...definitions.definition import Definition
 from ...engine.container_spec import HOME, ContainerSpec, container_spec, made_by_us, made_by_wings, spec_hash_of
 from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, PrebootFailed
-from ...model.model import Snapshot
+from ...model.server import Snapshot
 from ...volume.volume import Volume
 from ...volume.volume_survey import shown_path
 from ..node.context import ActionContext

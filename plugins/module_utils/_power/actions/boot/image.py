@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ...definitions.definition import Definition
 from ...model.errors import ImageUnavailable
-from ...model.model import ImageSeen
+from ...model.server import ImageSeen
 from ..node.context import ActionContext
 from ..node.node import Node
 

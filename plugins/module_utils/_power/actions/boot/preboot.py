@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ...locking.lock import PowerLock
-from ...model.model import Phase
+from ...model.result import Phase
 from ..node.context import ActionContext
 from .config_edit import edit_files
 from .container import Boot, Staged, put_in_place

@@ -13,8 +13,8 @@ from ...engine.container_spec import ContainerSpec
 from ...host.host_ports import PortFault, port_fault
 from ...model.cancellation import CheckCancelled
 from ...model.errors import EngineError, EngineUnreachable, PrebootFailed, Suspended, VolumeMissing
-from ...model.model import Snapshot, parse_uuid
 from ...model.schema import printable
+from ...model.server import Snapshot, parse_uuid
 from ...volume.volume import Volume
 from ..node.context import ActionContext
 from ..node.node import Node

@@ -13,7 +13,9 @@ from ...engine.output import Output
 from ...engine.readiness import Matchers, readable_lines
 from ...locking.lock import PowerLock
 from ...model.errors import CancelledByKill, EngineError, EngineUnreachable, StartFailed
-from ...model.model import Phase, Run, Snapshot, WaitFor
+from ...model.request import WaitFor
+from ...model.result import Phase
+from ...model.server import Run, Snapshot
 from ..node.context import ActionContext
 from ..node.recovery import fence_start
 from .container import Boot, Staged, refuse_moved_mounts

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...model.errors import EngineError, PowerError, PrebootFailed
-from ...model.model import PrebootStep
+from ...model.result import PrebootStep
 from ..node.context import ActionContext
 
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 
 from ...model.errors import INTERNAL_ERROR, internal_error
-from ...model.model import Outcome, Result, Server
 from ...model.order import tiers
+from ...model.result import Outcome, Result
+from ...model.server import Server
 from ..node.limiter import Limiter, Slot
 from .selection import Target, is_left_out
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 
 from ...model.cancellation import CheckCancelled, no_check
 from ...model.errors import NotSelected, PowerError, SettingsInvalid
-from ...model.model import ALL, PowerAction, PowerState, Request, Result, Server, new_operation_id
+from ...model.request import ALL, PowerAction, Request, new_operation_id
+from ...model.result import Result
+from ...model.server import PowerState, Server
 from ..node.node import Node
 
 _UP = frozenset(state for state in PowerState if state is not PowerState.OFFLINE)

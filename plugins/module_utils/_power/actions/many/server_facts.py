@@ -16,8 +16,8 @@ from ...host.concurrency import map_concurrently
 from ...journal.journal_rows import Intent, OperationRow
 from ...model.described import Described, Unseen
 from ...model.errors import DefinitionInvalid, EngineError, EngineUnreachable, PowerError, ServerNotFound
-from ...model.model import PowerState, Run, Server, Snapshot, Startup
 from ...model.order import Priorities
+from ...model.server import PowerState, Run, Server, Snapshot, Startup
 from ..boot.await_ready import seen_ready
 from ..node.node import Node, Observed
 from .selection import everything

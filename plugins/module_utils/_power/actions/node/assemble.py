@@ -19,7 +19,8 @@ from ...locking.generation import KillGenerations
 from ...locking.lock import Locks
 from ...model.clock import Clock, SystemClock
 from ...model.errors import LockUnavailable
-from ...model.model import ALL, PowerAction, parse_uuid
+from ...model.request import ALL, PowerAction
+from ...model.server import parse_uuid
 from ...sources.sources import Sources
 from .node import Node, never
 

@@ -10,7 +10,9 @@ from datetime import datetime
 
 from ...locking.lock import PowerLock
 from ...model.errors import CancelledByKill, InterruptedBySignal
-from ...model.model import Phase, Request, Run
+from ...model.request import Request
+from ...model.result import Phase
+from ...model.server import Run
 from .limiter import Slot
 from .node import Node
 from .progress import Progress

@@ -11,7 +11,8 @@ from __future__ import annotations
 from ...journal.journal_rows import OperationRow
 from ...model.cancellation import Deadline
 from ...model.errors import LockTimeout
-from ...model.model import Outcome, PowerState
+from ...model.result import Outcome
+from ...model.server import PowerState
 from .context import ActionContext
 
 _LOOK_SECONDS = 0.2

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from ...model.cancellation import CheckCancelled, Deadline, no_check
 from ...model.clock import SystemClock
 from ...model.errors import FailureBudget
-from ...model.model import Outcome, Result
+from ...model.result import Outcome, Result
 
 #: Seconds between two looks of one who waits for a slot.
 _LOOK_SECONDS = 0.5

@@ -17,7 +17,9 @@ from ...locking.holder import Holder, Leftover
 from ...locking.lock import Locks, PowerLock
 from ...model.cancellation import CheckCancelled, Deadline, no_check
 from ...model.clock import Clock
-from ...model.model import Phase, PowerState, Request, Run, Snapshot, Startup
+from ...model.request import Request
+from ...model.result import Phase
+from ...model.server import PowerState, Run, Snapshot, Startup
 from ...sources.sources import Sources
 from .state import derive_state
 

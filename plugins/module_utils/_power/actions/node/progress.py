@@ -10,21 +10,10 @@ from typing import Any
 from ...journal.journal import Journal
 from ...model.clock import Clock
 from ...model.errors import EngineError, PowerError, ServerNotFound, Suspended
-from ...model.model import (
-    FileDiff,
-    Outcome,
-    Phase,
-    PlanStep,
-    PowerAction,
-    PowerState,
-    PrebootStep,
-    Request,
-    Result,
-    Server,
-    StopReport,
-    parse_uuid,
-)
 from ...model.redaction import mask, mask_line
+from ...model.request import PowerAction, Request
+from ...model.result import FileDiff, Outcome, Phase, PlanStep, PrebootStep, Result, StopReport
+from ...model.server import PowerState, Server, parse_uuid
 from .node import Observed
 
 #: How an action ended: outcome, code, sentence.

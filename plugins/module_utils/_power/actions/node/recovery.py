@@ -13,7 +13,8 @@ from __future__ import annotations
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline
 from ...model.errors import EngineError
-from ...model.model import Phase, Run
+from ...model.result import Phase
+from ...model.server import Run
 from .node import Node
 
 _RETRY_SECONDS = 0.02

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from ...journal.journal_rows import StartedRun
 from ...model.clock import engine_time
-from ...model.model import PowerState, Run, Snapshot, Startup
+from ...model.server import PowerState, Run, Snapshot, Startup
 
 
 def derive_state(

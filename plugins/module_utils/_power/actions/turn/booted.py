@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from ...locking.lock import PowerLock
 from ...model.errors import PowerError, ServerNotFound, Suspended
-from ...model.model import Phase, PlanStep, Snapshot
+from ...model.result import Phase, PlanStep
+from ...model.server import Snapshot
 from ..boot.container import Boot, Staged, stage, unstage
 from ..boot.image import pull
 from ..boot.preboot import preboot

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...model.model import PowerAction
 from ...model.plan import plan
+from ...model.request import PowerAction
 from ..boot.container import Boot
 from ..boot.prepare import prepare
 from ..node.context import ActionContext

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from ...model.model import Outcome, PowerAction
 from ...model.plan import plan, planned_state
+from ...model.request import PowerAction
+from ...model.result import Outcome
 from ..boot.prepare import prepare
 from ..node.context import ActionContext
 from ..node.idempotency import done_before, same_action

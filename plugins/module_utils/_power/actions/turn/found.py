@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from ...journal.journal_rows import Intent, OperationRow
 from ...model.clock import timestamp
-from ...model.model import Outcome, WaitFor
 from ...model.plan import plan
+from ...model.request import WaitFor
+from ...model.result import Outcome
 from ..boot.await_ready import await_ready
 from ..boot.startup import AwaitedRun, matchers_of
 from ..node.context import ActionContext

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 
 from ...model.errors import EngineError, EngineUnreachable, InterruptedBySignal, LockUnavailable, ServerNotFound
-from ...model.model import PowerAction, Server, parse_uuid
+from ...model.request import PowerAction
+from ...model.server import Server, parse_uuid
 from ..node.context import ActionContext
 
 _NOWHERE = "no definition and no container of this node has it; act on its own node, or look for it with server_power_info"

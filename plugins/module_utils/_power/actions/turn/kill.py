@@ -18,7 +18,9 @@ from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline, no_check
 from ...model.clock import timestamp
 from ...model.errors import UNGUARDED, EngineError, EngineUnreachable, KillUnsettled, LockTimeout, LockUnavailable
-from ...model.model import Outcome, Phase, PowerAction, PowerState, Snapshot
+from ...model.request import PowerAction
+from ...model.result import Outcome, Phase
+from ...model.server import PowerState, Snapshot
 from ..node.context import ActionContext
 from ..node.progress import Ending, Progress
 from ..node.recovery import fence_start

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from ...journal.journal_rows import Intent, OperationRow
 from ...locking.lock import PowerLock
 from ...model.clock import timestamp
-from ...model.model import Outcome
 from ...model.plan import plan
+from ...model.result import Outcome
 from ..boot.container import Boot
 from ..boot.prepare import STALE_SECONDS, prepare
 from ..boot.startup import AwaitedRun, matchers_of

@@ -10,7 +10,8 @@ from dataclasses import replace
 from ...host.concurrency import map_concurrently
 from ...locking.lock import PowerLock
 from ...model.errors import NotSelected, PowerError, WingsActive
-from ...model.model import PowerAction, PowerState, Request, Startup, parse_uuid
+from ...model.request import PowerAction, Request
+from ...model.server import PowerState, Startup, parse_uuid
 from ..boot.await_ready import seen_ready
 from ..boot.startup import matchers_of
 from ..node.context import ActionContext

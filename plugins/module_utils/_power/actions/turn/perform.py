@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...model.errors import INTERNAL_ERROR, EngineUnreachable, PowerError, internal_error
-from ...model.model import Outcome, PowerAction, Request, Result, Server, WaitFor
+from ...model.request import PowerAction, Request, WaitFor
+from ...model.result import Outcome, Result
+from ...model.server import Server
 from ..boot.await_ready import await_ready
 from ..node.context import ActionContext
 from ..node.idempotency import same_action

@@ -14,7 +14,9 @@ from ...engine.container_spec import made_by_us, stop_way_of
 from ...locking.holder import Leftover
 from ...locking.lock import PowerLock
 from ...model.errors import EngineError, EngineUnreachable, LockTimeout, LockUnavailable, PowerError, StopFailed
-from ...model.model import Phase, PlanStep, Request, Run, Snapshot, StopReport, StopType, StopWay
+from ...model.request import Request
+from ...model.result import Phase, PlanStep, StopReport
+from ...model.server import Run, Snapshot, StopType, StopWay
 from ..node.context import ActionContext
 from ..node.node import Observed
 

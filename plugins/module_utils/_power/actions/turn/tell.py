@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ...host.announce import announce
 from ...model.errors import FailureBudget, NotSelected
-from ...model.model import Result
+from ...model.result import Result
 from ..node.context import ActionContext
 from ..node.progress import Ending
 

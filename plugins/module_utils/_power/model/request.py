@@ -1,0 +1,81 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests: a power action asked of a server, and what is asked with it; no behaviour beyond reading them."""
+
+from __future__ import annotations
+
+import uuid as uuid_module
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from .server import PowerState
+
+
+class PowerAction(str, Enum):
+    """An action on a server: a verb."""
+
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    KILL = "kill"
+
+    @property
+    def boots(self) -> bool:
+        """True if the action ends with a start, and so needs a definition and respects suspension."""
+        return self in (PowerAction.START, PowerAction.RESTART)
+
+
+class WaitFor(str, Enum):
+    """The moment at which a start counts as done."""
+
+    CONTAINER = "container"
+    RUNNING = "running"
+    HEALTHY = "healthy"
+
+
+#: The word that stands for every server of the node.
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One power action asked of one server. Everything that is decided later is decided from this and what is found.
+
+    ``generations`` are the kill generations at the moment of the request: what was asked before a kill must not survive it.
+    """
+
+    server: str
+    action: PowerAction
+    operation: str
+    requested_at: datetime
+    generations: Mapping[str, int] = field(default_factory=dict)
+    wait_seconds: int = 30
+    stop_timeout: int | None = None
+    wait_for: WaitFor = WaitFor.CONTAINER
+    wait_timeout: int = 300
+    #: The states a server must be in for its turn to come; None: any.
+    only: frozenset[PowerState] | None = None
+    #: Whether the server was not named, but is one of all.
+    one_of_all: bool = False
+    #: Where only servers that are meant to be up have their turn: the UUIDs of those that were when this was asked for. None: all have.
+    meant_up: frozenset[str] | None = None
+    adopt: bool = False
+    check: bool = False
+    #: Whether the configuration files that change are to be shown: masking them takes long, and the lock is held meanwhile.
+    diff: bool = False
+    origin: str = ""
+    reason: str = ""
+    #: What ``reason`` begins with, if under this key the action is to be done once; empty: as often as it is asked for.
+    once: str = ""
+
+    def generation(self, uuid: str) -> int:
+        """The kill generation of ``uuid`` when this was requested: where it is not known by itself, how often all were killed."""
+        return self.generations.get(uuid, self.generations.get(ALL, 0))
+
+
+def new_operation_id() -> str:
+    """A fresh id for one power action."""
+    return str(uuid_module.uuid4())

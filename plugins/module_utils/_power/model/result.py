@@ -1,0 +1,108 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Results: what became of an action, by which phases and steps it went; no behaviour beyond reading them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from .request import PowerAction
+from .server import PowerState, Server
+
+
+class Outcome(str, Enum):
+    """How an action on one server ended."""
+
+    DONE = "done"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class Phase(str, Enum):
+    """The work of a lock's holder; ``START`` and ``STOP`` mean that a request to the engine may be under way."""
+
+    PREPARE = "prepare"
+    PULL = "pull"
+    STOP = "stop"
+    QUEUE = "queue"
+    PREBOOT = "preboot"
+    START = "start"
+    OBSERVE = "observe"
+    KILL = "kill"
+
+
+class PlanStep(str, Enum):
+    """A part of a plan."""
+
+    AWAIT_EXIT = "await_exit"
+    STOP = "stop"
+    KILL = "kill"
+    PREBOOT = "preboot"
+    START = "start"
+
+
+@dataclass(frozen=True)
+class StopReport:
+    """How a stop went: by which way, whether SIGKILL was needed, and how long it took."""
+
+    how: str
+    forced: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PrebootStep:
+    """One pre-boot step as it went."""
+
+    step: str
+    changed: bool = False
+    failed: bool = False
+    seconds: float = 0.0
+    msg: str = ""
+
+
+@dataclass(frozen=True)
+class FileDiff:
+    """A configuration file before and after, for people to see, with secrets masked; ``path`` is within the data directory."""
+
+    path: str
+    before: str = field(repr=False)
+    after: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of one action on one server: what really happened."""
+
+    server: Server
+    action: PowerAction
+    outcome: Outcome
+    operation: str
+    requested_at: datetime
+    ended_at: datetime
+    code: str = ""
+    msg: str = ""
+    changed: bool = False
+    state_before: PowerState | None = None
+    state: PowerState | None = None
+    state_planned: PowerState | None = None
+    stop: StopReport | None = None
+    waited_seconds: float = 0.0
+    holder: Mapping[str, Any] | None = None
+    plan: tuple[PlanStep, ...] = ()
+    preboot: tuple[PrebootStep, ...] = ()
+    cancelled: PowerAction | None = None
+    exit_code: int | None = None
+    log: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+    #: The configuration files that were written, in the order written; in check mode those that would be.
+    files: tuple[FileDiff, ...] = ()

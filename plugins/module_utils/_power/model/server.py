@@ -1,0 +1,126 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Servers and what the engine says of them: state, run, snapshot, image; how a run is stopped; no behaviour beyond reading them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from .redaction import secrets_in
+
+
+class PowerState(str, Enum):
+    """The state of a server: a noun, always derived from the engine."""
+
+    OFFLINE = "offline"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+class Startup(str, Enum):
+    """The readiness line of this run: seen, or not."""
+
+    MATCHED = "matched"
+    WAITING = "waiting"
+    UNKNOWN = "unknown"
+
+
+class StopType(str, Enum):
+    """How a graceful stop is asked for: Wings' three types."""
+
+    COMMAND = "command"
+    SIGNAL = "signal"
+    NATIVE = "stop"
+
+
+@dataclass(frozen=True)
+class StopWay:
+    """How one run is stopped. ``value`` is the command or the signal's name; ``timeout`` is the grace in seconds, if it has its own."""
+
+    type: StopType
+    value: str = ""
+    timeout: int | None = None
+
+
+@dataclass(frozen=True)
+class Server:
+    """The thing controlled. ``uuid`` is lower case, with hyphens."""
+
+    uuid: str
+    name: str = ""
+
+    @property
+    def short_id(self) -> str:
+        """The first 8 characters, as the Panel shows them."""
+        return self.uuid[:8]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One life of a container: its id and the engine's time of the start, as the engine writes it."""
+
+    container: str
+    started_at: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One container at one moment, as the engine told it."""
+
+    id: str
+    name: str
+    live: bool
+    started_at: str = ""
+    finished_at: str = ""
+    paused: bool = False
+    removing: bool = False
+    pid: int = 0
+    exit_code: int | None = None
+    oom_killed: bool = False
+    health: str | None = None
+    open_stdin: bool = False
+    tty: bool = False
+    restart_policy: str = "no"
+    stop_signal: str = ""
+    image: str = ""
+    image_id: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    #: What a live one has published, as ``25565/tcp``.
+    ports: frozenset[str] = frozenset()
+    environment: tuple[str, ...] = field(default=(), repr=False)
+    #: What its creator named its host, which no image can.
+    hostname: str = ""
+
+    @property
+    def run(self) -> Run:
+        """This life of the container."""
+        return Run(self.id, self.started_at)
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The values of the process's environment that may be secret."""
+        return secrets_in(entry.partition("=")[2] for entry in self.environment)
+
+
+@dataclass(frozen=True)
+class ImageSeen:
+    """An image that is on the node."""
+
+    id: str
+    healthcheck: bool = False
+    volumes: tuple[str, ...] = ()
+
+
+UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+SHORT_ID_PATTERN = re.compile(r"[0-9a-f]{8}")
+
+
+def parse_uuid(text: str) -> str | None:
+    """The canonical form of a full UUID written with hyphens in any case, or None: nothing else may name a file or a container."""
+    lowered = text.strip().lower()
+    return lowered if UUID_PATTERN.fullmatch(lowered) else None
