@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from . import lab
+from . import lab, scratch
 from .lab import Lease, Node
 
 
 @pytest.fixture(scope="session")
 def _collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The collection as it was when the first test began."""
-    return lab.snapshot(tmp_path_factory.mktemp("collections"))
+    return scratch.snapshot(tmp_path_factory.mktemp("collections"))
 
 
 @pytest.fixture(autouse=True)
 def _scratch(tmp_path: Path, _collections: Path) -> Iterator[None]:
-    """Where a test's inventories and runs are; what it left running ends with it."""
-    yield from lab.scratch(tmp_path, _collections)
+    """Give a test a directory for its inventories and runs; end with it what it left running."""
+    yield from scratch.scratch(tmp_path, _collections)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .lab import Node, Ran, adhoc, uuid_of
+from .lab import Node, adhoc, phase_of, uuid_of
+from .ran import Ran
 
 Definition = dict[str, Any]
 
@@ -23,7 +24,7 @@ def break_start(node: Node, *definitions: Definition) -> None:
 
 
 def runs_of(node: Node, definitions: Sequence[Definition]) -> dict[str, str]:
-    """When each server was last started, by its name."""
+    """Return when each server was last started, by its name."""
     return {each["settings"]["meta"]["name"]: node.started_at(uuid_of(each)) for each in definitions}
 
 
@@ -57,3 +58,13 @@ def table_of(ran: Ran) -> list[str]:
     lines = ran.stdout.splitlines()
     begin = next(number for number, line in enumerate(lines) if line.split()[:3] == ["node", "server", "name"])
     return lines[begin : lines.index("", begin)]
+
+
+def is_stopping(node: Node, definition: Definition) -> bool:
+    """Tell whether the action on a server is in the middle of its stop."""
+    return phase_of(node, definition) == "stop"
+
+
+def is_unlocked(node: Node, definition: Definition) -> bool:
+    """Tell whether nobody holds a server, as the node itself sees it."""
+    return not (node.root / f"run/fleet-power/{uuid_of(definition)}.lock").read_text().strip()

@@ -51,9 +51,14 @@ def uuid_of(definition: Mapping[str, Any]) -> str:
     return str(definition["settings"]["uuid"])
 
 
-def phase_of(node: Node, definition: Mapping[str, Any]) -> str:
-    """The phase of the action that holds a server's lock, as in ``stop``; empty where nobody holds it, or the node is down."""
+def holder_of(node: Node, definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of whoever holds a server's lock; empty where nobody holds it, or the node is down."""
     with contextlib.suppress(OSError, ValueError, AssertionError):
-        record = json.loads((node.root / f"run/fleet-power/{uuid_of(definition)}.lock").read_text())
-        return "" if record.get("released") else str(record["phase"])
-    return ""
+        record: dict[str, Any] = json.loads((node.root / f"run/fleet-power/{uuid_of(definition)}.lock").read_text())
+        return {} if record.get("released") else record
+    return {}
+
+
+def phase_of(node: Node, definition: Mapping[str, Any]) -> str:
+    """Return the phase of the action that holds a server's lock, as in ``stop``; empty where nobody holds it, or the node is down."""
+    return str(holder_of(node, definition).get("phase", ""))

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from .lab import Node, Ran, made, playbook, uuid_of, wait_until
+from .lab import Node, playbook, uuid_of, wait_until
+from .ran import Ran, made
 
 TOKEN = "hunter2-of-the-shim"
 SERVICE = "fleet-power-shim"
@@ -37,7 +38,7 @@ def installed(node: Node, *definitions: Mapping[str, Any], arguments: Sequence[s
 
 
 def shown(node: Node, *properties: str) -> dict[str, str]:
-    """What systemd says of the service."""
+    """Return properties of the service, as systemd shows them."""
     lines = node.ssh(f"systemctl show --property={','.join(properties)} {SERVICE}").splitlines()
     return dict(line.split("=", 1) for line in lines)
 

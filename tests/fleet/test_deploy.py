@@ -19,12 +19,13 @@ from typing import Any
 
 import pytest
 
-from .lab import CHECKOUT, Lease, Node, adhoc, bring_up, collections, inventory, playbook, server, uuid_of
+from .lab import CHECKOUT, Lease, Node, adhoc, bring_up, inventory, playbook, server, uuid_of
+from .scratch import collections
 
 
 @dataclass(frozen=True)
 class Repository:
-    """What a team keeps in version control: the script, an inventory, a directory of definitions for each node."""
+    """The content of a team's version control: the script, an inventory, a directory of definitions for each node."""
 
     place: Path
 
@@ -88,7 +89,7 @@ class Team:
             self.repository.commit(self.node, changed)
 
     def began(self) -> list[str]:
-        """When each server started last."""
+        """Return the moment each server was last started."""
         return [self.node.started_at(uuid_of(definition)) for definition in (self.first, self.second)]
 
     def up(self) -> list[bool]:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from .lab import Going, Lease, Node, Ran, adhoc, environment, inventory, lab_inventory, playbook, server, tool
+from .lab import Going, Lease, Node, adhoc, environment, inventory, lab_inventory, playbook, server, tool
+from .ran import Ran
 
 POWER = "fleet.power.server_power"
 
@@ -146,11 +147,11 @@ def test_a_node_that_is_cut_off_is_named_and_the_others_are_found(two: tuple[lis
     one.define(named("lobby-1"))
     adhoc(directory.root / "1-nodes.yml", POWER, "server=all action=start")
     where = directory.engines(one, other, timeout=3)
-    other.cut()
+    other.faults.cut()
     try:
         found, ran = groups_in(where, 20)
     finally:
-        other.join()
+        other.faults.join()
     assert found["state_running"] == ["lobby-1"]
     unread = json.loads(ran.stdout)["_meta"]["hostvars"]["lobby-1"]["fleet_power_unread"]
     assert [each["__ansible_unsafe"] if isinstance(each, dict) else each for each in unread] == [other.name]

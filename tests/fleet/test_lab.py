@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from .lab import CHECKOUT, IMAGE, NODES, Lease, Node, adhoc, collections, environment, nodes_command, server, tool, uuid_of, wait_until
+from .lab import CHECKOUT, IMAGE, NODES, Lease, Node, adhoc, environment, nodes_command, server, tool, uuid_of, wait_until
+from .scratch import collections
 
 IMAGE_NAME = IMAGE.lstrip("~")
 
@@ -31,7 +32,7 @@ def docker(node: Node, *arguments: str, check: bool = True) -> str:
 
 
 def answers(node: Node) -> bool:
-    """Whether its engine answers within two seconds."""
+    """Tell whether its engine answers within two seconds."""
     try:
         return (
             subprocess.run(
@@ -77,28 +78,28 @@ def test_the_collection_acts_on_a_server_of_a_node(node: Node) -> None:
 def test_a_cut_node_is_unreachable_and_goes_on_running(lease: Lease) -> None:
     node, other = lease(2)
     with nothing_changed(other):
-        node.cut()
+        node.faults.cut()
         assert adhoc([node], "ansible.builtin.ping")[node.name]["unreachable"]
         assert answers(node), "its engine is looked at without the network"
-        node.join()
+        node.faults.join()
         assert adhoc([node], "ansible.builtin.ping")[node.name]["ping"] == "pong"
 
 
 def test_a_frozen_engine_answers_nothing_until_it_is_thawed(lease: Lease) -> None:
     node, other = lease(2)
     with nothing_changed(other):
-        node.freeze()
+        node.faults.freeze()
         assert not answers(node)
         assert node.ssh("hostname").strip() == node.name, "the node itself is well"
-        node.thaw()
+        node.faults.thaw()
         assert answers(node)
 
 
 def test_a_stopped_engine_is_not_started_by_a_caller(node: Node) -> None:
-    node.stop_engine()
+    node.faults.stop_engine()
     assert not answers(node)
     assert not answers(node)
-    node.start_engine()
+    node.faults.start_engine()
     assert answers(node)
 
 
@@ -108,9 +109,9 @@ def test_a_halted_node_comes_back_with_its_containers_and_files(lease: Lease) ->
     node.write("/etc/fleet-power/written", "yes")
     boot_id = node.ssh("cat /proc/sys/kernel/random/boot_id; sync")
     with nothing_changed(other):
-        node.halt()
+        node.faults.halt()
         assert not node.is_up("survivor")
-        node.boot()
+        node.faults.boot()
     assert node.ssh("cat /proc/sys/kernel/random/boot_id") != boot_id
     assert docker(node, "inspect", "--format", "{{.State.Status}}", "survivor") == "exited"
     assert node.ssh("cat /etc/fleet-power/written") == "yes"
@@ -125,7 +126,7 @@ def test_ansible_reboots_a_node(node: Node) -> None:
 def test_a_node_that_powers_itself_off_stays_down_until_it_is_booted(node: Node) -> None:
     node.ssh("systemctl poweroff", check=False)
     wait_until(node.is_halted, "it is down")
-    node.boot()
+    node.faults.boot()
     assert answers(node)
 
 
@@ -142,14 +143,14 @@ def test_a_container_is_held_to_its_memory(node: Node) -> None:
 
 
 def test_a_small_disk_is_full_soon_and_survives_a_boot(node: Node) -> None:
-    node.disk(16, "/var/lib/fleet-power")
+    node.faults.disk(16, "/var/lib/fleet-power")
     assert node.ssh("mountpoint /var/lib/fleet-power").strip().endswith("is a mountpoint")
     assert "No space left" in node.ssh("dd if=/dev/zero of=/var/lib/fleet-power/full bs=1M 2>&1", check=False)
     # The engine sees it as well: a container that has the directory is on the small disk.
     volume = "/var/lib/fleet-power:/home/container"
     listed = docker(node, "run", "--rm", "--volume", volume, "--entrypoint", "/bin/ls", IMAGE_NAME, "/home/container")
     assert "full" in listed.split()
-    node.reboot()
+    node.faults.reboot()
     assert node.ssh("mountpoint /var/lib/fleet-power").strip().endswith("is a mountpoint")
 
 
@@ -157,9 +158,9 @@ def test_a_node_that_is_leased_is_as_good_as_new(lease: Lease) -> None:
     node = lease(1)[0]
     node.define(server("left-over"))
     docker(node, "run", "--detach", "--name", "left-over", IMAGE_NAME)
-    node.disk(16, "/var/lib/fleet-power")
-    node.freeze()
-    node.cut()
+    node.faults.disk(16, "/var/lib/fleet-power")
+    node.faults.freeze()
+    node.faults.cut()
     nodes_command("reset", node.name)
     assert node.container("left-over") is None
     assert node.ssh("ls -d /etc/fleet-power /var/lib/fleet-power /run/fleet-power 2>/dev/null", check=False) == ""
@@ -189,7 +190,7 @@ class Checkout:
         return path.read_text().strip() if path.exists() else ""
 
     def left(self, slot: str) -> list[str]:
-        """What there is of its lab on this machine."""
+        """Return what is left of its lab on this machine."""
         processes = [
             str(path)
             for path in Path("/proc").glob("[0-9]*/cgroup")
@@ -205,14 +206,14 @@ class Checkout:
 
 
 def text_of(path: Path) -> str:
-    """What a file says that may go away at any time."""
+    """Return the text of a file that may go away at any time."""
     with contextlib.suppress(OSError):
         return path.read_text()
     return ""
 
 
 def alive(status: Path) -> bool:
-    """Whether a process is more than a row in the table."""
+    """Tell whether a process is more than a row in the table."""
     return re.search(r"^State:\s+[^ZX]", text_of(status), re.MULTILINE) is not None
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .lab import CHECKOUT, Going, Lease, collection_root, environment, inventory, tool
+from .lab import CHECKOUT, Going, Lease, environment, inventory, tool
+from .scratch import collection_root
 
 #: How many nodes each scenario takes.
 SCENARIOS = {"default": 1, "rolling": 3}

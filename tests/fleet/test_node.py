@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.tests.integration.panel_server import LIST, TOKEN, FakePanel, closing
 
-from .lab import Lease, Node, adhoc, changes, inventory, made, playbook, refusal, server, uuid_of, wait_until
+from .lab import Lease, Node, adhoc, inventory, playbook, server, uuid_of, wait_until
+from .ran import changes, made, refusal
 
 SETTINGS = {
     "system": {"stop_timeout": 30},
@@ -223,8 +224,8 @@ def test_a_panel_that_is_away_after_a_boot_keeps_a_server_down_and_says_so(node:
     with closing(FakePanel(lobby)) as panel, node.reaching(panel.port):
         made(playbook("node", [node], node_settings=panel.settings, node_python="none", node_check=False))
         assert adhoc([node], "server_power", "server=all action=start")[node.name]["summary"] == {"done": 1}
-    node.halt()
-    node.boot()
+    node.faults.halt()
+    node.faults.boot()
     said = wait_until(
         lambda: node.ssh("journalctl --boot --unit fleet-power-restore --output cat | grep source_", check=False), "the end", 60
     )

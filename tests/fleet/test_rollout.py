@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from .lab import Lease, bring_up, inventory, phase_of, playbook, playbook_begun, recap, server, uuid_of, wait_until
+from .lab import Lease, bring_up, inventory, phase_of, playbook, playbook_begun, server, uuid_of, wait_until
+from .ran import recap
 from .rollout import break_start, operations, outcomes, result_of, resume_files, runs_of, table_of
 
 EGG = "0f5a1a3c-9a10-4e27-8f43-0a7f5cf1a9d2"

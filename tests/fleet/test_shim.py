@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from .firewalls import StandIns
-from .lab import Node, adhoc, changes, made, playbook, playbook_begun, refusal, server, uuid_of, wait_until
+from .lab import Node, adhoc, playbook, playbook_begun, server, uuid_of, wait_until
+from .ran import changes, made, refusal
 from .shim import LIBRARIES, SERVICE, TOKEN, UNIT, accepted, ask, begun, done, end_of, installed, pid_of, settings, shown
 
 
@@ -187,8 +188,8 @@ def test_after_a_power_cut_it_comes_up_and_does_what_it_had_accepted(node: Node)
     going = accepted(node, slow, "stop")
     begun(node, going)
     waiting = accepted(node, slow, "start")
-    node.halt()
-    node.boot()
+    node.faults.halt()
+    node.faults.boot()
     assert end_of(node, going)["code"] == "interrupted"
     assert end_of(node, waiting)["outcome"] == "done" and node.is_up(uuid_of(slow))
     assert node.ssh("stat -c '%U %G %a' /run/fleet-power") == "root fleet-power 2770\n"

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from . import lab
-from .lab import Lease, Node, adhoc, inventory, phase_of, playbook, recap, server, uuid_of, wait_until
+from .lab import Lease, Node, adhoc, inventory, phase_of, playbook, server, uuid_of, wait_until
+from .ran import recap
 
 
 def line_of(text: str, node: Node, name: str) -> str:
@@ -62,14 +63,14 @@ def test_nodes_that_do_not_answer_are_told_with_the_reason_and_the_others_are_co
     well, cut, frozen = lease(3)
     well.define(server("fine"))
     cut.define(server("lost"))
-    cut.cut()
-    frozen.freeze()
+    cut.faults.cut()
+    frozen.faults.freeze()
     target = tmp_path / "fleet.json"
     try:
         ran = playbook("status", [well, cut, frozen], status_snapshot=str(target))
     finally:
-        cut.join()
-        frozen.thaw()
+        cut.faults.join()
+        frozen.faults.thaw()
     assert ran.rc != 0
     assert " offline " in line_of(ran.stdout, well, "fine")
     rows = {line.split()[0]: line for line in ran.stdout.splitlines() if line.startswith((cut.name, frozen.name)) and "  -  " in line}
@@ -89,11 +90,11 @@ def test_nodes_that_do_not_answer_are_told_with_the_reason_and_the_others_are_co
 
 def test_an_engine_that_is_stopped_is_told_as_such(lease: Lease) -> None:
     (node,) = lease(1)
-    node.stop_engine()
+    node.faults.stop_engine()
     try:
         ran = playbook("status", [node])
     finally:
-        node.start_engine()
+        node.faults.start_engine()
     assert ran.rc != 0
     assert "no answer" in ran.stdout and "Cannot reach the engine" in ran.stdout
 
