@@ -35,6 +35,7 @@ __all__ = [
     "adhoc",
     "adhoc_begun",
     "bring_up",
+    "cut_off",
     "environment",
     "home",
     "inventory",
@@ -143,8 +144,8 @@ def environment() -> dict[str, str]:
         "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
         "ANSIBLE_COLLECTIONS_PATH": str(test.collections),
         "ANSIBLE_HOME": str(test.directory / "ansible"),
-        "ANSIBLE_CALLBACK_PLUGINS": str(CHECKOUT / "tests" / "integration" / "callback"),
-        "ANSIBLE_CALLBACKS_ENABLED": "record",
+        "ANSIBLE_CALLBACK_PLUGINS": os.pathsep.join(str(CHECKOUT / "tests" / each / "callback") for each in ("integration", "fleet")),
+        "ANSIBLE_CALLBACKS_ENABLED": "record,cut",
         "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true",
         "ANSIBLE_NOCOWS": "true",
         "ANSIBLE_NOCOLOR": "true",
@@ -157,20 +158,35 @@ def tool(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
 
-def playbook_begun(name_or_path: str | Path, nodes: Sequence[Node] | Path, *arguments: str, **variables: object) -> Going:
-    """Begin `playbook`; it is killed after the test unless it has ended."""
+def playbook_begun(
+    name_or_path: str | Path,
+    nodes: Sequence[Node] | Path,
+    *arguments: str,
+    surroundings: Mapping[str, str] | None = None,
+    **variables: object,
+) -> Going:
+    """Begin `playbook`, with ``surroundings`` added to the environment; it is killed after the test unless it has ended."""
     name = str(name_or_path)
     if "/" not in name and not name.endswith((".yml", ".yaml")):
         name = f"fleet.power.{name.removeprefix('fleet.power.')}"
     where = nodes if isinstance(nodes, Path) else inventory(nodes)
     extra = current().file("variables.json")
     extra.write_text(json.dumps(variables))
-    return Going([tool("ansible-playbook"), "-i", str(where), "-e", f"@{extra}", *arguments, name], environment())
+    return Going(
+        [tool("ansible-playbook"), "-i", str(where), "-e", f"@{extra}", *arguments, name], {**environment(), **(surroundings or {})}
+    )
 
 
 def playbook(name_or_path: str | Path, nodes: Sequence[Node] | Path, *arguments: str, **variables: object) -> Ran:
     """Run ``ansible-playbook fleet.power.NAME``, or the playbook at a path, on these nodes (or by an inventory) over SSH."""
     return playbook_begun(name_or_path, nodes, *arguments, **variables).finish()
+
+
+def cut_off(name: str, node: Node, *, after: str) -> None:
+    """Run `playbook` on one node, killed right after a task, by its name, that changed something there."""
+    cut = current().file("cut")
+    ran = playbook_begun(name, [node], surroundings={"FLEET_POWER_CUT": str(cut), "FLEET_POWER_CUT_AFTER": after}).finish()
+    assert cut.exists(), ran.output
 
 
 def adhoc_begun(

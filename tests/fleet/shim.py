@@ -20,8 +20,8 @@ TOKEN = "hunter2-of-the-shim"
 SERVICE = "fleet-power-shim"
 UNIT = f"/etc/systemd/system/{SERVICE}.service"
 LIBRARIES = "/usr/local/lib/fleet-power"
-#: Seconds that an action may wait for its turn here: for longer than whatever a test does to the service in between.
-PATIENT = 120
+#: Seconds that an action may wait for its turn, the most there is: for longer than whatever a test does to the service in between.
+PATIENT = 300
 
 
 def settings(**api: object) -> dict[str, Any]:
@@ -91,3 +91,8 @@ def begun(node: Node, location: str) -> None:
 def pid_of(node: Node) -> int:
     """The service's process; 0 while there is none."""
     return int(shown(node, "MainPID")["MainPID"])
+
+
+def library_of(node: Node) -> str:
+    """The path of the library that the service's process runs from."""
+    return node.ssh(f"tr '\\0' '\\n' </proc/{pid_of(node)}/environ | sed -n s/^PYTHONPATH=//p").strip()
