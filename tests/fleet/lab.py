@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -212,13 +211,10 @@ def bring_up(servers: Mapping[Node, Sequence[Mapping[str, Any]]]) -> None:
     """Define servers, and start all that their nodes have."""
     for node, definitions in servers.items():
         node.define(*definitions)
-
-    def start(node: Node) -> None:
-        result = adhoc([node], "server_power", "server=all action=start wait_for=running")[node.name]
-        assert result["summary"] == {"done": len(servers[node])}, result
-
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(start, servers))
+    results = adhoc(list(servers), "server_power", "server=all action=start wait_for=running")
+    assert {node.name: results[node.name].get("summary") for node in servers} == {
+        node.name: {"done": len(definitions)} for node, definitions in servers.items()
+    }, results
 
 
 def restored(node: Node) -> str:
