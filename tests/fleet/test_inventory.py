@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from .lab import Going, Lease, Node, adhoc, environment, inventory, lab_inventory, playbook, server, tool
-from .ran import Ran
+from .ran import Ran, made
 
 POWER = "fleet.power.server_power"
 
@@ -60,7 +60,7 @@ def two(lease: Lease, tmp_path: Path) -> tuple[list[Node], Directory]:
     return nodes, Directory(tmp_path, nodes)
 
 
-def test_servers_of_two_nodes_are_hosts_that_are_acted_on_each_on_its_own_node(two: tuple[list[Node], Directory]) -> None:
+def test_servers_of_two_nodes_are_hosts_that_are_acted_on_each_on_its_own_node(two: tuple[list[Node], Directory], tmp_path: Path) -> None:
     (one, other), directory = two
     mine, theirs, down = named("lobby-1", role="lobby"), named("game-1"), named("game-2")
     one.define(mine, down)
@@ -83,21 +83,14 @@ def test_servers_of_two_nodes_are_hosts_that_are_acted_on_each_on_its_own_node(t
     assert one.started_at(uuids["lobby-1"]) != before["lobby-1"]
     assert other.started_at(uuids["game-1"]) == before["game-1"]
 
-
-def test_a_play_over_what_runs_acts_on_each_server_alone(two: tuple[list[Node], Directory], tmp_path: Path) -> None:
-    nodes, directory = two
-    servers = [named(f"game-{number}") for number in range(2)]
-    for node, each in zip(nodes, servers):
-        node.define(each)
-    adhoc(directory.root / "1-nodes.yml", POWER, "server=all action=start")
+    # A play over what runs acts on each server alone.
     play = tmp_path / "stop.yml"
     task = {"name": "Stop it", POWER: {"action": "stop"}}
     play.write_text(json.dumps([{"name": "Stop", "hosts": "state_running:!suspended", "gather_facts": False, "tasks": [task]}]))
-    ran = playbook(play, directory.engines(*nodes))
-    assert ran.rc == 0, ran.output
-    found = {each["host"]: [entry["server"] for entry in each["result"]["servers"]] for each in ran.results}
-    assert found == {each["settings"]["meta"]["name"]: [each["settings"]["uuid"]] for each in servers}
-    assert not any(node.is_up(each["settings"]["uuid"]) for node, each in zip(nodes, servers))
+    ran = made(playbook(play, where))
+    acted = {each["host"]: [entry["server"] for entry in each["result"]["servers"]] for each in ran.results}
+    assert acted == {name: [uuids[name]] for name in ("lobby-1", "game-1")}
+    assert not any(node.is_up(uuids[name]) for node, name in ((one, "lobby-1"), (other, "game-1")))
 
 
 def test_a_snapshot_of_the_playbook_status_is_an_inventory_that_is_acted_on(lease: Lease, tmp_path: Path) -> None:
