@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pytest
 from ansible_collections.fleet.power.tests.integration.engine_proxy import EngineProxy
 
 from .lab import Lease, Node, bring_up, playbook, server, uuid_of
@@ -68,6 +69,14 @@ def test_a_server_that_cannot_be_seen_is_neither_passed_over_nor_worked_beside(l
         assert "this run has stopped nothing" in words_of(ran)
         assert (runs_of(well, [fine]), runs_of(dark, [shown, dune])) == before
 
+
+@pytest.mark.long
+def test_a_server_that_cannot_be_seen_is_not_back_and_where_it_is_allowed_the_others_are_acted_on(lease: Lease, tmp_path: Path) -> None:
+    well, dark = lease(2)
+    fine, shown, dune = server("fine"), server("shown"), server("dune")
+    bring_up({well: [fine], dark: [shown, dune]})
+    blamed = {well.name: 0, dark.name: 1}
+    with hidden(dark, uuid_of(dune)):
         is_not_back_for_all_that_is_known(dark, dune, [shown, dune])
 
         ran = playbook("power", [well, dark], power_action="stop", power_servers="all", rollout_allow_unknown=True)
