@@ -23,6 +23,7 @@ def test_every_scenario_is_run_here() -> None:
     assert sorted(path.parent.name for path in (CHECKOUT / "extensions" / "molecule").glob("*/molecule.yml")) == sorted(SCENARIOS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_scenario_converges_stays_so_and_is_what_it_should_be(lease: Lease, tmp_path: Path, scenario: str) -> None:
     where = inventory(lease(SCENARIOS[scenario]))
