@@ -152,6 +152,7 @@ def test_a_node_cut_off_with_servers_queued_and_joined_at_once_does_none_of_them
     assert [[said["outcome"] for said in operations(node, each)].count("done") for each in servers] == [1, 1, 1]
 
 
+@pytest.mark.long
 def test_a_node_that_reboots_in_the_middle_is_counted_and_the_next_run_brings_its_servers_up(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     lost, other = server("lost", STOP_SECONDS=8), server("other")
