@@ -83,7 +83,7 @@ integration: venv ## on a real engine; one file alone: make integration ARGS=tes
 
 fleet: venv ## as root: on real nodes, which it empties; one file alone: make fleet ARGS=tests/fleet/test_lab.py
 	@if [ "$$(id -u)" != 0 ]; then echo "not checked: what needs real nodes, which only root can boot"; else \
-	$(NODES_OF_LAB) run $(or $(NODES),6) --bare 1 -- $(PYTEST) $(or $(ARGS),-n 3 tests/fleet); fi
+	$(NODES_OF_LAB) run $(or $(NODES),8) --bare 1 -- $(PYTEST) $(or $(ARGS),-n 5 --maxschedchunk 1 --durations 10 tests/fleet); fi
 
 fresh: venv ## as root: the demo on a machine that has nothing, made for it; removed afterwards
 	@if [ "$$(id -u)" != 0 ]; then echo "not checked: the demo on a fresh machine, which only root can make"; else \

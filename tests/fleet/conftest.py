@@ -10,20 +10,29 @@ from pathlib import Path
 
 import pytest
 
-from . import lab
+from . import lab, scratch
 from .lab import Lease, Node
+
+#: Begun first, the longest in front: no worker shall be left with one of them at the end.
+LONGEST = ("test_upgrade", "test_shim", "test_node", "test_readme", "test_unknown", "test_deploy", "test_rollout_lost_nodes")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of those files first."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(scope="session")
 def _collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The collection as it was when the first test began."""
-    return lab.snapshot(tmp_path_factory.mktemp("collections"))
+    return scratch.snapshot(tmp_path_factory.mktemp("collections"))
 
 
 @pytest.fixture(autouse=True)
 def _scratch(tmp_path: Path, _collections: Path) -> Iterator[None]:
-    """Where a test's inventories and runs are; what it left running ends with it."""
-    yield from lab.scratch(tmp_path, _collections)
+    """Give a test a directory for its inventories and runs; end with it what it left running."""
+    yield from scratch.scratch(tmp_path, _collections)
 
 
 @pytest.fixture

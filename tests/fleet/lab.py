@@ -8,22 +8,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.fleet.power.tests.integration.lab import SOON_SECONDS, wait_until
 
 from .nodes import CHECKOUT, NODES, Lease, Node, home, lab_inventory, leases, nodes_command
+from .ran import Ran
+from .scratch import current
 from .servers import IMAGE, phase_of, server, uuid_of
 
 __all__ = [
@@ -34,11 +31,10 @@ __all__ = [
     "Going",
     "Lease",
     "Node",
-    "Ran",
     "adhoc",
+    "adhoc_begun",
     "bring_up",
-    "collection_root",
-    "collections",
+    "cut_off",
     "environment",
     "home",
     "inventory",
@@ -48,9 +44,8 @@ __all__ = [
     "phase_of",
     "playbook",
     "playbook_begun",
-    "scratch",
+    "restored",
     "server",
-    "snapshot",
     "tool",
     "uuid_of",
     "wait_until",
@@ -62,66 +57,10 @@ RUN_SECONDS = 300.0
 SSH_PERSISTS = "ControlPersist=15s"
 
 
-@dataclass
-class _Test:
-    """The test that runs in this process."""
-
-    directory: Path
-    #: Where Ansible finds this collection.
-    collections: Path
-    sockets: Path
-    going: list[Going] = field(default_factory=list)
-    files: int = 0
-
-    def file(self, name: str) -> Path:
-        """A path of a new file of its own."""
-        self.files += 1
-        return self.directory / f"{self.files}-{name}"
-
-
-_tests: list[_Test] = []
-
-
-def snapshot(directory: Path) -> Path:
-    """A copy of the collection to run, so that an edit of the checkout never meets a test half way; what Ansible takes for collections."""
-    power = directory / "ansible_collections" / "fleet" / "power"
-    for name in ("extensions", "meta", "playbooks", "plugins", "roles"):
-        shutil.copytree(CHECKOUT / name, power / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(CHECKOUT / "galaxy.yml", power)
-    return directory
-
-
-def collections() -> Path:
-    """Where Ansible finds the collection in this test."""
-    return _tests[-1].collections
-
-
-def collection_root() -> Path:
-    """The root of the collection that this test runs."""
-    return collections() / "ansible_collections" / "fleet" / "power"
-
-
-def scratch(directory: Path, collections: Path) -> Iterator[None]:
-    """Say where the test that begins keeps its files, and what it runs; ends after it whatever it has begun."""
-    # The address of a control socket has at most 107 bytes: a test's own directory has too long a name.
-    test = _Test(directory, collections, Path(tempfile.mkdtemp(prefix="fleet-")))
-    _tests.append(test)
-    try:
-        yield
-    finally:
-        _tests.remove(test)
-        for going in test.going:
-            going.kill()
-        for socket in test.sockets.iterdir():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "node"], check=False, capture_output=True, timeout=2)
-        shutil.rmtree(test.sockets, ignore_errors=True)
-
-
 def inventory(nodes: Sequence[Node], **variables: object) -> Path:
     """Write an inventory whose group ``nodes`` is these nodes; ``variables`` are those of all of them."""
     connection, _unused = lab_inventory("nodes")
-    test = _tests[-1]
+    test = current()
     words = [SSH_PERSISTS if word.startswith("ControlPersist=") else word for word in connection["ansible_ssh_args"].split()]
     common = {**connection, "ansible_ssh_args": " ".join(words), "ansible_control_path_dir": str(test.sockets), **variables}
     hosts = {node.name: {"ansible_host": node.address} for node in nodes}
@@ -133,54 +72,11 @@ def inventory(nodes: Sequence[Node], **variables: object) -> Path:
 # ----- Ansible
 
 
-@dataclass(frozen=True)
-class Ran:
-    """A run of Ansible that has ended."""
-
-    rc: int
-    stdout: str
-    stderr: str
-    seconds: float
-    #: For each host and task, in the order they ended: ``host``, ``task``, ``result``.
-    results: tuple[dict[str, Any], ...] = ()
-
-    @property
-    def output(self) -> str:
-        """All it said."""
-        return self.stdout + self.stderr
-
-
-def changes(ran: Ran) -> list[str]:
-    """The tasks that changed something."""
-    return sorted({each["task"].partition(" : ")[2] or each["task"] for each in ran.results if each["result"].get("changed")})
-
-
-def made(ran: Ran) -> Ran:
-    """A run that must have ended well."""
-    assert ran.rc == 0, ran.output
-    return ran
-
-
-def refusal(ran: Ran) -> str:
-    """The last sentence of a run that must have ended in an error, which is one of ours and not Ansible's."""
-    assert ran.rc != 0, ran.output
-    message = str([each["result"]["msg"] for each in ran.results if each["result"].get("msg")][-1])
-    assert message.startswith("Cannot "), ran.output
-    return message
-
-
-def recap(ran: Ran) -> dict[str, int]:
-    """How often each host failed or was unreachable, by the lines that Ansible ends a run with."""
-    _said, _title, lines = ran.stdout.rpartition("PLAY RECAP")
-    found = re.findall(r"^(\S+) +: ok=.* unreachable=(\d+) +failed=(\d+)", lines, re.MULTILINE)
-    return {host: int(unreachable) + int(failed) for host, unreachable, failed in found}
-
-
 class Going:
     """A run of Ansible that goes on, in a session of its own."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], directory: Path = CHECKOUT) -> None:
-        test = _tests[-1]
+        test = current()
         # Files: an open connection that outlives the run would keep a pipe open.
         self._stdout, self._stderr, self._results = test.file("stdout"), test.file("stderr"), test.file("results")
         self._began = time.monotonic()
@@ -195,7 +91,7 @@ class Going:
                 stderr=stderr,
                 start_new_session=True,
             )
-        test.going.append(self)
+        test.ends.append(self.kill)
 
     @property
     def pid(self) -> int:
@@ -204,11 +100,11 @@ class Going:
 
     @property
     def stdout(self) -> str:
-        """What it has said up to now."""
+        """Return all it has said up to now."""
         return self._stdout.read_text()
 
     def is_going(self) -> bool:
-        """Whether it has not ended yet."""
+        """Tell whether it has not ended yet."""
         return self._child.poll() is None
 
     def interrupt(self) -> None:
@@ -238,7 +134,7 @@ class Going:
 
 def environment() -> dict[str, str]:
     """The environment for Ansible in tests: nothing of the caller's but the path, the checkout's configuration."""
-    test = _tests[-1]
+    test = current()
     return {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "HOME": str(test.directory),
@@ -247,8 +143,8 @@ def environment() -> dict[str, str]:
         "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
         "ANSIBLE_COLLECTIONS_PATH": str(test.collections),
         "ANSIBLE_HOME": str(test.directory / "ansible"),
-        "ANSIBLE_CALLBACK_PLUGINS": str(CHECKOUT / "tests" / "integration" / "callback"),
-        "ANSIBLE_CALLBACKS_ENABLED": "record",
+        "ANSIBLE_CALLBACK_PLUGINS": os.pathsep.join(str(CHECKOUT / "tests" / each / "callback") for each in ("integration", "fleet")),
+        "ANSIBLE_CALLBACKS_ENABLED": "record,cut",
         "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true",
         "ANSIBLE_NOCOWS": "true",
         "ANSIBLE_NOCOLOR": "true",
@@ -260,15 +156,23 @@ def tool(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
 
-def playbook_begun(name_or_path: str | Path, nodes: Sequence[Node] | Path, *arguments: str, **variables: object) -> Going:
-    """Begin `playbook`; it is killed after the test unless it has ended."""
+def playbook_begun(
+    name_or_path: str | Path,
+    nodes: Sequence[Node] | Path,
+    *arguments: str,
+    surroundings: Mapping[str, str] | None = None,
+    **variables: object,
+) -> Going:
+    """Begin `playbook`, with ``surroundings`` added to the environment; it is killed after the test unless it has ended."""
     name = str(name_or_path)
     if "/" not in name and not name.endswith((".yml", ".yaml")):
         name = f"fleet.power.{name.removeprefix('fleet.power.')}"
     where = nodes if isinstance(nodes, Path) else inventory(nodes)
-    extra = _tests[-1].file("variables.json")
+    extra = current().file("variables.json")
     extra.write_text(json.dumps(variables))
-    return Going([tool("ansible-playbook"), "-i", str(where), "-e", f"@{extra}", *arguments, name], environment())
+    return Going(
+        [tool("ansible-playbook"), "-i", str(where), "-e", f"@{extra}", *arguments, name], {**environment(), **(surroundings or {})}
+    )
 
 
 def playbook(name_or_path: str | Path, nodes: Sequence[Node] | Path, *arguments: str, **variables: object) -> Ran:
@@ -276,14 +180,28 @@ def playbook(name_or_path: str | Path, nodes: Sequence[Node] | Path, *arguments:
     return playbook_begun(name_or_path, nodes, *arguments, **variables).finish()
 
 
+def cut_off(name: str, node: Node, *, after: str) -> None:
+    """Run `playbook` on one node, killed right after a task, by its name, that changed something there."""
+    cut = current().file("cut")
+    ran = playbook_begun(name, [node], surroundings={"FLEET_POWER_CUT": str(cut), "FLEET_POWER_CUT_AFTER": after}).finish()
+    assert cut.exists(), ran.output
+
+
+def adhoc_begun(
+    nodes: Sequence[Node] | Path, module: str, args: Mapping[str, object] | str = "", *arguments: str, pattern: str = "nodes"
+) -> Going:
+    """Begin `adhoc`; it is killed after the test unless it has ended."""
+    where = nodes if isinstance(nodes, Path) else inventory(nodes)
+    name = f"fleet.power.{module}" if module.startswith("server_") else module
+    options = args if isinstance(args, str) else json.dumps(args)
+    return Going([tool("ansible"), "-i", str(where), pattern, "-m", name, "-a", options, *arguments], environment())
+
+
 def adhoc(
     nodes: Sequence[Node] | Path, module: str, args: Mapping[str, object] | str = "", *arguments: str, pattern: str = "nodes"
 ) -> dict[str, dict[str, Any]]:
     """Run one module ad hoc; the result of each host, whatever it is. A short name is one of this collection's ``server_`` modules."""
-    where = nodes if isinstance(nodes, Path) else inventory(nodes)
-    name = f"fleet.power.{module}" if module.startswith("server_") else module
-    options = args if isinstance(args, str) else json.dumps(args)
-    ran = Going([tool("ansible"), "-i", str(where), pattern, "-m", name, "-a", options, *arguments], environment()).finish()
+    ran = adhoc_begun(nodes, module, args, *arguments, pattern=pattern).finish()
     assert ran.results, ran.output
     return {each["host"]: each["result"] for each in ran.results}
 
@@ -292,10 +210,14 @@ def bring_up(servers: Mapping[Node, Sequence[Mapping[str, Any]]]) -> None:
     """Define servers, and start all that their nodes have."""
     for node, definitions in servers.items():
         node.define(*definitions)
+    results = adhoc(list(servers), "server_power", "server=all action=start wait_for=running")
+    assert {node.name: results[node.name].get("summary") for node in servers} == {
+        node.name: {"done": len(definitions)} for node, definitions in servers.items()
+    }, results
 
-    def start(node: Node) -> None:
-        result = adhoc([node], "server_power", "server=all action=start wait_for=running")[node.name]
-        assert result["summary"] == {"done": len(servers[node])}, result
 
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(start, servers))
+def restored(node: Node) -> str:
+    """Wait until the unit that starts servers after a boot has ended; return how."""
+    words = "systemctl show --value --property=SubState,Result fleet-power-restore"
+    shown = wait_until(lambda: "start" not in (said := node.ssh(words)) and said, "the restore has ended", 60)
+    return " ".join(sorted(str(shown).split()))

@@ -55,11 +55,63 @@ def nodes_command(*arguments: str) -> str:
 
 
 @dataclass(frozen=True)
+class Faults:
+    """The faults of a node, made and undone from this machine, whether the node can be reached or not."""
+
+    node: str
+
+    def halt(self) -> None:
+        """Pull the plug."""
+        nodes_command("halt", self.node)
+
+    def boot(self) -> None:
+        """Plug it in again, and wait for SSH and its engine."""
+        nodes_command("boot", self.node)
+
+    def reboot(self) -> None:
+        """Let it reboot in order, and wait until it is back."""
+        nodes_command("reboot", self.node)
+
+    def freeze(self) -> None:
+        """Let its engine answer nothing any more."""
+        nodes_command("freeze", self.node)
+
+    def thaw(self) -> None:
+        """Let its engine answer again."""
+        nodes_command("thaw", self.node)
+
+    def cut(self) -> None:
+        """Cut it off the network."""
+        nodes_command("cut", self.node)
+
+    def join(self) -> None:
+        """Join it to the network again."""
+        nodes_command("join", self.node)
+
+    def stop_engine(self) -> None:
+        """Stop its engine, and the servers with it."""
+        nodes_command("stop-engine", self.node)
+
+    def start_engine(self) -> None:
+        """Start its engine."""
+        nodes_command("start-engine", self.node)
+
+    def disk(self, mib: int, path: str) -> None:
+        """Lay a disk of so many MiB over a directory."""
+        nodes_command("disk", self.node, str(mib), path)
+
+
+@dataclass(frozen=True)
 class Node:
-    """A real node, leased. Its faults are injected from this machine, its servers are looked at without Ansible."""
+    """A real node, leased. Its servers are looked at without Ansible."""
 
     name: str
     address: str
+
+    @property
+    def faults(self) -> Faults:
+        """Return the way to its faults."""
+        return Faults(self.name)
 
     def ssh(self, command: str, check: bool = True) -> str:
         """Run a shell command on it over SSH; its standard output. Errors are raised unless ``check`` is false."""
@@ -107,7 +159,7 @@ class Node:
         raise AssertionError(f"{self.name} is halted")
 
     def is_halted(self) -> bool:
-        """Whether it is down, or just between two boots."""
+        """Tell whether it is down, or just between two boots."""
         try:
             return not self.root
         except AssertionError:
@@ -124,53 +176,13 @@ class Node:
         for definition in definitions:
             self.write(f"/etc/fleet-power/servers/{definition['settings']['uuid']}.json", json.dumps(definition))
 
-    def halt(self) -> None:
-        """Pull the plug."""
-        nodes_command("halt", self.name)
-
-    def boot(self) -> None:
-        """Plug it in again, and wait for SSH and its engine."""
-        nodes_command("boot", self.name)
-
-    def reboot(self) -> None:
-        """Let it reboot in order, and wait until it is back."""
-        nodes_command("reboot", self.name)
-
-    def freeze(self) -> None:
-        """Let its engine answer nothing any more."""
-        nodes_command("freeze", self.name)
-
-    def thaw(self) -> None:
-        """Let its engine answer again."""
-        nodes_command("thaw", self.name)
-
-    def cut(self) -> None:
-        """Cut it off the network."""
-        nodes_command("cut", self.name)
-
-    def join(self) -> None:
-        """Join it to the network again."""
-        nodes_command("join", self.name)
-
-    def stop_engine(self) -> None:
-        """Stop its engine, and the servers with it."""
-        nodes_command("stop-engine", self.name)
-
-    def start_engine(self) -> None:
-        """Start its engine."""
-        nodes_command("start-engine", self.name)
-
-    def disk(self, mib: int, path: str) -> None:
-        """Lay a disk of so many MiB over a directory."""
-        nodes_command("disk", self.name, str(mib), path)
-
     @property
     def docker_host(self) -> str:
         """Its engine, as this machine reaches it, network or not; it changes with each boot."""
         return f"unix://{self.root}/run/docker.sock"
 
     def container(self, name: str) -> dict[str, Any] | None:
-        """What its engine says of a container, or None; None as well while the node is halted."""
+        """Return its engine's inspection of a container, or None; None as well while the node is halted."""
         import docker
         import docker.errors
 
@@ -186,12 +198,12 @@ class Node:
         return found
 
     def is_up(self, uuid: str) -> bool:
-        """Whether a server's container runs."""
+        """Tell whether a server's container runs."""
         found = self.container(uuid)
         return found is not None and bool(found["State"]["Running"])
 
     def started_at(self, uuid: str) -> str:
-        """When a server's container was last started, as its engine writes it."""
+        """Return the moment a server's container was last started, as its engine writes it."""
         found = self.container(uuid)
         assert found is not None, f"{uuid} has no container on {self.name}"
         return str(found["State"]["StartedAt"])
@@ -208,7 +220,7 @@ class Lease(Protocol):
 
 
 def leases() -> Iterator[Lease]:
-    """What the fixture ``lease`` is made of."""
+    """Yield what the fixture ``lease`` gives; end all its leases afterwards."""
     with contextlib.ExitStack() as held:
 
         def lease(count: int, *, bare: bool = False, renewed: bool = False) -> list[Node]:

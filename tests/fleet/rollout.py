@@ -6,13 +6,23 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .lab import Node, Ran, adhoc, uuid_of
+from .lab import Node, phase_of, uuid_of
+from .ran import Ran
 
 Definition = dict[str, Any]
+#: Without Ansible, which would take a second for each look.
+_READ_JOURNAL = """
+import json, sqlite3, sys
+journal = sqlite3.connect("/var/lib/fleet-power/journal.sqlite")
+journal.row_factory = sqlite3.Row
+rows = journal.execute("SELECT * FROM operations WHERE uuid = ? AND action = ? ORDER BY number", sys.argv[1:])
+print(json.dumps([dict(row) for row in rows]))
+"""
 
 
 def break_start(node: Node, *definitions: Definition) -> None:
@@ -23,14 +33,14 @@ def break_start(node: Node, *definitions: Definition) -> None:
 
 
 def runs_of(node: Node, definitions: Sequence[Definition]) -> dict[str, str]:
-    """When each server was last started, by its name."""
+    """Return when each server was last started, by its name."""
     return {each["settings"]["meta"]["name"]: node.started_at(uuid_of(each)) for each in definitions}
 
 
 def operations(node: Node, definition: Definition, action: str = "restart") -> list[dict[str, Any]]:
-    """What the journal says of one server's actions of a kind, oldest first."""
-    shown = adhoc([node], "server_power_info", {"server": [uuid_of(definition)], "operations": 100})[node.name]
-    return [each for each in reversed(shown["servers"][0]["operations"]) if each["action"] == action]
+    """Return what the journal says of one server's actions of a kind, the oldest first."""
+    found: list[dict[str, Any]] = json.loads(node.ssh(shlex.join(["python3", "-c", _READ_JOURNAL, uuid_of(definition), action])))
+    return found
 
 
 def result_of(home: Path) -> dict[str, Any]:
@@ -57,3 +67,13 @@ def table_of(ran: Ran) -> list[str]:
     lines = ran.stdout.splitlines()
     begin = next(number for number, line in enumerate(lines) if line.split()[:3] == ["node", "server", "name"])
     return lines[begin : lines.index("", begin)]
+
+
+def is_stopping(node: Node, definition: Definition) -> bool:
+    """Tell whether the action on a server is in the middle of its stop."""
+    return phase_of(node, definition) == "stop"
+
+
+def is_unlocked(node: Node, definition: Definition) -> bool:
+    """Tell whether nobody holds a server, as the node itself sees it."""
+    return not (node.root / f"run/fleet-power/{uuid_of(definition)}.lock").read_text().strip()

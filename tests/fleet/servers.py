@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import uuid as uuid_module
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .nodes import Node
@@ -51,9 +52,22 @@ def uuid_of(definition: Mapping[str, Any]) -> str:
     return str(definition["settings"]["uuid"])
 
 
-def phase_of(node: Node, definition: Mapping[str, Any]) -> str:
-    """The phase of the action that holds a server's lock, as in ``stop``; empty where nobody holds it, or the node is down."""
+def holder_of(node: Node, definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of whoever holds a server's lock; empty where nobody holds it, or the node is down."""
     with contextlib.suppress(OSError, ValueError, AssertionError):
-        record = json.loads((node.root / f"run/fleet-power/{uuid_of(definition)}.lock").read_text())
-        return "" if record.get("released") else str(record["phase"])
-    return ""
+        record: dict[str, Any] = json.loads((node.root / f"run/fleet-power/{uuid_of(definition)}.lock").read_text())
+        return {} if record.get("released") else record
+    return {}
+
+
+def phase_of(node: Node, definition: Mapping[str, Any]) -> str:
+    """Return the phase of the action that holds a server's lock, as in ``stop``; empty where nobody holds it, or the node is down."""
+    return str(holder_of(node, definition).get("phase", ""))
+
+
+@contextlib.contextmanager
+def held(node: Node, definition: Mapping[str, Any]) -> Iterator[None]:
+    """Hold a server's lock, as somebody who says nothing of himself."""
+    with (node.root / f"run/fleet-power/{uuid_of(definition)}.lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-from .lab import Node, Ran, made, playbook, uuid_of, wait_until
+from .lab import Node, playbook, uuid_of, wait_until
+from .ran import Ran, made
 
 TOKEN = "hunter2-of-the-shim"
 SERVICE = "fleet-power-shim"
 UNIT = f"/etc/systemd/system/{SERVICE}.service"
 LIBRARIES = "/usr/local/lib/fleet-power"
-#: Seconds that an action may wait for its turn here: for longer than whatever a test does to the service in between.
-PATIENT = 120
+#: Seconds that an action may wait for its turn, the most there is: for longer than whatever a test does to the service in between.
+PATIENT = 300
 
 
 def settings(**api: object) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def installed(node: Node, *definitions: Mapping[str, Any], arguments: Sequence[s
 
 
 def shown(node: Node, *properties: str) -> dict[str, str]:
-    """What systemd says of the service."""
+    """Return properties of the service, as systemd shows them."""
     lines = node.ssh(f"systemctl show --property={','.join(properties)} {SERVICE}").splitlines()
     return dict(line.split("=", 1) for line in lines)
 
@@ -90,3 +91,8 @@ def begun(node: Node, location: str) -> None:
 def pid_of(node: Node) -> int:
     """The service's process; 0 while there is none."""
     return int(shown(node, "MainPID")["MainPID"])
+
+
+def library_of(node: Node) -> str:
+    """The path of the library that the service's process runs from."""
+    return node.ssh(f"tr '\\0' '\\n' </proc/{pid_of(node)}/environ | sed -n s/^PYTHONPATH=//p").strip()

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from .lab import Going, Lease, Node, Ran, adhoc, environment, inventory, lab_inventory, playbook, server, tool
+from .lab import Going, Lease, Node, adhoc, environment, inventory, lab_inventory, playbook, server, tool
+from .ran import Ran, made
 
 POWER = "fleet.power.server_power"
 
@@ -59,7 +60,7 @@ def two(lease: Lease, tmp_path: Path) -> tuple[list[Node], Directory]:
     return nodes, Directory(tmp_path, nodes)
 
 
-def test_servers_of_two_nodes_are_hosts_that_are_acted_on_each_on_its_own_node(two: tuple[list[Node], Directory]) -> None:
+def test_servers_of_two_nodes_are_hosts_that_are_acted_on_each_on_its_own_node(two: tuple[list[Node], Directory], tmp_path: Path) -> None:
     (one, other), directory = two
     mine, theirs, down = named("lobby-1", role="lobby"), named("game-1"), named("game-2")
     one.define(mine, down)
@@ -82,21 +83,14 @@ def test_servers_of_two_nodes_are_hosts_that_are_acted_on_each_on_its_own_node(t
     assert one.started_at(uuids["lobby-1"]) != before["lobby-1"]
     assert other.started_at(uuids["game-1"]) == before["game-1"]
 
-
-def test_a_play_over_what_runs_acts_on_each_server_alone(two: tuple[list[Node], Directory], tmp_path: Path) -> None:
-    nodes, directory = two
-    servers = [named(f"game-{number}") for number in range(2)]
-    for node, each in zip(nodes, servers):
-        node.define(each)
-    adhoc(directory.root / "1-nodes.yml", POWER, "server=all action=start")
+    # A play over what runs acts on each server alone.
     play = tmp_path / "stop.yml"
     task = {"name": "Stop it", POWER: {"action": "stop"}}
     play.write_text(json.dumps([{"name": "Stop", "hosts": "state_running:!suspended", "gather_facts": False, "tasks": [task]}]))
-    ran = playbook(play, directory.engines(*nodes))
-    assert ran.rc == 0, ran.output
-    found = {each["host"]: [entry["server"] for entry in each["result"]["servers"]] for each in ran.results}
-    assert found == {each["settings"]["meta"]["name"]: [each["settings"]["uuid"]] for each in servers}
-    assert not any(node.is_up(each["settings"]["uuid"]) for node, each in zip(nodes, servers))
+    ran = made(playbook(play, where))
+    acted = {each["host"]: [entry["server"] for entry in each["result"]["servers"]] for each in ran.results}
+    assert acted == {name: [uuids[name]] for name in ("lobby-1", "game-1")}
+    assert not any(node.is_up(uuids[name]) for node, name in ((one, "lobby-1"), (other, "game-1")))
 
 
 def test_a_snapshot_of_the_playbook_status_is_an_inventory_that_is_acted_on(lease: Lease, tmp_path: Path) -> None:
@@ -146,11 +140,11 @@ def test_a_node_that_is_cut_off_is_named_and_the_others_are_found(two: tuple[lis
     one.define(named("lobby-1"))
     adhoc(directory.root / "1-nodes.yml", POWER, "server=all action=start")
     where = directory.engines(one, other, timeout=3)
-    other.cut()
+    other.faults.cut()
     try:
         found, ran = groups_in(where, 20)
     finally:
-        other.join()
+        other.faults.join()
     assert found["state_running"] == ["lobby-1"]
     unread = json.loads(ran.stdout)["_meta"]["hostvars"]["lobby-1"]["fleet_power_unread"]
     assert [each["__ansible_unsafe"] if isinstance(each, dict) else each for each in unread] == [other.name]

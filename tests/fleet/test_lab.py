@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from .lab import CHECKOUT, IMAGE, NODES, Lease, Node, adhoc, collections, environment, nodes_command, server, tool, uuid_of, wait_until
+from .lab import CHECKOUT, IMAGE, NODES, Lease, Node, adhoc, environment, nodes_command, server, tool, wait_until
+from .scratch import collections
 
 IMAGE_NAME = IMAGE.lstrip("~")
 
@@ -31,7 +32,7 @@ def docker(node: Node, *arguments: str, check: bool = True) -> str:
 
 
 def answers(node: Node) -> bool:
-    """Whether its engine answers within two seconds."""
+    """Tell whether its engine answers within two seconds."""
     try:
         return (
             subprocess.run(
@@ -52,114 +53,83 @@ def nothing_changed(node: Node) -> Iterator[None]:
     assert node.ssh("cat /proc/sys/kernel/random/boot_id") == before
 
 
-def test_a_node_is_a_machine_of_its_own(lease: Lease) -> None:
+def test_a_node_is_a_machine_of_its_own_and_holds_a_container_to_its_memory(lease: Lease) -> None:
     one, other = lease(2)
     for command in ("hostname", "cat /etc/machine-id", "cat /proc/sys/kernel/random/boot_id", "cat /etc/ssh/ssh_host_ed25519_key.pub"):
         assert one.ssh(command) != other.ssh(command)
     assert one.ssh("systemctl is-system-running").strip() == "running"
     assert one.ssh("hostname").strip() == one.name
-
-
-def test_ansible_reaches_the_nodes_over_ssh(lease: Lease) -> None:
-    nodes = lease(2)
-    results = adhoc(nodes, "ansible.builtin.command", "hostname")
-    assert {host: result["stdout"] for host, result in results.items()} == {node.name: node.name for node in nodes}
-
-
-def test_the_collection_acts_on_a_server_of_a_node(node: Node) -> None:
-    lobby = server("lobby")
-    node.define(lobby)
-    result = adhoc([node], "server_power", {"server": "lobby", "action": "start", "wait_for": "running"})[node.name]
-    assert not result.get("failed"), result
-    assert node.is_up(uuid_of(lobby))
-
-
-def test_a_cut_node_is_unreachable_and_goes_on_running(lease: Lease) -> None:
-    node, other = lease(2)
-    with nothing_changed(other):
-        node.cut()
-        assert adhoc([node], "ansible.builtin.ping")[node.name]["unreachable"]
-        assert answers(node), "its engine is looked at without the network"
-        node.join()
-        assert adhoc([node], "ansible.builtin.ping")[node.name]["ping"] == "pong"
-
-
-def test_a_frozen_engine_answers_nothing_until_it_is_thawed(lease: Lease) -> None:
-    node, other = lease(2)
-    with nothing_changed(other):
-        node.freeze()
-        assert not answers(node)
-        assert node.ssh("hostname").strip() == node.name, "the node itself is well"
-        node.thaw()
-        assert answers(node)
-
-
-def test_a_stopped_engine_is_not_started_by_a_caller(node: Node) -> None:
-    node.stop_engine()
-    assert not answers(node)
-    assert not answers(node)
-    node.start_engine()
-    assert answers(node)
-
-
-def test_a_halted_node_comes_back_with_its_containers_and_files(lease: Lease) -> None:
-    node, other = lease(2)
-    docker(node, "run", "--detach", "--name", "survivor", IMAGE_NAME)
-    node.write("/etc/fleet-power/written", "yes")
-    boot_id = node.ssh("cat /proc/sys/kernel/random/boot_id; sync")
-    with nothing_changed(other):
-        node.halt()
-        assert not node.is_up("survivor")
-        node.boot()
-    assert node.ssh("cat /proc/sys/kernel/random/boot_id") != boot_id
-    assert docker(node, "inspect", "--format", "{{.State.Status}}", "survivor") == "exited"
-    assert node.ssh("cat /etc/fleet-power/written") == "yes"
-
-
-def test_ansible_reboots_a_node(node: Node) -> None:
-    result = adhoc([node], "ansible.builtin.reboot", {"reboot_timeout": 60, "post_reboot_delay": 0})[node.name]
-    assert result["rebooted"], result
-    wait_until(lambda: answers(node), "the engine is back")
-
-
-def test_a_node_that_powers_itself_off_stays_down_until_it_is_booted(node: Node) -> None:
-    node.ssh("systemctl poweroff", check=False)
-    wait_until(node.is_halted, "it is down")
-    node.boot()
-    assert answers(node)
-
-
-def test_a_container_is_held_to_its_memory(node: Node) -> None:
     hungry = "x=0123456789abcdef; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do x=$x$x; done"
 
     def code(mebibytes: int) -> str:
         name, memory = f"hungry-{mebibytes}", f"{mebibytes}m"
         limits = ["--memory", memory, "--memory-swap", memory]
-        docker(node, "run", "--name", name, *limits, "--entrypoint", "/bin/sh", IMAGE_NAME, "-c", hungry, check=False)
-        return docker(node, "inspect", "--format", "{{.State.ExitCode}}", name)
+        docker(one, "run", "--name", name, *limits, "--entrypoint", "/bin/sh", IMAGE_NAME, "-c", hungry, check=False)
+        return docker(one, "inspect", "--format", "{{.State.ExitCode}}", name)
 
     assert (code(12), code(256)) == ("137", "0"), "killed for 16 MiB of text, or not"
 
 
-def test_a_small_disk_is_full_soon_and_survives_a_boot(node: Node) -> None:
-    node.disk(16, "/var/lib/fleet-power")
-    assert node.ssh("mountpoint /var/lib/fleet-power").strip().endswith("is a mountpoint")
+def test_each_fault_is_of_one_node_only_and_is_undone(lease: Lease) -> None:
+    node, other = lease(2)
+    with nothing_changed(other):
+        node.faults.cut()
+        assert adhoc([node], "ansible.builtin.ping")[node.name]["unreachable"]
+        assert answers(node), "its engine is looked at without the network"
+        node.faults.join()
+        assert adhoc([node], "ansible.builtin.ping")[node.name]["ping"] == "pong"
+
+        node.faults.freeze()
+        assert not answers(node)
+        assert node.ssh("hostname").strip() == node.name, "the node itself is well"
+        node.faults.thaw()
+        assert answers(node)
+
+        node.faults.stop_engine()
+        assert [answers(node), answers(node)] == [False, False], "it is not started by a caller"
+        node.faults.start_engine()
+        assert answers(node)
+
+        node.faults.halt()
+        assert node.is_halted()
+        node.faults.boot()
+        assert answers(node)
+
+
+def test_containers_files_and_a_small_disk_outlive_a_power_off_and_a_reboot_by_ansible(node: Node) -> None:
+    docker(node, "run", "--detach", "--name", "survivor", IMAGE_NAME)
+    node.write("/etc/fleet-power/written", "yes")
+    node.faults.disk(16, "/var/lib/fleet-power")
+    is_mounted = "mountpoint --quiet /var/lib/fleet-power && echo yes"
+    assert node.ssh(is_mounted) == "yes\n"
     assert "No space left" in node.ssh("dd if=/dev/zero of=/var/lib/fleet-power/full bs=1M 2>&1", check=False)
     # The engine sees it as well: a container that has the directory is on the small disk.
     volume = "/var/lib/fleet-power:/home/container"
     listed = docker(node, "run", "--rm", "--volume", volume, "--entrypoint", "/bin/ls", IMAGE_NAME, "/home/container")
     assert "full" in listed.split()
-    node.reboot()
-    assert node.ssh("mountpoint /var/lib/fleet-power").strip().endswith("is a mountpoint")
+
+    boot_id = node.ssh("cat /proc/sys/kernel/random/boot_id; sync")
+    node.ssh("systemctl poweroff", check=False)
+    wait_until(node.is_halted, "it is down")
+    assert not node.is_up("survivor")
+    node.faults.boot()
+    assert node.ssh("cat /proc/sys/kernel/random/boot_id") != boot_id
+    assert docker(node, "inspect", "--format", "{{.State.Status}}", "survivor") == "exited"
+    assert node.ssh(f"cat /etc/fleet-power/written; {is_mounted}") == "yesyes\n"
+
+    result = adhoc([node], "ansible.builtin.reboot", {"reboot_timeout": 60, "post_reboot_delay": 0})[node.name]
+    assert result["rebooted"], result
+    wait_until(lambda: answers(node), "the engine is back")
+    assert node.ssh(is_mounted) == "yes\n"
 
 
 def test_a_node_that_is_leased_is_as_good_as_new(lease: Lease) -> None:
     node = lease(1)[0]
     node.define(server("left-over"))
     docker(node, "run", "--detach", "--name", "left-over", IMAGE_NAME)
-    node.disk(16, "/var/lib/fleet-power")
-    node.freeze()
-    node.cut()
+    node.faults.disk(16, "/var/lib/fleet-power")
+    node.faults.freeze()
+    node.faults.cut()
     nodes_command("reset", node.name)
     assert node.container("left-over") is None
     assert node.ssh("ls -d /etc/fleet-power /var/lib/fleet-power /run/fleet-power 2>/dev/null", check=False) == ""
@@ -189,7 +159,7 @@ class Checkout:
         return path.read_text().strip() if path.exists() else ""
 
     def left(self, slot: str) -> list[str]:
-        """What there is of its lab on this machine."""
+        """Return what is left of its lab on this machine."""
         processes = [
             str(path)
             for path in Path("/proc").glob("[0-9]*/cgroup")
@@ -205,14 +175,14 @@ class Checkout:
 
 
 def text_of(path: Path) -> str:
-    """What a file says that may go away at any time."""
+    """Return the text of a file that may go away at any time."""
     with contextlib.suppress(OSError):
         return path.read_text()
     return ""
 
 
 def alive(status: Path) -> bool:
-    """Whether a process is more than a row in the table."""
+    """Tell whether a process is more than a row in the table."""
     return re.search(r"^State:\s+[^ZX]", text_of(status), re.MULTILINE) is not None
 
 
@@ -227,9 +197,8 @@ def checkout() -> Iterator[Checkout]:
         shutil.rmtree(found.place, ignore_errors=True)
 
 
-@pytest.mark.parametrize(
-    "begun", [pytest.param("slot", marks=pytest.mark.long), pytest.param("node-1/made", marks=pytest.mark.long), "node-1/init.pid"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("begun", ["slot", "node-1/made", "node-1/init.pid"])
 def test_a_lab_that_was_killed_while_it_came_up_is_removed_without_a_trace(checkout: Checkout, begun: str) -> None:
     up = subprocess.Popen([checkout.nodes, "up", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     wait_until((checkout.place / ".build" / "lab" / begun).exists, begun)

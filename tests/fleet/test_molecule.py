@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .lab import CHECKOUT, Going, Lease, collection_root, environment, inventory, tool
+from .lab import CHECKOUT, Going, Lease, environment, inventory, tool
+from .scratch import collection_root
 
 #: How many nodes each scenario takes.
 SCENARIOS = {"default": 1, "rolling": 3}
@@ -22,6 +23,7 @@ def test_every_scenario_is_run_here() -> None:
     assert sorted(path.parent.name for path in (CHECKOUT / "extensions" / "molecule").glob("*/molecule.yml")) == sorted(SCENARIOS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_scenario_converges_stays_so_and_is_what_it_should_be(lease: Lease, tmp_path: Path, scenario: str) -> None:
     where = inventory(lease(SCENARIOS[scenario]))

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.tests.integration.panel_server import LIST, TOKEN, FakePanel, closing
 
-from .lab import Lease, Node, adhoc, changes, inventory, made, playbook, refusal, server, uuid_of, wait_until
+from .lab import Lease, Node, adhoc, inventory, playbook, server, uuid_of, wait_until
+from .ran import changes, made, refusal
 
 SETTINGS = {
     "system": {"stop_timeout": 30},
@@ -59,8 +60,7 @@ def hostile_modules(node: Node, *names: str) -> Iterator[None]:
         node.ssh(f"rm -f {files} /tmp/hostile-*")
 
 
-def test_a_machine_becomes_a_node_and_the_second_run_changes_nothing(lease: Lease, tmp_path: Path) -> None:
-    node = lease(1, renewed=True)[0]
+def test_a_machine_becomes_a_node_and_the_second_run_changes_nothing(node: Node, tmp_path: Path) -> None:
     lobby, game = server("lobby", NOTE="hunter2-note"), server("game", NOTE="{{NOT_A_TEMPLATE}} ä")
     # A name that is a pattern, and does not match itself.
     (tmp_path / "servers[1]").mkdir()
@@ -82,7 +82,6 @@ def test_a_machine_becomes_a_node_and_the_second_run_changes_nothing(lease: Leas
     assert node.ssh(f"cat /etc/fleet-power/servers/{file.name}") == file.read_text()
 
     assert changes(made(playbook("node", [node], **asked))) == []
-    assert changes(made(playbook("node", [node], "--check", **asked))) == []
 
     # Definitions alone, which is quick; a later run must not forget the rest.
     other = server("other")
@@ -100,7 +99,7 @@ def test_a_machine_becomes_a_node_and_the_second_run_changes_nothing(lease: Leas
     assert node.ssh(f"ls {UNIT} /etc/systemd/system/multi-user.target.wants/fleet-power-restore.service 2>/dev/null", check=False) == ""
 
 
-def test_check_mode_on_a_bare_machine_says_what_would_be_done_and_does_nothing(lease: Lease) -> None:
+def test_check_mode_on_a_bare_machine_does_nothing_and_without_engine_or_libraries_it_is_told_what_to_do(lease: Lease) -> None:
     node = lease(1, bare=True)[0]
     ran = made(playbook("node", [node], "--check", node_engine_install=True, node_settings=SETTINGS, node_definitions=[server("lobby")]))
     assert {"Name the packages that would be installed", "Make the user", "Have the directories", "Write the settings file"} <= set(
@@ -108,9 +107,6 @@ def test_check_mode_on_a_bare_machine_says_what_would_be_done_and_does_nothing(l
     )
     assert node.ssh(f"ls -d {PLACES} {UNIT} 2>/dev/null; getent passwd pterodactyl; getent group fleet-power", check=False) == ""
 
-
-def test_a_machine_without_an_engine_or_libraries_is_told_what_to_do(lease: Lease) -> None:
-    node = lease(1, bare=True)[0]
     message = refusal(playbook("node", [node]))
     assert "no Docker Engine answers" in message and "node_engine_install" in message
 
@@ -130,6 +126,7 @@ def online(lease: Lease) -> Node:
 def test_a_bare_machine_gets_engine_and_libraries(online: Node) -> None:
     made(playbook("node", [online], node_engine_install=True))
     assert changes(made(playbook("node", [online], node_engine_install=True))) == []
+    assert changes(made(playbook("node", [online], "--check", node_engine_install=True))) == []
     assert online.ssh("systemctl is-enabled docker; systemctl is-active docker").split() == ["enabled", "active"]
 
 
@@ -155,6 +152,7 @@ def test_settings_that_cannot_be_read_never_replace_those_that_can(lease: Lease)
     short = {"node_python": "none", "node_restore_on_boot": False, "node_check": False}
     made(playbook("node", nodes, **short, node_settings={"system": {"stop_timeout": 30}}))
     assert len({node.ssh("sha256sum /usr/local/lib/fleet-power/library.zip /etc/fleet-power/config.yml") for node in nodes}) == 1
+    assert changes(made(playbook("node", nodes, "--check", **short, node_settings={"system": {"stop_timeout": 30}}))) == []
     before = nodes[0].ssh("cat /etc/fleet-power/config.yml")
     ran = playbook("node", nodes[:1], "-vvv", "--diff", **short, node_settings={"token": "hunter2", "system": {"stop_timeout": "soon"}})
     assert "system.stop_timeout" in refusal(ran) and "hunter2" not in ran.output
@@ -202,6 +200,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_done(node: Node, tmp_
     assert wrong == []
 
 
+@pytest.mark.long
 def test_a_node_gets_its_servers_from_a_panel_and_no_others(node: Node) -> None:
     lobby, elsewhere = server("lobby", NOTE="hunter2-note"), server("elsewhere")
     with closing(FakePanel(lobby)) as panel, node.reaching(panel.port):
@@ -223,8 +222,8 @@ def test_a_panel_that_is_away_after_a_boot_keeps_a_server_down_and_says_so(node:
     with closing(FakePanel(lobby)) as panel, node.reaching(panel.port):
         made(playbook("node", [node], node_settings=panel.settings, node_python="none", node_check=False))
         assert adhoc([node], "server_power", "server=all action=start")[node.name]["summary"] == {"done": 1}
-    node.halt()
-    node.boot()
+    node.faults.halt()
+    node.faults.boot()
     said = wait_until(
         lambda: node.ssh("journalctl --boot --unit fleet-power-restore --output cat | grep source_", check=False), "the end", 60
     )

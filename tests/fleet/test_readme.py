@@ -17,7 +17,7 @@ from .lab import Lease, Node, adhoc, bring_up, environment, inventory
 
 
 def commands() -> list[str]:
-    """What the page has between making the lab and removing it."""
+    """Return the page's commands between making the lab and removing it."""
     text = next(each.text for each in examples(CHECKOUT / "README.md") if each.text.startswith("make lab "))
     first, *lines, last = text.splitlines()
     assert (first, last) == ("make lab NODES=3", "make lab-down")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was up before a boot is up after it, and nothing else; on nodes whose plug is pulled."""
+"""A boot brings back the servers that were up before it, and no others; on nodes whose plug is pulled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .lab import Node, adhoc, playbook, server, uuid_of, wait_until
+from .lab import Node, adhoc, playbook, restored, server, uuid_of, wait_until
 
 STAGGER = 2
 
@@ -27,15 +27,8 @@ def act(node: Node, action: str, *servers: dict[str, Any], **options: object) ->
     return adhoc([node], "server_power", {"server": [uuid_of(each) for each in servers] or ["all"], "action": action, **options})[node.name]
 
 
-def restored(node: Node) -> str:
-    """Wait until the unit has ended; how."""
-    words = "systemctl show --value --property=SubState,Result fleet-power-restore"
-    shown = wait_until(lambda: "start" not in (said := node.ssh(words)) and said, "the restore has ended", 60)
-    return " ".join(sorted(str(shown).split()))
-
-
 def began(node: Node, each: dict[str, Any]) -> datetime:
-    """When a server was started; what is below microseconds is cut off."""
+    """Return the moment a server was started, in whole microseconds."""
     return datetime.fromisoformat(node.started_at(uuid_of(each))[:26].rstrip("Z"))
 
 
@@ -52,8 +45,8 @@ def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_in_order_and_nothi
     node.define(overdue)
     wait_until(lambda: not node.is_up(uuid_of(crashed)), "the server has crashed")
 
-    node.halt()
-    node.boot()
+    node.faults.halt()
+    node.faults.boot()
 
     assert restored(node) == "exited success"
     times = [began(node, each) for each in meant]
@@ -74,8 +67,8 @@ def test_an_action_right_after_the_boot_and_the_restore_take_turns(node: Node) -
     make(node, *servers)
     act(node, "start")
 
-    node.halt()
-    node.boot()
+    node.faults.halt()
+    node.faults.boot()
     power = act(node, "restart", *servers, wait_seconds=60)
 
     assert power["summary"]["done"] == len(servers)
@@ -88,8 +81,8 @@ def test_an_action_right_after_the_boot_and_the_restore_take_turns(node: Node) -
         assert all(earlier[1] <= later[0] for earlier, later in zip(spans, spans[1:])), spans
 
     # As the guide has it for an engine that was restarted.
-    node.stop_engine()
-    node.start_engine()
+    node.faults.stop_engine()
+    node.faults.start_engine()
     assert not any(node.is_up(uuid_of(each)) for each in servers)
     node.ssh("systemctl restart fleet-power-restore")
     assert all(node.is_up(uuid_of(each)) for each in servers)
@@ -102,7 +95,7 @@ def test_a_server_that_cannot_start_fails_the_unit_and_the_others_come_back(node
     act(node, "start")
     node.write(f"/etc/fleet-power/servers/{uuid_of(broken)}.json", "{")
 
-    node.reboot()
+    node.faults.reboot()
 
     assert restored(node) == "exit-code failed"
     assert (node.is_up(uuid_of(good)), node.is_up(uuid_of(broken))) == (True, False)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from .lab import Lease, bring_up, inventory, phase_of, playbook, playbook_begun, recap, server, uuid_of, wait_until
+from .lab import Lease, bring_up, inventory, phase_of, playbook, playbook_begun, server, uuid_of, wait_until
+from .ran import recap
 from .rollout import break_start, operations, outcomes, result_of, resume_files, runs_of, table_of
 
 EGG = "0f5a1a3c-9a10-4e27-8f43-0a7f5cf1a9d2"
@@ -65,6 +66,13 @@ def test_a_canary_that_fails_leaves_all_others_alone_whatever_the_budget(lease: 
     assert result_of(tmp_path)["stopped"] == "the canary failed"
     assert outcomes(result_of(tmp_path))["other"] == "not_done"
 
+
+@pytest.mark.long
+def test_a_server_that_fails_after_the_canary_counts_for_the_budget_and_blames_its_node(lease: Lease, tmp_path: Path) -> None:
+    first, second = lease(2)
+    ill, well, other = server("ill"), server("well"), server("other")
+    bring_up({first: [other], second: [ill, well]})
+    break_start(second, ill)
     ran = playbook("rolling_restart", [first, second], rollout_canary=1, rollout_max_failures=1)
     assert ran.rc == 2
     assert recap(ran) == {first.name: 0, second.name: 1, "localhost": 0}
@@ -97,36 +105,40 @@ def test_a_budget_in_percent_a_pause_between_batches_and_a_run_that_goes_on_to_i
     assert result_of(tmp_path)["stopped"] is None
 
 
+TWO_ROLES = {"hosts": "nodes", "gather_facts": False, "become": True, "roles": ["fleet.power.rollout"]}
+STOP_FIRST = {"name": "Stop", **TWO_ROLES, "vars": {"rollout_action": "stop"}}
+
+
+@pytest.mark.long
 def test_of_two_runs_in_one_command_the_second_knows_nothing_of_the_first(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     here, there = server("here"), server("there")
     bring_up({first: [here], second: [there]})
-    role = {"hosts": "nodes", "gather_facts": False, "become": True, "roles": ["fleet.power.rollout"]}
-    lost = {"ansible.builtin.meta": "end_host", "when": f"inventory_hostname == '{second.name}'"}
-    plays = [
-        {"name": "Stop", **role, "vars": {"rollout_action": "stop"}},
-        {
-            "name": "Start",
-            **role,
-            "vars": {"rollout_action": "start", "rollout_max_failures": 1},
-            "pre_tasks": [{"name": "Lose one", **lost}],
-        },
-        {"name": "Fail", **role, "vars": {"rollout_action": "start", "rollout_options": {"wait_seconds": 5}}},
-    ]
+    lost = {"name": "Lose one", "ansible.builtin.meta": "end_host", "when": f"inventory_hostname == '{second.name}'"}
+    start = {"name": "Start", **TWO_ROLES, "vars": {"rollout_action": "start", "rollout_max_failures": 1}, "pre_tasks": [lost]}
     play = tmp_path / "two.yml"
-    play.write_text(json.dumps(plays[:2]))
+    play.write_text(json.dumps([STOP_FIRST, start]))
     ran = playbook(play, [first, second])
     assert ran.rc == 2
     assert outcomes(result_of(tmp_path)) == {"here": "done", second.name: "unknown node_unreachable"}
     assert (first.is_up(uuid_of(here)), second.is_up(uuid_of(there))) == (True, False)
 
-    play.write_text(json.dumps([plays[0], plays[2]]))
-    ran = playbook(play, [first, second])
+
+@pytest.mark.long
+def test_of_two_runs_in_one_command_the_second_which_is_refused_has_a_result_of_its_own(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    here = server("here")
+    bring_up({node: [here]})
+    refused = {"name": "Fail", **TWO_ROLES, "vars": {"rollout_action": "start", "rollout_options": {"wait_seconds": 5}}}
+    play = tmp_path / "two.yml"
+    play.write_text(json.dumps([STOP_FIRST, refused]))
+    ran = playbook(play, [node])
     assert ran.rc == 2
     assert result_of(tmp_path)["msg"].startswith("Cannot use wait_seconds in rollout_options (power_options): only what looking and acting")
-    assert not first.is_up(uuid_of(here))
+    assert not node.is_up(uuid_of(here))
 
 
+@pytest.mark.long
 def test_a_server_that_does_not_stay_up_or_is_not_ready_in_time_has_failed(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     falls, stays, later = server("falls", CRASH_AFTER=2), server("stays", priority=1), server("later")
@@ -167,11 +179,6 @@ def test_nodes_and_servers_are_taken_in_the_order_of_their_priorities_and_given_
     assert result_of(tmp_path)["ok"]
     assert resume_files(tmp_path) == []
 
-    checked = playbook("power", nodes, "--check", power_action="kill", power_servers="all")
-    assert checked.rc == 0, checked.output
-    assert "3 done (check mode, nothing was changed)" in checked.stdout
-    assert {**runs_of(first, [game, lobby]), **runs_of(second, [proxy])} == started
-    assert first.is_up(uuid_of(game)) and first.is_up(uuid_of(lobby)) and second.is_up(uuid_of(proxy))
     # All those of another group, which has one of the nodes.
     assert playbook("power", nodes, power_action="restart", power_servers="all", power_hosts="proxies").rc == 0
     again = {**runs_of(first, [game, lobby]), **runs_of(second, [proxy])}
@@ -184,6 +191,19 @@ def test_nodes_and_servers_are_taken_in_the_order_of_their_priorities_and_given_
         assert container is not None
         ends[each["settings"]["meta"]["name"]] = container["State"]["FinishedAt"]
     assert sorted(ends, key=lambda name: ends[name]) == ["lobby", "game", "proxy"]
+
+
+@pytest.mark.long
+def test_a_kill_in_check_mode_touches_nothing(lease: Lease) -> None:
+    first, second = lease(2)
+    here, there = server("here"), server("there")
+    bring_up({first: [here], second: [there]})
+    before = runs_of(first, [here]), runs_of(second, [there])
+    checked = playbook("power", [first, second], "--check", power_action="kill", power_servers="all")
+    assert checked.rc == 0, checked.output
+    assert "2 done (check mode, nothing was changed)" in checked.stdout
+    assert (runs_of(first, [here]), runs_of(second, [there])) == before
+    assert first.is_up(uuid_of(here)) and second.is_up(uuid_of(there))
 
 
 def test_only_what_is_selected_is_touched_and_check_mode_touches_nothing(lease: Lease, tmp_path: Path) -> None:
@@ -211,6 +231,7 @@ def test_only_what_is_selected_is_touched_and_check_mode_touches_nothing(lease: 
     assert runs_of(node, every) == after
 
 
+@pytest.mark.long
 def test_a_suspended_server_fails_the_run_before_it_begins_or_is_only_reported(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     owing, paid = server("owing"), server("paid")
@@ -245,28 +266,7 @@ def test_a_task_before_the_batch_that_fails_on_a_node_leaves_that_nodes_servers_
     assert "Warn the players" in result_of(tmp_path)["servers"][1]["msg"]
     assert [node.ssh("cat /root/told").split() for node in nodes] == [["1", uuid_of(here)], ["1", uuid_of(there)]]
     assert runs_of(second, [there]) == before
-    (resume,) = resume_files(tmp_path)
-    assert playbook("rolling_restart", nodes, rollout_resume=str(resume)).rc == 0
-    assert outcomes(result_of(tmp_path)) == {"there": "done"}
-
-
-def test_two_controllers_at_once_restart_no_server_twice_at_the_same_time(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    servers = [server(f"s{number}", STOP_SECONDS=1.5) for number in range(3)]
-    bring_up({node: servers})
-    results = [str(tmp_path / f"{name}.json") for name in ("one", "two")]
-    going = [playbook_begun("rolling_restart", [node], rollout_result_file=result, rollout_wait_for="container") for result in results]
-    ran = [each.finish() for each in going]
-    assert [each.rc for each in ran] == [0, 0], ran
-    said = [outcomes(json.loads(Path(result).read_text())) for result in results]
-    # One that the other has down just when its turn comes is passed over.
-    assert {text for each in said for text in each.values()} <= {"done", "skipped not_selected"}
-    for each in servers:
-        done = operations(node, each)
-        assert len(done) == [outcome[each["settings"]["meta"]["name"]] for outcome in said].count("done") >= 1
-        # Each needs its own 1.5 seconds for the stop.
-        ends = [datetime.fromisoformat(operation["ended_at"].replace("Z", "+00:00")).timestamp() for operation in done]
-        assert all(two - one >= 1.5 for one, two in itertools.pairwise(ends))
+    assert len(resume_files(tmp_path)) == 1
 
 
 def test_after_ctrl_c_the_next_run_waits_for_what_is_in_flight_and_does_nothing_twice(lease: Lease, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from .lab import Lease, Node, bring_up, collections, inventory, server, uuid_of
+from .lab import Lease, Node, bring_up, inventory, server, uuid_of
+from .scratch import collections
 
 pytest.importorskip("ansible_runner")
 RUNNER = str(Path(sys.executable).with_name("ansible-runner"))

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from .firewalls import StandIns
-from .lab import Node, adhoc, changes, made, playbook, playbook_begun, refusal, server, uuid_of, wait_until
+from .lab import Node, adhoc, playbook, playbook_begun, server, uuid_of, wait_until
+from .ran import changes, made, refusal
 from .shim import LIBRARIES, SERVICE, TOKEN, UNIT, accepted, ask, begun, done, end_of, installed, pid_of, settings, shown
 
 
@@ -45,51 +46,17 @@ HARDENED = {
 }
 
 
-def test_a_node_serves_http_without_root_and_the_second_run_changes_nothing(node: Node, stand_ins: StandIns) -> None:
-    stand_ins.keep("ufw", f"22/tcp comment '{SERVICE}'s'", f"from 203.0.113.9 to any port 8080 proto tcp comment '{SERVICE}'")
-    firewall = {"shim_firewall": "ufw", "shim_firewall_sources": ["192.0.2.77/24", "2001:DB8::1"]}
-    first = installed(node, arguments=["-vvv", "--diff"], **firewall)
-    assert "hunter2" not in first.output
-    assert ask(node, "/healthz", token="")[::2] == (200, {"status": "ok"})
-    assert [ask(node, "/api/servers", token=each)[0] for each in (TOKEN, "another")] == [200, 403]
-
-    assert shown(node, *HARDENED) == HARDENED
-    assert set(node.ssh(f"id -nG {SERVICE}").split()) == {SERVICE, "fleet-power", "docker"}
-    assert node.ssh("stat -c '%U %G %a' /etc/fleet-power/config.yml") == "root fleet-power 640\n"
-    status = node.ssh(f"cat /proc/{pid_of(node)}/status")
-    assert "\nUid:\t0" not in status and "CapEff:\t000000000000000b\n" in status, status
-    # What the networks are called there; and what others have added stays.
-    assert stand_ins.rules("ufw") == [
-        f"22/tcp comment '{SERVICE}'s'",
-        *(f"from {source} to any port 8080 proto tcp comment '{SERVICE}'" for source in ("192.0.2.0/24", "2001:db8::1")),
-    ]
-
-    pid = pid_of(node)
-    assert changes(made(playbook("shim", [node], **firewall))) == []
-    assert changes(made(playbook("shim", [node], "--check", **firewall))) == []
-    assert pid_of(node) == pid
-    node.ssh(f"systemctl reload {SERVICE}")
-    wait_until(lambda: "settings_reloaded" in node.ssh(f"journalctl --unit {SERVICE}"), "the settings were read anew")
-    assert pid_of(node) == pid
-
-    # What only a new process can change makes one. The other firewall has rules for now, and rules for the next boot.
-    made(playbook("node", [node], node_settings=settings(port=8081), node_check=False))
-    rule = 'rule family="ipv4" source address="{}" port port="{}" protocol="tcp" accept'
-    for kind in ("now", "permanent"):
-        stand_ins.keep(kind, rule.format("192.0.2.0/24", 8081), rule.format("203.0.113.9", 8081), rule.format("203.0.113.9", 22))
-    last = made(playbook("shim", [node], shim_firewall="firewalld", shim_firewall_sources=["192.0.2.0/24", "198.51.100.7"]))
-    assert {"Write the unit", "Have it restarted"} <= set(changes(last))
-    assert pid_of(node) != pid
-    wanted = [rule.format("192.0.2.0/24", 8081), rule.format("203.0.113.9", 22), rule.format("198.51.100.7", 8081)]
-    assert [stand_ins.rules("now"), stand_ins.rules("permanent")] == [wanted, wanted]
-
-
-def test_it_boots_a_server_with_all_that_belongs_to_it(node: Node) -> None:
+def lobby_with_all() -> dict[str, Any]:
+    """A server with a small disk and a file that is edited before it boots."""
     lobby = server("lobby")
     lobby["settings"]["build"] = {"disk_space": 100}
     replace = [{"match": "motd", "replace_with": "hello"}]
     lobby["process_configuration"]["configs"] = [{"file": "conf/server.properties", "parser": "properties", "replace": replace}]
-    installed(node, lobby)
+    return lobby
+
+
+def boots_with_all_that_belongs_to_it(node: Node, lobby: dict[str, Any]) -> None:
+    """Have the service boot that server; look what became of its data."""
     data = f"/var/lib/fleet-power/volumes/{uuid_of(lobby)}"
     owners = f"stat -c '%u:%g' {data} {data}/conf {data}/conf/server.properties {data}/foreign 2>/dev/null"
 
@@ -109,6 +76,52 @@ def test_it_boots_a_server_with_all_that_belongs_to_it(node: Node) -> None:
     assert not node.is_up(uuid_of(lobby))
 
 
+def test_a_node_serves_http_and_boots_servers_without_root_and_the_second_run_changes_nothing(node: Node, stand_ins: StandIns) -> None:
+    stand_ins.keep("ufw", f"22/tcp comment '{SERVICE}'s'", f"from 203.0.113.9 to any port 8080 proto tcp comment '{SERVICE}'")
+    firewall = {"shim_firewall": "ufw", "shim_firewall_sources": ["192.0.2.77/24", "2001:DB8::1"]}
+    lobby = lobby_with_all()
+    first = installed(node, lobby, arguments=["-vvv", "--diff"], **firewall)
+    assert "hunter2" not in first.output
+    assert ask(node, "/healthz", token="")[::2] == (200, {"status": "ok"})
+    assert [ask(node, "/api/servers", token=each)[0] for each in (TOKEN, "another")] == [200, 403]
+
+    assert shown(node, *HARDENED) == HARDENED
+    assert set(node.ssh(f"id -nG {SERVICE}").split()) == {SERVICE, "fleet-power", "docker"}
+    assert node.ssh("stat -c '%U %G %a' /etc/fleet-power/config.yml") == "root fleet-power 640\n"
+    status = node.ssh(f"cat /proc/{pid_of(node)}/status")
+    assert "\nUid:\t0" not in status and "CapEff:\t000000000000000b\n" in status, status
+    # What the networks are called there; and what others have added stays.
+    assert stand_ins.rules("ufw") == [
+        f"22/tcp comment '{SERVICE}'s'",
+        *(f"from {source} to any port 8080 proto tcp comment '{SERVICE}'" for source in ("192.0.2.0/24", "2001:db8::1")),
+    ]
+
+    boots_with_all_that_belongs_to_it(node, lobby)
+
+    pid = pid_of(node)
+    assert changes(made(playbook("shim", [node], **firewall))) == []
+    assert pid_of(node) == pid
+    node.ssh(f"systemctl reload {SERVICE}")
+    wait_until(lambda: "settings_reloaded" in node.ssh(f"journalctl --unit {SERVICE}"), "the settings were read anew")
+    assert pid_of(node) == pid
+
+
+@pytest.mark.long
+def test_what_only_a_new_process_can_change_makes_one_and_the_other_firewall_lets_clients_in(node: Node, stand_ins: StandIns) -> None:
+    installed(node)
+    pid = pid_of(node)
+    # The firewall has rules for now, and rules for the next boot.
+    made(playbook("node", [node], node_settings=settings(port=8081), node_check=False))
+    rule = 'rule family="ipv4" source address="{}" port port="{}" protocol="tcp" accept'
+    for kind in ("now", "permanent"):
+        stand_ins.keep(kind, rule.format("192.0.2.0/24", 8081), rule.format("203.0.113.9", 8081), rule.format("203.0.113.9", 22))
+    last = made(playbook("shim", [node], shim_firewall="firewalld", shim_firewall_sources=["192.0.2.0/24", "198.51.100.7"]))
+    assert {"Write the unit", "Have it restarted"} <= set(changes(last))
+    assert pid_of(node) != pid
+    wanted = [rule.format("192.0.2.0/24", 8081), rule.format("203.0.113.9", 22), rule.format("198.51.100.7", 8081)]
+    assert [stand_ins.rules("now"), stand_ins.rules("permanent")] == [wanted, wanted]
+
+
 @pytest.mark.long
 def test_settings_that_others_can_read_are_refused_by_the_service_and_closed_by_the_role(node: Node) -> None:
     installed(node)
@@ -123,11 +136,15 @@ def test_settings_that_others_can_read_are_refused_by_the_service_and_closed_by_
     assert "has no token" in message and "node_settings" in message
 
 
+@pytest.mark.long
+def test_check_mode_on_a_machine_that_is_no_node_does_nothing(node: Node) -> None:
+    assert made(playbook("shim", [node], "--check")).rc == 0
+    assert node.ssh(f"ls -d {LIBRARIES} {UNIT} 2>/dev/null; getent passwd {SERVICE}", check=False) == ""
+
+
 def test_a_machine_that_is_no_node_is_told_what_to_do(node: Node) -> None:
     if not node.ssh("dpkg-query --show python3-aiohttp 2>/dev/null", check=False):
         pytest.skip("the nodes' base lacks python3-aiohttp")
-    assert made(playbook("shim", [node], "--check")).rc == 0
-    assert node.ssh(f"ls -d {LIBRARIES} {UNIT} 2>/dev/null; getent passwd {SERVICE}", check=False) == ""
     assert "role fleet.power.node first" in refusal(playbook("shim", [node]))
 
 
@@ -187,8 +204,8 @@ def test_after_a_power_cut_it_comes_up_and_does_what_it_had_accepted(node: Node)
     going = accepted(node, slow, "stop")
     begun(node, going)
     waiting = accepted(node, slow, "start")
-    node.halt()
-    node.boot()
+    node.faults.halt()
+    node.faults.boot()
     assert end_of(node, going)["code"] == "interrupted"
     assert end_of(node, waiting)["outcome"] == "done" and node.is_up(uuid_of(slow))
     assert node.ssh("stat -c '%U %G %a' /run/fleet-power") == "root fleet-power 2770\n"
@@ -260,3 +277,4 @@ def test_it_speaks_tls_with_the_certificate_that_it_is_given(node: Node, tmp_pat
         assert answer.status == 200
     assert node.ssh(f"stat -c '%U %G %a' {files['key']}") == "root fleet-power 640\n"
     assert changes(made(playbook("shim", [node], **given))) == []
+    assert changes(made(playbook("shim", [node], "--check", **given))) == []

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from .lab import Lease, Node, changes, made, nodes_command, playbook, refusal, server, uuid_of
+from .lab import Lease, Node, nodes_command, playbook, server, uuid_of
+from .ran import changes, made, refusal
 from .shim import LIBRARIES, SERVICE, ask, installed, pid_of
 
 
@@ -58,7 +59,7 @@ def test_a_real_firewall_lets_in_whom_it_is_told_and_nobody_else_any_more(online
 
 
 def is_let_in(node: Node) -> bool:
-    """Whether this machine reaches the service."""
+    """Tell whether this machine reaches the service."""
     try:
         socket.create_connection((node.address, 8080), 3).close()
     except OSError:

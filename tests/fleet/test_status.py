@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from . import lab
-from .lab import Lease, Node, adhoc, inventory, phase_of, playbook, recap, server, uuid_of, wait_until
+from .lab import Lease, Node, adhoc, inventory, phase_of, playbook, server, uuid_of, wait_until
+from .ran import recap
 
 
 def line_of(text: str, node: Node, name: str) -> str:
@@ -62,14 +63,14 @@ def test_nodes_that_do_not_answer_are_told_with_the_reason_and_the_others_are_co
     well, cut, frozen = lease(3)
     well.define(server("fine"))
     cut.define(server("lost"))
-    cut.cut()
-    frozen.freeze()
+    cut.faults.cut()
+    frozen.faults.freeze()
     target = tmp_path / "fleet.json"
     try:
         ran = playbook("status", [well, cut, frozen], status_snapshot=str(target))
     finally:
-        cut.join()
-        frozen.thaw()
+        cut.faults.join()
+        frozen.faults.thaw()
     assert ran.rc != 0
     assert " offline " in line_of(ran.stdout, well, "fine")
     rows = {line.split()[0]: line for line in ran.stdout.splitlines() if line.startswith((cut.name, frozen.name)) and "  -  " in line}
@@ -85,17 +86,6 @@ def test_nodes_that_do_not_answer_are_told_with_the_reason_and_the_others_are_co
     assert errors[well.name] is None
     assert "no answer within 10 s" in errors[frozen.name]
     assert errors[cut.name]
-
-
-def test_an_engine_that_is_stopped_is_told_as_such(lease: Lease) -> None:
-    (node,) = lease(1)
-    node.stop_engine()
-    try:
-        ran = playbook("status", [node])
-    finally:
-        node.start_engine()
-    assert ran.rc != 0
-    assert "no answer" in ran.stdout and "Cannot reach the engine" in ran.stdout
 
 
 @pytest.mark.long
@@ -129,14 +119,6 @@ def test_a_node_with_a_broken_variable_takes_nothing_from_the_others(lease: Leas
     assert "no answer" in ran.stdout and "'nobody' is undefined" in ran.stdout
 
 
-def test_options_of_acting_alone_are_refused_in_a_sentence(lease: Lease) -> None:
-    (node,) = lease(1)
-    ran = playbook("status", [node], power_options={"adopt": True})
-    assert ran.rc != 0
-    assert "Cannot use adopt in power_options: only what looking and acting share may stand there" in " ".join(ran.output.split())
-    assert "NODE" not in ran.stdout
-
-
 @pytest.mark.long
 def test_the_table_is_one_whatever_strategy_the_configuration_has(lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = lease(2)
@@ -145,16 +127,6 @@ def test_the_table_is_one_whatever_strategy_the_configuration_has(lease: Lease, 
     ran = playbook("status", nodes)
     assert ran.rc == 0, ran.output
     assert ran.stdout.count("LAST OPERATION") == 1
-
-
-def test_check_mode_shows_the_table_and_writes_nothing(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    node.define(server("fine"))
-    ran = playbook("status", [node], "--check", status_snapshot=str(tmp_path / "fleet.json"), status_states=["running"])
-    assert ran.rc == 0
-    assert "1 server on 1 node: 1 offline" in ran.stdout
-    assert " fine " not in ran.stdout
-    assert not (tmp_path / "fleet.json").exists()
 
 
 @pytest.mark.long
@@ -170,3 +142,25 @@ def test_six_nodes_with_500_servers_are_shown_within_five_seconds(lease: Lease) 
     assert ran.rc == 0
     assert "504 servers on 6 nodes: 384 offline" in ran.stdout
     assert ran.seconds <= 5
+
+
+def test_check_mode_shows_the_table_and_writes_nothing(node: Node, tmp_path: Path) -> None:
+    node.define(server("fine"))
+    ran = playbook("status", [node], "--check", status_snapshot=str(tmp_path / "fleet.json"), status_states=["running"])
+    assert ran.rc == 0
+    assert "1 server on 1 node: 1 offline" in ran.stdout
+    assert " fine " not in ran.stdout
+    assert not (tmp_path / "fleet.json").exists()
+
+
+@pytest.mark.long
+def test_options_of_acting_alone_are_refused_in_a_sentence_and_a_stopped_engine_is_told_as_such(node: Node) -> None:
+    ran = playbook("status", [node], power_options={"adopt": True})
+    assert ran.rc != 0
+    assert "Cannot use adopt in power_options: only what looking and acting share may stand there" in " ".join(ran.output.split())
+    assert "NODE" not in ran.stdout
+
+    node.faults.stop_engine()
+    ran = playbook("status", [node])
+    assert ran.rc != 0
+    assert "no answer" in ran.stdout and "Cannot reach the engine" in ran.stdout

@@ -35,7 +35,7 @@ def enter(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def said(*command: str) -> str:
-    """What a command said that ended well."""
+    """Return the output of a command that must end well."""
     ran = enter(*command)
     assert ran.returncode == 0, ran.stdout
     return ran.stdout
@@ -48,7 +48,7 @@ def state() -> list[str]:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was there before, during and after the demo."""
+    """The machine before, during and after the demo."""
 
     refused: subprocess.CompletedProcess[str]
     operations: list[dict[str, Any]]

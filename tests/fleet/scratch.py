@@ -1,0 +1,99 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The test that runs in this process: its directory, and the collection that it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .nodes import CHECKOUT
+
+#: What a collection is made of, as far as Ansible runs it.
+COLLECTION = ("extensions", "galaxy.yml", "meta", "playbooks", "plugins", "roles")
+
+
+@dataclass
+class Test:
+    """The test that runs in this process."""
+
+    directory: Path
+    #: Where Ansible finds this collection.
+    collections: Path
+    sockets: Path
+    #: Ends each run of Ansible that may still go on.
+    ends: list[Callable[[], None]] = field(default_factory=list)
+    files: int = 0
+
+    def file(self, name: str) -> Path:
+        """A path of a new file of its own."""
+        self.files += 1
+        return self.directory / f"{self.files}-{name}"
+
+
+_tests: list[Test] = []
+
+
+def current() -> Test:
+    """Return the test that runs in this process."""
+    return _tests[-1]
+
+
+def collection_in(collections: Path) -> Path:
+    """Return the root of the collection in a directory that Ansible takes for collections."""
+    return collections / "ansible_collections" / "fleet" / "power"
+
+
+def snapshot(directory: Path) -> Path:
+    """Copy the collection, so that an edit of the checkout never meets a test half way; return what Ansible takes for collections."""
+    power = collection_in(directory)
+    for name in COLLECTION:
+        if (CHECKOUT / name).is_dir():
+            shutil.copytree(CHECKOUT / name, power / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(CHECKOUT / name, power)
+    return directory
+
+
+def collections() -> Path:
+    """Return the directory in which Ansible finds the collection in this test."""
+    return current().collections
+
+
+def collection_root() -> Path:
+    """Return the root of the collection that this test runs."""
+    return collection_in(collections())
+
+
+@contextlib.contextmanager
+def using(collections: Path) -> Iterator[None]:
+    """Let what begins meanwhile run the collection of another directory."""
+    test = current()
+    before, test.collections = test.collections, collections
+    try:
+        yield
+    finally:
+        test.collections = before
+
+
+def scratch(directory: Path, collections: Path) -> Iterator[None]:
+    """Say where the test that begins keeps its files, and what it runs; ends after it whatever it has begun."""
+    # The address of a control socket has at most 107 bytes: a test's own directory has too long a name.
+    test = Test(directory, collections, Path(tempfile.mkdtemp(prefix="fleet-")))
+    _tests.append(test)
+    try:
+        yield
+    finally:
+        _tests.remove(test)
+        for end in test.ends:
+            end()
+        for socket in test.sockets.iterdir():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "node"], check=False, capture_output=True, timeout=2)
+        shutil.rmtree(test.sockets, ignore_errors=True)
