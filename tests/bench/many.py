@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_spec import container_spec
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import container_spec
 from ansible_collections.fleet.power.tests.integration.lab import IMAGE, Lab, wait_until
 
 #: The engine starts no more than a few containers at a time, however many are asked for.

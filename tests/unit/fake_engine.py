@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_spec import NetworkSpec
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import NetworkSpec
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ImageSeen, Run, Server, Snapshot, parse_uuid

@@ -98,6 +98,10 @@ def _at_once(folder: Path, nodes: list[str]) -> int:
             with now.get_lock():
                 now.value += 1
                 most.value = max(most.value, now.value)
+            # Nobody leaves before another has come, and then only after a moment in which more could come than may.
+            until = time.monotonic() + 10
+            while most.value < 2 and time.monotonic() < until:
+                time.sleep(0.01)
             time.sleep(0.2)
             with now.get_lock():
                 now.value -= 1

@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_resources import memory_bytes
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_spec import (
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_resources import memory_bytes
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import (
     LABEL_NAME,
     LABEL_SERVER,
     LABEL_SPEC,
@@ -31,6 +29,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.containe
     spec_hash_of,
     stop_way_of,
 )
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import DefinitionInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot, StopType, StopWay
 from hypothesis import given, settings

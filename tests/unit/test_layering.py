@@ -23,7 +23,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_own_session", "_power/model"),
     ("_power/host", "_power/volume"),
     ("_power/definitions", "_power/journal", "_power/locking"),
-    ("_power/engine", "_power/sources"),
+    ("_power/container", "_power/sources"),
+    ("_power/engine",),
     ("_power/config_files", "_power/actions/node"),
     ("_power/actions/boot",),
     ("_power/actions/many", "_power/actions/turn"),
@@ -54,7 +55,10 @@ THIRD_PARTY = {
     "_http_shim/websocket/client": {"aiohttp", "jwt"},
 }
 #: What of the core the controller's side knows, beside its words: what reads, and acts on nothing.
-READING = {"_power/definitions", "_power/engine", "_power/endpoint/client", "_power/endpoint/seen", "_power/sources/web", "_power/options"}
+READING = {
+    *("_power/container", "_power/definitions", "_power/engine", "_power/endpoint/client"),
+    *("_power/endpoint/seen", "_power/sources/web", "_power/options"),
+}
 
 #: What a file never imports that calls itself pure: whatever reads a clock, a disk or a network.
 IMPURE = {

@@ -149,12 +149,8 @@ def read_all(locks: Locks) -> None:
 
 def test_readers_never_make_a_single_try_fail(locks: Locks) -> None:
     with running(*(FORK.Process(target=read_all, args=(locks,)) for _unused in range(3))):
-        until = time.monotonic() + 1.5
-        tries = 0
-        while time.monotonic() < until:
+        for _unused in range(300):
             acquire(locks).release()
-            tries += 1
-    assert tries > 100
 
 
 def write_all(locks: Locks, parent: Pipe) -> None:
@@ -171,15 +167,15 @@ def test_no_reader_ever_sees_a_torn_record_or_none_while_a_writer_loops(locks: L
     reads = 0
     with running(FORK.Process(target=write_all, args=(locks, there))):
         assert here.recv() == "held"
-        until = time.monotonic() + 2
-        while time.monotonic() < until:
+        until = time.monotonic() + 60
+        while reads < 2000:
+            assert time.monotonic() < until
             holder = locks.holder(UUID)
             assert holder is not None
             # A new holder record begins in phase prepare, without a run.
             if holder.run is not None:
                 assert holder.run == Run((holder.phase_deadline or "") * 3, holder.phase_deadline or "")
                 reads += 1
-    assert reads > 1000
 
 
 def test_a_waiter_gets_the_lock_on_the_new_file_when_the_directory_is_removed_meanwhile(locks: Locks, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fa
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.placeholders import expand
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.regex import substitute
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.xml.xml_file import replace_xml
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import container_spec
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigFile, ConfigRule, parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_spec import container_spec
 
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
 RAW: dict[str, Any] = {

@@ -10,7 +10,7 @@ import socket
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_spec import LABEL_SERVER, LABEL_SPEC
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_SERVER, LABEL_SPEC
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ImageSeen
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 

@@ -170,10 +170,10 @@ class TestLines:
         assert list(lines.feed(b"\n")) == [b"xxxxx"]
 
     def test_a_megabyte_of_single_bytes_does_not_take_for_ever(self) -> None:
-        lines, began = Lines(), time.monotonic()
+        lines, began = Lines(), time.process_time()
         for _time in range(200_000):
             lines.feed(b"x")
-        assert time.monotonic() - began < 10
+        assert time.process_time() - began < 10
 
 
 class TestReadableLines:

@@ -23,7 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.c
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.endings import of_ending
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.views import ServerView, state_changes, view_of
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Observed
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_spec import LABEL_SERVER
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_SERVER
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import server_in_event
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import StartedRun
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import Holder

@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from ..._power.container.container_spec import LABEL_NAME
 from ..._power.engine.connection import Connection, load_sdk
-from ..._power.engine.container_spec import LABEL_NAME
 from ..._power.engine.engine_answers import claimed_server, server_of
 from ..._power.model.errors import EngineError, EngineUnreachable
 from ..._power.model.schema import one_line

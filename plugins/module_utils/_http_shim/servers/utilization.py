@@ -11,9 +11,9 @@ from datetime import datetime
 
 from ..._power.actions.node.node import Node
 from ..._power.actions.node.state import age_seconds
+from ..._power.container.container_resources import memory_bytes
 from ..._power.definitions.definition import Definition
 from ..._power.definitions.settings import Settings
-from ..._power.engine.container_resources import memory_bytes
 from ..._power.engine.engine_use import Use
 from ..._power.host.concurrency import map_concurrently
 from ..._power.model.errors import PowerError

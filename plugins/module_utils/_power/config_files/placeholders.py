@@ -17,9 +17,9 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping
 
+from ..container.container_network import seen_by_containers
 from ..definitions.definition import ConfigFile, ConfigRule, Definition
 from ..definitions.settings import Settings
-from ..engine.container_network import seen_by_containers
 from ..model.schema import printable
 from .fault import ConfigFault
 from .xml.xml_path import place_of

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..container.container_spec import LABEL_SERVER, LABEL_SPEC, made_by_us
 from ..model.errors import EngineError
 from ..model.server import Server, Snapshot, parse_uuid
 from .connection import Connection
-from .container_spec import LABEL_SERVER, LABEL_SPEC, made_by_us
 from .engine import Containers, Events, Images, Logs
 from .engine_answers import claimed_server, publisher_of, server_of, snapshot_of
 from .engine_calls import EngineCalls

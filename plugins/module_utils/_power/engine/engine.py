@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
+from ..container.container_network import NetworkSpec
 from ..model.server import ImageSeen, Run, Server, Snapshot
-from .container_network import NetworkSpec
 from .engine_use import Use
 from .output import Output
 

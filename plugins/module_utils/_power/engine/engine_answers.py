@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..container.container_spec import LABEL_SERVER, claims_to_be, made_by_wings
 from ..model.server import ImageSeen, Snapshot, parse_uuid
-from .container_spec import LABEL_SERVER, claims_to_be, made_by_wings
 
 #: What happens to a container whose server may be in another state after it: also a signal and a line of standard input may be its stop.
 CHANGES = ("start", "die", "kill", "attach", "destroy")

@@ -9,9 +9,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ..container.container_network import NetworkSpec
 from ..model.errors import EngineError, EngineUnreachable
 from ..model.schema import one_line
-from .container_network import NetworkSpec
 from .engine_calls import EngineCalls
 
 

@@ -12,8 +12,8 @@ import contextlib
 import os
 from dataclasses import dataclass
 
+from ...container.container_spec import HOME, ContainerSpec, container_spec, made_by_us, made_by_wings, spec_hash_of
 from ...definitions.definition import Definition
-from ...engine.container_spec import HOME, ContainerSpec, container_spec, made_by_us, made_by_wings, spec_hash_of
 from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, PrebootFailed
 from ...model.server import Snapshot
 from ...volume.volume import Volume

@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 import os
 
+from ...container.container_spec import ContainerSpec
 from ...definitions.definition import Definition, secrets_of
-from ...engine.container_spec import ContainerSpec
 from ...host.host_ports import PortFault, port_fault
 from ...model.cancellation import CheckCancelled
 from ...model.errors import EngineError, EngineUnreachable, PrebootFailed, Suspended, VolumeMissing

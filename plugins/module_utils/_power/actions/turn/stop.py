@@ -9,8 +9,8 @@ import contextlib
 from dataclasses import replace
 from datetime import timedelta
 
+from ...container.container_spec import made_by_us, stop_way_of
 from ...definitions.stop_way import stop_signal
-from ...engine.container_spec import made_by_us, stop_way_of
 from ...locking.holder import Leftover
 from ...locking.lock import PowerLock
 from ...model.errors import EngineError, EngineUnreachable, LockTimeout, LockUnavailable, PowerError, StopFailed
