@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..wire.replies import Reply
 from .schemas import ERROR, Schema
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from aiohttp import web
+
+    from ..wire.replies import Reply
 
 #: Makes the answer to a request; of a route below one server it is handed that, too. What is no `Reply` has been answered already, as a
 #: websocket is.
