@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from .lab import Lab, wait_until
-from .test_container import ended, free_port, up
+from .test_container import ended, free_port
 
 Change = Callable[[Lab, str], object]
 
@@ -50,7 +50,7 @@ NOBODYS = {"v4": {"subnet": "10.213.78.0/24", "gateway": "10.1.1.1"}, "v6": {"su
     ],
 )
 def test_what_the_engine_would_refuse_is_refused_while_the_server_is_up(lab: Lab, change: Change) -> None:
-    uuid = up(lab)
+    uuid = lab.up()
     before = lab.container(uuid)
     change(lab, uuid)
     result = lab.power("restart", uuid)
@@ -74,7 +74,7 @@ def publish(lab: Lab, uuid: str, port: int, address: str = "127.0.0.1") -> None:
 
 def test_a_port_that_somebody_else_holds_is_found_before_the_stop(published: tuple[Lab, int]) -> None:
     lab, port = published
-    uuid = up(lab)
+    uuid = lab.up()
     publish(lab, uuid, port)
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", port))
@@ -97,7 +97,7 @@ def test_a_server_may_keep_its_own_ports(published: tuple[Lab, int]) -> None:
 
 def test_an_address_that_the_machine_does_not_have_is_found_before_the_stop(published: tuple[Lab, int]) -> None:
     lab, port = published
-    uuid = up(lab)
+    uuid = lab.up()
     publish(lab, uuid, port, "203.0.113.9")
     result = lab.power("restart", uuid)
     assert ended(result) == ("refused", "preboot_failed")
@@ -106,7 +106,7 @@ def test_an_address_that_the_machine_does_not_have_is_found_before_the_stop(publ
 
 
 def test_a_restart_that_is_killed_gives_up_the_container_that_waits(lab: Lab) -> None:
-    uuid = up(lab, IGNORE_SIGNALS="all", STOP_COMMAND="never")
+    uuid = lab.up(IGNORE_SIGNALS="all", STOP_COMMAND="never")
     lab.edit(uuid, environment={"MARK": "1"})
     with lab.actor("restart", uuid) as restart:
         lab.await_phase(uuid, "stop")
@@ -117,7 +117,7 @@ def test_a_restart_that_is_killed_gives_up_the_container_that_waits(lab: Lab) ->
 
 
 def test_a_restart_that_dies_in_mid_stop_leaves_nothing_that_the_next_one_cannot_use(lab: Lab) -> None:
-    uuid = up(lab, STOP_SECONDS=60, MARK=1)
+    uuid = lab.up(STOP_SECONDS=60, MARK=1)
     lab.edit(uuid, environment={"STOP_SECONDS": "0"})
     with lab.actor("restart", uuid) as restart:
         wait_until(lambda: "got command stop" in lab.log(uuid), "the stop arrived")
@@ -128,7 +128,7 @@ def test_a_restart_that_dies_in_mid_stop_leaves_nothing_that_the_next_one_cannot
 
 @pytest.mark.parametrize("action", ["kill", "stop", "restart"])
 def test_a_container_that_somebody_has_renamed_is_found_by_its_label(lab: Lab, action: str) -> None:
-    uuid = up(lab)
+    uuid = lab.up()
     lab.client.rename(uuid, f"{uuid}-old")
     try:
         result = lab.power(action, uuid)
