@@ -10,6 +10,8 @@ since the request was sent; ``sent`` is when a look was asked for, ``at`` when i
 
 from __future__ import annotations
 
+import abc
+
 from ..model.errors import KillUnsettled, OutcomeUnknown, PowerError, StartFailed, StartTimeout, Suspended
 from ..model.request import PowerAction, Request, WaitFor
 from ..model.server import PowerState
@@ -79,7 +81,7 @@ class RunChanges:
         return False
 
 
-class Following:
+class Following(abc.ABC):
     """The follow-up of one accepted action. Feed it what is seen; it says when the action is done, and raises when it is not."""
 
     def __init__(self, request: Request, uuid: str, before: Seen | None) -> None:
@@ -110,8 +112,9 @@ class Following:
         if at >= self._deadline:
             raise self._too_late(at)
 
+    @abc.abstractmethod
     def _see(self, seen: Seen, sent: float, at: float) -> bool:
-        raise NotImplementedError
+        """Take in what was seen, as `see` does."""
 
     def _too_late(self, at: float) -> PowerError:
         what = f"Cannot tell what became of the {self._request.action.value} of server {self._uuid}"
