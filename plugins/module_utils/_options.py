@@ -116,9 +116,9 @@ def _run(module: PowerModule, interrupted: Interruption) -> None:
         if options["if_meant_up"]:
             asked = replace(asked, meant_up=_meant_up(call, asked.action))
         targets = call.targets(options["server"], asked)
-        pace = Limiter(options["max_parallel"], options["max_failures"], options["stagger"])
+        limiter = Limiter(options["max_parallel"], options["max_failures"], options["stagger"])
         priorities = call.priorities(targets, options["priorities"]) if options["in_order"] else None
-        results = perform_each(targets, call.act, pace, priorities)
+        results = perform_each(targets, call.act, limiter, priorities)
     warn_each(module, call.warnings(), *(result.warnings for result in results))
     _leave(module, options, results, call.unlisted())
 
