@@ -157,7 +157,8 @@ def _checked(module: PowerModule) -> dict[str, Any]:
     if options["server"] != [] and not [text for text in options["server"] or () if text.strip()]:
         raise SettingsInvalid("Cannot act: no server is named; pass server=UUID (or a list), there is no default")
     if options["if_meant_up"] and not PowerAction(options["action"]).boots:
-        raise SettingsInvalid(f"Cannot {options['action']} with if_meant_up: it narrows start and restart alone; use only instead")
+        narrowed = " and ".join(action.value for action in PowerAction if action.boots)
+        raise SettingsInvalid(f"Cannot {options['action']} with if_meant_up: it narrows {narrowed} alone; use only instead")
     wait = WAIT_SECONDS
     if not wait.holds(options["wait_seconds"]):
         module.warn(f"wait_seconds={options['wait_seconds']} is outside {wait.least} to {wait.most}; {wait.default} is used")

@@ -25,6 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.request i
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Phase, PlanStep
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import read_keys
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Startup
+from ansible_collections.fleet.power.plugins.modules import server_power
 from ansible_collections.fleet.power.plugins.module_utils._power.options import INFO_OPTIONS, POWER_OPTIONS
 from ansible_collections.fleet.power.tests.unit.docs_support import (
     CHECKOUT,
@@ -120,7 +121,21 @@ def test_the_guide_names_every_state_phase_step_startup_and_wait() -> None:
         assert [each.value for each in kind if f"``{each.value}``" not in text] == []
 
 
-# ----- the tables of keys
+def test_the_module_offers_what_the_code_takes_and_explains_each_action() -> None:
+    options = yaml.safe_load(server_power.DOCUMENTATION)["options"]
+    declared = {name: list(option.choices) for name, option in POWER_OPTIONS.items() if option.choices and name in options}
+    assert {name: options[name]["choices"] for name in declared} == declared
+    told = " ".join(options["action"]["description"])
+    assert [action.value for action in PowerAction if f"V({action.value}) " not in told] == []
+
+
+def test_the_role_that_takes_a_node_down_knows_what_each_action_leaves() -> None:
+    known = yaml.safe_load((CHECKOUT / "roles" / "maintenance" / "vars" / "main.yml").read_text())
+    assert known["__maintenance_raise"] == [action.value for action in PowerAction if action.traits.meant_up]
+    assert known["__maintenance_lower"] == [action.value for action in PowerAction if action.traits.meant_up is False]
+
+
+# ----- the tables that are made from the code
 
 
 @pytest.mark.parametrize("guide, title, heading, widths, rows", MADE, ids=[made[1] for made in MADE])

@@ -42,6 +42,8 @@ from .watch import WaitInterrupted, Watch
 _KILL_LOOK_SECONDS = 1.0
 #: How long an operation that goes on is followed, beside the waits that were asked for.
 _OPERATION_SECONDS = 1800.0
+#: The states that a server may be in after an action that went well, by whether it is meant to be up then.
+_STATES_AFTER = {True: (PowerState.STARTING, PowerState.RUNNING), False: (PowerState.OFFLINE,), None: tuple(PowerState)}
 #: Codes of servers that nothing was asked of; what was asked for never has one, whatever the endpoint says.
 _NEVER_ASKED = (NotSelected.code, FailureBudget.code)
 
@@ -251,8 +253,7 @@ class EndpointTurn:
     def _refuse_contradiction(self, state: PowerState | None) -> None:
         """Raise `OutcomeUnknown` if an action that is said to have gone well left the server in a state that says otherwise."""
         action, uuid = self._request.action, self._progress.server.uuid
-        fits = (PowerState.STARTING, PowerState.RUNNING) if action.boots else (PowerState.OFFLINE,)
-        if state is not None and state not in fits:
+        if state is not None and state not in _STATES_AFTER[action.traits.meant_up]:
             raise OutcomeUnknown(
                 f"Cannot tell what became of the {action.value} of server {uuid}: the endpoint says that it went well, but that the server "
                 f"is {state.value}; look at the server"

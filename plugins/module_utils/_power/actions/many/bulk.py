@@ -28,8 +28,8 @@ Act = Callable[[Target, Slot], Result]
 def perform_each(targets: Sequence[Target], act: Act, limiter: Limiter, priorities: Sequence[int] | None = None) -> list[Result]:
     """Act on each target, in the order given as far as there is one, and return the results in that order.
 
-    With ``priorities``, one for each target, those of one are acted on together, and the next when these have ended: the lowest first where
-    servers are booted, else the highest. Servers that are down are left out of a restart of all.
+    With ``priorities``, one for each target, those of one are acted on together, and the next when these have ended: the highest first
+    where servers are taken down, else the lowest. Servers that are down are left out of an action on all that are up.
     """
     results: list[Result | None] = [None] * len(targets)
 
@@ -56,7 +56,7 @@ def perform_each(targets: Sequence[Target], act: Act, limiter: Limiter, prioriti
 def _tiers(targets: Sequence[Target], priorities: Sequence[int] | None) -> Sequence[Sequence[int]]:
     if priorities is None:
         return [range(len(targets))]
-    return tiers(priorities, highest_first=not all(target.request.action.boots for target in targets))
+    return tiers(priorities, highest_first=any(target.request.action.traits.meant_up is False for target in targets))
 
 
 def _acted(target: Target, act: Act, slot: Slot) -> Result:
