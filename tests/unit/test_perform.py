@@ -409,7 +409,8 @@ class TestCheckMode:
         result = fake.perform(action.value, check=True)
         assert result.changed == (action.value != "start") == bool(result.plan)
         assert result.state == "running"
-        assert result.state_planned == (None if action.value == "start" else "running" if action.value == "restart" else "offline")
+        after = "offline" if action.traits.meant_up is False else "running"
+        assert result.state_planned == (after if result.plan else None)
         assert (fake.seen().run, fake.engine.calls) == (run, [])
         assert fake.node.generations.read(UUID) == generation
 

@@ -11,6 +11,7 @@ since the request was sent; ``sent`` is when a look was asked for, ``at`` when i
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 
 from ..model.errors import KillUnsettled, OutcomeUnknown, PowerError, StartFailed, StartTimeout, Suspended
 from ..model.request import PowerAction, Request, WaitFor
@@ -257,6 +258,10 @@ class FollowingUp(Following):
         )
 
 
+#: By whether a server is meant to be up after the action.
+_KINDS: Mapping[bool | None, type[FollowingUp | FollowingDown]] = {True: FollowingUp, False: FollowingDown}
+
+
 def following(request: Request, uuid: str, before: Seen | None) -> Following:
     """Return the follow-up of a request that was accepted; ``before`` is what was seen right before it, None if nothing was."""
-    return (FollowingUp if request.action.boots else FollowingDown)(request, uuid, before)
+    return _KINDS[request.action.traits.meant_up](request, uuid, before)
