@@ -23,7 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.resume import flying
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count, describe_batch
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import BOOTS, RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import render
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
@@ -127,7 +127,8 @@ class ActionModule(ActionBase):
             chosen = sum(row.batch > 0 for row in record.rows)
             Display().display(f"Run {record.run}: {chosen} servers in {record.batches} batches, kept in {path}")
         numbers = [] if record.stopped else list(range(1, record.batches + 1))
-        return {"file": path, "run": record.run, "action": record.action, "reason": record.reason, "numbers": numbers}
+        told = {"action": record.action, "boots": record.action in BOOTS, "reason": record.reason}
+        return {"file": path, "run": record.run, **told, "numbers": numbers}
 
     def _begin(self) -> dict[str, Any]:
         """Begin a batch, after a pause where there is one. What is in flight stands in the file before a node is asked."""

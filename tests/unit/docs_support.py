@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the tests of the documentation need: its tables, its examples and its links, read from the text.
 
-The tables of keys are made from the code. Run this as a module to write them anew where a key has changed.
+Tables of what the code declares are made from it. Run this as a module to write them anew where that has changed.
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ from __future__ import annotations
 import itertools
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.shim_settings import FIXED
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.route_table import ROUTES
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_keys import KEYS as DEFINITION_KEYS
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings_keys import KEYS as SETTINGS_KEYS
+from ansible_collections.fleet.power.plugins.module_utils._power.model.plan import plan
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import ABSENT, REQUIRED, KeySpec, every_key
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCS = CHECKOUT / "docs"
@@ -135,12 +140,50 @@ def _rst(text: str) -> str:
     return re.sub(r"`(.+?)`", r"``\1``", text)
 
 
+def fixed_rows() -> Rows:
+    """One row for each setting that the HTTP face reads once."""
+    return _names(key for key in SETTINGS_KEYS if key.used and key.field in FIXED)
+
+
+def wings_rows() -> Rows:
+    """One row for each setting that is Wings' own."""
+    return _names(key for key in SETTINGS_KEYS if not key.used)
+
+
+def _names(keys: Iterable[KeySpec]) -> Rows:
+    return [[f"``{key.name}``"] for key in keys]
+
+
+def plan_rows() -> Rows:
+    """One row for each action: its steps in each state, or why there are none."""
+    return [[f"``{action.value}``", *(_plan_cell(action, state) for state in PowerState)] for action in PowerAction]
+
+
+def _plan_cell(action: PowerAction, state: PowerState) -> str:
+    chosen = plan(action, state)
+    return ", ".join(f"``{step.value}``" for step in chosen.steps) or chosen.reason
+
+
+def route_rows() -> Rows:
+    """One row for each route of the HTTP face: method and path, what it does, and whether it asks for the node's token."""
+    return [[f"``{route.method} {_readable(route.path)}``", route.summary, "no" if route.public else "yes"] for route in ROUTES]
+
+
+def _readable(path: str) -> str:
+    return path.replace("{server}", "UUID").replace("{operation}", "ID")
+
+
 _KEY_HEADING, _UNUSED_HEADING = ["Key", "Type", "Default", "Meaning"], ["Key", "What it is"]
+_PLAN_HEADING = ["Action", *(f"``{state.value}``" for state in PowerState)]
 #: Guide, title, heading, widths and rows of every table that is made from the code.
 MADE: tuple[tuple[str, str, list[str], str, Rows], ...] = (
+    ("actions_guide.rst", "The plan", _PLAN_HEADING, "12 22 22 22 22", plan_rows()),
     ("definitions_guide.rst", "Keys of a definition", _KEY_HEADING, "30 20 15 35", key_rows(DEFINITION_KEYS)),
     ("definitions_guide.rst", "Keys that are known but not used", _UNUSED_HEADING, "40 60", unused_rows(DEFINITION_KEYS)),
+    ("http_guide.rst", "Settings that only a new process takes over", ["Key"], "100", fixed_rows()),
+    ("http_guide.rst", "Routes", ["Route", "What it does", "Needs the node's token"], "40 45 15", route_rows()),
     ("settings_guide.rst", "Keys of the settings", _KEY_HEADING, "30 20 15 35", key_rows(SETTINGS_KEYS)),
+    ("settings_guide.rst", "Keys of Wings that are known but not used", ["Key"], "100", wings_rows()),
 )
 
 

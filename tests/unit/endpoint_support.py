@@ -94,7 +94,7 @@ def request(action: str, **fields: Any) -> Request:
 
 
 def perform(
-    endpoint: FakeEndpoint, action: str, *, interrupted: threading.Event | None = None, place: Slot | None = None, **fields: Any
+    endpoint: FakeEndpoint, action: str, *, interrupted: threading.Event | None = None, slot: Slot | None = None, **fields: Any
 ) -> Result:
     is_interrupted = threading.Event() if interrupted is None else interrupted
-    return perform_at(request(action, **fields), endpoint, endpoint.clock, is_interrupted.is_set, None, place)
+    return perform_at(request(action, **fields), endpoint, endpoint.clock, is_interrupted.is_set, None, slot)

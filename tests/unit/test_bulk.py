@@ -51,14 +51,14 @@ def test_results_come_in_the_order_asked_whoever_ends_first() -> None:
 
 
 def test_nobody_is_nothing() -> None:
-    assert perform_each([], lambda target, place: ended(target), Limiter(max_failures=0)) == []
+    assert perform_each([], lambda target, slot: ended(target), Limiter(max_failures=0)) == []
 
 
 def test_one_alone_needs_no_thread_and_waits_for_no_slot() -> None:
     seen: list[tuple[threading.Thread, bool]] = []
 
-    def act(target: Target, place: Slot) -> Result:
-        seen.append((threading.current_thread(), place.holds))
+    def act(target: Target, slot: Slot) -> Result:
+        seen.append((threading.current_thread(), slot.holds))
         return ended(target)
 
     perform_each(targets(1), act, Limiter(max_parallel=1))
@@ -84,15 +84,15 @@ def test_never_more_than_max_parallel_are_acted_on_and_each_begins_in_its_order(
 
     assert len(perform_each(targets(9), act, Limiter(max_parallel=most))) == 9
     assert peak == most
-    assert all(place - most < number < place + most for place, number in enumerate(order))
+    assert all(position - most < number < position + most for position, number in enumerate(order))
 
 
 def test_past_the_budget_the_rest_is_told_so_before_it_begins() -> None:
     asked = targets(5)
 
-    def act(target: Target, place: Slot) -> Result:
+    def act(target: Target, slot: Slot) -> Result:
         try:
-            place.refuse_over_budget(target.request.server)
+            slot.refuse_over_budget(target.request.server)
         except FailureBudget:
             return ended(target, Outcome.SKIPPED)
         return ended(target, Outcome.FAILED if target.request.server in ("u1", "u2") else Outcome.DONE)
@@ -108,8 +108,8 @@ def test_a_fault_of_ours_in_one_server_hides_nothing_of_the_others_and_is_not_hi
             raise ZeroDivisionError("with a secret in it")
         return ended(target)
 
-    pace = Limiter(max_parallel=1, max_failures=5)
-    results = perform_each(targets(count), act, pace)
+    limiter = Limiter(max_parallel=1, max_failures=5)
+    results = perform_each(targets(count), act, limiter)
     assert [(result.server.uuid, result.outcome.value, result.code) for result in results] == [
         ("u0", "failed", "internal_error"),
         *[(f"u{number}", "done", "") for number in range(1, count)],
@@ -117,7 +117,7 @@ def test_a_fault_of_ours_in_one_server_hides_nothing_of_the_others_and_is_not_hi
     assert (results[0].operation, results[0].changed) == ("op0", False)
     assert "ZeroDivisionError" in results[0].msg and "secret" not in results[0].msg
     # Its slot is free again.
-    assert pace.whole is not None and pace.whole.try_take()
+    assert limiter.whole is not None and limiter.whole.try_take()
 
 
 def refuse_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,13 +147,13 @@ def test_where_there_are_no_more_threads_the_servers_are_acted_on_all_the_same(
         return ended(target)
 
     stack = threading.stack_size()
-    pace = Limiter(max_parallel)
-    assert names(perform_each(targets(6), act, pace)) == [f"u{number}" for number in range(6)]
+    limiter = Limiter(max_parallel)
+    assert names(perform_each(targets(6), act, limiter)) == [f"u{number}" for number in range(6)]
     assert [name for name, thread in sorted(by.items()) if thread is threading.current_thread()] == [
         f"u{number}" for number in range(threads, 6)
     ]
     assert threading.stack_size() == stack
-    assert pace.whole is None or [pace.whole.try_take() for _unused in range(max_parallel + 1)] == [True] * max_parallel + [False]
+    assert limiter.whole is None or [limiter.whole.try_take() for _unused in range(max_parallel + 1)] == [True] * max_parallel + [False]
 
 
 def test_hundreds_of_threads_leave_the_size_of_later_ones_as_it_was() -> None:
@@ -223,9 +223,9 @@ def test_without_priorities_all_are_one_tier() -> None:
 
 
 def test_the_budget_is_that_of_all_tiers() -> None:
-    def act(target: Target, place: Slot) -> Result:
+    def act(target: Target, slot: Slot) -> Result:
         try:
-            place.refuse_over_budget(target.request.server)
+            slot.refuse_over_budget(target.request.server)
         except FailureBudget:
             return ended(target, Outcome.SKIPPED)
         return ended(target, Outcome.FAILED)

@@ -648,3 +648,27 @@ def test_a_priority_is_a_whole_number_and_unset_where_none_is_said() -> None:
     assert parse(with_value("settings.meta.priority", -3)).priority == -3
     with pytest.raises(DefinitionInvalid, match=r"settings\.meta\.priority is .*, expected a whole number"):
         parse(with_value("settings.meta.priority", "first"))
+
+
+class Noted(dict[str, Any]):
+    """Values, and the names of those that were asked for."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        super().__init__(values)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+
+def test_every_key_that_counts_as_used_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    complete, noted = schema.ReadValues.complete, []
+
+    def note(self: schema.ReadValues, keys: Any) -> Noted:
+        noted.append(Noted(complete(self, keys)))
+        return noted[0]
+
+    monkeypatch.setattr(schema.ReadValues, "complete", note)
+    parse(minimal())
+    assert noted[0].read == {key.name for key in definition_keys.KEYS if key.used}

@@ -20,12 +20,12 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 from ansible_collections.fleet.power.plugins.module_utils._power.model import errors
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
-from ansible_collections.fleet.power.plugins.module_utils._power.model.plan import TABLE
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Phase, PlanStep
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import read_keys
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Startup
 from ansible_collections.fleet.power.plugins.module_utils._power.options import INFO_OPTIONS, POWER_OPTIONS
+from ansible_collections.fleet.power.plugins.modules import server_power
 from ansible_collections.fleet.power.tests.unit.docs_support import (
     CHECKOUT,
     GUIDES,
@@ -106,32 +106,33 @@ def test_the_guide_explains_every_outcome() -> None:
 # ----- the tables of actions
 
 
-def test_the_table_of_the_guide_is_the_plan() -> None:
-    told = {}
-    for action, *cells in list_tables(ACTIONS)["The plan"]:
-        for state, cell in zip(PowerState, cells):
-            told[PowerAction(literals(action)[0]), state] = cell
-    assert told == {key: ", ".join(f"``{step.value}``" for step in plan.steps) or plan.reason for key, plan in TABLE.items()}
-
-
 def test_the_guide_names_every_state_phase_step_startup_and_wait() -> None:
     text = ACTIONS.read_text()
     for kind in (PowerState, Phase, PlanStep, Startup, WaitFor):
         assert [each.value for each in kind if f"``{each.value}``" not in text] == []
 
 
-# ----- the tables of keys
+def test_the_module_offers_what_the_code_takes_and_explains_each_action() -> None:
+    options = yaml.safe_load(server_power.DOCUMENTATION)["options"]
+    declared = {name: list(option.choices) for name, option in POWER_OPTIONS.items() if option.choices and name in options}
+    assert {name: options[name]["choices"] for name in declared} == declared
+    told = " ".join(options["action"]["description"])
+    assert [action.value for action in PowerAction if f"V({action.value}) " not in told] == []
+
+
+def test_the_role_that_takes_a_node_down_knows_what_each_action_leaves() -> None:
+    known = yaml.safe_load((CHECKOUT / "roles" / "maintenance" / "vars" / "main.yml").read_text())
+    assert known["__maintenance_raise"] == [action.value for action in PowerAction if action.traits.meant_up]
+    assert known["__maintenance_lower"] == [action.value for action in PowerAction if action.traits.meant_up is False]
+
+
+# ----- the tables that are made from the code
 
 
 @pytest.mark.parametrize("guide, title, heading, widths, rows", MADE, ids=[made[1] for made in MADE])
-def test_a_table_of_keys_is_what_the_code_says(guide: str, title: str, heading: list[str], widths: str, rows: list[list[str]]) -> None:
+def test_a_table_is_what_the_code_says(guide: str, title: str, heading: list[str], widths: str, rows: list[list[str]]) -> None:
     table = table_text(title, heading, widths, rows)
     assert table in (GUIDES / guide).read_text(), "write it anew: run docs_support as a module, as CONTRIBUTING.md says"
-
-
-def test_the_keys_of_wings_that_are_not_used_are_named() -> None:
-    text = (GUIDES / "settings_guide.rst").read_text().partition("but not used:")[2]
-    assert sorted(literals(text)) == sorted(key.name for key in settings_keys.KEYS if not key.used)
 
 
 def test_the_defaults_in_the_readme_are_those_of_the_code() -> None:

@@ -614,25 +614,25 @@ def test_a_signal_ends_the_wait_for_an_operation() -> None:
 
 
 def boots_one_at_a_time() -> Limiter:
-    pace = Limiter()
-    pace.boots = Slots(1)
-    return pace
+    limiter = Limiter()
+    limiter.boots = Slots(1)
+    return limiter
 
 
 def test_a_boot_holds_its_slot_until_the_server_is_up_and_not_until_it_is_ready() -> None:
-    pace = boots_one_at_a_time()
-    place, other = pace.place(), pace.place()
+    limiter = boots_one_at_a_time()
+    slot, other = limiter.slot(), limiter.slot()
     endpoint = FakeEndpoint(DOWN, (1, seen(STARTING, 100)), (60, seen(RUNNING, 59_000)))
     free: dict[float, bool] = {}
     for second in (0.5, 30.0):
         endpoint.clock.after(second, lambda second=second: free.setdefault(second, other.may_boot()))  # type: ignore[misc]
-    result = perform(endpoint, "start", place=place, wait_for=WaitFor.RUNNING)
+    result = perform(endpoint, "start", slot=slot, wait_for=WaitFor.RUNNING)
     assert (ended(result), free) == (("done", "", True), {0.5: False, 30.0: True})
 
 
 def test_who_waited_for_a_boot_slot_looks_again() -> None:
-    pace = boots_one_at_a_time()
-    other, place = pace.place(), pace.place()
+    limiter = boots_one_at_a_time()
+    other, slot = limiter.slot(), limiter.slot()
     assert other.may_boot()
     endpoint = FakeEndpoint(DOWN)
 
@@ -641,23 +641,23 @@ def test_who_waited_for_a_boot_slot_looks_again() -> None:
         other.end_boot()
 
     threading.Timer(0.1, started_by_somebody_else).start()
-    result = perform(endpoint, "start", place=place)
+    result = perform(endpoint, "start", slot=slot)
     assert (ended(result), endpoint.asked, other.may_boot()) == (("unchanged", "", False), [], True)
 
 
 @pytest.mark.parametrize("action", ["stop", "kill"])
 def test_a_stop_needs_no_boot_slot(action: str) -> None:
-    pace = boots_one_at_a_time()
-    other, place = pace.place(), pace.place()
+    limiter = boots_one_at_a_time()
+    other, slot = limiter.slot(), limiter.slot()
     assert other.may_boot()
-    assert ended(perform(FakeEndpoint(UP, (0, DOWN)), action, place=place)) == ("done", "", True)
+    assert ended(perform(FakeEndpoint(UP, (0, DOWN)), action, slot=slot)) == ("done", "", True)
 
 
 def test_nothing_is_asked_for_when_too_many_others_have_failed() -> None:
-    pace = Limiter(max_failures=0)
-    pace.budget.count(perform(FakeEndpoint(SILENT), "stop"))
+    limiter = Limiter(max_failures=0)
+    limiter.budget.count(perform(FakeEndpoint(SILENT), "stop"))
     endpoint = FakeEndpoint(UP)
-    result = perform(endpoint, "stop", place=pace.place())
+    result = perform(endpoint, "stop", slot=limiter.slot())
     assert (ended(result), endpoint.asked) == (("skipped", "failure_budget", False), [])
 
 
@@ -668,11 +668,11 @@ def test_one_of_all_that_is_gone_is_passed_over() -> None:
 # ----- apart from others
 
 
-def place_after(seconds: float) -> Slot:
-    """The place of a server that may begin so many seconds after the one before it."""
-    pace = Limiter(stagger=seconds)
-    pace.place().begin_apart("another", no_check)
-    return pace.place()
+def slot_after(seconds: float) -> Slot:
+    """The slot of a server that may begin so many seconds after the one before it."""
+    limiter = Limiter(stagger=seconds)
+    limiter.slot().begin_apart("another", no_check)
+    return limiter.slot()
 
 
 @pytest.mark.parametrize("action, state", [("stop", RUNNING), ("restart", RUNNING), ("start", OFFLINE)])
@@ -681,7 +681,7 @@ def test_who_waits_to_begin_apart_looks_again_and_acts_on_what_is_then(action: s
     done = seen(OFFLINE if action == "stop" else RUNNING)
     endpoint.on_look = lambda: setattr(endpoint, "before", done) if len(endpoint.look_seconds) > 1 and action != "restart" else None
     began = time.monotonic()
-    result = perform(endpoint, action, place=place_after(0.2), wait_timeout=1)
+    result = perform(endpoint, action, slot=slot_after(0.2), wait_timeout=1)
     assert time.monotonic() - began > 0.15
     assert len(endpoint.look_seconds) > 1
     if action != "restart":
@@ -693,12 +693,12 @@ def test_who_waits_to_begin_apart_looks_again_and_acts_on_what_is_then(action: s
 )
 def test_a_kill_a_check_and_who_has_nothing_to_do_wait_for_no_moment_of_their_own(action: str, state: PowerState, fields: Any) -> None:
     began = time.monotonic()
-    perform(FakeEndpoint(seen(state), (0.0, seen(OFFLINE))), action, place=place_after(3600), **fields)
+    perform(FakeEndpoint(seen(state), (0.0, seen(OFFLINE))), action, slot=slot_after(3600), **fields)
     assert time.monotonic() - began < 5
 
 
 def test_a_signal_ends_the_wait_to_begin_apart_and_nothing_is_asked() -> None:
     endpoint, interrupted = FakeEndpoint(seen(RUNNING)), threading.Event()
     threading.Timer(0.1, interrupted.set).start()
-    result = perform(endpoint, "stop", place=place_after(3600), interrupted=interrupted)
+    result = perform(endpoint, "stop", slot=slot_after(3600), interrupted=interrupted)
     assert (result.outcome.value, result.code, endpoint.asked) == ("skipped", "interrupted_by_signal", [])

@@ -101,31 +101,31 @@ def test_who_waits_for_a_slot_looks_up_and_leaves_the_queue_when_that_raises() -
 
 
 def test_alone_everything_is_free() -> None:
-    place = Slot()
-    place.begin()
-    assert place.may_boot()
-    place.refuse_over_budget("anybody")
-    with place.aside(no_check):
+    slot = Slot()
+    slot.begin()
+    assert slot.may_boot()
+    slot.refuse_over_budget("anybody")
+    with slot.aside(no_check):
         pass
-    place.end_boot()
-    place.leave()
-    assert not place.holds
+    slot.end_boot()
+    slot.leave()
+    assert not slot.holds
 
 
 def test_without_a_bound_all_begin_at_once_and_boots_are_bounded() -> None:
-    pace = Limiter()
-    places = [pace.place() for _unused in range(default_slots() + 1)]
-    for place in places:
-        place.begin()
-        assert not place.holds
-    assert [place.may_boot() for place in places] == [True] * default_slots() + [False]
-    places[0].end_boot()
-    assert places[-1].may_boot()
+    limiter = Limiter()
+    taken = [limiter.slot() for _unused in range(default_slots() + 1)]
+    for slot in taken:
+        slot.begin()
+        assert not slot.holds
+    assert [slot.may_boot() for slot in taken] == [True] * default_slots() + [False]
+    taken[0].end_boot()
+    assert taken[-1].may_boot()
 
 
 def test_a_bound_counts_whole_servers_and_their_boots_are_free() -> None:
-    pace = Limiter(max_parallel=2)
-    first, second, third = (pace.place() for _unused in range(3))
+    limiter = Limiter(max_parallel=2)
+    first, second, third = (limiter.slot() for _unused in range(3))
     first.begin()
     second.begin()
     begun = in_thread(third.begin)
@@ -146,8 +146,8 @@ def test_with_a_budget_not_all_begin_at_once() -> None:
 
 
 def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> None:
-    pace = Limiter(max_parallel=1)
-    first, second, third = (pace.place() for _unused in range(3))
+    limiter = Limiter(max_parallel=1)
+    first, second, third = (limiter.slot() for _unused in range(3))
     order: list[str] = []
     first.begin()
 
@@ -157,13 +157,13 @@ def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> No
         order.append("first")
         first.leave()
 
-    def take_turn(place: Slot, name: str) -> None:
-        place.begin()
+    def take_turn(slot: Slot, name: str) -> None:
+        slot.begin()
         wait_until(lambda: waiters(slots) >= 1 or name == "third")
         order.append(name)
-        place.leave()
+        slot.leave()
 
-    slots = pace.whole
+    slots = limiter.whole
     assert slots is not None
     threads = [in_thread(lambda: take_turn(second, "second"))]
     wait_until(lambda: waiters(slots) == 1)
@@ -176,8 +176,8 @@ def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> No
 
 
 def test_slots_are_given_back_even_if_the_wait_aside_ends_the_action() -> None:
-    pace = Limiter(max_parallel=1)
-    first, second = pace.place(), pace.place()
+    limiter = Limiter(max_parallel=1)
+    first, second = limiter.slot(), limiter.slot()
     first.begin()
     with pytest.raises(CancelledByKill), first.aside(no_check):
         raise CancelledByKill("killed")
@@ -189,41 +189,41 @@ def test_slots_are_given_back_even_if_the_wait_aside_ends_the_action() -> None:
 
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED])
 def test_what_failed_counts_and_past_the_budget_no_server_begins(outcome: Outcome) -> None:
-    pace = Limiter(max_failures=1)
-    place = pace.place()
+    limiter = Limiter(max_failures=1)
+    slot = limiter.slot()
     for other in (Outcome.DONE, Outcome.UNCHANGED, Outcome.SKIPPED, outcome):
-        pace.budget.count(ended(other))
-    place.refuse_over_budget("u")
-    pace.budget.count(ended(outcome))
+        limiter.budget.count(ended(other))
+    slot.refuse_over_budget("u")
+    limiter.budget.count(ended(outcome))
     with pytest.raises(FailureBudget, match="2 others failed, and max_failures is 1"):
-        place.refuse_over_budget("u")
+        slot.refuse_over_budget("u")
 
 
 def test_a_budget_of_nothing_stops_at_the_first_failure() -> None:
-    pace = Limiter(max_failures=0)
-    pace.place().refuse_over_budget("u")
-    pace.budget.count(ended(Outcome.FAILED))
+    limiter = Limiter(max_failures=0)
+    limiter.slot().refuse_over_budget("u")
+    limiter.budget.count(ended(Outcome.FAILED))
     with pytest.raises(FailureBudget):
-        pace.place().refuse_over_budget("u")
+        limiter.slot().refuse_over_budget("u")
 
 
 # ----- between the beginnings of two servers
 
 
 def test_without_a_stagger_nobody_waits_and_alone_neither() -> None:
-    for place in (Slot(), Limiter().place(), Limiter(max_parallel=1).place()):
-        assert not place.begin_apart("u", no_check)
+    for slot in (Slot(), Limiter().slot(), Limiter(max_parallel=1).slot()):
+        assert not slot.begin_apart("u", no_check)
 
 
 def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
-    pace, begun = Limiter(stagger=0.1), []
+    limiter, begun = Limiter(stagger=0.1), []
 
-    def begin(place: Slot) -> None:
-        place.begin_apart("u", no_check)
+    def begin(slot: Slot) -> None:
+        slot.begin_apart("u", no_check)
         begun.append(time.monotonic())
 
-    places = [pace.place() for _unused in range(5)]
-    threads = [in_thread(lambda place=place: begin(place)) for place in places]
+    taken = [limiter.slot() for _unused in range(5)]
+    threads = [in_thread(lambda slot=slot: begin(slot)) for slot in taken]
     for thread in threads:
         thread.join(10)
     gaps = [after - before for before, after in zip(begun, begun[1:])]
@@ -231,23 +231,23 @@ def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
 
 
 def test_the_first_does_not_wait_nor_one_who_comes_late_enough() -> None:
-    pace = Limiter(stagger=0.05)
-    assert not pace.place().begin_apart("u", no_check)
+    limiter = Limiter(stagger=0.05)
+    assert not limiter.slot().begin_apart("u", no_check)
     time.sleep(0.06)
-    assert not pace.place().begin_apart("u", no_check)
-    assert pace.place().begin_apart("u", no_check)
+    assert not limiter.slot().begin_apart("u", no_check)
+    assert limiter.slot().begin_apart("u", no_check)
 
 
 def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
-    pace, order = Limiter(stagger=0.05), []
-    places = [pace.place() for _unused in range(4)]
-    assert pace.stagger is not None
-    places[0].begin_apart("u", no_check)
-    gate = pace.stagger._gate
+    limiter, order = Limiter(stagger=0.05), []
+    taken = [limiter.slot() for _unused in range(4)]
+    assert limiter.stagger is not None
+    taken[0].begin_apart("u", no_check)
+    gate = limiter.stagger._gate
     gate.take(-1, no_check)
     threads = []
     for number in (3, 1, 2):
-        threads.append(in_thread(lambda number=number: (places[number].begin_apart("u", no_check), order.append(number))))
+        threads.append(in_thread(lambda number=number: (taken[number].begin_apart("u", no_check), order.append(number))))
         wait_until(lambda: waiters(gate) == len(threads))
     gate.give_back()
     for thread in threads:
@@ -256,34 +256,34 @@ def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
 
 
 def test_what_is_looked_at_meanwhile_ends_the_wait_of_one_and_not_of_the_next() -> None:
-    pace = Limiter(stagger=0.2)
-    pace.place().begin_apart("u", no_check)
+    limiter = Limiter(stagger=0.2)
+    limiter.slot().begin_apart("u", no_check)
 
     def killed() -> None:
         raise CancelledByKill("killed")
 
     began = time.monotonic()
     with pytest.raises(CancelledByKill):
-        pace.place().begin_apart("u", killed)
+        limiter.slot().begin_apart("u", killed)
     assert time.monotonic() - began < 0.15
-    assert pace.place().begin_apart("u", no_check)
+    assert limiter.slot().begin_apart("u", no_check)
     assert time.monotonic() - began < 1, "who gave up has used up no time"
 
 
 def test_who_waits_an_hour_to_begin_is_told_at_once_that_too_many_have_failed() -> None:
-    pace = Limiter(max_failures=0, stagger=3600)
-    pace.place().begin_apart("u", no_check)
+    limiter = Limiter(max_failures=0, stagger=3600)
+    limiter.slot().begin_apart("u", no_check)
     told: list[FailureBudget] = []
 
-    def wait(place: Slot) -> None:
+    def wait(slot: Slot) -> None:
         with pytest.raises(FailureBudget) as caught:
-            place.begin_apart("u", no_check)
+            slot.begin_apart("u", no_check)
         told.append(caught.value)
 
-    places = [pace.place() for _unused in range(3)]
-    threads = [in_thread(lambda place=place: wait(place)) for place in places]
+    taken = [limiter.slot() for _unused in range(3)]
+    threads = [in_thread(lambda slot=slot: wait(slot)) for slot in taken]
     time.sleep(0.05)
-    pace.budget.count(ended(Outcome.FAILED))
+    limiter.budget.count(ended(Outcome.FAILED))
     for thread in threads:
         thread.join(10)
     assert len(told) == 3

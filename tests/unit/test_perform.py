@@ -409,7 +409,8 @@ class TestCheckMode:
         result = fake.perform(action.value, check=True)
         assert result.changed == (action.value != "start") == bool(result.plan)
         assert result.state == "running"
-        assert result.state_planned == (None if action.value == "start" else "running" if action.value == "restart" else "offline")
+        after = "offline" if action.traits.meant_up is False else "running"
+        assert result.state_planned == (after if result.plan else None)
         assert (fake.seen().run, fake.engine.calls) == (run, [])
         assert fake.node.generations.read(UUID) == generation
 
@@ -509,18 +510,18 @@ class TestOneOfMany:
     def test_one_whose_turn_comes_too_late_is_skipped_without_a_trace(self, fake: FakeNode) -> None:
         fake.up()
         before = fake.node.journal.operations.of(UUID)
-        pace = Limiter(max_failures=0)
-        pace.budget.count(fake.perform("start", server="nobody"))
-        result = perform(fake.request("restart"), fake.node, Server(UUID), pace.place())
+        limiter = Limiter(max_failures=0)
+        limiter.budget.count(fake.perform("start", server="nobody"))
+        result = perform(fake.request("restart"), fake.node, Server(UUID), limiter.slot())
         assert ending(result) == ("skipped", "failure_budget", False)
         assert (fake.node.journal.operations.of(UUID), fake.engine.calls) == (before, [])
 
     def test_check_mode_takes_no_slot_and_no_lock_and_foretells_by_the_same_rules(self, fake: FakeNode) -> None:
         fake.up()
         with fake.lock("stop"):
-            place = Limiter().place()
-            result = perform(fake.request("restart", check=True, one_of_all=True), fake.node, Server(UUID), place)
-            assert (ending(result), place.holds) == (("done", "", True), False)
+            slot = Limiter().slot()
+            result = perform(fake.request("restart", check=True, one_of_all=True), fake.node, Server(UUID), slot)
+            assert (ending(result), slot.holds) == (("done", "", True), False)
         assert ending(fake.perform("stop", check=True, only=frozenset({PowerState.OFFLINE}))) == ("skipped", "not_selected", False)
 
 
@@ -730,25 +731,25 @@ class TestApart:
     """A server begins some time after another, unless there is nothing to begin."""
 
     @pytest.fixture
-    def place(self) -> Slot:
-        pace = Limiter(stagger=3600)
-        pace.place().begin_apart("another", no_check)
-        return pace.place()
+    def slot(self) -> Slot:
+        limiter = Limiter(stagger=3600)
+        limiter.slot().begin_apart("another", no_check)
+        return limiter.slot()
 
     @pytest.mark.parametrize("action", ["stop", "kill"])
-    def test_one_that_is_offline_already_waits_for_no_moment(self, fake: FakeNode, place: Slot, action: str) -> None:
-        result = perform(fake.request(action), fake.node, None, place)
+    def test_one_that_is_offline_already_waits_for_no_moment(self, fake: FakeNode, slot: Slot, action: str) -> None:
+        result = perform(fake.request(action), fake.node, None, slot)
         assert result.outcome.value == "unchanged"
 
-    def test_one_that_is_up_already_waits_for_none_and_one_that_may_not_start_neither(self, fake: FakeNode, place: Slot) -> None:
+    def test_one_that_is_up_already_waits_for_none_and_one_that_may_not_start_neither(self, fake: FakeNode, slot: Slot) -> None:
         fake.up()
-        assert perform(fake.request("start"), fake.node, None, place).outcome.value == "unchanged"
+        assert perform(fake.request("start"), fake.node, None, slot).outcome.value == "unchanged"
         fake.engine.end(UUID)
         fake.define(suspended=True)
-        assert perform(fake.request("start"), fake.node, None, place).code == "suspended"
+        assert perform(fake.request("start"), fake.node, None, slot).code == "suspended"
 
     @pytest.mark.parametrize("action", ["start", "stop", "restart"])
-    def test_who_waits_has_taken_no_lock_and_written_nothing(self, fake: FakeNode, place: Slot, action: str) -> None:
+    def test_who_waits_has_taken_no_lock_and_written_nothing(self, fake: FakeNode, slot: Slot, action: str) -> None:
         fake.up()
         if action == "start":
             fake.engine.end(UUID)
@@ -761,7 +762,7 @@ class TestApart:
             return len(seen) > 3
 
         node = replace(fake.node, interrupted=interrupted)
-        result = perform(fake.request(action), node, None, place)
+        result = perform(fake.request(action), node, None, slot)
         assert (result.outcome.value, result.code) == ("skipped", "interrupted_by_signal")
         assert set(seen) == {None}
         assert before is not None and fake.node.journal.operations.of(UUID)[1].id == before.id

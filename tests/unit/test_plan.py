@@ -9,7 +9,7 @@ import itertools
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.plan import TABLE, plan, planned_state
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import TRAITS, PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import PlanStep
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 
@@ -51,8 +51,14 @@ def test_the_state_planned_is_up_after_a_start_down_after_a_stop_and_as_it_was_a
     after = planned_state(steps, state, has_matchers=False)
     if not steps:
         assert after is state
-    elif action.boots:
+    elif action.traits.meant_up:
         assert after is PowerState.RUNNING
         assert planned_state(steps, state, has_matchers=True) is PowerState.STARTING
-    else:
+    elif action.traits.meant_up is False:
         assert after is PowerState.OFFLINE
+    else:
+        assert after is state
+
+
+def test_it_is_said_of_every_action_what_it_is_like() -> None:
+    assert set(TRAITS) == set(PowerAction)

@@ -59,7 +59,7 @@ class World:
         self.clock = SystemClock()
         self.journal = BufferedJournal(str(root), str(root / "locks"), "no-such-group", self.clock)
         self.generations = OwnGenerations(str(root), "no-such-group")
-        self.pace = Limiter()
+        self.limiter = Limiter()
         self.let_go = threading.Event()
         self.ended: list[Result] = []
         self.tickets: list[Ticket] = []

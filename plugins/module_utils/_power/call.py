@@ -34,7 +34,7 @@ class Call(Protocol):
     def priorities(self, targets: Sequence[Target], given: Mapping[str, int]) -> list[int]:
         """Return the priority of each target; what is ``given`` counts first. Raises `InterruptedBySignal`."""
 
-    def act(self, target: Target, place: Slot) -> Result:
+    def act(self, target: Target, slot: Slot) -> Result:
         """Act on one of them. Raises nothing."""
 
     def meant_up(self) -> list[Server] | None:
@@ -112,8 +112,8 @@ class _OnNode:
         if self._node.interrupted():
             raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
 
-    def act(self, target: Target, place: Slot) -> Result:
-        return perform(target.request, self._node, target.server, place)
+    def act(self, target: Target, slot: Slot) -> Result:
+        return perform(target.request, self._node, target.server, slot)
 
     def meant_up(self) -> list[Server] | None:
         return self._node.journal.intents.meant_up()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .words import Amount, Candidate, RolloutError, parse_count, parse_serial
+from .words import TAKES_DOWN, Amount, Candidate, RolloutError, parse_count, parse_serial
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ def pacing(given: Mapping[str, Any], nodes: Sequence[str]) -> Pacing:
 
 
 def batches(candidates: Sequence[Candidate], nodes: Sequence[str], action: str, pace: Pacing) -> list[Batch]:
-    """The servers as batches, the canary's first. No batch mixes priorities: lowest first, for stop and kill highest first."""
+    """The servers as batches, the canary's first. No batch mixes priorities: lowest first, highest first where servers are taken down."""
     order = {node: number for number, node in enumerate(nodes)}
-    sign = -1 if action in ("stop", "kill") else 1
+    sign = -1 if action in TAKES_DOWN else 1
     ordered = sorted(
         candidates, key=lambda each: (sign * each.priority, not each.any_state, each.asked_by, order[each.node], each.name, each.server)
     )

@@ -11,9 +11,11 @@ from typing import Any
 
 from ..._power.model.errors import SettingsInvalid
 from ..._power.model.order import Priorities, read_priorities
+from ..._power.model.report import none_up_message
+from ..._power.model.request import PowerAction
 from ..._power.model.server import SHORT_ID_PATTERN, Server, parse_uuid
 from ..unseen import code_of, is_unseen, reason_of
-from .words import ACTIONS, STATES, UP, Candidate, RolloutError, one_of, text_list
+from .words import ACTIONS, BOOTS, STATES, UP, Candidate, RolloutError, one_of, text_list
 
 ALL = "all"
 
@@ -34,8 +36,8 @@ class Criteria:
 
     @property
     def only(self) -> tuple[str, ...]:
-        """The states that a server must still be in when its turn comes; empty: any. A restart of all means those that are up."""
-        if self.names is None and self.action == "restart":
+        """The states that a server must still be in when its turn comes; empty: any. Some actions on all mean those that are up."""
+        if self.names is None and PowerAction(self.action).traits.all_means_up:
             return tuple(state for state in UP if not self.states or state in self.states)
         return self.states
 
@@ -72,8 +74,8 @@ def criteria(given: Mapping[str, Any]) -> Criteria:
         skip_suspended=one_of("suspended", given.get("suspended", "fail"), ("fail", "skip")) == "skip",
         priorities=_priorities(given.get("priorities")),
     )
-    if names is None and action == "restart" and not made.only:
-        raise RolloutError("Cannot restart all servers that are offline: a restart of all means those that are up; start them instead")
+    if names is None and made.states and not made.only:
+        raise RolloutError(none_up_message(PowerAction(action)))
     return made
 
 
@@ -95,7 +97,7 @@ def choose(known: Iterable[Candidate], asked: Criteria) -> Choice:
 
 def part(meant: Iterable[Candidate], asked: Criteria) -> Choice:
     """The servers meant, parted into those that may be acted on, those that may not because they are suspended, and the unseen."""
-    boots = asked.action in ("start", "restart")
+    boots = asked.action in BOOTS
     seen: list[Candidate] = []
     suspended: list[Candidate] = []
     unseen: list[Candidate] = []
@@ -114,7 +116,7 @@ def _candidate(node: str, entry: Mapping[str, Any], priorities: Priorities) -> C
     uuid, name = str(entry["server"]), str(entry.get("name") or "")
     own = entry.get("priority")
     # Somebody who boots it has it down for a moment.
-    boots = entry.get("state") == "offline" and (entry.get("lock") or {}).get("action") in ("start", "restart")
+    boots = entry.get("state") == "offline" and (entry.get("lock") or {}).get("action") in BOOTS
     return Candidate(
         node=node,
         server=uuid,

@@ -71,14 +71,14 @@ class PerformingActions:
         )
 
     def _perform(self, ticket: Ticket, request: Request) -> None:
-        place, unwritten = self._node.pace.place(), False
+        slot, unwritten = self._node.limiter.slot(), False
         try:
-            result = perform(request, self._node.now(), None, place)
+            result = perform(request, self._node.now(), None, slot)
         except Exception as error:
             # A fault of ours: the server's queue must go on.
             result, unwritten = self._fault(ticket, error), True
         finally:
-            place.leave()
+            slot.leave()
         soon(self._loop, self._on_ended, ticket, result, unwritten)
 
     def _fault(self, ticket: Ticket, error: Exception) -> Result:

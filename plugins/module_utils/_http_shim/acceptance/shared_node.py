@@ -33,7 +33,7 @@ class SharedNode:
         self.journal = BufferedJournal(settings.state_directory, settings.lock_directory, settings.group, built.clock)
         self.clock = built.clock
         #: Boots at a time; whole servers are not bounded.
-        self.pace = Limiter()
+        self.limiter = Limiter()
         self._node = replace(built, journal=self.journal, generations=self.generations)
         self._guard = threading.Lock()
         self._sources_at = float("-inf")

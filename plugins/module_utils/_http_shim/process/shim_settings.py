@@ -15,7 +15,7 @@ from ..._power.model.errors import SettingsInvalid
 
 _OTHERS = 0o007
 #: What only a new process can change.
-_FIXED = (
+FIXED = (
     *("api_host", "api_port", "api_ssl_enabled", "api_max_connections", "api_request_timeout"),
     *("lock_directory", "state_directory", "group", "docker_host"),
 )
@@ -51,7 +51,7 @@ def as_they_are(files: Sequence[str]) -> tuple[tuple[int, int, int], ...]:
 
 def taken_over(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
     """Return the new settings as far as they can count now, and the names of those that need a new process."""
-    kept = [name for name in _FIXED if getattr(old, name) != getattr(new, name)]
+    kept = [name for name in FIXED if getattr(old, name) != getattr(new, name)]
     return replace(new, **{name: getattr(old, name) for name in kept}), kept
 
 

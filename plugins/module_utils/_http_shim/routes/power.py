@@ -71,8 +71,8 @@ class PowerRoutes:
             "operations",
             "GET",
             "/api/servers/{server}/operations",
-            "Its operations",
-            {200: AnswerDoc("The last first", schemas.list_of(schemas.OPERATION)), 500: failure("No journal")},
+            "What was done to the server, by whomever, the last first",
+            {200: AnswerDoc("They", schemas.list_of(schemas.OPERATION)), 500: failure("No journal")},
         )
     )
     async def _all_operations(self, request: HttpRequest, known: KnownServer) -> Reply:
@@ -86,7 +86,7 @@ class PowerRoutes:
             "operation",
             "GET",
             "/api/servers/{server}/operations/{operation}",
-            "One operation",
+            "One of these; with wait once it has ended, or after so many seconds",
             {
                 200: AnswerDoc("It, when it has ended or after the wait", schemas.OPERATION),
                 400: failure("No such wait"),

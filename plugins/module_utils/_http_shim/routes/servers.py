@@ -114,7 +114,7 @@ class ServerRoutes:
             "servers",
             "GET",
             "/api/servers",
-            "Every server",
+            "Every server: state, definition, use of memory, CPU, network and disk",
             {200: AnswerDoc("They", schemas.list_of(schemas.LISTED), {replies.UNLISTED: _UNLISTED_TEXT}), 500: failure("No engine")},
         )
     )
@@ -132,7 +132,7 @@ class ServerRoutes:
             "server",
             "GET",
             "/api/servers/{server}",
-            "One server",
+            "One server, as above",
             {200: AnswerDoc("It", schemas.SERVER), 500: failure("No engine")},
         )
     )
@@ -153,7 +153,7 @@ class ServerRoutes:
             "commands",
             "POST",
             "/api/servers/{server}/commands",
-            "Write lines to its standard input",
+            "Write commands to the standard input of its process",
             {
                 204: AnswerDoc("Written"),
                 400: failure("Not readable"),
@@ -188,7 +188,7 @@ class ServerRoutes:
             "logs",
             "GET",
             "/api/servers/{server}/logs",
-            "The last lines of its output",
+            "The last lines of its output, size of them",
             {200: AnswerDoc("They", schemas.LINES), 500: failure("No engine")},
             query={"size": {"type": "string"}},
         )
@@ -214,7 +214,7 @@ class ServerRoutes:
             "sync",
             "POST",
             "/api/servers/{server}/sync",
-            "Read its definition anew",
+            "Read its definition anew; a server that is suspended by it is stopped",
             {204: AnswerDoc("Read"), 500: failure("Not read")},
         )
     )
@@ -244,7 +244,7 @@ class ServerRoutes:
             "system",
             "GET",
             "/api/system",
-            "The machine, with v=2 its engine too",
+            "The machine and the version of this collection; with v=2 the engine, too",
             {200: AnswerDoc("It", schemas.SYSTEM), 500: failure("No engine")},
             query={"v": {"type": "string"}},
         )

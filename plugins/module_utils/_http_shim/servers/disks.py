@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from ..._power.actions.boot.disk import bounds_of
 from ..._power.definitions.settings import Settings
 from ..._power.model.cancellation import no_check
-from ..._power.volume.volume import Bounds, Volume
+from ..._power.volume.volume import Volume
+from ..._power.volume.volume_survey import Bounds
 
 #: How long what a walk found counts, at least, and how long anybody waits for one.
 _COUNTS_SECONDS, _WAIT_SECONDS = 60.0, 0.25

@@ -24,7 +24,7 @@ from .client.claims import NONE_GIVEN, TOO_OLD, Claims, TokenRefused, check, rea
 from .client.denials import Denials
 from .client.frames import ClientMessage
 from .client.member import TRY_LATER, Member
-from .client.permissions import CONSOLE, OF_ACTION
+from .client.permissions import CONSOLE
 from .endings import of_ending
 from .room import Room
 from .websockets import Websockets
@@ -113,12 +113,13 @@ class ClientMessages:
         self._websockets.let_in(server.uuid, member)
 
     async def _set_state(self, server: Server, member: Member, claims: Claims, text: str) -> None:
-        action = next((each for each in PowerAction if each.value == text), None)
+        action = PowerAction.named(text)
         if action is None:
-            self._refuse(member, "Cannot set the state: the action must be one of start, stop, restart, kill")
+            self._refuse(member, f"Cannot set the state: the action must be one of {', '.join(each.value for each in PowerAction)}")
             return
-        if not claims.grants(OF_ACTION[action]):
-            self._refuse(member, f"Cannot {text} server {server.uuid}: your token lacks the permission {OF_ACTION[action]}")
+        permission = action.traits.permission
+        if not claims.grants(permission):
+            self._refuse(member, f"Cannot {text} server {server.uuid}: your token lacks the permission {permission}")
             return
         origin = f"{member.address} (user {claims.user})" if claims.user else origin_of(member.address, self._node.settings)
         try:

@@ -75,7 +75,7 @@ class WebsocketRoutes:
             "websocket",
             "GET",
             "/api/servers/{server}/ws",
-            "Its console, a websocket; the token is the Panel's, and comes in the first event",
+            "The websocket of its console, which asks for a token of the Panel instead",
             {
                 101: AnswerDoc("It opens"),
                 400: failure("No websocket request, or too many are open of this server"),
@@ -104,7 +104,7 @@ class WebsocketRoutes:
             "deny",
             "POST",
             "/api/servers/{server}/ws/deny",
-            "Take back tokens of its websockets by their jti",
+            "Take back tokens of consoles by their jtis",
             {204: AnswerDoc("They are no good any more"), 400: failure("Not readable")},
             body=schemas.DENIED,
         )

@@ -81,7 +81,7 @@ def _read_power_body(body: bytes) -> PowerBody:
     action = last_of(members, "action", _text)
     wait = last_of(members, "wait_seconds", _whole_number)
     return PowerBody(
-        action=next((each for each in PowerAction if each.value == action), None),
+        action=PowerAction.named(action),
         wait_seconds=wait if wait is not None and WAIT_SECONDS.holds(wait) else WAIT_SECONDS.default,
     )
 

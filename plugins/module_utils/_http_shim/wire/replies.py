@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
+from ..._power.model.request import PowerAction
+
 JSON = "application/json; charset=utf-8"
 PLAIN = "text/plain"
 #: The header of a list that is not whole: the codes of why lists of servers could not be had, divided by commas.
@@ -65,7 +67,9 @@ WRONG_TOKEN = error(403, "You are not authorized to access this endpoint.")
 NO_ROUTE = Reply(404, b"404 page not found", PLAIN)
 NO_SERVER = error(404, "The requested resource does not exist on this instance.")
 EMPTY_BODY = error(400, "The data passed in the request was not in a parsable format. Please try again.", content_type=MISLABELLED)
-WRONG_ACTION = error(422, 'The power action provided was not valid, should be one of "stop", "start", "restart", "kill"')
+#: In Wings' order, which has the stop first.
+_ACTIONS = ", ".join(f'"{each.value}"' for each in sorted(PowerAction, key=lambda each: each is not PowerAction.STOP))
+WRONG_ACTION = error(422, f"The power action provided was not valid, should be one of {_ACTIONS}")
 SUSPENDED = error(400, "Cannot start or restart a server that is suspended.")
 TOO_MANY = error(503, "Cannot accept the action: too many of this server are waiting already; ask again later")
 NOT_KEPT = error(503, "Cannot accept the action: the journal cannot be written, so it might be lost; look at the node's log")

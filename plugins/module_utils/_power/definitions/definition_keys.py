@@ -48,12 +48,7 @@ RULE_KEYS = (
 
 CONFIG_KEYS = (
     KeySpec("file", FILLED_TEXT, REQUIRED, "Path within the server's data directory"),
-    KeySpec(
-        "parser",
-        FILLED_TEXT,
-        REQUIRED,
-        "How the file is read: `file`, `properties`, `ini`, `json`, `yaml` (`yml`), `toml` or `xml`; another leaves it as it is",
-    ),
+    KeySpec("parser", FILLED_TEXT, REQUIRED, "How the file is read, as the guide to configuration files says; another leaves it"),
     KeySpec("replace", list_of(record(RULE_KEYS, "a rule"), "a list of rules"), (), "What to replace"),
     KeySpec("create_file", ANYTHING, None, "Pelican's; not used", used=False),
 )

@@ -131,8 +131,8 @@ class AtEndpoint:
         if self._interrupted():
             raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
 
-    def act(self, target: Target, place: Slot) -> Result:
-        result = perform_at(target.request, self._endpoint, self._clock, self._interrupted, target.server, place)
+    def act(self, target: Target, slot: Slot) -> Result:
+        result = perform_at(target.request, self._endpoint, self._clock, self._interrupted, target.server, slot)
         if not target.request.check and result.code not in UNREPORTED_CODES:
             announce(result, target.request)
         return result

@@ -10,6 +10,9 @@ since the request was sent; ``sent`` is when a look was asked for, ``at`` when i
 
 from __future__ import annotations
 
+import abc
+from collections.abc import Mapping
+
 from ..model.errors import KillUnsettled, OutcomeUnknown, PowerError, StartFailed, StartTimeout, Suspended
 from ..model.request import PowerAction, Request, WaitFor
 from ..model.server import PowerState
@@ -79,7 +82,7 @@ class RunChanges:
         return False
 
 
-class Following:
+class Following(abc.ABC):
     """The follow-up of one accepted action. Feed it what is seen; it says when the action is done, and raises when it is not."""
 
     def __init__(self, request: Request, uuid: str, before: Seen | None) -> None:
@@ -110,8 +113,9 @@ class Following:
         if at >= self._deadline:
             raise self._too_late(at)
 
+    @abc.abstractmethod
     def _see(self, seen: Seen, sent: float, at: float) -> bool:
-        raise NotImplementedError
+        """Take in what was seen, as `see` does."""
 
     def _too_late(self, at: float) -> PowerError:
         what = f"Cannot tell what became of the {self._request.action.value} of server {self._uuid}"
@@ -254,6 +258,10 @@ class FollowingUp(Following):
         )
 
 
+#: By whether a server is meant to be up after the action.
+_KINDS: Mapping[bool | None, type[FollowingUp | FollowingDown]] = {True: FollowingUp, False: FollowingDown}
+
+
 def following(request: Request, uuid: str, before: Seen | None) -> Following:
     """Return the follow-up of a request that was accepted; ``before`` is what was seen right before it, None if nothing was."""
-    return (FollowingUp if request.action.boots else FollowingDown)(request, uuid, before)
+    return _KINDS[request.action.traits.meant_up](request, uuid, before)

@@ -42,6 +42,8 @@ from .watch import WaitInterrupted, Watch
 _KILL_LOOK_SECONDS = 1.0
 #: How long an operation that goes on is followed, beside the waits that were asked for.
 _OPERATION_SECONDS = 1800.0
+#: The states that a server may be in after an action that went well, by whether it is meant to be up then.
+_STATES_AFTER = {True: (PowerState.STARTING, PowerState.RUNNING), False: (PowerState.OFFLINE,), None: tuple(PowerState)}
 #: Codes of servers that nothing was asked of; what was asked for never has one, whatever the endpoint says.
 _NEVER_ASKED = (NotSelected.code, FailureBudget.code)
 
@@ -52,16 +54,16 @@ def perform_at(
     clock: Clock,
     interrupted: Callable[[], bool],
     known: Server | None = None,
-    place: Slot | None = None,
+    slot: Slot | None = None,
 ) -> Result:
     """Perform one power action through the endpoint. Raises no `PowerError`: whatever happens is in the result, but for a fault of ours.
 
-    ``known`` is the server meant, where the caller has identified it already; ``place`` its place among others, which it keeps. A boot slot
+    ``known`` is the server meant, where the caller has identified it already; ``slot`` its slot among others, which it keeps. A boot slot
     is held from the request until the server is up, so in a restart during its stop as well. The result's ``operation`` is the endpoint's
     own id of it, and empty where it told none.
     """
     progress = Progress(request, clock, known)
-    turn = EndpointTurn(request, endpoint, clock, interrupted, progress, place or Slot())
+    turn = EndpointTurn(request, endpoint, clock, interrupted, progress, slot or Slot())
     try:
         ending = turn.perform()
     except PowerError as error:
@@ -73,7 +75,7 @@ class EndpointTurn:
     """One action on one server, from the look before it to its end."""
 
     def __init__(
-        self, request: Request, endpoint: Endpoint, clock: Clock, interrupted: Callable[[], bool], progress: Progress, place: Slot
+        self, request: Request, endpoint: Endpoint, clock: Clock, interrupted: Callable[[], bool], progress: Progress, slot: Slot
     ) -> None:
         self.operation = ""
         self._request = request
@@ -81,14 +83,14 @@ class EndpointTurn:
         self._clock = clock
         self._interrupted = interrupted
         self._progress = progress
-        self._place = place
+        self._slot = slot
         self._following: Following | None = None
 
     def perform(self) -> Ending:
         """Perform the action from its look to its end. Raises `PowerError`."""
         self._raise_if_signalled()
         request, progress = self._request, self._progress
-        self._place.refuse_over_budget(request.server)
+        self._slot.refuse_over_budget(request.server)
         if progress.known is None:
             progress.server = identify_at(request.server, self._endpoint, self._raise_if_signalled)
         before = self._look_before()
@@ -105,13 +107,13 @@ class EndpointTurn:
 
     def _waits_to_begin(self, before: Seen) -> bool:
         """Wait for a boot slot, and for the time between two servers, where they are needed; tell whether there was a wait."""
-        request, place = self._request, self._place
+        request, slot = self._request, self._slot
         if request.check or request.action is PowerAction.KILL or not plan(request.action, before.state).steps:
             return False
-        waited = request.action.boots and not place.may_boot()
+        waited = request.action.boots and not slot.may_boot()
         if waited:
-            place.begin_boot(self._raise_if_signalled)
-        return place.begin_apart(request.server, self._raise_if_signalled) or waited
+            slot.begin_boot(self._raise_if_signalled)
+        return slot.begin_apart(request.server, self._raise_if_signalled) or waited
 
     def _raise_if_signalled(self) -> None:
         if self._interrupted():
@@ -147,7 +149,7 @@ class EndpointTurn:
             progress.server = seen.server
         progress.state = seen.state
         if self._following is not None and self._following.up:
-            self._place.end_boot()
+            self._slot.end_boot()
 
     def _dry_run(self, before: Seen, chosen: Plan) -> Ending:
         """Say, for check mode, what the action would do to the server as it is. Whether its lock is held is not told."""
@@ -161,7 +163,7 @@ class EndpointTurn:
     def _already_so(self, before: Seen, chosen: Plan) -> Ending:
         """End with nothing to ask for; a start of a server that is up still waits as ``wait_for`` asks."""
         request, uuid = self._request, self._progress.server.uuid
-        self._place.end_boot()
+        self._slot.end_boot()
         if request.action.boots and request.wait_for is WaitFor.RUNNING and before.state is PowerState.STARTING:
             watch = Watch(self._endpoint, self._clock, self._interrupted, uuid, self._saw)
             self._look_until_done(watch, FollowingUp(request, uuid, before, up_already=True))
@@ -235,7 +237,7 @@ class EndpointTurn:
         """End as the endpoint says, after the wait for the server to be running, of which the endpoint knows nothing."""
         request, progress = self._request, self._progress
         _take_over(operation, progress)
-        self._place.end_boot()
+        self._slot.end_boot()
         outcome, code, msg = _told_ending(operation)
         if outcome not in (Outcome.DONE, Outcome.UNCHANGED):
             return outcome, code or EndpointError.code, msg or "Cannot tell why: the endpoint gives no reason"
@@ -251,8 +253,7 @@ class EndpointTurn:
     def _refuse_contradiction(self, state: PowerState | None) -> None:
         """Raise `OutcomeUnknown` if an action that is said to have gone well left the server in a state that says otherwise."""
         action, uuid = self._request.action, self._progress.server.uuid
-        fits = (PowerState.STARTING, PowerState.RUNNING) if action.boots else (PowerState.OFFLINE,)
-        if state is not None and state not in fits:
+        if state is not None and state not in _STATES_AFTER[action.traits.meant_up]:
             raise OutcomeUnknown(
                 f"Cannot tell what became of the {action.value} of server {uuid}: the endpoint says that it went well, but that the server "
                 f"is {state.value}; look at the server"

@@ -21,6 +21,8 @@ class Plan:
     reason: str = ""
 
 
+#: The steps after which no process is left.
+_ENDING = frozenset({PlanStep.STOP, PlanStep.KILL})
 _BOOT = (PlanStep.PREBOOT, PlanStep.START)
 _UP_ALREADY = Plan(reason="it is up already")
 _DOWN_ALREADY = Plan(reason="it is offline already")
@@ -55,4 +57,4 @@ def planned_state(steps: tuple[PlanStep, ...], state: PowerState, *, has_matcher
     """The state after the steps went well: ``starting`` where a readiness line is yet to come."""
     if PlanStep.START in steps:
         return PowerState.STARTING if has_matchers else PowerState.RUNNING
-    return PowerState.OFFLINE if steps else state
+    return PowerState.OFFLINE if _ENDING.intersection(steps) else state

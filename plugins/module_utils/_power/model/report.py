@@ -126,6 +126,12 @@ def failure_message(results: Sequence[Result]) -> str:
     return f"Cannot {failures[0].action.value} {len(failures)} of {len(results)} servers: {named}{more}"
 
 
+def none_up_message(action: PowerAction) -> str:
+    """The sentence for an action on all that are up (`ActionTraits.all_means_up`), where states are named and none of them is up."""
+    verb = action.value
+    return f"Cannot {verb} all servers that are offline: a {verb} of all means those that are up; start them instead"
+
+
 def incomplete_message(action: PowerAction, results: Sequence[Result], unlisted: Sequence[str]) -> str:
     """One sentence on what an action on all servers of a node may have missed: ``unlisted`` has one for each list of servers that could not
     be had. Empty where it missed none."""

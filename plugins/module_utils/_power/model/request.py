@@ -22,10 +22,41 @@ class PowerAction(str, Enum):
     RESTART = "restart"
     KILL = "kill"
 
+    @classmethod
+    def named(cls, text: object) -> PowerAction | None:
+        """The action of this name, None where there is none."""
+        return next((each for each in cls if each.value == text), None)
+
+    @property
+    def traits(self) -> ActionTraits:
+        """What it is like."""
+        return TRAITS[self]
+
     @property
     def boots(self) -> bool:
         """True if the action ends with a start, and so needs a definition and respects suspension."""
-        return self in (PowerAction.START, PowerAction.RESTART)
+        return self.traits.meant_up is True
+
+
+@dataclass(frozen=True)
+class ActionTraits:
+    """What an action is like, whatever the state it finds; what it does in which state is its plan (`plan`)."""
+
+    #: Whether a server is meant to be up after it; None: as before.
+    meant_up: bool | None
+    #: The permission that a console's token needs for it, by the Panel's name.
+    permission: str
+    #: Whether of all servers it means those alone that are up.
+    all_means_up: bool = False
+
+
+TRAITS: Mapping[PowerAction, ActionTraits] = {
+    PowerAction.START: ActionTraits(meant_up=True, permission="control.start"),
+    PowerAction.STOP: ActionTraits(meant_up=False, permission="control.stop"),
+    PowerAction.RESTART: ActionTraits(meant_up=True, permission="control.restart", all_means_up=True),
+    # Who may stop a server may kill it.
+    PowerAction.KILL: ActionTraits(meant_up=False, permission="control.stop"),
+}
 
 
 class WaitFor(str, Enum):

@@ -21,8 +21,6 @@ from .volume_file import FILE_LIMIT, FileRefusedError, names_of, read_file, repl
 from .volume_survey import Bounds, Survey, reason_of, shown_path
 from .volume_walk import DIRECTORY, Walk
 
-__all__ = ["Bounds", "Survey", "Volume"]
-
 
 class Volume:
     """The data directory of one server. ``path`` is absolute. Errors are ``PrebootFailed``, naming the path and the reason."""

@@ -7,19 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ...._power.model.request import PowerAction
-
 CONNECT = "websocket.connect"
 CONSOLE = "control.console"
 #: Whose bearer may see what an error says of the node: administrators of the Panel.
 ERRORS = "admin.websocket.errors"
-#: Who may stop a server may kill it.
-OF_ACTION = {
-    PowerAction.START: "control.start",
-    PowerAction.STOP: "control.stop",
-    PowerAction.RESTART: "control.restart",
-    PowerAction.KILL: "control.stop",
-}
 _ALL, _ADMIN = "*", "admin."
 
 

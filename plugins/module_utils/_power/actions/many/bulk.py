@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many servers in one call, at once as far as the pace allows; whatever becomes of one hides nothing of the others."""
+"""Many servers in one call, at once as far as the limiter allows; whatever becomes of one hides nothing of the others."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from .selection import Target, is_left_out
 #: Open files that are asked for.
 _FILES = 8192
 
-#: Acts on one server from a place among the others; it is to raise nothing.
+#: Acts on one server from a slot among the others; it is to raise nothing.
 Act = Callable[[Target, Slot], Result]
 
 
-def perform_each(targets: Sequence[Target], act: Act, pace: Limiter, priorities: Sequence[int] | None = None) -> list[Result]:
+def perform_each(targets: Sequence[Target], act: Act, limiter: Limiter, priorities: Sequence[int] | None = None) -> list[Result]:
     """Act on each target, in the order given as far as there is one, and return the results in that order.
 
-    With ``priorities``, one for each target, those of one are acted on together, and the next when these have ended: the lowest first where
-    servers are booted, else the highest. Servers that are down are left out of a restart of all.
+    With ``priorities``, one for each target, those of one are acted on together, and the next when these have ended: the highest first
+    where servers are taken down, else the lowest. Servers that are down are left out of an action on all that are up.
     """
     results: list[Result | None] = [None] * len(targets)
 
-    def act_on(index: int, place: Slot) -> None:
+    def act_on(index: int, slot: Slot) -> None:
         try:
-            result = _acted(targets[index], act, place)
-            pace.budget.count(result)
+            result = _acted(targets[index], act, slot)
+            limiter.budget.count(result)
             results[index] = result
         finally:
-            place.leave()
+            slot.leave()
 
     if len(targets) == 1:
         # Alone, it waits for nobody's slot.
@@ -48,7 +48,7 @@ def perform_each(targets: Sequence[Target], act: Act, pace: Limiter, priorities:
         # Each server may need a lock and an output at the same time: more than most systems allow unless asked.
         allow_files(_FILES)
         for tier in _tiers(targets, priorities):
-            _in_threads(tier, act_on, pace)
+            _in_threads(tier, act_on, limiter)
     pairs = zip(targets, results)
     return [result for target, result in pairs if result is not None and not is_left_out(result, target.request)]
 
@@ -56,13 +56,13 @@ def perform_each(targets: Sequence[Target], act: Act, pace: Limiter, priorities:
 def _tiers(targets: Sequence[Target], priorities: Sequence[int] | None) -> Sequence[Sequence[int]]:
     if priorities is None:
         return [range(len(targets))]
-    return tiers(priorities, highest_first=not all(target.request.action.boots for target in targets))
+    return tiers(priorities, highest_first=any(target.request.action.traits.meant_up is False for target in targets))
 
 
-def _acted(target: Target, act: Act, place: Slot) -> Result:
+def _acted(target: Target, act: Act, slot: Slot) -> Result:
     """The result of acting, or what can be said of a fault of ours on the way: it must neither hide the others nor be hidden itself."""
     try:
-        return act(target, place)
+        return act(target, slot)
     except Exception as error:
         request = target.request
         return Result(
@@ -77,18 +77,18 @@ def _acted(target: Target, act: Act, place: Slot) -> Result:
         )
 
 
-def _in_threads(indexes: Sequence[int], act_on: Callable[[int, Slot], None], pace: Limiter) -> None:
+def _in_threads(indexes: Sequence[int], act_on: Callable[[int, Slot], None], limiter: Limiter) -> None:
     """One thread a server, begun in order, each when its turn comes; over when all have ended."""
     threads = []
     for index in indexes:
-        place = pace.place()
-        place.begin()
-        thread = threading.Thread(target=act_on, args=(index, place))
+        slot = limiter.slot()
+        slot.begin()
+        thread = threading.Thread(target=act_on, args=(index, slot))
         try:
             thread.start()
         except RuntimeError:
             # No more threads to be had: this one's turn is now.
-            act_on(index, place)
+            act_on(index, slot)
         else:
             threads.append(thread)
     for thread in threads:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from ...model.cancellation import CheckCancelled, no_check
 from ...model.errors import NotSelected, PowerError, SettingsInvalid
+from ...model.report import none_up_message
 from ...model.request import ALL, PowerAction, Request, new_operation_id
 from ...model.result import Result
 from ...model.server import PowerState, Server
@@ -46,23 +47,23 @@ def everything(node: Node, action: PowerAction | None, check_cancelled: CheckCan
 
 
 def refuse_only_offline(asked: Request) -> None:
-    """Raise `SettingsInvalid` for a restart of all that names states, and none in which it means a server."""
-    if asked.action is PowerAction.RESTART and asked.only and not asked.only & _UP:
-        raise SettingsInvalid("Cannot restart all servers that are offline: a restart of all means those that are up; start them instead")
+    """Raise `SettingsInvalid` for an action on all that are up that names states, and none in which it means a server."""
+    if asked.action.traits.all_means_up and asked.only and not asked.only & _UP:
+        raise SettingsInvalid(none_up_message(asked.action))
 
 
 def one_of_all(request: Request, server: Server) -> Request:
-    """A request for all as one for this server. A restart means those that are up."""
+    """A request for all as one for this server. Some actions mean those that are up."""
     only = request.only
-    if request.action is PowerAction.RESTART:
+    if request.action.traits.all_means_up:
         only = _UP if only is None else only & _UP
     return replace(request, server=server.uuid, only=only, one_of_all=True)
 
 
 def is_left_out(result: Result, request: Request) -> bool:
-    """Return True if a result is of a server that is down, and so was not meant by a restart of all."""
+    """Return True if a result is of a server that is down, and so was not meant by an action on all that are up."""
     passed_over = result.code == NotSelected.code and result.state is PowerState.OFFLINE
-    return request.one_of_all and request.action is PowerAction.RESTART and passed_over
+    return request.one_of_all and request.action.traits.all_means_up and passed_over
 
 
 def each_once(requests: Iterable[Request], identify: Callable[[Request], Server]) -> list[Target]:

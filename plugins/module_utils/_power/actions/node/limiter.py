@@ -141,8 +141,8 @@ class Limiter:
         self.stagger = Stagger(stagger) if stagger else None
         self._tickets = itertools.count()
 
-    def place(self) -> Slot:
-        """The place of one more server, behind those asked for before."""
+    def slot(self) -> Slot:
+        """The slot of one more server, behind those asked for before."""
         return Slot(self)
 
     def ticket(self, *, last: bool = False) -> int:
@@ -157,12 +157,12 @@ _BEHIND_ALL = 1 << 32
 class Slot:
     """One server's place in a call over many: the slots it holds, and what it must give back while it waits for somebody else."""
 
-    def __init__(self, pace: Limiter | None = None) -> None:
-        """Without a pace the server is alone, and everything is free."""
-        self._pace = pace
-        self._whole = None if pace is None else pace.whole
-        self._boots = None if pace is None else pace.boots
-        self._ticket = 0 if pace is None else pace.ticket()
+    def __init__(self, limiter: Limiter | None = None) -> None:
+        """Without a limiter the server is alone, and everything is free."""
+        self._limiter = limiter
+        self._whole = None if limiter is None else limiter.whole
+        self._boots = None if limiter is None else limiter.boots
+        self._ticket = 0 if limiter is None else limiter.ticket()
         self._held: list[Slots] = []
 
     @property
@@ -176,8 +176,8 @@ class Slot:
 
     def refuse_over_budget(self, server: str) -> None:
         """Raise `FailureBudget` if too many others have failed."""
-        if self._pace is not None:
-            self._pace.budget.mind(server)
+        if self._limiter is not None:
+            self._limiter.budget.mind(server)
 
     def may_boot(self) -> bool:
         """Return True if the server may boot at once, and, where boots are bounded, holds a boot slot now."""
@@ -197,14 +197,14 @@ class Slot:
 
         Raises as `refuse_over_budget`, and what ``check_cancelled`` raises.
         """
-        if self._pace is None or self._pace.stagger is None:
+        if self._limiter is None or self._limiter.stagger is None:
             return False
 
         def look_up() -> None:
             check_cancelled()
             self.refuse_over_budget(server)
 
-        return self._pace.stagger.take(self._ticket, look_up)
+        return self._limiter.stagger.take(self._ticket, look_up)
 
     def end_boot(self) -> None:
         """Give the boot slot back."""
@@ -220,8 +220,8 @@ class Slot:
         held = list(self._held)
         self.leave()
         yield
-        if self._pace is not None:
-            self._ticket = self._pace.ticket(last=True)
+        if self._limiter is not None:
+            self._ticket = self._limiter.ticket(last=True)
         for slots in held:
             self._take(slots, check_cancelled)
 

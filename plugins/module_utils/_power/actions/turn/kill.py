@@ -168,8 +168,9 @@ def _await_holder(context: ActionContext, holder: Holder | None, faults: list[st
 
 
 def _note_cancelled(holder: Holder, progress: Progress) -> None:
-    if holder.action in (PowerAction.START.value, PowerAction.RESTART.value):
-        progress.cancelled = PowerAction(holder.action)
+    action = PowerAction.named(holder.action)
+    if action is not None and action.boots:
+        progress.cancelled = action
 
 
 def _settle_and_kill(context: ActionContext, lock: PowerLock) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start, stop and restart under a server's lock: plan from what is found there, and carry the plan out."""
+"""An action under a server's lock: plan from what is found there, and carry the plan out."""
 
 from __future__ import annotations
 
@@ -98,9 +98,12 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
 
 def _note_intent(context: ActionContext, ending: Ending) -> None:
     request = context.request
+    meant_up = request.action.traits.meant_up
+    if meant_up is None:
+        return
     context.node.journal.intents.set(
         context.progress.server,
-        Intent(request.action.boots, request.operation, request.origin, timestamp(context.node.clock.now())),
+        Intent(meant_up, request.operation, request.origin, timestamp(context.node.clock.now())),
         # Whoever had it so after this was asked for did it, and not this.
         keep_since=request.requested_at if ending[0] is Outcome.UNCHANGED else None,
     )
