@@ -56,7 +56,8 @@ lab-down: ## remove the nodes and all they have
 ##### to check
 
 .PHONY: test needs lint sanity unit integration fleet fresh installed
-test: needs lint sanity unit integration fleet fresh installed ## everything below, up to installed
+test: needs venv ## everything below, up to installed; what runs on real nodes beside the rest, and shown after it
+	@tests/tools/side_by_side $(CHECKOUT)/.build/nodes.log fresh fleet -- lint sanity unit integration installed
 
 needs:
 	@tests/lab/needs test
@@ -76,10 +77,10 @@ sanity: venv ## ansible-test sanity on a copy
 	@tests/tools/sanity $(VENV)
 
 unit: venv ## no engine needed; one file alone: make unit ARGS=tests/unit/test_plan.py
-	$(PYTEST) $(or $(ARGS),-n 3 tests/unit)
+	$(PYTEST) $(or $(ARGS),-n 4 --dist worksteal tests/unit)
 
 integration: venv ## on a real engine; one file alone: make integration ARGS=tests/integration/test_stop.py
-	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) "$$@"' integration $(or $(ARGS),-n 3 tests/integration)
+	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) "$$@"' integration $(or $(ARGS),-n 6 --dist worksteal tests/integration)
 
 fleet: venv ## as root: on real nodes, which it empties; one file alone: make fleet ARGS=tests/fleet/test_lab.py
 	@if [ "$$(id -u)" != 0 ]; then echo "not checked: what needs real nodes, which only root can boot"; else \
@@ -90,7 +91,7 @@ fresh: venv ## as root: the demo on a machine that has nothing, made for it; rem
 	tests/lab/fresh run $(PYTEST) $(or $(ARGS),tests/fresh); fi
 
 installed: build ## the collection as a user installs it, from its file
-	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/tools/installed $(VENV) "$$@"' installed tests/integration/test_module.py tests/integration/test_plan_table.py
+	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/tools/installed $(VENV) "$$@"' installed -n 3 tests/integration/test_module.py tests/integration/test_plan_table.py
 
 .PHONY: test-long bench bench-fleet matrix build
 test-long: venv matrix ## long races and other interpreters; not part of test

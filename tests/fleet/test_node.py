@@ -99,6 +99,7 @@ def test_a_machine_becomes_a_node_and_the_second_run_changes_nothing(node: Node,
     assert node.ssh(f"ls {UNIT} /etc/systemd/system/multi-user.target.wants/fleet-power-restore.service 2>/dev/null", check=False) == ""
 
 
+@pytest.mark.long
 def test_check_mode_on_a_bare_machine_does_nothing_and_without_engine_or_libraries_it_is_told_what_to_do(lease: Lease) -> None:
     node = lease(1, bare=True)[0]
     ran = made(playbook("node", [node], "--check", node_engine_install=True, node_settings=SETTINGS, node_definitions=[server("lobby")]))

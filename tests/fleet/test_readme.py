@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from types import ModuleType
 
+import pytest
 from ansible_collections.fleet.power.tests.unit.docs_support import CHECKOUT, examples
 
 from .lab import Lease, Node, adhoc, bring_up, environment, inventory
@@ -44,6 +45,7 @@ def run(line: str, where: Path) -> str:
     return ran.stdout
 
 
+@pytest.mark.long
 def test_every_command_of_the_fleet_page_does_what_it_says(lease: Lease) -> None:
     leased, made = lease(3), populate()
     bring_up({node: [made.definition(number, index) for index in range(4)] for number, node in enumerate(leased, 1)})

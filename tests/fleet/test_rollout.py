@@ -250,6 +250,7 @@ def test_a_suspended_server_fails_the_run_before_it_begins_or_is_only_reported(l
     assert [after[name] == before[name] for name in ("owing", "paid")] == [True, False]
 
 
+@pytest.mark.long
 def test_a_task_before_the_batch_that_fails_on_a_node_leaves_that_nodes_servers_alone(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     here, there = server("here"), server("there")

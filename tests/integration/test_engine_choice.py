@@ -47,6 +47,12 @@ class Checkout:
         assert (ran.returncode != 0) == fails, ran.stdout + ran.stderr
         return ran.stdout + ran.stderr
 
+    def created(self, image: str, docker_host: str) -> str:
+        """Create a container; its id, without what the engine warns of on a machine that forwards nothing yet."""
+        identity = self.run("docker", "create", "--network", "none", image, docker_host=docker_host).split()[0]
+        assert len(identity) == 64, identity
+        return identity
+
     def engine(self, *words: str, docker_host: str = "", fails: bool = False) -> str:
         """Run tests/lab/engine."""
         return self.run("tests/lab/engine", *words, docker_host=docker_host, fails=fails)
@@ -123,7 +129,7 @@ def test_a_private_engine_runs_beside_another_and_both_publish_ports(checkout: C
     for host in (docker_host, private):
         port = free_port()
         publish = f"127.0.0.1:{port}:{port}"
-        names.append(checkout.run("docker", "run", "--detach", "--rm", "--publish", publish, _IMAGE, docker_host=host).strip())
+        names.append(checkout.run("docker", "run", "--detach", "--rm", "--publish", publish, _IMAGE, docker_host=host).split()[0])
         wait_until(lambda port=port: _is_open(port), "the port is published")
     assert checkout.run("docker", "rm", "--force", names[0], docker_host=docker_host)
     links = set(os.listdir("/sys/class/net"))
@@ -141,7 +147,7 @@ def _is_open(port: int) -> bool:
 
 def test_demo_down_removes_its_own_unused_images_and_says_so(checkout: Checkout, docker_host: str) -> None:
     def made_by(owner: Path, tag: str) -> str:
-        container = checkout.run("docker", "create", _IMAGE, docker_host=docker_host).strip()
+        container = checkout.created(_IMAGE, docker_host)
         name = f"fleet-power-test/choice:{tag}-{checkout.root.name.replace('_', '-')[-40:]}"
         try:
             checkout.run("docker", "commit", "--change", f"LABEL {_LABEL}={owner}", container, name, docker_host=docker_host)
@@ -150,7 +156,7 @@ def test_demo_down_removes_its_own_unused_images_and_says_so(checkout: Checkout,
         return name
 
     used, unused, others = made_by(checkout.root, "used"), made_by(checkout.root, "unused"), made_by(Path("/elsewhere"), "others")
-    container = checkout.run("docker", "create", used, docker_host=docker_host).strip()
+    container = checkout.created(used, docker_host)
     try:
         checkout.engine("up", docker_host=docker_host)
         checkout.have_demo()

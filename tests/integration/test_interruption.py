@@ -94,7 +94,8 @@ def interrupt(lab: Lab, root: Path, way: Way, end: Callable[[Running, Sshd], Non
             return [ending(lab, uuid, "stop") for uuid in servers], [lab.is_up(uuid) for uuid in servers]
 
 
-@pytest.mark.parametrize("end", [control_c, pytest.param(kill_ssh, marks=pytest.mark.long), cut_connection], ids=lambda end: end.__name__)
+@pytest.mark.samples("cut_connection")
+@pytest.mark.parametrize("end", [control_c, kill_ssh, cut_connection], ids=lambda end: end.__name__)
 def test_when_the_controller_is_gone_the_stop_under_way_is_finished_and_the_rest_is_skipped(
     lab: Lab, tmp_path: Path, sshd: Sshd, end: Callable[[Running, Sshd], None]
 ) -> None:

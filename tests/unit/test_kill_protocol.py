@@ -18,6 +18,7 @@ def test_with_every_rule_no_order_of_events_ends_badly() -> None:
     assert found.states > 100_000
 
 
+@pytest.mark.samples("KILL_UNDER_LOCK", "LOOK_UNDER_LOCK")
 @pytest.mark.parametrize("rule", Rule, ids=lambda rule: rule.name)
 def test_without_one_rule_some_order_of_events_ends_badly(rule: Rule) -> None:
     found = walk(ALL_RULES - {rule}, first_bad=True)

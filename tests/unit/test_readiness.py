@@ -68,7 +68,8 @@ class TestMatchers:
         for _unused in range(2):
             assert not first.match([b"a" * 40 + b"b"], run)
         assert not second.match([b"a"], run)
-        assert time.monotonic() - began < 9
+        # One second of processor time for the run, which is ten of the clock at most.
+        assert time.monotonic() - began < 15
         for matchers in (first, second):
             (warning,) = matchers.warnings
             assert entry in warning and "takes too long" in warning
@@ -123,7 +124,7 @@ class TestMatchers:
         matchers = Matchers(["regex:.*Done.*For help"], strip=False)
         began = time.monotonic()
         assert not matchers.match_any((b"a" * LONGEST + b"\n") * 100)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 9
         assert matchers.match_any(b"a\nDone (3s)! For help\n")
 
     def test_the_time_to_search_a_log_is_bounded(self) -> None:
