@@ -218,20 +218,20 @@ def test_tls_of_1_2_and_newer_and_a_new_certificate_counts_as_soon_as_it_is_ther
         key.write_bytes(second_key.read_bytes())
         shim.signal(signal.SIGHUP)
         # Settings are said to be read before the certificate is.
-        wait_until(lambda: _peer_or_none(shim, second) == "second", "the certificate is read anew", 5.0)
+        wait_until(lambda: _peer_or_none(shim, second) == "second", "the certificate is read anew")
         assert shim.events("settings_reloaded")
         # Half of a pair, and a key that would have to be asked for: what was there before counts on, and so does a new token.
         cert.write_bytes(first.read_bytes())
-        wait_until(lambda: shim.events("certificate_not_reloaded"), "the pair is refused", 5.0)
+        wait_until(lambda: shim.events("certificate_not_reloaded"), "the pair is refused")
         assert peer_of(shim, second) == "second"
         locked = ["openssl", "rsa", "-aes128", "-passout", "pass:a", "-in", str(first_key), "-out", str(key)]
         subprocess.run(locked, check=True, capture_output=True)
         configure(node, token="another", api={"port": 0, "ssl": {"enabled": True, "cert": str(cert), "key": str(key)}})
         shim.signal(signal.SIGHUP)
-        wait_until(lambda: len(shim.events("certificate_not_reloaded")) > 1, "the locked key is refused", 5.0)
+        wait_until(lambda: len(shim.events("certificate_not_reloaded")) > 1, "the locked key is refused")
         assert peer_of(shim, second) == "second"
         key.write_bytes(first_key.read_bytes())
-        wait_until(lambda: _peer_or_none(shim, first) == "first", "the pair is whole", 5.0)
+        wait_until(lambda: _peer_or_none(shim, first) == "first", "the pair is whole")
 
 
 def _peer_or_none(shim: Shim, trusted: Path) -> str:
