@@ -381,7 +381,7 @@ def test_who_waits_for_an_end_is_told_the_moment_it_comes(lab: Lab, shim: Shim) 
 
 
 def test_who_hangs_up_while_waiting_for_an_end_keeps_no_place_and_the_action_goes_on(lab: Lab, shim: Shim) -> None:
-    server = lab.server(STOP_SECONDS=2)
+    server = lab.server(STOP_SECONDS=5)
     location = stopping(lab, shim, server, 60)
     asked = f"GET {location}?wait=300 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
     waiting = [socket.create_connection(shim.address) for _unused in range(30)]
@@ -391,7 +391,7 @@ def test_who_hangs_up_while_waiting_for_an_end_keeps_no_place_and_the_action_goe
     for each in waiting:
         each.close()
     # The one that asks is the only one left.
-    wait_until(lambda: connections(shim) == 1, "none of them has a place", 1.0)
+    wait_until(lambda: connections(shim) == 1, "none of them has a place", 4)
     assert outcome(shim.operation(location)) == (None, "")
     assert outcome(shim.operation(location, wait=30)) == ("done", "")
     assert not lab.is_up(server)

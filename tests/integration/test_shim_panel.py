@@ -56,7 +56,7 @@ def suspend(lab: Lab, panel: FakePanel, uuid: str, *, suspended: bool) -> None:
 def test_the_panel_drives_its_servers_by_its_own_calls(lab: Lab, panel: FakePanel) -> None:
     server = managed(lab, panel, name="Cobalt")
     with again(lab) as shim:
-        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", **PANEL).status == 200, "the server is known", 5.0)
+        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", **PANEL).status == 200, "the server is known")
         assert ended(shim, press(shim, server, "start")) == ("done", "")
         lab.await_ready(server)
         shown = shim.ask("GET", f"/api/servers/{server}", **PANEL).json
@@ -89,14 +89,14 @@ def test_a_list_without_those_of_a_panel_that_is_away_is_not_called_whole(lab: L
 def test_a_server_of_another_node_is_not_there(lab: Lab, panel: FakePanel) -> None:
     mine, other = managed(lab, panel), managed(lab, panel, listed=False)
     with again(lab) as shim:
-        wait_until(lambda: shim.ask("GET", f"/api/servers/{mine}", token=TOKEN).status == 200, "the list was read", 5.0)
+        wait_until(lambda: shim.ask("GET", f"/api/servers/{mine}", token=TOKEN).status == 200, "the list was read")
         assert press(shim, other, "start").status == 404
 
 
 def test_a_panel_that_says_nothing_delays_no_answer(lab: Lab, panel: FakePanel) -> None:
     server = managed(lab, panel)
     with again(lab) as shim:
-        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read", 5.0)
+        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read")
         assert ended(shim, press(shim, server, "start")) == ("done", "")
         panel.fault(silent)
         # Long enough for the next look at everything to be due.
@@ -115,7 +115,7 @@ def test_a_panel_that_says_nothing_delays_no_answer(lab: Lab, panel: FakePanel) 
 def test_a_server_that_is_known_stays_known_while_the_panel_is_away_also_to_the_next_process(lab: Lab, panel: FakePanel) -> None:
     server = managed(lab, panel)
     with again(lab) as shim:
-        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read", 5.0)
+        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read")
         assert ended(shim, press(shim, server, "start")) == ("done", "")
     panel.fault(silent)
     with again(lab) as shim:
@@ -129,7 +129,7 @@ def test_a_suspension_that_nobody_tells_of_is_seen_in_the_background_and_the_pan
 ) -> None:
     server = managed(lab, panel)
     with again(lab) as shim:
-        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read", 5.0)
+        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read")
         suspend(lab, panel, server, suspended=True)
         looked, began = panel.count(LIST), time.monotonic()
         while time.monotonic() - began < 12.0:
@@ -142,7 +142,7 @@ def test_a_suspension_that_nobody_tells_of_is_seen_in_the_background_and_the_pan
 def test_a_suspension_on_the_panel_counts_once_it_was_synced_and_stops_the_server(lab: Lab, panel: FakePanel) -> None:
     server = managed(lab, panel)
     with again(lab) as shim:
-        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read", 5.0)
+        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read")
         assert ended(shim, press(shim, server, "start")) == ("done", "")
         suspend(lab, panel, server, suspended=True)
         assert shim.ask("POST", f"/api/servers/{server}/sync", b"", token=TOKEN).status == 204
@@ -156,7 +156,7 @@ def test_a_suspension_on_the_panel_counts_once_it_was_synced_and_stops_the_serve
 def test_a_suspension_that_nobody_synced_is_seen_by_the_action(lab: Lab, panel: FakePanel) -> None:
     server = managed(lab, panel)
     with again(lab) as shim:
-        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read", 5.0)
+        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read")
         assert ended(shim, press(shim, server, "start")) == ("done", "")
         suspend(lab, panel, server, suspended=True)
         # The list read last counts for a moment.

@@ -323,7 +323,7 @@ def test_settings_that_cannot_be_used_leave_those_that_count(lab: Lab, shim: Shi
         assert shim.ask("GET", "/api/servers").status == 200
     lab.write_settings()
     lab.config.chmod(0o644)
-    wait_until(lambda: "0644" in shim.events("settings_not_reloaded")[-1]["reason"], "the mode was refused", 5.0)
+    wait_until(lambda: "0644" in shim.events("settings_not_reloaded")[-1]["reason"], "the mode was refused")
     assert TOKEN not in (lab.root / "shim.log").read_text()
 
 
