@@ -491,6 +491,15 @@ class TestSecrets:
         raw = with_value("process_configuration.configs", [{"file": "a", "parser": "file", "replace": rules}])
         assert secrets_of(parse(raw)) == {"rcon-hunter22", "a line\nhunter33", "a line", "hunter33"}
 
+    def test_every_key_that_is_secret_is_known_as_one(self) -> None:
+        values: dict[str, Any] = {
+            "settings.environment": {"A": "hunter22"},
+            "settings.invocation": "./game --key=hunter22",
+            "process_configuration.configs": [{"file": "a", "parser": "file", "replace": [{"match": "a", "replace_with": "hunter22"}]}],
+        }
+        assert {key.name for key in KEYS if key.secret} == set(values)
+        assert {secrets_of(parse(with_value(name, value))) for name, value in values.items()} == {frozenset({"hunter22"})}
+
     @pytest.mark.parametrize(
         ("invocation", "secrets"),
         [

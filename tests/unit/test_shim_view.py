@@ -60,6 +60,18 @@ def test_the_cpu_is_what_was_used_between_two_looks_in_percent_of_a_core() -> No
     assert before.cpu_percent_since(before) == before.cpu_percent_since(now) == 0.0
 
 
+def test_secrets_of_a_start_command_are_shown_with_the_environment_alone() -> None:
+    raw = json.loads((FIXTURES / "paper.json").read_text())
+    raw["settings"].update(invocation="./serve --token=hunter2-token swordfish {{PORT}}", environment={"RCON": "swordfish"})
+    definition = parse_definition(raw, where="paper.json")
+    shown = [
+        server_entry(definition.server, PowerState.OFFLINE, definition, Utilization(), suspended=False, environment=environment)
+        for environment in (False, True)
+    ]
+    assert shown[0]["configuration"]["invocation"] == "./serve --token=******** ******** {{PORT}}"
+    assert shown[1]["configuration"]["invocation"] == definition.invocation
+
+
 def test_a_server_is_shown_in_the_shape_of_wings_whole() -> None:
     raw = json.loads((FIXTURES / "paper.json").read_text())
     raw["settings"].update(
