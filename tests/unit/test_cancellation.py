@@ -24,7 +24,7 @@ class TestDeadline:
         clock.sleep(2.0)
         assert (deadline.left, deadline.is_over) == (0.0, True)
 
-    @pytest.mark.parametrize("seconds", [0.0, -1.0])
+    @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
     def test_one_that_leaves_no_time_is_over_at_once(self, clock: FakeClock, seconds: float) -> None:
         assert Deadline.after(clock, seconds).is_over
 
@@ -36,6 +36,13 @@ class TestDeadline:
         assert clock.monotonic() == 0.7
         deadline.pause(0.5)
         assert clock.monotonic() == 0.7
+
+    def test_it_is_waited_out_with_a_check_before_each_pause(self, clock: FakeClock) -> None:
+        checked: list[float] = []
+        deadline = Deadline.after(clock, 1.2)
+        for _unused in range(2):
+            deadline.wait_out(lambda: checked.append(clock.monotonic()), every=0.5)
+            assert (clock.monotonic(), checked) == (1.2, [0.0, 0.5, 1.0])
 
 
 class TestWaitUntil:
