@@ -19,6 +19,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine import r
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.ready_patterns import NotTried, ReadyPatterns
 from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
 from ansible_collections.fleet.power.plugins.module_utils._power.host.regex_sandbox import PatternChild
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 
 POWER = "ansible_collections.fleet.power.plugins.module_utils._power.engine"
@@ -204,7 +206,7 @@ def test_where_no_child_can_be_started_it_is_said_and_tried_again_later(patterns
             patterns.find("a", ["a"])
     with pytest.raises(NotTried, match="cannot be started"):
         patterns.find("a", ["a"])
-    patterns._seat._start_at = time.monotonic()
+    patterns._seat._next_start = Deadline(SYSTEM_CLOCK, 0.0)
     assert patterns.find("a", ["a"])
 
 
