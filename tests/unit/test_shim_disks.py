@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import disks as disks_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.disks import Disks
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
 from ansible_collections.fleet.power.tests.unit.volume_support import made_ahead_of_the_walk
 
@@ -93,7 +95,7 @@ def test_who_makes_directories_ahead_of_the_walk_keeps_nobody_else_from_being_me
         assert "0" in disks._long.queued
         # It has an end itself; and its result counts for many times as long.
         until(lambda: "0" not in disks._long.queued)
-        assert disks._found["0"].until > time.monotonic() + 50.0
+        assert disks._found["0"].until.left > 50.0
 
 
 def test_a_walk_that_is_long_is_made_to_its_end_beside_the_others_and_again_only_after_many_times_as_long(
@@ -110,5 +112,7 @@ def test_what_a_server_was_seen_to_hold_does_not_shrink_by_a_walk_that_was_cut(d
     disks = Disks()
     until(lambda: disks.of("0", data) == HELD)
     data.disk_check_entries = 0
-    disks._found = {uuid: disks_file._Found(found.held, 0.0, found.was_long) for uuid, found in disks._found.items()}
-    until(lambda: disks.of("0", data) == HELD and disks._found["0"].until > 0)
+    disks._found = {
+        uuid: disks_file._Found(found.held, Deadline(SYSTEM_CLOCK, 0.0), found.was_long) for uuid, found in disks._found.items()
+    }
+    until(lambda: disks.of("0", data) == HELD and not disks._found["0"].until.is_over)
