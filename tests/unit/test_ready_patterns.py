@@ -22,6 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host.regex_sand
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
+from ansible_collections.fleet.power.tests.unit.thread_support import block_until
 
 POWER = "ansible_collections.fleet.power.plugins.module_utils._power.engine"
 HOSTILE, TRIGGER = "(a+)+$", ["a" * 40 + "b"]
@@ -253,7 +254,4 @@ def test_nothing_is_left_of_a_process_that_ends_in_the_middle_of_a_question() ->
 
 def test_nothing_is_left_of_a_process_that_is_killed() -> None:
     child = int(run(f"{ASKED}os.kill(os.getpid(), 9)", ends=-9))
-    until = time.monotonic() + 10
-    while not gone(child):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    block_until(lambda: gone(child))
