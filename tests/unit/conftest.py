@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def fake_node(tmp_path: Path) -> Iterator[FakeNode]:
     fake = FakeNode(tmp_path)
     yield fake
     fake.close()
+
+
+@pytest.fixture
+def strict_umask() -> Iterator[None]:
+    """The strictest umask in use: modes must hold under any."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(params=["libyaml", "pure Python"])

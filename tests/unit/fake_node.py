@@ -23,6 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.source_set import SourceSet
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
 from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock, FakeEngine
 
@@ -71,7 +72,7 @@ class FakeNode:
         return Node(
             settings=settings,
             engine=self.engine,
-            sources=Sources(settings, task=self.task, containers=self.engine.servers),
+            sources=Sources(SourceSet(settings, task=self.task, containers=self.engine.servers)),
             locks=Locks(settings.lock_directory, settings.group),
             generations=KillGenerations(settings.state_directory, settings.group),
             journal=journal,

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -18,6 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
+from ansible_collections.fleet.power.tests.unit.thread_support import few_threads
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 PATIENCE = 10.0
@@ -120,26 +120,12 @@ def test_a_fault_of_ours_in_one_server_hides_nothing_of_the_others_and_is_not_hi
     assert limiter.whole is not None and limiter.whole.try_take()
 
 
-def refuse_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the system have no more than so many threads for us."""
-    start: Callable[[threading.Thread], None] = threading.Thread.start
-    left = [count]
-
-    def start_if_there_are_any_left(thread: threading.Thread) -> None:
-        if not left[0]:
-            raise RuntimeError("can't start new thread")
-        left[0] -= 1
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start_if_there_are_any_left)
-
-
 @pytest.mark.parametrize("threads", [0, 2])
 @pytest.mark.parametrize("max_parallel", [0, 1, 3])
 def test_where_there_are_no_more_threads_the_servers_are_acted_on_all_the_same(
     monkeypatch: pytest.MonkeyPatch, threads: int, max_parallel: int
 ) -> None:
-    refuse_after(threads, monkeypatch)
+    few_threads(monkeypatch, threads)
     by: dict[str, threading.Thread] = {}
 
     def act(target: Target, _place: Slot) -> Result:

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline, no_check, wait_until
 from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock
@@ -13,6 +16,27 @@ from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock
 @pytest.fixture(name="clock")
 def clock_of_the_test() -> FakeClock:
     return FakeClock()
+
+
+#: Where everything that waits is, and the one file of it that reckons with moments to come.
+MODULE_UTILS = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
+DEADLINES = MODULE_UTILS / "_power" / "model" / "cancellation.py"
+
+
+def asks_the_clock(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "monotonic"
+
+
+def test_who_asks_for_the_time_makes_no_deadline_of_it_by_hand() -> None:
+    """How long ago something was may be reckoned anywhere, what is to come as a `Deadline` alone."""
+    by_hand = [
+        f"{path.relative_to(MODULE_UTILS)}:{node.lineno}"
+        for path in sorted(MODULE_UTILS.rglob("*.py"))
+        if path != DEADLINES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.BinOp) and (asks_the_clock(node.right) or (isinstance(node.op, ast.Add) and asks_the_clock(node.left)))
+    ]
+    assert by_hand == []
 
 
 class TestDeadline:
@@ -24,7 +48,7 @@ class TestDeadline:
         clock.sleep(2.0)
         assert (deadline.left, deadline.is_over) == (0.0, True)
 
-    @pytest.mark.parametrize("seconds", [0.0, -1.0])
+    @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
     def test_one_that_leaves_no_time_is_over_at_once(self, clock: FakeClock, seconds: float) -> None:
         assert Deadline.after(clock, seconds).is_over
 
@@ -36,6 +60,13 @@ class TestDeadline:
         assert clock.monotonic() == 0.7
         deadline.pause(0.5)
         assert clock.monotonic() == 0.7
+
+    def test_it_is_waited_out_with_a_check_before_each_pause(self, clock: FakeClock) -> None:
+        checked: list[float] = []
+        deadline = Deadline.after(clock, 1.2)
+        for _unused in range(2):
+            deadline.wait_out(lambda: checked.append(clock.monotonic()), every=0.5)
+            assert (clock.monotonic(), checked) == (1.2, [0.0, 0.5, 1.0])
 
 
 class TestWaitUntil:

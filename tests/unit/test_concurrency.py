@@ -14,6 +14,7 @@ import threading
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.host.concurrency import map_concurrently
 from ansible_collections.fleet.power.tests.unit.test_own_session import AT_THE_LIMIT
+from ansible_collections.fleet.power.tests.unit.thread_support import few_threads
 
 BARE = f"""
 import json, os, threading, time
@@ -30,26 +31,13 @@ def told(script: str) -> object:
     return json.loads(done.stdout)
 
 
-@pytest.fixture
-def few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two threads are to be had, and no third."""
-    left, start = [1, 2], threading.Thread.start
-
-    def start_if_any(thread: threading.Thread) -> None:
-        if not left:
-            raise RuntimeError("can't start new thread")
-        left.pop()
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start_if_any)
-
-
 def test_the_answers_are_in_the_order_of_the_questions() -> None:
     assert map_concurrently(lambda number: number * number, range(50)) == [number * number for number in range(50)]
     assert map_concurrently(abs, []) == []
 
 
-def test_those_threads_that_there_are_do_it_all(few_threads: None) -> None:
+def test_those_threads_that_there_are_do_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    few_threads(monkeypatch, 2)
     names = map_concurrently(lambda _number: threading.current_thread().name, range(50))
     assert None not in names
     assert threading.current_thread().name not in names

@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_events
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_events import EndEvents
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
+from ansible_collections.fleet.power.tests.unit.thread_support import few_threads
 
 LONG = 20.0
 
@@ -114,10 +115,7 @@ def test_a_stream_that_failed_is_tried_again_later(engine: Engine, events: EndEv
 
 
 def test_where_no_thread_is_to_be_had_nobody_waits(engine: Engine, events: EndEvents, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    few_threads(monkeypatch)
     assert events.wait("a", LONG, begin=True) is None
 
 

@@ -82,12 +82,9 @@ def test_one_scan_sees_every_server_and_nothing_that_is_none(generations: KillGe
     assert generations.scan() == {ALL: 0, UUID: 2, OTHER_UUID: 1}
 
 
+@pytest.mark.usefixtures("strict_umask")
 def test_the_file_is_the_groups_whatever_the_umask(generations: KillGenerations, state: Path) -> None:
-    before = os.umask(0o077)
-    try:
-        generations.raise_for(UUID)
-    finally:
-        os.umask(before)
+    generations.raise_for(UUID)
     assert mode_of(state / f"{UUID}.kills") == 0o660
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -38,6 +37,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 )
 from ansible_collections.fleet.power.tests.integration.panel_server import Answering, Asked, Recorder, closing, silent, status, text
 from ansible_collections.fleet.power.tests.unit.inventory_support import Inventory
+from ansible_collections.fleet.power.tests.unit.thread_support import few_threads
 
 ONE, TWO, THREE = (f"{digit * 8}-0000-4000-8000-{digit * 12}" for digit in "123")
 NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=timezone.utc)
@@ -179,15 +179,7 @@ def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ssh:
 @pytest.mark.parametrize(("address", "threads"), [("tcp://127.0.0.1:1", 0), ("ssh://root@10.0.0.11", 0), ("ssh://root@10.0.0.11", 1)])
 def test_without_a_thread_to_ask_with_it_is_one_sentence(ssh: Ssh, monkeypatch: pytest.MonkeyPatch, address: str, threads: int) -> None:
     ssh.does("time.sleep(60)")
-    left, start = [None] * threads, threading.Thread.start
-
-    def start_if_any(thread: threading.Thread) -> None:
-        if not left:
-            raise RuntimeError("can't start new thread")
-        left.pop()
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start_if_any)
+    few_threads(monkeypatch, threads)
     with pytest.raises(
         EngineUnreachable, match=r"^Cannot list the containers: no thread can be started for it; this machine is at a limit$"
     ):

@@ -11,6 +11,7 @@ import stat
 import threading
 from pathlib import Path
 
+import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
@@ -115,11 +116,8 @@ def test_read_only_warns_of_a_damaged_journal_and_leaves_it(node: Node) -> None:
     assert len(reader.warnings) == 1 and node.listing() == before
 
 
+@pytest.mark.usefixtures("strict_umask")
 def test_the_files_are_open_to_the_group_whatever_the_umask(node: Node) -> None:
-    umask = os.umask(0o077)
-    try:
-        perform(node.journal())
-        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in node.state.iterdir()}
-    finally:
-        os.umask(umask)
+    perform(node.journal())
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in node.state.iterdir()}
     assert modes == dict.fromkeys(("journal.lock", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"), 0o660)

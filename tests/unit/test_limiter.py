@@ -18,6 +18,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+from ansible_collections.fleet.power.tests.unit.thread_support import block_until
 
 NOW = datetime(2026, 3, 1, tzinfo=timezone.utc)
 
@@ -26,13 +27,6 @@ def in_thread(body: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=body, daemon=True)
     thread.start()
     return thread
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def waiters(slots: Slots) -> int:
@@ -49,7 +43,7 @@ def test_a_slot_goes_to_the_lowest_ticket_whoever_came_first() -> None:
     threads = []
     for ticket in (5, 3, 4):
         threads.append(in_thread(lambda ticket=ticket: (slots.take(ticket, no_check), served.append(ticket), slots.give_back())))
-        wait_until(lambda: waiters(slots) == len(threads))
+        block_until(lambda: waiters(slots) == len(threads))
     slots.give_back()
     for thread in threads:
         thread.join(10)
@@ -153,22 +147,22 @@ def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> No
 
     def step_aside() -> None:
         with first.aside(no_check):
-            wait_until(lambda: waiters(slots) == 1)
+            block_until(lambda: waiters(slots) == 1)
         order.append("first")
         first.leave()
 
     def take_turn(slot: Slot, name: str) -> None:
         slot.begin()
-        wait_until(lambda: waiters(slots) >= 1 or name == "third")
+        block_until(lambda: waiters(slots) >= 1 or name == "third")
         order.append(name)
         slot.leave()
 
     slots = limiter.whole
     assert slots is not None
     threads = [in_thread(lambda: take_turn(second, "second"))]
-    wait_until(lambda: waiters(slots) == 1)
+    block_until(lambda: waiters(slots) == 1)
     threads.append(in_thread(lambda: take_turn(third, "third")))
-    wait_until(lambda: waiters(slots) == 2)
+    block_until(lambda: waiters(slots) == 2)
     threads.append(in_thread(step_aside))
     for thread in threads:
         thread.join(10)
@@ -248,7 +242,7 @@ def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
     threads = []
     for number in (3, 1, 2):
         threads.append(in_thread(lambda number=number: (taken[number].begin_apart("u", no_check), order.append(number))))
-        wait_until(lambda: waiters(gate) == len(threads))
+        block_until(lambda: waiters(gate) == len(threads))
     gate.give_back()
     for thread in threads:
         thread.join(10)

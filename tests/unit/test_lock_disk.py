@@ -109,14 +109,11 @@ def test_a_disk_turned_read_only_makes_no_lock_available_and_loses_no_leftover(t
         assert locks.leftover(UUID) is not None
 
 
+@pytest.mark.usefixtures("strict_umask")
 def test_file_and_directory_have_their_modes_whatever_the_umask(locks: Locks, directory: Path) -> None:
-    before = os.umask(0o077)
-    try:
-        with acquire(locks):
-            assert mode_of(directory / f"{UUID}.lock") == 0o660
-            assert mode_of(directory) == 0o700
-    finally:
-        os.umask(before)
+    with acquire(locks):
+        assert mode_of(directory / f"{UUID}.lock") == 0o660
+        assert mode_of(directory) == 0o700
 
 
 @pytest.mark.parametrize("uuid", ["", "../../etc/passwd", UUID.upper(), UUID[:8], f"{UUID}\n"])

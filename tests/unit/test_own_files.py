@@ -10,23 +10,16 @@ import grp
 import multiprocessing
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.host.own_files import open_or_make, open_own, prepare_directory
 from ansible_collections.fleet.power.tests.unit.lock_support import FORK, as_nobody_below, mode_of
 
+pytestmark = pytest.mark.usefixtures("strict_umask")
+
 #: A group that is there, and not the one that new files get anyway.
 OTHER_GROUP = next((entry for entry in grp.getgrall() if entry.gr_gid not in (0, os.getegid())), grp.getgrgid(os.getegid()))
-
-
-@pytest.fixture(autouse=True)
-def strict_umask() -> Iterator[None]:
-    """Everything here must hold under the strictest umask in use."""
-    before = os.umask(0o077)
-    yield
-    os.umask(before)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a directory to any group")

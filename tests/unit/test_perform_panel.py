@@ -15,6 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import Page, PanelUnavailable
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.source_set import SourceSet
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
@@ -36,7 +37,7 @@ class Managed:
         """Begin another call."""
         settings = replace(self.fake.node.settings, allow_stale=allow_stale)
         panel = Panel(settings, self.fake.clock, self)  # type: ignore[arg-type]
-        self.fake.node = replace(self.fake.node, sources=Sources(settings, task=task, containers=lambda: (), panel=panel))
+        self.fake.node = replace(self.fake.node, sources=Sources(SourceSet(settings, task=task, containers=lambda: (), panel=panel)))
 
     def act(self, action: str, **fields: Any) -> tuple[str, str]:
         """Act on the server in this call."""

@@ -19,7 +19,10 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine import r
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.ready_patterns import NotTried, ReadyPatterns
 from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
 from ansible_collections.fleet.power.plugins.module_utils._power.host.regex_sandbox import PatternChild
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
+from ansible_collections.fleet.power.tests.unit.thread_support import block_until
 
 POWER = "ansible_collections.fleet.power.plugins.module_utils._power.engine"
 HOSTILE, TRIGGER = "(a+)+$", ["a" * 40 + "b"]
@@ -204,7 +207,7 @@ def test_where_no_child_can_be_started_it_is_said_and_tried_again_later(patterns
             patterns.find("a", ["a"])
     with pytest.raises(NotTried, match="cannot be started"):
         patterns.find("a", ["a"])
-    patterns._seat._start_at = time.monotonic()
+    patterns._seat._next_start = Deadline(SYSTEM_CLOCK, 0.0)
     assert patterns.find("a", ["a"])
 
 
@@ -251,7 +254,4 @@ def test_nothing_is_left_of_a_process_that_ends_in_the_middle_of_a_question() ->
 
 def test_nothing_is_left_of_a_process_that_is_killed() -> None:
     child = int(run(f"{ASKED}os.kill(os.getpid(), 9)", ends=-9))
-    until = time.monotonic() + 10
-    while not gone(child):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    block_until(lambda: gone(child))

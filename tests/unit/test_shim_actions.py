@@ -39,6 +39,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+from ansible_collections.fleet.power.tests.unit.thread_support import until
 
 from .journal_support import ALPHA, BETA
 
@@ -140,13 +141,6 @@ def world_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     yield world
     world.journal.close()
     world.log.close()
-
-
-async def until(told: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5.0
-    while not told():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 # ----- ends that cannot be written

@@ -23,6 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.com
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot
+from ansible_collections.fleet.power.tests.unit.thread_support import until
 
 
 class Engine:
@@ -66,11 +67,6 @@ def in_loop(story: Callable[[Commands, Engine], Coroutine[Any, Any, None]]) -> N
             engine.go.set()
 
     asyncio.run(run())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 def test_one_server_takes_one_thread_however_many_ask_and_hang_up() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,14 +15,13 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import disks as disks_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.disks import Disks
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
+from ansible_collections.fleet.power.tests.unit.thread_support import block_until, few_threads
 from ansible_collections.fleet.power.tests.unit.volume_support import made_ahead_of_the_walk
 
 HELD = 10_000
-
-
-def no_thread(*_unused: object) -> None:
-    raise RuntimeError("can't start new thread")
 
 
 @pytest.fixture(name="data")
@@ -31,13 +30,6 @@ def data_directories(tmp_path: Path) -> Iterator[Any]:
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "file").write_bytes(b"a" * HELD)
     yield SimpleNamespace(data=str(tmp_path), disk_check_timeout=600, disk_check_entries=10_000_000)
-
-
-def until(told: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20.0
-    while not told():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_many_directories_are_waited_for_no_longer_than_one(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +46,7 @@ def test_many_directories_are_waited_for_no_longer_than_one(data: Any, monkeypat
     assert set(disks.of_each(uuids, data).values()) == {0}
     assert time.monotonic() - began < 2.0
     go.set()
-    until(lambda: set(disks.of_each(uuids, data).values()) == {5})
+    block_until(lambda: set(disks.of_each(uuids, data).values()) == {5})
     assert len(threads) == 1
 
 
@@ -68,15 +60,15 @@ def test_a_directory_that_cannot_be_walked_over_keeps_no_other_from_it(data: Any
 
     monkeypatch.setattr(disks_file, "Volume", volume)
     disks = Disks()
-    until(lambda: disks.of_each(["0", "1", "2"], data) == {"0": HELD, "1": 0, "2": HELD})
+    block_until(lambda: disks.of_each(["0", "1", "2"], data) == {"0": HELD, "1": 0, "2": HELD})
 
 
 def test_walks_that_no_thread_could_begin_are_begun_by_who_asks_next(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     disks = Disks()
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", no_thread)
+        few_threads(patch)
         assert disks.of("0", data) == 0
-    until(lambda: disks.of("0", data) == HELD)
+    block_until(lambda: disks.of("0", data) == HELD)
 
 
 def test_who_makes_directories_ahead_of_the_walk_keeps_nobody_else_from_being_measured(data: Any, tmp_path: Path) -> None:
@@ -84,16 +76,16 @@ def test_who_makes_directories_ahead_of_the_walk_keeps_nobody_else_from_being_me
     disks = Disks()
     with made_ahead_of_the_walk(tmp_path / "0"):
         began = time.monotonic()
-        until(lambda: disks.of_each(["0", "1", "2"], data) == {"0": 0, "1": HELD, "2": HELD})
+        block_until(lambda: disks.of_each(["0", "1", "2"], data) == {"0": 0, "1": HELD, "2": HELD})
         assert time.monotonic() - began < 5.0
         # Whatever changes is seen as well while that walk goes on.
         (tmp_path / "1" / "file").write_bytes(b"")
         disks._found = {uuid: found for uuid, found in disks._found.items() if uuid != "1"}
-        until(lambda: disks.of_each(["0", "1"], data)["1"] == 0 and "1" in disks._found)
+        block_until(lambda: disks.of_each(["0", "1"], data)["1"] == 0 and "1" in disks._found)
         assert "0" in disks._long.queued
         # It has an end itself; and its result counts for many times as long.
-        until(lambda: "0" not in disks._long.queued)
-        assert disks._found["0"].until > time.monotonic() + 50.0
+        block_until(lambda: "0" not in disks._long.queued)
+        assert disks._found["0"].until.left > 50.0
 
 
 def test_a_walk_that_is_long_is_made_to_its_end_beside_the_others_and_again_only_after_many_times_as_long(
@@ -101,14 +93,16 @@ def test_a_walk_that_is_long_is_made_to_its_end_beside_the_others_and_again_only
 ) -> None:
     monkeypatch.setattr(disks_file, "_SHORT_SECONDS", 0.0)
     disks = Disks()
-    until(lambda: set(disks.of_each(["0", "1", "2"], data).values()) == {HELD})
-    until(lambda: not disks._long.queued and not disks._short.queued)
+    block_until(lambda: set(disks.of_each(["0", "1", "2"], data).values()) == {HELD})
+    block_until(lambda: not disks._long.queued and not disks._short.queued)
     assert all(found.was_long for found in disks._found.values())
 
 
 def test_what_a_server_was_seen_to_hold_does_not_shrink_by_a_walk_that_was_cut(data: Any, tmp_path: Path) -> None:
     disks = Disks()
-    until(lambda: disks.of("0", data) == HELD)
+    block_until(lambda: disks.of("0", data) == HELD)
     data.disk_check_entries = 0
-    disks._found = {uuid: disks_file._Found(found.held, 0.0, found.was_long) for uuid, found in disks._found.items()}
-    until(lambda: disks.of("0", data) == HELD and disks._found["0"].until > 0)
+    disks._found = {
+        uuid: disks_file._Found(found.held, Deadline(SYSTEM_CLOCK, 0.0), found.was_long) for uuid, found in disks._found.items()
+    }
+    block_until(lambda: disks.of("0", data) == HELD and not disks._found["0"].until.is_over)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.listener import Listener
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
+from ansible_collections.fleet.power.tests.unit.thread_support import until
 
 pytest.importorskip("aiohttp")
 from aiohttp import web
@@ -41,13 +42,6 @@ def serve(client: Callable[[Listener, int], Awaitable[None]], answer: Answer = g
             await listener.close()
 
     asyncio.run(run())
-
-
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.01)
 
 
 def test_who_sends_requests_and_reads_no_answer_is_hung_up_on_before_they_fill_the_memory() -> None:

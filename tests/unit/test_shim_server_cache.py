@@ -52,6 +52,7 @@ async def until(told: Callable[[], object]) -> None:
     deadline = time.monotonic() + 5.0
     while not told():
         assert time.monotonic() < deadline
+        # Not asyncio's own: this loop's clock stands still.
         await asyncio.get_running_loop().run_in_executor(None, time.sleep, 0.01)
 
 

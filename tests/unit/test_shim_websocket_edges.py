@@ -26,15 +26,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.output i
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Snapshot
+from ansible_collections.fleet.power.tests.unit.thread_support import block_until
 
 LINE = "x" * 1000
-
-
-def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # ----- what waits to be sent
@@ -191,9 +185,9 @@ def test_output_is_told_line_by_line_and_its_end_once() -> None:
     heard = Heard(engine, Matchers(["done"], strip=True))
     engine.pipe.write("one\r\ntw")
     engine.pipe.write("o\nall \x1b[32mdone\x1b[0m\ndone again\nrest")
-    until(lambda: len(heard.lines) == 4)
+    block_until(lambda: len(heard.lines) == 4)
     engine.pipe.theirs.close()
-    until(lambda: heard.said[-1:] == ["ended"])
+    block_until(lambda: heard.said[-1:] == ["ended"])
     assert heard.lines == ["one", "two", "all \x1b[32mdone\x1b[0m", "done again", "rest"]
     assert heard.said == ["attached", "ready", "ended"]
 
@@ -202,9 +196,9 @@ def test_a_run_that_has_just_begun_is_shown_from_its_first_line_each_line_once()
     engine = OneContainer(log="one\r\ntwo\r\nthree\r\n")
     engine.pipe.write("three\nfour\n")
     heard = Heard(engine, Matchers(["one"], strip=False), begin=True)
-    until(lambda: "four" in heard.lines)
+    block_until(lambda: "four" in heard.lines)
     heard.follower.stop()
-    until(lambda: "ended" in heard.said)
+    block_until(lambda: "ended" in heard.said)
     assert heard.lines == ["one", "two", "three", "four"]
     assert "ready" in heard.said
 
@@ -218,7 +212,7 @@ def test_who_writes_like_mad_is_read_to_the_end_and_shown_in_part() -> None:
     assert time.monotonic() - began < 10.0
     time.sleep(1.1)
     engine.pipe.write("calm\n")
-    until(lambda: "calm" in heard.lines)
+    block_until(lambda: "calm" in heard.lines)
     engine.pipe.theirs.close()
     assert sum(map(len, heard.lines)) < 3_000_000
     assert any("lines are not shown" in text for text in heard.frames)
@@ -242,7 +236,7 @@ def test_an_engine_that_does_not_answer_ends_a_follower() -> None:
     engine = OneContainer()
     engine.fault = EngineUnreachable("gone")
     heard = Heard(engine)
-    until(lambda: heard.said == ["ended"])
+    block_until(lambda: heard.said == ["ended"])
 
 
 # ----- what clients send
@@ -334,13 +328,13 @@ def readers() -> int:
 def test_changes_are_told_as_they_happen_and_no_moment_is_left_out(stream: Stream) -> None:
     changes, told = reading(stream)
     stream.coming.append("a")
-    until(lambda: told == ["a"])
-    until(lambda: len(stream.windows) >= 3)
+    block_until(lambda: told == ["a"])
+    block_until(lambda: len(stream.windows) >= 3)
     stream.coming.append("b")
-    until(lambda: told == ["a", "b"])
+    block_until(lambda: told == ["a", "b"])
     assert all(before[1] == after[0] for before, after in zip(stream.windows, stream.windows[1:]))
     changes.want(False)
-    until(lambda: readers() == 0)
+    block_until(lambda: readers() == 0)
 
 
 def test_one_thread_reads_for_all_and_goes_on_for_who_comes_before_it_ends(stream: Stream) -> None:
@@ -348,16 +342,16 @@ def test_one_thread_reads_for_all_and_goes_on_for_who_comes_before_it_ends(strea
     changes.want(True)
     changes.want(False)
     changes.want(True)
-    until(lambda: len(stream.windows) >= 2)
+    block_until(lambda: len(stream.windows) >= 2)
     assert readers() == 1
     stream.coming.append("a")
-    until(lambda: told == ["a"])
+    block_until(lambda: told == ["a"])
     changes.want(False)
-    until(lambda: readers() == 0)
+    block_until(lambda: readers() == 0)
     changes.want(True)
-    until(lambda: readers() == 1)
+    block_until(lambda: readers() == 1)
     changes.want(False)
-    until(lambda: readers() == 0)
+    block_until(lambda: readers() == 0)
 
 
 @pytest.mark.parametrize("trouble", ["fault", "short", "far"])
@@ -365,10 +359,10 @@ def test_an_engine_that_tells_nothing_has_everything_looked_at_until_it_does(str
     stream.fault = EngineUnreachable("gone") if trouble == "fault" else None
     stream.short, stream.local = trouble == "short", trouble != "far"
     changes, told = reading(stream)
-    until(lambda: len(told) >= 3)
+    block_until(lambda: len(told) >= 3)
     stream.fault, stream.short, stream.local = None, False, True
     stream.coming.append("a")
-    until(lambda: told[-1:] == ["a"])
+    block_until(lambda: told[-1:] == ["a"])
     assert set(told) == {"all", "a"}
     changes.want(False)
-    until(lambda: readers() == 0)
+    block_until(lambda: readers() == 0)

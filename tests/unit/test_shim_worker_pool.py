@@ -23,12 +23,9 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.ser
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.changes import Changes
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import ClientMessages
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+from ansible_collections.fleet.power.tests.unit.thread_support import few_threads, until
 
 ONE, OTHER = Server("11111111-1111-4111-8111-111111111111"), Server("22222222-2222-4222-8222-222222222222")
-
-
-def no_thread(*_unused: object) -> None:
-    raise RuntimeError("can't start new thread")
 
 
 # ----- threads
@@ -58,7 +55,7 @@ def test_a_thread_that_cannot_begin_is_an_error_and_leaves_its_place(monkeypatch
     async def run() -> None:
         threads = WorkerPool(1, "test")
         with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", no_thread)
+            few_threads(patch)
             for _unused in range(3):
                 with pytest.raises(ThreadRefused):
                     await threads.ask(lambda: None)
@@ -72,7 +69,7 @@ def test_events_are_read_once_there_is_a_thread_for_it(monkeypatch: pytest.Monke
     node = SimpleNamespace(now=lambda: SimpleNamespace(engine=SimpleNamespace(local=False)))
     changes = Changes(cast("Any", node), lambda _uuid: None, looked.set)
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", no_thread)
+        few_threads(patch)
         changes.want(True)
     changes.want(True)
     assert looked.wait(5.0)
@@ -112,13 +109,6 @@ def with_known(story: Callable[[ServerCache], Coroutine[Any, Any, None]]) -> Non
         await story(server_cache)
 
     asyncio.run(run())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5.0
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 def test_what_was_told_while_everything_was_asked_is_newer_than_what_that_finds(monkeypatch: pytest.MonkeyPatch) -> None:

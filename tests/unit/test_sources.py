@@ -27,6 +27,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server, parse_uuid
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.source_set import SourceSet
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
 from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, as_nobody_below, mode_of
 
@@ -52,7 +53,7 @@ class Place:
     def sources(self, *task: object, containers: Callable[[], Sequence[Server]] = lambda: (), allow_stale: bool = False) -> Sources:
         system = {"definitions": str(self.directory), "state_directory": str(self.state), "group": NO_GROUP}
         settings = parse_settings({"system": system, "remote_query": {"allow_stale": allow_stale}}, where="test")
-        return Sources(settings, task=task, containers=containers)
+        return Sources(SourceSet(settings, task=task, containers=containers))
 
     def write(self, uuid: str, name: str = "", extension: str = "json", **settings: Any) -> Path:
         path = self.directory / f"{uuid}.{extension}"

@@ -27,6 +27,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.request i
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import Page, PanelUnavailable
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.source_set import SourceSet
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
 from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, OwnClock, mode_of
 
@@ -90,7 +91,7 @@ class Place:
         settings = parse_settings({"remote": self.api.address, "system": system, "remote_query": query}, where="test")
         self.clock = OwnClock()
         panel = Panel(settings, self.clock, self.api)  # type: ignore[arg-type]
-        return Sources(settings, task=task, containers=lambda: containers, panel=panel)
+        return Sources(SourceSet(settings, task=task, containers=lambda: containers, panel=panel))
 
     def write(self, uuid: str, name: str = "") -> None:
         (self.directory / f"{uuid}.json").write_text(json.dumps(definition(uuid, name)))

@@ -28,6 +28,8 @@ from ansible_collections.fleet.power.tests.unit.volume_support import (
     settled_descriptors,
 )
 
+pytestmark = pytest.mark.usefixtures("strict_umask")
+
 BOTH = pytest.mark.parametrize("disk", ["root", "nobody"], indirect=True)
 AS_ROOT = pytest.mark.parametrize("disk", ["root"], indirect=True)
 AS_NOBODY = pytest.mark.parametrize("disk", ["nobody"], indirect=True)
@@ -37,14 +39,6 @@ AS_NOBODY = pytest.mark.parametrize("disk", ["nobody"], indirect=True)
 def disk(request: pytest.FixtureRequest) -> Iterator[Disk]:
     with hostile_disk(request.param) as made:
         yield made
-
-
-@pytest.fixture(autouse=True)
-def strict_umask() -> Iterator[None]:
-    """Modes must hold whatever the umask is."""
-    before = os.umask(0o077)
-    yield
-    os.umask(before)
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,7 @@ from ansible_collections.fleet.power.tests.integration.panel_server import (
     truncated,
     value,
 )
+from ansible_collections.fleet.power.tests.unit.thread_support import few_threads
 
 BEARER = "Bearer one.two"
 
@@ -271,11 +272,8 @@ def test_one_who_waits_looks_up_and_may_leave_at_once(server: Recorder) -> None:
 
 
 def test_where_no_thread_can_be_started_there_is_no_answer(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def at_the_limit(_self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", at_the_limit)
+        few_threads(patch)
         with pytest.raises(WebFault, match="no thread can be started") as caught:
             ask(server)
     # Others end, and make room.

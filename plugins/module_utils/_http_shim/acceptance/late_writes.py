@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..._power.journal.journal_rows import JournalUnusable
+from ..._power.model.cancellation import Deadline
 from ..._power.model.errors import internal_error
 from ..process.log import Log
 from .shared_node import SharedNode
@@ -24,9 +25,9 @@ class LateWrites:
         self._owed = node.journal.owed
         self._clock = node.clock
         self._log = log
-        #: Why it cannot be written, and when to try again by the monotonic clock.
+        #: Why it cannot be written, and until when not to try again.
         self._reason = ""
-        self._settle_at = float("-inf")
+        self._next_try = Deadline(node.clock, float("-inf"))
 
     def owe(self, after: Sequence[Afterwards], reason: str) -> None:
         """Have these written later, since they cannot be written now for this reason."""
@@ -37,7 +38,7 @@ class LateWrites:
 
     def settle(self, *, last: bool) -> None:
         """Write what is owed, if it is time to try, or this is the ``last`` time."""
-        if not self._owed or (self._clock.monotonic() < self._settle_at and not last):
+        if not self._owed or not (self._next_try.is_over or last):
             return
         try:
             self._owed.settle()
@@ -46,11 +47,11 @@ class LateWrites:
         except Exception as error:
             self._log.error("not_recorded", reason=internal_error(error))
         else:
-            self._reason, self._settle_at = "", float("-inf")
+            self._reason, self._next_try = "", Deadline(self._clock, float("-inf"))
             self._log.note("recorded_late")
 
     def _cannot_settle(self, reason: str) -> None:
-        self._settle_at = self._clock.monotonic() + AGAIN_SECONDS
+        self._next_try = Deadline.after(self._clock, AGAIN_SECONDS)
         if reason != self._reason:
             self._reason = reason
             self._log.error("not_recorded_yet", reason=reason)

@@ -8,9 +8,10 @@ a process that does not read holds up neither other servers nor anything else. L
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass, field
 
+from ..._power.model.cancellation import Deadline
+from ..._power.model.clock import SYSTEM_CLOCK
 from ..._power.model.errors import EngineError, EngineUnreachable, PowerError
 from ..._power.model.server import Run
 from ..acceptance.shared_node import SharedNode
@@ -47,7 +48,7 @@ class _CommandTurn:
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: int = 0
-    failed: tuple[Run, float, NotWritten] | None = None
+    failed: tuple[Run, Deadline, NotWritten] | None = None
 
 
 class Commands:
@@ -87,13 +88,13 @@ class Commands:
             return OFFLINE
         if not snapshot.open_stdin:
             return CLOSED
-        if turn.failed is not None and turn.failed[0] == snapshot.run and time.monotonic() < turn.failed[1]:
+        if turn.failed is not None and turn.failed[0] == snapshot.run and not turn.failed[1].is_over:
             return turn.failed[2]
         turn.failed = None
         try:
             engine.write_stdin(snapshot.id, text, taken_within=_SECONDS)
         except (EngineError, EngineUnreachable) as error:
             refused = NOT_READ if error.facts.get("not_read") else NotWritten(error=str(error))
-            turn.failed = snapshot.run, time.monotonic() + _PAUSE_SECONDS, refused
+            turn.failed = snapshot.run, Deadline.after(SYSTEM_CLOCK, _PAUSE_SECONDS), refused
             return refused
         return None

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from ..._power.actions.boot.disk import bounds_of
 from ..._power.definitions.settings import Settings
-from ..._power.model.cancellation import no_check
+from ..._power.model.cancellation import Deadline, no_check
+from ..._power.model.clock import SYSTEM_CLOCK
 from ..._power.volume.volume import Volume
 from ..._power.volume.volume_survey import Bounds
 
@@ -33,7 +34,7 @@ class _Found:
     """Bytes that a walk found, until when they count, and whether it was long."""
 
     held: int
-    until: float
+    until: Deadline
     was_long: bool
 
 
@@ -60,10 +61,9 @@ class Disks:
 
     def of_each(self, uuids: Sequence[str], settings: Settings) -> dict[str, int]:
         """Return the bytes of several by UUID, which are waited for no longer than those of one."""
-        now = time.monotonic()
         with self._changed:
             for uuid in uuids:
-                self._queue(uuid, settings, now)
+                self._queue(uuid, settings)
             # Who cannot be walked over is not waited for.
             self._changed.wait_for(lambda: not self._short.walks or all(uuid in self._found for uuid in uuids), _WAIT_SECONDS)
             return {uuid: self._held(uuid) for uuid in uuids}
@@ -72,9 +72,9 @@ class Disks:
         found = self._found.get(uuid)
         return 0 if found is None else found.held
 
-    def _queue(self, uuid: str, settings: Settings, now: float) -> None:
+    def _queue(self, uuid: str, settings: Settings) -> None:
         found = self._found.get(uuid)
-        if uuid in self._long.queued or (found is not None and now < found.until):
+        if uuid in self._long.queued or (found is not None and not found.until.is_over):
             return
         lane = self._long if found is not None and found.was_long else self._short
         lane.queued.setdefault(uuid, settings)
@@ -104,11 +104,11 @@ class Disks:
                 bounds = Bounds(min(bounds.seconds, _SHORT_SECONDS), bounds.entries)
             began = time.monotonic()
             held, cut = self._walk(uuid, settings, bounds)
-            ended = time.monotonic()
+            seconds = time.monotonic() - began
             with self._changed:
                 del lane.queued[uuid]
-                until = ended + max(_COUNTS_SECONDS, _COUNTS_TIMES * (ended - began))
-                was_long = ended - began >= _SHORT_SECONDS
+                until = Deadline.after(SYSTEM_CLOCK, max(_COUNTS_SECONDS, _COUNTS_TIMES * seconds))
+                was_long = seconds >= _SHORT_SECONDS
                 self._found[uuid] = _Found(held, until, was_long)
                 if cut and was_long and lane is self._short:
                     self._long.queued.setdefault(uuid, settings)

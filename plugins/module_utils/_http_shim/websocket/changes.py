@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from ..._power.model.cancellation import Deadline
+from ..._power.model.clock import SYSTEM_CLOCK
 from ..._power.model.errors import PowerError
 from ..acceptance.shared_node import SharedNode
 
@@ -62,14 +64,14 @@ class Changes:
         engine = self._node.now().engine
         if not engine.local:
             return False
-        due = time.monotonic() + _WINDOW_SECONDS
+        window = Deadline.after(SYSTEM_CLOCK, _WINDOW_SECONDS)
         try:
             for uuid in engine.events.changed_servers(since, until):
                 self._changed(uuid)
         except (PowerError, LookupError, RuntimeError, TypeError, ValueError, AttributeError):
             # An engine that cannot tell, or tells what cannot be read.
             return False
-        return time.monotonic() >= due - _SLACK_SECONDS
+        return window.left <= _SLACK_SECONDS
 
     def _goes_on(self) -> bool:
         with self._guard:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from ..._power.engine.engine import Logs
 from ..._power.engine.output import Deframer, Output
 from ..._power.engine.readiness import Lines, Matchers
+from ..._power.model.cancellation import Deadline
+from ..._power.model.clock import SYSTEM_CLOCK
 from ..._power.model.errors import PowerError
 from ..._power.model.server import Snapshot
 from .client import frames
@@ -103,8 +105,8 @@ class Follower:
         log = self._logs.of_run(self.run).split(b"\n")
         before = [line.rstrip(b"\r") for line in log[:-1]][-_FIRST_LINES:]
         live: list[bytes] = []
-        until = time.monotonic() + _GATHER_SECONDS
-        while (left := until - time.monotonic()) > 0:
+        deadline = Deadline.after(SYSTEM_CLOCK, _GATHER_SECONDS)
+        while (left := deadline.left) > 0:
             lines = self._read(output, left)
             if lines is None:
                 break

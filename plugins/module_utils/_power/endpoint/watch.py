@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from ..model.cancellation import Deadline
 from ..model.clock import Clock
 from ..model.errors import EndpointError, EndpointUnreachable, OutcomeUnknown, PowerError
 from ..model.request import PowerAction
@@ -68,7 +69,8 @@ class Watch:
         One that is of something else, by what it tells itself, is an `OutcomeUnknown`.
         """
         pause = _FIRST_PAUSE
-        while self._clock.monotonic() - self._began < seconds:
+        deadline = Deadline(self._clock, self._began + seconds)
+        while not deadline.is_over:
             asked_at = self._clock.monotonic()
             try:
                 operation = self._patiently(

@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from ..container.container_network import NetworkSpec
+from ..model.cancellation import Deadline
+from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import EngineError, EngineUnreachable
 from ..model.schema import one_line
 from .engine_calls import EngineCalls
+
+#: Seconds between two looks at a removal that somebody else has asked for.
+_LOOK_SECONDS = 0.05
 
 
 class DockerContainers:
@@ -29,7 +33,7 @@ class DockerContainers:
 
     def remove(self, name: str, *, volumes: bool) -> bool:
         """Remove a container that does not run; False if it runs (409, unless a removal is in progress, which is waited for)."""
-        deadline = time.monotonic() + self._calls.timeout
+        deadline = Deadline.after(SYSTEM_CLOCK, self._calls.timeout)
         while True:
             try:
                 self._calls.carry_out(
@@ -41,9 +45,9 @@ class DockerContainers:
                     raise
                 if "already in progress" not in str(error):
                     return False
-                if time.monotonic() > deadline:
+                if deadline.is_over:
                     raise EngineUnreachable(f"Cannot remove container {name}: its removal has been in progress for too long") from error
-                time.sleep(0.05)
+                deadline.pause(_LOOK_SECONDS)
 
     def rename(self, name: str, new_name: str) -> None:
         """Give a container another name."""

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..model.cancellation import Deadline
+from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import PowerError
 from .engine_answers import CHANGES, server_in_event
 from .engine_calls import EngineCalls
@@ -74,7 +76,7 @@ class EndEvents:
         self._waiting: dict[str, list[_Waiter]] = {}
         self._ended: dict[str, float] = {}
         self._reading = False
-        self._muted_until = 0.0
+        self._muted = Deadline(SYSTEM_CLOCK, 0.0)
 
     def wait(self, container: str, seconds: float, *, begin: bool) -> bool | None:
         """Wait for an end; whether it was told of within so many seconds. None, at once, if nobody listens and ``begin`` is not given, or
@@ -100,7 +102,7 @@ class EndEvents:
         return True if waiter.ended else None
 
     def _begin(self) -> bool:
-        if time.monotonic() < self._muted_until:
+        if not self._muted.is_over:
             return False
         self._reading = True
         try:
@@ -115,10 +117,10 @@ class EndEvents:
         since = time.time() - _BACK_SECONDS
         try:
             while wanted:
-                due, until = time.monotonic() + WINDOW_SECONDS, time.time() + WINDOW_SECONDS
+                window, until = Deadline.after(SYSTEM_CLOCK, WINDOW_SECONDS), time.time() + WINDOW_SECONDS
                 for container in self._listen(since, until):
                     self._tell(container)
-                if time.monotonic() < due - _SLACK_SECONDS:
+                if window.left > _SLACK_SECONDS:
                     return
                 since = until
                 wanted = self._go_on()
@@ -150,7 +152,7 @@ class EndEvents:
         """Tell everybody to look for themselves, for a while."""
         with self._guard:
             self._reading = False
-            self._muted_until = time.monotonic() + _MUTE_SECONDS
+            self._muted = Deadline.after(SYSTEM_CLOCK, _MUTE_SECONDS)
             waiting, self._waiting = self._waiting, {}
             self._ended = {}
         for waiters in waiting.values():

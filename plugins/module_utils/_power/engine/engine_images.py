@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from ..model.cancellation import Deadline
+from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import EngineError, EngineUnreachable, ImageUnavailable
 from ..model.schema import one_line
 from ..model.server import ImageSeen
@@ -74,7 +76,7 @@ class Pull:
         self._failure = f"Cannot pull image {reference}"
         self._lines = lines
         self._fault: EngineError | EngineUnreachable | None = None
-        self._seen_at = time.monotonic()
+        self._silence = Deadline.after(SYSTEM_CLOCK, SILENCE_SECONDS)
 
     def run(self, check_cancelled: Callable[[], None]) -> None:
         """Pull, and wait for the end. Raises `ImageUnavailable`, `EngineUnreachable`, and what ``check_cancelled`` raises."""
@@ -87,7 +89,7 @@ class Pull:
         while thread.is_alive():
             thread.join(_LOOK_SECONDS)
             check_cancelled()
-            if time.monotonic() - self._seen_at > SILENCE_SECONDS:
+            if self._silence.is_over:
                 raise EngineUnreachable(f"{self._failure}: no progress for {SILENCE_SECONDS:.0f} s")
         if isinstance(self._fault, EngineError):
             raise ImageUnavailable(str(self._fault)) from self._fault
@@ -97,7 +99,7 @@ class Pull:
     def _read(self) -> None:
         try:
             for line in self._lines():
-                self._seen_at = time.monotonic()
+                self._silence = Deadline.after(SYSTEM_CLOCK, SILENCE_SECONDS)
                 if line.get("error"):
                     self._failed(line["error"])
         except (EngineError, EngineUnreachable) as error:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Iterable, Sequence
 
 from ..definitions.definition import StartupRule
 from ..host.regex_sandbox import translated
+from ..model.cancellation import Deadline
+from ..model.clock import SYSTEM_CLOCK
 from ..model.redaction import SHORTEST_SECRET, mask
 from ..model.server import Run
 from .ready_patterns import NotTried, ready_patterns
@@ -78,7 +79,7 @@ class Matchers:
 
         The clock is looked at now and then. A pattern that takes too long is given up for the run alone.
         """
-        deadline = time.monotonic() + budget
+        deadline = Deadline.after(SYSTEM_CLOCK, budget)
         batch: list[str] = []
         size = 0
         for line in lines:
@@ -92,7 +93,7 @@ class Matchers:
                 if self._find(batch, run):
                     return True
                 batch, size = [], 0
-            if time.monotonic() >= deadline:
+            if deadline.is_over:
                 break
         return bool(batch) and self._find(batch, run)
 

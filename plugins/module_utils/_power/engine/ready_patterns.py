@@ -10,10 +10,11 @@ the run whose output it was, and for no other. From then on it is tried in a sec
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Hashable, Sequence
 
 from ..host.regex_sandbox import NotStarted, PatternChild, RegexTimeout
+from ..model.cancellation import Deadline
+from ..model.clock import SYSTEM_CLOCK
 from ..model.server import Run
 
 #: Patterns that are remembered as slow, and runs that one was given up for.
@@ -59,7 +60,7 @@ class _Seat:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.child: PatternChild | None = None
-        self._start_at = 0.0
+        self._next_start = Deadline(SYSTEM_CLOCK, 0.0)
 
     def found(self, pattern: str, lines: Sequence[str]) -> bool | None:
         """Tell if the pattern is found; None for one that the child did not survive. Raises `NotTried` where there is no child."""
@@ -77,11 +78,11 @@ class _Seat:
         return None
 
     def _start(self) -> PatternChild:
-        if time.monotonic() >= self._start_at:
+        if self._next_start.is_over:
             try:
                 return PatternChild(_CHILD)
             except NotStarted:
-                self._start_at = time.monotonic() + _AGAIN_SECONDS
+                self._next_start = Deadline.after(SYSTEM_CLOCK, _AGAIN_SECONDS)
         raise NotTried("is not looked for: the interpreter that would do it cannot be started")
 
 

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import socket
-import time
 from typing import Any
 
+from ..model.cancellation import Deadline
+from ..model.clock import SYSTEM_CLOCK
 from .output import release
 
 
@@ -19,12 +20,12 @@ def write_once(raw: Any, data: bytes, seconds: float, *, until_taken: bool) -> b
     With ``until_taken`` it is the pipe of the process that has to take it, in the same time: False if that is full, since the process does
     not read. The engine itself takes what fits into its socket, keeps it, and says nothing.
     """
-    until = time.monotonic() + seconds
+    deadline = Deadline.after(SYSTEM_CLOCK, seconds)
     sock = getattr(raw, "_sock", raw)
     try:
         sock.settimeout(seconds)
         sock.sendall(data)
-        return not until_taken or _is_taken(sock, until)
+        return not until_taken or _is_taken(sock, deadline)
     except socket.timeout:
         if until_taken:
             return False
@@ -33,11 +34,11 @@ def write_once(raw: Any, data: bytes, seconds: float, *, until_taken: bool) -> b
         release(raw)
 
 
-def _is_taken(sock: Any, until: float) -> bool:
+def _is_taken(sock: Any, deadline: Deadline) -> bool:
     """Tell if the engine hangs up in time after the last byte: it does so once it has passed on all there was, or nobody is left."""
     try:
         sock.shutdown(socket.SHUT_WR)
-        while (left := until - time.monotonic()) > 0:
+        while (left := deadline.left) > 0:
             sock.settimeout(left)
             if not sock.recv(4096):
                 return True

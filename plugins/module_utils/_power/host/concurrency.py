@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
+
+from ..model.cancellation import Deadline
+from ..model.clock import SYSTEM_CLOCK
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,11 +33,11 @@ def map_concurrently(work: Callable[[T], R], items: Sequence[T], seconds: float 
     for numbered in enumerate(items):
         left.put(numbered)
     over = threading.Event()
-    deadline = None if seconds is None else time.monotonic() + seconds
+    deadline = None if seconds is None else Deadline.after(SYSTEM_CLOCK, seconds)
 
     def take_turns() -> None:
         with contextlib.suppress(queue.Empty):
-            while not over.is_set() and (deadline is None or time.monotonic() < deadline):
+            while not over.is_set() and (deadline is None or not deadline.is_over):
                 number, item = left.get_nowait()
                 try:
                     found[number] = work(item)
@@ -48,7 +50,7 @@ def map_concurrently(work: Callable[[T], R], items: Sequence[T], seconds: float 
     if not threads:
         take_turns()
     for thread in threads:
-        thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        thread.join(None if deadline is None else deadline.left)
     over.set()
     if faults:
         raise faults[0]

@@ -22,8 +22,10 @@ import re
 import select
 import signal
 import sys
-import time
 from typing import TYPE_CHECKING, Any
+
+from ..model.cancellation import Deadline
+from ..model.clock import SYSTEM_CLOCK
 
 if TYPE_CHECKING:
     import subprocess
@@ -137,7 +139,7 @@ class _Late(Exception):
 
 def _answer(child: subprocess.Popen[bytes], question: bytes) -> bytes:
     """Return what a child answers in time, complete where it ends in a line feed. It reads a whole line before it writes one."""
-    deadline = time.monotonic() + _ANSWER_SECONDS
+    deadline = Deadline.after(SYSTEM_CLOCK, _ANSWER_SECONDS)
     pieces: list[bytes] = []
     # A child that is gone has not answered.
     with contextlib.suppress(OSError):
@@ -157,11 +159,11 @@ def _answer(child: subprocess.Popen[bytes], question: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def _await(descriptor: int, event: int, deadline: float) -> None:
+def _await(descriptor: int, event: int, deadline: Deadline) -> None:
     """Wait until a pipe can be read or written, or its other end is closed. Raises `_Late` at the deadline."""
     poll = select.poll()
     poll.register(descriptor, event)
-    if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+    if not poll.poll(deadline.left * 1000):
         raise _Late
 
 

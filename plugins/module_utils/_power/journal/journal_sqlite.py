@@ -8,11 +8,12 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from ..host.own_files import open_or_make, open_own
+from ..model.cancellation import Deadline, wait_until
+from ..model.clock import SYSTEM_CLOCK
 from .journal_rows import CREATE, SCHEMA, JournalUnusable
 
 _NAME = "journal.sqlite"
@@ -23,6 +24,8 @@ SHORT_PATIENCE = 0.1
 
 #: How often an attempt is made anew because the file was damaged or replaced under it.
 ATTEMPTS = 3
+#: Seconds between two tries of the lock file.
+_TRY_SECONDS = 0.005
 
 
 def path_in(state_directory: str) -> str:
@@ -62,15 +65,14 @@ def _guard_path(path: str) -> str:
 
 
 def _flock(descriptor: int, kind: int, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while True:
+    def is_held() -> bool:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-            return True
         except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.005)
+            return False
+        return True
+
+    return wait_until(is_held, Deadline.after(SYSTEM_CLOCK, seconds), every=_TRY_SECONDS)
 
 
 def attempts() -> Iterator[bool]:

@@ -19,7 +19,7 @@ from types import TracebackType
 
 from ..host.liveness import boot_id, lives, start_of
 from ..host.own_files import open_or_make, open_own
-from ..model.cancellation import CheckCancelled, no_check
+from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import Clock, timestamp
 from ..model.errors import LockTimeout, LockUnavailable, PowerError
 from ..model.request import Request
@@ -82,12 +82,12 @@ class Locks:
         """
         path = self._path(uuid)
         begun, waited = clock.monotonic(), 0.0
+        deadline = Deadline(clock, begun + wait_seconds)
         while (descriptor := self._try(path)) is None:
-            left = begun + wait_seconds - clock.monotonic()
-            if not left > 0:
+            if deadline.is_over:
                 raise self._timeout(uuid, wait_seconds + waited_before, clock)
             check_cancelled()
-            clock.sleep(min(TRY_EVERY, left))
+            deadline.pause(TRY_EVERY)
             waited = clock.monotonic() - begun
         with ExitStack() as undo:
             undo.callback(os.close, descriptor)

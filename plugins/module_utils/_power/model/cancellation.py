@@ -36,12 +36,18 @@ class Deadline:
 
     @property
     def is_over(self) -> bool:
-        """True from that moment on."""
-        return self.left <= 0
+        """True from that moment on; one that is no number is over at once."""
+        return not self.clock.monotonic() < self.at
 
     def pause(self, seconds: float) -> None:
         """Sleep that long, but not beyond the deadline."""
         self.clock.sleep(min(seconds, self.left))
+
+    def wait_out(self, check_cancelled: CheckCancelled = no_check, *, every: float) -> None:
+        """Wait until it is over, in pauses of so many seconds; ``check_cancelled`` is called before each, and may raise."""
+        while not self.is_over:
+            check_cancelled()
+            self.pause(every)
 
 
 def wait_until(predicate: Callable[[], bool], deadline: Deadline, check_cancelled: CheckCancelled = no_check, *, every: float) -> bool:

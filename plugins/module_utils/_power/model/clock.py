@@ -40,6 +40,10 @@ class SystemClock:
         time.sleep(seconds)
 
 
+#: For what no test has to own.
+SYSTEM_CLOCK = SystemClock()
+
+
 def timestamp(moment: datetime) -> str:
     """ISO 8601, UTC, milliseconds: the form of every time in results and records."""
     utc = moment if moment.tzinfo is timezone.utc else moment.astimezone(timezone.utc)

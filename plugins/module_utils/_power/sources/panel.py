@@ -17,7 +17,7 @@ from typing import Any
 from ..definitions.definition import Definition, parse_definition
 from ..definitions.definition_files import name_in
 from ..definitions.settings import Settings
-from ..model.cancellation import CheckCancelled, no_check
+from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import Clock
 from ..model.errors import PowerError
 from .panel_api import PanelApi, PanelUnavailable, Patience
@@ -63,7 +63,7 @@ class Panel:
         self._fetched_at: dict[str, float] = {}
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
         #: Until when a single fetch is tried once only.
-        self._troubled_until = 0.0
+        self._troubled = Deadline(clock, 0.0)
 
     @property
     def address(self) -> str:
@@ -161,10 +161,9 @@ class Panel:
         while not self._slots.acquire(timeout=_LOOK_SECONDS):
             check_cancelled()
         try:
-            troubled = self._clock.monotonic() < self._troubled_until
-            raw = self._api.server(uuid, _BRIEF if troubled else _PATIENT, check_cancelled)
+            raw = self._api.server(uuid, _PATIENT if self._troubled.is_over else _BRIEF, check_cancelled)
         except PanelUnavailable as fault:
-            self._troubled_until = self._clock.monotonic() + _FRESH_SECONDS
+            self._troubled = Deadline.after(self._clock, _FRESH_SECONDS)
             raise self._api.unreachable(f"the definition of server {uuid}", fault) from None
         finally:
             self._slots.release()

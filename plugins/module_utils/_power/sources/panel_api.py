@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..definitions.settings import Settings
-from ..model.cancellation import CheckCancelled
+from ..model.cancellation import CheckCancelled, Deadline
 from ..model.clock import Clock
 from ..model.errors import SettingsInvalid, SourceDenied, SourceUnreachable
 from ..model.redaction import shown_address
@@ -85,21 +85,19 @@ class PanelApi:
         )
 
     def _get(self, path: str, params: Mapping[str, object] | None, patience: Patience, check_cancelled: CheckCancelled) -> Answer:
-        web, began, tries = self._connection(), self._clock.monotonic(), 0
+        web, deadline, tries = self._connection(), Deadline.after(self._clock, patience.seconds), 0
         while True:
-            left = patience.seconds - (self._clock.monotonic() - began)
             tries += 1
             try:
-                return self._once(web, path, params, min(left, self._settings.remote_timeout), check_cancelled)
+                return self._once(web, path, params, min(deadline.left, self._settings.remote_timeout), check_cancelled)
             except WebFault as fault:
                 reason, hopeless, answered = str(fault), fault.lasting, False
             except PanelUnavailable as fault:
                 reason, hopeless, answered = str(fault), False, fault.answered
             pause = self._pause(tries)
-            left = patience.seconds - (self._clock.monotonic() - began)
-            if hopeless or not patience.retries or pause >= left:
+            if hopeless or not patience.retries or pause >= deadline.left:
                 raise PanelUnavailable(reason if tries == 1 else f"{reason} ({tries} tries)", answered=answered)
-            self._wait(pause, check_cancelled)
+            Deadline.after(self._clock, pause).wait_out(check_cancelled, every=_NAP)
 
     def _once(self, web: Web, path: str, params: Mapping[str, object] | None, seconds: float, check_cancelled: CheckCancelled) -> Answer:
         """One try. Only what may go better next time is an exception that `_get` catches."""
@@ -115,12 +113,6 @@ class PanelApi:
 
     def _pause(self, tries: int) -> float:
         return min(_FIRST_PAUSE * _GROWTH ** (tries - 1), _LONGEST_PAUSE) * (0.5 + self._chance())
-
-    def _wait(self, seconds: float, check_cancelled: CheckCancelled) -> None:
-        end = self._clock.monotonic() + seconds
-        while (left := end - self._clock.monotonic()) > 0:
-            check_cancelled()
-            self._clock.sleep(min(left, _NAP))
 
     def _connection(self) -> Web:
         with self._guard:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..definitions.definition_files import uuid_in
-from ..model.cancellation import CheckCancelled, no_check
+from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import Clock
 from ..model.server import parse_uuid
 from .panel_api import PanelApi, PanelUnavailable, Patience
@@ -37,15 +37,14 @@ def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -
 
     Raises `PanelUnavailable` where a page is none, or all are too many, and what `PanelApi` raises.
     """
-    end = clock.monotonic() + seconds
+    deadline = Deadline.after(clock, seconds)
     pages: dict[int, list[Any]] = {}
     total = _Total()
 
     def read_page(number: int, check_cancelled: CheckCancelled) -> Any:
-        left = end - clock.monotonic()
-        if left <= 0:
+        if deadline.is_over:
             raise PanelUnavailable(f"its list takes longer than {seconds:.0f} s")
-        page = api.page(number, Patience(min(left, patience.seconds), patience.retries), check_cancelled)
+        page = api.page(number, Patience(min(deadline.left, patience.seconds), patience.retries), check_cancelled)
         entries = _entries(page.value)
         total.add(len(entries), page.size)
         pages[number] = entries

@@ -5,22 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
-
 from ..definitions.definition import Definition, parse_definition
-from ..definitions.settings import Settings
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import PowerError, ServerNotFound, SourceUnreachable
 from ..model.schema import printable
-from ..model.server import Server, parse_uuid
+from ..model.server import parse_uuid
 from .server_listing import ServerListing
 from .server_search import ServerSearch
 from .source import Source
 from .source_set import SourceSet
-
-if TYPE_CHECKING:
-    from .panel import Panel
 
 
 class Sources:
@@ -30,19 +23,8 @@ class Sources:
     Panel: what it said earlier in this call, and what was kept of it, take its place.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        task: Sequence[object] = (),
-        containers: Callable[[], Sequence[Server]] = lambda: (),
-        panel: Panel | None = None,
-    ) -> None:
-        """``containers`` returns the servers seen as containers of the node; what it raises is raised where they are needed.
-
-        ``panel`` is the one that the settings name, None if they name none.
-        """
-        self._set = SourceSet(settings, task=task, containers=containers, panel=panel)
+    def __init__(self, sources: SourceSet) -> None:
+        self._set = sources
         self.listing = ServerListing(self._set)
         self.search = ServerSearch(self._set, self.listing)
 

@@ -14,13 +14,13 @@ import json
 import re
 import ssl
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..model.cancellation import CheckCancelled, no_check
+from ..model.cancellation import CheckCancelled, Deadline, no_check
+from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import MissingLibrary
 from ..model.nesting import is_nested_deeper
 from ..model.redaction import TokenMask, shown_address
@@ -112,12 +112,12 @@ class Web:
         requests = _library()
         exchange = Exchange()
         request = self._request(method, path, body, params)
-        deadline = time.monotonic() + seconds
+        deadline = Deadline.after(SYSTEM_CLOCK, seconds)
         start(threading.Thread(target=self._run, args=(requests, exchange, request, seconds), name="web", daemon=True))
         try:
-            while not exchange.over.wait(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic()))):
+            while not exchange.over.wait(min(_LOOK_SECONDS, deadline.left)):
                 check_cancelled()
-                if time.monotonic() >= deadline:
+                if deadline.is_over:
                     raise too_late(seconds)
         finally:
             if not exchange.over.is_set():

@@ -17,10 +17,11 @@ import errno
 import itertools
 import os
 import stat
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from ..model.cancellation import Deadline
+from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import PrebootFailed
 from .volume_survey import Bounds, Survey, reason_of, shown_path
 
@@ -70,12 +71,12 @@ class Walk:
         self._path = path
         self._look = check_cancelled
         self._bounds = bounds
-        self._deadline = time.monotonic() + bounds.seconds
+        self._deadline = Deadline.after(SYSTEM_CLOCK, bounds.seconds)
         self._entries_left = bounds.entries
         self._owner = owner
         self._altered = altered
         self._here = -1
-        self._look_due = 0.0
+        self._next_look = Deadline(SYSTEM_CLOCK, 0.0)
         self._levels: list[_Level] = []
         self._several_links: set[tuple[int, int]] = set()
         self._bytes = self._files = self._chowned = self._left_alone = self._unreadable = 0
@@ -107,11 +108,10 @@ class Walk:
 
     def _glance(self) -> None:
         """Look, if the last look is a while ago. Called wherever the walk might spend long without. Raises `_CutError` at the deadline."""
-        now = time.monotonic()
-        if now >= self._look_due:
+        if self._next_look.is_over:
             self._look()
-            self._look_due = time.monotonic() + LOOK_SECONDS
-        if now >= self._deadline:
+            self._next_look = Deadline.after(SYSTEM_CLOCK, LOOK_SECONDS)
+        if self._deadline.is_over:
             raise _CutError(f"takes longer than {self._bounds.seconds:g} s to look through")
 
     def _count(self, entries: int) -> None:

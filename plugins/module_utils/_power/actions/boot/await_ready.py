@@ -35,7 +35,7 @@ class _Console:
         self._output = awaited.output
         self._lines = Lines()
         self._deframer = None if awaited.snapshot.tty else Deframer()
-        self._next_log = node.clock.monotonic() + _LOG_SECONDS
+        self._next_log = Deadline.after(node.clock, _LOG_SECONDS)
 
     def ready(self) -> bool:
         """Wait a moment for output; return True if a readiness line was seen."""
@@ -43,10 +43,9 @@ class _Console:
             self._node.clock.sleep(_READ_SECONDS)
         elif self._read(self._output):
             return True
-        now = self._node.clock.monotonic()
-        if now < self._next_log:
+        if not self._next_log.is_over:
             return False
-        self._next_log = now + _LOG_SECONDS
+        self._next_log = Deadline.after(self._node.clock, _LOG_SECONDS)
         return self.in_log()
 
     def _read(self, output: Output) -> bool:
@@ -100,7 +99,7 @@ def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> None:
     run, clock = awaited.snapshot.run, node.clock
     deadline = Deadline.after(clock, context.request.wait_timeout)
     console = _Console(node, awaited)
-    next_look = 0.0
+    next_look = Deadline(clock, 0.0)
     while True:
         ready = bool(matchers) and console.ready()
         progress.warn(*(f"server {uuid}: {warning}" for warning in matchers.warnings))
@@ -110,8 +109,8 @@ def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> None:
                 return
         elif not matchers:
             clock.sleep(_READ_SECONDS)
-        if clock.monotonic() >= next_look:
-            next_look = clock.monotonic() + _LOOK_SECONDS
+        if next_look.is_over:
+            next_look = Deadline.after(clock, _LOOK_SECONDS)
             if _look(context, run).health == "healthy" and wanted is WaitFor.HEALTHY:
                 return
         if node.interrupted():

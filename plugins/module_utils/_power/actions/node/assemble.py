@@ -21,6 +21,7 @@ from ...model.clock import Clock, SystemClock
 from ...model.errors import LockUnavailable
 from ...model.request import ALL, PowerAction
 from ...model.server import parse_uuid
+from ...sources.source_set import SourceSet
 from ...sources.sources import Sources
 from .node import Node, never
 
@@ -58,7 +59,7 @@ def build_node(
 
 def build_sources(settings: Settings, engine: Engine, clock: Clock, definitions: Sequence[object] = ()) -> Sources:
     """The sources of one call, or of what is asked within a moment."""
-    return Sources(settings, task=definitions, containers=engine.servers, panel=_panel(settings, clock))
+    return Sources(SourceSet(settings, task=definitions, containers=engine.servers, panel=_panel(settings, clock)))
 
 
 def _panel(settings: Settings, clock: Clock) -> Panel | None:

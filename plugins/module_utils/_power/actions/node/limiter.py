@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 
 from ...model.cancellation import CheckCancelled, Deadline, no_check
-from ...model.clock import SystemClock
+from ...model.clock import SYSTEM_CLOCK
 from ...model.errors import FailureBudget
 from ...model.result import Outcome, Result
 
@@ -83,23 +83,20 @@ class Stagger:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._gate = Slots(1)
-        self._clock = SystemClock()
-        self._earliest = Deadline(self._clock, 0.0)
+        self._earliest = Deadline(SYSTEM_CLOCK, 0.0)
 
     def take(self, ticket: int, check_cancelled: CheckCancelled) -> bool:
         """Wait until one may begin, and begin; return True if there was a wait.
 
         ``check_cancelled`` is called at least every second, and may raise.
         """
-        began = self._clock.monotonic()
+        began = SYSTEM_CLOCK.monotonic()
         self._gate.take(ticket, check_cancelled)
         try:
             waits = began < self._earliest.at
-            while not self._earliest.is_over:
-                check_cancelled()
-                self._earliest.pause(_LOOK_SECONDS)
+            self._earliest.wait_out(check_cancelled, every=_LOOK_SECONDS)
             check_cancelled()
-            self._earliest = Deadline.after(self._clock, self._seconds)
+            self._earliest = Deadline.after(SYSTEM_CLOCK, self._seconds)
         finally:
             self._gate.give_back()
         return waits

@@ -1,0 +1,40 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What tests of threads and event loops need: waiting for what they bring about, and a machine that is at its limit of threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline, wait_until
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
+
+
+async def until(told: Callable[[], object], seconds: float = 5.0) -> None:
+    """Let the event loop go on until it is so; fails after so many seconds."""
+    deadline = Deadline.after(SYSTEM_CLOCK, seconds)
+    while not told():
+        assert not deadline.is_over
+        await asyncio.sleep(0.005)
+
+
+def block_until(told: Callable[[], object], seconds: float = 20.0) -> None:
+    """Let other threads and processes go on until it is so; fails after so many seconds."""
+    assert wait_until(lambda: bool(told()), Deadline.after(SYSTEM_CLOCK, seconds), every=0.005)
+
+
+def few_threads(patch: pytest.MonkeyPatch, count: int = 0) -> None:
+    """Let the system have no more than so many threads for us."""
+    left, start = [None] * count, threading.Thread.start
+
+    def start_if_any(thread: threading.Thread) -> None:
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        start(thread)
+
+    patch.setattr(threading.Thread, "start", start_if_any)
