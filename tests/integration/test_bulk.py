@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import uuid as uuid_module
 
+import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 
 from .controller import MODULE, Controller, result_of
@@ -145,6 +146,7 @@ def test_twenty_servers_that_take_two_seconds_to_stop_take_far_less_than_forty(l
     assert not any(result.stop is None or result.stop.forced for result in results)
 
 
+@pytest.mark.long
 def test_forty_servers_restarted_cleanly_are_told_on_at_most_four_hundred_lines(lab: Lab, controller: Controller) -> None:
     uuids = started(lab, 40)
     options = f"server={','.join(uuids)} action=restart config={lab.config} docker_host={lab.docker_host} timeout=120"

@@ -221,6 +221,7 @@ def test_a_kill_over_http_cancels_the_start_of_another_process(lab: Lab, shim: S
 # ----- many
 
 
+@pytest.mark.long
 def test_a_hundred_servers_are_stopped_at_once_by_as_many_requests(lab: Lab, shim: Shim) -> None:
     uuids = started(lab, 100)
     with ThreadPoolExecutor(len(uuids)) as pool:
