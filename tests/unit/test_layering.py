@@ -20,7 +20,7 @@ UTILS = "ansible_collections.fleet.power.plugins.module_utils"
 
 #: From what everything rests on to what users call. A package imports from packages of earlier rows, never from one beside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_own_session", "_power/model"),
+    ("_archive", "_own_session", "_power/model"),
     ("_power/host", "_power/volume"),
     ("_power/definitions", "_power/journal", "_power/locking"),
     ("_power/container", "_power/sources"),
@@ -216,7 +216,7 @@ def test_modules_know_only_their_front_door_and_other_plugins_only_the_fleet_and
     for path in sorted(PLUGINS.rglob("*.py")):
         if path.is_relative_to(MODULE_UTILS):
             continue
-        allowed = ("_options",) if path.parent.name == "modules" else ("_fleet/", "_power/model/")
+        allowed = ("_archive", "_options") if path.parent.name == "modules" else ("_fleet/", "_power/model/")
         assert all(name.startswith(allowed) for name in ours(path)), path
 
 
