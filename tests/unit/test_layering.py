@@ -111,10 +111,12 @@ def _defers(node: ast.AST) -> bool:
     return checking or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
 
 
-def ours(path: Path) -> set[str]:
-    """The files of module_utils that a file imports, named from there."""
+def ours(path: Path, *, lazy: bool = True) -> set[str]:
+    """The files of module_utils that a file imports, named from there; with what it imports only when it is needed if ``lazy``."""
     found = set()
     for each in imports(path):
+        if each.lazy and not lazy:
+            continue
         if each.level:
             found.add(_file(path.parents[each.level - 1].joinpath(*each.names.split("."))))
         elif each.names.startswith(f"{UTILS}."):
@@ -151,6 +153,29 @@ def test_no_imports_go_round_in_circles() -> None:
         left = {name: needs for name, needs in left.items() if name not in ready}
     # The table of parsers imports them when they are asked for, and they what all parsers need.
     assert {package_of(name) for name in left} <= set(WHOLE)
+
+
+def imported_at_once(*names: str) -> set[str]:
+    """What is imported with these files, however indirectly."""
+    found, left = set(names), [*names]
+    while left:
+        new = ours(MODULE_UTILS / f"{left.pop()}.py", lazy=False) - found
+        found |= new
+        left += new
+    return found
+
+
+def test_a_module_imports_no_more_than_its_action_needs() -> None:
+    """On a node all that is imported is compiled at each call."""
+    every_call = imported_at_once("_options")
+    stop = imported_at_once("_options", "_power/actions/turn/perform")
+    restart = stop | imported_at_once("_power/actions/boot/prepare", "_power/actions/turn/booted")
+    folders = [{name.rpartition("/")[0] for name in names} for names in (every_call, stop, restart)]
+    assert not folders[0] & {"_power/actions/boot", "_power/actions/turn", "_power/volume", "_power/endpoint", "_power/config_files"}
+    assert not folders[1] & {"_power/actions/boot", "_power/volume"}
+    assert not any(folder.startswith("_power/config_files") for folder in folders[2])
+    unasked = {"actions/boot/await_ready", "actions/many/server_facts", "actions/turn/kill", "host/regex_sandbox", "sources/panel"}
+    assert not restart & {f"_power/{name}" for name in unasked}
 
 
 def test_every_package_says_what_its_job_is_and_who_may_import_it() -> None:

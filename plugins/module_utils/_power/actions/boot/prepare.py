@@ -23,8 +23,6 @@ from .disk import check_disk
 from .image import check_image
 from .steps import checked_step
 
-#: What was known before a wait or a stop longer than this is asked again.
-STALE_SECONDS = 1.0
 #: What of root's rights it takes to work in anybody's data directory, as bits: CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.
 _RIGHTS = 1 << 0 | 1 << 1 | 1 << 3
 
