@@ -16,7 +16,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ._own_session import Interruption, in_own_session
 from ._power.actions.many.bulk import perform_each
 from ._power.actions.many.selection import means_all
-from ._power.actions.many.server_facts import FactOptions
 from ._power.actions.node.idempotency import keyed
 from ._power.actions.node.limiter import Limiter
 from ._power.call import Call, open_call
@@ -94,6 +93,9 @@ def run_info_module() -> None:
 
 
 def _look(module: PowerModule) -> None:
+    # As in `call`: what acts describes nothing.
+    from ._power.actions.many.server_facts import FactOptions
+
     options = module.params
     _check_bounds(options, INFO_OPTIONS)
     if options["server"] == []:

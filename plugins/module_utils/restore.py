@@ -38,6 +38,7 @@ from ._power.model.result import Outcome, Result
 from ._power.model.schema import one_line
 from ._power.model.server import Server
 from ._power.options import MAX_PARALLEL, STAGGER
+from ._power.whole import import_whole
 
 ORIGIN = "restore after boot"
 _DEFAULT_STAGGER_SECONDS = 1
@@ -54,6 +55,7 @@ _LONGEST_LINE = 8192
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; its exit code."""
     given = _parser().parse_args(arguments)
+    import_whole()
     try:
         return 0 if _restore(given, Interruptions()) else 1
     except PowerError as error:

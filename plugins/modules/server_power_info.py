@@ -253,11 +253,15 @@ code:
   sample: engine_unreachable
 """
 
-from ansible_collections.fleet.power.plugins.module_utils._options import run_info_module
+from ansible_collections.fleet.power.plugins.module_utils._archive import compile_once
 
 
 def main() -> None:
     """Run the module."""
+    compile_once()
+    # Not before that: it brings the core, which is what takes long to compile.
+    from ansible_collections.fleet.power.plugins.module_utils._options import run_info_module
+
     run_info_module()
 
 

@@ -22,7 +22,7 @@ UTILS = "ansible_collections.fleet.power.plugins.module_utils"
 
 #: From what everything rests on to what users call. A package imports from packages of earlier rows, never from one beside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_own_session", "_power/model"),
+    ("_archive", "_own_session", "_power/model"),
     ("_power/host", "_power/volume"),
     ("_power/definitions", "_power/journal", "_power/locking"),
     ("_power/container", "_power/sources"),
@@ -120,10 +120,12 @@ def _defers(node: ast.AST) -> bool:
 
 
 @cache
-def ours(path: Path) -> set[str]:
-    """The files of module_utils that a file imports, named from there."""
+def ours(path: Path, *, lazy: bool = True) -> set[str]:
+    """The files of module_utils that a file imports, named from there; with what it imports only when it is needed if ``lazy``."""
     found = set()
     for each in imports(path):
+        if each.lazy and not lazy:
+            continue
         if each.level:
             found.add(_file(path.parents[each.level - 1].joinpath(*each.names.split("."))))
         elif each.names.startswith(f"{UTILS}."):
@@ -167,6 +169,29 @@ def test_no_imports_go_round_in_circles() -> None:
         left = {name: needs for name, needs in left.items() if name not in ready}
     # The table of parsers imports them when they are asked for, and they what all parsers need.
     assert {package_of(name) for name in left} <= set(WHOLE)
+
+
+def imported_at_once(*names: str) -> set[str]:
+    """What is imported with these files, however indirectly."""
+    found, left = set(names), [*names]
+    while left:
+        new = ours(MODULE_UTILS / f"{left.pop()}.py", lazy=False) - found
+        found |= new
+        left += new
+    return found
+
+
+def test_a_module_imports_no_more_than_its_action_needs() -> None:
+    """On a node all that is imported is compiled at each call."""
+    every_call = imported_at_once("_options")
+    stop = imported_at_once("_options", "_power/actions/turn/perform")
+    restart = stop | imported_at_once("_power/actions/boot/prepare", "_power/actions/turn/booted")
+    folders = [{name.rpartition("/")[0] for name in names} for names in (every_call, stop, restart)]
+    assert not folders[0] & {"_power/actions/boot", "_power/actions/turn", "_power/volume", "_power/endpoint", "_power/config_files"}
+    assert not folders[1] & {"_power/actions/boot", "_power/volume"}
+    assert not any(folder.startswith("_power/config_files") for folder in folders[2])
+    unasked = {"actions/boot/await_ready", "actions/many/server_facts", "actions/turn/kill", "host/regex_sandbox", "sources/panel"}
+    assert not restart & {f"_power/{name}" for name in unasked}
 
 
 def test_every_package_says_what_its_job_is_and_who_may_import_it() -> None:
@@ -240,7 +265,7 @@ def test_modules_know_only_their_front_door_and_other_plugins_only_the_fleet_and
     for path in sorted(PLUGINS.rglob("*.py")):
         if path.is_relative_to(MODULE_UTILS):
             continue
-        allowed = ("_options",) if path.parent.name == "modules" else ("_fleet/", "_power/model/")
+        allowed = ("_archive", "_options") if path.parent.name == "modules" else ("_fleet/", "_power/model/")
         assert all(name.startswith(allowed) for name in ours(path)), path
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine import readiness
+from ansible_collections.fleet.power.plugins.module_utils._power.engine import ready_patterns
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Lines, Matchers, readable_lines, strip_ansi
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.ready_patterns import ReadyPatterns
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
@@ -79,7 +79,7 @@ class TestMatchers:
         assert another.warnings == []
 
     def test_where_patterns_cannot_be_tried_it_is_said_and_nothing_is_ready(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(readiness, "ready_patterns", ReadyPatterns())
+        monkeypatch.setattr(ready_patterns, "ready_patterns", ReadyPatterns())
         monkeypatch.setattr(sys, "executable", "/nowhere/python")
         matchers = Matchers(["regex:up", "text"], strip=False)
         for _unused in range(2):

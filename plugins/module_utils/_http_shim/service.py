@@ -19,6 +19,7 @@ from .._power.definitions.settings import Settings
 from .._power.host.own_files import open_or_make
 from .._power.model.errors import LockUnavailable, PowerError, SettingsInvalid, internal_error
 from .._power.model.result import Result
+from .._power.whole import import_whole
 from .acceptance.actions import Actions
 from .acceptance.operations import Operations
 from .acceptance.queue import Ticket
@@ -217,6 +218,7 @@ class Service:
 
 def serve(path: str) -> None:
     """Serve with the settings in a file until a signal says otherwise. Raises `PowerError`, whose text says why it could not begin."""
+    import_whole()
     settings = shim_settings.load(path)
     log = Log()
     for warning in settings.warnings:

@@ -8,21 +8,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .actions.many.selection import Target, all_of, everything, means_all, named, refuse_only_offline
-from .actions.many.server_facts import FactOptions, describe
 from .actions.node.assemble import build_journal, build_node, read_generations
 from .actions.node.limiter import Slot
 from .actions.node.node import Node, never
-from .actions.turn.perform import perform
 from .definitions.settings import load_settings
-from .model.described import Described
 from .model.errors import InterruptedBySignal, LockUnavailable, PowerError
 from .model.order import DEFAULT_PRIORITY, Priorities
 from .model.request import PowerAction, Request
 from .model.result import Result
 from .model.server import Server
+
+if TYPE_CHECKING:
+    from .actions.many.server_facts import FactOptions
+    from .model.described import Described
 
 
 class Call(Protocol):
@@ -112,7 +113,11 @@ class _OnNode:
         if self._node.interrupted():
             raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
 
+    # Whoever acts describes nothing, and the other way round: each imports its own half of the core.
+
     def act(self, target: Target, slot: Slot) -> Result:
+        from .actions.turn.perform import perform
+
         return perform(target.request, self._node, target.server, slot)
 
     def meant_up(self) -> list[Server] | None:
@@ -122,6 +127,8 @@ class _OnNode:
         return [str(error) for error in self._node.sources.listing.unlisted]
 
     def describe(self, names: Sequence[str], wanted: FactOptions, *, check: bool) -> Described:
+        from .actions.many.server_facts import describe
+
         node = self._node
         # What a reader has seen may be remembered where there is a journal; a run of ours is in one.
         remember = node.journal if check else build_journal(node.settings, node.clock)

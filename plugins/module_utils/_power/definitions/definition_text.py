@@ -18,7 +18,6 @@ from typing import Any, NoReturn
 
 from ..model.errors import DefinitionInvalid, MissingLibrary
 from ..model.nesting import is_nested_deeper
-from .text_faults import ALIAS, ILL_TAGGED, json_fault, yaml_fault, yaml_fault_at
 
 #: Deeper than any definition, shallow enough for every later reader.
 _DEEPEST = 64
@@ -58,6 +57,9 @@ def _load_json(text: str, where: str) -> object:
     try:
         return json.loads(text, parse_int=_whole_number, parse_constant=_no_number)
     except json.JSONDecodeError as error:
+        # Here and below: dozens of patterns, which only a fault needs.
+        from .text_faults import json_fault
+
         raise _invalid(where, json_fault(error)) from None
     except ValueError as error:
         raise _invalid(where, str(error)) from None
@@ -85,6 +87,8 @@ def _load_yaml(text: str, where: str) -> object:
         finally:
             loader.dispose()
     except yaml_error as error:
+        from .text_faults import yaml_fault
+
         raise _invalid(where, yaml_fault(error, text)) from None
 
 
@@ -112,6 +116,8 @@ def placing(loader_class: Any) -> Any:
         try:
             return loader_class.construct_object(self, node, deep)
         except (ValueError, LookupError, AttributeError):
+            from .text_faults import ILL_TAGGED
+
             raise ConstructorError(None, None, ILL_TAGGED, node.start_mark) from None
 
     return type("PlacingLoader", (loader_class,), {"construct_object": construct_object})
@@ -158,6 +164,8 @@ def _refuse_excess(events: Iterable[Any], where: str) -> None:
             within[-1].add(part)
         elif kind == "AliasEvent":
             if event.anchor not in whole:
+                from .text_faults import ALIAS, yaml_fault_at
+
                 raise _invalid(where, yaml_fault_at(event.start_mark, ALIAS))
             part = whole[event.anchor]
             within[-1].add(part)

@@ -17,7 +17,6 @@ from ..model.errors import MissingLibrary, SettingsInvalid
 from ..model.schema import Mismatch, ReadValues, read_keys
 from .definition_text import placing
 from .settings_keys import KEYS
-from .text_faults import yaml_fault
 
 __all__ = ["KEYS", "DEFAULT_PATH", "Settings", "load_settings", "parse_settings"]
 
@@ -190,6 +189,9 @@ def _read_file(path: str) -> object:
         _refuse_depth(yaml.parse(text, loader), path)
         return yaml.load(text, loader)
     except yaml.YAMLError as error:
+        # As in `definition_text`.
+        from .text_faults import yaml_fault
+
         raise SettingsInvalid(f"Cannot read settings {path}: {yaml_fault(error, text)}", where=path) from None
 
 

@@ -13,12 +13,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ..definitions.definition import StartupRule
-from ..host.regex_sandbox import translated
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
 from ..model.redaction import SHORTEST_SECRET, mask
 from ..model.server import Run
-from .ready_patterns import NotTried, ready_patterns
 
 # The {0,16} is Wings' *, bounded: a line of semicolons would take the square of its length otherwise.
 _ANSI = re.compile(
@@ -62,6 +60,9 @@ class Matchers:
 
     def _add(self, entry: str) -> None:
         if entry.startswith("regex:") and len(entry) > len("regex:"):
+            # Most lines are plain text, which needs no child interpreter.
+            from ..host.regex_sandbox import translated
+
             try:
                 pattern = translated(entry[len("regex:") :])
                 re.compile(pattern)
@@ -103,6 +104,10 @@ class Matchers:
         return self.match((*lines.feed(output), *lines.rest()), run, budget)
 
     def _find(self, lines: Sequence[str], run: Run | None) -> bool:
+        if not self._patterns:
+            return False
+        from .ready_patterns import NotTried, ready_patterns
+
         for entry, pattern in self._patterns.items():
             try:
                 if ready_patterns.find(pattern, lines, run):

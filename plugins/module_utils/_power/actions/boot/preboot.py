@@ -8,7 +8,6 @@ from __future__ import annotations
 from ...locking.lock import PowerLock
 from ...model.result import Phase
 from ..node.context import ActionContext
-from .config_edit import edit_files
 from .container import Boot, Staged, put_in_place
 from .disk import put_disk_right
 from .steps import taken_step
@@ -26,4 +25,13 @@ def preboot(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged)
         step.changed = put_in_place(context, staged)
     context.check_cancelled()
     with taken_step(context, "configuration") as step:
-        step.changed = edit_files(context, boot)
+        step.changed = _edit_files(context, boot)
+
+
+def _edit_files(context: ActionContext, boot: Boot) -> bool:
+    if not boot.definition.configs:
+        return False
+    # As in prepare.py.
+    from .config_edit import edit_files
+
+    return edit_files(context, boot)

@@ -18,14 +18,11 @@ from ...model.server import Snapshot, parse_uuid
 from ...volume.volume import Volume
 from ..node.context import ActionContext
 from ..node.node import Node
-from .config_edit import check_files
 from .container import Boot, check_container
 from .disk import check_disk
 from .image import check_image
 from .steps import checked_step
 
-#: What was known before a wait or a stop longer than this is asked again.
-STALE_SECONDS = 1.0
 #: What of root's rights it takes to work in anybody's data directory, as bits: CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.
 _RIGHTS = 1 << 0 | 1 << 1 | 1 << 3
 
@@ -57,7 +54,7 @@ def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = 
         with step("disk"):
             check_disk(node, boot, check_cancelled)
         with step("configuration"):
-            check_files(context, boot, check_cancelled)
+            _check_files(context, boot, check_cancelled)
     return boot
 
 
@@ -74,6 +71,14 @@ def _fetch(context: ActionContext, check_cancelled: CheckCancelled, *, again: bo
             f"Cannot {context.verb} server {context.uuid}: it is suspended; clear settings.suspended where its definition comes from"
         )
     return definition
+
+
+def _check_files(context: ActionContext, boot: Boot, check_cancelled: CheckCancelled) -> None:
+    if boot.definition.configs:
+        # What edits files is an eighth of all there is to compile.
+        from .config_edit import check_files
+
+        check_files(context, boot, check_cancelled)
 
 
 def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:

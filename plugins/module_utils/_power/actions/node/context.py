@@ -17,6 +17,9 @@ from .limiter import Slot
 from .node import Node
 from .progress import Progress
 
+#: What was known before a wait or a stop longer than this is asked again.
+STALE_SECONDS = 1.0
+
 
 @dataclass(frozen=True)
 class ActionContext:

@@ -12,10 +12,10 @@ from ...model.server import Snapshot
 from ..boot.container import Boot, Staged, stage, unstage
 from ..boot.image import pull
 from ..boot.preboot import preboot
-from ..boot.prepare import STALE_SECONDS, prepare
+from ..boot.prepare import prepare
 from ..boot.startup import AwaitedRun, start
 from ..boot.steps import taken_step
-from ..node.context import ActionContext
+from ..node.context import STALE_SECONDS, ActionContext
 from ..node.node import Observed
 from .stop import end_run
 

@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ...model.plan import plan
 from ...model.request import PowerAction
-from ..boot.container import Boot
-from ..boot.prepare import prepare
 from ..node.context import ActionContext
 from ..node.node import Observed
 from .look import look, refuse_beside_wings
+
+if TYPE_CHECKING:
+    from ..boot.container import Boot
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ def check(context: ActionContext) -> Checked:
             slot.end_boot()
             return Checked(seen, known_at, is_up=True)
     if action.boots:
+        # Here and in `locked`: a stop needs nothing of all that boots.
+        from ..boot.prepare import prepare
+
         boot = prepare(context, seen.snapshot)
         fetched_at = context.node.sources.fetched_at(context.uuid)
         known_at = clock.monotonic() if fetched_at is None else fetched_at

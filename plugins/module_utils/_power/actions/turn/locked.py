@@ -6,25 +6,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ...journal.journal_rows import Intent, OperationRow
 from ...locking.lock import PowerLock
 from ...model.clock import timestamp
 from ...model.plan import plan
 from ...model.result import Outcome
-from ..boot.container import Boot
-from ..boot.prepare import STALE_SECONDS, prepare
-from ..boot.startup import AwaitedRun, matchers_of
-from ..node.context import ActionContext
+from ..node.context import STALE_SECONDS, ActionContext
 from ..node.idempotency import await_same, done_before, same_action
 from ..node.node import Observed
 from ..node.progress import Ending
 from ..node.recovery import recover_unfinished
 from .acquire import acquire
-from .booted import boot_server
 from .checked import Checked
 from .look import look_locked, refuse_beside_wings
 from .stop import end_run
+
+if TYPE_CHECKING:
+    from ..boot.container import Boot
+    from ..boot.startup import AwaitedRun
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ def _found_up(boot: Boot | None, seen: Observed | None) -> AwaitedRun | None:
     """Return the run that somebody else started, if a boot finds one: whether it is ready is still to be waited for."""
     if boot is None or seen is None or seen.snapshot is None or not seen.live:
         return None
+    from ..boot.startup import AwaitedRun, matchers_of
+
     return AwaitedRun(seen.snapshot, matchers_of(boot.definition))
 
 
@@ -87,13 +90,21 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
         return TurnEnd(undone if fenced else (Outcome.UNCHANGED, "", chosen.reason), _found_up(boot, seen))
     if node.clock.monotonic() - checked.known_at > STALE_SECONDS:
         refuse_beside_wings(context)
-        boot = None if boot is None else prepare(context, seen.snapshot, again=True)
+        boot = None if boot is None else _prepared_again(context, seen)
     awaited = None
     if boot is None:
         end_run(context, lock, seen, chosen.steps)
     else:
+        from .booted import boot_server
+
         awaited = boot_server(context, lock, boot, seen, chosen.steps)
     return TurnEnd((Outcome.DONE, "", ""), awaited)
+
+
+def _prepared_again(context: ActionContext, seen: Observed) -> Boot:
+    from ..boot.prepare import prepare
+
+    return prepare(context, seen.snapshot, again=True)
 
 
 def _note_intent(context: ActionContext, ending: Ending) -> None:

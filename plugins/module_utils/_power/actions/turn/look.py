@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...host.concurrency import map_concurrently
 from ...locking.lock import PowerLock
 from ...model.errors import NotSelected, PowerError, WingsActive
 from ...model.request import PowerAction, Request
 from ...model.server import PowerState, Startup, parse_uuid
-from ..boot.await_ready import seen_ready
-from ..boot.startup import matchers_of
 from ..node.context import ActionContext
 from ..node.idempotency import fell_since
 from ..node.node import Observed
@@ -56,6 +53,11 @@ def _as_chosen_by_state(context: ActionContext, seen: Observed) -> Observed:
         return seen
     if snapshot is None or seen.state is not PowerState.STARTING:
         return seen
+    # Seldom needed, and all that waits for readiness.
+    from ...host.concurrency import map_concurrently
+    from ..boot.await_ready import seen_ready
+    from ..boot.startup import matchers_of
+
     node = context.node
     matchers = matchers_of(node.sources.definition_for_stop(context.uuid))
     if not any(map_concurrently(lambda run: seen_ready(node, run, matchers, seen.startup), [snapshot], _UNWATCHED_SECONDS)):

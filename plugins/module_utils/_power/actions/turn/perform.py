@@ -4,7 +4,7 @@
 """One power action on one server, from the request to the result: the story. Each stage is a file of its own.
 
 Identified, checked, then under the lock (locked.py) planned, stopped, booted; then ready, and told. A kill goes a way of its own, and so
-does check mode.
+does check mode. What few actions need is imported where they come to it: on a node, all that is imported is compiled at each call.
 """
 
 from __future__ import annotations
@@ -15,17 +15,13 @@ from ...model.errors import INTERNAL_ERROR, EngineUnreachable, PowerError, inter
 from ...model.request import PowerAction, Request, WaitFor
 from ...model.result import Outcome, Result
 from ...model.server import Server
-from ..boot.await_ready import await_ready
 from ..node.context import ActionContext
 from ..node.idempotency import same_action
 from ..node.limiter import Slot
 from ..node.node import Node
 from ..node.progress import Ending, Progress
 from .checked import check
-from .dry_run import dry_run
-from .found import found_done, found_up
 from .identify import identify
-from .kill import kill
 from .locked import take_turn
 from .look import look_again
 from .tell import tell
@@ -39,6 +35,8 @@ def perform(request: Request, node: Node, server: Server | None = None, slot: Sl
     progress = Progress(request, node.clock, server)
     context = ActionContext(request, node, progress, slot or Slot())
     if request.check:
+        from .dry_run import dry_run
+
         return progress.result(*_ending(context, dry_run))
     return tell(context, _ending(context, _act))
 
@@ -71,14 +69,22 @@ def _act(context: ActionContext) -> Ending:
     identify(context, killing=is_kill)
     same = same_action(context)
     if same is not None and same.outcome:
+        from .found import found_done
+
         return found_done(context, same)
     if is_kill:
+        from .kill import kill
+
         return kill(context)
     checked = check(context)
     if checked.is_up:
+        from .found import found_up
+
         return found_up(context, checked.seen)
     turn = take_turn(context, checked)
     context.slot.end_boot()
     if turn.awaited is not None and context.request.wait_for is not WaitFor.CONTAINER:
+        from ..boot.await_ready import await_ready
+
         await_ready(context, turn.awaited)
     return turn.ending

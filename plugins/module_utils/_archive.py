@@ -1,0 +1,24 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Quicker imports for a module on a node, where it runs from an archive that has source alone and is compiled anew at each call."""
+
+from __future__ import annotations
+
+import sys
+from zipimport import zipimporter
+
+
+class _CompilingOnce(zipimporter):
+    """An importer that knows where a file is without compiling it. Python's own compiles each file twice, the first time to tell that."""
+
+    def get_filename(self, fullname: str) -> str:
+        name = fullname.rpartition(".")[2]
+        return f"{self.archive}/{self.prefix}{name}/__init__.py" if self.is_package(fullname) else f"{self.archive}/{self.prefix}{name}.py"
+
+
+def compile_once() -> None:
+    """Have what is imported from now on compiled once, if this file came from an archive."""
+    if isinstance(sys.modules[__name__].__loader__, zipimporter):
+        sys.path_hooks.insert(0, _CompilingOnce)
+        sys.path_importer_cache.clear()
