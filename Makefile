@@ -55,9 +55,9 @@ lab-down: ## remove the nodes and all they have
 
 ##### to check
 
-.PHONY: test needs lint sanity unit integration fleet fresh installed
+.PHONY: test needs lint sanity sanity-quick unit integration fleet fresh installed
 test: needs venv ## everything below, up to installed; what runs on real nodes beside the rest, and shown after it
-	@tests/tools/side_by_side $(CHECKOUT)/.build/nodes.log fresh fleet -- lint sanity unit integration installed
+	@tests/tools/side_by_side $(CHECKOUT)/.build/nodes.log fresh fleet -- lint sanity-quick unit integration installed
 
 needs:
 	@tests/lab/needs test
@@ -76,6 +76,9 @@ lint: venv ## ruff, mypy, ansible-lint, yamllint, antsibull
 sanity: venv ## ansible-test sanity on a copy
 	@tests/tools/sanity $(VENV)
 
+sanity-quick: venv # without pylint, which takes as long as all others, and is asked by matrix
+	@tests/tools/sanity $(VENV) --skip-test pylint
+
 unit: venv ## no engine needed; one file alone: make unit ARGS=tests/unit/test_plan.py
 	$(PYTEST) $(or $(ARGS),-n 4 --dist worksteal tests/unit)
 
@@ -84,14 +87,14 @@ integration: venv ## on a real engine; one file alone: make integration ARGS=tes
 
 fleet: venv ## as root: on real nodes, which it empties; one file alone: make fleet ARGS=tests/fleet/test_lab.py
 	@if [ "$$(id -u)" != 0 ]; then echo "not checked: what needs real nodes, which only root can boot"; else \
-	$(NODES_OF_LAB) run $(or $(NODES),8) --bare 1 -- $(PYTEST) $(or $(ARGS),-n 5 --maxschedchunk 1 --durations 10 tests/fleet); fi
+	$(NODES_OF_LAB) run $(or $(NODES),6) $(if $(ARGS),--bare 1) -- $(PYTEST) $(or $(ARGS),-n 4 --maxschedchunk 1 --durations 10 tests/fleet); fi
 
 fresh: venv ## as root: the demo on a machine that has nothing, made for it; removed afterwards
 	@if [ "$$(id -u)" != 0 ]; then echo "not checked: the demo on a fresh machine, which only root can make"; else \
 	tests/lab/fresh run $(PYTEST) $(or $(ARGS),tests/fresh); fi
 
 installed: build ## the collection as a user installs it, from its file
-	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/tools/installed $(VENV) "$$@"' installed -n 3 tests/integration/test_module.py tests/integration/test_plan_table.py
+	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/tools/installed $(VENV) "$$@"' installed -m installed tests/integration/test_module.py tests/integration/test_shim_life.py
 
 .PHONY: test-long bench bench-fleet matrix build
 test-long: venv matrix ## long races and other interpreters; not part of test

@@ -93,6 +93,7 @@ def test_servers_of_two_nodes_are_hosts_that_are_acted_on_each_on_its_own_node(t
     assert not any(node.is_up(uuids[name]) for node, name in ((one, "lobby-1"), (other, "game-1")))
 
 
+@pytest.mark.long
 def test_a_snapshot_of_the_playbook_status_is_an_inventory_that_is_acted_on(lease: Lease, tmp_path: Path) -> None:
     nodes = lease(2)
     mine, theirs = named("lobby-1", role="lobby"), named("game-1")

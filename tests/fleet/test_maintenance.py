@@ -15,6 +15,7 @@ from .maintenance import FAR_SECONDS, MARK, MEMORY, boot_of, run_with, starts, t
 from .ran import words_of
 
 
+@pytest.mark.long
 def test_what_ran_is_down_for_the_work_and_back_in_order_and_nothing_else_is(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     proxy, lobby, game, idle = server("proxy", priority=1), server("lobby", priority=50), server("game"), server("idle")
@@ -81,10 +82,10 @@ def test_a_run_killed_during_the_start_is_finished_by_the_next_which_stops_nothi
     assert text_of(node, MEMORY) == ""
 
 
-def test_a_node_reboots_once_though_the_run_is_killed_between_reboot_and_start(lease: Lease) -> None:
+def test_a_node_reboots_once_though_the_run_is_killed_between_reboot_and_start_and_what_ran_is_back_in_order(lease: Lease) -> None:
     (node,) = lease(1)
-    runs, idle = server("runs"), server("idle")
-    run_with(node, [runs], [idle])
+    proxy, game, idle = server("proxy", priority=1), server("game"), server("idle")
+    run_with(node, [proxy, game], [idle])
     before = boot_of(node)
     going = playbook_begun("maintenance", [node], maintenance_reboot=True)
     wait_until(lambda: '"phase": "reboot"' in text_of(node, MEMORY), "the reboot is near", FAR_SECONDS)
@@ -92,12 +93,13 @@ def test_a_node_reboots_once_though_the_run_is_killed_between_reboot_and_start(l
     going.kill()
     going.finish()
     rebooted = boot_of(node)
-    assert not node.is_up(uuid_of(runs))
+    assert not node.is_up(uuid_of(proxy)) and not node.is_up(uuid_of(game))
 
     assert playbook("maintenance", [node], maintenance_reboot=True).rc == 0
     assert boot_of(node) == rebooted
-    assert [node.is_up(uuid_of(each)) for each in (runs, idle)] == [True, False]
-    assert starts(node, runs) == [2]
+    assert [node.is_up(uuid_of(each)) for each in (proxy, game, idle)] == [True, True, False]
+    assert starts(node, proxy, game) == [2, 2]
+    assert node.started_at(uuid_of(proxy)) < node.started_at(uuid_of(game)), "in order"
 
 
 @pytest.mark.long

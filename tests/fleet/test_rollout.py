@@ -206,6 +206,7 @@ def test_a_kill_in_check_mode_touches_nothing(lease: Lease) -> None:
     assert first.is_up(uuid_of(here)) and second.is_up(uuid_of(there))
 
 
+@pytest.mark.long
 def test_only_what_is_selected_is_touched_and_check_mode_touches_nothing(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     fits = server("fits", labels={"tier": "game"}, egg=EGG)

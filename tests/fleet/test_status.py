@@ -144,6 +144,7 @@ def test_six_nodes_with_500_servers_are_shown_within_five_seconds(lease: Lease) 
     assert ran.seconds <= 5
 
 
+@pytest.mark.long
 def test_check_mode_shows_the_table_and_writes_nothing(node: Node, tmp_path: Path) -> None:
     node.define(server("fine"))
     ran = playbook("status", [node], "--check", status_snapshot=str(tmp_path / "fleet.json"), status_states=["running"])

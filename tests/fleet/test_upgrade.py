@@ -70,7 +70,7 @@ def operations(info: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [(row["action"], row["outcome"], row["code"]) for row in reversed(info["operations"])]
 
 
-@pytest.mark.samples("old-new")
+@pytest.mark.long
 @pytest.mark.parametrize(("first", "second"), [("old", "new"), ("new", "old")])
 def test_old_and_new_modules_respect_each_others_lock_kill_and_journal(node: Node, versions: Versions, first: str, second: str) -> None:
     lobby = server("lobby", STOP_SECONDS=600)

@@ -29,6 +29,7 @@ def only(result: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
+@pytest.mark.installed
 def test_a_start_that_is_done_returns_what_is_known_and_nothing_that_is_empty(lab: Lab, controller: Controller) -> None:
     uuid = lab.server(name="Cobalt Survival")
     run = controller.power("start", uuid)
@@ -73,6 +74,7 @@ def test_a_plan_that_was_not_carried_out_is_shown(lab: Lab, controller: Controll
     assert (entry["exit_code"], entry["log"][-1]) == (3, "crashed")
 
 
+@pytest.mark.installed
 def test_preboot_shows_what_changed_and_with_v_every_step(lab: Lab, controller: Controller) -> None:
     uuid = lab.server()
     first = only(act(controller, "start", uuid))["preboot"]
@@ -180,6 +182,7 @@ def test_wait_seconds_out_of_range_become_thirty_with_a_warning(lab: Lab, contro
     assert any(f"wait_seconds={wait_seconds}" in warning and "30 is used" in warning for warning in warnings_of(result))
 
 
+@pytest.mark.installed
 def test_action_group_defaults_and_the_hosts_own_server_are_taken(lab: Lab, controller: Controller) -> None:
     uuid, _other = lab.server(), lab.server()
     controller.host_vars["server_uuid"] = uuid
@@ -194,6 +197,7 @@ def test_action_group_defaults_and_the_hosts_own_server_are_taken(lab: Lab, cont
     assert (seen["server"], seen["state"] in ("starting", "running")) == (uuid, True)
 
 
+@pytest.mark.installed
 def test_the_journal_says_who_asked_from_where_and_why(lab: Lab, controller: Controller) -> None:
     uuid = lab.server()
     controller.play([{**controller.task("start", uuid, reason="the players wait"), "name": "bring it up"}])

@@ -268,6 +268,7 @@ def test_the_service_manager_is_told_of_readiness_life_reloads_and_the_end(node:
         assert shim.child.wait(10.0) == 0
 
 
+@pytest.mark.installed
 def test_ctrl_c_ends_it_as_well(node: Lab) -> None:
     with shim_on(node) as shim:
         shim.signal(signal.SIGINT)

@@ -83,6 +83,7 @@ def test_what_one_run_writes_does_not_keep_a_pattern_from_being_found_in_another
     assert patterns.find(HOSTILE, ["aaa"], Run(TENANT.container, "2026-03-01T13:00:00Z"))
 
 
+@pytest.mark.long
 def test_runs_that_burn_a_pattern_hold_up_no_other_pattern_and_their_like_for_about_a_second(
     patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +115,7 @@ def test_runs_that_burn_a_pattern_hold_up_no_other_pattern_and_their_like_for_ab
     assert patterns.find(HOSTILE, ["aaa"], OTHER)
 
 
+@pytest.mark.long
 def test_who_waited_while_a_pattern_turned_out_to_be_slow_does_not_burn_the_child_of_the_others(patterns: ReadyPatterns) -> None:
     assert not patterns.find("a", ["b"])
     told: list[str] = []
@@ -169,6 +171,7 @@ def test_all_threads_share_one_child_and_each_gets_its_own_answers(patterns: Rea
     assert child_of(patterns) == pid
 
 
+@pytest.mark.long
 def test_neither_many_lines_nor_a_long_life_are_held_against_anybody(patterns: ReadyPatterns) -> None:
     assert not patterns.find(SLOW, ["a"])
     child = child_of(patterns)

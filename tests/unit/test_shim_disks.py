@@ -71,6 +71,7 @@ def test_walks_that_no_thread_could_begin_are_begun_by_who_asks_next(data: Any, 
     block_until(lambda: disks.of("0", data) == HELD)
 
 
+@pytest.mark.long
 def test_who_makes_directories_ahead_of_the_walk_keeps_nobody_else_from_being_measured(data: Any, tmp_path: Path) -> None:
     data.disk_check_timeout = 6
     disks = Disks()
