@@ -193,8 +193,11 @@ def test_a_stop_signal_that_gets_no_answer_may_arrive_late_and_is_remembered(lab
     result = lab.at(proxy.host).power("stop", uuid, options={"timeout": 2})
     assert (result.outcome.value, result.code, left(lab, uuid)) == ("failed", "engine_unreachable", "stop")
     assert lab.node().observe(uuid).state.value == "stopping"
+    locks = lab.node().locks
     with meanwhile(lambda: lab.power("start", uuid)) as starting:
-        time.sleep(0.2)
+        wait_until(lambda: (holder := locks.holder(uuid)) is not None and holder.action == "start", "the start has the lock")
+        # What it looks at next is told by nothing but its result.
+        time.sleep(0.5)
         assert not starting.done()
         signalling.release()
         started = starting.result()
