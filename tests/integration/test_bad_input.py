@@ -134,7 +134,7 @@ def test_an_empty_list_of_servers_means_none_and_needs_no_node(lab: Lab, control
     assert (result["complete"], result["servers"], "failed" in result) == (True, [], False)
 
 
-@pytest.mark.samples("01234567", "../../../etc/passwd", "Looby", "xxxxxxxxxxxxxxxxxxxx", "{{ nothing }} \\x1b[31m")
+@pytest.mark.samples("../../../etc/passwd", "Looby")
 @pytest.mark.parametrize("server, words", NO_SERVERS, ids=[str(server)[:20] for server, _words in NO_SERVERS])
 def test_a_text_that_means_no_server_is_refused(controller: Controller, server: object, words: str) -> None:
     result = controller.run_module(**controller.options(action="restart", server=[server]))

@@ -112,6 +112,7 @@ def test_a_restart_that_waits_for_its_boot_keeps_its_lock_and_a_kill_ends_it(
     assert_all_free(lab, uuids)
 
 
+@pytest.mark.samples("1")
 @pytest.mark.parametrize("max_parallel", [0, 1])
 def test_a_server_that_waits_for_a_slot_is_free_for_everybody_else(
     lab: Lab, proxy: EngineProxy, boot_slots: Callable[[int], None], max_parallel: int
@@ -129,6 +130,7 @@ def test_a_server_that_waits_for_a_slot_is_free_for_everybody_else(
     assert endings([results[booting], results[waiting]]) == [("done", ""), ("unchanged", "")]
 
 
+@pytest.mark.samples("change0-ending0")
 @pytest.mark.parametrize(
     "change, ending", [({"environment": {"CHANGED": 1}}, ("done", "")), ({"suspended": True}, ("refused", "suspended"))]
 )
@@ -211,6 +213,7 @@ def test_who_asked_and_is_gone_gets_what_has_begun_and_nothing_more(
         assert_all_free(lab, uuids)
 
 
+@pytest.mark.samples("1")
 @pytest.mark.parametrize("max_parallel", [0, 1])
 def test_definitions_that_change_during_a_call_count_as_they_are_when_they_are_needed(lab: Lab, max_parallel: int) -> None:
     """Rewritten, removed, broken, suspended: nothing is stopped for what cannot start again, and what can start starts as it is now."""

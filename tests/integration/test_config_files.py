@@ -260,6 +260,9 @@ FILES_AT_FAULT: tuple[Trap, ...] = (
 )
 
 
+@pytest.mark.samples(
+    "an_unknown_placeholder", "a_hostile_pattern", "a_yaml_bomb", "a_link_to_somebody_elses_file", "a_path_out", "a_huge_file"
+)
 @pytest.mark.parametrize("trap", [*RULES_AT_FAULT, *FILES_AT_FAULT], ids=lambda trap: trap.__name__)
 def test_what_cannot_be_followed_refuses_a_restart_before_the_stop_and_nothing_is_touched(lab: Lab, trap: Trap) -> None:
     canary = lab.root / "shadow"

@@ -33,18 +33,7 @@ def codes(lab: Lab, uuid: str) -> list[tuple[str, str, str]]:
         journal.close()
 
 
-@pytest.mark.samples(
-    "start-create",
-    "start-wait",
-    "restart-prepare",
-    "restart-create",
-    "restart-stop",
-    "restart-preboot",
-    "restart-start",
-    "restart-wait",
-    "stop-stop",
-    "kill-kill",
-)
+@pytest.mark.samples("start-create", "restart-stop", "restart-preboot", "restart-start", "restart-wait", "stop-stop", "kill-kill")
 @pytest.mark.parametrize("action, phase", EVERY_PHASE, ids=named(EVERY_PHASE))
 def test_after_a_death_the_lock_is_free_the_journal_says_so_and_the_next_action_works(
     lab: Lab, proxy: EngineProxy, action: str, phase: str

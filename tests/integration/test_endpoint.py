@@ -456,6 +456,7 @@ def test_a_signal_before_its_turn_leaves_the_server_alone(server: WingsServer) -
     assert (ended(result), server.asked) == (("skipped", "interrupted_by_signal"), [])
 
 
+@pytest.mark.samples("True")
 @pytest.mark.parametrize("operations", [False, True])
 def test_a_signal_ends_the_wait_and_the_action_goes_on(operations: bool) -> None:
     with wings(operations=operations) as server:

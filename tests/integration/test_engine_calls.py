@@ -149,6 +149,7 @@ def test_twenty_servers_that_stop_slowly_are_told_of_by_the_engine(lab: Lab, pro
     assert asked(proxy).count("GET /containers/json") <= 20 * 13
 
 
+@pytest.mark.samples("silent")
 @pytest.mark.usefixtures("no_threads_left")
 @pytest.mark.parametrize("fault", ["refused", "cut", "silent"])
 def test_a_stop_is_seen_whatever_becomes_of_the_stream_of_events(lab: Lab, proxy: EngineProxy, node: Node, fault: str) -> None:

@@ -84,7 +84,7 @@ def assert_next_works_and_settles(lab: Lab, kept: Kept) -> None:
     assert lab.is_up(kept.uuid)
 
 
-@pytest.mark.samples("restart-prepare", "restart-stop", "restart-preboot", "restart-start", "restart-wait", "kill-kill")
+@pytest.mark.samples("restart-stop", "restart-start", "kill-kill")
 @pytest.mark.parametrize("action, phase", GONE_IN, ids=named(GONE_IN))
 def test_an_engine_that_goes_away_in_mid_action_is_told_and_the_next_action_settles_it(
     lab: Lab, proxy: EngineProxy, action: str, phase: str
@@ -100,7 +100,7 @@ def test_an_engine_that_goes_away_in_mid_action_is_told_and_the_next_action_sett
     assert lab.is_up(kept.uuid)
 
 
-@pytest.mark.samples("stop-stop", "restart-create", "restart-start", "kill-kill")
+@pytest.mark.samples("restart-start", "kill-kill")
 @pytest.mark.parametrize("action, phase", FROZEN_IN, ids=named(FROZEN_IN))
 def test_an_engine_that_freezes_in_mid_action_is_told_and_the_next_action_settles_it(
     lab: Lab, proxy: EngineProxy, action: str, phase: str
@@ -115,7 +115,7 @@ def test_an_engine_that_freezes_in_mid_action_is_told_and_the_next_action_settle
         assert_next_works_and_settles(lab, kept)
 
 
-@pytest.mark.samples("kill", "start")
+@pytest.mark.samples("kill")
 @pytest.mark.parametrize("action", ["kill", "stop", "start"])
 def test_a_start_that_a_frozen_engine_carries_out_late_is_recognised(lab: Lab, proxy: EngineProxy, action: str) -> None:
     with kept_in(lab, proxy, "start", "start", **SHORT) as kept:
@@ -156,6 +156,7 @@ def test_a_start_that_gets_no_answer_but_was_carried_out_is_done_with_a_warning(
     assert any("did not answer the start in time, but carried it out" in warning for warning in result.warnings)
 
 
+@pytest.mark.samples("start")
 @pytest.mark.parametrize("first", ["removal", "start"])
 def test_a_start_that_can_not_be_undone_is_left_to_whoever_comes_next(lab: Lab, proxy: EngineProxy, first: str) -> None:
     with kept_in(lab, proxy, "start", "start", **SHORT) as kept:

@@ -71,6 +71,7 @@ def test_a_start_of_a_strangers_container_that_runs_has_nothing_to_do(lab: Lab, 
     assert stranger.contents() == before
 
 
+@pytest.mark.samples("kill")
 @pytest.mark.parametrize("action", ["stop", "kill"])
 def test_a_strangers_container_is_taken_down_but_neither_removed_nor_started_again(lab: Lab, stranger: Stranger, action: str) -> None:
     identity = lab.container(stranger.uuid)["Id"]
@@ -82,6 +83,7 @@ def test_a_strangers_container_is_taken_down_but_neither_removed_nor_started_aga
     assert stranger.contents()[1] == "world\n"
 
 
+@pytest.mark.samples("restart")
 @pytest.mark.parametrize("action", ["start", "restart"])
 def test_an_adopted_container_is_made_anew_and_its_volume_kept(lab: Lab, stranger: Stranger, action: str) -> None:
     identity = lab.container(stranger.uuid)["Id"]

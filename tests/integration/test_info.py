@@ -184,6 +184,7 @@ def test_a_directory_of_definitions_that_is_none_is_a_warning(lab: Lab, controll
     assert len([warning for warning in warnings_of(result) if f"{lab.root}/servers" in warning]) == 1
 
 
+@pytest.mark.samples("garbage")
 @pytest.mark.parametrize("garbage", [b"no database", None], ids=["garbage", "a directory"])
 def test_a_broken_journal_is_one_warning_and_what_it_would_have_told_is_null(
     lab: Lab, controller: Controller, garbage: bytes | None

@@ -174,7 +174,7 @@ def kill_group(module: Running) -> None:
     module.signal_all(signal.SIGKILL)
 
 
-@pytest.mark.samples("close_output", "kill_parent")
+@pytest.mark.samples("kill_parent")
 @pytest.mark.parametrize("end", [hang_up, close_output, kill_parent, kill_group], ids=lambda end: end.__name__)
 def test_a_module_that_nobody_waits_for_finishes_what_it_has_begun_and_begins_nothing(
     lab: Lab, controller: Controller, end: Callable[[Running], None]

@@ -169,6 +169,7 @@ def test_the_summary_comes_last_and_has_at_most_twenty_lines(controller: Control
     assert result["summary"]["text"][-1] == "and 11 more"
 
 
+@pytest.mark.samples("301")
 @pytest.mark.parametrize("wait_seconds", [301, -1])
 def test_wait_seconds_out_of_range_become_thirty_with_a_warning(lab: Lab, controller: Controller, wait_seconds: int) -> None:
     uuid = lab.server(STOP_SECONDS=2)
@@ -214,6 +215,7 @@ def test_the_origin_given_is_the_origin_kept(lab: Lab, controller: Controller) -
     assert row is not None and row.origin == "ticket 4711"
 
 
+@pytest.mark.samples("environment0-alice from 192.0.2.7")
 @pytest.mark.parametrize(
     "environment, origin",
     [

@@ -50,6 +50,7 @@ def test_a_start_begins_with_the_lowest_priority_and_each_tier_waits_until_the_o
     assert_one_tier_after_the_other(lab, [[proxy], [lobby], [game, other]])
 
 
+@pytest.mark.samples("stop")
 @pytest.mark.parametrize("action", ["stop", "kill"])
 def test_a_stop_or_kill_begins_with_the_highest(lab: Lab, action: str) -> None:
     proxy, lobby, game = prioritised(lab, [10, 50, 100])
@@ -108,6 +109,7 @@ def wait_a_moment(condition: Any) -> bool:
     return True
 
 
+@pytest.mark.samples("2")
 @pytest.mark.parametrize("max_parallel", [0, 2])
 def test_servers_begin_apart_and_those_with_nothing_to_do_or_refused_do_not_count(lab: Lab, max_parallel: int) -> None:
     up, suspended = started(lab, 1)[0], lab.server(suspended=True)

@@ -64,6 +64,7 @@ def test_a_kill_cancels_a_boot_in_every_phase_and_the_server_stays_down(lab: Lab
     assert not lab.node().locks.has_record(kept.uuid)
 
 
+@pytest.mark.samples("stop")
 @pytest.mark.parametrize("phase", ["prepare", "stop"])
 def test_a_kill_during_a_stop_ends_it(lab: Lab, proxy: EngineProxy, phase: str) -> None:
     with kept_in(lab, proxy, "stop", phase) as kept:

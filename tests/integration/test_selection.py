@@ -121,6 +121,7 @@ def test_all_stands_alone(lab: Lab, act: Any, server: list[str]) -> None:
     assert lab.is_up(uuid)
 
 
+@pytest.mark.samples("restart")
 @pytest.mark.parametrize("action", ["start", "restart"])
 def test_where_a_source_cannot_be_listed_a_boot_of_all_acts_on_what_is_seen_and_fails_incomplete(lab: Lab, act: Any, action: str) -> None:
     (up, by_task), down = started(lab, 2), lab.server()
@@ -136,7 +137,7 @@ def test_where_a_source_cannot_be_listed_a_boot_of_all_acts_on_what_is_seen_and_
     assert lab.container(down) is None and starts(lab, [up]) == before
 
 
-@pytest.mark.samples("stop", "restart")
+@pytest.mark.samples("restart")
 @pytest.mark.parametrize("action", list(PowerAction))
 def test_of_all_a_panel_that_refuses_leaves_incomplete_what_boots_alone(lab: Lab, act: Any, action: PowerAction) -> None:
     (up,) = started(lab, 1)
@@ -167,6 +168,7 @@ def test_of_all_one_that_cannot_be_seen_fails_by_itself_and_makes_the_rest_incom
     assert told(result)[hidden] == ("failed", "engine_error") and "code" not in result
 
 
+@pytest.mark.samples("kill")
 @pytest.mark.parametrize("action", ["stop", "kill"])
 def test_where_a_source_cannot_be_listed_the_containers_are_stopped_all_the_same_with_a_warning(lab: Lab, act: Any, action: str) -> None:
     uuids, down = started(lab, 2), lab.server()
@@ -204,7 +206,7 @@ def gone_by_its_turn(lab: Lab, own: Lab, action: str, names: list[str], first: s
         return endings(acting.result())
 
 
-@pytest.mark.samples("all-restart", "by name-stop")
+@pytest.mark.samples("all-restart")
 @pytest.mark.parametrize("action", ["restart", "stop"])
 @pytest.mark.parametrize("names", ["all", "by name"])
 def test_one_that_was_selected_and_is_gone_by_its_turn_is_skipped(lab: Lab, own: Lab, action: str, names: str) -> None:
@@ -237,6 +239,7 @@ def test_if_meant_up_starts_what_is_down_and_was_not_stopped_on_purpose(lab: Lab
     assert told(act("start", stopped, if_meant_up=True)) == {stopped: passed_over}
 
 
+@pytest.mark.samples("True")
 @pytest.mark.parametrize("check", [True, False])
 def test_what_is_meant_to_be_up_is_not_guessed_where_the_journal_cannot_be_read(lab: Lab, act: Any, check: bool) -> None:
     (crashed,) = started(lab, 1)
@@ -299,7 +302,7 @@ def test_only_counts_again_under_the_lock(lab: Lab, own: Lab) -> None:
     assert (row.action, row.outcome, row.code) == ("restart", "skipped", "not_selected")
 
 
-@pytest.mark.samples("restart", "kill")
+@pytest.mark.samples("restart")
 @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
 def test_check_mode_foretells_it_of_all_and_changes_nothing(lab: Lab, act: Any, action: str) -> None:
     up, suspended = started(lab, 2)

@@ -55,6 +55,9 @@ CASES = [
 ]
 
 
+@pytest.mark.samples(
+    "server, positive", "power, positive", "power, negative", "operations, negative", "commands, positive", "websocket, negative"
+)
 @pytest.mark.parametrize(("name", "mode"), CASES, ids=[f"{name}, {mode.value}" for name, mode in CASES])
 def test_whatever_is_sent_is_answered_as_the_document_says(shim: Shim, node: Lab, name: str, mode: GenerationMode) -> None:
     ended = shim.ask("GET", f"/api/servers/{node.uuids[0]}/operations").json[-1]["id"]

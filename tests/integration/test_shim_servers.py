@@ -327,6 +327,7 @@ def test_settings_that_cannot_be_used_leave_those_that_count(lab: Lab, shim: Shi
     assert TOKEN not in (lab.root / "shim.log").read_text()
 
 
+@pytest.mark.samples("read by others", "no token", "no certificate")
 @pytest.mark.parametrize(
     "spoil, said",
     [

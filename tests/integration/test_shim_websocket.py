@@ -551,6 +551,7 @@ def test_frames_that_make_no_sense_are_not_answered_and_large_ones_end_it(bare: 
     assert shim.ask("GET", "/healthz").status == 200
 
 
+@pytest.mark.samples("f1800000", "01810000", "47455420")
 @pytest.mark.parametrize(
     "sent",
     [

@@ -30,6 +30,7 @@ def test_a_suspended_server_that_runs_is_not_restarted_and_keeps_running(lab: La
     assert lab.container(uuid)["State"] == before
 
 
+@pytest.mark.samples("kill")
 @pytest.mark.parametrize("action", ["stop", "kill"])
 def test_a_suspended_server_can_be_taken_down(lab: Lab, action: str) -> None:
     uuid = lab.up()
@@ -98,7 +99,7 @@ def test_a_program_that_cannot_be_executed_fails_the_start_and_the_next_one_work
     assert ended(lab.power("start", uuid)) == ("done", "")
 
 
-@pytest.mark.samples("regex", "ansi")
+@pytest.mark.samples("ansi")
 @pytest.mark.parametrize(
     "done, line, environment",
     [
@@ -124,6 +125,7 @@ def test_without_readiness_lines_a_live_process_is_running(lab: Lab) -> None:
     assert (*ended(result), result.state.value) == ("done", "", "running")
 
 
+@pytest.mark.samples("running-server0")
 @pytest.mark.parametrize("wait_for, server", [("running", {"BOOT_SECONDS": 60}), ("healthy", {"image": HEALTH, "HEALTHY_AFTER": "never"})])
 def test_a_server_that_is_not_ready_in_time_is_left_up(lab: Lab, wait_for: str, server: dict[str, Any]) -> None:
     uuid = lab.server(**server)

@@ -38,6 +38,12 @@ def network(**fields: Any) -> Change:
 NOBODYS = {"v4": {"subnet": "10.213.78.0/24", "gateway": "10.1.1.1"}, "v6": {"subnet": "", "gateway": ""}}
 
 
+@pytest.mark.samples(
+    "the network of a container that is not there",
+    "a gateway outside its network",
+    "less memory than the engine can give",
+    "an image that is not there",
+)
 @pytest.mark.parametrize(
     "change",
     [
@@ -126,6 +132,7 @@ def test_a_restart_that_dies_in_mid_stop_leaves_nothing_that_the_next_one_cannot
     assert len(lab.client.containers(all=True, filters={"name": uuid})) == 1
 
 
+@pytest.mark.samples("restart")
 @pytest.mark.parametrize("action", ["kill", "stop", "restart"])
 def test_a_container_that_somebody_has_renamed_is_found_by_its_label(lab: Lab, action: str) -> None:
     uuid = lab.up()

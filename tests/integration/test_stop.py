@@ -45,6 +45,7 @@ def test_a_wings_container_with_open_stdin_gets_the_command(lab: Lab) -> None:
     assert "got command stop" in lab.log(uuid)
 
 
+@pytest.mark.samples("wings")
 @pytest.mark.parametrize("labels", [{}, WINGS], ids=["foreign", "wings"])
 def test_a_stop_command_without_open_stdin_becomes_native_and_says_so(lab: Lab, labels: dict[str, str]) -> None:
     uuid = outsider(lab, lab.server(), Labels=labels)
@@ -54,7 +55,7 @@ def test_a_stop_command_without_open_stdin_becomes_native_and_says_so(lab: Lab, 
     assert "got SIGTERM" in lab.log(uuid)
 
 
-@pytest.mark.samples("^C-SIGINT", "10-SIGUSR1")
+@pytest.mark.samples("10-SIGUSR1")
 @pytest.mark.parametrize(
     "value, seen", [("C", "SIGINT"), ("^C", "SIGINT"), ("SIGINT", "SIGINT"), ("int", "SIGINT"), ("10", "SIGUSR1"), ("QUIT", "SIGQUIT")]
 )
@@ -75,6 +76,7 @@ def test_a_real_time_signal_arrives(lab: Lab, value: str, number: int) -> None:
     assert lab.container(uuid)["State"]["ExitCode"] == 5
 
 
+@pytest.mark.samples("sigint-SIGINT")
 @pytest.mark.parametrize("tag, seen", [("latest", "SIGTERM"), ("sigint", "SIGINT")])
 def test_the_native_stop_sends_the_images_own_stop_signal(lab: Lab, tag: str, seen: str) -> None:
     uuid = lab.up(MARK=1, stop=NATIVE, image=f"~fleet-power/testserver:{tag}")
@@ -98,6 +100,7 @@ def test_a_container_that_no_definition_knows_is_stopped_natively_with_a_warning
     assert any("no definition says how it is stopped" in warning for warning in result.warnings)
 
 
+@pytest.mark.samples("restart")
 @pytest.mark.parametrize("action", ["stop", "restart"])
 def test_a_stop_that_is_ignored_is_forced_at_the_timeout_and_says_so(lab: Lab, action: str) -> None:
     uuid = lab.up(MARK=1, stop={**NATIVE, "timeout": 600}, IGNORE_SIGNALS="TERM")
@@ -107,6 +110,7 @@ def test_a_stop_that_is_ignored_is_forced_at_the_timeout_and_says_so(lab: Lab, a
     assert lab.is_up(uuid) == (action == "restart")
 
 
+@pytest.mark.samples("definition")
 @pytest.mark.parametrize("where", ["definition", "settings"])
 def test_the_timeout_is_the_definitions_else_the_nodes(lab: Lab, where: str) -> None:
     own = {"timeout": 1} if where == "definition" else {}
@@ -162,6 +166,7 @@ class RefusedSignals:
         return getattr(self._engine, name)
 
 
+@pytest.mark.samples("restart")
 @pytest.mark.parametrize("action", ["stop", "restart"])
 def test_a_refused_signal_ends_the_action_with_nothing_killed(lab: Lab, action: str) -> None:
     uuid = lab.up(MARK=1, stop={"type": "signal", "value": "SIGTERM"})
@@ -175,7 +180,7 @@ def test_a_refused_signal_ends_the_action_with_nothing_killed(lab: Lab, action: 
     assert (node.observe(uuid).state.value, lab.power("stop", uuid).outcome.value) == ("running", "done")
 
 
-@pytest.mark.samples("foreign-always", "wings-unless-stopped")
+@pytest.mark.samples("wings-unless-stopped")
 @pytest.mark.parametrize("policy", ["always", "unless-stopped"])
 @pytest.mark.parametrize("labels", [{}, WINGS], ids=["foreign", "wings"])
 def test_a_restart_policy_does_not_bring_a_stopped_server_back(lab: Lab, labels: dict[str, str], policy: str) -> None:
@@ -187,6 +192,7 @@ def test_a_restart_policy_does_not_bring_a_stopped_server_back(lab: Lab, labels:
     assert (lab.is_up(uuid), found["RestartCount"], found["HostConfig"]["RestartPolicy"]["Name"]) == (False, 0, "no")
 
 
+@pytest.mark.samples("kill")
 @pytest.mark.parametrize("action", ["stop", "kill"])
 def test_a_server_that_its_restart_policy_keeps_restarting_is_taken_down(lab: Lab, action: str) -> None:
     uuid = lab.server(stop=NATIVE)
@@ -198,7 +204,7 @@ def test_a_server_that_its_restart_policy_keeps_restarting_is_taken_down(lab: La
     assert lab.container(uuid)["State"]["Status"] == "exited"
 
 
-@pytest.mark.samples("stop", "kill")
+@pytest.mark.samples("stop")
 @pytest.mark.parametrize("action, fields", [("stop", {}), ("stop", {"stop_timeout": 0}), ("kill", {})], ids=["stop", "at once", "kill"])
 def test_a_paused_server_is_taken_down(lab: Lab, action: str, fields: dict[str, Any]) -> None:
     uuid = lab.up(MARK=1)
