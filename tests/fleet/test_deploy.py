@@ -107,6 +107,7 @@ def team(lease: Lease, tmp_path: Path) -> Team:
     return Team(tmp_path, node)
 
 
+@pytest.mark.long
 def test_a_good_deploy_brings_every_server_up(team: Team) -> None:
     before = team.began()
     team.release(RELEASE="two")

@@ -164,6 +164,7 @@ def test_a_memory_that_is_not_understood_is_refused_by_its_name_and_kept(lease: 
         assert text_of(node, f"{MEMORY}.{number}") == text
 
 
+@pytest.mark.long
 def test_what_looking_and_acting_do_not_share_and_what_is_out_of_bounds_is_refused_before_anything_is_done(lease: Lease) -> None:
     (node,) = lease(1)
     ran = playbook("maintenance", [node], power_options={"adopt": True})

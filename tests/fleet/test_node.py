@@ -164,6 +164,7 @@ def test_settings_that_cannot_be_read_never_replace_those_that_can(lease: Lease)
     assert nodes[0].ssh("cat /etc/fleet-power/config.yml") == before
 
 
+@pytest.mark.long
 def test_what_makes_no_sense_is_refused_before_anything_is_done(node: Node, tmp_path: Path) -> None:
     (tmp_path / "servers").mkdir()
     (tmp_path / "servers" / "lobby.json").write_text(json.dumps(server("lobby")))

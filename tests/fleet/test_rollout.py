@@ -51,6 +51,7 @@ def test_three_of_twenty_that_fail_end_a_run_with_a_budget_of_two_and_the_next_r
     assert outcomes(result_of(tmp_path)) == dict.fromkeys(untouched, "done")
 
 
+@pytest.mark.long
 def test_a_canary_that_fails_leaves_all_others_alone_whatever_the_budget(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     ill, well, other = server("ill"), server("well"), server("other")
@@ -162,6 +163,7 @@ def test_a_server_that_does_not_stay_up_or_is_not_ready_in_time_has_failed(lease
     assert [each["outcome"] for each in operations(node, stays, "kill")] == ["done"]
 
 
+@pytest.mark.long
 def test_nodes_and_servers_are_taken_in_the_order_of_their_priorities_and_given_back_in_reverse(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     game, proxy, lobby = server("game"), server("proxy", priority=1), server("lobby", priority=500)

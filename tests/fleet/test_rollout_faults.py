@@ -121,6 +121,7 @@ def test_what_comes_before_a_batch_and_is_missing_or_ends_the_play_is_told(lease
     assert operations(node, one) == []
 
 
+@pytest.mark.long
 def test_a_run_that_cannot_begin_leaves_no_good_result_of_an_earlier_one(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     earlier = tmp_path / ".ansible/fleet_power/rollout.json"

@@ -86,6 +86,7 @@ def _runner(*arguments: str, stdin: bytes = b"") -> bytes:
     return subprocess.run([RUNNER, *arguments], env=environment, input=stdin, stdout=subprocess.PIPE, timeout=300, check=False).stdout
 
 
+@pytest.mark.long
 def test_a_job_shows_the_table_of_the_fleet_and_its_events_have_the_servers(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     bring_up({node: [server("Atlas")]})

@@ -53,6 +53,7 @@ def linked_checkout() -> Path:
     return checkout
 
 
+@pytest.mark.long
 def test_in_the_checkout_the_short_name_will_do(lab: Lab, controller: Controller, linked_checkout: Path) -> None:
     uuid = lab.server()
     options = f"config={lab.config} docker_host={lab.docker_host}"

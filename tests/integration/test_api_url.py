@@ -85,6 +85,7 @@ def test_a_play_for_a_node_that_nobody_can_log_in_to_acts_from_the_controller(la
     assert (ended(played.result), machine.taken) == ([("Cobalt", "done")], ["stop"])
 
 
+@pytest.mark.long
 def test_all_means_every_server_of_the_endpoint_and_only_chooses_among_them(controller: Controller, server: WingsServer) -> None:
     up, down = server.machine("Up", up_for=93.5), server.machine("Down")
     assert ended(run(controller, server, action="restart", server="all")) == [("Up", "done")]

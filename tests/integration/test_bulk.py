@@ -138,6 +138,7 @@ def test_without_a_bound_all_servers_are_stopping_at_the_same_time(lab: Lab) -> 
         assert set(endings(stopping.result())) == {("done", "")}
 
 
+@pytest.mark.long
 def test_twenty_servers_that_take_two_seconds_to_stop_take_far_less_than_forty(lab: Lab) -> None:
     uuids = started(lab, 20, STOP_SECONDS=2)
     results = power_each(lab, "stop", uuids)

@@ -307,6 +307,7 @@ def test_warnings_in_place_of_errors_start_the_server_and_bring_the_other_files_
 # ----- check mode
 
 
+@pytest.mark.long
 def test_check_mode_shows_the_diff_with_secrets_masked_and_writes_nothing(lab: Lab, controller: Controller) -> None:
     rules = (
         {"match": "rcon.password", "replace_with": "{{env.RCON}}"},

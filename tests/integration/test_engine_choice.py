@@ -119,6 +119,7 @@ def test_an_engine_that_no_longer_answers_is_named_while_the_demo_is_on_it(check
     assert (checkout.root / ".build" / "demo").exists()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may start an engine")
 def test_a_private_engine_runs_beside_another_and_both_publish_ports(checkout: Checkout, docker_host: str) -> None:
     assert f"the private engine below {checkout.root}/.build/engine" in checkout.engine("up")

@@ -87,6 +87,7 @@ def test_a_server_that_crashed_shows_its_exit(lab: Lab, controller: Controller) 
     assert entry["intent"]["up"] is True
 
 
+@pytest.mark.long
 def test_a_server_that_became_ready_unwatched_is_running(lab: Lab, controller: Controller) -> None:
     uuid = lab.server(BOOT_SECONDS=3)
     lab.power("start", uuid)
@@ -97,6 +98,7 @@ def test_a_server_that_became_ready_unwatched_is_running(lab: Lab, controller: C
     assert (ready["state"], ready["startup"]) == ("running", "matched")
 
 
+@pytest.mark.long
 def test_health_is_told_where_the_image_checks_it(lab: Lab, controller: Controller) -> None:
     uuid = lab.server(image="~fleet-power/testserver:health")
     assert lab.power("start", uuid, wait_for="healthy").outcome.value == "done"
@@ -123,6 +125,7 @@ def test_looking_takes_no_lock_and_changes_nothing(lab: Lab, controller: Control
     assert trace(lab) == traces
 
 
+@pytest.mark.long
 def test_tail_gives_the_end_of_the_log_with_secrets_masked(lab: Lab, controller: Controller) -> None:
     uuid = lab.up(TOKEN="hunter2-hunter2", MARK=1)
     lab.node().engine.write_stdin(uuid, "say hunter2-hunter2\n")

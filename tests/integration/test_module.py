@@ -82,10 +82,12 @@ def test_preboot_shows_what_changed_and_with_v_every_step(lab: Lab, controller: 
     assert all(set(step) == {"step", "changed", "seconds"} for step in first)
     assert "preboot" not in only(act(controller, "restart", uuid, stop_timeout=0))
     verbose = only(act(controller, "restart", uuid, stop_timeout=0, _ansible_verbosity=1))["preboot"]
-    assert [step["step"] for step in verbose] == ["volume", "container", "disk", "placement", "configuration"]
+    # The first two are looked at again under the lock where that is long ago.
+    assert list(dict.fromkeys(step["step"] for step in verbose)) == ["volume", "container", "disk", "placement", "configuration"]
     assert not any(step["changed"] for step in verbose)
 
 
+@pytest.mark.long
 def test_the_wait_for_the_lock_is_told_when_there_was_one(lab: Lab, controller: Controller) -> None:
     uuid = lab.server(STOP_SECONDS=4)
     lab.power("start", uuid, wait_for="running")
@@ -122,6 +124,7 @@ def test_a_kill_names_the_action_that_it_cancelled(lab: Lab, controller: Control
     assert (entry["outcome"], entry["cancelled"], entry["state"]) == ("done", "restart", "offline")
 
 
+@pytest.mark.long
 def test_servers_are_told_in_the_order_asked_and_each_once(lab: Lab, controller: Controller) -> None:
     first, second = lab.server(name="First"), lab.server(name="Second")
     result = act(controller, "start", ["Second", first.upper(), second, second[:8], "First"])
@@ -132,6 +135,7 @@ def test_servers_are_told_in_the_order_asked_and_each_once(lab: Lab, controller:
     assert again["changed"] is False
 
 
+@pytest.mark.long
 def test_one_bad_server_hides_and_stops_none_of_the_others(lab: Lab, controller: Controller) -> None:
     good, also_good = lab.server(name="Good"), lab.server(name="Also good")
     suspended, broken, crashing = lab.server(name="Overdue", suspended=True), lab.server(name="Broken"), lab.server(CRASH_AFTER=0)
@@ -169,7 +173,7 @@ def test_the_summary_comes_last_and_has_at_most_twenty_lines(controller: Control
     assert result["summary"]["text"][-1] == "and 11 more"
 
 
-@pytest.mark.samples("301")
+@pytest.mark.long
 @pytest.mark.parametrize("wait_seconds", [301, -1])
 def test_wait_seconds_out_of_range_become_thirty_with_a_warning(lab: Lab, controller: Controller, wait_seconds: int) -> None:
     uuid = lab.server(STOP_SECONDS=2)

@@ -59,6 +59,7 @@ def test_a_stop_or_kill_begins_with_the_highest(lab: Lab, action: str) -> None:
     assert_one_tier_after_the_other(lab, [[game], [lobby], [proxy]])
 
 
+@pytest.mark.long
 def test_those_of_one_priority_are_stopped_together(lab: Lab) -> None:
     uuids = prioritised(lab, [7, 7, 7, 9], STOP_SECONDS=0.6)
     power_each(lab, "start", uuids, wait_for="running")
@@ -122,6 +123,7 @@ def test_servers_begin_apart_and_those_with_nothing_to_do_or_refused_do_not_coun
     assert sum(result.seconds for result in results[:2]) < 5
 
 
+@pytest.mark.long
 def test_stops_and_restarts_begin_apart_too(lab: Lab) -> None:
     uuids = started(lab, 2)
     for action in ("restart", "stop"):

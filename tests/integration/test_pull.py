@@ -60,6 +60,7 @@ def test_a_registrys_words_are_one_line_without_control_characters_and_stand_beh
     assert "0f4c5ad2: started" in result.msg, "nothing else is taken from them"
 
 
+@pytest.mark.long
 def test_an_engines_words_are_one_line_without_control_characters(lab: Lab) -> None:
     uuid = lab.server()
     lab.write_settings(docker={"log_config": {"type": HOSTILE}})

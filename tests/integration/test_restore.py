@@ -126,6 +126,7 @@ def test_where_nothing_was_meant_to_be_up_nothing_is_said(lab: Lab, begin: Begin
     assert begin().ended() == (0, [], "")
 
 
+@pytest.mark.long
 def test_one_that_no_source_knows_any_more_is_a_line_and_no_failure(lab: Lab, begin: Begin) -> None:
     uuid, gone, other = started(lab, 3)
     halted(lab, uuid, gone, other)
@@ -147,6 +148,7 @@ def test_one_that_cannot_be_seen_is_a_line_and_a_failure_and_hides_no_other(lab:
     assert ": failed, engine_error: " in line_of(lines, hidden)
 
 
+@pytest.mark.long
 def test_a_directory_of_definitions_that_is_not_there_yet_is_no_proof_that_nobody_is_defined(lab: Lab, begin: Begin) -> None:
     (uuid,) = started(lab, 1)
     halted(lab, uuid)
@@ -158,6 +160,7 @@ def test_a_directory_of_definitions_that_is_not_there_yet_is_no_proof_that_nobod
     assert begin().ended()[0] == 0 and lab.is_up(uuid)
 
 
+@pytest.mark.long
 def test_one_that_fails_is_told_fails_the_program_and_hides_no_other(lab: Lab, begin: Begin) -> None:
     broken, uuid = started(lab, 2)
     halted(lab, broken, uuid)
@@ -198,6 +201,7 @@ def test_a_signal_lets_those_under_way_finish_and_no_other_begin(lab: Lab, begin
     assert_all_free(lab, [first, second])
 
 
+@pytest.mark.long
 def test_nobody_who_reads_its_lines_changes_nothing(lab: Lab, begin: Begin) -> None:
     uuids = started(lab, 2)
     halted(lab, *uuids)
@@ -238,6 +242,7 @@ def ruin(path: Path, table: str) -> None:
         file.write(b"\xff" * size)
 
 
+@pytest.mark.long
 def test_a_journal_whose_damage_shows_only_when_it_is_written_keeps_nobody_down_and_is_no_success(lab: Lab, begin: Begin) -> None:
     uuids = started(lab, 3)
     halted(lab, *uuids)
@@ -272,6 +277,7 @@ def test_the_reboot_of_a_maintenance_is_left_to_it(lab: Lab, begin: Begin, phase
     assert ("Nothing is started" in errors) == (not up)
 
 
+@pytest.mark.long
 def test_an_engine_out_of_reach_is_told_in_a_line(lab: Lab, begin: Begin) -> None:
     uuids = started(lab, 1)
     code, lines, errors = begin(node=lab.at("unix:///no/such/engine.sock")).ended()
@@ -286,6 +292,7 @@ def test_settings_that_cannot_be_read_are_one_line(lab: Lab, begin: Begin) -> No
     assert "system" in errors
 
 
+@pytest.mark.long
 def test_the_settings_endpoint_does_not_count(lab: Lab, begin: Begin) -> None:
     uuids = started(lab, 1)
     halted(lab, *uuids)

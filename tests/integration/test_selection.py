@@ -64,6 +64,7 @@ def is_a_file_now(lab: Lab) -> None:
     (lab.root / "servers").write_text("")
 
 
+@pytest.mark.long
 def test_all_are_those_of_task_and_directory_and_every_container_of_ours_or_of_wings(lab: Lab, act: Any) -> None:
     up, contained = started(lab, 2)
     down, given, wings, foreign = (lab.server() for _unused in range(4))
@@ -255,6 +256,7 @@ def test_what_is_meant_to_be_up_is_not_guessed_where_the_journal_cannot_be_read(
         journal.write_bytes(b"no database" * 1000)
 
 
+@pytest.mark.long
 def test_one_that_nobody_watched_becoming_ready_is_chosen_as_running_without_a_reader(lab: Lab, act: Any) -> None:
     uuid = lab.server(BOOT_SECONDS=1)
     assert lab.power("start", uuid).outcome.value == "done"
@@ -267,6 +269,7 @@ def test_one_that_nobody_watched_becoming_ready_is_chosen_as_running_without_a_r
         assert told(act("stop", only=["running"], _ansible_check_mode=check)) == {uuid: ("done", "")}
 
 
+@pytest.mark.long
 def test_only_passes_over_the_others_without_waiting_for_their_locks(lab: Lab, own: Lab, act: Any) -> None:
     up, down = started(lab, 1)[0], lab.server()
     before = starts(lab, [up])

@@ -80,6 +80,7 @@ def test_the_journal_has_what_was_asked_over_http_as_it_has_everything_else(lab:
     assert (intent.up, intent.operation) == (True, found["id"])
 
 
+@pytest.mark.long
 def test_what_others_do_can_be_read_and_waited_for_over_http(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS=1)
     lab.power("start", server)
@@ -125,6 +126,7 @@ def test_a_start_that_is_accepted_after_a_kill_comes_after_it_and_survives_it(la
         assert lab.is_up(server)
 
 
+@pytest.mark.long
 def test_a_start_that_is_accepted_after_a_kill_does_not_survive_a_kill_by_somebody_else(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS=2)
     stop = stopping(lab, shim, server, 60)
@@ -230,6 +232,7 @@ def test_a_hundred_servers_are_stopped_at_once_by_as_many_requests(lab: Lab, shi
     assert not any(lab.is_up(uuid) for uuid in uuids)
 
 
+@pytest.mark.long
 def test_requests_for_one_server_at_once_end_as_the_last_accepted_says(lab: Lab, shim: Shim) -> None:
     server = lab.server()
     with ThreadPoolExecutor(8) as pool:
@@ -279,6 +282,7 @@ def test_a_kill_that_was_accepted_is_done_by_the_next_process_and_cancels_what_w
     assert lab.is_up(server)
 
 
+@pytest.mark.long
 def test_what_waited_for_the_next_process_is_done_up_to_a_minute_after_its_time_and_has_expired_after_that(lab: Lab) -> None:
     server = lab.server()
     with shim_on(lab) as shim:
@@ -346,6 +350,7 @@ def test_asked_to_end_it_finishes_what_it_began_takes_nothing_more_and_leaves_th
         assert outcome(shim.operation(start, wait=30)) == ("done", "")
 
 
+@pytest.mark.long
 def test_asked_to_end_it_waits_no_longer_than_it_may(lab: Lab) -> None:
     server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
     with shim_on(lab, api={"port": 0, "shutdown_timeout": 1}) as shim:
@@ -357,6 +362,7 @@ def test_asked_to_end_it_waits_no_longer_than_it_may(lab: Lab) -> None:
         assert outcome(shim.operation(location)) == ("failed", "interrupted")
 
 
+@pytest.mark.long
 def test_who_waits_for_an_end_is_told_at_once_that_there_is_none_yet_when_the_process_ends(lab: Lab) -> None:
     server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
     with shim_on(lab, api={"port": 0, "shutdown_timeout": 3}) as shim, ThreadPoolExecutor(1) as pool:

@@ -73,6 +73,7 @@ def test_who_sends_a_command_that_is_not_read_is_told_and_others_that_come_at_on
     assert "does not read" in logged["reason"]
 
 
+@pytest.mark.long
 def test_a_process_that_reads_again_gets_its_commands_again(lab: Lab, shim: Shim) -> None:
     server = _stuck(lab)
 

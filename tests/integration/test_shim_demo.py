@@ -122,6 +122,7 @@ def ended(said: str) -> tuple[Any, Any]:
     return found["action"], found["outcome"]
 
 
+@pytest.mark.long
 def test_every_line_of_curl_that_is_printed_and_that_the_readme_shows_does_what_it_says(demo: Demo) -> None:
     start, result, all_of_them, server = re.findall(r"^  (curl .+)$", demo.printed, re.MULTILINE)
     operation = accepted(demo.run(start))

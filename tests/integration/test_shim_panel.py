@@ -93,6 +93,7 @@ def test_a_server_of_another_node_is_not_there(lab: Lab, panel: FakePanel) -> No
         assert press(shim, other, "start").status == 404
 
 
+@pytest.mark.long
 def test_a_panel_that_says_nothing_delays_no_answer(lab: Lab, panel: FakePanel) -> None:
     server = managed(lab, panel)
     with again(lab) as shim:
@@ -112,6 +113,7 @@ def test_a_panel_that_says_nothing_delays_no_answer(lab: Lab, panel: FakePanel) 
         panel.close()
 
 
+@pytest.mark.long
 def test_a_server_that_is_known_stays_known_while_the_panel_is_away_also_to_the_next_process(lab: Lab, panel: FakePanel) -> None:
     server = managed(lab, panel)
     with again(lab) as shim:

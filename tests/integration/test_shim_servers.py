@@ -286,6 +286,7 @@ def test_the_module_drives_it_as_any_endpoint_and_is_told_what_really_happened(l
     assert row.origin.startswith("127.0.0.1")
 
 
+@pytest.mark.long
 def test_the_inventory_has_its_servers_by_state_and_suspension(lab: Lab, controller: Controller, shim: Shim) -> None:
     up = lab.server(name=(running := f"up-{uuid4()}"))
     lab.server(name=(suspended := f"overdue-{uuid4()}"), suspended=True)

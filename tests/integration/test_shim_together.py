@@ -82,6 +82,7 @@ class Asking(threading.Thread):
             self.seen.append((sent_at, time.monotonic(), answer.status))
 
 
+@pytest.mark.long
 def test_a_new_token_counts_at_once_for_everybody_and_no_request_is_lost_meanwhile(tmp_path: Path) -> None:
     node = Lab(tmp_path, NO_ENGINE, None)
     server = node.server()
@@ -188,6 +189,7 @@ def test_module_and_face_name_each_other_as_the_holder(lab: Lab, controller: Con
         running.wait()
 
 
+@pytest.mark.long
 def test_the_face_says_which_step_it_lacks_the_right_to_and_leaves_the_server_up(lab: Lab, controller: Controller, beside: Shim) -> None:
     server = lab.server()
     assert module(controller, server, "start")["outcome"] == "done"

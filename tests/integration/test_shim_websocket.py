@@ -108,6 +108,7 @@ def test_what_others_do_to_the_server_is_seen_as_it_happens(lab: Lab, shim: Shim
     asyncio.run(story())
 
 
+@pytest.mark.long
 def test_all_consoles_of_a_server_hear_the_same_and_one_reader_serves_them(lab: Lab, shim: Shim) -> None:
     server = lab.server(NOISE=20)
     shim.done(server, "start")
@@ -133,6 +134,7 @@ def test_all_consoles_of_a_server_hear_the_same_and_one_reader_serves_them(lab: 
     wait_until(lambda: _threads(shim) <= before, "nobody reads for nobody")
 
 
+@pytest.mark.long
 def test_a_server_that_writes_like_mad_is_cut_short_and_holds_up_nobody(lab: Lab, shim: Shim) -> None:
     server, quiet = lab.server(NOISE=20000), lab.server()
     shim.done(server, "start")
@@ -147,6 +149,7 @@ def test_a_server_that_writes_like_mad_is_cut_short_and_holds_up_nobody(lab: Lab
     asyncio.run(story())
 
 
+@pytest.mark.long
 def test_an_engine_that_was_away_is_looked_at_again(lab: Lab, proxy: EngineProxy) -> None:
     server = lab.server(NOISE=5)
     assert lab.power("start", server).outcome == "done"
@@ -173,6 +176,7 @@ def test_an_engine_that_was_away_is_looked_at_again(lab: Lab, proxy: EngineProxy
 # ----- what it may do
 
 
+@pytest.mark.long
 def test_a_second_action_is_refused_with_the_real_reason(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS=2)
     shim.done(server, "start")
@@ -194,6 +198,7 @@ def test_a_second_action_is_refused_with_the_real_reason(lab: Lab, shim: Shim) -
     asyncio.run(story())
 
 
+@pytest.mark.long
 def test_why_a_start_failed_is_told(lab: Lab, shim: Shim) -> None:
     server, suspended = lab.server(image="~fleet-power/no-such-image"), lab.server(suspended=True)
 
@@ -254,6 +259,7 @@ def test_a_tenant_is_told_of_a_failure_in_general_words_and_the_log_has_the_rest
         stop.result()
 
 
+@pytest.mark.long
 def test_what_an_engine_says_is_not_for_tenants(lab: Lab, proxy: EngineProxy) -> None:
     server = lab.server()
     assert lab.power("start", server).outcome == "done"
@@ -318,6 +324,7 @@ def test_commands_reach_the_process_in_their_order(lab: Lab, shim: Shim) -> None
     asyncio.run(story())
 
 
+@pytest.mark.long
 def test_the_last_150_lines_of_a_server_that_is_up_are_sent_when_asked_for(lab: Lab, shim: Shim) -> None:
     server, down = lab.server(NOISE=1000, CRASH_AFTER=30), lab.server()
     shim.done(server, "start")
@@ -377,6 +384,7 @@ def test_only_a_good_token_opens_a_console(bare: tuple[Lab, Shim]) -> None:
     assert lab.node().journal.operations.of(server) == []
 
 
+@pytest.mark.long
 def test_a_token_that_expires_mutes_a_console_until_it_has_another(lab: Lab, shim: Shim) -> None:
     server = lab.server(NOISE=20)
     shim.done(server, "start")
@@ -442,6 +450,7 @@ def test_a_new_token_of_the_node_closes_who_was_let_in_with_the_old_one(bare: tu
     assert [entry["closed"] for entry in wait_until(lambda: shim.events("token_changed"), "it is in the log")] == [2]
 
 
+@pytest.mark.long
 def test_tokens_of_before_a_restart_are_refused_after_it(bare: tuple[Lab, Shim]) -> None:
     lab, shim = bare
     server = lab.server()
@@ -658,6 +667,7 @@ def test_a_server_has_thirty_consoles_at_most(bare: tuple[Lab, Shim]) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.long
 def test_a_deleted_server_takes_its_consoles_with_it(lab: Lab, shim: Shim) -> None:
     server, other = lab.server(), lab.server()
 

@@ -173,6 +173,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_file_is_a_fault_within_seconds(text: str) -> None:
     began = time.process_time()

@@ -78,6 +78,7 @@ def test_a_hundred_requests_sent_ahead_are_all_answered() -> None:
     serve(client)
 
 
+@pytest.mark.long
 def test_who_does_not_take_its_answer_loses_its_place() -> None:
     async def large(_request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(body=b"x" * (32 * 1024 * 1024))

@@ -218,6 +218,7 @@ def test_who_writes_like_mad_is_read_to_the_end_and_shown_in_part() -> None:
     assert any("lines are not shown" in text for text in heard.frames)
 
 
+@pytest.mark.long
 def test_who_writes_too_much_all_the_time_is_shown_in_part_all_the_time() -> None:
     engine = OneContainer()
     heard = Heard(engine)

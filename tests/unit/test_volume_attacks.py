@@ -243,6 +243,7 @@ def test_a_file_below_ten_thousand_levels_is_read_and_written(disk: Disk) -> Non
         disk.act(act)
 
 
+@pytest.mark.long
 @AS_ROOT
 def test_a_hundred_thousand_files_in_one_directory_are_counted_and_given_to_the_server(disk: Disk) -> None:
     with in_memory(disk):
