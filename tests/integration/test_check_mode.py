@@ -75,7 +75,7 @@ def test_on_a_node_that_was_never_used_not_even_a_directory_is_made(lab: Lab, co
 
 
 def test_a_journal_that_somebody_writes_is_read_and_no_file_stays_beside_it(lab: Lab, controller: Controller) -> None:
-    uuid = lab.up(STOP_SECONDS=1)
+    uuid = lab.up(STOP_SECONDS=6)
     with lab.actor("stop", uuid) as stop:
         lab.await_phase(uuid, "stop")
         assert foretell(controller, "restart", uuid)["servers"][0]["state"] == "stopping"

@@ -137,7 +137,7 @@ def test_control_c_beside_a_local_connection_leaves_nothing_half_done(lab: Lab, 
 def test_a_module_that_gets_a_signal_finishes_what_it_has_begun_and_tells_of_the_rest(
     lab: Lab, controller: Controller, number: signal.Signals
 ) -> None:
-    uuid, following = lab.up(MARK=1, STOP_SECONDS=1.5), lab.up(MARK=1)
+    uuid, following = lab.up(MARK=1, STOP_SECONDS=4), lab.up(MARK=1)
     with controller.module(**controller.options(action="restart", server=[uuid, following], max_parallel=1)) as module:
         await_stop(lab, uuid)
         module.signal(number)
@@ -179,7 +179,7 @@ def kill_group(module: Running) -> None:
 def test_a_module_that_nobody_waits_for_finishes_what_it_has_begun_and_begins_nothing(
     lab: Lab, controller: Controller, end: Callable[[Running], None]
 ) -> None:
-    uuid, following = lab.up(MARK=1, STOP_SECONDS=1.5), lab.up(MARK=1)
+    uuid, following = lab.up(MARK=1, STOP_SECONDS=4), lab.up(MARK=1)
     with controller.module(**controller.options(action="stop", server=[uuid, following], max_parallel=1)) as module:
         await_stop(lab, uuid)
         (child,) = children(module.pid)

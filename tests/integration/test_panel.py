@@ -202,7 +202,7 @@ def test_a_suspension_on_the_panel_alone_forbids_a_restart_and_not_a_stop(manage
 
 
 def test_a_suspension_during_the_stop_is_seen_because_the_panel_is_asked_again(managed: Managed) -> None:
-    uuid = managed.up(STOP_SECONDS=1.5)
+    uuid = managed.up(STOP_SECONDS=4)
     raw = managed.panel.guests[uuid].raw
     suspended = {**raw, "settings": {**raw["settings"], "suspended": True}}
     with managed.lab.actor("restart", uuid) as actor:

@@ -40,7 +40,7 @@ def test_a_suspended_server_can_be_taken_down(lab: Lab, action: str) -> None:
 
 
 def test_suspended_during_the_stop_of_a_restart_ends_the_boot(lab: Lab) -> None:
-    uuid = lab.up(STOP_SECONDS=1.5)
+    uuid = lab.up(STOP_SECONDS=4)
     with lab.actor("restart", uuid) as restart:
         lab.await_phase(uuid, "stop")
         lab.edit(uuid, suspended=True)
@@ -50,7 +50,7 @@ def test_suspended_during_the_stop_of_a_restart_ends_the_boot(lab: Lab) -> None:
 
 
 def test_a_definition_lost_during_the_stop_of_a_restart_does_not_end_the_boot(lab: Lab) -> None:
-    uuid = lab.up(STOP_SECONDS=1.5)
+    uuid = lab.up(STOP_SECONDS=4)
     with lab.actor("restart", uuid) as restart:
         lab.await_phase(uuid, "stop")
         (lab.root / "servers" / f"{uuid}.json").write_text("{")
