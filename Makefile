@@ -80,14 +80,14 @@ sanity-quick: venv # without pylint, which takes as long as all others, and is a
 	@tests/tools/sanity $(VENV) --skip-test pylint
 
 unit: venv ## no engine needed; one file alone: make unit ARGS=tests/unit/test_plan.py
-	$(PYTEST) $(or $(ARGS),-n 4 --dist worksteal tests/unit)
+	$(PYTEST) $(or $(ARGS),-n 3 --dist worksteal tests/unit)
 
 integration: venv ## on a real engine; one file alone: make integration ARGS=tests/integration/test_stop.py
-	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) "$$@"' integration $(or $(ARGS),-n 6 --dist worksteal tests/integration)
+	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) "$$@"' integration $(or $(ARGS),-n 4 --dist worksteal tests/integration)
 
 fleet: venv ## as root: on real nodes, which it empties; one file alone: make fleet ARGS=tests/fleet/test_lab.py
 	@if [ "$$(id -u)" != 0 ]; then echo "not checked: what needs real nodes, which only root can boot"; else \
-	$(NODES_OF_LAB) run $(or $(NODES),6) $(if $(ARGS),--bare 1) -- $(PYTEST) $(or $(ARGS),-n 4 --maxschedchunk 1 --durations 10 tests/fleet); fi
+	$(NODES_OF_LAB) run $(or $(NODES),5) $(if $(ARGS),--bare 1) -- $(PYTEST) $(or $(ARGS),-n 3 --maxschedchunk 1 --durations 10 tests/fleet); fi
 
 fresh: venv ## as root: the demo on a machine that has nothing, made for it; removed afterwards
 	@if [ "$$(id -u)" != 0 ]; then echo "not checked: the demo on a fresh machine, which only root can make"; else \
