@@ -56,8 +56,8 @@ lab-down: ## remove the nodes and all they have
 ##### to check
 
 .PHONY: test needs lint sanity sanity-quick unit integration fleet fresh installed
-test: needs venv ## everything below, up to installed; what runs on real nodes beside the rest, and shown after it
-	@tests/tools/side_by_side $(CHECKOUT)/.build/nodes.log fresh fleet -- lint sanity-quick unit integration installed
+test: needs venv ## everything below, up to installed, two of them at a time
+	@tests/tools/side_by_side $(CHECKOUT)/.build/beside.log fresh fleet sanity-quick installed -- lint unit integration
 
 needs:
 	@tests/lab/needs test
