@@ -1,0 +1,154 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The supervisor's protocol, walked: run, persons, supervisor, engine, journal and death, in every order.
+
+What is modelled and what counts as bad stands in supervisor_protocol_states.py. Not everything may happen in one walk, which would
+not end: each cast says what may, and how often. Run it (as a module): each paragraph leaves out one rule and shows the shortest way
+to a bad state.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from ansible_collections.fleet.power.tests.unit.supervisor_protocol_moves import Rules, outside_moves, system_moves
+from ansible_collections.fleet.power.tests.unit.supervisor_protocol_rules import ALL_RULES, Rule
+from ansible_collections.fleet.power.tests.unit.supervisor_protocol_states import (
+    At,
+    Cause,
+    Left,
+    Row,
+    Run,
+    State,
+    Verdict,
+    Wish,
+    badly_told,
+)
+from ansible_collections.fleet.power.tests.unit.supervisor_protocol_supervisor import supervisor_moves
+
+_LONG_AGO = Run(Cause.CRASH, telling=True, excused=True)
+#: What stands for a run of which nothing comes any more.
+_PAST = Run(Cause.CRASH, row=Row(Verdict.CRASH))
+
+_UP = State((Run(kept=True),), Left())
+_BLIND = _UP._replace(readable=False)
+
+#: What may happen, and how often.
+CASTS = {
+    "two crashes": (_UP._replace(left=Left(crashes=2, deaths=2, losses=1, faults=1, starts=1)),),
+    "a person at the engine": tuple(
+        each._replace(left=Left(crashes=1, ends=1, stops=1, starts=1, deaths=1, losses=1)) for each in (_UP, _BLIND)
+    ),
+    "an engine shut down": tuple(
+        each._replace(left=Left(crashes=1, ends=1, stops=1, signals=1, deaths=1, losses=1, shutdowns=1)) for each in (_UP, _BLIND)
+    ),
+    "the first look": (
+        State((_LONG_AGO,), Left(crashes=1, actions=1, cuts=1, deaths=1, starts=1), wish=Wish.DOWN, looked=False),
+        _UP._replace(left=Left(crashes=1, actions=1, cuts=1, deaths=1, starts=1), looked=False),
+    ),
+    "a person here": (_UP._replace(left=Left(crashes=1, actions=1, cuts=1, deaths=1, losses=1, starts=1)),),
+    "a full disk": (_UP._replace(left=Left(crashes=1, actions=1, cuts=1, deaths=1, faults=1, losses=1)),),
+    "two actions here": (_UP._replace(left=Left(crashes=1, actions=2, cuts=1, faults=1)),),
+    "two actions cut off": (_UP._replace(left=Left(actions=2, cuts=2, starts=1, deaths=1)),),
+    "a journal begun anew": (_UP._replace(left=Left(crashes=1, actions=1, cuts=1, deaths=1, faults=1, anews=1)),),
+    "an engine shut down in an action": (_UP._replace(left=Left(crashes=1, actions=1, cuts=1, deaths=1, shutdowns=1)),),
+}
+
+_SHOWN = {
+    "two crashes": (Rule.KEEP_SEEN, Rule.ROW_BEFORE_START, Rule.ROW_IS_UNIQUE, Rule.ROW_NAMES_RUN),
+    "an engine shut down": (Rule.AWAIT_SHUTDOWN, Rule.ENGINE_RESTORES, Rule.MARK_BEFORE_ENGINE, Rule.SIGNAL_SPOILS_MARK, Rule.KEEP_SIGNAL),
+    "a person at the engine": (Rule.KEEP_CURSOR, Rule.MARK_BEFORE_CODE, Rule.MARK_DECIDES, Rule.UNSEEN_IS_LEFT, Rule.WRITES_NO_INTENT),
+    "the first look": (Rule.BASELINE,),
+    "a person here": (
+        Rule.START_ASKS_INTENT,
+        Rule.ENDER_WRITES_ROW,
+        Rule.STARTER_NOTES_END,
+        Rule.KEEP_RESTART,
+        Rule.KEEP_GENERATION,
+    ),
+    "a full disk": (Rule.START_ASKS_RECORD, Rule.KEEP_UNWRITTEN, Rule.KEEP_LEFTOVER),
+    "two actions cut off": (Rule.KILL_ENDS_RESTART,),
+    "a journal begun anew": (Rule.INTENT_IS_KNOWN, Rule.JUDGE_ASKS_NONE),
+}
+#: The cast that shows what a rule is for.
+SHOWN_BY = {rule: name for name, rules in _SHOWN.items() for rule in rules}
+
+
+def cast_of(name: str, rules: Rules) -> tuple[State, ...]:
+    """The states that a cast begins with."""
+    looked, keeps = Rule.BASELINE not in rules, Rule.KEEP_SEEN in rules
+    return tuple(each._replace(looked=each.looked or looked, keeps=keeps) for each in CASTS[name])
+
+
+def tidied(state: State) -> State:
+    """The state without what nothing depends on any more."""
+    runs = list(state.runs)
+    for number, run in enumerate(runs[:-1]):
+        row = run.row
+        over = row is not None and not row.due and row.verdict is not Verdict.NOTED
+        lost = row is None and not run.heard and not run.kept and not run.owed and (run.excused or run.cause is not Cause.CRASH)
+        if (over or lost) and not badly_told(run) and (state.record is None or state.record.run != number):
+            runs[number] = _PAST
+    return state._replace(runs=tuple(runs))
+
+
+class Walk(NamedTuple):
+    """What a walk found: how many states, the steps somebody came to, the verdicts, and the shortest way to each kind of bad state."""
+
+    states: int
+    reached: frozenset[At]
+    verdicts: frozenset[Verdict]
+    bad: dict[str, list[str]]
+
+
+def walk(name: str, rules: Rules, *, first_bad: bool = False) -> Walk:
+    """Walk every state that can be reached with these rules; ``first_bad`` ends the walk at the first bad one."""
+    cast = cast_of(name, rules)
+    before: dict[State, tuple[State, str] | None] = dict.fromkeys(cast)
+    queue = deque(cast)
+    bad: dict[str, list[str]] = {}
+    while queue and not (first_bad and bad):
+        state = queue.popleft()
+        going_on = [*supervisor_moves(state, rules), *system_moves(state, rules)]
+        kind = state.bad_at_once or ("" if going_on else state.bad_at_rest)
+        if kind:
+            if kind not in bad:
+                bad[kind] = way_to(state, before)
+            continue
+        for event, after in (*going_on, *outside_moves(state, rules)):
+            following = tidied(after)
+            if following not in before:
+                before[following] = (state, event)
+                queue.append(following)
+    steps = {each.supervisor.at for each in before} | {each.task.at for each in before if each.task is not None}
+    verdicts = {run.row.verdict for each in before for run in each.runs if run.row is not None}
+    return Walk(len(before), frozenset(steps), frozenset(verdicts), bad)
+
+
+def main() -> None:
+    """Print what each rule is for."""
+    for name in CASTS:
+        everything = walk(name, ALL_RULES)
+        print(f"all rules, {name}: {everything.states} states, bad: {everything.bad or 'none'}")
+    for rule in Rule:
+        name = SHOWN_BY[rule]
+        found = walk(name, ALL_RULES - {rule}, first_bad=True)
+        for kind, events in found.bad.items():
+            print(f"\nwithout {rule.name} ({rule.value}): {kind} after {found.states} states, with {name}")
+            print("\n".join(f"  {number}. {event}" for number, event in enumerate(events, 1)))
+
+
+def way_to(state: State, before: dict[State, tuple[State, str] | None]) -> list[str]:
+    """What happened from the beginning until that state."""
+    events: list[str] = []
+    step = before[state]
+    while step is not None:
+        events.append(step[1])
+        step = before[step[0]]
+    return events[::-1]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,299 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What may happen in the model of the supervisor's protocol but for what the supervisor does: run, persons, engine, journal, death."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ansible_collections.fleet.power.tests.unit.supervisor_protocol_rules import Rule
+from ansible_collections.fleet.power.tests.unit.supervisor_protocol_states import (
+    Action,
+    At,
+    Cause,
+    Record,
+    Row,
+    Run,
+    State,
+    Supervisor,
+    Task,
+    Verdict,
+    Wish,
+)
+
+Rules = frozenset[Rule]
+Move = tuple[str, State]
+
+
+def ended(state: State, cause: Cause, **change: object) -> State:
+    """The state in which the run that is up has ended."""
+    return state.run(state.newest, cause=cause, heard=True, **change)
+
+
+def started(state: State, generation: int) -> State:
+    """The state in which a new run is up."""
+    run = Run(engine=state.engine, generation=generation)
+    return seen_up(state._replace(runs=(*state.runs, run), fresh=False))
+
+
+def seen_up(state: State) -> State:
+    """The state in which the supervisor, if it lives, has seen the run up: it knows under which engine, and the journal that."""
+    if not state.up or state.away or state.supervisor.at is At.DEAD:
+        return state
+    return state.run(state.newest, engine=state.engine, kept=state.runs[-1].kept or state.writable)
+
+
+def taken(state: State, rules: Rules) -> State:
+    """The state in which whoever takes the lock has settled what the record says: of a run that another one followed, by a row."""
+    record = state.record
+    if record is None or state.runs[record.run].cause is None:
+        return state
+    if record.run == state.newest:
+        return state if Rule.KEEP_LEFTOVER in rules else state._replace(record=None)
+    return settled(state, rules) if state.writable else state
+
+
+def settled(state: State, rules: Rules) -> State:
+    """The state in which the lock record is empty, and the row of the run that it named says what it said."""
+    record = state.record
+    if record is None:
+        return state
+    run = state.runs[record.run]
+    unsaid = run.cause is not None and (run.row is None or run.row.verdict is Verdict.NOTED)
+    if unsaid and record.ended_it and not state.writable:
+        state = state.run(record.run, excused=True)
+    elif unsaid and record.ended_it and Rule.ENDER_WRITES_ROW in rules:
+        state = state.run(record.run, row=Row(Verdict.TO_START if record.action is Action.RESTART else Verdict.OURS))
+    return state._replace(record=None)
+
+
+def recorded(state: State, record: Record) -> State:
+    """The state in which the lock record says that. What it said of another run, and no row could say, is lost."""
+    before = state.record
+    if before is not None and before.run != record.run:
+        state = state.run(before.run, excused=True)
+    return state._replace(record=record)
+
+
+def forgotten(state: State, *, history_too: bool = True, for_nothing: bool = False) -> State:
+    """The state in which what was heard is lost; ``history_too``: also what this engine could tell again; ``for_nothing``: it can."""
+    for number, run in enumerate(state.runs):
+        if run.heard and (history_too or run.engine != state.engine or state.away):
+            state = state.run(number, heard=False, dulled=run.dulled or for_nothing)
+            shows = run.kept or state.shows(number)
+            if not (for_nothing or shows or run.row is not None or run.owed):
+                state = state.run(number, excused=True)
+    return state
+
+
+def outside_moves(state: State, rules: Rules) -> Iterator[Move]:
+    """What comes from outside, and may as well never come."""
+    left, supervisor = state.left, state.supervisor
+    works = not (state.stopping or state.away)
+    if state.up and not state.away:
+        yield from run_moves(state)
+    if works:
+        yield from person_moves(state)
+    if left.shutdowns and not state.stopping and not state.away:
+        yield from shutdown_moves(state.used("shutdowns"))
+    if left.losses and any(run.heard for run in state.runs):
+        yield "what the engine told is lost", forgotten(state.used("losses"))
+    if left.deaths and supervisor.at is not At.DEAD:
+        dead = state.used("deaths")._replace(supervisor=Supervisor(At.DEAD))
+        if Rule.KEEP_SIGNAL not in rules:
+            dead = dead.run(dead.newest, known_spoilt=False)
+        deaf = forgotten(dead, history_too=False)
+        yield "the supervisor dies", deaf if Rule.KEEP_CURSOR in rules else forgotten(deaf, for_nothing=True)
+    if left.actions and state.task is None:
+        for action in Action:
+            task = Task(action, At.RAISE if action is Action.KILL else At.ACQUIRE)
+            yield f"{action.value} here is requested", state.used("actions")._replace(task=task)
+    if left.cuts and state.task is not None:
+        yield f"{state.task.action.value} here dies", cut(state.used("cuts"))
+    if left.faults and state.writable:
+        yield "the journal cannot be written", state.used("faults")._replace(writable=False)
+    if left.anews:
+        yield "the journal is begun anew", seen_up(begun_anew(state.used("anews")))
+
+
+def begun_anew(state: State) -> State:
+    """The state in which the journal is empty: nobody can tell any more what was meant, and which rows there were."""
+    for number, run in enumerate(state.runs):
+        if run.cause is not None:
+            state = state.run(number, row=None, excused=True)
+        state = state.run(number, kept=False)
+    return state._replace(intent=None, meant=None, wish=Wish.EITHER if state.wish is Wish.UP else state.wish)
+
+
+def run_moves(state: State) -> Iterator[Move]:
+    """How a run ends by itself."""
+    if state.left.crashes and not state.runs[-1].asked:
+        for telling in (True, False):
+            code = "3" if telling else "143"
+            yield f"the run crashes, exit code {code}", ended(state.used("crashes"), Cause.CRASH, telling=telling)
+    if state.left.ends and not state.runs[-1].asked:
+        after = ended(state.used("ends"), Cause.ENDED)
+        yield "the run ends, exit code 0", after._replace(wish=Wish.EITHER if after.wish is Wish.UP else after.wish)
+
+
+def person_moves(state: State) -> Iterator[Move]:
+    """What a person does at the engine. `docker restart` is a stop and a start."""
+    left, run = state.left, state.runs[-1]
+    if state.up and left.stops:
+        wish = Wish.EITHER if run.asked and state.wish is not Wish.DOWN else Wish.DOWN
+        for telling in (True, False):
+            after = ended(state.used("stops"), Cause.PERSON, telling=telling, signalled=True, marked=True)
+            yield f"docker stop, exit code {'1' if telling else '143'}", after._replace(wish=wish)
+    if state.up and left.signals:
+        heard = state.supervisor.at is not At.DEAD
+        yield "docker kill -s HUP", state.used("signals").run(state.newest, marked=True, spoilt=heard, known_spoilt=heard)
+    if not state.up and left.starts:
+        replaced = state.used("starts")
+        if run.row is None and not run.heard and not run.kept:
+            replaced = replaced.run(state.newest, excused=True)
+        yield "docker start", started(replaced, state.raised)._replace(wish=Wish.UP if state.meant else Wish.EITHER)
+
+
+def shutdown_moves(state: State) -> Iterator[Move]:
+    """How the engine stops: in order, with the machine's power, or alone (live-restore), and what ran goes on."""
+    stopping = state._replace(stopping=True)
+    lost = state._replace(supervisor=Supervisor(At.DEAD), away=True, engine=state.engine + 1)
+    lost = cut(lost) if lost.task is not None else lost
+    if state.up:
+        alone = state._replace(away=True, engine=state.engine + 1)
+        yield "the engine restarts alone", forgotten(alone) if state.supervisor.at is At.DEAD else alone
+    for telling in (True, False) if state.up else (False,):
+        yield (
+            f"the engine is shut down{', exit code 1' if telling else ''}",
+            ended(stopping, Cause.SHUTDOWN, telling=telling, signalled=True) if state.up else stopping,
+        )
+        yield "the power fails", forgotten(ended(lost, Cause.SHUTDOWN, telling=telling) if state.up else lost)
+
+
+def cut(state: State) -> State:
+    """The state in which the action here is dead. A kill that was asked for and hit nothing leaves both open."""
+    task = state.task
+    assert task is not None
+    open_kill = task.action is Action.KILL and task.at is not At.RAISE and state.wish is Wish.UP
+    return state._replace(task=None, wish=Wish.EITHER if open_kill else state.wish)
+
+
+def system_moves(state: State, rules: Rules) -> Iterator[Move]:
+    """What goes on by itself, apart from the supervisor: sooner or later all of this happens."""
+    if state.up and state.runs[-1].asked:
+        yield "the run ends as its console told it to", ended(state, Cause.HERE, telling=True)
+        yield "the run ends by its stop signal", ended(state, Cause.HERE, signalled=True, marked=True)
+    if state.stopping:
+        after = state._replace(stopping=False, away=True, engine=state.engine + 1)
+        yield "the stream breaks", forgotten(after) if state.supervisor.at is At.DEAD else after
+    if state.away:
+        yield "the engine is back", seen_up(state._replace(away=False))
+    if not state.writable:
+        yield "the journal can be written again", seen_up(state._replace(writable=True))
+    if state.task is not None:
+        yield from task_moves(state, rules)
+
+
+def task_moves(state: State, rules: Rules) -> Iterator[Move]:
+    """The next step of an action here."""
+    task = state.task
+    assert task is not None
+    name, works = f"{task.action.value} here", not (state.stopping or state.away)
+    if task.at is At.RAISE:
+        yield f"{name} raises the generation", state._replace(raised=state.raised + 1).at(At.SIGKILL)
+    elif task.at is At.SIGKILL and works:
+        yield f"{name} sends SIGKILL without the lock", killed(state).at(At.ACQUIRE)
+    elif task.at is At.ACQUIRE and state.free:
+        yield f"{name} takes the lock", taken(state, rules).at(At.LOOK, generation=state.raised)
+    elif task.at is At.LOOK and works:
+        yield from look_moves(state, task, name, rules)
+    elif task.at is At.AWAIT_END and state.runs[task.hit].cause is not None:
+        yield f"{name} sees the run ended", end_seen(state, task, rules)
+    elif task.at is At.CREATE and works:
+        yield f"{name} fails before it has started anything", state._replace(task=None)
+        noted = start_noted(state, rules, task.hit)
+        yield f"{name} keeps the container", noted.at(At.SEND)
+        if not state.up:
+            yield f"{name} makes the container anew", noted._replace(fresh=True).at(At.SEND)
+    elif task.at is At.SEND and works:
+        # It looks right before it sends.
+        after = settled(start_noted(state, rules, task.hit), rules)
+        after = after if state.up else started(after, task.generation)
+        wish = Wish.UP if state.meant else Wish.EITHER
+        yield f"{name} starts", after._replace(wish=wish).at(At.NOTE_INTENT)
+    elif task.at is At.NOTE_INTENT:
+        yield f"{name} ends", intent_noted(state, task, rules)._replace(task=None)
+
+
+def killed(state: State) -> State:
+    """The state after SIGKILL by a kill here. Nobody can tell who killed what was started at the engine after the kill was asked for."""
+    if not state.up:
+        return state
+    late = state.runs[-1].generation == state.raised
+    after = ended(state, Cause.HERE, signalled=True, marked=True, excused=late).at(At.ACQUIRE, hit=state.newest)
+    return after._replace(wish=Wish.DOWN)
+
+
+def look_moves(state: State, task: Task, name: str, rules: Rules) -> Iterator[Move]:
+    """What an action does when it has the lock."""
+    if task.action is Action.KILL:
+        yield f"{name} kills with the lock", killed(state).at(At.NOTE_INTENT)
+    elif task.action is Action.START and state.up and state.runs[-1].asked:
+        return  # it awaits the end
+    elif task.action is Action.START or (task.action is Action.RESTART and not state.up):
+        yield f"{name} is refused", state._replace(task=None)
+        dated = state.run(state.newest, generation=task.generation) if state.up and state.writable else state
+        yield f"{name} looks", dated.at(At.NOTE_INTENT if state.up else At.CREATE)
+    elif not state.up:
+        yield f"{name} finds it down", state.at(At.NOTE_INTENT)
+    else:
+        restarts = task.action is Action.RESTART
+        kept = Action.RESTART if restarts and Rule.KEEP_RESTART in rules else Action.STOP
+        asked = recorded(state.run(state.newest, asked=True), Record(kept, state.newest, generation=task.generation))
+        wish = Wish.DOWN if not restarts else Wish.UP if state.meant else Wish.EITHER
+        yield f"{name} asks the run to end", asked._replace(wish=wish).at(At.AWAIT_END, hit=state.newest)
+
+
+def end_seen(state: State, task: Task, rules: Rules) -> State:
+    """The state in which a stop, or a restart's, has seen the end that it asked for."""
+    if task.action is Action.STOP:
+        return state.at(At.NOTE_INTENT)
+    record = state.record
+    return state._replace(record=record if record is not None and record.action is Action.RESTART else None).at(At.CREATE)
+
+
+def start_noted(state: State, rules: Rules, hit: int) -> State:
+    """The state in which whoever is to start has written a row of the end that it found, and of the run that it ended (``hit``)."""
+    end = state.runs[-1]
+    if hit >= 0 and state.runs[hit].row is None and Rule.ENDER_WRITES_ROW in rules:
+        row = Row(Verdict.TO_START, due=hit == state.newest)
+        state = state.run(hit, row=row) if state.writable else state.run(hit, excused=True)
+    if state.up or hit == state.newest or state.runs[-1].row is not None:
+        return state
+    if not state.writable:
+        return state.run(state.newest, blurred=True, excused=end.excused or not (end.heard or end.kept))
+    if Rule.STARTER_NOTES_END in rules:
+        return state.run(state.newest, row=Row(Verdict.NOTED))
+    return state.run(state.newest, owed=True)
+
+
+def intent_noted(state: State, task: Task, rules: Rules) -> State:
+    """The state in which an action here has written its intent, or could not."""
+    up = task.action in (Action.START, Action.RESTART)
+    if up:
+        # Whoever stopped it at the engine meanwhile wants it down.
+        wish = state.wish if state.runs[-1].cause is Cause.PERSON else Wish.UP
+        return settled(state, rules)._replace(intent=True, meant=True, wish=wish) if state.writable else state
+    if state.writable:
+        after = settled(state, rules)._replace(intent=False)
+        if Rule.ENDER_WRITES_ROW in rules and task.hit >= 0 and state.runs[task.hit].row is None:
+            after = after.run(task.hit, row=Row(Verdict.OURS))
+    else:
+        after = state if task.hit < 0 else state.run(task.hit, excused=True)
+        before = state.record
+        carried = before is not None and before.run == state.newest and before.ended_it
+        kept = Record(Action.STOP, state.newest, ended_it=carried or task.hit == state.newest)
+        after = recorded(after, kept) if Rule.KEEP_UNWRITTEN in rules else after._replace(record=None)
+    # Whoever started it at the engine meanwhile wants it up.
+    return after._replace(wish=Wish.EITHER if state.up else Wish.DOWN, meant=False)
