@@ -1,0 +1,37 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The supervisor's protocol holds in every order of events, and each of its rules is needed for that."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+from ansible_collections.fleet.power.tests.unit.supervisor_protocol import CASTS, SHOWN_BY, Walk, walk
+from ansible_collections.fleet.power.tests.unit.supervisor_protocol_rules import ALL_RULES, Rule
+from ansible_collections.fleet.power.tests.unit.supervisor_protocol_states import At, Verdict
+
+#: What is walked in two seconds, and yet comes by everything there is.
+_QUICK = ("two crashes", "a person at the engine", "the first look", "an engine shut down", "a journal begun anew")
+
+_walked = functools.lru_cache(maxsize=None)(functools.partial(walk, rules=ALL_RULES))
+
+
+@pytest.mark.samples(*_QUICK)
+@pytest.mark.parametrize("name", CASTS, ids=str)
+def test_with_every_rule_no_order_of_events_ends_badly(name: str) -> None:
+    assert _walked(name).bad == {}
+
+
+def test_what_is_walked_is_not_a_corner_of_it() -> None:
+    walks: list[Walk] = [_walked(name) for name in _QUICK]
+    assert frozenset().union(*(found.reached for found in walks)) == set(At)
+    assert frozenset().union(*(found.verdicts for found in walks)) == set(Verdict)
+    assert sum(found.states for found in walks) > 100_000
+
+
+@pytest.mark.parametrize("rule", Rule, ids=lambda rule: rule.name)
+def test_without_one_rule_some_order_of_events_ends_badly(rule: Rule) -> None:
+    found = walk(SHOWN_BY[rule], ALL_RULES - {rule}, first_bad=True)
+    assert found.bad, rule.value
