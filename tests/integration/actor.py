@@ -36,12 +36,14 @@ def request_on(node: Node, action: str, server: str, **fields: Any) -> Request:
     """A request made now: the kill generations are those of this moment."""
     if "wait_for" in fields:
         fields["wait_for"] = WaitFor(fields["wait_for"])
+    # Read before the time is: whoever was asked earlier than a kill has then not seen it.
+    generations = read_generations([server], node, PowerAction(action))
     request = Request(
         server=server,
         action=PowerAction(action),
         operation=new_operation_id(),
         requested_at=node.clock.now(),
-        generations=read_generations([server], node, PowerAction(action)),
+        generations=generations,
         origin="test",
     )
     return replace(request, **fields)
