@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ansible_collections.fleet.power.tests.unit.kill_protocol_states import ALL_RULES, KILL_ENDED, At, Flight, Kill, Rule, Starter, State
 
 Move = tuple[str, State]
+#: The state of any model.
+AnyState = TypeVar("AnyState")
 
 
 def moves(state: State, rules: frozenset[Rule]) -> Iterator[Move]:
@@ -212,7 +214,7 @@ def walk(rules: frozenset[Rule], *, starters: int = 2, kills: int = 2, first_bad
     return Walk(len(before), frozenset(reached), bad)
 
 
-def way_to(state: State, before: dict[State, tuple[State, str] | None]) -> list[str]:
+def way_to(state: AnyState, before: dict[AnyState, tuple[AnyState, str] | None]) -> list[str]:
     """What happened from the beginning until that state."""
     events: list[str] = []
     step = before[state]

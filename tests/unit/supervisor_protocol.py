@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+from ansible_collections.fleet.power.tests.unit.kill_protocol import way_to
 from ansible_collections.fleet.power.tests.unit.supervisor_protocol_moves import Rules, outside_moves, system_moves
 from ansible_collections.fleet.power.tests.unit.supervisor_protocol_rules import ALL_RULES, Rule
 from ansible_collections.fleet.power.tests.unit.supervisor_protocol_states import (
@@ -138,16 +139,6 @@ def main() -> None:
         for kind, events in found.bad.items():
             print(f"\nwithout {rule.name} ({rule.value}): {kind} after {found.states} states, with {name}")
             print("\n".join(f"  {number}. {event}" for number, event in enumerate(events, 1)))
-
-
-def way_to(state: State, before: dict[State, tuple[State, str] | None]) -> list[str]:
-    """What happened from the beginning until that state."""
-    events: list[str] = []
-    step = before[state]
-    while step is not None:
-        events.append(step[1])
-        step = before[step[0]]
-    return events[::-1]
 
 
 if __name__ == "__main__":
