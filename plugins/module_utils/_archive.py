@@ -19,6 +19,6 @@ class _CompilingOnce(zipimporter):
 
 def compile_once() -> None:
     """Have what is imported from now on compiled once, if this file came from an archive."""
-    if isinstance(sys.modules[__name__].__loader__, zipimporter):
+    if isinstance(getattr(__spec__, "loader", None), zipimporter):
         sys.path_hooks.insert(0, _CompilingOnce)
         sys.path_importer_cache.clear()

@@ -62,13 +62,13 @@ def test_the_cpu_is_what_was_used_between_two_looks_in_percent_of_a_core() -> No
 
 def test_secrets_of_a_start_command_are_shown_with_the_environment_alone() -> None:
     raw = json.loads((FIXTURES / "paper.json").read_text())
-    raw["settings"].update(invocation="./serve --token=hunter2-token swordfish {{PORT}}", environment={"RCON": "swordfish"})
+    raw["settings"].update(invocation="./serve --token=hunter2-token \\\nswordfish\n{{PORT}}", environment={"RCON": "swordfish"})
     definition = parse_definition(raw, where="paper.json")
     shown = [
         server_entry(definition.server, PowerState.OFFLINE, definition, Utilization(), suspended=False, environment=environment)
         for environment in (False, True)
     ]
-    assert shown[0]["configuration"]["invocation"] == "./serve --token=******** ******** {{PORT}}"
+    assert shown[0]["configuration"]["invocation"] == "./serve --token=******** \\\n********\n{{PORT}}"
     assert shown[1]["configuration"]["invocation"] == definition.invocation
 
 

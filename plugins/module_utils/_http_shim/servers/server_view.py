@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..._power.definitions.definition import Definition, secrets_of
-from ..._power.model.redaction import mask, secrets_in
+from ..._power.model.redaction import mask
 from ..._power.model.server import PowerState, Server
 
 
@@ -79,7 +79,7 @@ def _shown(server: Server, definition: Definition | None, environment: bool) -> 
         configuration["environment"] = dict(_map(_settings(definition).get("environment")))
     else:
         # The start command has secrets of the environment too, and some of its own; as a whole it is itself a variable of the Panel's.
-        configuration["invocation"] = mask(definition.invocation, secrets_of(definition) - secrets_in([definition.invocation]))
+        configuration["invocation"] = mask(definition.invocation, secrets_of(definition) - {definition.invocation})
     return configuration
 
 

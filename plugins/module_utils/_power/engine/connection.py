@@ -20,6 +20,7 @@ from ..model.errors import EngineUnreachable, MissingLibrary, SettingsInvalid
 from ..model.option import Option
 from ..model.redaction import shown_host, without_user
 from ..model.schema import one_line, printable
+from .connection_faults import errnos, known_fault
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 DEFAULT_TIMEOUT = 60
@@ -134,8 +135,6 @@ class Connection:
         ``what`` is what could not be done; empty where that was to reach it. ``seconds`` is how long it was given, where that was not the
         time limit of a call.
         """
-        from .connection_faults import errnos, known_fault
-
         reasons, shown, known = errnos(error), shown_host(self.host), known_fault(error, self.host)
         if errno.EACCES in reasons or errno.EPERM in reasons:
             why = "permission denied on its socket; become root, or join the group that owns the socket"

@@ -62,6 +62,7 @@ class Matchers:
         if entry.startswith("regex:") and len(entry) > len("regex:"):
             # Most lines are plain text, which needs no child interpreter.
             from ..host.regex_sandbox import translated
+            from . import ready_patterns  # noqa: F401 # what `_find` needs is there before anything waits for readiness
 
             try:
                 pattern = translated(entry[len("regex:") :])

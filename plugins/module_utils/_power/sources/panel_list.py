@@ -42,9 +42,10 @@ def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -
     total = _Total()
 
     def read_page(number: int, check_cancelled: CheckCancelled) -> Any:
-        if deadline.is_over:
+        left = deadline.left
+        if not left:
             raise PanelUnavailable(f"its list takes longer than {seconds:.0f} s")
-        page = api.page(number, Patience(min(deadline.left, patience.seconds), patience.retries), check_cancelled)
+        page = api.page(number, Patience(min(left, patience.seconds), patience.retries), check_cancelled)
         entries = _entries(page.value)
         total.add(len(entries), page.size)
         pages[number] = entries

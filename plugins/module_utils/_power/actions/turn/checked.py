@@ -46,8 +46,10 @@ def check(context: ActionContext) -> Checked:
             slot.end_boot()
             return Checked(seen, known_at, is_up=True)
     if action.boots:
-        # Here and in `locked`: a stop needs nothing of all that boots.
+        # A stop needs nothing of all that boots. What does is all imported here, before anything is done: later, nothing may be missing.
+        from ..boot import await_ready  # noqa: F401
         from ..boot.prepare import prepare
+        from . import booted  # noqa: F401
 
         boot = prepare(context, seen.snapshot)
         fetched_at = context.node.sources.fetched_at(context.uuid)
