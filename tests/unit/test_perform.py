@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node, Observed
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import PowerLock
@@ -69,6 +70,22 @@ class TestBeforeAnythingIsStopped:
         result = fake.perform("restart")
         assert (result.outcome.value, fake.live) == ("failed", True)
         assert not result.changed
+
+
+def test_a_fault_of_ours_in_the_last_look_keeps_no_end_from_being_told(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.up()
+    observe = Node.observe
+
+    def broken(node: Node, uuid: str) -> Observed:
+        if not fake.live:
+            raise RuntimeError("a fault of ours")
+        return observe(node, uuid)
+
+    monkeypatch.setattr(Node, "observe", broken)
+    result = fake.perform("stop")
+    assert (result.state, fake.live) == (None, False)
+    (operation,) = fake.node.journal.operations.of(UUID)[:1]
+    assert operation.outcome == result.outcome.value == "done"
 
 
 class TestStartOfWhatIsUp:

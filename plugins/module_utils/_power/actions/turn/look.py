@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...locking.lock import PowerLock
-from ...model.errors import NotSelected, PowerError, WingsActive
+from ...model.errors import NotSelected, WingsActive
 from ...model.request import PowerAction, Request
 from ...model.server import PowerState, Startup, parse_uuid
 from ..node.context import ActionContext
@@ -39,7 +39,8 @@ def look_again(context: ActionContext) -> None:
         return
     try:
         progress.saw(context.node.observe(context.uuid), late=progress.changed)
-    except PowerError:
+    except Exception:
+        # Not even a fault of ours may keep the end from being told.
         progress.state = None
 
 
