@@ -1,0 +1,144 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How runs end, and what the supervisor does about it: verdicts, ended runs, and the waits between two tries; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from .server import Run, Server
+
+#: Who asks for a start that the supervisor makes.
+ORIGIN = "supervisor"
+
+#: Seconds before a try: at once after the first crash in a row, then these, each twice the one before, up to the longest.
+_FIRST_WAIT, _LONGEST_WAIT = 10.0, 300.0
+#: Seconds between two tries of a server that has crashed too often in a row.
+LOOP_WAIT = 3600.0
+#: So many crashes within a day are told as flapping once there are more.
+FLAPPING_CRASHES = 5
+DAY_SECONDS = 86400.0
+
+
+class Verdict(str, Enum):
+    """What a run's end is taken for. The first one written for a run stays, but for NOTED."""
+
+    #: Found by whoever started the server or made its container anew; the supervisor has yet to judge it.
+    NOTED = "noted"
+    STOPPED = "stopped"
+    RESTARTING = "restarting"
+    ENGINE_STOPPED = "engine_stopped"
+    STOPPED_AT_ENGINE = "stopped_at_engine"
+    CRASHED = "crashed"
+    ENDED = "ended"
+    ENDED_UNSEEN = "ended_unseen"
+    DOWN_BEFORE = "down_before"
+
+
+#: After these the server is to be started, if it is meant to be up.
+STARTED_AFTER = frozenset((Verdict.CRASHED, Verdict.ENGINE_STOPPED, Verdict.RESTARTING))
+
+
+@dataclass(frozen=True)
+class EndedRun:
+    """The end of one run as the journal keeps it: one row for each run, named by container and StartedAt.
+
+    Times that a person reads are ISO 8601, ``ended_at`` the engine's. ``seconds`` is how long it was up, None where nobody knows. ``log`` are
+    its last lines, secrets masked. ``operation`` and ``origin`` say who ended it, where an action here did. ``due``: a start is asked for.
+    ``in_row`` counts the crashes without a calm run or somebody else's start between them, this one included; ``tries`` the starts that were
+    refused since. ``next_at`` is the moment of the next try in seconds of the boot ``boot``. ``attempt`` is the operation of the
+    last try, ``code`` and ``msg`` why it did not bring the server up, ``next_run`` the run that it brought.
+    """
+
+    server: Server
+    run: Run
+    verdict: Verdict
+    ended_at: str = ""
+    exit_code: int | None = None
+    oom_killed: bool = False
+    seconds: float | None = None
+    log: tuple[str, ...] = ()
+    operation: str = ""
+    origin: str = ""
+    at: str = ""
+    due: bool = False
+    in_row: int = 0
+    tries: int = 0
+    boot: str = ""
+    next_at: float = 0.0
+    attempt: str = ""
+    code: str = ""
+    msg: str = ""
+    next_run: Run | None = None
+    definition: str = ""
+    number: int = 0
+
+    @property
+    def is_crash(self) -> bool:
+        """True for what counts as a crash."""
+        return self.verdict is Verdict.CRASHED
+
+
+@dataclass(frozen=True)
+class SeenRun:
+    """The newest run of a server that was seen up: by which life of the engine, and the generation of the latest start asked for it.
+
+    ``spoilt``: a signal was sent through the engine that stops nothing by default, after which the engine's own mark of a manual stop says
+    nothing. ``console_stop``: the stop command went through our own console. ``answers`` is the number of the ended run that its start was
+    for; 0 where somebody else started it.
+    """
+
+    run: Run
+    generation: int = 0
+    engine: str = ""
+    spoilt: bool = False
+    console_stop: bool = False
+    answers: int = 0
+
+
+class SupervisionState(str, Enum):
+    """What the supervisor has to say of a server."""
+
+    OK = "ok"
+    BACKOFF = "backoff"
+    CRASH_LOOP = "crash_loop"
+    FLAPPING = "flapping"
+    LEFT = "left"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the policy of a server says of tries: how many crashes in a row until it has given up, and the seconds of a calm run."""
+
+    max_restarts: int = 10
+    reset_after: float = 600.0
+
+
+def wait_before(in_row: int, tries: int, limits: Limits) -> float:
+    """Return the seconds until the next try: after a refused one the next longer wait, which counts as no crash."""
+    if in_row > limits.max_restarts:
+        return LOOP_WAIT
+    step = in_row + tries - 1
+    # Beyond that the power is of no use, and grows.
+    return 0.0 if step <= 0 else min(_FIRST_WAIT * 2 ** min(step - 1, 16), _LONGEST_WAIT)
+
+
+def seconds_left(row: EndedRun, boot: str, boot_seconds: float) -> float:
+    """Return the seconds until a row's next try; none in another life of the machine, and never more than the longest wait."""
+    return 0.0 if row.boot != boot else min(max(0.0, row.next_at - boot_seconds), LOOP_WAIT)
+
+
+def supervision_of(rows: Sequence[EndedRun], *, live: bool, crashes_in_day: int, limits: Limits) -> SupervisionState:
+    """Return what there is to say of a server whose newest ended run comes first in ``rows``."""
+    newest = rows[0] if rows else None
+    if newest is not None and not live:
+        if newest.is_crash and newest.in_row > limits.max_restarts:
+            return SupervisionState.CRASH_LOOP
+        if newest.due:
+            return SupervisionState.BACKOFF
+        if newest.verdict is not Verdict.STOPPED:
+            return SupervisionState.LEFT
+    return SupervisionState.FLAPPING if crashes_in_day > FLAPPING_CRASHES else SupervisionState.OK
