@@ -9,14 +9,14 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.recovery import fence_start, recover_unfinished
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
 def settled(fake: FakeNode) -> tuple[bool, bool]:
     """Settle as the next holder: whether a start was fenced, and whether anything is left over for the one after."""
     with fake.lock() as lock:
-        fenced = recover_unfinished(fake.node, lock)
+        fenced = recover_unfinished(fake.node, Server(UUID), lock)
     return fenced, fake.node.locks.leftover(UUID) is not None
 
 
@@ -67,7 +67,7 @@ class TestStart:
             fake.clock.after(0.01, lambda: fake.engine.end(UUID))
 
         fake.engine.before["remove"].append(arrive)
-        assert fence_start(fake.node, before) is False
+        assert fence_start(fake.node, Server(UUID), before) is False
         assert fake.engine.find(UUID) is not None
 
     def test_a_removal_refused_for_a_moment_is_tried_again_until_the_start_cannot_arrive(self, fake: FakeNode) -> None:

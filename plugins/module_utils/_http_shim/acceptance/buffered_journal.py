@@ -50,12 +50,15 @@ class AcceptedOperations(RecordedOperations):
 
     def recorded(self, uuid: str, limit: int) -> list[OperationRow]:
         """As `of`, but raises `JournalUnusable` or OSError where the journal cannot be read."""
-        return self._settled(self._store.read_or_raise(rows.OPERATIONS_OF, (uuid, limit)))
+        return self._rows_or_raise(rows.OPERATIONS_OF, (uuid, limit))
 
     def recorded_one(self, uuid: str, operation: str) -> OperationRow | None:
         """Return one operation of a server, None if there is none. Raises `JournalUnusable`, OSError."""
-        found = self._settled(self._store.read_or_raise(_OPERATION_OF, (operation, uuid)))
+        found = self._rows_or_raise(_OPERATION_OF, (operation, uuid))
         return found[0] if found else None
+
+    def _rows_or_raise(self, statement: str, parameters: tuple[object, ...]) -> list[OperationRow]:
+        return self._settled(self._store.read_or_raise(lambda connection: connection.execute(statement, parameters).fetchall(), []))
 
     def _write_begin(self, work: Write) -> None:
         self._owed.write(work, durable=True)

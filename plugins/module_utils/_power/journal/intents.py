@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from ..model.clock import timestamp
 from ..model.server import Server
 from . import journal_rows as rows
 from .journal_rows import Intent
-from .store import JournalStore
+from .store import JournalStore, has_table
+from .supervision_rows import CLOSE_ALL, ENDED
+
+if TYPE_CHECKING:
+    import sqlite3
 
 
 class Intents:
@@ -21,11 +26,11 @@ class Intents:
     def __init__(self, store: JournalStore) -> None:
         self._store = store
 
-    def set(self, server: Server, intent: Intent, *, only_if_newer: bool = False, keep_since: datetime | None = None) -> None:
+    def set(self, server: Server, intent: Intent, *, only_if_newer: bool = False, keep_since: datetime | None = None) -> bool:
         """Record what ``server`` is meant to be. That it is to be down survives a power loss: else it would come up after that.
 
-        ``only_if_newer``: an intent as young as this one, or younger, stays. ``keep_since``: so does one that is as young as that and says
-        the same.
+        ``only_if_newer``: an intent as young as this one, or younger, stays. ``keep_since``: so does one that is as young as that and
+        says the same. One to be down ends what is due after an ended run. False if it cannot be written.
         """
         parameters = {
             "uuid": server.uuid,
@@ -37,7 +42,13 @@ class Intents:
             "only_if_newer": int(only_if_newer),
             "keep_since": None if keep_since is None else timestamp(keep_since),
         }
-        self._store.execute(rows.SET_INTENT, parameters, durable=not intent.up)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(rows.SET_INTENT, parameters)
+            if not intent.up and has_table(connection, ENDED):
+                connection.execute(CLOSE_ALL, {"uuid": server.uuid})
+
+        return self._store.write(work, durable=not intent.up)
 
     def of(self, uuid: str) -> Intent | None:
         """Return a server's intent; None if no action of ours ended on it."""
@@ -46,6 +57,13 @@ class Intents:
     def of_each(self, uuids: Iterable[str]) -> dict[str, Intent]:
         """Return the intents of those servers that have one."""
         return {row["uuid"]: rows.intent_of(row) for row in self._store.rows_for(rows.INTENTS, uuids)}
+
+    def known_of(self, uuid: str) -> Intent | None:
+        """Return a server's intent; None if it has none. Raises `JournalUnusable`, OSError where that cannot be known."""
+        none: list[Any] = []
+        statement = rows.INTENTS.format(holes="?")
+        found = self._store.read_or_raise(lambda connection: connection.execute(statement, (uuid,)).fetchall(), none)
+        return next(map(rows.intent_of, found), None)
 
     def meant_up(self) -> list[Server] | None:
         """Return the servers whose intent is up, with the names they had, by UUID; None if nobody can tell, which is a warning.

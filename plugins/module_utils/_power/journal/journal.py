@@ -10,15 +10,17 @@ A power action never fails because of the journal: no method that an action call
 from __future__ import annotations
 
 from ..model.clock import Clock
+from .ended_runs import EndedRuns
 from .intents import Intents
 from .mark import ProcessMarks
 from .operations import RecordedOperations
 from .runs import StartedRuns
+from .seen_runs import SeenRuns
 from .store import JournalStore
 
 
 class Journal:
-    """The journal in ``state_directory``: its operations, intents and runs. Safe between threads."""
+    """The journal in ``state_directory``: what was done, meant, started, seen up and seen over. Safe between threads."""
 
     def __init__(self, state_directory: str, lock_directory: str, group: str, clock: Clock, *, read_only: bool = False) -> None:
         """``read_only`` creates and changes nothing: writing methods do nothing, reading ones read."""
@@ -27,6 +29,8 @@ class Journal:
         self.operations = RecordedOperations(self.store, self.marks, clock)
         self.intents = Intents(self.store)
         self.runs = StartedRuns(self.store)
+        self.seen_runs = SeenRuns(self.store)
+        self.ended_runs = EndedRuns(self.store)
 
     @property
     def warnings(self) -> list[str]:

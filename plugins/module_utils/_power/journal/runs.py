@@ -6,11 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from ..model.server import Run
+from ..model.supervision import SeenRun
 from . import journal_rows as rows
 from .journal_rows import StartedRun
+from .seen_runs import see_in
 from .store import JournalStore
+
+if TYPE_CHECKING:
+    import sqlite3
 
 
 class StartedRuns:
@@ -20,14 +26,27 @@ class StartedRuns:
         self._store = store
         self._held: dict[str, StartedRun | None] = {}
 
-    def record(self, uuid: str, run: Run, *, matchers: bool) -> None:
-        """Record that this collection started ``run``; ``matchers``: its definition says how readiness shows."""
+    def record(self, uuid: str, run: Run, *, matchers: bool, generation: int = 0, answers: int = 0) -> bool:
+        """Record that this collection started ``run``; ``matchers``: its definition says how readiness shows.
+
+        ``generation`` is that of the request, ``answers`` the number of the ended run that it was for. False if it cannot be written.
+        """
         parameters = {"uuid": uuid, "container": run.container, "started_at": run.started_at, "matchers": int(matchers)}
-        self._store.execute(rows.RECORD_RUN, parameters)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(rows.RECORD_RUN, parameters)
+            see_in(connection, uuid, SeenRun(run, generation=generation, answers=answers))
+
+        return self._store.write(work)
 
     def record_match(self, uuid: str, run: Run) -> None:
         """Record that the readiness line of ``run`` was seen. Nothing happens if it is not the server's latest recorded run."""
-        self._store.execute(rows.RECORD_MATCH, {"uuid": uuid, "container": run.container, "started_at": run.started_at})
+        names = {"uuid": uuid, "container": run.container, "started_at": run.started_at}
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(rows.RECORD_MATCH, names)
+
+        self._store.write(work)
 
     def of(self, uuid: str) -> StartedRun | None:
         """Return a server's latest run; None if this collection never started it on this node."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_HAS_TABLE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+
 # SQLite's oldest limit on the parameters of a statement is 999.
 _CHUNK = 500
 
@@ -74,37 +76,34 @@ class JournalStore:
         """Return what ``work`` reads; ``otherwise`` if there is no journal yet or, with a warning, if it cannot be read."""
         with self.mutex:
             try:
-                found: T | None
-                found = _sqlite_part().read_without_trace(self._state_directory, work) if self.read_only else self._file().read(work)
+                return self.read_or_raise(work, otherwise)
             except (JournalUnusable, OSError) as error:
                 self._trouble(f"Cannot read the journal in {self._state_directory}: {reason_of(error)}; what was done before is not known")
                 return otherwise
-            return otherwise if found is None else found
 
-    def read_or_raise(self, statement: str, parameters: Sequence[Any]) -> list[Any]:
-        """Return the rows of a statement, none if there is no journal yet. Raises `JournalUnusable` and OSError."""
+    def read_or_raise(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        """Return what ``work`` reads, ``otherwise`` if there is no journal yet. Raises `JournalUnusable` and OSError."""
         with self.mutex:
-            return self._file().read(lambda connection: connection.execute(statement, parameters).fetchall()) or []
-
-    def execute(self, statement: str, parameters: Mapping[str, Any], *, durable: bool = False) -> None:
-        """Write by one statement; see `write`."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(statement, parameters)
-
-        self.write(work, durable=durable)
+            found: T | None
+            found = _sqlite_part().read_without_trace(self._state_directory, work) if self.read_only else self._file().read(work)
+        return otherwise if found is None else found
 
     def rows(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         """Return the rows of a statement; see `read`."""
         none: list[Any] = []
         return self.read(lambda connection: connection.execute(statement, parameters).fetchall(), none)
 
-    def rows_for(self, statement: str, keys: Iterable[Any]) -> list[Any]:
-        """Return the rows of a statement that has ``{holes}`` for any number of keys; see `read`."""
+    def rows_for(self, statement: str, keys: Iterable[Any], *, table: str | None = None) -> list[Any]:
+        """Return the rows of a statement that has ``{holes}`` for any number of keys; see `read`.
+
+        None, where it is of a ``table`` that the journal may lack.
+        """
         wanted = list(keys)
 
         def work(connection: sqlite3.Connection) -> list[Any]:
             found: list[Any] = []
+            if table is not None and not has_table(connection, table):
+                return found
             for chunk in _chunks(wanted):
                 holes = ",".join("?" * len(chunk))
                 found += connection.execute(statement.format(holes=holes), chunk).fetchall()
@@ -144,6 +143,11 @@ class JournalStore:
         if not self._in_trouble:
             self._in_trouble = True
             self.warn(sentence)
+
+
+def has_table(connection: sqlite3.Connection, table: str) -> bool:
+    """Tell if the journal has a table that earlier versions did not make."""
+    return connection.execute(_HAS_TABLE, (table,)).fetchone() is not None
 
 
 def _sqlite_part() -> ModuleType:

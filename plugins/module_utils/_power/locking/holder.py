@@ -32,6 +32,7 @@ class Leftover:
     """A start or a stop whose request may still be under way although the one who made it is gone.
 
     ``run`` is the container and its StartedAt as they were before the request was sent (start), or the run being stopped.
+    ``generation`` is the server's kill generation when the action was asked for.
     """
 
     phase: Phase
@@ -40,6 +41,7 @@ class Leftover:
     operation: str
     origin: str
     since: str
+    generation: int = 0
 
     def facts(self) -> dict[str, Any]:
         """Return what a result says of whoever left it; empty fields are left out."""
@@ -48,10 +50,31 @@ class Leftover:
 
 
 @dataclass(frozen=True)
+class EndedHere:
+    """A run that an action here ended, or found over, and of which the journal does not say so: not yet, or because it cannot be written.
+
+    It stays in the record until the journal says so, or another run has come. ``action`` says whether the server is to be started
+    again: after a restart, as long as ``generation``, that of its request, is the server's. ``ended_it``: the action ended the run. A stop
+    that found it over, and could not write that it is meant to be down, did not.
+    """
+
+    run: Run
+    action: str
+    generation: int = 0
+    origin: str = ""
+    ended_it: bool = True
+
+    @classmethod
+    def left_by(cls, leftover: Leftover) -> EndedHere:
+        """What a stop that was left unfinished says once its run has ended."""
+        return cls(leftover.run, leftover.action, leftover.generation, leftover.origin)
+
+
+@dataclass(frozen=True)
 class Holder:
     """The holder of a server. ``pid_start`` is in clock ticks since boot; ``since`` and ``phase_deadline`` are timestamps.
 
-    ``released``: its writer is done and left the record standing for the sake of ``leftover``.
+    ``released``: its writer is done and left the record standing for the sake of ``leftover`` or ``ended``.
     """
 
     pid: int
@@ -67,6 +90,8 @@ class Holder:
     run: Run | None = None
     leftover: Leftover | None = None
     released: bool = False
+    generation: int = 0
+    ended: EndedHere | None = None
     schema: int = SCHEMA
 
     def facts(self) -> dict[str, Any]:
@@ -89,10 +114,18 @@ class Holder:
         found = [each for each in (self._request() if ended else None, self.leftover) if each is not None]
         return max(found, key=lambda each: each.phase is Phase.START, default=None)
 
+    def ended_here(self) -> EndedHere | None:
+        """Return which run was ended here, or is being: what is carried, or what its writer was in the middle of or left."""
+        left = self._request() or self.leftover
+        stopped = left if left is not None and left.phase is Phase.STOP else self.leftover
+        if stopped is not None and stopped.phase is Phase.STOP:
+            return EndedHere.left_by(stopped)
+        return self.ended
+
     def _request(self) -> Leftover | None:
         if self.phase not in _OUTLIVING or self.run is None:
             return None
-        return Leftover(Phase(self.phase), self.run, self.action, self.operation, self.origin, self.since)
+        return Leftover(Phase(self.phase), self.run, self.action, self.operation, self.origin, self.since, self.generation)
 
 
 def encode(holder: Holder) -> bytes:
@@ -133,14 +166,25 @@ def _cut(holder: Holder, length: int) -> Holder:
     leftover = holder.leftover
     if leftover is not None:
         leftover = replace(leftover, origin=leftover.origin[:length])
-    return replace(holder, origin=holder.origin[:length], reason=holder.reason[:length], leftover=leftover)
+    ended = holder.ended
+    if ended is not None:
+        ended = replace(ended, origin=ended.origin[:length])
+    return replace(holder, origin=holder.origin[:length], reason=holder.reason[:length], leftover=leftover, ended=ended)
 
 
 def _text(holder: Holder) -> bytes:
-    fields = {name: value for name, value in asdict(holder).items() if value is not None and value is not False and value != ""}
+    fields = _filled(asdict(holder))
+    for name in ("leftover", "ended"):
+        if name in fields:
+            fields[name] = _filled(fields[name])
     # A lone surrogate, as from an undecodable argument, becomes a question mark.
     body = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return body[:-1] + _CHECK + _checksum(body)
+
+
+def _filled(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """``fields`` without those that say nothing: the record is small."""
+    return {name: value for name, value in fields.items() if value is not None and value is not False and value != ""}
 
 
 def _checksum(body: bytes) -> bytes:
@@ -166,6 +210,8 @@ def _holder(fields: object) -> Holder:
         run=_run(record["run"]) if "run" in record else None,
         leftover=_leftover(record["leftover"]) if "leftover" in record else None,
         released=record.get("released") is True,
+        generation=_number(record, "generation") if "generation" in record else 0,
+        ended=_ended(record["ended"]) if "ended" in record else None,
     )
 
 
@@ -178,6 +224,18 @@ def _leftover(fields: object) -> Leftover:
         operation=_string(record, "operation"),
         origin=_string(record, "origin"),
         since=_string(record, "since"),
+        generation=_number(record, "generation") if "generation" in record else 0,
+    )
+
+
+def _ended(fields: object) -> EndedHere:
+    record = _mapping(fields)
+    return EndedHere(
+        run=_run(record["run"]),
+        action=_string(record, "action"),
+        generation=_number(record, "generation") if "generation" in record else 0,
+        origin=_string(record, "origin"),
+        ended_it=record.get("ended_it") is True,
     )
 
 

@@ -25,7 +25,7 @@ from ..model.errors import LockTimeout, LockUnavailable, PowerError
 from ..model.request import Request
 from ..model.result import Phase
 from ..model.server import Run, parse_uuid
-from .holder import BLANK, RECORD_SIZE, Holder, Leftover, decode, encode
+from .holder import BLANK, RECORD_SIZE, EndedHere, Holder, Leftover, decode, encode
 
 #: Seconds between two tries.
 TRY_EVERY = 0.02
@@ -60,6 +60,11 @@ class Locks:
         held = _is_held(record)
         return record if held else None, record.unfinished(ended=not held)
 
+    def ended_here(self, uuid: str) -> EndedHere | None:
+        """The run of the server that an action here ended or is ending, as far as the record says it. Reads only."""
+        record = self._record(uuid)
+        return None if record is None else record.ended_here()
+
     def has_record(self, uuid: str) -> bool:
         """Tell if a lock file of the server is there and not blank, readable as a record or not. Reads only."""
         return _read(self._path(uuid)).strip(b" \0\n") != b""
@@ -91,7 +96,7 @@ class Locks:
             waited = clock.monotonic() - begun
         with ExitStack() as undo:
             undo.callback(os.close, descriptor)
-            mine = _my_record(request, clock)
+            mine = _my_record(uuid, request, clock)
             lock = PowerLock(path, descriptor, mine, waited_before + waited)
             lock.enter(Phase.PREPARE)
             undo.pop_all()
@@ -172,6 +177,8 @@ class PowerLock:
         #: The unfinished work that was found or kept and is not settled yet. A start is to be settled before another is sent.
         #: Whoever wrote the record that was found has let go of the lock, dead or not.
         self.leftover: Leftover | None = None if found is None else found.unfinished(ended=True)
+        #: The run that was ended here and that the journal does not have yet.
+        self.ended: EndedHere | None = None if found is None else found.ended
 
     def __enter__(self) -> PowerLock:
         return self
@@ -190,18 +197,21 @@ class PowerLock:
         until = None if deadline is None else timestamp(deadline)
         self._record = replace(self._record, phase=phase.value, run=run, phase_deadline=until)
         try:
-            self._write(replace(self._record, leftover=self.leftover))
+            self._write(self._carrying())
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise LockUnavailable(f"Cannot write the lock file {self._path}: {reason}") from error
 
-    def settle(self) -> None:
-        """The leftover is settled: forget it. Never raises: one that stays on a failing disk is settled once more by the next."""
-        if self.leftover is None:
+    def settle(self, ended: EndedHere | None = None) -> None:
+        """The leftover is settled: forget it; carry what it ended instead, or nothing.
+
+        Never raises: one that stays on a failing disk is settled once more by the next.
+        """
+        if self.leftover is None and self.ended == ended:
             return
-        self.leftover = None
+        self.leftover, self.ended = None, ended
         with suppress(OSError, ValueError):
-            self._write(self._record)
+            self._write(self._carrying())
 
     def keep(self) -> None:
         """The request of this phase (START or STOP, with its run) got no answer: carry it, beyond the release, until it is settled."""
@@ -210,7 +220,7 @@ class PowerLock:
     def release(self) -> None:
         """Let go of the lock; never raises, and a second time does nothing.
 
-        The record is cleared, or, as long as there is a leftover, left standing with it, marked ``released``.
+        The record is cleared, or, as long as there is a leftover or an ended run, left standing with it, marked ``released``.
         """
         if self._descriptor < 0:
             return
@@ -225,18 +235,22 @@ class PowerLock:
             os.close(descriptor)
 
     def _leave(self) -> None:
-        if self.leftover is None:
+        if self.leftover is None and self.ended is None:
             _write_descriptor(self._descriptor, BLANK)
         else:
             # Only what is carried is unfinished; the phase this holder was in is over.
-            self._write(replace(self._record, phase=Phase.PREPARE.value, run=None, leftover=self.leftover, released=True))
+            self._write(replace(self._carrying(), phase=Phase.PREPARE.value, run=None, released=True))
+
+    def _carrying(self) -> Holder:
+        return replace(self._record, leftover=self.leftover, ended=self.ended)
 
     def _write(self, record: Holder) -> None:
         _write_descriptor(self._descriptor, encode(record))
 
 
-def _my_record(request: Request, clock: Clock) -> Holder:
+def _my_record(uuid: str, request: Request, clock: Clock) -> Holder:
     return Holder(
+        generation=request.generation(uuid),
         pid=os.getpid(),
         pid_start=start_of(os.getpid()),
         boot_id=boot_id(),

@@ -218,7 +218,7 @@ class Incomplete(PowerError):
 
 
 class IntentUnknown(PowerError):
-    """The journal does not tell which servers are meant to be up."""
+    """The journal does not tell which servers are meant to be up, or whether one is."""
 
     code = "intent_unknown"
 

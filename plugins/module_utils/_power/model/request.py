@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import Enum
 
 from .server import PowerState
+from .supervision import EndedRun
 
 
 class PowerAction(str, Enum):
@@ -99,6 +100,8 @@ class Request:
     diff: bool = False
     origin: str = ""
     reason: str = ""
+    #: The ended run that a start of the supervisor is for: only as long as no newer run has come, and without an intent of its own.
+    answers: EndedRun | None = None
     #: What ``reason`` begins with, if under this key the action is to be done once; empty: as often as it is asked for.
     once: str = ""
 

@@ -68,6 +68,10 @@ class Run:
     started_at: str
 
 
+#: The engine's StartedAt of a container that was never started.
+NEVER = "0001-01-01T00:00:00Z"
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """One container at one moment, as the engine told it."""
@@ -100,6 +104,11 @@ class Snapshot:
     def run(self) -> Run:
         """This life of the container."""
         return Run(self.id, self.started_at)
+
+    @property
+    def has_run(self) -> bool:
+        """True if the container was ever started."""
+        return self.started_at not in ("", NEVER)
 
     @property
     def secrets(self) -> frozenset[str]:

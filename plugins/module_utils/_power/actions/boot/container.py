@@ -19,6 +19,7 @@ from ...model.server import Snapshot
 from ...volume.volume import Volume
 from ...volume.volume_survey import shown_path
 from ..node.context import ActionContext
+from ..node.ends import note_found_end
 from ..node.node import Node
 from .image import present_image
 
@@ -102,6 +103,8 @@ def put_in_place(context: ActionContext, staged: Staged) -> bool:
     old = engine.inspect(uuid)
     if old is not None:
         _refuse_foreign(context, old)
+        if old.run != context.progress.ended:
+            note_found_end(context.node, context.progress.server, old)
         # Wings throws away what an image's anonymous volumes hold, and so do we; but not what somebody else's container held.
         ours = made_by_us(old, uuid) or made_by_wings(old.labels)
         if not engine.containers.remove(old.id, volumes=ours):

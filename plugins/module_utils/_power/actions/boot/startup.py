@@ -16,7 +16,9 @@ from ...model.errors import CancelledByKill, EngineError, EngineUnreachable, Sta
 from ...model.request import WaitFor
 from ...model.result import Phase
 from ...model.server import Run, Snapshot
+from ..node.answered import refuse_after_newer_run
 from ..node.context import ActionContext
+from ..node.ends import note_found_end
 from ..node.recovery import fence_start
 from .container import Boot, Staged, refuse_moved_mounts
 
@@ -45,7 +47,12 @@ def start(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -
     progress.warn(*(f"server {uuid}: {warning}" for warning in matchers.warnings))
     attach = context.request.wait_for is not WaitFor.CONTAINER and bool(matchers)
     snapshot, output = start_container(context, lock, staged, attach=attach)
-    node.journal.runs.record(uuid, snapshot.run, matchers=bool(matchers))
+    generation, answers = context.request.generation(uuid), context.request.answers
+    node.journal.runs.record(
+        uuid, snapshot.run, matchers=bool(matchers), generation=generation, answers=0 if answers is None else answers.number
+    )
+    # Whatever the record says of an ended run: another has come.
+    lock.settle()
     progress.saw(node.seen_as(uuid, snapshot))
     return AwaitedRun(snapshot, matchers, output)
 
@@ -60,10 +67,13 @@ def start_container(context: ActionContext, lock: PowerLock, staged: Staged, *, 
     before = engine.inspect(staged.id)
     if before is None:
         raise StartFailed(f"Cannot start server {context.uuid}: its container was removed by somebody else")
+    if before.run != context.progress.ended:
+        note_found_end(context.node, context.progress.server, before)
     output = engine.logs.attach(staged.id) if attach else None
     context.enter(lock, Phase.START, run=before.run)
     try:
         context.check_cancelled()
+        refuse_after_newer_run(context, before)
         refuse_moved_mounts(staged, context.uuid)
         _request_start(context, lock, before.run)
         lock.enter(Phase.OBSERVE)
@@ -83,7 +93,7 @@ def _request_start(context: ActionContext, lock: PowerLock, before: Run) -> None
         raise StartFailed(f"Cannot start server {uuid}: {error.reason}") from error
     except EngineUnreachable:
         try:
-            progress.changed = fence_start(context.node, before) or progress.changed
+            progress.changed = fence_start(context.node, progress.server, before) or progress.changed
         except (EngineError, EngineUnreachable):
             lock.keep()
             raise

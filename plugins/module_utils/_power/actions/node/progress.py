@@ -13,7 +13,7 @@ from ...model.errors import EngineError, PowerError, ServerNotFound, Suspended
 from ...model.redaction import mask, mask_line
 from ...model.request import PowerAction, Request
 from ...model.result import FileDiff, Outcome, Phase, PlanStep, PrebootStep, Result, StopReport
-from ...model.server import PowerState, Server, parse_uuid
+from ...model.server import PowerState, Run, Server, parse_uuid
 from .node import Observed
 
 #: How an action ended: outcome, code, sentence.
@@ -38,6 +38,8 @@ class Progress:
         self.state_planned: PowerState | None = None
         self.plan: tuple[PlanStep, ...] = ()
         self.stop: StopReport | None = None
+        #: The run that this action ended, once its row is written.
+        self.ended: Run | None = None
         self.preboot: list[PrebootStep] = []
         self.files: list[FileDiff] = []
         self.waited_seconds = 0.0

@@ -12,6 +12,7 @@ from ...model.request import WaitFor
 from ...model.result import Outcome
 from ..boot.await_ready import await_ready
 from ..boot.startup import AwaitedRun, matchers_of
+from ..node.answered import date_anew
 from ..node.context import ActionContext
 from ..node.idempotency import done_before
 from ..node.node import Observed
@@ -22,8 +23,10 @@ from .look import look_again
 def found_up(context: ActionContext, seen: Observed) -> Ending:
     """End a start of a server that is up: it needs neither definition nor lock."""
     request = context.request
-    intent = Intent(True, request.operation, request.origin, timestamp(request.requested_at))
-    context.node.journal.intents.set(context.progress.server, intent, only_if_newer=True)
+    date_anew(context, seen)
+    if request.answers is None:
+        intent = Intent(True, request.operation, request.origin, timestamp(request.requested_at))
+        context.node.journal.intents.set(context.progress.server, intent, only_if_newer=True)
     _await_found(context, seen)
     return Outcome.UNCHANGED, "", plan(request.action, seen.state).reason
 

@@ -13,7 +13,7 @@ import contextlib
 from dataclasses import dataclass, replace
 
 from ...journal.journal_rows import Intent
-from ...locking.holder import Holder
+from ...locking.holder import EndedHere, Holder
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline, no_check
 from ...model.clock import timestamp
@@ -22,6 +22,7 @@ from ...model.request import PowerAction
 from ...model.result import Outcome, Phase
 from ...model.server import PowerState, Snapshot
 from ..node.context import ActionContext
+from ..node.ends import record_stop, run_of, settle_ended
 from ..node.progress import Ending, Progress
 from ..node.recovery import fence_start
 from .look import look, refuse_beside_wings
@@ -72,11 +73,9 @@ def _kill(context: ActionContext) -> Ending:
             lock = _await_holder(context, first.holder, faults)
             if lock is not None:
                 stack.enter_context(lock)
-        if lock is None:
-            _await_gone(context)
-        else:
-            _settle_and_kill(context, lock)
-        _note_intent(context, changed=_has_changed(progress) or bool(faults))
+        snapshot = _await_gone(context) if lock is None else _settle_and_kill(context, lock)
+        _record_end(context, lock, snapshot)
+        _note_intent(context, lock, snapshot, changed=_has_changed(progress) or bool(faults))
     if faults:
         progress.warn(
             f"server {context.uuid}: the kill could not be guarded ({'; '.join(faults)}): an action under way might start the server again"
@@ -91,13 +90,26 @@ def _has_changed(progress: Progress) -> bool:
     return progress.changed or progress.cancelled is not None
 
 
-def _note_intent(context: ActionContext, *, changed: bool) -> None:
+def _record_end(context: ActionContext, lock: PowerLock | None, snapshot: Snapshot | None) -> None:
+    """Write the row of the run that was killed."""
+    request, progress = context.request, context.progress
+    if progress.changed and snapshot is not None and snapshot.has_run:
+        progress.ended = snapshot.run
+        ended = EndedHere(snapshot.run, context.verb, origin=request.origin)
+        record_stop(context.node, progress.server, lock, ended, request.operation)
+
+
+def _note_intent(context: ActionContext, lock: PowerLock | None, snapshot: Snapshot | None, *, changed: bool) -> None:
+    """Write that the server is meant to be down; where that cannot be, have the lock's record say it."""
     request = context.request
-    context.node.journal.intents.set(
+    written = context.node.journal.intents.set(
         context.progress.server,
         Intent(False, request.operation, request.origin, timestamp(context.node.clock.now())),
         keep_since=None if changed else request.requested_at,
     )
+    if not written and lock is not None:
+        ended_it = context.progress.ended is not None
+        lock.settle(EndedHere(run_of(snapshot), context.verb, origin=request.origin, ended_it=ended_it))
 
 
 def _raise_generation(context: ActionContext, faults: list[str]) -> None:
@@ -173,8 +185,8 @@ def _note_cancelled(holder: Holder, progress: Progress) -> None:
         progress.cancelled = action
 
 
-def _settle_and_kill(context: ActionContext, lock: PowerLock) -> None:
-    """Kill again under the lock until nothing can come up any more, an unfinished start included."""
+def _settle_and_kill(context: ActionContext, lock: PowerLock) -> Snapshot | None:
+    """Kill again under the lock until nothing can come up any more, an unfinished start included; return what is down then."""
     node, progress = context.node, context.progress
     with contextlib.suppress(LockUnavailable):
         # Held is held, whatever its record says.
@@ -185,15 +197,19 @@ def _settle_and_kill(context: ActionContext, lock: PowerLock) -> None:
         _kill_now(context)
         _await_gone(context)
         left = lock.leftover
-        if left is not None and left.phase is Phase.START and fence_start(node, left.run):
+        if left is not None and left.phase is Phase.START and fence_start(node, progress.server, left.run):
             progress.changed = True
         snapshot = _look(context)
         if snapshot is None or not snapshot.live:
             if snapshot is not None and progress.changed and snapshot.restart_policy != "no":
                 # The engine brings such a container up again when it starts itself.
                 node.engine.containers.forbid_restart(snapshot.id)
-            lock.settle()
-            return
+            if left is not None and left.phase is Phase.STOP:
+                lock.settle(EndedHere.left_by(left))
+            else:
+                lock.settle(lock.ended)
+            settle_ended(node, progress.server, lock)
+            return snapshot
     raise KillUnsettled(f"Cannot tell that server {context.uuid} stays down: somebody starts it again and again; look for what does")
 
 
@@ -234,7 +250,8 @@ def _look(context: ActionContext) -> Snapshot | None:
         ) from error
 
 
-def _await_gone(context: ActionContext) -> None:
+def _await_gone(context: ActionContext) -> Snapshot | None:
+    """Return the container once it is down, by a look that is as old as the wait for it."""
     node = context.node
     snapshot = _look(context)
     if snapshot is not None and snapshot.live and not node.await_end(snapshot.run, node.engine.timeout, no_check):
@@ -242,3 +259,4 @@ def _await_gone(context: ActionContext) -> None:
             f"Cannot tell that server {context.uuid} is down: its process still runs {node.engine.timeout:.0f} s after SIGKILL; "
             "look at the engine"
         )
+    return snapshot

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...journal.journal_rows import Intent, OperationRow
+from ...locking.holder import EndedHere
 from ...locking.lock import PowerLock
 from ...model.clock import timestamp
 from ...model.plan import plan
 from ...model.result import Outcome
+from ..node.answered import date_anew
 from ..node.context import STALE_SECONDS, ActionContext
+from ..node.ends import run_of
 from ..node.idempotency import await_same, done_before, same_action
 from ..node.node import Observed
 from ..node.progress import Ending
@@ -58,7 +61,7 @@ def _hold(context: ActionContext, checked: Checked) -> TurnEnd | None:
         if same is not None:
             return _found_done(context, lock, checked.boot, same)
         turn = _follow_plan(context, lock, checked)
-        _note_intent(context, turn.ending)
+        _note_intent(context, lock, turn.ending)
     return turn
 
 
@@ -80,12 +83,13 @@ def _found_up(boot: Boot | None, seen: Observed | None) -> AwaitedRun | None:
 def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> TurnEnd:
     """Settle what the last holder left, look, plan, and do it. What has been known for too long is asked again."""
     node, progress, boot = context.node, context.progress, checked.boot
-    fenced = recover_unfinished(node, lock)
+    fenced = recover_unfinished(node, progress.server, lock)
     progress.changed = progress.changed or fenced
     seen = look_locked(context, lock)
     chosen = plan(context.request.action, seen.state)
     progress.plan = chosen.steps
     if not chosen.steps:
+        date_anew(context, seen)
         undone = Outcome.DONE, "", "an unfinished start was undone"
         return TurnEnd(undone if fenced else (Outcome.UNCHANGED, "", chosen.reason), _found_up(boot, seen))
     if node.clock.monotonic() - checked.known_at > STALE_SECONDS:
@@ -107,14 +111,18 @@ def _prepared_again(context: ActionContext, seen: Observed) -> Boot:
     return prepare(context, seen.snapshot, again=True)
 
 
-def _note_intent(context: ActionContext, ending: Ending) -> None:
-    request = context.request
+def _note_intent(context: ActionContext, lock: PowerLock, ending: Ending) -> None:
+    request, uuid = context.request, context.uuid
     meant_up = request.action.traits.meant_up
-    if meant_up is None:
+    if meant_up is None or request.answers is not None:
         return
-    context.node.journal.intents.set(
+    written = context.node.journal.intents.set(
         context.progress.server,
         Intent(meant_up, request.operation, request.origin, timestamp(context.node.clock.now())),
         # Whoever had it so after this was asked for did it, and not this.
         keep_since=request.requested_at if ending[0] is Outcome.UNCHANGED else None,
     )
+    if not written and not meant_up:
+        ended_it = context.progress.ended is not None
+        run = context.progress.ended or run_of(context.node.engine.inspect(uuid))
+        lock.settle(EndedHere(run, context.verb, request.generation(uuid), request.origin, ended_it=ended_it))

@@ -11,6 +11,8 @@ from ...locking.lock import PowerLock
 from ...model.errors import NotSelected, WingsActive
 from ...model.request import PowerAction, Request
 from ...model.server import PowerState, Startup, parse_uuid
+from ...model.supervision import Verdict
+from ..node.answered import known_intent, refuse_after_newer_run
 from ..node.context import ActionContext
 from ..node.idempotency import fell_since
 from ..node.node import Observed
@@ -71,7 +73,8 @@ def _require_chosen(context: ActionContext, seen: Observed) -> Observed:
     context.progress.saw(seen)
     if not fell_since(context, seen.state):
         require_selected(context.request, context.uuid, seen.state)
-    _require_meant_up(context)
+    _require_meant_up(context, seen)
+    refuse_after_newer_run(context, seen.snapshot)
     return seen
 
 
@@ -84,19 +87,25 @@ def require_selected(request: Request, uuid: str, state: PowerState) -> None:
         raise NotSelected(f"Cannot {request.action.value} server {uuid}: it is {state.value}, and only {wanted} is asked for")
 
 
-def _require_meant_up(context: ActionContext) -> None:
+def _require_meant_up(context: ActionContext, seen: Observed) -> None:
     """Raise `NotSelected` if the request is for servers that are meant to be up, and this one is not, or is not any more.
+
+    Nor is one that somebody was seen to stop at the engine, as long as nobody has started it since.
 
     Certain under the lock alone, where whoever stops or kills the server writes what it is meant to be.
     """
     meant_up, uuid = context.request.meant_up, context.uuid
     if meant_up is None:
         return
-    intent = context.node.journal.intents.of(uuid)
+    intent = known_intent(context)
     if intent is not None and not intent.up:
         who = f" by {intent.origin}" if intent.origin else ""
         since = "was meant to be up, and is not any more" if uuid in meant_up else "is meant to be down"
         raise NotSelected(f"Cannot {context.verb} server {uuid}: it {since}{who}")
+    if not seen.live and seen.snapshot is not None and context.request.answers is None:
+        row = context.node.journal.ended_runs.newest_of_each([uuid]).get(uuid)
+        if row is not None and row.verdict is Verdict.STOPPED_AT_ENGINE and row.run == seen.snapshot.run:
+            raise NotSelected(f"Cannot {context.verb} server {uuid}: somebody stopped it at the engine")
     # Where it was meant to be up when the request was made, the journal has been lost since.
     if intent is None and uuid not in meant_up:
         raise NotSelected(f"Cannot {context.verb} server {uuid}: no action of this node's journal meant it to be up")

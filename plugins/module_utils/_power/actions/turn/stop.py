@@ -11,13 +11,14 @@ from datetime import timedelta
 
 from ...container.container_spec import made_by_us, stop_way_of
 from ...definitions.stop_way import stop_signal
-from ...locking.holder import Leftover
+from ...locking.holder import EndedHere, Leftover
 from ...locking.lock import PowerLock
 from ...model.errors import EngineError, EngineUnreachable, LockTimeout, LockUnavailable, PowerError, StopFailed
 from ...model.request import Request
 from ...model.result import Phase, PlanStep, StopReport
 from ...model.server import Run, Snapshot, StopType, StopWay
 from ..node.context import ActionContext
+from ..node.ends import record_stop
 from ..node.node import Observed
 
 #: How a definition's warnings about its way to stop begin.
@@ -33,8 +34,15 @@ def end_run(context: ActionContext, lock: PowerLock, seen: Observed, steps: tupl
     if PlanStep.STOP in steps and seen.snapshot is not None:
         context.check_cancelled()
         stop_run(context, lock, seen.snapshot)
-        lock.settle()
+        _record_end(context, lock, seen.snapshot.run)
         _note_kill(context)
+
+
+def _record_end(context: ActionContext, lock: PowerLock, run: Run) -> None:
+    request, progress = context.request, context.progress
+    ended = EndedHere(run, context.verb, request.generation(context.uuid), request.origin)
+    record_stop(context.node, progress.server, lock, ended, request.operation)
+    progress.ended = run
 
 
 def _await_exit(context: ActionContext, lock: PowerLock, run: Run, who: Leftover) -> None:
@@ -46,7 +54,7 @@ def _await_exit(context: ActionContext, lock: PowerLock, run: Run, who: Leftover
             f"Cannot start server {context.uuid}: it is still stopping after {wait_seconds} s; the stop was sent by {who.action}"
             f"{' by ' + who.origin if who.origin else ''} at {who.since}; wait longer (wait_seconds), stop it again, or kill it"
         )
-    lock.settle()
+    record_stop(context.node, context.progress.server, lock, EndedHere.left_by(who), who.operation)
 
 
 def _note_kill(context: ActionContext) -> None:

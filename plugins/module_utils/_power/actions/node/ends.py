@@ -1,0 +1,98 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writing down how runs ended: whoever ends one here, and whoever starts a server over one that is over.
+
+So that nobody takes a stop of ours for a crash, nor misses a crash because the server was started again at once. Where the journal cannot
+be written, the lock's record carries what was ended until it can.
+"""
+
+from __future__ import annotations
+
+from ...host.liveness import boot_id, boot_seconds
+from ...journal.journal_rows import Intent
+from ...locking.holder import EndedHere
+from ...locking.lock import PowerLock
+from ...model.clock import engine_time, timestamp
+from ...model.errors import LockUnavailable
+from ...model.request import PowerAction
+from ...model.server import Run, Server, Snapshot
+from ...model.supervision import EndedRun, Verdict
+from .node import Node
+
+
+def record_stop(node: Node, server: Server, lock: PowerLock | None, ended: EndedHere, operation: str = "") -> None:
+    """Write the row of a run that was ended here; where that cannot be, have the lock's record say it. Its leftover is settled by that."""
+    written = node.journal.ended_runs.write(_row_here(node, server, ended, operation))
+    if lock is not None:
+        lock.settle(None if written else ended)
+
+
+def settle_ended(node: Node, server: Server, lock: PowerLock) -> None:
+    """Write what the lock's record says of an ended run, and of a stop that left no intent also that the server is meant to be down.
+
+    What cannot be written stays in the record, unless another run has come.
+    """
+    ended = lock.ended
+    if ended is None:
+        return
+    snapshot = node.engine.inspect(server.uuid)
+    is_newest = snapshot is None or not snapshot.has_run or snapshot.run == ended.run
+    written = not ended.ended_it or node.journal.ended_runs.write(_row_here(node, server, ended))
+    if written and is_newest and not is_to_be_started(node, server, ended):
+        at = timestamp(node.clock.now())
+        written = node.journal.intents.set(server, Intent(False, "", ended.origin, at))
+    if written or not is_newest:
+        lock.settle()
+
+
+def is_to_be_started(node: Node, server: Server, ended: EndedHere) -> bool:
+    """Tell if a run was ended to be followed by another: by a restart, with no kill since. Where that cannot be known it was not."""
+    action = PowerAction.named(ended.action)
+    try:
+        return action is not None and action.boots and node.generations.read(server.uuid) == ended.generation
+    except LockUnavailable:
+        return False
+
+
+def note_found_end(node: Node, server: Server, snapshot: Snapshot | None) -> None:
+    """Write that a run was found over, before what tells of it is gone: whoever starts the server or removes its container does so."""
+    if snapshot is not None and snapshot.has_run and not snapshot.live:
+        node.journal.ended_runs.write(end_of(node, server, snapshot, Verdict.NOTED))
+
+
+def end_of(node: Node, server: Server, snapshot: Snapshot, verdict: Verdict) -> EndedRun:
+    """Return the row of the run that a container that is down ran last."""
+    began, ended = engine_time(snapshot.started_at), engine_time(snapshot.finished_at)
+    return EndedRun(
+        server,
+        snapshot.run,
+        verdict,
+        ended_at=snapshot.finished_at,
+        exit_code=snapshot.exit_code,
+        oom_killed=snapshot.oom_killed,
+        seconds=None if began is None or ended is None else max(0.0, (ended - began).total_seconds()),
+        at=timestamp(node.clock.now()),
+        boot=boot_id(),
+        next_at=boot_seconds(),
+    )
+
+
+def run_of(snapshot: Snapshot | None) -> Run:
+    """Return the run that is meant where a server's container, if it has one, is down."""
+    return Run("", "") if snapshot is None else snapshot.run
+
+
+def _row_here(node: Node, server: Server, ended: EndedHere, operation: str = "") -> EndedRun:
+    starts = is_to_be_started(node, server, ended)
+    return EndedRun(
+        server,
+        ended.run,
+        Verdict.RESTARTING if starts else Verdict.STOPPED,
+        operation=operation,
+        origin=ended.origin,
+        at=timestamp(node.clock.now()),
+        due=starts,
+        boot=boot_id(),
+        next_at=boot_seconds(),
+    )

@@ -1,0 +1,121 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ended runs in the journal: one row for each, with what it is taken for and whether a start is due after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ..model.clock import timestamp
+from ..model.server import Run
+from ..model.supervision import EndedRun, Limits, Verdict, wait_before
+from . import supervision_rows as rows
+from .store import JournalStore
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+_LIMITS = Limits()
+
+
+class EndedRuns:
+    """The last ended runs of each server. What is asked of it for a decision raises where it cannot be known."""
+
+    def __init__(self, store: JournalStore) -> None:
+        self._store = store
+
+    def write(self, row: EndedRun, limits: Limits = _LIMITS, *, values: Sequence[tuple[str, str]] = ()) -> bool:
+        """Write the row of an end, unless its run has one; return False, with a warning, if it cannot be written.
+
+        Which crash in a row it is, and so when the next try comes, is counted from the rows before, in the same transaction: the row that
+        this run was started for is the one before it. ``values`` (`Supervisor`) are written with it.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            rows.make_tables(connection)
+            connection.execute(rows.WRITE, rows.parameters_of(_counted(connection, row, limits)))
+            connection.execute(rows.PRUNE, {"uuid": row.server.uuid, "kept": rows.KEPT_RUNS})
+            for name, value in values:
+                connection.execute(rows.SET_VALUE, {"name": name, "value": value})
+
+        return self._store.write(work)
+
+    def note_attempt(self, number: int, operation: str) -> bool:
+        """Note which operation is about to start the server for a row; return False if that cannot be written."""
+        return self._write(rows.NOTE_ATTEMPT, {"number": number, "attempt": operation})
+
+    def put_off(self, row: EndedRun) -> bool:
+        """Write when the next try for a row comes, and why the last one did not bring its server up."""
+        names = ("number", "code", "tries", "in_row", "boot", "next_at", "definition")
+        return self._write(rows.PUT_OFF, {**{name: getattr(row, name) for name in names}, "msg": rows.shortened(row.msg)})
+
+    def close(self, number: int, code: str = "", msg: str = "") -> bool:
+        """Ask for no start after that row any more."""
+        return self._write(rows.CLOSE, {"number": number, "code": code, "msg": rows.shortened(msg)})
+
+    def of_run(self, run: Run) -> EndedRun | None:
+        """Return the row of a run; None if it has none. Raises `JournalUnusable`, OSError."""
+        return next(iter(self._known(rows.OF_RUN, (run.container, run.started_at))), None)
+
+    def due(self) -> list[EndedRun]:
+        """Return the rows after which a start is due, the oldest first. Raises `JournalUnusable`, OSError."""
+        return self._known(rows.DUE, ())
+
+    def noted(self) -> list[EndedRun]:
+        """Return the rows without a verdict, the oldest first. Raises `JournalUnusable`, OSError."""
+        return self._known(rows.NOTED, ())
+
+    def numbered(self, number: int) -> EndedRun | None:
+        """Return one row. Raises `JournalUnusable`, OSError."""
+        return next(iter(self._known(rows.NUMBERED, (number,))), None)
+
+    def newest_of_each(self, uuids: Iterable[str]) -> dict[str, EndedRun]:
+        """Return the row written last of each server that has any."""
+        return {row.server.uuid: row for row in map(rows.ended_run, self._store.rows_for(rows.NEWEST, uuids, table=rows.ENDED))}
+
+    def latest_of_each(self, uuids: Iterable[str], limit: int) -> dict[str, list[EndedRun]]:
+        """Return at most ``limit`` rows of each server that has any, the last first."""
+        found: dict[str, list[EndedRun]] = {}
+        for row in self._store.rows_for(rows.LATEST.format(limit=limit), uuids, table=rows.ENDED):
+            found.setdefault(str(row["uuid"]), []).append(rows.ended_run(row))
+        return found
+
+    def crashes_since(self, uuids: Iterable[str], moment: datetime) -> dict[str, int]:
+        """Return how often each server crashed since then, of those that did."""
+        since = timestamp(moment)
+        # A timestamp has neither quotes nor braces.
+        statement = rows.CRASHES.format(since=since)
+        return {str(row["uuid"]): int(row["crashes"]) for row in self._store.rows_for(statement, uuids, table=rows.ENDED)}
+
+    def _known(self, statement: str, parameters: Sequence[Any]) -> list[EndedRun]:
+        return [rows.ended_run(row) for row in rows.known(self._store, rows.ENDED, statement, parameters)]
+
+    def _write(self, statement: str, parameters: dict[str, Any]) -> bool:
+        def work(connection: sqlite3.Connection) -> None:
+            rows.make_tables(connection)
+            connection.execute(statement, parameters)
+
+        return self._store.write(work)
+
+
+def _counted(connection: sqlite3.Connection, row: EndedRun, limits: Limits) -> EndedRun:
+    """Return a row with its place among the crashes in a row, and the moment of its next try."""
+    if row.verdict is Verdict.NOTED:
+        return row
+    counts = int(row.verdict is Verdict.CRASHED or (row.verdict is Verdict.ENDED and row.due))
+    is_calm = row.seconds is not None and row.seconds >= limits.reset_after
+    before = 0 if is_calm else _in_row_before(connection, row)
+    in_row = before + counts
+    return replace(row, in_row=in_row, next_at=row.next_at + (wait_before(in_row, 0, limits) if counts else 0.0))
+
+
+def _in_row_before(connection: sqlite3.Connection, row: EndedRun) -> int:
+    """Return the count of the row that this run was started for; 0 where somebody else started it."""
+    names = {"uuid": row.server.uuid, "container": row.run.container, "started_at": row.run.started_at}
+    found = connection.execute(rows.ANSWERED_BY, names).fetchone()
+    return 0 if found is None else int(found["in_row"])
