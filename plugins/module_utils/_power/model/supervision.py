@@ -46,10 +46,10 @@ STARTED_AFTER = frozenset((Verdict.CRASHED, Verdict.ENGINE_STOPPED, Verdict.REST
 class EndedRun:
     """The end of one run as the journal keeps it: one row for each run, named by container and StartedAt.
 
-    Times that a person reads are ISO 8601, ``ended_at`` the engine's. ``seconds`` is how long it was up, None where nobody knows. ``log`` are
-    its last lines, secrets masked. ``operation`` and ``origin`` say who ended it, where an action here did. ``due``: a start is asked for.
-    ``in_row`` counts the crashes without a calm run or somebody else's start between them, this one included; ``tries`` the starts that were
-    refused since. ``next_at`` is the moment of the next try in seconds of the boot ``boot``. ``attempt`` is the operation of the
+    Times that a person reads are ISO 8601, ``ended_at`` the engine's. ``seconds`` is how long it was up, None where nobody knows. ``log``
+    are its last lines, secrets masked. ``operation`` and ``origin`` say who ended it, where an action here did. ``due``: a start is asked
+    for. ``in_row`` counts the crashes without a calm run or somebody else's start between them, this one included; ``tries`` the starts
+    that were refused since. ``next_at`` is the moment of the next try in seconds of the boot ``boot``. ``attempt`` is the operation of the
     last try, ``code`` and ``msg`` why it did not bring the server up, ``next_run`` the run that it brought.
     """
 
