@@ -111,7 +111,7 @@ def _configuration(definition: Definition) -> dict[str, Any]:
             "threads": build.threads,
             "oom_disabled": build.oom_disabled,
         },
-        "crash_detection_enabled": settings.get("crash_detection_enabled") is True,
+        "crash_detection_enabled": definition.crash_detection_enabled is True,
         "mounts": [{"source": each.source, "target": each.target, "read_only": each.read_only} for each in definition.mounts],
         "egg": {"id": definition.egg or "", "file_denylist": _texts(_map(settings.get("egg")).get("file_denylist"))},
         "container": {"image": f"{'~' if definition.image_is_local else ''}{definition.image}"},

@@ -22,6 +22,7 @@ from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import DefinitionInvalid, SourceUnreachable
 from ..model.server import parse_uuid
 from .definition import Definition, parse_definition
+from .definition_keys import PANEL_KEY, SCHEMA_KEY
 from .definition_text import load_text
 
 _EXTENSIONS = (".json", ".yml", ".yaml")
@@ -29,8 +30,6 @@ _EXTENSIONS = (".json", ".yml", ".yaml")
 _LARGEST = 1024 * 1024
 #: A kept one writes out what aliases and shorter escapes saved.
 _LARGEST_KEPT = 4 * 1024 * 1024
-#: What is written into a kept definition beside its own keys: its form, and the Panel it came from, if it came from one.
-_KEPT_SCHEMA, _KEPT_PANEL = "schema", "panel"
 #: What this version writes into a kept definition; a higher number was written by a newer one.
 _SCHEMA = 1
 
@@ -187,7 +186,7 @@ class KeptDefinitions(DefinitionDirectory):
 
     def _find(self, uuid: str) -> tuple[str, object] | None:
         found = super()._find(uuid)
-        schema = None if found is None else _below(found[1], _KEPT_SCHEMA)
+        schema = None if found is None else _below(found[1], SCHEMA_KEY)
         if found is not None and not (isinstance(schema, int) and schema <= _SCHEMA):
             raise DefinitionInvalid(f"Cannot read definition {found[0]}: it was kept by another version of this collection", where=found[0])
         return found
@@ -195,7 +194,7 @@ class KeptDefinitions(DefinitionDirectory):
     def of_panel(self, uuid: str, panel: str) -> Definition | None:
         """The server's definition if it was kept as one of the Panel at ``panel``, None if it came from elsewhere; see `definition`."""
         found = self._find(uuid)
-        return self.definition(uuid) if found is not None and _below(found[1], _KEPT_PANEL) == panel else None
+        return self.definition(uuid) if found is not None and _below(found[1], PANEL_KEY) == panel else None
 
     def keep(self, definition: Definition, *, panel: str = "") -> None:
         """Write a definition, atomically, if it differs from what is kept; ``panel`` is the address of the Panel it came from.
@@ -264,8 +263,8 @@ def _not_regular(path: str) -> DefinitionInvalid:
 
 
 def _written(source: Mapping[str, Any], panel: str) -> bytes:
-    own = {key: value for key, value in source.items() if key not in (_KEPT_SCHEMA, _KEPT_PANEL)}
-    ours = {_KEPT_SCHEMA: _SCHEMA, **({_KEPT_PANEL: panel} if panel else {})}
+    own = {key: value for key, value in source.items() if key not in (SCHEMA_KEY, PANEL_KEY)}
+    ours = {SCHEMA_KEY: _SCHEMA, **({PANEL_KEY: panel} if panel else {})}
     try:
         return json.dumps({**own, **ours}, allow_nan=False).encode()
     except (TypeError, RecursionError) as error:

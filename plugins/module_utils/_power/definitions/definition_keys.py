@@ -70,6 +70,12 @@ _SERVER_KEYS = (
     ),
     KeySpec("settings.labels", map_of(SCALAR_TEXT, "a map of text"), {}, "Labels of the container"),
     KeySpec("settings.egg", EGG, None, "What it was made from: the egg's UUID, for choosing servers by it"),
+    KeySpec(
+        "settings.crash_detection_enabled",
+        BOOLEAN,
+        None,
+        "Whether it is supervised, unless a rule of the settings' `supervisor.rules` says; unset: as the settings say",
+    ),
     KeySpec("settings.mounts", list_of(record(MOUNT_KEYS, "a mount"), "a list of mounts"), (), "What else the container sees of the node"),
 )
 
@@ -130,16 +136,20 @@ _PROCESS_KEYS = (
     ),
 )
 
+#: What is written into a kept definition beside its own keys: its form, and the Panel it came from, if it came from one.
+SCHEMA_KEY, PANEL_KEY = "schema", "panel"
+#: What differs with where a definition was read, and says nothing of its server.
+ORIGIN_KEYS = ("uuid", SCHEMA_KEY, PANEL_KEY)
+
 _UNUSED_KEYS = tuple(
     KeySpec(name, ANYTHING, None, meaning, used=False)
     for name, meaning in (
         ("uuid", "Repeats `settings.uuid` in the Panel's lists"),
-        ("schema", "Form of a definition that was kept on the node"),
-        ("panel", "The Panel that a definition kept on the node came from"),
+        (SCHEMA_KEY, "Form of a definition that was kept on the node"),
+        (PANEL_KEY, "The Panel that a definition kept on the node came from"),
         ("settings.id", "Pelican's number of the server"),
         ("settings.meta.description", "For people"),
         ("settings.skip_egg_scripts", "For installing"),
-        ("settings.crash_detection_enabled", "A crashed server is never restarted here"),
         ("settings.container.requires_rebuild", "A container is brought in line whenever it differs"),
         ("process_configuration.startup.user_interaction", "Used by no version of Wings"),
     )

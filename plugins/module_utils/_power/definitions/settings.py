@@ -17,6 +17,7 @@ from ..model.errors import MissingLibrary, SettingsInvalid
 from ..model.schema import Mismatch, ReadValues, read_keys
 from .definition_text import placing
 from .settings_keys import KEYS
+from .supervisor_keys import SupervisorRule
 
 __all__ = ["KEYS", "DEFAULT_PATH", "Settings", "load_settings", "parse_settings"]
 
@@ -53,6 +54,16 @@ class Settings:
     allow_stale: bool
     endpoint_url: str | None
     endpoint_token: str | None = field(repr=False)
+    #: What the supervisor makes of these, and of Wings' two that count where the first two are None, is in `supervision.policy_of`.
+    supervisor_enabled: bool | None
+    supervisor_clean_exit: str | None
+    supervisor_max_restarts: int
+    supervisor_reset_after: int
+    supervisor_stagger: int
+    supervisor_max_parallel: int
+    supervisor_rules: tuple[SupervisorRule, ...]
+    crash_detection_enabled: bool
+    clean_exit_is_crash: bool
     username: str
     uid: int
     gid: int

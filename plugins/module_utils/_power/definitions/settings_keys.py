@@ -31,6 +31,7 @@ from .kinds import (
     whole_number,
 )
 from .stop_way import LONGEST_STOP_SECONDS
+from .supervisor_keys import SUPERVISOR_KEYS, WINGS_CRASH_KEYS
 
 _ID = whole_number(0, 2**32 - 2)
 #: Linux numbers processes below this; the engine's runtime cannot set a higher limit.
@@ -244,7 +245,7 @@ _UNUSED = tuple(
         "system.enable_log_rotate",
         "system.websocket_log_count",
         "system.sftp",
-        "system.crash_detection",
+        "system.crash_detection.timeout",
         "system.crash_detection_activity_lines",
         "system.backups",
         "system.transfers",
@@ -257,4 +258,4 @@ _UNUSED = tuple(
 )
 
 #: Every key of the settings, in the order of the documentation.
-KEYS = (*_OURS, *_SYSTEM, *_PANEL, *_API, *_NETWORK, *_CONTAINER, *_UNUSED)
+KEYS = (*_OURS, *SUPERVISOR_KEYS, *_SYSTEM, *WINGS_CRASH_KEYS, *_PANEL, *_API, *_NETWORK, *_CONTAINER, *_UNUSED)

@@ -1,0 +1,98 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The policy of the supervisor for one server, from settings and definition, and by what it notices a changed definition; pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
+
+from ..model.server import Server
+from ..model.supervision import Limits
+from .definition import Definition
+from .definition_keys import ORIGIN_KEYS
+from .settings import Settings
+from .supervisor_keys import RESTART, SupervisorRule
+
+_Said = TypeVar("_Said")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How one server is supervised. ``clean_exit``: it is restarted after exit code 0 too.
+
+    ``why`` names what says that it is not supervised, and is empty where it is.
+    """
+
+    supervised: bool
+    clean_exit: bool
+    limits: Limits
+    why: str = ""
+
+
+def policy_of(settings: Settings, server: Server, definition: Definition | None) -> Policy:
+    """Return the policy of a server. Without its definition, no rule selects it that asks for more than the server itself."""
+    selected = {number: rule for number, rule in enumerate(settings.supervisor_rules, 1) if _selects(rule, server, definition)}
+    rules = selected.values()
+    why = _exemption(settings, selected, definition)
+    clean_exit = _first((*(rule.clean_exit for rule in rules), settings.supervisor_clean_exit))
+    max_restarts = _first(rule.max_restarts for rule in rules)
+    reset_after = _first(rule.reset_after for rule in rules)
+    return Policy(
+        supervised=not why,
+        clean_exit=settings.clean_exit_is_crash if clean_exit is None else clean_exit == RESTART,
+        limits=Limits(
+            settings.supervisor_max_restarts if max_restarts is None else max_restarts,
+            float(settings.supervisor_reset_after if reset_after is None else reset_after),
+        ),
+        why=why,
+    )
+
+
+def definition_fingerprint(definition: Definition) -> str:
+    """Return a hash that differs whenever anything of the definition does, and not with where it was read.
+
+    It is of everything that was written, since what a boot makes of it is more than the parsed values: placeholders are looked up in what
+    only the Panel uses. No secret can be read from it. Who knows all but a short secret could try that out: it is for the journal alone.
+    """
+    return hashlib.sha256(_content(definition).encode()).hexdigest()
+
+
+def _content(definition: Definition) -> str:
+    own = {key: value for key, value in definition.source.items() if key not in ORIGIN_KEYS}
+    try:
+        return json.dumps(own, sort_keys=True, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError):
+        # Values that JSON does not have stand in keys that nobody uses.
+        return json.dumps(asdict(replace(definition, source={}, warnings=())), sort_keys=True)
+
+
+def _selects(rule: SupervisorRule, server: Server, definition: Definition | None) -> bool:
+    if definition is None:
+        return rule.server in (server.uuid, server.name) and not rule.egg and not rule.label
+    labels = dict(definition.labels)
+    return (
+        rule.server in (None, server.uuid, server.name, definition.server.name)
+        and rule.egg in ("", (definition.egg or "").lower())
+        and all(labels.get(name) == value for name, value in rule.label.items())
+    )
+
+
+def _exemption(settings: Settings, rules: Mapping[int, SupervisorRule], definition: Definition | None) -> str:
+    """Name what says that the server is not supervised; empty if it is."""
+    for number, rule in rules.items():
+        if rule.supervise is not None:
+            return "" if rule.supervise else f"rule {number} of supervisor.rules"
+    if definition is not None and definition.crash_detection_enabled is not None:
+        return "" if definition.crash_detection_enabled else "settings.crash_detection_enabled"
+    if settings.supervisor_enabled is not None:
+        return "" if settings.supervisor_enabled else "supervisor.enabled"
+    return "" if settings.crash_detection_enabled else "system.crash_detection.enabled"
+
+
+def _first(said: Iterable[_Said | None]) -> _Said | None:
+    return next((each for each in said if each is not None), None)
