@@ -1,0 +1,115 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The supervisor's record: that one runs on this node, since when, and what keeps it from starting anything.
+
+It stands in the file whose lock the supervisor holds, as JSON of a fixed size with a checksum, written in one piece. Readers take no lock:
+their probe could make a supervisor that begins just then believe in another one.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import zlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .liveness import boot_id, lives, start_of
+from .own_files import open_own
+
+#: Below the state directory.
+SUPERVISOR_LOCK = "supervisor.lock"
+#: What may keep the supervisor from starting anything; empty where nothing does.
+PAUSES = ("wings", "maintenance", "maintenance_unreadable", "journal", "engine")
+_SIZE = 512
+#: A reader may meet a writer this often before the record counts as damaged.
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class SupervisorRecord:
+    """One life of the supervisor: ``since`` a timestamp, ``pid_start`` in clock ticks since boot, ``paused`` one of `PAUSES` or empty."""
+
+    pid: int
+    pid_start: int
+    boot_id: str
+    since: str
+    paused: str = ""
+
+    @classmethod
+    def of_this_process(cls, since: str, paused: str = "") -> SupervisorRecord:
+        """Return the record of the process that calls."""
+        return cls(os.getpid(), start_of(os.getpid()), boot_id(), since, paused)
+
+    @property
+    def is_alive(self) -> bool:
+        """True while the process that wrote it lives."""
+        return lives(self.pid, self.pid_start, self.boot_id)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what readers are told of a supervisor that runs."""
+        return {"running": True, "since": self.since, "paused": self.paused or None}
+
+
+#: What readers are told where none runs, and where nobody can tell.
+NOT_RUNNING: dict[str, Any] = {"running": False, "since": None, "paused": None}
+UNKNOWN: dict[str, Any] = {"running": None, "since": None, "paused": None}
+
+
+def write_record(descriptor: int, record: SupervisorRecord) -> None:
+    """Write a record over the one in the file, whose lock the caller holds. Raises OSError."""
+    body = json.dumps(asdict(record), separators=(",", ":")).encode()
+    text = b"%s,%s" % (body[:-1], _check(body))
+    os.pwrite(descriptor, text.ljust(_SIZE), 0)
+
+
+def read_record(state_directory: str) -> SupervisorRecord | None:
+    """Return the record of the supervisor that runs; None if none does. Raises OSError where that cannot be told."""
+    path = os.path.join(state_directory, SUPERVISOR_LOCK)
+    try:
+        descriptor = open_own(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        for _attempt in range(_ATTEMPTS):
+            text = os.pread(descriptor, _SIZE, 0).strip(b" \0\n")
+            if not text:
+                # Made, and nobody has said anything yet.
+                return None
+            record = _decoded(text)
+            if record is not None:
+                return record if record.is_alive else None
+    finally:
+        os.close(descriptor)
+    raise OSError(errno.EINVAL, "Not a record of a supervisor", path)
+
+
+def supervisor_facts(state_directory: str) -> tuple[dict[str, Any], str]:
+    """Return what readers are told of the supervisor, and a warning, empty where it can be told."""
+    try:
+        record = read_record(state_directory)
+    except OSError as error:
+        path = os.path.join(state_directory, SUPERVISOR_LOCK)
+        return UNKNOWN, f"Cannot tell whether the supervisor runs: {path} cannot be read: {error.strerror}"
+    return (NOT_RUNNING if record is None else record.facts()), ""
+
+
+def _check(body: bytes) -> bytes:
+    return b'"check":"%08x"}' % zlib.crc32(body)
+
+
+def _decoded(text: bytes) -> SupervisorRecord | None:
+    body, mark, _check_text = text.rpartition(b',"check":"')
+    body += b"}"
+    if not mark or text != b"%s,%s" % (body[:-1], _check(body)):
+        return None
+    try:
+        fields = json.loads(body)
+        return SupervisorRecord(int(fields["pid"]), int(fields["pid_start"]), *(str(fields[name]) for name in _TEXTS))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+_TEXTS = ("boot_id", "since", "paused")
