@@ -10,19 +10,28 @@ out, or after: then it was carried out and its answer is lost.
 from __future__ import annotations
 
 import itertools
+import queue
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import NetworkSpec
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import WAITING, NetworkSpec
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ImageSeen, Run, Server, Snapshot, parse_uuid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import (
+    NEVER_STARTED,
+    ImageSeen,
+    ListedContainer,
+    Run,
+    Server,
+    Snapshot,
+    parse_uuid,
+)
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
-NEVER_STARTED = "0001-01-01T00:00:00Z"
 
 
 class FakeClock:
@@ -185,6 +194,7 @@ class FakeEvents:
 
     def __init__(self, engine: FakeEngine) -> None:
         self._engine = engine
+        self.streams: list[FakeEventStream] = []
 
     def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
         """It tells of nothing by itself, unless the test has ``hints`` tell."""
@@ -193,6 +203,42 @@ class FakeEvents:
     def changed_servers(self, since: float, until: float) -> Iterator[str]:
         """It tells of none."""
         return iter(())
+
+    def follow(self, since: int | None) -> FakeEventStream:
+        """A stream of what the test puts into it from now on; ``since`` is noted."""
+        self._engine.begin("follow")
+        self.streams.append(FakeEventStream(since))
+        return self.streams[-1]
+
+
+class FakeEventStream:
+    """Events that the test puts: an exception is raised, None ends the stream."""
+
+    def __init__(self, since: int | None) -> None:
+        self.since = since
+        self.closed = False
+        self._told: queue.Queue[ContainerEvent | Exception | None] = queue.Queue()
+
+    def put(self, told: ContainerEvent | Exception | None) -> None:
+        """Have it come next."""
+        self._told.put(told)
+
+    def __iter__(self) -> FakeEventStream:
+        return self
+
+    def __next__(self) -> ContainerEvent:
+        """Wait for what the test puts."""
+        told = None if self.closed else self._told.get()
+        if isinstance(told, Exception):
+            raise told
+        if told is None:
+            raise StopIteration
+        return told
+
+    def close(self) -> None:
+        """End it, whoever waits."""
+        self.closed = True
+        self._told.put(None)
 
 
 class FakeEngine:
@@ -254,6 +300,14 @@ class FakeEngine:
     def servers(self) -> list[Server]:
         """Every container whose name is a uuid."""
         return [Server(each.name) for each in self.containers.values() if parse_uuid(each.name)]
+
+    def listed(self) -> list[ListedContainer]:
+        """Every container whose name is a uuid, or that of one which waits."""
+        self.happen(self.before["listed"])
+        waiting = [each for each in self.containers.values() if each.name.endswith(WAITING)]
+        named = [each for each in self.containers.values() if parse_uuid(each.name)]
+        found = [ListedContainer(each.name[:36], each.id, each.live, waiting=True) for each in waiting]
+        return [*(ListedContainer(each.name, each.id, each.live) for each in named), *found]
 
     def publisher(self, published: str, address: str) -> str | None:
         """Nobody: its containers have no ports."""

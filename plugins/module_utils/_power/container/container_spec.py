@@ -30,6 +30,7 @@ __all__ = [
     "LABEL_SERVER",
     "LABEL_SPEC",
     "LABEL_STOP",
+    "WAITING",
     "WINGS_LABEL",
     "ContainerSpec",
     "NetworkSpec",
@@ -50,6 +51,9 @@ _OUR_LABELS = "fleet.power."
 #: The label Wings gives its containers, as the engine's filters write it.
 WINGS_LABEL = "Service=Pterodactyl"
 _WINGS_NAME, _unused, _WINGS_VALUE = WINGS_LABEL.partition("=")
+
+#: What is put behind the server's uuid to name a container that waits for its place, the second where there is one already.
+WAITING = ("-next", "-after")
 
 #: Where a server finds its data.
 HOME = "/home/container"

@@ -14,10 +14,10 @@ from typing import Any
 
 from ..container.container_spec import LABEL_SERVER, LABEL_SPEC, made_by_us
 from ..model.errors import EngineError
-from ..model.server import Server, Snapshot, parse_uuid
+from ..model.server import ListedContainer, Server, Snapshot, parse_uuid
 from .connection import Connection
 from .engine import Containers, Events, Images, Logs
-from .engine_answers import claimed_server, publisher_of, server_of, snapshot_of
+from .engine_answers import LIVE, claimed_server, listed_of, publisher_of, server_of, snapshot_of
 from .engine_calls import EngineCalls
 from .engine_containers import DockerContainers
 from .engine_events import DockerEvents
@@ -57,7 +57,7 @@ class DockerEngine:
 
     def _live_by_label(self) -> dict[str, list[str]]:
         """The ids of live containers by the servers that they claim to be, whatever their names."""
-        filters = {"label": [LABEL_SERVER, LABEL_SPEC], "status": ["running", "paused", "restarting"]}
+        filters = {"label": [LABEL_SERVER, LABEL_SPEC], "status": list(LIVE)}
         found: dict[str, list[str]] = {}
         with self._calls.asking("list the containers") as client:
             for row in client.containers(all=True, filters=filters):
@@ -71,6 +71,12 @@ class DockerEngine:
             rows = client.containers(all=True)
         uuids = dict.fromkeys(server_of(row) or self._renamed_server(row) for row in rows)
         return [Server(uuid) for uuid in uuids if uuid is not None]
+
+    def listed(self) -> list[ListedContainer]:
+        """Every container that belongs to a server; see `Engine`. Only one that may be renamed and is live costs a call of its own."""
+        with self._calls.asking("list the containers") as client:
+            rows = client.containers(all=True)
+        return [found for row in rows if (found := listed_of(row, self._renamed_server)) is not None]
 
     def publisher(self, published: str, address: str) -> str | None:
         """The name of the live container that has published a port; see `Engine`."""

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..container.container_network import NetworkSpec
-from ..model.server import ImageSeen, Run, Server, Snapshot
+from ..model.server import ImageSeen, ListedContainer, Run, Server, Snapshot
 from .engine_use import Use
 from .output import Output
+
+if TYPE_CHECKING:
+    from .container_events import ContainerEvent
 
 
 class Containers(Protocol):
@@ -56,6 +59,22 @@ class Logs(Protocol):
         """Return the log of one run of a container."""
 
 
+class EventStream(Protocol):
+    """What happens to containers, as it comes, for one thread to read; any other may close it.
+
+    A read may take hours. The stream ends where the engine ends it, or `close`; `EngineUnreachable` where it breaks or cannot be read.
+    """
+
+    def __iter__(self) -> Iterator[ContainerEvent]:
+        """Itself."""
+
+    def __next__(self) -> ContainerEvent:
+        """Wait for the next event."""
+
+    def close(self) -> None:
+        """End the stream at once, whoever waits for an event; a second time does nothing."""
+
+
 class Events(Protocol):
     """Tells what the engine says by itself: hints, no facts."""
 
@@ -69,6 +88,13 @@ class Events(Protocol):
     def changed_servers(self, since: float, until: float) -> Iterator[str]:
         """The uuids of servers, each as something happens to its container after which its state may be another, from one moment of the
         wall clock until another. A hint, too; only an engine that is ``local`` has our clock.
+        """
+
+    def follow(self, since: int | None) -> EventStream:
+        """Return an open stream of what happens to containers, read and closed by who asks; see `EventStream`.
+
+        ``since``, in nanoseconds of the engine's clock, is what is told again, that moment included: of its last 256 events of all kinds,
+        as long as it is the same process. Without it something may be missed right after this call; with it nothing is.
         """
 
 
@@ -91,6 +117,9 @@ class Engine(Protocol):
 
     def servers(self) -> list[Server]:
         """Every server that has a container of ours or of Wings."""
+
+    def listed(self) -> list[ListedContainer]:
+        """Every container that belongs to a server, by one call; a live one of ours too that somebody has renamed."""
 
     def publisher(self, published: str, address: str) -> str | None:
         """The name of the live container that has published a port, such as ``25565/tcp``, on an address or on all; else None."""

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..container.container_spec import LABEL_SERVER, claims_to_be, made_by_wings
-from ..model.server import ImageSeen, Snapshot, parse_uuid
+from ..container.container_spec import LABEL_SERVER, WAITING, claims_to_be, made_by_wings
+from ..model.server import ImageSeen, ListedContainer, Snapshot, parse_uuid
 
 #: What happens to a container whose server may be in another state after it: also a signal and a line of standard input may be its stop.
 CHANGES = ("start", "die", "kill", "attach", "destroy")
+#: The states of a container that hold a process, as a list tells them.
+LIVE = ("running", "paused", "restarting")
 #: The addresses that stand for all.
 _EVERYWHERE = frozenset(("0.0.0.0", "::"))
 #: 2026-01-31T12:00:00.123456789
@@ -40,6 +42,7 @@ def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
         tty=bool(config.get("Tty")),
         restart_policy=str((host.get("RestartPolicy") or {}).get("Name") or "no"),
         stop_signal=str(config.get("StopSignal") or "SIGTERM"),
+        stop_timeout=_number(config.get("StopTimeout")),
         image=str(config.get("Image") or ""),
         image_id=str(found.get("Image") or ""),
         labels=dict(config.get("Labels") or {}),
@@ -73,6 +76,20 @@ def claimed_server(row: Mapping[str, Any]) -> str | None:
     return parse_uuid(claims_to_be(row.get("Labels") or {}) or "")
 
 
+def listed_of(row: Mapping[str, Any], renamed: Callable[[Mapping[str, Any]], str | None]) -> ListedContainer | None:
+    """Read a container in a list; None for one that is no server's.
+
+    ``renamed`` is asked whose a live one is that its name makes nobody's, but that says it is one of ours.
+    """
+    claimed, name, live = claimed_server(row), _name_in(row), row.get("State") in LIVE
+    if claimed is not None and not live and name in (claimed + suffix for suffix in WAITING):
+        return ListedContainer(claimed, str(row["Id"]), live, waiting=True)
+    uuid = name if claimed == name else parse_uuid(name) if made_by_wings(row.get("Labels") or {}) else None
+    if uuid is None and live and claimed is not None:
+        uuid = renamed(row)
+    return None if uuid is None else ListedContainer(uuid, str(row["Id"]), live)
+
+
 def publisher_of(row: Mapping[str, Any], published: str, address: str) -> str | None:
     """The name of the container in a list if it has published a port, such as ``25565/tcp``, on an address or on all of them; else None."""
     for port in row.get("Ports") or ():
@@ -97,3 +114,7 @@ def is_before(stamp: bytes, moment: str) -> bool:
     """Tell if a log line was written before a moment. The engine writes both times alike, but drops trailing zeros."""
     written = stamp.decode("ascii", "replace").rstrip("Z")
     return written.ljust(_TIME_CHARACTERS, "0") < moment.rstrip("Z").ljust(_TIME_CHARACTERS, "0")
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -13,6 +13,7 @@ from typing import Any
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import PowerError
+from .engine import EventStream
 from .engine_answers import CHANGES, server_in_event
 from .engine_calls import EngineCalls
 
@@ -45,6 +46,13 @@ class DockerEvents:
     def changed_servers(self, since: float, until: float) -> Iterator[str]:
         """The servers to whose containers something happens that may change their state; see `Engine`."""
         return (uuid for event in self._events(CHANGES, since, until) if (uuid := server_in_event(event)) is not None)
+
+    def follow(self, since: int | None) -> EventStream:
+        """Return an open stream of what happens to containers; see `Events`."""
+        # No action needs it.
+        from .event_stream import DockerEventStream
+
+        return DockerEventStream(self._calls, since)
 
     def _ends(self, since: float, until: float) -> Iterator[str]:
         return (str(event["id"]) for event in self._events(("die",), since, until))

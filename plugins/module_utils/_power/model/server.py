@@ -69,7 +69,7 @@ class Run:
 
 
 #: The engine's StartedAt of a container that was never started.
-NEVER = "0001-01-01T00:00:00Z"
+NEVER_STARTED = "0001-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ class Snapshot:
     tty: bool = False
     restart_policy: str = "no"
     stop_signal: str = ""
+    #: Seconds from the engine's own stop signal to its SIGKILL, where the container says so; the engine has a default.
+    stop_timeout: int | None = None
     image: str = ""
     image_id: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -107,13 +109,23 @@ class Snapshot:
 
     @property
     def has_run(self) -> bool:
-        """True if the container was ever started."""
-        return self.started_at not in ("", NEVER)
+        """Whether it was ever started: the engine writes the zero time of its language until then."""
+        return self.started_at not in ("", NEVER_STARTED)
 
     @property
     def secrets(self) -> frozenset[str]:
         """The values of the process's environment that may be secret."""
         return secrets_in(entry.partition("=")[2] for entry in self.environment)
+
+
+@dataclass(frozen=True)
+class ListedContainer:
+    """A container that belongs to a server, as a list of all tells it. ``waiting``: one of ours, made to take the place of another."""
+
+    server: str
+    id: str
+    live: bool
+    waiting: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import contextlib
 import os
 from dataclasses import dataclass
 
-from ...container.container_spec import HOME, ContainerSpec, container_spec, made_by_us, made_by_wings, spec_hash_of
+from ...container.container_spec import HOME, WAITING, ContainerSpec, container_spec, made_by_us, made_by_wings, spec_hash_of
 from ...definitions.definition import Definition
 from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, PrebootFailed
 from ...model.server import Snapshot
@@ -22,9 +22,6 @@ from ..node.context import ActionContext
 from ..node.ends import note_found_end
 from ..node.node import Node
 from .image import present_image
-
-#: What is put behind the server's uuid to name a container that waits for its place, the second where there is one already.
-_WAITING = ("-next", "-after")
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: S
     mounts = tuple(mount["Source"] for mount in spec.config["HostConfig"]["Mounts"] if mount["Target"] != HOME)
     if kept is None and snapshot is not None and _serves(node, snapshot, wanted):
         return Staged(snapshot.id, wanted, waiting=False, mounts=mounts)
-    return Staged(_create(context, _WAITING[kept is not None], spec), wanted, waiting=True, mounts=mounts)
+    return Staged(_create(context, WAITING[kept is not None], spec), wanted, waiting=True, mounts=mounts)
 
 
 def refuse_moved_mounts(staged: Staged, uuid: str) -> None:
@@ -90,7 +87,7 @@ def unstage(node: Node, staged: Staged) -> None:
         return
     with contextlib.suppress(EngineError, EngineUnreachable):
         found = node.engine.inspect(staged.id)
-        if found is not None and found.name.endswith(_WAITING):
+        if found is not None and found.name.endswith(WAITING):
             node.engine.containers.remove(staged.id, volumes=True)
 
 

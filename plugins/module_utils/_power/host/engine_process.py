@@ -1,0 +1,124 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process of the engine on this machine, as the kernel shows it: whether it is still the one of before, and since when."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import socket
+import struct
+import time
+from collections.abc import Iterable, Iterator
+
+from .liveness import boot_id, boot_seconds, lives, start_of
+
+_UNIX = "unix://"
+_COMMAND = "dockerd"
+_PID_FILES = ("/run/docker.pid", "/var/run/docker.pid")
+#: No file with a number in it is longer.
+_MOST_BYTES = 32
+_CONNECT_SECONDS = 2.0
+#: A process's id, user and group, as the kernel tells them of a socket's other end.
+_CREDENTIALS = struct.Struct("3i")
+_LIFE = re.compile(r"([0-9a-f-]{36})/([1-9][0-9]{0,9})/([1-9][0-9]{0,18})")
+
+#: Seconds: what dockerd has by default until it gives up its shutdown, what it gives a container by default, what it adds to the longest of
+#: these; and what we add, for a machine that has much to do.
+_SHUTDOWN_SECONDS, _STOP_SECONDS, _GRACE_SECONDS, _MARGIN_SECONDS = 15, 10, 5, 5
+
+
+def engine_life(host: str) -> str:
+    """Name this life of an engine's process: the boot's id, the process's id and its start in clock ticks, with slashes between.
+
+    Empty where nobody can tell: an engine far away or down, in a process namespace that we do not see, or one of several behind a socket
+    that somebody else listens at.
+    """
+    boot = boot_id()
+    if not host.startswith(_UNIX) or not boot:
+        return ""
+    pid = _engine_at(host[len(_UNIX) :], boot)
+    start = start_of(pid) if pid else 0
+    return f"{boot}/{pid}/{start}" if start else ""
+
+
+def engine_began(life: str) -> float | None:
+    """Return when a life of this boot's began, in seconds of the wall clock as it goes now; None for any other.
+
+    Counted back from now: the kernel's own ``btime`` is the same in whole seconds.
+    """
+    found = _LIFE.fullmatch(life)
+    if found is None or found[1] != boot_id():
+        return None
+    return time.time() - boot_seconds() + int(found[3]) / os.sysconf("SC_CLK_TCK")
+
+
+def shutdown_seconds(stop_timeouts: Iterable[int | None]) -> float:
+    """Return how long an engine's shutdown may take until its stream of events breaks, given the stop timeouts of all its containers.
+
+    As moby's ``Daemon.ShutdownTimeout``: its ``shutdown-timeout`` (15 s by default; what ``daemon.json`` says is told to nobody), or 5 s
+    more than the longest stop timeout (10 s by default) of a container, whether it runs or not. Without end where one is negative.
+    """
+    longest = _STOP_SECONDS
+    for timeout in stop_timeouts:
+        if timeout is not None and timeout < 0:
+            return math.inf
+        longest = max(longest, _STOP_SECONDS if timeout is None else timeout)
+    return float(max(_SHUTDOWN_SECONDS, longest + _GRACE_SECONDS) + _MARGIN_SECONDS)
+
+
+def _engine_at(path: str, boot: str) -> int:
+    """Return the id of the engine's process behind a socket; 0 where that is not known."""
+    listener = _listener_at(path)
+    if listener == 0 or _command_of(listener) == _COMMAND:
+        return listener
+    # Somebody listens for it: systemd, which starts it by the first who asks, or a proxy.
+    for file in _PID_FILES:
+        pid = _number_in(file)
+        if pid and _command_of(pid) == _COMMAND and lives(pid, start_of(pid), boot):
+            return pid
+    engines = [pid for pid in _processes() if _command_of(pid) == _COMMAND and _is_in_our_namespace(pid)]
+    return engines[0] if len(engines) == 1 else 0
+
+
+def _listener_at(path: str) -> int:
+    """Return who listens at a socket; 0 where nobody does, or somebody whom we do not see."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(_CONNECT_SECONDS)
+            client.connect(path)
+            told = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    except (OSError, ValueError):
+        return 0
+    return max(0, int(_CREDENTIALS.unpack(told)[0]))
+
+
+def _command_of(pid: int) -> str:
+    return _read(f"/proc/{pid}/comm").rstrip("\n")
+
+
+def _number_in(path: str) -> int:
+    text = _read(path).strip()
+    return int(text) if text.isdigit() else 0
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as source:
+            return source.read(_MOST_BYTES).decode("ascii", "replace")
+    except OSError:
+        return ""
+
+
+def _processes() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _is_in_our_namespace(pid: int) -> bool:
+    """Tell if a process numbers processes as we do: one that runs in a container is some other engine."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return False
