@@ -12,14 +12,14 @@ from typing import Any
 
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
-from ..model.errors import PowerError
+from ..model.errors import EngineError, EngineUnreachable, PowerError
 from .engine import EventStream
 from .engine_answers import CHANGES, server_in_event
 from .engine_calls import EngineCalls
 
 #: The name of the thread that reads.
 THREAD = "engine-events"
-#: The stream is asked for by pieces of so many seconds: a read that blocks cannot be woken, and nobody may want the next piece.
+#: The stream is asked for by pieces of so many seconds: nobody may want the next piece, and an open one holds up the engine's shutdown.
 WINDOW_SECONDS = 1.0
 #: How much earlier a piece may end than it was asked for, and how far before its beginning the first one reaches back.
 _SLACK_SECONDS = 0.25
@@ -53,6 +53,14 @@ class DockerEvents:
         from .event_stream import DockerEventStream
 
         return DockerEventStream(self._calls, since)
+
+    def is_serving(self, seconds: float) -> bool:
+        """Tell if the engine answers somebody new; see `Events`. On a connection of its own, which none has let in before."""
+        try:
+            with self._calls.asking("ask the engine if it is there", own_seconds=seconds) as client:
+                return bool(client.ping())
+        except (EngineError, EngineUnreachable):
+            return False
 
     def _ends(self, since: float, until: float) -> Iterator[str]:
         return (str(event["id"]) for event in self._events(("die",), since, until))
