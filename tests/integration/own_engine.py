@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -30,13 +31,23 @@ _START_SECONDS = 60.0
 class OwnEngine:
     """An engine below a directory with a short name, since its sockets are there."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, activated: bool = False) -> None:
         self.host = f"unix://{root}/docker.sock"
         self._root = root
         self._log = (root / "log").open("wb")
         self._process: subprocess.Popen[bytes] | None = None
         self._client: Any = None
+        #: With ``activated`` this process listens for it, as systemd does.
+        self._listener = socket.socket(socket.AF_UNIX) if activated else None
+        if self._listener is not None:
+            self._listener.bind(f"{root}/docker.sock")
+            self._listener.listen()
         (root / "daemon.json").write_text(json.dumps(_CONFIGURATION))
+
+    @property
+    def pid_file(self) -> str:
+        """Where it writes its process's id."""
+        return f"{self._root}/pid"
 
     @property
     def pid(self) -> int:
@@ -64,9 +75,13 @@ class OwnEngine:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         root = self._root
-        command = ["dockerd", f"--config-file={root}/daemon.json", f"--host={self.host}", f"--data-root={root}/data"]
-        command += [f"--exec-root={root}/exec", f"--pidfile={root}/pid"]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
+        command = ["dockerd", f"--config-file={root}/daemon.json", f"--data-root={root}/data"]
+        command += [f"--exec-root={root}/exec", f"--pidfile={self.pid_file}", f"--host={self.host if self._listener is None else 'fd://'}"]
+        if self._listener is not None:
+            passed = f'exec env LISTEN_FDS=1 LISTEN_PID=$$ "$@" 3<&{self._listener.fileno()}'
+            command = ["bash", "-c", passed, "bash", *command]
+        descriptors = () if self._listener is None else (self._listener.fileno(),)
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, pass_fds=descriptors)
         wait_until(self._answers, "the engine answers", _START_SECONDS)
 
     def shut_down(self) -> None:
@@ -113,6 +128,8 @@ class OwnEngine:
                 self.client.remove_container(row["Id"], force=True)
             self.shut_down()
         self._log.close()
+        if self._listener is not None:
+            self._listener.close()
         mounts = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
         for mount in sorted((mount for mount in mounts if mount.startswith(f"{self._root}/")), reverse=True):
             subprocess.run(["umount", "--lazy", mount], check=False)
@@ -138,13 +155,13 @@ class OwnEngine:
         self._client = None
 
 
-def own_engine(docker_host: str) -> Iterator[OwnEngine]:
+def own_engine(docker_host: str, *, activated: bool = False) -> Iterator[OwnEngine]:
     """An engine that has the test server's image; only where one may be started."""
     if os.geteuid() != 0:
         pytest.skip("only root may start an engine")
     if shutil.which("dockerd") is None:
         pytest.skip("there is no dockerd: install docker.io")
-    engine = OwnEngine(Path(tempfile.mkdtemp(prefix="fleet-power-own-", dir="/run")))
+    engine = OwnEngine(Path(tempfile.mkdtemp(prefix="fleet-power-own-", dir="/run")), activated=activated)
     try:
         engine.start()
         engine.load_image(docker_host)

@@ -232,14 +232,31 @@ def test_a_life_is_the_engines_process_and_says_when_it_began(own: OwnEngine) ->
     assert own.engine().events.is_serving(5)
 
 
+def test_an_engine_that_somebody_else_listens_for_lets_nobody_in_once_it_ends(docker_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With systemd the next engine finds who has knocked meanwhile: there is no refusal, only no answer."""
+    for mortal in own_engine(docker_host, activated=True):
+        monkeypatch.setattr(engine_process, "_PID_FILES", (mortal.pid_file,))
+        container, life = mortal.up(), engine_life(mortal.host)
+        assert life.split("/")[1] == str(mortal.pid)
+        assert mortal.engine().events.is_serving(5)
+        follower = Follower(mortal.engine().events.follow(time.time_ns()))
+        mortal.begin_shutdown()
+        follower.await_told(container, ("kill", 15), ("die", 0))
+        began = time.monotonic()
+        assert not mortal.engine().events.is_serving(1)
+        assert time.monotonic() - began < 2
+        follower.close()
+        mortal.await_end()
+        mortal.start()
+        assert engine_life(mortal.host) not in ("", life)
+
+
 def test_an_engine_behind_a_socket_of_somebody_elses_is_found_by_its_pid_file(
     own: OwnEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = EngineProxy(own.host, tmp_path / "proxy.sock")
     try:
-        monkeypatch.setattr(
-            engine_process, "_PID_FILES", (str(tmp_path / "none"), own.host[len("unix://") :].replace("docker.sock", "pid"))
-        )
+        monkeypatch.setattr(engine_process, "_PID_FILES", (str(tmp_path / "none"), own.pid_file))
         assert engine_life(proxy.host) == engine_life(own.host) != ""
         (tmp_path / "pid").write_text(str(os.getpid()))
         monkeypatch.setattr(engine_process, "_PID_FILES", (str(tmp_path / "pid"),))

@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -28,17 +33,18 @@ LAST = b"0\r\n\r\n"
 class Engine:
     """Listens at a socket; whatever is asked but its version is answered by the bytes of the test."""
 
-    def __init__(self, listener: socket.socket, host: str) -> None:
-        self.host = host
+    def __init__(self, listener: socket.socket, host: str, tls: ssl.SSLContext | None) -> None:
+        self.connection = Connection(host=host, timeout=5, tls=tls is not None)
         self.asked: list[str] = []
         self.answer = CHUNKED
         self.link: socket.socket | None = None
         self._listener = listener
+        self._tls = tls
         self._links: list[socket.socket] = []
         threading.Thread(target=self._listen, daemon=True).start()
 
     def follow(self, since: int | None = None, timeout: int = 5) -> EventStream:
-        return DockerEngine(Connection(host=self.host, timeout=timeout)).events.follow(since)
+        return DockerEngine(replace(self.connection, timeout=timeout)).events.follow(since)
 
     def say(self, data: bytes) -> None:
         """Go on with the answer."""
@@ -51,6 +57,9 @@ class Engine:
         self.link.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            # A thread that waits for somebody would let one more in.
+            self._listener.shutdown(socket.SHUT_RDWR)
         for each in (self._listener, *self._links):
             each.close()
 
@@ -58,6 +67,8 @@ class Engine:
         while True:
             try:
                 link, _unused = self._listener.accept()
+                if self._tls is not None:
+                    link = self._tls.wrap_socket(link, server_side=True)
             except OSError:
                 return
             self._links.append(link)
@@ -81,8 +92,27 @@ def event(number: int) -> bytes:
     return json.dumps(told).encode() + b"\n"
 
 
-@pytest.fixture(name="engine", params=["unix", "tcp"])
-def listen(request: Any, tmp_path: Path) -> Iterator[Engine]:
+def tls_context(directory: Path) -> ssl.SSLContext:
+    """What a server needs that nobody checks the certificate of."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl here")
+    key, certificate = str(directory / "key.pem"), str(directory / "cert.pem")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=a", "-keyout", key, "-out", certificate]
+    subprocess.run(command, capture_output=True, check=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+#: What the library says of a certificate that nobody checks.
+pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+
+
+@pytest.fixture(name="engine", params=["unix", "tcp", "tls"])
+def listen(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        # The library below the SDK believes these more than what it is told.
+        monkeypatch.delenv(variable, raising=False)
     if request.param == "unix":
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(tmp_path / "s"))
@@ -92,7 +122,7 @@ def listen(request: Any, tmp_path: Path) -> Iterator[Engine]:
         listener.bind(("127.0.0.1", 0))
         host = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
     listener.listen()
-    engine = Engine(listener, host)
+    engine = Engine(listener, host, tls_context(tmp_path) if request.param == "tls" else None)
     yield engine
     engine.close()
 
@@ -179,7 +209,7 @@ def test_an_engine_that_refuses_is_quoted(engine: Engine) -> None:
 
 
 def test_a_stream_takes_no_place_from_calls(engine: Engine) -> None:
-    docker = DockerEngine(Connection(host=engine.host, timeout=5))
+    docker = DockerEngine(engine.connection)
     streams = [docker.events.follow(None) for _unused in range(40)]
     began = time.monotonic()
     assert docker.events.is_serving(5)
@@ -188,6 +218,15 @@ def test_a_stream_takes_no_place_from_calls(engine: Engine) -> None:
         stream.close()
 
 
+def test_who_lets_everybody_in_but_answers_nobody_serves_nobody_either(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        began = time.monotonic()
+        assert not DockerEngine(Connection(host=f"unix://{tmp_path}/s", timeout=30)).events.is_serving(1)
+        assert time.monotonic() - began < 5
+
+
 def test_who_lets_nobody_in_serves_nobody(engine: Engine) -> None:
     engine.close()
-    assert not DockerEngine(Connection(host=engine.host, timeout=5)).events.is_serving(1)
+    assert not DockerEngine(engine.connection).events.is_serving(1)
