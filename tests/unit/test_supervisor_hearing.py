@@ -55,13 +55,17 @@ def test_an_end_is_that_of_the_run_it_follows() -> None:
 
 def test_what_is_told_twice_counts_once_and_what_is_judged_is_forgotten() -> None:
     hearing = heard(*[event("kill", 4, signal=15), event("die", 5, exit_code=0)] * 2, event("die", 65, exit_code=1))
-    assert hearing.earliest() == BEGAN + 4 * SECOND
+    assert hearing.earliest() == BEGAN - 25 * SECOND
     hearing.forget(FIRST)
     assert hearing.end_of(FIRST, None, before=SECOND_RUN) is None
     found = hearing.end_of(SECOND_RUN, None)
     assert found is not None and found.exit_code == 1 and not found.signalled
     hearing.forget(SECOND_RUN)
-    assert hearing.earliest() == hearing.latest == BEGAN + 65 * SECOND
+    assert (hearing.earliest(), hearing.latest) == (BEGAN + 35 * SECOND, BEGAN + 65 * SECOND)
+
+
+def test_a_signal_whose_end_is_yet_to_come_is_to_be_told_again() -> None:
+    assert heard(event("kill", 64, signal=15)).earliest() <= BEGAN + 64 * SECOND
 
 
 def test_a_run_without_a_readable_start_has_no_end() -> None:
