@@ -18,7 +18,7 @@ from .._power.definitions.supervision import Policy, definition_fingerprint, pol
 from .._power.engine.readiness import readable_lines
 from .._power.host.liveness import boot_id, boot_seconds
 from .._power.journal.journal_rows import JournalUnusable
-from .._power.model.clock import timestamp
+from .._power.model.clock import engine_time, timestamp
 from .._power.model.errors import EngineError, EngineUnreachable
 from .._power.model.request import PowerAction
 from .._power.model.server import Run, Server, Snapshot
@@ -171,7 +171,7 @@ class Observer:
             is_there=snapshot is not None or noted is not None,
             here=here,
             restarts=here and record is not None and is_to_be_started(node, end.server, record),
-            console_stop=seen is not None and seen.console_stop,
+            console_stop=seen is not None and _by_console(node, end, seen),
             killed=seen is not None and generation is not None and generation != seen.generation,
             marked=None if snapshot is None or (seen is not None and seen.spoilt) else self._link.mark_of(run),
             another_engine=self._link.is_another(seen, run),
@@ -236,6 +236,14 @@ def _was_ready(node: Node, end: _End, definition: Definition | None) -> bool:
         return matchers.match_any(node.engine.logs.of_run(end.run), end.run)
     except (EngineError, EngineUnreachable):
         return False
+
+
+def _by_console(node: Node, end: _End, seen: SeenRun) -> bool:
+    """Tell if a run ended within the time that a stop may take, after the stop command had gone through our own console."""
+    finished = None if end.snapshot is None else engine_time(end.snapshot.finished_at)
+    moment = node.clock.now() if finished is None else finished
+    at = moment.timestamp() if end.heard is None else end.heard.at / 1e9
+    return bool(seen.console_stop) and 0 <= at - seen.console_stop + 1 <= node.settings.stop_timeout
 
 
 def _answered(node: Node, server: Server) -> int:

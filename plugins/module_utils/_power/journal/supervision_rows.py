@@ -84,7 +84,7 @@ SEE = """INSERT INTO seen_runs (uuid, container, started_at, generation, engine,
     same="seen_runs.container = excluded.container AND seen_runs.started_at = excluded.started_at"
 )
 SPOIL = "UPDATE seen_runs SET spoilt = 1 WHERE uuid = :uuid AND container = :container AND started_at = :started_at"
-STOP_BY_CONSOLE = "UPDATE seen_runs SET console_stop = 1 WHERE uuid = :uuid AND container = :container AND started_at = :started_at"
+STOP_BY_CONSOLE = "UPDATE seen_runs SET console_stop = :at WHERE uuid = :uuid AND container = :container AND started_at = :started_at"
 SET_VALUE = "INSERT INTO supervisor (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 _ROW = "SELECT * FROM ended_runs "
@@ -188,7 +188,7 @@ def seen_run(row: Mapping[str, Any]) -> SeenRun:
         generation=int(row["generation"]),
         engine=_text(row["engine"]),
         spoilt=bool(row["spoilt"]),
-        console_stop=bool(row["console_stop"]),
+        console_stop=int(row["console_stop"]),
         answers=int(row["answers"]),
     )
 
