@@ -200,6 +200,7 @@ class EngineWatch:
             if looked.again is not None:
                 self._dirty[uuid] = time.monotonic() + looked.again
             rows += looked.rows
+            self._starter.remember(looked.due)
         self._say(rows)
         self._starter.remember(rows)
 

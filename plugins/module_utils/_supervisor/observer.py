@@ -36,9 +36,10 @@ _AGAIN_SECONDS = 0.5
 
 @dataclass
 class Looked:
-    """What a look at a server has found: the rows that it wrote, and after how many seconds another is needed, if one is."""
+    """What a look at a server has found: rows that it wrote, due ones of others, and after how many seconds another look is needed."""
 
     rows: list[EndedRun] = field(default_factory=list)
+    due: list[EndedRun] = field(default_factory=list)
     again: float | None = None
     up: Run | None = None
 
@@ -128,6 +129,8 @@ class Observer:
         row = node.journal.ended_runs.of_run(end.run)
         if row is not None and row.verdict is not Verdict.NOTED:
             self._hearing_is_over(end)
+            if row.due:
+                looked.due.append(row)
             return
         evidence = self._evidence(node, end, row)
         again = self._wait(node, end, evidence)
