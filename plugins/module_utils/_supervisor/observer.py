@@ -71,8 +71,8 @@ class Observer:
         self._hearing = hearing
         self._link = link
         self._cursor = cursor
-        #: Whether what is down was so before anybody looked.
-        self.is_first = False
+        #: Servers that nobody has looked at yet: if one is down, it was so before.
+        self.first: set[str] = set()
         #: Whether the engine stops what runs, and lets nobody in any more.
         self.is_ending = False
 
@@ -80,14 +80,17 @@ class Observer:
         """Look at a server. Raises `JournalUnusable`, OSError, `LockUnavailable`, and what the engine raises: then nobody can tell."""
         node = self._node()
         snapshot, seen = node.engine.inspect(uuid), node.journal.seen_runs.of(uuid)
-        definition = node.sources.definition_for_stop(uuid)
-        server = Server(uuid) if definition is None else definition.server
-        looked = Looked()
-        for end in (*self._noted(node, server, snapshot), *self._ends(server, snapshot, seen)):
-            self._see_over(node, end, definition, looked)
+        server, looked = Server(uuid), Looked()
+        ends = [*self._noted(node, server, snapshot), *self._ends(server, snapshot, seen)]
+        # Of a server that is as it was, which most are, nothing else is to be known.
+        definition = node.sources.definition_for_stop(uuid) if ends else None
+        for end in ends:
+            named = end if definition is None else replace(end, server=definition.server)
+            self._see_over(node, named, definition, looked)
         if snapshot is not None and snapshot.live:
             looked.up = snapshot.run
             self._see_up(node, server, snapshot, seen)
+        self.first.discard(uuid)
         return looked
 
     def _noted(self, node: Node, server: Server, snapshot: Snapshot | None) -> list[_End]:
@@ -137,7 +140,7 @@ class Observer:
         if again is not None:
             looked.again = again
             return
-        verdict = Verdict.DOWN_BEFORE if self.is_first else judge(evidence)
+        verdict = Verdict.DOWN_BEFORE if end.server.uuid in self.first else judge(evidence)
         policy = policy_of(node.settings, end.server, definition)
         written = replace(
             self._row(node, end, verdict, evidence, row),
@@ -187,7 +190,7 @@ class Observer:
         if holder is not None and (evidence.here or (holder.action == PowerAction.KILL.value and evidence.killed)):
             # Whoever ends it here writes it down, with what only he knows.
             return _AGAIN_SECONDS
-        if self.is_first or not awaits_shutdown(evidence) or node.engine.events.is_serving(_SERVING_SECONDS):
+        if end.server.uuid in self.first or not awaits_shutdown(evidence) or node.engine.events.is_serving(_SERVING_SECONDS):
             return None
         # The engine is about to end, or frozen: its stream will break, and keeps it from ending as long as it is read.
         self.is_ending = True
