@@ -133,9 +133,7 @@ class Supervisor:
                 return
             self._watch = EngineWatch(self._node, link, reader, self._hearing, self._starter, self._tell)
             self._watch.first_look()
-            if not self._is_ready:
-                self._is_ready = True
-                self._manager.tell(READY)
+            self._be_ready()
             self._turn(self._watch)
         finally:
             self._watch = None
@@ -165,12 +163,19 @@ class Supervisor:
             return True
         return watch.has_seen_all and node.journal.seen_runs.set_values([(BOOT, boot_id())])
 
+    def _be_ready(self) -> None:
+        """Tell the service manager that it has begun: all have been looked at, or the engine or the journal is waited for."""
+        if not self._is_ready:
+            self._is_ready = True
+            self._manager.tell(READY)
+
     def _on_trouble(self) -> None:
         if self._watch is not None:
             self._watch.notice_trouble()
 
     def _pause(self, why: str) -> None:
         self._tell(why)
+        self._be_ready()
 
     def _tell(self, paused: str) -> None:
         if self._lock.tell(paused):
