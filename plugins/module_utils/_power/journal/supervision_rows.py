@@ -37,6 +37,8 @@ _CREATE = (
         code TEXT NOT NULL DEFAULT '', msg TEXT NOT NULL DEFAULT '', next_container TEXT NOT NULL DEFAULT '',
         next_started_at TEXT NOT NULL DEFAULT '', definition TEXT NOT NULL DEFAULT '', UNIQUE (container, started_at))""",
     "CREATE INDEX IF NOT EXISTS ended_runs_of_server ON ended_runs (uuid, number)",
+    # Crashes are counted at each look at all servers: without reading rows, which have logs.
+    "CREATE INDEX IF NOT EXISTS ended_runs_by_verdict ON ended_runs (uuid, verdict, at)",
     """CREATE TABLE IF NOT EXISTS seen_runs (
         uuid TEXT PRIMARY KEY, container TEXT NOT NULL, started_at TEXT NOT NULL, generation INTEGER NOT NULL,
         engine TEXT NOT NULL DEFAULT '', spoilt INTEGER NOT NULL DEFAULT 0, console_stop INTEGER NOT NULL DEFAULT 0,
