@@ -47,6 +47,7 @@ OPERATION = {
         "state_before": {"enum": _STATES},
         "state": {"enum": _STATES},
         "stop": {"type": "object"},
+        "run": {"type": "object", "description": "the run that was started, or found up"},
         "lock": {"type": "object"},
         "operation": {"type": "object"},
     },
