@@ -9,6 +9,9 @@ import re
 import time
 from typing import Any
 
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening import Start, open_run
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
+
 from .controller import Controller
 from .lab import Lab, ended, wait_until
 from .shim import shim_on
@@ -50,6 +53,25 @@ def test_a_crash_is_told_with_what_is_done_about_it_and_by_whom(lab: Lab, contro
     entry, told = look(controller, uuid)
     assert told["supervisor"]["running"] is False
     assert (entry["supervision"]["state"], entry["supervision"]["next_at"]) == ("backoff", None), "nobody will"
+
+
+def test_a_soak_counts_a_server_as_crashed_that_the_supervisor_has_brought_back(lab: Lab, controller: Controller) -> None:
+    uuid = lab.server()
+    seen = {"node-1": controller.run_module("server_power_info", **controller.options(server=uuid))}
+    record = open_run({"action": "start", "servers": [uuid]}, seen, Start("1b2c3d4e", "2026-01-31T12:00:00.000Z"), None)
+    begin(record, 1)
+    with Supervising(lab):
+        answer = controller.run_module("server_power", **controller.options(action="start", server=[uuid], wait_for="running"))
+        assert answer["servers"][0]["run"]["started_at"] == run_of(lab, uuid).started_at
+        wait_until(lambda: look(controller, uuid)[0]["state"] == "running", "it is up", 30)
+        first = look(controller, uuid)[1]
+        await_run_after(lab, uuid, crash(lab, uuid))
+        last = look(controller, uuid, crashes=10)[1]
+    assert last["servers"][0]["state"] in ("starting", "running")
+    count(record, 1, {"node-1": answer}, ({"node-1": first}, {"node-1": last}))
+    (row,) = record.rows
+    assert (row.outcome, row.code) == ("failed", "crashed")
+    assert "crashed during the soak, exit code 137; its last lines: " in row.msg and "ready" in row.msg
 
 
 def test_over_http_and_in_the_metrics_a_crash_is_no_stop_and_a_new_process_counts_on(lab: Lab) -> None:

@@ -186,10 +186,19 @@ def test_a_row_of_an_earlier_run_says_nothing_of_this_end(fake: FakeNode) -> Non
 def test_a_server_that_the_policy_exempts_is_off_and_says_why(fake: FakeNode) -> None:
     fake.configure(supervisor={"rules": [{"server": UUID, "supervise": False}]})
     fake.down()
-    crashed(fake)
+    crashed(fake, due=False)
     with supervisor(fake):
         state = told(fake)
     assert (state["state"], state["why"], state["verdict"], state["next_at"]) == ("off", "rule 1 of supervisor.rules", "crashed", None)
+
+
+def test_what_the_engine_took_down_is_told_to_come_back_although_the_policy_exempts_it(fake: FakeNode) -> None:
+    fake.configure(supervisor={"enabled": False})
+    fake.down()
+    crashed(fake, verdict=Verdict.ENGINE_STOPPED)
+    with supervisor(fake):
+        state = told(fake)
+    assert (state["state"], state["verdict"], bool(state["next_at"])) == ("off", "engine_stopped", True)
 
 
 def test_the_last_ended_runs_are_told_newest_first(fake: FakeNode) -> None:

@@ -60,7 +60,8 @@ class SupervisionFacts:
             "running": self.supervisor["running"],
             "paused": self.supervisor["paused"],
             **_end(row),
-            "next_at": self._next_at(row) if row is not None and is_open and policy.supervised else None,
+            # Also of one that the policy exempts: what the engine took down is brought back.
+            "next_at": self._next_at(row) if row is not None and is_open else None,
             "in_row": _in_row(newest, row, snapshot),
             "crashes_today": crashes,
         }
