@@ -144,6 +144,7 @@ class Rounds:
             rows, up = rows_of(self._lab, story.uuid), self._lab.is_up(story.uuid)
             found = [*self._of_state(story, rows, up), *self._of_rows(story, rows)]
             if found:
+                found += [f"the supervisor was dead {began:.3f}-{ended:.3f}" for began, ended in self._blind]
                 told = [
                     f"{row.run.container[:8]} {row.run.started_at} {row.verdict.value} {row.exit_code} {row.due} {row.code}" for row in rows
                 ]
@@ -159,24 +160,29 @@ class Rounds:
 
     def _of_rows(self, story: Story, rows: list[EndedRun]) -> Iterator[str]:
         """Each end has its row, and each row says what ended it, where nothing else was done to the server just then."""
-        began = {row.number: _moment(row.run.started_at) for row in rows}
         for number, life in enumerate(story.lives):
             if not life.ended:
                 continue
             later = story.lives[number + 1].began if number + 1 < len(story.lives) else float("inf")
-            mine = [row for row in rows if row.run.container == life.container and abs(began[row.number] - life.began) < _LATE_SECONDS]
-            mine = [row for row in mine if began[row.number] < life.ended and began[row.number] < later]
+            mine = [row for row in rows if _life_of(row, story.lives) is life]
             if len(mine) != 1:
                 if mine or not any(blind[0] < later and blind[1] > life.began for blind in self._blind):
                     yield f"{len(mine)} rows for the run that began at {life.began:.3f}"
                 continue
-            about = {done.act for done in story.done if done.began - 0.2 <= life.ended <= (done.ended or float("inf")) + 0.2}
+            about = {done.act for done in story.done if done.began - 0.2 <= life.ended <= (done.ended or float("inf")) + _LATE_SECONDS}
             if about == {"crash"} and mine[0].verdict.value != "crashed":
                 yield f"a crash taken for {mine[0].verdict.value}"
             if about and about <= set(_THEIRS) and mine[0].verdict.value not in ("stopped_at_engine", "ended_unseen"):
                 yield f"a stop at the engine taken for {mine[0].verdict.value}"
             if about and about <= set(_OURS) and mine[0].verdict.value not in ("stopped", "restarting"):
                 yield f"an action here taken for {mine[0].verdict.value}"
+
+
+def _life_of(row: EndedRun, lives: list[Life]) -> Life | None:
+    """The run that a row is of: the engine tells of a start some moments after its own StartedAt."""
+    began = _moment(row.run.started_at)
+    mine = [life for life in lives if life.container == row.run.container and abs(life.began - began) < _LATE_SECONDS]
+    return min(mine, key=lambda life: abs(life.began - began), default=None)
 
 
 def _crash(lab: Lab, story: Story, done: Done) -> None:
