@@ -65,7 +65,6 @@ options:
       - Does not apply with O(api_url).
     type: int
     default: 0
-    version_added: 1.0.0
 seealso:
   - module: fleet.power.server_power
 author:

@@ -68,7 +68,7 @@ def supervision(**fields: Any) -> dict[str, Any]:
         ({"code": "disk_full"}, "offline, crashed 3 times, last try disk_full, next try 04:12:10"),
         ({"next_at": None, "running": False}, "offline, meant up, crashed 3 times"),
         ({"verdict": "engine_stopped", "in_row": 0}, "offline, next try 04:12:10"),
-        ({"state": "left", "verdict": "stopped_at_engine", "exit_code": None, "next_at": None}, "offline, stopped at the engine"),
+        ({"state": "left", "verdict": "stopped_at_engine", "exit_code": 143, "next_at": None}, "offline, stopped at the engine"),
         ({"state": "left", "verdict": "ended", "exit_code": 0, "next_at": None}, "offline, ended (exit code 0)"),
         ({"state": "left", "verdict": "down_before", "exit_code": None, "next_at": None}, "offline, down before it was supervised"),
         ({"state": "ok", "verdict": None, "next_at": None}, "offline, meant up"),
@@ -83,6 +83,11 @@ def test_what_is_done_about_a_server_that_is_down_is_told(told: dict[str, Any], 
 def test_a_server_that_is_up_and_crashes_often_is_told() -> None:
     line = line_of(entry(supervision=supervision(state="flapping", verdict=None, next_at=None, crashes_today=7)))
     assert "running, flapping (7 crashes in 24 h)" in line
+
+
+def test_a_server_that_crashed_and_was_stopped_then_is_as_it_is_meant_to_be() -> None:
+    line = line_of(entry(state="offline", intent={"up": False}, supervision=supervision(state="ok", next_at=None)))
+    assert "Lobby  offline  2026" in line
 
 
 def test_what_the_journal_does_not_tell_leaves_the_intent() -> None:

@@ -47,8 +47,10 @@ def _down_words(told: Mapping[str, Any]) -> Iterator[str]:
     if state == SupervisionState.CRASH_LOOP.value:
         yield f"crash loop ({plural(count, 'crash', 'crashes')})"
     elif state == SupervisionState.LEFT.value and verdict in _LEFT:
-        yield _LEFT[verdict] if told.get("exit_code") is None else f"{_LEFT[verdict]} (exit code {told['exit_code']})"
-    elif verdict == Verdict.CRASHED.value:
+        # Of the others the exit code says nothing: it is that of whatever stopped them.
+        code = f" (exit code {told['exit_code']})" if verdict == Verdict.ENDED.value and told.get("exit_code") is not None else ""
+        yield f"{_LEFT[verdict]}{code}"
+    elif verdict == Verdict.CRASHED.value and state != SupervisionState.OK.value:
         yield f"crashed {plural(count, 'time')}" if count > 1 else "crashed"
     if told.get("code"):
         yield f"last try {told['code']}"
