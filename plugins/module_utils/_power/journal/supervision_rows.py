@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 #: Tables that a journal may lack.
-ENDED, SEEN, VALUES = "ended_runs", "seen_runs", "supervisor"
+ENDED, SEEN, VALUES, TOTALS = "ended_runs", "seen_runs", "supervisor", "ended_totals"
 
 #: How many ended runs are kept for one server.
 KEPT_RUNS = 100
@@ -39,11 +39,14 @@ _CREATE = (
         next_started_at TEXT NOT NULL DEFAULT '', definition TEXT NOT NULL DEFAULT '',
         seen TEXT NOT NULL DEFAULT '', generation INTEGER, UNIQUE (container, started_at))""",
     "CREATE INDEX IF NOT EXISTS ended_runs_of_server ON ended_runs (uuid, number)",
+    # Crashes are counted at each look at all servers: without reading rows, which have logs.
+    "CREATE INDEX IF NOT EXISTS ended_runs_by_verdict ON ended_runs (uuid, verdict, at)",
     """CREATE TABLE IF NOT EXISTS seen_runs (
         uuid TEXT PRIMARY KEY, container TEXT NOT NULL, started_at TEXT NOT NULL, generation INTEGER NOT NULL,
         engine TEXT NOT NULL DEFAULT '', spoilt INTEGER NOT NULL DEFAULT 0, console_stop INTEGER NOT NULL DEFAULT 0,
         answers INTEGER NOT NULL DEFAULT 0)""",
     "CREATE TABLE IF NOT EXISTS supervisor (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS ended_totals (verdict TEXT PRIMARY KEY, runs INTEGER NOT NULL)",
 )
 
 _COLUMNS = (
@@ -105,7 +108,9 @@ LATEST = (
 CRASHES = (
     "SELECT uuid, count(*) AS crashes FROM ended_runs WHERE verdict = 'crashed' AND at >= '{since}' AND uuid IN ({{holes}}) GROUP BY uuid"
 )
-TOTALS = "SELECT verdict, count(*) AS runs FROM ended_runs GROUP BY verdict"
+#: Rows are pruned, what was counted stays.
+COUNT = "INSERT INTO ended_totals (verdict, runs) VALUES (?, 1) ON CONFLICT (verdict) DO UPDATE SET runs = runs + 1"
+COUNTED = "SELECT verdict, runs FROM ended_totals"
 SEEN_OF = "SELECT * FROM seen_runs WHERE uuid = ?"
 SEEN_ALL = "SELECT * FROM seen_runs"
 VALUE = "SELECT value FROM supervisor WHERE name = ?"
