@@ -140,8 +140,6 @@ def test_nothing_is_started_while_the_journal_cannot_be_written_and_all_that_cra
 #: What may become of a journal under a supervisor that runs.
 SPOILT = {
     "removed": lambda file: file.unlink(),
-    # Its log alone might do.
-    "damaged": lambda file: [each.write_bytes(b"not a journal" * 10_000) for each in (file, file.with_name(f"{file.name}-wal"))],
     "replaced by an empty one": lambda file: (file.with_name("fresh").touch(), os.replace(file.with_name("fresh"), file)),
 }
 
@@ -154,22 +152,43 @@ def test_what_nobody_knows_to_be_meant_up_is_not_started(lab: Lab, what: str, wh
     uuid = lab.up()
     with Supervising(lab):
         if when == "in its back-off":
-            await_run_after(lab, uuid, crash(lab, uuid))
-            await_verdicts(lab, uuid, "crashed")
-            crash(lab, uuid)
-            await_verdicts(lab, uuid, "crashed", "crashed")
-        spoil(lab, what)
+            crash_twice(lab, uuid)
+        SPOILT[what](state_directory(lab) / "journal.sqlite")
         if when == "before the crash":
             crash(lab, uuid)
-        time.sleep(12.0 if when == "in its back-off" else 2.0)
-        assert not lab.is_up(uuid)
-        assert not any(row.due for row in rows_of(lab, uuid))
-        assert ended(lab.power("start", uuid)) == ("done", "")
-        await_run_after(lab, uuid, crash(lab, uuid))
+        assert_left(lab, uuid, 12.0 if when == "in its back-off" else 2.0)
 
 
-def spoil(lab: Lab, what: str) -> None:
-    SPOILT[what](state_directory(lab) / "journal.sqlite")
+@pytest.mark.long
+def test_what_was_due_by_a_journal_that_is_damaged_is_not_started(lab: Lab) -> None:
+    """Not while it runs: it has read enough of it to know."""
+    uuid = lab.up()
+    with Supervising(lab) as supervising:
+        crash_twice(lab, uuid)
+        supervising.kill()
+        file = state_directory(lab) / "journal.sqlite"
+        # Its log alone might do.
+        for each in (file, file.with_name(f"{file.name}-wal")):
+            each.write_bytes(b"not a journal" * 10_000)
+        supervising.begin_again()
+        supervising.await_ready()
+        assert_left(lab, uuid, 12.0)
+
+
+def crash_twice(lab: Lab, uuid: str) -> None:
+    await_run_after(lab, uuid, crash(lab, uuid))
+    await_verdicts(lab, uuid, "crashed")
+    crash(lab, uuid)
+    await_verdicts(lab, uuid, "crashed", "crashed")
+
+
+def assert_left(lab: Lab, uuid: str, seconds: float) -> None:
+    """It is not started until somebody does so; that says that it is meant to be up."""
+    time.sleep(seconds)
+    assert not lab.is_up(uuid)
+    assert not any(row.due for row in rows_of(lab, uuid))
+    assert ended(lab.power("start", uuid)) == ("done", "")
+    await_run_after(lab, uuid, crash(lab, uuid))
 
 
 @pytest.mark.parametrize("supervisor", ["alive", "dead"])
