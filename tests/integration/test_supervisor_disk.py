@@ -122,6 +122,31 @@ def test_what_is_stopped_while_nothing_can_be_written_stays_down(lab: Lab, actio
         assert not disk.says_up(uuid)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("supervisor", ["alive", "dead"])
+@pytest.mark.parametrize("action", ["stop", "kill"])
+def test_a_stop_in_a_back_off_counts_though_nobody_could_write_it(lab: Lab, action: str, supervisor: str) -> None:
+    """It finds the server down: the lock's record alone says that somebody wants it so."""
+    with on_small_disk(lab) as disk:
+        uuid = lab.up()
+        with Supervising(lab) as supervising:
+            crash_twice(lab, uuid)
+            if supervisor == "dead":
+                supervising.kill()
+            disk.spoil("full")
+            assert lab.power(action, uuid).outcome.value in ("unchanged", "done")
+            assert disk.says_up(uuid), "nobody could write what was done"
+            disk.mend()
+            if supervisor == "dead":
+                supervising.begin_again()
+                supervising.await_ready()
+            wait_until(lambda: not any(row.due for row in rows_of(lab, uuid)), "no start is due")
+            time.sleep(1.0)
+            assert not lab.is_up(uuid)
+        assert not disk.says_up(uuid)
+        assert verdicts(lab, uuid) == ["crashed", "crashed"]
+
+
 def test_nothing_is_started_while_the_journal_cannot_be_written_and_all_that_crashed_once_it_can(lab: Lab) -> None:
     with on_small_disk(lab) as disk:
         first, second = lab.up(), lab.up()
