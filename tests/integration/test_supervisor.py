@@ -99,3 +99,14 @@ def test_what_is_down_at_the_very_first_look_is_told_and_left(lab: Lab) -> None:
         assert ended(lab.power("start", uuid)) == ("done", "")
         before = crash(lab, uuid)
         await_run_after(lab, uuid, before)
+
+
+def test_the_first_server_of_a_node_that_crashes_while_it_is_dead_was_up_before(lab: Lab) -> None:
+    """A node that had nobody has been looked at nevertheless."""
+    with Supervising(lab) as supervising:
+        uuid = lab.up()
+        supervising.kill()
+        before = crash(lab, uuid)
+        supervising.begin_again()
+        await_run_after(lab, uuid, before)
+        await_verdicts(lab, uuid, "crashed")

@@ -147,6 +147,7 @@ def test_a_stop_in_a_back_off_counts_though_nobody_could_write_it(lab: Lab, acti
         assert verdicts(lab, uuid) == ["crashed", "crashed"]
 
 
+@pytest.mark.long
 def test_nothing_is_started_while_the_journal_cannot_be_written_and_all_that_crashed_once_it_can(lab: Lab) -> None:
     with on_small_disk(lab) as disk:
         first, second = lab.up(), lab.up()
@@ -216,6 +217,7 @@ def assert_left(lab: Lab, uuid: str, seconds: float) -> None:
     await_run_after(lab, uuid, crash(lab, uuid))
 
 
+@pytest.mark.samples("dead")
 @pytest.mark.parametrize("supervisor", ["alive", "dead"])
 def test_nothing_is_started_while_the_journal_cannot_be_read(lab: Lab, supervisor: str) -> None:
     uuid = lab.up()

@@ -99,6 +99,7 @@ def test_beside_wings_nothing_is_judged_or_started_and_after_it_what_is_down_is_
         await_run_after(lab, first, crash(lab, first))
 
 
+@pytest.mark.long
 def test_what_was_due_before_wings_came_is_left_after_it(lab: Lab, wings: list[int]) -> None:
     """Somebody may have had it down there; what is started is what was seen up since."""
     uuid = lab.up()

@@ -87,18 +87,11 @@ class EngineWatch:
         self._is_looked = bool(journal.seen_runs.value(LOOKED))
         self._observer.first = set() if self._is_looked else set(everybody)
         if not self._is_looked:
-            self._leave_what_was_due()
+            self._starter.leave(self._node())
         self._dirty.update(dict.fromkeys(everybody, _NOW))
         self._look()
         self._starter.remember(journal.ended_runs.due())
         self._next_all = _after(_ALL_SECONDS)
-
-    def _leave_what_was_due(self) -> None:
-        """Ask for no start after what ended before anybody looked. A restart that lives makes its own."""
-        node = self._node()
-        for row in node.journal.ended_runs.due():
-            if node.locks.holder(row.server.uuid) is None and not node.journal.ended_runs.close(row.number):
-                raise JournalUnusable("it cannot be written")
 
     @property
     def has_seen_all(self) -> bool:
@@ -216,8 +209,6 @@ class EngineWatch:
         uuids = self._dirty_now()
         for uuid in uuids:
             del self._dirty[uuid]
-        if not uuids:
-            return
         rows = []
         for uuid, looked in zip(uuids, map_concurrently(self._try_to_look, uuids)):
             if looked is None:
@@ -232,10 +223,11 @@ class EngineWatch:
                 self._dirty[uuid] = _after(looked.again)
             rows += looked.rows
             self._starter.remember(looked.due)
-        self._say(rows)
-        self._starter.remember(rows)
+        if rows:
+            self._say(rows)
+            self._starter.remember(rows)
         if not self._is_looked and not self._observer.first:
-            # Until then another life begins anew.
+            # All have been looked at, or there is nobody. Until then another life begins anew.
             self._is_looked = self._node().journal.seen_runs.set_values([(LOOKED, "yes")])
 
     def _try_to_look(self, uuid: str) -> Looked | None:

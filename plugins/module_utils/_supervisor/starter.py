@@ -105,6 +105,14 @@ class Starter:
                 if node.journal.ended_runs.put_off(freed):
                     self.remember([freed])
 
+    def leave(self, node: Node) -> None:
+        """Ask for no start after what has ended so far. A restart that lives makes its own. Raises `JournalUnusable`, OSError."""
+        for row in node.journal.ended_runs.due():
+            if node.locks.holder(row.server.uuid) is None:
+                if not node.journal.ended_runs.close(row.number):
+                    raise JournalUnusable("it cannot be written")
+                self._forget(row)
+
     def join(self) -> None:
         """Wait for what is under way."""
         for thread in list(self._threads):
