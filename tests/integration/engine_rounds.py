@@ -131,9 +131,12 @@ class EngineRounds:
         time.sleep(1.0)
 
     def _is_quiet(self, server: Told) -> bool:
-        rows = rows_of(self._lab, server.uuid)
-        is_open = any(row.due or row.verdict.value == "noted" for row in rows)
-        return not is_open and (not server.wish or self._lab.is_up(server.uuid))
+        rows, found = rows_of(self._lab, server.uuid), self._lab.container(server.uuid)
+        if any(row.due or row.verdict.value == "noted" for row in rows):
+            return False
+        if found is None or found["State"]["Running"]:
+            return found is not None
+        return not server.wish and (found["Id"], found["State"]["StartedAt"]) in ((row.run.container, row.run.started_at) for row in rows)
 
     def violations(self) -> Iterator[str]:
         """What is not as it should be; whoever nobody can say anything of is from now on to be what it is."""
@@ -146,7 +149,10 @@ class EngineRounds:
             if not server.acts and server.wish and rows and rows[0].verdict.value != "engine_stopped":
                 wrong.append(f"nobody touched it, and its end was taken for {rows[0].verdict.value}")
             if wrong:
-                told = [f"{row.run.started_at} - {row.ended_at} {row.verdict.value} {row.exit_code} {row.code}" for row in rows[:5]]
+                told = [
+                    f"{row.run.started_at} - {row.ended_at} {row.verdict.value} {row.exit_code} {row.tries} {row.code} {row.msg}"
+                    for row in rows[:5]
+                ]
                 yield "\n  ".join([server.uuid, *wrong, *self._events, *server.acts, *told])
             if server.wish is None:
                 intent = self._lab.node().journal.intents.of(server.uuid)
