@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
@@ -98,7 +99,9 @@ def rows_of(lab: Lab, uuid: str) -> list[EndedRun]:
     """The ended runs of a server, the last first."""
     node = lab.node()
     try:
-        return node.journal.ended_runs.latest_of_each([uuid], 100).get(uuid, [])
+        found = node.journal.told_runs.of_each([uuid], 100, datetime.now(timezone.utc))
+        assert found is not None
+        return list(found.latest.get(uuid, ()))
     finally:
         node.journal.close()
 

@@ -13,8 +13,8 @@ from ...host.causes import reason_of
 from ...journal.journal_rows import Intent, JournalUnusable
 from ...model.errors import IntentUnknown, NotSelected
 from ...model.request import PowerAction
-from ...model.server import Snapshot
-from ...model.supervision import SeenRun
+from ...model.server import Run, Snapshot
+from ...model.supervision import EndedRun, SeenRun
 from .context import ActionContext
 from .node import Observed
 
@@ -43,6 +43,11 @@ def known_intent(context: ActionContext) -> Intent | None:
     if context.request.answers is None:
         return context.node.journal.intents.of(context.uuid)
     return _known(context, lambda: context.node.journal.intents.known_of(context.uuid))
+
+
+def known_row(context: ActionContext, run: Run) -> EndedRun | None:
+    """Return the row of an ended run. Raises `IntentUnknown` where the journal cannot be read."""
+    return _known(context, lambda: context.node.journal.ended_runs.of_run(run))
 
 
 def date_anew(context: ActionContext, seen: Observed) -> None:
