@@ -31,7 +31,7 @@ _START_SECONDS = 60.0
 class OwnEngine:
     """An engine below a directory with a short name, since its sockets are there."""
 
-    def __init__(self, root: Path, *, activated: bool = False) -> None:
+    def __init__(self, root: Path, *, activated: bool = False, configuration: Mapping[str, Any] | None = None) -> None:
         self.host = f"unix://{root}/docker.sock"
         self._root = root
         self._log = (root / "log").open("wb")
@@ -42,7 +42,7 @@ class OwnEngine:
         if self._listener is not None:
             self._listener.bind(f"{root}/docker.sock")
             self._listener.listen()
-        (root / "daemon.json").write_text(json.dumps(_CONFIGURATION))
+        (root / "daemon.json").write_text(json.dumps({**_CONFIGURATION, **(configuration or {})}))
 
     @property
     def pid_file(self) -> str:
@@ -155,13 +155,13 @@ class OwnEngine:
         self._client = None
 
 
-def own_engine(docker_host: str, *, activated: bool = False) -> Iterator[OwnEngine]:
-    """An engine that has the test server's image; only where one may be started."""
+def own_engine(docker_host: str, *, activated: bool = False, configuration: Mapping[str, Any] | None = None) -> Iterator[OwnEngine]:
+    """An engine that has the test server's image; only where one may be started. ``configuration`` is laid over its ``daemon.json``."""
     if os.geteuid() != 0:
         pytest.skip("only root may start an engine")
     if shutil.which("dockerd") is None:
         pytest.skip("there is no dockerd: install docker.io")
-    engine = OwnEngine(Path(tempfile.mkdtemp(prefix="fleet-power-own-", dir="/run")), activated=activated)
+    engine = OwnEngine(Path(tempfile.mkdtemp(prefix="fleet-power-own-", dir="/run")), activated=activated, configuration=configuration)
     try:
         engine.start()
         engine.load_image(docker_host)

@@ -9,16 +9,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import load_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import read_record
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.service import Options, supervise
 
-from .lab import Lab, wait_until
+from .lab import Actor, Lab, wait_until
 
 PACKAGE = "ansible_collections.fleet.power.plugins.module_utils"
 #: How long an engine may take from a stop to the end of its stream, and a verdict on a stop at the engine thereafter.
@@ -88,6 +93,32 @@ class Supervising:
             raise
 
 
+class SupervisingHere:
+    """The same in a thread of this process, where a test can put in what it needs."""
+
+    def __init__(self, lab: Lab, *, options: Options | None = None) -> None:
+        self._lab = lab
+        self._options = options or Options(stagger=0)
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        settings = replace(load_settings(str(self._lab.config)), docker_host=self._lab.docker_host)
+        supervise(settings, self._options, self._is_over.is_set)
+
+    def __enter__(self) -> SupervisingHere:
+        self._thread.start()
+        node = self._lab.node()
+        with closing(node.journal):
+            wait_until(lambda: node.journal.seen_runs.value("looked"), "the supervisor has looked")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._is_over.set()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+
 def run_of(lab: Lab, uuid: str) -> Run:
     """The newest run of a server."""
     found = lab.container(uuid)
@@ -132,6 +163,12 @@ def crash(lab: Lab, uuid: str) -> Run:
     assert found is not None
     os.kill(found["State"]["Pid"], signal.SIGKILL)
     return run
+
+
+def die_in_restart(lab: Lab, uuid: str, actor: Actor) -> None:
+    """SIGKILL an actor that restarts a server, made with ``MARK=1``, when that was told to stop."""
+    wait_until(lambda: "got " in lab.log(uuid), "it was told to stop")
+    actor.kill()
 
 
 def state_directory(lab: Lab) -> Path:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from .lab import Lab, ended, wait_until
-from .supervisors import Supervising, await_run_after, await_verdicts, crash, run_of, verdicts
+from .supervisors import Supervising, await_run_after, await_verdicts, crash, die_in_restart, run_of, verdicts
 
 
 def test_a_crashed_server_is_started_again_and_has_one_row_that_tells_all(lab: Lab) -> None:
@@ -55,12 +55,11 @@ def test_a_restart_of_ours_is_no_crash_and_is_done_once(lab: Lab) -> None:
 
 
 def test_a_restart_whose_process_dies_between_stop_and_start_is_finished(lab: Lab) -> None:
-    uuid = lab.up(STOP_SECONDS=4)
+    uuid = lab.up(STOP_SECONDS=1.0, MARK=1)
     with Supervising(lab):
         before = run_of(lab, uuid)
         with lab.actor("restart", uuid) as actor:
-            lab.await_phase(uuid, "stop")
-            actor.kill()
+            die_in_restart(lab, uuid, actor)
         await_run_after(lab, uuid, before)
         await_verdicts(lab, uuid, "restarting")
 

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from .lab import Lab
+from .engine_rounds import EngineRounds
+from .lab import Lab, lab_on
+from .own_engine import own_engine
 from .supervised_rounds import Rounds
 from .supervisors import Supervising
 
@@ -37,3 +41,19 @@ def test_a_few_rounds_break_no_promise(lab: Lab) -> None:
 @pytest.mark.parametrize("seed", range(100, 103))
 def test_hundreds_of_rounds_break_no_promise(lab: Lab, seed: int) -> None:
     race(lab, seed, servers=8, rounds=13)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(200, 203))
+def test_rounds_in_each_of_which_the_engine_ends_break_no_promise(tmp_path: Path, docker_host: str, seed: int) -> None:
+    for own in own_engine(docker_host):
+        for lab in lab_on(tmp_path, own.host):
+            lab.write_settings(supervisor={"max_restarts": 1000, "reset_after": 1})
+            uuids = [lab.up(STOP_SECONDS=number % 3 / 4, EXIT_CODE=number % 2) for number in range(6)]
+            with Supervising(lab) as supervising:
+                played = EngineRounds(lab, own, supervising, uuids, seed)
+                for number in range(8):
+                    played.play()
+                    played.await_quiet()
+                    found = list(played.violations())
+                    assert not found, "\n".join([f"seed {seed}, round {number}", *found])

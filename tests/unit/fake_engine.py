@@ -188,6 +188,10 @@ class FakeLogs(defaultdict[str, bytes]):
         """The container's log."""
         return self[run.container]
 
+    def tail_of_run(self, run: Run, lines: int) -> bytes:
+        """The container's log."""
+        return self[run.container]
+
 
 class FakeEvents:
     """What the engine tells by itself."""

@@ -100,16 +100,16 @@ def as_nobody_below(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def small_disk(path: Path) -> Iterator[Path]:
-    """A disk of 64 KiB at ``path``; skips where nothing can be mounted."""
+def small_disk(path: Path, size: int = _SMALL) -> Iterator[Path]:
+    """A disk of 64 KiB, or of another size, at ``path``; skips where nothing can be mounted."""
     path.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={_SMALL}", "tmpfs", str(path)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
         pytest.skip("nothing can be mounted here")
     try:
         assert os.path.ismount(path)
         room = os.statvfs(path)
-        assert room.f_blocks * room.f_frsize == _SMALL
+        assert room.f_blocks * room.f_frsize == size
         yield path
     finally:
         subprocess.run(["umount", str(path)], check=True)

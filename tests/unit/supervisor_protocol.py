@@ -59,7 +59,14 @@ CASTS = {
 
 _SHOWN = {
     "two crashes": (Rule.KEEP_SEEN, Rule.ROW_BEFORE_START, Rule.ROW_IS_UNIQUE, Rule.ROW_NAMES_RUN),
-    "an engine shut down": (Rule.AWAIT_SHUTDOWN, Rule.ENGINE_RESTORES, Rule.MARK_BEFORE_ENGINE, Rule.SIGNAL_SPOILS_MARK, Rule.KEEP_SIGNAL),
+    "an engine shut down": (
+        Rule.AWAIT_SHUTDOWN,
+        Rule.ENGINE_RESTORES,
+        Rule.MARK_BEFORE_ENGINE,
+        Rule.STARTUP_BEFORE_MARK,
+        Rule.SIGNAL_SPOILS_MARK,
+        Rule.KEEP_SIGNAL,
+    ),
     "a person at the engine": (Rule.KEEP_CURSOR, Rule.MARK_BEFORE_CODE, Rule.MARK_DECIDES, Rule.UNSEEN_IS_LEFT, Rule.WRITES_NO_INTENT),
     "the first look": (Rule.BASELINE,),
     "a person here": (

@@ -97,6 +97,8 @@ def outside_moves(state: State, rules: Rules) -> Iterator[Move]:
         yield from person_moves(state)
     if left.shutdowns and not state.stopping and not state.away:
         yield from shutdown_moves(state.used("shutdowns"))
+    if state.stopping and state.up:
+        yield "the engine is killed in its shutdown", gone(state.run(state.newest, orphaned=True))
     if left.losses and any(run.heard for run in state.runs):
         yield "what the engine told is lost", forgotten(state.used("losses"))
     if left.deaths and supervisor.at is not At.DEAD:
@@ -156,19 +158,28 @@ def person_moves(state: State) -> Iterator[Move]:
 
 
 def shutdown_moves(state: State) -> Iterator[Move]:
-    """How the engine stops: in order, with the machine's power, or alone (live-restore), and what ran goes on."""
-    stopping = state._replace(stopping=True)
+    """How the engine stops: in order, killed, with the machine's power, or alone (live-restore), and what ran goes on."""
     lost = state._replace(supervisor=Supervisor(At.DEAD), away=True, engine=state.engine + 1)
     lost = cut(lost) if lost.task is not None else lost
     if state.up:
-        alone = state._replace(away=True, engine=state.engine + 1)
-        yield "the engine restarts alone", forgotten(alone) if state.supervisor.at is At.DEAD else alone
+        yield "the engine restarts alone", gone(state)
+        yield "the engine is killed", gone(state.run(state.newest, orphaned=True))
+    yield "the engine lets nobody in any more", state._replace(stopping=True)
     for telling in (True, False) if state.up else (False,):
-        yield (
-            f"the engine is shut down{', exit code 1' if telling else ''}",
-            ended(stopping, Cause.SHUTDOWN, telling=telling, signalled=True) if state.up else stopping,
-        )
         yield "the power fails", forgotten(ended(lost, Cause.SHUTDOWN, telling=telling) if state.up else lost)
+
+
+def gone(state: State) -> State:
+    """The state in which the engine's process has ended."""
+    after = state._replace(stopping=False, away=True, engine=state.engine + 1)
+    return forgotten(after) if state.supervisor.at is At.DEAD else after
+
+
+def back(state: State) -> State:
+    """The state in which the next engine lets somebody in: what its predecessor was killed over it has stopped, as a person does."""
+    if state.up and state.runs[-1].orphaned:
+        state = ended(state, Cause.SHUTDOWN, signalled=True, marked=True, in_startup=True)
+    return seen_up(state._replace(away=False))
 
 
 def cut(state: State) -> State:
@@ -184,11 +195,14 @@ def system_moves(state: State, rules: Rules) -> Iterator[Move]:
     if state.up and state.runs[-1].asked:
         yield "the run ends as its console told it to", ended(state, Cause.HERE, telling=True)
         yield "the run ends by its stop signal", ended(state, Cause.HERE, signalled=True, marked=True)
-    if state.stopping:
-        after = state._replace(stopping=False, away=True, engine=state.engine + 1)
-        yield "the stream breaks", forgotten(after) if state.supervisor.at is At.DEAD else after
+    if state.stopping and state.up:
+        for telling in (True, False):
+            stopped = ended(state, Cause.SHUTDOWN, telling=telling, signalled=True)
+            yield f"the engine's shutdown stops the run{', exit code 1' if telling else ''}", stopped
+    elif state.stopping:
+        yield "the stream breaks", gone(state)
     if state.away:
-        yield "the engine is back", seen_up(state._replace(away=False))
+        yield "the engine is back", back(state)
     if not state.writable:
         yield "the journal can be written again", seen_up(state._replace(writable=True))
     if state.task is not None:

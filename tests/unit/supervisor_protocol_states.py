@@ -8,10 +8,11 @@ the engine (`docker stop` or `kill`, `docker start`, both as `docker restart`, a
 as another process, with or without what ran; the power fails), the journal (cannot be written, begun anew), and the supervisor. Supervisor
 and acting modules may be killed between any two of their steps.
 
-Assumed of the engine: it tells of a signal sent through its API before it tells of the end; in a shutdown it breaks the stream within its
-shutdown time; as long as it is the same process it tells again what it told (but may lose it); its own mark of a manual stop
-(`HasBeenManuallyStopped`) stands when the run has ended; whoever looks right before a request knows what the request meets. Assumed of the
-rest: a run that was asked to end ends, and a supervisor that lives sees at once that a run is up.
+Assumed of the engine: it tells of a signal sent through its API before it tells of the end; in a shutdown it lets nobody in before it
+stops the first one, and breaks the stream after the last; if it is killed, the next one stops what still runs before it lets anybody in,
+and marks that as stopped by hand; as long as it is the same process it tells again what it told (but may lose it); its own mark of a
+manual stop (`HasBeenManuallyStopped`) stands when the run has ended; whoever looks right before a request knows what the request meets.
+Assumed of the rest: a run that was asked to end ends, and a supervisor that lives sees at once that a run is up.
 
 Not here: what a late start request does, and two persons here at a time, which is the kill protocol's business; waits, back-off and counts.
 
@@ -113,6 +114,8 @@ class Run(NamedTuple):
     heard: bool = False
     kept: bool = False  # the journal has it as seen up
     asked: bool = False  # it was asked to end, and will
+    orphaned: bool = False  # its engine was killed
+    in_startup: bool = False  # it ended before the next engine let anybody in
     engine: int = 0  # the engine's process by which it was last seen up
     generation: int = 0
     row: Row | None = None
@@ -198,7 +201,7 @@ class State(NamedTuple):
     raised: int = 0
     writable: bool = True
     engine: int = 0
-    stopping: bool = False  # the engine's shutdown has stopped what ran, the stream is still there
+    stopping: bool = False  # the engine's shutdown has begun: it lets nobody in, and the stream is still there
     away: bool = False
     fresh: bool = False  # the container was made anew and never ran
     readable: bool = True  # the engine's own file can be read
@@ -278,7 +281,7 @@ class State(NamedTuple):
         if run.row is None or run.row.verdict not in (Verdict.UNSEEN, Verdict.PERSON, Verdict.BASELINE):
             return False
         mark = self.mark_of(run, run.spoilt)
-        by_mark = mark is True and (run.signalled or not run.heard)
+        by_mark = mark is True and (run.signalled or not run.heard) and not run.in_startup
         return (
             run.excused
             or run.blurred

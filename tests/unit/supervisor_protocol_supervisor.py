@@ -45,6 +45,8 @@ def verdict_of(state: State, number: int, rules: Rules) -> Verdict:
     if run.generation != state.raised and not run.telling and Rule.KEEP_GENERATION in rules:
         return Verdict.OURS
     mark = state.mark_of(run, run.known_spoilt and Rule.SIGNAL_SPOILS_MARK in rules)
+    if run.in_startup and Rule.STARTUP_BEFORE_MARK in rules:
+        mark = None
     if run.engine != state.engine and not (mark and Rule.MARK_BEFORE_ENGINE in rules):
         return Verdict.ENGINE if Rule.ENGINE_RESTORES in rules else Verdict.UNSEEN
     return Verdict.PERSON if run.heard else _unheard(run, mark, rules)

@@ -12,7 +12,15 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, lives, start_of
-from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import BLANK, RECORD_SIZE, Holder, Leftover, decode, encode
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import (
+    BLANK,
+    RECORD_SIZE,
+    EndedHere,
+    Holder,
+    Leftover,
+    decode,
+    encode,
+)
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.tests.unit.lock_support import FORK
@@ -215,3 +223,66 @@ def test_a_process_that_ended_and_was_not_waited_for_does_not_live() -> None:
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert not lives(pid, start, boot_id())
     child.join(10)
+
+
+#: A run that was ended, carried by a record that has all else as well, each as long as it gets.
+ENDED = EndedHere(Run("e" * 64, "2026-12-31T23:59:59.123456789Z"), "restart", generation=10**9, origin="alice@web1", ended_it=True)
+LONGEST = replace(FULL, generation=10**9, leftover=replace(LEFTOVER, generation=10**9), ended=ENDED)
+
+
+@settings(deadline=None, database=None)
+@given(origin=st.text(), reason=st.text(), times=st.sampled_from([1, 40, 3000]))
+def test_a_run_that_was_ended_is_carried_whole_beside_all_else(origin: str, reason: str, times: int) -> None:
+    said = replace(LONGEST, origin=origin * times, reason=reason * times, ended=replace(ENDED, origin=origin * times))
+    text = encode(said)
+    found = decode(text)
+    assert len(text) == RECORD_SIZE and found is not None and found.ended is not None
+    assert replace(found.ended, origin="") == replace(ENDED, origin="")
+    assert (found.run, found.leftover and found.leftover.run) == (RUN, RUN)
+
+
+@pytest.mark.parametrize("ended_it", [True, False])
+@pytest.mark.parametrize("action", ["stop", "kill", "restart"])
+def test_a_run_that_was_ended_is_read_as_it_was_written(action: str, ended_it: bool) -> None:
+    carried = replace(BARE, released=True, ended=replace(ENDED, action=action, ended_it=ended_it))
+    assert decode(encode(carried)) == carried
+
+
+def test_a_record_of_the_version_before_tells_of_no_ended_run_but_of_its_leftover() -> None:
+    fields = fields_of(replace(FULL, leftover=replace(LEFTOVER, phase=Phase.STOP)))
+    del fields["generation"]
+    before = decode(text_of(fields))
+    assert before is not None and before.ended is None
+    assert before.ended_here() == EndedHere(RUN, "restart", 0, "alice@web1")
+
+
+def test_the_version_before_reads_a_record_with_an_ended_run_as_one_without() -> None:
+    """It asks for the fields that it knows by their names, and lets all others be."""
+    fields = fields_of(LONGEST)
+    known = {name: value for name, value in fields.items() if name not in ("ended", "generation")}
+    known["leftover"] = {name: value for name, value in known["leftover"].items() if name != "generation"}  # type: ignore[attr-defined]
+    without, whole = decode(text_of(known)), decode(text_of(fields))
+    assert whole is not None and whole.leftover is not None
+    assert without == replace(whole, ended=None, generation=0, leftover=replace(whole.leftover, generation=0))
+    assert fields["schema"] == 1
+
+
+@pytest.mark.parametrize("ended", [None, [], "x", {}, {"run": RUN.container, "action": "stop"}, {"run": {}, "action": 3}])
+def test_an_ended_run_of_the_wrong_kind_makes_no_record(ended: object) -> None:
+    assert decode(text_of({**fields_of(FULL), "ended": ended})) is None
+
+
+@pytest.mark.parametrize(
+    "holder, run",
+    [
+        (replace(BARE, ended=ENDED), ENDED.run),
+        (replace(BARE, phase="stop", run=RUN, ended=ENDED), RUN),
+        (replace(BARE, leftover=replace(LEFTOVER, phase=Phase.STOP), ended=ENDED), RUN),
+        (replace(BARE, phase="start", run=RUN, ended=ENDED), ENDED.run),
+        (replace(BARE, phase="start", run=RUN), None),
+        (BARE, None),
+    ],
+)
+def test_the_ended_run_is_that_of_a_stop_under_way_or_left_before_one_that_is_carried(holder: Holder, run: Run | None) -> None:
+    found = holder.ended_here()
+    assert (None if found is None else found.run) == run

@@ -79,6 +79,14 @@ class TestSecondsLeft:
     def test_they_are_those_until_the_next_try_and_none_once_it_is_due(self, now: float, left: float) -> None:
         assert seconds_left(CRASH, "b1", now) == left
 
+    @pytest.mark.parametrize("next_at", [1e18, float("inf"), float("nan"), -1.0])
+    def test_a_moment_that_no_wait_leads_to_is_now(self, next_at: float) -> None:
+        assert seconds_left(replace(CRASH, next_at=next_at), "b1", 100.0) == 0
+
+    def test_the_longest_wait_is_waited_for_though_sums_are_not_exact(self) -> None:
+        for now in (0.1, 1000.1, 123456.7, 9876543.21):
+            assert 3599 < seconds_left(replace(CRASH, next_at=now + LOOP_WAIT), "b1", now) <= LOOP_WAIT
+
     def test_in_another_life_of_the_machine_nothing_is_waited_for(self) -> None:
         assert seconds_left(CRASH, "b2", 0.0) == 0
 

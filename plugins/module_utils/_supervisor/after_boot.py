@@ -56,5 +56,8 @@ def _unknown(node: Node, server: Server) -> EndedRun | None:
 
 
 def _began_before_boot(row: EndedRun, now: float) -> bool:
+    if row.boot != boot_id():
+        # Whatever a clock says that was lost with the power.
+        return True
     began = engine_time(row.run.started_at)
     return not row.run.started_at or (began is not None and began.timestamp() < now - boot_seconds())

@@ -86,10 +86,19 @@ class EngineWatch:
         journal, everybody = self._node().journal, self._everybody()
         self._is_looked = bool(journal.seen_runs.value(LOOKED))
         self._observer.first = set() if self._is_looked else set(everybody)
+        if not self._is_looked:
+            self._leave_what_was_due()
         self._dirty.update(dict.fromkeys(everybody, _NOW))
         self._look()
         self._starter.remember(journal.ended_runs.due())
         self._next_all = _after(_ALL_SECONDS)
+
+    def _leave_what_was_due(self) -> None:
+        """Ask for no start after what ended before anybody looked. A restart that lives makes its own."""
+        node = self._node()
+        for row in node.journal.ended_runs.due():
+            if node.locks.holder(row.server.uuid) is None and not node.journal.ended_runs.close(row.number):
+                raise JournalUnusable("it cannot be written")
 
     @property
     def has_seen_all(self) -> bool:
@@ -99,7 +108,7 @@ class EngineWatch:
     def turn(self) -> None:
         """Wait for what comes next, and see to it. Raises `Broken`, and what the engine raises where it answers nothing."""
         self._hear(self._reader.next(self._seconds()))
-        if self._next_pause.is_over or (self._next_due_pause.is_over and self._is_due()):
+        if self._next_pause.is_over:
             self._pause()
         if self.paused == "wings":
             return
@@ -109,12 +118,17 @@ class EngineWatch:
         if self._observer.is_ending:
             # Its stream would keep it from ending for some seconds.
             self._reader.close()
-        elif not self.paused:
+        elif self._is_due():
             self._starter.begin()
 
     def _is_due(self) -> bool:
+        """Tell if a start is due that nothing keeps it from: a maintenance may have begun, or ended, since that was looked for last."""
         left = self._starter.seconds_left()
-        return left is not None and left <= 0
+        if left is None or left > 0:
+            return False
+        if self._next_due_pause.is_over:
+            self._pause()
+        return not self.paused
 
     def notice_trouble(self) -> None:
         """The journal could not be used: nothing is to be started until it can."""

@@ -18,6 +18,9 @@ from .._power.model.errors import PowerError
 from .._power.model.server import Run
 from .._power.model.supervision import SeenRun
 
+#: No engine takes longer to stop what runs before it lets anybody in: each has 10 s until SIGKILL, many at a time.
+_STARTUP_SECONDS = 120.0
+
 
 @dataclass(frozen=True)
 class EngineLink:
@@ -39,9 +42,12 @@ class EngineLink:
         return began is not None and started is not None and started.timestamp() < began
 
     def stopped_in_startup(self, ended_at: str) -> bool:
-        """Tell if a run ended while the engine came up: one that is killed leaves processes, and the next stops them as a person does."""
+        """Tell if a run ended while the engine came up: one that is killed leaves processes, and the next stops them as a person does.
+
+        Where it has been up for long when this process comes, nobody knows when it let the first one in.
+        """
         began, ended = engine_began(self.life), engine_time(ended_at)
-        return began is not None and ended is not None and began <= ended.timestamp() <= self.connected_at
+        return began is not None and ended is not None and began <= ended.timestamp() <= min(self.connected_at, began + _STARTUP_SECONDS)
 
     def mark_of(self, run: Run) -> bool | None:
         """Return the engine's own mark of a manual stop of a container's newest run; None where it cannot be read."""

@@ -163,7 +163,8 @@ class Starter:
             generation = node.generations.read(row.server.uuid)
             fresh = node.journal.ended_runs.numbered(row.number)
             request = replace(target.request, requested_at=node.clock.now(), generations={row.server.uuid: generation})
-            if fresh is None or not fresh.due:
+            if fresh is None or not fresh.due or fresh.run != row.run:
+                # Numbers of a journal that was begun anew are those of other runs.
                 self._forget(row)
                 return _nothing(request, row)
             if not node.journal.ended_runs.note_attempt(row.number, request.operation):
@@ -202,7 +203,8 @@ class Starter:
 
     def _forget(self, row: EndedRun) -> None:
         with self._guard:
-            self._due.pop(row.number, None)
+            if row.number in self._due and self._due[row.number].run == row.run:
+                del self._due[row.number]
             self._asleep.pop(row.number, None)
 
 

@@ -28,6 +28,9 @@ ENDED, SEEN, VALUES, TOTALS = "ended_runs", "seen_runs", "supervisor", "ended_to
 #: How many ended runs are kept for one server.
 KEPT_RUNS = 100
 
+#: No number in a row means more.
+_MOST = 2**53
+
 _CREATE = (
     """CREATE TABLE IF NOT EXISTS ended_runs (
         number INTEGER PRIMARY KEY, uuid TEXT NOT NULL, name TEXT NOT NULL, container TEXT NOT NULL, started_at TEXT NOT NULL,
@@ -173,18 +176,18 @@ def ended_run(row: Mapping[str, Any]) -> EndedRun:
         server=Server(_text(row["uuid"]), _text(row["name"])),
         run=Run(_text(row["container"]), _text(row["started_at"])),
         verdict=Verdict(verdict) if verdict in _VERDICTS else Verdict.ENDED_UNSEEN,
-        exit_code=None if row["exit_code"] is None else int(row["exit_code"]),
+        exit_code=_number(row["exit_code"]),
         oom_killed=bool(row["oom_killed"]),
-        seconds=None if row["seconds"] is None else float(row["seconds"]),
+        seconds=_seconds(row["seconds"]),
         log=_lines(row["log"]),
         due=bool(row["due"]),
-        in_row=int(row["in_row"]),
-        tries=int(row["tries"]),
-        next_at=float(row["next_at"]),
+        in_row=_number(row["in_row"]) or 0,
+        tries=_number(row["tries"]) or 0,
+        next_at=_seconds(row["next_at"]) or 0.0,
         next_run=brought if brought.container else None,
         number=int(row["number"]),
         seen=_seen(row["seen"]),
-        generation=None if row["generation"] is None else int(row["generation"]),
+        generation=_number(row["generation"]),
         **{name: _text(row[name]) for name in _TEXTS},
     )
 
@@ -197,11 +200,11 @@ def seen_run(row: Mapping[str, Any]) -> SeenRun:
     """The value of one row of `seen_runs`."""
     return SeenRun(
         run=Run(_text(row["container"]), _text(row["started_at"])),
-        generation=int(row["generation"]),
+        generation=_number(row["generation"]) or 0,
         engine=_text(row["engine"]),
         spoilt=bool(row["spoilt"]),
-        console_stop=int(row["console_stop"]),
-        answers=int(row["answers"]),
+        console_stop=_number(row["console_stop"]) or 0,
+        answers=_number(row["answers"]) or 0,
     )
 
 
@@ -214,8 +217,17 @@ def _seen(value: object) -> SeenRun | None:
     try:
         fields = json.loads(_text(value) or "{}")
         return SeenRun(**{**fields, "run": Run(**fields["run"])}) if fields else None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def _number(value: object) -> int | None:
+    """Return a whole number that can be counted on and written again; None for anything else."""
+    return value if isinstance(value, int) and abs(value) < _MOST else None
+
+
+def _seconds(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and abs(value) < _MOST else None
 
 
 def _text(value: object) -> str:
@@ -225,5 +237,5 @@ def _text(value: object) -> str:
 def _lines(value: object) -> tuple[str, ...]:
     try:
         return tuple(str(line) for line in json.loads(_text(value) or "[]"))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return ()

@@ -131,8 +131,10 @@ def wait_before(in_row: int, tries: int, limits: Limits) -> float:
 
 
 def seconds_left(row: EndedRun, boot: str, boot_seconds: float) -> float:
-    """Return the seconds until a row's next try; none in another life of the machine, and never more than the longest wait."""
-    return 0.0 if row.boot != boot else min(max(0.0, row.next_at - boot_seconds), LOOP_WAIT)
+    """Return the seconds until a row's next try; none in another boot, nor for a moment that no wait of this one leads to."""
+    left = row.next_at - boot_seconds
+    # Of a sum a little more may be left than was added.
+    return min(left, LOOP_WAIT) if row.boot == boot and 0 < left < LOOP_WAIT + 1 else 0.0
 
 
 def supervision_of(rows: Sequence[EndedRun], *, live: bool, crashes_in_day: int, limits: Limits) -> SupervisionState:

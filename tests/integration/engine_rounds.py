@@ -1,0 +1,153 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rounds of crashes, actions here and stops at the engine, in each of which the engine ends at some moment and another begins.
+
+What each server is to be afterwards follows from what was done to it, where that can be told: nobody can say of what was cut off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import docker.errors
+import requests.exceptions
+
+from .lab import Lab
+from .own_engine import OwnEngine
+from .supervisors import Supervising, rows_of
+
+_OURS = ("start", "stop", "restart", "kill")
+_ACTS = ("nothing", "nothing", "crash", "crash", *_OURS, "docker stop", "docker kill")
+_QUIET_SECONDS = 90.0
+
+
+@dataclass
+class Told:
+    """A server, what it is to be (None: nobody can say) and why, and what was done to it in this round."""
+
+    uuid: str
+    dice: random.Random
+    wish: bool | None = True
+    acts: list[str] = field(default_factory=list)
+
+    def say(self, act: str, wish: bool | None) -> None:
+        """Note what was done, and what it is to be by that."""
+        self.acts.append(f"{time.time():.3f} {act} -> {wish}")
+        self.wish = wish
+
+
+class EngineRounds:
+    """Servers with one supervisor, on an engine that ends again and again."""
+
+    def __init__(self, lab: Lab, own: OwnEngine, supervising: Supervising, uuids: list[str], seed: int) -> None:
+        self._lab, self._own, self._supervising = lab, own, supervising
+        self._chaos = random.Random(seed)
+        self._servers = [Told(uuid, random.Random(f"{seed} {number}")) for number, uuid in enumerate(uuids)]
+        self._events: list[str] = []
+
+    def play(self) -> None:
+        """Play a round; the supervisor may be dead when the engine ends."""
+        for server in self._servers:
+            server.acts.clear()
+        self._events.clear()
+        threads = [threading.Thread(target=self._act, args=(server,)) for server in self._servers]
+        for thread in threads:
+            thread.start()
+        time.sleep(self._chaos.uniform(0, 2.0))
+        is_dead = self._chaos.random() < 0.4
+        if is_dead:
+            self._note("the supervisor dies")
+            self._supervising.kill()
+            time.sleep(self._chaos.choice((0.0, 0.5)))
+        ends = self._chaos.choice((self._own.shut_down, self._own.kill))
+        self._note(ends.__name__)
+        ends()
+        self._note("the engine is gone")
+        for thread in threads:
+            thread.join()
+        if is_dead and self._chaos.random() < 0.5:
+            self._supervising.begin_again()
+            is_dead = False
+        self._own.start()
+        self._note("the next engine answers")
+        if is_dead:
+            self._supervising.begin_again()
+
+    def _note(self, what: str) -> None:
+        self._events.append(f"{time.time():.3f} {what}")
+
+    def _act(self, server: Told) -> None:
+        for _number in range(server.dice.choice((1, 1, 2))):
+            time.sleep(server.dice.uniform(0, 1.5))
+            act = server.dice.choice(_ACTS)
+            if act == "crash":
+                self._crash(server)
+            elif act in _OURS:
+                self._power(server, act)
+            elif act != "nothing":
+                self._docker(server, act)
+
+    def _crash(self, server: Told) -> None:
+        with contextlib.suppress(requests.exceptions.RequestException, ProcessLookupError, docker.errors.APIError):
+            found = self._lab.container(server.uuid)
+            if found is not None and found["State"]["Running"]:
+                os.kill(found["State"]["Pid"], signal.SIGKILL)
+                server.say("crash", server.wish)
+
+    def _power(self, server: Told, act: str) -> None:
+        with self._lab.actor(act, server.uuid, wait_seconds=20, stop_timeout=2, wait_for="container") as actor:
+            if server.dice.random() < 0.15:
+                time.sleep(server.dice.uniform(0.3, 1.0))
+                actor.kill()
+                server.say(f"{act}, killed", None)
+                return
+            result = actor.result(90)
+        how = f"{act} {result['outcome']} {result.get('code', '')}"
+        server.say(how, act in ("start", "restart") if result["outcome"] in ("done", "unchanged") else None)
+
+    def _docker(self, server: Told, act: str) -> None:
+        call = self._lab.client.stop if act == "docker stop" else self._lab.client.kill
+        try:
+            was_up = self._lab.is_up(server.uuid)
+            call(server.uuid)
+        except (requests.exceptions.RequestException, docker.errors.APIError) as error:
+            server.say(f"{act}: {str(error)[:60]}", None)
+            return
+        server.say(f"{act}, up: {was_up}", False if was_up else None)
+
+    def await_quiet(self) -> None:
+        """Wait until all that are to be up are, and no start is due."""
+        deadline = time.monotonic() + _QUIET_SECONDS
+        while time.monotonic() < deadline and not all(self._is_quiet(server) for server in self._servers):
+            time.sleep(0.5)
+        time.sleep(1.0)
+
+    def _is_quiet(self, server: Told) -> bool:
+        rows = rows_of(self._lab, server.uuid)
+        is_open = any(row.due or row.verdict.value == "noted" for row in rows)
+        return not is_open and (not server.wish or self._lab.is_up(server.uuid))
+
+    def violations(self) -> Iterator[str]:
+        """What is not as it should be; whoever nobody can say anything of is from now on to be what it is."""
+        for server in self._servers:
+            rows, up = rows_of(self._lab, server.uuid), self._lab.is_up(server.uuid)
+            wrong = [f"it is {'up' if up else 'down'}"] if server.wish is not None and up is not server.wish else []
+            wrong += ["a start is due still"] if any(row.due for row in rows) else []
+            runs = [row.run for row in rows]
+            wrong += ["two rows for one run"] if len(set(runs)) != len(runs) else []
+            if not server.acts and server.wish and rows and rows[0].verdict.value != "engine_stopped":
+                wrong.append(f"nobody touched it, and its end was taken for {rows[0].verdict.value}")
+            if wrong:
+                told = [f"{row.run.started_at} - {row.ended_at} {row.verdict.value} {row.exit_code} {row.code}" for row in rows[:5]]
+                yield "\n  ".join([server.uuid, *wrong, *self._events, *server.acts, *told])
+            if server.wish is None:
+                intent = self._lab.node().journal.intents.of(server.uuid)
+                server.wish = True if up and intent is not None and intent.up else None

@@ -1,0 +1,236 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was stopped while nobody could write it down stays down, and nothing is started on a guess."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import read_record
+from ansible_collections.fleet.power.tests.unit.lock_support import fill, small_disk
+
+from .lab import Lab, ended, wait_until
+from .supervisors import Supervising, await_run_after, await_verdicts, crash, die_in_restart, rows_of, run_of, state_directory, verdicts
+
+_BYTES = 1024 * 1024
+
+
+class StateDisk:
+    """The node's state directory on a small disk of its own, which can be made one that takes nothing more."""
+
+    def __init__(self, lab: Lab, path: Path) -> None:
+        self._path = path
+        # Whoever closes the journal last makes room: its log is removed.
+        self._keeper = lab.node()
+        self._keeper.journal.seen_runs.set_values([("test", "")])
+
+    def spoil(self, kind: str) -> None:
+        """Fill it, or remount it read-only."""
+        assert os.path.ismount(self._path)
+        if kind == "read-only":
+            # It is opened again when it is read. No disk can be made read-only that somebody writes to.
+            self.close()
+            self._remount("ro")
+            return
+        fill(self._path)
+        for _number in range(_BYTES):
+            if not self._keeper.journal.seen_runs.set_values([("test", "x" * 3000)]):
+                return
+
+    def mend(self) -> None:
+        """Have it take something again."""
+        (self._path / "filler").unlink() if (self._path / "filler").exists() else self._remount("rw")
+
+    def says_up(self, uuid: str) -> bool:
+        """Whether the server is meant to be up, by the journal."""
+        intent = self._keeper.journal.intents.of(uuid)
+        return intent is not None and intent.up
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._keeper.journal.close()
+
+    def _remount(self, how: str) -> None:
+        assert os.path.ismount(self._path)
+        subprocess.run(["mount", "-o", f"remount,{how}", str(self._path)], check=True)
+
+
+@contextmanager
+def on_small_disk(lab: Lab) -> Iterator[StateDisk]:
+    """The node's state directory on such a disk, for a block."""
+    with small_disk(state_directory(lab), _BYTES) as path:
+        disk = StateDisk(lab, path)
+        try:
+            yield disk
+        finally:
+            disk.close()
+
+
+def paused(lab: Lab) -> str:
+    record = read_record(str(state_directory(lab)))
+    return "" if record is None else record.paused
+
+
+@pytest.mark.samples("stop-full, supervisor alive", "restart-full, supervisor dead")
+@pytest.mark.parametrize("disk_is", ["full, supervisor alive", "full, supervisor dead", "read-only, supervisor dead"])
+@pytest.mark.parametrize("action", ["stop", "kill", "restart"])
+def test_what_is_stopped_while_nothing_can_be_written_stays_down(lab: Lab, action: str, disk_is: str) -> None:
+    """A restart that dies before its start is finished once that can be written down."""
+    kind, _comma, supervisor = disk_is.partition(", supervisor ")
+    with on_small_disk(lab) as disk:
+        uuid = lab.up(STOP_SECONDS=1.0, MARK=1)
+        with Supervising(lab) as supervising:
+            before = run_of(lab, uuid)
+            if supervisor == "dead":
+                supervising.kill()
+            disk.spoil(kind)
+            if action == "restart":
+                with lab.actor(action, uuid) as actor:
+                    die_in_restart(lab, uuid, actor)
+                wait_until(lambda: not lab.is_up(uuid), "it is down")
+            else:
+                result = lab.power(action, uuid)
+                assert result.outcome.value == "done", result
+            assert disk.says_up(uuid), "nobody could write what was done"
+            if supervisor == "alive":
+                wait_until(lambda: paused(lab) == "journal", "it says what keeps it from starting anything")
+            if kind == "read-only":
+                supervising.begin_again()
+                assert supervising.child.wait(20) == 1 and "cannot be made: Read-only file system" in supervising.errors.read_text()
+            time.sleep(1.0)
+            assert (lab.is_up(uuid), verdicts(lab, uuid)) == (False, [])
+            disk.mend()
+            if supervisor == "dead":
+                supervising.begin_again()
+                supervising.await_ready()
+            await_verdicts(lab, uuid, "restarting" if action == "restart" else "stopped")
+            wait_until(lambda: paused(lab) == "", "nothing keeps it any more")
+            if action == "restart":
+                await_run_after(lab, uuid, before)
+                return
+            time.sleep(1.0)
+            assert not lab.is_up(uuid)
+        # As after a boot: whoever takes the lock finds what the record says.
+        assert lab.power("start", uuid, meant_up=frozenset([uuid])).code == "not_selected"
+        assert not disk.says_up(uuid)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("supervisor", ["alive", "dead"])
+@pytest.mark.parametrize("action", ["stop", "kill"])
+def test_a_stop_in_a_back_off_counts_though_nobody_could_write_it(lab: Lab, action: str, supervisor: str) -> None:
+    """It finds the server down: the lock's record alone says that somebody wants it so."""
+    with on_small_disk(lab) as disk:
+        uuid = lab.up()
+        with Supervising(lab) as supervising:
+            crash_twice(lab, uuid)
+            if supervisor == "dead":
+                supervising.kill()
+            disk.spoil("full")
+            assert lab.power(action, uuid).outcome.value in ("unchanged", "done")
+            assert disk.says_up(uuid), "nobody could write what was done"
+            disk.mend()
+            if supervisor == "dead":
+                supervising.begin_again()
+                supervising.await_ready()
+            wait_until(lambda: not any(row.due for row in rows_of(lab, uuid)), "no start is due")
+            time.sleep(1.0)
+            assert not lab.is_up(uuid)
+        assert not disk.says_up(uuid)
+        assert verdicts(lab, uuid) == ["crashed", "crashed"]
+
+
+def test_nothing_is_started_while_the_journal_cannot_be_written_and_all_that_crashed_once_it_can(lab: Lab) -> None:
+    with on_small_disk(lab) as disk:
+        first, second = lab.up(), lab.up()
+        with Supervising(lab):
+            disk.spoil("full")
+            before = [crash(lab, uuid) for uuid in (first, second)]
+            wait_until(lambda: paused(lab) == "journal", "it says what keeps it from starting anything")
+            time.sleep(0.5)
+            assert not lab.is_up(first) and not lab.is_up(second)
+            disk.mend()
+            for uuid, run in zip((first, second), before):
+                await_run_after(lab, uuid, run)
+                await_verdicts(lab, uuid, "crashed")
+
+
+#: What may become of a journal under a supervisor that runs.
+SPOILT = {
+    "removed": lambda file: file.unlink(),
+    "replaced by an empty one": lambda file: (file.with_name("fresh").touch(), os.replace(file.with_name("fresh"), file)),
+}
+
+
+@pytest.mark.samples("removed-before the crash")
+@pytest.mark.parametrize("when", ["before the crash", "in its back-off"])
+@pytest.mark.parametrize("what", SPOILT)
+def test_what_nobody_knows_to_be_meant_up_is_not_started(lab: Lab, what: str, when: str) -> None:
+    """Whoever starts it then says that it is meant to be up."""
+    uuid = lab.up()
+    with Supervising(lab):
+        if when == "in its back-off":
+            crash_twice(lab, uuid)
+        SPOILT[what](state_directory(lab) / "journal.sqlite")
+        if when == "before the crash":
+            crash(lab, uuid)
+        assert_left(lab, uuid, 12.0 if when == "in its back-off" else 2.0)
+
+
+@pytest.mark.long
+def test_what_was_due_by_a_journal_that_is_damaged_is_not_started(lab: Lab) -> None:
+    """Not while it runs: it has read enough of it to know."""
+    uuid = lab.up()
+    with Supervising(lab) as supervising:
+        crash_twice(lab, uuid)
+        supervising.kill()
+        file = state_directory(lab) / "journal.sqlite"
+        # Its log alone might do.
+        for each in (file, file.with_name(f"{file.name}-wal")):
+            each.write_bytes(b"not a journal" * 10_000)
+        supervising.begin_again()
+        supervising.await_ready()
+        assert_left(lab, uuid, 12.0)
+
+
+def crash_twice(lab: Lab, uuid: str) -> None:
+    await_run_after(lab, uuid, crash(lab, uuid))
+    await_verdicts(lab, uuid, "crashed")
+    crash(lab, uuid)
+    await_verdicts(lab, uuid, "crashed", "crashed")
+
+
+def assert_left(lab: Lab, uuid: str, seconds: float) -> None:
+    """It is not started until somebody does so; that says that it is meant to be up."""
+    time.sleep(seconds)
+    assert not lab.is_up(uuid)
+    assert not any(row.due for row in rows_of(lab, uuid))
+    assert ended(lab.power("start", uuid)) == ("done", "")
+    await_run_after(lab, uuid, crash(lab, uuid))
+
+
+@pytest.mark.parametrize("supervisor", ["alive", "dead"])
+def test_nothing_is_started_while_the_journal_cannot_be_read(lab: Lab, supervisor: str) -> None:
+    uuid = lab.up()
+    with Supervising(lab) as supervising:
+        if supervisor == "dead":
+            supervising.kill()
+        file, aside = state_directory(lab) / "journal.sqlite", state_directory(lab) / "aside"
+        file.rename(aside)
+        file.symlink_to(aside)
+        before = crash(lab, uuid)
+        if supervisor == "dead":
+            supervising.begin_again()
+        wait_until(lambda: paused(lab) == "journal", "it says what keeps it from starting anything")
+        time.sleep(1.0)
+        assert not lab.is_up(uuid)
+        aside.replace(file)
+        await_run_after(lab, uuid, before)
+        await_verdicts(lab, uuid, "crashed")

@@ -1,0 +1,148 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What goes down with the engine comes back with it, in its order, and is neither a crash nor a person's stop."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import engine_time
+
+from .lab import Lab, ended, lab_on, wait_until
+from .own_engine import OwnEngine, own_engine
+from .supervisors import Supervising, await_verdicts, crash, rows_of, run_of, verdicts
+
+#: An engine that is begun again after SIGKILL waits for its containers for some seconds.
+BACK_SECONDS = 60.0
+#: What is waited for before the second crash in a row is answered, and between two that come back with the engine.
+BACK_OFF_SECONDS, STAGGER_SECONDS = 10.0, 1
+
+
+@dataclass
+class Fleet:
+    """A node with an engine of its own: three servers that are up, the last first in order, and three that are not to come back at once."""
+
+    lab: Lab
+    own: OwnEngine
+    up: list[str]
+    stopped: str
+    stopped_at_engine: str
+    looping: str
+
+    @property
+    def down(self) -> tuple[str, ...]:
+        """Those that nobody may start."""
+        return self.stopped, self.stopped_at_engine
+
+
+@pytest.fixture(name="own")
+def start_engine(docker_host: str) -> Iterator[OwnEngine]:
+    yield from own_engine(docker_host)
+
+
+@pytest.fixture(name="node")
+def node_on_it(tmp_path: Path, own: OwnEngine) -> Iterator[Lab]:
+    """A node on the engine of the test's own, which is there again when it is cleaned up."""
+    yield from lab_on(tmp_path, own.host)
+
+
+def prioritised(lab: Lab, priority: int) -> str:
+    uuid = lab.server()
+    lab.edit(uuid, meta={"name": f"server-{uuid[:8]}", "priority": priority})
+    assert ended(lab.power("start", uuid, wait_for="running")) == ("done", "")
+    return uuid
+
+
+def mixed(lab: Lab, own: OwnEngine) -> Fleet:
+    """What is to be told apart; the supervisor runs. The one that crashes twice is started again some seconds later."""
+    with ThreadPoolExecutor(3) as pool:
+        prioritised_ones = pool.map(lambda priority: prioritised(lab, priority), (30, 20, 10))
+        up, (stopped, at_engine, looping) = list(prioritised_ones), list(pool.map(lambda _number: lab.up(), range(3)))
+    assert ended(lab.power("stop", stopped)) == ("done", "")
+    own.client.stop(at_engine, timeout=1)
+    await_verdicts(lab, at_engine, "stopped_at_engine")
+    before = crash(lab, looping)
+    wait_until(lambda: lab.is_up(looping) and run_of(lab, looping) != before, "it is up again")
+    await_verdicts(lab, looping, "crashed")
+    crash(lab, looping)
+    await_verdicts(lab, looping, "crashed", "crashed")
+    return Fleet(lab, own, up, stopped, at_engine, looping)
+
+
+def began(lab: Lab, uuid: str) -> float:
+    found = engine_time(run_of(lab, uuid).started_at)
+    assert found is not None
+    return found.timestamp()
+
+
+def assert_all_is_back(found: Fleet) -> None:
+    """All that was up is up, in order and about a second apart, and nobody else is."""
+    lab = found.lab
+    wait_until(lambda: all(lab.is_up(uuid) for uuid in (*found.up, found.looping)), "all are back", BACK_SECONDS)
+    for uuid in found.up:
+        assert verdicts(lab, uuid) == ["engine_stopped"]
+    wait_until(lambda: not lab.node().journal.ended_runs.due(), "no start is due")
+    starts = [began(lab, uuid) for uuid in reversed(found.up)]
+    assert all(later - earlier > STAGGER_SECONDS / 2 for earlier, later in itertools.pairwise(starts)), starts
+    assert verdicts(lab, found.looping) == ["crashed", "crashed"]
+    over = engine_time(rows_of(lab, found.looping)[0].ended_at)
+    assert over is not None and began(lab, found.looping) - over.timestamp() > BACK_OFF_SECONDS - 0.5, "its back-off went on"
+    assert not any(lab.is_up(uuid) for uuid in found.down)
+    assert (verdicts(lab, found.stopped), verdicts(lab, found.stopped_at_engine)) == (["stopped"], ["stopped_at_engine"])
+
+
+def test_what_an_engine_takes_down_in_its_shutdown_comes_back_in_order_and_nobody_else(node: Lab, own: OwnEngine) -> None:
+    with Supervising(node, "--stagger", str(STAGGER_SECONDS)) as supervising:
+        found = mixed(node, own)
+        at = time.monotonic()
+        own.shut_down()
+        assert time.monotonic() - at < 5, "the stream that is read held it up"
+        time.sleep(1.0)
+        own.start()
+        assert_all_is_back(found)
+        assert supervising.child.poll() is None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ends", ["SIGKILL of the engine", "shutdown, supervisor dead", "SIGKILL of the engine, supervisor dead"])
+def test_it_comes_back_however_the_engine_ends_and_whoever_sees_it(node: Lab, own: OwnEngine, ends: str) -> None:
+    """What a killed engine leaves running the next one stops, and marks as stopped by hand."""
+    with Supervising(node, "--stagger", str(STAGGER_SECONDS)) as supervising:
+        found = mixed(node, own)
+        if "dead" in ends:
+            supervising.kill()
+        (own.kill if "SIGKILL" in ends else own.shut_down)()
+        own.start()
+        if "dead" in ends:
+            supervising.begin_again()
+        assert_all_is_back(found)
+
+
+@pytest.mark.long
+def test_an_engine_that_ends_alone_takes_nothing_down_and_the_next_one_tells_of_crashes(tmp_path: Path, docker_host: str) -> None:
+    for own in own_engine(docker_host, configuration={"live-restore": True}):
+        for lab in lab_on(tmp_path, own.host):
+            with Supervising(lab):
+                live_on(lab, own)
+
+
+def live_on(lab: Lab, own: OwnEngine) -> None:
+    first, second = lab.up(), lab.up()
+    before = [run_of(lab, uuid) for uuid in (first, second)]
+    own.shut_down()
+    own.start()
+    wait_until(lambda: lab.is_up(first) and lab.is_up(second), "both are up", BACK_SECONDS)
+    assert [run_of(lab, uuid) for uuid in (first, second)] == before
+    seen = lab.node().journal.seen_runs
+    wait_until(lambda: str(own.pid) in seen.of(first).engine.split("/"), "it is seen by this engine")
+    crash(lab, first)
+    await_verdicts(lab, first, "crashed")
+    wait_until(lambda: lab.is_up(first), "it is up again")
+    assert verdicts(lab, second) == []

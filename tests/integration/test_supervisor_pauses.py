@@ -1,0 +1,128 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Beside Wings nothing is judged or started, in a maintenance nothing is started; and what comes after."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import read_record
+from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, service
+
+from .lab import Lab, ended, wait_until
+from .supervisors import Supervising, SupervisingHere, await_run_after, await_verdicts, crash, rows_of, run_of, state_directory, verdicts
+
+
+def paused(lab: Lab) -> str | None:
+    record = read_record(str(state_directory(lab)))
+    return None if record is None else record.paused
+
+
+def await_paused(lab: Lab, why: str) -> None:
+    wait_until(lambda: paused(lab) == why, f"paused: {why!r}")
+
+
+MEMORIES = {
+    "one that goes on": (json.dumps({"phase": "stopping"}), "maintenance"),
+    "one of another version": (json.dumps({"stage": 3}), "maintenance_unreadable"),
+    "broken": ('{"phase": ', "maintenance_unreadable"),
+    "nested": ("[" * 100_000, "maintenance_unreadable"),
+}
+
+
+@pytest.mark.samples("one that goes on")
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_in_a_maintenance_nothing_is_started_and_what_is_due_is_made_up_for(lab: Lab, memory: str) -> None:
+    uuid, file = lab.up(), state_directory(lab) / "maintenance.json"
+    with Supervising(lab):
+        text, why = MEMORIES[memory]
+        file.write_text(text)
+        # It is looked for before a start, if that was not done just now.
+        time.sleep(connection_watch._DUE_PAUSE_SECONDS)
+        before = crash(lab, uuid)
+        (row,) = await_verdicts(lab, uuid, "crashed")
+        await_paused(lab, why)
+        time.sleep(1.0)
+        assert (row.due, lab.is_up(uuid)) == (True, False)
+        file.unlink()
+        await_run_after(lab, uuid, before)
+        await_paused(lab, "")
+
+
+@pytest.mark.long
+def test_a_memory_that_cannot_be_opened_is_one_that_cannot_be_read(lab: Lab) -> None:
+    uuid, file = lab.up(), state_directory(lab) / "maintenance.json"
+    with Supervising(lab) as supervising:
+        supervising.kill()
+        file.mkdir()
+        before = crash(lab, uuid)
+        supervising.begin_again()
+        await_verdicts(lab, uuid, "crashed")
+        await_paused(lab, "maintenance_unreadable")
+        assert not lab.is_up(uuid)
+        file.rmdir()
+        await_run_after(lab, uuid, before)
+
+
+@pytest.fixture(name="wings")
+def wings_at_will(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The pid of Wings for supervisors of this process, if one is in the list; what they look for comes sooner."""
+    found: list[int] = []
+    build = service.build_node
+    monkeypatch.setattr(
+        service, "build_node", lambda *given, **named: replace(build(*given, **named), wings_pid=lambda: found[0] if found else None)
+    )
+    monkeypatch.setattr(connection_watch, "_PAUSE_SECONDS", 0.2)
+    return found
+
+
+def test_beside_wings_nothing_is_judged_or_started_and_after_it_what_is_down_is_left(lab: Lab, wings: list[int]) -> None:
+    first, second = lab.up(), lab.up()
+    with SupervisingHere(lab):
+        wings.append(4321)
+        await_paused(lab, "wings")
+        crash(lab, first)
+        time.sleep(1.0)
+        assert (lab.is_up(first), verdicts(lab, first)) == (False, [])
+        wings.clear()
+        await_verdicts(lab, first, "down_before")
+        await_paused(lab, "")
+        time.sleep(0.5)
+        assert not lab.is_up(first)
+        await_run_after(lab, second, crash(lab, second))
+        assert ended(lab.power("start", first)) == ("done", "")
+        await_run_after(lab, first, crash(lab, first))
+
+
+def test_what_was_due_before_wings_came_is_left_after_it(lab: Lab, wings: list[int]) -> None:
+    """Somebody may have had it down there; what is started is what was seen up since."""
+    uuid = lab.up()
+    with SupervisingHere(lab):
+        await_run_after(lab, uuid, crash(lab, uuid))
+        await_verdicts(lab, uuid, "crashed")
+        crash(lab, uuid)
+        await_verdicts(lab, uuid, "crashed", "crashed")
+        wings.append(4321)
+        await_paused(lab, "wings")
+        wings.clear()
+        await_paused(lab, "")
+        wait_until(lambda: not any(row.due for row in rows_of(lab, uuid)), "no start is due")
+        time.sleep(1.0)
+        assert not lab.is_up(uuid)
+        assert ended(lab.power("start", uuid)) == ("done", "")
+        await_run_after(lab, uuid, crash(lab, uuid))
+
+
+@pytest.mark.long
+def test_where_wings_is_allowed_it_keeps_nobody(lab: Lab, wings: list[int]) -> None:
+    lab.write_settings(system={"allow_wings": True})
+    uuid = lab.up()
+    wings.append(4321)
+    with SupervisingHere(lab):
+        await_run_after(lab, uuid, crash(lab, uuid))
+        assert run_of(lab, uuid) == rows_of(lab, uuid)[0].next_run

@@ -1,0 +1,71 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which runs are those of another life of the engine, and which ended while this one came up."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_began
+from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, start_of
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink
+
+#: This process stands for the engine's.
+LIFE = f"{boot_id()}/{os.getpid()}/{start_of(os.getpid())}"
+OTHER = f"{boot_id()}/1/1"
+
+
+def began() -> float:
+    found = engine_began(LIFE)
+    assert found is not None
+    return found
+
+
+def moment(seconds: float) -> str:
+    """So many seconds after the engine began, as the engine writes it."""
+    at = datetime.fromtimestamp(began(), timezone.utc) + timedelta(seconds=seconds)
+    return f"{at:%Y-%m-%dT%H:%M:%S.%f}000Z"
+
+
+@pytest.mark.parametrize(
+    "connected, ended, expected", [(20, 10, True), (20, 25, False), (20, -5, False), (3600, 100, True), (3600, 1800, False)]
+)
+def test_what_ended_before_the_engine_let_anybody_in_was_stopped_by_it(connected: float, ended: float, expected: bool) -> None:
+    """Of one that has been up for an hour nobody knows when that was: a person may have stopped what outlived its predecessor."""
+    link = EngineLink(LIFE, connected_at=began() + connected)
+    assert link.stopped_in_startup(moment(ended)) is expected
+
+
+@pytest.mark.parametrize("life", ["", f"{boot_id()}/", f"{boot_id()}/?3", "another-boot/1/1"])
+def test_of_an_engine_whose_process_is_not_known_no_run_ended_in_its_startup(life: str) -> None:
+    assert not EngineLink(life, connected_at=began() + 20).stopped_in_startup(moment(10))
+
+
+@pytest.mark.parametrize(
+    "life, seen_by, another",
+    [
+        (LIFE, LIFE, False),
+        (LIFE, OTHER, True),
+        # Where its process is not known each stream counts as a life, and the first one as that of the boot.
+        (f"{boot_id()}/", OTHER, False),
+        (f"{boot_id()}/", "another-boot/1/1", True),
+        (f"{boot_id()}/?1", f"{boot_id()}/", True),
+        (f"{boot_id()}/?1", f"{boot_id()}/?1", False),
+    ],
+)
+def test_a_run_is_another_lifes_if_that_saw_it_up_last(life: str, seen_by: str, another: bool) -> None:
+    run = Run("c", moment(-100))
+    assert EngineLink(life).is_another(SeenRun(run, engine=seen_by), run) is another
+
+
+@pytest.mark.parametrize("seen", [None, SeenRun(Run("c", "another")), SeenRun(Run("c", ""), engine=OTHER)])
+def test_a_run_that_nobody_saw_up_is_another_lifes_if_it_began_before_this_one(seen: SeenRun | None) -> None:
+    link = EngineLink(LIFE)
+    assert link.is_another(seen, Run("c", moment(-100)))
+    assert not link.is_another(seen, Run("c", moment(100)))
+    assert not link.is_another(seen, Run("c", "never"))

@@ -1,0 +1,312 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When a server that ends again and again is started: counts, waits, what resets them, and what survives supervisor and clocks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.ended_runs import EndedRuns
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID
+from ansible_collections.fleet.power.tests.unit.watched_support import Watched
+
+
+@pytest.fixture(name="watched")
+def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    watched = Watched(tmp_path, monkeypatch)
+    yield watched
+    watched.fake.close()
+
+
+class TestLoop:
+    def test_it_is_started_at_once_and_then_later_and_later_until_it_is_tried_once_an_hour(self, watched: Watched) -> None:
+        watched.fake.configure(supervisor={"max_restarts": 4})
+        watched.begin_anew()
+        watched.up()
+        waits = []
+        for number in range(1, 8):
+            row = watched.end()
+            assert (row.verdict.value, row.in_row, row.due) == ("crashed", number, True)
+            waits.append(watched.await_start())
+            assert watched.fake.live
+        assert waits == [0, 10, 20, 40, 3600, 3600, 3600]
+        assert watched.starts == 8
+
+    def test_before_it_is_due_nothing_is_started(self, watched: Watched) -> None:
+        watched.up()
+        watched.end()
+        watched.await_start()
+        watched.end()
+        watched.pass_seconds(9.9)
+        assert not watched.turn()
+        watched.pass_seconds(0.2)
+        assert watched.turn()
+
+    def test_a_calm_run_sets_the_count_back_and_one_that_is_a_moment_too_short_does_not(self, watched: Watched) -> None:
+        watched.up()
+        for after, in_row in ((1, 1), (1, 2), (599, 3), (600, 1), (1, 2)):
+            assert watched.end(after=after).in_row == in_row, after
+            watched.await_start()
+
+    def test_a_start_of_a_person_sets_it_free_and_closes_the_row(self, watched: Watched) -> None:
+        watched.fake.configure(supervisor={"max_restarts": 1})
+        watched.begin_anew()
+        watched.up()
+        watched.end()
+        watched.await_start()
+        assert watched.end().in_row == 2
+        watched.up()
+        assert not watched.row.due
+        watched.pass_seconds(3600)
+        watched.turn()
+        assert watched.starts == 3
+        row = watched.end()
+        assert (row.in_row, watched.await_start()) == (1, 0)
+
+    def test_a_stop_of_a_person_closes_the_row_at_its_next_try(self, watched: Watched) -> None:
+        watched.up()
+        watched.end()
+        watched.await_start()
+        watched.end()
+        assert watched.fake.perform("stop").outcome.value == "unchanged"
+        watched.await_start()
+        assert (watched.fake.live, watched.row.due, watched.starts) == (False, False, 2)
+
+    def test_a_changed_definition_sets_free_who_has_given_up_and_nobody_else(self, watched: Watched) -> None:
+        watched.fake.configure(supervisor={"max_restarts": 1})
+        watched.begin_anew()
+        watched.up()
+        watched.end()
+        watched.await_start()
+        watched.end()
+        watched.starter.free(watched.fake.node)
+        assert watched.starter.seconds_left() == 3600
+        watched.fake.define(environment={"FIXED": "yes"})
+        watched.starter.free(watched.fake.node)
+        assert watched.starter.seconds_left() == 0
+        assert watched.turn()
+        assert watched.end().in_row == 1
+
+    def test_a_changed_definition_ends_no_back_off(self, watched: Watched) -> None:
+        watched.up()
+        watched.end()
+        watched.await_start()
+        watched.end()
+        watched.fake.define(environment={"FIXED": "yes"})
+        watched.starter.free(watched.fake.node)
+        assert watched.starter.seconds_left() == 10
+
+    def test_a_definition_that_cannot_be_read_sets_nobody_free(self, watched: Watched) -> None:
+        watched.fake.configure(supervisor={"max_restarts": 0})
+        watched.begin_anew()
+        watched.up()
+        watched.end()
+        watched.fake.file.write_text("{")
+        watched.starter.free(watched.fake.node)
+        assert watched.starter.seconds_left() == 3600
+
+
+class TestSurvival:
+    def test_counts_and_the_next_try_survive_the_supervisor(self, watched: Watched) -> None:
+        watched.up()
+        for number in range(1, 5):
+            assert watched.end().in_row == number
+            watched.begin_anew()
+            assert watched.await_start() == (0, 10, 20, 40)[number - 1]
+            watched.begin_anew()
+
+    @pytest.mark.parametrize("hours", [-30, -1, 1, 30])
+    def test_a_wall_clock_that_is_set_changes_no_wait(self, watched: Watched, hours: int) -> None:
+        watched.up()
+        watched.end()
+        watched.await_start()
+        watched.end()
+        watched.fake.clock._passed += hours * 3600
+        for _look in range(2):
+            assert watched.starter.seconds_left() == 10
+            assert not watched.turn()
+            watched.begin_anew()
+        watched.seconds += 10
+        assert watched.turn()
+        assert watched.end().in_row == 3
+
+    def test_in_another_boot_all_is_due_at_once_and_the_count_goes_on(self, watched: Watched) -> None:
+        watched.fake.configure(supervisor={"max_restarts": 1})
+        watched.begin_anew()
+        watched.up()
+        watched.end()
+        watched.await_start()
+        watched.end()
+        assert watched.starter.seconds_left() == 3600
+        watched.boot, watched.seconds = "b2", 20.0
+        watched.begin_anew()
+        assert watched.await_start() == 0
+        assert watched.fake.live
+        assert watched.end().in_row == 3
+
+    def test_a_next_try_that_no_clock_comes_to_is_due_at_once(self, watched: Watched) -> None:
+        watched.up()
+        row = watched.end()
+        hostile = EndedRun(**{**row.__dict__, "next_at": 1e18})
+        assert watched.fake.node.journal.ended_runs.put_off(hostile)
+        watched.begin_anew()
+        assert watched.await_start() == 0
+        assert watched.fake.live
+
+    @pytest.mark.parametrize("dies", ["before the start", "right after the start"])
+    def test_a_supervisor_that_dies_in_a_start_leaves_one_row_one_start_and_the_count(
+        self, watched: Watched, dies: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever dies there has noted which row the start is for; the next process finds the run up, or the row due."""
+        watched.up()
+        watched.end()
+        watched.await_start()
+        row = watched.end()
+        assert row.in_row == 2
+        watched.pass_seconds(10)
+        assert watched.fake.node.journal.ended_runs.note_attempt(row.number, "op")
+        if dies == "right after the start":
+            watched.fake.engine.start(UUID)
+        watched.begin_anew()
+        watched.observer.look(UUID)
+        watched.turn()
+        assert watched.fake.live and watched.starts == 3
+        rows = watched.fake.node.journal.ended_runs.latest_of_each([UUID], 10)[UUID]
+        assert [(each.in_row, each.due) for each in rows] == [(2, False), (1, False)]
+        assert rows[0].next_run == watched.fake.seen().run
+        assert watched.end().in_row == 3
+
+
+REFUSED = {
+    "suspended": {"suspended": True},
+    "definition_invalid": {"environment": 3},
+}
+
+
+class TestRefused:
+    @pytest.mark.parametrize("code", REFUSED)
+    def test_a_refused_start_is_put_off_told_and_not_counted_and_tried_until_it_works(self, watched: Watched, code: str) -> None:
+        watched.up()
+        watched.end()
+        watched.fake.define(**REFUSED[code])
+        waits = [watched.await_start() for _try in range(8)]
+        assert waits == [0, 10, 20, 40, 80, 160, 300, 300]
+        row = watched.row
+        assert (row.due, row.code, row.in_row, row.tries, watched.starts) == (True, code, 1, 8, 1)
+        assert UUID in row.msg
+        watched.fake.define()
+        watched.await_start()
+        assert (watched.fake.live, watched.row.due, watched.row.code) == (True, False, "")
+        assert watched.end().in_row == 2
+
+    def test_so_it_is_with_a_disk_that_is_full(self, watched: Watched) -> None:
+        watched.fake.define(build={"disk_space": 1})
+        watched.up()
+        (watched.fake.volume / "world").write_bytes(bytes(2 * 1024 * 1024))
+        watched.end()
+        watched.await_start()
+        assert (watched.row.code, watched.row.due, watched.row.in_row) == ("disk_full", True, 1)
+        (watched.fake.volume / "world").unlink()
+        assert watched.await_start() == 10
+        assert watched.fake.live
+
+    def test_an_engine_that_refuses_is_asked_again(self, watched: Watched) -> None:
+        watched.up()
+        watched.end()
+        watched.fake.engine.refuse("start", "no room")
+        watched.await_start()
+        row = watched.row
+        assert (row.due, row.in_row, row.tries) == (True, 1, 1) and "no room" in row.msg
+        watched.await_start()
+        assert watched.fake.live
+
+
+class TestTrouble:
+    @pytest.mark.parametrize("write", ["note_attempt", "put_off"])
+    def test_what_cannot_be_written_is_told_and_the_row_stays_due(
+        self, watched: Watched, write: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        watched.up()
+        watched.end()
+        if write == "put_off":
+            watched.fake.define(suspended=True)
+        with monkeypatch.context() as patched:
+            patched.setattr(EndedRuns, write, lambda *_given: False)
+            watched.await_start()
+        assert (watched.troubles, watched.fake.live) == (1, False)
+        watched.fake.define()
+        assert watched.await_start() == 0
+        assert watched.fake.live
+
+    def test_a_row_of_a_journal_begun_anew_is_not_answered_by_what_is_remembered_of_another(self, watched: Watched) -> None:
+        watched.up()
+        watched.end()
+        other = "11111111-1111-4111-8111-111111111111"
+        journal = watched.fake.node.journal
+        row = watched.row
+        journal.store.write(lambda connection: connection.execute("UPDATE ended_runs SET uuid = ?, container = 'c'", (other,)))
+        watched.starter.begin()
+        watched.starter.join()
+        assert not watched.fake.live
+        assert [(each.server.uuid, each.number) for each in journal.ended_runs.due()] == [(other, row.number)]
+
+    def test_one_whose_lock_is_held_is_not_asked_for_until_it_is_free(self, watched: Watched) -> None:
+        watched.up()
+        watched.end()
+        with watched.fake.lock("stop"):
+            assert watched.starter.begin() == 0
+        watched.pass_seconds(2)
+        assert watched.turn()
+
+    def test_two_supervisors_threads_make_one_start(self, watched: Watched) -> None:
+        watched.up()
+        watched.end()
+        threads = [threading.Thread(target=watched.starter.begin) for _number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        watched.turn()
+        assert watched.starts == 2
+
+
+POLICIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "the node": ({"enabled": False}, {}),
+    "a rule for the server": ({"rules": [{"server": UUID, "supervise": False}]}, {}),
+    "a rule for an egg": ({"rules": [{"egg": "e1", "supervise": False}]}, {"egg": {"id": "e1"}}),
+    "a rule for a label": ({"rules": [{"label": {"once": "yes"}, "supervise": False}]}, {"labels": {"once": "yes"}}),
+    "its definition": ({}, {"crash_detection_enabled": False}),
+}
+
+
+class TestPolicy:
+    @pytest.mark.parametrize("who", POLICIES)
+    def test_a_crash_of_who_is_not_supervised_has_a_row_and_no_start(self, watched: Watched, who: str) -> None:
+        settings, definition = POLICIES[who]
+        watched.fake.configure(supervisor=settings)
+        watched.fake.define(**definition)
+        watched.begin_anew()
+        watched.up()
+        row = watched.end()
+        assert (row.verdict.value, row.due) == ("crashed", False)
+        watched.turn()
+        assert watched.starts == 1
+
+    @pytest.mark.parametrize("ready, clean_exit, due", [(True, "leave", False), (True, "restart", True), (False, "restart", False)])
+    def test_exit_code_0_is_followed_by_a_start_if_that_is_asked_for_and_it_had_been_ready(
+        self, watched: Watched, ready: bool, clean_exit: str, due: bool
+    ) -> None:
+        watched.fake.configure(supervisor={"clean_exit": clean_exit})
+        watched.fake.define(process={"startup": {"done": ["is ready"]}})
+        watched.begin_anew()
+        watched.up()
+        watched.fake.engine.logs[watched.fake.seen().id] = b"it is ready\r\n" if ready else b"it boots\r\n"
+        row = watched.end(0)
+        assert (row.verdict.value, row.due) == ("ended", due)
+        assert watched.turn() is due

@@ -1,0 +1,97 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A server that is watched as by the supervisor: its ends are judged and answered, on a fake engine and by clocks that a test sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node import ends
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import WaitFor
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun
+from ansible_collections.fleet.power.plugins.module_utils._supervisor import after_boot, observer, starter
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.hearing import Hearing
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.observer import Observer
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.starter import Starter
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+
+_LIFE = "00000000-0000-4000-8000-000000000000/1/1"
+
+
+class Watched:
+    """A server that is watched as by the supervisor, and the clock of its boot."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fake = FakeNode(root)
+        self.boot, self.seconds = "b1", 1000.0
+        self.troubles = 0
+        for module in (after_boot, ends, observer, starter):
+            monkeypatch.setattr(module, "boot_id", lambda: self.boot)
+            monkeypatch.setattr(module, "boot_seconds", lambda: self.seconds)
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """As the next process does: all it knows is in the journal."""
+        self.fake.node = self.fake.build()
+        self.hearing = Hearing()
+        self.observer = Observer(lambda: self.fake.node, self.hearing, EngineLink(_LIFE), lambda: ())
+        self.starter = Starter(lambda: self.fake.node, max_parallel=0, stagger=0, wait_for=WaitFor.CONTAINER, on_trouble=self._note_trouble)
+        self.starter.remember(self.fake.node.journal.ended_runs.due())
+
+    def _note_trouble(self) -> None:
+        self.troubles += 1
+
+    def up(self) -> None:
+        """Bring it up as a person does, and see it up."""
+        assert self.fake.perform("start").outcome.value == "done"
+        self.observer.look(UUID)
+
+    def end(self, code: int = 3, *, after: float = 1.0, signalled: bool = False) -> EndedRun:
+        """Have it end after so many seconds, by itself or ``signalled`` through the engine; return the row."""
+        self.pass_seconds(after)
+        found = self.fake.seen()
+        self.fake.engine.end(UUID, code)
+        now = self.fake.clock.now()
+        self.fake.engine.change(UUID, finished_at=timestamp(now))
+        at = int(now.timestamp() * 10**9)
+        if signalled:
+            self.hearing.hear(ContainerEvent(at, "kill", found.id, UUID, signal=15))
+        self.hearing.hear(ContainerEvent(at + 1, "die", found.id, UUID, exit_code=code))
+        (row,) = self.observer.look(UUID).rows
+        self.starter.remember([row])
+        return row
+
+    def pass_seconds(self, seconds: float) -> None:
+        """Let time pass on both clocks."""
+        self.fake.clock.sleep(seconds)
+        self.seconds += seconds
+
+    def turn(self) -> bool:
+        """Make the starts that are due; tell if it is up."""
+        self.starter.begin()
+        self.starter.join()
+        self.observer.look(UUID)
+        return self.fake.live
+
+    def await_start(self) -> float:
+        """Let time pass until the next start, and make it; return the seconds."""
+        left = self.starter.seconds_left()
+        assert left is not None
+        self.pass_seconds(left)
+        self.turn()
+        return left
+
+    @property
+    def row(self) -> EndedRun:
+        """The last row."""
+        return self.fake.node.journal.ended_runs.newest_of_each([UUID])[UUID]
+
+    @property
+    def starts(self) -> int:
+        """How often a start was asked for."""
+        return self.fake.engine.calls.count(("start",))
