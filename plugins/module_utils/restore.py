@@ -31,17 +31,15 @@ from ._power.call import Call, open_call
 from ._power.definitions.settings import Settings, load_settings
 from ._power.host.own_files import open_own
 from ._power.model.errors import NotSelected, PowerError, ServerNotFound, Suspended, internal_error
-from ._power.model.option import Option
 from ._power.model.report import is_failure
 from ._power.model.request import PowerAction, Request, WaitFor
 from ._power.model.result import Outcome, Result
 from ._power.model.schema import one_line
 from ._power.model.server import Server
-from ._power.options import MAX_PARALLEL, STAGGER
 from ._power.whole import import_whole
+from ._start_options import start_options
 
 ORIGIN = "restore after boot"
-_DEFAULT_STAGGER_SECONDS = 1
 #: What keeps a server down although it was meant to be up, and is as it should be.
 _PASSED_OVER = (Suspended.code, ServerNotFound.code, NotSelected.code)
 #: What role maintenance writes into the state directory, and the phase in it while a reboot is all that is left.
@@ -54,7 +52,7 @@ _LONGEST_LINE = 8192
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; its exit code."""
-    given = _parser().parse_args(arguments)
+    given = start_options("restore", "Start the servers of this node that were meant to be up, in order.").parse_args(arguments)
     import_whole()
     try:
         return 0 if _restore(given, Interruptions()) else 1
@@ -63,39 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         _say(internal_error(error), sys.stderr)
     return 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="restore", description="Start the servers of this node that were meant to be up, in order.")
-    parser.add_argument("--config", metavar="FILE", help="the node's settings; /etc/fleet-power/config.yml")
-    parser.add_argument(
-        "--stagger",
-        metavar="S",
-        type=_whole_number(STAGGER),
-        default=_DEFAULT_STAGGER_SECONDS,
-        help="seconds between the beginnings of two servers; %(default)s",
-    )
-    parser.add_argument(
-        "--max-parallel",
-        metavar="N",
-        type=_whole_number(MAX_PARALLEL),
-        default=MAX_PARALLEL.default,
-        help="servers at a time; 0, as many as there are processors",
-    )
-    waits = (WaitFor.CONTAINER.value, WaitFor.RUNNING.value)
-    parser.add_argument("--wait-for", choices=waits, default=WaitFor.CONTAINER.value, help="when a server counts as up; %(default)s")
-    return parser
-
-
-def _whole_number(option: Option) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        value = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
-        if not option.holds(value):
-            limit = "of 0 or more" if option.most is None else option.limit
-            raise argparse.ArgumentTypeError(f"expected a whole number {limit}")
-        return value
-
-    return read
 
 
 def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool:

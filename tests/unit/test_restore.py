@@ -19,6 +19,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+from ansible_collections.fleet.power.plugins.module_utils._start_options import start_options
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 COBALT = Server("0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001", "Cobalt")
@@ -97,7 +98,7 @@ def test_no_diffs_are_asked_for_since_nobody_sees_them() -> None:
             asked.append(target.request)
             return result("done")
 
-    given = restore._parser().parse_args(["--stagger", "0"])
+    given = start_options("restore", "").parse_args(["--stagger", "0"])
     assert [each.outcome.value for each in restore._start_each([COBALT.uuid], Called(), given)] == ["done"]
     assert [request.diff for request in asked] == [False]
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from .._power.actions.many.bulk import allow_files
 from .._power.definitions.settings import Settings
+from .._power.host.notify import READY, STOPPING, WATCHDOG, ServiceManager
 from .._power.host.own_files import open_or_make
 from .._power.model.errors import LockUnavailable, PowerError, SettingsInvalid, internal_error
 from .._power.model.result import Result
@@ -26,7 +27,6 @@ from .acceptance.queue import Ticket
 from .acceptance.shared_node import SharedNode
 from .process import shim_settings
 from .process.log import Log
-from .process.notify import READY, STOPPING, WATCHDOG, ServiceManager
 from .process.worker_pool import ThreadRefused, WorkerPool
 from .route_table import ROUTES
 from .routes.about import AboutRoutes

@@ -58,6 +58,9 @@ class Logs(Protocol):
     def of_run(self, run: Run) -> bytes:
         """Return the log of one run of a container."""
 
+    def tail_of_run(self, run: Run, lines: int) -> bytes:
+        """Return the last lines of the log of one run of a container, the newest one."""
+
 
 class EventStream(Protocol):
     """What happens to containers, as it comes, for one thread to read; any other may close it.

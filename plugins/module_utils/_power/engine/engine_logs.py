@@ -43,3 +43,10 @@ class DockerLogs:
             found = bytes(client.logs(run.container, stdout=True, stderr=True, since=since, timestamps=True))
         stamped = (line.partition(b" ") for line in found.splitlines(keepends=True))
         return b"".join(line for stamp, _space, line in stamped if not is_before(stamp, begin))
+
+    def tail_of_run(self, run: Run, lines: int) -> bytes:
+        """The last lines of the log of a container's newest run."""
+        with self._calls.asking(f"read the log of container {run.container}") as client:
+            found = bytes(client.logs(run.container, stdout=True, stderr=True, tail=lines, timestamps=True))
+        stamped = (line.partition(b" ") for line in found.splitlines(keepends=True))
+        return b"".join(line for stamp, _space, line in stamped if not is_before(stamp, run.started_at))

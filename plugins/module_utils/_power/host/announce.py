@@ -43,6 +43,11 @@ def announce(result: Result, request: Request) -> None:
     _SYSTEM_LOG.write(level, line_of(result, request))
 
 
+def announce_line(line: str, *, warn: bool = False) -> None:
+    """Write any other line, which has neither control characters nor secrets; nothing fails for it."""
+    _SYSTEM_LOG.write(syslog.LOG_WARNING if warn else syslog.LOG_INFO, line)
+
+
 class SystemLog:
     """The system log, written without the C library's function: that waits without end for a daemon that reads no more."""
 

@@ -1,0 +1,213 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One connection to the engine: hear, gather, look, and have started what is due, until the connection breaks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from .._power.actions.node.node import Node
+from .._power.definitions.supervision import policy_of
+from .._power.engine.container_events import ContainerEvent
+from .._power.host.announce import announce_line
+from .._power.host.concurrency import map_concurrently
+from .._power.host.liveness import boot_id
+from .._power.journal.journal_rows import JournalUnusable
+from .._power.model.errors import EngineError, EngineUnreachable, LockUnavailable
+from .._power.model.server import Run
+from .._power.model.supervision import EndedRun, Verdict
+from .engine_link import EngineLink
+from .hearing import Hearing
+from .observer import Looked, Observer
+from .pauses import beside_wings, pause_of
+from .reader import Reader
+from .starter import Starter
+from .words import line_of
+
+#: Ends that come within this are judged together, so that the more important ones are started first.
+_GATHER_SECONDS = 0.2
+#: Seconds between two looks at all, at what keeps it from starting anything, and until the next try of a look that failed.
+_ALL_SECONDS, _PAUSE_SECONDS, _RETRY_SECONDS = 60.0, 5.0, 5.0
+#: The longest wait for an event: a signal to end is noticed after it.
+_WAIT_SECONDS = 1.0
+#: Every so many looks at all, a server that seems as it was is inspected nevertheless: events get lost.
+_ROUNDS = 10
+_WARNED = (Verdict.CRASHED, Verdict.ENDED_UNSEEN, Verdict.DOWN_BEFORE)
+
+LOOKED, BOOT, CURSOR = "looked", "boot", "cursor"
+
+
+class EngineWatch:
+    """The servers of one node, while one connection to its engine lasts."""
+
+    def __init__(
+        self, node: Callable[[], Node], link: EngineLink, reader: Reader, hearing: Hearing, starter: Starter, tell: Callable[[str], None]
+    ) -> None:
+        """``tell`` is told what keeps it from starting anything."""
+        self._node = node
+        self._link = link
+        self._reader = reader
+        self._hearing = hearing
+        self._starter = starter
+        self._tell = tell
+        self._observer = Observer(node, hearing, link, self._cursor)
+        #: When each server is to be looked at, by the monotonic clock.
+        self._dirty: dict[str, float] = {}
+        self._up: dict[str, Run] = {}
+        self._round = 0
+        self._next_all, self._next_pause = 0.0, 0.0
+        self.paused = ""
+        self.in_trouble = False
+
+    def first_look(self) -> None:
+        """Look at all. What is down at the very first look of a node is left."""
+        self._pause()
+        if self.paused == "wings":
+            return
+        journal = self._node().journal
+        self._observer.is_first = not journal.seen_runs.value(LOOKED)
+        self._dirty.update(dict.fromkeys(self._everybody(), 0.0))
+        self._look()
+        if self._dirty_now():
+            # Somebody could not be seen: they are not down before anybody looked, and nothing is certain yet.
+            return
+        if self._observer.is_first:
+            journal.seen_runs.set_values([(LOOKED, "yes"), (BOOT, boot_id())])
+        self._observer.is_first = False
+        self._starter.remember(journal.ended_runs.due())
+        self._next_all = time.monotonic() + _ALL_SECONDS
+
+    def turn(self) -> None:
+        """Wait for what comes next, and see to it. Raises `Broken`, and what the engine raises where it answers nothing."""
+        self._hear(self._reader.next(self._seconds()))
+        now = time.monotonic()
+        if now >= self._next_pause:
+            self._pause()
+        if self.paused == "wings":
+            return
+        if now >= self._next_all:
+            self._look_at_all()
+        self._look()
+        if not self.paused:
+            self._starter.begin()
+
+    def notice_trouble(self) -> None:
+        """The journal could not be used: nothing is to be started until it can."""
+        self.in_trouble = True
+        self._next_pause = 0.0
+
+    def _seconds(self) -> float:
+        now = time.monotonic()
+        waits = [_WAIT_SECONDS, self._next_all - now, *(at - now for at in self._dirty.values())]
+        due = None if self.paused else self._starter.seconds_left()
+        # One whose lock is held is tried again soon.
+        return max(0.0, min(waits if due is None else [*waits, max(due, 0.1)]))
+
+    def _cursor(self) -> tuple[tuple[str, str], ...]:
+        return ((CURSOR, f"{self._link.life} {self._hearing.earliest()}"),)
+
+    def _pause(self) -> None:
+        """Find out what keeps it from starting anything. After Wings, what is down is a new beginning."""
+        node, before = self._node(), self.paused
+        self._next_pause = time.monotonic() + _PAUSE_SECONDS
+        self.paused = pause_of(node, in_trouble=self.in_trouble)
+        self.in_trouble = self.in_trouble and self.paused == "journal"
+        self._tell(self.paused)
+        if self.paused == "wings":
+            node.journal.seen_runs.set_values([(LOOKED, "")])
+            self._dirty.clear()
+        elif before == "wings":
+            self.first_look()
+
+    def _hear(self, event: ContainerEvent | None) -> None:
+        """Remember an event, and what else has come meanwhile."""
+        while event is not None:
+            self._hearing.hear(event)
+            if event.server is not None and not beside_wings(self._node()):
+                self._note(event, event.server)
+            event = self._reader.next(0)
+
+    def _note(self, event: ContainerEvent, server: str) -> None:
+        if event.action == "kill":
+            if not self._hearing.is_stopping(event.signal, None):
+                self._spoil(event, server)
+            return
+        wait = 0.0 if event.action == "start" else _GATHER_SECONDS
+        self._dirty[server] = min(self._dirty.get(server, float("inf")), time.monotonic() + wait)
+
+    def _spoil(self, event: ContainerEvent, server: str) -> None:
+        """Note of the run that is up that it was sent a signal: the engine's own mark of a stop says nothing of it any more."""
+        node = self._node()
+        snapshot = node.engine.inspect(event.container)
+        if snapshot is not None and snapshot.live and not node.journal.seen_runs.spoil(server, snapshot.run):
+            self.notice_trouble()
+
+    def _everybody(self) -> Iterable[str]:
+        """The servers of which anything tells. Raises what the engine raises, `JournalUnusable`, OSError."""
+        journal = self._node().journal
+        rows = (*journal.ended_runs.due(), *journal.ended_runs.noted())
+        return {each.server for each in self._node().engine.listed()} | set(journal.seen_runs.all()) | {row.server.uuid for row in rows}
+
+    def _look_at_all(self) -> None:
+        """Look for those that are not as they were when seen last, at a tenth of the others, and at rows that wait for a verdict."""
+        node, now = self._node(), time.monotonic()
+        self._next_all = now + _ALL_SECONDS
+        self._round = (self._round + 1) % _ROUNDS
+        try:
+            listed = {each.id: each.server for each in node.engine.listed() if each.live}
+            lost = {row.server.uuid for row in node.journal.ended_runs.noted()}
+            self._starter.remember(node.journal.ended_runs.due())
+            self._starter.free(node)
+            node.journal.seen_runs.set_values(self._cursor())
+        except (JournalUnusable, OSError):
+            self.notice_trouble()
+            return
+        lost |= {uuid for uuid, run in self._up.items() if listed.get(run.container) != uuid}
+        lost |= {uuid for container, uuid in listed.items() if uuid not in self._up or self._up[uuid].container != container}
+        lost |= {uuid for number, uuid in enumerate(sorted(self._up)) if number % _ROUNDS == self._round}
+        for uuid in lost:
+            self._dirty.setdefault(uuid, now)
+
+    def _dirty_now(self) -> list[str]:
+        now = time.monotonic()
+        return [uuid for uuid, at in self._dirty.items() if at <= now]
+
+    def _look(self) -> None:
+        """Look at those whose time has come."""
+        uuids = self._dirty_now()
+        for uuid in uuids:
+            del self._dirty[uuid]
+        if not uuids:
+            return
+        rows = []
+        for uuid, looked in zip(uuids, map_concurrently(self._try_to_look, uuids)):
+            if looked is None:
+                continue
+            self._up.pop(uuid, None)
+            if looked.up is not None:
+                self._up[uuid] = looked.up
+            if looked.again is not None:
+                self._dirty[uuid] = time.monotonic() + looked.again
+            rows += looked.rows
+        self._say(rows)
+        self._starter.remember(rows)
+
+    def _try_to_look(self, uuid: str) -> Looked | None:
+        """Look at a server; one that cannot be seen now is looked at later. Raises `EngineUnreachable`: then none can be seen."""
+        try:
+            return self._observer.look(uuid)
+        except EngineUnreachable:
+            raise
+        except (EngineError, LockUnavailable):
+            return Looked(again=_RETRY_SECONDS)
+        except (JournalUnusable, OSError):
+            self.notice_trouble()
+            return Looked(again=_RETRY_SECONDS)
+
+    def _say(self, rows: Sequence[EndedRun]) -> None:
+        node = self._node()
+        for row in rows:
+            limits = policy_of(node.settings, row.server, node.sources.definition_for_stop(row.server.uuid)).limits
+            announce_line(line_of(row, limits), warn=row.verdict in _WARNED)

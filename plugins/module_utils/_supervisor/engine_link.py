@@ -1,0 +1,50 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The life of the engine that the supervisor is connected to, and what it keeps on its disk of stops by hand."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+from .._power.engine.engine import Engine
+from .._power.engine.manual_stop import manual_stop_mark
+from .._power.host.engine_process import engine_began, engine_life
+from .._power.host.liveness import boot_id
+from .._power.model.clock import engine_time
+from .._power.model.errors import PowerError
+from .._power.model.server import Run
+from .._power.model.supervision import SeenRun
+
+
+@dataclass(frozen=True)
+class EngineLink:
+    """One connection to one life of an engine. ``root`` is its directory, empty where it is not known or not on this machine."""
+
+    life: str
+    root: str = ""
+
+    def is_another(self, seen: SeenRun | None, run: Run) -> bool:
+        """Tell if a run was seen up by another life of the engine, or, where nobody saw it, began before this one."""
+        if seen is not None and seen.run == run and seen.engine:
+            # Where the process is not known, the boot is.
+            return seen.engine != self.life if not self.life.endswith("/") else not seen.engine.startswith(self.life)
+        began, started = engine_began(self.life), engine_time(run.started_at)
+        return began is not None and started is not None and started.timestamp() < began
+
+    def mark_of(self, run: Run) -> bool | None:
+        """Return the engine's own mark of a manual stop of a container's newest run; None where it cannot be read."""
+        return manual_stop_mark(self.root, run.container)
+
+
+def link_to(engine: Engine, host: str, breaks: int) -> EngineLink:
+    """Return the link to an engine that answers. ``breaks`` says how often this process lost one: where an engine's process is not known,
+    each of its streams counts as a life.
+    """
+    unknown = f"{boot_id()}/" if breaks == 0 else f"{boot_id()}/?{breaks}"
+    root = ""
+    if engine.local:
+        with contextlib.suppress(PowerError):
+            root = str(engine.facts().get("DockerRootDir") or "")
+    return EngineLink(engine_life(host) or unknown, root)

@@ -1,0 +1,133 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the engine told of ends: signals and ends by container, until they are judged."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._power.engine.container_events import ContainerEvent
+from .._power.model.clock import engine_time
+from .._power.model.server import Run
+
+_NANOSECONDS = 10**9
+#: What ends a process by default, and is sent to have it end: SIGHUP, which is sent to have it read its settings, is not among them.
+_STOPPING = frozenset((2, 3, 9, 15))
+#: How long before an end a signal may have been sent that brought it: the engine's own time from a stop to SIGKILL, and some more.
+_SIGNAL_SECONDS = 30
+#: So many containers are remembered; who comes beyond loses what was heard first.
+_MOST = 10_000
+
+
+@dataclass(frozen=True)
+class HeardEnd:
+    """The end of a run as the engine told it. ``at`` is in nanoseconds; ``signalled``: a signal that stops was sent just before."""
+
+    at: int
+    exit_code: int | None
+    signalled: bool
+
+
+@dataclass
+class _Container:
+    signals: list[tuple[int, int]] = field(default_factory=list)
+    ends: list[tuple[int, int | None]] = field(default_factory=list)
+
+
+class Hearing:
+    """What was heard and not judged yet. Safe between threads."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._containers: dict[str, _Container] = {}
+        #: The moment of the latest event, in nanoseconds; 0 before the first.
+        self.latest = 0
+
+    def hear(self, event: ContainerEvent) -> None:
+        """Remember an event; one that is told again counts once."""
+        with self._guard:
+            self._hear(event)
+
+    def _hear(self, event: ContainerEvent) -> None:
+        self.latest = max(self.latest, event.at)
+        if event.action not in ("kill", "die"):
+            return
+        if len(self._containers) >= _MOST and event.container not in self._containers:
+            self._containers.pop(next(iter(self._containers)))
+        heard = self._containers.setdefault(event.container, _Container())
+        if event.action == "kill" and event.signal is not None:
+            _add(heard.signals, (event.at, event.signal))
+        elif event.action == "die":
+            _add(heard.ends, (event.at, event.exit_code))
+
+    def end_of(self, run: Run, stop_signal: int | None, *, before: Run | None = None) -> HeardEnd | None:
+        """Return the end of a run, if it was heard. ``stop_signal`` is what the engine stops this container with.
+
+        ``before`` is a later run of the same container, if there is one.
+        """
+        with self._guard:
+            return self._end_of(run, stop_signal, before)
+
+    def _end_of(self, run: Run, stop_signal: int | None, before: Run | None) -> HeardEnd | None:
+        heard, began = self._containers.get(run.container), _nanoseconds(run.started_at)
+        over = _nanoseconds(before.started_at) if before is not None and before.container == run.container else None
+        if heard is None or began is None:
+            return None
+        at, exit_code = next(((at, code) for at, code in heard.ends if at >= began), (0, None))
+        if not at or (over is not None and at > over):
+            return None
+        stopping = _STOPPING | ({stop_signal} if stop_signal is not None else set())
+        earliest = max(began, at - _SIGNAL_SECONDS * _NANOSECONDS)
+        signalled = any(earliest <= sent <= at and signal in stopping for sent, signal in heard.signals)
+        return HeardEnd(at, exit_code, signalled)
+
+    @staticmethod
+    def is_stopping(signal: int | None, stop_signal: int | None) -> bool:
+        """Tell if a signal is one that is sent to have a container end."""
+        return signal is None or signal in _STOPPING or signal == stop_signal
+
+    def forget(self, run: Run) -> None:
+        """Forget what was heard of a run that has been judged, and of those before it."""
+        with self._guard:
+            self._forget(run)
+
+    def _forget(self, run: Run) -> None:
+        heard, began = self._containers.get(run.container), _nanoseconds(run.started_at)
+        if heard is None or began is None:
+            return
+        over = next((at for at, _code in heard.ends if at >= began), None)
+        if over is None:
+            return
+        heard.ends = [each for each in heard.ends if each[0] > over]
+        heard.signals = [each for each in heard.signals if each[0] > over]
+        if not (heard.ends or heard.signals):
+            del self._containers[run.container]
+
+    def earliest(self) -> int:
+        """Return the moment from which on the engine has to tell again what was heard and is not judged yet."""
+        with self._guard:
+            return min(_moments(self._containers.values()), default=self.latest)
+
+
+def _moments(heard: Iterable[_Container]) -> Iterator[int]:
+    for each in heard:
+        if each.ends:
+            yield min([each.ends[0][0], *(at for at, _signal in each.signals)])
+
+
+def _add(heard: list[Any], event: Any) -> None:
+    if event not in heard:
+        heard.append(event)
+        heard.sort()
+
+
+def _nanoseconds(moment: str) -> int | None:
+    found = engine_time(moment)
+    if found is None:
+        return None
+    fraction = moment.partition(".")[2].rstrip("Z").ljust(9, "0")[:9]
+    return int(found.replace(microsecond=0).timestamp()) * _NANOSECONDS + int(fraction or 0)

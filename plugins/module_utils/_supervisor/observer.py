@@ -1,0 +1,237 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A look at one server: its run is seen up, or its end is judged and written down."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from .._power.actions.boot.startup import matchers_of
+from .._power.actions.node.ends import end_of, is_to_be_started
+from .._power.actions.node.node import Node
+from .._power.definitions.definition import Definition, secrets_of
+from .._power.definitions.supervision import Policy, definition_fingerprint, policy_of
+from .._power.engine.readiness import readable_lines
+from .._power.host.engine_process import shutdown_seconds
+from .._power.host.liveness import boot_id, boot_seconds
+from .._power.journal.journal_rows import JournalUnusable
+from .._power.model.clock import timestamp
+from .._power.model.errors import EngineError, EngineUnreachable
+from .._power.model.request import PowerAction
+from .._power.model.server import Run, Server, Snapshot
+from .._power.model.supervision import STARTED_AFTER, EndedRun, SeenRun, Verdict
+from .engine_link import EngineLink
+from .hearing import HeardEnd, Hearing
+from .verdict import Evidence, awaits_shutdown, judge
+
+_LOG_LINES, _LOG_LINE_BYTES = 20, 500
+#: Seconds until another look at what somebody else is about to write down.
+_AGAIN_SECONDS = 0.5
+
+
+@dataclass
+class Looked:
+    """What a look at a server has found: the rows that it wrote, and after how many seconds another is needed, if one is."""
+
+    rows: list[EndedRun] = field(default_factory=list)
+    again: float | None = None
+    up: Run | None = None
+
+
+@dataclass(frozen=True)
+class _End:
+    """The end of a run as it is looked at. ``snapshot`` is of its container if this run is the last one of it."""
+
+    server: Server
+    run: Run
+    snapshot: Snapshot | None
+    seen: SeenRun | None
+    heard: HeardEnd | None
+    newest: bool
+
+
+#: Keys and values to be written with each row.
+Values = tuple[tuple[str, str], ...]
+
+
+class Observer:
+    """Looks at servers of one node. Several threads may look, while nobody is hearing."""
+
+    def __init__(
+        self, node: Callable[[], Node], hearing: Hearing, link: EngineLink, cursor: Callable[[], tuple[tuple[str, str], ...]]
+    ) -> None:
+        """``cursor`` says what is to be written with each row: from where on the engine has to tell again."""
+        self._node = node
+        self._hearing = hearing
+        self._link = link
+        self._cursor = cursor
+        #: Whether what is down was so before anybody looked.
+        self.is_first = False
+
+    def look(self, uuid: str) -> Looked:
+        """Look at a server. Raises `JournalUnusable`, OSError, `LockUnavailable`, and what the engine raises: then nobody can tell."""
+        node = self._node()
+        snapshot, seen = node.engine.inspect(uuid), node.journal.seen_runs.of(uuid)
+        definition = node.sources.definition_for_stop(uuid)
+        server = Server(uuid) if definition is None else definition.server
+        looked = Looked()
+        for end in self._ends(server, snapshot, seen):
+            self._see_over(node, end, definition, looked)
+        if snapshot is not None and snapshot.live:
+            looked.up = snapshot.run
+            self._see_up(node, server, snapshot, seen)
+        return looked
+
+    def _ends(self, server: Server, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
+        """The runs of a server that are over, as far as anything tells of them, the oldest first."""
+        live = snapshot is not None and snapshot.live
+        last = snapshot if snapshot is not None and snapshot.has_run and not live else None
+        ends = []
+        if seen is not None and (snapshot is None or snapshot.run != seen.run):
+            newest = last is None and not live
+            stop_signal = None if snapshot is None else _number(snapshot.stop_signal)
+            later = snapshot.run if snapshot is not None and snapshot.has_run else None
+            heard = self._hearing.end_of(seen.run, stop_signal, before=later)
+            ends.append(_End(server, seen.run, None, seen, heard, newest))
+        if last is not None:
+            mine = seen if seen is not None and seen.run == last.run else None
+            ends.append(_End(server, last.run, last, mine, self._hearing.end_of(last.run, _number(last.stop_signal)), newest=True))
+        return ends
+
+    def _see_up(self, node: Node, server: Server, snapshot: Snapshot, seen: SeenRun | None) -> None:
+        """Write that a run is up, if the journal does not know it, or knows it by another life of the engine."""
+        if seen is not None and seen.run == snapshot.run and seen.engine == self._link.life:
+            return
+        known = seen is not None and seen.run == snapshot.run
+        generation = seen.generation if seen is not None and known else node.generations.read(server.uuid)
+        found = SeenRun(snapshot.run, generation, self._link.life, answers=0 if known else _answered(node, server))
+        if not node.journal.seen_runs.see(server.uuid, found):
+            raise JournalUnusable("it cannot be written")
+
+    def _see_over(self, node: Node, end: _End, definition: Definition | None, looked: Looked) -> None:
+        row = node.journal.ended_runs.of_run(end.run)
+        if row is not None and row.verdict is not Verdict.NOTED:
+            self._hearing_is_over(end)
+            return
+        evidence = self._evidence(node, end, row)
+        again = self._wait(node, end, evidence)
+        if again is not None:
+            looked.again = again
+            return
+        verdict = Verdict.DOWN_BEFORE if self.is_first else judge(evidence)
+        policy = policy_of(node.settings, end.server, definition)
+        written = self._row(node, end, verdict, policy, definition, evidence)
+        if not node.journal.ended_runs.write(written, policy.limits, values=self._cursor()):
+            raise JournalUnusable("it cannot be written")
+        self._hearing_is_over(end)
+        kept = node.journal.ended_runs.of_run(end.run)
+        if kept is not None:
+            looked.rows.append(kept)
+
+    def _hearing_is_over(self, end: _End) -> None:
+        if end.heard is not None:
+            self._hearing.forget(end.run)
+
+    def _evidence(self, node: Node, end: _End, noted: EndedRun | None) -> Evidence:
+        uuid, run, seen, snapshot = end.server.uuid, end.run, end.seen, end.snapshot
+        record = node.locks.ended_here(uuid)
+        here = record is not None and record.run == run and record.ended_it
+        exit_code = None if snapshot is None else snapshot.exit_code
+        if exit_code is None and noted is not None:
+            exit_code = noted.exit_code
+        if exit_code is None and end.heard is not None:
+            exit_code = end.heard.exit_code
+        return Evidence(
+            heard=end.heard,
+            exit_code=exit_code,
+            oom_killed=(snapshot is not None and snapshot.oom_killed) or (noted is not None and noted.oom_killed),
+            is_there=snapshot is not None or noted is not None,
+            here=here,
+            restarts=here and record is not None and is_to_be_started(node, end.server, record),
+            console_stop=seen is not None and seen.console_stop,
+            killed=seen is not None and node.generations.read(uuid) != seen.generation,
+            marked=None if snapshot is None or (seen is not None and seen.spoilt) else self._link.mark_of(run),
+            another_engine=self._link.is_another(seen, run),
+        )
+
+    def _wait(self, node: Node, end: _End, evidence: Evidence) -> float | None:
+        """Return after how many seconds the end can be judged; None for now."""
+        holder = node.locks.holder(end.server.uuid)
+        if holder is not None and (evidence.here or (holder.action == PowerAction.KILL.value and evidence.killed)):
+            # Whoever ends it here writes it down, with what only he knows.
+            return _AGAIN_SECONDS
+        if end.heard is None or self.is_first or not awaits_shutdown(evidence):
+            return None
+        timeout = None if end.snapshot is None else end.snapshot.stop_timeout
+        left = shutdown_seconds([timeout]) - (time.time() - end.heard.at / 1e9)
+        # Somebody may have set the clock.
+        return min(left, shutdown_seconds([timeout])) if left > 0 else None
+
+    def _row(self, node: Node, end: _End, verdict: Verdict, policy: Policy, definition: Definition | None, evidence: Evidence) -> EndedRun:
+        now = timestamp(node.clock.now())
+        if end.snapshot is not None:
+            row = end_of(node, end.server, end.snapshot, verdict)
+        else:
+            row = EndedRun(end.server, end.run, verdict, at=now, boot=boot_id(), next_at=boot_seconds(), oom_killed=evidence.oom_killed)
+        return replace(
+            row,
+            exit_code=evidence.exit_code,
+            log=self._log(node, end, definition) if verdict in _SHOWN else (),
+            due=end.newest and _is_due(node, end, verdict, policy, definition),
+            definition="" if definition is None else definition_fingerprint(definition),
+        )
+
+    def _log(self, node: Node, end: _End, definition: Definition | None) -> tuple[str, ...]:
+        """The last lines of a run, secrets masked; none where a log driver keeps nothing."""
+        if end.snapshot is None:
+            return ()
+        secrets = end.snapshot.secrets | (frozenset() if definition is None else frozenset(secrets_of(definition)))
+        with contextlib.suppress(EngineError, EngineUnreachable):
+            return readable_lines(node.engine.logs.tail_of_run(end.run, _LOG_LINES), _LOG_LINES, _LOG_LINE_BYTES, secrets)
+        return ()
+
+
+#: Verdicts with which the last lines of the log are kept.
+_SHOWN = (Verdict.CRASHED, Verdict.ENDED, Verdict.ENDED_UNSEEN)
+
+
+def _is_due(node: Node, end: _End, verdict: Verdict, policy: Policy, definition: Definition | None) -> bool:
+    """Tell if a start is due after an end. What the engine or a restart took down comes back whatever the policy says of crashes."""
+    if verdict is Verdict.CRASHED:
+        return policy.supervised
+    if verdict is Verdict.ENDED:
+        return policy.supervised and policy.clean_exit and _was_ready(node, end, definition)
+    return verdict in STARTED_AFTER
+
+
+def _was_ready(node: Node, end: _End, definition: Definition | None) -> bool:
+    """Tell if a run had become ready before its end: what ends well before that has done what it was for."""
+    started, matchers = node.journal.runs.of(end.server.uuid), matchers_of(definition)
+    if not matchers or (started is not None and started.run == end.run and started.matched):
+        return True
+    try:
+        return matchers.match_any(node.engine.logs.of_run(end.run), end.run)
+    except (EngineError, EngineUnreachable):
+        return False
+
+
+def _answered(node: Node, server: Server) -> int:
+    """Return the row for which a start was under way that nobody lived to write down; 0 if there is none."""
+    row = node.journal.ended_runs.newest_of_each([server.uuid]).get(server.uuid)
+    return row.number if row is not None and row.due and row.attempt else 0
+
+
+def _number(name: str) -> int | None:
+    """Return the number of a signal as an image names it; None for one that this machine does not know."""
+    text = name.upper()
+    if text.isdigit():
+        return int(text)
+    found = getattr(signal, text if text.startswith("SIG") else f"SIG{text}", None)
+    if found is None and text.removeprefix("SIG").startswith("RTMIN+") and text.rpartition("+")[2].isdigit():
+        return int(signal.SIGRTMIN) + int(text.rpartition("+")[2])
+    return int(found) if isinstance(found, int) else None

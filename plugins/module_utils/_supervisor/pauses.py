@@ -1,0 +1,52 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What keeps the supervisor from starting anything: Wings, a maintenance, a journal that cannot be written."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from .._power.actions.node.node import Node
+from .._power.host.own_files import open_own
+from .._power.journal.journal_rows import JournalUnusable
+
+#: What role maintenance writes into the state directory, and removes when it is over.
+_MAINTENANCE = "maintenance.json"
+_MOST_BYTES = 16 * 1024 * 1024
+
+
+def beside_wings(node: Node) -> bool:
+    """Tell if Wings is alive on the node, and nobody said that this does not matter."""
+    return not node.settings.allow_wings and node.wings_pid() is not None
+
+
+def pause_of(node: Node, *, in_trouble: bool) -> str:
+    """Return why nothing is to be started now, as readers are told it; empty if nothing speaks against it.
+
+    ``in_trouble``: the journal could not be used when that was tried last.
+    """
+    if beside_wings(node):
+        return "wings"
+    return _maintenance(os.path.join(node.settings.state_directory, _MAINTENANCE)) or (_journal(node) if in_trouble else "")
+
+
+def _maintenance(path: str) -> str:
+    """Whether one goes on, or its memory cannot be read: then nobody can tell what it is about to do."""
+    try:
+        with open(open_own(path, os.O_RDONLY), "rb") as source:
+            memory = json.loads(source.read(_MOST_BYTES))
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, RecursionError):
+        return "maintenance_unreadable"
+    return "maintenance" if isinstance(memory, dict) and isinstance(memory.get("phase"), str) else "maintenance_unreadable"
+
+
+def _journal(node: Node) -> str:
+    try:
+        node.journal.store.rewrite()
+    except (JournalUnusable, OSError):
+        return "journal"
+    return ""

@@ -1,0 +1,208 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The life of the supervisor: alone on its node, connected to the engine again and again, until a signal says otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from .._power.actions.many.bulk import allow_files
+from .._power.actions.node.assemble import build_node, build_sources
+from .._power.actions.node.node import Node
+from .._power.definitions.settings import Settings
+from .._power.engine.connection import connect
+from .._power.host.announce import announce_line
+from .._power.host.liveness import boot_id
+from .._power.host.notify import READY, STOPPING, WATCHDOG, ServiceManager
+from .._power.journal.journal_rows import JournalUnusable
+from .._power.model.errors import EngineError, EngineUnreachable, MissingLibrary, internal_error
+from .._power.model.request import WaitFor
+from .after_boot import due_after_boot
+from .connection_watch import BOOT, CURSOR, EngineWatch
+from .engine_link import link_to
+from .hearing import Hearing
+from .own_lock import OwnLock, alone
+from .reader import Broken, Reader
+from .starter import Starter
+from .words import pause_line
+
+#: Seconds between two tries of an engine that does not answer, or a journal that cannot be read.
+_RETRY_SECONDS = 1.0
+#: For how long the definitions that were read count.
+_SOURCES_SECONDS = 1.0
+#: For so many seconds the loop may be at one thing, and the service manager still be told that it lives.
+_STUCK_SECONDS = 900.0
+_FILES = 4096
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command is given: seconds between two starts after the engine was away, servers at a time, and when one counts as up."""
+
+    stagger: int = 1
+    max_parallel: int = 0
+    wait_for: WaitFor = WaitFor.CONTAINER
+
+
+class FreshNode:
+    """The node with sources that are a moment old at most: definitions change while the supervisor runs. Safe between threads."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._guard = threading.Lock()
+        self._read_at = time.monotonic()
+
+    def __call__(self) -> Node:
+        """Return the node as it is now."""
+        with self._guard:
+            now = time.monotonic()
+            if now - self._read_at > _SOURCES_SECONDS:
+                node = self._node
+                self._node = replace(node, sources=build_sources(node.settings, node.engine, node.clock))
+                self._read_at = now
+            return self._node
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._node.journal.close()
+
+
+class Supervisor:
+    """The supervisor of one node."""
+
+    def __init__(self, settings: Settings, options: Options, interrupted: Callable[[], bool], lock: OwnLock) -> None:
+        self._interrupted = interrupted
+        self._lock = lock
+        self._host = connect({}, settings.docker_host).host
+        self._node = FreshNode(build_node({}, settings, interrupted=interrupted))
+        self._hearing = Hearing()
+        self._watch: EngineWatch | None = None
+        self._starter = Starter(
+            self._node,
+            max_parallel=options.max_parallel,
+            stagger=options.stagger,
+            wait_for=options.wait_for,
+            on_trouble=self._on_trouble,
+        )
+        self._manager = ServiceManager()
+        self._breaks = 0
+        self._is_ready = False
+        self._alive_at = time.monotonic()
+
+    def run(self) -> None:
+        """Supervise until a signal says otherwise; what was begun is finished."""
+        allow_files(_FILES)
+        self._show_life()
+        try:
+            while not self._interrupted():
+                try:
+                    self._connect()
+                except (EngineUnreachable, EngineError, MissingLibrary):
+                    self._pause("engine")
+                except (JournalUnusable, OSError):
+                    self._pause("journal")
+                except Exception as error:
+                    # A fault of ours must not be the end of all looks.
+                    _say(internal_error(error))
+                self._rest()
+        finally:
+            self._manager.tell(STOPPING)
+            self._starter.join()
+            self._node.close()
+
+    def _connect(self) -> None:
+        """EngineWatch until the engine tells nothing any more. What comes between the stream's beginning and the first look is heard."""
+        engine = self._node().engine
+        link = link_to(engine, self._host, self._breaks)
+        life, _space, since = (self._node().journal.seen_runs.value(CURSOR) or "").partition(" ")
+        reader = Reader(engine.events.follow(int(since) if life == link.life and since.isdigit() else None))
+        try:
+            again = link_to(engine, self._host, self._breaks)
+            if again.life != link.life:
+                return
+            self._watch = EngineWatch(self._node, link, reader, self._hearing, self._starter, self._tell)
+            self._watch.first_look()
+            self._bring_back()
+            if not self._is_ready:
+                self._is_ready = True
+                self._manager.tell(READY)
+            self._turn(self._watch)
+        finally:
+            self._watch = None
+            reader.close()
+
+    def _turn(self, watch: EngineWatch) -> None:
+        booted = False
+        with contextlib.suppress(Broken):
+            while not self._interrupted():
+                self._alive_at = time.monotonic()
+                watch.turn()
+                if not booted and not watch.paused:
+                    booted = self._bring_back()
+        self._breaks += 1
+
+    def _bring_back(self) -> bool:
+        """After a boot, have started what is meant to be up; return True once that is done for this boot."""
+        watch, node = self._watch, self._node()
+        if watch is None or watch.paused:
+            return False
+        before = node.journal.seen_runs.value(BOOT)
+        if before is not None and before != boot_id():
+            self._starter.remember(due_after_boot(node))
+            announce_line("the machine has booted: what is meant to be up is started")
+        if before != boot_id():
+            node.journal.seen_runs.set_values([(BOOT, boot_id())])
+        return True
+
+    def _on_trouble(self) -> None:
+        if self._watch is not None:
+            self._watch.notice_trouble()
+
+    def _pause(self, why: str) -> None:
+        self._tell(why)
+
+    def _tell(self, paused: str) -> None:
+        if self._lock.tell(paused):
+            _say(pause_line(paused))
+            announce_line(pause_line(paused), warn=bool(paused))
+
+    def _rest(self) -> None:
+        until = time.monotonic() + _RETRY_SECONDS
+        self._alive_at = time.monotonic()
+        while time.monotonic() < until and not self._interrupted():
+            time.sleep(0.1)
+
+    def _show_life(self) -> None:
+        """Show the service manager that the loop turns, from a thread: an engine that keeps silent is waited for."""
+        seconds = self._manager.watchdog_seconds
+        if seconds is None:
+            return
+
+        def show() -> None:
+            while time.monotonic() - self._alive_at < _STUCK_SECONDS:
+                self._manager.tell(WATCHDOG)
+                time.sleep(min(seconds, _WATCHDOG_SECONDS))
+
+        threading.Thread(target=show, name="watchdog", daemon=True).start()
+
+
+_WATCHDOG_SECONDS = 15.0
+
+
+def supervise(settings: Settings, options: Options, interrupted: Callable[[], bool]) -> None:
+    """Supervise a node until a signal says otherwise. Raises `SettingsInvalid` where another process does, `LockUnavailable`."""
+    with alone(settings) as lock:
+        Supervisor(settings, options, interrupted, lock).run()
+
+
+def _say(line: str) -> None:
+    """One line for whoever reads the service's output; nobody may."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,217 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The starts that ended runs ask for: when each is due, in which order, and what becomes of its row."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from .._power.actions.many.bulk import perform_each
+from .._power.actions.many.selection import Target
+from .._power.actions.node.limiter import Limiter, Slot
+from .._power.actions.node.node import Node
+from .._power.actions.turn.perform import perform
+from .._power.definitions.supervision import definition_fingerprint, policy_of
+from .._power.host.liveness import boot_id, boot_seconds
+from .._power.journal.journal_rows import JournalUnusable
+from .._power.model.errors import InterruptedBySignal, LockUnavailable, NotSelected
+from .._power.model.order import Priorities
+from .._power.model.request import PowerAction, Request, WaitFor, new_operation_id
+from .._power.model.result import Outcome, Result
+from .._power.model.supervision import ORIGIN, EndedRun, Verdict, seconds_left, wait_before
+
+#: Codes of starts that came to nothing because nobody wants one any more.
+_UNWANTED = (NotSelected.code,)
+
+
+class Starter:
+    """Starts servers after ended runs, many at a time, in threads of its own."""
+
+    def __init__(
+        self, node: Callable[[], Node], *, max_parallel: int, stagger: int, wait_for: WaitFor, on_trouble: Callable[[], None]
+    ) -> None:
+        """``on_trouble`` is called when the journal cannot be used: nothing is to be started until it can."""
+        self._node = node
+        self._wait_for = wait_for
+        self._on_trouble = on_trouble
+        self._quick, self._staggered = Limiter(max_parallel), Limiter(max_parallel, stagger=stagger)
+        self._guard = threading.Lock()
+        self._due: dict[int, EndedRun] = {}
+        self._under_way: set[int] = set()
+        self._threads: list[threading.Thread] = []
+
+    def remember(self, rows: Sequence[EndedRun]) -> None:
+        """Know rows after which a start is due."""
+        with self._guard:
+            self._due.update((row.number, row) for row in rows if row.due)
+
+    def under_way(self) -> int:
+        """Return how many servers are being started."""
+        with self._guard:
+            return len(self._under_way)
+
+    def seconds_left(self) -> float | None:
+        """Return the seconds until the next start is due; None if none is."""
+        boot, now = boot_id(), boot_seconds()
+        with self._guard:
+            left = [seconds_left(row, boot, now) for number, row in self._due.items() if number not in self._under_way]
+        return min(left, default=None)
+
+    def begin(self) -> int:
+        """Begin what is due now and that nobody else is at; return how many are."""
+        node, boot, now = self._node(), boot_id(), boot_seconds()
+        with self._guard:
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            ready = [row for number, row in self._due.items() if number not in self._under_way and seconds_left(row, boot, now) <= 0]
+        # A restart that has stopped its server starts it itself, as long as it lives.
+        ready = [row for row in ready if node.locks.holder(row.server.uuid) is None]
+        batches = ([row for row in ready if not _after_engine(row, boot)], [row for row in ready if _after_engine(row, boot)])
+        for rows, limiter in zip(batches, (self._quick, self._staggered)):
+            if rows:
+                self._begin(rows, limiter, node, in_tiers=limiter is self._staggered)
+        return len(ready)
+
+    def free(self, node: Node) -> None:
+        """Set those free that have crashed too often, and whose definition is another since."""
+        with self._guard:
+            rows = [row for number, row in self._due.items() if number not in self._under_way]
+        for row in rows:
+            definition = node.sources.definition_for_stop(row.server.uuid)
+            limits = policy_of(node.settings, row.server, definition).limits
+            if definition is None or row.in_row <= limits.max_restarts:
+                continue
+            fingerprint = definition_fingerprint(definition)
+            if fingerprint != row.definition:
+                freed = replace(row, in_row=0, tries=0, boot=boot_id(), next_at=boot_seconds(), definition=fingerprint, code="", msg="")
+                if node.journal.ended_runs.put_off(freed):
+                    self.remember([freed])
+
+    def join(self) -> None:
+        """Wait for what is under way."""
+        for thread in list(self._threads):
+            thread.join()
+
+    def _begin(self, rows: Sequence[EndedRun], limiter: Limiter, node: Node, *, in_tiers: bool) -> None:
+        priorities = [self._priority(row, node) for row in rows]
+        order = sorted(range(len(rows)), key=priorities.__getitem__)
+        targets = [Target(self._request(rows[index], node), rows[index].server) for index in order]
+        tiers = [priorities[index] for index in order] if in_tiers else None
+        numbers = {row.number for row in rows}
+        with self._guard:
+            self._under_way |= numbers
+
+        def work() -> None:
+            try:
+                perform_each(targets, self._answer, limiter, tiers)
+            finally:
+                # Those whose turn never came.
+                with self._guard:
+                    self._under_way -= numbers
+
+        thread = threading.Thread(target=work, name="starts")
+        try:
+            thread.start()
+        except RuntimeError:
+            # No thread to be had: at the next look.
+            with self._guard:
+                self._under_way -= numbers
+        else:
+            self._threads.append(thread)
+
+    def _priority(self, row: EndedRun, node: Node) -> int:
+        definition = node.sources.definition_for_stop(row.server.uuid)
+        return Priorities.of(node.settings.priorities).priority(row.server, None if definition is None else definition.priority)
+
+    def _request(self, row: EndedRun, node: Node) -> Request:
+        return Request(
+            server=row.server.uuid,
+            action=PowerAction.START,
+            operation=new_operation_id(),
+            requested_at=node.clock.now(),
+            wait_for=self._wait_for,
+            meant_up=frozenset(),
+            answers=row,
+            origin=ORIGIN,
+            reason=_reason(row),
+        )
+
+    def _answer(self, target: Target, slot: Slot) -> Result:
+        """Start one server, unless its row asks for that no more."""
+        node, row = self._node(), target.request.answers
+        assert row is not None
+        try:
+            # Before anything else is asked or waited for.
+            generation = node.generations.read(row.server.uuid)
+            fresh = node.journal.ended_runs.numbered(row.number)
+            request = replace(target.request, requested_at=node.clock.now(), generations={row.server.uuid: generation})
+            if fresh is None or not fresh.due:
+                self._forget(row)
+                return _nothing(request, row)
+            if not node.journal.ended_runs.note_attempt(row.number, request.operation):
+                raise JournalUnusable("it cannot be written")
+            result = perform(replace(request, answers=fresh), node, row.server, slot)
+            self._settle(node, fresh, result)
+            return result
+        except (JournalUnusable, LockUnavailable, OSError):
+            self._on_trouble()
+            return _nothing(target.request, row)
+        finally:
+            with self._guard:
+                self._under_way.discard(row.number)
+
+    def _settle(self, node: Node, row: EndedRun, result: Result) -> None:
+        """Close a row whose server is up, or that nobody wants a start for; put off the next try of any other."""
+        ended_runs = node.journal.ended_runs
+        now = ended_runs.numbered(row.number)
+        if now is None or not now.due:
+            self._forget(row)
+        elif result.outcome in (Outcome.DONE, Outcome.UNCHANGED):
+            # The run that is up closes it as soon as it is seen, where it could not be written down.
+            if ended_runs.close(row.number):
+                self._forget(row)
+        elif result.code in _UNWANTED:
+            if ended_runs.close(row.number, result.code, result.msg):
+                self._forget(row)
+        elif result.code != InterruptedBySignal.code:
+            limits = policy_of(node.settings, row.server, node.sources.definition_for_stop(row.server.uuid)).limits
+            tries = row.tries + 1
+            wait = wait_before(row.in_row, tries, limits)
+            put_off = replace(row, code=result.code, msg=result.msg, tries=tries, boot=boot_id(), next_at=boot_seconds() + wait, attempt="")
+            if not ended_runs.put_off(put_off):
+                raise JournalUnusable("it cannot be written")
+            self.remember([put_off])
+
+    def _forget(self, row: EndedRun) -> None:
+        with self._guard:
+            self._due.pop(row.number, None)
+
+
+def _after_engine(row: EndedRun, boot: str) -> bool:
+    """Tell if a start is one of those that come after the engine or the machine was away: they are staggered."""
+    return row.verdict is Verdict.ENGINE_STOPPED or row.boot != boot
+
+
+def _reason(row: EndedRun) -> str:
+    if row.verdict is Verdict.CRASHED:
+        memory = ", out of memory" if row.oom_killed else ""
+        code = "" if row.exit_code is None else f" with exit code {row.exit_code}"
+        return f"crashed{code}{memory}, {row.in_row} in a row"
+    return {Verdict.ENGINE_STOPPED: "stopped by the engine or a boot", Verdict.RESTARTING: "a restart did not come to its start"}.get(
+        row.verdict, "ended with exit code 0"
+    )
+
+
+def _nothing(request: Request, row: EndedRun) -> Result:
+    """The result of a start that was not made."""
+    return Result(
+        server=row.server,
+        action=request.action,
+        outcome=Outcome.SKIPPED,
+        operation=request.operation,
+        requested_at=request.requested_at,
+        ended_at=request.requested_at,
+        code=NotSelected.code,
+    )

@@ -1,0 +1,136 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A supervisor on a test's node, as a unit runs it, and what it has written down."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import read_record
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun
+
+from .lab import Lab, wait_until
+
+PACKAGE = "ansible_collections.fleet.power.plugins.module_utils"
+#: How long an engine may take from a stop to the end of its stream, and a verdict on a stop at the engine thereafter.
+SHUTDOWN_SECONDS = 30.0
+
+
+class Supervising:
+    """The program, begun, and ended with the block that it is for."""
+
+    def __init__(self, lab: Lab, *arguments: str) -> None:
+        self._lab = lab
+        self._arguments = arguments
+        self.errors = lab.root / "supervisor.err"
+        self.child = self._begin()
+
+    def _begin(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", f"{PACKAGE}.supervisor", "--config", str(self._lab.config), "--stagger", "0", *self._arguments]
+        environment = {**os.environ, "DOCKER_HOST": self._lab.docker_host}
+        with self.errors.open("a") as errors:
+            return subprocess.Popen(command, env=environment, cwd="/", stdout=subprocess.DEVNULL, stderr=errors, text=True)
+
+    def await_ready(self) -> Supervising:
+        """Wait until it has looked at all for the first time."""
+        wait_until(lambda: self.is_ready or self.child.poll() is not None, "the supervisor has looked")
+        assert self.child.poll() is None, self.errors.read_text()
+        return self
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it lives, and has looked."""
+        record = read_record(str(self._lab.root / "state"))
+        if record is None or record.pid != self.child.pid:
+            return False
+        node = self._lab.node()
+        try:
+            return bool(node.journal.seen_runs.value("looked"))
+        finally:
+            node.journal.close()
+
+    def kill(self) -> None:
+        """SIGKILL it."""
+        self.child.kill()
+        self.child.wait()
+
+    def begin_again(self) -> None:
+        """Begin another one in place of one that is dead."""
+        self.child = self._begin()
+
+    def freeze(self) -> None:
+        """Have it neither see nor do anything for a while."""
+        self.child.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Have it go on."""
+        self.child.send_signal(signal.SIGCONT)
+
+    def __enter__(self) -> Supervising:
+        return self.await_ready()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.child.terminate()
+        try:
+            self.child.wait(30)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+            raise
+
+
+def run_of(lab: Lab, uuid: str) -> Run:
+    """The newest run of a server."""
+    found = lab.container(uuid)
+    assert found is not None
+    return Run(found["Id"], found["State"]["StartedAt"])
+
+
+def rows_of(lab: Lab, uuid: str) -> list[EndedRun]:
+    """The ended runs of a server, the last first."""
+    node = lab.node()
+    try:
+        return node.journal.ended_runs.latest_of_each([uuid], 100).get(uuid, [])
+    finally:
+        node.journal.close()
+
+
+def verdicts(lab: Lab, uuid: str) -> list[str]:
+    """What its ended runs were taken for, the last first."""
+    return [row.verdict.value for row in rows_of(lab, uuid)]
+
+
+def await_verdicts(lab: Lab, uuid: str, *expected: str, seconds: float = SHUTDOWN_SECONDS) -> list[EndedRun]:
+    """Wait until its ended runs were taken for that; return the rows, the last first."""
+    deadline = time.monotonic() + seconds
+    while verdicts(lab, uuid) != list(expected):
+        assert time.monotonic() < deadline, f"{uuid}: {verdicts(lab, uuid)}, expected {list(expected)}"
+        time.sleep(0.05)
+    return rows_of(lab, uuid)
+
+
+def await_run_after(lab: Lab, uuid: str, run: Run, seconds: float = SHUTDOWN_SECONDS) -> Run:
+    """Wait until a server is up by another run than that, and return it."""
+    wait_until(lambda: lab.is_up(uuid) and run_of(lab, uuid) != run, f"{uuid} is up again", seconds)
+    return run_of(lab, uuid)
+
+
+def crash(lab: Lab, uuid: str) -> Run:
+    """Kill a server's process from the node, behind the engine's back; return the run that this ended."""
+    run, found = run_of(lab, uuid), lab.container(uuid)
+    assert found is not None
+    os.kill(found["State"]["Pid"], signal.SIGKILL)
+    return run
+
+
+def state_directory(lab: Lab) -> Path:
+    """Where the node keeps what it knows."""
+    return lab.root / "state"
