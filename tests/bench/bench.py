@@ -31,6 +31,7 @@ from ansible_collections.fleet.power.tests.bench import (  # noqa: E402
     shim,
     shim_sockets,
     start,
+    supervisor,
     walk,
 )
 from ansible_collections.fleet.power.tests.bench.measure import Row, table  # noqa: E402
@@ -54,6 +55,9 @@ ROWS: Mapping[str, Measure] = {
     "shim-slow": lambda lab: [shim.slow(lab)],
     "shim-stop": lambda lab: [shim.stop(lab)],
     "shim-sockets": shim_sockets.measure,
+    "supervisor-latency": supervisor.latency,
+    "supervisor-hundred": supervisor.hundred,
+    "supervisor-thousand": supervisor.thousand,
     "bulk-quick": lambda lab: bulk.quick(lab, install_peer(HOME)),
     "bulk-slow": lambda lab: bulk.slow(lab, install_peer(HOME)),
 }

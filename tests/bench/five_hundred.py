@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.fleet.power.tests.bench import supervisor
 from ansible_collections.fleet.power.tests.bench.commands import INFO, POWER, Commands
 from ansible_collections.fleet.power.tests.bench.many import Restarts, servers
 from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, bound
@@ -93,4 +94,9 @@ def _memory(field: _Field) -> list[Row]:
     return [bound(f"memory, {_COUNT} servers restarted", Spread((max(below),), "MB"), 100, notes)]
 
 
-ROWS: Mapping[str, Callable[[_Field], list[Row]]] = {"idle": _idle, "info": _info, "memory": _memory}
+def _supervised(field: _Field) -> list[Row]:
+    """Supervised, and nothing happens."""
+    return list(supervisor.idle(field.lab, _COUNT))
+
+
+ROWS: Mapping[str, Callable[[_Field], list[Row]]] = {"idle": _idle, "info": _info, "memory": _memory, "supervisor-idle": _supervised}

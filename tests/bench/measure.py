@@ -15,7 +15,7 @@ from typing import Any
 Round = Callable[[], float]
 
 #: How a sample is shown in a unit: times what, with how many decimals. Samples of time are seconds, whatever they are shown in.
-_SHOWN: Mapping[str, tuple[float, int]] = {"ms": (1000, 1), "s": (1, 2), "MB": (1, 1), "inspects": (1, 0), "1/s": (1, 0)}
+_SHOWN: Mapping[str, tuple[float, int]] = {"ms": (1000, 1), "s": (1, 2), "MB": (1, 1), "inspects": (1, 0), "1/s": (1, 0), "percent": (1, 2)}
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    number = ".2f" if row.unit in ("times", "s", "MB") else ".0f" if float(row.value).is_integer() else ".1f"
+    number = ".2f" if row.unit in ("times", "s", "MB", "percent") else ".0f" if float(row.value).is_integer() else ".1f"
     return (
         row.what,
         row.ours.text(),

@@ -195,6 +195,7 @@ class FakeEvents:
     def __init__(self, engine: FakeEngine) -> None:
         self._engine = engine
         self.streams: list[FakeEventStream] = []
+        self.serving = True
 
     def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
         """It tells of nothing by itself, unless the test has ``hints`` tell."""
@@ -209,6 +210,10 @@ class FakeEvents:
         self._engine.begin("follow")
         self.streams.append(FakeEventStream(since))
         return self.streams[-1]
+
+    def is_serving(self, seconds: float) -> bool:
+        """It is, unless the test says otherwise."""
+        return self.serving
 
 
 class FakeEventStream:

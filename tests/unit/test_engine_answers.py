@@ -1,12 +1,15 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the engine's answers say: who has published a port."""
+"""What the engine's answers say: who has published a port, whose a container in a list is, and if it was ever started."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import publisher_of
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import listed_of, publisher_of, snapshot_of
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ListedContainer
 
 
 @pytest.mark.parametrize(
@@ -26,3 +29,54 @@ def test_who_has_published_a_port_on_another_address_is_not_blamed(published: st
     assert publisher_of(row, "25565/tcp", address) == found
     assert publisher_of(row, "25565/udp", address) is None
     assert publisher_of(row, "25566/tcp", address) is None
+
+
+UUID = "11111111-2222-3333-4444-555555555555"
+OURS = {"fleet.power.server": UUID, "fleet.power.spec": "x"}
+WINGS = {"Service": "Pterodactyl"}
+
+
+@pytest.mark.parametrize(
+    "name, labels, state, found",
+    [
+        (UUID, OURS, "running", ListedContainer(UUID, "i", live=True)),
+        (UUID, OURS, "paused", ListedContainer(UUID, "i", live=True)),
+        (UUID, OURS, "restarting", ListedContainer(UUID, "i", live=True)),
+        (UUID, OURS, "exited", ListedContainer(UUID, "i", live=False)),
+        (UUID, OURS, "dead", ListedContainer(UUID, "i", live=False)),
+        (UUID, WINGS, "running", ListedContainer(UUID, "i", live=True)),
+        (f"{UUID}-next", OURS, "created", ListedContainer(UUID, "i", live=False, waiting=True)),
+        (f"{UUID}-after", OURS, "created", ListedContainer(UUID, "i", live=False, waiting=True)),
+        (f"{UUID}-kept", OURS, "exited", None),
+        ("renamed", OURS, "exited", None),
+        ("renamed", OURS, "running", "asked"),
+        (f"{UUID}-next", OURS, "running", "asked"),
+        (f"{UUID}-kept", OURS, "running", "asked"),
+        ("renamed", WINGS, "running", None),
+        (UUID, {}, "running", None),
+        (UUID, None, "running", None),
+    ],
+)
+def test_whose_a_container_in_a_list_is(name: str, labels: Any, state: str, found: Any) -> None:
+    row = {"Id": "i", "Names": [f"/{name}"], "Labels": labels, "State": state}
+    asked: list[object] = []
+
+    def renamed(row: object) -> str:
+        asked.append(row)
+        return UUID
+
+    expected = ListedContainer(UUID, "i", live=True) if found == "asked" else found
+    assert listed_of(row, renamed) == expected
+    assert asked == ([row] if found == "asked" else [])
+
+
+@pytest.mark.parametrize("started_at, has_run", [("", False), ("0001-01-01T00:00:00Z", False), ("2026-01-31T12:00:00.123456789Z", True)])
+@pytest.mark.parametrize("stop_timeout", [None, 0, 30, -1])
+def test_a_snapshot_tells_if_it_was_ever_started_and_how_long_its_stop_may_take(
+    started_at: str, has_run: bool, stop_timeout: int | None
+) -> None:
+    state = {"Running": False, "Paused": False, "Restarting": False, "ExitCode": 0, "OOMKilled": False}
+    state |= {"StartedAt": started_at, "FinishedAt": ""}
+    config = {} if stop_timeout is None else {"StopTimeout": stop_timeout}
+    found = snapshot_of({"Id": "i", "Name": "/n", "State": state, "Config": config, "HostConfig": {}})
+    assert (found.has_run, found.stop_timeout) == (has_run, stop_timeout)

@@ -30,6 +30,8 @@ from .words import line_of
 _GATHER_SECONDS = 0.2
 #: Seconds between two looks at all, at what keeps it from starting anything, and until the next try of a look that failed.
 _ALL_SECONDS, _PAUSE_SECONDS, _RETRY_SECONDS = 60.0, 5.0, 5.0
+#: The longest that an engine which tells again what it told is listened to before the first look.
+_REPLAY_SECONDS = 2.0
 #: The longest wait for an event: a signal to end is noticed after it.
 _WAIT_SECONDS = 1.0
 #: Every so many looks at all, a server that seems as it was is inspected nevertheless: events get lost.
@@ -66,6 +68,10 @@ class EngineWatch:
         self._pause()
         if self.paused == "wings":
             return
+        # What the engine tells again comes at once, and says of an end what a look does not.
+        deadline = time.monotonic() + _REPLAY_SECONDS
+        while (event := self._reader.next(_GATHER_SECONDS)) is not None and time.monotonic() < deadline:
+            self._hear(event)
         journal = self._node().journal
         self._observer.is_first = not journal.seen_runs.value(LOOKED)
         self._dirty.update(dict.fromkeys(self._everybody(), 0.0))
@@ -90,7 +96,10 @@ class EngineWatch:
         if now >= self._next_all:
             self._look_at_all()
         self._look()
-        if not self.paused:
+        if self._observer.is_ending:
+            # Its stream would keep it from ending for some seconds.
+            self._reader.close()
+        elif not self.paused:
             self._starter.begin()
 
     def notice_trouble(self) -> None:

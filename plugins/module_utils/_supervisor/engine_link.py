@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass
 
 from .._power.engine.engine import Engine
@@ -20,10 +21,14 @@ from .._power.model.supervision import SeenRun
 
 @dataclass(frozen=True)
 class EngineLink:
-    """One connection to one life of an engine. ``root`` is its directory, empty where it is not known or not on this machine."""
+    """One connection to one life of an engine. ``root`` is its directory, empty where it is not known or not on this machine.
+
+    ``connected_at`` is when it answered first, in seconds of the wall clock.
+    """
 
     life: str
     root: str = ""
+    connected_at: float = 0.0
 
     def is_another(self, seen: SeenRun | None, run: Run) -> bool:
         """Tell if a run was seen up by another life of the engine, or, where nobody saw it, began before this one."""
@@ -32,6 +37,11 @@ class EngineLink:
             return seen.engine != self.life if not self.life.endswith("/") else not seen.engine.startswith(self.life)
         began, started = engine_began(self.life), engine_time(run.started_at)
         return began is not None and started is not None and started.timestamp() < began
+
+    def stopped_in_startup(self, ended_at: str) -> bool:
+        """Tell if a run ended while the engine came up: one that is killed leaves processes, and the next stops them as a person does."""
+        began, ended = engine_began(self.life), engine_time(ended_at)
+        return began is not None and ended is not None and began <= ended.timestamp() <= self.connected_at
 
     def mark_of(self, run: Run) -> bool | None:
         """Return the engine's own mark of a manual stop of a container's newest run; None where it cannot be read."""
@@ -47,4 +57,4 @@ def link_to(engine: Engine, host: str, breaks: int) -> EngineLink:
     if engine.local:
         with contextlib.suppress(PowerError):
             root = str(engine.facts().get("DockerRootDir") or "")
-    return EngineLink(engine_life(host) or unknown, root)
+    return EngineLink(engine_life(host) or unknown, root, time.time())

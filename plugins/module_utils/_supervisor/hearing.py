@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,15 +107,13 @@ class Hearing:
             del self._containers[run.container]
 
     def earliest(self) -> int:
-        """Return the moment from which on the engine has to tell again what was heard and is not judged yet."""
+        """Return the moment from which on the engine has to tell again what was heard and is not judged yet.
+
+        A signal may have been heard whose end is yet to come.
+        """
         with self._guard:
-            return min(_moments(self._containers.values()), default=self.latest)
-
-
-def _moments(heard: Iterable[_Container]) -> Iterator[int]:
-    for each in heard:
-        if each.ends:
-            yield min([each.ends[0][0], *(at for at, _signal in each.signals)])
+            pending = min((each.ends[0][0] for each in self._containers.values() if each.ends), default=self.latest)
+        return max(0, pending - _SIGNAL_SECONDS * _NANOSECONDS)
 
 
 def _add(heard: list[Any], event: Any) -> None:

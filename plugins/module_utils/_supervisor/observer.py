@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -17,7 +16,6 @@ from .._power.actions.node.node import Node
 from .._power.definitions.definition import Definition, secrets_of
 from .._power.definitions.supervision import Policy, definition_fingerprint, policy_of
 from .._power.engine.readiness import readable_lines
-from .._power.host.engine_process import shutdown_seconds
 from .._power.host.liveness import boot_id, boot_seconds
 from .._power.journal.journal_rows import JournalUnusable
 from .._power.model.clock import timestamp
@@ -30,6 +28,8 @@ from .hearing import HeardEnd, Hearing
 from .verdict import Evidence, awaits_shutdown, judge
 
 _LOG_LINES, _LOG_LINE_BYTES = 20, 500
+#: How long an engine may take to show that it lets anybody in: one that is being shut down lets nobody in before it stops the first one.
+_SERVING_SECONDS = 1.0
 #: Seconds until another look at what somebody else is about to write down.
 _AGAIN_SECONDS = 0.5
 
@@ -72,6 +72,8 @@ class Observer:
         self._cursor = cursor
         #: Whether what is down was so before anybody looked.
         self.is_first = False
+        #: Whether the engine stops what runs, and lets nobody in any more.
+        self.is_ending = False
 
     def look(self, uuid: str) -> Looked:
         """Look at a server. Raises `JournalUnusable`, OSError, `LockUnavailable`, and what the engine raises: then nobody can tell."""
@@ -80,12 +82,21 @@ class Observer:
         definition = node.sources.definition_for_stop(uuid)
         server = Server(uuid) if definition is None else definition.server
         looked = Looked()
-        for end in self._ends(server, snapshot, seen):
+        for end in (*self._noted(node, server, snapshot), *self._ends(server, snapshot, seen)):
             self._see_over(node, end, definition, looked)
         if snapshot is not None and snapshot.live:
             looked.up = snapshot.run
             self._see_up(node, server, snapshot, seen)
         return looked
+
+    def _noted(self, node: Node, server: Server, snapshot: Snapshot | None) -> list[_End]:
+        """The runs that somebody found over when he started the server, and that have no verdict yet."""
+        newest = snapshot.run if snapshot is not None and snapshot.has_run else None
+        stop_signal = None if snapshot is None else _number(snapshot.stop_signal)
+        rows = [row for row in node.journal.ended_runs.noted(server.uuid) if row.run != newest]
+        return [
+            _End(server, row.run, None, row.seen, self._hearing.end_of(row.run, stop_signal, before=newest), newest=False) for row in rows
+        ]
 
     def _ends(self, server: Server, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
         """The runs of a server that are over, as far as anything tells of them, the oldest first."""
@@ -125,7 +136,12 @@ class Observer:
             return
         verdict = Verdict.DOWN_BEFORE if self.is_first else judge(evidence)
         policy = policy_of(node.settings, end.server, definition)
-        written = self._row(node, end, verdict, policy, definition, evidence)
+        written = replace(
+            self._row(node, end, verdict, evidence, row),
+            log=self._log(node, end, definition) if verdict in _SHOWN else (),
+            due=end.newest and _is_due(node, end, verdict, policy, definition),
+            definition="" if definition is None else definition_fingerprint(definition),
+        )
         if not node.journal.ended_runs.write(written, policy.limits, values=self._cursor()):
             raise JournalUnusable("it cannot be written")
         self._hearing_is_over(end)
@@ -139,6 +155,8 @@ class Observer:
 
     def _evidence(self, node: Node, end: _End, noted: EndedRun | None) -> Evidence:
         uuid, run, seen, snapshot = end.server.uuid, end.run, end.seen, end.snapshot
+        # Who was killed later, as another run, does not concern this one.
+        generation = node.generations.read(uuid) if noted is None else noted.generation
         record = node.locks.ended_here(uuid)
         here = record is not None and record.run == run and record.ended_it
         exit_code = None if snapshot is None else snapshot.exit_code
@@ -154,9 +172,10 @@ class Observer:
             here=here,
             restarts=here and record is not None and is_to_be_started(node, end.server, record),
             console_stop=seen is not None and seen.console_stop,
-            killed=seen is not None and node.generations.read(uuid) != seen.generation,
+            killed=seen is not None and generation is not None and generation != seen.generation,
             marked=None if snapshot is None or (seen is not None and seen.spoilt) else self._link.mark_of(run),
             another_engine=self._link.is_another(seen, run),
+            in_startup=snapshot is not None and self._link.stopped_in_startup(snapshot.finished_at),
         )
 
     def _wait(self, node: Node, end: _End, evidence: Evidence) -> float | None:
@@ -165,25 +184,24 @@ class Observer:
         if holder is not None and (evidence.here or (holder.action == PowerAction.KILL.value and evidence.killed)):
             # Whoever ends it here writes it down, with what only he knows.
             return _AGAIN_SECONDS
-        if end.heard is None or self.is_first or not awaits_shutdown(evidence):
+        if self.is_first or not awaits_shutdown(evidence) or node.engine.events.is_serving(_SERVING_SECONDS):
             return None
-        timeout = None if end.snapshot is None else end.snapshot.stop_timeout
-        left = shutdown_seconds([timeout]) - (time.time() - end.heard.at / 1e9)
-        # Somebody may have set the clock.
-        return min(left, shutdown_seconds([timeout])) if left > 0 else None
+        # The engine is about to end, or frozen: its stream will break, and keeps it from ending as long as it is read.
+        self.is_ending = True
+        return _AGAIN_SECONDS
 
-    def _row(self, node: Node, end: _End, verdict: Verdict, policy: Policy, definition: Definition | None, evidence: Evidence) -> EndedRun:
-        now = timestamp(node.clock.now())
+    def _row(self, node: Node, end: _End, verdict: Verdict, evidence: Evidence, noted: EndedRun | None) -> EndedRun:
         if end.snapshot is not None:
             row = end_of(node, end.server, end.snapshot, verdict)
         else:
-            row = EndedRun(end.server, end.run, verdict, at=now, boot=boot_id(), next_at=boot_seconds(), oom_killed=evidence.oom_killed)
+            row = noted or EndedRun(end.server, end.run, verdict, at=timestamp(node.clock.now()), boot=boot_id(), next_at=boot_seconds())
         return replace(
             row,
+            verdict=verdict,
+            seen=None,
+            generation=None,
             exit_code=evidence.exit_code,
-            log=self._log(node, end, definition) if verdict in _SHOWN else (),
-            due=end.newest and _is_due(node, end, verdict, policy, definition),
-            definition="" if definition is None else definition_fingerprint(definition),
+            oom_killed=evidence.oom_killed,
         )
 
     def _log(self, node: Node, end: _End, definition: Definition | None) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ _SOURCES_SECONDS = 1.0
 #: For so many seconds the loop may be at one thing, and the service manager still be told that it lives.
 _STUCK_SECONDS = 900.0
 _FILES = 4096
+_BACK_NANOSECONDS = 5 * 10**9
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,9 @@ class Supervisor:
         engine = self._node().engine
         link = link_to(engine, self._host, self._breaks)
         life, _space, since = (self._node().journal.seen_runs.value(CURSOR) or "").partition(" ")
-        reader = Reader(engine.events.follow(int(since) if life == link.life and since.isdigit() else None))
+        # Some seconds back: the engine answers before it listens for events, and what is heard twice counts once.
+        recent = time.time_ns() - _BACK_NANOSECONDS
+        reader = Reader(engine.events.follow(int(since) if life == link.life and since.isdigit() else recent))
         try:
             again = link_to(engine, self._host, self._breaks)
             if again.life != link.life:

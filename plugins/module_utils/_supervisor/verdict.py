@@ -23,7 +23,8 @@ class Evidence:
 
     ``here``: the lock's record says that an action here ended the run; ``restarts``: to start it again. ``killed``: the server was killed
     since the latest start that was asked for this run. ``console_stop``: the stop command went through our own console. ``marked`` is the
-    engine's own mark of a manual stop, ``another_engine``: the run was seen up by another life of the engine.
+    engine's own mark of a manual stop. ``another_engine``: the run was seen up by another life of the engine; ``in_startup``: it ended
+    while this one came up, which nobody could ask for anything yet.
     """
 
     heard: HeardEnd | None = None
@@ -36,6 +37,7 @@ class Evidence:
     killed: bool = False
     marked: bool | None = None
     another_engine: bool = False
+    in_startup: bool = False
 
     @property
     def is_telling(self) -> bool:
@@ -55,7 +57,7 @@ def judge(seen: Evidence) -> Verdict:
         return Verdict.ENDED if seen.exit_code == 0 and not seen.oom_killed else Verdict.CRASHED
     if seen.killed and not seen.is_telling:
         return Verdict.STOPPED
-    if seen.another_engine and not seen.marked:
+    if seen.another_engine and (seen.in_startup or not seen.marked):
         return Verdict.ENGINE_STOPPED
     return Verdict.STOPPED_AT_ENGINE if seen.heard is not None else _unheard(seen)
 

@@ -59,8 +59,6 @@ class Settings:
     supervisor_clean_exit: str | None
     supervisor_max_restarts: int
     supervisor_reset_after: int
-    supervisor_stagger: int
-    supervisor_max_parallel: int
     supervisor_rules: tuple[SupervisorRule, ...]
     crash_detection_enabled: bool
     clean_exit_is_crash: bool

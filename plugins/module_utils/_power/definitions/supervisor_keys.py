@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..model.order import LONGEST_STAGGER_SECONDS
 from ..model.schema import KeyLocation, KeySpec, Mismatch, ValueType, read_keys
 from ..model.server import parse_uuid
 from ..model.supervision import Limits
@@ -100,20 +99,6 @@ SUPERVISOR_KEYS = (
         int(Limits.reset_after),
         "Seconds: after a run this long, the next crash is the first in a row",
         "supervisor_reset_after",
-    ),
-    KeySpec(
-        "supervisor.stagger",
-        whole_number(0, LONGEST_STAGGER_SECONDS, "a whole number of seconds"),
-        1,
-        "Seconds between the beginnings of two starts after a boot, or after the engine was away",
-        "supervisor_stagger",
-    ),
-    KeySpec(
-        "supervisor.max_parallel",
-        whole_number(0),
-        0,
-        "Servers that it starts at a time then; 0: as many as the node has processors",
-        "supervisor_max_parallel",
     ),
     KeySpec("supervisor.rules", _RULES, (), "Rules for some servers: for each thing, the first that says it counts", "supervisor_rules"),
 )

@@ -116,6 +116,15 @@ class Connection:
             found = str(client.get(f"{client.base_url}/_ping", timeout=self.timeout).headers.get("Api-Version", ""))
         return found if _VERSION.fullmatch(found) else "auto"
 
+    def is_answered(self, sdk: Sdk, seconds: float) -> bool:
+        """Tell if the engine answers on a new connection within so many seconds, whatever it says."""
+        try:
+            with contextlib.closing(self.client(sdk, _ANY_VERSION)) as client:
+                client.get(f"{client.base_url}/_ping", timeout=seconds)
+        except (EngineUnreachable, *sdk.transport_errors):
+            return False
+        return True
+
     def _tls(self, sdk: Sdk) -> Any:
         if not (self.tls or self.validate_certs):
             return False

@@ -14,8 +14,8 @@ from .engine_answers import server_in_event
 #: What is told of: whatever begins or ends a run, or explains its end.
 ACTIONS = ("start", "die", "kill", "destroy", "oom")
 _NANOSECONDS = 10**9
-#: No number that an engine means has more digits.
-_MOST_DIGITS = 20
+#: No number that an engine means is larger, in nanoseconds or anything else.
+_MOST = 2**63
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def container_event(told: object) -> ContainerEvent | None:
     action, container = told.get("Action"), actor.get("ID") or told.get("id")
     at = _number(told.get("timeNano"))
     if at is None and (seconds := _number(told.get("time"))) is not None:
-        at = seconds * _NANOSECONDS
+        at = _number(seconds * _NANOSECONDS)
     if at is None or not (isinstance(action, str) and action and isinstance(container, str) and container):
         return None
     attributes = _map(actor.get("Attributes"))
@@ -66,6 +66,6 @@ def _map(value: object) -> Mapping[str, Any]:
 
 def _number(value: object) -> int | None:
     """Read a whole number that is not negative, or text that is one."""
-    if isinstance(value, str) and len(value) <= _MOST_DIGITS and value.isascii() and value.isdigit():
+    if isinstance(value, str) and len(value) < len(str(_MOST)) and value.isascii() and value.isdigit():
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST else None

@@ -98,6 +98,15 @@ class Events(Protocol):
 
         ``since``, in nanoseconds of the engine's clock, is what is told again, that moment included: of its last 256 events of all kinds,
         as long as it is the same process. Without it something may be missed right after this call; with it nothing is.
+
+        Whoever leaves it open holds up an engine that is shut down, by 5 s after the end of its last container.
+        """
+
+    def is_serving(self, seconds: float) -> bool:
+        """Tell if the engine answers somebody new within so many seconds.
+
+        In a shutdown it lets nobody in any more before it sends the first container its signal: if it answers after an end, that end was
+        none of a shutdown.
         """
 
 

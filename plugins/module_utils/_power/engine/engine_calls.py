@@ -47,6 +47,10 @@ class EngineCalls:
                 raise
             raise EngineError(f"Cannot {what}: the answer is none of an engine's; look at what stands between it and us") from missing
 
+    def is_answered(self, seconds: float) -> bool:
+        """Tell if the engine lets somebody new in, and answers within so many seconds."""
+        return self._connection.is_answered(self._clients.sdk, seconds)
+
     def unless_missing(self, what: str, call: Callable[[Any], Any]) -> Any:
         """Return what a call answers; None where there is no such thing."""
         try:

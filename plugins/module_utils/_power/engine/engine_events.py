@@ -19,7 +19,7 @@ from .engine_calls import EngineCalls
 
 #: The name of the thread that reads.
 THREAD = "engine-events"
-#: The stream is asked for by pieces of so many seconds: a read that blocks cannot be woken, and nobody may want the next piece.
+#: The stream is asked for by pieces of so many seconds: nobody may want the next piece, and an open one holds up the engine's shutdown.
 WINDOW_SECONDS = 1.0
 #: How much earlier a piece may end than it was asked for, and how far before its beginning the first one reaches back.
 _SLACK_SECONDS = 0.25
@@ -53,6 +53,10 @@ class DockerEvents:
         from .event_stream import DockerEventStream
 
         return DockerEventStream(self._calls, since)
+
+    def is_serving(self, seconds: float) -> bool:
+        """Tell if the engine answers somebody new; see `Events`."""
+        return self._calls.is_answered(seconds)
 
     def _ends(self, since: float, until: float) -> Iterator[str]:
         return (str(event["id"]) for event in self._events(("die",), since, until))

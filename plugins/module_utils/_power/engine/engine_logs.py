@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from ..model.clock import engine_time
 from ..model.server import Run
 from .engine_answers import is_before
 from .engine_calls import EngineCalls
 from .output import Output
+
+#: How much earlier than a run's StartedAt its first lines may be stamped.
+_EARLY = timedelta(milliseconds=100)
 
 
 class DockerLogs:
@@ -48,5 +53,7 @@ class DockerLogs:
         """The last lines of the log of a container's newest run."""
         with self._calls.asking(f"read the log of container {run.container}") as client:
             found = bytes(client.logs(run.container, stdout=True, stderr=True, tail=lines, timestamps=True))
+        moment = engine_time(run.started_at)
+        begin = run.started_at if moment is None else f"{(moment - _EARLY):%Y-%m-%dT%H:%M:%S.%f}Z"
         stamped = (line.partition(b" ") for line in found.splitlines(keepends=True))
-        return b"".join(line for stamp, _space, line in stamped if not is_before(stamp, run.started_at))
+        return b"".join(line for stamp, _space, line in stamped if not is_before(stamp, begin))

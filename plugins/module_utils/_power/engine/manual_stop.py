@@ -21,8 +21,9 @@ _MOST_NESTED = 64
 def manual_stop_mark(root: str, container: str) -> bool | None:
     """Tell if somebody sent this run of a container a signal through the API of the engine: whichever signal, whoever, and us among them.
 
-    ``root`` is the engine's ``DockerRootDir``, ``container`` a full id. The engine writes the mark before it sends the signal, but for
-    those of its own shutdown, and takes it back at the next start. None where that cannot be read: another machine or user, another engine.
+    ``root`` is the engine's ``DockerRootDir``, ``container`` a full id. The engine writes the mark before it sends the signal, and takes it
+    back at the next start. In its own shutdown it leaves no mark; but where it was killed, the next one stops what still runs when it
+    begins, and marks that. None where it cannot be read: another machine, user or engine.
     """
     if not _ID.fullmatch(container) or not os.path.isabs(root):
         return None

@@ -25,9 +25,9 @@ _CONNECT_SECONDS = 2.0
 _CREDENTIALS = struct.Struct("3i")
 _LIFE = re.compile(r"([0-9a-f-]{36})/([1-9][0-9]{0,9})/([1-9][0-9]{0,18})")
 
-#: Seconds: what dockerd has by default until it gives up its shutdown, what it gives a container by default, what it adds to the longest of
-#: these; and what we add, for a machine that has much to do.
-_SHUTDOWN_SECONDS, _STOP_SECONDS, _GRACE_SECONDS, _MARGIN_SECONDS = 15, 10, 5, 5
+#: Seconds, all moby's: how long its containers have in a shutdown by default, each of them by default, and what is added to the longest;
+#: then how long those have who still read an answer, which a stream of events never ends. Ours: for a machine that has much to do.
+_SHUTDOWN_SECONDS, _STOP_SECONDS, _GRACE_SECONDS, _READERS_SECONDS, _MARGIN_SECONDS = 15, 10, 5, 5, 5
 
 
 def engine_life(host: str) -> str:
@@ -60,13 +60,14 @@ def shutdown_seconds(stop_timeouts: Iterable[int | None]) -> float:
 
     As moby's ``Daemon.ShutdownTimeout``: its ``shutdown-timeout`` (15 s by default; what ``daemon.json`` says is told to nobody), or 5 s
     more than the longest stop timeout (10 s by default) of a container, whether it runs or not. Without end where one is negative.
+    When all have ended it waits 5 s more for who still reads (``daemonCLI.start``), and that is when the stream breaks.
     """
     longest = _STOP_SECONDS
     for timeout in stop_timeouts:
         if timeout is not None and timeout < 0:
             return math.inf
         longest = max(longest, _STOP_SECONDS if timeout is None else timeout)
-    return float(max(_SHUTDOWN_SECONDS, longest + _GRACE_SECONDS) + _MARGIN_SECONDS)
+    return float(max(_SHUTDOWN_SECONDS, longest + _GRACE_SECONDS) + _READERS_SECONDS + _MARGIN_SECONDS)
 
 
 def _engine_at(path: str, boot: str) -> int:

@@ -66,9 +66,9 @@ class EndedRuns:
         """Return the rows after which a start is due, the oldest first. Raises `JournalUnusable`, OSError."""
         return self._known(rows.DUE, ())
 
-    def noted(self) -> list[EndedRun]:
-        """Return the rows without a verdict, the oldest first. Raises `JournalUnusable`, OSError."""
-        return self._known(rows.NOTED, ())
+    def noted(self, uuid: str | None = None) -> list[EndedRun]:
+        """Return the rows without a verdict, of one server or of all, the oldest first. Raises `JournalUnusable`, OSError."""
+        return self._known(rows.NOTED, ()) if uuid is None else self._known(rows.NOTED_OF, (uuid,))
 
     def numbered(self, number: int) -> EndedRun | None:
         """Return one row. Raises `JournalUnusable`, OSError."""
@@ -106,7 +106,9 @@ class EndedRuns:
 def _counted(connection: sqlite3.Connection, row: EndedRun, limits: Limits) -> EndedRun:
     """Return a row with its place among the crashes in a row, and the moment of its next try."""
     if row.verdict is Verdict.NOTED:
-        return row
+        found = connection.execute(rows.SEEN_OF, (row.server.uuid,)).fetchone()
+        seen = None if found is None else rows.seen_run(found)
+        return row if seen is None or seen.run != row.run else replace(row, seen=seen)
     counts = int(row.verdict is Verdict.CRASHED or (row.verdict is Verdict.ENDED and row.due))
     is_calm = row.seconds is not None and row.seconds >= limits.reset_after
     before = 0 if is_calm else _in_row_before(connection, row)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..model.server import Run, Server
@@ -35,7 +36,8 @@ _CREATE = (
         due INTEGER NOT NULL DEFAULT 0, in_row INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0,
         boot TEXT NOT NULL DEFAULT '', next_at REAL NOT NULL DEFAULT 0, attempt TEXT NOT NULL DEFAULT '',
         code TEXT NOT NULL DEFAULT '', msg TEXT NOT NULL DEFAULT '', next_container TEXT NOT NULL DEFAULT '',
-        next_started_at TEXT NOT NULL DEFAULT '', definition TEXT NOT NULL DEFAULT '', UNIQUE (container, started_at))""",
+        next_started_at TEXT NOT NULL DEFAULT '', definition TEXT NOT NULL DEFAULT '',
+        seen TEXT NOT NULL DEFAULT '', generation INTEGER, UNIQUE (container, started_at))""",
     "CREATE INDEX IF NOT EXISTS ended_runs_of_server ON ended_runs (uuid, number)",
     """CREATE TABLE IF NOT EXISTS seen_runs (
         uuid TEXT PRIMARY KEY, container TEXT NOT NULL, started_at TEXT NOT NULL, generation INTEGER NOT NULL,
@@ -46,7 +48,7 @@ _CREATE = (
 
 _COLUMNS = (
     *("uuid", "name", "container", "started_at", "verdict", "ended_at", "exit_code", "oom_killed", "seconds", "log", "operation", "origin"),
-    *("at", "due", "in_row", "tries", "boot", "next_at", "definition"),
+    *("at", "due", "in_row", "tries", "boot", "next_at", "definition", "seen", "generation"),
 )
 _HOLES = ", ".join(f":{name}" for name in _COLUMNS)
 _CHANGED = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[4:])
@@ -89,6 +91,7 @@ _ROW = "SELECT * FROM ended_runs "
 OF_RUN = _ROW + "WHERE container = ? AND started_at = ?"
 DUE = _ROW + "WHERE due ORDER BY number"
 NOTED = _ROW + f"WHERE verdict = '{Verdict.NOTED.value}' ORDER BY number"
+NOTED_OF = _ROW + f"WHERE uuid = ? AND verdict = '{Verdict.NOTED.value}' ORDER BY number"
 NUMBERED = _ROW + "WHERE number = ?"
 ANSWERED_BY = _ROW + "WHERE uuid = :uuid AND next_container = :container AND next_started_at = :started_at"
 NEWEST = _ROW + "WHERE number IN (SELECT max(number) FROM ended_runs WHERE uuid IN ({holes}) GROUP BY uuid)"
@@ -145,6 +148,8 @@ def parameters_of(row: EndedRun) -> dict[str, Any]:
         "boot": row.boot,
         "next_at": row.next_at,
         "definition": row.definition,
+        "seen": "" if row.seen is None else json.dumps(asdict(row.seen)),
+        "generation": row.generation,
     }
 
 
@@ -166,6 +171,8 @@ def ended_run(row: Mapping[str, Any]) -> EndedRun:
         next_at=float(row["next_at"]),
         next_run=brought if brought.container else None,
         number=int(row["number"]),
+        seen=_seen(row["seen"]),
+        generation=None if row["generation"] is None else int(row["generation"]),
         **{name: _text(row[name]) for name in _TEXTS},
     )
 
@@ -189,6 +196,14 @@ def seen_run(row: Mapping[str, Any]) -> SeenRun:
 def shortened(msg: str) -> str:
     """Return a sentence as rows keep it."""
     return storable(msg)[:MSG_LIMIT]
+
+
+def _seen(value: object) -> SeenRun | None:
+    try:
+        fields = json.loads(_text(value) or "{}")
+        return SeenRun(**{**fields, "run": Run(**fields["run"])}) if fields else None
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _text(value: object) -> str:

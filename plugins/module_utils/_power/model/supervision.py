@@ -43,6 +43,23 @@ STARTED_AFTER = frozenset((Verdict.CRASHED, Verdict.ENGINE_STOPPED, Verdict.REST
 
 
 @dataclass(frozen=True)
+class SeenRun:
+    """The newest run of a server that was seen up: by which life of the engine, and the generation of the latest start asked for it.
+
+    ``spoilt``: a signal was sent through the engine that stops nothing by default, after which the engine's own mark of a manual stop says
+    nothing. ``console_stop``: the stop command went through our own console. ``answers`` is the number of the ended run that its start was
+    for; 0 where somebody else started it.
+    """
+
+    run: Run
+    generation: int = 0
+    engine: str = ""
+    spoilt: bool = False
+    console_stop: bool = False
+    answers: int = 0
+
+
+@dataclass(frozen=True)
 class EndedRun:
     """The end of one run as the journal keeps it: one row for each run, named by container and StartedAt.
 
@@ -75,29 +92,15 @@ class EndedRun:
     msg: str = ""
     next_run: Run | None = None
     definition: str = ""
+    #: Of a row without a verdict: what was known of the run when it was found over, and the server's kill generation then.
+    seen: SeenRun | None = None
+    generation: int | None = None
     number: int = 0
 
     @property
     def is_crash(self) -> bool:
         """True for what counts as a crash."""
         return self.verdict is Verdict.CRASHED
-
-
-@dataclass(frozen=True)
-class SeenRun:
-    """The newest run of a server that was seen up: by which life of the engine, and the generation of the latest start asked for it.
-
-    ``spoilt``: a signal was sent through the engine that stops nothing by default, after which the engine's own mark of a manual stop says
-    nothing. ``console_stop``: the stop command went through our own console. ``answers`` is the number of the ended run that its start was
-    for; 0 where somebody else started it.
-    """
-
-    run: Run
-    generation: int = 0
-    engine: str = ""
-    spoilt: bool = False
-    console_stop: bool = False
-    answers: int = 0
 
 
 class SupervisionState(str, Enum):

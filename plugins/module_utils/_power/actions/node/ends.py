@@ -9,6 +9,9 @@ be written, the lock's record carries what was ended until it can.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
+
 from ...host.liveness import boot_id, boot_seconds
 from ...journal.journal_rows import Intent
 from ...locking.holder import EndedHere
@@ -58,7 +61,10 @@ def is_to_be_started(node: Node, server: Server, ended: EndedHere) -> bool:
 def note_found_end(node: Node, server: Server, snapshot: Snapshot | None) -> None:
     """Write that a run was found over, before what tells of it is gone: whoever starts the server or removes its container does so."""
     if snapshot is not None and snapshot.has_run and not snapshot.live:
-        node.journal.ended_runs.write(end_of(node, server, snapshot, Verdict.NOTED))
+        generation = None
+        with suppress(LockUnavailable):
+            generation = node.generations.read(server.uuid)
+        node.journal.ended_runs.write(replace(end_of(node, server, snapshot, Verdict.NOTED), generation=generation))
 
 
 def end_of(node: Node, server: Server, snapshot: Snapshot, verdict: Verdict) -> EndedRun:

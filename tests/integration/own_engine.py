@@ -1,0 +1,170 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Docker Engine of the test's own, which may be shut down, killed and started again: the lab's is everybody's."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
+
+from .lab import IMAGE, wait_until
+
+#: Of another engine nothing is touched: no packet filter, no bridge.
+_CONFIGURATION = {"bridge": "none", "iptables": False, "ip6tables": False, "ip-masq": False, "ip-forward": False}
+_START_SECONDS = 60.0
+
+
+class OwnEngine:
+    """An engine below a directory with a short name, since its sockets are there."""
+
+    def __init__(self, root: Path, *, activated: bool = False) -> None:
+        self.host = f"unix://{root}/docker.sock"
+        self._root = root
+        self._log = (root / "log").open("wb")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._client: Any = None
+        #: With ``activated`` this process listens for it, as systemd does.
+        self._listener = socket.socket(socket.AF_UNIX) if activated else None
+        if self._listener is not None:
+            self._listener.bind(f"{root}/docker.sock")
+            self._listener.listen()
+        (root / "daemon.json").write_text(json.dumps(_CONFIGURATION))
+
+    @property
+    def pid_file(self) -> str:
+        """Where it writes its process's id."""
+        return f"{self._root}/pid"
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def client(self) -> Any:
+        """The SDK's low-level client of it, for what we have no call for."""
+        import docker
+
+        if self._client is None:
+            self._client = docker.APIClient(base_url=self.host, version="auto")
+        return self._client
+
+    def engine(self) -> DockerEngine:
+        """It, as the core sees it."""
+        return DockerEngine(Connection(host=self.host))
+
+    def engine_within(self, seconds: int) -> DockerEngine:
+        """It, with a time limit for calls."""
+        return DockerEngine(Connection(host=self.host, timeout=seconds))
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        root = self._root
+        command = ["dockerd", f"--config-file={root}/daemon.json", f"--data-root={root}/data"]
+        command += [f"--exec-root={root}/exec", f"--pidfile={self.pid_file}", f"--host={self.host if self._listener is None else 'fd://'}"]
+        if self._listener is not None:
+            passed = f'exec env LISTEN_FDS=1 LISTEN_PID=$$ "$@" 3<&{self._listener.fileno()}'
+            command = ["bash", "-c", passed, "bash", *command]
+        descriptors = () if self._listener is None else (self._listener.fileno(),)
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, pass_fds=descriptors)
+        wait_until(self._answers, "the engine answers", _START_SECONDS)
+
+    def shut_down(self) -> None:
+        """Ask it to end, as the system does."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._end(signal.SIGKILL)
+
+    def begin_shutdown(self) -> None:
+        """Ask it to end, and wait for nothing."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def await_end(self) -> None:
+        """Wait until its process is gone."""
+        assert self._process is not None
+        self._process.wait(60)
+
+    def up(self, name: str | None = None, *, config: Mapping[str, Any] | None = None, **environment: Any) -> str:
+        """Start a test server, its behaviour set by the environment, and wait until it is ready; return its id."""
+        identity = self.made(name, config=config, **environment)
+        self.client.start(identity)
+        wait_until(lambda: b"ready" in self.client.logs(identity), "the server is ready")
+        return identity
+
+    def made(self, name: str | None = None, *, config: Mapping[str, Any] | None = None, **environment: Any) -> str:
+        """Create a test server; return its id."""
+        body = {"Image": IMAGE[1:], "HostConfig": {"NetworkMode": "none"}, **(config or {})}
+        body["Env"] = [f"{key}={value}" for key, value in environment.items()]
+        return str(self.client.create_container_from_config(body, name)["Id"])
+
+    def load_image(self, docker_host: str) -> None:
+        """Take the test server's image over from another engine."""
+        import docker
+
+        with contextlib.closing(docker.APIClient(base_url=docker_host, version="auto")) as other:
+            self.client.load_image(b"".join(other.get_image(IMAGE[1:])))
+
+    def clean(self) -> None:
+        """Remove its containers, end it, and remove all it has."""
+        if self._process is not None and self._process.poll() is None:
+            for row in self.client.containers(all=True):
+                self.client.remove_container(row["Id"], force=True)
+            self.shut_down()
+        self._log.close()
+        if self._listener is not None:
+            self._listener.close()
+        mounts = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+        for mount in sorted((mount for mount in mounts if mount.startswith(f"{self._root}/")), reverse=True):
+            subprocess.run(["umount", "--lazy", mount], check=False)
+        shutil.rmtree(self._root)
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self._root / "log").read_text()[-2000:]
+        try:
+            return bool(self.client.ping())
+        except Exception:  # whatever an engine that is not there yet makes the library raise
+            self._forget_client()
+            return False
+
+    def _end(self, number: int) -> None:
+        os.kill(self.pid, number)
+        self.await_end()
+        self._forget_client()
+
+    def _forget_client(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        self._client = None
+
+
+def own_engine(docker_host: str, *, activated: bool = False) -> Iterator[OwnEngine]:
+    """An engine that has the test server's image; only where one may be started."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may start an engine")
+    if shutil.which("dockerd") is None:
+        pytest.skip("there is no dockerd: install docker.io")
+    engine = OwnEngine(Path(tempfile.mkdtemp(prefix="fleet-power-own-", dir="/run")), activated=activated)
+    try:
+        engine.start()
+        engine.load_image(docker_host)
+        yield engine
+    finally:
+        engine.clean()

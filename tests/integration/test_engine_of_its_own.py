@@ -1,0 +1,323 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an engine tells and notes of the ends of its containers, of its own end, and of its life: what is relied on of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import uuid as uuid_module
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_SERVER, LABEL_SPEC
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine import EventStream
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.manual_stop import manual_stop_mark
+from ansible_collections.fleet.power.plugins.module_utils._power.host import engine_process
+from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_began, engine_life, shutdown_seconds
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ListedContainer
+
+from .engine_proxy import EngineProxy
+from .lab import wait_until
+from .own_engine import OwnEngine, own_engine
+
+#: What happened: action, and the signal or the exit code.
+Told = tuple[str, "int | None"]
+
+
+class Follower:
+    """A thread that follows an engine; what it was told, and how that ended."""
+
+    def __init__(self, stream: EventStream) -> None:
+        self.stream = stream
+        self.events: list[ContainerEvent] = []
+        self.end = ""
+        self.ended_at = 0.0
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def of(self, container: str) -> list[Told]:
+        """What happened to a container, in order."""
+        return [_told(event) for event in self.events if event.container == container]
+
+    def await_told(self, container: str, *told: Told) -> None:
+        """Wait until exactly this has happened to a container."""
+        wait_until(lambda: len(self.of(container)) >= len(told), f"{told} of {container}")
+        assert self.of(container) == list(told)
+
+    def await_end(self) -> None:
+        """Wait for the end of the stream."""
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    def close(self) -> None:
+        """End it."""
+        self.stream.close()
+        self.await_end()
+
+    def _read(self) -> None:
+        try:
+            for event in self.stream:
+                self.events.append(event)
+            self.end = "ended"
+        except EngineUnreachable as error:
+            self.end = str(error)
+        self.ended_at = time.monotonic()
+
+
+def _told(event: ContainerEvent) -> Told:
+    return event.action, event.exit_code if event.action == "die" else event.signal
+
+
+@pytest.fixture(name="own", scope="module")
+def start_engine(docker_host: str) -> Iterator[OwnEngine]:
+    """One that tests do not end."""
+    yield from own_engine(docker_host)
+
+
+@pytest.fixture(name="mortal")
+def start_mortal_engine(docker_host: str) -> Iterator[OwnEngine]:
+    """One of the test's own, to be ended."""
+    yield from own_engine(docker_host)
+
+
+@pytest.fixture(name="follower")
+def follow(own: OwnEngine) -> Iterator[Follower]:
+    follower = Follower(own.engine().events.follow(time.time_ns()))
+    yield follower
+    follower.close()
+
+
+def root_of(own: OwnEngine) -> str:
+    return str(own.engine().facts()["DockerRootDir"])
+
+
+def kill_from_the_host(own: OwnEngine, container: str) -> None:
+    found = own.engine().inspect(container)
+    assert found is not None
+    os.kill(found.pid, signal.SIGKILL)
+
+
+#: What is done to a container that leaves SIGHUP alone; what is told of it, and the mark that it has then.
+ENDS: dict[str, tuple[Callable[[OwnEngine, str], object], list[Told], bool]] = {
+    "docker stop": (lambda own, name: own.client.stop(name), [("kill", 15), ("die", 0)], True),
+    "docker kill": (lambda own, name: own.client.kill(name), [("kill", 9), ("die", 137)], True),
+    "docker kill -s HUP": (lambda own, name: own.client.kill(name, "HUP"), [("kill", 1)], True),
+    "kill -9 from the host": (kill_from_the_host, [("die", 137)], False),
+    "a crash": (lambda _own, _name: None, [("die", 3)], False),
+}
+
+
+@pytest.mark.parametrize("what", ENDS)
+def test_what_is_told_of_an_end_and_noted_by_the_engine(own: OwnEngine, follower: Follower, what: str) -> None:
+    act, told, mark = ENDS[what]
+    container = own.up(IGNORE_SIGNALS="HUP", **({"CRASH_AFTER": 1, "EXIT_CODE": 3} if what == "a crash" else {}))
+    assert manual_stop_mark(root_of(own), container) is False
+    act(own, container)
+    follower.await_told(container, ("start", None), *told)
+    assert manual_stop_mark(root_of(own), container) is mark
+
+
+def test_a_signal_that_stopped_nothing_leaves_its_mark_on_the_run_but_not_on_the_next(own: OwnEngine, follower: Follower) -> None:
+    container = own.up(IGNORE_SIGNALS="HUP")
+    own.client.kill(container, "HUP")
+    kill_from_the_host(own, container)
+    follower.await_told(container, ("start", None), ("kill", 1), ("die", 137))
+    assert manual_stop_mark(root_of(own), container) is True
+    own.client.start(container)
+    follower.await_told(container, ("start", None), ("kill", 1), ("die", 137), ("start", None))
+    assert manual_stop_mark(root_of(own), container) is False
+
+
+def test_the_mark_of_a_container_that_is_not_there_is_not_known(own: OwnEngine) -> None:
+    assert manual_stop_mark(root_of(own), "a" * 64) is None
+
+
+def test_a_removal_is_told_of(own: OwnEngine, follower: Follower) -> None:
+    container = own.up(IGNORE_SIGNALS="all")
+    own.client.remove_container(container, force=True)
+    follower.await_told(container, ("start", None), ("kill", 9), ("die", 137), ("destroy", None))
+
+
+def test_a_stream_that_nothing_comes_from_is_closed_by_another_thread_within_a_second(own: OwnEngine) -> None:
+    follower = Follower(own.engine().events.follow(None))
+    time.sleep(0.3)
+    began = time.monotonic()
+    follower.stream.close()
+    follower.await_end()
+    assert time.monotonic() - began < 1
+    assert (follower.end, follower.events) == ("ended", [])
+    follower.stream.close()
+    assert list(follower.stream) == []
+
+
+def test_a_stream_outlives_the_time_limit_of_a_call(own: OwnEngine) -> None:
+    engine = own.engine_within(1)
+    follower = Follower(engine.events.follow(None))
+    time.sleep(1.5)
+    container = own.up()
+    follower.await_told(container, ("start", None))
+    follower.close()
+
+
+def test_what_has_happened_is_told_again_from_that_moment_on(own: OwnEngine, follower: Follower) -> None:
+    container = own.up()
+    own.client.kill(container)
+    follower.await_told(container, ("start", None), ("kill", 9), ("die", 137))
+    killed = next(event for event in follower.events if event.container == container and event.action == "kill")
+    again = Follower(own.engine().events.follow(killed.at))
+    again.await_told(container, ("kill", 9), ("die", 137))
+    later = Follower(own.engine().events.follow(killed.at + 1))
+    later.await_told(container, ("die", 137))
+    again.close()
+    later.close()
+
+
+def test_a_burst_is_read_without_loss(own: OwnEngine, follower: Follower) -> None:
+    """More than the engine tells again."""
+    container = own.up(IGNORE_SIGNALS="HUP")
+    for _unused in range(400):
+        own.client.kill(container, "HUP")
+    follower.await_told(container, ("start", None), *[("kill", 1)] * 400)
+
+
+@pytest.mark.long
+def test_the_ends_of_two_hundred_containers_at_once_are_read_without_loss(own: OwnEngine, follower: Follower) -> None:
+    names = [own.made() for _unused in range(200)]
+    for name in names:
+        own.client.start(name)
+    pids = [found.pid for name in names if (found := own.engine().inspect(name)) is not None]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: sum(event.action == "die" for event in follower.events) >= 200, "all ends are told of", 60)
+    assert {event.container for event in follower.events if event.action == "die"} >= set(names)
+    for name in names:
+        own.client.remove_container(name, force=True)
+
+
+def test_a_list_has_what_belongs_to_a_server(own: OwnEngine) -> None:
+    uuids = [str(uuid_module.uuid4()) for _unused in range(6)]
+    renamed, waiting, down, kept, wings, image = uuids
+
+    def ours(uuid: str) -> dict[str, object]:
+        return {"Hostname": uuid, "Labels": {LABEL_SERVER: uuid, LABEL_SPEC: "x"}}
+
+    expected = {
+        ListedContainer(renamed, own.up("renamed", config=ours(renamed)), live=True),
+        ListedContainer(waiting, own.up(waiting, config=ours(waiting)), live=True),
+        ListedContainer(waiting, own.made(f"{waiting}-next", config=ours(waiting)), live=False, waiting=True),
+        ListedContainer(down, own.made(down, config=ours(down)), live=False),
+        ListedContainer(wings, own.up(wings, config={"Labels": {"Service": "Pterodactyl"}}), live=True),
+    }
+    # Whose labels are its image's, who was put aside by hand, and who is no server's.
+    own.up("from-an-image", config={**ours(image), "Hostname": "other"})
+    own.made(f"{kept}-kept", config=ours(kept))
+    own.up("foreign")
+    assert {each for each in own.engine().listed() if each.server in uuids} == expected
+
+
+def test_a_life_is_the_engines_process_and_says_when_it_began(own: OwnEngine) -> None:
+    life = engine_life(own.host)
+    assert life.split("/")[1] == str(own.pid)
+    assert life == engine_life(own.host)
+    began = engine_began(life)
+    assert began is not None and time.time() - 600 < began < time.time()
+    assert abs(began - Path(f"/proc/{own.pid}").stat().st_ctime) < 2
+    assert own.engine().events.is_serving(5)
+
+
+def test_an_engine_that_somebody_else_listens_for_lets_nobody_in_once_it_ends(docker_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With systemd the next engine finds who has knocked meanwhile: there is no refusal, only no answer."""
+    for mortal in own_engine(docker_host, activated=True):
+        monkeypatch.setattr(engine_process, "_PID_FILES", (mortal.pid_file,))
+        container, life = mortal.up(), engine_life(mortal.host)
+        assert life.split("/")[1] == str(mortal.pid)
+        assert mortal.engine().events.is_serving(5)
+        follower = Follower(mortal.engine().events.follow(time.time_ns()))
+        mortal.begin_shutdown()
+        follower.await_told(container, ("kill", 15), ("die", 0))
+        began = time.monotonic()
+        assert not mortal.engine().events.is_serving(1)
+        assert time.monotonic() - began < 2
+        follower.close()
+        mortal.await_end()
+        mortal.start()
+        assert engine_life(mortal.host) not in ("", life)
+
+
+def test_an_engine_behind_a_socket_of_somebody_elses_is_found_by_its_pid_file(
+    own: OwnEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = EngineProxy(own.host, tmp_path / "proxy.sock")
+    try:
+        monkeypatch.setattr(engine_process, "_PID_FILES", (str(tmp_path / "none"), own.pid_file))
+        assert engine_life(proxy.host) == engine_life(own.host) != ""
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        monkeypatch.setattr(engine_process, "_PID_FILES", (str(tmp_path / "pid"),))
+        assert engine_life(proxy.host) in ("", engine_life(own.host)), "the only one, where there is no other"
+    finally:
+        proxy.close()
+
+
+def test_a_shutdown_tells_of_each_end_then_breaks_the_stream_and_marks_nothing(mortal: OwnEngine) -> None:
+    engine, life, root = mortal.engine(), engine_life(mortal.host), root_of(mortal)
+    quick, deaf = mortal.up(), mortal.up(IGNORE_SIGNALS="all", config={"StopTimeout": 1})
+    found = engine.inspect(deaf)
+    assert found is not None and found.stop_timeout == 1
+    since = time.time_ns()
+    follower = Follower(engine.events.follow(since))
+    began = time.monotonic()
+    mortal.begin_shutdown()
+    follower.await_told(quick, ("kill", 15), ("die", 0))
+    assert not mortal.engine().events.is_serving(2), "it lets nobody in, and has not ended yet"
+    assert follower.end == ""
+    follower.await_end()
+    assert follower.end.startswith("Cannot follow the engine's events: the engine at unix:")
+    assert follower.ended_at - began < shutdown_seconds([None, 1])
+    assert follower.of(deaf) == [("kill", 15), ("kill", 9), ("die", 137)]
+    mortal.await_end()
+    assert [manual_stop_mark(root, each) for each in (quick, deaf)] == [False, False]
+    assert engine_life(mortal.host) == ""
+    mortal.start()
+    assert engine_life(mortal.host) not in ("", life)
+    again = Follower(mortal.engine().events.follow(since))
+    probe = mortal.up()
+    again.await_told(probe, ("start", None))
+    assert again.of(quick) == again.of(deaf) == [], "another process tells nothing of what was before it"
+    again.close()
+
+
+def test_who_lets_go_of_the_stream_does_not_hold_up_a_shutdown(mortal: OwnEngine) -> None:
+    container = mortal.up()
+    follower = Follower(mortal.engine().events.follow(time.time_ns()))
+    began = time.monotonic()
+    mortal.begin_shutdown()
+    follower.await_told(container, ("kill", 15), ("die", 0))
+    follower.close()
+    mortal.await_end()
+    assert time.monotonic() - began < 4
+
+
+def test_an_engine_that_is_killed_breaks_the_stream_and_the_next_stops_and_marks_what_still_runs(mortal: OwnEngine) -> None:
+    container, life, root = mortal.up(), engine_life(mortal.host), root_of(mortal)
+    since = time.time_ns()
+    follower = Follower(mortal.engine().events.follow(since))
+    mortal.kill()
+    follower.await_end()
+    assert (follower.events, follower.end != "ended") == ([], True)
+    assert manual_stop_mark(root, container) is False
+    mortal.start()
+    assert engine_life(mortal.host) not in ("", life)
+    again = Follower(mortal.engine().events.follow(since))
+    again.await_told(container, ("kill", 15), ("die", 0))
+    began = engine_began(engine_life(mortal.host))
+    assert began is not None and all(event.at / 1e9 > began for event in again.events)
+    again.close()
+    # It looks like a person's stop in every way but that another process did it.
+    assert manual_stop_mark(root, container) is True

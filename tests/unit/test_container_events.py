@@ -1,0 +1,88 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An event of the engine is read into a value, or into nothing, whatever it is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import (
+    ContainerEvent,
+    container_event,
+    engine_moment,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+UUID = "11111111-2222-3333-4444-555555555555"
+ID = "a" * 64
+AT = 1_795_787_441_406_151_512
+
+
+def told(action: str = "die", **attributes: object) -> dict[str, Any]:
+    """An event as the engine tells it."""
+    actor = {"ID": ID, "Attributes": {"image": "game", "name": UUID, **attributes}}
+    return {"status": action, "id": ID, "Type": "container", "Action": action, "Actor": actor, "time": AT // 10**9, "timeNano": AT}
+
+
+def test_a_signal_and_an_exit_code_are_read_from_their_texts() -> None:
+    assert container_event(told("kill", signal="15")) == ContainerEvent(AT, "kill", ID, UUID, signal=15)
+    assert container_event(told("die", exitCode="137")) == ContainerEvent(AT, "die", ID, UUID, exit_code=137)
+    assert container_event(told("start")) == ContainerEvent(AT, "start", ID, UUID)
+
+
+def test_the_label_names_the_server_of_a_container_that_somebody_has_renamed() -> None:
+    event = container_event(told("start", name="renamed", **{"fleet.power.server": UUID}))
+    assert event is not None and event.server == UUID
+    event = container_event(told("start", name="somebody"))
+    assert event is not None and event.server is None
+
+
+def test_an_engine_that_knows_whole_seconds_alone_has_its_moments() -> None:
+    event = container_event({**told(), "timeNano": None})
+    assert event is not None and event.at == AT // 10**9 * 10**9
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "TERM", "9" * 5000, "\u0661\u0665", None, True, 1.5, [15], {}])
+def test_what_is_no_number_is_none(text: object) -> None:
+    event = container_event(told("kill", signal=text))
+    assert event is not None and event.signal is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Type": "network"},
+        {"Action": None},
+        {"Action": ""},
+        {"Action": ["die"]},
+        {"timeNano": "soon", "time": None},
+        {"timeNano": -1, "time": -1},
+        {"Actor": None, "id": None},
+        {"Actor": "x", "id": 7},
+        {"Actor": {"ID": [1], "Attributes": []}, "id": ""},
+    ],
+)
+def test_what_is_no_event_of_a_container_is_none(change: dict[str, Any]) -> None:
+    assert container_event({**told(), **change}) is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["ID", "Attributes", "signal", "name"]) | st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(JSON, st.dictionaries(st.sampled_from(["Type", "Action", "Actor", "id", "time", "timeNano"]), JSON))
+def test_nothing_that_is_told_raises(whatever: object, changes: dict[str, Any]) -> None:
+    for event in (container_event(whatever), container_event({**told(), **changes})):
+        assert event is None or json.dumps(event.container)
+
+
+def test_a_moment_is_asked_for_to_the_nanosecond() -> None:
+    assert engine_moment(AT) == "1795787441.406151512"
+    assert engine_moment(5) == "0.000000005"

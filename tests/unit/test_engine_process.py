@@ -1,0 +1,99 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which process an engine is, as far as anybody can tell, since when, and how long its end takes."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.host import engine_process
+from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_began, engine_life, shutdown_seconds
+from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, start_of
+
+OWN_COMMAND = Path("/proc/self/comm").read_text().rstrip("\n")
+
+
+def own_life() -> str:
+    return f"{boot_id()}/{os.getpid()}/{start_of(os.getpid())}"
+
+
+@pytest.fixture(name="host")
+def listen(tmp_path: Path) -> str:
+    """Where this process listens, as the engine would."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "s"))
+    listener.listen()
+    listener.detach()
+    return f"unix://{tmp_path}/s"
+
+
+def test_who_listens_is_the_engine_if_it_is_called_so(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_process, "_COMMAND", OWN_COMMAND)
+    assert engine_life(host) == own_life()
+
+
+@pytest.mark.parametrize("host", ["tcp://127.0.0.1:2375", "ssh://somewhere", "", "unix:///nowhere/docker.sock", "unix://", "unix://a\0b"])
+def test_nobody_can_tell_of_an_engine_that_is_elsewhere_or_down(host: str) -> None:
+    assert engine_life(host) == ""
+
+
+def test_behind_somebody_elses_socket_it_is_what_the_pid_file_names_if_that_is_one(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = os.getpid()
+    commands = {listener: "systemd", os.getppid(): "dockerd"}
+    monkeypatch.setattr(engine_process, "_command_of", lambda pid: commands.get(pid, ""))
+    monkeypatch.setattr(engine_process, "_PID_FILES", (str(tmp_path / "none"), str(tmp_path / "pid")))
+    parent = f"{boot_id()}/{os.getppid()}/{start_of(os.getppid())}"
+    (tmp_path / "pid").write_text(f"{os.getppid()}\n")
+    monkeypatch.setattr(engine_process, "_processes", lambda: iter(()))
+    assert engine_life(host) == parent
+    for text in (str(listener), "999999999999999999999999999", "-1", "", "x" * 100, "\u0665"):
+        (tmp_path / "pid").write_text(text)
+        assert engine_life(host) == "", text
+
+
+def test_without_a_pid_file_it_is_the_only_one_of_its_name(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = {os.getpid(): "systemd", os.getppid(): "dockerd"}
+    monkeypatch.setattr(engine_process, "_command_of", lambda pid: commands.get(pid, ""))
+    monkeypatch.setattr(engine_process, "_PID_FILES", ())
+    monkeypatch.setattr(engine_process, "_is_in_our_namespace", lambda _pid: True)
+    assert engine_life(host).split("/")[1] == str(os.getppid())
+    commands[next(pid for pid in engine_process._processes() if pid not in commands)] = "dockerd"
+    assert engine_life(host) == "", "one of two"
+    monkeypatch.setattr(engine_process, "_is_in_our_namespace", lambda pid: pid == os.getppid())
+    assert engine_life(host).split("/")[1] == str(os.getppid()), "the other is in a container"
+
+
+def test_a_life_says_when_it_began(tmp_path: Path) -> None:
+    began = engine_began(own_life())
+    assert began is not None and time.time() - 86_400 < began <= time.time()
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(30)
+        os._exit(0)
+    try:
+        child = engine_began(f"{boot_id()}/{pid}/{start_of(pid)}")
+        assert child is not None and abs(child - time.time()) < 1
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize(
+    "life", ["", "x", "0/0/0", f"{'0' * 36}/1/1", f"{boot_id()}/1/", f"{boot_id()}/1/-5", f"{boot_id()}/1/1/1", "\u0661/1/1"]
+)
+def test_what_is_no_life_of_this_boot_began_never(life: str) -> None:
+    assert engine_began(life) is None
+
+
+def test_a_shutdown_takes_as_long_as_its_slowest_container_may_and_its_readers() -> None:
+    assert shutdown_seconds([]) == shutdown_seconds([None, 3]) == 15 + 5 + 5
+    assert shutdown_seconds([None, 600, 20]) == 600 + 5 + 5 + 5
+    assert shutdown_seconds([10, -1]) == math.inf

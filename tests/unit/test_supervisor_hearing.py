@@ -1,0 +1,81 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the engine told is kept by run, until that is judged."""
+
+from __future__ import annotations
+
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.hearing import Hearing
+
+SECOND = 10**9
+#: 2026-01-01T00:00:00Z
+BEGAN = 1767225600 * SECOND
+FIRST = Run("c", "2026-01-01T00:00:00.5Z")
+SECOND_RUN = Run("c", "2026-01-01T00:01:00.000000001Z")
+
+
+def event(action: str, seconds: float, container: str = "c", **fields: int) -> ContainerEvent:
+    return ContainerEvent(BEGAN + int(seconds * SECOND), action, container, **fields)
+
+
+def heard(*events: ContainerEvent) -> Hearing:
+    hearing = Hearing()
+    for each in events:
+        hearing.hear(each)
+    return hearing
+
+
+def test_an_end_without_a_signal_is_told_with_its_exit_code() -> None:
+    found = heard(event("die", 5, exit_code=3)).end_of(FIRST, 15)
+    assert found is not None and (found.at, found.exit_code, found.signalled) == (BEGAN + 5 * SECOND, 3, False)
+
+
+def test_a_signal_that_stops_counts_if_it_came_shortly_before() -> None:
+    for signal, seconds, expected in ((15, 4, True), (9, 4, True), (2, 4, True), (1, 4, False), (15, 6, False), (15, 0.1, False)):
+        found = heard(event("kill", seconds, signal=signal), event("die", 5, exit_code=0)).end_of(FIRST, None)
+        assert found is not None and found.signalled is expected, (signal, seconds)
+    old = heard(event("kill", 4, signal=15), event("die", 60, exit_code=0)).end_of(FIRST, None)
+    assert old is not None and not old.signalled
+
+
+def test_the_containers_own_stop_signal_stops_it_whichever_it_is() -> None:
+    found = heard(event("kill", 4, signal=37), event("die", 5)).end_of(FIRST, 37)
+    assert found is not None and found.signalled
+
+
+def test_an_end_is_that_of_the_run_it_follows() -> None:
+    hearing = heard(event("die", 61, exit_code=3))
+    assert hearing.end_of(FIRST, None, before=SECOND_RUN) is None
+    assert hearing.end_of(SECOND_RUN, None) is not None
+    assert hearing.end_of(Run("other", FIRST.started_at), None) is None
+    assert heard(event("die", 0.2)).end_of(FIRST, None) is None
+
+
+def test_what_is_told_twice_counts_once_and_what_is_judged_is_forgotten() -> None:
+    hearing = heard(*[event("kill", 4, signal=15), event("die", 5, exit_code=0)] * 2, event("die", 65, exit_code=1))
+    assert hearing.earliest() == BEGAN - 25 * SECOND
+    hearing.forget(FIRST)
+    assert hearing.end_of(FIRST, None, before=SECOND_RUN) is None
+    found = hearing.end_of(SECOND_RUN, None)
+    assert found is not None and found.exit_code == 1 and not found.signalled
+    hearing.forget(SECOND_RUN)
+    assert (hearing.earliest(), hearing.latest) == (BEGAN + 35 * SECOND, BEGAN + 65 * SECOND)
+
+
+def test_a_signal_whose_end_is_yet_to_come_is_to_be_told_again() -> None:
+    assert heard(event("kill", 64, signal=15)).earliest() <= BEGAN + 64 * SECOND
+
+
+def test_a_run_without_a_readable_start_has_no_end() -> None:
+    hearing = heard(event("die", 5))
+    assert hearing.end_of(Run("c", "0001-01-01T00:00:00Z"), None) is None
+    hearing.forget(Run("c", ""))
+    assert hearing.end_of(FIRST, None) is not None
+
+
+def test_memory_is_bounded() -> None:
+    hearing = heard(*(event("die", 5, container=str(number)) for number in range(10_050)))
+    assert hearing.end_of(Run("0", FIRST.started_at), None) is None
+    assert hearing.end_of(Run("10049", FIRST.started_at), None) is not None

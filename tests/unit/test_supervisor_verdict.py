@@ -1,0 +1,78 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an end is taken for: each thing that tells of it counts in its order, and what is not known decides nothing."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.hearing import HeardEnd
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.verdict import Evidence, awaits_shutdown, judge
+
+CRASH = HeardEnd(1, 3, signalled=False)
+STOP = HeardEnd(1, 143, signalled=True)
+
+
+@pytest.mark.parametrize(
+    "evidence, verdict",
+    [
+        # An action here, whatever else is known.
+        (Evidence(heard=CRASH, exit_code=3, here=True), "stopped"),
+        (Evidence(heard=CRASH, exit_code=3, here=True, restarts=True), "restarting"),
+        (Evidence(heard=CRASH, exit_code=3, console_stop=True), "stopped"),
+        # Heard, and nobody sent a signal.
+        (Evidence(heard=CRASH, exit_code=3), "crashed"),
+        (Evidence(heard=CRASH, exit_code=137, killed=True, marked=True, another_engine=True), "crashed"),
+        (Evidence(heard=CRASH, exit_code=0), "ended"),
+        (Evidence(heard=CRASH, exit_code=0, oom_killed=True), "crashed"),
+        # Killed since it was asked for, unless its end tells otherwise.
+        (Evidence(heard=STOP, exit_code=137, killed=True), "stopped"),
+        (Evidence(exit_code=137, killed=True, marked=True), "stopped"),
+        (Evidence(exit_code=3, killed=True, marked=False), "crashed"),
+        (Evidence(exit_code=137, oom_killed=True, killed=True), "crashed"),
+        # The engine's shutdown sends signals as well, but notes no stop by hand.
+        (Evidence(heard=STOP, exit_code=0, another_engine=True, marked=False), "engine_stopped"),
+        (Evidence(heard=STOP, exit_code=0, another_engine=True, marked=None), "engine_stopped"),
+        (Evidence(exit_code=1, another_engine=True, marked=False), "engine_stopped"),
+        (Evidence(heard=STOP, exit_code=0, another_engine=True, marked=True), "stopped_at_engine"),
+        (Evidence(exit_code=0, another_engine=True, marked=True), "ended_unseen"),
+        # One that comes up after a kill stops what it finds, and notes that as if somebody had asked for it.
+        (Evidence(exit_code=0, another_engine=True, marked=True, in_startup=True), "engine_stopped"),
+        (Evidence(heard=STOP, exit_code=0, another_engine=True, marked=True, in_startup=True), "engine_stopped"),
+        (Evidence(heard=STOP, exit_code=0, marked=True, in_startup=True), "stopped_at_engine"),
+        # A person at the engine.
+        (Evidence(heard=STOP, exit_code=0, marked=True), "stopped_at_engine"),
+        (Evidence(heard=STOP, exit_code=1), "stopped_at_engine"),
+        # Not heard: the engine's own mark, then the exit code.
+        (Evidence(exit_code=3, marked=True), "ended_unseen"),
+        (Evidence(exit_code=3), "crashed"),
+        (Evidence(exit_code=3, marked=False), "crashed"),
+        (Evidence(exit_code=137, oom_killed=True), "crashed"),
+        *((Evidence(exit_code=code), "ended_unseen") for code in (0, 130, 137, 143)),
+        *((Evidence(exit_code=code, marked=False), "crashed") for code in (130, 137, 143)),
+        (Evidence(exit_code=0, marked=False), "ended"),
+        (Evidence(), "ended_unseen"),
+        # Its container is gone.
+        (Evidence(is_there=False, exit_code=3), "ended_unseen"),
+        (Evidence(is_there=False, heard=CRASH, exit_code=3), "crashed"),
+    ],
+)
+def test_what_an_end_is_taken_for(evidence: Evidence, verdict: str) -> None:
+    assert judge(evidence).value == verdict
+
+
+@pytest.mark.parametrize(
+    "evidence, awaits",
+    [
+        (Evidence(heard=STOP, exit_code=0), True),
+        (Evidence(heard=STOP, exit_code=3, killed=True), True),
+        (Evidence(heard=STOP, exit_code=0, here=True), False),
+        (Evidence(heard=STOP, exit_code=0, console_stop=True), False),
+        (Evidence(heard=STOP, exit_code=137, killed=True), False),
+        (Evidence(heard=STOP, exit_code=0, another_engine=True), False),
+        (Evidence(heard=CRASH, exit_code=3), False),
+        (Evidence(exit_code=0), False),
+    ],
+)
+def test_only_a_stop_through_the_engine_that_nothing_explains_may_be_the_engines_own(evidence: Evidence, awaits: bool) -> None:
+    assert awaits_shutdown(evidence) is awaits
