@@ -376,6 +376,22 @@ servers:
       type: int
       returned: when O(action) was V(start) or V(restart) and the process ended
       sample: 1
+    run:
+      description:
+        - The run that was started, or found up. A server that is in another one later did not stay up, whoever has brought it back.
+      type: dict
+      returned: when O(action) was V(start) or V(restart) and the server was up, not through an endpoint
+      contains:
+        container:
+          description: Id of the container.
+          type: str
+          returned: always
+          sample: 4d2f1b...
+        started_at:
+          description: When the run started, by the engine's clock.
+          type: str
+          returned: always
+          sample: "2026-01-31T12:00:00.123456789Z"
     log:
       description: The last lines of its log, at most 20, secrets masked.
       type: list

@@ -58,6 +58,13 @@ options:
       - Does not apply with O(api_url).
     type: int
     default: 0
+  crashes:
+    description:
+      - Return the last ended runs of each server, this many, at most 100, as many as the journal keeps. Those that somebody stopped
+        are among them.
+      - Does not apply with O(api_url).
+    type: int
+    default: 0
 seealso:
   - module: fleet.power.server_power
 author:
@@ -80,6 +87,15 @@ EXAMPLES = r"""
     that:
       - power.complete
       - power.servers | selectattr('state', 'none') | length == 0
+
+- name: Show what crashed in the last 24 hours, and how it ended last
+  fleet.power.server_power_info:
+    crashes: 1
+  register: power
+
+- name: Name them
+  ansible.builtin.debug:
+    msg: "{{ power.servers | selectattr('supervision') | selectattr('supervision.crashes_today') | map(attribute='name') }}"
 
 - name: Look at one server and the end of its log
   fleet.power.server_power_info:
@@ -215,6 +231,146 @@ servers:
       elements: dict
       returned: not through an endpoint
       sample: [{"action": "restart", "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "origin": "alice@web1", "outcome": "done"}]
+    supervision:
+      description:
+        - What became of its last run, and what the supervisor does about it. V(null) if the journal cannot be read.
+        - The guide on crashes explains verdicts and states.
+      type: dict
+      returned: always, with an endpoint where it tells it
+      contains:
+        state:
+          description:
+            - V(ok), nothing is to be done; V(backoff), it is down, to be started; V(crash_loop), it has crashed too often in a row, and
+              is tried once an hour; V(flapping), it is up, and has crashed more than 5 times in 24 hours.
+            - V(left), it is down, and stays so, as C(verdict) says; V(off), the node's policy exempts it, as C(why) says.
+          type: str
+          returned: always
+          sample: backoff
+        why:
+          description: What says that the server is not supervised, V(null) where it is.
+          type: str
+          returned: always
+          sample: supervisor.enabled
+        running:
+          description: Whether a supervisor runs on the node, V(null) if that cannot be told.
+          type: bool
+          returned: always
+          sample: true
+        paused:
+          description: What keeps the supervisor from starting anything, as in C(supervisor) of the result.
+          type: str
+          returned: always
+          sample: null
+        verdict:
+          description:
+            - What the end of its last run is taken for, V(null) while it is up, and where nobody has judged it.
+            - V(crashed), V(ended) (by itself, exit code 0), V(ended_unseen), V(stopped), V(restarting), V(engine_stopped),
+              V(stopped_at_engine), V(down_before).
+          type: str
+          returned: always
+          sample: crashed
+        exit_code:
+          description: Exit code of that run.
+          type: int
+          returned: always
+          sample: 3
+        oom_killed:
+          description: Whether the kernel ended it for memory.
+          type: bool
+          returned: always
+          sample: false
+        ended_at:
+          description: When it ended.
+          type: str
+          returned: always
+          sample: "2026-01-31T04:12:00.123456789Z"
+        code:
+          description: Why the last try did not bring the server up, such as V(suspended) or V(disk_full).
+          type: str
+          returned: always
+          sample: null
+        msg:
+          description: The same in a sentence.
+          type: str
+          returned: always
+          sample: null
+        next_at:
+          description: When it is tried again. V(null) where nobody will, as with no supervisor, or one that is paused.
+          type: str
+          returned: always
+          sample: "2026-01-31T04:12:10.000Z"
+        in_row:
+          description: How often it has crashed in a row.
+          type: int
+          returned: always
+          sample: 3
+        crashes_today:
+          description: How often it has crashed in the last 24 hours.
+          type: int
+          returned: always
+          sample: 3
+    crashes:
+      description: The last ended runs, newest first, V(null) if the journal cannot be read. There where O(crashes) is not V(0).
+      type: list
+      elements: dict
+      returned: not through an endpoint
+      contains:
+        verdict:
+          description: What the end is taken for, as above; V(noted) as long as nobody has judged it.
+          type: str
+          returned: not through an endpoint
+          sample: crashed
+        exit_code:
+          description: Exit code, V(null) if it is not known.
+          type: int
+          returned: not through an endpoint
+          sample: 3
+        oom_killed:
+          description: Whether the kernel ended it for memory.
+          type: bool
+          returned: not through an endpoint
+          sample: false
+        seconds:
+          description: How long it was up, V(null) if that is not known.
+          type: float
+          returned: not through an endpoint
+          sample: 93.5
+        ended_at:
+          description: When it ended.
+          type: str
+          returned: not through an endpoint
+          sample: "2026-01-31T04:12:00.123456789Z"
+        container:
+          description: Id of its container. With C(started_at) the name of the run, as C(run) of M(fleet.power.server_power) has it.
+          type: str
+          returned: not through an endpoint
+          sample: 4d2f1b...
+        started_at:
+          description: When it started.
+          type: str
+          returned: not through an endpoint
+          sample: "2026-01-31T04:10:26.623456789Z"
+        origin:
+          description: Who ended it, V(null) if nobody here did.
+          type: str
+          returned: not through an endpoint
+          sample: null
+        operation:
+          description: The operation that ended it, V(null) if none did.
+          type: str
+          returned: not through an endpoint
+          sample: null
+        in_row:
+          description: Which crash in a row it was.
+          type: int
+          returned: not through an endpoint
+          sample: 3
+        log:
+          description: Its last lines, with the values of its environment masked.
+          type: list
+          elements: str
+          returned: not through an endpoint
+          sample: ["java.lang.OutOfMemoryError"]
     utilization:
       description: >-
         What it uses, in the endpoint's own names and units. Those of Wings are C(memory_bytes), C(memory_limit_bytes), C(disk_bytes),
@@ -241,6 +397,29 @@ servers:
       type: str
       returned: where the server could not be seen
       sample: "Cannot inspect container 566bf9d7-c55a-45f8-91a6-e55e9b9b1325: input/output error"
+supervisor:
+  description: The supervisor of the node, V(null) where nobody tells, as an endpoint.
+  type: dict
+  returned: success
+  contains:
+    running:
+      description: Whether one runs, V(null) if that cannot be told; a warning says why.
+      type: bool
+      returned: always
+      sample: true
+    since:
+      description: Since when it runs.
+      type: str
+      returned: always
+      sample: "2026-01-31T00:00:00.000Z"
+    paused:
+      description: >-
+        What keeps it from starting anything, V(null) where nothing does. V(wings), Wings is alive; V(maintenance), a maintenance is under
+        way; V(maintenance_unreadable), whether one is cannot be read; V(journal), the journal cannot be used; V(engine), the engine does
+        not answer.
+      type: str
+      returned: always
+      sample: null
 msg:
   description: Why C(complete) is V(false), or why nothing could be read.
   type: str

@@ -172,7 +172,10 @@ class Rounds:
             about = {done.act for done in story.done if done.began - 0.2 <= life.ended <= (done.ended or float("inf")) + _LATE_SECONDS}
             if about == {"crash"} and mine[0].verdict.value != "crashed":
                 yield f"a crash taken for {mine[0].verdict.value}"
-            if about and about <= set(_THEIRS) and mine[0].verdict.value not in ("stopped_at_engine", "ended_unseen"):
+            # A kill here that comes right after it wishes the same.
+            killed = any(done.act == "kill" and 0 <= done.began - life.ended < SHUTDOWN_SECONDS for done in story.done)
+            theirs = ("stopped_at_engine", "ended_unseen", *(("stopped",) if killed else ()))
+            if about and about <= set(_THEIRS) and mine[0].verdict.value not in theirs:
                 yield f"a stop at the engine taken for {mine[0].verdict.value}"
             if about and about <= set(_OURS) and mine[0].verdict.value not in ("stopped", "restarting"):
                 yield f"an action here taken for {mine[0].verdict.value}"

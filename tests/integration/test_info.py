@@ -18,7 +18,7 @@ from .test_check_mode import trace
 
 FIELDS = [
     *("server", "short_id", "name", "state", "startup", "suspended", "priority", "egg", "labels"),
-    *("container", "lock", "intent", "last_operation"),
+    *("container", "lock", "intent", "last_operation", "supervision"),
 ]
 
 
@@ -63,7 +63,8 @@ def test_a_running_server_is_told_whole(lab: Lab, controller: Controller) -> Non
 def test_a_server_that_never_ran_has_no_container_intent_or_operation(lab: Lab, controller: Controller) -> None:
     entry = look_at(controller, lab.server(suspended=True))
     assert list(entry) == FIELDS
-    assert [entry[name] for name in FIELDS[3:]] == ["offline", "unknown", True, 100, None, {}, None, None, None, None]
+    assert entry["supervision"]["state"] == "ok"
+    assert [entry[name] for name in FIELDS[3:-1]] == ["offline", "unknown", True, 100, None, {}, None, None, None, None]
     assert not (lab.root / "state").exists() and not (lab.root / "run").exists()
 
 
@@ -200,8 +201,9 @@ def test_a_broken_journal_is_one_warning_and_what_it_would_have_told_is_null(
     else:
         journal.write_bytes(garbage * 1000)
     traces = trace(lab)
-    result = look(controller, server=[uuid, other])
-    assert [(entry["state"], entry["intent"], entry["last_operation"]) for entry in result["servers"]] == [("running", None, None)] * 2
+    result = look(controller, server=[uuid, other], crashes=1)
+    names = ("state", "intent", "last_operation", "supervision", "crashes")
+    assert [[entry[name] for name in names] for entry in result["servers"]] == [["running", None, None, None, None]] * 2
     assert len([warning for warning in warnings_of(result) if "journal" in warning]) == 1
     assert trace(lab) == traces
 

@@ -13,11 +13,12 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.st
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent, JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, StartFailed, StartTimeout, Superseded
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server, Startup
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Verdict
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeOutput
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
@@ -194,6 +195,55 @@ class TestEnd:
             fake.engine.execute_start(UUID)
 
         waiting.later(2, again)
+        with pytest.raises(Superseded):
+            waiting.wait()
+
+
+class TestEndInTheJournal:
+    """The run that is waited for has ended, and the supervisor, or somebody else, has started another."""
+
+    @staticmethod
+    def ended(fake: FakeNode, verdict: Verdict, again: bool = True) -> None:
+        """Have the run end, be judged, and another follow."""
+        run = fake.seen().run
+        fake.engine.end(UUID, 7)
+        row = EndedRun(Server(UUID), run, verdict, exit_code=7, oom_killed=True, log=("out of luck", "bye"), due=verdict is Verdict.CRASHED)
+        assert fake.node.journal.ended_runs.write(row)
+        if again:
+            fake.engine.execute_start(UUID)
+
+    @pytest.mark.parametrize("verdict", [Verdict.CRASHED, Verdict.ENDED, Verdict.NOTED])
+    def test_a_run_that_ended_by_itself_is_a_start_that_failed_although_another_is_up(
+        self, fake: FakeNode, waiting: Waiting, verdict: Verdict
+    ) -> None:
+        waiting.later(2, lambda: self.ended(fake, verdict))
+        with pytest.raises(StartFailed, match="its process ended with exit code 7, out of memory; see its log"):
+            waiting.wait()
+        assert (waiting.progress.exit_code, waiting.progress.log) == (7, ("out of luck", "bye"))
+
+    def test_a_supervisor_that_holds_the_lock_already_changes_nothing(self, fake: FakeNode, waiting: Waiting) -> None:
+        waiting.later(2, lambda: self.ended(fake, Verdict.CRASHED, again=False))
+        with fake.lock("start"), pytest.raises(StartFailed, match="exit code 7"):
+            waiting.wait()
+
+    @pytest.mark.parametrize("verdict", [Verdict.STOPPED, Verdict.RESTARTING, Verdict.STOPPED_AT_ENGINE, Verdict.ENGINE_STOPPED])
+    def test_a_run_that_somebody_ended_is_superseded(self, fake: FakeNode, waiting: Waiting, verdict: Verdict) -> None:
+        waiting.later(2, lambda: self.ended(fake, verdict))
+        with pytest.raises(Superseded):
+            waiting.wait()
+
+    def test_a_kill_comes_before_what_the_journal_says(self, fake: FakeNode, waiting: Waiting) -> None:
+        waiting.later(2, fake.kill_elsewhere)
+        waiting.later(2, lambda: self.ended(fake, Verdict.CRASHED))
+        with pytest.raises(CancelledByKill):
+            waiting.wait()
+
+    def test_without_a_journal_another_run_supersedes_it(self, fake: FakeNode, waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+        def unusable(_run: object) -> None:
+            raise JournalUnusable("a disk full of holes")
+
+        waiting.later(2, lambda: self.ended(fake, Verdict.CRASHED))
+        monkeypatch.setattr(fake.node.journal.ended_runs, "of_run", unusable)
         with pytest.raises(Superseded):
             waiting.wait()
 

@@ -349,6 +349,14 @@ def test_all_servers_are_described_from_one_answer() -> None:
     assert entries[0] == {"server": UUID, "short_id": "0f4c5ad2", "name": "Twin", "state": "running", "suspended": False}
 
 
+def test_supervision_is_told_where_the_endpoint_tells_it() -> None:
+    own = {**server(UUID, "Twin"), "supervision": {"state": "crash_loop", "in_row": 11, "running": True, "verdict": "crashed"}}
+    told = describe_at([], Answering(answer(200, [own, server(OTHER, "Other")])))
+    assert ["supervision" in entry for entry in told.entries] == [True, False]
+    assert (told.entries[0]["supervision"]["state"], told.entries[0]["supervision"]["in_row"]) == ("crash_loop", 11)
+    assert told.supervisor is None
+
+
 def test_named_servers_are_described_once_each_and_a_name_that_means_none_is_a_sentence() -> None:
     entries, faults = described(["Cobalt", OTHER, "nobody", UUID[:-1] + "9"], Answering(answer(200, LISTED)))
     assert [entry["server"] for entry in entries] == [OTHER]

@@ -43,6 +43,16 @@ def test_a_server_is_read_without_its_environment() -> None:
     assert "rcon-secret" not in repr(seen)
 
 
+def test_supervision_is_read_as_plain_values_where_it_is_told() -> None:
+    said = {"state": "backoff", "running": True, "in_row": 3, "oom_killed": False, "msg": "no\x1b[2Jspace", "next_at": None, "more": [1]}
+    supervision = read_server(told(supervision=said), UUID).supervision
+    assert supervision is not None
+    shown = {name: value for name, value in supervision.items() if value is not None}
+    assert shown == {"state": "backoff", "running": True, "in_row": 3, "oom_killed": False, "msg": "no [2Jspace"}
+    for nothing in (None, [], {"state": 1}, {}):
+        assert read_server(told(supervision=nothing), UUID).supervision is None
+
+
 def test_the_live_state_counts_and_not_the_copy_that_lags() -> None:
     assert read_server(told(state="offline"), UUID).state is PowerState.OFFLINE
 

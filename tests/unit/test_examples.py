@@ -17,6 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.se
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Unseen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry, summary
@@ -29,7 +30,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.result im
     Result,
     StopReport,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.options import INFO_OPTIONS, POWER_OPTIONS
 from ansible_collections.fleet.power.tests.integration.wings_server import TOKEN, wings
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -141,6 +142,7 @@ def full_result() -> Result:
         preboot=(PrebootStep("volume", changed=True),),
         cancelled=PowerAction.START,
         exit_code=1,
+        run=Run("4d2f1b", "2026-01-31T12:00:00.123456789Z"),
         log=("crashed",),
         seconds=2.0,
     )
@@ -156,13 +158,20 @@ def test_every_field_of_a_result_is_documented_and_every_documented_one_exists()
 
 def test_every_field_that_info_returns_is_documented_and_every_documented_one_exists(fake: FakeNode) -> None:
     fake.up()
-    fields = document("server_power_info", "RETURN")["servers"]["contains"]
+    # So that a run has ended.
+    fake.perform("restart")
+    documented = document("server_power_info", "RETURN")
+    fields = documented["servers"]["contains"]
     with fake.lock() as lock:
         lock.enter(Phase.PREPARE)
-        (found,) = describe_each(
-            [Server(UUID)], fake.node, FactOptions(tail=1, operations=1), remember=fake.node.journal.runs.record_match
-        ).entries
-    told = told_by_an_endpoint()
+        described = describe_each(
+            [Server(UUID)], fake.node, FactOptions(tail=1, operations=1, crashes=1), remember=fake.node.journal.runs.record_match
+        )
+    (found,) = described.entries
+    assert described.supervisor is not None and set(described.supervisor) == set(documented["supervisor"]["contains"])
+    # Of Wings and of our own HTTP face, the latter of which alone tells of supervision.
+    own = read_server({"state": "running", "supervision": found["supervision"]}, UUID)
+    told = {**told_by_an_endpoint(), "supervision": dict(own.supervision or {})}
     unseen = {name for name, field in fields.items() if field["returned"] == "where the server could not be seen"}
     assert set(Unseen(Server(UUID), "engine_error", "why").entry(found)) == {*found, *unseen}
     assert fields_like(fields, told) | fields_like(fields, found) | unseen == set(every_field(fields))
@@ -201,7 +210,8 @@ def fields_like(documented: Mapping[str, Any], found: Mapping[str, Any], above: 
     paths = set()
     for name, value in found.items():
         inside = documented.get(name, {}).get("contains")
-        paths |= {above + name} | (fields_like(inside, value, f"{above}{name}.") if inside else set())
+        whole = value[0] if inside and isinstance(value, list) else value
+        paths |= {above + name} | (fields_like(inside, whole, f"{above}{name}.") if inside else set())
     return paths
 
 

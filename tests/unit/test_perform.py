@@ -72,6 +72,25 @@ class TestBeforeAnythingIsStopped:
         assert not result.changed
 
 
+def test_a_result_names_the_run_that_was_started_or_found_up_and_no_other(fake: FakeNode) -> None:
+    started = fake.perform("start")
+    run = fake.seen().run
+    assert started.run == run
+    assert fake.perform("start").run == run
+    again = fake.perform("restart")
+    assert again.run == fake.seen().run != run
+    assert fake.perform("stop").run is None
+    keyed = fake.perform("start", once="rollout 1", reason="rollout 1")
+    assert fake.perform("start", once="rollout 1", reason="rollout 1").run == keyed.run == fake.seen().run
+
+
+def test_a_run_that_ends_before_it_is_ready_is_named(fake: FakeNode) -> None:
+    fake.define(process={"startup": {"done": ["ready"]}})
+    fake.clock.after(2, lambda: fake.engine.end(UUID, 3))
+    result = fake.perform("start", wait_for="running")
+    assert (result.code, result.run) == ("start_failed", fake.seen().run)
+
+
 def test_a_fault_of_ours_in_the_last_look_keeps_no_end_from_being_told(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.up()
     observe = Node.observe

@@ -20,7 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.report im
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, PrebootStep, Result, StopReport
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Server
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=timezone.utc)
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
@@ -72,6 +72,7 @@ def test_a_full_result_is_plain_json_values() -> None:
         preboot=(PrebootStep("container", changed=True),),
         cancelled=PowerAction.START,
         exit_code=0,
+        run=Run("c1", "2026-03-01T12:00:00.5Z"),
         log=("last words",),
     )
     found = shown(full)
@@ -79,7 +80,7 @@ def test_a_full_result_is_plain_json_values() -> None:
     assert found["stop"] == {"how": "signal", "forced": False, "seconds": 0.0}
     assert found["lock"] == {"waited_seconds": 1.235, "holder": {"action": "stop", "pid": 7}}
     assert found["plan"] == ["stop", "preboot", "start"]
-    assert found["exit_code"] == 0
+    assert (found["exit_code"], found["run"]) == (0, {"container": "c1", "started_at": "2026-03-01T12:00:00.5Z"})
     assert type(found["state"]) is type(found["outcome"]) is type(found["cancelled"]) is str
 
 
@@ -104,6 +105,9 @@ class TestBrief:
         failed = result(outcome, code="stop_failed", msg="no", stop=StopReport("command", forced=False, seconds=1.0), plan=(PlanStep.STOP,))
         assert shown(failed, brief=True) == shown(failed)
         assert {"operation", "plan", "stop", "short_id", "action"} <= set(shown(failed, brief=True))
+
+    def test_the_run_stays_since_whoever_goes_on_must_know_it(self) -> None:
+        assert shown(result(run=Run("c1", "noon")), brief=True)["run"] == {"container": "c1", "started_at": "noon"}
 
     def test_what_is_worth_a_look_stays(self) -> None:
         worth = result(

@@ -190,6 +190,50 @@ def test_a_server_that_is_not_in_the_same_run_at_the_end_of_the_soak_failed(befo
     assert bool(record.stopped) == (said != "done")
 
 
+NAMED = {"container": "c1", "started_at": "1"}
+
+
+def back(*ends: dict[str, Any], started_at: str = "2", state: str = "running") -> dict[str, Any]:
+    """What the last look of the soak shows of a server that was in run 1, and of its ended runs."""
+    return told(info(100, state=state, container={"id": "c1", "started_at": started_at}, crashes=list(ends)))
+
+
+def soaked(before: dict[str, Any], after: dict[str, Any], run: dict[str, str] = NAMED) -> Record:
+    """A run over one server whose action named the run it started."""
+    record = opened(fleet(1, 1))
+    begin(record, 1)
+    count(record, 1, {"node-1": ended([uuid(100)], run=run)}, ({"node-1": before}, {"node-1": after}))
+    return record
+
+
+def test_a_server_that_the_supervisor_has_brought_back_has_crashed_all_the_same() -> None:
+    crash = {**NAMED, "verdict": "crashed", "exit_code": 3, "oom_killed": True, "log": ["a", "out of luck", "b", "bye"]}
+    record = soaked(back(), back(crash))
+    assert outcomes(record) == {"Server 100": "failed crashed"}
+    assert (
+        record.rows[0].msg
+        == f"Server {uuid(100)} crashed during the soak, exit code 3, out of memory; its last lines: out of luck / b / bye"
+    )
+    assert record.rows[0].state != "offline" and record.stopped
+
+
+def test_a_run_that_was_over_before_the_first_look_is_missed_by_nobody() -> None:
+    assert outcomes(soaked(back(), back())) == {"Server 100": "failed did_not_stay_up"}
+
+
+def test_the_end_of_another_run_says_nothing_of_the_one_that_was_named() -> None:
+    other = {"container": "c1", "started_at": "0", "verdict": "crashed", "exit_code": 3}
+    assert outcomes(soaked(back(), back(other))) == {"Server 100": "failed did_not_stay_up"}
+    assert outcomes(soaked(back(other, started_at="1"), back(other, started_at="1"))) == {"Server 100": "done"}
+
+
+def test_a_run_that_somebody_stopped_did_not_crash() -> None:
+    stopped = {**NAMED, "verdict": "stopped_at_engine", "exit_code": 0}
+    record = soaked(back(started_at="1"), back(stopped, started_at="1", state="offline"))
+    assert outcomes(record) == {"Server 100": "failed did_not_stay_up"}
+    assert (record.rows[0].state, record.rows[0].msg.endswith("until the end of the soak, exit code 0")) == ("offline", True)
+
+
 def test_what_failed_before_the_soak_keeps_its_own_code() -> None:
     record = opened(fleet(1, 1))
     begin(record, 1)

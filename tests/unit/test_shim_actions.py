@@ -27,6 +27,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.log import Log
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.worker_pool import WorkerPool
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.metrics import Metrics
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import NodeNumbers, ServerNumbers
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.host import liveness
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
@@ -552,5 +553,9 @@ def test_the_wait_for_the_turn_counts_as_well_as_that_for_the_lock(world: World)
     world.run(story)
     metrics = Metrics(dict)
     metrics.ended(world.ended[1], world.tickets[1].turn_seconds)
-    line = next(each for each in (metrics.text({}) or b"").decode().splitlines() if each.startswith("fleet_power_lock_wait_seconds_sum"))
+    line = next(
+        each
+        for each in (metrics.text(ServerNumbers(), NodeNumbers()) or b"").decode().splitlines()
+        if each.startswith("fleet_power_lock_wait_seconds_sum")
+    )
     assert 0.25 < float(line.split()[1]) < 5.0

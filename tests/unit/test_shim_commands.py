@@ -21,8 +21,12 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.com
     Commands,
     NotWritten,
 )
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_SERVER, LABEL_SPEC, LABEL_STOP
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.stop_way import stop_way_text
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Snapshot, StopType, StopWay
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.thread_support import until
 
 
@@ -36,6 +40,7 @@ class Engine:
         self.fault: Exception | None = None
         self.asked: list[str] = []
         self.written: list[tuple[str, str]] = []
+        self.stops: list[tuple[str, Run]] = []
 
     def up(self, name: str, run: str = "1", *, stuck: bool = False, **fields: Any) -> str:
         """Have a server run."""
@@ -61,8 +66,11 @@ class Engine:
 def in_loop(story: Callable[[Commands, Engine], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
         engine = Engine()
+        unknown = SimpleNamespace(sources=SimpleNamespace(definition_for_stop=lambda _uuid: None))
+        noted = SimpleNamespace(seen_runs=SimpleNamespace(stop_by_console=lambda *run: engine.stops.append(run[:2])))
+        node = SimpleNamespace(now=lambda: SimpleNamespace(engine=engine), for_reading=lambda: unknown, journal=noted, clock=SYSTEM_CLOCK)
         try:
-            await story(Commands(cast("Any", SimpleNamespace(now=lambda: SimpleNamespace(engine=engine)))), engine)
+            await story(Commands(cast("Any", node)), engine)
         finally:
             engine.go.set()
 
@@ -143,5 +151,16 @@ def test_why_a_command_is_not_written_is_said_and_what_the_engine_says_is_kept_a
         for _unused in range(2):
             assert await commands.write(engine.up("silent", stuck=True), "a") == NotWritten(error="the engine at /secret")
         assert engine.asked.count("silent") == 1
+
+    in_loop(story)
+
+
+def test_the_stop_command_is_written_down_and_no_other() -> None:
+    async def story(commands: Commands, engine: Engine) -> None:
+        way = StopWay(StopType.COMMAND, "save and stop")
+        server = engine.up(UUID, hostname=UUID, labels={LABEL_SERVER: UUID, LABEL_SPEC: "hash", LABEL_STOP: stop_way_text(way)})
+        for text in ("say stop\n", "save\n", "list\nsave and stop \n", "stop\n"):
+            assert await commands.write(server, text) is None
+        assert engine.stops == [(server, Run(server, "1"))]
 
     in_loop(story)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operation_view import of_acceptance, of_result, of_row
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_view import Utilization, server_entry
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_view import ServerFlags, Utilization, server_entry
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.request_id import RequestIds
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_operation
@@ -65,7 +65,7 @@ def test_secrets_of_a_start_command_are_shown_with_the_environment_alone() -> No
     raw["settings"].update(invocation="./serve --token=hunter2-token \\\nswordfish\n{{PORT}}", environment={"RCON": "swordfish"})
     definition = parse_definition(raw, where="paper.json")
     shown = [
-        server_entry(definition.server, PowerState.OFFLINE, definition, Utilization(), suspended=False, environment=environment)
+        server_entry(definition.server, PowerState.OFFLINE, definition, Utilization(), ServerFlags(environment=environment))
         for environment in (False, True)
     ]
     assert shown[0]["configuration"]["invocation"] == "./serve --token=******** \\\n********\n{{PORT}}"
@@ -78,11 +78,10 @@ def test_a_server_is_shown_in_the_shape_of_wings_whole() -> None:
         mounts=[{"source": "/srv/maps", "target": "/maps", "read_only": True}],
         labels={"tier": "gold"},
         skip_egg_scripts=True,
-        crash_detection_enabled=True,
     )
     definition = parse_definition(raw, where="paper.json")
     use = Utilization(734_003_200, 1_177_600_000, 12.30749, 10_240, 20_480, 93_500, 52_428_800)
-    shown = server_entry(definition.server, PowerState.RUNNING, definition, use, suspended=False, environment=False)
+    shown = server_entry(definition.server, PowerState.RUNNING, definition, use, ServerFlags(supervised=True))
     assert json.loads(json.dumps(shown)) == {
         "state": "running",
         "is_suspended": False,
@@ -127,10 +126,11 @@ def test_a_server_is_shown_in_the_shape_of_wings_whole() -> None:
 def test_what_a_definition_leaves_out_is_shown_as_wings_shows_it() -> None:
     raw = json.loads((FIXTURES / "edge-minimal.json").read_text())
     definition = parse_definition(raw, where="edge-minimal.json")
-    shown = server_entry(definition.server, PowerState.OFFLINE, definition, Utilization(), suspended=True, environment=False)
+    shown = server_entry(definition.server, PowerState.OFFLINE, definition, Utilization(), ServerFlags(suspended=True))
     configuration = shown["configuration"]
     assert (shown["is_suspended"], configuration["suspended"]) == (True, True)
     assert (configuration["build"]["threads"], configuration["labels"], configuration["mounts"]) == ("", None, [])
+    assert configuration["crash_detection_enabled"] is False
 
 
 def test_our_own_client_understands_an_operation_in_each_of_its_forms() -> None:

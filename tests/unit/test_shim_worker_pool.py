@@ -15,14 +15,15 @@ from typing import Any, cast
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.worker_pool import ThreadRefused, WorkerPool
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.backend import Backend
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.servers import ServerRoutes
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.metrics import Metrics
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import server_cache as server_cache_file
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import Census, NodeNumbers, ServerNumbers
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import NotWritten
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.disks import Disks
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, ServerCache
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.changes import Changes
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import ClientMessages
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import Verdict
 from ansible_collections.fleet.power.tests.unit.thread_support import few_threads, until
 
 ONE, OTHER = Server("11111111-1111-4111-8111-111111111111"), Server("22222222-2222-4222-8222-222222222222")
@@ -153,15 +154,40 @@ def test_the_number_of_servers_is_not_waited_for_where_the_engine_is_silent(monk
     async def run() -> None:
         go = threading.Event()
         server_cache = SimpleNamespace(all_servers=_nothing)
-        backend = Backend(*cast("Any", (None, server_cache, None, None, None, Disks(), None)))
-        servers = ServerRoutes(backend)
-        monkeypatch.setattr(servers, "_seen", lambda _servers: [str(go.wait(10.0))])
+        totals = dict.fromkeys(Verdict, 3)
+        journal = SimpleNamespace(told_runs=SimpleNamespace(totals=lambda: totals))
+        node = SimpleNamespace(journal=journal, settings=SimpleNamespace(state_directory="/nonexistent"))
+        census = Census(*cast("Any", (node, server_cache, None)))
+        monkeypatch.setattr(census, "_seen", lambda _servers: [str(go.wait(10.0))])
         began = time.monotonic()
-        assert await servers.states() == {}
+        servers, runs = await census.numbers()
+        assert (servers.states, servers.supervision) == ({}, {})
+        assert (runs.ended, runs.supervisor["running"]) == (totals, False), "what the engine is not needed for"
         assert time.monotonic() - began < 4.0
         go.set()
 
     asyncio.run(run())
+
+
+def shown(servers: ServerNumbers, runs: NodeNumbers) -> set[str]:
+    """The lines of the metrics."""
+    return set((Metrics(dict).text(servers, runs) or b"").decode().splitlines())
+
+
+def test_a_crash_and_a_stop_are_counted_apart_and_what_keeps_the_supervisor_is_told() -> None:
+    ended = {**dict.fromkeys(Verdict, 0), Verdict.CRASHED: 4, Verdict.STOPPED: 2}
+    servers = ServerNumbers({"running": 1}, {"backoff": 2, "crash_loop": 1})
+    lines = shown(servers, NodeNumbers(ended, {"running": True, "since": "", "paused": "wings"}))
+    assert {'fleet_power_ended_runs_total{verdict="crashed"} 4.0', 'fleet_power_ended_runs_total{verdict="stopped"} 2.0'} <= lines
+    assert {'fleet_power_supervision{state="backoff"} 2.0', 'fleet_power_supervision{state="crash_loop"} 1.0'} <= lines
+    paused = {'fleet_power_supervisor_paused{reason="wings"} 1.0', 'fleet_power_supervisor_paused{reason="journal"} 0.0'}
+    assert {"fleet_power_supervisor_up 1.0", *paused} <= lines
+    assert "fleet_power_supervisor_up 0.0" in shown(servers, NodeNumbers(ended, {"running": False, "since": None, "paused": None}))
+
+
+def test_what_is_not_known_is_no_metric() -> None:
+    lines = shown(ServerNumbers(), NodeNumbers())
+    assert not [line for line in lines if line.startswith(("fleet_power_ended_runs_total", "fleet_power_supervi"))]
 
 
 async def _nothing() -> list[Server]:

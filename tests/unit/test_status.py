@@ -53,6 +53,66 @@ def test_a_server_that_ended_is_told_since_when_and_with_which_exit_code() -> No
     assert " 137 " in line
 
 
+def supervision(**fields: Any) -> dict[str, Any]:
+    """What a node with a supervisor says of a server that crashed."""
+    known = {"state": "backoff", "verdict": "crashed", "exit_code": 3, "in_row": 3, "crashes_today": 3, "running": True, "paused": None}
+    return {**known, "next_at": "2026-02-01T04:12:10.123Z", "code": None, **fields}
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({}, "offline, crashed 3 times, next try 04:12:10"),
+        ({"in_row": 1}, "offline, crashed, next try 04:12:10"),
+        ({"state": "crash_loop", "in_row": 11}, "offline, crash loop (11 crashes), next try 04:12:10"),
+        ({"code": "disk_full"}, "offline, crashed 3 times, last try disk_full, next try 04:12:10"),
+        ({"next_at": None, "running": False}, "offline, meant up, crashed 3 times"),
+        ({"verdict": "engine_stopped", "in_row": 0}, "offline, next try 04:12:10"),
+        ({"state": "left", "verdict": "stopped_at_engine", "exit_code": 143, "next_at": None}, "offline, stopped at the engine"),
+        ({"state": "left", "verdict": "ended", "exit_code": 0, "next_at": None}, "offline, ended (exit code 0)"),
+        ({"state": "left", "verdict": "down_before", "exit_code": None, "next_at": None}, "offline, down before it was supervised"),
+        ({"state": "ok", "verdict": None, "next_at": None}, "offline, meant up"),
+        ({"state": "off", "next_at": None}, "offline, meant up, crashed 3 times"),
+    ],
+)
+def test_what_is_done_about_a_server_that_is_down_is_told(told: dict[str, Any], words: str) -> None:
+    line = line_of(entry(state="offline", intent={"up": True}, supervision=supervision(**told)))
+    assert f"Lobby  {words}  2026" in line
+
+
+def test_a_server_that_is_up_and_crashes_often_is_told() -> None:
+    line = line_of(entry(supervision=supervision(state="flapping", verdict=None, next_at=None, crashes_today=7)))
+    assert "running, flapping (7 crashes in 24 h)" in line
+
+
+def test_a_server_that_crashed_and_was_stopped_then_is_as_it_is_meant_to_be() -> None:
+    line = line_of(entry(state="offline", intent={"up": False}, supervision=supervision(state="ok", next_at=None)))
+    assert "Lobby  offline  2026" in line
+
+
+def test_what_the_journal_does_not_tell_leaves_the_intent() -> None:
+    assert "offline, meant up  2026" in line_of(entry(state="offline", intent={"up": True}, supervision=None))
+
+
+def test_nodes_on_which_nobody_brings_back_what_crashes_are_told_once() -> None:
+    off = {"running": False, "since": None, "paused": None}
+    told = {
+        "node-1": off,
+        "node-2": off,
+        "node-3": {**off, "running": True, "paused": "wings"},
+        "node-4": {**off, "running": True},
+        "node-5": {**off, "running": None},
+        "node-6": None,
+    }
+    nodes = [node_seen(node, {}, {"servers": [entry(), entry("Dune")], "supervisor": supervisor}) for node, supervisor in told.items()]
+    assert status_lines(nodes)[-2:] == [
+        "No supervisor, what crashes stays down: node-1, node-2",
+        "Supervisor paused, Wings is alive: node-3",
+    ]
+    kept = snapshot(nodes, datetime(2026, 1, 31, 12, tzinfo=timezone.utc))["nodes"]
+    assert [each["supervisor"] for each in kept] == list(told.values())
+
+
 def test_a_holder_is_told_with_phase_deadline_and_name() -> None:
     lock = {"action": "restart", "phase": "stop", "phase_deadline": "2026-01-31T12:10:00.000Z", "origin": "alice@web1"}
     assert "restart, stop until 2026-01-31 12:10:00 by alice@web1" in line_of(entry(state="stopping", lock=lock))
@@ -172,6 +232,7 @@ def test_the_snapshot_has_what_the_contract_says() -> None:
                 "error": None,
                 "complete": True,
                 "msg": None,
+                "supervisor": None,
                 "servers": [entry()],
             },
             {
@@ -180,6 +241,7 @@ def test_the_snapshot_has_what_the_contract_says() -> None:
                 "error": "Failed to connect: no route to host",
                 "complete": False,
                 "msg": None,
+                "supervisor": None,
                 "servers": [],
             },
         ],

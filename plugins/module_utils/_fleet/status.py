@@ -14,6 +14,7 @@ from typing import Any
 from .._power.model.clock import timestamp
 from .._power.model.order import DEFAULT_PRIORITY
 from .._power.model.server import PowerState
+from .supervised import supervision_words, supervisor_lines
 from .table import plural, render
 from .unseen import called, code_of, is_unseen, list_fault, reason_of
 
@@ -32,7 +33,7 @@ CONNECTION = (
     "ansible_ssh_extra_args",
 )
 _HEADINGS = ("NODE", "SERVER", "NAME", "STATE", "SINCE (UTC)", "EXIT", "LOCK", "LAST OPERATION", "BY")
-_OF_THE_MOMENT = ("log", "operations")
+_OF_THE_MOMENT = ("log", "operations", "crashes")
 #: Of many nodes or servers, a sentence names so many.
 _NAMED = 3
 _LONGEST_REASON = 300
@@ -49,6 +50,8 @@ class NodeSeen:
     reachable: bool = True
     #: Why the list of its servers is not whole; None if it is.
     lacking: str | None = None
+    #: What the node tells of its supervisor; None where it does not.
+    supervisor: Mapping[str, Any] | None = None
 
     @property
     def unseen(self) -> list[Mapping[str, Any]]:
@@ -64,8 +67,9 @@ def node_seen(node: str, variables: Mapping[str, Any], result: Mapping[str, Any]
     servers = result.get("servers")
     if result.get("failed") or result.get("unreachable") or servers is None:
         return NodeSeen(node, connection, error=reason_of(result)[:_LONGEST_REASON], reachable=not result.get("unreachable"))
-    fault = list_fault(result)
-    return NodeSeen(node, connection, sorted(servers, key=_order), lacking=None if fault is None else fault[:_LONGEST_REASON])
+    fault, supervisor = list_fault(result), result.get("supervisor")
+    lacking = None if fault is None else fault[:_LONGEST_REASON]
+    return NodeSeen(node, connection, sorted(servers, key=_order), lacking=lacking, supervisor=supervisor)
 
 
 def _order(entry: Mapping[str, Any]) -> tuple[int, str, str]:
@@ -86,7 +90,8 @@ def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = ()) -> lis
             rows.append((each.node, None, None, "no answer" if each.reachable else "unreachable", *[None] * 5))
         if each.lacking is not None:
             rows.append((each.node, None, None, "list not whole", *[None] * 5))
-    return [*render(_HEADINGS, rows).split("\n"), "", _counts(nodes), *_errors(nodes)]
+    supervisors = supervisor_lines([(each.node, each.supervisor) for each in nodes])
+    return [*render(_HEADINGS, rows).split("\n"), "", _counts(nodes), *supervisors, *_errors(nodes)]
 
 
 def failure(nodes: Sequence[NodeSeen]) -> str | None:
@@ -135,7 +140,8 @@ def snapshot(nodes: Sequence[NodeSeen], now: datetime) -> dict[str, Any]:
 def _kept(seen: NodeSeen) -> dict[str, Any]:
     servers = [{name: value for name, value in entry.items() if name not in _OF_THE_MOMENT} for entry in seen.servers]
     whole = {"complete": seen.error is None and seen.lacking is None, "msg": seen.lacking}
-    return {"node": seen.node, "connection": dict(seen.connection), "error": seen.error, **whole, "servers": servers}
+    told = {"error": seen.error, **whole, "supervisor": seen.supervisor}
+    return {"node": seen.node, "connection": dict(seen.connection), **told, "servers": servers}
 
 
 def _row(node: str, entry: Mapping[str, Any]) -> Sequence[object]:
@@ -160,8 +166,7 @@ def _state_words(entry: Mapping[str, Any], container: Mapping[str, Any]) -> Iter
     if is_unseen(entry):
         yield code_of(entry)
     intent = entry.get("intent")
-    if intent is not None and state == PowerState.OFFLINE.value and intent.get("up") and not entry.get("lock"):
-        yield "meant up"
+    yield from supervision_words(entry)
     if intent is not None and state == PowerState.RUNNING.value and not intent.get("up") and not entry.get("lock"):
         yield "meant down"
     if entry.get("suspended"):

@@ -30,9 +30,9 @@ def render(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     )
 
 
-def plural(count: int, noun: str) -> str:
-    """A number of things."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """A number of things; ``nouns`` is their plural where that is not the noun with an s."""
+    return f"{count} {noun if count == 1 else nouns or f'{noun}s'}"
 
 
 def _text(cell: object) -> str:

@@ -36,6 +36,7 @@ from .routes.openapi import document
 from .routes.power import PowerRoutes
 from .routes.router import Router
 from .routes.servers import ServerRoutes
+from .servers.census import Census
 from .servers.commands import Commands
 from .servers.disks import Disks
 from .servers.server_cache import ServerCache
@@ -71,7 +72,7 @@ class Service:
         backend = Backend(self._node, self._known, self._actions, self._operations, Commands(self._node), Disks(), log)
         servers = ServerRoutes(backend)
         self._metrics = Metrics(self._gauges)
-        about = AboutRoutes(self._metrics, servers, self._is_well, document(ROUTES))
+        about = AboutRoutes(self._metrics, Census(self._node, self._known, log), self._is_well, document(ROUTES))
         self._websockets = WebsocketRoutes(backend)
         groups = (about, servers, PowerRoutes(backend), self._websockets)
         self._router = Router(self._current, self._known, log, ROUTES, groups)

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from .._power.actions.node.node import Node
 from .._power.definitions.supervision import policy_of
 from .._power.engine.container_events import ContainerEvent
 from .._power.host.announce import announce_line
 from .._power.host.concurrency import map_concurrently
-from .._power.host.liveness import boot_id
 from .._power.journal.journal_rows import JournalUnusable
 from .._power.model.errors import EngineError, EngineUnreachable, LockUnavailable
 from .._power.model.server import Run
@@ -28,8 +27,9 @@ from .words import line_of
 
 #: Ends that come within this are judged together, so that the more important ones are started first.
 _GATHER_SECONDS = 0.2
-#: Seconds between two looks at all, at what keeps it from starting anything, and until the next try of a look that failed.
-_ALL_SECONDS, _PAUSE_SECONDS, _RETRY_SECONDS = 60.0, 5.0, 5.0
+#: Seconds between two looks at all, at what keeps it from starting anything, the same where something is due, and until a look that failed
+#: is tried again. A look for Wings is one at every process of the machine.
+_ALL_SECONDS, _PAUSE_SECONDS, _DUE_PAUSE_SECONDS, _RETRY_SECONDS = 60.0, 30.0, 1.0, 5.0
 #: The longest that an engine which tells again what it told is listened to before the first look.
 _REPLAY_SECONDS = 2.0
 #: The longest wait for an event: a signal to end is noticed after it.
@@ -38,6 +38,7 @@ _WAIT_SECONDS = 1.0
 _ROUNDS = 10
 _WARNED = (Verdict.CRASHED, Verdict.ENDED_UNSEEN, Verdict.DOWN_BEFORE)
 
+#: What the supervisor keeps in the journal: that all were looked at once, in which boot, and up to where the engine was heard.
 LOOKED, BOOT, CURSOR = "looked", "boot", "cursor"
 
 
@@ -58,6 +59,8 @@ class EngineWatch:
         #: When each server is to be looked at, by the monotonic clock.
         self._dirty: dict[str, float] = {}
         self._up: dict[str, Run] = {}
+        self._unseen: set[str] = set()
+        self._is_looked = False
         self._round = 0
         self._next_all, self._next_pause = 0.0, 0.0
         self.paused = ""
@@ -72,24 +75,24 @@ class EngineWatch:
         deadline = time.monotonic() + _REPLAY_SECONDS
         while (event := self._reader.next(_GATHER_SECONDS)) is not None and time.monotonic() < deadline:
             self._hear(event)
-        journal = self._node().journal
-        self._observer.is_first = not journal.seen_runs.value(LOOKED)
-        self._dirty.update(dict.fromkeys(self._everybody(), 0.0))
+        journal, everybody = self._node().journal, self._everybody()
+        self._is_looked = bool(journal.seen_runs.value(LOOKED))
+        self._observer.first = set() if self._is_looked else set(everybody)
+        self._dirty.update(dict.fromkeys(everybody, 0.0))
         self._look()
-        if self._dirty_now():
-            # Somebody could not be seen: they are not down before anybody looked, and nothing is certain yet.
-            return
-        if self._observer.is_first:
-            journal.seen_runs.set_values([(LOOKED, "yes"), (BOOT, boot_id())])
-        self._observer.is_first = False
         self._starter.remember(journal.ended_runs.due())
         self._next_all = time.monotonic() + _ALL_SECONDS
+
+    @property
+    def has_seen_all(self) -> bool:
+        """True unless somebody could not be looked at yet."""
+        return not self._unseen
 
     def turn(self) -> None:
         """Wait for what comes next, and see to it. Raises `Broken`, and what the engine raises where it answers nothing."""
         self._hear(self._reader.next(self._seconds()))
         now = time.monotonic()
-        if now >= self._next_pause:
+        if now >= self._next_pause or (self._is_due() and now >= self._next_pause - _PAUSE_SECONDS + _DUE_PAUSE_SECONDS):
             self._pause()
         if self.paused == "wings":
             return
@@ -101,6 +104,10 @@ class EngineWatch:
             self._reader.close()
         elif not self.paused:
             self._starter.begin()
+
+    def _is_due(self) -> bool:
+        left = self._starter.seconds_left()
+        return left is not None and left <= 0
 
     def notice_trouble(self) -> None:
         """The journal could not be used: nothing is to be started until it can."""
@@ -153,7 +160,7 @@ class EngineWatch:
         if snapshot is not None and snapshot.live and not node.journal.seen_runs.spoil(server, snapshot.run):
             self.notice_trouble()
 
-    def _everybody(self) -> Iterable[str]:
+    def _everybody(self) -> set[str]:
         """The servers of which anything tells. Raises what the engine raises, `JournalUnusable`, OSError."""
         journal = self._node().journal
         rows = (*journal.ended_runs.due(), *journal.ended_runs.noted())
@@ -193,27 +200,34 @@ class EngineWatch:
         rows = []
         for uuid, looked in zip(uuids, map_concurrently(self._try_to_look, uuids)):
             if looked is None:
+                self._unseen.add(uuid)
+                self._dirty[uuid] = time.monotonic() + _RETRY_SECONDS
                 continue
+            self._unseen.discard(uuid)
             self._up.pop(uuid, None)
             if looked.up is not None:
                 self._up[uuid] = looked.up
             if looked.again is not None:
                 self._dirty[uuid] = time.monotonic() + looked.again
             rows += looked.rows
+            self._starter.remember(looked.due)
         self._say(rows)
         self._starter.remember(rows)
+        if not self._is_looked and not self._observer.first:
+            # Until then another life begins anew.
+            self._is_looked = self._node().journal.seen_runs.set_values([(LOOKED, "yes")])
 
     def _try_to_look(self, uuid: str) -> Looked | None:
-        """Look at a server; one that cannot be seen now is looked at later. Raises `EngineUnreachable`: then none can be seen."""
+        """Look at a server; None if it cannot be seen now. Raises `EngineUnreachable`: then none can be."""
         try:
             return self._observer.look(uuid)
         except EngineUnreachable:
             raise
         except (EngineError, LockUnavailable):
-            return Looked(again=_RETRY_SECONDS)
+            return None
         except (JournalUnusable, OSError):
             self.notice_trouble()
-            return Looked(again=_RETRY_SECONDS)
+            return None
 
     def _say(self, rows: Sequence[EndedRun]) -> None:
         node = self._node()

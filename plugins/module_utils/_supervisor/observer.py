@@ -18,7 +18,7 @@ from .._power.definitions.supervision import Policy, definition_fingerprint, pol
 from .._power.engine.readiness import readable_lines
 from .._power.host.liveness import boot_id, boot_seconds
 from .._power.journal.journal_rows import JournalUnusable
-from .._power.model.clock import timestamp
+from .._power.model.clock import engine_time, timestamp
 from .._power.model.errors import EngineError, EngineUnreachable
 from .._power.model.request import PowerAction
 from .._power.model.server import Run, Server, Snapshot
@@ -36,9 +36,10 @@ _AGAIN_SECONDS = 0.5
 
 @dataclass
 class Looked:
-    """What a look at a server has found: the rows that it wrote, and after how many seconds another is needed, if one is."""
+    """What a look at a server has found: rows that it wrote, due ones of others, and after how many seconds another look is needed."""
 
     rows: list[EndedRun] = field(default_factory=list)
+    due: list[EndedRun] = field(default_factory=list)
     again: float | None = None
     up: Run | None = None
 
@@ -70,8 +71,8 @@ class Observer:
         self._hearing = hearing
         self._link = link
         self._cursor = cursor
-        #: Whether what is down was so before anybody looked.
-        self.is_first = False
+        #: Servers that nobody has looked at yet: if one is down, it was so before.
+        self.first: set[str] = set()
         #: Whether the engine stops what runs, and lets nobody in any more.
         self.is_ending = False
 
@@ -79,14 +80,17 @@ class Observer:
         """Look at a server. Raises `JournalUnusable`, OSError, `LockUnavailable`, and what the engine raises: then nobody can tell."""
         node = self._node()
         snapshot, seen = node.engine.inspect(uuid), node.journal.seen_runs.of(uuid)
-        definition = node.sources.definition_for_stop(uuid)
-        server = Server(uuid) if definition is None else definition.server
-        looked = Looked()
-        for end in (*self._noted(node, server, snapshot), *self._ends(server, snapshot, seen)):
-            self._see_over(node, end, definition, looked)
+        server, looked = Server(uuid), Looked()
+        ends = [*self._noted(node, server, snapshot), *self._ends(server, snapshot, seen)]
+        # Of a server that is as it was, which most are, nothing else is to be known.
+        definition = node.sources.definition_for_stop(uuid) if ends else None
+        for end in ends:
+            named = end if definition is None else replace(end, server=definition.server)
+            self._see_over(node, named, definition, looked)
         if snapshot is not None and snapshot.live:
             looked.up = snapshot.run
             self._see_up(node, server, snapshot, seen)
+        self.first.discard(uuid)
         return looked
 
     def _noted(self, node: Node, server: Server, snapshot: Snapshot | None) -> list[_End]:
@@ -128,13 +132,15 @@ class Observer:
         row = node.journal.ended_runs.of_run(end.run)
         if row is not None and row.verdict is not Verdict.NOTED:
             self._hearing_is_over(end)
+            if row.due:
+                looked.due.append(row)
             return
         evidence = self._evidence(node, end, row)
         again = self._wait(node, end, evidence)
         if again is not None:
             looked.again = again
             return
-        verdict = Verdict.DOWN_BEFORE if self.is_first else judge(evidence)
+        verdict = Verdict.DOWN_BEFORE if end.server.uuid in self.first else judge(evidence)
         policy = policy_of(node.settings, end.server, definition)
         written = replace(
             self._row(node, end, verdict, evidence, row),
@@ -171,7 +177,7 @@ class Observer:
             is_there=snapshot is not None or noted is not None,
             here=here,
             restarts=here and record is not None and is_to_be_started(node, end.server, record),
-            console_stop=seen is not None and seen.console_stop,
+            console_stop=seen is not None and _by_console(node, end, seen),
             killed=seen is not None and generation is not None and generation != seen.generation,
             marked=None if snapshot is None or (seen is not None and seen.spoilt) else self._link.mark_of(run),
             another_engine=self._link.is_another(seen, run),
@@ -184,7 +190,7 @@ class Observer:
         if holder is not None and (evidence.here or (holder.action == PowerAction.KILL.value and evidence.killed)):
             # Whoever ends it here writes it down, with what only he knows.
             return _AGAIN_SECONDS
-        if self.is_first or not awaits_shutdown(evidence) or node.engine.events.is_serving(_SERVING_SECONDS):
+        if end.server.uuid in self.first or not awaits_shutdown(evidence) or node.engine.events.is_serving(_SERVING_SECONDS):
             return None
         # The engine is about to end, or frozen: its stream will break, and keeps it from ending as long as it is read.
         self.is_ending = True
@@ -236,6 +242,14 @@ def _was_ready(node: Node, end: _End, definition: Definition | None) -> bool:
         return matchers.match_any(node.engine.logs.of_run(end.run), end.run)
     except (EngineError, EngineUnreachable):
         return False
+
+
+def _by_console(node: Node, end: _End, seen: SeenRun) -> bool:
+    """Tell if a run ended within the time that a stop may take, after the stop command had gone through our own console."""
+    finished = None if end.snapshot is None else engine_time(end.snapshot.finished_at)
+    moment = node.clock.now() if finished is None else finished
+    at = moment.timestamp() if end.heard is None else end.heard.at / 1e9
+    return bool(seen.console_stop) and 0 <= at - seen.console_stop + 1 <= node.settings.stop_timeout
 
 
 def _answered(node: Node, server: Server) -> int:

@@ -39,6 +39,8 @@ _SOURCES_SECONDS = 1.0
 #: For so many seconds the loop may be at one thing, and the service manager still be told that it lives.
 _STUCK_SECONDS = 900.0
 _FILES = 4096
+#: Seconds until what could not be seen after a boot is looked for again.
+_BRING_BACK_SECONDS = 10.0
 _BACK_NANOSECONDS = 5 * 10**9
 
 
@@ -131,37 +133,41 @@ class Supervisor:
                 return
             self._watch = EngineWatch(self._node, link, reader, self._hearing, self._starter, self._tell)
             self._watch.first_look()
-            self._bring_back()
-            if not self._is_ready:
-                self._is_ready = True
-                self._manager.tell(READY)
+            self._be_ready()
             self._turn(self._watch)
         finally:
             self._watch = None
             reader.close()
 
     def _turn(self, watch: EngineWatch) -> None:
-        booted = False
+        booted, next_try = False, 0.0
         with contextlib.suppress(Broken):
             while not self._interrupted():
                 self._alive_at = time.monotonic()
                 watch.turn()
-                if not booted and not watch.paused:
-                    booted = self._bring_back()
+                if not booted and not watch.paused and time.monotonic() >= next_try:
+                    booted, next_try = self._bring_back(), time.monotonic() + _BRING_BACK_SECONDS
         self._breaks += 1
 
     def _bring_back(self) -> bool:
-        """After a boot, have started what is meant to be up; return True once that is done for this boot."""
+        """After a boot, have started what is meant to be up; return True once that is done for this boot: all have been seen."""
         watch, node = self._watch, self._node()
         if watch is None or watch.paused:
             return False
         before = node.journal.seen_runs.value(BOOT)
         if before is not None and before != boot_id():
-            self._starter.remember(due_after_boot(node))
-            announce_line("the machine has booted: what is meant to be up is started")
-        if before != boot_id():
-            node.journal.seen_runs.set_values([(BOOT, boot_id())])
-        return True
+            revived = due_after_boot(node)
+            self._starter.remember(revived)
+            announce_line(f"the machine has booted: what is meant to be up is started, {len(revived)} of it that was left before")
+        if before == boot_id():
+            return True
+        return watch.has_seen_all and node.journal.seen_runs.set_values([(BOOT, boot_id())])
+
+    def _be_ready(self) -> None:
+        """Tell the service manager that it has begun: all have been looked at, or the engine or the journal is waited for."""
+        if not self._is_ready:
+            self._is_ready = True
+            self._manager.tell(READY)
 
     def _on_trouble(self) -> None:
         if self._watch is not None:
@@ -169,6 +175,7 @@ class Supervisor:
 
     def _pause(self, why: str) -> None:
         self._tell(why)
+        self._be_ready()
 
     def _tell(self, paused: str) -> None:
         if self._lock.tell(paused):

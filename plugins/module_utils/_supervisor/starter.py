@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -25,6 +26,8 @@ from .._power.model.supervision import ORIGIN, EndedRun, Verdict, seconds_left, 
 
 #: Codes of starts that came to nothing because nobody wants one any more.
 _UNWANTED = (NotSelected.code,)
+#: Seconds until a server that somebody acts on is looked at again.
+_HELD_SECONDS = 1.0
 
 
 class Starter:
@@ -41,6 +44,8 @@ class Starter:
         self._guard = threading.Lock()
         self._due: dict[int, EndedRun] = {}
         self._under_way: set[int] = set()
+        #: Rows whose servers somebody acts on, and until when they are not looked at again, by the monotonic clock.
+        self._asleep: dict[int, float] = {}
         self._threads: list[threading.Thread] = []
 
     def remember(self, rows: Sequence[EndedRun]) -> None:
@@ -57,22 +62,32 @@ class Starter:
         """Return the seconds until the next start is due; None if none is."""
         boot, now = boot_id(), boot_seconds()
         with self._guard:
-            left = [seconds_left(row, boot, now) for number, row in self._due.items() if number not in self._under_way]
+            left = [self._left(row, boot, now) for number, row in self._due.items() if number not in self._under_way]
         return min(left, default=None)
+
+    def _left(self, row: EndedRun, boot: str, now: float) -> float:
+        return max(seconds_left(row, boot, now), self._asleep.get(row.number, 0.0) - time.monotonic())
 
     def begin(self) -> int:
         """Begin what is due now and that nobody else is at; return how many are."""
         node, boot, now = self._node(), boot_id(), boot_seconds()
         with self._guard:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
-            ready = [row for number, row in self._due.items() if number not in self._under_way and seconds_left(row, boot, now) <= 0]
-        # A restart that has stopped its server starts it itself, as long as it lives.
-        ready = [row for row in ready if node.locks.holder(row.server.uuid) is None]
+            ready = [row for number, row in self._due.items() if number not in self._under_way and self._left(row, boot, now) <= 0]
+        ready = [row for row in ready if not self._is_held(row, node)]
         batches = ([row for row in ready if not _after_engine(row, boot)], [row for row in ready if _after_engine(row, boot)])
         for rows, limiter in zip(batches, (self._quick, self._staggered)):
             if rows:
                 self._begin(rows, limiter, node, in_tiers=limiter is self._staggered)
         return len(ready)
+
+    def _is_held(self, row: EndedRun, node: Node) -> bool:
+        """Tell if somebody else acts on a server: a restart that has stopped it starts it itself, as long as it lives."""
+        held = node.locks.holder(row.server.uuid) is not None
+        if held:
+            with self._guard:
+                self._asleep[row.number] = time.monotonic() + _HELD_SECONDS
+        return held
 
     def free(self, node: Node) -> None:
         """Set those free that have crashed too often, and whose definition is another since."""
@@ -187,6 +202,7 @@ class Starter:
     def _forget(self, row: EndedRun) -> None:
         with self._guard:
             self._due.pop(row.number, None)
+            self._asleep.pop(row.number, None)
 
 
 def _after_engine(row: EndedRun, boot: str) -> bool:

@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..._power.model.errors import INTERNAL_ERROR
-from ..failure import reason_in
 from ..table import plural
-from ..unseen import LIST_INCOMPLETE, code_of, is_unseen, list_fault, reason_of
+from ..unseen import LIST_INCOMPLETE, list_fault
 from .batches import Batch
 from .record import Record, Row, run_key, some_of
+from .soak import LONGEST_MESSAGE, judge_soak, message_of, told_of
 from .words import (
     BEFORE_BATCH_FAILED,
     BOOTS,
+    CRASHED,
     DID_NOT_STAY_UP,
     DONE,
     FAILED,
@@ -38,8 +39,6 @@ from .words import (
 _NEVER_BEGUN = ("failure_budget", "interrupted_by_signal")
 #: Codes of a task that broke off and so does not know what it has done.
 _BROKEN = ("interrupted", INTERNAL_ERROR)
-#: Of a task's failure no more is shown than this.
-_LONGEST_MESSAGE = 500
 
 
 def plan(record: Record, batches: Sequence[Batch]) -> None:
@@ -103,9 +102,10 @@ def count(
     """
     rows = _rows(record, number)
     for row in rows:
-        _answer(row, answers.get(str(row.node)) or {}, record)
+        answer = answers.get(str(row.node)) or {}
+        _answer(row, answer, record)
         if soak is not None and row.outcome in (DONE, UNCHANGED):
-            _soak(row, *(told.get(str(row.node)) or {} for told in soak))
+            judge_soak(row, answer, *(told.get(str(row.node)) or {} for told in soak))
         row.asked_by = row.asked_by if _may_come_yet(row, record) else ""
     if number <= record.canaries and not record.stopped and any(row.outcome not in GOOD for row in rows):
         record.stopped = "the canary failed"
@@ -114,7 +114,7 @@ def count(
 
 def _may_come_yet(row: Row, record: Record) -> bool:
     """Tell whether a node may still do what it was asked for: nobody knows, or an earlier run's task may have it queued."""
-    ended = row.outcome in GOOD or row.code == DID_NOT_STAY_UP
+    ended = row.outcome in GOOD or row.code in (DID_NOT_STAY_UP, CRASHED)
     return row.outcome == UNKNOWN or (row.asked_by != record.run and not ended)
 
 
@@ -133,19 +133,19 @@ def describe_batch(record: Record, number: int) -> str:
 def node_fault(node: str, answer: Mapping[str, Any] | None) -> Row:
     """The row of a node that did not tell which servers it has."""
     if answer is None or answer.get("unreachable"):
-        return Row(node, None, outcome=UNKNOWN, code=NODE_UNREACHABLE, msg=_message(answer or {}))
-    return Row(node, None, outcome=UNKNOWN, code=str(answer.get("code") or NO_ANSWER), msg=_message(answer))
+        return Row(node, None, outcome=UNKNOWN, code=NODE_UNREACHABLE, msg=message_of(answer or {}))
+    return Row(node, None, outcome=UNKNOWN, code=str(answer.get("code") or NO_ANSWER), msg=message_of(answer))
 
 
 def list_rows(answers: Mapping[str, Mapping[str, Any] | None]) -> list[Row]:
     """The rows of nodes that answered, and may have more servers than they told of."""
     told = {node: list_fault(answer) for node, answer in answers.items() if answer is not None}
-    return [Row(node, None, outcome=UNKNOWN, code=LIST_INCOMPLETE, msg=fault[:_LONGEST_MESSAGE]) for node, fault in told.items() if fault]
+    return [Row(node, None, outcome=UNKNOWN, code=LIST_INCOMPLETE, msg=fault[:LONGEST_MESSAGE]) for node, fault in told.items() if fault]
 
 
 def unseen_row(candidate: Candidate) -> Row:
     """The row of a server that may be meant, and of which nothing could be seen."""
-    return row_of(candidate, outcome=UNKNOWN, code=candidate.unseen, msg=candidate.msg[:_LONGEST_MESSAGE], unseen=True)
+    return row_of(candidate, outcome=UNKNOWN, code=candidate.unseen, msg=candidate.msg[:LONGEST_MESSAGE], unseen=True)
 
 
 def stop_for_unknown(record: Record, dark: Sequence[Row]) -> None:
@@ -172,21 +172,21 @@ def _rows(record: Record, number: int) -> list[Row]:
 
 def _answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:
     row.in_flight = False
-    entries, entry = answer.get("servers"), _told_of(row, answer)
+    entries, entry = answer.get("servers"), told_of(row, answer)
     if entry is not None:
         _entry(row, entry, record)
     elif answer.get("before_batch_failed"):
-        row.outcome, row.code, row.msg, row.untouched = FAILED, BEFORE_BATCH_FAILED, _message(answer), True
+        row.outcome, row.code, row.msg, row.untouched = FAILED, BEFORE_BATCH_FAILED, message_of(answer), True
     elif not answer or answer.get("unreachable"):
-        row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, _message(answer)
+        row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, message_of(answer)
     elif entries is None and answer.get("code") in _BROKEN:
         # Its process was killed, or broke: what it did is in the node's journal.
-        row.outcome, row.code, row.msg = UNKNOWN, str(answer["code"]), _message(answer)
+        row.outcome, row.code, row.msg = UNKNOWN, str(answer["code"]), message_of(answer)
     elif entries is None and answer.get("code"):
         # Nothing could be done at all.
-        row.outcome, row.code, row.msg, row.untouched = FAILED, str(answer["code"]), _message(answer), True
+        row.outcome, row.code, row.msg, row.untouched = FAILED, str(answer["code"]), message_of(answer), True
     elif entries is None:
-        row.outcome, row.code, row.msg = UNKNOWN, NO_ANSWER, _message(answer)
+        row.outcome, row.code, row.msg = UNKNOWN, NO_ANSWER, message_of(answer)
     else:
         # An answer to what was asked before, of a node that was lost since.
         row.outcome, row.code, row.msg = UNKNOWN, NO_ANSWER, "The node gave no answer on this server"
@@ -194,7 +194,7 @@ def _answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:
 
 def _entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
     row.outcome = str(entry.get("outcome"))
-    row.code, row.msg = str(entry.get("code") or ""), str(entry.get("msg") or "")[:_LONGEST_MESSAGE]
+    row.code, row.msg = str(entry.get("code") or ""), str(entry.get("msg") or "")[:LONGEST_MESSAGE]
     row.seconds, row.changed = entry.get("seconds"), bool(entry.get("changed"))
     row.state, row.name = str(entry.get("state") or row.state), str(entry.get("name") or row.name)
     if row.outcome not in OUTCOMES:
@@ -206,36 +206,3 @@ def _entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
         row.msg = f"Server {row.server} was brought up before, under the key of this run, and is offline again"
     elif row.outcome == REFUSED and row.code == "suspended" and record.skip_suspended:
         row.outcome = SKIPPED
-
-
-def _soak(row: Row, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    first, last = _run_of(row, before), _run_of(row, after)
-    looks = [_told_of(row, answer) for answer in (before, after)]
-    unseen = next((entry for entry in looks if entry is not None and is_unseen(entry)), None)
-    blind = next((answer for answer in (before, after) if not isinstance(answer.get("servers"), list)), None)
-    if blind is not None:
-        row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, _message(blind)
-    elif unseen is not None:
-        row.outcome, row.code, row.msg = UNKNOWN, code_of(unseen), reason_of(unseen)[:_LONGEST_MESSAGE]
-    elif last is None or first != last:
-        row.outcome, row.code = FAILED, DID_NOT_STAY_UP
-        row.msg = f"Server {row.server} did not stay up until the end of the soak"
-        row.state = "offline" if last is None else row.state
-
-
-def _run_of(row: Row, answer: Mapping[str, Any]) -> str | None:
-    """The run of a server's container that is up, None if it is not."""
-    entry = _told_of(row, answer)
-    if entry is None or entry.get("state") == OFFLINE:
-        return None
-    return str((entry.get("container") or {}).get("started_at") or "")
-
-
-def _told_of(row: Row, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the entry of a server in an answer, None if it has none."""
-    entries = answer.get("servers")
-    return next((each for each in entries if each.get("server") == row.server), None) if isinstance(entries, list) else None
-
-
-def _message(answer: Mapping[str, Any]) -> str:
-    return reason_in(answer, str(answer.get("module_stderr") or "It gave no answer"))[:_LONGEST_MESSAGE]

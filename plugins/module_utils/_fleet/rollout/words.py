@@ -28,6 +28,7 @@ FAILURES = (REFUSED, CANCELLED, FAILED, UNKNOWN)
 NODE_UNREACHABLE = "node_unreachable"
 NO_ANSWER = "no_answer"
 DID_NOT_STAY_UP = "did_not_stay_up"
+CRASHED = "crashed"
 BEFORE_BATCH_FAILED = "before_batch_failed"
 STILL_IN_FLIGHT = "still_in_flight"
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ..servers.census import Census
 from ..wire import replies
 from ..wire.replies import Reply, json_reply
 from .http_request import HttpRequest
 from .metrics import Metrics
 from .route import AnswerDoc, Route, failure, handles
-from .servers import ServerRoutes
 
 _OBJECT = {"type": "object"}
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -23,10 +23,10 @@ _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 class AboutRoutes:
     """Answers about one process."""
 
-    def __init__(self, metrics: Metrics, servers: ServerRoutes, is_well: Callable[[], bool], document: Mapping[str, Any]) -> None:
+    def __init__(self, metrics: Metrics, census: Census, is_well: Callable[[], bool], document: Mapping[str, Any]) -> None:
         """``document`` is that of all routes."""
         self._metrics = metrics
-        self._servers = servers
+        self._census = census
         self._is_well = is_well
         self._document = document
 
@@ -46,7 +46,7 @@ class AboutRoutes:
 
     @handles(Route("metrics", "GET", "/metrics", "Metrics, for Prometheus", {200: AnswerDoc("Text"), 501: failure("No library")}))
     async def _show_metrics(self, _request: HttpRequest) -> Reply:
-        text = self._metrics.text(await self._servers.states())
+        text = self._metrics.text(*await self._census.numbers())
         if text is None:
             return replies.error(
                 501, "Cannot show metrics: install the Debian package python3-prometheus-client, or prometheus_client from PyPI"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Metrics for Prometheus: ends of actions since this process began, and figures of this moment."""
+"""Metrics for Prometheus: ends of actions since this process began, ends of runs since the journal did, and figures of this moment."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from ..._power.host.supervisor_record import PAUSES
 from ..._power.model.request import PowerAction
 from ..._power.model.result import Outcome, Result
 from ..process.version import VERSION
+from ..servers.census import NodeNumbers, ServerNumbers
 
 _WAITS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300)
 _STOPS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
@@ -23,7 +25,7 @@ class Metrics:
     def __init__(self, now: Callable[[], Mapping[str, float]]) -> None:
         """``now`` returns gauges by name, read when somebody asks."""
         self._now = now
-        self._states: Mapping[str, int] = {}
+        self._servers, self._runs = ServerNumbers(), NodeNumbers()
         self._registry: Any = None
         try:
             import prometheus_client as prometheus
@@ -50,13 +52,13 @@ class Metrics:
             self._stops.observe(result.stop.seconds)
             self._forced.inc(int(result.stop.forced))
 
-    def text(self, states: Mapping[str, int]) -> bytes | None:
-        """Return all metrics in Prometheus' text form, ``states`` being the number of servers in each; None without the library."""
+    def text(self, servers: ServerNumbers, runs: NodeNumbers) -> bytes | None:
+        """Return all metrics in Prometheus' text form, with the numbers of this moment; None without the library."""
         if self._registry is None:
             return None
         import prometheus_client as prometheus
 
-        self._states = states
+        self._servers, self._runs = servers, runs
         return bytes(prometheus.generate_latest(self._registry))
 
     def _gauges(self) -> Iterator[Any]:
@@ -64,13 +66,33 @@ class Metrics:
 
         for name, value in self._now().items():
             yield GaugeMetricFamily(f"fleet_power_{name}", name.replace("_", " ").capitalize(), value)
-        family = GaugeMetricFamily("fleet_power_servers", "Servers by state", labels=["state"])
-        for state, number in self._states.items():
-            family.add_metric([state], number)
-        yield family
+        yield _by_label(GaugeMetricFamily("fleet_power_servers", "Servers by state", labels=["state"]), self._servers.states)
+        text = "Servers by what the supervisor has to say of them"
+        yield _by_label(GaugeMetricFamily("fleet_power_supervision", text, labels=["state"]), self._servers.supervision)
+        yield from _supervisor(self._runs)
         family = GaugeMetricFamily("fleet_power_build_info", "The version that runs", labels=["version"])
         family.add_metric([VERSION], 1)
         yield family
+
+
+def _supervisor(numbers: NodeNumbers) -> Iterator[Any]:
+    """Return what is known of the supervisor and of ended runs; what is not known is left out."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    if numbers.ended is not None:
+        counter = CounterMetricFamily("fleet_power_ended_runs", "Ended runs of the node, by verdict", labels=["verdict"])
+        yield _by_label(counter, {verdict.value: runs for verdict, runs in numbers.ended.items()})
+    running, paused = numbers.supervisor["running"], numbers.supervisor["paused"]
+    if running is not None:
+        yield GaugeMetricFamily("fleet_power_supervisor_up", "Whether the supervisor runs", int(running))
+        family = GaugeMetricFamily("fleet_power_supervisor_paused", "What keeps the supervisor from starting anything", labels=["reason"])
+        yield _by_label(family, {reason: int(reason == paused) for reason in PAUSES})
+
+
+def _by_label(family: Any, numbers: Mapping[str, int]) -> Any:
+    for label, number in numbers.items():
+        family.add_metric([label], number)
+    return family
 
 
 class _Gauges:

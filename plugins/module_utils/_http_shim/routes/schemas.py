@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..._power.host.supervisor_record import PAUSES
 from ..._power.model.request import PowerAction
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState
+from ..._power.model.supervision import SupervisionState, Verdict
 
 Schema = Mapping[str, Any]
 
@@ -45,11 +47,30 @@ OPERATION = {
         "state_before": {"enum": _STATES},
         "state": {"enum": _STATES},
         "stop": {"type": "object"},
+        "run": {"type": "object", "description": "the run that was started, or found up"},
         "lock": {"type": "object"},
         "operation": {"type": "object"},
     },
 }
 _NUMBER = {"type": "integer", "minimum": 0}
+_MAYBE_TEXT, _MAYBE_NUMBER = {"type": ["string", "null"]}, {"type": ["integer", "null"]}
+_SUPERVISION = {
+    "type": ["object", "null"],
+    "description": "what became of its last run, and what the supervisor does about it; null if that is not known",
+    "required": ["state", "running", "in_row", "crashes_today"],
+    "properties": {
+        "state": {"enum": [*(state.value for state in SupervisionState), "off"]},
+        "why": {**_MAYBE_TEXT, "description": "what says that it is off"},
+        "running": {"type": ["boolean", "null"], "description": "whether a supervisor runs on this node"},
+        "paused": {"enum": [*PAUSES, None], "description": "what keeps it from starting anything"},
+        "verdict": {"enum": [*(verdict.value for verdict in Verdict if verdict is not Verdict.NOTED), None]},
+        "exit_code": _MAYBE_NUMBER,
+        "oom_killed": {"type": ["boolean", "null"]},
+        "in_row": {**_NUMBER, "description": "crashes in a row"},
+        "crashes_today": {**_NUMBER, "description": "in the last 24 hours"},
+        **dict.fromkeys(("ended_at", "next_at", "code", "msg"), _MAYBE_TEXT),
+    },
+}
 SERVER: dict[str, Any] = {
     "type": "object",
     "required": ["state", "is_suspended", "utilization", "configuration"],
@@ -70,6 +91,7 @@ SERVER: dict[str, Any] = {
             },
         },
         "configuration": {"type": "object", "required": ["uuid", "meta", "suspended"]},
+        "supervision": _SUPERVISION,
     },
 }
 _TEXT = {"type": "string"}

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -14,13 +13,15 @@ from typing import Any
 
 from ..._power.actions.many.server_facts import FactOptions, describe_each
 from ..._power.definitions.definition import Definition
-from ..._power.model.errors import EngineError, PowerError, internal_error
+from ..._power.definitions.settings import Settings
+from ..._power.definitions.supervision import policy_of
+from ..._power.model.errors import EngineError, PowerError
 from ..._power.model.request import PowerAction
 from ..._power.model.server import PowerState, Server
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
 from ..process.worker_pool import WorkerPool
 from ..servers.server_cache import KnownServer
-from ..servers.server_view import Utilization, server_entry, unseen_entry
+from ..servers.server_view import ServerFlags, Utilization, server_entry, unseen_entry
 from ..servers.system_view import Machine, system_entry, system_entry_2
 from ..servers.utilization import Uses
 from ..wire import replies
@@ -32,15 +33,9 @@ from .backend import Backend
 from .http_request import HttpRequest
 from .route import AnswerDoc, Route, failure, handles
 
-#: What is counted in place of a state that could not be seen.
-UNKNOWN = "unknown"
 _UNLISTED_TEXT = "Where the list is not whole: the codes of why lists of servers could not be had"
 _THREADS = 8
 _MOST_LINES = 100
-#: How long the number of servers in each state counts.
-_STATES_SECONDS = 5.0
-#: Longest wait for that number: who asks for metrics waits for few seconds, and the engine may be silent.
-_COUNT_SECONDS = 2.0
 #: How long a stop after a sync that says "suspended" waits for its turn.
 _WAIT_SECONDS = 30
 
@@ -58,9 +53,6 @@ class ServerRoutes:
         # Of its own: a Panel that is silent keeps no other route waiting.
         self._sync_threads = WorkerPool(_THREADS, "sync")
         self._uses = Uses(backend.disks)
-        self._states: dict[str, int] = {}
-        self._states_at = float("-inf")
-        self._counting: asyncio.Task[None] | None = None
 
     def described(self, servers: Sequence[Server]) -> list[dict[str, Any]]:
         """Return the servers as Wings shows them, also those that could not be seen. For a thread. Raises `PowerError`."""
@@ -75,39 +67,7 @@ class ServerRoutes:
             if entry["state"] != PowerState.OFFLINE.value and entry["container"] is not None
         }
         uses = self._uses.of_each(up, list(definitions.items()), node)
-        return [
-            _shown(entry, definitions[entry["server"]], uses[entry["server"]], environment=node.settings.api_environment)
-            for entry in told.entries
-        ]
-
-    async def states(self) -> dict[str, int]:
-        """Return how many servers are in each state; empty where the engine does not answer soon."""
-        now = asyncio.get_running_loop().time()
-        if self._counting is None and now - self._states_at >= _STATES_SECONDS:
-            self._counting = asyncio.ensure_future(self._count())
-        if self._counting is not None:
-            await asyncio.wait({self._counting}, timeout=_COUNT_SECONDS)
-        return self._states if self._counting is None else {}
-
-    async def _count(self) -> None:
-        self._states_at = asyncio.get_running_loop().time()
-        try:
-            servers = await self._known.all_servers()
-            found = await self._threads.ask(lambda: self._seen(servers))
-            self._states = {state: found.count(state) for state in (*(each.value for each in PowerState), UNKNOWN)}
-        except PowerError:
-            self._states = {}
-        except Exception as error:
-            # A fault of ours leaves the other metrics.
-            self._states = {}
-            self._log.error("fault", reason=internal_error(error))
-        finally:
-            self._counting = None
-
-    def _seen(self, servers: Sequence[Server]) -> list[str]:
-        node = self._node.for_reading()
-        told = describe_each(servers, node, FactOptions(), remember=node.journal.runs.record_match)
-        return [entry["state"] or UNKNOWN for entry in told.entries]
+        return [_shown(entry, definitions[entry["server"]], uses[entry["server"]], node.settings) for entry in told.entries]
 
     @handles(
         Route(
@@ -260,9 +220,15 @@ class ServerRoutes:
             return replies.unexpected(request.id, note=str(error))
 
 
-def _shown(entry: Mapping[str, Any], definition: Definition | None, use: Utilization, *, environment: bool) -> dict[str, Any]:
+def _shown(entry: Mapping[str, Any], definition: Definition | None, use: Utilization, settings: Settings) -> dict[str, Any]:
     server = Server(entry["server"], entry["name"] or "")
+    flags = ServerFlags(
+        suspended=entry["suspended"] is True if entry["state"] is not None else definition is not None and definition.suspended,
+        environment=settings.api_environment,
+        supervised=policy_of(settings, server, definition).supervised,
+    )
     if entry["state"] is None:
-        return unseen_entry(server, definition, code=entry["code"], msg=entry["msg"], environment=environment)
-    suspended = entry["suspended"] is True
-    return server_entry(server, PowerState(entry["state"]), definition, use, suspended=suspended, environment=environment)
+        shown = unseen_entry(server, definition, flags, code=entry["code"], msg=entry["msg"])
+    else:
+        shown = server_entry(server, PowerState(entry["state"]), definition, use, flags)
+    return {**shown, "supervision": entry["supervision"]}

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from ..._power.container.container_spec import made_by_us, stop_way_of
 from ..._power.model.cancellation import Deadline
 from ..._power.model.clock import SYSTEM_CLOCK
 from ..._power.model.errors import EngineError, EngineUnreachable, PowerError
-from ..._power.model.server import Run
+from ..._power.model.server import Run, Snapshot, StopType
 from ..acceptance.shared_node import SharedNode
 from ..process.worker_pool import ThreadRefused, WorkerPool
 
@@ -91,6 +92,9 @@ class Commands:
         if turn.failed is not None and turn.failed[0] == snapshot.run and not turn.failed[1].is_over:
             return turn.failed[2]
         turn.failed = None
+        if self._stops(uuid, snapshot, text):
+            # Before it does: whoever judges the end must know that somebody wished it.
+            self._node.journal.seen_runs.stop_by_console(uuid, snapshot.run, self._node.clock.now())
         try:
             engine.write_stdin(snapshot.id, text, taken_within=_SECONDS)
         except (EngineError, EngineUnreachable) as error:
@@ -98,3 +102,11 @@ class Commands:
             turn.failed = snapshot.run, Deadline.after(SYSTEM_CLOCK, _PAUSE_SECONDS), refused
             return refused
         return None
+
+    def _stops(self, uuid: str, snapshot: Snapshot, text: str) -> bool:
+        """Tell if a command is the one by which the server is stopped."""
+        way = stop_way_of(snapshot.labels) if made_by_us(snapshot, uuid) else None
+        if way is None:
+            definition = self._node.for_reading().sources.definition_for_stop(uuid)
+            way = None if definition is None else definition.stop
+        return way is not None and way.type is StopType.COMMAND and way.value.strip() in map(str.strip, text.splitlines())

@@ -27,32 +27,32 @@ class Utilization:
     disk_bytes: int = 0
 
 
-def server_entry(
-    server: Server,
-    state: PowerState,
-    definition: Definition | None,
-    use: Utilization,
-    *,
-    suspended: bool,
-    environment: bool,
-) -> dict[str, Any]:
-    """Show one server; ``environment``: with its environment, secrets included."""
+@dataclass(frozen=True)
+class ServerFlags:
+    """What there is to say of a server beside its definition; ``environment``: it is shown with its environment, secrets included."""
+
+    suspended: bool = False
+    environment: bool = False
+    supervised: bool = False
+
+
+def server_entry(server: Server, state: PowerState, definition: Definition | None, use: Utilization, flags: ServerFlags) -> dict[str, Any]:
+    """Show one server."""
     return {
         "state": state.value,
-        "is_suspended": suspended,
+        "is_suspended": flags.suspended,
         "utilization": utilization_entry(use, state),
-        "configuration": {**_shown(server, definition, environment), "suspended": suspended},
+        "configuration": _shown(server, definition, flags),
     }
 
 
-def unseen_entry(server: Server, definition: Definition | None, *, code: str, msg: str, environment: bool) -> dict[str, Any]:
+def unseen_entry(server: Server, definition: Definition | None, flags: ServerFlags, *, code: str, msg: str) -> dict[str, Any]:
     """Show a server that could not be seen: it has no state, and its use is not known. Wings has no such entries."""
-    suspended = definition is not None and definition.suspended
     return {
         "state": None,
-        "is_suspended": suspended,
+        "is_suspended": flags.suspended,
         "utilization": None,
-        "configuration": {**_shown(server, definition, environment), "suspended": suspended},
+        "configuration": _shown(server, definition, flags),
         "code": code,
         "msg": msg,
     }
@@ -71,11 +71,16 @@ def utilization_entry(use: Utilization, state: PowerState) -> dict[str, Any]:
     }
 
 
-def _shown(server: Server, definition: Definition | None, environment: bool) -> dict[str, Any]:
+def _shown(server: Server, definition: Definition | None, flags: ServerFlags) -> dict[str, Any]:
     if definition is None:
-        return _unknown(server)
-    configuration = _configuration(definition)
-    if environment:
+        return {**_unknown(server), "suspended": flags.suspended}
+    configuration = {
+        **_configuration(definition),
+        "suspended": flags.suspended,
+        # Of a server that does not say so itself, the node's settings do.
+        "crash_detection_enabled": flags.supervised,
+    }
+    if flags.environment:
         configuration["environment"] = dict(_map(_settings(definition).get("environment")))
     else:
         # The start command has secrets of the environment too, and some of its own; as a whole it is itself a variable of the Panel's.
@@ -85,7 +90,7 @@ def _shown(server: Server, definition: Definition | None, environment: bool) -> 
 
 def _unknown(server: Server) -> dict[str, Any]:
     """Show what is known of a server that has no definition here."""
-    return {"uuid": server.uuid, "meta": {"name": server.name, "description": ""}, "suspended": False, "labels": None}
+    return {"uuid": server.uuid, "meta": {"name": server.name, "description": ""}, "labels": None}
 
 
 def _configuration(definition: Definition) -> dict[str, Any]:
@@ -93,7 +98,6 @@ def _configuration(definition: Definition) -> dict[str, Any]:
     return {
         "uuid": definition.server.uuid,
         "meta": {"name": definition.server.name, "description": _text(_map(settings.get("meta")).get("description"))},
-        "suspended": definition.suspended,
         "invocation": definition.invocation,
         "skip_egg_scripts": settings.get("skip_egg_scripts") is True,
         "labels": dict(definition.labels) or None,
@@ -111,7 +115,6 @@ def _configuration(definition: Definition) -> dict[str, Any]:
             "threads": build.threads,
             "oom_disabled": build.oom_disabled,
         },
-        "crash_detection_enabled": definition.crash_detection_enabled is True,
         "mounts": [{"source": each.source, "target": each.target, "read_only": each.read_only} for each in definition.mounts],
         "egg": {"id": definition.egg or "", "file_denylist": _texts(_map(settings.get("egg")).get("file_denylist"))},
         "container": {"image": f"{'~' if definition.image_is_local else ''}{definition.image}"},

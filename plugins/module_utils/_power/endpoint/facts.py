@@ -144,4 +144,6 @@ def _entry(seen: Seen) -> dict[str, Any]:
         told["container"] = {"image": seen.image}
     if seen.utilization:
         told["utilization"] = dict(seen.utilization)
+    if seen.supervision is not None:
+        told["supervision"] = dict(seen.supervision)
     return told

@@ -29,6 +29,11 @@ _CODE = re.compile(r"[a-z][a-z_]{0,63}")
 #: What is worth showing of a server's use, by the endpoint's own names.
 _USES = ("memory_bytes", "memory_limit_bytes", "cpu_absolute", "disk_bytes", "uptime")
 _NETWORK = ("rx_bytes", "tx_bytes")
+_SUPERVISION = (
+    *("state", "why", "running", "paused", "verdict", "exit_code", "oom_killed", "ended_at", "code", "msg"),
+    *("next_at", "in_row", "crashes_today"),
+)
+_SUPERVISION_FLAGS = ("running", "oom_killed")
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Seen:
     egg: str = ""
     labels: Mapping[str, str] | None = None
     utilization: Mapping[str, Any] = field(default_factory=dict)
+    #: As ours tells it; None where it is not told.
+    supervision: Mapping[str, Any] | None = None
     #: What its output must not show; an endpoint tells the whole environment.
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
@@ -112,6 +119,7 @@ def read_server(value: object, uuid: str | None = None, masked: Masked = unmaske
         egg=text(_map(configuration.get("egg")).get("id")),
         labels=_labels(configuration, text),
         utilization=_use(utilization),
+        supervision=_supervision(fields.get("supervision"), text),
         secrets=secrets_in(str(each) for each in _map(configuration.get("environment")).values()),
     )
 
@@ -256,6 +264,15 @@ def _labels(configuration: Mapping[str, Any], text: _Text) -> Mapping[str, str] 
     if told is not None and not isinstance(told, Mapping):
         return None
     return {text(name): text(value) for name, value in _map(told).items() if isinstance(value, str)}
+
+
+def _supervision(value: object, text: _Text) -> Mapping[str, Any] | None:
+    """Read what our own HTTP face tells of supervision, all of it plain values; Wings tells none."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("state"), str):
+        return None
+    plain = dict(_plain_values(value, text))
+    flags = {name: value[name] if isinstance(value.get(name), bool) else None for name in _SUPERVISION_FLAGS}
+    return {**{name: plain.get(name) for name in _SUPERVISION}, **flags}
 
 
 def _use(utilization: Mapping[str, Any]) -> dict[str, Any]:

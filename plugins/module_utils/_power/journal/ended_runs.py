@@ -38,7 +38,9 @@ class EndedRuns:
 
         def work(connection: sqlite3.Connection) -> None:
             rows.make_tables(connection)
-            connection.execute(rows.WRITE, rows.parameters_of(_counted(connection, row, limits)))
+            written = connection.execute(rows.WRITE, rows.parameters_of(_counted(connection, row, limits))).rowcount
+            if written == 1 and row.verdict is not Verdict.NOTED:
+                connection.execute(rows.COUNT, (row.verdict.value,))
             connection.execute(rows.PRUNE, {"uuid": row.server.uuid, "kept": rows.KEPT_RUNS})
             for name, value in values:
                 connection.execute(rows.SET_VALUE, {"name": name, "value": value})

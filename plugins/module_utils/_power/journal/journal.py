@@ -17,6 +17,7 @@ from .operations import RecordedOperations
 from .runs import StartedRuns
 from .seen_runs import SeenRuns
 from .store import JournalStore
+from .told_runs import ToldRuns
 
 
 class Journal:
@@ -31,6 +32,7 @@ class Journal:
         self.runs = StartedRuns(self.store)
         self.seen_runs = SeenRuns(self.store)
         self.ended_runs = EndedRuns(self.store)
+        self.told_runs = ToldRuns(self.store)
 
     @property
     def warnings(self) -> list[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..model.server import Run
@@ -38,9 +39,9 @@ class SeenRuns:
         """Write that a signal which stops nothing was sent to a run through the engine."""
         return self._store.write(lambda connection: _mark(connection, rows.SPOIL, uuid, run))
 
-    def stop_by_console(self, uuid: str, run: Run) -> bool:
-        """Write that the stop command went to a run through our own console."""
-        return self._store.write(lambda connection: _mark(connection, rows.STOP_BY_CONSOLE, uuid, run))
+    def stop_by_console(self, uuid: str, run: Run, at: datetime) -> bool:
+        """Write when the stop command went to a run through our own console."""
+        return self._store.write(lambda connection: _mark(connection, rows.STOP_BY_CONSOLE, uuid, run, int(at.timestamp())))
 
     def of(self, uuid: str) -> SeenRun | None:
         """Return a server's newest seen run. Raises `JournalUnusable`, OSError."""
@@ -83,6 +84,6 @@ def see_in(connection: sqlite3.Connection, uuid: str, seen: SeenRun) -> None:
     connection.execute(rows.CLOSE_BEFORE, parameters)
 
 
-def _mark(connection: sqlite3.Connection, statement: str, uuid: str, run: Run) -> None:
+def _mark(connection: sqlite3.Connection, statement: str, uuid: str, run: Run, at: int = 0) -> None:
     rows.make_tables(connection)
-    connection.execute(statement, {"uuid": uuid, "container": run.container, "started_at": run.started_at})
+    connection.execute(statement, {"uuid": uuid, "container": run.container, "started_at": run.started_at, "at": at})

@@ -104,7 +104,7 @@ class JournalStore:
             found: list[Any] = []
             if table is not None and not has_table(connection, table):
                 return found
-            for chunk in _chunks(wanted):
+            for chunk in chunks(wanted):
                 holes = ",".join("?" * len(chunk))
                 found += connection.execute(statement.format(holes=holes), chunk).fetchall()
             return found
@@ -112,10 +112,19 @@ class JournalStore:
         return self.read(work, []) if wanted else []
 
     def rows_if_known(self, statement: str) -> list[Any] | None:
-        """Return the rows of a statement; None where the journal cannot be read, or was damaged and has just been begun anew."""
-        told = len(self.warnings)
-        found = self.rows(statement)
-        return None if self._in_trouble or len(self.warnings) > told else found
+        """Return the rows of a statement; see `read_if_known`."""
+        none: list[Any] = []
+        return self.read_if_known(lambda connection: connection.execute(statement).fetchall(), none)
+
+    def read_if_known(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T | None:
+        """Return what ``work`` reads, ``otherwise`` if there is no journal yet.
+
+        None, with a warning as in `read`, where the journal cannot be read, or was damaged and has just been begun anew.
+        """
+        with self.mutex:
+            told = len(self.warnings)
+            found = self.read(work, otherwise)
+            return None if self._in_trouble or len(self.warnings) > told else found
 
     def warn(self, sentence: str) -> None:
         """Add a warning, once."""
@@ -158,5 +167,6 @@ def _sqlite_part() -> ModuleType:
     return journal_file
 
 
-def _chunks(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
+def chunks(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Return keys in so many parts that each fits into a statement."""
     return (keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 #: Tables that a journal may lack.
-ENDED, SEEN, VALUES = "ended_runs", "seen_runs", "supervisor"
+ENDED, SEEN, VALUES, TOTALS = "ended_runs", "seen_runs", "supervisor", "ended_totals"
 
 #: How many ended runs are kept for one server.
 KEPT_RUNS = 100
@@ -39,11 +39,14 @@ _CREATE = (
         next_started_at TEXT NOT NULL DEFAULT '', definition TEXT NOT NULL DEFAULT '',
         seen TEXT NOT NULL DEFAULT '', generation INTEGER, UNIQUE (container, started_at))""",
     "CREATE INDEX IF NOT EXISTS ended_runs_of_server ON ended_runs (uuid, number)",
+    # Crashes are counted at each look at all servers: without reading rows, which have logs.
+    "CREATE INDEX IF NOT EXISTS ended_runs_by_verdict ON ended_runs (uuid, verdict, at)",
     """CREATE TABLE IF NOT EXISTS seen_runs (
         uuid TEXT PRIMARY KEY, container TEXT NOT NULL, started_at TEXT NOT NULL, generation INTEGER NOT NULL,
         engine TEXT NOT NULL DEFAULT '', spoilt INTEGER NOT NULL DEFAULT 0, console_stop INTEGER NOT NULL DEFAULT 0,
         answers INTEGER NOT NULL DEFAULT 0)""",
     "CREATE TABLE IF NOT EXISTS supervisor (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS ended_totals (verdict TEXT PRIMARY KEY, runs INTEGER NOT NULL)",
 )
 
 _COLUMNS = (
@@ -84,7 +87,7 @@ SEE = """INSERT INTO seen_runs (uuid, container, started_at, generation, engine,
     same="seen_runs.container = excluded.container AND seen_runs.started_at = excluded.started_at"
 )
 SPOIL = "UPDATE seen_runs SET spoilt = 1 WHERE uuid = :uuid AND container = :container AND started_at = :started_at"
-STOP_BY_CONSOLE = "UPDATE seen_runs SET console_stop = 1 WHERE uuid = :uuid AND container = :container AND started_at = :started_at"
+STOP_BY_CONSOLE = "UPDATE seen_runs SET console_stop = :at WHERE uuid = :uuid AND container = :container AND started_at = :started_at"
 SET_VALUE = "INSERT INTO supervisor (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 _ROW = "SELECT * FROM ended_runs "
@@ -105,7 +108,9 @@ LATEST = (
 CRASHES = (
     "SELECT uuid, count(*) AS crashes FROM ended_runs WHERE verdict = 'crashed' AND at >= '{since}' AND uuid IN ({{holes}}) GROUP BY uuid"
 )
-TOTALS = "SELECT verdict, count(*) AS runs FROM ended_runs GROUP BY verdict"
+#: Rows are pruned, what was counted stays.
+COUNT = "INSERT INTO ended_totals (verdict, runs) VALUES (?, 1) ON CONFLICT (verdict) DO UPDATE SET runs = runs + 1"
+COUNTED = "SELECT verdict, runs FROM ended_totals"
 SEEN_OF = "SELECT * FROM seen_runs WHERE uuid = ?"
 SEEN_ALL = "SELECT * FROM seen_runs"
 VALUE = "SELECT value FROM supervisor WHERE name = ?"
@@ -188,7 +193,7 @@ def seen_run(row: Mapping[str, Any]) -> SeenRun:
         generation=int(row["generation"]),
         engine=_text(row["engine"]),
         spoilt=bool(row["spoilt"]),
-        console_stop=bool(row["console_stop"]),
+        console_stop=int(row["console_stop"]),
         answers=int(row["answers"]),
     )
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,12 +44,14 @@ class Described:
     """The facts read of servers.
 
     ``entries`` has one for each that is known, be it seen or not; ``warnings`` a sentence for each that could not be seen, or that nothing
-    is known of; ``unlisted`` one for each list of servers that could not be had, so that servers may be missing.
+    is known of; ``unlisted`` one for each list of servers that could not be had, so that servers may be missing. ``supervisor`` is what is
+    known of the node's supervisor; None where nobody tells.
     """
 
     entries: list[dict[str, Any]] = field(default_factory=list)
     warnings: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+    supervisor: Mapping[str, Any] | None = None
 
     @property
     def complete(self) -> bool:

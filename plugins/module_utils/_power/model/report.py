@@ -56,6 +56,7 @@ def entry(result: Result, *, check: bool, all_steps: bool, brief: bool = False) 
         "lock": _present({"waited_seconds": round(result.waited_seconds, 3) or None, "holder": dict(result.holder or {})}),
         "cancelled": None if result.cancelled is None else result.cancelled.value,
         "exit_code": result.exit_code,
+        "run": None if result.run is None else {"container": result.run.container, "started_at": result.run.started_at},
         "log": list(result.log),
         "plan": [step.value for step in result.plan] if check or result.outcome not in (Outcome.DONE, Outcome.SKIPPED) else None,
         "preboot": preboot,

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 from .request import PowerAction
-from .server import PowerState, Server
+from .server import PowerState, Run, Server
 
 
 class Outcome(str, Enum):
@@ -101,6 +101,8 @@ class Result:
     preboot: tuple[PrebootStep, ...] = ()
     cancelled: PowerAction | None = None
     exit_code: int | None = None
+    #: The run that was started, or found up.
+    run: Run | None = None
     log: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0

@@ -47,15 +47,15 @@ class SeenRun:
     """The newest run of a server that was seen up: by which life of the engine, and the generation of the latest start asked for it.
 
     ``spoilt``: a signal was sent through the engine that stops nothing by default, after which the engine's own mark of a manual stop says
-    nothing. ``console_stop``: the stop command went through our own console. ``answers`` is the number of the ended run that its start was
-    for; 0 where somebody else started it.
+    nothing. ``console_stop``: when the stop command went through our own console, in seconds since the epoch; 0 if it did not. ``answers``
+    is the number of the ended run that its start was for; 0 where somebody else started it.
     """
 
     run: Run
     generation: int = 0
     engine: str = ""
     spoilt: bool = False
-    console_stop: bool = False
+    console_stop: int = 0
     answers: int = 0
 
 

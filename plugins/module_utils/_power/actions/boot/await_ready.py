@@ -9,15 +9,19 @@ import contextlib
 
 from ...engine.output import Deframer, Output
 from ...engine.readiness import Lines, Matchers
+from ...journal.journal_rows import JournalUnusable
 from ...model.cancellation import Deadline
 from ...model.errors import EngineError, EngineUnreachable, PowerError, StartFailed, StartTimeout, Superseded
 from ...model.request import WaitFor
 from ...model.result import Phase
 from ...model.server import Run, Snapshot, Startup
+from ...model.supervision import EndedRun, Verdict
 from ..node.context import ActionContext
 from ..node.node import Node
-from .startup import AwaitedRun, exited
+from .startup import AwaitedRun, exited, start_failed
 
+#: Verdicts on a run that ended by itself; what was only noted was found over, and ended by nobody here.
+_BY_ITSELF = (Verdict.CRASHED, Verdict.ENDED, Verdict.NOTED)
 #: Longest wait for output, and seconds between two looks at the engine and at the log of this run.
 _READ_SECONDS, _LOOK_SECONDS, _LOG_SECONDS = 0.1, 0.5, 1.0
 
@@ -137,6 +141,12 @@ def _ended(context: ActionContext, snapshot: Snapshot | None, run: Run) -> Power
     """Return why a run is over: a kill, another action, or by itself."""
     node, uuid, operation = context.node, context.uuid, context.request.operation
     context.check_cancelled()
+    row = _row_of(node, run)
+    if row is not None and row.verdict in _BY_ITSELF:
+        # Whoever has started the server again meanwhile, the supervisor mostly, changes nothing about this run.
+        context.progress.exit_code = row.exit_code
+        context.progress.show_log(row.log)
+        return start_failed(context, row.exit_code, oom_killed=row.oom_killed)
     holder = node.locks.holder(uuid)
     taken = holder is not None and holder.operation != operation
     intent = node.journal.intents.of(uuid)
@@ -148,6 +158,14 @@ def _ended(context: ActionContext, snapshot: Snapshot | None, run: Run) -> Power
     if snapshot is None:
         return StartFailed(f"Cannot start server {uuid}: its container was removed while it was starting")
     return exited(context, snapshot)
+
+
+def _row_of(node: Node, run: Run) -> EndedRun | None:
+    """Return what the journal has of a run's end; None where it has nothing, or cannot be read."""
+    try:
+        return node.journal.ended_runs.of_run(run)
+    except (JournalUnusable, OSError):
+        return None
 
 
 def seen_ready(node: Node, snapshot: Snapshot, matchers: Matchers, startup: Startup) -> bool:

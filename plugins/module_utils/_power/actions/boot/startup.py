@@ -53,6 +53,7 @@ def start(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -
     )
     # Whatever the record says of an ended run: another has come.
     lock.settle()
+    progress.run = snapshot.run
     progress.saw(node.seen_as(uuid, snapshot))
     return AwaitedRun(snapshot, matchers, output)
 
@@ -123,11 +124,17 @@ def _first_look(context: ActionContext, container: str) -> Snapshot:
 def exited(context: ActionContext, snapshot: Snapshot) -> StartFailed:
     """Return the error for a run that ended before it was ready; exit code and the end of its log go into the result."""
     progress = context.progress
-    progress.exit_code = snapshot.exit_code
+    progress.run, progress.exit_code = snapshot.run, snapshot.exit_code
     progress.secrets |= snapshot.secrets
     with contextlib.suppress(EngineError, EngineUnreachable):
         # A log driver that keeps nothing must not hide the exit.
         log = context.node.engine.logs.tail(snapshot.id, _LOG_LINES)
         progress.show_log(readable_lines(log, _LOG_LINES, _LOG_LINE_BYTES, progress.secrets))
-    memory = ", out of memory" if snapshot.oom_killed else ""
-    return StartFailed(f"Cannot start server {context.uuid}: its process ended with exit code {snapshot.exit_code}{memory}; see its log")
+    return start_failed(context, snapshot.exit_code, oom_killed=snapshot.oom_killed)
+
+
+def start_failed(context: ActionContext, exit_code: int | None, *, oom_killed: bool) -> StartFailed:
+    """Return the error for a run that ended with this exit code before it was ready."""
+    how = "" if exit_code is None else f" with exit code {exit_code}"
+    memory = ", out of memory" if oom_killed else ""
+    return StartFailed(f"Cannot start server {context.uuid}: its process ended{how}{memory}; see its log")

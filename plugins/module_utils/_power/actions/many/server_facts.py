@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...definitions.definition import Definition, secrets_of
+from ...definitions.settings import Settings
+from ...definitions.supervision import policy_of
 from ...engine.readiness import Matchers, readable_lines
 from ...host.concurrency import map_concurrently
 from ...journal.journal_rows import Intent, OperationRow
@@ -21,11 +23,12 @@ from ...model.server import PowerState, Run, Server, Snapshot, Startup
 from ..boot.await_ready import seen_ready
 from ..node.node import Node, Observed
 from .selection import everything
+from .supervision_facts import SupervisionFacts
 
 _LINE_BYTES = 500
 _FIELDS = (
     *("server", "short_id", "name", "state", "startup", "suspended", "priority", "egg", "labels"),
-    *("container", "lock", "intent", "last_operation"),
+    *("container", "lock", "intent", "last_operation", "supervision"),
 )
 #: What an engine answers whose log driver keeps nothing.
 _NOT_IMPLEMENTED = 501
@@ -37,10 +40,11 @@ _READINESS_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class FactOptions:
-    """The facts that an entry is to have besides the usual: so many lines of the log, and so many operations."""
+    """The facts that an entry is to have besides the usual: so many lines of the log, so many operations, and so many ended runs."""
 
     tail: int = 0
     operations: int = 0
+    crashes: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class _Known:
     last: Mapping[str, OperationRow]
     operations: Mapping[str, Sequence[OperationRow]]
     priorities: Priorities
+    supervision: SupervisionFacts
 
 
 def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
@@ -127,6 +132,7 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
         last=node.journal.operations.last_of_each(uuids),
         operations=node.journal.operations.latest_of_each(uuids, wanted.operations) if wanted.operations else {},
         priorities=Priorities.of(node.settings.priorities),
+        supervision=SupervisionFacts.read(node, uuids, wanted.crashes),
     )
     sights = _see_each(uuids, node, wanted.tail)
     # After the engine has been asked: a run is known to the journal as soon as it can be seen.
@@ -134,7 +140,7 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
     subjects = {server.uuid: _subject(server, sight, node, known) for server, sight in zip(servers, sights)}
     ready = _ready_now([subject for subject in subjects.values() if isinstance(subject, _Subject)], node)
     entries: list[dict[str, Any]] = []
-    warnings: list[str] = []
+    warnings = [known.supervision.warning] if known.supervision.warning else []
     for each in asked:
         subject = each if isinstance(each, Unseen) else subjects[each.uuid]
         if isinstance(subject, Unseen):
@@ -144,10 +150,10 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
             is_ready = subject.server.uuid in ready
             if is_ready and subject.seen.snapshot is not None:
                 remember(subject.server.uuid, subject.seen.snapshot.run)
-            entries.append(_entry(subject, known, is_ready, wanted))
+            entries.append(_entry(subject, node.settings, known, is_ready, wanted))
         elif isinstance(each, Server):
             warnings.append(f"Cannot find server {each.uuid}: no source, no container and no journal of this node has it")
-    return Described(entries, tuple(warnings))
+    return Described(entries, tuple(warnings), supervisor=known.supervision.supervisor)
 
 
 def _see_each(uuids: Sequence[str], node: Node, tail: int) -> list[_Sight]:
@@ -217,10 +223,11 @@ def _ready_now(subjects: Sequence[_Subject], node: Node) -> frozenset[str]:
 
 def _names(wanted: FactOptions) -> tuple[str, ...]:
     """The fields of an entry, in their order."""
-    return (*_FIELDS, *(("operations",) if wanted.operations else ()), *(("log",) if wanted.tail else ()))
+    given = (("operations", wanted.operations), ("crashes", wanted.crashes), ("log", wanted.tail))
+    return (*_FIELDS, *(name for name, number in given if number))
 
 
-def _entry(subject: _Subject, known: _Known, ready: bool, wanted: FactOptions) -> dict[str, Any]:
+def _entry(subject: _Subject, settings: Settings, known: _Known, ready: bool, wanted: FactOptions) -> dict[str, Any]:
     server, seen, definition = subject.server, subject.seen, subject.definition
     intent, last = known.intents.get(server.uuid), known.last.get(server.uuid)
     entry: dict[str, Any] = {
@@ -237,9 +244,17 @@ def _entry(subject: _Subject, known: _Known, ready: bool, wanted: FactOptions) -
         "lock": None if seen.holder is None else seen.holder.facts(),
         "intent": None if intent is None else {"up": intent.up, "origin": intent.origin, "at": intent.at},
         "last_operation": None if last is None else _operation(last),
+        "supervision": known.supervision.of(
+            server.uuid,
+            seen.snapshot,
+            policy_of(settings, server, definition),
+            meant_down=intent is not None and not intent.up,
+        ),
     }
     if wanted.operations:
         entry["operations"] = [_operation(row) for row in known.operations.get(server.uuid, ())]
+    if wanted.crashes:
+        entry["crashes"] = known.supervision.crashes_of(server.uuid)
     if wanted.tail:
         entry["log"] = _log(subject, wanted.tail)
     return entry

@@ -41,6 +41,8 @@ def settle_ended(node: Node, server: Server, lock: PowerLock) -> None:
         return
     snapshot = node.engine.inspect(server.uuid)
     is_newest = snapshot is None or not snapshot.has_run or snapshot.run == ended.run
+    # What was found down when nobody could say which run it was.
+    is_newest = is_newest or (not ended.run.container and snapshot is not None and not snapshot.live)
     written = not ended.ended_it or node.journal.ended_runs.write(_row_here(node, server, ended))
     if written and is_newest and not is_to_be_started(node, server, ended):
         at = timestamp(node.clock.now())

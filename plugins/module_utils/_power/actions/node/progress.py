@@ -40,6 +40,8 @@ class Progress:
         self.stop: StopReport | None = None
         #: The run that this action ended, once its row is written.
         self.ended: Run | None = None
+        #: The run that it started, or found up.
+        self.run: Run | None = None
         self.preboot: list[PrebootStep] = []
         self.files: list[FileDiff] = []
         self.waited_seconds = 0.0
@@ -156,6 +158,7 @@ class Progress:
             preboot=tuple(self.preboot),
             cancelled=self.cancelled,
             exit_code=self.exit_code,
+            run=self.run,
             log=self.log,
             warnings=tuple(self.warnings),
             seconds=round(self.seconds, 3),

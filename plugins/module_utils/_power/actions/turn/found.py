@@ -34,7 +34,7 @@ def found_up(context: ActionContext, seen: Observed) -> Ending:
 def found_done(context: ActionContext, same: OperationRow) -> Ending:
     """End an action that was done before under the same key: a signal may have ended its wait for readiness."""
     look_again(context)
-    if context.request.action.boots and context.request.wait_for is not WaitFor.CONTAINER:
+    if context.request.action.boots:
         seen = context.node.observe(context.uuid)
         if seen.is_settled:
             _await_found(context, seen)
@@ -42,8 +42,11 @@ def found_done(context: ActionContext, same: OperationRow) -> Ending:
 
 
 def _await_found(context: ActionContext, seen: Observed) -> None:
-    """Wait for a server that was found up, without having started it, to be ready."""
-    if seen.snapshot is not None and context.request.wait_for is not WaitFor.CONTAINER:
+    """Name the run of a server that was found up, without having started it, and wait for it to be ready."""
+    if seen.snapshot is None:
+        return
+    context.progress.run = seen.snapshot.run
+    if context.request.wait_for is not WaitFor.CONTAINER:
         definition = context.node.sources.definition_for_stop(context.uuid)
         await_ready(context, AwaitedRun(seen.snapshot, matchers_of(definition)))
         look_again(context)

@@ -83,6 +83,8 @@ def _act(context: ActionContext) -> Ending:
         return found_up(context, checked.seen)
     turn = take_turn(context, checked)
     context.slot.end_boot()
+    if turn.awaited is not None:
+        context.progress.run = turn.awaited.snapshot.run
     if turn.awaited is not None and context.request.wait_for is not WaitFor.CONTAINER:
         from ..boot.await_ready import await_ready
 

@@ -1,0 +1,115 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The numbers of a node for its metrics: servers by state and by supervision, ended runs by verdict, and the supervisor itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from ..._power.actions.many.server_facts import FactOptions, describe_each
+from ..._power.actions.many.supervision_facts import OFF
+from ..._power.host.supervisor_record import UNKNOWN, supervisor_facts
+from ..._power.model.errors import PowerError, internal_error
+from ..._power.model.server import PowerState, Server
+from ..._power.model.supervision import SupervisionState, Verdict
+from ..acceptance.shared_node import SharedNode
+from ..process.log import Log
+from ..process.worker_pool import WorkerPool
+from .server_cache import ServerCache
+
+_Numbers = TypeVar("_Numbers")
+
+#: What is counted in place of a state that could not be seen.
+UNSEEN = "unknown"
+_STATES = (*(state.value for state in PowerState), UNSEEN)
+_SUPERVISION = (*(state.value for state in SupervisionState), OFF, UNSEEN)
+#: How long numbers count.
+_FRESH_SECONDS = 5.0
+#: Longest wait for them: who asks for metrics waits for few seconds, and the engine may be silent.
+_WAIT_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class ServerNumbers:
+    """How many servers are in each state, and in each state of supervision; empty where nobody can tell."""
+
+    states: Mapping[str, int] = field(default_factory=dict)
+    supervision: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NodeNumbers:
+    """How many runs ended by each verdict, None where the journal does not tell, and what is known of the supervisor."""
+
+    ended: Mapping[Verdict, int] | None = None
+    supervisor: Mapping[str, Any] = field(default_factory=lambda: UNKNOWN)
+
+
+class Census:
+    """The numbers of one node, looked up at most every few seconds however many ask. Its methods belong to the event loop."""
+
+    def __init__(self, node: SharedNode, known: ServerCache, log: Log) -> None:
+        self._node = node
+        self._known = known
+        # One thread each: an engine that is silent does not keep the journal's numbers.
+        self._engine_threads, self._journal_threads = WorkerPool(1, "census"), WorkerPool(1, "census")
+        self._servers = _Kept(self._count_servers, ServerNumbers(), log)
+        self._runs = _Kept(self._count_runs, NodeNumbers(), log)
+
+    async def numbers(self) -> tuple[ServerNumbers, NodeNumbers]:
+        """Return what is known within a moment."""
+        return await asyncio.gather(self._servers.value(), self._runs.value())
+
+    async def _count_servers(self) -> ServerNumbers:
+        servers = await self._known.all_servers()
+        entries = await self._engine_threads.ask(lambda: self._seen(servers))
+        states = [entry["state"] or UNSEEN for entry in entries]
+        supervision = [UNSEEN if entry["supervision"] is None else entry["supervision"]["state"] for entry in entries]
+        return ServerNumbers({state: states.count(state) for state in _STATES}, {state: supervision.count(state) for state in _SUPERVISION})
+
+    def _seen(self, servers: list[Server]) -> list[dict[str, Any]]:
+        node = self._node.for_reading()
+        return describe_each(servers, node, FactOptions(), remember=node.journal.runs.record_match).entries
+
+    async def _count_runs(self) -> NodeNumbers:
+        def read() -> NodeNumbers:
+            return NodeNumbers(self._node.journal.told_runs.totals(), supervisor_facts(self._node.settings.state_directory)[0])
+
+        return await self._journal_threads.ask(read)
+
+
+class _Kept(Generic[_Numbers]):
+    """Numbers that count for some seconds, and that are looked up by one at a time."""
+
+    def __init__(self, look: Callable[[], Awaitable[_Numbers]], unknown: _Numbers, log: Log) -> None:
+        self._look = look
+        self._unknown = unknown
+        self._log = log
+        self._numbers = unknown
+        self._at = float("-inf")
+        self._looking: asyncio.Task[None] | None = None
+
+    async def value(self) -> _Numbers:
+        """Return the numbers; those of nobody where they are not there soon."""
+        if self._looking is None and asyncio.get_running_loop().time() - self._at >= _FRESH_SECONDS:
+            self._looking = asyncio.ensure_future(self._renew())
+        if self._looking is not None:
+            await asyncio.wait({self._looking}, timeout=_WAIT_SECONDS)
+        return self._numbers if self._looking is None else self._unknown
+
+    async def _renew(self) -> None:
+        self._at = asyncio.get_running_loop().time()
+        try:
+            self._numbers = await self._look()
+        except PowerError:
+            self._numbers = self._unknown
+        except Exception as error:
+            # A fault of ours leaves the other metrics.
+            self._numbers = self._unknown
+            self._log.error("fault", reason=internal_error(error))
+        finally:
+            self._looking = None

@@ -1,0 +1,120 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts of supervision: what became of a server's last runs, and what the supervisor does about it. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ...definitions.supervision import Policy
+from ...host.liveness import boot_id, boot_seconds
+from ...host.supervisor_record import supervisor_facts
+from ...journal.told_runs import ToldEnds
+from ...model.clock import timestamp
+from ...model.server import Snapshot
+from ...model.supervision import DAY_SECONDS, EndedRun, Verdict, seconds_left, supervision_of
+from ..node.node import Node
+
+#: The state of a server that the policy exempts, beside those of `SupervisionState`.
+OFF = "off"
+
+
+@dataclass(frozen=True)
+class SupervisionFacts:
+    """What the journal has of ended runs, None where it cannot be read, and what is known of the node's supervisor, at one moment."""
+
+    ends: ToldEnds | None
+    supervisor: Mapping[str, Any]
+    now: datetime
+    boot: str
+    boot_seconds: float
+    #: A sentence, empty unless nobody can tell whether the supervisor runs.
+    warning: str = ""
+
+    @classmethod
+    def read(cls, node: Node, uuids: list[str], limit: int) -> SupervisionFacts:
+        """Read what is known of these servers, with at most ``limit`` ended runs of each, and of their supervisor."""
+        now = node.clock.now()
+        supervisor, warning = supervisor_facts(node.settings.state_directory)
+        ends = node.journal.told_runs.of_each(uuids, limit, now - timedelta(seconds=DAY_SECONDS))
+        return cls(ends, supervisor, now, boot_id(), boot_seconds(), warning)
+
+    def of(self, uuid: str, snapshot: Snapshot | None, policy: Policy, *, meant_down: bool) -> dict[str, Any] | None:
+        """Return what there is to say of one server; None where its ended runs are not known."""
+        if self.ends is None:
+            return None
+        live = snapshot is not None and snapshot.live
+        newest = next(iter(self.ends.latest.get(uuid, ())), None)
+        row = newest if newest is not None and not live and _counts(newest, snapshot) else None
+        # What was noted nobody has judged yet; whoever is meant to be down is waited for by nobody.
+        is_open = row is not None and row.verdict is not Verdict.NOTED and not meant_down
+        crashes = self.ends.crashes.get(uuid, 0)
+        state = supervision_of([row] if row and is_open else [], live=live, crashes_in_day=crashes, limits=policy.limits)
+        return {
+            "state": state.value if policy.supervised else OFF,
+            "why": policy.why or None,
+            "running": self.supervisor["running"],
+            "paused": self.supervisor["paused"],
+            **_end(row),
+            # Also of one that the policy exempts: what the engine took down is brought back.
+            "next_at": self._next_at(row) if row is not None and is_open else None,
+            "in_row": _in_row(newest, row, snapshot),
+            "crashes_today": crashes,
+        }
+
+    def crashes_of(self, uuid: str) -> list[dict[str, Any]] | None:
+        """Return the last ended runs of one server, newest first; None where they are not known."""
+        return None if self.ends is None else [_ended(row) for row in self.ends.latest.get(uuid, ())]
+
+    def _next_at(self, row: EndedRun) -> str | None:
+        """Return when a server is tried again; None where nobody does."""
+        if not row.due or not self.supervisor["running"] or self.supervisor["paused"]:
+            return None
+        return timestamp(self.now + timedelta(seconds=seconds_left(row, self.boot, self.boot_seconds)))
+
+
+def _counts(row: EndedRun, snapshot: Snapshot | None) -> bool:
+    """Return False for a row of an earlier run than the one that is over: of that one's end nothing is known."""
+    if row.due or snapshot is None or not snapshot.has_run:
+        return row.due or row.next_run is None
+    return snapshot.run == row.run
+
+
+def _in_row(newest: EndedRun | None, row: EndedRun | None, snapshot: Snapshot | None) -> int:
+    """Return how often a server has crashed in a row: before this run, too, if that was started for the last crash."""
+    if row is not None:
+        return row.in_row
+    return newest.in_row if newest is not None and snapshot is not None and newest.next_run == snapshot.run else 0
+
+
+def _end(row: EndedRun | None) -> dict[str, Any]:
+    if row is None:
+        return dict.fromkeys(("verdict", "exit_code", "oom_killed", "ended_at", "code", "msg"))
+    return {
+        "verdict": None if row.verdict is Verdict.NOTED else row.verdict.value,
+        "exit_code": row.exit_code,
+        "oom_killed": row.oom_killed,
+        "ended_at": row.ended_at or row.at or None,
+        "code": row.code or None,
+        "msg": row.msg or None,
+    }
+
+
+def _ended(row: EndedRun) -> dict[str, Any]:
+    return {
+        "verdict": row.verdict.value,
+        "exit_code": row.exit_code,
+        "oom_killed": row.oom_killed,
+        "seconds": row.seconds,
+        "ended_at": row.ended_at or row.at or None,
+        "container": row.run.container,
+        "started_at": row.run.started_at,
+        "origin": row.origin or None,
+        "operation": row.operation or None,
+        "in_row": row.in_row,
+        "log": list(row.log),
+    }

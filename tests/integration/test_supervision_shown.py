@@ -1,0 +1,118 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What users are told of crashes: by the module, over HTTP, in the metrics, and by an action that waits, whoever starts it again."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening import Start, open_run
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
+
+from .controller import Controller
+from .lab import Lab, ended, wait_until
+from .shim import Shim, shim_on
+from .supervisors import Supervising, await_run_after, await_verdicts, crash, run_of
+
+
+def look(controller: Controller, uuid: str, **options: object) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The entry of a server, and the whole result, as the module returns them on a node."""
+    told = controller.run_module("server_power_info", **controller.options(server=uuid, **options))
+    (entry,) = told["servers"]
+    return entry, told
+
+
+def test_a_crash_is_told_with_what_is_done_about_it_and_by_whom(lab: Lab, controller: Controller) -> None:
+    # The engine stamps what a server says at once some milliseconds before its start.
+    uuid = lab.up(BOOT_SECONDS=0.5)
+    entry, told = look(controller, uuid)
+    assert told["supervisor"] == {"running": False, "since": None, "paused": None}
+    assert (entry["supervision"]["state"], entry["supervision"]["running"]) == ("ok", False)
+    with Supervising(lab):
+        for _crash in range(2):
+            before = crash(lab, uuid)
+            after = await_run_after(lab, uuid, before, 30)
+            wait_until(lambda: look(controller, uuid)[0]["state"] == "running", "it is ready", 30)
+        entry, told = look(controller, uuid, crashes=5)
+        assert told["supervisor"]["running"] is True and told["supervisor"]["since"]
+        supervision = entry["supervision"]
+        assert [supervision[name] for name in ("state", "verdict", "next_at", "in_row", "crashes_today")] == ["ok", None, None, 2, 2]
+        newest = entry["crashes"][0]
+        assert [newest[name] for name in ("verdict", "exit_code", "in_row", "origin")] == ["crashed", 137, 2, None]
+        assert (newest["container"], newest["started_at"]) == (before.container, before.started_at) != (after.container, after.started_at)
+        assert len(entry["crashes"]) == 2 and any("ready" in line for line in newest["log"])
+        # The third in a row is answered after twenty seconds.
+        crash(lab, uuid)
+        await_verdicts(lab, uuid, "crashed", "crashed", "crashed")
+        entry, _told = look(controller, uuid)
+        supervision = entry["supervision"]
+        assert [supervision[name] for name in ("state", "verdict", "exit_code", "in_row")] == ["backoff", "crashed", 137, 3]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", supervision["next_at"])
+    entry, told = look(controller, uuid)
+    assert told["supervisor"]["running"] is False
+    assert (entry["supervision"]["state"], entry["supervision"]["next_at"]) == ("backoff", None), "nobody will"
+
+
+def test_a_soak_counts_a_server_as_crashed_that_the_supervisor_has_brought_back(lab: Lab, controller: Controller) -> None:
+    uuid = lab.server(BOOT_SECONDS=0.5)
+    seen = {"node-1": controller.run_module("server_power_info", **controller.options(server=uuid))}
+    record = open_run({"action": "start", "servers": [uuid]}, seen, Start("1b2c3d4e", "2026-01-31T12:00:00.000Z"), None)
+    begin(record, 1)
+    with Supervising(lab):
+        answer = controller.run_module("server_power", **controller.options(action="start", server=[uuid], wait_for="running"))
+        assert answer["servers"][0]["run"]["started_at"] == run_of(lab, uuid).started_at
+        wait_until(lambda: look(controller, uuid)[0]["state"] == "running", "it is up", 30)
+        first = look(controller, uuid)[1]
+        await_run_after(lab, uuid, crash(lab, uuid))
+        last = look(controller, uuid, crashes=10)[1]
+    assert last["servers"][0]["state"] in ("starting", "running")
+    count(record, 1, {"node-1": answer}, ({"node-1": first}, {"node-1": last}))
+    (row,) = record.rows
+    assert (row.outcome, row.code) == ("failed", "crashed")
+    assert "crashed during the soak, exit code 137; its last lines: " in row.msg and "ready" in row.msg
+
+
+def test_over_http_and_in_the_metrics_a_crash_is_no_stop_and_a_new_process_counts_on(lab: Lab) -> None:
+    crashing, stopped = lab.up(), lab.up()
+    with Supervising(lab):
+        await_run_after(lab, crashing, crash(lab, crashing))
+        assert ended(lab.power("stop", stopped)) == ("done", "")
+        await_verdicts(lab, crashing, "crashed")
+        await_verdicts(lab, stopped, "stopped")
+        counts = []
+        for _process in range(2):
+            with shim_on(lab) as shim:
+                shown = shim.ask("GET", f"/api/servers/{stopped}").json
+                assert (shown["supervision"]["state"], shown["supervision"]["verdict"]) == ("ok", "stopped")
+                assert shown["configuration"]["crash_detection_enabled"] is True
+                counts.append(metrics_of(shim))
+    for numbers in counts:
+        assert numbers['ended_runs_total{verdict="stopped"}'] == 1
+        assert {"supervisor_up": 1, 'supervisor_paused{reason="wings"}': 0, 'supervision{state="crash_loop"}': 0}.items() <= numbers.items()
+    # The engine has servers of other tests, too, which crash and are seen.
+    first, second = (numbers['ended_runs_total{verdict="crashed"}'] for numbers in counts)
+    assert 1 <= first <= second
+
+
+def metrics_of(shim: Shim) -> dict[str, float]:
+    """The metrics of the collection, by name and labels."""
+    lines = shim.ask("GET", "/metrics").body.decode().splitlines()
+    parts = (line.removeprefix("fleet_power_").rpartition(" ") for line in lines if line.startswith("fleet_power_"))
+    return {name: float(value) for name, _blank, value in parts}
+
+
+def test_an_action_that_waits_is_told_how_its_run_ended_although_the_supervisor_has_started_another(lab: Lab) -> None:
+    uuid = lab.server(BOOT_SECONDS=600)
+    with Supervising(lab), lab.actor("start", uuid, wait_for="running", wait_timeout=60) as start:
+        wait_until(lambda: lab.is_up(uuid), "it boots", 30)
+        # Longer than the supervisor needs to see that it is up.
+        time.sleep(1.0)
+        named = run_of(lab, uuid)
+        crash(lab, uuid)
+        await_run_after(lab, uuid, named)
+        result = start.result()
+    assert (result["outcome"], result["code"], result["exit_code"]) == ("failed", "start_failed", 137)
+    assert result["run"] == {"container": named.container, "started_at": named.started_at}
