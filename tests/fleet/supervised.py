@@ -67,8 +67,8 @@ def began(node: Node, server: Mapping[str, Any]) -> datetime:
 
 def facts(node: Node, *servers: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return all that is told of servers, in their order."""
-    shown_all = adhoc([node], "server_power_info", {"server": [uuid_of(each) for each in servers], "operations": 100})[node.name]
-    found = {each["server"]: each for each in shown_all["servers"]}
+    asked = {"server": [uuid_of(each) for each in servers], "operations": 100, "crashes": 10}
+    found = {each["server"]: each for each in adhoc([node], "server_power_info", asked)[node.name]["servers"]}
     return [found[uuid_of(each)] for each in servers]
 
 
@@ -78,3 +78,8 @@ def starts(node: Node, *servers: Mapping[str, Any]) -> list[list[str]]:
         [row["origin"] for row in reversed(each["operations"]) if (row["action"], row["outcome"]) == ("start", "done")]
         for each in facts(node, *servers)
     ]
+
+
+def verdicts(node: Node, *servers: Mapping[str, Any]) -> list[list[str]]:
+    """Return what each ended run of servers was taken for; the first in front."""
+    return [[row["verdict"] for row in reversed(each["crashes"])] for each in facts(node, *servers)]

@@ -32,6 +32,7 @@ def began(node: Node, each: dict[str, Any]) -> datetime:
     return datetime.fromisoformat(node.started_at(uuid_of(each))[:26].rstrip("Z"))
 
 
+@pytest.mark.long
 def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_in_order_and_nothing_else(node: Node) -> None:
     proxy, lobby, game = server("proxy", priority=10), server("lobby", priority=50), server("game")
     crashed = server("crashed", priority=200, CRASH_AFTER=2)

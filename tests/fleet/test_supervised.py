@@ -5,12 +5,32 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
+from ansible_collections.fleet.power.tests.integration.panel_server import FakePanel, closing
 
 from .lab import Node, playbook, server, uuid_of, wait_until
+from .maintenance import MARK, MEMORY, text_of, work
 from .ran import changes, made, refusal
 from .shim import library_of, pid_of
-from .supervised import BACK_SECONDS, RESTORE, SHORT, SUPERVISOR, act, began, crash, is_back, libraries, starts, supervised, units
+from .supervised import (
+    BACK_SECONDS,
+    RESTORE,
+    SHORT,
+    SUPERVISOR,
+    act,
+    began,
+    crash,
+    facts,
+    is_back,
+    libraries,
+    starts,
+    supervised,
+    units,
+    verdicts,
+)
 
 STAGGER = 2
 
@@ -111,6 +131,7 @@ def test_after_the_engine_was_restarted_all_is_back_and_nothing_is_told_of_a_cra
     assert not node.is_up(uuid_of(stopped))
     assert pid_of(node, SUPERVISOR) == pid
     assert [each[1:] for each in starts(node, proxy, game)] == [["supervisor"]] * 2
+    assert verdicts(node, proxy, game) == [["engine_stopped"]] * 2
 
 
 def test_a_killed_supervisor_is_back_and_starts_once_what_crashed_meanwhile(node: Node) -> None:
@@ -128,4 +149,43 @@ def test_a_killed_supervisor_is_back_and_starts_once_what_crashed_meanwhile(node
     # Another look of the new one, which finds nothing to do.
     node.ssh("sleep 3")
     assert starts(node, lobby, untouched)[0][1:] == ["supervisor"]
+    assert verdicts(node, lobby, untouched) == [["crashed"], []]
     assert node.started_at(uuid_of(untouched)) == other
+
+
+@pytest.mark.long
+def test_a_maintenance_is_left_alone_over_its_reboot_and_what_had_crashed_before_it_is_started_after_it(node: Node, tmp_path: Path) -> None:
+    proxy, game, late = server("proxy", priority=10), server("game"), server("late")
+    supervised(node, proxy, game, late)
+    act(node, "start")
+    node.write("/var/lib/fleet-power/late.json", json.dumps(late))
+    late["settings"]["suspended"] = True
+    node.define(late)
+    crash(node, late)
+    wait_until(lambda: facts(node, late)[0]["last_operation"]["code"] == "suspended", "its start was refused", BACK_SECONDS)
+
+    # Now nothing but the maintenance speaks against its start.
+    todo = f"cp /var/lib/fleet-power/late.json /etc/fleet-power/servers/{uuid_of(late)}.json; sleep 25; docker ps -q >/{MARK}"
+    ran = playbook("maintenance", [node], maintenance_reboot=True, maintenance_tasks=work(tmp_path, todo))
+
+    made(ran)
+    assert "2 of 2 servers are back" in ran.stdout
+    assert (text_of(node, MARK), text_of(node, MEMORY)) == ("", "")
+    wait_until(lambda: node.is_up(uuid_of(late)), "it is started", BACK_SECONDS)
+    assert [[each.rpartition("(maintenance)")[1] for each in told[1:]] for told in starts(node, proxy, game)] == [["(maintenance)"]] * 2
+    assert starts(node, late)[0][1:] == ["supervisor"]
+
+
+@pytest.mark.long
+def test_a_panel_that_is_away_after_a_boot_keeps_a_server_down_until_it_is_there(node: Node) -> None:
+    lobby = server("lobby")
+    with closing(FakePanel(lobby)) as panel, node.reaching(panel.port):
+        supervised(node, node_settings=panel.settings)
+        act(node, "start")
+    node.faults.halt()
+    node.faults.boot()
+    said = "journalctl --boot --output cat | grep '^start .*source_'"
+    wait_until(lambda: node.ssh(said, check=False), "it was tried", BACK_SECONDS)
+    assert not node.is_up(uuid_of(lobby))
+    with closing(FakePanel(lobby, port=panel.port)), node.reaching(panel.port):
+        wait_until(lambda: node.is_up(uuid_of(lobby)), "it is up", 2 * BACK_SECONDS)

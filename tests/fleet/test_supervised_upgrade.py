@@ -14,7 +14,7 @@ import pytest
 from .lab import Node, cut_off, playbook, restored, server, uuid_of, wait_until
 from .ran import changes, made
 from .scratch import using
-from .supervised import BACK_SECONDS, RESTORE, SHORT, SUPERVISOR, act, crash, facts, is_back, libraries, starts, supervised, units
+from .supervised import BACK_SECONDS, RESTORE, SHORT, SUPERVISOR, act, crash, facts, is_back, libraries, starts, supervised, units, verdicts
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def test_what_is_down_when_a_node_is_upgraded_stays_down_and_what_is_up_is_kept_
     wait_until(lambda: is_back(node, grown.up, began), "it was started again", BACK_SECONDS)
     assert grown.are_up() == [True, False, False, False]
     assert [each["intent"]["up"] for each in facts(node, *grown.servers)] == [True, True, False, False]
+    assert verdicts(node, grown.up, grown.crashed) == [["crashed"], ["down_before"]]
     grown.cut_power()
 
 

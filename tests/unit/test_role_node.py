@@ -20,8 +20,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils import restore
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import UUID_PATTERN
+from ansible_collections.fleet.power.plugins.module_utils._start_options import start_options
 
 yaml = pytest.importorskip("yaml")
 
@@ -197,7 +197,7 @@ def test_the_role_refuses_what_the_program_for_the_boot_would_refuse() -> None:
 
 def restore_takes(word: str, value: int) -> bool:
     try:
-        restore._parser().parse_args([f"{word}={value}"])
+        start_options("restore", "").parse_args([f"{word}={value}"])
     except SystemExit:
         return False
     return True
