@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 from .._power.actions.node.node import Node
@@ -14,6 +13,8 @@ from .._power.engine.container_events import ContainerEvent
 from .._power.host.announce import announce_line
 from .._power.host.concurrency import map_concurrently
 from .._power.journal.journal_rows import JournalUnusable
+from .._power.model.cancellation import Deadline
+from .._power.model.clock import SYSTEM_CLOCK
 from .._power.model.errors import EngineError, EngineUnreachable, LockUnavailable
 from .._power.model.server import Run
 from .._power.model.supervision import EndedRun, Verdict
@@ -42,6 +43,13 @@ _WARNED = (Verdict.CRASHED, Verdict.ENDED_UNSEEN, Verdict.DOWN_BEFORE)
 LOOKED, BOOT, CURSOR = "looked", "boot", "cursor"
 
 
+_NOW = Deadline(SYSTEM_CLOCK, 0.0)
+
+
+def _after(seconds: float) -> Deadline:
+    return Deadline.after(SYSTEM_CLOCK, seconds)
+
+
 class EngineWatch:
     """The servers of one node, while one connection to its engine lasts."""
 
@@ -56,13 +64,13 @@ class EngineWatch:
         self._starter = starter
         self._tell = tell
         self._observer = Observer(node, hearing, link, self._cursor)
-        #: When each server is to be looked at, by the monotonic clock.
-        self._dirty: dict[str, float] = {}
+        #: When each server is to be looked at.
+        self._dirty: dict[str, Deadline] = {}
         self._up: dict[str, Run] = {}
         self._unseen: set[str] = set()
         self._is_looked = False
         self._round = 0
-        self._next_all, self._next_pause = 0.0, 0.0
+        self._next_all = self._next_pause = self._next_due_pause = _NOW
         self.paused = ""
         self.in_trouble = False
 
@@ -72,16 +80,16 @@ class EngineWatch:
         if self.paused == "wings":
             return
         # What the engine tells again comes at once, and says of an end what a look does not.
-        deadline = time.monotonic() + _REPLAY_SECONDS
-        while (event := self._reader.next(_GATHER_SECONDS)) is not None and time.monotonic() < deadline:
+        deadline = _after(_REPLAY_SECONDS)
+        while (event := self._reader.next(_GATHER_SECONDS)) is not None and not deadline.is_over:
             self._hear(event)
         journal, everybody = self._node().journal, self._everybody()
         self._is_looked = bool(journal.seen_runs.value(LOOKED))
         self._observer.first = set() if self._is_looked else set(everybody)
-        self._dirty.update(dict.fromkeys(everybody, 0.0))
+        self._dirty.update(dict.fromkeys(everybody, _NOW))
         self._look()
         self._starter.remember(journal.ended_runs.due())
-        self._next_all = time.monotonic() + _ALL_SECONDS
+        self._next_all = _after(_ALL_SECONDS)
 
     @property
     def has_seen_all(self) -> bool:
@@ -91,12 +99,11 @@ class EngineWatch:
     def turn(self) -> None:
         """Wait for what comes next, and see to it. Raises `Broken`, and what the engine raises where it answers nothing."""
         self._hear(self._reader.next(self._seconds()))
-        now = time.monotonic()
-        if now >= self._next_pause or (self._is_due() and now >= self._next_pause - _PAUSE_SECONDS + _DUE_PAUSE_SECONDS):
+        if self._next_pause.is_over or (self._next_due_pause.is_over and self._is_due()):
             self._pause()
         if self.paused == "wings":
             return
-        if now >= self._next_all:
+        if self._next_all.is_over:
             self._look_at_all()
         self._look()
         if self._observer.is_ending:
@@ -112,11 +119,10 @@ class EngineWatch:
     def notice_trouble(self) -> None:
         """The journal could not be used: nothing is to be started until it can."""
         self.in_trouble = True
-        self._next_pause = 0.0
+        self._next_pause = _NOW
 
     def _seconds(self) -> float:
-        now = time.monotonic()
-        waits = [_WAIT_SECONDS, self._next_all - now, *(at - now for at in self._dirty.values())]
+        waits = [_WAIT_SECONDS, self._next_all.left, *(at.left for at in self._dirty.values())]
         due = None if self.paused else self._starter.seconds_left()
         # One whose lock is held is tried again soon.
         return max(0.0, min(waits if due is None else [*waits, max(due, 0.1)]))
@@ -127,7 +133,7 @@ class EngineWatch:
     def _pause(self) -> None:
         """Find out what keeps it from starting anything. After Wings, what is down is a new beginning."""
         node, before = self._node(), self.paused
-        self._next_pause = time.monotonic() + _PAUSE_SECONDS
+        self._next_pause, self._next_due_pause = _after(_PAUSE_SECONDS), _after(_DUE_PAUSE_SECONDS)
         self.paused = pause_of(node, in_trouble=self.in_trouble)
         self.in_trouble = self.in_trouble and self.paused == "journal"
         self._tell(self.paused)
@@ -151,7 +157,9 @@ class EngineWatch:
                 self._spoil(event, server)
             return
         wait = 0.0 if event.action == "start" else _GATHER_SECONDS
-        self._dirty[server] = min(self._dirty.get(server, float("inf")), time.monotonic() + wait)
+        at = _after(wait)
+        if server not in self._dirty or at.at < self._dirty[server].at:
+            self._dirty[server] = at
 
     def _spoil(self, event: ContainerEvent, server: str) -> None:
         """Note of the run that is up that it was sent a signal: the engine's own mark of a stop says nothing of it any more."""
@@ -168,8 +176,8 @@ class EngineWatch:
 
     def _look_at_all(self) -> None:
         """Look for those that are not as they were when seen last, at a tenth of the others, and at rows that wait for a verdict."""
-        node, now = self._node(), time.monotonic()
-        self._next_all = now + _ALL_SECONDS
+        node = self._node()
+        self._next_all = _after(_ALL_SECONDS)
         self._round = (self._round + 1) % _ROUNDS
         try:
             listed = {each.id: each.server for each in node.engine.listed() if each.live}
@@ -184,11 +192,10 @@ class EngineWatch:
         lost |= {uuid for container, uuid in listed.items() if uuid not in self._up or self._up[uuid].container != container}
         lost |= {uuid for number, uuid in enumerate(sorted(self._up)) if number % _ROUNDS == self._round}
         for uuid in lost:
-            self._dirty.setdefault(uuid, now)
+            self._dirty.setdefault(uuid, _NOW)
 
     def _dirty_now(self) -> list[str]:
-        now = time.monotonic()
-        return [uuid for uuid, at in self._dirty.items() if at <= now]
+        return [uuid for uuid, at in self._dirty.items() if at.is_over]
 
     def _look(self) -> None:
         """Look at those whose time has come."""
@@ -201,14 +208,14 @@ class EngineWatch:
         for uuid, looked in zip(uuids, map_concurrently(self._try_to_look, uuids)):
             if looked is None:
                 self._unseen.add(uuid)
-                self._dirty[uuid] = time.monotonic() + _RETRY_SECONDS
+                self._dirty[uuid] = _after(_RETRY_SECONDS)
                 continue
             self._unseen.discard(uuid)
             self._up.pop(uuid, None)
             if looked.up is not None:
                 self._up[uuid] = looked.up
             if looked.again is not None:
-                self._dirty[uuid] = time.monotonic() + looked.again
+                self._dirty[uuid] = _after(looked.again)
             rows += looked.rows
             self._starter.remember(looked.due)
         self._say(rows)

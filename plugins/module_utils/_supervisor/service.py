@@ -21,6 +21,8 @@ from .._power.host.announce import announce_line
 from .._power.host.liveness import boot_id
 from .._power.host.notify import READY, STOPPING, WATCHDOG, ServiceManager
 from .._power.journal.journal_rows import JournalUnusable
+from .._power.model.cancellation import Deadline, wait_until
+from .._power.model.clock import SYSTEM_CLOCK
 from .._power.model.errors import EngineError, EngineUnreachable, MissingLibrary, internal_error
 from .._power.model.request import WaitFor
 from .after_boot import due_after_boot
@@ -59,16 +61,15 @@ class FreshNode:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._guard = threading.Lock()
-        self._read_at = time.monotonic()
+        self._is_stale = Deadline.after(SYSTEM_CLOCK, _SOURCES_SECONDS)
 
     def __call__(self) -> Node:
         """Return the node as it is now."""
         with self._guard:
-            now = time.monotonic()
-            if now - self._read_at > _SOURCES_SECONDS:
+            if self._is_stale.is_over:
                 node = self._node
                 self._node = replace(node, sources=build_sources(node.settings, node.engine, node.clock))
-                self._read_at = now
+                self._is_stale = Deadline.after(SYSTEM_CLOCK, _SOURCES_SECONDS)
             return self._node
 
     def close(self) -> None:
@@ -96,7 +97,7 @@ class Supervisor:
         self._manager = ServiceManager()
         self._breaks = 0
         self._is_ready = False
-        self._alive_at = time.monotonic()
+        self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
 
     def run(self) -> None:
         """Supervise until a signal says otherwise; what was begun is finished."""
@@ -140,13 +141,13 @@ class Supervisor:
             reader.close()
 
     def _turn(self, watch: EngineWatch) -> None:
-        booted, next_try = False, 0.0
+        booted, next_try = False, Deadline(SYSTEM_CLOCK, 0.0)
         with contextlib.suppress(Broken):
             while not self._interrupted():
-                self._alive_at = time.monotonic()
+                self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
                 watch.turn()
-                if not booted and not watch.paused and time.monotonic() >= next_try:
-                    booted, next_try = self._bring_back(), time.monotonic() + _BRING_BACK_SECONDS
+                if not booted and not watch.paused and next_try.is_over:
+                    booted, next_try = self._bring_back(), Deadline.after(SYSTEM_CLOCK, _BRING_BACK_SECONDS)
         self._breaks += 1
 
     def _bring_back(self) -> bool:
@@ -183,10 +184,8 @@ class Supervisor:
             announce_line(pause_line(paused), warn=bool(paused))
 
     def _rest(self) -> None:
-        until = time.monotonic() + _RETRY_SECONDS
-        self._alive_at = time.monotonic()
-        while time.monotonic() < until and not self._interrupted():
-            time.sleep(0.1)
+        self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
+        wait_until(self._interrupted, Deadline.after(SYSTEM_CLOCK, _RETRY_SECONDS), every=0.1)
 
     def _show_life(self) -> None:
         """Show the service manager that the loop turns, from a thread: an engine that keeps silent is waited for."""
@@ -195,7 +194,7 @@ class Supervisor:
             return
 
         def show() -> None:
-            while time.monotonic() - self._alive_at < _STUCK_SECONDS:
+            while not self._stuck.is_over:
                 self._manager.tell(WATCHDOG)
                 time.sleep(min(seconds, _WATCHDOG_SECONDS))
 

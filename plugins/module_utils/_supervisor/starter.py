@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -18,6 +17,7 @@ from .._power.actions.turn.perform import perform
 from .._power.definitions.supervision import definition_fingerprint, policy_of
 from .._power.host.liveness import boot_id, boot_seconds
 from .._power.journal.journal_rows import JournalUnusable
+from .._power.model.cancellation import Deadline
 from .._power.model.errors import InterruptedBySignal, LockUnavailable, NotSelected
 from .._power.model.order import Priorities
 from .._power.model.request import PowerAction, Request, WaitFor, new_operation_id
@@ -44,8 +44,8 @@ class Starter:
         self._guard = threading.Lock()
         self._due: dict[int, EndedRun] = {}
         self._under_way: set[int] = set()
-        #: Rows whose servers somebody acts on, and until when they are not looked at again, by the monotonic clock.
-        self._asleep: dict[int, float] = {}
+        #: Rows whose servers somebody acts on, and until when they are not looked at again.
+        self._asleep: dict[int, Deadline] = {}
         self._threads: list[threading.Thread] = []
 
     def remember(self, rows: Sequence[EndedRun]) -> None:
@@ -66,7 +66,8 @@ class Starter:
         return min(left, default=None)
 
     def _left(self, row: EndedRun, boot: str, now: float) -> float:
-        return max(seconds_left(row, boot, now), self._asleep.get(row.number, 0.0) - time.monotonic())
+        asleep = self._asleep.get(row.number)
+        return max(seconds_left(row, boot, now), 0.0 if asleep is None else asleep.left)
 
     def begin(self) -> int:
         """Begin what is due now and that nobody else is at; return how many are."""
@@ -86,7 +87,7 @@ class Starter:
         held = node.locks.holder(row.server.uuid) is not None
         if held:
             with self._guard:
-                self._asleep[row.number] = time.monotonic() + _HELD_SECONDS
+                self._asleep[row.number] = Deadline.after(node.clock, _HELD_SECONDS)
         return held
 
     def free(self, node: Node) -> None:
