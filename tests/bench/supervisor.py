@@ -56,7 +56,7 @@ def _to_request(lab: Lab, proxy: EngineProxy, uuid: str) -> float:
     try:
         os.kill(pid, signal.SIGKILL)
         select.select([descriptor], [], [], 60)
-        died_at = time.monotonic()
+        died_at = time.time()
     finally:
         os.close(descriptor)
     wait_until(lambda: _start_after(proxy, seen) is not None, "the start was requested", 60)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -46,10 +47,15 @@ def known_intent(context: ActionContext) -> Intent | None:
 
 def date_anew(context: ActionContext, seen: Observed) -> None:
     """Write that the run which a start finds up was asked for as late as this: what was killed before does not concern it."""
-    request, snapshot = context.request, seen.snapshot
-    if request.action is PowerAction.START and snapshot is not None and snapshot.live:
-        run = SeenRun(snapshot.run, generation=request.generation(context.uuid))
-        context.node.journal.seen_runs.see(context.uuid, run)
+    request, snapshot, runs = context.request, seen.snapshot, context.node.journal.seen_runs
+    if request.action is not PowerAction.START or snapshot is None or not snapshot.live:
+        return
+    generation = request.generation(context.uuid)
+    with contextlib.suppress(JournalUnusable, OSError):
+        known = runs.of(context.uuid)
+        # Hundreds are found up at once, and mostly there is nothing to write.
+        if known is None or known.run != snapshot.run or known.generation < generation:
+            runs.see(context.uuid, SeenRun(snapshot.run, generation=generation))
 
 
 def _known(context: ActionContext, read: Callable[[], T]) -> T:

@@ -23,6 +23,9 @@ from ...model.server import Run, Server, Snapshot
 from ...model.supervision import EndedRun, Verdict
 from .node import Node
 
+#: The run that is meant where a server has no container.
+NO_RUN = Run("", "")
+
 
 def record_stop(node: Node, server: Server, lock: PowerLock | None, ended: EndedHere, operation: str = "") -> None:
     """Write the row of a run that was ended here; where that cannot be, have the lock's record say it. Its leftover is settled by that."""
@@ -84,11 +87,6 @@ def end_of(node: Node, server: Server, snapshot: Snapshot, verdict: Verdict) -> 
         boot=boot_id(),
         next_at=boot_seconds(),
     )
-
-
-def run_of(snapshot: Snapshot | None) -> Run:
-    """Return the run that is meant where a server's container, if it has one, is down."""
-    return Run("", "") if snapshot is None else snapshot.run
 
 
 def _row_here(node: Node, server: Server, ended: EndedHere, operation: str = "") -> EndedRun:

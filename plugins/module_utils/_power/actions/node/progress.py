@@ -42,6 +42,8 @@ class Progress:
         self.ended: Run | None = None
         #: The run that it started, or found up.
         self.run: Run | None = None
+        #: The run of the container that was seen last, over or not.
+        self.seen_run: Run | None = None
         self.preboot: list[PrebootStep] = []
         self.files: list[FileDiff] = []
         self.waited_seconds = 0.0
@@ -66,6 +68,7 @@ class Progress:
             self.state_before = seen.state
         self.state = seen.state
         self.has_container = seen.snapshot is not None
+        self.seen_run = None if seen.snapshot is None else seen.snapshot.run
         self.is_outdated = False
 
     def alter(self) -> None:

@@ -22,7 +22,7 @@ from ...model.request import PowerAction
 from ...model.result import Outcome, Phase
 from ...model.server import PowerState, Snapshot
 from ..node.context import ActionContext
-from ..node.ends import record_stop, run_of, settle_ended
+from ..node.ends import NO_RUN, record_stop, settle_ended
 from ..node.progress import Ending, Progress
 from ..node.recovery import fence_start
 from .look import look, refuse_beside_wings
@@ -109,7 +109,7 @@ def _note_intent(context: ActionContext, lock: PowerLock | None, snapshot: Snaps
     )
     if not written and lock is not None:
         ended_it = context.progress.ended is not None
-        lock.settle(EndedHere(run_of(snapshot), context.verb, origin=request.origin, ended_it=ended_it))
+        lock.settle(EndedHere(NO_RUN if snapshot is None else snapshot.run, context.verb, origin=request.origin, ended_it=ended_it))
 
 
 def _raise_generation(context: ActionContext, faults: list[str]) -> None:
