@@ -190,9 +190,11 @@ class Observer:
         if holder is not None and (evidence.here or (holder.action == PowerAction.KILL.value and evidence.killed)):
             # Whoever ends it here writes it down, with what only he knows.
             return _AGAIN_SECONDS
-        if end.server.uuid in self.first or not awaits_shutdown(evidence) or node.engine.events.is_serving(_SERVING_SECONDS):
+        if end.server.uuid in self.first or not awaits_shutdown(evidence):
             return None
-        # The engine is about to end, or frozen: its stream will break, and keeps it from ending as long as it is read.
+        if node.engine.events.is_serving(_SERVING_SECONDS) and not self._link.is_over():
+            return None
+        # The engine is about to end, has ended, or is frozen: its stream will break, and keeps it from ending as long as it is read.
         self.is_ending = True
         return _AGAIN_SECONDS
 

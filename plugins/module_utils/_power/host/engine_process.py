@@ -44,6 +44,11 @@ def engine_life(host: str) -> str:
     return f"{boot}/{pid}/{start}" if start else ""
 
 
+def is_life(name: str) -> bool:
+    """Tell if a name is one that `engine_life` gave a life."""
+    return _LIFE.fullmatch(name) is not None
+
+
 def engine_began(life: str) -> float | None:
     """Return when a life of this boot's began, in seconds of the wall clock as it goes now; None for any other.
 
