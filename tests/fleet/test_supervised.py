@@ -189,3 +189,18 @@ def test_a_panel_that_is_away_after_a_boot_keeps_a_server_down_until_it_is_there
     assert not node.is_up(uuid_of(lobby))
     with closing(FakePanel(lobby, port=panel.port)), node.reaching(panel.port):
         wait_until(lambda: node.is_up(uuid_of(lobby)), "it is up", 2 * BACK_SECONDS)
+
+
+@pytest.mark.long
+def test_what_goes_before_a_start_is_done_wherever_the_data_are(node: Node) -> None:
+    lobby = server("lobby")
+    rule = {"match": "motd", "replace_with": "new"}
+    lobby["process_configuration"]["configs"] = [{"file": "server.properties", "parser": "properties", "replace": [rule]}]
+    supervised(node, lobby, node_user="pterodactyl", node_settings={"system": {"data": "/home/servers"}})
+    act(node, "start")
+    before, data = node.started_at(uuid_of(lobby)), f"/home/servers/{uuid_of(lobby)}"
+    node.ssh(f"cd {data}; echo motd=old >server.properties; mkdir -p world/deep; chown -R root:root .; chmod 700 world")
+    crash(node, lobby)
+    wait_until(lambda: is_back(node, lobby, before), "it was started again", BACK_SECONDS)
+    assert "motd=new" in node.ssh(f"cat {data}/server.properties")
+    assert set(node.ssh(f"stat -c %U:%G {data} {data}/server.properties {data}/world/deep").split()) == {"pterodactyl:pterodactyl"}
