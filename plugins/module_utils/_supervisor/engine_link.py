@@ -41,6 +41,10 @@ class EngineLink:
         now = engine_life(self.host)
         return bool(now) and is_life(self.life) and now != self.life
 
+    def is_gone(self) -> bool:
+        """Tell if the process is gone that was known. False where it was never known."""
+        return is_life(self.life) and engine_life(self.host) != self.life
+
     def is_another(self, seen: SeenRun | None, run: Run) -> bool:
         """Tell if a run was seen up by another life of the engine, or, where nobody saw it, began before this one."""
         if seen is not None and seen.run == run and seen.engine:
