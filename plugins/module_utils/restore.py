@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 import threading
@@ -29,7 +28,7 @@ from ._power.actions.many.selection import Target
 from ._power.actions.node.limiter import Limiter, Slot
 from ._power.call import Call, open_call
 from ._power.definitions.settings import Settings, load_settings
-from ._power.host.own_files import open_own
+from ._power.host.maintenance import MEMORY, maintenance_of
 from ._power.model.errors import NotSelected, PowerError, ServerNotFound, Suspended, internal_error
 from ._power.model.report import is_failure
 from ._power.model.request import PowerAction, Request, WaitFor
@@ -42,8 +41,7 @@ from ._start_options import start_options
 ORIGIN = "restore after boot"
 #: What keeps a server down although it was meant to be up, and is as it should be.
 _PASSED_OVER = (Suspended.code, ServerNotFound.code, NotSelected.code)
-#: What role maintenance writes into the state directory, and the phase in it while a reboot is all that is left.
-_MAINTENANCE = "maintenance.json"
+#: The phase of a maintenance while a reboot is all that is left.
 _REBOOT = "reboot"
 _PRINTING = threading.Lock()
 #: Characters, more than any sentence of ours has.
@@ -67,7 +65,7 @@ def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool
     """Start them; whether all that may be up are up. Raises `PowerError` for what concerns all."""
     settings = load_settings(given.config)
     directory = settings.state_directory
-    if _is_rebooting(os.path.join(directory, _MAINTENANCE)):
+    if _is_rebooting(directory):
         return True
     # Whatever the settings say of an endpoint: the journal is this node's.
     options = {"config": given.config, "api_url": ""}
@@ -82,18 +80,16 @@ def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool
     return certain and not any(_is_down(result) for result in results)
 
 
-def _is_rebooting(path: str) -> bool:
+def _is_rebooting(directory: str) -> bool:
     """Tell, and say, whether a maintenance reboots this node. One that cannot be read is said too, and counts as none."""
+    path = os.path.join(directory, MEMORY)
     try:
-        with open(open_own(path, os.O_RDONLY), encoding="utf-8") as file:
-            memory = json.load(file)
-        if not isinstance(memory, dict):
-            raise ValueError("it is no mapping")
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError, RecursionError) as error:
+        memory = maintenance_of(directory)
+    except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it is not what role maintenance writes"
         _say(f"Cannot read {path}: {why}; what was meant to be up is started as without a maintenance", sys.stderr)
+        return False
+    if memory is None:
         return False
     if memory.get("phase") != _REBOOT:
         return False

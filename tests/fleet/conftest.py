@@ -10,11 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from . import lab, scratch
+from . import before, lab, scratch
 from .lab import Lease, Node
 
 #: Begun first, the longest in front: no worker shall be left with one of them at the end.
-LONGEST = ("test_upgrade", "test_shim", "test_node", "test_readme", "test_unknown", "test_deploy", "test_rollout_lost_nodes")
+LONGEST = (
+    "test_upgrade",
+    "test_supervised_upgrade",
+    "test_shim",
+    "test_supervised",
+    "test_node",
+    "test_readme",
+    "test_unknown",
+    "test_deploy",
+    "test_rollout_lost_nodes",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,6 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The collection as it was when the first test began."""
     return scratch.snapshot(tmp_path_factory.mktemp("collections"))
+
+
+@pytest.fixture(scope="session")
+def old_collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The collection as it was before the modules moved into packages."""
+    return before.extract(tmp_path_factory.mktemp("before"))
 
 
 @pytest.fixture(autouse=True)

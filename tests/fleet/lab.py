@@ -180,10 +180,11 @@ def playbook(name_or_path: str | Path, nodes: Sequence[Node] | Path, *arguments:
     return playbook_begun(name_or_path, nodes, *arguments, **variables).finish()
 
 
-def cut_off(name: str, node: Node, *, after: str) -> None:
+def cut_off(name: str, node: Node, *, after: str, **variables: object) -> None:
     """Run `playbook` on one node, killed right after a task, by its name, that changed something there."""
     cut = current().file("cut")
-    ran = playbook_begun(name, [node], surroundings={"FLEET_POWER_CUT": str(cut), "FLEET_POWER_CUT_AFTER": after}).finish()
+    surroundings = {"FLEET_POWER_CUT": str(cut), "FLEET_POWER_CUT_AFTER": after}
+    ran = playbook_begun(name, [node], surroundings=surroundings, **variables).finish()
     assert cut.exists(), ran.output
 
 

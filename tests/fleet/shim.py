@@ -37,9 +37,9 @@ def installed(node: Node, *definitions: Mapping[str, Any], arguments: Sequence[s
     return made(playbook("shim", [node], *arguments, "fleet.power.node", **asked))
 
 
-def shown(node: Node, *properties: str) -> dict[str, str]:
-    """Return properties of the service, as systemd shows them."""
-    lines = node.ssh(f"systemctl show --property={','.join(properties)} {SERVICE}").splitlines()
+def shown(node: Node, *properties: str, service: str = SERVICE) -> dict[str, str]:
+    """Return properties of the service, or of another, as systemd shows them."""
+    lines = node.ssh(f"systemctl show --property={','.join(properties)} {service}").splitlines()
     return dict(line.split("=", 1) for line in lines)
 
 
@@ -88,11 +88,11 @@ def begun(node: Node, location: str) -> None:
     wait_until(lambda: ask(node, location)[2]["progress"] == "begun", "it has begun")
 
 
-def pid_of(node: Node) -> int:
-    """The service's process; 0 while there is none."""
-    return int(shown(node, "MainPID")["MainPID"])
+def pid_of(node: Node, service: str = SERVICE) -> int:
+    """The process of the service, or of another; 0 while there is none."""
+    return int(shown(node, "MainPID", service=service)["MainPID"])
 
 
-def library_of(node: Node) -> str:
-    """The path of the library that the service's process runs from."""
-    return node.ssh(f"tr '\\0' '\\n' </proc/{pid_of(node)}/environ | sed -n s/^PYTHONPATH=//p").strip()
+def library_of(node: Node, service: str = SERVICE) -> str:
+    """The path of the library that the process of the service, or of another, runs from."""
+    return node.ssh(f"tr '\\0' '\\n' </proc/{pid_of(node, service)}/environ | sed -n s/^PYTHONPATH=//p").strip()

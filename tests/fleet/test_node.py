@@ -17,6 +17,7 @@ from ansible_collections.fleet.power.tests.integration.panel_server import LIST,
 
 from .lab import Lease, Node, adhoc, inventory, playbook, server, uuid_of, wait_until
 from .ran import changes, made, refusal
+from .supervised import SUPERVISOR, units
 
 SETTINGS = {
     "system": {"stop_timeout": 30},
@@ -37,7 +38,7 @@ MADE = """\
 """
 #: Everything that the role writes to, besides packages.
 PLACES = "/etc/fleet-power /etc/tmpfiles.d/fleet-power.conf /run/fleet-power /usr/local/lib/fleet-power /var/lib/fleet-power"
-UNIT = "/etc/systemd/system/fleet-power-restore.service"
+UNITS = "/etc/systemd/system/fleet-power-restore.service /etc/systemd/system/fleet-power-supervisor.service"
 
 
 def definitions_on(node: Node) -> list[str]:
@@ -78,7 +79,7 @@ def test_a_machine_becomes_a_node_and_the_second_run_changes_nothing(node: Node,
     assert "hunter2" not in first.output
     assert node.ssh(f"stat -c '%n %U %G %a' $(echo '{MADE}' | cut -d' ' -f1)") == MADE
     assert node.ssh("id -u pterodactyl; id -g pterodactyl").split() == ["988", "988"]
-    assert node.ssh("systemctl show --value --property=UnitFileState,ActiveState fleet-power-restore").split() == ["inactive", "enabled"]
+    assert units(node) == {SUPERVISOR: "enabled active"}
     assert node.ssh(f"cat /etc/fleet-power/servers/{file.name}") == file.read_text()
 
     assert changes(made(playbook("node", [node], **asked))) == []
@@ -96,7 +97,8 @@ def test_a_machine_becomes_a_node_and_the_second_run_changes_nothing(node: Node,
     assert {each["name"]: each["priority"] for each in facts} == {"lobby": 7, "game": 100}
 
     made(playbook("node", [node], node_python="none", node_check=False, node_restore_on_boot=False))
-    assert node.ssh(f"ls {UNIT} /etc/systemd/system/multi-user.target.wants/fleet-power-restore.service 2>/dev/null", check=False) == ""
+    assert units(node) == {}
+    assert node.ssh(f"ls {UNITS} /etc/systemd/system/multi-user.target.wants/fleet-power-* 2>/dev/null", check=False) == ""
 
 
 @pytest.mark.long
@@ -106,7 +108,7 @@ def test_check_mode_on_a_bare_machine_does_nothing_and_without_engine_or_librari
     assert {"Name the packages that would be installed", "Make the user", "Have the directories", "Write the settings file"} <= set(
         changes(ran)
     )
-    assert node.ssh(f"ls -d {PLACES} {UNIT} 2>/dev/null; getent passwd pterodactyl; getent group fleet-power", check=False) == ""
+    assert node.ssh(f"ls -d {PLACES} {UNITS} 2>/dev/null; getent passwd pterodactyl; getent group fleet-power", check=False) == ""
 
     message = refusal(playbook("node", [node]))
     assert "no Docker Engine answers" in message and "node_engine_install" in message
@@ -142,9 +144,9 @@ def test_the_modules_and_the_unit_run_in_a_virtual_environment_on_a_machine_with
     by_it = inventory([online], ansible_python_interpreter=python)
     assert changes(made(playbook("node", by_it, **asked))) == []
     assert adhoc(by_it, "server_power_info")[online.name]["servers"] == []
-    online.ssh("systemctl start fleet-power-restore")
-    assert f'"{python}"' in online.ssh(f"grep ^ExecStart {UNIT}")
-    assert "docker.service" in online.ssh("systemctl show --property=After fleet-power-restore").replace(".service.service", "")
+    assert units(online) == {SUPERVISOR: "enabled active"}
+    assert f'"{python}"' in online.ssh(f"systemctl cat {SUPERVISOR} | grep ^ExecStart")
+    assert "docker.service" in online.ssh(f"systemctl show --property=After {SUPERVISOR}").replace(".service.service", "")
 
 
 @pytest.mark.long
@@ -222,7 +224,7 @@ def test_a_node_gets_its_servers_from_a_panel_and_no_others(node: Node) -> None:
 def test_a_panel_that_is_away_after_a_boot_keeps_a_server_down_and_says_so(node: Node) -> None:
     lobby = server("lobby")
     with closing(FakePanel(lobby)) as panel, node.reaching(panel.port):
-        made(playbook("node", [node], node_settings=panel.settings, node_python="none", node_check=False))
+        made(playbook("node", [node], node_settings=panel.settings, node_python="none", node_check=False, node_supervise=False))
         assert adhoc([node], "server_power", "server=all action=start")[node.name]["summary"] == {"done": 1}
     node.faults.halt()
     node.faults.boot()

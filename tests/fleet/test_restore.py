@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A boot brings back the servers that were up before it, and no others; on nodes whose plug is pulled."""
+"""A boot brings back the servers that were up before it, and no others, where nothing is supervised; on nodes whose plug is pulled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STAGGER = 2
 
 def make(node: Node, *servers: dict[str, Any]) -> None:
     """Make it a node with these servers."""
-    short = {"node_python": "none", "node_user": "", "node_check": False}
+    short = {"node_python": "none", "node_user": "", "node_check": False, "node_supervise": False}
     ran = playbook("node", [node], node_definitions=list(servers), node_restore_stagger=STAGGER, **short)
     assert ran.rc == 0, ran.output
 
@@ -32,6 +32,7 @@ def began(node: Node, each: dict[str, Any]) -> datetime:
     return datetime.fromisoformat(node.started_at(uuid_of(each))[:26].rstrip("Z"))
 
 
+@pytest.mark.long
 def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_in_order_and_nothing_else(node: Node) -> None:
     proxy, lobby, game = server("proxy", priority=10), server("lobby", priority=50), server("game")
     crashed = server("crashed", priority=200, CRASH_AFTER=2)

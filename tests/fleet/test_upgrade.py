@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from . import before
 from .lab import Going, Node, adhoc, adhoc_begun, cut_off, phase_of, playbook, restored, server, uuid_of, wait_until
 from .ran import changes, made
 from .scratch import collections, using
@@ -21,12 +20,6 @@ from .shim import LIBRARIES, SERVICE, UNIT, accepted, ask, done, end_of, install
 
 #: A file of the library that was there before, and one that is there now.
 MOVED = {"old": "module_utils/power/call.py", "new": "module_utils/_power/call.py"}
-
-
-@pytest.fixture(scope="session")
-def old_collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The collection as it was before."""
-    return before.extract(tmp_path_factory.mktemp("before"))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import closing
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
@@ -129,7 +130,9 @@ def rows_of(lab: Lab, uuid: str) -> list[EndedRun]:
     """The ended runs of a server, the last first."""
     node = lab.node()
     try:
-        return node.journal.ended_runs.latest_of_each([uuid], 100).get(uuid, [])
+        found = node.journal.told_runs.of_each([uuid], 100, datetime.now(timezone.utc))
+        assert found is not None
+        return list(found.latest.get(uuid, ()))
     finally:
         node.journal.close()
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.host import engine_process
-from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_began, engine_life, shutdown_seconds
+from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_began, engine_life
 from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, start_of
 
 OWN_COMMAND = Path("/proc/self/comm").read_text().rstrip("\n")
@@ -91,9 +90,3 @@ def test_a_life_says_when_it_began(tmp_path: Path) -> None:
 )
 def test_what_is_no_life_of_this_boot_began_never(life: str) -> None:
     assert engine_began(life) is None
-
-
-def test_a_shutdown_takes_as_long_as_its_slowest_container_may_and_its_readers() -> None:
-    assert shutdown_seconds([]) == shutdown_seconds([None, 3]) == 15 + 5 + 5
-    assert shutdown_seconds([None, 600, 20]) == 600 + 5 + 5 + 5
-    assert shutdown_seconds([10, -1]) == math.inf

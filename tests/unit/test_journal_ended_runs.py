@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ def make_node(tmp_path: Path) -> Iterator[Node]:
     yield node
     for journal in node.opened:
         journal.close()
+
+
+def latest(journal: Journal, *servers: Server) -> Mapping[str, Sequence[EndedRun]]:
+    """The ended runs of servers, the last first."""
+    found = journal.told_runs.of_each([server.uuid for server in servers], 1000, datetime.now(timezone.utc))
+    assert found is not None
+    return found.latest
 
 
 def run(number: int, server: Server = ALPHA) -> Run:
@@ -105,7 +113,7 @@ def test_the_first_verdict_on_a_run_stays_and_one_that_was_noted_is_none(node: N
         assert ended.write(replace(crashed(), verdict=verdict, due=False, exit_code=0))
     found = ended.of_run(run(1))
     assert found is not None and (found.verdict, found.exit_code, found.due) == (Verdict.CRASHED, 3, True)
-    assert len(ended.latest_of_each([ALPHA.uuid], 10)[ALPHA.uuid]) == 1
+    assert len(latest(node.journal(), ALPHA)[ALPHA.uuid]) == 1
 
 
 def test_of_each_server_a_hundred_are_kept_and_all_that_are_due(node: Node) -> None:
@@ -114,7 +122,7 @@ def test_of_each_server_a_hundred_are_kept_and_all_that_are_due(node: Node) -> N
     for number in range(1, KEPT_RUNS + 50):
         assert ended.write(crashed(number, due=False))
     assert ended.write(crashed(0, BETA))
-    found = ended.latest_of_each([ALPHA.uuid, BETA.uuid], 1000)
+    found = latest(node.journal(), ALPHA, BETA)
     assert len(found[ALPHA.uuid]) == KEPT_RUNS + 1 and len(found[BETA.uuid]) == 1
     assert (found[ALPHA.uuid][0].run, found[ALPHA.uuid][-1].run, found[ALPHA.uuid][-1].due) == (run(KEPT_RUNS + 49), run(0), True)
 
@@ -126,7 +134,7 @@ def test_a_newer_run_closes_what_asked_for_one_and_says_which_row_it_answered(no
     assert journal.seen_runs.see(ALPHA.uuid, SeenRun(run(2), answers=first.number))
     assert journal.ended_runs.due() == [other]
     assert journal.ended_runs.write(crashed(2))
-    rows = journal.ended_runs.latest_of_each([ALPHA.uuid], 10)[ALPHA.uuid]
+    rows = latest(journal, ALPHA)[ALPHA.uuid]
     assert [(row.in_row, row.next_run) for row in rows] == [(2, None), (1, run(2))]
     # Whoever says late that the first one was up says nothing new.
     assert journal.seen_runs.see(ALPHA.uuid, SeenRun(run(1)))
@@ -186,7 +194,7 @@ def test_many_processes_that_see_the_same_ends_write_one_row_each(node: Node) ->
         journal.close()
 
     in_processes(4, work)
-    found = node.journal().ended_runs.latest_of_each([server.uuid for server in servers], 100)
+    found = latest(node.journal(), *servers)
     assert {uuid: len(rows) for uuid, rows in found.items()} == {server.uuid: 15 for server in servers}
     assert not node.journal().ended_runs.due()
 

@@ -112,7 +112,7 @@ class TestMaintenance:
 
     def test_its_reboot_is_told_with_the_file_and_the_way_on(self, memory: Path, capsys: pytest.CaptureFixture[str]) -> None:
         memory.write_text('{"schema": 1, "phase": "reboot", "servers": []}')
-        assert restore._is_rebooting(str(memory))
+        assert restore._is_rebooting(str(memory.parent))
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"Nothing is started: {memory} says") and "run it again" in line
 
@@ -120,13 +120,13 @@ class TestMaintenance:
     def test_any_other_phase_is_nothing_to_speak_of(self, memory: Path, capsys: pytest.CaptureFixture[str], text: str | None) -> None:
         if text is not None:
             memory.write_text(text)
-        assert not restore._is_rebooting(str(memory))
+        assert not restore._is_rebooting(str(memory.parent))
         assert capsys.readouterr().err == ""
 
     @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'["reboot"]', b'"reboot"', b"[" * 100_000])
     def test_what_cannot_be_read_is_a_line_and_no_reboot(self, memory: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
         memory.write_bytes(content)
-        assert not restore._is_rebooting(str(memory))
+        assert not restore._is_rebooting(str(memory.parent))
         assert capsys.readouterr().err.startswith(f"Cannot read {memory}: it is not what role maintenance writes; ")
 
     @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
@@ -134,7 +134,7 @@ class TestMaintenance:
         self, memory: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], object]
     ) -> None:
         make(memory)
-        assert not restore._is_rebooting(str(memory))
+        assert not restore._is_rebooting(str(memory.parent))
         assert capsys.readouterr().err.startswith(f"Cannot read {memory}: ")
 
 

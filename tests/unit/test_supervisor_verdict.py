@@ -22,7 +22,14 @@ STOP = HeardEnd(1, 143, signalled=True)
         (Evidence(heard=CRASH, exit_code=3, console_stop=True), "stopped"),
         # Heard, and nobody sent a signal.
         (Evidence(heard=CRASH, exit_code=3), "crashed"),
-        (Evidence(heard=CRASH, exit_code=137, killed=True, marked=True, another_engine=True), "crashed"),
+        (Evidence(heard=CRASH, exit_code=137, killed=True, marked=False, another_engine=True), "crashed"),
+        (Evidence(heard=CRASH, exit_code=137), "crashed"),
+        (Evidence(heard=CRASH, exit_code=3, marked=True), "crashed"),
+        # Asked for long before, or by a signal that was not heard.
+        (Evidence(heard=HeardEnd(1, 143, signalled=False, warned=True), exit_code=143), "stopped_at_engine"),
+        (Evidence(heard=HeardEnd(1, 3, signalled=False, warned=True), exit_code=3), "crashed"),
+        (Evidence(heard=HeardEnd(1, 0, signalled=False, warned=True), exit_code=0), "stopped_at_engine"),
+        (Evidence(heard=CRASH, exit_code=143, marked=True), "stopped_at_engine"),
         (Evidence(heard=CRASH, exit_code=0), "ended"),
         (Evidence(heard=CRASH, exit_code=0, oom_killed=True), "crashed"),
         # Killed since it was asked for, unless its end tells otherwise.

@@ -34,7 +34,7 @@ def due_after_boot(node: Node) -> list[EndedRun]:
         if row is None or row.due or row.next_run is not None or row.verdict in _STAYS or not _began_before_boot(row, now):
             continue
         again = replace(row, due=True, boot=boot_id(), next_at=boot_seconds(), code="", msg="")
-        if not node.journal.ended_runs.put_off(again):
+        if not node.journal.ended_runs.revive(again):
             raise JournalUnusable("it cannot be written")
         revived.append(again)
     return revived

@@ -14,7 +14,7 @@ from .._power.host.announce import announce_line
 from .._power.host.concurrency import map_concurrently
 from .._power.journal.journal_rows import JournalUnusable
 from .._power.model.cancellation import Deadline
-from .._power.model.clock import SYSTEM_CLOCK
+from .._power.model.clock import SYSTEM_CLOCK, engine_time
 from .._power.model.errors import EngineError, EngineUnreachable, LockUnavailable
 from .._power.model.server import Run
 from .._power.model.supervision import EndedRun, Verdict
@@ -35,6 +35,10 @@ _ALL_SECONDS, _PAUSE_SECONDS, _DUE_PAUSE_SECONDS, _RETRY_SECONDS = 60.0, 30.0, 1
 _REPLAY_SECONDS = 2.0
 #: The longest wait for an event: a signal to end is noticed after it.
 _WAIT_SECONDS = 1.0
+#: So long all looks together are waited for: a container that the engine does not answer for must not keep the others from being started.
+_LOOK_SECONDS = 15.0
+#: How long an engine may take to answer anything at all.
+_SERVING_SECONDS = 5.0
 #: Every so many looks at all, a server that seems as it was is inspected nevertheless: events get lost.
 _ROUNDS = 10
 _WARNED = (Verdict.CRASHED, Verdict.ENDED_UNSEEN, Verdict.DOWN_BEFORE)
@@ -67,8 +71,8 @@ class EngineWatch:
         #: When each server is to be looked at.
         self._dirty: dict[str, Deadline] = {}
         self._up: dict[str, Run] = {}
-        self._unseen: set[str] = set()
-        self._is_looked = False
+        #: Those that nobody has looked at yet, as the journal has it; None before it has anything.
+        self._to_be_looked_at: frozenset[str] | None = None
         self._round = 0
         self._next_all = self._next_pause = self._next_due_pause = _NOW
         self.paused = ""
@@ -84,19 +88,15 @@ class EngineWatch:
         while (event := self._reader.next(_GATHER_SECONDS)) is not None and not deadline.is_over:
             self._hear(event)
         journal, everybody = self._node().journal, self._everybody()
-        self._is_looked = bool(journal.seen_runs.value(LOOKED))
-        self._observer.first = set() if self._is_looked else set(everybody)
-        if not self._is_looked:
+        looked, *left = (journal.seen_runs.value(LOOKED) or "").split() or [""]
+        self._observer.first = set(left) if looked else set(everybody)
+        self._to_be_looked_at = frozenset(left) if looked else None
+        if not looked:
             self._starter.leave(self._node())
-        self._dirty.update(dict.fromkeys(everybody, _NOW))
+        self._dirty.update(dict.fromkeys(everybody | self._observer.first, _NOW))
         self._look()
         self._starter.remember(journal.ended_runs.due())
         self._next_all = _after(_ALL_SECONDS)
-
-    @property
-    def has_seen_all(self) -> bool:
-        """True unless somebody could not be looked at yet."""
-        return not self._unseen
 
     def turn(self) -> None:
         """Wait for what comes next, and see to it. Raises `Broken`, and what the engine raises where it answers nothing."""
@@ -129,6 +129,8 @@ class EngineWatch:
         self._next_pause = _NOW
 
     def _seconds(self) -> float:
+        if self.paused == "wings":
+            return _WAIT_SECONDS
         waits = [_WAIT_SECONDS, self._next_all.left, *(at.left for at in self._dirty.values())]
         due = None if self.paused else self._starter.seconds_left()
         # One whose lock is held is tried again soon.
@@ -145,7 +147,8 @@ class EngineWatch:
         self.in_trouble = self.in_trouble and self.paused == "journal"
         self._tell(self.paused)
         if self.paused == "wings":
-            node.journal.seen_runs.set_values([(LOOKED, "")])
+            if not node.journal.seen_runs.set_values([(LOOKED, "")]):
+                self.in_trouble = True
             self._dirty.clear()
         elif before == "wings":
             self.first_look()
@@ -153,9 +156,11 @@ class EngineWatch:
     def _hear(self, event: ContainerEvent | None) -> None:
         """Remember an event, and what else has come meanwhile."""
         while event is not None:
-            self._hearing.hear(event)
-            if event.server is not None and not beside_wings(self._node()):
-                self._note(event, event.server)
+            # Of what is no server's nothing is ever judged, nor forgotten.
+            if event.server is not None:
+                self._hearing.hear(event)
+                if not beside_wings(self._node()):
+                    self._note(event, event.server)
             event = self._reader.next(0)
 
     def _note(self, event: ContainerEvent, server: str) -> None:
@@ -172,7 +177,11 @@ class EngineWatch:
         """Note of the run that is up that it was sent a signal: the engine's own mark of a stop says nothing of it any more."""
         node = self._node()
         snapshot = node.engine.inspect(event.container)
-        if snapshot is not None and snapshot.live and not node.journal.seen_runs.spoil(server, snapshot.run):
+        began = None if snapshot is None else engine_time(snapshot.started_at)
+        # One that is told again may have been sent to an earlier run.
+        if snapshot is None or not snapshot.live or began is None or began.timestamp() > event.at / 1e9:
+            return
+        if not node.journal.seen_runs.spoil(server, snapshot.run):
             self.notice_trouble()
 
     def _everybody(self) -> set[str]:
@@ -210,12 +219,10 @@ class EngineWatch:
         for uuid in uuids:
             del self._dirty[uuid]
         rows = []
-        for uuid, looked in zip(uuids, map_concurrently(self._try_to_look, uuids)):
+        for uuid, looked in zip(uuids, map_concurrently(self._try_to_look, uuids, _LOOK_SECONDS)):
             if looked is None:
-                self._unseen.add(uuid)
                 self._dirty[uuid] = _after(_RETRY_SECONDS)
                 continue
-            self._unseen.discard(uuid)
             self._up.pop(uuid, None)
             if looked.up is not None:
                 self._up[uuid] = looked.up
@@ -226,16 +233,22 @@ class EngineWatch:
         if rows:
             self._say(rows)
             self._starter.remember(rows)
-        if not self._is_looked and not self._observer.first:
-            # All have been looked at, or there is nobody. Until then another life begins anew.
-            self._is_looked = self._node().journal.seen_runs.set_values([(LOOKED, "yes")])
+        self._keep_looked()
+
+    def _keep_looked(self) -> None:
+        """Write that all, if anybody, were looked at once, and who could not be yet: another life of the supervisor does not begin anew."""
+        left = frozenset(self._observer.first)
+        if left != self._to_be_looked_at and self._node().journal.seen_runs.set_values([(LOOKED, " ".join(["yes", *sorted(left)]))]):
+            self._to_be_looked_at = left
 
     def _try_to_look(self, uuid: str) -> Looked | None:
-        """Look at a server; None if it cannot be seen now. Raises `EngineUnreachable`: then none can be."""
+        """Look at a server; None if it cannot be seen now. Raises `EngineUnreachable` if the engine answers nobody."""
         try:
             return self._observer.look(uuid)
         except EngineUnreachable:
-            raise
+            if not self._node().engine.events.is_serving(_SERVING_SECONDS):
+                raise
+            return None
         except (EngineError, LockUnavailable):
             return None
         except (JournalUnusable, OSError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .._power.engine.engine import Engine
 from .._power.engine.manual_stop import manual_stop_mark
-from .._power.host.engine_process import engine_began, engine_life
+from .._power.host.engine_process import engine_began, engine_life, is_life
 from .._power.host.liveness import boot_id
 from .._power.model.clock import engine_time
 from .._power.model.errors import PowerError
@@ -26,12 +26,24 @@ _STARTUP_SECONDS = 120.0
 class EngineLink:
     """One connection to one life of an engine. ``root`` is its directory, empty where it is not known or not on this machine.
 
-    ``connected_at`` is when it answered first, in seconds of the wall clock.
+    ``connected_at`` is when it answered first, in seconds of the wall clock. ``host`` is where.
     """
 
     life: str
     root: str = ""
     connected_at: float = 0.0
+    host: str = ""
+
+    def is_over(self) -> bool:
+        """Tell if another life of the engine answers there now: whoever asks while one goes may be answered by the next, behind a socket at
+        which systemd listens for both. False where the process of neither is known.
+        """
+        now = engine_life(self.host)
+        return bool(now) and is_life(self.life) and now != self.life
+
+    def is_gone(self) -> bool:
+        """Tell if the process is gone that was known. False where it was never known."""
+        return is_life(self.life) and engine_life(self.host) != self.life
 
     def is_another(self, seen: SeenRun | None, run: Run) -> bool:
         """Tell if a run was seen up by another life of the engine, or, where nobody saw it, began before this one."""
@@ -63,4 +75,4 @@ def link_to(engine: Engine, host: str, breaks: int) -> EngineLink:
     if engine.local:
         with contextlib.suppress(PowerError):
             root = str(engine.facts().get("DockerRootDir") or "")
-    return EngineLink(engine_life(host) or unknown, root, time.time())
+    return EngineLink(engine_life(host) or unknown, root, time.time(), host)

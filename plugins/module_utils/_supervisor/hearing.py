@@ -20,15 +20,21 @@ _STOPPING = frozenset((2, 3, 9, 15))
 _SIGNAL_SECONDS = 30
 #: So many containers are remembered; who comes beyond loses what was heard first.
 _MOST = 10_000
+#: So many signals, and so many ends, of each.
+_MOST_OF_ONE = 32
 
 
 @dataclass(frozen=True)
 class HeardEnd:
-    """The end of a run as the engine told it. ``at`` is in nanoseconds; ``signalled``: a signal that stops was sent just before."""
+    """The end of a run as the engine told it. ``at`` is in nanoseconds; ``signalled``: a signal that stops was sent just before.
+
+    ``warned``: one was sent to this run at all. Who gives a server two minutes to end may be obeyed after one.
+    """
 
     at: int
     exit_code: int | None
     signalled: bool
+    warned: bool = False
 
 
 @dataclass
@@ -53,6 +59,8 @@ class Hearing:
 
     def _hear(self, event: ContainerEvent) -> None:
         self.latest = max(self.latest, event.at)
+        if event.action == "destroy" and not self._containers.get(event.container, _Container()).ends:
+            self._containers.pop(event.container, None)
         if event.action not in ("kill", "die"):
             return
         if len(self._containers) >= _MOST and event.container not in self._containers:
@@ -81,8 +89,8 @@ class Hearing:
             return None
         stopping = _STOPPING | ({stop_signal} if stop_signal is not None else set())
         earliest = max(began, at - _SIGNAL_SECONDS * _NANOSECONDS)
-        signalled = any(earliest <= sent <= at and signal in stopping for sent, signal in heard.signals)
-        return HeardEnd(at, exit_code, signalled)
+        sent = [moment for moment, signal in heard.signals if began <= moment <= at and signal in stopping]
+        return HeardEnd(at, exit_code, any(moment >= earliest for moment in sent), bool(sent))
 
     @staticmethod
     def is_stopping(signal: int | None, stop_signal: int | None) -> bool:
@@ -120,6 +128,7 @@ def _add(heard: list[Any], event: Any) -> None:
     if event not in heard:
         heard.append(event)
         heard.sort()
+        del heard[:-_MOST_OF_ONE]
 
 
 def _nanoseconds(moment: str) -> int | None:

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from .._power.actions.boot.startup import matchers_of
-from .._power.actions.node.ends import end_of, is_to_be_started
+from .._power.actions.node.ends import end_of, fate_of
 from .._power.actions.node.node import Node
 from .._power.definitions.definition import Definition, secrets_of
 from .._power.definitions.supervision import Policy, definition_fingerprint, policy_of
 from .._power.engine.readiness import readable_lines
 from .._power.host.liveness import boot_id, boot_seconds
 from .._power.journal.journal_rows import JournalUnusable
+from .._power.model.cancellation import Deadline
 from .._power.model.clock import engine_time, timestamp
 from .._power.model.errors import EngineError, EngineUnreachable
 from .._power.model.request import PowerAction
@@ -30,6 +31,8 @@ from .verdict import Evidence, awaits_shutdown, judge
 _LOG_LINES, _LOG_LINE_BYTES = 20, 500
 #: How long an engine may take to show that it lets anybody in: one that is being shut down lets nobody in before it stops the first one.
 _SERVING_SECONDS = 1.0
+#: How long one whose process is there may let nobody in before it is taken for one that ends.
+_SILENT_SECONDS = 10.0
 #: Seconds until another look at what somebody else is about to write down.
 _AGAIN_SECONDS = 0.5
 
@@ -75,13 +78,14 @@ class Observer:
         self.first: set[str] = set()
         #: Whether the engine stops what runs, and lets nobody in any more.
         self.is_ending = False
+        self._silent: Deadline | None = None
 
     def look(self, uuid: str) -> Looked:
         """Look at a server. Raises `JournalUnusable`, OSError, `LockUnavailable`, and what the engine raises: then nobody can tell."""
         node = self._node()
         snapshot, seen = node.engine.inspect(uuid), node.journal.seen_runs.of(uuid)
         server, looked = Server(uuid), Looked()
-        ends = [*self._noted(node, server, snapshot), *self._ends(server, snapshot, seen)]
+        ends = [*self._noted(node, server, snapshot, seen), *self._ends(server, snapshot, seen)]
         # Of a server that is as it was, which most are, nothing else is to be known.
         definition = node.sources.definition_for_stop(uuid) if ends else None
         for end in ends:
@@ -93,13 +97,16 @@ class Observer:
         self.first.discard(uuid)
         return looked
 
-    def _noted(self, node: Node, server: Server, snapshot: Snapshot | None) -> list[_End]:
+    def _noted(self, node: Node, server: Server, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
         """The runs that somebody found over when he started the server, and that have no verdict yet."""
         newest = snapshot.run if snapshot is not None and snapshot.has_run else None
         stop_signal = None if snapshot is None else _number(snapshot.stop_signal)
         rows = [row for row in node.journal.ended_runs.noted(server.uuid) if row.run != newest]
+        # Whoever noted it may have removed its container, and then not started the server: nobody else will.
+        last = rows[-1].run if rows and newest is None and (seen is None or seen.run == rows[-1].run) else None
         return [
-            _End(server, row.run, None, row.seen, self._hearing.end_of(row.run, stop_signal, before=newest), newest=False) for row in rows
+            _End(server, row.run, None, row.seen, self._hearing.end_of(row.run, stop_signal, before=newest), newest=row.run == last)
+            for row in rows
         ]
 
     def _ends(self, server: Server, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
@@ -164,7 +171,9 @@ class Observer:
         # Who was killed later, as another run, does not concern this one.
         generation = node.generations.read(uuid) if noted is None else noted.generation
         record = node.locks.ended_here(uuid)
-        here = record is not None and record.run == run and record.ended_it
+        fate = None if record is None or record.run != run or not record.ended_it else fate_of(node, end.server, record)
+        # What an earlier version left may not say enough.
+        here = fate in (Verdict.STOPPED, Verdict.RESTARTING)
         exit_code = None if snapshot is None else snapshot.exit_code
         if exit_code is None and noted is not None:
             exit_code = noted.exit_code
@@ -176,7 +185,7 @@ class Observer:
             oom_killed=(snapshot is not None and snapshot.oom_killed) or (noted is not None and noted.oom_killed),
             is_there=snapshot is not None or noted is not None,
             here=here,
-            restarts=here and record is not None and is_to_be_started(node, end.server, record),
+            restarts=fate is Verdict.RESTARTING,
             console_stop=seen is not None and _by_console(node, end, seen),
             killed=seen is not None and generation is not None and generation != seen.generation,
             marked=None if snapshot is None or (seen is not None and seen.spoilt) else self._link.mark_of(run),
@@ -190,10 +199,14 @@ class Observer:
         if holder is not None and (evidence.here or (holder.action == PowerAction.KILL.value and evidence.killed)):
             # Whoever ends it here writes it down, with what only he knows.
             return _AGAIN_SECONDS
-        if end.server.uuid in self.first or not awaits_shutdown(evidence) or node.engine.events.is_serving(_SERVING_SECONDS):
+        if end.server.uuid in self.first or not awaits_shutdown(evidence):
             return None
-        # The engine is about to end, or frozen: its stream will break, and keeps it from ending as long as it is read.
-        self.is_ending = True
+        if node.engine.events.is_serving(_SERVING_SECONDS) and not self._link.is_over():
+            self._silent = None
+            return None
+        # The engine is about to end, has ended, or is slow. Its stream will break, and keeps it from ending as long as it is read.
+        self._silent = self._silent or Deadline.after(node.clock, _SILENT_SECONDS)
+        self.is_ending = self._link.is_gone() or self._silent.is_over
         return _AGAIN_SECONDS
 
     def _row(self, node: Node, end: _End, verdict: Verdict, evidence: Evidence, noted: EndedRun | None) -> EndedRun:

@@ -15,7 +15,7 @@ from .._power.definitions.settings import Settings
 from .._power.host.own_files import open_or_make
 from .._power.host.supervisor_record import SUPERVISOR_LOCK, SupervisorRecord, read_record, write_record
 from .._power.model.clock import SYSTEM_CLOCK, timestamp
-from .._power.model.errors import LockUnavailable, SettingsInvalid
+from .._power.model.errors import LockUnavailable
 
 
 class OwnLock:
@@ -35,14 +35,14 @@ class OwnLock:
         return True
 
     def _write(self) -> None:
-        # On a disk that is full it says so as soon as that can be written.
+        """Write the record over the one that is there: that needs no more room on the disk."""
         with contextlib.suppress(OSError):
             write_record(self._descriptor, self._record)
 
 
 @contextlib.contextmanager
 def alone(settings: Settings) -> Iterator[OwnLock]:
-    """Hold the right to supervise this node. Raises `SettingsInvalid`, which names who does, and `LockUnavailable`."""
+    """Hold the right to supervise this node. Raises `LockUnavailable`, which names who does already."""
     path = os.path.join(settings.state_directory, SUPERVISOR_LOCK)
     try:
         descriptor = open_or_make(path, os.O_RDWR, settings.group)
@@ -52,7 +52,7 @@ def alone(settings: Settings) -> Iterator[OwnLock]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise SettingsInvalid(
+        raise LockUnavailable(
             f"Cannot supervise: {_first(settings.state_directory)} does already; look at fleet-power-supervisor"
         ) from None
     try:

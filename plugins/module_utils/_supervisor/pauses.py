@@ -5,16 +5,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-
 from .._power.actions.node.node import Node
-from .._power.host.own_files import open_own
+from .._power.host.maintenance import maintenance_of
 from .._power.journal.journal_rows import JournalUnusable
-
-#: What role maintenance writes into the state directory, and removes when it is over.
-_MAINTENANCE = "maintenance.json"
-_MOST_BYTES = 16 * 1024 * 1024
 
 
 def beside_wings(node: Node) -> bool:
@@ -29,19 +22,18 @@ def pause_of(node: Node, *, in_trouble: bool) -> str:
     """
     if beside_wings(node):
         return "wings"
-    return _maintenance(os.path.join(node.settings.state_directory, _MAINTENANCE)) or (_journal(node) if in_trouble else "")
+    return _maintenance(node.settings.state_directory) or (_journal(node) if in_trouble else "")
 
 
-def _maintenance(path: str) -> str:
+def _maintenance(state_directory: str) -> str:
     """Whether one goes on, or its memory cannot be read: then nobody can tell what it is about to do."""
     try:
-        with open(open_own(path, os.O_RDONLY), "rb") as source:
-            memory = json.loads(source.read(_MOST_BYTES))
-    except FileNotFoundError:
-        return ""
-    except (OSError, ValueError, RecursionError):
+        memory = maintenance_of(state_directory)
+    except (OSError, ValueError):
         return "maintenance_unreadable"
-    return "maintenance" if isinstance(memory, dict) and isinstance(memory.get("phase"), str) else "maintenance_unreadable"
+    if memory is None:
+        return ""
+    return "maintenance" if isinstance(memory.get("phase"), str) else "maintenance_unreadable"
 
 
 def _journal(node: Node) -> str:

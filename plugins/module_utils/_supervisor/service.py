@@ -25,6 +25,7 @@ from .._power.model.cancellation import Deadline, wait_until
 from .._power.model.clock import SYSTEM_CLOCK
 from .._power.model.errors import EngineError, EngineUnreachable, MissingLibrary, internal_error
 from .._power.model.request import WaitFor
+from .._power.model.schema import printable
 from .after_boot import due_after_boot
 from .connection_watch import BOOT, CURSOR, EngineWatch
 from .engine_link import link_to
@@ -114,6 +115,8 @@ class Supervisor:
                 except Exception as error:
                     # A fault of ours must not be the end of all looks.
                     _say(internal_error(error))
+                    announce_line(printable(f"supervisor: {internal_error(error)}"), warn=True)
+                    self._pause("fault")
                 self._rest()
         finally:
             self._manager.tell(STOPPING)
@@ -151,18 +154,22 @@ class Supervisor:
         self._breaks += 1
 
     def _bring_back(self) -> bool:
-        """After a boot, have started what is meant to be up; return True once that is done for this boot: all have been seen."""
+        """After a boot, have started what is meant to be up; return True once that is done for this boot."""
         watch, node = self._watch, self._node()
         if watch is None or watch.paused:
             return False
-        before = node.journal.seen_runs.value(BOOT)
-        if before is not None and before != boot_id():
-            revived = due_after_boot(node)
-            self._starter.remember(revived)
-            announce_line(f"the machine has booted: what is meant to be up is started, {len(revived)} of it that was left before")
-        if before == boot_id():
-            return True
-        return watch.has_seen_all and node.journal.seen_runs.set_values([(BOOT, boot_id())])
+        try:
+            before = node.journal.seen_runs.value(BOOT)
+            if before == boot_id():
+                return True
+            if before is not None:
+                revived = due_after_boot(node)
+                self._starter.remember(revived)
+                announce_line(f"the machine has booted: what is meant to be up is started, {len(revived)} of it that was left before")
+            return node.journal.seen_runs.set_values([(BOOT, boot_id())])
+        except (JournalUnusable, OSError):
+            watch.notice_trouble()
+            return False
 
     def _be_ready(self) -> None:
         """Tell the service manager that it has begun: all have been looked at, or the engine or the journal is waited for."""
@@ -171,8 +178,9 @@ class Supervisor:
             self._manager.tell(READY)
 
     def _on_trouble(self) -> None:
-        if self._watch is not None:
-            self._watch.notice_trouble()
+        watch = self._watch
+        if watch is not None:
+            watch.notice_trouble()
 
     def _pause(self, why: str) -> None:
         self._tell(why)
@@ -205,7 +213,7 @@ _WATCHDOG_SECONDS = 15.0
 
 
 def supervise(settings: Settings, options: Options, interrupted: Callable[[], bool]) -> None:
-    """Supervise a node until a signal says otherwise. Raises `SettingsInvalid` where another process does, `LockUnavailable`."""
+    """Supervise a node until a signal says otherwise. Raises `LockUnavailable` where another process does."""
     with alone(settings) as lock:
         Supervisor(settings, options, interrupted, lock).run()
 

@@ -18,7 +18,7 @@ from .._power.definitions.supervision import definition_fingerprint, policy_of
 from .._power.host.liveness import boot_id, boot_seconds
 from .._power.journal.journal_rows import JournalUnusable
 from .._power.model.cancellation import Deadline
-from .._power.model.errors import InterruptedBySignal, LockUnavailable, NotSelected
+from .._power.model.errors import InterruptedBySignal, LockUnavailable, NotSelected, UnderMaintenance
 from .._power.model.order import Priorities
 from .._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 from .._power.model.result import Outcome, Result
@@ -26,6 +26,8 @@ from .._power.model.supervision import ORIGIN, EndedRun, Verdict, seconds_left, 
 
 #: Codes of starts that came to nothing because nobody wants one any more.
 _UNWANTED = (NotSelected.code,)
+#: Codes of starts that are made as soon as what kept them off is over.
+_NOT_NOW = (InterruptedBySignal.code, UnderMaintenance.code)
 #: Seconds until a server that somebody acts on is looked at again.
 _HELD_SECONDS = 1.0
 
@@ -53,11 +55,6 @@ class Starter:
         with self._guard:
             self._due.update((row.number, row) for row in rows if row.due)
 
-    def under_way(self) -> int:
-        """Return how many servers are being started."""
-        with self._guard:
-            return len(self._under_way)
-
     def seconds_left(self) -> float | None:
         """Return the seconds until the next start is due; None if none is."""
         boot, now = boot_id(), boot_seconds()
@@ -69,8 +66,8 @@ class Starter:
         asleep = self._asleep.get(row.number)
         return max(seconds_left(row, boot, now), 0.0 if asleep is None else asleep.left)
 
-    def begin(self) -> int:
-        """Begin what is due now and that nobody else is at; return how many are."""
+    def begin(self) -> None:
+        """Begin what is due now and that nobody else is at."""
         node, boot, now = self._node(), boot_id(), boot_seconds()
         with self._guard:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
@@ -80,7 +77,6 @@ class Starter:
         for rows, limiter in zip(batches, (self._quick, self._staggered)):
             if rows:
                 self._begin(rows, limiter, node, in_tiers=limiter is self._staggered)
-        return len(ready)
 
     def _is_held(self, row: EndedRun, node: Node) -> bool:
         """Tell if somebody else acts on a server: a restart that has stopped it starts it itself, as long as it lives."""
@@ -129,7 +125,7 @@ class Starter:
 
         def work() -> None:
             try:
-                perform_each(targets, self._answer, limiter, tiers)
+                perform_each(targets, self._answer, limiter, tiers, is_shared=True)
             finally:
                 # Those whose turn never came.
                 with self._guard:
@@ -167,25 +163,35 @@ class Starter:
         node, row = self._node(), target.request.answers
         assert row is not None
         try:
-            # Before anything else is asked or waited for.
-            generation = node.generations.read(row.server.uuid)
-            fresh = node.journal.ended_runs.numbered(row.number)
-            request = replace(target.request, requested_at=node.clock.now(), generations={row.server.uuid: generation})
-            if fresh is None or not fresh.due or fresh.run != row.run:
-                # Numbers of a journal that was begun anew are those of other runs.
-                self._forget(row)
-                return _nothing(request, row)
-            if not node.journal.ended_runs.note_attempt(row.number, request.operation):
-                raise JournalUnusable("it cannot be written")
-            result = perform(replace(request, answers=fresh), node, row.server, slot)
-            self._settle(node, fresh, result)
-            return result
-        except (JournalUnusable, LockUnavailable, OSError):
+            return self._try_to_answer(node, row, target.request, slot)
+        except (JournalUnusable, OSError):
             self._on_trouble()
             return _nothing(target.request, row)
         finally:
             with self._guard:
                 self._under_way.discard(row.number)
+                if row.number in self._due:
+                    # Whatever went wrong: not at once again.
+                    self._asleep[row.number] = Deadline.after(node.clock, _HELD_SECONDS)
+
+    def _try_to_answer(self, node: Node, row: EndedRun, asked: Request, slot: Slot) -> Result:
+        try:
+            # Before anything else is asked or waited for.
+            generation = node.generations.read(row.server.uuid)
+        except LockUnavailable as error:
+            self._put_off(node, row, error.code, str(error))
+            return _nothing(asked, row)
+        fresh = node.journal.ended_runs.numbered(row.number)
+        if fresh is None or not fresh.due or fresh.run != row.run:
+            # Numbers of a journal that was begun anew are those of other runs.
+            self._forget(row)
+            return _nothing(asked, row)
+        if not node.journal.ended_runs.note_attempt(row.number, asked.operation):
+            raise JournalUnusable("it cannot be written")
+        request = replace(asked, requested_at=node.clock.now(), generations={row.server.uuid: generation}, answers=fresh)
+        result = perform(request, node, row.server, slot)
+        self._settle(node, fresh, result)
+        return result
 
     def _settle(self, node: Node, row: EndedRun, result: Result) -> None:
         """Close a row whose server is up, or that nobody wants a start for; put off the next try of any other."""
@@ -200,14 +206,18 @@ class Starter:
         elif result.code in _UNWANTED:
             if ended_runs.close(row.number, result.code, result.msg):
                 self._forget(row)
-        elif result.code != InterruptedBySignal.code:
-            limits = policy_of(node.settings, row.server, node.sources.definition_for_stop(row.server.uuid)).limits
-            tries = row.tries + 1
-            wait = wait_before(row.in_row, tries, limits)
-            put_off = replace(row, code=result.code, msg=result.msg, tries=tries, boot=boot_id(), next_at=boot_seconds() + wait, attempt="")
-            if not ended_runs.put_off(put_off):
-                raise JournalUnusable("it cannot be written")
-            self.remember([put_off])
+        elif result.code not in _NOT_NOW:
+            self._put_off(node, row, result.code, result.msg)
+
+    def _put_off(self, node: Node, row: EndedRun, code: str, msg: str) -> None:
+        """Have a server tried again after the next longer wait. Raises `JournalUnusable`."""
+        limits = policy_of(node.settings, row.server, node.sources.definition_for_stop(row.server.uuid)).limits
+        tries = row.tries + 1
+        wait = wait_before(row.in_row, tries, limits)
+        put_off = replace(row, code=code, msg=msg, tries=tries, boot=boot_id(), next_at=boot_seconds() + wait, attempt="")
+        if not node.journal.ended_runs.put_off(put_off):
+            raise JournalUnusable("it cannot be written")
+        self.remember([put_off])
 
     def _forget(self, row: EndedRun) -> None:
         with self._guard:

@@ -40,6 +40,13 @@ class Evidence:
     in_startup: bool = False
 
     @property
+    def was_asked(self) -> bool:
+        """True for an end that the engine told of, and that somebody may have asked for through it."""
+        if self.heard is None:
+            return False
+        return self.heard.signalled or (not self.is_telling and (self.heard.warned or self.marked is True))
+
+    @property
     def is_telling(self) -> bool:
         """True for an end that no stop brings by default."""
         return self.oom_killed or (self.exit_code is not None and self.exit_code not in _OF_STOPS)
@@ -53,7 +60,7 @@ def judge(seen: Evidence) -> Verdict:
         return Verdict.STOPPED
     if not seen.is_there and seen.heard is None:
         return Verdict.ENDED_UNSEEN
-    if seen.heard is not None and not seen.heard.signalled:
+    if seen.heard is not None and not seen.was_asked:
         return Verdict.ENDED if seen.exit_code == 0 and not seen.oom_killed else Verdict.CRASHED
     if seen.killed and not seen.is_telling:
         return Verdict.STOPPED
@@ -75,5 +82,4 @@ def _unheard(seen: Evidence) -> Verdict:
 
 def awaits_shutdown(seen: Evidence) -> bool:
     """Tell if an end may be the engine's own, which shows only when its stream breaks."""
-    signalled = seen.heard is not None and seen.heard.signalled
-    return signalled and not (seen.here or seen.console_stop or seen.another_engine or (seen.killed and not seen.is_telling))
+    return seen.was_asked and not (seen.here or seen.console_stop or seen.another_engine or (seen.killed and not seen.is_telling))

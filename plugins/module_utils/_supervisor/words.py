@@ -23,6 +23,7 @@ _PAUSES = {
     "maintenance_unreadable": "maintenance.json in the state directory cannot be read: nothing is started until it can, or is removed",
     "journal": "the journal cannot be read or written: nothing is started until it can",
     "engine": "the engine does not answer: nothing can be seen or started",
+    "fault": "a fault of its own keeps it from its work; its unit's log has it",
 }
 
 
@@ -36,7 +37,7 @@ def line_of(row: EndedRun, limits: Limits) -> str:
         words.append("out of memory")
     if row.seconds is not None:
         words.append(f"after {row.seconds:.0f} s")
-    if row.in_row > limits.max_restarts:
+    if row.due and row.in_row > limits.max_restarts and row.verdict is not Verdict.ENGINE_STOPPED:
         words.append(f"{row.in_row} in a row, given up: tried once an hour")
     elif row.due:
         words.append(f"started in {wait_before(row.in_row, row.tries, limits):.0f} s")

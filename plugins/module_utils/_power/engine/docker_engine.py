@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..container.container_spec import LABEL_SERVER, LABEL_SPEC, made_by_us
-from ..model.errors import EngineError
+from ..model.errors import EngineError, EngineUnreachable
 from ..model.server import ListedContainer, Server, Snapshot, parse_uuid
 from .connection import Connection
 from .engine import Containers, Events, Images, Logs
@@ -76,7 +76,14 @@ class DockerEngine:
         """Every container that belongs to a server; see `Engine`. Only one that may be renamed and is live costs a call of its own."""
         with self._calls.asking("list the containers") as client:
             rows = client.containers(all=True)
-        return [found for row in rows if (found := listed_of(row, self._renamed_server)) is not None]
+        return [found for row in rows if (found := listed_of(row, self._renamed_perhaps)) is not None]
+
+    def _renamed_perhaps(self, row: Mapping[str, Any]) -> str | None:
+        """As `_renamed_server`; one container that cannot be inspected must not hide the others, and may be what it says."""
+        try:
+            return self._renamed_server(row)
+        except (EngineError, EngineUnreachable):
+            return claimed_server(row)
 
     def publisher(self, published: str, address: str) -> str | None:
         """The name of the live container that has published a port; see `Engine`."""

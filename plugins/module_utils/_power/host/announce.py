@@ -9,6 +9,8 @@ import os
 import socket
 import syslog
 
+from ..model.cancellation import Deadline
+from ..model.clock import SYSTEM_CLOCK
 from ..model.request import Request
 from ..model.result import Outcome, Result
 from ..model.schema import printable
@@ -17,6 +19,8 @@ TAG = "fleet-power"
 #: How long a line may wait to be taken, and how long it may be, in bytes; what logs itself over the network takes no more.
 _PATIENCE_SECONDS = 1.0
 _LONGEST = 8192
+#: How long a log that takes nothing is left alone: whoever acts must not wait a second for each line.
+_STUCK_SECONDS = 30.0
 _QUIET = (Outcome.DONE, Outcome.UNCHANGED)
 
 
@@ -53,11 +57,11 @@ class SystemLog:
 
     def __init__(self, address: str = "/dev/log") -> None:
         self._address = address
-        self._is_stuck = False
+        self._stuck = Deadline(SYSTEM_CLOCK, 0.0)
 
     def write(self, level: int, line: str) -> None:
-        """Send one line. Where nobody takes it within a second, this line and all later ones are lost."""
-        if self._is_stuck:
+        """Send one line. Where nobody takes it within a second, this line is lost, and so are those of the next half minute."""
+        if not self._stuck.is_over:
             return
         datagram = f"<{syslog.LOG_DAEMON | level}>{TAG}[{os.getpid()}]: {line}".encode("utf-8", "replace")
         try:
@@ -67,7 +71,7 @@ class SystemLog:
                 log.settimeout(_PATIENCE_SECONDS)
                 log.send(datagram[:_LONGEST])
         except socket.timeout:
-            self._is_stuck = True
+            self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
         except OSError:
             return
 

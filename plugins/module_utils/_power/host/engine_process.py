@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import socket
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from .liveness import boot_id, boot_seconds, lives, start_of
 
@@ -24,10 +23,6 @@ _CONNECT_SECONDS = 2.0
 #: A process's id, user and group, as the kernel tells them of a socket's other end.
 _CREDENTIALS = struct.Struct("3i")
 _LIFE = re.compile(r"([0-9a-f-]{36})/([1-9][0-9]{0,9})/([1-9][0-9]{0,18})")
-
-#: Seconds, all moby's: how long its containers have in a shutdown by default, each of them by default, and what is added to the longest;
-#: then how long those have who still read an answer, which a stream of events never ends. Ours: for a machine that has much to do.
-_SHUTDOWN_SECONDS, _STOP_SECONDS, _GRACE_SECONDS, _READERS_SECONDS, _MARGIN_SECONDS = 15, 10, 5, 5, 5
 
 
 def engine_life(host: str) -> str:
@@ -44,6 +39,11 @@ def engine_life(host: str) -> str:
     return f"{boot}/{pid}/{start}" if start else ""
 
 
+def is_life(name: str) -> bool:
+    """Tell if a name is one that `engine_life` gave a life."""
+    return _LIFE.fullmatch(name) is not None
+
+
 def engine_began(life: str) -> float | None:
     """Return when a life of this boot's began, in seconds of the wall clock as it goes now; None for any other.
 
@@ -53,21 +53,6 @@ def engine_began(life: str) -> float | None:
     if found is None or found[1] != boot_id():
         return None
     return time.time() - boot_seconds() + int(found[3]) / os.sysconf("SC_CLK_TCK")
-
-
-def shutdown_seconds(stop_timeouts: Iterable[int | None]) -> float:
-    """Return how long an engine's shutdown may take until its stream of events breaks, given the stop timeouts of all its containers.
-
-    As moby's ``Daemon.ShutdownTimeout``: its ``shutdown-timeout`` (15 s by default; what ``daemon.json`` says is told to nobody), or 5 s
-    more than the longest stop timeout (10 s by default) of a container, whether it runs or not. Without end where one is negative.
-    When all have ended it waits 5 s more for who still reads (``daemonCLI.start``), and that is when the stream breaks.
-    """
-    longest = _STOP_SECONDS
-    for timeout in stop_timeouts:
-        if timeout is not None and timeout < 0:
-            return math.inf
-        longest = max(longest, _STOP_SECONDS if timeout is None else timeout)
-    return float(max(_SHUTDOWN_SECONDS, longest + _GRACE_SECONDS) + _READERS_SECONDS + _MARGIN_SECONDS)
 
 
 def _engine_at(path: str, boot: str) -> int:

@@ -22,7 +22,7 @@ from .own_files import open_own
 #: Below the state directory.
 SUPERVISOR_LOCK = "supervisor.lock"
 #: What may keep the supervisor from starting anything; empty where nothing does.
-PAUSES = ("wings", "maintenance", "maintenance_unreadable", "journal", "engine")
+PAUSES = ("wings", "maintenance", "maintenance_unreadable", "journal", "engine", "fault")
 _SIZE = 512
 #: A reader may meet a writer this often before the record counts as damaged.
 _ATTEMPTS = 5

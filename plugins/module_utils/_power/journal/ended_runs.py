@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..model.clock import timestamp
+from ..model.clock import engine_time
 from ..model.server import Run
 from ..model.supervision import EndedRun, Limits, Verdict, wait_before
 from . import supervision_rows as rows
@@ -38,6 +37,7 @@ class EndedRuns:
 
         def work(connection: sqlite3.Connection) -> None:
             rows.make_tables(connection)
+            _close_earlier(connection, row)
             written = connection.execute(rows.WRITE, rows.parameters_of(_counted(connection, row, limits))).rowcount
             if written == 1 and row.verdict is not Verdict.NOTED:
                 connection.execute(rows.COUNT, (row.verdict.value,))
@@ -55,6 +55,10 @@ class EndedRuns:
         """Write when the next try for a row comes, and why the last one did not bring its server up."""
         names = ("number", "code", "tries", "in_row", "boot", "next_at", "definition")
         return self._write(rows.PUT_OFF, {**{name: getattr(row, name) for name in names}, "msg": rows.shortened(row.msg)})
+
+    def revive(self, row: EndedRun) -> bool:
+        """Have a start due after a row that was closed, from the moment that it says on."""
+        return self._write(rows.REVIVE, {"number": row.number, "boot": row.boot, "next_at": row.next_at})
 
     def close(self, number: int, code: str = "", msg: str = "") -> bool:
         """Ask for no start after that row any more."""
@@ -77,22 +81,9 @@ class EndedRuns:
         return next(iter(self._known(rows.NUMBERED, (number,))), None)
 
     def newest_of_each(self, uuids: Iterable[str]) -> dict[str, EndedRun]:
-        """Return the row written last of each server that has any."""
-        return {row.server.uuid: row for row in map(rows.ended_run, self._store.rows_for(rows.NEWEST, uuids, table=rows.ENDED))}
-
-    def latest_of_each(self, uuids: Iterable[str], limit: int) -> dict[str, list[EndedRun]]:
-        """Return at most ``limit`` rows of each server that has any, the last first."""
-        found: dict[str, list[EndedRun]] = {}
-        for row in self._store.rows_for(rows.LATEST.format(limit=limit), uuids, table=rows.ENDED):
-            found.setdefault(str(row["uuid"]), []).append(rows.ended_run(row))
-        return found
-
-    def crashes_since(self, uuids: Iterable[str], moment: datetime) -> dict[str, int]:
-        """Return how often each server crashed since then, of those that did."""
-        since = timestamp(moment)
-        # A timestamp has neither quotes nor braces.
-        statement = rows.CRASHES.format(since=since)
-        return {str(row["uuid"]): int(row["crashes"]) for row in self._store.rows_for(statement, uuids, table=rows.ENDED)}
+        """Return the row written last of each server that has any. Raises `JournalUnusable`, OSError."""
+        found = (row for uuid in uuids for row in self._known(rows.NEWEST.format(holes="?"), (uuid,)))
+        return {row.server.uuid: row for row in found}
 
     def _known(self, statement: str, parameters: Sequence[Any]) -> list[EndedRun]:
         return [rows.ended_run(row) for row in rows.known(self._store, rows.ENDED, statement, parameters)]
@@ -103,6 +94,18 @@ class EndedRuns:
             connection.execute(statement, parameters)
 
         return self._store.write(work)
+
+
+def _close_earlier(connection: sqlite3.Connection, row: EndedRun) -> None:
+    """Ask for no start after the ends that were before this run."""
+    began = engine_time(row.run.started_at)
+    for each in connection.execute(rows.DUE_OF, (row.server.uuid,)).fetchall():
+        due = rows.ended_run(each)
+        before = engine_time(due.run.started_at)
+        # One that names no run that is known was of none.
+        if due.run != row.run and began is not None and (before is None or before < began):
+            names = {"number": due.number, "container": row.run.container, "started_at": row.run.started_at}
+            connection.execute(rows.FOLLOWED, names)
 
 
 def _counted(connection: sqlite3.Connection, row: EndedRun, limits: Limits) -> EndedRun:

@@ -68,10 +68,9 @@ class SeenRuns:
 
 
 def see_in(connection: sqlite3.Connection, uuid: str, seen: SeenRun) -> None:
-    """Write a seen run within a transaction. One whose end has a row is up no more, and whoever says so is late."""
+    """Write a seen run within a transaction. One whose end has a row is up no more, and whoever says so is late, but it was a run."""
     rows.make_tables(connection)
-    if connection.execute(rows.OF_RUN, (seen.run.container, seen.run.started_at)).fetchone() is not None:
-        return
+    is_over = connection.execute(rows.OF_RUN, (seen.run.container, seen.run.started_at)).fetchone() is not None
     parameters = {
         "uuid": uuid,
         "container": seen.run.container,
@@ -80,7 +79,8 @@ def see_in(connection: sqlite3.Connection, uuid: str, seen: SeenRun) -> None:
         "engine": seen.engine,
         "answers": seen.answers,
     }
-    connection.execute(rows.SEE, parameters)
+    if not is_over:
+        connection.execute(rows.SEE, parameters)
     connection.execute(rows.CLOSE_BEFORE, parameters)
 
 

@@ -66,16 +66,22 @@ WRITE = f"""INSERT INTO ended_runs ({", ".join(_COLUMNS)}) VALUES ({_HOLES}) ON 
 PRUNE = """DELETE FROM ended_runs WHERE uuid = :uuid AND NOT due AND number NOT IN (
     SELECT number FROM ended_runs WHERE uuid = :uuid ORDER BY number DESC LIMIT :kept)"""
 
-#: A newer run closes what asked for one.
+#: A newer run closes what asked for one: of rows before its own, if it has one already.
 CLOSE_BEFORE = """UPDATE ended_runs SET due = 0, code = '', msg = '',
     next_container = CASE WHEN number = :answers THEN :container ELSE next_container END,
     next_started_at = CASE WHEN number = :answers THEN :started_at ELSE next_started_at END
-    WHERE uuid = :uuid AND due AND NOT (container = :container AND started_at = :started_at)"""
+    WHERE uuid = :uuid AND due AND NOT (container = :container AND started_at = :started_at)
+    AND number < coalesce((SELECT number FROM ended_runs WHERE container = :container AND started_at = :started_at), number + 1)"""
+#: The end of a newer run says that there was one. It was started for a row whose start had begun and was never told to have ended.
+FOLLOWED = """UPDATE ended_runs SET due = 0, code = '', msg = '',
+    next_container = CASE WHEN attempt <> '' AND next_container = '' THEN :container ELSE next_container END,
+    next_started_at = CASE WHEN attempt <> '' AND next_container = '' THEN :started_at ELSE next_started_at END WHERE number = :number"""
 CLOSE_ALL = "UPDATE ended_runs SET due = 0 WHERE uuid = :uuid AND due"
 CLOSE = "UPDATE ended_runs SET due = 0, code = :code, msg = :msg WHERE number = :number"
 NOTE_ATTEMPT = "UPDATE ended_runs SET attempt = :attempt WHERE number = :number"
-PUT_OFF = """UPDATE ended_runs SET due = 1, attempt = '', code = :code, msg = :msg, tries = :tries, in_row = :in_row, boot = :boot,
-    next_at = :next_at, definition = :definition WHERE number = :number"""
+PUT_OFF = """UPDATE ended_runs SET attempt = '', code = :code, msg = :msg, tries = :tries, in_row = :in_row, boot = :boot,
+    next_at = :next_at, definition = :definition WHERE number = :number AND due"""
+REVIVE = "UPDATE ended_runs SET due = 1, attempt = '', code = '', msg = '', boot = :boot, next_at = :next_at WHERE number = :number"
 
 #: The same run seen again keeps what is known of it; its generation is that of the latest start asked for it.
 SEE = """INSERT INTO seen_runs (uuid, container, started_at, generation, engine, answers)
@@ -98,6 +104,7 @@ OF_RUN = _ROW + "WHERE container = ? AND started_at = ?"
 DUE = _ROW + "WHERE due ORDER BY number"
 NOTED = _ROW + f"WHERE verdict = '{Verdict.NOTED.value}' ORDER BY number"
 NOTED_OF = _ROW + f"WHERE uuid = ? AND verdict = '{Verdict.NOTED.value}' ORDER BY number"
+DUE_OF = _ROW + "WHERE uuid = ? AND due ORDER BY number"
 NUMBERED = _ROW + "WHERE number = ?"
 ANSWERED_BY = _ROW + "WHERE uuid = :uuid AND next_container = :container AND next_started_at = :started_at"
 NEWEST = _ROW + "WHERE number IN (SELECT max(number) FROM ended_runs WHERE uuid IN ({holes}) GROUP BY uuid)"

@@ -32,7 +32,7 @@ class Leftover:
     """A start or a stop whose request may still be under way although the one who made it is gone.
 
     ``run`` is the container and its StartedAt as they were before the request was sent (start), or the run being stopped.
-    ``generation`` is the server's kill generation when the action was asked for.
+    ``generation`` is the server's kill generation when the action was asked for; None in a record of a version that wrote none.
     """
 
     phase: Phase
@@ -41,7 +41,7 @@ class Leftover:
     operation: str
     origin: str
     since: str
-    generation: int = 0
+    generation: int | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return what a result says of whoever left it; empty fields are left out."""
@@ -60,7 +60,7 @@ class EndedHere:
 
     run: Run
     action: str
-    generation: int = 0
+    generation: int | None = None
     origin: str = ""
     ended_it: bool = True
 
@@ -90,7 +90,7 @@ class Holder:
     run: Run | None = None
     leftover: Leftover | None = None
     released: bool = False
-    generation: int = 0
+    generation: int | None = None
     ended: EndedHere | None = None
     schema: int = SCHEMA
 
@@ -210,7 +210,7 @@ def _holder(fields: object) -> Holder:
         run=_run(record["run"]) if "run" in record else None,
         leftover=_leftover(record["leftover"]) if "leftover" in record else None,
         released=record.get("released") is True,
-        generation=_number(record, "generation") if "generation" in record else 0,
+        generation=_number(record, "generation") if "generation" in record else None,
         ended=_ended(record["ended"]) if "ended" in record else None,
     )
 
@@ -224,7 +224,7 @@ def _leftover(fields: object) -> Leftover:
         operation=_string(record, "operation"),
         origin=_string(record, "origin"),
         since=_string(record, "since"),
-        generation=_number(record, "generation") if "generation" in record else 0,
+        generation=_number(record, "generation") if "generation" in record else None,
     )
 
 
@@ -233,7 +233,7 @@ def _ended(fields: object) -> EndedHere:
     return EndedHere(
         run=_run(record["run"]),
         action=_string(record, "action"),
-        generation=_number(record, "generation") if "generation" in record else 0,
+        generation=_number(record, "generation") if "generation" in record else None,
         origin=_string(record, "origin"),
         ended_it=record.get("ended_it") is True,
     )

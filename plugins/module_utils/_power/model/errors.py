@@ -203,6 +203,13 @@ class NotSelected(PowerError):
     skips = True
 
 
+class UnderMaintenance(PowerError):
+    """A maintenance goes on, or nobody can tell whether one does: the supervisor starts nothing."""
+
+    code = "maintenance"
+    skips = True
+
+
 class FailureBudget(PowerError):
     """More servers had failed than ``max_failures`` allows before this one's turn came."""
 

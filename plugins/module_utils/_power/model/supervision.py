@@ -141,10 +141,10 @@ def supervision_of(rows: Sequence[EndedRun], *, live: bool, crashes_in_day: int,
     """Return what there is to say of a server whose newest ended run comes first in ``rows``."""
     newest = rows[0] if rows else None
     if newest is not None and not live:
-        if newest.is_crash and newest.in_row > limits.max_restarts:
+        if newest.in_row > limits.max_restarts and (newest.is_crash or (newest.due and newest.verdict is Verdict.ENDED)):
             return SupervisionState.CRASH_LOOP
         if newest.due:
             return SupervisionState.BACKOFF
         if newest.verdict is not Verdict.STOPPED:
             return SupervisionState.LEFT
-    return SupervisionState.FLAPPING if crashes_in_day > FLAPPING_CRASHES else SupervisionState.OK
+    return SupervisionState.FLAPPING if live and crashes_in_day > FLAPPING_CRASHES else SupervisionState.OK

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from ...definitions.definition import Definition
 from ...engine.output import Output
 from ...engine.readiness import Matchers, readable_lines
+from ...locking.holder import EndedHere
 from ...locking.lock import PowerLock
 from ...model.errors import CancelledByKill, EngineError, EngineUnreachable, StartFailed
-from ...model.request import WaitFor
+from ...model.request import PowerAction, WaitFor
 from ...model.result import Phase
 from ...model.server import Run, Snapshot
 from ..node.answered import refuse_after_newer_run
 from ..node.context import ActionContext
-from ..node.ends import note_found_end
+from ..node.ends import note_found_end, record_stop
 from ..node.recovery import fence_start
 from .container import Boot, Staged, refuse_moved_mounts
 
@@ -53,8 +54,13 @@ def start(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -
     )
     # Whatever the record says of an ended run: another has come.
     lock.settle()
-    progress.run = snapshot.run
+    if not snapshot.live:
+        # Over already; it was a run all the same.
+        if output is not None:
+            output.close()
+        raise exited(context, snapshot)
     progress.saw(node.seen_as(uuid, snapshot))
+    progress.run = snapshot.run
     return AwaitedRun(snapshot, matchers, output)
 
 
@@ -113,11 +119,11 @@ def _first_look(context: ActionContext, container: str) -> Snapshot:
     except CancelledByKill:
         if snapshot is not None and snapshot.live:
             context.node.kill_run(snapshot.run)
+            ended = EndedHere(snapshot.run, PowerAction.KILL.value)
+            record_stop(context.node, context.progress.server, None, ended)
         raise
     if snapshot is None:
         raise StartFailed(f"Cannot start server {context.uuid}: its container was removed right after the start")
-    if not snapshot.live:
-        raise exited(context, snapshot)
     return snapshot
 
 

@@ -25,11 +25,14 @@ _FILES = 8192
 Act = Callable[[Target, Slot], Result]
 
 
-def perform_each(targets: Sequence[Target], act: Act, limiter: Limiter, priorities: Sequence[int] | None = None) -> list[Result]:
+def perform_each(
+    targets: Sequence[Target], act: Act, limiter: Limiter, priorities: Sequence[int] | None = None, *, is_shared: bool = False
+) -> list[Result]:
     """Act on each target, in the order given as far as there is one, and return the results in that order.
 
     With ``priorities``, one for each target, those of one are acted on together, and the next when these have ended: the highest first
-    where servers are taken down, else the lowest. Servers that are down are left out of an action on all that are up.
+    where servers are taken down, else the lowest. Servers that are down are left out of an action on all that are up. ``is_shared``:
+    the limiter's slots are those of other calls, too.
     """
     results: list[Result | None] = [None] * len(targets)
 
@@ -41,7 +44,7 @@ def perform_each(targets: Sequence[Target], act: Act, limiter: Limiter, prioriti
         finally:
             slot.leave()
 
-    if len(targets) == 1:
+    if len(targets) == 1 and not is_shared:
         # Alone, it waits for nobody's slot.
         act_on(0, Slot())
     else:

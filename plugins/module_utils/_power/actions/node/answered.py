@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ...host.causes import reason_of
+from ...host.maintenance import maintenance_of
 from ...journal.journal_rows import Intent, JournalUnusable
-from ...model.errors import IntentUnknown, NotSelected
+from ...model.errors import IntentUnknown, NotSelected, UnderMaintenance
 from ...model.request import PowerAction
-from ...model.server import Snapshot
-from ...model.supervision import SeenRun
+from ...model.server import Run, Snapshot
+from ...model.supervision import EndedRun, SeenRun
 from .context import ActionContext
 from .node import Observed
 
@@ -24,12 +25,13 @@ T = TypeVar("T")
 def refuse_after_newer_run(context: ActionContext, snapshot: Snapshot | None) -> None:
     """Raise `NotSelected` if a start answers an ended run that another one followed, even one that is over as well.
 
-    A container that was made anew and never ran is none. Raises `IntentUnknown` where the journal cannot be read. Certain under the lock,
-    and right before the request.
+    A container that was made anew and never ran is none. Raises `IntentUnknown` where the journal cannot be read, and `UnderMaintenance`:
+    hundreds may have been waiting for their turn when one began. Certain under the lock, and right before the request.
     """
     answers = context.request.answers
     if answers is None:
         return
+    _refuse_in_maintenance(context)
     newest = snapshot.run if snapshot is not None and snapshot.has_run else None
     if newest is None:
         seen = _known(context, lambda: context.node.journal.seen_runs.of(context.uuid))
@@ -45,6 +47,11 @@ def known_intent(context: ActionContext) -> Intent | None:
     return _known(context, lambda: context.node.journal.intents.known_of(context.uuid))
 
 
+def known_row(context: ActionContext, run: Run) -> EndedRun | None:
+    """Return the row of an ended run. Raises `IntentUnknown` where the journal cannot be read."""
+    return _known(context, lambda: context.node.journal.ended_runs.of_run(run))
+
+
 def date_anew(context: ActionContext, seen: Observed) -> None:
     """Write that the run which a start finds up was asked for as late as this: what was killed before does not concern it."""
     request, snapshot, runs = context.request, seen.snapshot, context.node.journal.seen_runs
@@ -56,6 +63,15 @@ def date_anew(context: ActionContext, seen: Observed) -> None:
         # Hundreds are found up at once, and mostly there is nothing to write.
         if known is None or known.run != snapshot.run or known.generation < generation:
             runs.see(context.uuid, SeenRun(snapshot.run, generation=generation))
+
+
+def _refuse_in_maintenance(context: ActionContext) -> None:
+    try:
+        goes_on = maintenance_of(context.node.settings.state_directory) is not None
+    except (OSError, ValueError):
+        goes_on = True
+    if goes_on:
+        raise UnderMaintenance(f"Cannot {context.verb} server {context.uuid}: a maintenance goes on; it is started when that is over")
 
 
 def _known(context: ActionContext, read: Callable[[], T]) -> T:

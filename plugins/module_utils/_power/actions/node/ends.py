@@ -47,20 +47,28 @@ def settle_ended(node: Node, server: Server, lock: PowerLock) -> None:
     # What was found down when nobody could say which run it was.
     is_newest = is_newest or (not ended.run.container and snapshot is not None and not snapshot.live)
     written = not ended.ended_it or node.journal.ended_runs.write(_row_here(node, server, ended))
-    if written and is_newest and not is_to_be_started(node, server, ended):
+    action = PowerAction.named(ended.action)
+    # Whoever has killed what a restart stopped writes that himself.
+    if written and is_newest and (action is None or not action.boots):
         at = timestamp(node.clock.now())
         written = node.journal.intents.set(server, Intent(False, "", ended.origin, at))
     if written or not is_newest:
         lock.settle()
 
 
-def is_to_be_started(node: Node, server: Server, ended: EndedHere) -> bool:
-    """Tell if a run was ended to be followed by another: by a restart, with no kill since. Where that cannot be known it was not."""
+def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:
+    """Return what the end is that the lock's record names: `RESTARTING` where a restart was to start the server again, with no kill since.
+
+    `ENDED_UNSEEN` where nobody can tell: a version before this one wrote no generation.
+    """
     action = PowerAction.named(ended.action)
+    if action is None or not action.boots:
+        return Verdict.STOPPED
     try:
-        return action is not None and action.boots and node.generations.read(server.uuid) == ended.generation
+        killed = ended.generation is None or node.generations.read(server.uuid) != ended.generation
     except LockUnavailable:
-        return False
+        return Verdict.ENDED_UNSEEN
+    return Verdict.ENDED_UNSEEN if ended.generation is None else Verdict.STOPPED if killed else Verdict.RESTARTING
 
 
 def note_found_end(node: Node, server: Server, snapshot: Snapshot | None) -> None:
@@ -90,15 +98,16 @@ def end_of(node: Node, server: Server, snapshot: Snapshot, verdict: Verdict) -> 
 
 
 def _row_here(node: Node, server: Server, ended: EndedHere, operation: str = "") -> EndedRun:
-    starts = is_to_be_started(node, server, ended)
+    """The row of a run that was ended here, as the lock's record names it."""
+    verdict = fate_of(node, server, ended)
     return EndedRun(
         server,
         ended.run,
-        Verdict.RESTARTING if starts else Verdict.STOPPED,
+        verdict,
         operation=operation,
         origin=ended.origin,
         at=timestamp(node.clock.now()),
-        due=starts,
+        due=verdict is Verdict.RESTARTING,
         boot=boot_id(),
         next_at=boot_seconds(),
     )

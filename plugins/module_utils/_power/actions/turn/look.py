@@ -12,7 +12,7 @@ from ...model.errors import NotSelected, WingsActive
 from ...model.request import PowerAction, Request
 from ...model.server import PowerState, Startup, parse_uuid
 from ...model.supervision import Verdict
-from ..node.answered import known_intent, refuse_after_newer_run
+from ..node.answered import known_intent, known_row, refuse_after_newer_run
 from ..node.context import ActionContext
 from ..node.idempotency import fell_since
 from ..node.node import Observed
@@ -103,8 +103,8 @@ def _require_meant_up(context: ActionContext, seen: Observed) -> None:
         since = "was meant to be up, and is not any more" if uuid in meant_up else "is meant to be down"
         raise NotSelected(f"Cannot {context.verb} server {uuid}: it {since}{who}")
     if not seen.live and seen.snapshot is not None and context.request.answers is None:
-        row = context.node.journal.ended_runs.newest_of_each([uuid]).get(uuid)
-        if row is not None and row.verdict is Verdict.STOPPED_AT_ENGINE and row.run == seen.snapshot.run:
+        row = known_row(context, seen.snapshot.run)
+        if row is not None and row.verdict is Verdict.STOPPED_AT_ENGINE:
             raise NotSelected(f"Cannot {context.verb} server {uuid}: somebody stopped it at the engine")
     # Where it was meant to be up when the request was made, the journal has been lost since.
     if intent is None and uuid not in meant_up:

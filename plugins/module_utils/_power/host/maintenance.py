@@ -1,0 +1,28 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The memory of a maintenance: what role maintenance writes into the state directory when it begins, and removes when it is over."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from .own_files import open_own
+
+MEMORY = "maintenance.json"
+_MOST_BYTES = 16 * 1024 * 1024
+
+
+def maintenance_of(state_directory: str) -> dict[str, object] | None:
+    """Return the memory of the maintenance that goes on; None if none does. Raises OSError, ValueError where that cannot be known."""
+    try:
+        with open(open_own(os.path.join(state_directory, MEMORY), os.O_RDONLY), "rb") as source:
+            memory = json.loads(source.read(_MOST_BYTES))
+    except FileNotFoundError:
+        return None
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(memory, dict):
+        raise ValueError("it is no mapping")
+    return memory

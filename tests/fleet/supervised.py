@@ -1,0 +1,85 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Nodes that are supervised: made by role node, what runs there, and what the journal has of their servers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from .lab import Node, adhoc, playbook, uuid_of
+from .ran import Ran, made
+from .shim import LIBRARIES, shown
+
+SUPERVISOR = "fleet-power-supervisor"
+RESTORE = "fleet-power-restore"
+#: What a run of the role may leave out in a test.
+SHORT = {"node_python": "none", "node_user": "", "node_check": False}
+#: Longest that a server may take to be back on a loaded machine.
+BACK_SECONDS = 60.0
+
+
+def supervised(node: Node, *servers: Mapping[str, Any], **variables: object) -> Ran:
+    """Make it a node with these servers, which are supervised unless ``variables`` say otherwise."""
+    return made(playbook("node", [node], **{**SHORT, "node_definitions": list(servers), **variables}))
+
+
+def act(node: Node, action: str, *servers: Mapping[str, Any], **options: object) -> dict[str, Any]:
+    """Act on servers, or on all; the result."""
+    asked = {"server": [uuid_of(each) for each in servers] or ["all"], "action": action, **options}
+    return dict(adhoc([node], "server_power", asked)[node.name])
+
+
+def units(node: Node) -> dict[str, str]:
+    """Return whether either unit is enabled, and how it does; nothing of one that is not there."""
+    told = {}
+    for service in (SUPERVISOR, RESTORE):
+        found = shown(node, "UnitFileState", "ActiveState", service=service)
+        if found["UnitFileState"]:
+            told[service] = f"{found['UnitFileState']} {found['ActiveState']}"
+    return told
+
+
+def libraries(node: Node) -> list[str]:
+    """Return the paths of the supervisor's libraries on a node."""
+    return node.ssh(f"ls {LIBRARIES}/supervisor-*.zip", check=False).split()
+
+
+def crash(node: Node, server: Mapping[str, Any]) -> None:
+    """Let a server crash, without the engine being asked for it."""
+    found = node.container(uuid_of(server))
+    assert found is not None and found["State"]["Running"]
+    node.ssh(f"kill -9 {found['State']['Pid']}")
+
+
+def is_back(node: Node, server: Mapping[str, Any], since: str) -> bool:
+    """Tell whether a server is up in another run than the one that began then."""
+    found = node.container(uuid_of(server))
+    return found is not None and bool(found["State"]["Running"]) and found["State"]["StartedAt"] != since
+
+
+def began(node: Node, server: Mapping[str, Any]) -> datetime:
+    """Return the moment a server was started, in whole microseconds."""
+    return datetime.fromisoformat(node.started_at(uuid_of(server))[:26].rstrip("Z"))
+
+
+def facts(node: Node, *servers: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return all that is told of servers, in their order."""
+    asked = {"server": [uuid_of(each) for each in servers], "operations": 100, "crashes": 10}
+    found = {each["server"]: each for each in adhoc([node], "server_power_info", asked)[node.name]["servers"]}
+    return [found[uuid_of(each)] for each in servers]
+
+
+def starts(node: Node, *servers: Mapping[str, Any]) -> list[list[str]]:
+    """Return by whom each server was started, as the journal has it; the first in front."""
+    return [
+        [row["origin"] for row in reversed(each["operations"]) if (row["action"], row["outcome"]) == ("start", "done")]
+        for each in facts(node, *servers)
+    ]
+
+
+def verdicts(node: Node, *servers: Mapping[str, Any]) -> list[list[str]]:
+    """Return what each ended run of servers was taken for; the first in front."""
+    return [[row["verdict"] for row in reversed(each["crashes"])] for each in facts(node, *servers)]

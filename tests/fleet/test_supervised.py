@@ -1,0 +1,206 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is meant to be up is up, on nodes as role node makes them: after a crash, a boot, and whatever becomes of engine and supervisor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.tests.integration.panel_server import FakePanel, closing
+
+from .lab import Node, playbook, server, uuid_of, wait_until
+from .maintenance import MARK, MEMORY, text_of, work
+from .ran import changes, made, refusal
+from .shim import library_of, pid_of
+from .supervised import (
+    BACK_SECONDS,
+    RESTORE,
+    SHORT,
+    SUPERVISOR,
+    act,
+    began,
+    crash,
+    facts,
+    is_back,
+    libraries,
+    starts,
+    supervised,
+    units,
+    verdicts,
+)
+
+STAGGER = 2
+
+
+def test_a_node_is_supervised_until_it_is_told_otherwise_and_a_second_run_changes_nothing(node: Node) -> None:
+    lobby = server("lobby")
+    supervised(node, lobby)
+    assert units(node) == {SUPERVISOR: "enabled active"}
+    pid = pid_of(node, SUPERVISOR)
+    assert changes(supervised(node, lobby)) == []
+    assert pid_of(node, SUPERVISOR) == pid
+    assert libraries(node) == [library_of(node, SUPERVISOR)]
+
+    act(node, "start")
+    before = node.started_at(uuid_of(lobby))
+    crash(node, lobby)
+    wait_until(lambda: is_back(node, lobby, before), "it was started again", BACK_SECONDS)
+
+    supervised(node, lobby, node_supervise=False)
+    assert units(node) == {RESTORE: "enabled inactive"}
+    assert libraries(node) == []
+    crash(node, lobby)
+    assert changes(supervised(node, lobby, node_supervise=False)) == []
+    assert not node.is_up(uuid_of(lobby))
+
+
+@pytest.mark.long
+def test_the_supervisor_is_restarted_where_its_unit_or_its_settings_are_new_and_only_then(node: Node) -> None:
+    supervised(node)
+    pids = [pid_of(node, SUPERVISOR)]
+    staggered = {"node_restore_stagger": 7}
+    assert changes(made(playbook("node", [node], "--check", **SHORT, **staggered))) == ["Write the supervisor's unit"]
+    for variables in (staggered, {**staggered, "node_settings": {"system": {"stop_timeout": 30}}}):
+        supervised(node, **variables)
+        pids.append(pid_of(node, SUPERVISOR))
+    assert "--stagger 7" in node.ssh(f"tr '\\0' ' ' </proc/{pids[-1]}/cmdline")
+
+    node.ssh("echo '# by hand' >>/etc/fleet-power/config.yml")
+    supervised(node, **staggered)
+    pids.append(pid_of(node, SUPERVISOR))
+    assert changes(supervised(node, **staggered)) == []
+    assert [*pids, pids[-1]] == [*dict.fromkeys(pids), pid_of(node, SUPERVISOR)]
+
+
+@pytest.mark.long
+def test_a_supervisor_that_cannot_begin_is_told_and_the_unit_for_the_boot_stays(node: Node) -> None:
+    supervised(node, node_supervise=False)
+    node.ssh("echo 'system: {stop_timeout: soon}' >/etc/fleet-power/config.yml")
+    said = refusal(playbook("node", [node], **SHORT))
+    assert "stop_timeout" in said
+    assert units(node)[RESTORE] == "enabled inactive"
+
+    node.ssh("echo >/etc/fleet-power/config.yml")
+    supervised(node)
+    assert units(node) == {SUPERVISOR: "enabled active"}
+
+
+def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_in_order_and_nothing_else(node: Node) -> None:
+    proxy, lobby, game = server("proxy", priority=10), server("lobby", priority=50), server("game")
+    stopped, killed, overdue, never = server("stopped"), server("killed"), server("overdue", priority=1), server("never")
+    meant = (proxy, lobby, game)
+    supervised(node, *meant, stopped, killed, overdue, never, node_restore_stagger=STAGGER)
+    act(node, "start", *meant, stopped, killed, overdue)
+    act(node, "stop", stopped)
+    act(node, "kill", killed)
+    overdue["settings"]["suspended"] = True
+    node.define(overdue)
+
+    node.faults.halt()
+    node.faults.boot()
+
+    wait_until(lambda: all(node.is_up(uuid_of(each)) for each in meant), "all are back", BACK_SECONDS)
+    times = [began(node, each) for each in meant]
+    assert times == sorted(times)
+    # The turns are so far apart; what follows them, up to the engine's start, may take longer for the first than for the last.
+    assert (times[-1] - times[0]).total_seconds() >= STAGGER * (len(times) - 1) - STAGGER
+    assert [node.is_up(uuid_of(each)) for each in (stopped, killed, overdue, never)] == [False] * 4
+    assert [each[1:] for each in starts(node, *meant)] == [["supervisor"]] * 3
+
+
+@pytest.mark.parametrize("how", ["restart", pytest.param("stop and start", marks=pytest.mark.long)])
+def test_after_the_engine_was_restarted_all_is_back_and_nothing_is_told_of_a_crash(node: Node, how: str) -> None:
+    proxy, game, stopped = server("proxy", priority=10), server("game"), server("stopped")
+    supervised(node, proxy, game, stopped, node_restore_stagger=STAGGER)
+    act(node, "start")
+    act(node, "stop", stopped)
+    before, pid = {uuid_of(each): node.started_at(uuid_of(each)) for each in (proxy, game)}, pid_of(node, SUPERVISOR)
+
+    if how == "restart":
+        node.ssh("systemctl restart docker")
+    else:
+        node.faults.stop_engine()
+        node.ssh("sleep 5")
+        node.faults.start_engine()
+
+    wait_until(lambda: all(is_back(node, each, before[uuid_of(each)]) for each in (proxy, game)), "both are back", BACK_SECONDS)
+    assert began(node, proxy) < began(node, game)
+    assert not node.is_up(uuid_of(stopped))
+    assert pid_of(node, SUPERVISOR) == pid
+    assert [each[1:] for each in starts(node, proxy, game)] == [["supervisor"]] * 2
+    assert verdicts(node, proxy, game) == [["engine_stopped"]] * 2
+
+
+def test_a_killed_supervisor_is_back_and_starts_once_what_crashed_meanwhile(node: Node) -> None:
+    lobby, untouched = server("lobby"), server("untouched")
+    supervised(node, lobby, untouched)
+    act(node, "start")
+    before, other, pid = node.started_at(uuid_of(lobby)), node.started_at(uuid_of(untouched)), pid_of(node, SUPERVISOR)
+    found = node.container(uuid_of(lobby))
+    assert found is not None
+
+    node.ssh(f"kill -9 {pid} {found['State']['Pid']}")
+
+    wait_until(lambda: is_back(node, lobby, before), "it was started again", BACK_SECONDS)
+    assert pid_of(node, SUPERVISOR) not in (0, pid)
+    # Another look of the new one, which finds nothing to do.
+    node.ssh("sleep 3")
+    assert starts(node, lobby, untouched)[0][1:] == ["supervisor"]
+    assert verdicts(node, lobby, untouched) == [["crashed"], []]
+    assert node.started_at(uuid_of(untouched)) == other
+
+
+@pytest.mark.long
+def test_a_maintenance_is_left_alone_over_its_reboot_and_what_had_crashed_before_it_is_started_after_it(node: Node, tmp_path: Path) -> None:
+    proxy, game, late = server("proxy", priority=10), server("game"), server("late")
+    supervised(node, proxy, game, late)
+    act(node, "start")
+    node.write("/var/lib/fleet-power/late.json", json.dumps(late))
+    late["settings"]["suspended"] = True
+    node.define(late)
+    crash(node, late)
+    wait_until(lambda: facts(node, late)[0]["last_operation"]["code"] == "suspended", "its start was refused", BACK_SECONDS)
+
+    # Now nothing but the maintenance speaks against its start.
+    todo = f"cp /var/lib/fleet-power/late.json /etc/fleet-power/servers/{uuid_of(late)}.json; sleep 25; docker ps -q >/{MARK}"
+    ran = playbook("maintenance", [node], maintenance_reboot=True, maintenance_tasks=work(tmp_path, todo))
+
+    made(ran)
+    assert "2 of 2 servers are back" in ran.stdout
+    assert (text_of(node, MARK), text_of(node, MEMORY)) == ("", "")
+    wait_until(lambda: node.is_up(uuid_of(late)), "it is started", BACK_SECONDS)
+    assert [[each.rpartition("(maintenance)")[1] for each in told[1:]] for told in starts(node, proxy, game)] == [["(maintenance)"]] * 2
+    assert starts(node, late)[0][1:] == ["supervisor"]
+
+
+@pytest.mark.long
+def test_a_panel_that_is_away_after_a_boot_keeps_a_server_down_until_it_is_there(node: Node) -> None:
+    lobby = server("lobby")
+    with closing(FakePanel(lobby)) as panel, node.reaching(panel.port):
+        supervised(node, node_settings=panel.settings)
+        act(node, "start")
+    node.faults.halt()
+    node.faults.boot()
+    said = "journalctl --boot --output cat | grep '^start .*source_'"
+    wait_until(lambda: node.ssh(said, check=False), "it was tried", BACK_SECONDS)
+    assert not node.is_up(uuid_of(lobby))
+    with closing(FakePanel(lobby, port=panel.port)), node.reaching(panel.port):
+        wait_until(lambda: node.is_up(uuid_of(lobby)), "it is up", 2 * BACK_SECONDS)
+
+
+@pytest.mark.long
+def test_what_goes_before_a_start_is_done_wherever_the_data_are(node: Node) -> None:
+    lobby = server("lobby")
+    rule = {"match": "motd", "replace_with": "new"}
+    lobby["process_configuration"]["configs"] = [{"file": "server.properties", "parser": "properties", "replace": [rule]}]
+    supervised(node, lobby, node_user="pterodactyl", node_settings={"system": {"data": "/home/servers"}})
+    act(node, "start")
+    before, data = node.started_at(uuid_of(lobby)), f"/home/servers/{uuid_of(lobby)}"
+    node.ssh(f"cd {data}; echo motd=old >server.properties; mkdir -p world/deep; chown -R root:root .; chmod 700 world")
+    crash(node, lobby)
+    wait_until(lambda: is_back(node, lobby, before), "it was started again", BACK_SECONDS)
+    assert "motd=new" in node.ssh(f"cat {data}/server.properties")
+    assert set(node.ssh(f"stat -c %U:%G {data} {data}/server.properties {data}/world/deep").split()) == {"pterodactyl:pterodactyl"}
