@@ -27,6 +27,8 @@ from .supervisors import Supervising, rows_of
 _OURS = ("start", "stop", "restart", "kill")
 _ACTS = ("nothing", "nothing", "crash", "crash", *_OURS, "docker stop", "docker kill")
 _QUIET_SECONDS = 90.0
+#: An engine that is killed together with its own containerd now and then leaves something by which a container never starts again.
+_LEFT_BEHIND = "failed to start shim: mkdir"
 
 
 @dataclass
@@ -132,6 +134,9 @@ class EngineRounds:
 
     def _is_quiet(self, server: Told) -> bool:
         rows, found = rows_of(self._lab, server.uuid), self._lab.container(server.uuid)
+        if any(row.due and _LEFT_BEHIND in row.msg for row in rows):
+            self._lab.client.remove_container(server.uuid, force=True)
+            server.say(f"removed, then start {self._lab.power('start', server.uuid).outcome.value}", True)
         if any(row.due or row.verdict.value == "noted" for row in rows):
             return False
         if found is None or found["State"]["Running"]:
