@@ -31,7 +31,7 @@ def start_options(program: str, description: str) -> argparse.ArgumentParser:
         metavar="N",
         type=_whole_number(MAX_PARALLEL),
         default=MAX_PARALLEL.default,
-        help="servers at a time; 0, as many as there are processors",
+        help="servers at a time; 0, eight, or as many as there are processors",
     )
     waits = (WaitFor.CONTAINER.value, WaitFor.RUNNING.value)
     parser.add_argument("--wait-for", choices=waits, default=WaitFor.CONTAINER.value, help="when a server counts as up; %(default)s")
