@@ -15,7 +15,15 @@ from typing import Any
 Round = Callable[[], float]
 
 #: How a sample is shown in a unit: times what, with how many decimals. Samples of time are seconds, whatever they are shown in.
-_SHOWN: Mapping[str, tuple[float, int]] = {"ms": (1000, 1), "s": (1, 2), "MB": (1, 1), "inspects": (1, 0), "1/s": (1, 0), "percent": (1, 2)}
+_SHOWN: Mapping[str, tuple[float, int]] = {
+    "ms": (1000, 1),
+    "s": (1, 2),
+    "MB": (1, 1),
+    "inspects": (1, 0),
+    "1/s": (1, 0),
+    "percent": (1, 2),
+    "crashes": (1, 0),
+}
 
 
 @dataclass(frozen=True)

@@ -143,8 +143,8 @@ def thousand(lab: Lab) -> Iterator[Row]:
             doubled += rows.count(run) > 1 or run in seen
             seen.add(run)
             time.sleep(1.05)
-    yield bound("crashes lost of a thousand", Spread((float(lost),), "inspects"), 0)
-    yield bound("crashes told twice of a thousand", Spread((float(doubled),), "inspects"), 0)
+    yield bound("crashes lost of a thousand", Spread((float(lost),), "crashes"), 0)
+    yield bound("crashes told twice of a thousand", Spread((float(doubled),), "crashes"), 0)
 
 
 def _is_another(lab: Lab, uuid: str, run: tuple[str, str]) -> bool:

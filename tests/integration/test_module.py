@@ -36,7 +36,7 @@ def test_a_start_that_is_done_returns_what_is_known_and_nothing_that_is_empty(la
     assert run.code == 0, run.output
     assert run.result["changed"] is True
     entry = run.server
-    assert set(entry) == ALWAYS | {"preboot"}
+    assert set(entry) == ALWAYS | {"preboot", "run"}
     assert [entry[name] for name in ("server", "short_id", "name", "action")] == [uuid, uuid[:8], "Cobalt Survival", "start"]
     assert [entry[name] for name in ("outcome", "changed", "state_before", "state")] == ["done", True, "offline", "starting"]
     assert 0 < entry["seconds"] < 60

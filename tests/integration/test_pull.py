@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils import restore
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import never
+from ansible_collections.fleet.power.plugins.module_utils._start_options import start_options
 
 from .lab import Lab
 from .registry import Registry, registry
@@ -81,7 +82,7 @@ def test_a_restore_prints_one_line_for_a_server_whose_image_cannot_be_pulled(
     lab.edit(uuid, container={"image": f"{stranger.address}/team/game:1"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOCKER_HOST", lab.docker_host)
-        assert restore._restore(restore._parser().parse_args(["--config", str(lab.config)]), never) is False
+        assert restore._restore(start_options("restore", "").parse_args(["--config", str(lab.config)]), never) is False
     lines = capsys.readouterr().out.split("\n")
     assert (len(lines), lines[1]) == (2, "")
     assert lines[0].startswith(uuid)
