@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which runs are those of another life of the engine, and which ended while this one came up."""
+"""Which runs are those of another life of the engine, which ended while this one came up, and when the link to it is over."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_pro
 from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, start_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
+from ansible_collections.fleet.power.plugins.module_utils._supervisor import engine_link
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink
 
 #: This process stands for the engine's.
@@ -57,6 +58,8 @@ def test_of_an_engine_whose_process_is_not_known_no_run_ended_in_its_startup(lif
         (f"{boot_id()}/?1", f"{boot_id()}/", True),
         (f"{boot_id()}/?1", f"{boot_id()}/?1", False),
     ],
+    # Not by the values: each process of a run has its own.
+    ids=["itself", "another process", "the boot", "another boot", "a later stream", "the same stream"],
 )
 def test_a_run_is_another_lifes_if_that_saw_it_up_last(life: str, seen_by: str, another: bool) -> None:
     run = Run("c", moment(-100))
@@ -69,3 +72,25 @@ def test_a_run_that_nobody_saw_up_is_another_lifes_if_it_began_before_this_one(s
     assert link.is_another(seen, Run("c", moment(-100)))
     assert not link.is_another(seen, Run("c", moment(100)))
     assert not link.is_another(seen, Run("c", "never"))
+
+
+BOOT = "49ddf5a0-6669-4709-a518-23fee45e03fc"
+OLD, NEW = f"{BOOT}/169/316", f"{BOOT}/3127/19904"
+
+
+@pytest.mark.parametrize(
+    ("linked", "answers", "over"),
+    [
+        (OLD, OLD, False),
+        (OLD, NEW, True),
+        (OLD, "", False),
+        (f"{BOOT}/", NEW, False),
+        (f"{BOOT}/?2", NEW, False),
+        (f"{BOOT}/?2", "", False),
+    ],
+)
+def test_a_link_is_over_when_another_process_answers_for_sure(
+    monkeypatch: pytest.MonkeyPatch, linked: str, answers: str, over: bool
+) -> None:
+    monkeypatch.setattr(engine_link, "engine_life", lambda _host: answers)
+    assert EngineLink(linked, host="unix:///run/docker.sock").is_over() is over
