@@ -318,9 +318,9 @@ def test_a_new_token_counts_as_soon_as_it_is_in_the_file(lab: Lab, shim: Shim) -
 
 def test_settings_that_cannot_be_used_leave_those_that_count(lab: Lab, shim: Shim) -> None:
     for text in ("token: [", "token: ''", "api: {port: x}", json.dumps({"token": UNUSABLE})):
-        lab.config.write_text(text)
         count = len(shim.events("settings_not_reloaded"))
-        wait_until(lambda: len(shim.events("settings_not_reloaded")) > count, "the settings were refused", 5.0)  # noqa: B023
+        lab.config.write_text(text)
+        wait_until(lambda: len(shim.events("settings_not_reloaded")) > count, "the settings were refused")  # noqa: B023
         assert shim.ask("GET", "/api/servers").status == 200
     lab.write_settings()
     lab.config.chmod(0o644)
