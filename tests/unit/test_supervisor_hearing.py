@@ -40,6 +40,22 @@ def test_a_signal_that_stops_counts_if_it_came_shortly_before() -> None:
     assert old is not None and not old.signalled
 
 
+def test_a_signal_that_was_outlived_says_nothing_any_more() -> None:
+    hearing = heard(
+        event("kill", 4, signal=15),
+        event("kill", 500, signal=15, container="d"),
+        event("kill", 4, signal=15, container="e"),
+        event("die", 5, container="e"),
+    )
+    assert hearing.disobeyed(BEGAN + 605 * SECOND) == {"c": BEGAN + 4 * SECOND}
+    hearing.hear(event("die", 606, exit_code=137))
+    found = hearing.end_of(FIRST, 15)
+    assert found is not None and not found.warned
+    for seconds, warned in ((590, True), (610, False)):
+        late = heard(event("kill", 4, signal=15), event("die", seconds, exit_code=143)).end_of(FIRST, 15)
+        assert late is not None and (late.signalled, late.warned) == (False, warned)
+
+
 def test_the_containers_own_stop_signal_stops_it_whichever_it_is() -> None:
     found = heard(event("kill", 4, signal=37), event("die", 5)).end_of(FIRST, 37)
     assert found is not None and found.signalled

@@ -34,17 +34,18 @@ def moment(seconds: float) -> str:
 
 
 @pytest.mark.parametrize(
-    "connected, ended, expected", [(20, 10, True), (20, 25, False), (20, -5, False), (3600, 100, True), (3600, 1800, False)]
+    "started, ended, expected", [(-100, 10, True), (-100, 3600, True), (-100, -5, False), (5, 10, False)], ids=["", "late", "before", "own"]
 )
-def test_what_ended_before_the_engine_let_anybody_in_was_stopped_by_it(connected: float, ended: float, expected: bool) -> None:
-    """Of one that has been up for an hour nobody knows when that was: a person may have stopped what outlived its predecessor."""
-    link = EngineLink(LIFE, connected_at=began() + connected)
-    assert link.stopped_in_startup(moment(ended)) is expected
+def test_what_an_earlier_engine_left_and_ended_in_this_one_was_stopped_by_it(started: float, ended: float, expected: bool) -> None:
+    run = Run("c", moment(started))
+    assert EngineLink(LIFE).stopped_in_startup(run, moment(ended)) is expected
+    # Where what ran goes on, a person may have stopped it at any time.
+    assert not EngineLink(LIFE, live_restore=True).stopped_in_startup(run, moment(ended))
 
 
-@pytest.mark.parametrize("life", ["", f"{boot_id()}/", f"{boot_id()}/?3", "another-boot/1/1"])
+@pytest.mark.parametrize("life", ["", f"{boot_id()}/", "another-boot/1/1"], ids=["none", "the boot", "another boot"])
 def test_of_an_engine_whose_process_is_not_known_no_run_ended_in_its_startup(life: str) -> None:
-    assert not EngineLink(life, connected_at=began() + 20).stopped_in_startup(moment(10))
+    assert not EngineLink(life).stopped_in_startup(Run("c", moment(-100)), moment(10))
 
 
 @pytest.mark.parametrize(
@@ -52,14 +53,12 @@ def test_of_an_engine_whose_process_is_not_known_no_run_ended_in_its_startup(lif
     [
         (LIFE, LIFE, False),
         (LIFE, OTHER, True),
-        # Where its process is not known each stream counts as a life, and the first one as that of the boot.
+        # Where its process is not known the boot stands for its life.
         (f"{boot_id()}/", OTHER, False),
         (f"{boot_id()}/", "another-boot/1/1", True),
-        (f"{boot_id()}/?1", f"{boot_id()}/", True),
-        (f"{boot_id()}/?1", f"{boot_id()}/?1", False),
     ],
     # Not by the values: each process of a run has its own.
-    ids=["itself", "another process", "the boot", "another boot", "a later stream", "the same stream"],
+    ids=["itself", "another process", "the boot", "another boot"],
 )
 def test_a_run_is_another_lifes_if_that_saw_it_up_last(life: str, seen_by: str, another: bool) -> None:
     run = Run("c", moment(-100))

@@ -28,10 +28,12 @@ STOP = HeardEnd(1, 143, signalled=True)
         # Asked for long before, or by a signal that was not heard.
         (Evidence(heard=HeardEnd(1, 143, signalled=False, warned=True), exit_code=143), "stopped_at_engine"),
         (Evidence(heard=HeardEnd(1, 3, signalled=False, warned=True), exit_code=3), "crashed"),
+        (Evidence(heard=HeardEnd(1, 1, signalled=False, warned=True), exit_code=1, marked=True), "stopped_at_engine"),
         (Evidence(heard=HeardEnd(1, 0, signalled=False, warned=True), exit_code=0), "stopped_at_engine"),
         (Evidence(heard=CRASH, exit_code=143, marked=True), "stopped_at_engine"),
         (Evidence(heard=CRASH, exit_code=0), "ended"),
-        (Evidence(heard=CRASH, exit_code=0, oom_killed=True), "crashed"),
+        # Another process of the container was ended for memory, perhaps long ago.
+        (Evidence(heard=CRASH, exit_code=0, oom_killed=True), "ended"),
         # Killed since it was asked for, unless its end tells otherwise.
         (Evidence(heard=STOP, exit_code=137, killed=True), "stopped"),
         (Evidence(exit_code=137, killed=True, marked=True), "stopped"),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from .._power.actions.node.node import Node
@@ -166,20 +167,20 @@ class EngineWatch:
     def _note(self, event: ContainerEvent, server: str) -> None:
         if event.action == "kill":
             if not self._hearing.is_stopping(event.signal, None):
-                self._spoil(event, server)
+                self._spoil(event.container, event.at, server)
             return
         wait = 0.0 if event.action == "start" else _GATHER_SECONDS
         at = _after(wait)
         if server not in self._dirty or at.at < self._dirty[server].at:
             self._dirty[server] = at
 
-    def _spoil(self, event: ContainerEvent, server: str) -> None:
-        """Note of the run that is up that it was sent a signal: the engine's own mark of a stop says nothing of it any more."""
+    def _spoil(self, container: str, sent: int, server: str | None) -> None:
+        """Note of the run that is up that it has outlived a signal: the engine's own mark of a stop says nothing of it any more."""
         node = self._node()
-        snapshot = node.engine.inspect(event.container)
+        snapshot = None if server is None else node.engine.inspect(container)
         began = None if snapshot is None else engine_time(snapshot.started_at)
         # One that is told again may have been sent to an earlier run.
-        if snapshot is None or not snapshot.live or began is None or began.timestamp() > event.at / 1e9:
+        if server is None or snapshot is None or not snapshot.live or began is None or began.timestamp() > sent / 1e9:
             return
         if not node.journal.seen_runs.spoil(server, snapshot.run):
             self.notice_trouble()
@@ -197,7 +198,9 @@ class EngineWatch:
         self._round = (self._round + 1) % _ROUNDS
         try:
             listed = {each.id: each.server for each in node.engine.listed() if each.live}
-            lost = {row.server.uuid for row in node.journal.ended_runs.noted()}
+            lost = {row.server.uuid for row in node.journal.ended_runs.noted()} | (node.journal.seen_runs.open() - self._up.keys())
+            for container, sent in self._hearing.disobeyed(time.time_ns()).items():
+                self._spoil(container, sent, listed.get(container))
             self._starter.remember(node.journal.ended_runs.due())
             self._starter.free(node)
             node.journal.seen_runs.set_values(self._cursor())

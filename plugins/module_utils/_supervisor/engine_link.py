@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import contextlib
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .._power.engine.engine import Engine
 from .._power.engine.manual_stop import manual_stop_mark
@@ -18,21 +19,18 @@ from .._power.model.errors import PowerError
 from .._power.model.server import Run
 from .._power.model.supervision import SeenRun
 
-#: No engine takes longer to stop what runs before it lets anybody in: each has 10 s until SIGKILL, many at a time.
-_STARTUP_SECONDS = 120.0
-
 
 @dataclass(frozen=True)
 class EngineLink:
     """One connection to one life of an engine. ``root`` is its directory, empty where it is not known or not on this machine.
 
-    ``connected_at`` is when it answered first, in seconds of the wall clock. ``host`` is where.
+    ``host`` is where it answers. ``live_restore``: what ran goes on when it ends.
     """
 
     life: str
     root: str = ""
-    connected_at: float = 0.0
     host: str = ""
+    live_restore: bool = False
 
     def is_over(self) -> bool:
         """Tell if another life of the engine answers there now: whoever asks while one goes may be answered by the next, behind a socket at
@@ -53,26 +51,28 @@ class EngineLink:
         began, started = engine_began(self.life), engine_time(run.started_at)
         return began is not None and started is not None and started.timestamp() < began
 
-    def stopped_in_startup(self, ended_at: str) -> bool:
-        """Tell if a run ended while the engine came up: one that is killed leaves processes, and the next stops them as a person does.
+    def stopped_in_startup(self, run: Run, ended_at: str) -> bool:
+        """Tell if a run of an earlier life ended in this one: no other than the engine itself has stopped it, before it let anybody in.
 
-        Where it has been up for long when this process comes, nobody knows when it let the first one in.
+        One that is killed leaves processes, and the next stops them as a person does, unless it lets them live on.
         """
-        began, ended = engine_began(self.life), engine_time(ended_at)
-        return began is not None and ended is not None and began <= ended.timestamp() <= min(self.connected_at, began + _STARTUP_SECONDS)
+        began, started, ended = engine_began(self.life), engine_time(run.started_at), engine_time(ended_at)
+        if began is None or started is None or ended is None or self.live_restore:
+            return False
+        return started.timestamp() < began <= ended.timestamp()
 
     def mark_of(self, run: Run) -> bool | None:
         """Return the engine's own mark of a manual stop of a container's newest run; None where it cannot be read."""
         return manual_stop_mark(self.root, run.container)
 
 
-def link_to(engine: Engine, host: str, breaks: int) -> EngineLink:
-    """Return the link to an engine that answers. ``breaks`` says how often this process lost one: where an engine's process is not known,
-    each of its streams counts as a life.
+def link_to(engine: Engine, host: str) -> EngineLink:
+    """Return the link to an engine that answers. Of one whose process is not known the boot stands for its life: it may have been another
+    one at any time, and nothing is started on a guess.
     """
-    unknown = f"{boot_id()}/" if breaks == 0 else f"{boot_id()}/?{breaks}"
-    root = ""
+    facts: Mapping[str, Any] = {}
     if engine.local:
         with contextlib.suppress(PowerError):
-            root = str(engine.facts().get("DockerRootDir") or "")
-    return EngineLink(engine_life(host) or unknown, root, time.time(), host)
+            facts = engine.facts()
+    root, live_restore = str(facts.get("DockerRootDir") or ""), facts.get("LiveRestoreEnabled") is True
+    return EngineLink(engine_life(host) or f"{boot_id()}/", root, host, live_restore)

@@ -14,10 +14,13 @@ from .._power.model.clock import engine_time
 from .._power.model.server import Run
 
 _NANOSECONDS = 10**9
-#: What ends a process by default, and is sent to have it end: SIGHUP, which is sent to have it read its settings, is not among them.
-_STOPPING = frozenset((2, 3, 9, 15))
+#: What ends a process by default, and is sent to have it end. Not SIGHUP, which is sent to have it read its settings, nor SIGQUIT, by which
+#: some tell what they are at.
+_STOPPING = frozenset((2, 9, 15))
 #: How long before an end a signal may have been sent that brought it: the engine's own time from a stop to SIGKILL, and some more.
 _SIGNAL_SECONDS = 30
+#: How long a server may take to obey: whoever lives on after it was not stopped.
+OBEY_SECONDS = 600
 #: So many containers are remembered; who comes beyond loses what was heard first.
 _MOST = 10_000
 #: So many signals, and so many ends, of each.
@@ -28,7 +31,7 @@ _MOST_OF_ONE = 32
 class HeardEnd:
     """The end of a run as the engine told it. ``at`` is in nanoseconds; ``signalled``: a signal that stops was sent just before.
 
-    ``warned``: one was sent to this run at all. Who gives a server two minutes to end may be obeyed after one.
+    ``warned``: one was sent before that, at most ten minutes ago. Who gives a server two minutes to end may be obeyed after one.
     """
 
     at: int
@@ -89,8 +92,23 @@ class Hearing:
             return None
         stopping = _STOPPING | ({stop_signal} if stop_signal is not None else set())
         earliest = max(began, at - _SIGNAL_SECONDS * _NANOSECONDS)
-        sent = [moment for moment, signal in heard.signals if began <= moment <= at and signal in stopping]
+        since = max(began, at - OBEY_SECONDS * _NANOSECONDS)
+        sent = [moment for moment, signal in heard.signals if since <= moment <= at and signal in stopping]
         return HeardEnd(at, exit_code, any(moment >= earliest for moment in sent), bool(sent))
+
+    def disobeyed(self, now: int) -> dict[str, int]:
+        """Return, and forget, the containers that have outlived a signal, and when it was sent, in nanoseconds as ``now`` is."""
+        found: dict[str, int] = {}
+        with self._guard:
+            before = now - OBEY_SECONDS * _NANOSECONDS
+            for container, heard in list(self._containers.items()):
+                old = [sent for sent, _signal in heard.signals if sent < before]
+                if old and not heard.ends:
+                    found[container] = old[-1]
+                    heard.signals = [each for each in heard.signals if each[0] >= before]
+                    if not heard.signals:
+                        del self._containers[container]
+        return found
 
     @staticmethod
     def is_stopping(signal: int | None, stop_signal: int | None) -> bool:

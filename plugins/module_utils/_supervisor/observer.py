@@ -100,14 +100,13 @@ class Observer:
     def _noted(self, node: Node, server: Server, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
         """The runs that somebody found over when he started the server, and that have no verdict yet."""
         newest = snapshot.run if snapshot is not None and snapshot.has_run else None
-        stop_signal = None if snapshot is None else _number(snapshot.stop_signal)
         rows = [row for row in node.journal.ended_runs.noted(server.uuid) if row.run != newest]
         # Whoever noted it may have removed its container, and then not started the server: nobody else will.
         last = rows[-1].run if rows and newest is None and (seen is None or seen.run == rows[-1].run) else None
-        return [
-            _End(server, row.run, None, row.seen, self._hearing.end_of(row.run, stop_signal, before=newest), newest=row.run == last)
-            for row in rows
-        ]
+        return [_End(server, row.run, None, row.seen, self._heard(row, snapshot, newest), newest=row.run == last) for row in rows]
+
+    def _heard(self, row: EndedRun, snapshot: Snapshot | None, newest: Run | None) -> HeardEnd | None:
+        return self._hearing.end_of(row.run, _stop_signal_of(snapshot, row.seen), before=newest)
 
     def _ends(self, server: Server, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
         """The runs of a server that are over, as far as anything tells of them, the oldest first."""
@@ -116,7 +115,7 @@ class Observer:
         ends = []
         if seen is not None and (snapshot is None or snapshot.run != seen.run):
             newest = last is None and not live
-            stop_signal = None if snapshot is None else _number(snapshot.stop_signal)
+            stop_signal = _stop_signal_of(snapshot, seen)
             later = snapshot.run if snapshot is not None and snapshot.has_run else None
             heard = self._hearing.end_of(seen.run, stop_signal, before=later)
             ends.append(_End(server, seen.run, None, seen, heard, newest))
@@ -131,7 +130,8 @@ class Observer:
             return
         known = seen is not None and seen.run == snapshot.run
         generation = seen.generation if seen is not None and known else node.generations.read(server.uuid)
-        found = SeenRun(snapshot.run, generation, self._link.life, answers=0 if known else _answered(node, server))
+        answers = 0 if known else _answered(node, server)
+        found = SeenRun(snapshot.run, generation, self._link.life, answers=answers, stop_signal=_number(snapshot.stop_signal))
         if not node.journal.seen_runs.see(server.uuid, found):
             raise JournalUnusable("it cannot be written")
 
@@ -190,7 +190,7 @@ class Observer:
             killed=seen is not None and generation is not None and generation != seen.generation,
             marked=None if snapshot is None or (seen is not None and seen.spoilt) else self._link.mark_of(run),
             another_engine=self._link.is_another(seen, run),
-            in_startup=snapshot is not None and self._link.stopped_in_startup(snapshot.finished_at),
+            in_startup=snapshot is not None and self._link.stopped_in_startup(run, snapshot.finished_at),
         )
 
     def _wait(self, node: Node, end: _End, evidence: Evidence) -> float | None:
@@ -269,6 +269,11 @@ def _answered(node: Node, server: Server) -> int:
     """Return the row for which a start was under way that nobody lived to write down; 0 if there is none."""
     row = node.journal.ended_runs.newest_of_each([server.uuid]).get(server.uuid)
     return row.number if row is not None and row.due and row.attempt else 0
+
+
+def _stop_signal_of(snapshot: Snapshot | None, seen: SeenRun | None) -> int | None:
+    """Return what the engine stops a container with, whether that is there still or not."""
+    return _number(snapshot.stop_signal) if snapshot is not None else None if seen is None else seen.stop_signal
 
 
 def _number(name: str) -> int | None:

@@ -96,7 +96,6 @@ class Supervisor:
             on_trouble=self._on_trouble,
         )
         self._manager = ServiceManager()
-        self._breaks = 0
         self._is_ready = False
         self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
 
@@ -126,13 +125,13 @@ class Supervisor:
     def _connect(self) -> None:
         """EngineWatch until the engine tells nothing any more. What comes between the stream's beginning and the first look is heard."""
         engine = self._node().engine
-        link = link_to(engine, self._host, self._breaks)
+        link = link_to(engine, self._host)
         life, _space, since = (self._node().journal.seen_runs.value(CURSOR) or "").partition(" ")
         # Some seconds back: the engine answers before it listens for events, and what is heard twice counts once.
         recent = time.time_ns() - _BACK_NANOSECONDS
         reader = Reader(engine.events.follow(int(since) if life == link.life and since.isdigit() else recent))
         try:
-            again = link_to(engine, self._host, self._breaks)
+            again = link_to(engine, self._host)
             if again.life != link.life:
                 return
             self._watch = EngineWatch(self._node, link, reader, self._hearing, self._starter, self._tell)
@@ -151,7 +150,6 @@ class Supervisor:
                 watch.turn()
                 if not booted and not watch.paused and next_try.is_over:
                     booted, next_try = self._bring_back(), Deadline.after(SYSTEM_CLOCK, _BRING_BACK_SECONDS)
-        self._breaks += 1
 
     def _bring_back(self) -> bool:
         """After a boot, have started what is meant to be up; return True once that is done for this boot."""

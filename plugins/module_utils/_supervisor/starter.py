@@ -117,7 +117,9 @@ class Starter:
     def _begin(self, rows: Sequence[EndedRun], limiter: Limiter, node: Node, *, in_tiers: bool) -> None:
         priorities = [self._priority(row, node) for row in rows]
         order = sorted(range(len(rows)), key=priorities.__getitem__)
-        targets = [Target(self._request(rows[index], node), rows[index].server) for index in order]
+        # Only what comes back in tiers has others that wait until it is ready.
+        wait_for = self._wait_for if in_tiers else WaitFor.CONTAINER
+        targets = [Target(self._request(rows[index], node, wait_for), rows[index].server) for index in order]
         tiers = [priorities[index] for index in order] if in_tiers else None
         numbers = {row.number for row in rows}
         with self._guard:
@@ -145,13 +147,13 @@ class Starter:
         definition = node.sources.definition_for_stop(row.server.uuid)
         return Priorities.of(node.settings.priorities).priority(row.server, None if definition is None else definition.priority)
 
-    def _request(self, row: EndedRun, node: Node) -> Request:
+    def _request(self, row: EndedRun, node: Node, wait_for: WaitFor) -> Request:
         return Request(
             server=row.server.uuid,
             action=PowerAction.START,
             operation=new_operation_id(),
             requested_at=node.clock.now(),
-            wait_for=self._wait_for,
+            wait_for=wait_for,
             meant_up=frozenset(),
             answers=row,
             origin=ORIGIN,
@@ -161,7 +163,8 @@ class Starter:
     def _answer(self, target: Target, slot: Slot) -> Result:
         """Start one server, unless its row asks for that no more."""
         node, row = self._node(), target.request.answers
-        assert row is not None
+        if row is None:
+            raise TypeError("a start of the supervisor answers an ended run")
         try:
             return self._try_to_answer(node, row, target.request, slot)
         except (JournalUnusable, OSError):

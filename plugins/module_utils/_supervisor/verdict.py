@@ -44,12 +44,15 @@ class Evidence:
         """True for an end that the engine told of, and that somebody may have asked for through it."""
         if self.heard is None:
             return False
-        return self.heard.signalled or (not self.is_telling and (self.heard.warned or self.marked is True))
+        if self.heard.signalled or (self.heard.warned and self.marked is True):
+            return True
+        return not self.is_telling and (self.heard.warned or self.marked is True)
 
     @property
     def is_telling(self) -> bool:
         """True for an end that no stop brings by default."""
-        return self.oom_killed or (self.exit_code is not None and self.exit_code not in _OF_STOPS)
+        # The kernel may have ended another process of the container for memory, and long ago.
+        return (self.oom_killed and self.exit_code != 0) or (self.exit_code is not None and self.exit_code not in _OF_STOPS)
 
 
 def judge(seen: Evidence) -> Verdict:
@@ -61,7 +64,7 @@ def judge(seen: Evidence) -> Verdict:
     if not seen.is_there and seen.heard is None:
         return Verdict.ENDED_UNSEEN
     if seen.heard is not None and not seen.was_asked:
-        return Verdict.ENDED if seen.exit_code == 0 and not seen.oom_killed else Verdict.CRASHED
+        return Verdict.ENDED if seen.exit_code == 0 else Verdict.CRASHED
     if seen.killed and not seen.is_telling:
         return Verdict.STOPPED
     if seen.another_engine and (seen.in_startup or not seen.marked):

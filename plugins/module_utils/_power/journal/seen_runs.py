@@ -51,6 +51,10 @@ class SeenRuns:
         """Return the newest seen run of each server. Raises `JournalUnusable`, OSError."""
         return {str(row["uuid"]): rows.seen_run(row) for row in rows.known(self._store, rows.SEEN, rows.SEEN_ALL)}
 
+    def open(self) -> set[str]:
+        """Return the servers whose newest seen run has no row: it is up, or not judged yet. Raises `JournalUnusable`, OSError."""
+        return {str(row["uuid"]) for row in rows.known(self._store, rows.SEEN, rows.SEEN_OPEN)}
+
     def value(self, name: str) -> str | None:
         """Return what the supervisor keeps under a name. Raises `JournalUnusable`, OSError."""
         return next((str(row["value"]) for row in rows.known(self._store, rows.VALUES, rows.VALUE, (name,))), None)
@@ -78,6 +82,7 @@ def see_in(connection: sqlite3.Connection, uuid: str, seen: SeenRun) -> None:
         "generation": seen.generation,
         "engine": seen.engine,
         "answers": seen.answers,
+        "stop_signal": seen.stop_signal,
     }
     if not is_over:
         connection.execute(rows.SEE, parameters)

@@ -47,7 +47,7 @@ _CREATE = (
     """CREATE TABLE IF NOT EXISTS seen_runs (
         uuid TEXT PRIMARY KEY, container TEXT NOT NULL, started_at TEXT NOT NULL, generation INTEGER NOT NULL,
         engine TEXT NOT NULL DEFAULT '', spoilt INTEGER NOT NULL DEFAULT 0, console_stop INTEGER NOT NULL DEFAULT 0,
-        answers INTEGER NOT NULL DEFAULT 0)""",
+        answers INTEGER NOT NULL DEFAULT 0, stop_signal INTEGER)""",
     "CREATE TABLE IF NOT EXISTS supervisor (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS ended_totals (verdict TEXT PRIMARY KEY, runs INTEGER NOT NULL)",
 )
@@ -84,14 +84,15 @@ PUT_OFF = """UPDATE ended_runs SET attempt = '', code = :code, msg = :msg, tries
 REVIVE = "UPDATE ended_runs SET due = 1, attempt = '', code = '', msg = '', boot = :boot, next_at = :next_at WHERE number = :number"
 
 #: The same run seen again keeps what is known of it; its generation is that of the latest start asked for it.
-SEE = """INSERT INTO seen_runs (uuid, container, started_at, generation, engine, answers)
-    VALUES (:uuid, :container, :started_at, :generation, :engine, :answers)
+SEE = """INSERT INTO seen_runs (uuid, container, started_at, generation, engine, answers, stop_signal)
+    VALUES (:uuid, :container, :started_at, :generation, :engine, :answers, :stop_signal)
     ON CONFLICT (uuid) DO UPDATE SET
     generation = CASE WHEN {same} THEN max(seen_runs.generation, excluded.generation) ELSE excluded.generation END,
     engine = CASE WHEN {same} AND excluded.engine = '' THEN seen_runs.engine ELSE excluded.engine END,
     spoilt = CASE WHEN {same} THEN seen_runs.spoilt ELSE 0 END,
     console_stop = CASE WHEN {same} THEN seen_runs.console_stop ELSE 0 END,
     answers = CASE WHEN {same} THEN max(seen_runs.answers, excluded.answers) ELSE excluded.answers END,
+    stop_signal = CASE WHEN {same} THEN coalesce(excluded.stop_signal, seen_runs.stop_signal) ELSE excluded.stop_signal END,
     container = excluded.container, started_at = excluded.started_at""".format(
     same="seen_runs.container = excluded.container AND seen_runs.started_at = excluded.started_at"
 )
@@ -122,6 +123,9 @@ CRASHES = (
 COUNT = "INSERT INTO ended_totals (verdict, runs) VALUES (?, 1) ON CONFLICT (verdict) DO UPDATE SET runs = runs + 1"
 COUNTED = "SELECT verdict, runs FROM ended_totals"
 SEEN_OF = "SELECT * FROM seen_runs WHERE uuid = ?"
+#: Runs that were seen up, and whose end nobody has written.
+SEEN_OPEN = """SELECT uuid FROM seen_runs WHERE NOT EXISTS (
+    SELECT 1 FROM ended_runs WHERE ended_runs.container = seen_runs.container AND ended_runs.started_at = seen_runs.started_at)"""
 SEEN_ALL = "SELECT * FROM seen_runs"
 VALUE = "SELECT value FROM supervisor WHERE name = ?"
 
@@ -205,6 +209,7 @@ def seen_run(row: Mapping[str, Any]) -> SeenRun:
         spoilt=bool(row["spoilt"]),
         console_stop=_number(row["console_stop"]) or 0,
         answers=_number(row["answers"]) or 0,
+        stop_signal=_number(row["stop_signal"]),
     )
 
 

@@ -48,7 +48,8 @@ class SeenRun:
 
     ``spoilt``: a signal was sent through the engine that stops nothing by default, after which the engine's own mark of a manual stop says
     nothing. ``console_stop``: when the stop command went through our own console, in seconds since the epoch; 0 if it did not. ``answers``
-    is the number of the ended run that its start was for; 0 where somebody else started it.
+    is the number of the ended run that its start was for; 0 where somebody else started it. ``stop_signal`` is what the engine stops its
+    container with.
     """
 
     run: Run
@@ -57,6 +58,7 @@ class SeenRun:
     spoilt: bool = False
     console_stop: int = 0
     answers: int = 0
+    stop_signal: int | None = None
 
 
 @dataclass(frozen=True)
