@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -176,8 +177,10 @@ class EngineWatch:
 
     def _spoil(self, container: str, sent: int, server: str | None) -> None:
         """Note of the run that is up that it has outlived a signal: the engine's own mark of a stop says nothing of it any more."""
-        node = self._node()
-        snapshot = None if server is None else node.engine.inspect(container)
+        node, snapshot = self._node(), None
+        # One that cannot be inspected keeps its mark: it is a server that stays down too long then, not one that comes up.
+        with contextlib.suppress(EngineError, EngineUnreachable):
+            snapshot = None if server is None else node.engine.inspect(container)
         began = None if snapshot is None else engine_time(snapshot.started_at)
         # One that is told again may have been sent to an earlier run.
         if server is None or snapshot is None or not snapshot.live or began is None or began.timestamp() > sent / 1e9:
