@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -13,13 +14,15 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._own_session import Interruption, in_own_session
+from ._job import Job, asked_for
+from ._own_session import Interruptions, in_followed_session, in_own_session
 from ._power.actions.many.bulk import perform_each
-from ._power.actions.many.selection import means_all
+from ._power.actions.many.selection import Target, means_all
 from ._power.actions.node.idempotency import keyed
-from ._power.actions.node.limiter import Limiter
+from ._power.actions.node.limiter import Limiter, Slot
 from ._power.call import Call, open_call
 from ._power.model.errors import INTERNAL_ERROR, Incomplete, IntentUnknown, PowerError, SettingsInvalid, internal_error
+from ._power.model.news import News, unheard
 from ._power.model.option import Option, argument_spec
 from ._power.model.order import read_priorities
 from ._power.model.origin import default_origin
@@ -83,7 +86,11 @@ def _perhaps_unheard() -> Iterator[None]:
 def run_power_module() -> None:
     """The whole of server_power: read the options, perform, report."""
     module = PowerModule(POWER_OPTIONS)
-    in_own_session(lambda interrupted: _fail_cleanly(module, lambda: _run(module, interrupted)))
+    followed = None if module.check_mode else asked_for(os.environ)
+    if followed is None:
+        in_own_session(lambda interrupted: _fail_cleanly(module, lambda: _run(module, interrupted, None)))
+    else:
+        in_followed_session(lambda interrupted, job: _fail_cleanly(module, lambda: _run(module, interrupted, job)), *followed)
 
 
 def run_info_module() -> None:
@@ -109,18 +116,27 @@ def _look(module: PowerModule) -> None:
     module.exit_json(changed=False, complete=told.complete, servers=told.entries, supervisor=told.supervisor, **why)
 
 
-def _run(module: PowerModule, interrupted: Interruption) -> None:
+def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> None:
     options = _checked(module)
     if not options["server"]:
         _leave_unasked(module, options)
-    with contextlib.closing(open_call(options, interrupted=interrupted, read_only=module.check_mode)) as call:
+    listener = unheard if job is None else lambda news: job.tell(news.line())
+    with contextlib.closing(open_call(options, interrupted=interrupted, read_only=module.check_mode, listener=listener)) as call:
         asked = _asked(module, options)
         if options["if_meant_up"]:
             asked = replace(asked, meant_up=_meant_up(call, asked.action))
         targets = call.targets(options["server"], asked)
         limiter = Limiter(options["max_parallel"], options["max_failures"], options["stagger"])
         priorities = call.priorities(targets, options["priorities"]) if options["in_order"] else None
-        results = perform_each(targets, call.act, limiter, priorities)
+        if job is not None:
+            job.tell({"servers": len(targets)})
+
+        def act(target: Target, slot: Slot) -> Result:
+            result = call.act(target, slot)
+            listener(News.of_end(result))
+            return result
+
+        results = perform_each(targets, act, limiter, priorities)
     warn_each(module, call.warnings(), *(result.warnings for result in results))
     _leave(module, options, results, call.unlisted())
 

@@ -16,10 +16,15 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
+from ._job import Job
+
+#: The key of an answer that says which job goes on.
+FOLLOW = "fleet_follow"
 _ENDINGS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _STDOUT = 1
 
@@ -85,6 +90,85 @@ def in_own_session(main: Callable[[Interruption], None]) -> None:
             _tell(killed, "interrupted")
         raise SystemExit(1)
     raise SystemExit(os.WEXITSTATUS(status))
+
+
+class Followed(Interruptions):
+    """A flag that signals raise, and the caller by going away: the parent until the job was handed over, then whoever follows it."""
+
+    def __init__(self, job: Job, parent: int) -> None:
+        self._job, self._parent = job, parent
+        super().__init__()
+
+    def __call__(self) -> bool:
+        return super().__call__() or (os.getppid() != self._parent and self._job.is_unasked)
+
+
+def in_followed_session(main: Callable[[Interruptions, Job | None], None], name: str, after: float) -> None:
+    """Run ``main`` as in a session of its own; if it has not ended after so many seconds, answer that it goes on, as a job to be followed.
+
+    Where a job has no place for its files it is run as ever, without anything to follow.
+    """
+    try:
+        job = Job(name)
+    except OSError:
+        in_own_session(lambda interrupted: main(interrupted, None))
+        return
+    sys.stdout.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+    parent = os.getpid()
+    try:
+        child = os.fork()
+    except OSError:
+        job.remove()
+        _run_here(lambda interrupted: main(interrupted, None))
+    if child == 0:
+        _run_job(main, job, parent)
+    for ending in _ENDINGS:
+        signal.signal(ending, lambda number, _frame: _pass_on(child, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
+    status = _ended_within(child, after)
+    if status is None:
+        job.touch()
+        sys.stdout.write(json.dumps({"changed": False, FOLLOW: {"job": job.path}}) + "\n")
+        sys.stdout.flush()
+        # What a module does at its exit is the child's to do.
+        os._exit(0)
+    sys.stdout.write(job.printed() or "")
+    sys.stdout.flush()
+    job.remove()
+    if os.WIFSIGNALED(status):
+        killed = f"Cannot tell how the action ended: its process was ended by signal {os.WTERMSIG(status)}; see server_power_info"
+        with contextlib.suppress(OSError):
+            _tell(killed, "interrupted")
+    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
+
+
+def _ended_within(child: int, seconds: float) -> int | None:
+    """Wait that long for a child; return its status, None if it goes on."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return status
+        # Short: a quick task is not to wait for it.
+        time.sleep(0.005)
+    return None
+
+
+def _run_job(main: Callable[[Interruptions, Job | None], None], job: Job, parent: int) -> NoReturn:
+    code = 1
+    try:
+        os.setsid()
+        job.begin()
+        main(Followed(job, parent), job)
+        code = 0
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else 1
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        job.end(code)
+        os._exit(code)
 
 
 def _run_here(main: Callable[[Interruption], None]) -> NoReturn:

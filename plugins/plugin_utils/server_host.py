@@ -35,8 +35,13 @@ class ServerAction(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = super().run(tmp, variables)
         arguments = self._completed(with_server_of_host(self._task.args, variables, self._templar), variables)
         with _turn(self._node(variables)):
-            result.update(self._execute_module(module_args=arguments, task_vars=variables, wrap_async=self._task.async_val))
+            result.update(self._executed(arguments, variables))
         return result
+
+    def _executed(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Return what the module answers."""
+        answer: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val)
+        return answer
 
     def _completed(self, arguments: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments with what else the module is given."""

@@ -16,6 +16,7 @@ from .actions.node.limiter import Slot
 from .actions.node.node import Node, never
 from .definitions.settings import load_settings
 from .model.errors import InterruptedBySignal, LockUnavailable, PowerError
+from .model.news import Listener, unheard
 from .model.order import DEFAULT_PRIORITY, Priorities
 from .model.request import PowerAction, Request
 from .model.result import Result
@@ -54,7 +55,9 @@ class Call(Protocol):
         """Let go of files and connections."""
 
 
-def open_call(options: Mapping[str, Any], *, interrupted: Callable[[], bool] = never, read_only: bool = False) -> Call:
+def open_call(
+    options: Mapping[str, Any], *, interrupted: Callable[[], bool] = never, read_only: bool = False, listener: Listener = unheard
+) -> Call:
     """The call that options describe: those of `build_node`, and ``api_url`` and ``api_token``. Raises `SettingsInvalid`, and
     `UnsupportedByEndpoint` for an option that no endpoint can honour.
 
@@ -64,7 +67,7 @@ def open_call(options: Mapping[str, Any], *, interrupted: Callable[[], bool] = n
     settings = load_settings(options.get("config"))
     url = settings.endpoint_url if options.get("api_url") is None else options["api_url"]
     if not url:
-        return _OnNode(build_node(options, settings, interrupted=interrupted, read_only=read_only))
+        return _OnNode(build_node(options, settings, interrupted=interrupted, read_only=read_only, listener=listener))
     # Most calls are made on the node, and need none of it.
     from .endpoint.call import at_endpoint
 

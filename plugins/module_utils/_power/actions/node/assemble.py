@@ -19,6 +19,7 @@ from ...locking.generation import KillGenerations
 from ...locking.lock import Locks
 from ...model.clock import Clock, SystemClock
 from ...model.errors import LockUnavailable
+from ...model.news import Listener, unheard
 from ...model.request import ALL, PowerAction
 from ...model.server import parse_uuid
 from ...sources.source_set import SourceSet
@@ -34,7 +35,12 @@ _WINGS_SECONDS = 1.0
 
 
 def build_node(
-    options: Mapping[str, Any], settings: Settings | None = None, *, interrupted: Callable[[], bool] = never, read_only: bool = False
+    options: Mapping[str, Any],
+    settings: Settings | None = None,
+    *,
+    interrupted: Callable[[], bool] = never,
+    read_only: bool = False,
+    listener: Listener = unheard,
 ) -> Node:
     """The node that options describe: ``config``, ``definitions`` and those of the engine (`connect`), each None or absent if not given.
 
@@ -52,6 +58,7 @@ def build_node(
         journal=build_journal(settings, clock, read_only=read_only),
         clock=clock,
         interrupted=interrupted,
+        listener=listener,
         # A look at every process of the machine: not for each of hundreds of servers.
         wings_pid=Remembered(wings_pid, _WINGS_SECONDS, clock.monotonic),
     )

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ...locking.lock import PowerLock
+from ...model.clock import timestamp
 from ...model.errors import CancelledByKill, InterruptedBySignal
+from ...model.news import News
 from ...model.request import Request
 from ...model.result import Phase
 from ...model.server import Run
@@ -60,3 +62,9 @@ class ActionContext:
         """Begin a phase: write it into the lock's record, then note it."""
         lock.enter(phase, run=run, deadline=deadline)
         self.progress.enter(phase)
+        self.tell(phase, deadline)
+
+    def tell(self, phase: Phase, deadline: datetime | None = None) -> None:
+        """Tell whoever listens what the server is at from now on."""
+        until = None if deadline is None else timestamp(deadline)
+        self.node.listener(News(self.progress.server, self.verb, phase.value, until, self.progress.seconds))

@@ -17,6 +17,7 @@ from ...locking.holder import Holder, Leftover
 from ...locking.lock import Locks, PowerLock
 from ...model.cancellation import CheckCancelled, Deadline, no_check
 from ...model.clock import Clock
+from ...model.news import Listener, unheard
 from ...model.request import Request
 from ...model.result import Phase
 from ...model.server import PowerState, Run, Snapshot, Startup
@@ -48,6 +49,8 @@ class Node:
     clock: Clock
     interrupted: Callable[[], bool] = never
     wings_pid: Callable[[], int | None] = wings_pid
+    #: Who is told what becomes of a server while an action is under way.
+    listener: Listener = unheard
 
     def observe(self, uuid: str) -> Observed:
         """A server as any reader sees it: a stop under way is known from the holder's phase or from what a dead one left."""

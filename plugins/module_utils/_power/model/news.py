@@ -1,0 +1,66 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""News of an action under way: a server enters a phase, or its action ends; a value and its form in a line of progress; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .result import Outcome, Result
+from .server import Server
+
+
+@dataclass(frozen=True)
+class News:
+    """One thing that became of a server. ``phase`` is what it is at from now on, until ``deadline`` at most; or it ended with ``outcome``.
+
+    ``seconds`` is how long the action has taken by now. ``code`` and ``msg`` say why it did not end well.
+    """
+
+    server: Server
+    action: str
+    phase: str = ""
+    deadline: str | None = None
+    seconds: float = 0.0
+    outcome: str = ""
+    code: str = ""
+    msg: str = ""
+
+    @classmethod
+    def of_end(cls, result: Result) -> News:
+        """What an ended action tells."""
+        told = result.outcome not in (Outcome.DONE, Outcome.UNCHANGED)
+        return cls(
+            result.server,
+            result.action.value,
+            seconds=result.seconds,
+            outcome=result.outcome.value,
+            code=result.code,
+            msg=result.msg if told else "",
+        )
+
+    def line(self) -> dict[str, Any]:
+        """Return the fields of a line; empty ones are left out."""
+        fields = {
+            "server": self.server.uuid,
+            "name": self.server.name,
+            "action": self.action,
+            "phase": self.phase,
+            "deadline": self.deadline,
+            "seconds": round(self.seconds, 3),
+            "outcome": self.outcome,
+            "code": self.code,
+            "msg": self.msg,
+        }
+        return {name: value for name, value in fields.items() if value not in ("", None)}
+
+
+#: Who is told.
+Listener = Callable[[News], None]
+
+
+def unheard(_news: News) -> None:
+    """Nobody listens."""
