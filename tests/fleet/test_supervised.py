@@ -111,7 +111,8 @@ def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_in_order_and_nothi
     assert [each[1:] for each in starts(node, *meant)] == [["supervisor"]] * 3
 
 
-@pytest.mark.parametrize("how", ["restart", pytest.param("stop and start", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["restart", "stop and start"])
 def test_after_the_engine_was_restarted_all_is_back_and_nothing_is_told_of_a_crash(node: Node, how: str) -> None:
     proxy, game, stopped = server("proxy", priority=10), server("game"), server("stopped")
     supervised(node, proxy, game, stopped, node_restore_stagger=STAGGER)
@@ -134,6 +135,7 @@ def test_after_the_engine_was_restarted_all_is_back_and_nothing_is_told_of_a_cra
     assert verdicts(node, proxy, game) == [["engine_stopped"]] * 2
 
 
+@pytest.mark.long
 def test_a_killed_supervisor_is_back_and_starts_once_what_crashed_meanwhile(node: Node) -> None:
     lobby, untouched = server("lobby"), server("untouched")
     supervised(node, lobby, untouched)

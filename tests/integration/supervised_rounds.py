@@ -30,6 +30,8 @@ _THEIRS = ("docker stop", "docker kill", "docker restart", "docker start")
 _ACTS = ("crash", "crash", "crash", *_OURS, *_THEIRS)
 #: The engine tells of an end some moments after its own FinishedAt.
 _LATE_SECONDS = 1.0
+#: A run this short may be over, and followed by another, before it is looked at.
+_UNSEEN_SECONDS = 0.5
 
 
 @dataclass
@@ -166,7 +168,9 @@ class Rounds:
             later = story.lives[number + 1].began if number + 1 < len(story.lives) else float("inf")
             mine = [row for row in rows if _life_of(row, story.lives) is life]
             if len(mine) != 1:
-                if mine or not any(blind[0] < later and blind[1] > life.began for blind in self._blind):
+                # One that was over before anybody could see it has no name to write down: the engine's events do not tell its StartedAt.
+                unseen = life.ended - life.began < _UNSEEN_SECONDS and life.signalled
+                if mine or not (unseen or any(blind[0] < later and blind[1] > life.began for blind in self._blind)):
                     yield f"{len(mine)} rows for the run that began at {life.began:.3f}"
                 continue
             about = {done.act for done in story.done if done.began - 0.2 <= life.ended <= (done.ended or float("inf")) + _LATE_SECONDS}

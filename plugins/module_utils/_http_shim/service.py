@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from .._power.actions.many.bulk import allow_files
 from .._power.definitions.settings import Settings
+from .._power.host.alone import alone
 from .._power.host.notify import READY, STOPPING, WATCHDOG, ServiceManager
-from .._power.host.own_files import open_or_make
-from .._power.model.errors import LockUnavailable, PowerError, SettingsInvalid, internal_error
+from .._power.model.errors import PowerError, internal_error
 from .._power.model.result import Result
 from .._power.whole import import_whole
 from .acceptance.actions import Actions
@@ -79,7 +77,7 @@ class Service:
         self._listener = Listener(self._router.answer, settings, self._tls)
 
     async def run(self) -> None:
-        """Serve until a signal says otherwise. Raises `SettingsInvalid`, `LockUnavailable`."""
+        """Serve until a signal says otherwise. Raises `LockUnavailable` where another process does, and what keeps it from beginning."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._on_fault)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -88,7 +86,7 @@ class Service:
         allow_files(_FILES)
         # Threads that compute are not to keep the event loop from its clients for longer.
         sys.setswitchinterval(_SWITCH_SECONDS)
-        with alone(self._settings):
+        with _own_lock(self._settings):
             # First: a process that can answer nobody begins nothing.
             await self._listener.bind()
             await self._known.load()
@@ -234,22 +232,8 @@ def serve(path: str) -> None:
         log.close()
 
 
-@contextlib.contextmanager
-def alone(settings: Settings) -> Iterator[None]:
-    """Hold the right to be the only process that runs what was accepted on this node. Raises `SettingsInvalid`, `LockUnavailable`."""
+def _own_lock(settings: Settings) -> contextlib.AbstractContextManager[int]:
+    """The right to be the only process that runs what was accepted on this node. Raises `LockUnavailable`."""
     path = os.path.join(settings.state_directory, "shim.lock")
-    try:
-        descriptor = open_or_make(path, os.O_RDWR, settings.group)
-    except OSError as error:
-        raise LockUnavailable(f"Cannot serve HTTP: {path} cannot be made: {error.strerror}; see system.state_directory") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise SettingsInvalid(
-            f"Cannot serve HTTP: another process does already, with the state directory {settings.state_directory}"
-        ) from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+    first = f"another process does already, with the state directory {settings.state_directory}"
+    return alone(path, settings.group, "serve HTTP", lambda: first)

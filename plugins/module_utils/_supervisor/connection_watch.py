@@ -144,8 +144,9 @@ class EngineWatch:
     def _pause(self) -> None:
         """Find out what keeps it from starting anything. After Wings, what is down is a new beginning."""
         node, before = self._node(), self.paused
-        self._next_pause, self._next_due_pause = _after(_PAUSE_SECONDS), _after(_DUE_PAUSE_SECONDS)
         self.paused = pause_of(node, in_trouble=self.in_trouble)
+        self._next_pause = _after(_RETRY_SECONDS if self.paused == "journal" else _PAUSE_SECONDS)
+        self._next_due_pause = _after(_DUE_PAUSE_SECONDS)
         self.in_trouble = self.in_trouble and self.paused == "journal"
         self._tell(self.paused)
         if self.paused == "wings":

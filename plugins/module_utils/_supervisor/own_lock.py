@@ -6,16 +6,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 
 from .._power.definitions.settings import Settings
-from .._power.host.own_files import open_or_make
+from .._power.host.alone import alone
 from .._power.host.supervisor_record import SUPERVISOR_LOCK, SupervisorRecord, read_record, write_record
 from .._power.model.clock import SYSTEM_CLOCK, timestamp
-from .._power.model.errors import LockUnavailable
 
 
 class OwnLock:
@@ -41,24 +39,15 @@ class OwnLock:
 
 
 @contextlib.contextmanager
-def alone(settings: Settings) -> Iterator[OwnLock]:
+def own_lock(settings: Settings) -> Iterator[OwnLock]:
     """Hold the right to supervise this node. Raises `LockUnavailable`, which names who does already."""
-    path = os.path.join(settings.state_directory, SUPERVISOR_LOCK)
-    try:
-        descriptor = open_or_make(path, os.O_RDWR, settings.group)
-    except OSError as error:
-        raise LockUnavailable(f"Cannot supervise: {path} cannot be made: {error.strerror}; see system.state_directory") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise LockUnavailable(
-            f"Cannot supervise: {_first(settings.state_directory)} does already; look at fleet-power-supervisor"
-        ) from None
-    try:
+    directory = settings.state_directory
+
+    def first() -> str:
+        return f"{_first(directory)} does already; look at fleet-power-supervisor"
+
+    with alone(os.path.join(directory, SUPERVISOR_LOCK), settings.group, "supervise", first) as descriptor:
         yield OwnLock(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _first(directory: str) -> str:

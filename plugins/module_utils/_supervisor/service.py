@@ -30,7 +30,7 @@ from .after_boot import due_after_boot
 from .connection_watch import BOOT, CURSOR, EngineWatch
 from .engine_link import link_to
 from .hearing import Hearing
-from .own_lock import OwnLock, alone
+from .own_lock import OwnLock, own_lock
 from .reader import Broken, Reader
 from .starter import Starter
 from .words import pause_line
@@ -212,7 +212,7 @@ _WATCHDOG_SECONDS = 15.0
 
 def supervise(settings: Settings, options: Options, interrupted: Callable[[], bool]) -> None:
     """Supervise a node until a signal says otherwise. Raises `LockUnavailable` where another process does."""
-    with alone(settings) as lock:
+    with own_lock(settings) as lock:
         Supervisor(settings, options, interrupted, lock).run()
 
 

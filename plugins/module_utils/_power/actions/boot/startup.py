@@ -17,6 +17,7 @@ from ...model.errors import CancelledByKill, EngineError, EngineUnreachable, Sta
 from ...model.request import PowerAction, WaitFor
 from ...model.result import Phase
 from ...model.server import Run, Snapshot
+from ...model.supervision import SeenRun
 from ..node.answered import refuse_after_newer_run
 from ..node.context import ActionContext
 from ..node.ends import note_found_end, record_stop
@@ -48,17 +49,10 @@ def start(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -
     progress.warn(*(f"server {uuid}: {warning}" for warning in matchers.warnings))
     attach = context.request.wait_for is not WaitFor.CONTAINER and bool(matchers)
     snapshot, output = start_container(context, lock, staged, attach=attach)
-    generation, answers = context.request.generation(uuid), context.request.answers
-    node.journal.runs.record(
-        uuid, snapshot.run, matchers=bool(matchers), generation=generation, answers=0 if answers is None else answers.number
-    )
+    seen = _seen(context, snapshot)
+    node.journal.runs.record(uuid, snapshot.run, matchers=bool(matchers), generation=seen.generation, answers=seen.answers)
     # Whatever the record says of an ended run: another has come.
     lock.settle()
-    if not snapshot.live:
-        # Over already; it was a run all the same.
-        if output is not None:
-            output.close()
-        raise exited(context, snapshot)
     progress.saw(node.seen_as(uuid, snapshot))
     progress.run = snapshot.run
     return AwaitedRun(snapshot, matchers, output)
@@ -84,11 +78,23 @@ def start_container(context: ActionContext, lock: PowerLock, staged: Staged, *, 
         refuse_moved_mounts(staged, context.uuid)
         _request_start(context, lock, before.run)
         lock.enter(Phase.OBSERVE)
-        return _first_look(context, staged.id), output
+        snapshot = _first_look(context, staged.id)
+        if not snapshot.live:
+            # Over already; it was a run all the same, and that of this request.
+            context.node.journal.seen_runs.see(context.uuid, _seen(context, snapshot))
+            lock.settle()
+            raise exited(context, snapshot)
+        return snapshot, output
     except BaseException:
         if output is not None:
             output.close()
         raise
+
+
+def _seen(context: ActionContext, snapshot: Snapshot) -> SeenRun:
+    """The run that was started, as the journal keeps it: of which request it is, and which ended run that was for."""
+    request = context.request
+    return SeenRun(snapshot.run, request.generation(context.uuid), answers=0 if request.answers is None else request.answers.number)
 
 
 def _request_start(context: ActionContext, lock: PowerLock, before: Run) -> None:

@@ -9,8 +9,8 @@ import json
 import os
 import re
 
-from ..host.own_files import open_own
 from ..model.nesting import is_nested_deeper
+from .own_files import open_own
 
 _ID = re.compile(r"[0-9a-f]{64}")
 #: Bytes of a container's file; it has some thousand, and what its labels and variables have.
