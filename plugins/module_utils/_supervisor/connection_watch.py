@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 
 from .._power.actions.node.node import Node
-from .._power.definitions.supervision import policy_of
 from .._power.engine.container_events import ContainerEvent
 from .._power.host.announce import announce_line
 from .._power.host.concurrency import map_concurrently
@@ -22,10 +21,10 @@ from .._power.model.server import Run
 from .._power.model.supervision import EndedRun, Verdict
 from .engine_link import EngineLink
 from .hearing import Hearing
-from .observer import Looked, Observer
+from .observer import Looked, Observer, Values
 from .pauses import beside_wings, pause_of
 from .reader import Reader
-from .starter import Starter
+from .starter import Starter, limits_of
 from .words import line_of
 
 #: Ends that come within this are judged together, so that the more important ones are started first.
@@ -138,7 +137,7 @@ class EngineWatch:
         # One whose lock is held is tried again soon.
         return max(0.0, min(waits if due is None else [*waits, max(due, 0.1)]))
 
-    def _cursor(self) -> tuple[tuple[str, str], ...]:
+    def _cursor(self) -> Values:
         return ((CURSOR, f"{self._link.life} {self._hearing.earliest()}"),)
 
     def _pause(self) -> None:
@@ -168,7 +167,7 @@ class EngineWatch:
 
     def _note(self, event: ContainerEvent, server: str) -> None:
         if event.action == "kill":
-            if not self._hearing.is_stopping(event.signal, None):
+            if not self._hearing.is_stopping(event.signal):
                 self._spoil(event.container, event.at, server)
             return
         wait = 0.0 if event.action == "start" else _GATHER_SECONDS
@@ -265,5 +264,4 @@ class EngineWatch:
     def _say(self, rows: Sequence[EndedRun]) -> None:
         node = self._node()
         for row in rows:
-            limits = policy_of(node.settings, row.server, node.sources.definition_for_stop(row.server.uuid)).limits
-            announce_line(line_of(row, limits), warn=row.verdict in _WARNED)
+            announce_line(line_of(row, limits_of(node, row)), warn=row.verdict in _WARNED)

@@ -111,9 +111,9 @@ class Hearing:
         return found
 
     @staticmethod
-    def is_stopping(signal: int | None, stop_signal: int | None) -> bool:
-        """Tell if a signal is one that is sent to have a container end."""
-        return signal is None or signal in _STOPPING or signal == stop_signal
+    def is_stopping(signal: int | None) -> bool:
+        """Tell if a signal is one that is sent to have a container end, whichever that is; one that nobody told of may be."""
+        return signal is None or signal in _STOPPING
 
     def forget(self, run: Run) -> None:
         """Forget what was heard of a run that has been judged, and of those before it."""

@@ -66,9 +66,7 @@ Values = tuple[tuple[str, str], ...]
 class Observer:
     """Looks at servers of one node. Several threads may look, while nobody is hearing."""
 
-    def __init__(
-        self, node: Callable[[], Node], hearing: Hearing, link: EngineLink, cursor: Callable[[], tuple[tuple[str, str], ...]]
-    ) -> None:
+    def __init__(self, node: Callable[[], Node], hearing: Hearing, link: EngineLink, cursor: Callable[[], Values]) -> None:
         """``cursor`` says what is to be written with each row: from where on the engine has to tell again."""
         self._node = node
         self._hearing = hearing

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .._power.actions.node.node import Node
-from .._power.host.maintenance import maintenance_of
+from .._power.host.maintenance import maintenance_pause
 from .._power.journal.journal_rows import JournalUnusable
 
 
@@ -22,18 +22,7 @@ def pause_of(node: Node, *, in_trouble: bool) -> str:
     """
     if beside_wings(node):
         return "wings"
-    return _maintenance(node.settings.state_directory) or (_journal(node) if in_trouble else "")
-
-
-def _maintenance(state_directory: str) -> str:
-    """Whether one goes on, or its memory cannot be read: then nobody can tell what it is about to do."""
-    try:
-        memory = maintenance_of(state_directory)
-    except (OSError, ValueError):
-        return "maintenance_unreadable"
-    if memory is None:
-        return ""
-    return "maintenance" if isinstance(memory.get("phase"), str) else "maintenance_unreadable"
+    return maintenance_pause(node.settings.state_directory) or (_journal(node) if in_trouble else "")
 
 
 def _journal(node: Node) -> str:

@@ -25,7 +25,6 @@ from .._power.model.cancellation import Deadline, wait_until
 from .._power.model.clock import SYSTEM_CLOCK
 from .._power.model.errors import EngineError, EngineUnreachable, MissingLibrary, internal_error
 from .._power.model.request import WaitFor
-from .._power.model.schema import printable
 from .after_boot import due_after_boot
 from .connection_watch import BOOT, CURSOR, EngineWatch
 from .engine_link import link_to
@@ -42,6 +41,8 @@ _SOURCES_SECONDS = 1.0
 #: For so many seconds the loop may be at one thing, and the service manager still be told that it lives.
 _STUCK_SECONDS = 900.0
 _FILES = 4096
+#: The longest between two signs of life.
+_WATCHDOG_SECONDS = 15.0
 #: Seconds until what could not be seen after a boot is looked for again.
 _BRING_BACK_SECONDS = 10.0
 _BACK_NANOSECONDS = 5 * 10**9
@@ -114,7 +115,7 @@ class Supervisor:
                 except Exception as error:
                     # A fault of ours must not be the end of all looks.
                     _say(internal_error(error))
-                    announce_line(printable(f"supervisor: {internal_error(error)}"), warn=True)
+                    announce_line(f"supervisor: {internal_error(error)}", warn=True)
                     self._pause("fault")
                 self._rest()
         finally:
@@ -205,9 +206,6 @@ class Supervisor:
                 time.sleep(min(seconds, _WATCHDOG_SECONDS))
 
         threading.Thread(target=show, name="watchdog", daemon=True).start()
-
-
-_WATCHDOG_SECONDS = 15.0
 
 
 def supervise(settings: Settings, options: Options, interrupted: Callable[[], bool]) -> None:

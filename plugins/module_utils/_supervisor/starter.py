@@ -22,7 +22,7 @@ from .._power.model.errors import InterruptedBySignal, LockUnavailable, NotSelec
 from .._power.model.order import Priorities
 from .._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 from .._power.model.result import Outcome, Result
-from .._power.model.supervision import ORIGIN, EndedRun, Verdict, seconds_left, wait_before
+from .._power.model.supervision import ORIGIN, EndedRun, Limits, Verdict, seconds_left, wait_before
 
 #: Codes of starts that came to nothing because nobody wants one any more.
 _UNWANTED = (NotSelected.code,)
@@ -214,7 +214,7 @@ class Starter:
 
     def _put_off(self, node: Node, row: EndedRun, code: str, msg: str) -> None:
         """Have a server tried again after the next longer wait. Raises `JournalUnusable`."""
-        limits = policy_of(node.settings, row.server, node.sources.definition_for_stop(row.server.uuid)).limits
+        limits = limits_of(node, row)
         tries = row.tries + 1
         wait = wait_before(row.in_row, tries, limits)
         put_off = replace(row, code=code, msg=msg, tries=tries, boot=boot_id(), next_at=boot_seconds() + wait, attempt="")
@@ -227,6 +227,11 @@ class Starter:
             if row.number in self._due and self._due[row.number].run == row.run:
                 del self._due[row.number]
             self._asleep.pop(row.number, None)
+
+
+def limits_of(node: Node, row: EndedRun) -> Limits:
+    """Return what the policy of a row's server says of tries."""
+    return policy_of(node.settings, row.server, node.sources.definition_for_stop(row.server.uuid)).limits
 
 
 def _after_engine(row: EndedRun, boot: str) -> bool:

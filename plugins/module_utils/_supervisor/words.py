@@ -41,8 +41,7 @@ def line_of(row: EndedRun, limits: Limits) -> str:
         words.append(f"{row.in_row} in a row, given up: tried once an hour")
     elif row.due:
         words.append(f"started in {wait_before(row.in_row, row.tries, limits):.0f} s")
-    line = ", ".join(words)
-    return "".join(character if character.isprintable() else "?" for character in line)
+    return ", ".join(words)
 
 
 def pause_line(paused: str) -> str:

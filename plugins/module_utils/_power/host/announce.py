@@ -37,8 +37,7 @@ def line_of(result: Result, request: Request) -> str:
     words += [f"by {request.origin}"] if request.origin else []
     words += [f"for {request.reason!r}"] if request.reason else []
     words += [f"operation {result.operation}"] if result.operation else []
-    line = " ".join(words) + (f": {result.msg}" if result.msg else "")
-    return line if line.isprintable() else "".join(character if character.isprintable() else "?" for character in line)
+    return _printable(" ".join(words) + (f": {result.msg}" if result.msg else ""))
 
 
 def announce(result: Result, request: Request) -> None:
@@ -48,8 +47,12 @@ def announce(result: Result, request: Request) -> None:
 
 
 def announce_line(line: str, *, warn: bool = False) -> None:
-    """Write any other line, which has neither control characters nor secrets; nothing fails for it."""
-    _SYSTEM_LOG.write(syslog.LOG_WARNING if warn else syslog.LOG_INFO, line)
+    """Write any other line, which has no secrets, without control characters; nothing fails for it."""
+    _SYSTEM_LOG.write(syslog.LOG_WARNING if warn else syslog.LOG_INFO, _printable(line))
+
+
+def _printable(line: str) -> str:
+    return line if line.isprintable() else "".join(character if character.isprintable() else "?" for character in line)
 
 
 class SystemLog:

@@ -26,3 +26,17 @@ def maintenance_of(state_directory: str) -> dict[str, object] | None:
     if not isinstance(memory, dict):
         raise ValueError("it is no mapping")
     return memory
+
+
+def maintenance_pause(state_directory: str) -> str:
+    """Return why a maintenance keeps anything from being started by itself, as readers are told it; empty if none goes on.
+
+    One whose memory cannot be read counts as one: nobody can tell what it is about to do.
+    """
+    try:
+        memory = maintenance_of(state_directory)
+    except (OSError, ValueError):
+        return "maintenance_unreadable"
+    if memory is None:
+        return ""
+    return "maintenance" if isinstance(memory.get("phase"), str) else "maintenance_unreadable"

@@ -26,6 +26,7 @@ PAUSES = ("wings", "maintenance", "maintenance_unreadable", "journal", "engine",
 _SIZE = 512
 #: A reader may meet a writer this often before the record counts as damaged.
 _ATTEMPTS = 5
+_TEXTS = ("boot_id", "since", "paused")
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,3 @@ def _decoded(text: bytes) -> SupervisorRecord | None:
         return SupervisorRecord(int(fields["pid"]), int(fields["pid_start"]), *(str(fields[name]) for name in _TEXTS))
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-
-
-_TEXTS = ("boot_id", "since", "paused")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ...host.causes import reason_of
-from ...host.maintenance import maintenance_of
+from ...host.maintenance import maintenance_pause
 from ...journal.journal_rows import Intent, JournalUnusable
 from ...model.errors import IntentUnknown, NotSelected, UnderMaintenance
 from ...model.request import PowerAction
@@ -66,11 +66,7 @@ def date_anew(context: ActionContext, seen: Observed) -> None:
 
 
 def _refuse_in_maintenance(context: ActionContext) -> None:
-    try:
-        goes_on = maintenance_of(context.node.settings.state_directory) is not None
-    except (OSError, ValueError):
-        goes_on = True
-    if goes_on:
+    if maintenance_pause(context.node.settings.state_directory):
         raise UnderMaintenance(f"Cannot {context.verb} server {context.uuid}: a maintenance goes on; it is started when that is over")
 
 
