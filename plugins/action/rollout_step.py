@@ -16,7 +16,6 @@ from typing import Any
 from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 from ansible_collections.fleet.power.plugins.module_utils._fleet.options import options_fault
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files, report
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening import Start, open_run
@@ -29,6 +28,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.clock imp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
 from ansible_collections.fleet.power.plugins.plugin_utils.plain_value import plain_value
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_play import RolloutPlay
+from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
 
 #: Options and what must be given for which step; what ``given`` holds is judged where it is understood.
 _OPTIONS = {
@@ -125,7 +125,7 @@ class ActionModule(ActionBase):
             path = run_files.begin(record, old)
         if not self._check:
             chosen = sum(row.batch > 0 for row in record.rows)
-            Display().display(f"Run {record.run}: {chosen} servers in {record.batches} batches, kept in {path}")
+            speak(f"Run {record.run}: {chosen} servers in {record.batches} batches, kept in {path}")
         numbers = [] if record.stopped else list(range(1, record.batches + 1))
         told = {"action": record.action, "boots": record.action in BOOTS, "reason": record.reason}
         return {"file": path, "run": record.run, **told, "numbers": numbers}
@@ -134,7 +134,7 @@ class ActionModule(ActionBase):
         """Begin a batch, after a pause where there is one. What is in flight stands in the file before a node is asked."""
         number, pause = self._asked["batch"], self._asked["pause"]
         if number > 1 and pause > 0 and not self._check:
-            Display().display(f"Waiting {pause:g} s before batch {number}")
+            speak(f"Waiting {pause:g} s before batch {number}")
             time.sleep(pause)
         record = self._files.load(self._asked["run"])
         fault = self._tasks_fault()
@@ -175,7 +175,7 @@ class ActionModule(ActionBase):
         soak = (told("__rollout_up"), told("__rollout_still_up")) if self._asked["soak"] else None
         count(record, number, told("__rollout_answer"), soak)
         self._files.save(record)
-        Display().display(describe_batch(record, number))
+        speak(describe_batch(record, number))
         if record.stopped:
             return {"failed": True, "stopped": True, "msg": f"The run stops here: {record.stopped}"}
         return {}
@@ -191,10 +191,10 @@ class ActionModule(ActionBase):
         seconds = (_moment(_now()) - _moment(record.began_at)).total_seconds()
         result = report.result(record, ended_at=_now(), seconds=seconds, resume_file=resume_file)
         table = f"\n{render(report.HEADINGS, report.table_rows(record))}\n\n" if record.rows else ""
-        Display().display(f"{table}{result['msg']}")
+        speak(f"{table}{result['msg']}")
         if resume_file is not None:
             before = f"What failed before was left alone: {len(record.failed)}; " if result["ok"] else "To do what is left, "
-            Display().display(f"{before}{report.going_on(record, resume_file)}")
+            speak(f"{before}{report.going_on(record, resume_file)}")
         self._files.end(record, resume_file)
         self._files.write_result(result)
         return report.verdict(result, record, resume_file)

@@ -14,7 +14,6 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 from ansible_collections.fleet.power.plugins.module_utils._fleet.json_file import write_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.status import (
     CONNECTION,
@@ -26,6 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.status import (
     status_lines,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
+from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
 
 _STATES = [state.value for state in PowerState]
 
@@ -54,7 +54,7 @@ class ActionModule(ActionBase):
             node_seen(host, dict(_connection(hosts[host])), hosts[host].get(options["seen"]) if host in active else None)
             for host in sorted(variables["ansible_play_hosts_all"])
         ]
-        Display().display("\n".join(["", *status_lines(nodes, options["states"])]))
+        speak("\n".join(["", *status_lines(nodes, options["states"])]))
         wanted = options["snapshot"] is not None and not self._task.check_mode
         if wanted:
             _write(options["snapshot"], nodes)

@@ -93,7 +93,7 @@ def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Controller:
     monkeypatch.setattr(plugin.constants, "DEFAULT_LOCAL_TMP", str(tmp_path / "local"))
     monkeypatch.setattr(plugin.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
     monkeypatch.setattr(plugin.time, "sleep", made.slept.append)
-    monkeypatch.setattr(plugin, "Display", lambda: SimpleNamespace(display=made.shown.append))
+    monkeypatch.setattr(plugin, "speak", made.shown.append)
     return made
 
 
