@@ -11,11 +11,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from ansible import constants
-from ansible.utils.display import Display
+from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
 
-#: Callbacks whose standard output people read.
-_READ_BY_PEOPLE = frozenset(("default", "minimal", "oneline", "debug", "tree"))
 _DOING = {
     "prepare": "is looked at",
     "pull": "pulls its image",
@@ -51,8 +48,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Show a line."""
-        name = str(constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK")).rpartition(".")[2]
-        Display().display(f"{time.strftime('%H:%M:%S')} {self._host} {text}", stderr=name not in _READ_BY_PEOPLE)
+        speak(f"{time.strftime('%H:%M:%S')} {self._host} {text}")
 
     def _take(self, news: dict[str, Any]) -> None:
         name, outcome, phase = str(news.get("name") or news.get("server", ""))[:40], news.get("outcome", ""), news.get("phase", "")

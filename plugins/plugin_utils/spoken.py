@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from ansible import constants
 from ansible.utils.display import Display
 
@@ -21,3 +23,14 @@ def speak(text: str) -> None:
 def is_read_by_people(callback: object) -> bool:
     """Tell if a callback plugin, by its name with or without its collection, prints what people read."""
     return str(callback).rpartition(".")[2] in _READ_BY_PEOPLE
+
+
+def _let_lines_out_at_once() -> None:
+    """Where standard output is no terminal a line would wait for the end of the run: Ansible leaves flushing to the interpreter."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(line_buffering=True)
+
+
+# Action plugins are loaded in the process that prints, before it forks.
+_let_lines_out_at_once()
