@@ -103,6 +103,11 @@ class Going:
         """Return all it has said up to now."""
         return self._stdout.read_text()
 
+    @property
+    def stderr(self) -> str:
+        """Return all it has said on standard error up to now."""
+        return self._stderr.read_text()
+
     def is_going(self) -> bool:
         """Tell whether it has not ended yet."""
         return self._child.poll() is None
@@ -126,10 +131,10 @@ class Going:
             rc = self._child.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"not within {seconds} s: {self.stdout}{self._stderr.read_text()}") from None
+            raise AssertionError(f"not within {seconds} s: {self.stdout}{self.stderr}") from None
         elapsed = time.monotonic() - self._began
         lines = self._results.read_text().splitlines() if self._results.exists() else []
-        return Ran(rc, self.stdout, self._stderr.read_text(), elapsed, tuple(json.loads(line) for line in lines))
+        return Ran(rc, self.stdout, self.stderr, elapsed, tuple(json.loads(line) for line in lines))
 
 
 def environment() -> dict[str, str]:
@@ -189,13 +194,19 @@ def cut_off(name: str, node: Node, *, after: str, **variables: object) -> None:
 
 
 def adhoc_begun(
-    nodes: Sequence[Node] | Path, module: str, args: Mapping[str, object] | str = "", *arguments: str, pattern: str = "nodes"
+    nodes: Sequence[Node] | Path,
+    module: str,
+    args: Mapping[str, object] | str = "",
+    *arguments: str,
+    pattern: str = "nodes",
+    surroundings: Mapping[str, str] | None = None,
 ) -> Going:
-    """Begin `adhoc`; it is killed after the test unless it has ended."""
+    """Begin `adhoc`, with ``surroundings`` added to the environment; it is killed after the test unless it has ended."""
     where = nodes if isinstance(nodes, Path) else inventory(nodes)
     name = f"fleet.power.{module}" if module.startswith("server_") else module
     options = args if isinstance(args, str) else json.dumps(args)
-    return Going([tool("ansible"), "-i", str(where), pattern, "-m", name, "-a", options, *arguments], environment())
+    command = [tool("ansible"), "-i", str(where), pattern, "-m", name, "-a", options, *arguments]
+    return Going(command, {**environment(), **(surroundings or {})})
 
 
 def adhoc(

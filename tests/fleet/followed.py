@@ -1,0 +1,195 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tasks that are followed while they run: what they said and when, the servers they act on, what is left of them at the node."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from .lab import Going, Node, home, uuid_of, wait_until
+from .ran import Ran
+from .scratch import current
+from .servers import holder_of, phase_of
+
+Definition = dict[str, Any]
+#: Without progress: a task as it was before there was any.
+SILENT = {"FLEET_POWER_PROGRESS": "0"}
+#: Seconds after which a task is followed; how long a node may be out of reach; after which nothing new begins at a node that nobody asks.
+HANDED_OVER, PATIENCE, GRACE = 0.7, 60.0, 75.0
+#: What differs between two runs of the same action.
+_PASSING = ("seconds", "started_at")
+_PROGRESS = re.compile(r"^\d\d:\d\d:\d\d (?P<host>\S+) (?P<text>.*\S)\s*$", re.MULTILINE)
+_LOOK_SECONDS = 0.05
+_READ_JOURNAL = """
+import json, sqlite3, sys
+journal = sqlite3.connect("/var/lib/fleet-power/journal.sqlite", timeout=10)
+print(json.dumps(journal.execute("SELECT uuid, begun_at, outcome FROM operations WHERE action = ? ORDER BY number", sys.argv[1:]).fetchall()))
+"""
+
+
+@dataclass(frozen=True)
+class Said:
+    """A line of progress, and how many seconds after the run's beginning it could be read."""
+
+    moment: float
+    host: str
+    text: str
+
+
+class Watch:
+    """Reads what a run says as it says it, from its first moment to its end."""
+
+    def __init__(self, going: Going) -> None:
+        self.going = going
+        self._began = time.monotonic()
+        self._said: list[Said] = []
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def now(self) -> float:
+        """Return the seconds since its beginning."""
+        return time.monotonic() - self._began
+
+    @property
+    def said(self) -> list[Said]:
+        """Return the lines of progress up to now."""
+        return list(self._said)
+
+    def texts(self) -> list[str]:
+        """Return what those lines say."""
+        return [each.text for each in self._said]
+
+    def await_text(self, text: str, seconds: float = 60) -> Said:
+        """Wait for a line of progress that has a text."""
+        return wait_until(lambda: next((each for each in self.said if text in each.text), None), f"a line says {text!r}", seconds)  # type: ignore[no-any-return]
+
+    def finish(self) -> Ran:
+        """Wait for the end of the run."""
+        ran = self.going.finish()
+        self._thread.join(10)
+        return ran
+
+    def _read(self) -> None:
+        going = True
+        while going:
+            going = self.going.is_going()
+            moment = self.now()
+            # Whole lines of either stream.
+            text = "".join(stream[: stream.rfind("\n") + 1] for stream in (self.going.stdout, self.going.stderr))
+            for host, words in progress_in(text)[len(self._said) :]:
+                self._said.append(Said(moment, host, words))
+            time.sleep(_LOOK_SECONDS)
+
+
+def progress_in(text: str) -> list[tuple[str, str]]:
+    """Return the lines of progress in an output: host and text."""
+    return [(found["host"], found["text"]) for found in _PROGRESS.finditer(text)]
+
+
+def play(*tasks: Mapping[str, Any], **keywords: object) -> Path:
+    """Write a playbook of one play on all nodes; return its path."""
+    path = current().file("play.yml")
+    whole = {"name": "Play", "hosts": "nodes", "gather_facts": False, **keywords, "tasks": list(tasks)}
+    path.write_text(json.dumps([whole]))
+    return path
+
+
+def power(action: str, servers: Sequence[Definition] | str, **options: Any) -> dict[str, Any]:
+    """Return a task that acts on servers; what is no option of the module is a keyword of the task where it ends with ``_``."""
+    named = servers if isinstance(servers, str) else [uuid_of(each) for each in servers]
+    keywords = {name.rstrip("_"): value for name, value in options.items() if name.endswith("_")}
+    arguments = {name: value for name, value in options.items() if not name.endswith("_")}
+    return {"name": "Power", "fleet.power.server_power": {"server": named, "action": action, **arguments}, **keywords}
+
+
+def lasting(value: Any) -> Any:
+    """Return of a result what two runs of the same action have in common."""
+    if isinstance(value, dict):
+        return {name: lasting(each) for name, each in value.items() if name not in _PASSING}
+    if isinstance(value, list):
+        return [lasting(each) for each in value]
+    return value
+
+
+def only_result(ran: Ran) -> dict[str, Any]:
+    """Return the result of a run that had one."""
+    assert len(ran.results) == 1, ran.output
+    result: dict[str, Any] = ran.results[0]["result"]
+    return result
+
+
+# ----- the node
+
+
+def begun(node: Node, servers: Sequence[Definition], action: str = "stop") -> dict[str, float]:
+    """Return when an action has begun on each server on which it has, by its name, as the node's journal says; also while it is cut off."""
+    pid = (home() / node.name / "init.pid").read_text().strip()
+    asked = ["nsenter", "--target", pid, "--mount", "/usr/bin/python3", "-c", _READ_JOURNAL, action]
+    rows = json.loads(subprocess.run(asked, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout)
+    moments = {uuid: at for uuid, at, outcome in rows if at and outcome not in ("skipped", "cancelled")}
+    known = {name_of(each): moments.get(uuid_of(each)) for each in servers}
+    return {name: datetime.fromisoformat(at).timestamp() for name, at in known.items() if at}
+
+
+def settled(node: Node, servers: Sequence[Definition], action: str = "stop", quiet: float = 4, seconds: float = 150) -> dict[str, float]:
+    """Wait until nothing goes on at a node, for a while, and return what has `begun` there."""
+    deadline = time.monotonic() + seconds
+    since, before = time.monotonic(), begun(node, servers, action)
+    while time.monotonic() - since < quiet:
+        assert time.monotonic() < deadline, f"it goes on: {before}"
+        time.sleep(0.3)
+        now = begun(node, servers, action)
+        if now != before or any(holder_of(node, each) for each in servers):
+            since, before = time.monotonic(), now
+    return before
+
+
+def name_of(definition: Definition) -> str:
+    """Return a server's name."""
+    return str(definition["settings"]["meta"]["name"])
+
+
+def pythons(node: Node) -> dict[int, bool]:
+    """Return the Python processes of a node, and whether each leads a session, by its id there; without asking the node."""
+    found = {}
+    for entry in (node.root / "proc").iterdir():
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            command, rest = (entry / "stat").read_text().partition("(")[2].rsplit(")", 1)
+            fields = rest.split()
+            if command.startswith("python3") and fields[0] != "Z":
+                # Numbers here are those of the namespace that the file system belongs to.
+                found[int(entry.name)] = fields[3] == entry.name
+    return found
+
+
+def the_job(node: Node) -> int:
+    """Return the process that acts on a node's servers: the one that has a session of its own."""
+    (pid,) = [pid for pid, leads in pythons(node).items() if leads]
+    return pid
+
+
+def await_poll(node: Node) -> None:
+    """Wait until somebody waits at the node for news of a job: another Python beside the one that acts."""
+    wait_until(lambda: len(pythons(node)) > 1, "a question is under way", 30)
+
+
+def await_gap(node: Node) -> None:
+    """Wait until nobody does, between two questions."""
+    await_poll(node)
+    wait_until(lambda: len(pythons(node)) == 1, "a question has been answered", 30)
+
+
+def await_hold(node: Node, definition: Definition) -> None:
+    """Wait until somebody acts on a server, which is soon after a module has begun."""
+    wait_until(lambda: phase_of(node, definition) == "stop", "it is being stopped", 60)

@@ -1,0 +1,129 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A task outlives its connection: what was not heard is told once the node is back, and its result is that of the task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from .followed import GRACE, HANDED_OVER, PATIENCE, Definition, Watch, await_hold, begun, name_of, only_result, settled
+from .lab import Lease, Node, adhoc_begun, bring_up, playbook_begun, server, uuid_of
+from .rollout import operations, outcomes, result_of
+
+#: What a connection that hangs takes until it is noticed here, and what a new one may take to fail.
+NOTICED, CONNECTING = 8, 12
+
+
+@contextmanager
+def cut(node: Node, seconds: float) -> Iterator[None]:
+    """Cut a node off for so long, and for what is done meanwhile."""
+    node.faults.cut()
+    until = time.monotonic() + seconds
+    try:
+        yield
+        time.sleep(max(0.0, until - time.monotonic()))
+    finally:
+        node.faults.join()
+
+
+def stop_begun(node: Node, servers: Sequence[Definition], **options: object) -> Watch:
+    """Begin to stop servers, ad hoc."""
+    return Watch(adhoc_begun([node], "server_power", {"action": "stop", "server": [uuid_of(each) for each in servers], **options}))
+
+
+@pytest.mark.samples("9")
+@pytest.mark.parametrize("seconds", [9, 20])
+def test_a_node_cut_off_in_the_middle_gives_all_lines_that_were_missed_and_the_result(node: Node, seconds: float) -> None:
+    # Ended before the cut, during it, and after it.
+    ends = {"before": 1.0, "early": seconds * 0.6, "late": seconds * 0.9, "after": seconds * 2.0 if seconds > 10 else seconds + 5.0}
+    servers = [server(name, STOP_SECONDS=takes) for name, takes in ends.items()]
+    bring_up({node: servers})
+    watch = stop_begun(node, servers)
+    watch.await_text("before stop done")
+    with cut(node, seconds):
+        assert any("reach" in each.text for each in watch.said) or watch.await_text("reach", NOTICED + 4)
+        assert [each for each in watch.said if "early" in each.text and "done" in each.text] == []
+    back = watch.now()
+    ran = watch.finish()
+    print(ran.output)
+    assert ran.rc == 0, ran.output
+    told = {name: [each.moment for each in watch.said if each.text.startswith(f"{name} stop done")] for name in ends}
+    assert {name: len(moments) for name, moments in told.items()} == dict.fromkeys(ends, 1)
+    assert max(told["early"] + told["late"]) - back < 4
+    assert {each["name"]: each["outcome"] for each in only_result(ran)["servers"]} == dict.fromkeys(ends, "done")
+    assert [len(operations(node, each, "stop")) for each in servers] == [1] * len(servers)
+
+
+@pytest.mark.long
+def test_a_rollout_goes_on_when_a_node_was_cut_off_for_20_s_and_counts_it_as_done(lease: Lease, tmp_path: Path) -> None:
+    first, second = lease(2)
+    lost, next_one, other = server("lost", STOP_SECONDS=25), server("next"), server("other", STOP_SECONDS=2)
+    bring_up({first: [lost, next_one], second: [other]})
+    watch = Watch(playbook_begun("rolling_restart", [first, second], rollout_serial=0, rollout_batch_size=1))
+    await_hold(first, lost)
+    time.sleep(2)
+    with cut(first, 20):
+        pass
+    ran = watch.finish()
+    print(ran.output)
+    assert ran.rc == 0, ran.output
+    assert outcomes(result_of(tmp_path)) == {"lost": "done", "next": "done", "other": "done"}
+    assert [len(operations(node, each)) for node, each in ((first, lost), (first, next_one), (second, other))] == [1, 1, 1]
+
+
+@pytest.mark.long
+def test_a_node_out_of_reach_for_longer_than_the_patience_is_unreachable_and_finishes_what_it_had_begun(node: Node) -> None:
+    servers = [server(f"s{number:02}", STOP_SECONDS=3) for number in range(40)]
+    bring_up({node: servers})
+    watch = stop_begun(node, servers, max_parallel=1)
+    watch.await_text("s00 stop done")
+    with cut(node, 0):
+        cut_at, cut_moment = time.time(), watch.now()
+        ran = watch.finish()
+        assert ran.rc != 0
+        assert PATIENCE < ran.seconds - cut_moment < PATIENCE + NOTICED + 2 * CONNECTING
+        assert only_result(ran).get("unreachable") is True, ran.output
+        # Nobody asks any more: what goes on then is finished, nothing begins.
+        acted = settled(node, servers, quiet=10)
+        assert max(acted.values()) - cut_at < GRACE + 5
+        assert len(acted) < len(servers)
+    ended = {name_of(each): [row["outcome"] for row in operations(node, each, "stop")] for each in servers if name_of(each) in acted}
+    assert ended == {name: ["done"] for name in acted}
+    assert [name_of(each) for each in servers if not node.is_up(uuid_of(each))] == sorted(acted)
+
+
+@pytest.mark.long
+def test_a_node_cut_off_before_its_task_was_handed_over_is_followed_all_the_same(node: Node) -> None:
+    servers = [server("first", STOP_SECONDS=12), server("second", STOP_SECONDS=25)]
+    bring_up({node: servers})
+    watch = stop_begun(node, servers)
+    await_hold(node, servers[0])
+    with cut(node, 20):
+        held = time.time() - min(begun(node, servers).values())
+    assert held < HANDED_OVER + 20.5, "it was cut off too late to say anything"
+    ran = watch.finish()
+    print(ran.output)
+    assert ran.rc == 0, ran.output
+    assert {each["name"]: each["outcome"] for each in only_result(ran)["servers"]} == {"first": "done", "second": "done"}
+    assert [len(operations(node, each, "stop")) for each in servers] == [1, 1]
+
+
+@pytest.mark.long
+def test_a_node_that_is_cut_off_does_not_keep_another_from_speaking(lease: Lease) -> None:
+    lost, other = lease(2)
+    lasting = {lost: server("lost", STOP_SECONDS=16), other: server("other", STOP_SECONDS=6)}
+    last = server("last", STOP_SECONDS=12)
+    bring_up({lost: [lasting[lost]], other: [lasting[other], last]})
+    watch = Watch(adhoc_begun([lost, other], "server_power", {"action": "stop", "server": "all"}))
+    watch.await_text("lost stopping")
+    with cut(lost, 14):
+        assert watch.await_text("other stop done").host == other.name
+        assert watch.await_text("last stop done").host == other.name
+    ran = watch.finish()
+    assert ran.rc == 0, ran.output

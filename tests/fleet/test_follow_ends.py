@@ -1,0 +1,141 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who asked goes away, at whatever moment, or what acts is killed: what had begun is finished, nothing else begins, and who can is told."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .followed import GRACE, Definition, Watch, await_gap, await_hold, await_poll, begun, name_of, only_result, settled, the_job
+from .lab import Node, adhoc_begun, bring_up, server, uuid_of
+from .rollout import operations
+from .terminal import Terminal
+
+Moment = Callable[[Node, list[Definition]], None]
+
+
+def in_the_first_moment(node: Node, servers: list[Definition]) -> None:
+    """Before the task is followed."""
+    await_hold(node, servers[0])
+
+
+def in_a_question(node: Node, servers: list[Definition]) -> None:
+    """While the node is asked for news."""
+    await_hold(node, servers[1])
+    await_poll(node)
+    time.sleep(0.2)
+
+
+def between_questions(node: Node, servers: list[Definition]) -> None:
+    """While it is not."""
+    await_hold(node, servers[1])
+    await_gap(node)
+
+
+def queued(count: int = 10) -> list[Definition]:
+    """Servers that take some seconds each."""
+    return [server(f"s{number:02}", STOP_SECONDS=3) for number in range(count)]
+
+
+def stop_begun(node: Node, servers: list[Definition]) -> Watch:
+    """Begin to stop them, one after the other."""
+    options = {"action": "stop", "server": [uuid_of(each) for each in servers], "max_parallel": 1}
+    return Watch(adhoc_begun([node], "server_power", options))
+
+
+def finished(node: Node, servers: list[Definition], ended_at: float, within: float) -> None:
+    """Fail unless all that has begun is finished, and nothing has begun later than that many seconds after somebody went."""
+    acted = settled(node, servers)
+    late = {name: round(at - ended_at, 1) for name, at in acted.items() if at > ended_at + within}
+    assert late == {}, f"begun after {within} s: {late}"
+    assert len(acted) < len(servers)
+    assert {name_of(each): [row["outcome"] for row in operations(node, each, "stop")][:1] for each in servers if name_of(each) in acted} == {
+        name: ["done"] for name in acted
+    }
+    assert [name_of(each) for each in servers if not node.is_up(uuid_of(each))] == sorted(acted)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("moment", [in_the_first_moment, in_a_question, between_questions], ids=lambda moment: moment.__name__)
+def test_after_ctrl_c_what_had_begun_is_finished_and_nothing_else_begins(node: Node, moment: Moment) -> None:
+    servers = queued()
+    bring_up({node: servers})
+    watch = stop_begun(node, servers)
+    moment(node, servers)
+    watch.going.interrupt()
+    ended_at = time.time()
+    ran = watch.finish()
+    assert ran.rc != 0, ran.output
+    finished(node, servers, ended_at, 1.5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(6))
+def test_after_ctrl_c_at_a_random_moment_nothing_else_begins(node: Node, seed: int) -> None:
+    servers = queued()
+    bring_up({node: servers})
+    watch = stop_begun(node, servers)
+    await_hold(node, servers[0])
+    time.sleep(random.Random(seed).uniform(0, 9))
+    watch.going.interrupt()
+    ended_at = time.time()
+    assert watch.finish().rc != 0
+    finished(node, servers, ended_at, 1.5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("moment", [in_the_first_moment, in_a_question, between_questions], ids=lambda moment: moment.__name__)
+def test_after_ctrl_c_at_a_real_terminal_nothing_else_begins(node: Node, moment: Moment) -> None:
+    servers = queued()
+    bring_up({node: servers})
+    options = {"action": "stop", "server": [uuid_of(each) for each in servers], "max_parallel": 1}
+    with Terminal([node], "server_power", options) as terminal:
+        moment(node, servers)
+        terminal.type("\x03")
+        ended_at = time.time()
+        assert terminal.finish() != 0
+    finished(node, servers, ended_at, 1.5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("moment", "within"),
+    # Between two questions nobody can tell a controller that is gone from one that is out of reach.
+    [(in_the_first_moment, 1.5), (in_a_question, 1.5), (between_questions, GRACE)],
+    ids=["in_the_first_moment", "in_a_question", "between_questions"],
+)
+def test_after_the_controller_was_killed_what_had_begun_is_finished_and_soon_nothing_else_begins(
+    node: Node, moment: Moment, within: float
+) -> None:
+    servers = queued(10 if within < GRACE else 40)
+    bring_up({node: servers})
+    watch = stop_begun(node, servers)
+    moment(node, servers)
+    watch.going.kill()
+    finished(node, servers, time.time(), within)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("moment", [in_the_first_moment, in_a_question, between_questions], ids=lambda moment: moment.__name__)
+def test_a_job_that_was_killed_at_its_node_is_told_within_seconds(node: Node, moment: Moment) -> None:
+    servers = queued()
+    bring_up({node: servers})
+    watch = stop_begun(node, servers)
+    moment(node, servers)
+    node.ssh(f"kill -9 {the_job(node)}")
+    killed = watch.now()
+    ran = watch.finish()
+    print(ran.output)
+    assert ran.seconds - killed < 8
+    result = only_result(ran)
+    assert ran.rc != 0 and result["failed"] is True
+    assert result.get("code") == "interrupted", result
+    assert result["msg"].startswith("Cannot tell how the action ended")
+    assert len(begun(node, servers)) < len(servers)
+    assert Path("/proc").exists()
