@@ -14,15 +14,17 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ._followed_session import in_followed_session
 from ._job import Job, asked_for
-from ._own_session import Interruptions, in_followed_session, in_own_session
+from ._own_session import Interruptions, in_own_session
 from ._power.actions.many.bulk import perform_each
 from ._power.actions.many.selection import Target, means_all
 from ._power.actions.node.idempotency import keyed
 from ._power.actions.node.limiter import Limiter, Slot
 from ._power.call import Call, open_call
+from ._power.model.caller import Caller
 from ._power.model.errors import INTERNAL_ERROR, Incomplete, IntentUnknown, PowerError, SettingsInvalid, internal_error
-from ._power.model.news import News, unheard
+from ._power.model.news import News
 from ._power.model.option import Option, argument_spec
 from ._power.model.order import read_priorities
 from ._power.model.origin import default_origin
@@ -120,8 +122,8 @@ def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> No
     options = _checked(module)
     if not options["server"]:
         _leave_unasked(module, options)
-    listener = unheard if job is None else lambda news: job.tell(news.line())
-    with contextlib.closing(open_call(options, interrupted=interrupted, read_only=module.check_mode, listener=listener)) as call:
+    caller = Caller(interrupted) if job is None else Caller(interrupted, interrupted.hold, lambda news: job.tell(news.line()))
+    with contextlib.closing(open_call(options, caller=caller, read_only=module.check_mode)) as call:
         asked = _asked(module, options)
         if options["if_meant_up"]:
             asked = replace(asked, meant_up=_meant_up(call, asked.action))
@@ -133,7 +135,7 @@ def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> No
 
         def act(target: Target, slot: Slot) -> Result:
             result = call.act(target, slot)
-            listener(News.of_end(result))
+            caller.listener(News.of_end(result))
             return result
 
         results = perform_each(targets, act, limiter, priorities)

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 from ansible import constants
 from ansible.utils.display import Display
 
@@ -21,3 +24,16 @@ def speak(text: str) -> None:
 def is_read_by_people(callback: object) -> bool:
     """Tell if a callback plugin, by its name with or without its collection, prints what people read."""
     return str(callback).rpartition(".")[2] in _READ_BY_PEOPLE
+
+
+def _print_at_once() -> None:
+    """Have standard output written line by line. Into a pipe, as in CI, all of it would come at the end: Ansible never flushes it.
+
+    To be called before a task's worker is forked, since the worker's lines are printed by the process that forks it.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.line_buffering:
+        sys.stdout.reconfigure(line_buffering=True)
+
+
+# A plugin is imported by that process, for each task before it begins.
+_print_at_once()

@@ -9,10 +9,13 @@ from ...locking.holder import Holder
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline, wait_until
 from ...model.errors import LockTimeout
+from ...model.news import LOCKED
 from ..node.context import ActionContext
 
 #: Seconds between two looks at a lock that is waited for without taking it.
 _LOOK_SECONDS = 0.05
+#: A wait that is told of.
+_LONG_SECONDS = 1.0
 
 
 def acquire(context: ActionContext) -> PowerLock:
@@ -35,7 +38,22 @@ def acquire(context: ActionContext) -> PowerLock:
 
 
 def _try(context: ActionContext, seconds: float, waited_before: float = 0.0) -> PowerLock:
-    return context.node.acquire(context.request, context.uuid, seconds, context.check_waiting, waited_before)
+    return context.node.acquire(context.request, context.uuid, seconds, _Waiting(context), waited_before)
+
+
+class _Waiting:
+    """The look of one who waits for the lock, who tells of it once it takes long."""
+
+    def __init__(self, context: ActionContext) -> None:
+        self._context = context
+        self._long = Deadline.after(context.node.clock, _LONG_SECONDS)
+        self._is_told = False
+
+    def __call__(self) -> None:
+        self._context.check_waiting()
+        if self._long.is_over and not self._is_told:
+            self._is_told = True
+            self._context.tell(LOCKED)
 
 
 def _acquire_aside(context: ActionContext, began: float) -> PowerLock:
@@ -49,6 +67,7 @@ def _acquire_aside(context: ActionContext, began: float) -> PowerLock:
         except LockTimeout:
             if deadline.is_over:
                 raise
+        context.tell(LOCKED)
         with slot.aside(context.check_waiting):
             # Not by taking it: it would be held while waiting for a slot.
             _await_free(context, deadline)
