@@ -39,7 +39,9 @@ def send(monkeypatch: pytest.MonkeyPatch) -> Send:
     """What the module is given for a task's arguments and a host's variables."""
 
     def arguments_sent(given: dict[str, Any], variables: dict[str, Any] | None = None, *, asynchronous: int = 0) -> dict[str, Any]:
-        task = SimpleNamespace(args=given, async_val=asynchronous, get_name=lambda: "bring it up")
+        task = SimpleNamespace(
+            args=given, async_val=asynchronous, check_mode=False, environment=None, no_log=False, get_name=lambda: "bring it up"
+        )
         action = plugin.ActionModule(task=task, connection=None, play_context=None, loader=None, templar=Templar(), shared_loader_obj=None)
         monkeypatch.setattr(server_host.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
         monkeypatch.setattr(plugin.ActionModule, "_execute_module", lambda self, **sent: sent)
