@@ -27,9 +27,9 @@ from ._power.model.errors import INTERNAL_ERROR, Incomplete, IntentUnknown, Powe
 from ._power.model.news import News
 from ._power.model.option import Option, argument_spec
 from ._power.model.order import read_priorities
-from ._power.model.origin import default_origin
+from ._power.model.origin import default_origin, is_ad_hoc
 from ._power.model.redaction import shown_host
-from ._power.model.report import diff, entry, failure_message, incomplete_message, is_failure, summary
+from ._power.model.report import Detail, diff, entry, failure_message, incomplete_message, is_failure, summary
 from ._power.model.request import PowerAction, Request, WaitFor
 from ._power.model.result import Result
 from ._power.model.server import PowerState
@@ -224,12 +224,14 @@ def warn_each(module: PowerModule, *groups: Sequence[str]) -> None:
 def _leave(module: PowerModule, options: Mapping[str, Any], results: Sequence[Result], unlisted: Sequence[str]) -> NoReturn:
     # What the task says decides, not how many were found: whoever registers the result relies on its shape.
     all_meant = means_all(options["server"])
-    brief = len(options["server"]) > 1 or all_meant
+    detail = Detail.BRIEF if len(options["server"]) > 1 or all_meant else Detail.WHOLE
+    if is_ad_hoc(options["origin"]) and not module._verbosity:
+        detail = Detail.SPOKEN
     report: dict[str, Any] = {
         "action": options["action"],
         "changed": any(result.changed for result in results),
         **({"diff": diff(results)} if module._diff else {}),
-        "servers": [entry(result, check=module.check_mode, all_steps=module._verbosity > 0, brief=brief) for result in results],
+        "servers": [entry(result, check=module.check_mode, all_steps=module._verbosity > 0, detail=detail) for result in results],
         "summary": summary(results),
     }
     missed = incomplete_message(PowerAction(options["action"]), results, unlisted) if all_meant else ""

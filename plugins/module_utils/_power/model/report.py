@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 from .clock import timestamp
@@ -34,12 +35,19 @@ def is_failure(result: Result) -> bool:
     )
 
 
-def entry(result: Result, *, check: bool, all_steps: bool, brief: bool = False) -> dict[str, Any]:
-    """One server's entry. ``all_steps`` shows every pre-boot step, not only those that changed something, failed or were slow.
+class Detail(Enum):
+    """How much an entry says of a server."""
 
-    ``brief`` is for one of many: what went as it should says no more than how it ended.
-    """
-    slow = float("inf") if brief else _SLOW_SECONDS
+    WHOLE = "whole"
+    #: One of many: what went as it should says no more than how it ended, and what programs need to go on.
+    BRIEF = "brief"
+    #: For a person who reads it: also without what only programs need.
+    SPOKEN = "spoken"
+
+
+def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Detail.WHOLE) -> dict[str, Any]:
+    """One server's entry. ``all_steps`` shows every pre-boot step, not only those that changed something, failed or were slow."""
+    slow = _SLOW_SECONDS if detail is Detail.WHOLE else float("inf")
     preboot = [_step(step) for step in result.preboot if all_steps or step.changed or step.failed or step.seconds > slow]
     fields: dict[str, Any] = {
         "server": result.server.uuid,
@@ -65,19 +73,23 @@ def entry(result: Result, *, check: bool, all_steps: bool, brief: bool = False) 
             {"id": result.operation, "requested_at": timestamp(result.requested_at), "ended_at": timestamp(result.ended_at)}
         ),
     }
-    if brief and result.outcome in _BRIEF:
-        fields = _briefly(fields, result)
-    return _present(fields)
+    needless = _needless(result, detail)
+    return _present({name: value for name, value in fields.items() if name not in needless})
 
 
-def _briefly(fields: dict[str, Any], result: Result) -> dict[str, Any]:
-    """Without what is the same for all, what follows from the rest, and a stop that went by itself."""
-    said = {"short_id", "action", "operation"}
+def _needless(result: Result, detail: Detail) -> set[str]:
+    """Return the fields that an entry need not have: what all have alike, what follows from the rest, and a stop that went by itself."""
+    named = {"action", "operation"} if detail is Detail.SPOKEN else set()
+    if detail is Detail.WHOLE or result.outcome not in _BRIEF:
+        return named
+    named |= {"short_id", "action", "operation"}
+    if detail is Detail.SPOKEN:
+        named |= {"changed", "run", "preboot"}
     if result.state_before is result.state:
-        said.add("state_before")
+        named.add("state_before")
     if result.stop is not None and not result.stop.forced:
-        said.add("stop")
-    return {name: value for name, value in fields.items() if name not in said}
+        named.add("stop")
+    return named
 
 
 def _step(step: PrebootStep) -> dict[str, Any]:
@@ -90,9 +102,12 @@ def _present(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def summary(results: Sequence[Result]) -> dict[str, Any]:
-    """Counts by outcome, and a line for each of the first servers that are neither done nor unchanged, those that failed first."""
+    """Counts by outcome and, of several servers, a line for each of the first that are neither done nor unchanged, those that failed first.
+
+    The sentence of each stands in its entry.
+    """
     counts = Counter(result.outcome.value for result in results)
-    lines = [_line(result) for result in sorted(results, key=_rank) if result.outcome not in _QUIET]
+    lines = [_line(result) for result in sorted(results, key=_rank) if result.outcome not in _QUIET] if len(results) > 1 else []
     text = lines[:_SUMMARY_LINES]
     if len(lines) > len(text):
         text[-1:] = [f"and {len(lines) - len(text) + 1} more"]
@@ -105,7 +120,7 @@ def _rank(result: Result) -> int:
 
 
 def _line(result: Result) -> str:
-    return f"{_called(result)}: {result.outcome.value}, {result.code}: {result.msg}"
+    return f"{_called(result)}: {result.outcome.value}, {result.code}"
 
 
 def _called(result: Result) -> str:
@@ -118,10 +133,10 @@ def _called(result: Result) -> str:
 
 
 def failure_message(results: Sequence[Result]) -> str:
-    """One sentence for the task's failure: the server's own where there is one, else the first few, with their codes."""
+    """One sentence for the task's failure: the first few servers, with their codes. Why, stands in the entry of each."""
     failures = sorted((result for result in results if is_failure(result)), key=_rank)
     if len(results) == 1:
-        return f"{failures[0].msg} ({failures[0].code})"
+        return f"Cannot {failures[0].action.value} {_called(failures[0])}: {failures[0].code}"
     named = "; ".join(f"{_called(result)}: {result.code}" for result in failures[:_NAMED])
     more = f" and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
     return f"Cannot {failures[0].action.value} {len(failures)} of {len(results)} servers: {named}{more}"
