@@ -29,7 +29,7 @@ from ._power.model.option import Option, argument_spec
 from ._power.model.order import read_priorities
 from ._power.model.origin import default_origin, is_ad_hoc
 from ._power.model.redaction import shown_host
-from ._power.model.report import Detail, diff, entry, failure_message, incomplete_message, is_failure, summary
+from ._power.model.report import Detail, diff, entries, failure_message, incomplete_message, is_failure, summary
 from ._power.model.request import PowerAction, Request, WaitFor
 from ._power.model.result import Result
 from ._power.model.server import PowerState
@@ -231,7 +231,7 @@ def _leave(module: PowerModule, options: Mapping[str, Any], results: Sequence[Re
         "action": options["action"],
         "changed": any(result.changed for result in results),
         **({"diff": diff(results)} if module._diff else {}),
-        "servers": [entry(result, check=module.check_mode, all_steps=module._verbosity > 0, detail=detail) for result in results],
+        "servers": entries(results, check=module.check_mode, all_steps=module._verbosity > 0, detail=detail),
         "summary": summary(results),
     }
     missed = incomplete_message(PowerAction(options["action"]), results, unlisted) if all_meant else ""

@@ -112,7 +112,7 @@ def test_a_refused_server_names_who_holds_its_lock(lab: Lab, controller: Control
     assert (holder["action"], holder["phase"], holder["origin"], holder["reason"]) == ("stop", "stop", "actor", "spring cleaning")
     assert TIME.fullmatch(holder["since"]) and TIME.fullmatch(holder["phase_deadline"])
     assert (result["failed"], only(result)["outcome"], only(result)["code"]) == (True, "refused", "lock_timeout")
-    assert "stop by actor" in only(result)["msg"] and result["msg"].endswith(": lock_timeout")
+    assert "stop by actor" in only(result)["msg"] and result["msg"].endswith("(lock_timeout)")
 
 
 def test_a_kill_names_the_action_that_it_cancelled(lab: Lab, controller: Controller) -> None:

@@ -151,7 +151,7 @@ def test_no_field_is_masked_by_accident(lab: Lab, controller: Controller) -> Non
     definition["settings"]["suspended"] = True
     refused = controller.run_module(**controller.options(action="restart", server=uuid, definitions=[definition], wait_seconds=1))
     assert "***" not in json.dumps(refused) and "VALUE_SPECIFIED" not in json.dumps(refused)
-    assert refused["servers"][0]["msg"].startswith(f"Cannot restart server {uuid}: it is suspended")
+    assert refused["msg"].startswith(f"Cannot restart server {uuid}: it is suspended")
 
 
 def test_the_log_of_a_failed_start_is_masked_and_the_rest_of_it_is_not(lab: Lab, controller: Controller) -> None:

@@ -77,6 +77,14 @@ def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Deta
     return _present({name: value for name, value in fields.items() if name not in needless})
 
 
+def entries(results: Sequence[Result], *, check: bool, all_steps: bool, detail: Detail) -> list[dict[str, Any]]:
+    """Return the entry of each server. Of the only one, if it failed, the task itself says why: a person need not read it twice."""
+    told = [entry(result, check=check, all_steps=all_steps, detail=detail) for result in results]
+    if detail is Detail.SPOKEN and len(results) == 1 and is_failure(results[0]):
+        del told[0]["msg"]
+    return told
+
+
 def _needless(result: Result, detail: Detail) -> set[str]:
     """Return the fields that an entry need not have: what all have alike, what follows from the rest, and a stop that went by itself."""
     named = {"action", "operation"} if detail is Detail.SPOKEN else set()
@@ -104,7 +112,7 @@ def _present(fields: dict[str, Any]) -> dict[str, Any]:
 def summary(results: Sequence[Result]) -> dict[str, Any]:
     """Counts by outcome and, of several servers, a line for each of the first that are neither done nor unchanged, those that failed first.
 
-    The sentence of each stands in its entry.
+    The sentence of each stands in its entry, or is the task's own.
     """
     counts = Counter(result.outcome.value for result in results)
     lines = [_line(result) for result in sorted(results, key=_rank) if result.outcome not in _QUIET] if len(results) > 1 else []
@@ -133,10 +141,10 @@ def _called(result: Result) -> str:
 
 
 def failure_message(results: Sequence[Result]) -> str:
-    """One sentence for the task's failure: the first few servers, with their codes. Why, stands in the entry of each."""
+    """One sentence for the task's failure: the server's own where there is one, else the first few, with their codes."""
     failures = sorted((result for result in results if is_failure(result)), key=_rank)
     if len(results) == 1:
-        return f"Cannot {failures[0].action.value} {_called(failures[0])}: {failures[0].code}"
+        return f"{failures[0].msg} ({failures[0].code})"
     named = "; ".join(f"{_called(result)}: {result.code}" for result in failures[:_NAMED])
     more = f" and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
     return f"Cannot {failures[0].action.value} {len(failures)} of {len(results)} servers: {named}{more}"
