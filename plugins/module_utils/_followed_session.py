@@ -19,10 +19,12 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ._job import FOLLOW, GRACE_SECONDS, HOLD_SECONDS, Job, job_path
+from ._login_session import outlive_login
 from ._own_session import ENDINGS, STDOUT, Interruptions, in_own_session, nobody_reads, pass_on, run_here, tell_killed
 
-#: Between two looks of a job at who follows it, and of a call at its job.
-_LOOK_SECONDS, _PARENT_LOOK_SECONDS = 0.1, 0.005
+#: Between two looks of a job at who follows it, and of a call at who reads its answer.
+_LOOK_SECONDS = 0.1
+_LONG_SECONDS = 3600.0
 
 
 class Followed(Interruptions):
@@ -48,8 +50,8 @@ class Followed(Interruptions):
 def in_followed_session(main: Callable[[Interruptions, Job | None], None], name: str, after: float) -> None:
     """Run ``main`` as in a session of its own; if it has not ended after so many seconds, answer that it goes on, as a job to be followed.
 
-    Where a job has no place for its files it is run as ever, without anything to follow. A second call for the same job, as where a lost
-    connection is tried again, answers that it goes on.
+    Where a job has no place for its files, or would end with the login, it is run as ever, without anything to follow. A second call for
+    the same job, as where a lost connection is tried again, answers that it goes on.
     """
     try:
         job = Job(name)
@@ -71,9 +73,10 @@ def in_followed_session(main: Callable[[Interruptions, Job | None], None], name:
         signal.signal(ending, lambda number, _frame: pass_on(child, number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
     status = _ended_within(child, after)
-    if status is None and job.hand_over():
+    if status is None and outlive_login(child, f"fleet-power-job-{name}") and job.hand_over():
         _answer_followed(job.path)
-    status = os.waitpid(child, 0)[1] if status is None else status
+    while status is None:
+        status = _ended_within(child, _LONG_SECONDS)
     _leave_as(job, status)
 
 
@@ -83,16 +86,19 @@ def _ended_within(child: int, seconds: float) -> int | None:
     Return its status, None if it goes on.
     """
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    # It wakes at the child's end: a quick task is not to wait for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
+    while True:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             return status
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return None
         if nobody_reads(STDOUT):
             pass_on(child, signal.SIGTERM)
             return os.waitpid(child, 0)[1]
-        # Short: a quick task is not to wait for it.
-        time.sleep(_PARENT_LOOK_SECONDS)
-    return None
+        signal.sigtimedwait((signal.SIGCHLD,), min(left, _LOOK_SECONDS))
 
 
 def _answer_followed(path: str) -> NoReturn:

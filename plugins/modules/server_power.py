@@ -313,7 +313,9 @@ servers:
       returned: when there is one
       sample: suspended
     msg:
-      description: The reason in a sentence. Where one server alone is meant and failed, the task's own RV(msg) says it, in an ad-hoc command instead.
+      description:
+        - The reason in a sentence. Where one server alone is meant, and failed, it is the task's own RV(msg) as well; in an ad-hoc command
+          it is only there.
       type: str
       returned: when there is one
       sample: "Cannot restart server 566bf9d7-c55a-45f8-91a6-e55e9b9b1325: it is suspended"
@@ -449,7 +451,8 @@ summary:
   returned: when the servers could be acted on at all
   sample: {"done": 7, "refused": 1, "text": ["Overdue: refused, suspended"]}
 msg:
-  description: What there is to say of the whole task. Of servers that failed, the first few names with their codes; of a single one its reason.
+  description:
+    - What there is to say of the whole task. Of servers that failed, the first few names with their codes; of a single one its reason.
   type: str
   returned: on failure, and when no server was meant
   sample: "Nothing to restart: no server of this node is meant"
