@@ -189,13 +189,19 @@ def cut_off(name: str, node: Node, *, after: str, **variables: object) -> None:
 
 
 def adhoc_begun(
-    nodes: Sequence[Node] | Path, module: str, args: Mapping[str, object] | str = "", *arguments: str, pattern: str = "nodes"
+    nodes: Sequence[Node] | Path,
+    module: str,
+    args: Mapping[str, object] | str = "",
+    *arguments: str,
+    pattern: str = "nodes",
+    surroundings: Mapping[str, str] | None = None,
 ) -> Going:
     """Begin `adhoc`; it is killed after the test unless it has ended."""
     where = nodes if isinstance(nodes, Path) else inventory(nodes)
     name = f"fleet.power.{module}" if module.startswith("server_") else module
     options = args if isinstance(args, str) else json.dumps(args)
-    return Going([tool("ansible"), "-i", str(where), pattern, "-m", name, "-a", options, *arguments], environment())
+    command = [tool("ansible"), "-i", str(where), pattern, "-m", name, "-a", options, *arguments]
+    return Going(command, {**environment(), **(surroundings or {})})
 
 
 def adhoc(
