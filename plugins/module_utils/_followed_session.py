@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ._job import FOLLOW, GRACE_SECONDS, HOLD_SECONDS, Job, job_path
+from ._login_session import outlive_login
 from ._own_session import ENDINGS, STDOUT, Interruptions, in_own_session, nobody_reads, pass_on, run_here, tell_killed
 
 #: Between two looks of a job at who follows it, and of a call at its job.
@@ -48,7 +49,7 @@ class Followed(Interruptions):
 def in_followed_session(main: Callable[[Interruptions, Job | None], None], name: str, after: float) -> None:
     """Run ``main`` as in a session of its own; if it has not ended after so many seconds, answer that it goes on, as a job to be followed.
 
-    Where a job has no place for its files it is run as ever, without anything to follow. A second call for the same job, as where a lost
+    Where a job has no place for its files, or would end with the login, it is run as ever, without anything to follow. A second call for the same job, as where a lost
     connection is tried again, answers that it goes on.
     """
     try:
@@ -71,7 +72,7 @@ def in_followed_session(main: Callable[[Interruptions, Job | None], None], name:
         signal.signal(ending, lambda number, _frame: pass_on(child, number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
     status = _ended_within(child, after)
-    if status is None and job.hand_over():
+    if status is None and outlive_login(child, f"fleet-power-job-{name}") and job.hand_over():
         _answer_followed(job.path)
     status = os.waitpid(child, 0)[1] if status is None else status
     _leave_as(job, status)

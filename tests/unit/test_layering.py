@@ -22,7 +22,7 @@ UTILS = "ansible_collections.fleet.power.plugins.module_utils"
 
 #: From what everything rests on to what users call. A package imports from packages of earlier rows, never from one beside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_archive", "_job_wait", "_own_session", "_power/model"),
+    ("_archive", "_job_wait", "_login_session", "_own_session", "_power/model"),
     ("_job",),
     ("_followed_session",),
     ("_power/host", "_power/volume"),
