@@ -15,14 +15,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from ._job import FOLLOW, GRACE_SECONDS, HOLD_SECONDS, Job, job_path
 from ._login_session import outlive_login
 from ._own_session import ENDINGS, STDOUT, Interruptions, in_own_session, nobody_reads, pass_on, run_here, tell_killed
 
-#: Between two looks of a job at who follows it, and of a call at its job.
+#: Between two looks of a job at who follows it, and of a call at its job: short, since a quick task is not to wait for it.
 _LOOK_SECONDS, _PARENT_LOOK_SECONDS = 0.1, 0.005
 
 
@@ -49,13 +49,14 @@ class Followed(Interruptions):
 def in_followed_session(main: Callable[[Interruptions, Job | None], None], name: str, after: float) -> None:
     """Run ``main`` as in a session of its own; if it has not ended after so many seconds, answer that it goes on, as a job to be followed.
 
-    Where a job has no place for its files, or would end with the login, it is run as ever, without anything to follow. A second call for the same job, as where a lost
-    connection is tried again, answers that it goes on.
+    Where a job has no place for its files, or would end with the login, it is run as ever, without anything to follow. A second call for
+    the same job, as where a lost connection is tried again, answers that it goes on.
     """
     try:
         job = Job(name)
     except FileExistsError:
         _answer_followed(job_path(name))
+        raise SystemExit(0) from None
     except OSError:
         in_own_session(lambda interrupted: main(interrupted, None))
     sys.stdout.flush()
@@ -71,14 +72,17 @@ def in_followed_session(main: Callable[[Interruptions, Job | None], None], name:
     for ending in ENDINGS:
         signal.signal(ending, lambda number, _frame: pass_on(child, number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
-    status = _ended_within(child, after)
+    status = _ended_within(child, after, every=_PARENT_LOOK_SECONDS)
     if status is None and outlive_login(child, f"fleet-power-job-{name}") and job.hand_over():
         _answer_followed(job.path)
-    status = os.waitpid(child, 0)[1] if status is None else status
+        # What a module does at its exit is the job's to do: it still needs the files that this was unpacked into.
+        os._exit(0)
+    while status is None:
+        status = _ended_within(child, _LOOK_SECONDS, every=_LOOK_SECONDS)
     _leave_as(job, status)
 
 
-def _ended_within(child: int, seconds: float) -> int | None:
+def _ended_within(child: int, seconds: float, *, every: float) -> int | None:
     """Wait that long for a child, and as long as it takes where nobody is there any more who could follow it.
 
     Return its status, None if it goes on.
@@ -91,35 +95,43 @@ def _ended_within(child: int, seconds: float) -> int | None:
         if nobody_reads(STDOUT):
             pass_on(child, signal.SIGTERM)
             return os.waitpid(child, 0)[1]
-        # Short: a quick task is not to wait for it.
-        time.sleep(_PARENT_LOOK_SECONDS)
+        time.sleep(every)
     return None
 
 
-def _answer_followed(path: str) -> NoReturn:
+def _answer_followed(path: str) -> None:
     """Answer that a job goes on, and which Python can be asked for its news."""
-    with contextlib.suppress(OSError):
-        sys.stdout.write(json.dumps({"changed": False, FOLLOW: {"job": path, "python": sys.executable}}) + "\n")
+    answer = json.dumps({"changed": False, FOLLOW: {"job": path, "python": sys.executable}}) + "\n"
+    with _perhaps_unread():
+        sys.stdout.write(answer)
         sys.stdout.flush()
-    # What a module does at its exit is the child's to do.
-    os._exit(0)
+
+
+@contextlib.contextmanager
+def _perhaps_unread() -> Iterator[None]:
+    """Nobody may be there any more who reads what is printed; nor is it to be tried once more at the exit."""
+    try:
+        yield
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), STDOUT)
 
 
 def _leave_as(job: Job, status: int) -> NoReturn:
-    """Print what a job has printed, and leave as it left."""
+    """Print what a job has printed, and leave as it left; what a module does at its exit is done here."""
     output, errors = job.printed()
     job.remove()
-    with contextlib.suppress(OSError):
-        sys.stderr.write(errors)
-        sys.stdout.write(output)
+    with _perhaps_unread():
+        sys.stderr.buffer.write(errors)
+        sys.stderr.flush()
+        sys.stdout.buffer.write(output)
         sys.stdout.flush()
         if os.WIFSIGNALED(status):
             tell_killed(status)
-    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
+    raise SystemExit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
 
 
 def _run_job(main: Callable[[Interruptions, Job | None], None], job: Job, parent: int) -> NoReturn:
-    """Never returns, as `_run_child`."""
+    """Never returns. What a module does at its exit is done once, by whichever of call and job is there at the end."""
     code = 1
     try:
         os.setsid()
@@ -132,5 +144,7 @@ def _run_job(main: Callable[[Interruptions, Job | None], None], job: Job, parent
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()
-        job.end(code)
-        os._exit(code)
+        if job.end(code) and os.getppid() == parent:
+            os._exit(code)
+    job.remove_later()
+    raise SystemExit(code)
