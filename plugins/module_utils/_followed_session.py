@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from ._job import FOLLOW, GRACE_SECONDS, HOLD_SECONDS, Job, job_path
@@ -57,6 +57,7 @@ def in_followed_session(main: Callable[[Interruptions, Job | None], None], name:
         job = Job(name)
     except FileExistsError:
         _answer_followed(job_path(name))
+        raise SystemExit(0) from None
     except OSError:
         in_own_session(lambda interrupted: main(interrupted, None))
     sys.stdout.flush()
@@ -75,6 +76,8 @@ def in_followed_session(main: Callable[[Interruptions, Job | None], None], name:
     status = _ended_within(child, after)
     if status is None and outlive_login(child, f"fleet-power-job-{name}") and job.hand_over():
         _answer_followed(job.path)
+        # What a module does at its exit is the job's to do: it still needs the files that this was unpacked into.
+        os._exit(0)
     while status is None:
         status = _ended_within(child, _LONG_SECONDS)
     _leave_as(job, status)
@@ -101,30 +104,39 @@ def _ended_within(child: int, seconds: float) -> int | None:
         signal.sigtimedwait((signal.SIGCHLD,), min(left, _LOOK_SECONDS))
 
 
-def _answer_followed(path: str) -> NoReturn:
+def _answer_followed(path: str) -> None:
     """Answer that a job goes on, and which Python can be asked for its news."""
-    with contextlib.suppress(OSError):
-        sys.stdout.write(json.dumps({"changed": False, FOLLOW: {"job": path, "python": sys.executable}}) + "\n")
+    answer = json.dumps({"changed": False, FOLLOW: {"job": path, "python": sys.executable}}) + "\n"
+    with _perhaps_unread():
+        sys.stdout.write(answer)
         sys.stdout.flush()
-    # What a module does at its exit is the child's to do.
-    os._exit(0)
+
+
+@contextlib.contextmanager
+def _perhaps_unread() -> Iterator[None]:
+    """Nobody may be there any more who reads what is printed; nor is it to be tried once more at the exit."""
+    try:
+        yield
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), STDOUT)
 
 
 def _leave_as(job: Job, status: int) -> NoReturn:
-    """Print what a job has printed, and leave as it left."""
+    """Print what a job has printed, and leave as it left; what a module does at its exit is done here."""
     output, errors = job.printed()
     job.remove()
-    with contextlib.suppress(OSError):
-        sys.stderr.write(errors)
-        sys.stdout.write(output)
+    with _perhaps_unread():
+        sys.stderr.buffer.write(errors)
+        sys.stderr.flush()
+        sys.stdout.buffer.write(output)
         sys.stdout.flush()
         if os.WIFSIGNALED(status):
             tell_killed(status)
-    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
+    raise SystemExit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
 
 
 def _run_job(main: Callable[[Interruptions, Job | None], None], job: Job, parent: int) -> NoReturn:
-    """Never returns, as `_run_child`."""
+    """Never returns. What a module does at its exit is done once, by whichever of call and job is there at the end."""
     code = 1
     try:
         os.setsid()
@@ -137,5 +149,7 @@ def _run_job(main: Callable[[Interruptions, Job | None], None], job: Job, parent
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()
-        job.end(code)
-        os._exit(code)
+        if job.end(code) and os.getppid() == parent:
+            os._exit(code)
+    job.remove_later()
+    raise SystemExit(code)

@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Mapping
@@ -68,14 +69,12 @@ class Job:
         home = _home()
         with contextlib.suppress(FileExistsError):
             os.mkdir(home, 0o700)
-        status = os.lstat(home)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            raise PermissionError(f"{home} is not ours alone")
+        _require_own(home)
         _clear(home)
         self.path = job_path(name)
         os.mkdir(self.path, 0o700)
         try:
-            for each in ("here", "lines", "asked", "out", "err", "alive"):
+            for each in ("here", "lines", "asked", "out", "err", "rc.new", "wait", "alive"):
                 os.close(os.open(self._file(each), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             # Whoever has this open file has its lock: a child of this process, too, and not what that runs.
             fcntl.flock(os.open(self._file("alive"), os.O_RDWR | os.O_CLOEXEC), fcntl.LOCK_EX)
@@ -101,21 +100,28 @@ class Job:
             lines.write(text.encode("utf-8", "replace"))
 
     def hand_over(self) -> bool:
-        """Let it be followed, unless it has ended meanwhile; whether it is."""
+        """Let it be followed, unless it has ended meanwhile, or cannot be for want of room; whether it is."""
         program = _job_wait.__loader__.get_data(str(_job_wait.__file__))  # type: ignore[union-attr]
-        with open(self._file("wait"), "wb") as wait:
-            wait.write(program)
-        _job_wait.Watched(self.path).touch()
-        return self._decide()
+        try:
+            with open(self._file("wait"), "wb") as wait:
+                wait.write(program)
+            _job_wait.Watched(self.path).touch()
+            return self._decide()
+        except OSError:
+            return False
 
-    def end(self, code: int) -> None:
-        """Say with which exit code it has ended. If it was handed over, leave this process to what removes the files once nobody asks."""
+    def end(self, code: int) -> bool:
+        """Say with which exit code it has ended; return whether that is the call's to print, since it was not handed over before."""
         with contextlib.suppress(OSError):
             with open(self._file("rc.new"), "w", encoding="ascii") as file:
                 file.write(str(code))
             os.rename(self._file("rc.new"), self._file("rc"))
-            if not self._decide():
-                os.execv("/bin/sh", ["sh", "-c", f'sleep {_KEPT_SECONDS}; rm -rf -- "$0"', self.path])
+        return self._decide()
+
+    def remove_later(self) -> None:
+        """Have its files removed once nobody asks for them any more."""
+        with contextlib.suppress(OSError):
+            os.posix_spawn("/bin/sh", ("sh", "-c", f'sleep {_KEPT_SECONDS}; rm -rf -- "$0"', self.path), os.environ)
 
     @property
     def is_handed_over(self) -> bool:
@@ -130,7 +136,7 @@ class Job:
         except OSError:
             return 0.0
 
-    def printed(self) -> tuple[str, str]:
+    def printed(self) -> tuple[bytes, bytes]:
         """Return what it has printed: its output, and its errors."""
         return _read(self._file("out")), _read(self._file("err"))
 
@@ -150,15 +156,34 @@ class Job:
         return os.path.join(self.path, name)
 
 
-def ended_job(path: str) -> tuple[str, str, int] | None:
-    """Return what a job has printed, its output and its errors, and its exit code; None if it goes on. Raises OSError and ValueError."""
+def ended_job(path: str) -> tuple[bytes, bytes, int] | None:
+    """Return what a job has printed, its output and its errors, and its exit code; None if it goes on.
+
+    Raises FileNotFoundError if there is none, ValueError if it left no exit code: it was killed. Other errors are OSError.
+    """
+    try:
+        _require_own(os.path.dirname(path))
+    except PermissionError:
+        # What is there is somebody else's, and was never a job of ours.
+        raise FileNotFoundError(path) from None
     if _job_wait.Watched(path).is_live():
         return None
-    return _read(os.path.join(path, "out")), _read(os.path.join(path, "err")), int(_read(os.path.join(path, "rc")))
+    try:
+        code = int(_read(os.path.join(path, "rc")))
+    except FileNotFoundError:
+        raise ValueError(f"{path} has no exit code") from None
+    return _read(os.path.join(path, "out")), _read(os.path.join(path, "err")), code
 
 
-def _read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+def _require_own(home: str) -> None:
+    """Raise PermissionError unless a directory is this user's, and nobody else may look into it."""
+    status = os.lstat(home)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise PermissionError(f"{home} is not ours alone")
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
         return file.read()
 
 
@@ -168,5 +193,13 @@ def _clear(home: str) -> None:
         for entry in entries:
             with contextlib.suppress(OSError):
                 age = time.time() - entry.stat(follow_symlinks=False).st_mtime
-                if age > _LEFT_SECONDS and not _job_wait.Watched(entry.path).is_live():
+                if age > _LEFT_SECONDS and not _is_live(entry.path):
                     shutil.rmtree(entry.path)
+
+
+def _is_live(path: str) -> bool:
+    try:
+        return _job_wait.Watched(path).is_live()
+    except FileNotFoundError:
+        # Somebody has begun to remove it, and did not come to the end.
+        return False

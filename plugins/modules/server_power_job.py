@@ -60,7 +60,6 @@ fleet_absent:
 """
 
 import json
-import os
 import sys
 
 from ansible.module_utils.basic import AnsibleModule
@@ -83,11 +82,9 @@ def main() -> None:
     if ended is None:
         module.exit_json(changed=False, **{FOLLOW: {"job": path, "python": sys.executable}})
     # As the action itself would have printed it.
-    sys.stderr.write(errors)
-    sys.stdout.write(output)
-    sys.stdout.flush()
-    # Whatever else prints at an exit would make a second answer of it.
-    os._exit(code)
+    sys.stderr.buffer.write(errors)
+    sys.stdout.buffer.write(output)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -83,8 +83,8 @@ class JobFollower:
         self._node = node
         self._job = job
         self._progress = progress
-        self._heard = time.monotonic()
-        self._is_lost = False
+        #: Since when its node is out of reach. A question may take a minute to be answered, which is no silence.
+        self._lost_since: float | None = None
 
     def result(self, followed: Mapping[str, Any]) -> dict[str, Any]:
         """Show the news of the job until it ends; return its result.
@@ -130,18 +130,19 @@ class JobFollower:
             except AnsibleError as error:
                 self._lose(error)
             else:
-                if self._is_lost:
+                if self._lost_since is not None:
+                    self._lost_since = None
                     self._progress.say("is back")
-                self._heard, self._is_lost = time.monotonic(), False
                 return answer
 
     def _lose(self, error: AnsibleError) -> None:
         """Get over an error, or raise it."""
-        if time.monotonic() - self._heard > LOST_SECONDS:
-            raise error
-        if not self._is_lost:
-            self._is_lost = True
+        now = time.monotonic()
+        if self._lost_since is None:
+            self._lost_since = now
             self._progress.say(f"out of reach, is tried again for {LOST_SECONDS:.0f} s; what has begun there goes on")
+        elif now - self._lost_since > LOST_SECONDS:
+            raise error
         self._node.disconnect()
         time.sleep(_RETRY_SECONDS)
 

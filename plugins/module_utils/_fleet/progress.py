@@ -89,7 +89,7 @@ class Board:
         else:
             lines = []
         self._told = [*self._told, *[now] * len(lines)][-MOST_A_SECOND:]
-        return [f"{datetime.fromtimestamp(now).strftime('%H:%M:%S')} {line}{self._counts()}" for line in lines]
+        return [f"{datetime.fromtimestamp(now).strftime('%H:%M:%S')} {_shown(line)}{self._counts()}" for line in lines]
 
     def said(self, now: float) -> None:
         """Count a line that was shown besides."""
@@ -175,16 +175,17 @@ def _kind(news: Mapping[str, Any]) -> str:
 def _words(news: Mapping[str, Any], lasting: str = "") -> str:
     if news.get("outcome"):
         code = f", {news['code']}," if news.get("code") else ""
-        return _shown(f"{news.get('action', '')} {news['outcome']}{code} in {float(news.get('seconds', 0)):.1f} s")
+        return f"{news.get('action', '')} {news['outcome']}{code} in {float(news.get('seconds', 0)):.1f} s"
     until = f", SIGKILL at {_clock(str(news['deadline']))}" if news["phase"] == "stop" and news.get("deadline") else ""
-    return _shown(f"{_DOING[news['phase']]}{lasting}{until}")
+    return f"{_DOING[news['phase']]}{lasting}{until}"
 
 
 def _name(news: Mapping[str, Any]) -> str:
-    return _shown(str(news.get("name") or str(news.get("server", ""))[:8]))[:_LONGEST_NAME]
+    return str(news.get("name") or str(news.get("server", ""))[:8])[:_LONGEST_NAME]
 
 
 def _shown(text: str) -> str:
+    """Return a line that is one: whoever names hosts and servers may have put anything into it."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 

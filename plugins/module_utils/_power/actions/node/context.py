@@ -53,8 +53,12 @@ class ActionContext:
             raise CancelledByKill(f"Cannot {self.verb} server {self.uuid}: it was killed after this was requested; ask again to go on")
 
     def check_waiting(self) -> None:
-        """Raise as `check_cancelled`, and `InterruptedBySignal`: for waits before which nothing was done that would have to be finished."""
+        """Raise as `check_interrupted`, once whoever asked is there: for waits without the lock. Under it, a kill is to be seen at once."""
         self.node.caller.hold()
+        self.check_interrupted()
+
+    def check_interrupted(self) -> None:
+        """Raise as `check_cancelled`, and `InterruptedBySignal`: for waits before which nothing was done that would have to be finished."""
         if self.node.caller.interrupted():
             raise InterruptedBySignal(f"Cannot {self.verb} server {self.uuid}: a signal ended its wait")
         self.check_cancelled()
