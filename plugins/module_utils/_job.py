@@ -26,7 +26,7 @@ from typing import Any
 from . import _job_wait
 
 #: How an action plugin asks to be handed a job over: its id, and after how many seconds.
-VARIABLE = "FLEET_POWER_FOLLOW"
+VARIABLE = "FLEET_POWER_JOB"
 #: The key of an answer that says which job goes on.
 FOLLOW = "fleet_follow"
 _ASKED = re.compile(r"([0-9a-f]{32}):([0-9]{1,4}(?:\.[0-9]{1,3})?)")
