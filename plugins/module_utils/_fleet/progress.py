@@ -34,6 +34,12 @@ _DOING = {
     "stopping": "stopping",
     "starting": "starting",
 }
+#: The fields of news that a line has, and their types.
+_SHOWN: dict[str, tuple[type, ...]] = {
+    "servers": (int,),
+    "seconds": (int, float),
+    **dict.fromkeys(("server", "name", "action", "phase", "deadline", "outcome", "code"), (str,)),
+}
 _FAILURES = ("refused", "cancelled", "failed")
 #: What is no change.
 _QUIET = ("unchanged", "skipped")
@@ -190,12 +196,14 @@ def _shown(text: str) -> str:
 
 
 def _read(line: str) -> dict[str, Any] | None:
-    """Return the news in a line; None for what is none."""
+    """Return the news in a line, as far as they can be understood; None for what is none."""
     try:
         news = json.loads(line)
     except ValueError:
         return None
-    return news if isinstance(news, dict) else None
+    if not isinstance(news, dict):
+        return None
+    return {name: value for name, value in news.items() if isinstance(value, _SHOWN.get(name, ()))}
 
 
 def _clock(moment: str) -> str:
