@@ -301,7 +301,7 @@ def test_a_module_is_told_by_its_environment_that_it_is_followed_and_the_task_ke
     scripted = script()
     mine = [{"TMPDIR": "/x"}]
     act(scripted, lambda: dict(RESULT), environment=mine)
-    assert json.loads(scripted.asked[0]) == [{"TMPDIR": "/x"}, {"FLEET_POWER_FOLLOW": f"{JOB}:{following.AFTER_SECONDS}"}]
+    assert json.loads(scripted.asked[0]) == [{"TMPDIR": "/x"}, {"FLEET_POWER_JOB": f"{JOB}:{following.AFTER_SECONDS}"}]
     assert mine == [{"TMPDIR": "/x"}]
 
 

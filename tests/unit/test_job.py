@@ -167,10 +167,10 @@ def test_what_was_left_long_ago_is_cleared_by_the_next_job_and_what_lives_or_is_
 
 
 def test_what_was_asked_for_is_understood_and_anything_else_is_not() -> None:
-    assert asked_for({"FLEET_POWER_FOLLOW": f"{NAME}:2.0"}) == (NAME, 2.0)
-    assert asked_for({"FLEET_POWER_FOLLOW": f"{NAME}:0"}) == (NAME, 0.0)
+    assert asked_for({"FLEET_POWER_JOB": f"{NAME}:2.0"}) == (NAME, 2.0)
+    assert asked_for({"FLEET_POWER_JOB": f"{NAME}:0"}) == (NAME, 0.0)
     for text in ("", "0", "1", NAME, f"{NAME}:", f"{NAME}:-1", f"{NAME}:2e9", f"{NAME}:nan", f"../{NAME}:2", f"{NAME}:2\n"):
-        assert asked_for({"FLEET_POWER_FOLLOW": text}) is None
+        assert asked_for({"FLEET_POWER_JOB": text}) is None
     assert asked_for({}) is None
 
 
