@@ -12,6 +12,7 @@ line.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -35,6 +36,8 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _KEPT_SECONDS = 600
 #: Seconds after which the files of a job that did not come to its end are removed.
 _LEFT_SECONDS = 43200.0
+#: Bytes that are to be free for the files of a job.
+_ROOM = 1 << 24
 #: Seconds without anybody who waits, after which nothing new begins until somebody does.
 HOLD_SECONDS = 3.0
 #: Seconds without anybody who waits, after which nothing new begins at all: longer than anybody who follows tries to reach the node.
@@ -64,13 +67,14 @@ class Job:
     def __init__(self, name: str) -> None:
         """Make its files, and be alive from now on, until this process and its child have ended.
 
-        Raises FileExistsError if there is one of this name, OSError where there is no place for them that is ours alone.
+        Raises FileExistsError if there is one of this name, OSError where there is no place for them that is ours alone and has room.
         """
         home = _home()
         with contextlib.suppress(FileExistsError):
             os.mkdir(home, 0o700)
         _require_own(home)
         _clear(home)
+        _require_room(home)
         self.path = job_path(name)
         os.mkdir(self.path, 0o700)
         try:
@@ -185,6 +189,14 @@ def _require_own(home: str) -> None:
 def _read(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read()
+
+
+def _require_room(home: str) -> None:
+    """Raise OSError where a result might find no room: it would be lost, although the action was done."""
+    space = os.statvfs(home)
+    # Without any blocks it is in memory, and knows no bounds.
+    if space.f_blocks and space.f_bavail * space.f_frsize < _ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), home)
 
 
 def _clear(home: str) -> None:

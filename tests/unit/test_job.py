@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -138,17 +139,32 @@ def test_a_home_that_is_a_link_or_a_file_is_none(home: Path, tmp_path: Path) -> 
         Job(NAME)
 
 
-def test_a_home_that_cannot_be_made_is_an_error_and_so_is_a_full_disk(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_cannot_be_made_is_an_error(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_job, "_home", lambda: str(tmp_path / "nowhere" / "jobs"))
     with pytest.raises(OSError):
         Job(NAME)
-    monkeypatch.setattr(_job, "_home", lambda: str(home))
+    assert list(tmp_path.iterdir()) == []
 
+
+def test_files_that_cannot_all_be_made_are_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_unused: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(_job.fcntl, "flock", full)
     with pytest.raises(OSError):
+        Job(NAME)
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("blocks, free, has_room", [(1 << 20, 1 << 10, False), (1 << 20, 1 << 14, True), (0, 0, True)])
+def test_a_disk_that_is_all_but_full_is_no_place_where_a_result_is_sure_to_be_kept(
+    home: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, free: int, has_room: bool
+) -> None:
+    monkeypatch.setattr(_job.os, "statvfs", lambda _path: SimpleNamespace(f_blocks=blocks, f_bavail=free, f_frsize=4096))
+    if has_room:
+        Job(NAME)
+        return
+    with pytest.raises(OSError, match="No space left"):
         Job(NAME)
     assert list(home.iterdir()) == []
 
