@@ -39,9 +39,9 @@ _LEFT_SECONDS = 43200.0
 #: Bytes that are to be free for the files of a job.
 _ROOM = 1 << 24
 #: Seconds without anybody who waits, after which nothing new begins until somebody does.
-HOLD_SECONDS = 3.0
+HOLD_SECONDS = 2.0
 #: Seconds without anybody who waits, after which nothing new begins at all: longer than anybody who follows tries to reach the node.
-GRACE_SECONDS = 90.0
+GRACE_SECONDS = 180.0
 
 
 def asked_for(variables: Mapping[str, str]) -> tuple[str, float] | None:

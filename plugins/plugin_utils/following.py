@@ -85,6 +85,7 @@ class JobFollower:
         self._progress = progress
         #: Since when its node is out of reach. A question may take a minute to be answered, which is no silence.
         self._lost_since: float | None = None
+        self._run_of_ansible = os.getppid()
 
     def result(self, followed: Mapping[str, Any]) -> dict[str, Any]:
         """Show the news of the job until it ends; return its result.
@@ -125,6 +126,9 @@ class JobFollower:
     def _patiently(self, ask: Callable[[], Answer]) -> Answer:
         """Ask until there is an answer, or the node has been out of reach for too long."""
         while True:
+            if os.getppid() != self._run_of_ansible:
+                # A worker of Ansible outlives one that was killed. Nothing new is to begin then.
+                raise AnsibleError("Cannot follow the action any longer: the run of Ansible has ended")
             try:
                 answer = ask()
             except AnsibleError as error:
