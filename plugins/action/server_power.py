@@ -11,9 +11,18 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._own_session import FOLLOW
-from ansible_collections.fleet.power.plugins.plugin_utils.following import Follower, asking_to_follow, is_wanted
-from ansible_collections.fleet.power.plugins.plugin_utils.progress import Progress
+from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW
+from ansible_collections.fleet.power.plugins.plugin_utils.following import (
+    JobFollower,
+    NodeOfTask,
+    asking_to_follow,
+    is_followed,
+    is_shown,
+    new_job,
+    was_lost,
+)
+from ansible_collections.fleet.power.plugins.plugin_utils.progress import TaskProgress
 from ansible_collections.fleet.power.plugins.plugin_utils.server_host import ServerAction
 
 _AD_HOC_PLAY = "Ansible Ad-Hoc"
@@ -23,20 +32,37 @@ class ActionModule(ServerAction):
     """The action plugin that runs before the module of the same name."""
 
     def _executed(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        if self._task.async_val or self._task.check_mode or not is_wanted():
+        """Return what the module answers; one that takes longer than a moment is followed to its end."""
+        if self._task.async_val or self._task.check_mode or not is_followed(os.environ):
             return super()._executed(arguments, task_vars)
-        environment = self._task.environment = list(self._task.environment or ())
-        with asking_to_follow(environment):
-            answer = super()._executed(arguments, task_vars)
-        followed = answer.pop(FOLLOW, None)
-        if not isinstance(followed, dict):
+        job, environment = new_job(), list(self._task.environment or ())
+        self._task.environment = environment
+        lost = None
+        with asking_to_follow(environment, job):
+            try:
+                answer = super()._executed(arguments, task_vars)
+            except AnsibleConnectionFailure as error:
+                if not was_lost(error):
+                    raise
+                lost, answer = error, {}
+        if lost is None and FOLLOW not in answer:
             return answer
+        mute = bool(self._task.no_log) or not is_shown(os.environ)
+        with TaskProgress(str(task_vars.get("inventory_hostname", "")), mute=mute) as progress:
+            follower = JobFollower(self._node_of_task(task_vars), job, progress)
+            ended = follower.result(answer.pop(FOLLOW)) if lost is None else follower.rejoined(lost)
+        # Such as the interpreter that was found.
+        return {**answer, **ended}
 
-        def ask(**asked: Any) -> dict[str, Any]:
-            found: dict[str, Any] = self._execute_module("fleet.power.server_power_follow", module_args=asked, task_vars=task_vars)
+    def _node_of_task(self, task_vars: dict[str, Any]) -> NodeOfTask:
+        def run(command: str) -> str:
+            return str(self._low_level_execute_command(command)["stdout"])
+
+        def fetch(job: str) -> dict[str, Any]:
+            found: dict[str, Any] = self._execute_module("fleet.power.server_power_job", module_args={"job": job}, task_vars=task_vars)
             return found
 
-        return Follower(ask, self._connection, Progress(str(task_vars.get("inventory_hostname", "")))).result_of(str(followed["job"]))
+        return NodeOfTask(run, fetch, self._connection.close)
 
     def _completed(self, arguments: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         return arguments if arguments.get("origin") else {**arguments, "origin": self._origin(task_vars)}

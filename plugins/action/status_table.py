@@ -17,7 +17,6 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.fleet.power.plugins.module_utils._fleet.json_file import write_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.status import (
     CONNECTION,
-    NodeSeen,
     failure,
     faults,
     node_seen,
@@ -26,6 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.status import (
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
+from ansible_collections.fleet.power.plugins.plugin_utils.terminal import terminal_width
 
 _STATES = [state.value for state in PowerState]
 
@@ -54,10 +54,11 @@ class ActionModule(ActionBase):
             node_seen(host, dict(_connection(hosts[host])), hosts[host].get(options["seen"]) if host in active else None)
             for host in sorted(variables["ansible_play_hosts_all"])
         ]
-        speak("\n".join(["", *status_lines(nodes, options["states"])]))
+        now = datetime.now(timezone.utc)
+        speak("\n".join(["", *status_lines(nodes, options["states"], now=now, width=terminal_width())]))
         wanted = options["snapshot"] is not None and not self._task.check_mode
         if wanted:
-            _write(options["snapshot"], nodes)
+            _write(options["snapshot"], snapshot(nodes, now))
         message = failure(nodes)
         told = {"changed": wanted, "unseen": faults(nodes)}
         return {**result, **told, **({} if message is None else {"failed": True, "msg": message})}
@@ -74,9 +75,9 @@ def _connection(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _write(path: str, nodes: list[NodeSeen]) -> None:
+def _write(path: str, told: Mapping[str, Any]) -> None:
     try:
-        write_json(path, snapshot(nodes, datetime.now(timezone.utc)))
+        write_json(path, told)
     except OSError as error:
         raise AnsibleActionFail(
             f"Cannot write the snapshot {path}: {error.strerror}; name a file in a directory you may write to"

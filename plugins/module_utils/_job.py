@@ -3,30 +3,45 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The files of a job: an action that goes on after the call that began it has been answered, and is followed by others.
 
-A directory of its own, mode 0700, for each: ``alive`` is locked as long as the job runs, ``lines`` has its progress, a JSON object each,
-``asked`` is touched by whoever waits for it, ``out`` has what it prints, ``rc`` its exit code once it has ended. No secret is in a line.
+A directory of its own, mode 0700, for each. ``here`` is removed by whoever decides first: the call, as it hands the job over, or the job,
+as it ends before that. ``alive`` is locked as long as the job runs, ``lines`` has its news, a JSON object each, ``asked`` is dated by who
+waits for it, with the monotonic clock, ``out`` and ``err`` have what it prints, ``rc`` its exit code once it has ended. No secret is in a
+line.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import re
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from . import _job_wait
+
 #: How an action plugin asks to be handed a job over: its id, and after how many seconds.
-VARIABLE = "FLEET_POWER_FOLLOW"
+VARIABLE = "FLEET_POWER_JOB"
+#: The key of an answer that says which job goes on.
+FOLLOW = "fleet_follow"
 _ASKED = re.compile(r"([0-9a-f]{32}):([0-9]{1,4}(?:\.[0-9]{1,3})?)")
-#: Seconds for which the files of a job that nobody fetched are kept.
-_KEPT_SECONDS = 86400.0
-#: Seconds without anybody who waits, after which nothing new begins. Whoever waits asks again within ten.
-GRACE_SECONDS = 30.0
+_ID = re.compile(r"[0-9a-f]{32}")
+#: Seconds for which the files of a job are kept after its end: longer than anybody who follows it tries again.
+_KEPT_SECONDS = 600
+#: Seconds after which the files of a job that did not come to its end are removed.
+_LEFT_SECONDS = 43200.0
+#: Bytes that are to be free for the files of a job.
+_ROOM = 1 << 24
+#: Seconds without anybody who waits, after which nothing new begins until somebody does.
+HOLD_SECONDS = 2.0
+#: Seconds without anybody who waits, after which nothing new begins at all: longer than anybody who follows tries to reach the node.
+GRACE_SECONDS = 180.0
 
 
 def asked_for(variables: Mapping[str, str]) -> tuple[str, float] | None:
@@ -35,8 +50,14 @@ def asked_for(variables: Mapping[str, str]) -> tuple[str, float] | None:
     return None if found is None else (found[1], float(found[2]))
 
 
-def job_directory() -> str:
-    """Return where the jobs of this user are."""
+def job_path(name: str) -> str:
+    """Return where the files of a job of this user are. Raises ValueError for what is no job's id."""
+    if not _ID.fullmatch(name):
+        raise ValueError(f"{name!r} is no job")
+    return os.path.join(_home(), name)
+
+
+def _home() -> str:
     return "/run/fleet-power-jobs" if os.geteuid() == 0 else f"/var/tmp/fleet-power-jobs-{os.geteuid()}"
 
 
@@ -44,73 +65,153 @@ class Job:
     """One job, on its own side. Several threads may tell."""
 
     def __init__(self, name: str) -> None:
-        """Make its files. Raises OSError where there is no place for them that is ours alone."""
-        home = job_directory()
+        """Make its files, and be alive from now on, until this process and its child have ended.
+
+        Raises FileExistsError if there is one of this name, OSError where there is no place for them that is ours alone and has room.
+        """
+        home = _home()
         with contextlib.suppress(FileExistsError):
             os.mkdir(home, 0o700)
-        status = os.lstat(home)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            raise PermissionError(f"{home} is not ours alone")
+        _require_own(home)
         _clear(home)
-        self.path = os.path.join(home, name)
+        _require_room(home)
+        self.path = job_path(name)
         os.mkdir(self.path, 0o700)
-        for each in ("lines", "asked", "out", "alive"):
-            os.close(os.open(self._file(each), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        try:
+            for each in ("here", "lines", "asked", "out", "err", "rc.new", "wait", "alive"):
+                os.close(os.open(self._file(each), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            # Whoever has this open file has its lock: a child of this process, too, and not what that runs.
+            fcntl.flock(os.open(self._file("alive"), os.O_RDWR | os.O_CLOEXEC), fcntl.LOCK_EX)
+        except OSError:
+            self.remove()
+            raise
         self._guard = threading.Lock()
-        self._alive = -1
 
-    def begin(self) -> None:
-        """Be alive from now on, until this process ends, and print into a file; nobody's connection is held any more."""
-        self._alive = os.open(self._file("alive"), os.O_RDWR | os.O_CLOEXEC)
-        fcntl.flock(self._alive, fcntl.LOCK_EX)
-        out = os.open(self._file("out"), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for descriptor, source in ((0, nothing), (1, out), (2, nothing)):
+    def print_into_files(self) -> None:
+        """Hold nobody's connection any more."""
+        descriptors = (
+            (0, os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)),
+            (1, os.open(self._file("out"), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)),
+            (2, os.open(self._file("err"), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)),
+        )
+        for descriptor, source in descriptors:
             os.dup2(source, descriptor)
 
     def tell(self, line: Mapping[str, Any]) -> None:
-        """Add a line of progress; nothing fails for it."""
+        """Add a line of news; nothing fails for it."""
         text = json.dumps(line, separators=(",", ":")) + "\n"
         with contextlib.suppress(OSError), self._guard, open(self._file("lines"), "ab") as lines:
             lines.write(text.encode("utf-8", "replace"))
 
-    def end(self, code: int) -> None:
-        """Say with which exit code it has ended."""
+    def hand_over(self) -> bool:
+        """Let it be followed, unless it has ended meanwhile, or cannot be for want of room; whether it is."""
+        program = _job_wait.__loader__.get_data(str(_job_wait.__file__))  # type: ignore[union-attr]
+        try:
+            with open(self._file("wait"), "wb") as wait:
+                wait.write(program)
+            _job_wait.Watched(self.path).touch()
+            return self._decide()
+        except OSError:
+            return False
+
+    def end(self, code: int) -> bool:
+        """Say with which exit code it has ended; return whether that is the call's to print, since it was not handed over before."""
         with contextlib.suppress(OSError):
             with open(self._file("rc.new"), "w", encoding="ascii") as file:
                 file.write(str(code))
             os.rename(self._file("rc.new"), self._file("rc"))
+        return self._decide()
+
+    def remove_later(self) -> None:
+        """Have its files removed once nobody asks for them any more."""
+        with contextlib.suppress(OSError):
+            os.posix_spawn("/bin/sh", ("sh", "-c", f'sleep {_KEPT_SECONDS}; rm -rf -- "$0"', self.path), os.environ)
 
     @property
-    def is_unasked(self) -> bool:
-        """True if nobody has waited for it for too long, or whoever did has gone for good."""
+    def is_handed_over(self) -> bool:
+        """True if others follow it."""
+        return not os.path.exists(self._file("here"))
+
+    @property
+    def silence(self) -> float:
+        """For how many seconds nobody has waited for it; none if that cannot be told."""
         try:
-            return os.path.exists(self._file("gone")) or time.time() - os.stat(self._file("asked")).st_mtime > GRACE_SECONDS
+            return max(0.0, time.monotonic() - os.stat(self._file("asked")).st_mtime)
         except OSError:
-            return True
+            return 0.0
 
-    def touch(self) -> None:
-        """Somebody is about to wait for it."""
-        with contextlib.suppress(OSError):
-            os.utime(self._file("asked"))
-
-    def printed(self) -> str:
-        """Return what it has printed."""
-        with open(self._file("out"), encoding="utf-8") as out:
-            return out.read()
+    def printed(self) -> tuple[bytes, bytes]:
+        """Return what it has printed: its output, and its errors."""
+        return _read(self._file("out")), _read(self._file("err"))
 
     def remove(self) -> None:
         """Remove its files."""
         shutil.rmtree(self.path, ignore_errors=True)
 
+    def _decide(self) -> bool:
+        """Tell if this is the first to decide, call or job."""
+        try:
+            os.unlink(self._file("here"))
+        except FileNotFoundError:
+            return False
+        return True
+
     def _file(self, name: str) -> str:
         return os.path.join(self.path, name)
 
 
+def ended_job(path: str) -> tuple[bytes, bytes, int] | None:
+    """Return what a job has printed, its output and its errors, and its exit code; None if it goes on.
+
+    Raises FileNotFoundError if there is none, ValueError if it left no exit code: it was killed. Other errors are OSError.
+    """
+    try:
+        _require_own(os.path.dirname(path))
+    except PermissionError:
+        # What is there is somebody else's, and was never a job of ours.
+        raise FileNotFoundError(path) from None
+    if _job_wait.Watched(path).is_live():
+        return None
+    try:
+        code = int(_read(os.path.join(path, "rc")))
+    except FileNotFoundError:
+        raise ValueError(f"{path} has no exit code") from None
+    return _read(os.path.join(path, "out")), _read(os.path.join(path, "err")), code
+
+
+def _require_own(home: str) -> None:
+    """Raise PermissionError unless a directory is this user's, and nobody else may look into it."""
+    status = os.lstat(home)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise PermissionError(f"{home} is not ours alone")
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _require_room(home: str) -> None:
+    """Raise OSError where a result might find no room: it would be lost, although the action was done."""
+    space = os.statvfs(home)
+    # Without any blocks it is in memory, and knows no bounds.
+    if space.f_blocks and space.f_bavail * space.f_frsize < _ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), home)
+
+
 def _clear(home: str) -> None:
-    """Remove the files of jobs that nobody fetched within a day."""
+    """Remove the files of jobs that did not come to their end, and that nobody can be waiting for any more."""
     with contextlib.suppress(OSError), os.scandir(home) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
-                if time.time() - entry.stat(follow_symlinks=False).st_mtime > _KEPT_SECONDS:
+                age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+                if age > _LEFT_SECONDS and not _is_live(entry.path):
                     shutil.rmtree(entry.path)
+
+
+def _is_live(path: str) -> bool:
+    try:
+        return _job_wait.Watched(path).is_live()
+    except FileNotFoundError:
+        # Somebody has begun to remove it, and did not come to the end.
+        return False

@@ -14,20 +14,22 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ._followed_session import in_followed_session
 from ._job import Job, asked_for
-from ._own_session import Interruptions, in_followed_session, in_own_session
+from ._own_session import Interruptions, in_own_session
 from ._power.actions.many.bulk import perform_each
 from ._power.actions.many.selection import Target, means_all
 from ._power.actions.node.idempotency import keyed
 from ._power.actions.node.limiter import Limiter, Slot
 from ._power.call import Call, open_call
+from ._power.model.caller import Caller
 from ._power.model.errors import INTERNAL_ERROR, Incomplete, IntentUnknown, PowerError, SettingsInvalid, internal_error
-from ._power.model.news import News, unheard
+from ._power.model.news import News
 from ._power.model.option import Option, argument_spec
 from ._power.model.order import read_priorities
-from ._power.model.origin import default_origin
+from ._power.model.origin import default_origin, is_ad_hoc
 from ._power.model.redaction import shown_host
-from ._power.model.report import diff, entry, failure_message, incomplete_message, is_failure, summary
+from ._power.model.report import Detail, diff, entries, failure_message, incomplete_message, is_failure, summary
 from ._power.model.request import PowerAction, Request, WaitFor
 from ._power.model.result import Result
 from ._power.model.server import PowerState
@@ -120,8 +122,8 @@ def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> No
     options = _checked(module)
     if not options["server"]:
         _leave_unasked(module, options)
-    listener = unheard if job is None else lambda news: job.tell(news.line())
-    with contextlib.closing(open_call(options, interrupted=interrupted, read_only=module.check_mode, listener=listener)) as call:
+    caller = Caller(interrupted) if job is None else Caller(interrupted, interrupted.hold, lambda news: job.tell(news.line()))
+    with contextlib.closing(open_call(options, caller=caller, read_only=module.check_mode)) as call:
         asked = _asked(module, options)
         if options["if_meant_up"]:
             asked = replace(asked, meant_up=_meant_up(call, asked.action))
@@ -133,7 +135,7 @@ def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> No
 
         def act(target: Target, slot: Slot) -> Result:
             result = call.act(target, slot)
-            listener(News.of_end(result))
+            caller.listener(News.of_end(result))
             return result
 
         results = perform_each(targets, act, limiter, priorities)
@@ -222,12 +224,14 @@ def warn_each(module: PowerModule, *groups: Sequence[str]) -> None:
 def _leave(module: PowerModule, options: Mapping[str, Any], results: Sequence[Result], unlisted: Sequence[str]) -> NoReturn:
     # What the task says decides, not how many were found: whoever registers the result relies on its shape.
     all_meant = means_all(options["server"])
-    brief = len(options["server"]) > 1 or all_meant
+    detail = Detail.BRIEF if len(options["server"]) > 1 or all_meant else Detail.WHOLE
+    if is_ad_hoc(options["origin"]) and not module._verbosity:
+        detail = Detail.SPOKEN
     report: dict[str, Any] = {
         "action": options["action"],
         "changed": any(result.changed for result in results),
         **({"diff": diff(results)} if module._diff else {}),
-        "servers": [entry(result, check=module.check_mode, all_steps=module._verbosity > 0, brief=brief) for result in results],
+        "servers": entries(results, check=module.check_mode, all_steps=module._verbosity > 0, detail=detail),
         "summary": summary(results),
     }
     missed = incomplete_message(PowerAction(options["action"]), results, unlisted) if all_meant else ""

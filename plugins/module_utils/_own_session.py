@@ -16,17 +16,12 @@ import os
 import select
 import signal
 import sys
-import time
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from ._job import Job
-
-#: The key of an answer that says which job goes on.
-FOLLOW = "fleet_follow"
-_ENDINGS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-_STDOUT = 1
+ENDINGS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+STDOUT = 1
 
 
 class Interruptions:
@@ -34,15 +29,18 @@ class Interruptions:
 
     def __init__(self) -> None:
         self._signalled = False
-        for ending in _ENDINGS:
+        for ending in ENDINGS:
             signal.signal(ending, self._note)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self._signalled = True
 
     def __call__(self) -> bool:
         return self._signalled
+
+    def hold(self) -> None:
+        """Before something begins: nobody needs to be waited for."""
 
 
 class Interruption(Interruptions):
@@ -54,10 +52,10 @@ class Interruption(Interruptions):
         super().__init__()
 
     def __call__(self) -> bool:
-        return super().__call__() or os.getppid() != self._parent or _nobody_reads(_STDOUT)
+        return super().__call__() or os.getppid() != self._parent or nobody_reads(STDOUT)
 
 
-def _nobody_reads(descriptor: int) -> bool:
+def nobody_reads(descriptor: int) -> bool:
     """Tell whether the other end of a pipe or socket was closed; that of a file or a terminal never is."""
     poll = select.poll()
     poll.register(descriptor, 0)
@@ -71,107 +69,27 @@ def in_own_session(main: Callable[[Interruption], None]) -> None:
     """
     sys.stdout.flush()
     # Until both sides know what to do with one, a signal waits.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
     parent = os.getpid()
     try:
         child = os.fork()
     except OSError:
-        _run_here(main)
+        run_here(main)
     if child == 0:
         _run_child(main, parent)
-    for ending in _ENDINGS:
-        signal.signal(ending, lambda number, _frame: _pass_on(child, number))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
+    for ending in ENDINGS:
+        signal.signal(ending, lambda number, _frame: pass_on(child, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
     _pid, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         # Only SIGKILL, or a fault of the interpreter, ends the child so; what it did is in the journal.
-        killed = f"Cannot tell how the action ended: its process was ended by signal {os.WTERMSIG(status)}; see server_power_info"
         with contextlib.suppress(OSError):
-            _tell(killed, "interrupted")
+            tell_killed(status)
         raise SystemExit(1)
     raise SystemExit(os.WEXITSTATUS(status))
 
 
-class Followed(Interruptions):
-    """A flag that signals raise, and the caller by going away: the parent until the job was handed over, then whoever follows it."""
-
-    def __init__(self, job: Job, parent: int) -> None:
-        self._job, self._parent = job, parent
-        super().__init__()
-
-    def __call__(self) -> bool:
-        return super().__call__() or (os.getppid() != self._parent and self._job.is_unasked)
-
-
-def in_followed_session(main: Callable[[Interruptions, Job | None], None], name: str, after: float) -> None:
-    """Run ``main`` as in a session of its own; if it has not ended after so many seconds, answer that it goes on, as a job to be followed.
-
-    Where a job has no place for its files it is run as ever, without anything to follow.
-    """
-    try:
-        job = Job(name)
-    except OSError:
-        in_own_session(lambda interrupted: main(interrupted, None))
-        return
-    sys.stdout.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
-    parent = os.getpid()
-    try:
-        child = os.fork()
-    except OSError:
-        job.remove()
-        _run_here(lambda interrupted: main(interrupted, None))
-    if child == 0:
-        _run_job(main, job, parent)
-    for ending in _ENDINGS:
-        signal.signal(ending, lambda number, _frame: _pass_on(child, number))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
-    status = _ended_within(child, after)
-    if status is None:
-        job.touch()
-        sys.stdout.write(json.dumps({"changed": False, FOLLOW: {"job": job.path}}) + "\n")
-        sys.stdout.flush()
-        # What a module does at its exit is the child's to do.
-        os._exit(0)
-    sys.stdout.write(job.printed() or "")
-    sys.stdout.flush()
-    job.remove()
-    if os.WIFSIGNALED(status):
-        killed = f"Cannot tell how the action ended: its process was ended by signal {os.WTERMSIG(status)}; see server_power_info"
-        with contextlib.suppress(OSError):
-            _tell(killed, "interrupted")
-    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
-
-
-def _ended_within(child: int, seconds: float) -> int | None:
-    """Wait that long for a child; return its status, None if it goes on."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            return status
-        # Short: a quick task is not to wait for it.
-        time.sleep(0.005)
-    return None
-
-
-def _run_job(main: Callable[[Interruptions, Job | None], None], job: Job, parent: int) -> NoReturn:
-    code = 1
-    try:
-        os.setsid()
-        job.begin()
-        main(Followed(job, parent), job)
-        code = 0
-    except SystemExit as left:
-        code = left.code if isinstance(left.code, int) else 1
-    finally:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-        job.end(code)
-        os._exit(code)
-
-
-def _run_here(main: Callable[[Interruption], None]) -> NoReturn:
+def run_here(main: Callable[[Interruption], None]) -> NoReturn:
     """Without a child: signals are noted as there, and a session of its own is had where this process leads no group, as under ``sudo``."""
     with contextlib.suppress(PermissionError):
         os.setsid()
@@ -179,13 +97,14 @@ def _run_here(main: Callable[[Interruption], None]) -> NoReturn:
     raise SystemExit(0)
 
 
-def _tell(msg: str, code: str) -> None:
-    """Print a failure as a module does."""
-    sys.stdout.write(json.dumps({"failed": True, "msg": msg, "code": code}) + "\n")
+def tell_killed(status: int) -> None:
+    """Print a failure as a module does: the process that acted was ended by a signal."""
+    msg = f"Cannot tell how the action ended: its process was ended by signal {os.WTERMSIG(status)}; see server_power_info"
+    sys.stdout.write(json.dumps({"failed": True, "msg": msg, "code": "interrupted"}) + "\n")
     sys.stdout.flush()
 
 
-def _pass_on(child: int, number: int) -> None:
+def pass_on(child: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, number)
 

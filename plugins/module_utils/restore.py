@@ -29,6 +29,7 @@ from ._power.actions.node.limiter import Limiter, Slot
 from ._power.call import Call, open_call
 from ._power.definitions.settings import Settings, load_settings
 from ._power.host.maintenance import MEMORY, maintenance_of
+from ._power.model.caller import Caller
 from ._power.model.errors import NotSelected, PowerError, ServerNotFound, Suspended, internal_error
 from ._power.model.report import is_failure
 from ._power.model.request import PowerAction, Request, WaitFor
@@ -69,7 +70,7 @@ def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool
         return True
     # Whatever the settings say of an endpoint: the journal is this node's.
     options = {"config": given.config, "api_url": ""}
-    with contextlib.closing(open_call(options, interrupted=interrupted)) as call:
+    with contextlib.closing(open_call(options, caller=Caller(interrupted))) as call:
         before = _journal_file(directory)
         meant = call.meant_up()
         results = [] if meant is None else _start_each([server.uuid for server in meant], call, given)

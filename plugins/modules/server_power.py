@@ -273,6 +273,8 @@ servers:
   description:
     - One entry for each server, in the order asked. A server named twice has one. Null and empty fields are left out.
     - Where the task names several, or V(all), an entry that ended V(done), V(unchanged) or V(skipped) is brief.
+    - In an ad-hoc command without C(-v) and without O(origin), which a person reads, every entry lacks C(action) and C(operation), and one
+      that ended V(done), V(unchanged) or V(skipped) is brief and lacks C(changed), C(run) and C(preboot) as well.
   type: list
   elements: dict
   returned: when the servers could be acted on at all
@@ -311,7 +313,9 @@ servers:
       returned: when there is one
       sample: suspended
     msg:
-      description: The reason in a sentence.
+      description:
+        - The reason in a sentence. Where one server alone is meant, and failed, it is the task's own RV(msg) as well; in an ad-hoc command
+          it is only there.
       type: str
       returned: when there is one
       sample: "Cannot restart server 566bf9d7-c55a-45f8-91a6-e55e9b9b1325: it is suspended"
@@ -440,12 +444,15 @@ servers:
           returned: always
           sample: "2026-01-31T12:00:05.102Z"
 summary:
-  description: Counts by outcome, and C(text), a line for each of at most 20 servers that are neither V(done) nor V(unchanged).
+  description:
+    - Counts by outcome. Of several servers also C(text), a line with name, outcome and code for each of at most 20 that are neither V(done)
+      nor V(unchanged).
   type: dict
   returned: when the servers could be acted on at all
-  sample: {"done": 7, "refused": 1, "text": ["Overdue: refused, suspended: ..."]}
+  sample: {"done": 7, "refused": 1, "text": ["Overdue: refused, suspended"]}
 msg:
-  description: What there is to say of the whole task.
+  description:
+    - What there is to say of the whole task. Of servers that failed, the first few names with their codes; of a single one its reason.
   type: str
   returned: on failure, and when no server was meant
   sample: "Nothing to restart: no server of this node is meant"

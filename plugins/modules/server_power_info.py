@@ -221,12 +221,14 @@ servers:
       returned: not through an endpoint
       sample: {"at": "2026-01-31T12:00:00.000Z", "origin": "alice@web1", "up": true}
     last_operation:
-      description: The last operation, V(null) if the journal has none.
+      description:
+        - The last operation that is under way, did something, or was not done as asked. One that was V(unchanged) or V(skipped) is here
+          only if the journal has no other of the server. V(null) if it has none.
       type: dict
       returned: not through an endpoint
       sample: {"action": "restart", "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "origin": "alice@web1", "outcome": "done"}
     operations:
-      description: The last operations, newest first, each like C(last_operation). There where O(operations) is not V(0).
+      description: The last operations of any outcome, newest first, each like C(last_operation). There where O(operations) is not V(0).
       type: list
       elements: dict
       returned: not through an endpoint

@@ -11,6 +11,8 @@ short_description: Print the servers of all nodes of a play as one table
 version_added: 1.0.0
 description:
   - Prints what M(fleet.power.server_power_info) returned on the hosts of the play, a line for each server, by node, priority and name.
+  - The table is as wide as the terminal, and 120 columns where there is none. The environment variable E(COLUMNS) counts before both.
+    What has no room is cut or left out, the least important first. O(snapshot) has all.
   - It fails if a host was unreachable or could not look, if a server could not be seen, or a list of servers is not whole, after the table,
     which names each and the reason. So does a host that the play has lost before, or that was lost in an earlier play.
   - With C(run_once) the recap would blame the first host for that. RV(unseen) says whose it is; see the example.

@@ -3,34 +3,57 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Following an action that goes on at a node: its news are shown as they come, and its result is that of the task.
 
-The module hands over an action that takes longer than a moment, and another small module waits for news of it, again and again. So a task
-speaks while it runs, and outlives its connection: what is not heard is asked for again.
+The module hands over an action that takes longer than a moment. It is asked for its news again and again, each time until it has some; so a
+task speaks while it runs, and outlives its connection: what is not heard is asked for again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from ansible.errors import AnsibleConnectionFailure
-from ansible_collections.fleet.power.plugins.plugin_utils.progress import Progress
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW, VARIABLE
+from ansible_collections.fleet.power.plugins.plugin_utils.progress import TaskProgress
 
-VARIABLE = "FLEET_POWER_FOLLOW"
-#: Seconds that a task may take before it is followed, that one question may take, and that a node may be out of reach.
-_AFTER, _PATIENCE, _LOST = 0.7, 10.0, 60.0
+#: Seconds that a task may take before it is followed, and that a node may be out of reach meanwhile.
+AFTER_SECONDS = 2.0
+LOST_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
+#: What ssh says where a connection that there was has ended. Where there never was one, nothing was begun.
+_LOST_WORDS = ("not responding", "closed by remote host", "Shared connection to", "Broken pipe", "Connection reset", "client_loop")
 
-Execute = Callable[..., dict[str, Any]]
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class NodeOfTask:
+    """The node of a task, as an action plugin reaches it. Each raises `AnsibleConnectionFailure`."""
+
+    #: Runs a command line, and returns what it printed.
+    run: Callable[[str], str]
+    #: Asks for the result of a job by its id.
+    fetch: Callable[[str], dict[str, Any]]
+    #: Gives up the connection, so that the next question makes a new one.
+    disconnect: Callable[[], None]
+
+
+def new_job() -> str:
+    """Return the id of a job."""
+    return secrets.token_hex(16)
 
 
 @contextlib.contextmanager
-def asking_to_follow(environment: list[Any]) -> Iterator[None]:
+def asking_to_follow(environment: list[Any], job: str) -> Iterator[None]:
     """Have the module told, by its environment, that what takes long is followed."""
-    asked = {VARIABLE: f"{secrets.token_hex(16)}:{_AFTER}"}
+    asked = {VARIABLE: f"{job}:{AFTER_SECONDS}"}
     environment.append(asked)
     try:
         yield
@@ -38,36 +61,101 @@ def asking_to_follow(environment: list[Any]) -> Iterator[None]:
         environment.remove(asked)
 
 
-def is_wanted(variables: Mapping[str, str] | None = None) -> bool:
-    """Tell if progress is to be shown; ``FLEET_POWER_PROGRESS=0`` says no."""
-    return (os.environ if variables is None else variables).get("FLEET_POWER_PROGRESS", "1") != "0"
+def is_followed(variables: Mapping[str, str]) -> bool:
+    """Tell if tasks are followed at all; ``FLEET_POWER_FOLLOW=0`` in the controller's environment says no."""
+    return variables.get("FLEET_POWER_FOLLOW", "1") != "0"
 
 
-class Follower:
-    """Follows one action of one task."""
+def is_shown(variables: Mapping[str, str]) -> bool:
+    """Tell if progress is shown; ``FLEET_POWER_PROGRESS=0`` in the controller's environment says no."""
+    return variables.get("FLEET_POWER_PROGRESS", "1") != "0"
 
-    def __init__(self, execute: Execute, connection: Any, progress: Progress) -> None:
-        self._execute = execute
-        self._connection = connection
+
+def was_lost(error: AnsibleConnectionFailure) -> bool:
+    """Tell if a connection ended that there was, so that a module may have begun."""
+    return any(words in str(error) for words in _LOST_WORDS)
+
+
+class JobFollower:
+    """Follows one job of one task."""
+
+    def __init__(self, node: NodeOfTask, job: str, progress: TaskProgress) -> None:
+        self._node = node
+        self._job = job
         self._progress = progress
+        #: Since when its node is out of reach. A question may take a minute to be answered, which is no silence.
+        self._lost_since: float | None = None
+        self._run_of_ansible = os.getppid()
 
-    def result_of(self, job: str) -> dict[str, Any]:
-        """Show the news of a job until it ends; return its result. Raises `AnsibleConnectionFailure` if its node stays out of reach."""
-        offset, heard, is_told = 0, time.monotonic(), False
+    def result(self, followed: Mapping[str, Any]) -> dict[str, Any]:
+        """Show the news of the job until it ends; return its result.
+
+        ``followed`` is what the module told of it. Raises `AnsibleConnectionFailure` if its node stays out of reach.
+        """
+        offset = 0
         while True:
-            try:
-                answer = self._execute(job=job, offset=offset, patience=_PATIENCE)
-            except AnsibleConnectionFailure:
-                if time.monotonic() - heard > _LOST:
-                    raise
-                if not is_told:
-                    self._progress.say(f"out of reach, tried again for {_LOST:.0f} s; what has begun there goes on")
-                is_told = True
-                self._connection.close()
-                time.sleep(_RETRY_SECONDS)
-                continue
-            heard, is_told = time.monotonic(), False
-            lines, offset, live = (answer.pop(name, None) for name in ("fleet_lines", "fleet_offset", "fleet_live"))
-            self._progress.show(lines or ())
-            if not live:
+            news = self._patiently(lambda: self._news(followed, offset))  # noqa: B023
+            if news is not None:
+                self._progress.take(news["fleet_lines"])
+                offset = news["fleet_offset"]
+                if news["fleet_live"]:
+                    continue
+            answer = self._patiently(lambda: self._node.fetch(self._job))
+            if answer.get("fleet_absent"):
+                msg = "Cannot tell how the action ended: its files are gone, as after a reboot of the node; see server_power_info"
+                return {"failed": True, "msg": msg, "code": "interrupted", "changed": False}
+            if FOLLOW not in answer:
                 return answer
+            time.sleep(_RETRY_SECONDS)
+
+    def rejoined(self, error: AnsibleConnectionFailure) -> dict[str, Any]:
+        """Return the result of a module whose connection was lost before it could answer. Raises ``error`` if it had not begun."""
+        self._lose(error)
+        answer = self._patiently(lambda: self._node.fetch(self._job))
+        if answer.get("fleet_absent"):
+            raise error
+        return self.result(answer[FOLLOW]) if FOLLOW in answer else answer
+
+    def _news(self, followed: Mapping[str, Any], offset: int) -> dict[str, Any] | None:
+        """Wait for news of the job; return None if nobody can tell."""
+        gather, patience = self._progress.pace
+        python, job = str(followed["python"]), str(followed["job"])
+        words = (python, os.path.join(job, "wait"), job, str(offset), f"{gather:.1f}", f"{patience:.1f}")
+        return _parsed(self._node.run(shlex.join(words)))
+
+    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask until there is an answer, or the node has been out of reach for too long."""
+        while True:
+            if os.getppid() != self._run_of_ansible:
+                # A worker of Ansible outlives one that was killed. Nothing new is to begin then.
+                raise AnsibleError("Cannot follow the action any longer: the run of Ansible has ended")
+            try:
+                answer = ask()
+            except AnsibleError as error:
+                self._lose(error)
+            else:
+                if self._lost_since is not None:
+                    self._lost_since = None
+                    self._progress.say("is back")
+                return answer
+
+    def _lose(self, error: AnsibleError) -> None:
+        """Get over an error, or raise it."""
+        now = time.monotonic()
+        if self._lost_since is None:
+            self._lost_since = now
+            self._progress.say(f"out of reach, is tried again for {LOST_SECONDS:.0f} s; what has begun there goes on")
+        elif now - self._lost_since > LOST_SECONDS:
+            raise error
+        self._node.disconnect()
+        time.sleep(_RETRY_SECONDS)
+
+
+def _parsed(output: str) -> dict[str, Any] | None:
+    """Return the last line that is news; a terminal, a profile or sudo may have printed others."""
+    for line in reversed(output.splitlines()):
+        if line.lstrip().startswith('{"fleet_lines"'):
+            with contextlib.suppress(ValueError):
+                found: dict[str, Any] = json.loads(line)
+                return found
+    return None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 from ansible import constants
@@ -25,12 +26,14 @@ def is_read_by_people(callback: object) -> bool:
     return str(callback).rpartition(".")[2] in _READ_BY_PEOPLE
 
 
-def _let_lines_out_at_once() -> None:
-    """Where standard output is no terminal a line would wait for the end of the run: Ansible leaves flushing to the interpreter."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(line_buffering=True)
+def _print_at_once() -> None:
+    """Have standard output written line by line. Into a pipe, as in CI, all of it would come at the end: Ansible never flushes it.
+
+    To be called before a task's worker is forked, since the worker's lines are printed by the process that forks it.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.line_buffering:
+        sys.stdout.reconfigure(line_buffering=True)
 
 
-# Action plugins are loaded in the process that prints, before it forks.
-_let_lines_out_at_once()
+# A plugin is imported by that process, for each task before it begins.
+_print_at_once()

@@ -24,9 +24,9 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT / ".build"))
 
-from ansible_collections.fleet.power.tests.bench import server_hosts  # noqa: E402
+from ansible_collections.fleet.power.tests.bench import server_hosts, watched  # noqa: E402
 from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, alternately, bound, table  # noqa: E402
-from ansible_collections.fleet.power.tests.fleet import lab  # noqa: E402
+from ansible_collections.fleet.power.tests.fleet import lab, scratch  # noqa: E402
 
 _ROUNDS = 3
 _NODES, _SERVERS = 8, 20
@@ -144,6 +144,10 @@ ROWS: Mapping[str, Callable[[Sequence[lab.Node]], list[Row]]] = {
     "cost": cost,
     "status": status,
     "hosts": server_hosts.hosts,
+    "watched": watched.watched,
+    "watched-quick": watched.quick,
+    "watched-minute": watched.minute,
+    "watched-many": watched.many,
 }
 
 
@@ -161,7 +165,10 @@ def main(names: Sequence[str]) -> int:
         print(f"Cannot measure: no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}", file=sys.stderr)
         return 2
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as directory, contextlib.contextmanager(lab.scratch)(Path(directory), lab.snapshot(Path(directory))):
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        contextlib.contextmanager(scratch.scratch)(Path(directory), scratch.snapshot(Path(directory))),
+    ):
         for name in names or ROWS:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
             with leased(max(_COST_NODES)) as nodes:

@@ -95,6 +95,7 @@ def test_a_job_shows_the_table_of_the_fleet_and_its_events_have_the_servers(leas
     (line,) = (line for line in job.stdout.splitlines() if "Atlas" in line)
     assert line.split()[0] == node.name
     assert "running" in line
+    assert len(line) <= 80, "as wide as the terminal that it runs Ansible on"
     (result,) = (event["event_data"]["res"] for event in job.events("runner_on_ok") if "servers" in event["event_data"]["res"])
     assert [(entry["name"], entry["state"]) for entry in result["servers"]] == [("Atlas", "running")]
     assert [event["event_data"]["ok"][node.name] > 0 for event in job.events("playbook_on_stats")] == [True]

@@ -43,7 +43,7 @@ def test_a_table_tells_every_server_and_a_snapshot_keeps_it(lease: Lease, tmp_pa
     line = line_of(ran.stdout, first, "crashed")
     assert "offline, meant up" in line and " 3 " in line and "start done" in line
     line = line_of(ran.stdout, second, "busy")
-    assert "stopping" in line and "stop, stop until 20" in line and "by alice@web1" in line
+    assert " stopping " in line and " stop until " in line and " alice@web1" in line
     order = [line.split()[2] for line in ran.stdout.splitlines() if line.startswith(first.name) and len(line.split()) > 5]
     assert order[:3] == ["proxy", "alpha", "crashed"]
     assert "4 servers on 2 nodes" in ran.stdout
@@ -126,7 +126,7 @@ def test_the_table_is_one_whatever_strategy_the_configuration_has(lease: Lease, 
     monkeypatch.setattr(lab, "environment", lambda: {**plain, "ANSIBLE_STRATEGY": "free"})
     ran = playbook("status", nodes)
     assert ran.rc == 0, ran.output
-    assert ran.stdout.count("LAST OPERATION") == 1
+    assert ran.stdout.count("OPERATION") == 1
 
 
 @pytest.mark.long

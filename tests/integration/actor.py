@@ -15,6 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.as
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import load_sdk
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 
@@ -25,7 +26,7 @@ def main(config: str, docker_host: str, action: str, server: str, given: str) ->
     if fields.pop("gate", False):
         _await_go()
     options = {"config": config, "docker_host": docker_host, **fields.pop("options", {})}
-    node = build_node(options, interrupted=Interruption())
+    node = build_node(options, caller=Caller(Interruption()))
     request = request_on(node, action, server, **{"origin": "actor", **fields})
     result = perform(request, node)
     node.journal.close()

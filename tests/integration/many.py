@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import perform_each
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import never
 from ansible_collections.fleet.power.plugins.module_utils._power.call import open_call
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import OperationRow
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller, never
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 
 from .lab import Lab, wait_until
@@ -45,7 +45,7 @@ def power_each(
     With ``priorities``, be they empty, the call is in order.
     """
     given = {"config": str(lab.config), "docker_host": lab.docker_host, **(options or {})}
-    call = open_call(given, interrupted=interrupted, read_only=bool(fields.get("check")))
+    call = open_call(given, caller=Caller(interrupted), read_only=bool(fields.get("check")))
     try:
         # An empty name: which server is meant is found out by the call.
         asked = replace(lab.request(action, "", **fields), operation="")
@@ -119,7 +119,7 @@ def last_operations(lab: Lab, uuids: Sequence[str]) -> dict[str, OperationRow]:
     """What the journal has last of each server that it knows."""
     journal = lab.node().journal
     try:
-        return journal.operations.last_of_each(uuids)
+        return {uuid: found[0] for uuid, found in journal.operations.latest_of_each(uuids, 1).items()}
     finally:
         journal.close()
 

@@ -20,6 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import SILENT, Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EndpointUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry
@@ -66,7 +67,7 @@ def perform(
     fields = {"wait_timeout": 5, **fields}
     request = Request(server=text, action=PowerAction(action), operation="ours", requested_at=CLOCK.now(), **fields)
     try:
-        return perform_at(request, endpoint, CLOCK, interrupted)
+        return perform_at(request, endpoint, CLOCK, Caller(interrupted))
     finally:
         endpoint.close()
 
@@ -192,7 +193,7 @@ def test_many_servers_are_acted_on_at_once_through_one_endpoint(server: WingsSer
     endpoint = endpoint_of(server)
     with ThreadPoolExecutor(12) as pool:
         requests = [Request(server=each.uuid, action=PowerAction.STOP, operation="ours", requested_at=CLOCK.now()) for each in machines]
-        results = list(pool.map(lambda request: perform_at(request, endpoint, CLOCK, lambda: False), requests))
+        results = list(pool.map(lambda request: perform_at(request, endpoint, CLOCK, SILENT), requests))
     endpoint.close()
     assert {ended(result) for result in results} == {("done", "")}
     assert [each.taken for each in machines] == [["stop"]] * 12

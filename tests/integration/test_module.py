@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import pytest
 
-from .controller import Controller, warnings_of
+from .controller import MODULE, Controller, warnings_of
 from .lab import Lab
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -111,7 +112,7 @@ def test_a_refused_server_names_who_holds_its_lock(lab: Lab, controller: Control
     assert (holder["action"], holder["phase"], holder["origin"], holder["reason"]) == ("stop", "stop", "actor", "spring cleaning")
     assert TIME.fullmatch(holder["since"]) and TIME.fullmatch(holder["phase_deadline"])
     assert (result["failed"], only(result)["outcome"], only(result)["code"]) == (True, "refused", "lock_timeout")
-    assert "stop by actor" in result["msg"] and result["msg"].endswith("(lock_timeout)")
+    assert "stop by actor" in only(result)["msg"] and result["msg"].endswith("(lock_timeout)")
 
 
 def test_a_kill_names_the_action_that_it_cancelled(lab: Lab, controller: Controller) -> None:
@@ -161,8 +162,26 @@ def test_one_bad_server_hides_and_stops_none_of_the_others(lab: Lab, controller:
     summary = run.result["summary"]
     assert {name: count for name, count in summary.items() if name != "text"} == {"done": 2, "refused": 4, "failed": 1}
     assert len(summary["text"]) == 5
-    assert summary["text"][0] == f"Overdue: refused, suspended: {run.result['servers'][1]['msg']}"
+    assert summary["text"][0] == "Overdue: refused, suspended"
+    sentence = run.result["servers"][1]["msg"]
+    assert "it is suspended" in sentence and json.dumps(run.result).count(sentence) == 1
     assert "short_id" not in run.result["servers"][3]
+
+
+def test_an_ad_hoc_command_says_each_thing_once_and_of_what_went_well_how_it_ended(lab: Lab, controller: Controller) -> None:
+    good, suspended = lab.server(name="Good"), lab.server(name="Overdue", suspended=True)
+    options = f"config={lab.config} docker_host={lab.docker_host}"
+    run = controller.ad_hoc(MODULE, f"server={good},{suspended} action=start {options}")
+    well, refused = run.result["servers"]
+    assert set(well) == {"server", "name", "outcome", "state_before", "state", "seconds"}
+    assert not {"action", "operation"} & set(refused)
+    assert (refused["code"], refused["changed"], refused["short_id"]) == ("suspended", False, suspended[:8])
+    assert run.output.count(refused["msg"]) == 1, run.output
+    assert run.result["summary"] == {"done": 1, "refused": 1, "text": ["Overdue: refused, suspended"]}
+    verbose = controller.ad_hoc(MODULE, f"server={good} action=restart {options}", "-v").server
+    assert {"action", "operation", "run", "preboot", "changed"} <= set(verbose)
+    nothing = controller.ad_hoc(MODULE, json.dumps({**controller.options(action="restart"), "server": []}))
+    assert (nothing.code, nothing.result["changed"], nothing.result["servers"]) == (0, False, [])
 
 
 def test_the_summary_comes_last_and_has_at_most_twenty_lines(controller: Controller) -> None:

@@ -13,6 +13,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.li
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted, Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Operation, Seen
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
@@ -97,4 +98,4 @@ def perform(
     endpoint: FakeEndpoint, action: str, *, interrupted: threading.Event | None = None, slot: Slot | None = None, **fields: Any
 ) -> Result:
     is_interrupted = threading.Event() if interrupted is None else interrupted
-    return perform_at(request(action, **fields), endpoint, endpoint.clock, is_interrupted.is_set, None, slot)
+    return perform_at(request(action, **fields), endpoint, endpoint.clock, Caller(is_interrupted.is_set), None, slot)

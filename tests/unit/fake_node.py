@@ -20,6 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.set
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.generation import KillGenerations
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks, PowerLock
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
@@ -77,7 +78,7 @@ class FakeNode:
             generations=KillGenerations(settings.state_directory, settings.group),
             journal=journal,
             clock=self.clock,
-            interrupted=lambda: self.interrupted,
+            caller=Caller(lambda: self.interrupted),
             wings_pid=lambda: self.wings,
         )
 

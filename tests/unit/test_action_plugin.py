@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.model.origin import is_ad_hoc
 
 pytest.importorskip("ansible.plugins.action")
 plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.server_power")
@@ -39,7 +40,9 @@ def send(monkeypatch: pytest.MonkeyPatch) -> Send:
     """What the module is given for a task's arguments and a host's variables."""
 
     def arguments_sent(given: dict[str, Any], variables: dict[str, Any] | None = None, *, asynchronous: int = 0) -> dict[str, Any]:
-        task = SimpleNamespace(args=given, async_val=asynchronous, get_name=lambda: "bring it up")
+        task = SimpleNamespace(
+            args=given, async_val=asynchronous, check_mode=False, environment=None, no_log=False, get_name=lambda: "bring it up"
+        )
         action = plugin.ActionModule(task=task, connection=None, play_context=None, loader=None, templar=Templar(), shared_loader_obj=None)
         monkeypatch.setattr(server_host.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
         monkeypatch.setattr(plugin.ActionModule, "_execute_module", lambda self, **sent: sent)
@@ -56,11 +59,13 @@ def send(monkeypatch: pytest.MonkeyPatch) -> Send:
 def test_play_and_task_are_named_as_the_origin(send: Send) -> None:
     sent = send({"action": "start", "server": ["a"]}, {"ansible_play_name": "Evening"})
     assert sent == {"action": "start", "server": ["a"], "origin": f"{WHO} (play Evening, task bring it up)"}
+    assert not is_ad_hoc(sent["origin"])
 
 
 @pytest.mark.parametrize("variables", [{"ansible_play_name": "Ansible Ad-Hoc"}, {}, None])
 def test_an_ad_hoc_command_is_called_so(send: Send, variables: dict[str, Any] | None) -> None:
-    assert send({"action": "start", "server": "a"}, variables)["origin"] == f"{WHO} (ad hoc)"
+    origin = send({"action": "start", "server": "a"}, variables)["origin"]
+    assert origin == f"{WHO} (ad hoc)" and is_ad_hoc(origin)
 
 
 def test_an_origin_that_is_given_stays(send: Send) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import perform_each
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import never
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import call as call_module
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import AtEndpoint, at_endpoint, check_options
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import SILENT
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     InterruptedBySignal,
@@ -43,7 +43,7 @@ def token(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, Any], **option
     parsed = parse_settings(settings, where="the settings")
     url = options.get("api_url", parsed.endpoint_url)
     assert url
-    at_endpoint(url, options, parsed, never)
+    at_endpoint(url, options, parsed, SILENT)
     return taken[0]
 
 
@@ -67,7 +67,7 @@ def test_a_token_of_the_settings_goes_to_this_machine(monkeypatch: pytest.Monkey
 def test_a_token_of_the_settings_goes_to_no_other_address_that_a_task_names(url: str) -> None:
     settings = parse_settings({"endpoint": {"url": "https://node2.example.test", "token": OURS}, "token": WINGS}, where="x")
     with pytest.raises(SettingsInvalid, match="give api_token") as refusal:
-        at_endpoint(url, {"api_url": url}, settings, never)
+        at_endpoint(url, {"api_url": url}, settings, SILENT)
     assert OURS not in str(refusal.value) and WINGS not in str(refusal.value)
 
 
@@ -76,13 +76,13 @@ def test_a_token_of_the_settings_goes_to_no_other_address_that_a_task_names(url:
 def test_a_token_that_is_given_but_empty_is_refused_and_no_other_takes_its_place(url: str, given: str) -> None:
     settings = parse_settings({"endpoint": {"token": OURS}}, where="x")
     with pytest.raises(SettingsInvalid, match="api_token is empty"):
-        at_endpoint(url, {"api_url": url, "api_token": given}, settings, never)
+        at_endpoint(url, {"api_url": url, "api_token": given}, settings, SILENT)
 
 
 def test_an_empty_token_in_the_settings_is_refused_and_the_nodes_own_does_not_take_its_place() -> None:
     settings = parse_settings({"endpoint": {"url": ELSEWHERE, "token": ""}, "token": WINGS}, where="x")
     with pytest.raises(SettingsInvalid, match="it has no token"):
-        at_endpoint(ELSEWHERE, {}, settings, never)
+        at_endpoint(ELSEWHERE, {}, settings, SILENT)
 
 
 # ----- which servers
@@ -117,14 +117,14 @@ def test_a_signal_ends_the_search_for_all_servers_and_is_told_by_each_that_was_n
 
 
 def test_a_server_named_twice_is_one_target() -> None:
-    call = AtEndpoint(Answering(answer(200, LISTED)), parse_settings({}, where="x"), never)
+    call = AtEndpoint(Answering(answer(200, LISTED)), parse_settings({}, where="x"), SILENT)
     targets = call.targets(["Cobalt", OTHER, "nobody"], request("stop"))
     assert [target.server and target.server.uuid for target in targets] == [OTHER, None]
 
 
 def test_two_names_of_one_server_are_both_refused_where_the_list_failed() -> None:
     endpoint = Answering(answer(502, {"error": "x"}), *[answer(200, LISTED)] * 3)
-    call = AtEndpoint(endpoint, parse_settings({}, where="x"), never)
+    call = AtEndpoint(endpoint, parse_settings({}, where="x"), SILENT)
     targets = call.targets(["Cobalt", OTHER[:8]], request("stop"))
     results = perform_each(targets, call.act, Limiter())
     assert [(result.outcome.value, result.code) for result in results] == [("failed", "endpoint_error")] * 2
@@ -132,12 +132,12 @@ def test_two_names_of_one_server_are_both_refused_where_the_list_failed() -> Non
 
 
 def test_a_server_that_is_listed_twice_is_one_target() -> None:
-    call = AtEndpoint(Answering(answer(200, [*LISTED, LISTED[0]])), parse_settings({}, where="x"), never)
+    call = AtEndpoint(Answering(answer(200, [*LISTED, LISTED[0]])), parse_settings({}, where="x"), SILENT)
     assert len(call.targets(["all"], request("stop"))) == len(LISTED)
 
 
 def test_a_restart_of_all_that_are_offline_is_refused_as_on_a_node() -> None:
-    call = AtEndpoint(Answering(answer(200, LISTED)), parse_settings({}, where="x"), never)
+    call = AtEndpoint(Answering(answer(200, LISTED)), parse_settings({}, where="x"), SILENT)
     with pytest.raises(SettingsInvalid, match="restart of all"):
         call.targets(["all"], request("restart", only=frozenset({PowerState.OFFLINE})))
 
@@ -153,7 +153,7 @@ class Faulty(FakeEndpoint):
 
 
 def test_a_fault_of_ours_is_told_and_hides_no_other_server() -> None:
-    call = AtEndpoint(Faulty(seen(PowerState.RUNNING)), parse_settings({}, where="x"), never)
+    call = AtEndpoint(Faulty(seen(PowerState.RUNNING)), parse_settings({}, where="x"), SILENT)
     results = perform_each(call.targets([UUID, OTHER], request("stop", check=True)), call.act, Limiter())
     assert [(result.server.uuid, result.code) for result in results] == [(UUID, "internal_error"), (OTHER, "internal_error")]
     assert "secret" not in results[0].msg
@@ -187,21 +187,21 @@ def test_several_options_are_refused_in_one_sentence_that_says_the_way_out() -> 
 
 def test_priorities_through_an_endpoint_are_those_given_by_name_or_uuid() -> None:
     endpoint = Answering(answer(200, LISTED))
-    call = AtEndpoint(endpoint, parse_settings({"system": {"priorities": {"Cobalt": 5}}}, where="x"), never)
+    call = AtEndpoint(endpoint, parse_settings({"system": {"priorities": {"Cobalt": 5}}}, where="x"), SILENT)
     targets = call.targets([UUID, "Cobalt", "nobody"], request("stop"))
     assert call.priorities(targets, {OTHER.upper(): 7, "Elsewhere": 1}) == [100, 7, 100]
 
 
 def test_a_server_named_by_its_uuid_is_found_by_its_name_and_nobody_is_asked_where_no_name_is_given() -> None:
     endpoint = Answering(answer(200, LISTED))
-    call = AtEndpoint(endpoint, parse_settings({}, where="x"), never)
+    call = AtEndpoint(endpoint, parse_settings({}, where="x"), SILENT)
     targets = call.targets([OTHER], request("stop"))
     assert call.priorities(targets, {OTHER: 3}) == [3] and endpoint.scripted.paths == []
     assert call.priorities(targets, {"Cobalt": 4}) == [4] and endpoint.scripted.paths == ["/api/servers"]
 
 
 def test_an_endpoint_that_cannot_list_its_servers_has_them_acted_on_all_the_same() -> None:
-    call = AtEndpoint(Answering(answer(502, {"error": "x"})), parse_settings({}, where="x"), never)
+    call = AtEndpoint(Answering(answer(502, {"error": "x"})), parse_settings({}, where="x"), SILENT)
     targets = call.targets([OTHER], request("stop"))
     assert call.priorities(targets, {"Cobalt": 4}) == [100]
 
@@ -214,7 +214,7 @@ def test_a_signal_ends_the_search_for_names() -> None:
 
 def test_nobody_can_tell_who_is_meant_to_be_up_at_an_endpoint() -> None:
     with pytest.raises(UnsupportedByEndpoint, match="meant to be up"):
-        AtEndpoint(Answering(), parse_settings({}, where="x"), never).meant_up()
+        AtEndpoint(Answering(), parse_settings({}, where="x"), SILENT).meant_up()
 
 
 @pytest.mark.parametrize(
@@ -229,6 +229,6 @@ def test_nobody_can_tell_who_is_meant_to_be_up_at_an_endpoint() -> None:
     ],
 )
 def test_an_action_on_all_is_incomplete_where_the_endpoint_could_not_list_who_is_meant(lacking: str, action: str, is_whole: bool) -> None:
-    call = AtEndpoint(Answering(answer(200, LISTED, x_unlisted=lacking)), parse_settings({}, where="x"), never)
+    call = AtEndpoint(Answering(answer(200, LISTED, x_unlisted=lacking)), parse_settings({}, where="x"), SILENT)
     assert call.targets(["all"], request(action))
     assert (call.unlisted() == []) is is_whole

@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import (
     KEPT_OPERATIONS,
+    LAST_ACTS,
     Intent,
     JournalUnusable,
     StartedRun,
@@ -83,10 +84,10 @@ def test_bulk_reading_gives_the_same_as_reading_one_by_one(node: Node) -> None:
         perform(journal, f"{uuid}-new", Server(uuid))
         journal.intents.set(Server(uuid), Intent(True, f"{uuid}-new", "", timestamp(NOON)))
         journal.runs.record(uuid, Run("c", "t"), matchers=False)
-    last = journal.operations.last_of_each(uuids)
+    last = journal.operations.last_acts(uuids)
     assert set(last) == set(journal.intents.of_each(uuids)) == set(journal.runs.of_each(uuids)) == set(uuids[::100])
     assert last == {uuid: journal.operations.last(uuid) for uuid in uuids[::100]}
-    assert journal.operations.last_of_each([]) == {}
+    assert journal.operations.last_acts([]) == {}
 
 
 def test_text_that_came_in_undecodable_is_kept_readably(node: Node) -> None:
@@ -241,6 +242,52 @@ def test_the_last_operations_of_many_are_the_same_as_those_of_each(node: Node) -
         }
         assert found[ALPHA.uuid] == reader.operations.of(ALPHA.uuid, 3)
     assert journal.operations.latest_of_each([], 3) == {}
+
+
+def acts(node: Node, *outcomes: Outcome) -> str:
+    """The outcome that is told of a server's last act, after operations that ended like this."""
+    journal = node.journal()
+    for number, outcome in enumerate(outcomes):
+        journal.operations.end(result(f"o{number}", outcome=outcome))
+    return journal.operations.last_acts([ALPHA.uuid])[ALPHA.uuid].id
+
+
+@pytest.mark.parametrize("outcome", [Outcome.DONE, Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED])
+def test_what_was_done_or_went_wrong_last_is_told_whatever_changed_nothing_after_it(node: Node, outcome: Outcome) -> None:
+    assert acts(node, Outcome.DONE, outcome, *[Outcome.UNCHANGED] * 60, Outcome.SKIPPED) == "o1"
+
+
+def test_where_nothing_was_ever_changed_the_newest_is_told(node: Node) -> None:
+    assert acts(node, Outcome.UNCHANGED, Outcome.SKIPPED, Outcome.UNCHANGED) == "o2"
+
+
+def test_what_is_under_way_is_told_and_so_is_what_was_interrupted(node: Node) -> None:
+    assert acts(node, Outcome.DONE) == "o0"
+    journal = node.journal()
+    begin(journal, "under way")
+    perform(journal, "other", BETA)
+    found = journal.operations.last_acts([BETA.uuid, "nobody", ALPHA.uuid])
+    assert {uuid: (row.id, row.outcome) for uuid, row in found.items()} == {
+        ALPHA.uuid: ("under way", ""),
+        BETA.uuid: ("other", "done"),
+    }
+    with closing(sqlite3.connect(node.file)) as connection:
+        connection.execute("UPDATE operations SET mark = 'process-of-the-dead.mark' WHERE id = 'under way'")
+        connection.commit()
+    row = journal.operations.last_acts([ALPHA.uuid])[ALPHA.uuid]
+    assert (row.id, row.outcome, row.code) == ("under way", "failed", "interrupted")
+
+
+def test_the_last_acts_are_found_by_an_index_and_without_it_in_a_journal_that_has_none(node: Node) -> None:
+    assert acts(node, Outcome.DONE, Outcome.UNCHANGED) == "o0"
+    with closing(sqlite3.connect(node.file)) as connection:
+        statement = LAST_ACTS.format(holes="?")
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", [ALPHA.uuid]).fetchall()
+        assert "operations_that_tell" in str(plan) and "SCAN operations" not in str(plan)
+        connection.execute("DROP INDEX operations_that_tell")
+        connection.commit()
+    for reader in (node.journal(), node.journal(read_only=True)):
+        assert reader.operations.last_acts([ALPHA.uuid])[ALPHA.uuid].id == "o0"
 
 
 def test_those_meant_to_be_up_are_listed_with_their_names_and_the_others_not(node: Node) -> None:

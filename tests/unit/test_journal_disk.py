@@ -38,7 +38,7 @@ def everything(journal: Journal) -> None:
     journal.runs.record_match(ALPHA.uuid, Run("c", "t"))
     assert journal.intents.of(ALPHA.uuid) is None and journal.runs.of(ALPHA.uuid) is None
     assert journal.operations.last(ALPHA.uuid) is None and journal.operations.of(ALPHA.uuid) == []
-    assert journal.operations.last_of_each([ALPHA.uuid]) == {}
+    assert journal.operations.last_acts([ALPHA.uuid]) == {}
     assert journal.intents.of_each([ALPHA.uuid]) == {} == journal.runs.of_each([ALPHA.uuid])
     journal.close()
 

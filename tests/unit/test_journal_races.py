@@ -70,7 +70,7 @@ def _all_rows_are_whole(node: Node) -> None:
     journal = node.journal(read_only=True)
     servers = {f"{number}-{thread}": _server(number, thread) for number in range(4) for thread in range(125)}
     uuids = [server.uuid for server in servers.values()]
-    operations, intents, runs = journal.operations.last_of_each(uuids), journal.intents.of_each(uuids), journal.runs.of_each(uuids)
+    operations, intents, runs = journal.operations.last_acts(uuids), journal.intents.of_each(uuids), journal.runs.of_each(uuids)
     for operation, server in servers.items():
         row = operations[server.uuid]
         assert (row.id, row.server, row.outcome, row.origin, row.phases) == (operation, server, "done", "alice@web1", PHASES)

@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import never
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import at_endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
@@ -29,6 +28,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host.listener i
     listeners,
     taking,
 )
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import SILENT
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EndpointUntrusted
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import Request
 from ansible_collections.fleet.power.tests.integration.panel_server import Recorder
@@ -87,7 +87,7 @@ def stranger(address: str = "127.0.0.1", port: int = 0) -> Iterator[Stranger]:
 
 
 def call(url: str, **options: Any) -> Any:
-    return at_endpoint(url, options, parse_settings({"token": TOKEN, "endpoint": {"url": url}}, where="the settings"), never)
+    return at_endpoint(url, options, parse_settings({"token": TOKEN, "endpoint": {"url": url}}, where="the settings"), SILENT)
 
 
 def asked(**fields: Any) -> Request:

@@ -10,11 +10,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.fleet.power.tests.unit.forked_support import AT_THE_LIMIT, ForkedModule, environment
 
 PRELUDE = """
 import atexit, json, os, signal, sys, time
@@ -45,78 +45,37 @@ in_own_session(main)
 """
 
 
-class Module:
-    """A module that was started, and what it has noted."""
-
-    def __init__(self, script: str, notes: Path) -> None:
-        self.notes = notes
-        command = [sys.executable, "-c", PRELUDE + script, str(notes)]
-        self.parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment())
-
-    def noted(self) -> list[str]:
-        return self.notes.read_text().splitlines() if self.notes.exists() else []
-
-    def await_note(self, beginning: str) -> str:
-        return _await(lambda: next((note for note in self.noted() if note.startswith(beginning)), None), f"note {beginning}")
-
-    def child(self) -> int:
-        return int(self.await_note("begun").split()[1])
-
-    def end(self) -> tuple[int, str, str]:
-        output, errors = self.parent.communicate(timeout=30)
-        return self.parent.returncode, output, errors
-
-
-def _environment() -> dict[str, str]:
-    """The collection where this process finds it: a child reads no pytest configuration."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-
-
-def _await(condition: Callable[[], str | None], what: str) -> str:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        found = condition()
-        if found is not None:
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"{what}: not within 20 s")
-
-
 @pytest.fixture(name="run")
-def start_module(tmp_path: Path) -> Iterator[Callable[[str], Module]]:
-    started: list[Module] = []
+def start_module(tmp_path: Path) -> Iterator[Callable[[str], ForkedModule]]:
+    started: list[ForkedModule] = []
 
-    def start(script: str) -> Module:
-        started.append(Module(script, tmp_path / "notes"))
+    def start(script: str) -> ForkedModule:
+        started.append(ForkedModule(PRELUDE + script, tmp_path / "notes"))
         return started[-1]
 
     yield start
     for module in started:
-        module.parent.kill()
-        module.parent.wait()
-        for stream in (module.parent.stdout, module.parent.stderr):
-            if stream is not None:
-                stream.close()
+        module.close()
 
 
 @pytest.mark.parametrize("code", [0, 1, 3])
-def test_the_result_and_the_exit_code_are_the_childs(run: Callable[[str], Module], code: int) -> None:
+def test_the_result_and_the_exit_code_are_the_childs(run: Callable[[str], ForkedModule], code: int) -> None:
     module = run(f"def main(interrupted):\n    print('the result', flush=True)\n    sys.exit({code})\nin_own_session(main)")
     assert module.end() == (code, "the result\n", "")
 
 
-def test_a_result_that_was_not_flushed_is_not_lost(run: Callable[[str], Module]) -> None:
+def test_a_result_that_was_not_flushed_is_not_lost(run: Callable[[str], ForkedModule]) -> None:
     assert run("in_own_session(lambda interrupted: print('the result', end=''))").end() == (0, "the result", "")
 
 
-def test_what_was_printed_or_registered_before_happens_once(run: Callable[[str], Module]) -> None:
+def test_what_was_printed_or_registered_before_happens_once(run: Callable[[str], ForkedModule]) -> None:
     module = run("atexit.register(note, 'exit')\nprint('before')\nin_own_session(lambda interrupted: print('after'))")
     assert module.end() == (0, "before\nafter\n", "")
     assert module.noted() == ["exit"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_to_the_parent_is_seen_by_the_child_and_ends_neither(run: Callable[[str], Module], number: signal.Signals) -> None:
+def test_a_signal_to_the_parent_is_seen_by_the_child_and_ends_neither(run: Callable[[str], ForkedModule], number: signal.Signals) -> None:
     module = run(FINISHES)
     module.await_note("begun")
     module.parent.send_signal(number)
@@ -124,7 +83,7 @@ def test_a_signal_to_the_parent_is_seen_by_the_child_and_ends_neither(run: Calla
     assert module.noted()[1:] == ["interrupted", "finished"]
 
 
-def test_signals_again_and_again_change_nothing(run: Callable[[str], Module]) -> None:
+def test_signals_again_and_again_change_nothing(run: Callable[[str], ForkedModule]) -> None:
     module = run(FINISHES)
     module.await_note("begun")
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
@@ -133,13 +92,13 @@ def test_signals_again_and_again_change_nothing(run: Callable[[str], Module]) ->
 
 
 @pytest.mark.parametrize("side", ["after_in_parent", "after_in_child"])
-def test_a_signal_in_the_very_first_moment_is_not_lost(run: Callable[[str], Module], side: str) -> None:
+def test_a_signal_in_the_very_first_moment_is_not_lost(run: Callable[[str], ForkedModule], side: str) -> None:
     module = run(f"os.register_at_fork({side}=lambda: os.kill(os.getpid(), signal.SIGTERM))\n" + FINISHES)
     assert module.end() == (0, '{"changed": true}\n', "")
     assert module.noted()[1:] == ["interrupted", "finished"]
 
 
-def test_the_child_is_out_of_reach_of_the_parents_process_group(run: Callable[[str], Module]) -> None:
+def test_the_child_is_out_of_reach_of_the_parents_process_group(run: Callable[[str], ForkedModule]) -> None:
     module = run(FINISHES)
     _begun, child, session = module.await_note("begun").split()
     assert child == session
@@ -148,7 +107,7 @@ def test_the_child_is_out_of_reach_of_the_parents_process_group(run: Callable[[s
     module.end()
 
 
-def test_a_parent_that_is_killed_leaves_a_child_that_finishes(run: Callable[[str], Module]) -> None:
+def test_a_parent_that_is_killed_leaves_a_child_that_finishes(run: Callable[[str], ForkedModule]) -> None:
     module = run(FINISHES)
     module.await_note("begun")
     module.parent.kill()
@@ -157,11 +116,10 @@ def test_a_parent_that_is_killed_leaves_a_child_that_finishes(run: Callable[[str
     assert module.noted()[1] == "interrupted"
 
 
-def test_a_reader_that_goes_away_is_seen_and_the_child_finishes(run: Callable[[str], Module]) -> None:
+def test_a_reader_that_goes_away_is_seen_and_the_child_finishes(run: Callable[[str], ForkedModule]) -> None:
     module = run(FINISHES)
     module.await_note("begun")
-    assert module.parent.stdout is not None
-    module.parent.stdout.close()
+    module.stop_reading()
     module.await_note("finished")
     assert module.noted()[1] == "interrupted"
     assert module.parent.wait(20) == 1
@@ -173,11 +131,11 @@ def test_a_reader_that_goes_away_is_seen_and_the_child_finishes(run: Callable[[s
 def test_output_that_goes_to_a_file_is_never_taken_for_a_lost_reader(tmp_path: Path, target: str) -> None:
     script = PRELUDE + "def main(interrupted):\n    time.sleep(0.05)\n    note(str(interrupted()))\nin_own_session(main)"
     with open(tmp_path / target, "w") as output:
-        subprocess.run([sys.executable, "-c", script, str(tmp_path / "notes")], stdout=output, env=_environment(), check=True)
+        subprocess.run([sys.executable, "-c", script, str(tmp_path / "notes")], stdout=output, env=environment(), check=True)
     assert (tmp_path / "notes").read_text() == "False\n"
 
 
-def test_a_child_that_is_killed_is_one_failure_that_says_where_to_look(run: Callable[[str], Module]) -> None:
+def test_a_child_that_is_killed_is_one_failure_that_says_where_to_look(run: Callable[[str], ForkedModule]) -> None:
     module = run(FINISHES)
     os.kill(module.child(), signal.SIGKILL)
     code, output, errors = module.end()
@@ -187,20 +145,10 @@ def test_a_child_that_is_killed_is_one_failure_that_says_where_to_look(run: Call
     assert "ended by signal 9" in result["msg"]
 
 
-def test_a_parent_that_was_gone_before_the_child_could_look_is_seen(run: Callable[[str], Module]) -> None:
+def test_a_parent_that_was_gone_before_the_child_could_look_is_seen(run: Callable[[str], ForkedModule]) -> None:
     module = run("note(str(Interruption(os.getppid())()))\nnote(str(Interruption(os.getpid())()))")
     module.end()
     assert module.noted() == ["False", "True"]
-
-
-#: What a process can still do that may have no more processes and threads; root may always have more.
-AT_THE_LIMIT = """
-import resource
-if os.getuid() == 0:
-    os.setgroups([])
-    os.setuid(65534)
-resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-"""
 
 
 @pytest.mark.parametrize("leads_its_group", [False, True])
@@ -220,6 +168,6 @@ in_own_session(main)
 """
     command = [sys.executable, "-c", PRELUDE + AT_THE_LIMIT + script]
     done = subprocess.run(
-        command, env=_environment(), capture_output=True, text=True, start_new_session=leads_its_group, timeout=30, check=False
+        command, env=environment(), capture_output=True, text=True, start_new_session=leads_its_group, timeout=30, check=False
     )
     assert (done.returncode, json.loads(done.stdout), done.stderr) == (code, [False, True, True, True], "")

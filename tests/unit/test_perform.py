@@ -15,6 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.no
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import PowerLock
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
@@ -797,7 +798,7 @@ class TestApart:
             seen.append(fake.node.locks.holder(UUID))
             return len(seen) > 3
 
-        node = replace(fake.node, interrupted=interrupted)
+        node = replace(fake.node, caller=Caller(interrupted))
         result = perform(fake.request(action), node, None, slot)
         assert (result.outcome.value, result.code) == ("skipped", "interrupted_by_signal")
         assert set(seen) == {None}

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import (
+    Detail,
+    entries,
     entry,
     failure_message,
     incomplete_message,
@@ -30,8 +32,8 @@ def result(outcome: Outcome = Outcome.DONE, name: str = "Cobalt", **fields: Any)
     return Result(Server(UUID, name), PowerAction.RESTART, outcome, "op-1", NOON, NOON + timedelta(seconds=2), **fields)
 
 
-def shown(of: Result, *, check: bool = False, all_steps: bool = False, brief: bool = False) -> dict[str, Any]:
-    return entry(of, check=check, all_steps=all_steps, brief=brief)
+def shown(of: Result, *, check: bool = False, all_steps: bool = False, detail: Detail = Detail.WHOLE) -> dict[str, Any]:
+    return entry(of, check=check, all_steps=all_steps, detail=detail)
 
 
 #: The longest sentence with which a server is passed over.
@@ -97,17 +99,17 @@ class TestBrief:
             seconds=1.5,
         )
         expected = {"server": UUID, "name": "Cobalt", "outcome": "done", "changed": True, "state": "running", "seconds": 1.5}
-        assert shown(clean, brief=True) == expected
-        assert shown(replace(clean, state_before=PowerState.OFFLINE), brief=True) == {**expected, "state_before": "offline"}
+        assert shown(clean, detail=Detail.BRIEF) == expected
+        assert shown(replace(clean, state_before=PowerState.OFFLINE), detail=Detail.BRIEF) == {**expected, "state_before": "offline"}
 
     @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED])
     def test_what_failed_has_everything(self, outcome: Outcome) -> None:
         failed = result(outcome, code="stop_failed", msg="no", stop=StopReport("command", forced=False, seconds=1.0), plan=(PlanStep.STOP,))
-        assert shown(failed, brief=True) == shown(failed)
-        assert {"operation", "plan", "stop", "short_id", "action"} <= set(shown(failed, brief=True))
+        assert shown(failed, detail=Detail.BRIEF) == shown(failed)
+        assert {"operation", "plan", "stop", "short_id", "action"} <= set(shown(failed, detail=Detail.BRIEF))
 
     def test_the_run_stays_since_whoever_goes_on_must_know_it(self) -> None:
-        assert shown(result(run=Run("c1", "noon")), brief=True)["run"] == {"container": "c1", "started_at": "noon"}
+        assert shown(result(run=Run("c1", "noon")), detail=Detail.BRIEF)["run"] == {"container": "c1", "started_at": "noon"}
 
     def test_what_is_worth_a_look_stays(self) -> None:
         worth = result(
@@ -115,14 +117,14 @@ class TestBrief:
             waited_seconds=2.0,
             preboot=(PrebootStep("configuration", changed=True), PrebootStep("volume")),
         )
-        found = shown(worth, brief=True)
+        found = shown(worth, detail=Detail.BRIEF)
         assert found["stop"]["forced"] is True
         assert found["lock"] == {"waited_seconds": 2.0}
         assert [step["step"] for step in found["preboot"]] == ["configuration"]
 
     @pytest.mark.parametrize("outcome", [Outcome.UNCHANGED, Outcome.SKIPPED])
     def test_why_nothing_was_done_stays(self, outcome: Outcome) -> None:
-        found = shown(result(outcome, code="suspended", msg="it is suspended"), brief=True)
+        found = shown(result(outcome, code="suspended", msg="it is suspended"), detail=Detail.BRIEF)
         assert (found["outcome"], found["code"], found["msg"]) == (outcome.value, "suspended", "it is suspended")
         assert not {"plan", "operation", "action", "short_id"} & set(found)
 
@@ -137,12 +139,40 @@ class TestBrief:
             report = {
                 "action": "restart",
                 "changed": True,
-                "servers": [entry(each, check=False, all_steps=False, brief=True) for each in results],
+                "servers": [entry(each, check=False, all_steps=False, detail=Detail.BRIEF) for each in results],
                 "summary": summary(results),
             }
             printed = json.dumps(report, indent=4)
             assert len(printed.encode()) <= most_bytes
             assert len(printed.splitlines()) <= most_lines
+
+
+class TestSpoken:
+    """For a person at a shell: also without what only programs need."""
+
+    def test_ten_that_went_well_are_fewer_than_eighty_lines(self) -> None:
+        well = result(
+            changed=True,
+            state_before=PowerState.RUNNING,
+            state=PowerState.RUNNING,
+            run=Run("c1", "noon"),
+            preboot=(PrebootStep("placement", changed=True),),
+            seconds=1.5,
+        )
+        servers = [shown(well, detail=Detail.SPOKEN)] * 10
+        assert servers[0] == {"server": UUID, "name": "Cobalt", "outcome": "done", "state": "running", "seconds": 1.5}
+        report = {"action": "restart", "changed": True, "servers": servers, "summary": summary([well] * 10)}
+        assert len(json.dumps(report, indent=4).splitlines()) < 80
+
+    def test_what_failed_has_all_but_what_finds_it_in_the_journal(self) -> None:
+        failed = result(Outcome.FAILED, code="stop_failed", msg="no", stop=StopReport("command", forced=False, seconds=1.0))
+        whole = shown(failed)
+        assert shown(failed, detail=Detail.SPOKEN) == {name: whole[name] for name in whole if name not in ("action", "operation")}
+
+    @pytest.mark.parametrize("outcome", [Outcome.UNCHANGED, Outcome.SKIPPED])
+    def test_why_nothing_was_done_stays(self, outcome: Outcome) -> None:
+        found = shown(result(outcome, code="not_selected", msg="it is up"), detail=Detail.SPOKEN)
+        assert (found["outcome"], found["code"], found["msg"]) == (outcome.value, "not_selected", "it is up")
 
 
 @pytest.mark.parametrize("outcome, check, there", [("done", False, False), ("done", True, True), ("refused", False, True)])
@@ -174,9 +204,10 @@ def test_the_summary_counts_and_names_only_what_needs_a_look() -> None:
         "done": 2,
         "unchanged": 1,
         "refused": 2,
-        "text": ["Cobalt: refused, suspended: it is suspended", f"{UUID[:8]}: refused, suspended: it is suspended"],
+        "text": ["Cobalt: refused, suspended", f"{UUID[:8]}: refused, suspended"],
     }
     assert summary([result()]) == {"done": 1}
+    assert summary([refused]) == {"refused": 1}, "its entry says it all"
 
 
 def test_the_summary_has_those_that_failed_first_and_each_kind_in_the_order_asked() -> None:
@@ -190,7 +221,7 @@ def test_the_summary_has_those_that_failed_first_and_each_kind_in_the_order_aske
     assert text[-1] == "and 13 more"
 
 
-@pytest.mark.parametrize("count, lines, last", [(20, 20, "no"), (21, 20, "and 2 more"), (500, 20, "and 481 more")])
+@pytest.mark.parametrize("count, lines, last", [(20, 20, "stop_failed"), (21, 20, "and 2 more"), (500, 20, "and 481 more")])
 def test_the_summary_is_never_longer_than_twenty_lines(count: int, lines: int, last: str) -> None:
     text = summary([result(Outcome.FAILED, code="stop_failed", msg="no")] * count)["text"]
     assert len(text) == lines
@@ -200,6 +231,19 @@ def test_the_summary_is_never_longer_than_twenty_lines(count: int, lines: int, l
 def test_one_server_fails_with_its_own_sentence_and_code() -> None:
     only = result(Outcome.REFUSED, code="suspended", msg="Cannot restart it: no")
     assert failure_message([only]) == "Cannot restart it: no (suspended)"
+
+
+@pytest.mark.parametrize("count", [1, 2, 10])
+@pytest.mark.parametrize("detail", list(Detail))
+def test_the_sentence_of_a_failure_is_said_once_in_what_a_person_reads(count: int, detail: Detail) -> None:
+    results = [
+        result(Outcome.FAILED, f"Server {number}", code="start_failed", msg=f"Cannot start {number}: it ended") for number in range(count)
+    ]
+    servers = entries(results, check=False, all_steps=False, detail=detail)
+    printed = json.dumps({"msg": failure_message(results), "servers": servers, "summary": summary(results)})
+    alone = count == 1 and detail is not Detail.SPOKEN
+    assert [printed.count(each.msg) for each in results] == [2 if alone else 1] * count
+    assert ["msg" in each for each in servers] == [count > 1 or alone] * count
 
 
 def test_several_fail_with_the_first_few_and_their_codes() -> None:

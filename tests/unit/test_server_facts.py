@@ -369,3 +369,14 @@ def test_so_many_operations_as_asked_for_are_told_the_newest_first_and_none_unas
     assert busy["operations"][0] == busy["last_operation"]
     assert idle["operations"] == []
     assert all("operations" not in entry for entry in many.look()[0])
+
+
+def test_what_changed_nothing_is_not_the_last_operation_and_is_among_all(many: Many) -> None:
+    (uuid,) = many.make(1)
+    journal = many.fake.node.journal
+    for number, outcome in enumerate([Outcome.DONE, Outcome.UNCHANGED, Outcome.UNCHANGED]):
+        ended = Result(Server(uuid), PowerAction.START, outcome, f"op-{number}", NOON, NOON)
+        journal.operations.end(ended, origin=f"caller {number}")
+    (told,) = many.look(operations=5)[0]
+    assert (told["last_operation"]["id"], told["last_operation"]["origin"]) == ("op-0", "caller 0")
+    assert [each["id"] for each in told["operations"]] == ["op-2", "op-1", "op-0"]

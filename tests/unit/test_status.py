@@ -11,8 +11,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.status import NodeSeen, failure, faults, node_seen, snapshot, status_lines
+from ansible_collections.fleet.power.plugins.module_utils._fleet import status
+from ansible_collections.fleet.power.plugins.module_utils._fleet.acts import moment
+from ansible_collections.fleet.power.plugins.module_utils._fleet.status import NodeSeen, failure, faults, node_seen, snapshot
+from ansible_collections.fleet.power.plugins.module_utils._fleet.table import width_of
 
+NOON = datetime(2026, 2, 1, 12, tzinfo=timezone.utc)
 UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
 UNREACHABLE = {"unreachable": True, "msg": "Task failed: Failed to connect:\r\n  no route to host"}
 SILENT = {"failed": True, "code": "engine_unreachable", "msg": "Cannot reach the engine: no answer within 10 s"}
@@ -35,6 +39,10 @@ def seen(*entries: dict[str, Any], node: str = "node-1") -> NodeSeen:
     return node_seen(node, {}, {"servers": list(entries)})
 
 
+def status_lines(nodes: list[NodeSeen], states: list[str] | None = None, width: int = 1000) -> list[str]:
+    return status.status_lines(nodes, states or (), now=NOON, width=width)
+
+
 def line_of(shown: dict[str, Any]) -> str:
     return status_lines([seen(shown)])[1]
 
@@ -42,14 +50,14 @@ def line_of(shown: dict[str, Any]) -> str:
 def test_a_server_is_one_line_with_all_that_is_asked_for() -> None:
     operation = {"action": "start", "outcome": "done", "code": None, "ended_at": "2026-01-31T12:00:01.500Z", "origin": "alice@web1"}
     assert re.split(" {2,}", line_of(entry(last_operation=operation))) == [
-        *("node-1", "566bf9d7", "Lobby", "running", "2026-01-31 12:00:00", "-", "-", "start done 2026-01-31 12:00:01", "alice@web1")
+        *("node-1", "566bf9d7", "Lobby", "running", "01-31 12:00", "-", "start done 01-31 12:00", "alice@web1", "-")
     ]
 
 
 def test_a_server_that_ended_is_told_since_when_and_with_which_exit_code() -> None:
     ended = {"started_at": "2026-01-31T12:00:00Z", "finished_at": "2026-01-31T13:30:00Z", "exit_code": 137, "oom_killed": True}
     line = line_of(entry(state="offline", container=ended, intent={"up": True}))
-    assert "offline, meant up, out of memory  2026-01-31 13:30:00" in line
+    assert "offline, meant up, out of memory  01-31 13:30" in line
     assert " 137 " in line
 
 
@@ -77,7 +85,7 @@ def supervision(**fields: Any) -> dict[str, Any]:
 )
 def test_what_is_done_about_a_server_that_is_down_is_told(told: dict[str, Any], words: str) -> None:
     line = line_of(entry(state="offline", intent={"up": True}, supervision=supervision(**told)))
-    assert f"Lobby  {words}  2026" in line
+    assert f"Lobby  {words}  01-31" in line
 
 
 def test_a_server_that_is_up_and_crashes_often_is_told() -> None:
@@ -87,11 +95,11 @@ def test_a_server_that_is_up_and_crashes_often_is_told() -> None:
 
 def test_a_server_that_crashed_and_was_stopped_then_is_as_it_is_meant_to_be() -> None:
     line = line_of(entry(state="offline", intent={"up": False}, supervision=supervision(state="ok", next_at=None)))
-    assert "Lobby  offline  2026" in line
+    assert "Lobby  offline  01-31" in line
 
 
 def test_what_the_journal_does_not_tell_leaves_the_intent() -> None:
-    assert "offline, meant up  2026" in line_of(entry(state="offline", intent={"up": True}, supervision=None))
+    assert "offline, meant up  01-31" in line_of(entry(state="offline", intent={"up": True}, supervision=None))
 
 
 def test_nodes_on_which_nobody_brings_back_what_crashes_are_told_once() -> None:
@@ -115,7 +123,7 @@ def test_nodes_on_which_nobody_brings_back_what_crashes_are_told_once() -> None:
 
 def test_a_holder_is_told_with_phase_deadline_and_name() -> None:
     lock = {"action": "restart", "phase": "stop", "phase_deadline": "2026-01-31T12:10:00.000Z", "origin": "alice@web1"}
-    assert "restart, stop until 2026-01-31 12:10:00 by alice@web1" in line_of(entry(state="stopping", lock=lock))
+    assert line_of(entry(state="stopping", lock=lock)).endswith("  restart, stop until 01-31 12:10  alice@web1  -")
 
 
 def test_what_went_wrong_last_is_told_with_its_code() -> None:
@@ -126,7 +134,7 @@ def test_what_went_wrong_last_is_told_with_its_code() -> None:
 
 
 def test_an_operation_under_way_has_no_outcome_yet() -> None:
-    assert "stop under way 2026" in line_of(entry(last_operation={"action": "stop", "begun_at": "2026-01-31T12:00:01Z"}))
+    assert "stop under way 01-31" in line_of(entry(last_operation={"action": "stop", "begun_at": "2026-01-31T12:00:01Z"}))
 
 
 @pytest.mark.parametrize("lock", [None, {"action": "stop", "phase": "stop"}])
@@ -136,7 +144,7 @@ def test_a_server_that_is_up_against_its_intent_is_told_unless_somebody_is_at_it
 
 def test_an_entry_of_an_endpoint_which_lacks_most_is_shown_all_the_same() -> None:
     assert line_of({"server": UUID, "short_id": UUID[:8], "name": "", "state": "offline", "suspended": False}).startswith(
-        "node-1  566bf9d7  -"
+        "node-1  566bf9d7  566bf9d7"
     )
 
 
@@ -250,3 +258,88 @@ def test_the_snapshot_has_what_the_contract_says() -> None:
 
 def test_names_that_would_steer_a_terminal_do_not() -> None:
     assert "\x1b" not in "".join(status_lines([seen(entry("\x1b[2Jgone\nnode-9"))]))
+
+
+# ----- as wide as the terminal
+
+RESTARTED = {
+    "action": "restart",
+    "outcome": "done",
+    "ended_at": "2026-02-01T04:00:12.5Z",
+    "origin": "ci@build (play Deploy, task Restart)",
+    "reason": "rollout 4f2a9c01: nightly update of the plugins",
+}
+STOPPING = {
+    "action": "stop",
+    "phase": "stop",
+    "phase_deadline": "2026-02-01T12:10:00.000Z",
+    "origin": "alice@web1 (ad hoc)",
+}
+CRASHED = supervision()
+FLEET = [
+    seen(
+        entry("Proxy", last_operation=RESTARTED),
+        entry("Lobby", state="stopping", lock=STOPPING, last_operation={**STOPPING, "begun_at": "2026-02-01T12:00:00Z"}),
+        entry("Survival of the fittest 12", last_operation=RESTARTED),
+        entry("生存サーバー", state="offline", intent={"up": True}, supervision=CRASHED, last_operation=RESTARTED),
+    ),
+    node_seen("node-2", {}, UNREACHABLE),
+]
+
+
+def test_eighty_columns_tell_where_what_how_and_by_whom() -> None:
+    assert status_lines(FLEET, width=80)[:6] == [
+        "NODE    NAME            STATE                    OPERATION              BY",
+        "node-1  Lobby           stopping                 stop until 12:10:00    alice@w…",
+        "node-1  Proxy           running                  restart done 04:00:12  ci@build",
+        "node-1  Surviva…est 12  running                  restart done 04:00:12  ci@build",
+        "node-1  生存サーバー    offline, crashed 3 tim…  restart done 04:00:12  ci@build",
+        "node-2  -               unreachable              -                      -",
+    ]
+
+
+def test_two_hundred_columns_also_tell_why_and_which_run() -> None:
+    lines = status_lines(FLEET, width=200)
+    assert lines[2].endswith("restart done 04:00:12  ci@build    rollout 4f2a9c01: nightly update of the plugins")
+    assert "task" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("origin", "reason", "shown"),
+    [
+        ("ci@build (play Deploy, task Restart)", "rollout 4f2a9c01", ["ci@build", "rollout 4f2a9c01"]),
+        ("ci@build (play Deploy, task Restart, now)", "", ["ci@build", "play Deploy"]),
+        ("alice@web1 (ad hoc)", "", ["alice@web1", "ad hoc"]),
+        ("192.0.2.7 (token abc)", None, ["192.0.2.7", "token abc"]),
+        ("supervisor", "", ["supervisor", "-"]),
+        ("", "", ["-", "-"]),
+    ],
+)
+def test_who_asked_and_why_are_told_without_the_task(origin: str, reason: str | None, shown: list[str]) -> None:
+    operation = {"action": "start", "outcome": "done", "ended_at": "2026-01-31T12:00:01.500Z", "origin": origin, "reason": reason}
+    assert re.split(" {2,}", line_of(entry(last_operation=operation)))[-2:] == shown
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("2026-02-01T00:00:01.999Z", "00:00:01"),
+        ("2026-01-31T23:59:59Z", "01-31 23:59"),
+        ("2026-02-02T00:10:00Z", "02-02 00:10"),
+        ("2025-08-06T00:00:00Z", "08-06 00:00"),
+        ("2025-07-31T00:00:00Z", "2025-07-31"),
+        ("soon", "soon"),
+        (None, None),
+    ],
+)
+def test_times_have_what_tells_them_apart(told: str | None, shown: str | None) -> None:
+    assert moment(told, NOON) == shown
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 132, 200, 400])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    lines = status_lines(FLEET, width=width)
+    assert max(map(width_of, lines)) <= width
+    assert [line.split()[0] for line in lines[1:6]] == ["node-1"] * 4 + ["node-2"]
+    for state in ("running", "stopping", "offline", "unreachable"):
+        assert any(state in line for line in lines[1:6])

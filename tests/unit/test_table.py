@@ -52,7 +52,7 @@ def test_a_cell_never_breaks_its_line(blank: str) -> None:
 
 
 def test_a_cell_is_cut_where_it_would_fill_the_screen() -> None:
-    assert render(["A"], [["x" * 10_000]]).split("\n")[1] == "x" * 197 + "..."
+    assert render(["A"], [["x" * 10_000]]).split("\n")[1] == "x" * 199 + "…"
 
 
 @pytest.mark.parametrize("row", [[1], [1, 2, 3]])

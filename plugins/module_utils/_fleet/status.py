@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from .._power.model.clock import timestamp
 from .._power.model.order import DEFAULT_PRIORITY
 from .._power.model.server import PowerState
+from .acts import act_words, moment
+from .columns import Column, render_within, render_wrapped
 from .supervised import supervision_words, supervisor_lines
-from .table import plural, render
+from .table import plural, wrapped
 from .unseen import called, code_of, is_unseen, list_fault, reason_of
 
 #: Of the snapshot. A reader refuses a greater number, and ignores fields that it does not know.
@@ -32,7 +34,18 @@ CONNECTION = (
     "ansible_ssh_common_args",
     "ansible_ssh_extra_args",
 )
-_HEADINGS = ("NODE", "SERVER", "NAME", "STATE", "SINCE (UTC)", "EXIT", "LOCK", "LAST OPERATION", "BY")
+_COLUMNS = (
+    Column("NODE", enough=12, least=4, fills=3, ends_count=True),
+    Column("SERVER", goes=2),
+    Column("NAME", enough=14, least=4, fills=2, ends_count=True),
+    Column("STATE", enough=20, fills=1),
+    Column("SINCE (UTC)", goes=4),
+    Column("EXIT", goes=3),
+    Column("OPERATION", enough=21, goes=6, fills=4),
+    Column("BY", enough=8, goes=5, fills=6),
+    Column("REASON", enough=17, goes=1, fills=5),
+)
+_STATE = 3
 _OF_THE_MOMENT = ("log", "operations", "crashes")
 #: Of many nodes or servers, a sentence names so many.
 _NAMED = 3
@@ -77,21 +90,29 @@ def _order(entry: Mapping[str, Any]) -> tuple[int, str, str]:
     return (DEFAULT_PRIORITY if priority is None else priority, str(entry.get("name") or ""), str(entry["server"]))
 
 
-def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = ()) -> list[str]:
-    """The table of all servers, one line a server, then a count and the reason for each node and server that could not be looked at.
+def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = (), *, now: datetime, width: int) -> list[str]:
+    """The table of all servers in ``width`` columns, one line a server, then a count and the reason for each node and server that could not
+    be looked at.
 
     Of servers in other ``states`` than these the table has none, but the count has all, and what was not seen is shown all the same; empty
     is any state.
     """
     rows: list[Sequence[object]] = []
     for each in nodes:
-        rows.extend(_row(each.node, entry) for entry in each.servers if not states or is_unseen(entry) or entry["state"] in states)
+        rows.extend(_row(each.node, entry, now) for entry in each.servers if not states or is_unseen(entry) or entry["state"] in states)
         if each.error is not None:
             rows.append((each.node, None, None, "no answer" if each.reachable else "unreachable", *[None] * 5))
         if each.lacking is not None:
             rows.append((each.node, None, None, "list not whole", *[None] * 5))
-    supervisors = supervisor_lines([(each.node, each.supervisor) for each in nodes])
-    return [*render(_HEADINGS, rows).split("\n"), "", _counts(nodes), *supervisors, *_errors(nodes)]
+    below = [_counts(nodes), *supervisor_lines([(each.node, each.supervisor) for each in nodes])]
+    table = render_within(_columns(rows), rows, width).split("\n")
+    return [*table, "", *(line for sentence in below for line in wrapped(sentence, width)), *_errors(nodes, width)]
+
+
+def _columns(rows: Sequence[Sequence[object]]) -> list[Column]:
+    """The columns; that of the states never has less than the longest state and the sign that something is cut."""
+    longest = max((len(str(row[_STATE]).partition(", ")[0]) for row in rows), default=0)
+    return [*_COLUMNS[:_STATE], replace(_COLUMNS[_STATE], least=longest + 1), *_COLUMNS[_STATE + 1 :]]
 
 
 def failure(nodes: Sequence[NodeSeen]) -> str | None:
@@ -144,19 +165,17 @@ def _kept(seen: NodeSeen) -> dict[str, Any]:
     return {"node": seen.node, "connection": dict(seen.connection), **told, "servers": servers}
 
 
-def _row(node: str, entry: Mapping[str, Any]) -> Sequence[object]:
+def _row(node: str, entry: Mapping[str, Any], now: datetime) -> Sequence[object]:
     container: Mapping[str, Any] = entry.get("container") or {}
-    operation: Mapping[str, Any] = entry.get("last_operation") or {}
     return (
         node,
         entry.get("short_id"),
-        entry.get("name"),
+        # Where the terminal has no room for ids, a server without a name still has one.
+        entry.get("name") or entry.get("short_id"),
         ", ".join(_state_words(entry, container)),
-        _moment(container.get("finished_at") or container.get("started_at")),
+        moment(container.get("finished_at") or container.get("started_at"), now),
         container.get("exit_code"),
-        _lock_words(entry.get("lock")),
-        _operation_words(operation),
-        operation.get("origin"),
+        *act_words(entry, now),
     )
 
 
@@ -179,29 +198,6 @@ def _state_words(entry: Mapping[str, Any], container: Mapping[str, Any]) -> Iter
         yield "unhealthy"
 
 
-def _lock_words(lock: Mapping[str, Any] | None) -> str | None:
-    """Describe a lock: the action that holds it, its phase, until when that may last, and who asked."""
-    if not lock:
-        return None
-    deadline = lock.get("phase_deadline")
-    until = "" if deadline is None else f" until {_moment(deadline)}"
-    origin = f" by {lock['origin']}" if lock.get("origin") else ""
-    return f"{lock.get('action') or 'unknown'}, {lock.get('phase') or 'unknown'}{until}{origin}"
-
-
-def _operation_words(operation: Mapping[str, Any]) -> str | None:
-    if not operation:
-        return None
-    code = f" ({operation['code']})" if operation.get("code") else ""
-    when = _moment(operation.get("ended_at") or operation.get("begun_at") or operation.get("requested_at")) or ""
-    return f"{operation.get('action')} {operation.get('outcome') or 'under way'}{code} {when}".rstrip()
-
-
-def _moment(timestamp: object) -> str | None:
-    """A timestamp to the second, as it is read."""
-    return None if timestamp is None else str(timestamp)[:19].replace("T", " ")
-
-
 def _counts(nodes: Sequence[NodeSeen]) -> str:
     counts = Counter(str(entry.get("state") or "unknown") for each in nodes for entry in each.servers)
     seen = sum(1 for each in nodes if each.error is None)
@@ -209,9 +205,9 @@ def _counts(nodes: Sequence[NodeSeen]) -> str:
     return f"{plural(sum(counts.values()), 'server')} on {plural(seen, 'node')}{': ' if words else ''}{words}"
 
 
-def _errors(nodes: Sequence[NodeSeen]) -> list[str]:
+def _errors(nodes: Sequence[NodeSeen], width: int) -> list[str]:
     """The reasons for all that was not seen: of nodes, of lists, of servers."""
     rows = [(each.node, each.error) for each in nodes if each.error is not None]
     rows += [(f"{each.node}, its list", each.lacking) for each in nodes if each.lacking is not None]
     rows += [(f"{each.node}, {called(entry)}", reason_of(entry)[:_LONGEST_REASON]) for each in nodes for entry in each.unseen]
-    return ["", *render(("NOT SEEN", "REASON"), rows).split("\n")] if rows else []
+    return ["", *render_wrapped(("NOT SEEN", "REASON"), rows, width).split("\n")] if rows else []

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-_GAP = "  "
+GAP = "  "
 #: A cell is cut here: one long message must not push all others off the screen.
 _LONGEST_CELL = 200
+_ELLIPSIS = "…"
 
 
 def render(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -22,11 +23,19 @@ def render(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     for row in rows:
         if len(row) != len(headings):
             raise ValueError(f"a row has {len(row)} cells, expected {len(headings)}")
-    lines = [[_text(cell) for cell in line] for line in (headings, *rows)]
-    numbers = [_is_numeric([row[column] for row in rows]) for column in range(len(headings))]
-    widths = [max(_width(line[column]) for line in lines) for column in range(len(headings))]
+    return aligned([[text_of(cell) for cell in line] for line in (headings, *rows)], numeric(rows, len(headings)))
+
+
+def numeric(rows: Sequence[Sequence[object]], columns: int) -> list[bool]:
+    """Tell of each column whether it has numbers alone, and any."""
+    return [_is_numeric([row[column] for row in rows]) for column in range(columns)]
+
+
+def aligned(lines: Sequence[Sequence[str]], to_the_right: Sequence[bool]) -> str:
+    """The table of these texts, each column as wide as its widest."""
+    widths = [max(width_of(line[column]) for line in lines) for column in range(len(to_the_right))]
     return "\n".join(
-        _GAP.join(_aligned(cell, width, right) for cell, width, right in zip(line, widths, numbers)).rstrip() for line in lines
+        GAP.join(_aligned(cell, width, right) for cell, width, right in zip(line, widths, to_the_right)).rstrip() for line in lines
     )
 
 
@@ -35,15 +44,71 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
     return f"{count} {noun if count == 1 else nouns or f'{noun}s'}"
 
 
-def _text(cell: object) -> str:
+def text_of(cell: object) -> str:
+    """A value as it is shown."""
     if cell is None:
         return "-"
     if isinstance(cell, bool):
         return "yes" if cell else "no"
     text = str(cell)
     if len(text) > _LONGEST_CELL:
-        text = f"{text[: _LONGEST_CELL - 3]}..."
-    return "".join(_shown(character) for character in text) or "-"
+        text = f"{text[: _LONGEST_CELL - 1]}{_ELLIPSIS}"
+    return _printed(text) or "-"
+
+
+def width_of(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    return len(text) if text.isascii() else sum(_columns(character) for character in text)
+
+
+def cut(text: str, width: int, *, ends_count: bool = False) -> str:
+    """Return as much of a text as so many columns have room for. An ellipsis stands for its end or, if that counts, its middle."""
+    if width_of(text) <= width:
+        return text
+    room = max(0, width - 1)
+    tail = _beginning(reversed(text), room // 2)[::-1] if ends_count else ""
+    while tail and not _columns(tail[0]):
+        # A mark of a character that is not there would be put on the ellipsis.
+        tail = tail[1:]
+    head = _beginning(text, room - width_of(tail))
+    return f"{head}{_ELLIPSIS}{tail}" if width > 0 else ""
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return a text in lines of at most so many columns, broken between words where they fit. Nothing of it is lost."""
+    lines: list[str] = []
+    for word in _printed(text).split():
+        if lines and width_of(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.extend(_pieces(word, width))
+    return lines or [""]
+
+
+def _pieces(word: str, width: int) -> Iterator[str]:
+    """Yield a word, in pieces if it is longer than a line."""
+    while width_of(word) > width:
+        head = _beginning(word, max(2, width))
+        yield head
+        word = word[len(head) :]
+    yield word
+
+
+def _beginning(characters: Iterable[str], width: int) -> str:
+    """Return the first characters that so many columns have room for."""
+    return "".join(_fitting(characters, width))
+
+
+def _fitting(characters: Iterable[str], width: int) -> Iterator[str]:
+    for character in characters:
+        width -= _columns(character)
+        if width < 0:
+            return
+        yield character
+
+
+def _printed(text: str) -> str:
+    return "".join(_shown(character) for character in text)
 
 
 def _shown(character: str) -> str:
@@ -57,11 +122,6 @@ def _is_numeric(cells: Sequence[object]) -> bool:
     return bool(known) and all(isinstance(cell, (int, float)) and not isinstance(cell, bool) for cell in known)
 
 
-def _width(text: str) -> int:
-    """How many columns of a terminal a text takes."""
-    return len(text) if text.isascii() else sum(_columns(character) for character in text)
-
-
 def _columns(character: str) -> int:
     if unicodedata.category(character) in ("Mn", "Me"):
         return 0
@@ -69,5 +129,5 @@ def _columns(character: str) -> int:
 
 
 def _aligned(text: str, width: int, right: bool) -> str:
-    blanks = " " * (width - _width(text))
+    blanks = " " * (width - width_of(text))
     return blanks + text if right else text + blanks

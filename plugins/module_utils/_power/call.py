@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .actions.many.selection import Target, all_of, everything, means_all, named, refuse_only_offline
 from .actions.node.assemble import build_journal, build_node, read_generations
 from .actions.node.limiter import Slot
-from .actions.node.node import Node, never
+from .actions.node.node import Node
 from .definitions.settings import load_settings
+from .model.caller import SILENT, Caller
 from .model.errors import InterruptedBySignal, LockUnavailable, PowerError
-from .model.news import Listener, unheard
 from .model.order import DEFAULT_PRIORITY, Priorities
 from .model.request import PowerAction, Request
 from .model.result import Result
@@ -55,9 +55,7 @@ class Call(Protocol):
         """Let go of files and connections."""
 
 
-def open_call(
-    options: Mapping[str, Any], *, interrupted: Callable[[], bool] = never, read_only: bool = False, listener: Listener = unheard
-) -> Call:
+def open_call(options: Mapping[str, Any], *, caller: Caller = SILENT, read_only: bool = False) -> Call:
     """The call that options describe: those of `build_node`, and ``api_url`` and ``api_token``. Raises `SettingsInvalid`, and
     `UnsupportedByEndpoint` for an option that no endpoint can honour.
 
@@ -67,11 +65,11 @@ def open_call(
     settings = load_settings(options.get("config"))
     url = settings.endpoint_url if options.get("api_url") is None else options["api_url"]
     if not url:
-        return _OnNode(build_node(options, settings, interrupted=interrupted, read_only=read_only, listener=listener))
+        return _OnNode(build_node(options, settings, caller=caller, read_only=read_only))
     # Most calls are made on the node, and need none of it.
     from .endpoint.call import at_endpoint
 
-    return at_endpoint(url, options, settings, interrupted)
+    return at_endpoint(url, options, settings, caller)
 
 
 class _OnNode:
@@ -113,7 +111,7 @@ class _OnNode:
         return order.priority(server) if definition is None else order.priority(definition.server, definition.priority)
 
     def _look(self) -> None:
-        if self._node.interrupted():
+        if self._node.caller.interrupted():
             raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
 
     # Whoever acts describes nothing, and the other way round: each imports its own half of the core.

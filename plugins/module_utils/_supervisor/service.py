@@ -21,6 +21,7 @@ from .._power.host.announce import announce_line
 from .._power.host.liveness import boot_id
 from .._power.host.notify import READY, STOPPING, WATCHDOG, ServiceManager
 from .._power.journal.journal_rows import JournalUnusable
+from .._power.model.caller import Caller
 from .._power.model.cancellation import Deadline, wait_until
 from .._power.model.clock import SYSTEM_CLOCK
 from .._power.model.errors import EngineError, EngineUnreachable, MissingLibrary, internal_error
@@ -86,7 +87,7 @@ class Supervisor:
         self._interrupted = interrupted
         self._lock = lock
         self._host = connect({}, settings.docker_host).host
-        self._node = FreshNode(build_node({}, settings, interrupted=interrupted))
+        self._node = FreshNode(build_node({}, settings, caller=Caller(interrupted)))
         self._hearing = Hearing()
         self._watch: EngineWatch | None = None
         self._starter = Starter(

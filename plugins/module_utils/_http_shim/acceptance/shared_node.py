@@ -15,6 +15,7 @@ from ..._power.actions.node.assemble import build_node, build_sources
 from ..._power.actions.node.limiter import Limiter
 from ..._power.actions.node.node import Node
 from ..._power.definitions.settings import Settings
+from ..._power.model.caller import Caller
 from ..._power.sources.sources import Sources
 from .buffered_journal import BufferedJournal
 from .own_generations import OwnGenerations
@@ -28,7 +29,7 @@ class SharedNode:
 
     def __init__(self, settings: Settings, options: Mapping[str, Any], interrupted: Callable[[], bool]) -> None:
         """``options`` are those of the engine, as `build_node` takes them. Raises `SettingsInvalid`."""
-        built = build_node(options, settings, interrupted=interrupted)
+        built = build_node(options, settings, caller=Caller(interrupted))
         self.generations = OwnGenerations(settings.state_directory, settings.group)
         self.journal = BufferedJournal(settings.state_directory, settings.lock_directory, settings.group, built.clock)
         self.clock = built.clock

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..definitions.settings import Settings
 from ..engine.connection import DEFAULT_TIMEOUT
 from ..host.announce import announce
 from ..host.listener import is_as_good_as_we
+from ..model.caller import Caller
 from ..model.clock import SystemClock
 from ..model.described import Described
 from ..model.errors import (
@@ -41,7 +42,7 @@ from .facts import describe_at, identify_at
 from .perform import perform_at
 
 
-def at_endpoint(url: str, options: Mapping[str, Any], settings: Settings, interrupted: Callable[[], bool]) -> AtEndpoint:
+def at_endpoint(url: str, options: Mapping[str, Any], settings: Settings, caller: Caller) -> AtEndpoint:
     """Return the call at the endpoint ``url``. Raises `SettingsInvalid`, and `UnsupportedByEndpoint` for an option that none can honour."""
     check_options(options)
     timeout = options.get("timeout")
@@ -54,7 +55,7 @@ def at_endpoint(url: str, options: Mapping[str, Any], settings: Settings, interr
         # One that is given is for whoever is at the address given with it.
         trusts=None if options.get("api_token") is not None else lambda uid: is_as_good_as_we(uid, settings.group),
     )
-    return AtEndpoint(endpoint, settings, interrupted)
+    return AtEndpoint(endpoint, settings, caller)
 
 
 def check_options(given: Mapping[str, Any]) -> None:
@@ -96,10 +97,10 @@ def _token(url: str, options: Mapping[str, Any], settings: Settings) -> str:
 class AtEndpoint:
     """The HTTP endpoint of whatever runs the servers. See `call.Call`."""
 
-    def __init__(self, endpoint: Endpoint, settings: Settings, interrupted: Callable[[], bool]) -> None:
+    def __init__(self, endpoint: Endpoint, settings: Settings, caller: Caller) -> None:
         self._endpoint = endpoint
         self._settings = settings
-        self._interrupted = interrupted
+        self._caller = caller
         self._clock = SystemClock()
         self._boots = True
 
@@ -128,11 +129,11 @@ class AtEndpoint:
         return {server.uuid: server for server in found}
 
     def _look(self) -> None:
-        if self._interrupted():
+        if self._caller.interrupted():
             raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
 
     def act(self, target: Target, slot: Slot) -> Result:
-        result = perform_at(target.request, self._endpoint, self._clock, self._interrupted, target.server, slot)
+        result = perform_at(target.request, self._endpoint, self._clock, self._caller, target.server, slot)
         if not target.request.check and result.code not in UNREPORTED_CODES:
             announce(result, target.request)
         return result

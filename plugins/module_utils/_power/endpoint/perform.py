@@ -9,11 +9,11 @@ identify -> look (a kill: for at most a second) -> plan -> ask -> follow (the op
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 from ..actions.node.limiter import Slot
 from ..actions.node.progress import Ending, Progress
 from ..actions.turn.look import require_selected
+from ..model.caller import Caller
 from ..model.cancellation import no_check
 from ..model.clock import Clock
 from ..model.errors import (
@@ -28,6 +28,7 @@ from ..model.errors import (
     ServerNotFound,
     Suspended,
 )
+from ..model.news import News
 from ..model.plan import Plan, plan, planned_state
 from ..model.request import PowerAction, Request, WaitFor
 from ..model.result import Outcome, Result
@@ -52,7 +53,7 @@ def perform_at(
     request: Request,
     endpoint: Endpoint,
     clock: Clock,
-    interrupted: Callable[[], bool],
+    caller: Caller,
     known: Server | None = None,
     slot: Slot | None = None,
 ) -> Result:
@@ -63,7 +64,7 @@ def perform_at(
     own id of it, and empty where it told none.
     """
     progress = Progress(request, clock, known)
-    turn = EndpointTurn(request, endpoint, clock, interrupted, progress, slot or Slot())
+    turn = EndpointTurn(request, endpoint, clock, caller, progress, slot or Slot())
     try:
         ending = turn.perform()
     except PowerError as error:
@@ -74,14 +75,12 @@ def perform_at(
 class EndpointTurn:
     """One action on one server, from the look before it to its end."""
 
-    def __init__(
-        self, request: Request, endpoint: Endpoint, clock: Clock, interrupted: Callable[[], bool], progress: Progress, slot: Slot
-    ) -> None:
+    def __init__(self, request: Request, endpoint: Endpoint, clock: Clock, caller: Caller, progress: Progress, slot: Slot) -> None:
         self.operation = ""
         self._request = request
         self._endpoint = endpoint
         self._clock = clock
-        self._interrupted = interrupted
+        self._caller = caller
         self._progress = progress
         self._slot = slot
         self._following: Following | None = None
@@ -116,7 +115,8 @@ class EndpointTurn:
         return slot.begin_apart(request.server, self._raise_if_signalled) or waited
 
     def _raise_if_signalled(self) -> None:
-        if self._interrupted():
+        self._caller.hold()
+        if self._caller.interrupted():
             verb, server = self._request.action.value, self._request.server
             raise InterruptedBySignal(f"Cannot {verb} server {server}: a signal came before its turn; nothing was done")
 
@@ -147,6 +147,8 @@ class EndpointTurn:
         progress = self._progress
         if seen.server.name:
             progress.server = seen.server
+        if progress.begun and progress.state is not seen.state:
+            self._caller.listener(News(progress.server, self._request.action.value, seen.state.value, seconds=progress.seconds))
         progress.state = seen.state
         if self._following is not None and self._following.up:
             self._slot.end_boot()
@@ -165,14 +167,14 @@ class EndpointTurn:
         request, uuid = self._request, self._progress.server.uuid
         self._slot.end_boot()
         if request.action.boots and request.wait_for is WaitFor.RUNNING and before.state is PowerState.STARTING:
-            watch = Watch(self._endpoint, self._clock, self._interrupted, uuid, self._saw)
+            watch = Watch(self._endpoint, self._clock, self._caller.interrupted, uuid, self._saw)
             self._look_until_done(watch, FollowingUp(request, uuid, before, up_already=True))
         return Outcome.UNCHANGED, "", chosen.reason
 
     def _ask_and_follow(self, before: Seen | None) -> Ending:
         request, uuid = self._request, self._progress.server.uuid
         self._raise_if_signalled()
-        watch = Watch(self._endpoint, self._clock, self._interrupted, uuid, self._saw)
+        watch = Watch(self._endpoint, self._clock, self._caller.interrupted, uuid, self._saw)
         # What is not answered may have been taken: from here on only what is seen counts.
         self._progress.state = None
         accepted = self._ask(watch)

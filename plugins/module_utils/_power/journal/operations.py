@@ -72,12 +72,15 @@ class RecordedOperations:
         self._write_end(work)
 
     def last(self, uuid: str) -> OperationRow | None:
-        """Return the operation of a server that was recorded last."""
-        return self.last_of_each([uuid]).get(uuid)
+        """Return the operation of a server that was recorded last, whatever became of it."""
+        return next(iter(self.of(uuid, 1)), None)
 
-    def last_of_each(self, uuids: Iterable[str]) -> dict[str, OperationRow]:
-        """Return the operation recorded last of each server that has one."""
-        return {row.server.uuid: row for row in self._settled(self._store.rows_for(rows.LAST_OPERATIONS, uuids))}
+    def last_acts(self, uuids: Iterable[str]) -> dict[str, OperationRow]:
+        """Return the operation of each server that tells who acted on it last: under way, done, or gone wrong.
+
+        One that changed nothing, or was passed over, is it only where a server has no other.
+        """
+        return {row.server.uuid: row for row in self._settled(self._store.rows_for(rows.LAST_ACTS, uuids))}
 
     def latest_of_each(self, uuids: Iterable[str], limit: int) -> dict[str, list[OperationRow]]:
         """Return at most ``limit`` operations of each server that has any, the one recorded last first."""

@@ -12,6 +12,10 @@ from typing import Any
 from .result import Outcome, Result
 from .server import Server
 
+#: What a server is at beside the phases of a lock's holder: it is up and awaited to be ready, or waits for its lock.
+READY = "ready"
+LOCKED = "locked"
+
 
 @dataclass(frozen=True)
 class News:

@@ -9,6 +9,13 @@ import os
 import pwd
 from collections.abc import Mapping
 
+_AD_HOC = "(ad hoc)"
+
+
+def is_ad_hoc(origin: str | None) -> bool:
+    """Tell by an origin whether a person at a shell asks, as the action plugin writes it; who names an origin of its own does not."""
+    return (origin or "").endswith(_AD_HOC)
+
 
 def default_origin(variables: Mapping[str, str] | None = None) -> str:
     """The sudo or login user, and the address of the SSH client where one is known: ``alice from 192.0.2.7``."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 from .clock import timestamp
@@ -34,12 +35,19 @@ def is_failure(result: Result) -> bool:
     )
 
 
-def entry(result: Result, *, check: bool, all_steps: bool, brief: bool = False) -> dict[str, Any]:
-    """One server's entry. ``all_steps`` shows every pre-boot step, not only those that changed something, failed or were slow.
+class Detail(Enum):
+    """How much an entry says of a server."""
 
-    ``brief`` is for one of many: what went as it should says no more than how it ended.
-    """
-    slow = float("inf") if brief else _SLOW_SECONDS
+    WHOLE = "whole"
+    #: One of many: what went as it should says no more than how it ended, and what programs need to go on.
+    BRIEF = "brief"
+    #: For a person who reads it: also without what only programs need.
+    SPOKEN = "spoken"
+
+
+def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Detail.WHOLE) -> dict[str, Any]:
+    """One server's entry. ``all_steps`` shows every pre-boot step, not only those that changed something, failed or were slow."""
+    slow = _SLOW_SECONDS if detail is Detail.WHOLE else float("inf")
     preboot = [_step(step) for step in result.preboot if all_steps or step.changed or step.failed or step.seconds > slow]
     fields: dict[str, Any] = {
         "server": result.server.uuid,
@@ -65,19 +73,31 @@ def entry(result: Result, *, check: bool, all_steps: bool, brief: bool = False) 
             {"id": result.operation, "requested_at": timestamp(result.requested_at), "ended_at": timestamp(result.ended_at)}
         ),
     }
-    if brief and result.outcome in _BRIEF:
-        fields = _briefly(fields, result)
-    return _present(fields)
+    needless = _needless(result, detail)
+    return _present({name: value for name, value in fields.items() if name not in needless})
 
 
-def _briefly(fields: dict[str, Any], result: Result) -> dict[str, Any]:
-    """Without what is the same for all, what follows from the rest, and a stop that went by itself."""
-    said = {"short_id", "action", "operation"}
+def entries(results: Sequence[Result], *, check: bool, all_steps: bool, detail: Detail) -> list[dict[str, Any]]:
+    """Return the entry of each server. Of the only one, if it failed, the task itself says why: a person need not read it twice."""
+    told = [entry(result, check=check, all_steps=all_steps, detail=detail) for result in results]
+    if detail is Detail.SPOKEN and len(results) == 1 and is_failure(results[0]):
+        del told[0]["msg"]
+    return told
+
+
+def _needless(result: Result, detail: Detail) -> set[str]:
+    """Return the fields that an entry need not have: what all have alike, what follows from the rest, and a stop that went by itself."""
+    named = {"action", "operation"} if detail is Detail.SPOKEN else set()
+    if detail is Detail.WHOLE or result.outcome not in _BRIEF:
+        return named
+    named |= {"short_id", "action", "operation"}
+    if detail is Detail.SPOKEN:
+        named |= {"changed", "run", "preboot"}
     if result.state_before is result.state:
-        said.add("state_before")
+        named.add("state_before")
     if result.stop is not None and not result.stop.forced:
-        said.add("stop")
-    return {name: value for name, value in fields.items() if name not in said}
+        named.add("stop")
+    return named
 
 
 def _step(step: PrebootStep) -> dict[str, Any]:
@@ -90,9 +110,12 @@ def _present(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def summary(results: Sequence[Result]) -> dict[str, Any]:
-    """Counts by outcome, and a line for each of the first servers that are neither done nor unchanged, those that failed first."""
+    """Counts by outcome and, of several servers, a line for each of the first that are neither done nor unchanged, those that failed first.
+
+    The sentence of each stands in its entry, or is the task's own.
+    """
     counts = Counter(result.outcome.value for result in results)
-    lines = [_line(result) for result in sorted(results, key=_rank) if result.outcome not in _QUIET]
+    lines = [_line(result) for result in sorted(results, key=_rank) if result.outcome not in _QUIET] if len(results) > 1 else []
     text = lines[:_SUMMARY_LINES]
     if len(lines) > len(text):
         text[-1:] = [f"and {len(lines) - len(text) + 1} more"]
@@ -105,7 +128,7 @@ def _rank(result: Result) -> int:
 
 
 def _line(result: Result) -> str:
-    return f"{_called(result)}: {result.outcome.value}, {result.code}: {result.msg}"
+    return f"{_called(result)}: {result.outcome.value}, {result.code}"
 
 
 def _called(result: Result) -> str:

@@ -12,6 +12,7 @@ from ...engine.readiness import Lines, Matchers
 from ...journal.journal_rows import JournalUnusable
 from ...model.cancellation import Deadline
 from ...model.errors import EngineError, EngineUnreachable, PowerError, StartFailed, StartTimeout, Superseded
+from ...model.news import READY
 from ...model.request import WaitFor
 from ...model.result import Phase
 from ...model.server import Run, Snapshot, Startup
@@ -104,6 +105,7 @@ def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> None:
     deadline = Deadline.after(clock, context.request.wait_timeout)
     console = _Console(node, awaited)
     next_look = Deadline(clock, 0.0)
+    context.tell(READY)
     while True:
         ready = bool(matchers) and console.ready()
         progress.warn(*(f"server {uuid}: {warning}" for warning in matchers.warnings))
@@ -117,7 +119,7 @@ def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> None:
             next_look = Deadline.after(clock, _LOOK_SECONDS)
             if _look(context, run).health == "healthy" and wanted is WaitFor.HEALTHY:
                 return
-        if node.interrupted():
+        if node.caller.interrupted():
             progress.warn(f"server {uuid}: a signal ended the wait for it to become ready; it was started")
             return
         if deadline.is_over:

@@ -129,7 +129,7 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
     uuids = [server.uuid for server in servers]
     known = _Known(
         intents=node.journal.intents.of_each(uuids),
-        last=node.journal.operations.last_of_each(uuids),
+        last=node.journal.operations.last_acts(uuids),
         operations=node.journal.operations.latest_of_each(uuids, wanted.operations) if wanted.operations else {},
         priorities=Priorities.of(node.settings.priorities),
         supervision=SupervisionFacts.read(node, uuids, wanted.crashes),

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...definitions.settings import Settings, load_settings
@@ -17,14 +17,14 @@ from ...host.wings import Remembered, wings_pid
 from ...journal.journal import Journal
 from ...locking.generation import KillGenerations
 from ...locking.lock import Locks
+from ...model.caller import SILENT, Caller
 from ...model.clock import Clock, SystemClock
 from ...model.errors import LockUnavailable
-from ...model.news import Listener, unheard
 from ...model.request import ALL, PowerAction
 from ...model.server import parse_uuid
 from ...sources.source_set import SourceSet
 from ...sources.sources import Sources
-from .node import Node, never
+from .node import Node
 
 if TYPE_CHECKING:
     from ...sources.panel import Panel
@@ -34,14 +34,7 @@ if TYPE_CHECKING:
 _WINGS_SECONDS = 1.0
 
 
-def build_node(
-    options: Mapping[str, Any],
-    settings: Settings | None = None,
-    *,
-    interrupted: Callable[[], bool] = never,
-    read_only: bool = False,
-    listener: Listener = unheard,
-) -> Node:
+def build_node(options: Mapping[str, Any], settings: Settings | None = None, *, caller: Caller = SILENT, read_only: bool = False) -> Node:
     """The node that options describe: ``config``, ``definitions`` and those of the engine (`connect`), each None or absent if not given.
 
     ``settings`` are those of ``config``, where it was read already. ``read_only`` creates no file or directory. Raises `SettingsInvalid`.
@@ -57,8 +50,7 @@ def build_node(
         generations=KillGenerations(settings.state_directory, settings.group),
         journal=build_journal(settings, clock, read_only=read_only),
         clock=clock,
-        interrupted=interrupted,
-        listener=listener,
+        caller=caller,
         # A look at every process of the machine: not for each of hundreds of servers.
         wings_pid=Remembered(wings_pid, _WINGS_SECONDS, clock.monotonic),
     )

@@ -53,8 +53,13 @@ class ActionContext:
             raise CancelledByKill(f"Cannot {self.verb} server {self.uuid}: it was killed after this was requested; ask again to go on")
 
     def check_waiting(self) -> None:
+        """Raise as `check_interrupted`, once whoever asked is there: for waits without the lock. Under it, a kill is to be seen at once."""
+        self.node.caller.hold()
+        self.check_interrupted()
+
+    def check_interrupted(self) -> None:
         """Raise as `check_cancelled`, and `InterruptedBySignal`: for waits before which nothing was done that would have to be finished."""
-        if self.node.interrupted():
+        if self.node.caller.interrupted():
             raise InterruptedBySignal(f"Cannot {self.verb} server {self.uuid}: a signal ended its wait")
         self.check_cancelled()
 
@@ -62,9 +67,9 @@ class ActionContext:
         """Begin a phase: write it into the lock's record, then note it."""
         lock.enter(phase, run=run, deadline=deadline)
         self.progress.enter(phase)
-        self.tell(phase, deadline)
+        self.tell(phase.value, deadline)
 
-    def tell(self, phase: Phase, deadline: datetime | None = None) -> None:
-        """Tell whoever listens what the server is at from now on."""
+    def tell(self, doing: str, deadline: datetime | None = None) -> None:
+        """Tell whoever asked what the server is at from now on: a phase, or a wait."""
         until = None if deadline is None else timestamp(deadline)
-        self.node.listener(News(self.progress.server, self.verb, phase.value, until, self.progress.seconds))
+        self.node.caller.listener(News(self.progress.server, self.verb, doing, until, self.progress.seconds))

@@ -15,9 +15,9 @@ from ...journal.journal import Journal
 from ...locking.generation import KillGenerations
 from ...locking.holder import Holder, Leftover
 from ...locking.lock import Locks, PowerLock
+from ...model.caller import SILENT, Caller
 from ...model.cancellation import CheckCancelled, Deadline, no_check
 from ...model.clock import Clock
-from ...model.news import Listener, unheard
 from ...model.request import Request
 from ...model.result import Phase
 from ...model.server import PowerState, Run, Snapshot, Startup
@@ -31,14 +31,9 @@ _HINT_SECONDS = 0.05
 _HINTED_SECONDS = 2.0
 
 
-def never() -> bool:
-    """Nobody interrupts."""
-    return False
-
-
 @dataclass(frozen=True)
 class Node:
-    """Everything an action needs of the node it runs on. ``interrupted`` says whether a signal asked to begin nothing more."""
+    """Everything an action needs of the node it runs on, and who asked for it."""
 
     settings: Settings
     engine: Engine
@@ -47,10 +42,8 @@ class Node:
     generations: KillGenerations
     journal: Journal
     clock: Clock
-    interrupted: Callable[[], bool] = never
+    caller: Caller = SILENT
     wings_pid: Callable[[], int | None] = wings_pid
-    #: Who is told what becomes of a server while an action is under way.
-    listener: Listener = unheard
 
     def observe(self, uuid: str) -> Observed:
         """A server as any reader sees it: a stop under way is known from the holder's phase or from what a dead one left."""

@@ -9,10 +9,13 @@ from ...locking.holder import Holder
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline, wait_until
 from ...model.errors import LockTimeout
+from ...model.news import LOCKED
 from ..node.context import ActionContext
 
 #: Seconds between two looks at a lock that is waited for without taking it.
 _LOOK_SECONDS = 0.05
+#: A wait that is told of.
+_LONG_SECONDS = 1.0
 
 
 def acquire(context: ActionContext) -> PowerLock:
@@ -22,9 +25,10 @@ def acquire(context: ActionContext) -> PowerLock:
     """
     context.check_waiting()
     progress, clock = context.progress, context.node.clock
+    waiting = _Waiting(context)
     began = clock.monotonic()
     try:
-        lock = _acquire_aside(context, began) if context.slot.holds else _try(context, float(context.request.wait_seconds))
+        lock = waiting.acquire_aside(began) if context.slot.holds else waiting.acquire(float(context.request.wait_seconds))
     except LockTimeout as error:
         holder = error.facts.get("holder")
         progress.holder = holder.facts() if isinstance(holder, Holder) else None
@@ -34,33 +38,48 @@ def acquire(context: ActionContext) -> PowerLock:
     return lock
 
 
-def _try(context: ActionContext, seconds: float, waited_before: float = 0.0) -> PowerLock:
-    return context.node.acquire(context.request, context.uuid, seconds, context.check_waiting, waited_before)
+class _Waiting:
+    """One who waits for the lock, and tells of it, once, when it takes long."""
 
+    def __init__(self, context: ActionContext) -> None:
+        self._context = context
+        self._long = Deadline.after(context.node.clock, _LONG_SECONDS)
+        self._is_told = False
 
-def _acquire_aside(context: ActionContext, began: float) -> PowerLock:
-    """Take the lock without keeping others from their slots: tried once, then waited for outside of them, then tried once again."""
-    slot, clock = context.slot, context.node.clock
-    deadline = Deadline(clock, began + context.request.wait_seconds)
-    waited = 0.0
-    while True:
-        try:
-            return _try(context, 0.0, waited)
-        except LockTimeout:
-            if deadline.is_over:
-                raise
-        with slot.aside(context.check_waiting):
-            # Not by taking it: it would be held while waiting for a slot.
-            _await_free(context, deadline)
-        slot.refuse_over_budget(context.uuid)
-        # Others have begun meanwhile.
-        slot.begin_apart(context.uuid, context.check_waiting)
-        waited = clock.monotonic() - began
+    def acquire(self, seconds: float, waited_before: float = 0.0) -> PowerLock:
+        """Take the lock within so many seconds."""
+        context = self._context
+        return context.node.acquire(context.request, context.uuid, seconds, self._check, waited_before)
 
+    def acquire_aside(self, began: float) -> PowerLock:
+        """Take the lock without keeping others from their slots: tried once, then waited for outside of them, then tried once again."""
+        context, slot, clock = self._context, self._context.slot, self._context.node.clock
+        deadline = Deadline(clock, began + context.request.wait_seconds)
+        waited = 0.0
+        while True:
+            try:
+                return self.acquire(0.0, waited)
+            except LockTimeout:
+                if deadline.is_over:
+                    raise
+            with slot.aside(self._check):
+                # Not by taking it: it would be held while waiting for a slot.
+                self._await_free(deadline)
+            slot.refuse_over_budget(context.uuid)
+            # Others have begun meanwhile.
+            slot.begin_apart(context.uuid, self._check)
+            waited = clock.monotonic() - began
 
-def _await_free(context: ActionContext, deadline: Deadline) -> None:
-    """Wait a moment, then until nobody is seen to hold the lock, or the deadline is over."""
-    # At least a moment: a holder that has not written its record yet is not seen.
-    context.check_waiting()
-    deadline.pause(_LOOK_SECONDS)
-    wait_until(lambda: context.node.locks.holder(context.uuid) is None, deadline, context.check_waiting, every=_LOOK_SECONDS)
+    def _await_free(self, deadline: Deadline) -> None:
+        """Wait a moment, then until nobody is seen to hold the lock, or the deadline is over."""
+        # At least a moment: a holder that has not written its record yet is not seen.
+        self._check()
+        deadline.pause(_LOOK_SECONDS)
+        locks, uuid = self._context.node.locks, self._context.uuid
+        wait_until(lambda: locks.holder(uuid) is None, deadline, self._check, every=_LOOK_SECONDS)
+
+    def _check(self) -> None:
+        self._context.check_waiting()
+        if self._long.is_over and not self._is_told:
+            self._is_told = True
+            self._context.tell(LOCKED)

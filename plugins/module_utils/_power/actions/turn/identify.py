@@ -22,7 +22,8 @@ def identify(context: ActionContext, *, killing: bool = False) -> None:
     `InterruptedBySignal`, `FailureBudget`, `ServerNotFound`, and what sources and engine raise.
     """
     request, node, progress = context.request, context.node, context.progress
-    if node.interrupted():
+    node.caller.hold()
+    if node.caller.interrupted():
         raise InterruptedBySignal(f"Cannot {context.verb} server {request.server}: a signal came before its turn; nothing was done")
     context.slot.refuse_over_budget(request.server)
     known = progress.known

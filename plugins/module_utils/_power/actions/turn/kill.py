@@ -18,6 +18,7 @@ from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline, no_check
 from ...model.clock import timestamp
 from ...model.errors import UNGUARDED, EngineError, EngineUnreachable, KillUnsettled, LockTimeout, LockUnavailable
+from ...model.news import LOCKED
 from ...model.request import PowerAction
 from ...model.result import Outcome, Phase
 from ...model.server import PowerState, Snapshot
@@ -162,6 +163,7 @@ def _await_holder(context: ActionContext, holder: Holder | None, faults: list[st
 
     if holder is not None:
         _note_cancelled(holder, progress)
+    context.tell(LOCKED)
     try:
         lock = node.acquire(context.request, uuid, bound, raise_again)
     except LockUnavailable as error:
@@ -192,6 +194,7 @@ def _settle_and_kill(context: ActionContext, lock: PowerLock) -> Snapshot | None
         # Held is held, whatever its record says.
         lock.enter(Phase.KILL)
     progress.enter(Phase.KILL)
+    context.tell(Phase.KILL.value)
     deadline = Deadline.after(node.clock, node.engine.timeout)
     while not deadline.is_over:
         _kill_now(context)

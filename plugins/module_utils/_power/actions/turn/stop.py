@@ -48,7 +48,7 @@ def _record_end(context: ActionContext, lock: PowerLock, run: Run) -> None:
 def _await_exit(context: ActionContext, lock: PowerLock, run: Run, who: Leftover) -> None:
     """Wait for the end of a stop under way with what is left of ``wait_seconds``."""
     wait_seconds = context.request.wait_seconds
-    if not context.node.await_end(run, wait_seconds - lock.waited_seconds, context.check_waiting):
+    if not context.node.await_end(run, wait_seconds - lock.waited_seconds, context.check_interrupted):
         context.progress.holder = who.facts()
         raise LockTimeout(
             f"Cannot start server {context.uuid}: it is still stopping after {wait_seconds} s; the stop was sent by {who.action}"

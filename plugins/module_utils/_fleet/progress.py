@@ -1,0 +1,214 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What servers are at while tasks act on them, as lines that a person reads: one a change, summed up where there would be too many; pure.
+
+The tasks of a run on all its hosts share one board, which is kept as JSON between them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+#: Lines in any second, and seconds after which what goes on is told again.
+MOST_A_SECOND = 3
+REMIND_SECONDS = 20.0
+_SECOND = 1.0
+#: Hosts and servers that a line names.
+_NAMED = 3
+_LONGEST_NAME = 40
+_DOING = {
+    "prepare": "being looked at",
+    "pull": "getting its image",
+    "stop": "stopping",
+    "queue": "waiting for its turn",
+    "preboot": "being made ready to boot",
+    "start": "starting",
+    "kill": "being killed",
+    "ready": "up, not ready yet",
+    "locked": "waiting for its lock",
+    # The states that an endpoint tells.
+    "stopping": "stopping",
+    "starting": "starting",
+}
+#: The fields of news that a line has, and their types.
+_SHOWN: dict[str, tuple[type, ...]] = {
+    "servers": (int,),
+    "seconds": (int, float),
+    **dict.fromkeys(("server", "name", "action", "phase", "deadline", "outcome", "code"), (str,)),
+}
+_FAILURES = ("refused", "cancelled", "failed")
+#: What is no change.
+_QUIET = ("unchanged", "skipped")
+
+
+class Board:
+    """The state of all servers that tasks of one run act on, and what of it is still to be told.
+
+    Moments are in seconds since 1970. ``state`` is what `state` returned; an empty one is that of a run that begins.
+    """
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self._hosts: dict[str, dict[str, Any]] = dict(state.get("hosts", {}))
+        self._told: list[float] = list(state.get("told", ()))
+        #: What is to be told: host, and the news of one of its servers.
+        self._held: list[tuple[str, dict[str, Any]]] = [(host, news) for host, news in state.get("held", ())]
+
+    def state(self) -> dict[str, Any]:
+        """Return all of it, as JSON has it."""
+        return {"hosts": self._hosts, "told": self._told, "held": self._held}
+
+    def begin(self, host: str) -> None:
+        """A task on a host is followed from now on. What others of earlier tasks have counted is over."""
+        if not self.followed:
+            self._hosts.clear()
+        self._of(host)["followed"] = True
+
+    def end(self, host: str) -> None:
+        """A task on a host is over."""
+        if host in self._hosts:
+            self._hosts[host].update(followed=False, now={})
+
+    @property
+    def followed(self) -> int:
+        """The number of hosts whose tasks are followed."""
+        return sum(bool(each["followed"]) for each in self._hosts.values())
+
+    def take(self, host: str, lines: Sequence[str], now: float) -> None:
+        """Note what a host told, line by line. What becomes of a server before it was told is told no more, but for its end."""
+        for news in filter(None, map(_read, lines)):
+            if "servers" in news:
+                self._of(host)["servers"] += int(news["servers"])
+            else:
+                self._note(host, news, now)
+
+    def lines(self, now: float) -> list[str]:
+        """Return the lines to show now, so that no second has too many; what is left over is held."""
+        free = self.free(now)
+        if self._held and free:
+            lines = [*self._composed(free)]
+        elif not self._held and free and self._told and now - self._told[-1] >= REMIND_SECONDS:
+            lines = [*self._reminder(now)]
+        else:
+            lines = []
+        self._told = [*self._told, *[now] * len(lines)][-MOST_A_SECOND:]
+        return [f"{datetime.fromtimestamp(now).strftime('%H:%M:%S')} {_shown(line)}{self._counts()}" for line in lines]
+
+    def said(self, now: float) -> None:
+        """Count a line that was shown besides."""
+        self._told = [*self._told, now][-MOST_A_SECOND:]
+
+    def free(self, now: float) -> int:
+        """Return how many lines this second may still have."""
+        return MOST_A_SECOND - sum(0 <= now - moment < _SECOND for moment in self._told)
+
+    @property
+    def holds(self) -> bool:
+        """True if something is still to be told."""
+        return bool(self._held)
+
+    def _of(self, host: str) -> dict[str, Any]:
+        return self._hosts.setdefault(host, {"servers": 0, "ended": 0, "failed": 0, "now": {}, "followed": False})
+
+    def _note(self, host: str, news: dict[str, Any], now: float) -> None:
+        server, outcome, entry = str(news.get("server", "")), news.get("outcome", ""), self._of(host)
+        self._held = [(at, old) for at, old in self._held if at != host or old.get("server") != server or old.get("outcome")]
+        if outcome:
+            entry["ended"] += 1
+            entry["failed"] += outcome in _FAILURES
+            entry["now"].pop(server, None)
+            if outcome in _QUIET:
+                return
+        elif news.get("phase") in _DOING:
+            entry["now"][server] = {**news, "since": now}
+        else:
+            return
+        self._held.append((host, news))
+
+    def _composed(self, free: int) -> Iterator[str]:
+        """Yield at most so many lines for all that is held: what failed first, the rest summed up where it is too much."""
+        held, self._held = sorted(self._held, key=lambda each: each[1].get("outcome") not in _FAILURES), []
+        alone = held if len(held) <= free else held[: free - 1]
+        for host, news in alone:
+            yield f"{host} {_name(news)} {_words(news)}"
+        rest = held[len(alone) :]
+        if rest:
+            yield _summed_up(rest)
+
+    def _reminder(self, now: float) -> Iterator[str]:
+        """Yield what has gone on for the longest."""
+        going = [(each["since"], host, each) for host, entry in self._hosts.items() for each in entry["now"].values()]
+        if going:
+            since, host, news = min(going, key=lambda each: each[0])
+            others = f"; {len(going) - 1} more under way" if len(going) > 1 else ""
+            yield f"{host} {_name(news)} {_words(news, f' for {now - since:.0f} s')}{others}"
+
+    def _counts(self) -> str:
+        servers, ended, failed = (sum(each[name] for each in self._hosts.values()) for name in ("servers", "ended", "failed"))
+        if servers < 2:
+            return ""
+        return f" [{ended} of {servers}{f', {failed} failed' if failed else ''}]"
+
+
+def pace(followed: int) -> tuple[float, float]:
+    """Return for how long a host's news are gathered, and after how long it answers without any, in seconds.
+
+    Each answer costs the controller something, so that the more hosts there are, the more each has to tell at a time.
+    """
+    return max(0.5, min(30.0, followed * followed / 10)), max(10.0, min(60.0, followed * 4.0))
+
+
+def _summed_up(held: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    hosts = list(dict.fromkeys(host for host, _news in held))
+    kinds: dict[str, list[str]] = {}
+    for _host, news in held:
+        kinds.setdefault(_kind(news), []).append(_name(news))
+    told = (f"{len(names)} {kind}" + (f" ({', '.join(names)})" if len(names) <= _NAMED else "") for kind, names in kinds.items())
+    where = ", ".join(hosts) if len(hosts) <= _NAMED else f"{len(hosts)} nodes"
+    return f"{where}: {', '.join(told)}"
+
+
+def _kind(news: Mapping[str, Any]) -> str:
+    """Return the words for what became of several servers."""
+    if news.get("outcome"):
+        return f"{news.get('action', '')} {news['outcome']}"
+    return _DOING[str(news["phase"])]
+
+
+def _words(news: Mapping[str, Any], lasting: str = "") -> str:
+    if news.get("outcome"):
+        code = f", {news['code']}," if news.get("code") else ""
+        return f"{news.get('action', '')} {news['outcome']}{code} in {float(news.get('seconds', 0)):.1f} s"
+    until = f", SIGKILL at {_clock(str(news['deadline']))}" if news["phase"] == "stop" and news.get("deadline") else ""
+    return f"{_DOING[news['phase']]}{lasting}{until}"
+
+
+def _name(news: Mapping[str, Any]) -> str:
+    return str(news.get("name") or str(news.get("server", ""))[:8])[:_LONGEST_NAME]
+
+
+def _shown(text: str) -> str:
+    """Return a line that is one: whoever names hosts and servers may have put anything into it."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _read(line: str) -> dict[str, Any] | None:
+    """Return the news in a line, as far as they can be understood; None for what is none."""
+    try:
+        news = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(news, dict):
+        return None
+    return {name: value for name, value in news.items() if isinstance(value, _SHOWN.get(name, ()))}
+
+
+def _clock(moment: str) -> str:
+    """Return the time of day of a timestamp, in the zone of whoever reads."""
+    try:
+        return datetime.fromisoformat(moment.replace("Z", "+00:00")).astimezone().strftime("%H:%M:%S")
+    except ValueError:
+        return moment

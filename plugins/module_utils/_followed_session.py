@@ -1,0 +1,155 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An action that takes longer than a moment is handed over: the call is answered, and the action goes on as a job that others follow.
+
+As in a session of its own, what has begun is finished. Nothing else begins while nobody follows; whoever does may have lost the connection
+for a while, so that what waits for its turn waits for them, too, before it is given up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from ._job import FOLLOW, GRACE_SECONDS, HOLD_SECONDS, Job, job_path
+from ._login_session import outlive_login
+from ._own_session import ENDINGS, STDOUT, Interruptions, in_own_session, nobody_reads, pass_on, run_here, tell_killed
+
+#: Between two looks of a job at who follows it, and of a call at who reads its answer.
+_LOOK_SECONDS = 0.1
+_LONG_SECONDS = 3600.0
+
+
+class Followed(Interruptions):
+    """A flag that signals raise, and the caller by going away: the call itself until the job was handed over, then whoever follows it."""
+
+    def __init__(self, job: Job, parent: int) -> None:
+        self._job, self._parent = job, parent
+        super().__init__()
+
+    def __call__(self) -> bool:
+        if super().__call__():
+            return True
+        if self._job.is_handed_over:
+            return self._job.silence > GRACE_SECONDS
+        return os.getppid() != self._parent and not self._job.is_handed_over
+
+    def hold(self) -> None:
+        """Before something begins: wait while nobody follows the job, who may be back or gone for good."""
+        while self._job.is_handed_over and self._job.silence > HOLD_SECONDS and not self():
+            time.sleep(_LOOK_SECONDS)
+
+
+def in_followed_session(main: Callable[[Interruptions, Job | None], None], name: str, after: float) -> None:
+    """Run ``main`` as in a session of its own; if it has not ended after so many seconds, answer that it goes on, as a job to be followed.
+
+    Where a job has no place for its files, or would end with the login, it is run as ever, without anything to follow. A second call for
+    the same job, as where a lost connection is tried again, answers that it goes on.
+    """
+    try:
+        job = Job(name)
+    except FileExistsError:
+        _answer_followed(job_path(name))
+        raise SystemExit(0) from None
+    except OSError:
+        in_own_session(lambda interrupted: main(interrupted, None))
+    sys.stdout.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+    parent = os.getpid()
+    try:
+        child = os.fork()
+    except OSError:
+        job.remove()
+        run_here(lambda interrupted: main(interrupted, None))
+    if child == 0:
+        _run_job(main, job, parent)
+    for ending in ENDINGS:
+        signal.signal(ending, lambda number, _frame: pass_on(child, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
+    status = _ended_within(child, after)
+    if status is None and outlive_login(child, f"fleet-power-job-{name}") and job.hand_over():
+        _answer_followed(job.path)
+        # What a module does at its exit is the job's to do: it still needs the files that this was unpacked into.
+        os._exit(0)
+    while status is None:
+        status = _ended_within(child, _LONG_SECONDS)
+    _leave_as(job, status)
+
+
+def _ended_within(child: int, seconds: float) -> int | None:
+    """Wait that long for a child, and as long as it takes where nobody is there any more who could follow it.
+
+    Return its status, None if it goes on.
+    """
+    deadline = time.monotonic() + seconds
+    # It wakes at the child's end: a quick task is not to wait for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return status
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return None
+        if nobody_reads(STDOUT):
+            pass_on(child, signal.SIGTERM)
+            return os.waitpid(child, 0)[1]
+        signal.sigtimedwait((signal.SIGCHLD,), min(left, _LOOK_SECONDS))
+
+
+def _answer_followed(path: str) -> None:
+    """Answer that a job goes on, and which Python can be asked for its news."""
+    answer = json.dumps({"changed": False, FOLLOW: {"job": path, "python": sys.executable}}) + "\n"
+    with _perhaps_unread():
+        sys.stdout.write(answer)
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _perhaps_unread() -> Iterator[None]:
+    """Nobody may be there any more who reads what is printed; nor is it to be tried once more at the exit."""
+    try:
+        yield
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), STDOUT)
+
+
+def _leave_as(job: Job, status: int) -> NoReturn:
+    """Print what a job has printed, and leave as it left; what a module does at its exit is done here."""
+    output, errors = job.printed()
+    job.remove()
+    with _perhaps_unread():
+        sys.stderr.buffer.write(errors)
+        sys.stderr.flush()
+        sys.stdout.buffer.write(output)
+        sys.stdout.flush()
+        if os.WIFSIGNALED(status):
+            tell_killed(status)
+    raise SystemExit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
+
+
+def _run_job(main: Callable[[Interruptions, Job | None], None], job: Job, parent: int) -> NoReturn:
+    """Never returns. What a module does at its exit is done once, by whichever of call and job is there at the end."""
+    code = 1
+    try:
+        os.setsid()
+        job.print_into_files()
+        main(Followed(job, parent), job)
+        code = 0
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else 1
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        if job.end(code) and os.getppid() == parent:
+            os._exit(code)
+    job.remove_later()
+    raise SystemExit(code)

@@ -1,0 +1,102 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waits for news of a job (``_job.py``) and prints them, as one line of JSON. A job keeps a copy of this file, to be run by itself.
+
+Its arguments are the job's directory, how many bytes of ``lines`` are known, for how many seconds to gather others after the first news,
+and after how many to answer although there are none. Whoever runs it is who waits for the job: ``asked`` is touched meanwhile, and dated
+back where nobody reads the answer any more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+_LOOK_SECONDS = 0.1
+#: At most so much is answered at once, in bytes; whole lines.
+_MOST = 1 << 18
+#: What is not gathered for long.
+_URGENT = (b'"outcome":"failed"', b'"outcome":"refused"', b'"outcome":"cancelled"')
+_URGENT_SECONDS = 0.3
+_STDOUT = 1
+
+
+class Watched:
+    """The files of a job, as whoever waits for it sees them."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def is_live(self) -> bool:
+        """Tell if the job goes on: its process locks this file."""
+        with open(self._file("alive"), "rb") as alive:
+            try:
+                fcntl.flock(alive, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+    def news(self, offset: int) -> bytes:
+        """Return the whole lines from an offset on."""
+        with open(self._file("lines"), "rb") as lines:
+            lines.seek(offset)
+            found = lines.read(_MOST)
+        return found[: found.rfind(b"\n") + 1]
+
+    def touch(self, ago: float = 0.0) -> None:
+        """Say that somebody waits, or has until so many seconds ago: by the monotonic clock, which nobody sets."""
+        moment = max(0.0, time.monotonic() - ago)
+        os.utime(self._file("asked"), (moment, moment))
+
+    def _file(self, name: str) -> str:
+        return os.path.join(self._directory, name)
+
+
+def wait(job: Watched, offset: int, gather: float, patience: float) -> tuple[bytes, bool]:
+    """Return the news since then, and whether the job goes on. Raises BrokenPipeError if nobody reads the answer any more."""
+    reader = select.poll()
+    reader.register(_STDOUT, 0)
+    end, first = time.monotonic() + patience, float("inf")
+    while True:
+        job.touch()
+        # Before the lines are read: no last line is lost.
+        live = job.is_live()
+        news, now = job.news(offset), time.monotonic()
+        if news:
+            first = min(first, now)
+        if not live or now >= end or now - first >= (_URGENT_SECONDS if any(word in news for word in _URGENT) else gather):
+            return news, live or len(news) >= _MOST // 2
+        if any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _descriptor, event in reader.poll(0)):
+            raise BrokenPipeError
+        time.sleep(_LOOK_SECONDS)
+
+
+def _end(_number: int, _frame: object) -> None:
+    raise BrokenPipeError
+
+
+def main(arguments: list[str]) -> int:
+    """Run as a command; return its exit code."""
+    job, offset = Watched(arguments[0]), int(arguments[1])
+    for ending in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, _end)
+    try:
+        news, live = wait(job, offset, float(arguments[2]), float(arguments[3]))
+        lines = news.decode("utf-8", "replace").splitlines()
+        sys.stdout.write(json.dumps({"fleet_lines": lines, "fleet_offset": offset + len(news), "fleet_live": live}) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Ctrl-C, or a connection that was closed: from now on nobody waits.
+        job.touch(ago=60.0)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,91 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: server_power_job
+short_description: Fetch the result of a power action that was followed
+version_added: 1.0.0
+description:
+  - A step of M(fleet.power.server_power), which is what to use. Its action plugin follows an action that takes longer than a moment, and
+    calls this at the end. See R(Watching, ansible_collections.fleet.power.docsite.watching_guide).
+extends_documentation_fragment:
+  - fleet.power.attributes
+attributes:
+  check_mode:
+    support: none
+  diff_mode:
+    support: N/A
+    details:
+      - It changes nothing.
+  idempotent:
+    support: full
+  platform:
+    support: full
+    platforms: posix
+options:
+  job:
+    description:
+      - The id of the action's job.
+    type: str
+    required: true
+seealso:
+  - module: fleet.power.server_power
+author:
+  - The fleet.power contributors (@fleet-power)
+"""
+
+EXAMPLES = r"""
+# Nobody asks for it in a task: server_power does, for itself.
+- name: Restart a server, and see what it is at
+  fleet.power.server_power:
+    server: 01234567-89ab-4cde-8f01-23456789abcd
+    action: restart
+"""
+
+RETURN = r"""
+fleet_follow:
+  description: Where the job is, if it goes on. If it has ended, everything is what the action returned.
+  type: dict
+  returned: while the job goes on
+  sample: {"job": "/run/fleet-power-jobs/0123456789abcdef0123456789abcdef", "python": "/usr/bin/python3"}
+fleet_absent:
+  description: V(true), if there is no such job on the node.
+  type: bool
+  returned: if there is none
+  sample: true
+"""
+
+import json
+import sys
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW, ended_job, job_path
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec={"job": {"type": "str", "required": True}})
+    try:
+        path = job_path(module.params["job"])
+        ended = ended_job(path)
+        if ended is not None:
+            output, errors, code = ended
+            json.loads(output)
+    except FileNotFoundError:
+        module.exit_json(changed=False, fleet_absent=True)
+    except (OSError, ValueError):
+        module.fail_json("Cannot tell how the action ended: its process left no answer; see server_power_info", code="interrupted")
+    if ended is None:
+        module.exit_json(changed=False, **{FOLLOW: {"job": path, "python": sys.executable}})
+    # As the action itself would have printed it.
+    sys.stderr.buffer.write(errors)
+    sys.stdout.buffer.write(output)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

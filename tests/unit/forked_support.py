@@ -1,0 +1,80 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Scripts that are modules, really started and really killed; each writes what it sees to a file of notes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+#: What a process can still do that may have no more processes and threads; root may always have more.
+AT_THE_LIMIT = """
+import resource
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setuid(65534)
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+"""
+
+
+class ForkedModule:
+    """A module that was started, and what it has noted."""
+
+    def __init__(self, script: str, notes: Path, *arguments: str) -> None:
+        self.notes = notes
+        command = [sys.executable, "-c", script, str(notes), *arguments]
+        self.parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+
+    def noted(self) -> list[str]:
+        """What it has noted by now."""
+        return self.notes.read_text().splitlines() if self.notes.exists() else []
+
+    def await_note(self, beginning: str) -> str:
+        """Wait for a note that begins so."""
+        return wait_for(lambda: next((note for note in self.noted() if note.startswith(beginning)), None), f"note {beginning}")
+
+    def child(self) -> int:
+        """The process that acts."""
+        return int(self.await_note("begun").split()[1])
+
+    def end(self) -> tuple[int, str, str]:
+        """Wait for its end; return its exit code, output and errors."""
+        output, errors = self.parent.communicate(timeout=30)
+        return self.parent.returncode, output, errors
+
+    def stop_reading(self) -> None:
+        """Close its standard output, as a connection that ends."""
+        assert self.parent.stdout is not None
+        self.parent.stdout.close()
+
+    def close(self) -> None:
+        """Leave nothing of it but what it has left itself."""
+        self.parent.kill()
+        self.parent.wait()
+        for stream in (self.parent.stdout, self.parent.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def environment() -> dict[str, str]:
+    """The collection where this process finds it: a child reads no pytest configuration."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def wait_for(condition: Callable[[], Value | None], what: str) -> Value:
+    """Wait until a condition is something that is neither None nor False."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        found = condition()
+        if found is not None and found is not False:
+            return found
+        time.sleep(0.01)
+    raise AssertionError(f"{what}: not within 20 s")

@@ -1,0 +1,95 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A table is as wide as the terminal at most, and what is cut or left out is what matters least."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._fleet.columns import Column, fitted, render_within, render_wrapped
+from ansible_collections.fleet.power.plugins.module_utils._fleet.table import cut, width_of, wrapped
+from hypothesis import given
+from hypothesis import strategies as st
+
+NAME = Column("NAME", enough=8, least=4, fills=2, ends_count=True)
+STATE = Column("STATE", enough=10, least=7, fills=1)
+CODE = Column("CODE", goes=2)
+NOTE = Column("NOTE", enough=6, goes=1, fills=3)
+ALL = (NAME, STATE, CODE, NOTE)
+ROW = ("a-long-server-name-1", "offline, and much more", 137, "some reason or other")
+
+
+def shown(width: int, *rows: tuple[object, ...]) -> list[str]:
+    return render_within(ALL, rows or (ROW,), width).split("\n")
+
+
+def test_where_there_is_room_nothing_is_cut() -> None:
+    whole = [
+        "NAME                  STATE                   CODE  NOTE",
+        "a-long-server-name-1  offline, and much more   137  some reason or other",
+    ]
+    assert shown(72) == shown(1000) == whole
+
+
+def test_room_goes_to_what_matters_most() -> None:
+    assert shown(50) == ["NAME          STATE                   CODE  NOTE", "a-long…ame-1  offline, and much more   137  some …"]
+    assert shown(40) == ["NAME      STATE             CODE  NOTE", "a-lo…e-1  offline, and mu…   137  some …"]
+
+
+def test_a_column_goes_rather_than_have_too_little_and_the_least_important_goes_first() -> None:
+    assert shown(33) == ["NAME      STATE              CODE", "a-lo…e-1  offline, and muc…   137"]
+    assert shown(20) == ["NAME      STATE", "a-lo…e-1  offline, …"]
+
+
+def test_what_says_nothing_goes_before_all_else() -> None:
+    assert shown(40, ("a", "offline", None, "some reason or other, and more"))[0].split() == ["NAME", "STATE", "NOTE"]
+    assert shown(1000, ("a", "offline", None, "x"))[0].split() == ["NAME", "STATE", "CODE", "NOTE"]
+
+
+def test_what_never_goes_keeps_its_least() -> None:
+    assert fitted((NAME, STATE), [20, 22], [False, False], 1) == [4, 7]
+    assert shown(13) == ["NAME  STATE", "a-…1  offlin…"]
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
+
+
+@given(st.lists(st.tuples(TEXT, TEXT, st.integers(0, 255) | st.none(), TEXT | st.none()), max_size=4), st.integers(13, 120))
+def test_no_line_is_wider_than_the_terminal_whatever_stands_in_it(rows: list[tuple[object, ...]], width: int) -> None:
+    lines = render_within(ALL, rows, width).split("\n")
+    assert len(lines) == len(rows) + 1
+    assert all(width_of(line) <= width for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "whole", "ends"),
+    [
+        ("abcdefgh", 8, "abcdefgh", "abcdefgh"),
+        ("abcdefgh", 5, "abcd…", "ab…gh"),
+        ("abcdefgh", 1, "…", "…"),
+        ("abcdefgh", 0, "", ""),
+        ("生存生存生存", 6, "生存…", "生…存"),
+        ("e\u0301e\u0301e\u0301e\u0301", 3, "e\u0301e\u0301…", "e\u0301…e\u0301"),
+    ],
+)
+def test_a_text_is_cut_by_the_columns_it_takes(text: str, width: int, whole: str, ends: str) -> None:
+    assert (cut(text, width), cut(text, width, ends_count=True)) == (whole, ends)
+
+
+@given(st.text(), st.integers(2, 40))
+def test_wrapping_loses_nothing_and_keeps_to_the_width(text: str, width: int) -> None:
+    lines = wrapped(text, width)
+    assert all(width_of(line) <= width for line in lines)
+    assert len("".join(lines).replace(" ", "")) == len("".join(text.split()))
+
+
+def test_sentences_are_whole_and_stand_beside_their_names() -> None:
+    assert render_wrapped(("WHO", "WHY"), [("node-3", "Failed to connect to the host: No route")], 30).split("\n") == [
+        "WHO     WHY",
+        "node-3  Failed to connect to",
+        "        the host: No route",
+    ]
+
+
+def test_a_name_leaves_half_of_the_terminal_to_its_sentence() -> None:
+    assert render_wrapped(("WHO", "WHY"), [("x" * 50 + "1", "a b")], 20).split("\n")[1] == "xxxxx…xxx1  a b"

@@ -1,0 +1,451 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A module that is followed once it takes long: really forked, really killed. Each script is a module that notes what it sees."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._job import GRACE_SECONDS, ended_job
+from ansible_collections.fleet.power.plugins.module_utils._job_wait import Watched
+from ansible_collections.fleet.power.tests.unit.forked_support import ForkedModule, environment, wait_for
+
+NAME = "0123456789abcdef" * 2
+UTILS = "ansible_collections.fleet.power.plugins.module_utils"
+PRELUDE = f"""
+import atexit, json, os, signal, sys, time
+from {UTILS} import _followed_session, _job
+from {UTILS}._followed_session import in_followed_session
+
+notes, _job._home = sys.argv[1], lambda: sys.argv[2]
+_followed_session.outlive_login = lambda pid, name: True
+
+def note(text):
+    with open(notes, "a") as file:
+        file.write(text + "\\n")
+
+def until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        if time.monotonic() > deadline:
+            return note("never")
+        time.sleep(0.01)
+
+def released():
+    return os.path.exists(notes + ".released")
+
+def followed(main, after=0.05):
+    in_followed_session(main, "{NAME}", after)
+"""
+#: Goes on until the test releases it.
+LONG = """
+def main(interrupted, job):
+    note(f"begun {os.getpid()} {os.getsid(0)}")
+    until(released)
+    note(f"finished {interrupted()}")
+    print(json.dumps({"changed": True}))
+    print("a warning", file=sys.stderr)
+    sys.exit(3)
+"""
+#: Goes on until somebody ends it.
+ENDS = """
+def main(interrupted, job):
+    note(f"begun {os.getpid()} {os.getsid(0)}")
+    until(interrupted)
+    time.sleep(0.05)
+    note("finished")
+    print(json.dumps({"changed": True}))
+"""
+Start = Callable[[str], "FollowedModule"]
+
+
+class FollowedModule(ForkedModule):
+    """A module that may be handed over, and the files of its job."""
+
+    def __init__(self, script: str, directory: Path) -> None:
+        self.home = directory / "jobs"
+        self.job = self.home / NAME
+        super().__init__(PRELUDE + script, directory / "notes", str(self.home))
+
+    def close(self) -> None:
+        """End the jobs, too, and what waits to remove their files: all that is in their groups of processes."""
+        super().close()
+        for note in self.noted():
+            if note.startswith("begun"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(int(note.split()[1]), signal.SIGKILL)
+
+    def release(self) -> None:
+        """Let a long one end."""
+        Path(f"{self.notes}.released").touch()
+
+    def handed_over(self) -> dict[str, Any]:
+        """Wait for the call to say that it goes on; return what it says."""
+        code, output, errors = self.end()
+        assert (code, errors) == (0, "")
+        answer: dict[str, Any] = json.loads(output)
+        assert answer == {"changed": False, "fleet_follow": {"job": str(self.job), "python": sys.executable}}
+        return answer
+
+    def await_end(self) -> tuple[bytes, bytes, int]:
+        """Wait for the job to have ended; return what it left."""
+        wait_for(lambda: not Watched(str(self.job)).is_live(), "the end of the job")
+        ended = ended_job(str(self.job))
+        assert ended is not None
+        return ended
+
+    def fetched(self) -> tuple[int, dict[str, Any], str]:
+        """What the module says that fetches results."""
+        script = f"""
+import sys
+from {UTILS} import _job
+_job._home = lambda: sys.argv[2]
+from ansible_collections.fleet.power.plugins.modules import server_power_job
+sys.argv = sys.argv[:1]
+server_power_job.main()
+""".replace("sys.argv[2]", repr(str(self.home)))
+        arguments = json.dumps({"ANSIBLE_MODULE_ARGS": {"job": NAME}})
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, input=arguments, env=environment(), capture_output=True, text=True, timeout=30, check=False)
+        answer = json.loads(done.stdout)
+        answer.pop("invocation", None)
+        return done.returncode, answer, done.stderr
+
+
+@pytest.fixture(name="run")
+def start_followed_module(tmp_path: Path) -> Iterator[Start]:
+    started: list[FollowedModule] = []
+
+    def start(script: str) -> FollowedModule:
+        started.append(FollowedModule(script, tmp_path))
+        return started[-1]
+
+    yield start
+    for module in started:
+        module.close()
+
+
+def lives(job: Path) -> bool:
+    try:
+        return Watched(str(job)).is_live()
+    except FileNotFoundError:
+        return False
+
+
+# ----- a quick one
+
+
+@pytest.mark.parametrize("code", [0, 1, 3])
+def test_a_quick_one_prints_what_it_would_print_and_leaves_no_files(run: Start, code: int) -> None:
+    script = f"""
+def main(interrupted, job):
+    job.tell({{"server": "a"}})
+    print("a warning", file=sys.stderr)
+    print("the result", end="")
+    sys.exit({code})
+followed(main, 20)
+"""
+    module = run(script)
+    assert module.end() == (code, "the result", "a warning\n")
+    assert list(module.home.iterdir()) == []
+
+
+def test_a_quick_one_prints_its_bytes_as_they_are(run: Start, tmp_path: Path) -> None:
+    script = r"followed(lambda interrupted, job: [os.write(1, b'\xff\r\n\x00'), os.write(2, b'\xfe\n')], 20)"
+    command = [sys.executable, "-c", PRELUDE + script, str(tmp_path / "notes"), str(tmp_path / "jobs")]
+    done = subprocess.run(command, env=environment(), capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"\xff\r\n\x00", b"\xfe\n")
+
+
+#: As Ansible runs a module: from files that are removed at its end.
+WRAPPED = """
+def exits():
+    note(f"exit {os.path.exists(unpacked)}")
+
+unpacked = notes + ".unpacked"
+open(unpacked, "w").close()
+atexit.register(exits)
+print("before")
+try:
+    followed(main, AFTER)
+finally:
+    note(f"unpacked {os.path.exists(unpacked)}")
+    os.unlink(unpacked)
+"""
+
+
+@pytest.mark.parametrize("after", [20, 0])
+def test_what_a_module_leaves_at_its_exit_is_removed_once_and_not_before(run: Start, after: int) -> None:
+    module = run(LONG + WRAPPED.replace("AFTER", str(after)))
+    if after:
+        module.release()
+        assert module.end() == (3, 'before\n{"changed": true}\n', "a warning\n")
+    else:
+        assert module.end()[1].startswith('before\n{"changed": false')
+        module.release()
+        module.await_end()
+    assert module.noted()[1:] == ["finished False", "unpacked True", "exit False"]
+
+
+# ----- a long one
+
+
+def test_a_long_one_is_answered_and_its_result_is_what_is_fetched_later(run: Start) -> None:
+    module = run(LONG + "followed(main)")
+    answer = module.handed_over()
+    assert module.fetched() == (0, answer, "")
+    module.release()
+    assert module.await_end() == (b'{"changed": true}\n', b"a warning\n", 3)
+    assert module.fetched() == (3, {"changed": True}, "a warning\n")
+    assert module.noted()[1:] == ["finished False"]
+
+
+def test_a_long_one_is_a_session_of_its_own_that_holds_nobodys_connection(run: Start) -> None:
+    module = run(LONG + "followed(main)")
+    module.handed_over()
+    _begun, child, session = module.await_note("begun").split()
+    assert child == session
+    held = [os.readlink(f"/proc/{child}/fd/{descriptor}") for descriptor in (0, 1, 2)]
+    assert held == [os.devnull, str(module.job / "out"), str(module.job / "err")]
+
+
+def test_its_news_are_there_from_the_beginning(run: Start) -> None:
+    module = run(LONG + "followed(lambda interrupted, job: [job.tell({'n': 1}), main(interrupted, job)])")
+    module.handed_over()
+    assert Watched(str(module.job)).news(0) == b'{"n":1}\n'
+
+
+def test_one_that_is_killed_before_it_was_handed_over_is_one_failure_that_says_where_to_look(run: Start) -> None:
+    module = run(LONG + "followed(main, 20)")
+    os.kill(module.child(), signal.SIGKILL)
+    code, output, errors = module.end()
+    assert (code, errors) == (1, "")
+    result = json.loads(output)
+    assert (result["failed"], result["code"]) == (True, "interrupted")
+    assert "ended by signal 9" in result["msg"]
+    assert list(module.home.iterdir()) == []
+
+
+def test_one_that_is_killed_later_is_told_so_and_one_that_is_not_there_is_not_taken_for_it(run: Start) -> None:
+    module = run(LONG + "followed(main)")
+    module.handed_over()
+    os.kill(module.child(), signal.SIGKILL)
+    wait_for(lambda: not Watched(str(module.job)).is_live(), "the end of the job")
+    code, answer, errors = module.fetched()
+    assert (code, answer["failed"], answer["code"], errors) == (1, True, "interrupted", "")
+    assert "left no answer" in answer["msg"]
+    module.job.rename(module.home / "another")
+    assert module.fetched() == (0, {"changed": False, "fleet_absent": True}, "")
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_second_call_of_the_same_job_answers_and_does_nothing(run: Start, ended: bool) -> None:
+    module = run(LONG + "followed(main)")
+    module.handed_over()
+    if ended:
+        module.release()
+        module.await_end()
+    again = run(LONG + "try:\n    followed(main)\nfinally:\n    note('left')")
+    again.handed_over()
+    begun = [note.split()[0] for note in module.noted()]
+    assert begun == ["begun", "finished", "left"] if ended else ["begun", "left"]
+
+
+def test_files_go_once_nobody_can_be_asking_any_more(run: Start) -> None:
+    module = run(LONG + "_job._KEPT_SECONDS = 0.2\nfollowed(main)")
+    module.handed_over()
+    module.release()
+    wait_for(lambda: not module.job.exists(), "the files gone")
+    assert module.noted()[1:] == ["finished False"]
+
+
+def test_call_and_job_never_both_tell_the_result_and_never_neither(run: Start, tmp_path: Path) -> None:
+    # Each round ends just when its time is over.
+    script = """
+def round(number):
+    output = os.open(f"{notes}-{number}", os.O_WRONLY | os.O_CREAT)
+    os.dup2(output, 1)
+    seconds = 0.02 + number % 5 * 0.0005
+    in_followed_session(lambda interrupted, job: [note(f"begun {os.getpid()}"), time.sleep(seconds), print("done")], f"{number:032x}", 0.02)
+
+children = []
+for number in range(40):
+    child = os.fork()
+    if not child:
+        round(number)
+    children.append(child)
+for child in children:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+    module = run(script)
+    assert module.end() == (0, "", "")
+    for number in range(40):
+        job, said = module.home / f"{number:032x}", (tmp_path / f"notes-{number}").read_text()
+        if said == "done\n":
+            assert not job.exists()
+            continue
+        assert json.loads(said)["fleet_follow"]["job"] == str(job)
+        wait_for(lambda each=job: not lives(each), "the end of the job")  # type: ignore[misc]
+        assert ended_job(str(job)) == (b"done\n", b"", 0)
+
+
+# ----- who asked goes away
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_before_it_is_handed_over_is_passed_on_and_what_has_begun_is_finished(run: Start, number: signal.Signals) -> None:
+    module = run(ENDS + "followed(main, 20)")
+    module.await_note("begun")
+    module.parent.send_signal(number)
+    assert module.end() == (0, '{"changed": true}\n', "")
+    assert module.noted()[1:] == ["finished"]
+
+
+@pytest.mark.parametrize("side", ["after_in_parent", "after_in_child"])
+def test_a_signal_in_the_very_first_moment_is_not_lost(run: Start, side: str) -> None:
+    module = run(f"os.register_at_fork({side}=lambda: os.kill(os.getpid(), signal.SIGTERM))\n" + ENDS + "followed(main, 20)")
+    assert module.end() == (0, '{"changed": true}\n', "")
+    assert module.noted()[1:] == ["finished"]
+
+
+def test_a_signal_is_remembered_after_the_hand_over(run: Start) -> None:
+    module = run(LONG + "followed(main, 0.3)")
+    module.await_note("begun")
+    module.parent.send_signal(signal.SIGINT)
+    module.handed_over()
+    module.release()
+    module.await_end()
+    assert module.noted()[1:] == ["finished True"]
+
+
+@pytest.mark.parametrize("can_be_followed", [True, False])
+def test_a_reader_that_goes_away_is_seen_and_what_has_begun_is_finished(run: Start, can_be_followed: bool) -> None:
+    begin = "followed(main, 20)" if can_be_followed else "_followed_session.outlive_login = lambda pid, name: False\nfollowed(main)"
+    module = run(ENDS + begin)
+    module.await_note("begun")
+    if not can_be_followed:
+        time.sleep(0.1)
+    module.stop_reading()
+    module.await_note("finished")
+    assert module.parent.wait(20) == 0
+    assert module.parent.stderr is not None
+    assert module.parent.stderr.read() == ""
+    assert list(module.home.iterdir()) == []
+
+
+def test_a_call_that_is_killed_leaves_a_job_that_finishes_what_it_has_begun_and_then_no_files(run: Start) -> None:
+    module = run("_job._KEPT_SECONDS = 0.2\n" + ENDS + WRAPPED.replace("AFTER", "20"))
+    module.await_note("begun")
+    module.parent.kill()
+    module.parent.wait()
+    module.await_note("exit")
+    assert module.noted()[1:] == ["finished", "unpacked True", "exit False"]
+    wait_for(lambda: not module.job.exists(), "the files gone")
+
+
+#: Begins with one server after another.
+MANY = """
+def main(interrupted, job):
+    note(f"begun {os.getpid()}")
+    for number in range(10000):
+        interrupted.hold()
+        if interrupted():
+            return note("given up")
+        note(f"server {number}")
+        time.sleep(0.01)
+followed(main)
+"""
+
+
+def test_nothing_new_begins_while_nobody_asks_and_it_goes_on_with_who_asks_again(run: Start) -> None:
+    module = run(MANY)
+    module.handed_over()
+    watched = Watched(str(module.job))
+    # As a waiter that went away in an orderly way.
+    watched.touch(ago=GRACE_SECONDS / 2)
+    held = _count_once_it_stands(module)
+    watched.touch()
+    wait_for(lambda: len(module.noted()) > held + 5, "more servers")
+    watched.touch(ago=GRACE_SECONDS * 2)
+    module.await_note("given up")
+    assert module.await_end() == (b"", b"", 0)
+
+
+def _count_once_it_stands(module: FollowedModule) -> int:
+    """Wait until nothing has been noted for a while; return how much had been."""
+    count, since = -1, time.monotonic()
+    while time.monotonic() - since < 0.3:
+        now = len(module.noted())
+        if now != count:
+            count, since = now, time.monotonic()
+        time.sleep(0.01)
+    assert "given up" not in module.noted()
+    return count
+
+
+def test_one_that_waits_for_who_asks_is_given_up_when_that_takes_too_long(run: Start) -> None:
+    module = run("_followed_session.HOLD_SECONDS, _followed_session.GRACE_SECONDS = 0.1, 0.4\n" + MANY)
+    module.handed_over()
+    module.await_note("given up")
+    assert module.await_end() == (b"", b"", 0)
+
+
+# ----- where it cannot be followed
+
+
+def test_without_a_place_for_files_it_is_run_as_ever(run: Start) -> None:
+    module = run("_job._home = lambda: '/nowhere/jobs'\nfollowed(lambda interrupted, job: [time.sleep(0.2), print(job)])")
+    assert module.end() == (0, "None\n", "")
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_without_another_process_it_is_done_in_this_one(run: Start, code: int) -> None:
+    script = f"""
+def main(interrupted, job):
+    before = interrupted()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        os.kill(os.getpid(), number)
+    time.sleep(0.1)
+    interrupted.hold()
+    print(json.dumps([job, before, interrupted(), os.getpid() == parent]))
+    sys.exit({code})
+
+def refuse():
+    raise BlockingIOError("no more processes")
+
+parent, os.fork = os.getpid(), refuse
+followed(main)
+"""
+    module = run(script)
+    assert module.end() == (code, "[null, false, true, true]\n", "")
+    assert list(module.home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "hindrance",
+    [
+        "_followed_session.outlive_login = lambda pid, name: False",
+        # No room for the program that waits, but for the result.
+        "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))",
+    ],
+    ids=["the login ends it", "no room"],
+)
+def test_one_that_cannot_be_handed_over_is_waited_for_as_ever(run: Start, hindrance: str) -> None:
+    module = run(f"{hindrance}\n{LONG}followed(main)")
+    module.await_note("begun")
+    time.sleep(0.2)
+    module.release()
+    assert module.end() == (3, '{"changed": true}\n', "a warning\n")
+    assert module.noted()[1:] == ["finished False"]
+    assert list(module.home.iterdir()) == []

@@ -1,0 +1,350 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A job is followed to its end: each line once, its result whole, over any connection that comes back in time."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ansible.plugins.action")
+following = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.following")
+plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.server_power")
+server_host = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.server_host")
+errors = importlib.import_module("ansible.errors")
+
+JOB = "0123456789abcdef" * 2
+FOLLOWED = {"job": f"/run/fleet power's jobs/{JOB}", "python": "/usr/bin/python3"}
+GOES_ON = {"changed": False, "fleet_follow": FOLLOWED}
+RESULT = {"changed": True, "servers": [{"outcome": "done"}]}
+LOST = "Failed to connect to the host via ssh: Shared connection to node-1 closed."
+
+
+class Lines:
+    """Progress that keeps what it was told."""
+
+    def __init__(self, *_host: object, **_options: object) -> None:
+        self.lines: list[str] = []
+        self.said: list[str] = []
+        self.pace = (0.5, 10.0)
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Nothing is left."""
+
+    def take(self, lines: Sequence[str]) -> None:
+        self.lines += lines
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+class ScriptedNode:
+    """A node with a job of so many lines, each told in a poll of its own, and a clock that passes by waiting.
+
+    It is out of reach in each of ``cuts``, from and until a second; ``noise`` is what is printed around an answer.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, lines: int = 3, seconds: float = 4.0) -> None:
+        self.now = 1000.0
+        self.began = self.now
+        self.lines = [f'{{"n":{number}}}' for number in range(lines)]
+        self.seconds = seconds
+        self.cuts: list[tuple[float, float]] = []
+        self.noise: Callable[[str], str] = str
+        self.answers: dict[str, Any] = RESULT
+        self.absent_after = float("inf")
+        self.asked: list[str] = []
+        self.fetched = 0
+        self.reconnected = 0
+        self.progress = Lines()
+        clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self.pass_time)
+        monkeypatch.setattr(following, "time", clock)
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    @property
+    def passed(self) -> float:
+        return self.now - self.began
+
+    def node(self) -> Any:
+        return following.NodeOfTask(self.run, self.fetch, self.disconnect)
+
+    def follower(self) -> Any:
+        return following.JobFollower(self.node(), JOB, self.progress)
+
+    def run(self, command: str) -> str:
+        """Answer as the job's waiter does, with the next line that is due."""
+        self.asked.append(command)
+        python, program, job, offset, _gather, patience = shlex.split(command)
+        assert (python, program, job) == (FOLLOWED["python"], f"{FOLLOWED['job']}/wait", FOLLOWED["job"])
+        self._reach(at_most=float(patience))
+        if self.passed >= self.absent_after:
+            return "python3: can't open file 'wait'\n"
+        known, start = int(offset), 0
+        for line in self.lines:
+            if start >= known:
+                due = line if start == known else None
+                if due is not None:
+                    return self._printed([due], known + len(due) + 1)
+            start += len(line) + 1
+        assert known == start
+        return self._printed([], known)
+
+    def fetch(self, job: str) -> dict[str, Any]:
+        assert job == JOB
+        self.fetched += 1
+        self._reach()
+        if self.passed >= self.absent_after:
+            return {"changed": False, "fleet_absent": True}
+        return dict(self.answers) if self.passed >= self.seconds else dict(GOES_ON)
+
+    def disconnect(self) -> None:
+        self.reconnected += 1
+
+    def _reach(self, at_most: float = 0.0) -> None:
+        """Take a second; what is cut meanwhile has nobody answer."""
+        before = self.passed
+        self.pass_time(1.0)
+        if any(start <= self.passed and before < end for start, end in self.cuts):
+            raise errors.AnsibleConnectionFailure(LOST)
+
+    def _printed(self, lines: list[str], offset: int) -> str:
+        live = self.passed < self.seconds
+        return self.noise(json.dumps({"fleet_lines": lines, "fleet_offset": offset, "fleet_live": live or bool(lines)}) + "\n")
+
+
+@pytest.fixture(name="script")
+def scripted_node(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ScriptedNode]:
+    return lambda **options: ScriptedNode(monkeypatch, **options)
+
+
+Script = Callable[..., ScriptedNode]
+
+
+def test_lines_come_in_order_each_once_and_the_result_is_the_modules(script: Script) -> None:
+    scripted = script()
+    assert scripted.follower().result(FOLLOWED) == RESULT
+    assert scripted.progress.lines == scripted.lines
+    assert (scripted.progress.said, scripted.fetched, scripted.reconnected) == ([], 1, 0)
+
+
+def test_a_failure_is_the_result_as_it_is(script: Script) -> None:
+    scripted = script(lines=0, seconds=0.0)
+    scripted.answers = {"failed": True, "msg": "Cannot start", "code": "start_failed"}
+    assert scripted.follower().result(FOLLOWED) == scripted.answers
+
+
+@pytest.mark.parametrize("start", [0.5, 1.5, 2.5, 3.5, 4.5])
+def test_a_connection_that_is_back_in_time_has_lost_nothing(script: Script, start: float) -> None:
+    scripted = script()
+    scripted.cuts = [(start, start + 20.0)]
+    assert scripted.follower().result(FOLLOWED) == RESULT
+    assert scripted.progress.lines == scripted.lines
+    assert [text.partition(",")[0] for text in scripted.progress.said] == ["out of reach", "is back"]
+    # Each time a new connection: the one that there was may hang.
+    assert scripted.reconnected > 5
+
+
+def test_one_cut_after_another_each_have_the_whole_patience(script: Script) -> None:
+    scripted = script(lines=6)
+    scripted.cuts = [(1.5, 55.0), (56.5, 110.0), (111.5, 165.0)]
+    assert scripted.follower().result(FOLLOWED) == RESULT
+    assert scripted.progress.lines == scripted.lines
+    assert len(scripted.progress.said) == 6
+
+
+def test_a_long_question_is_no_silence(script: Script) -> None:
+    scripted = script(lines=1, seconds=200.0)
+    reach, first = scripted._reach, iter((True,))
+
+    def reach_late(at_most: float = 0.0) -> None:
+        reach(at_most)
+        if next(first, False):
+            # As where nothing happens, and then the connection breaks.
+            scripted.pass_time(100.0)
+            raise errors.AnsibleConnectionFailure(LOST)
+
+    scripted._reach = reach_late  # type: ignore[method-assign]
+    assert scripted.follower().result(FOLLOWED) == RESULT
+
+
+def test_beyond_the_patience_the_error_is_the_connections_own(script: Script) -> None:
+    scripted = script()
+    scripted.cuts = [(1.5, 1e9)]
+    with pytest.raises(errors.AnsibleConnectionFailure, match="Shared connection"):
+        scripted.follower().result(FOLLOWED)
+    assert following.LOST_SECONDS <= scripted.passed <= following.LOST_SECONDS + 10
+    assert scripted.progress.lines == scripted.lines[:1]
+    assert len(scripted.progress.said) == 1
+
+
+NOISE = {
+    "message of the day": lambda text: f"Welcome to node-1\n\n  * news\n{text}",
+    "sudo lecture": lambda text: f"We trust you have received the usual lecture.\n#1) {{\n{text}\n",
+    "a terminal": lambda text: text.replace("\n", "\r\n"),
+    "a log-out": lambda text: f"{text}\nConnection closed.\r\n",
+    "indented": lambda text: f"\r   {text}",
+    "an older answer": lambda text: '{"fleet_lines": ["{}"], "fleet_offset": 1, "fleet_live": true}\n' + text,
+}
+
+
+@pytest.mark.parametrize("noise", NOISE.values(), ids=list(NOISE))
+def test_what_else_is_printed_is_passed_over(script: Script, noise: Callable[[str], str]) -> None:
+    scripted = script()
+    scripted.noise = noise
+    assert scripted.follower().result(FOLLOWED) == RESULT
+    assert scripted.progress.lines == scripted.lines
+
+
+@pytest.mark.parametrize("noise", [lambda _text: "", lambda _text: "sh: python3: not found\n", lambda text: text[:-3]])
+def test_a_node_that_tells_no_news_is_asked_for_the_result_until_there_is_one(script: Script, noise: Callable[[str], str]) -> None:
+    scripted = script(seconds=30.0)
+    scripted.noise = noise
+    assert scripted.follower().result(FOLLOWED) == RESULT
+    assert scripted.progress.lines == []
+    # With a pause each.
+    assert scripted.fetched <= 11
+
+
+@pytest.mark.parametrize("gone", [0.0, 2.5])
+def test_files_that_are_gone_are_an_end_that_nobody_can_tell(script: Script, gone: float) -> None:
+    scripted = script()
+    scripted.absent_after = gone
+    result = scripted.follower().result(FOLLOWED)
+    assert (result["failed"], result["code"], result["changed"]) == (True, "interrupted", False)
+    assert result["msg"].startswith("Cannot tell how the action ended: its files are gone")
+
+
+class TestLostBeforeTheAnswer:
+    """The connection was lost while the module ran, before it could say that it goes on."""
+
+    error = errors.AnsibleConnectionFailure(LOST)
+
+    def test_a_job_that_goes_on_is_followed(self, script: Script) -> None:
+        scripted = script()
+        assert scripted.follower().rejoined(self.error) == RESULT
+        assert scripted.progress.lines == scripted.lines
+        assert [text.partition(",")[0] for text in scripted.progress.said] == ["out of reach", "is back"]
+
+    def test_a_job_that_has_ended_is_its_result(self, script: Script) -> None:
+        scripted = script(seconds=0.0)
+        assert scripted.follower().rejoined(self.error) == RESULT
+        assert scripted.asked == []
+
+    def test_a_job_that_never_began_is_the_lost_connection(self, script: Script) -> None:
+        scripted = script()
+        scripted.absent_after = 0.0
+        with pytest.raises(errors.AnsibleConnectionFailure) as raised:
+            scripted.follower().rejoined(self.error)
+        assert raised.value is self.error
+
+    def test_a_node_that_does_not_come_back_is_unreachable(self, script: Script) -> None:
+        scripted = script()
+        scripted.cuts = [(0.0, 1e9)]
+        with pytest.raises(errors.AnsibleConnectionFailure, match="Shared connection"):
+            scripted.follower().rejoined(self.error)
+        assert scripted.passed <= following.LOST_SECONDS + 10
+
+
+# ----- the action plugin
+
+
+@pytest.fixture(name="act")
+def run_action(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run the action plugin of a task on a scripted node; ``module`` is what running the module gives."""
+
+    def acted(scripted: ScriptedNode, module: Callable[[], dict[str, Any]], **task: Any) -> Any:
+        fields = {"async_val": 0, "check_mode": False, "environment": None, "no_log": False, **task}
+        given = SimpleNamespace(args={"action": "start", "server": "a"}, get_name=lambda: "bring it up", **fields)
+        connection = SimpleNamespace(close=scripted.disconnect)
+        action = plugin.ActionModule(
+            task=given, connection=connection, play_context=None, loader=None, templar=None, shared_loader_obj=None
+        )
+        monkeypatch.setattr(server_host.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
+        monkeypatch.setattr(plugin, "TaskProgress", lambda host, *, mute: scripted.progress)
+        monkeypatch.setattr(plugin, "new_job", lambda: JOB)
+
+        def execute(_self: object, module_name: str = "", module_args: Any = None, **_rest: Any) -> dict[str, Any]:
+            if module_name.endswith("server_power_job"):
+                return scripted.fetch(module_args["job"])
+            scripted.asked.append(json.dumps(given.environment))
+            return module()
+
+        monkeypatch.setattr(plugin.ActionModule, "_execute_module", execute)
+        monkeypatch.setattr(plugin.ActionModule, "_low_level_execute_command", lambda _self, command: {"stdout": scripted.run(command)})
+        return action.run(task_vars={"inventory_hostname": "node-1"})
+
+    return acted
+
+
+Act = Callable[..., Any]
+
+
+def test_a_module_that_answers_at_once_is_not_followed(script: Script, act: Act) -> None:
+    scripted = script()
+    assert act(scripted, lambda: dict(RESULT)) == RESULT
+    assert (scripted.fetched, len(scripted.asked)) == (0, 1)
+
+
+def test_a_module_is_told_by_its_environment_that_it_is_followed_and_the_task_keeps_its_own(script: Script, act: Act) -> None:
+    scripted = script()
+    mine = [{"TMPDIR": "/x"}]
+    act(scripted, lambda: dict(RESULT), environment=mine)
+    assert json.loads(scripted.asked[0]) == [{"TMPDIR": "/x"}, {"FLEET_POWER_JOB": f"{JOB}:{following.AFTER_SECONDS}"}]
+    assert mine == [{"TMPDIR": "/x"}]
+
+
+@pytest.mark.parametrize("task", [{"async_val": 60}, {"check_mode": True}])
+def test_what_is_not_followed_is_not_told_so(script: Script, act: Act, task: dict[str, Any]) -> None:
+    scripted = script()
+    assert act(scripted, lambda: dict(RESULT), **task) == RESULT
+    assert scripted.asked == ["null"]
+
+
+def test_following_can_be_forbidden(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_POWER_FOLLOW", "0")
+    scripted = script()
+    assert act(scripted, lambda: dict(RESULT)) == RESULT
+    assert scripted.asked == ["null"]
+
+
+def test_the_result_of_a_job_is_that_of_the_task_with_what_was_learnt_of_the_node(script: Script, act: Act) -> None:
+    scripted = script()
+    learnt = {"ansible_facts": {"discovered_interpreter_python": "/usr/bin/python3"}}
+    assert act(scripted, lambda: {**GOES_ON, **learnt}) == {**RESULT, **learnt}
+    assert scripted.progress.lines == scripted.lines
+
+
+@pytest.mark.parametrize("text", ["Host key verification failed.", "Permission denied (publickey).", "Connection refused", "timed out"])
+def test_a_node_that_there_was_no_connection_to_is_unreachable_at_once(script: Script, act: Act, text: str) -> None:
+    scripted = script()
+    error = errors.AnsibleConnectionFailure(f"Failed to connect to the host via ssh: {text}")
+
+    def fail() -> dict[str, Any]:
+        raise error
+
+    with pytest.raises(errors.AnsibleConnectionFailure) as raised:
+        act(scripted, fail)
+    assert raised.value is error
+    assert (scripted.passed, scripted.fetched, scripted.progress.said) == (0.0, 0, [])
+
+
+def test_a_connection_that_breaks_while_the_module_runs_is_taken_up_again(script: Script, act: Act) -> None:
+    scripted = script()
+
+    def fail() -> dict[str, Any]:
+        raise errors.AnsibleConnectionFailure(LOST)
+
+    assert act(scripted, fail) == RESULT
+    assert scripted.progress.lines == scripted.lines

@@ -1,0 +1,455 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files of a job: its own alone, never half a line, handed over or ended but never both; and who waits for them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import random
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils import _job, _job_wait
+from ansible_collections.fleet.power.plugins.module_utils._job import Job, asked_for, ended_job, job_path
+from ansible_collections.fleet.power.plugins.module_utils._job_wait import Watched, wait
+from ansible_collections.fleet.power.tests.unit.forked_support import wait_for
+
+NAME = "0123456789abcdef" * 2
+OTHER_NAME = "fedcba9876543210" * 2
+#: Longer than any test may last: whoever waits so long has failed.
+LONG = 60.0
+FAILED = {"server": "a", "outcome": "failed"}
+OLD_PYTHON = subprocess.run(
+    [Path(__file__).resolve().parents[1] / "tools" / "python", "3.9", "3.9"], capture_output=True, text=True, check=False
+).stdout.strip()
+
+
+@pytest.fixture(name="home")
+def home_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where this user's jobs are; those of this process end with the test."""
+    path = tmp_path / "jobs"
+    monkeypatch.setattr(_job, "_home", lambda: str(path))
+    yield path
+    end_below(path)
+
+
+def end_below(path: Path | str) -> None:
+    """End a job of this process, or all in a directory, as its process does by ending."""
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(path)):
+                os.close(int(descriptor))
+
+
+def mode(path: Path | str) -> int:
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def left_behind(home: Path, name: str, age: float, *, live: bool = False, whole: bool = True) -> Path:
+    """What a job has left, so many seconds ago."""
+    path = home / name
+    path.mkdir(parents=True, mode=0o700)
+    (path / "lines").write_text("{}\n")
+    if whole:
+        (path / "alive").touch()
+    if live:
+        fcntl.flock(os.open(path / "alive", os.O_RDWR), fcntl.LOCK_EX)
+    os.utime(path, (time.time() - age, time.time() - age))
+    return path
+
+
+# ----- the files
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_files_are_their_users_alone_whatever_the_umask(home: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        job = Job(NAME)
+        job.tell({"server": "a"})
+        assert job.hand_over()
+        assert not job.end(0)
+    finally:
+        os.umask(before)
+    assert (mode(home), mode(job.path)) == (0o700, 0o700)
+    modes = {file.name: mode(file) for file in Path(job.path).iterdir()}
+    assert modes == dict.fromkeys(("lines", "asked", "out", "err", "rc", "wait", "alive"), 0o600)
+
+
+def test_a_second_job_of_one_name_is_refused_and_takes_nothing_from_the_first(home: Path) -> None:
+    job = Job(NAME)
+    job.tell({"server": "a"})
+    with pytest.raises(FileExistsError):
+        Job(NAME)
+    assert Watched(job.path).is_live()
+    assert Watched(job.path).news(0) == b'{"server":"a"}\n'
+    Job(OTHER_NAME)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", NAME[1:], NAME.upper(), NAME + "\n", f"{NAME}/x", "g" * 32])
+def test_a_name_that_is_no_id_is_no_path(home: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="is no job"):
+        job_path(name)
+
+
+@pytest.mark.parametrize("open_to", [0o750, 0o701, 0o777])
+def test_a_home_that_others_may_look_into_is_none(home: Path, open_to: int) -> None:
+    home.mkdir()
+    home.chmod(open_to)
+    with pytest.raises(PermissionError):
+        Job(NAME)
+    assert list(home.iterdir()) == []
+
+
+def test_a_home_that_is_somebody_elses_is_none_to_act_in_and_none_to_believe(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left_behind(home, NAME, 0, live=True)
+    home.chmod(0o700)
+    assert ended_job(job_path(NAME)) is None
+    us = os.geteuid()
+    monkeypatch.setattr(_job.os, "geteuid", lambda: us + 1)
+    with pytest.raises(PermissionError):
+        Job(OTHER_NAME)
+    with pytest.raises(FileNotFoundError):
+        ended_job(job_path(NAME))
+
+
+def test_a_home_that_is_a_link_or_a_file_is_none(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir(mode=0o700)
+    home.symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError):
+        Job(NAME)
+    assert list((tmp_path / "mine").iterdir()) == []
+    home.unlink()
+    home.touch(0o600)
+    with pytest.raises(OSError):
+        Job(NAME)
+
+
+def test_a_home_that_cannot_be_made_is_an_error(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_job, "_home", lambda: str(tmp_path / "nowhere" / "jobs"))
+    with pytest.raises(OSError):
+        Job(NAME)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_cannot_all_be_made_are_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_unused: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_job.fcntl, "flock", full)
+    with pytest.raises(OSError):
+        Job(NAME)
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("blocks, free, has_room", [(1 << 20, 1 << 10, False), (1 << 20, 1 << 14, True), (0, 0, True)])
+def test_a_disk_that_is_all_but_full_is_no_place_where_a_result_is_sure_to_be_kept(
+    home: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, free: int, has_room: bool
+) -> None:
+    monkeypatch.setattr(_job.os, "statvfs", lambda _path: SimpleNamespace(f_blocks=blocks, f_bavail=free, f_frsize=4096))
+    if has_room:
+        Job(NAME)
+        return
+    with pytest.raises(OSError, match="No space left"):
+        Job(NAME)
+    assert list(home.iterdir()) == []
+
+
+def test_what_was_left_long_ago_is_cleared_by_the_next_job_and_what_lives_or_is_young_is_not(home: Path) -> None:
+    day = 86400.0
+    left_behind(home, "old", day)
+    left_behind(home, "half", day, whole=False)
+    left_behind(home, "live", day, live=True)
+    left_behind(home, "young", 3600)
+    home.chmod(0o700)
+    (home / "file").touch()
+    os.utime(home / "file", (0, 0))
+    Job(NAME)
+    assert sorted(path.name for path in home.iterdir()) == sorted([NAME, "file", "live", "young"])
+
+
+def test_what_was_asked_for_is_understood_and_anything_else_is_not() -> None:
+    assert asked_for({"FLEET_POWER_JOB": f"{NAME}:2.0"}) == (NAME, 2.0)
+    assert asked_for({"FLEET_POWER_JOB": f"{NAME}:0"}) == (NAME, 0.0)
+    for text in ("", "0", "1", NAME, f"{NAME}:", f"{NAME}:-1", f"{NAME}:2e9", f"{NAME}:nan", f"../{NAME}:2", f"{NAME}:2\n"):
+        assert asked_for({"FLEET_POWER_JOB": text}) is None
+    assert asked_for({}) is None
+
+
+def test_who_asks_is_known_by_a_clock_that_nobody_sets(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job(NAME)
+    assert job.silence == 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    Watched(job.path).touch(ago=40.0)
+    assert job.silence == pytest.approx(40.0)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert job.silence == pytest.approx(40.0)
+    Watched(job.path).touch()
+    assert job.silence == 0.0
+    shutil.rmtree(job.path)
+    assert job.silence == 0.0
+
+
+# ----- news
+
+
+def test_news_are_whole_lines_whoever_tells_them_and_whenever_they_are_read(home: Path) -> None:
+    job, watched = Job(NAME), Watched(job_path(NAME))
+
+    def tell(who: int) -> None:
+        for number in range(60):
+            job.tell({"who": who, "number": number, "long": "\u2028\n" * random.choice((1, 3000))})
+
+    threads = [threading.Thread(target=tell, args=(who,)) for who in range(4)]
+    for thread in threads:
+        thread.start()
+    heard, offset = [], 0
+    while any(thread.is_alive() for thread in threads) or watched.news(offset):
+        found = watched.news(offset)
+        assert found[-1:] in (b"", b"\n")
+        offset += len(found)
+        heard += [json.loads(line) for line in found.decode().splitlines()]
+    for who in range(4):
+        assert [each["number"] for each in heard if each["who"] == who] == list(range(60))
+
+
+def test_a_line_that_is_still_being_written_is_told_once_it_is_whole(home: Path) -> None:
+    job, watched = Job(NAME), Watched(job_path(NAME))
+    with open(Path(job.path) / "lines", "ab", buffering=0) as lines:
+        lines.write(b'{"a":1}\n{"b"')
+        assert watched.news(0) == b'{"a":1}\n'
+        assert watched.news(8) == b""
+        lines.write(b":2}\n")
+    assert watched.news(8) == b'{"b":2}\n'
+
+
+def test_telling_never_fails(home: Path) -> None:
+    job = Job(NAME)
+    job.tell({"name": "\udcff \x00 \U0001f600"})
+    assert Watched(job.path).news(0).count(b"\n") == 1
+    shutil.rmtree(job.path)
+    job.tell({"server": "a"})
+
+
+# ----- the decision
+
+
+def test_a_job_is_handed_over_or_ends_before_that_but_never_both(home: Path) -> None:
+    first = {True: 0, False: 0}
+    for number in range(80):
+        job = Job(f"{number:032x}")
+        ready, go = os.pipe()
+        child = os.fork()
+        if child == 0:
+            code = 9
+            with contextlib.suppress(BaseException):
+                os.read(ready, 1)
+                time.sleep(random.choice((0.0, 0.0, 0.0002)))
+                code = int(job.end(0))
+            os._exit(code)
+        os.write(go, b"x")
+        handed_over = job.hand_over()
+        ended_first = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert (handed_over, ended_first) in ((True, 0), (False, 1))
+        first[handed_over] += 1
+        end_below(job.path)
+        os.close(ready)
+        os.close(go)
+    assert sum(first.values()) == 80
+
+
+def test_a_job_that_was_killed_has_no_answer_and_one_that_never_was_is_not_there(home: Path) -> None:
+    job = Job(NAME)
+    assert ended_job(job.path) is None
+    end_below(job.path)
+    with pytest.raises(ValueError, match="no exit code"):
+        ended_job(job.path)
+    with pytest.raises(FileNotFoundError):
+        ended_job(job_path(OTHER_NAME))
+
+
+def test_an_ended_job_is_what_it_printed_byte_for_byte(home: Path) -> None:
+    job = Job(NAME)
+    (Path(job.path) / "out").write_bytes(b'{"a": "\xff"}\n')
+    (Path(job.path) / "err").write_bytes(b"warned\r\n")
+    job.end(3)
+    assert ended_job(job.path) is None
+    end_below(job.path)
+    assert ended_job(job.path) == (b'{"a": "\xff"}\n', b"warned\r\n", 3)
+
+
+# ----- who waits
+
+
+def told_after(seconds: float, job: Job, *lines: dict[str, Any]) -> threading.Thread:
+    def tell() -> None:
+        time.sleep(seconds)
+        for line in lines:
+            job.tell(line)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_what_is_told_in_quick_succession_is_gathered(home: Path) -> None:
+    job, began = Job(NAME), time.monotonic()
+    job.tell({"n": 1})
+    thread = told_after(0.15, job, {"n": 2})
+    assert wait(Watched(job.path), 0, 0.5, LONG) == (b'{"n":1}\n{"n":2}\n', True)
+    assert 0.5 <= time.monotonic() - began < LONG / 2
+    thread.join()
+
+
+@pytest.mark.parametrize("outcome", ["failed", "refused", "cancelled"])
+def test_a_failure_is_not_gathered_for_long(home: Path, outcome: str) -> None:
+    job, began = Job(NAME), time.monotonic()
+    job.tell({"n": 1})
+    thread = told_after(0.1, job, {**FAILED, "outcome": outcome})
+    news, live = wait(Watched(job.path), 0, LONG, LONG)
+    assert (news.count(b"\n"), live) == (2, True)
+    assert time.monotonic() - began < LONG / 2
+    thread.join()
+
+
+def test_patience_ends_a_wait_with_what_there_is(home: Path) -> None:
+    job, began = Job(NAME), time.monotonic()
+    assert wait(Watched(job.path), 0, 0.0, 0.2) == (b"", True)
+    assert time.monotonic() - began >= 0.2
+    job.tell({"n": 1})
+    assert wait(Watched(job.path), 0, LONG, 0.2) == (b'{"n":1}\n', True)
+    assert wait(Watched(job.path), 8, LONG, 0.1) == (b"", True)
+
+
+def test_whoever_waits_is_seen_to(home: Path) -> None:
+    job = Job(NAME)
+    Watched(job.path).touch(ago=50.0)
+    wait(Watched(job.path), 0, 0.0, 0.0)
+    assert job.silence < 30.0
+
+
+def test_an_ended_job_is_not_waited_for_and_nothing_of_it_is_lost(home: Path) -> None:
+    job = Job(NAME)
+    job.tell({"n": 1})
+    end_below(job.path)
+    assert wait(Watched(job.path), 0, LONG, LONG) == (b'{"n":1}\n', False)
+
+
+class EndsBetween(Watched):
+    """A job that tells its last line and ends between two looks of who waits for it."""
+
+    def __init__(self, job: Job, *, after: str) -> None:
+        super().__init__(job.path)
+        self._job = job
+        self._after = after
+
+    def is_live(self) -> bool:
+        live = super().is_live()
+        self._end("is_live")
+        return live
+
+    def news(self, offset: int) -> bytes:
+        news = super().news(offset)
+        self._end("news")
+        return news
+
+    def _end(self, now: str) -> None:
+        if now == self._after:
+            self._after = ""
+            self._job.tell({"last": True})
+            end_below(self._job.path)
+
+
+@pytest.mark.parametrize("after", ["is_live", "news"])
+def test_the_last_line_of_a_job_that_ends_right_then_is_told(home: Path, after: str) -> None:
+    watched, heard, live = EndsBetween(Job(NAME), after=after), b"", True
+    while live:
+        news, live = wait(watched, len(heard), 0.0, LONG)
+        heard += news
+    assert heard == b'{"last":true}\n'
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_big_news_come_in_several_answers_of_which_none_is_too_big(home: Path, ended: bool) -> None:
+    job = Job(NAME)
+    for number in range(400):
+        job.tell({"number": number, "text": "x" * 2000})
+    job.tell({"number": 400})
+    if ended:
+        end_below(job.path)
+    heard, answers, live = b"", 0, True
+    while live and heard.count(b"\n") < 401:
+        news, live = wait(Watched(job.path), len(heard), 0.0, LONG)
+        assert len(news) <= _job_wait._MOST
+        heard += news
+        answers += 1
+    assert [json.loads(line)["number"] for line in heard.splitlines()] == list(range(401))
+    assert (answers > 2, live) == (True, not ended)
+
+
+# ----- as a command
+
+
+def waiter(job: Job, *arguments: object, program: Path | None = None, python: str = sys.executable) -> subprocess.Popen[bytes]:
+    """Start what a controller starts: the job's copy of the program, with nothing of ours about."""
+    command = [python, "-I", "-S", str(program or Path(job.path) / "wait"), job.path, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={})
+
+
+def followed(home: Path) -> Job:
+    job = Job(NAME)
+    assert job.hand_over()
+    return job
+
+
+@pytest.mark.parametrize(
+    "python", [sys.executable, pytest.param(OLD_PYTHON, marks=pytest.mark.skipif(not OLD_PYTHON, reason="no Python 3.9 here"))]
+)
+def test_it_is_one_file_that_any_python_runs_wherever_it_lies(home: Path, tmp_path: Path, python: str) -> None:
+    job = followed(home)
+    job.tell({"name": "Gr\u00fc\u00dfe"})
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(Path(job.path) / "wait", elsewhere / "copied")
+    output, errors = waiter(job, 0, 0.0, LONG, program=elsewhere / "copied", python=python).communicate(timeout=30)
+    (line,) = output.decode("ascii").splitlines()
+    assert errors == b""
+    answer = json.loads(line)
+    assert [json.loads(each) for each in answer.pop("fleet_lines")] == [{"name": "Gr\u00fc\u00dfe"}]
+    assert answer == {"fleet_offset": os.path.getsize(Path(job.path) / "lines"), "fleet_live": True}
+    # A controller tells it from what else is printed by how it begins.
+    assert line.startswith('{"fleet_lines"')
+
+
+@pytest.mark.parametrize("how", ["closed", "SIGHUP", "SIGINT", "SIGTERM"])
+def test_who_goes_away_in_an_orderly_way_has_not_been_waiting_for_a_while(home: Path, how: str) -> None:
+    job = followed(home)
+    asked = Path(job.path) / "asked"
+    os.utime(asked, (0, 0))
+    waiting = waiter(job, 0, 0.0, LONG)
+    wait_for(lambda: asked.stat().st_mtime > 0, "somebody who waits")
+    if how == "closed":
+        assert waiting.stdout is not None
+        waiting.stdout.close()
+        waiting.stdout = None
+    else:
+        waiting.send_signal(signal.Signals[how])
+    output, errors = waiting.communicate(timeout=30)
+    assert (waiting.returncode, output or b"", errors) == (1, b"", b"")
+    assert job.silence > _job.HOLD_SECONDS
+    # Who asks again has the rest of the grace for it.
+    assert job.silence < _job.GRACE_SECONDS
