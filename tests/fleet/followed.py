@@ -23,10 +23,12 @@ from .scratch import current
 from .servers import holder_of, phase_of
 
 Definition = dict[str, Any]
-#: Without progress: a task as it was before there was any.
-SILENT = {"FLEET_POWER_PROGRESS": "0"}
-#: Seconds after which a task is followed; how long a node may be out of reach; after which nothing new begins at a node that nobody asks.
-HANDED_OVER, PATIENCE, GRACE = 0.7, 60.0, 75.0
+#: Without being followed: a task as it was before there was any of this. Followed, but without lines.
+UNFOLLOWED, MUTE = {"FLEET_POWER_FOLLOW": "0"}, {"FLEET_POWER_PROGRESS": "0"}
+#: Seconds after which a task is followed, and for which its node may be out of reach.
+HANDED_OVER, PATIENCE = 2.0, 60.0
+#: Seconds after which nothing new begins once nobody asks a node for news any more, and that a question may take which was asked before.
+HOLD, QUESTION = 2.0, 10.0
 #: What differs between two runs of the same action.
 _PASSING = ("seconds", "started_at")
 _PROGRESS = re.compile(r"^\d\d:\d\d:\d\d (?P<host>\S+) (?P<text>.*\S)\s*$", re.MULTILINE)
@@ -34,7 +36,8 @@ _LOOK_SECONDS = 0.05
 _READ_JOURNAL = """
 import json, sqlite3, sys
 journal = sqlite3.connect("/var/lib/fleet-power/journal.sqlite", timeout=10)
-print(json.dumps(journal.execute("SELECT uuid, begun_at, outcome FROM operations WHERE action = ? ORDER BY number", sys.argv[1:]).fetchall()))
+rows = journal.execute("SELECT uuid, begun_at, outcome FROM operations WHERE action = ? ORDER BY number", sys.argv[1:])
+print(json.dumps(rows.fetchall()))
 """
 
 
@@ -70,6 +73,10 @@ class Watch:
         """Return what those lines say."""
         return [each.text for each in self._said]
 
+    def ends(self, what: str) -> dict[str, float]:
+        """Return when each server was told of that something became of it, as in ``stop done``."""
+        return {name: each.moment for each in self._said for name in told([each.text], what)}
+
     def await_text(self, text: str, seconds: float = 60) -> Said:
         """Wait for a line of progress that has a text."""
         return wait_until(lambda: next((each for each in self.said if text in each.text), None), f"a line says {text!r}", seconds)  # type: ignore[no-any-return]
@@ -95,6 +102,16 @@ class Watch:
 def progress_in(text: str) -> list[tuple[str, str]]:
     """Return the lines of progress in an output: host and text."""
     return [(found["host"], found["text"]) for found in _PROGRESS.finditer(text)]
+
+
+def told(texts: Sequence[str], what: str) -> list[str]:
+    """Return the names of those of whom a line says something, as in ``stop done``, alone or summed up; as often as they are named."""
+    found: list[str] = []
+    for text in texts:
+        if alone := re.match(rf"(\S+) {what}\b", text):
+            found.append(alone[1])
+        found += [name for names in re.findall(rf"\d+ {what} \(([^)]*)\)", text) for name in names.split(", ")]
+    return found
 
 
 def play(*tasks: Mapping[str, Any], **keywords: object) -> Path:
@@ -175,8 +192,7 @@ def pythons(node: Node) -> dict[int, bool]:
 
 def the_job(node: Node) -> int:
     """Return the process that acts on a node's servers: the one that has a session of its own."""
-    (pid,) = [pid for pid, leads in pythons(node).items() if leads]
-    return pid
+    return min(pid for pid, leads in pythons(node).items() if leads)
 
 
 def await_poll(node: Node) -> None:

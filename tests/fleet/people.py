@@ -33,4 +33,6 @@ def person(node: Node, *, sudo: str = "", groups: Sequence[str] = ()) -> Iterato
         yield {"ansible_user": PERSON}
     finally:
         node.ssh(f"rm -f /etc/sudoers.d/{PERSON}; pkill -KILL -u {PERSON}; sleep 0.2; userdel --force --remove {PERSON}; true")
-        node.ssh(f"rm -rf /var/tmp/fleet-power-jobs-*; for group in {' '.join(groups)}; do [ $group = docker ] || groupdel $group; done; true")
+        node.ssh(
+            f"rm -rf /var/tmp/fleet-power-jobs-*; for group in {' '.join(groups)}; do [ $group = docker ] || groupdel $group; done; true"
+        )

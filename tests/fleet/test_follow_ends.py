@@ -8,11 +8,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from .followed import GRACE, Definition, Watch, await_gap, await_hold, await_poll, begun, name_of, only_result, settled, the_job
+from .followed import HOLD, QUESTION, Definition, Watch, await_gap, await_hold, await_poll, begun, name_of, only_result, settled, the_job
 from .lab import Node, adhoc_begun, bring_up, server, uuid_of
 from .rollout import operations
 from .terminal import Terminal
@@ -55,9 +54,9 @@ def finished(node: Node, servers: list[Definition], ended_at: float, within: flo
     late = {name: round(at - ended_at, 1) for name, at in acted.items() if at > ended_at + within}
     assert late == {}, f"begun after {within} s: {late}"
     assert len(acted) < len(servers)
-    assert {name_of(each): [row["outcome"] for row in operations(node, each, "stop")][:1] for each in servers if name_of(each) in acted} == {
-        name: ["done"] for name in acted
-    }
+    assert {
+        name_of(each): [row["outcome"] for row in operations(node, each, "stop")][:1] for each in servers if name_of(each) in acted
+    } == {name: ["done"] for name in acted}
     assert [name_of(each) for each in servers if not node.is_up(uuid_of(each))] == sorted(acted)
 
 
@@ -72,7 +71,7 @@ def test_after_ctrl_c_what_had_begun_is_finished_and_nothing_else_begins(node: N
     ended_at = time.time()
     ran = watch.finish()
     assert ran.rc != 0, ran.output
-    finished(node, servers, ended_at, 1.5)
+    finished(node, servers, ended_at, HOLD + 0.5)
 
 
 @pytest.mark.long
@@ -86,7 +85,7 @@ def test_after_ctrl_c_at_a_random_moment_nothing_else_begins(node: Node, seed: i
     watch.going.interrupt()
     ended_at = time.time()
     assert watch.finish().rc != 0
-    finished(node, servers, ended_at, 1.5)
+    finished(node, servers, ended_at, HOLD + 0.5)
 
 
 @pytest.mark.long
@@ -100,25 +99,19 @@ def test_after_ctrl_c_at_a_real_terminal_nothing_else_begins(node: Node, moment:
         terminal.type("\x03")
         ended_at = time.time()
         assert terminal.finish() != 0
-    finished(node, servers, ended_at, 1.5)
+    finished(node, servers, ended_at, HOLD + 0.5)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("moment", "within"),
-    # Between two questions nobody can tell a controller that is gone from one that is out of reach.
-    [(in_the_first_moment, 1.5), (in_a_question, 1.5), (between_questions, GRACE)],
-    ids=["in_the_first_moment", "in_a_question", "between_questions"],
-)
-def test_after_the_controller_was_killed_what_had_begun_is_finished_and_soon_nothing_else_begins(
-    node: Node, moment: Moment, within: float
-) -> None:
-    servers = queued(10 if within < GRACE else 40)
+@pytest.mark.parametrize("moment", [in_the_first_moment, in_a_question, between_questions], ids=lambda moment: moment.__name__)
+def test_after_the_controller_was_killed_what_had_begun_is_finished_and_soon_nothing_else_begins(node: Node, moment: Moment) -> None:
+    servers = queued()
     bring_up({node: servers})
     watch = stop_begun(node, servers)
     moment(node, servers)
     watch.going.kill()
-    finished(node, servers, time.time(), within)
+    # Ansible's workers are sessions of their own, and outlive it: until they ask again.
+    finished(node, servers, time.time(), QUESTION + HOLD + 1)
 
 
 @pytest.mark.long
@@ -134,8 +127,7 @@ def test_a_job_that_was_killed_at_its_node_is_told_within_seconds(node: Node, mo
     print(ran.output)
     assert ran.seconds - killed < 8
     result = only_result(ran)
-    assert ran.rc != 0 and result["failed"] is True
+    assert ran.rc != 0
     assert result.get("code") == "interrupted", result
     assert result["msg"].startswith("Cannot tell how the action ended")
     assert len(begun(node, servers)) < len(servers)
-    assert Path("/proc").exists()

@@ -1,19 +1,18 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a task keeps at the node while it is followed: for nobody else to read, without secrets, and gone with its result."""
+"""What a task keeps at the node while it is followed: for nobody else to read, without secrets, and gone soon."""
 
 from __future__ import annotations
 
 import pytest
 
-from .followed import Watch, await_hold, name_of, only_result, settled
+from .followed import Watch, await_hold, only_result, settled, the_job
 from .lab import Node, adhoc_begun, bring_up, inventory, server, uuid_of, wait_until
 from .people import BY_SUDO_WITHOUT_PASSWORD, person
 
 JOBS = "/run/fleet-power-jobs"
 SECRET = "hunter2-and-some"
-_DAY = 86400
 
 
 def jobs_of(node: Node, where: str = JOBS) -> list[str]:
@@ -21,9 +20,15 @@ def jobs_of(node: Node, where: str = JOBS) -> list[str]:
     return node.ssh(f"find {where} -mindepth 1 -maxdepth 1 2>/dev/null || true").split()
 
 
+def be_ten_minutes_later(node: Node) -> None:
+    """Let what sleeps until a job's files are to go wake up."""
+    sleeping = node.ssh("pgrep -f '^sleep [0-9]+$'").split()
+    node.ssh(f"kill {' '.join(sleeping)}")
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("become", [False, True], ids=["root", "sudo"])
-def test_files_of_a_job_are_for_its_user_alone_and_gone_with_its_result(node: Node, become: bool) -> None:
+def test_files_of_a_job_are_for_its_user_alone_and_gone_soon_after_its_end(node: Node, become: bool) -> None:
     slow = server("slow", STOP_SECONDS=4)
     bring_up({node: [slow]})
     assert jobs_of(node) == []
@@ -34,8 +39,9 @@ def test_files_of_a_job_are_for_its_user_alone_and_gone_with_its_result(node: No
         # Whatever a umask says: directories 0700, files 0600, root's.
         assert set(node.ssh(f"find {JOBS} -printf '%y %m %u\n'").splitlines()) == {"d 700 root", "f 600 root"}
         assert watch.finish().rc == 0
-    assert jobs_of(node) == []
-    assert node.ssh("ls -d /root/.ansible/tmp/* 2>/dev/null || true") == ""
+    assert node.ssh("ls -d /root/.ansible/tmp/* /tmp/ansible* 2>/dev/null || true") == ""
+    be_ten_minutes_later(node)
+    wait_until(lambda: jobs_of(node) == [], "its files are gone")
 
 
 @pytest.mark.long
@@ -48,23 +54,36 @@ def test_files_of_a_quick_task_are_gone_with_its_result(node: Node) -> None:
 
 
 @pytest.mark.long
-def test_files_of_a_job_whose_result_nobody_fetched_are_gone_within_a_day(node: Node) -> None:
-    servers = [server("slow", STOP_SECONDS=3), server("other", STOP_SECONDS=2)]
+def test_files_of_a_job_whose_result_nobody_fetched_are_gone_as_soon(node: Node) -> None:
+    slow = server("slow", STOP_SECONDS=5)
+    bring_up({node: [slow]})
+    watch = Watch(adhoc_begun([node], "server_power", {"action": "stop", "server": "slow"}))
+    watch.await_text("slow stopping")
+    watch.going.interrupt()
+    settled(node, [slow])
+    assert len(jobs_of(node)) == 1
+    be_ten_minutes_later(node)
+    wait_until(lambda: jobs_of(node) == [], "its files are gone")
+
+
+@pytest.mark.long
+def test_files_of_a_job_that_was_killed_are_gone_within_a_day(node: Node) -> None:
+    servers = [server("slow", STOP_SECONDS=5), server("other", STOP_SECONDS=4)]
     bring_up({node: servers})
     watch = Watch(adhoc_begun([node], "server_power", {"action": "stop", "server": "slow"}))
     watch.await_text("slow stopping")
-    watch.going.kill()
-    settled(node, servers[:1])
+    node.ssh(f"kill -9 {the_job(node)}")
+    assert watch.finish().rc != 0
     (left,) = jobs_of(node)
     # Tomorrow.
     node.ssh(f"find {left} -exec touch -d '25 hours ago' {{}} +")
     assert adhoc_begun([node], "server_power", {"action": "stop", "server": "other"}).finish().rc == 0
-    assert jobs_of(node) == []
+    assert left not in jobs_of(node)
 
 
 @pytest.mark.long
 def test_files_of_a_job_that_runs_for_longer_than_a_day_are_left_to_it(node: Node) -> None:
-    servers = [server("slow", STOP_SECONDS=9), server("other", STOP_SECONDS=2)]
+    servers = [server("slow", STOP_SECONDS=12), server("other", STOP_SECONDS=3)]
     bring_up({node: servers})
     watch = Watch(adhoc_begun([node], "server_power", {"action": "stop", "server": "slow"}))
     watch.await_text("slow stopping")
@@ -81,7 +100,7 @@ def test_no_secret_is_in_a_line_nor_in_a_file_of_a_job(node: Node) -> None:
     slow = server("slow", STOP_SECONDS=4, RCON_PASSWORD=SECRET)
     slow["settings"]["container"]["image"] = "~fleet-power/testserver:latest"
     bring_up({node: [slow]})
-    options = {"action": "restart", "server": [uuid_of(slow)], "definitions": {uuid_of(slow): slow}, "reason": "patch"}
+    options = {"action": "restart", "server": [uuid_of(slow)], "definitions": [slow], "reason": "patch"}
     watch = Watch(adhoc_begun([node], "server_power", options, "-vvvv"))
     await_hold(node, slow)
     watch.await_text("stopping")
@@ -95,7 +114,7 @@ def test_no_secret_is_in_a_line_nor_in_a_file_of_a_job(node: Node) -> None:
 
 @pytest.mark.long
 def test_a_name_cannot_break_out_of_its_line(node: Node) -> None:
-    hostile = server("evil\x1b[2J\n12:00:00 node-9 forged done\r" + "x" * 300, STOP_SECONDS=3)
+    hostile = server("evil\x1b[2J\n12:00:00 node-9 forged done\r" + "x" * 300, STOP_SECONDS=5)
     bring_up({node: [hostile]})
     watch = Watch(adhoc_begun([node], "server_power", {"action": "restart", "server": [uuid_of(hostile)]}))
     ran = watch.finish()
@@ -104,4 +123,3 @@ def test_a_name_cannot_break_out_of_its_line(node: Node) -> None:
     lines = [line for line in ran.stdout.splitlines() if "evil" in line and "stopping" in line]
     assert lines and all(len(line) < 200 for line in lines)
     assert all(host == node.name for host in (each.host for each in watch.said))
-    wait_until(lambda: jobs_of(node) == [], f"the files of {name_of(hostile)[:4]} are gone")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from .followed import Watch, only_result, play, power, progress_in
+from .followed import Watch, only_result, play, power, progress_in, told
 from .lab import Lease, Node, bring_up, playbook_begun, server
 from .ran import Ran
 
 pytest.importorskip("ansible_runner")
-from .test_runner import Job, prepared, ran  # noqa: E402
+from .test_runner import Job, prepared, ran
 
 #: A callback whose standard output is for programs, as galaxy has several.
 DOCUMENT = {"ANSIBLE_STDOUT_CALLBACK": "document"}
@@ -31,7 +31,7 @@ def with_play(job: Job, *tasks: dict[str, object]) -> Job:
 
 @pytest.mark.long
 def test_each_line_is_an_event_of_the_job_while_it_runs(node: Node, tmp_path: Path) -> None:
-    servers = [server("quick"), server("slow", STOP_SECONDS=4), server("slower", STOP_SECONDS=8)]
+    servers = [server("quick"), server("slow", STOP_SECONDS=5), server("slower", STOP_SECONDS=8)]
     bring_up({node: servers})
     job = with_play(prepared(tmp_path / "job", [node]), power("restart", servers))
     runs = threading.Thread(target=ran, args=(job, "play.yml"))
@@ -45,17 +45,16 @@ def test_each_line_is_an_event_of_the_job_while_it_runs(node: Node, tmp_path: Pa
         time.sleep(0.1)
     ended_at = time.monotonic()
     assert job.rc == 0, job.stdout
-    told: dict[str, float] = {}
+    ended: dict[str, float] = {}
     for name, moment in seen.items():
         path = job.artifacts / "job_events" / name
         if path.exists():
             event = json.loads(path.read_text())
-            for _host, text in progress_in(event["stdout"].replace("\r\n", "\n")):
-                if "restart done" in text:
-                    told[text.split()[0]] = moment
+            texts = [text for _host, text in progress_in(event["stdout"].replace("\r\n", "\n"))]
+            ended.update(dict.fromkeys(told(texts, "restart done"), moment))
     print(job.stdout)
-    assert sorted(told) == ["quick", "slow", "slower"]
-    assert told["slow"] - told["quick"] > 2 and ended_at - told["quick"] > 5
+    assert sorted(ended) == ["quick", "slow", "slower"]
+    assert ended["slow"] - ended["quick"] > 1.5 and ended_at - ended["quick"] > 4
     assert len(progress_in(job.stdout.replace("\r\n", "\n"))) >= 3
 
 
@@ -67,15 +66,14 @@ def document_of(run: Ran) -> dict[str, object]:
 
 @pytest.mark.long
 def test_a_document_on_standard_output_stays_one_and_progress_is_on_standard_error(node: Node) -> None:
-    servers = [server("quick"), server("slow", STOP_SECONDS=4)]
+    servers = [server("quick"), server("slow", STOP_SECONDS=5)]
     bring_up({node: servers})
     watch = Watch(playbook_begun(play(power("restart", servers)), [node], surroundings=DOCUMENT))
     run = watch.finish()
     assert run.rc == 0, run.output
     assert document_of(run)["hosts"] == [node.name]
-    assert [text.split()[0] for _host, text in progress_in(run.stderr) if "restart done" in text] == ["quick", "slow"]
-    (quick,) = (each.moment for each in watch.said if each.text.startswith("quick restart done"))
-    assert run.seconds - quick > 2
+    assert told([text for _host, text in progress_in(run.stderr)], "restart done") == ["quick", "slow"]
+    assert run.seconds - watch.ends("restart done")["quick"] > 1.5
     assert only_result(run)["summary"] == {"done": 2}
 
 
