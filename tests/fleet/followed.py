@@ -30,7 +30,7 @@ HANDED_OVER, PATIENCE = 2.0, 60.0
 #: Seconds after which nothing new begins once nobody asks a node for news any more, and that a question may take which was asked before.
 HOLD, QUESTION = 2.0, 10.0
 #: What differs between two runs of the same action.
-_PASSING = ("seconds", "started_at")
+_PASSING = ("seconds", "started_at", "operation", "start", "end", "delta")
 _PROGRESS = re.compile(r"^\d\d:\d\d:\d\d (?P<host>\S+) (?P<text>.*\S)\s*$", re.MULTILINE)
 _LOOK_SECONDS = 0.05
 _READ_JOURNAL = """
@@ -80,6 +80,10 @@ class Watch:
     def await_text(self, text: str, seconds: float = 60) -> Said:
         """Wait for a line of progress that has a text."""
         return wait_until(lambda: next((each for each in self.said if text in each.text), None), f"a line says {text!r}", seconds)  # type: ignore[no-any-return]
+
+    def await_end(self, name: str, what: str, seconds: float = 60) -> float:
+        """Wait until something is told of a server, as in ``stop done``; return when it was."""
+        return float(wait_until(lambda: self.ends(what).get(name), f"it is told: {name} {what}", seconds))
 
     def finish(self) -> Ran:
         """Wait for the end of the run."""

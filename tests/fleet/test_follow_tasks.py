@@ -181,7 +181,7 @@ def test_a_result_of_megabytes_comes_whole(node: Node) -> None:
     bring_up({node: [one]})
     nobody = [f"{'nobody' * 40}-{number}" for number in range(3000)]
     servers = [uuid_of(one), *nobody]
-    path = play(power("restart", "{{ them }}", max_parallel=50))
+    path = play(power("restart", "{{ them }}", max_parallel=50, wait_for="running"))
     ran, silent = (playbook_begun(path, [node], surroundings=how, them=servers).finish() for how in ({}, UNFOLLOWED))
     assert ran.rc == silent.rc == 2
     size = len(json.dumps(only_result(ran)))
