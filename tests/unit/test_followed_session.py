@@ -107,6 +107,7 @@ class FollowedModule(ForkedModule):
 
     def fetched(self) -> tuple[int, dict[str, Any], str]:
         """What the module says that fetches results."""
+        pytest.importorskip("ansible.module_utils.basic")
         script = f"""
 import sys
 from {UTILS} import _job
