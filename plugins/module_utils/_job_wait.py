@@ -62,7 +62,7 @@ def wait(job: Watched, offset: int, gather: float, patience: float) -> tuple[byt
     """Return the news since then, and whether the job goes on. Raises BrokenPipeError if nobody reads the answer any more."""
     reader = select.poll()
     reader.register(_STDOUT, 0)
-    end, first = time.monotonic() + patience, float("inf")
+    began, first = time.monotonic(), float("inf")
     while True:
         job.touch()
         # Before the lines are read: no last line is lost.
@@ -70,7 +70,7 @@ def wait(job: Watched, offset: int, gather: float, patience: float) -> tuple[byt
         news, now = job.news(offset), time.monotonic()
         if news:
             first = min(first, now)
-        if not live or now >= end or now - first >= (_URGENT_SECONDS if any(word in news for word in _URGENT) else gather):
+        if not live or now - began >= patience or now - first >= (_URGENT_SECONDS if any(word in news for word in _URGENT) else gather):
             return news, live or len(news) >= _MOST // 2
         if any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _descriptor, event in reader.poll(0)):
             raise BrokenPipeError

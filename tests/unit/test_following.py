@@ -189,6 +189,19 @@ def test_beyond_the_patience_the_error_is_the_connections_own(script: Script) ->
     assert len(scripted.progress.said) == 1
 
 
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_task_whose_run_of_ansible_was_killed_asks_for_nothing_more(
+    script: Script, monkeypatch: pytest.MonkeyPatch, is_cut: bool
+) -> None:
+    scripted = script(lines=10, seconds=20.0)
+    scripted.cuts = [(2.5, 1e9)] if is_cut else []
+    monkeypatch.setattr(following.os, "getppid", lambda: 1 if scripted.passed > 3 else 2)
+    with pytest.raises(errors.AnsibleError, match="the run of Ansible has ended") as raised:
+        scripted.follower().result(FOLLOWED)
+    assert not isinstance(raised.value, errors.AnsibleConnectionFailure)
+    assert (scripted.passed < 10, len(scripted.asked) < 6, scripted.fetched) == (True, True, 0)
+
+
 NOISE = {
     "message of the day": lambda text: f"Welcome to node-1\n\n  * news\n{text}",
     "sudo lecture": lambda text: f"We trust you have received the usual lecture.\n#1) {{\n{text}\n",

@@ -318,7 +318,7 @@ def said_of_ends(lines: list[str]) -> Counter[str]:
     return said
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(EVENTS)
 def test_whatever_comes_no_second_has_more_lines_and_each_end_is_told_once(events: list[tuple[float, str, list[dict[str, Any]]]]) -> None:
     state: dict[str, Any] = {}
