@@ -49,6 +49,19 @@ class Watched:
             found = lines.read(_MOST)
         return found[: found.rfind(b"\n") + 1]
 
+    def result(self) -> str | None:
+        """Return what the job printed, once it has ended; None where that is for nobody but Ansible to read.
+
+        That is what is large, comes with errors, or is no plain JSON: Ansible marks its own types, as those of warnings.
+        """
+        try:
+            with open(self._file("out"), "rb") as out, open(self._file("err"), "rb") as err, open(self._file("rc"), "rb"):
+                printed = out.read(_MOST)
+                plain = len(printed) < _MOST and b"__ansible_type" not in printed and not err.read(1)
+        except OSError:
+            return None
+        return printed.decode("utf-8", "replace") if plain else None
+
     def touch(self, ago: float = 0.0) -> None:
         """Say that somebody waits, or has until so many seconds ago: by the monotonic clock, which nobody sets."""
         moment = max(0.0, time.monotonic() - ago)
@@ -89,7 +102,13 @@ def main(arguments: list[str]) -> int:
     try:
         news, live = wait(job, offset, float(arguments[2]), float(arguments[3]))
         lines = news.decode("utf-8", "replace").splitlines()
-        sys.stdout.write(json.dumps({"fleet_lines": lines, "fleet_offset": offset + len(news), "fleet_live": live}) + "\n")
+        told = {
+            "fleet_lines": lines,
+            "fleet_offset": offset + len(news),
+            "fleet_live": live,
+            "fleet_result": None if live else job.result(),
+        }
+        sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         # Ctrl-C, or a connection that was closed: from now on nobody waits.

@@ -61,6 +61,7 @@ class ScriptedNode:
         self.seconds = seconds
         self.cuts: list[tuple[float, float]] = []
         self.noise: Callable[[str], str] = str
+        self.plain: str | None = None
         self.answers: dict[str, Any] = RESULT
         self.absent_after = float("inf")
         self.asked: list[str] = []
@@ -121,7 +122,8 @@ class ScriptedNode:
 
     def _printed(self, lines: list[str], offset: int) -> str:
         live = self.passed < self.seconds
-        return self.noise(json.dumps({"fleet_lines": lines, "fleet_offset": offset, "fleet_live": live or bool(lines)}) + "\n")
+        told = {"fleet_lines": lines, "fleet_offset": offset, "fleet_live": live or bool(lines)}
+        return self.noise(json.dumps(told if told["fleet_live"] else {**told, "fleet_result": self.plain}) + "\n")
 
 
 @pytest.fixture(name="script")
@@ -137,6 +139,21 @@ def test_lines_come_in_order_each_once_and_the_result_is_the_modules(script: Scr
     assert scripted.follower().result(FOLLOWED) == RESULT
     assert scripted.progress.lines == scripted.lines
     assert (scripted.progress.said, scripted.fetched, scripted.reconnected) == ([], 1, 0)
+
+
+def test_a_plain_result_is_not_asked_for_again(script: Script) -> None:
+    scripted = script()
+    scripted.plain = "\n" + json.dumps(RESULT) + "\n"
+    assert scripted.follower().result(FOLLOWED) == RESULT
+    assert scripted.fetched == 0
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"half": ', "Killed"])
+def test_what_is_no_result_is_fetched(script: Script, text: str) -> None:
+    scripted = script()
+    scripted.plain = text
+    assert scripted.follower().result(FOLLOWED) == RESULT
+    assert scripted.fetched == 1
 
 
 def test_a_failure_is_the_result_as_it_is(script: Script) -> None:
