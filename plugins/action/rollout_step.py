@@ -17,22 +17,24 @@ from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.fleet.power.plugins.module_utils._fleet.options import options_fault
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files, report
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files, lines, report
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import Waits
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening import Start, open_run
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.resume import flying
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count, describe_batch
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.turns import turns
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import BOOTS, RolloutError
-from ansible_collections.fleet.power.plugins.module_utils._fleet.table import render
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
 from ansible_collections.fleet.power.plugins.plugin_utils.plain_value import plain_value
+from ansible_collections.fleet.power.plugins.plugin_utils.rollout_course import RolloutCourse
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_play import RolloutPlay
 from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
 
 #: Options and what must be given for which step; what ``given`` holds is judged where it is understood.
 _OPTIONS = {
-    "step": Option("str", required=True, choices=("clear", "take_up", "plan", "begin", "soak", "count", "report", "confirm")),
+    "step": Option("str", required=True, choices=("clear", "take_up", "plan", "next", "soak", "blame", "confirm")),
     "given": Option("dict"),
     "options": Option("list", elements="str", default=[]),
     "resume": Option("path", default=""),
@@ -43,13 +45,13 @@ _OPTIONS = {
     "run": Option("str", default=""),
     "batch": Option("int", least=1),
     "pause": Option("float", default=0, least=0),
+    "soak": Option("float", default=0, least=0),
+    "max_parallel": Option("int", default=0, least=0),
     "nodes": Option("list", elements="str", default=[]),
     "tasks": Option("str", default=""),
-    "soak": Option("bool", default=False),
-    "seconds": Option("float", least=0),
 }
-_NEEDED = [("step", "plan", ["given"]), ("step", "soak", ["seconds"])]
-_NEEDED += [("step", step, ["file", "run", "batch"]) for step in ("begin", "count")]
+_NEEDED = [("step", "plan", ["given"]), ("step", "soak", ["batch"])]
+_NEEDED += [("step", step, ["file", "run"]) for step in ("next", "soak", "blame")]
 
 
 class ActionModule(ActionBase):
@@ -69,10 +71,9 @@ class ActionModule(ActionBase):
             "clear": self._clear,
             "take_up": self._take_up,
             "plan": self._plan,
-            "begin": self._begin,
+            "next": self._next,
             "soak": self._soak,
-            "count": self._count,
-            "report": self._report,
+            "blame": self._blame,
             "confirm": self._confirm,
         }
         try:
@@ -80,7 +81,9 @@ class ActionModule(ActionBase):
             result.update(steps[self._asked["step"]]())
         except RolloutError as error:
             result.update(failed=True, msg=str(error), code=error.code)
-            if not self._asked.get("file") or self._asked["step"] in ("report", "confirm"):
+            if self._asked.get("step") == "next":
+                result["blamed"] = self._play.left()[:1]
+            if not self._asked.get("file") or self._asked.get("step") in ("next", "confirm"):
                 # There is no run that could tell of it at its end.
                 with contextlib.suppress(RolloutError):
                     self._files.write_result(report.no_result(str(error), error.code, ended_at=_now()))
@@ -112,6 +115,8 @@ class ActionModule(ActionBase):
             raise RolloutError(fault)
         self._files.forget_result()
         found = flying(self._files.to_resume()) if self._asked["resume"] else {"nodes": [], "runs": []}
+        if found["nodes"]:
+            speak(lines.flight_line(found["nodes"], found["runs"], self._asked["resume_wait"], datetime.now().astimezone()))
         return {**found, "until": time.time() + self._asked["resume_wait"]}
 
     def _plan(self) -> dict[str, Any]:
@@ -126,25 +131,30 @@ class ActionModule(ActionBase):
         if not self._check:
             chosen = sum(row.batch > 0 for row in record.rows)
             speak(f"Run {record.run}: {chosen} servers in {record.batches} batches, kept in {path}")
-        numbers = [] if record.stopped else list(range(1, record.batches + 1))
-        told = {"action": record.action, "boots": record.action in BOOTS, "reason": record.reason}
-        return {"file": path, "run": record.run, **told, "numbers": numbers}
+        return {
+            "file": path,
+            "run": record.run,
+            "action": record.action,
+            "boots": record.action in BOOTS,
+            "reason": record.reason,
+            "before": self._play.sets("rollout_before_batch_tasks"),
+            "batches": {} if record.stopped else self._turns(record),
+        }
 
-    def _begin(self) -> dict[str, Any]:
-        """Begin a batch, after a pause where there is one. What is in flight stands in the file before a node is asked."""
-        number, pause = self._asked["batch"], self._asked["pause"]
-        if number > 1 and pause > 0 and not self._check:
-            speak(f"Waiting {pause:g} s before batch {number}")
-            time.sleep(pause)
-        record = self._files.load(self._asked["run"])
-        fault = self._tasks_fault()
-        if fault:
-            record.stopped = fault
-            self._files.save(record)
-            raise RolloutError(fault)
-        work = begin(record, number)
-        self._files.save(record)
-        return {"work": work}
+    def _turns(self, record: Record) -> dict[str, list[dict[str, Any]]]:
+        """Return the batches that each node has tasks for, and what each is called."""
+        rows: dict[int, list[Row]] = {}
+        for row in record.rows:
+            rows.setdefault(row.batch, []).append(row)
+        told = {
+            number: {"number": number, "label": f"{number} of {record.batches}: {lines.servers_of_rows(members)}"}
+            for number, members in rows.items()
+        }
+        return {node: [told[number] for number in numbers] for node, numbers in turns(record, self._play.left()).items() if numbers}
+
+    def _next(self) -> dict[str, Any]:
+        """Count the batch before, and begin the next one; where none may begin any more, report, and fail unless all ended well."""
+        return self._course.go_on(self._asked["batch"], self._tasks_fault)
 
     def _tasks_fault(self) -> str:
         """Why the file of tasks cannot be used; empty if it can. Ansible would take all nodes out of the play for it, or break off."""
@@ -161,43 +171,12 @@ class ActionModule(ActionBase):
 
     def _soak(self) -> dict[str, Any]:
         """Let time pass in which servers are to stay up."""
-        time.sleep(self._asked["seconds"])
+        self._course.soak(self._asked["batch"])
         return {}
 
-    def _count(self) -> dict[str, Any]:
-        """Count a batch; fails the task when no other may begin."""
-        number, record = self._asked["batch"], self._files.load(self._asked["run"])
-        nodes = {str(row.node) for row in record.rows if row.batch == number}
-
-        def told(name: str) -> dict[str, Mapping[str, Any]]:
-            return {node: self._play.answer(node, name) or {} for node in nodes}
-
-        soak = (told("__rollout_up"), told("__rollout_still_up")) if self._asked["soak"] else None
-        count(record, number, told("__rollout_answer"), soak)
-        self._files.save(record)
-        speak(describe_batch(record, number))
-        if record.stopped:
-            return {"failed": True, "stopped": True, "msg": f"The run stops here: {record.stopped}"}
-        return {}
-
-    def _report(self) -> dict[str, Any]:
-        """Tell of the whole run; fails the task unless all ended well. The file stays only where something is left."""
-        path = self._files.own
-        if not path:
-            return {"skipped": True}
-        record = self._files.load(self._asked["run"])
-        keeps = bool(record.left or record.failed)
-        resume_file = path if keeps and not self._check else None
-        seconds = (_moment(_now()) - _moment(record.began_at)).total_seconds()
-        result = report.result(record, ended_at=_now(), seconds=seconds, resume_file=resume_file)
-        table = f"\n{render(report.HEADINGS, report.table_rows(record))}\n\n" if record.rows else ""
-        speak(f"{table}{result['msg']}")
-        if resume_file is not None:
-            before = f"What failed before was left alone: {len(record.failed)}; " if result["ok"] else "To do what is left, "
-            speak(f"{before}{report.going_on(record, resume_file)}")
-        self._files.end(record, resume_file)
-        self._files.write_result(result)
-        return report.verdict(result, record, resume_file)
+    def _blame(self) -> dict[str, Any]:
+        """Fail on a node where something went wrong, or for what is no node's fault."""
+        return {"failed": True, "msg": report.blame(self._files.load(self._asked["run"]), self._play.here())}
 
     def _confirm(self) -> dict[str, Any]:
         """Fail where a run was begun in this command and has not told of its end: something has ended its play, and all seemed well."""
@@ -218,13 +197,14 @@ class ActionModule(ActionBase):
         return RunFiles(self._asked, constants.DEFAULT_LOCAL_TMP, check=self._check)
 
     @property
+    def _course(self) -> RolloutCourse:
+        waits = Waits(self._asked["pause"], self._asked["soak"], self._asked["max_parallel"])
+        return RolloutCourse(self._asked["run"], self._files, self._play, waits, check=self._check)
+
+    @property
     def _check(self) -> bool:
         return bool(self._task.check_mode)
 
 
 def _now() -> str:
     return timestamp(datetime.now(timezone.utc))
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -88,20 +88,20 @@ def _ended_within(child: int, seconds: float) -> int | None:
 
     Return its status, None if it goes on.
     """
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     # It wakes at the child's end: a quick task is not to wait for it.
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
     while True:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             return status
-        left = deadline - time.monotonic()
-        if left <= 0:
+        passed = time.monotonic() - began
+        if passed >= seconds:
             return None
         if nobody_reads(STDOUT):
             pass_on(child, signal.SIGTERM)
             return os.waitpid(child, 0)[1]
-        signal.sigtimedwait((signal.SIGCHLD,), min(left, _LOOK_SECONDS))
+        signal.sigtimedwait((signal.SIGCHLD,), min(seconds - passed, _LOOK_SECONDS))
 
 
 def _answer_followed(path: str) -> None:

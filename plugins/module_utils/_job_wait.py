@@ -49,6 +49,19 @@ class Watched:
             found = lines.read(_MOST)
         return found[: found.rfind(b"\n") + 1]
 
+    def result(self) -> str | None:
+        """Return what the job printed, once it has ended; None where that is for nobody but Ansible to read.
+
+        That is what is large, comes with errors, or is no plain JSON: Ansible marks its own types, as those of warnings.
+        """
+        try:
+            with open(self._file("out"), "rb") as out, open(self._file("err"), "rb") as err, open(self._file("rc"), "rb"):
+                printed = out.read(_MOST)
+                plain = len(printed) < _MOST and b"__ansible_type" not in printed and not err.read(1)
+        except OSError:
+            return None
+        return printed.decode("utf-8", "replace") if plain else None
+
     def touch(self, ago: float = 0.0) -> None:
         """Say that somebody waits, or has until so many seconds ago: by the monotonic clock, which nobody sets."""
         moment = max(0.0, time.monotonic() - ago)
@@ -62,7 +75,7 @@ def wait(job: Watched, offset: int, gather: float, patience: float) -> tuple[byt
     """Return the news since then, and whether the job goes on. Raises BrokenPipeError if nobody reads the answer any more."""
     reader = select.poll()
     reader.register(_STDOUT, 0)
-    end, first = time.monotonic() + patience, float("inf")
+    began, first = time.monotonic(), float("inf")
     while True:
         job.touch()
         # Before the lines are read: no last line is lost.
@@ -70,7 +83,7 @@ def wait(job: Watched, offset: int, gather: float, patience: float) -> tuple[byt
         news, now = job.news(offset), time.monotonic()
         if news:
             first = min(first, now)
-        if not live or now >= end or now - first >= (_URGENT_SECONDS if any(word in news for word in _URGENT) else gather):
+        if not live or now - began >= patience or now - first >= (_URGENT_SECONDS if any(word in news for word in _URGENT) else gather):
             return news, live or len(news) >= _MOST // 2
         if any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _descriptor, event in reader.poll(0)):
             raise BrokenPipeError
@@ -89,7 +102,13 @@ def main(arguments: list[str]) -> int:
     try:
         news, live = wait(job, offset, float(arguments[2]), float(arguments[3]))
         lines = news.decode("utf-8", "replace").splitlines()
-        sys.stdout.write(json.dumps({"fleet_lines": lines, "fleet_offset": offset + len(news), "fleet_live": live}) + "\n")
+        told = {
+            "fleet_lines": lines,
+            "fleet_offset": offset + len(news),
+            "fleet_live": live,
+            "fleet_result": None if live else job.result(),
+        }
+        sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         # Ctrl-C, or a connection that was closed: from now on nobody waits.

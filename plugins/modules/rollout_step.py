@@ -37,14 +37,15 @@ options:
       - V(clear) comes first in a play of its own. It removes the last result, and fails if O(nodes) is empty.
       - V(take_up) begins a run. It removes the last result, and tells what may still be in flight of the run to resume, if one is.
       - V(plan) decides which servers are meant, and in which batches.
-      - V(begin) begins a batch and returns what to ask of each node.
-      - V(soak) waits.
-      - V(count) counts a batch, and fails when no other may begin.
-      - V(report) prints the table, writes the result, and fails unless all ended well.
-      - V(confirm) comes last in a play of its own. It fails if there was no V(report) for the run.
+      - V(next) counts the batch before and begins O(batch); it returns what to ask of each node. Without O(batch), or where none may
+        begin any more, it prints the table, writes the result, and fails unless all ended well.
+      - V(next) prints a line as a batch begins, and one as it has ended.
+      - V(soak) waits, if any server of the batch was acted on.
+      - V(blame) fails, for what went wrong on the node that it is called for.
+      - V(confirm) comes last in a play of its own. It fails if the run has not come to its end.
     type: str
     required: true
-    choices: [clear, take_up, plan, begin, soak, count, report, confirm]
+    choices: [clear, take_up, plan, next, soak, blame, confirm]
   given:
     description:
       - The role's variables, without their prefix. Needed by V(plan).
@@ -72,28 +73,38 @@ options:
     default: ""
   result_file:
     description:
-      - Where to write the result.
+      - Where to write the result. C(~/.ansible/fleet_power/rollout.json) is made a link to a file of the run's own beside it.
     type: path
     default: ""
   file:
     description:
-      - The run's file, as V(plan) returned it. Needed by V(begin) and V(count). Without it, V(report) and V(confirm) have no
-        run to tell of.
+      - The run's file, as V(plan) returned it. Needed by V(next), V(soak) and V(blame). Without it, V(confirm) has no run to tell of.
     type: path
     default: ""
   run:
     description:
-      - The run's id, as V(plan) returned it. A file that is another run's by now is an error. Needed by V(begin) and V(count).
+      - The run's id, as V(plan) returned it. A file that is another run's by now is an error. Needed by V(next), V(soak)
+        and V(blame).
     type: str
     default: ""
   batch:
     description:
-      - Number of the batch, from V(1). Needed by V(begin) and V(count).
+      - Number of the batch, from V(1). Needed by V(soak).
     type: int
   pause:
     description:
       - Seconds to wait before the batch, unless it is the first, at least V(0).
     type: float
+    default: 0
+  soak:
+    description:
+      - Seconds that the servers of a batch must stay up, at least V(0), which is no such time.
+    type: float
+    default: 0
+  max_parallel:
+    description:
+      - Servers of one node that are acted on at the same moment, for the estimate of what is left. V(0) is unknown.
+    type: int
     default: 0
   nodes:
     description:
@@ -103,18 +114,9 @@ options:
     default: []
   tasks:
     description:
-      - File of the tasks before the batch, for V(begin), which fails if it cannot be used.
+      - File of the tasks before the batch, for V(next), which begins none if it cannot be used.
     type: str
     default: ""
-  soak:
-    description:
-      - Whether the batch had a soak time.
-    type: bool
-    default: false
-  seconds:
-    description:
-      - How long to wait, at least V(0). Needed by V(soak).
-    type: float
 seealso:
   - module: fleet.power.server_power
 author:
@@ -122,9 +124,9 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Count the batch
+- name: Begin the first batch
   fleet.power.rollout_step:
-    step: count
+    step: next
     file: "{{ __rollout_plan.file }}"
     run: "{{ __rollout_plan.run }}"
     batch: 1
@@ -135,14 +137,18 @@ RETURN = r"""
 work:
   description: What to ask of each node, by its name.
   type: dict
-  returned: by step V(begin)
+  returned: by step V(next) if it begins a batch
   sample: {"node-1": {"servers": ["566bf9d7-c55a-45f8-91a6-e55e9b9b1325"], "only": [], "once": "rollout 1b2c3d4e", "max_failures": 0}}
-numbers:
-  description: The numbers of the batches.
-  type: list
-  elements: int
+batches:
+  description: The batches that each node has tasks for, by its name, with number and servers in words.
+  type: dict
   returned: by step V(plan)
-  sample: [1, 2, 3]
+  sample: {"node-1": [{"number": 1, "label": "1 of 2: node-1 Lobby, Proxy"}], "node-2": [{"number": 2, "label": "2 of 2: node-2 Atlas"}]}
+before:
+  description: Whether tasks come before the batches, on any node.
+  type: bool
+  returned: by step V(plan)
+  sample: false
 file:
   description: The run's file.
   type: str
@@ -151,7 +157,7 @@ file:
 run:
   description: The run's id.
   type: str
-  returned: by steps V(plan) and V(report)
+  returned: by steps V(plan), and V(next) at the end of the run
   sample: 1b2c3d4e
 runs:
   description: Ids of the runs that may still be in flight.
@@ -173,21 +179,17 @@ until:
 counts:
   description: How many servers ended how.
   type: dict
-  returned: by step V(report) if all ended well
+  returned: by step V(next) at the end of a run that ended well
   sample: {"selected": 20, "done": 20, "unchanged": 0, "nodes_unknown": 0}
-stopped:
-  description: V(true), if the run was counted and goes no further. V(report) tells of it.
-  type: bool
-  returned: by step V(count), if it fails for that reason
-  sample: true
 blamed:
-  description: What went wrong on nodes, a sentence for each where something did.
-  type: dict
-  returned: by step V(report) unless all ended well
-  sample: {"node-2": "Cannot end the restart well on node-2: node-2 Lobby: start_failed"}
+  description: The nodes on which something went wrong, or the first of the play if it went wrong on none that is left.
+  type: list
+  elements: str
+  returned: by step V(next) unless all ended well
+  sample: [node-2]
 resume_file:
   description: Where the next run finds what is left, V(null) if nothing is.
   type: str
-  returned: by step V(report)
+  returned: by step V(next) at the end of the run
   sample: null
 """

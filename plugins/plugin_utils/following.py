@@ -100,6 +100,9 @@ class JobFollower:
                 offset = news["fleet_offset"]
                 if news["fleet_live"]:
                     continue
+                plain = _plain_result(news.get("fleet_result"))
+                if plain is not None:
+                    return plain
             answer = self._patiently(lambda: self._node.fetch(self._job))
             if answer.get("fleet_absent"):
                 msg = "Cannot tell how the action ended: its files are gone, as after a reboot of the node; see server_power_info"
@@ -149,6 +152,14 @@ class JobFollower:
             raise error
         self._node.disconnect()
         time.sleep(_RETRY_SECONDS)
+
+
+def _plain_result(text: str | None) -> dict[str, Any] | None:
+    """Return what a module printed that is plain JSON. Anything else is fetched, as Ansible does it; this saves a question."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(text or "")
+        return found if isinstance(found, dict) else None
+    return None
 
 
 def _parsed(output: str) -> dict[str, Any] | None:

@@ -65,11 +65,11 @@ class TaskProgress:
                 self._followed = board.followed
 
     def say(self, text: str) -> None:
-        """Show a line about the host."""
+        """Show a line about the host itself."""
         if not self._mute:
             with self._board() as board:
-                board.said(time.time())
-                speak(f"{time.strftime('%H:%M:%S')} {self._host} {text}")
+                board.say(self._host, text)
+                self._show(board)
 
     @staticmethod
     def _show(board: Board) -> None:

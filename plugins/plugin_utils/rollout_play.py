@@ -34,6 +34,26 @@ class RolloutPlay:
             raise RolloutError(f"Cannot roll out with strategy {strategy}: its nodes do not wait for each other; use linear")
         return [str(node) for node in everywhere]
 
+    def here(self) -> str:
+        """Return the node that the task is for."""
+        return str(self._vars["inventory_hostname"])
+
+    def left(self) -> list[str]:
+        """Return the nodes that are not lost, in the order in which Ansible takes them."""
+        active = set(self._vars["ansible_play_hosts"])
+        return [str(node) for node in self._vars["ansible_play_batch"] if node in active]
+
+    def sets(self, name: str) -> bool:
+        """Tell whether a variable may be anything but empty, for any node: as it is written, since it may have others in it."""
+        if self._vars.get(name):
+            return True
+        return any(self._raw(node).get(name) for node in self.left())
+
+    def _raw(self, node: str) -> Mapping[str, Any]:
+        hostvars = self._vars["hostvars"]
+        found: Mapping[str, Any] = hostvars.raw_get(node) if hasattr(hostvars, "raw_get") else hostvars[node]
+        return found
+
     def answer(self, node: str, name: str) -> dict[str, Any] | None:
         """Return what a node's task registered, None if there is nothing.
 

@@ -42,6 +42,9 @@ def test_three_of_twenty_that_fail_end_a_run_with_a_budget_of_two_and_the_next_r
     (resume,) = resume_files(tmp_path)
     assert result["resume_file"] == str(resume)
     assert f"-e rollout_resume={resume}" in ran.output
+    assert [line.partition(" ")[2] for line in ran.stdout.splitlines() if " Batch 1 of 1: " in line] == [
+        f"Batch 1 of 1: {node.name} a0, a1, a2 and 17 more"
+    ]
     assert [line.split()[1].rstrip(":") for line in json.loads(resume.read_text())["not_done"]] == untouched
 
     resumed = playbook("rolling_restart", [node], rollout_resume=str(resume))
@@ -49,6 +52,10 @@ def test_three_of_twenty_that_fail_end_a_run_with_a_budget_of_two_and_the_next_r
     last = runs_of(node, [*bad, *good])
     assert [name for name in last if last[name] != after[name]] == untouched
     assert outcomes(result_of(tmp_path)) == dict.fromkeys(untouched, "done")
+    # Each run has a result of its own, and the link is to the last.
+    folder = tmp_path / ".ansible/fleet_power"
+    assert json.loads((folder / f"rollout-{result['run']}.json").read_text()) == result
+    assert (folder / "rollout.json").readlink() == Path(f"rollout-{result_of(tmp_path)['run']}.json")
 
 
 @pytest.mark.long
@@ -178,6 +185,16 @@ def test_nodes_and_servers_are_taken_in_the_order_of_their_priorities_and_given_
     started = {**runs_of(first, [game, lobby]), **runs_of(second, [proxy])}
     assert sorted(started, key=lambda name: started[name]) == ["proxy", "lobby", "game"]
     assert [line.split()[2:4] for line in table_of(ran)[1:]] == [["proxy", "done"], ["lobby", "done"], ["game", "done"]]
+    # A batch is its line and two tasks; only the first node, which includes the second's for the sake of the order, is passed by.
+    begun = [line.partition(" ")[2] for line in ran.stdout.splitlines() if " Batch " in line and " ended " not in line]
+    assert [line.partition(" [")[0] for line in begun] == [
+        f"Batch 1 of 3: {second.name} proxy",
+        f"Batch 2 of 3: {first.name} lobby",
+        f"Batch 3 of 3: {first.name} game",
+    ]
+    assert begun[2].endswith(" left]")
+    assert ran.stdout.count("skipping: [node-") == 1
+    assert ran.stdout.count("included: ") == ran.stdout.count("Act on the servers") == 3
     assert result_of(tmp_path)["ok"]
     assert resume_files(tmp_path) == []
 
@@ -271,6 +288,22 @@ def test_a_task_before_the_batch_that_fails_on_a_node_leaves_that_nodes_servers_
     assert [node.ssh("cat /root/told").split() for node in nodes] == [["1", uuid_of(here)], ["1", uuid_of(there)]]
     assert runs_of(second, [there]) == before
     assert len(resume_files(tmp_path)) == 1
+
+
+@pytest.mark.long
+def test_batches_whose_only_node_was_lost_before_them_are_counted_and_the_others_go_on(lease: Lease, tmp_path: Path) -> None:
+    first, second, third = lease(3)
+    servers = {first: [server("a")], second: [server("b"), server("c")], third: [server("d")]}
+    bring_up(servers)
+    tasks = tmp_path / "before.yml"
+    tasks.write_text(json.dumps([{"name": "Go", "ansible.builtin.meta": "end_host", "when": f"inventory_hostname == '{second.name}'"}]))
+    pace = {"rollout_batch_size": 1, "rollout_pause": 0.1, "rollout_max_failures": 2}
+    ran = playbook("rolling_restart", list(servers), rollout_before_batch_tasks=str(tasks), **pace)
+    assert ran.rc == 2
+    lost = "unknown node_unreachable"
+    assert outcomes(result_of(tmp_path)) == {"a": "done", "b": lost, "c": lost, "d": "done"}
+    assert "Batch 3 of 4 passed over, since its nodes are lost: 1 server unknown" in ran.stdout
+    assert recap(ran) == {first.name: 1, second.name: 0, third.name: 0, "localhost": 0}
 
 
 def test_after_ctrl_c_the_next_run_waits_for_what_is_in_flight_and_does_nothing_twice(lease: Lease, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._job import GRACE_SECONDS, ended_job
+from ansible_collections.fleet.power.plugins.module_utils._job import ended_job
 from ansible_collections.fleet.power.plugins.module_utils._job_wait import Watched
 from ansible_collections.fleet.power.tests.unit.forked_support import ForkedModule, environment, wait_for
 
@@ -107,6 +107,7 @@ class FollowedModule(ForkedModule):
 
     def fetched(self) -> tuple[int, dict[str, Any], str]:
         """What the module says that fetches results."""
+        pytest.importorskip("ansible.module_utils.basic")
         script = f"""
 import sys
 from {UTILS} import _job
@@ -280,7 +281,7 @@ def round(number):
     in_followed_session(lambda interrupted, job: [note(f"begun {os.getpid()}"), time.sleep(seconds), print("done")], f"{number:032x}", 0.02)
 
 children = []
-for number in range(40):
+for number in range(24):
     child = os.fork()
     if not child:
         round(number)
@@ -290,7 +291,7 @@ for child in children:
 """
     module = run(script)
     assert module.end() == (0, "", "")
-    for number in range(40):
+    for number in range(24):
         job, said = module.home / f"{number:032x}", (tmp_path / f"notes-{number}").read_text()
         if said == "done\n":
             assert not job.exists()
@@ -354,6 +355,21 @@ def test_a_call_that_is_killed_leaves_a_job_that_finishes_what_it_has_begun_and_
     wait_for(lambda: not module.job.exists(), "the files gone")
 
 
+def test_a_call_that_hands_over_between_two_looks_is_not_taken_for_killed(run: Start) -> None:
+    script = """
+class HandedOverNow:
+    looks, silence = 0, 0.0
+
+    @property
+    def is_handed_over(self):
+        self.looks += 1
+        return self.looks > 1
+
+print(_followed_session.Followed(HandedOverNow(), -1)())
+"""
+    assert run(script).end() == (0, "False\n", "")
+
+
 #: Begins with one server after another.
 MANY = """
 def main(interrupted, job):
@@ -369,15 +385,16 @@ followed(main)
 
 
 def test_nothing_new_begins_while_nobody_asks_and_it_goes_on_with_who_asks_again(run: Start) -> None:
-    module = run(MANY)
+    # Whatever the machine is dated back by, it has been up for longer.
+    module = run("_followed_session.GRACE_SECONDS = 40.0\n" + MANY)
     module.handed_over()
     watched = Watched(str(module.job))
     # As a waiter that went away in an orderly way.
-    watched.touch(ago=GRACE_SECONDS / 2)
+    watched.touch(ago=20.0)
     held = _count_once_it_stands(module)
     watched.touch()
     wait_for(lambda: len(module.noted()) > held + 5, "more servers")
-    watched.touch(ago=GRACE_SECONDS * 2)
+    watched.touch(ago=45.0)
     module.await_note("given up")
     assert module.await_end() == (b"", b"", 0)
 

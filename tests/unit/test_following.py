@@ -61,6 +61,7 @@ class ScriptedNode:
         self.seconds = seconds
         self.cuts: list[tuple[float, float]] = []
         self.noise: Callable[[str], str] = str
+        self.plain: str | None = None
         self.answers: dict[str, Any] = RESULT
         self.absent_after = float("inf")
         self.asked: list[str] = []
@@ -121,7 +122,8 @@ class ScriptedNode:
 
     def _printed(self, lines: list[str], offset: int) -> str:
         live = self.passed < self.seconds
-        return self.noise(json.dumps({"fleet_lines": lines, "fleet_offset": offset, "fleet_live": live or bool(lines)}) + "\n")
+        told = {"fleet_lines": lines, "fleet_offset": offset, "fleet_live": live or bool(lines)}
+        return self.noise(json.dumps(told if told["fleet_live"] else {**told, "fleet_result": self.plain}) + "\n")
 
 
 @pytest.fixture(name="script")
@@ -137,6 +139,21 @@ def test_lines_come_in_order_each_once_and_the_result_is_the_modules(script: Scr
     assert scripted.follower().result(FOLLOWED) == RESULT
     assert scripted.progress.lines == scripted.lines
     assert (scripted.progress.said, scripted.fetched, scripted.reconnected) == ([], 1, 0)
+
+
+def test_a_plain_result_is_not_asked_for_again(script: Script) -> None:
+    scripted = script()
+    scripted.plain = "\n" + json.dumps(RESULT) + "\n"
+    assert scripted.follower().result(FOLLOWED) == RESULT
+    assert scripted.fetched == 0
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"half": ', "Killed"])
+def test_what_is_no_result_is_fetched(script: Script, text: str) -> None:
+    scripted = script()
+    scripted.plain = text
+    assert scripted.follower().result(FOLLOWED) == RESULT
+    assert scripted.fetched == 1
 
 
 def test_a_failure_is_the_result_as_it_is(script: Script) -> None:
@@ -187,6 +204,19 @@ def test_beyond_the_patience_the_error_is_the_connections_own(script: Script) ->
     assert following.LOST_SECONDS <= scripted.passed <= following.LOST_SECONDS + 10
     assert scripted.progress.lines == scripted.lines[:1]
     assert len(scripted.progress.said) == 1
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_task_whose_run_of_ansible_was_killed_asks_for_nothing_more(
+    script: Script, monkeypatch: pytest.MonkeyPatch, is_cut: bool
+) -> None:
+    scripted = script(lines=10, seconds=20.0)
+    scripted.cuts = [(2.5, 1e9)] if is_cut else []
+    monkeypatch.setattr(following.os, "getppid", lambda: 1 if scripted.passed > 3 else 2)
+    with pytest.raises(errors.AnsibleError, match="the run of Ansible has ended") as raised:
+        scripted.follower().result(FOLLOWED)
+    assert not isinstance(raised.value, errors.AnsibleConnectionFailure)
+    assert (scripted.passed < 10, len(scripted.asked) < 6, scripted.fetched) == (True, True, 0)
 
 
 NOISE = {

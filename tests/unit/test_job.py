@@ -250,7 +250,7 @@ def test_telling_never_fails(home: Path) -> None:
 
 def test_a_job_is_handed_over_or_ends_before_that_but_never_both(home: Path) -> None:
     first = {True: 0, False: 0}
-    for number in range(80):
+    for number in range(50):
         job = Job(f"{number:032x}")
         ready, go = os.pipe()
         child = os.fork()
@@ -269,7 +269,7 @@ def test_a_job_is_handed_over_or_ends_before_that_but_never_both(home: Path) -> 
         end_below(job.path)
         os.close(ready)
         os.close(go)
-    assert sum(first.values()) == 80
+    assert sum(first.values()) == 50
 
 
 def test_a_job_that_was_killed_has_no_answer_and_one_that_never_was_is_not_there(home: Path) -> None:
@@ -430,7 +430,7 @@ def test_it_is_one_file_that_any_python_runs_wherever_it_lies(home: Path, tmp_pa
     assert errors == b""
     answer = json.loads(line)
     assert [json.loads(each) for each in answer.pop("fleet_lines")] == [{"name": "Gr\u00fc\u00dfe"}]
-    assert answer == {"fleet_offset": os.path.getsize(Path(job.path) / "lines"), "fleet_live": True}
+    assert answer == {"fleet_offset": os.path.getsize(Path(job.path) / "lines"), "fleet_live": True, "fleet_result": None}
     # A controller tells it from what else is printed by how it begins.
     assert line.startswith('{"fleet_lines"')
 
@@ -453,3 +453,23 @@ def test_who_goes_away_in_an_orderly_way_has_not_been_waiting_for_a_while(home: 
     assert job.silence > _job.HOLD_SECONDS
     # Who asks again has the rest of the grace for it.
     assert job.silence < _job.GRACE_SECONDS
+
+
+@pytest.mark.parametrize(
+    "out, err, told",
+    [
+        (b'\n{"changed": true}\n', b"", True),
+        ('{"msg": "Gr\u00fc\u00dfe"}'.encode(), b"", True),
+        (b'{"warnings": [{"__ansible_type": "WarningSummary"}]}', b"", False),
+        (b'{"changed": true}', b"a warning of Python", False),
+        (b'{"long": "' + b"x" * (1 << 18) + b'"}', b"", False),
+    ],
+)
+def test_a_plain_result_comes_with_the_last_news_and_any_other_is_fetched(home: Path, out: bytes, err: bytes, told: bool) -> None:
+    job = Job(NAME)
+    Path(job.path, "out").write_bytes(out)
+    Path(job.path, "err").write_bytes(err)
+    assert _job_wait.Watched(job.path).result() is None, "it has not ended"
+    job.end(0)
+    found = _job_wait.Watched(job.path).result()
+    assert found == (out.decode() if told else None)

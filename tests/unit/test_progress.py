@@ -214,14 +214,20 @@ def test_a_sum_names_few_servers_and_few_nodes() -> None:
     board = Board({})
     for number in range(5):
         board.take(f"node-{number}", [ended("a"), ended("b", "failed")], NOW)
-    board.said(NOW)
-    board.said(NOW)
-    assert board.lines(NOW) == [f"{TIME} 5 nodes: 5 restart failed, 5 restart done"]
+    assert board.lines(NOW)[-1] == f"{TIME} 5 nodes: 3 restart failed (server-b, server-b, server-b), 5 restart done"
     board.take("node-1", [ended("a"), ended("b")], NOW + 5)
-    board.take("node-2", [ended("c")], NOW + 5)
-    board.said(NOW + 5)
-    board.said(NOW + 5)
-    assert board.lines(NOW + 5)[0].endswith(" node-1, node-2: 3 restart done (server-a, server-b, server-c)")
+    board.take("node-2", [ended("c"), ended("d"), ended("e")], NOW + 5)
+    assert board.lines(NOW + 5)[-1].endswith(" node-2: 3 restart done (server-c, server-d, server-e)")
+
+
+def test_what_is_said_of_hosts_comes_first_and_is_summed_up_too() -> None:
+    board = Board({})
+    for number in range(8):
+        board.take(f"node-{number}", [line(server="a", phase="stop")], NOW)
+        board.say(f"node-{number}", "out of reach")
+    first, second, rest = board.lines(NOW)
+    assert (first, second) == (f"{TIME} node-0 out of reach", f"{TIME} node-1 out of reach")
+    assert rest == f"{TIME} 8 nodes: 6 out of reach, 8 stopping"
 
 
 @pytest.mark.parametrize("outcome", FAILURES)
@@ -318,7 +324,7 @@ def said_of_ends(lines: list[str]) -> Counter[str]:
     return said
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(EVENTS)
 def test_whatever_comes_no_second_has_more_lines_and_each_end_is_told_once(events: list[tuple[float, str, list[dict[str, Any]]]]) -> None:
     state: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count, describe_batch
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError, parse_amount
 from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all_done, ended, fleet, info, opened, servers_of, told, uuid
 
@@ -324,18 +324,6 @@ def test_the_budget_may_be_a_part_of_all_that_are_meant() -> None:
         opened(fleet(1, 1), max_failures="many")
     with pytest.raises(RolloutError, match="rollout_on_failure='go': expected one of stop, continue"):
         opened(fleet(1, 1), on_failure="go")
-
-
-def test_a_batch_that_was_counted_is_told_in_a_line() -> None:
-    record = opened(fleet(1, 6), canary=1, max_failures=9)
-    all_done(record, 1)
-    assert describe_batch(record, 1) == "Batch 1 of 2 (canary): 1 done"
-    servers = begin(record, 2)["node-1"]["servers"]
-    answer = ended(servers[:1])
-    answer["servers"] += ended(servers[1:], "failed", code="start_failed")["servers"]
-    count(record, 2, {"node-1": answer})
-    text = "node-1 Server 102: start_failed; node-1 Server 103: start_failed; node-1 Server 104: start_failed; ..."
-    assert describe_batch(record, 2) == f"Batch 2 of 2: 1 done, 4 failed ({text}); 4 failed of 9 allowed"
 
 
 def test_two_hundred_nodes_with_failures_and_losses_are_counted_exactly() -> None:

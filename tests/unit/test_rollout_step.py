@@ -19,6 +19,7 @@ from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, end
 pytest.importorskip("ansible.plugins.action")
 DataLoader = importlib.import_module("ansible.parsing.dataloader").DataLoader
 plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.rollout_step")
+course = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.rollout_course")
 
 Step = Callable[..., dict[str, Any]]
 
@@ -28,6 +29,7 @@ class Controller:
 
     def __init__(self, tmp_path: Path) -> None:
         self.hostvars: dict[str, dict[str, Any]] = {}
+        self.vars: dict[str, Any] = {}
         self.shown: list[str] = []
         self.slept: list[float] = []
         self.check = False
@@ -46,8 +48,8 @@ class Controller:
         for node, answer in answers.items():
             self.hostvars[node][name] = answer
 
-    def step(self, name: str, **arguments: Any) -> dict[str, Any]:
-        """Take a step."""
+    def step(self, name: str, here: str = "", **arguments: Any) -> dict[str, Any]:
+        """Take a step, for the first node or for another one."""
         if "file" in arguments:
             arguments.setdefault("run", self.run)
         play = SimpleNamespace(strategy=self.strategy)
@@ -60,7 +62,9 @@ class Controller:
         nodes = list(self.hostvars)
         result: dict[str, Any] = action.run(
             task_vars={
+                **self.vars,
                 "hostvars": self.hostvars,
+                "inventory_hostname": here or next(iter(nodes), ""),
                 "ansible_play_hosts_all": nodes,
                 "ansible_play_hosts": [node for node in nodes if node not in self.lost],
                 "ansible_play_batch": [node for node in (nodes if self.active is None else self.active) if node not in self.lost],
@@ -75,9 +79,15 @@ class Controller:
         asked = {"action": "restart", "servers": ["all"], **given}
         return self.step("plan", given=asked, resume=resume, result_file=str(self.result_file))
 
-    def report(self, file: str) -> dict[str, Any]:
+    def begin(self, file: str, number: int, **more: Any) -> dict[str, Any]:
+        """Count the batch before, and begin one; what is registered for all nodes, where a node's own answer comes to stand."""
+        begun = self.step("next", file=file, batch=number, result_file=str(self.result_file), **more)
+        self.answers(dict.fromkeys(self.hostvars, begun))
+        return begun
+
+    def report(self, file: str, **more: Any) -> dict[str, Any]:
         """The end of the run."""
-        return self.step("report", file=file, result_file=str(self.result_file))
+        return self.step("next", file=file, result_file=str(self.result_file), **more)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -92,21 +102,22 @@ def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Controller:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(plugin.constants, "DEFAULT_LOCAL_TMP", str(tmp_path / "local"))
     monkeypatch.setattr(plugin.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
-    monkeypatch.setattr(plugin.time, "sleep", made.slept.append)
-    monkeypatch.setattr(plugin, "speak", made.shown.append)
+    monkeypatch.setattr(course.time, "sleep", made.slept.append)
+    for module in (plugin, course):
+        monkeypatch.setattr(module, "speak", made.shown.append)
     return made
 
 
 def test_a_run_that_goes_well_shows_a_table_and_leaves_only_the_result(controller: Controller) -> None:
     controller.nodes(fleet(2, 1))
     planned = controller.plan(reason="update", serial=1)
-    assert planned["numbers"] == [1, 2]
+    first = {"number": 1, "label": "1 of 2: node-1 Server 100"}
+    assert planned["batches"] == {"node-1": [first], "node-2": [{"number": 2, "label": "2 of 2: node-2 Server 200"}]}
     assert planned["reason"] == "update"
     for number, node in ((1, "node-1"), (2, "node-2")):
-        work = controller.step("begin", file=planned["file"], batch=number, pause=3)["work"]
+        work = controller.begin(planned["file"], number, pause=3)["work"]
         assert list(work) == [node]
         controller.answers({node: ended(work[node]["servers"])})
-        assert "failed" not in controller.step("count", file=planned["file"], batch=number)
     reported = controller.report(planned["file"])
     assert reported == {"changed": False, "counts": controller.result["counts"], "run": controller.result["run"], "resume_file": None}
     assert controller.slept == [3]
@@ -120,10 +131,11 @@ def test_a_run_that_goes_well_shows_a_table_and_leaves_only_the_result(controlle
 def test_what_is_in_flight_stands_in_the_file_before_any_node_is_asked(controller: Controller) -> None:
     controller.nodes(fleet(1, 1))
     planned = controller.plan()
-    controller.step("begin", file=planned["file"], batch=1)
+    controller.begin(planned["file"], 1)
     assert json.loads(Path(planned["file"]).read_text())["not_done"] == ["node-1 Server 100: in flight"]
     taken_up = controller.step("take_up", resume=planned["file"])
     assert (taken_up["nodes"], taken_up["runs"]) == (["node-1"], [planned["run"]])
+    assert f"Waiting for what run {planned['run']} still has in flight on node-1, until " in controller.shown[-1]
 
 
 def test_the_wait_for_what_is_in_flight_has_an_end(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,9 +154,8 @@ def test_a_node_lost_between_two_runs_of_one_command_is_not_planned_from_what_it
     controller.answers({"node-2": ended([uuid(200)])})
     controller.lost = {"node-2"}
     file = controller.plan(max_failures=1)["file"]
-    assert list(controller.step("begin", file=file, batch=1)["work"]) == ["node-1"]
+    assert list(controller.begin(file, 1)["work"]) == ["node-1"]
     controller.answers({"node-1": ended([uuid(100)])})
-    controller.step("count", file=file, batch=1)
     controller.report(file)
     assert [(each["node"], each["outcome"]) for each in controller.result["servers"]] == [("node-2", "unknown"), ("node-1", "done")]
 
@@ -152,10 +163,9 @@ def test_a_node_lost_between_two_runs_of_one_command_is_not_planned_from_what_it
 def test_a_node_lost_in_a_batch_is_not_counted_by_what_it_said_before(controller: Controller) -> None:
     controller.nodes(fleet(2, 1))
     file = controller.plan(max_failures=1)["file"]
-    controller.step("begin", file=file, batch=1)
+    controller.begin(file, 1)
     controller.answers({"node-1": ended([uuid(100)]), "node-2": ended([uuid(200)])})
     controller.lost = {"node-2"}
-    controller.step("count", file=file, batch=1)
     controller.report(file)
     assert [(each["node"], each["outcome"]) for each in controller.result["servers"]] == [("node-1", "done"), ("node-2", "unknown")]
 
@@ -170,12 +180,11 @@ def test_an_option_that_looking_does_not_know_is_refused_before_anything_is_done
 @pytest.mark.parametrize(
     ("step", "arguments", "said"),
     [
-        ("begin", {"file": "/x"}, "all of the following are missing: batch"),
-        ("count", {"file": "/x", "batch": 0}, "Cannot use batch=0: expected a number of at least 1"),
-        ("count", {"file": "/x", "batch": "first"}, "batch"),
-        ("begin", {"file": "/x", "batch": 1, "pause": -1}, "Cannot use pause=-1.0"),
-        ("soak", {}, "all of the following are missing: seconds"),
-        ("soak", {"seconds": "nan"}, "Cannot use seconds=nan"),
+        ("next", {"file": "/x", "batch": 0}, "Cannot use batch=0: expected a number of at least 1"),
+        ("next", {"file": "/x", "batch": "first"}, "batch"),
+        ("next", {"file": "/x", "batch": 1, "pause": -1}, "Cannot use pause=-1.0"),
+        ("soak", {"file": "/x"}, "all of the following are missing: batch"),
+        ("soak", {"file": "/x", "batch": 1, "soak": "nan"}, "Cannot use soak=nan"),
         ("plan", {}, "all of the following are missing: given"),
         ("take_up", {"resume_wait": -1}, "Cannot use resume_wait=-1.0"),
     ],
@@ -188,28 +197,26 @@ def test_a_step_without_what_it_needs_or_with_a_number_out_of_range_is_an_error(
     assert said in taken["msg"]
 
 
-def test_a_run_out_of_budget_fails_in_its_count_and_names_the_resume_file(controller: Controller) -> None:
+def test_a_run_out_of_budget_begins_no_other_batch_and_names_the_resume_file(controller: Controller) -> None:
     controller.nodes(fleet(2, 1))
     file = controller.plan(serial=1)["file"]
-    controller.step("begin", file=file, batch=1)
+    controller.begin(file, 1)
     controller.answers({"node-1": ended([uuid(100)], "failed", code="start_failed")})
-    counted = controller.step("count", file=file, batch=1)
-    assert counted["failed"] and counted["stopped"]
-    assert counted["msg"] == "The run stops here: 1 failed, and 0 may"
-    reported = controller.report(file)
-    assert reported["failed"]
-    assert reported["blamed"] == {"node-1": "Cannot end the restart well on node-1: node-1 Server 100: start_failed"}
+    stopped = controller.begin(file, 2)
+    assert (stopped["failed"], stopped["msg"]) == (True, f"Run {controller.run} did not end well: 1 failed, 1 not done")
+    assert (stopped["blamed"], stopped["resume_file"]) == (["node-1"], file)
+    blame = controller.step("blame", here="node-1", file=file)
+    assert (blame["failed"], blame["msg"]) == (True, "Cannot end the restart well on node-1: node-1 Server 100: start_failed")
+    assert controller.result["stopped"] == "1 failed, and 0 may"
     again = "and with -e rollout_resume_failed=true if what failed is to be tried again"
-    assert reported["msg"].endswith(f"go on with the same command and -e rollout_resume={file}, {again}")
     assert controller.shown[-1].startswith(f"To do what is left, go on with the same command and -e rollout_resume={file}, {again}")
     assert controller.result["resume_file"] == file
     assert Path(file).stat().st_mode & 0o777 == 0o600
     controller.hostvars["node-1"].pop("__rollout_answer")
     resumed = controller.plan(resume=file)
     assert resumed["file"] == file
-    assert controller.step("begin", file=file, batch=1)["work"]["node-2"]["servers"] == [uuid(200)]
+    assert controller.begin(file, 1)["work"]["node-2"]["servers"] == [uuid(200)]
     controller.answers({"node-2": ended([uuid(200)])})
-    controller.step("count", file=file, batch=1)
     assert controller.report(file)["resume_file"] == file
     assert controller.shown[-1] == (
         f"What failed before was left alone: 1; go on with the same command and -e rollout_resume={file} -e rollout_resume_failed=true"
@@ -219,16 +226,16 @@ def test_a_run_out_of_budget_fails_in_its_count_and_names_the_resume_file(contro
 def test_a_run_whose_last_server_failed_says_how_to_try_again(controller: Controller) -> None:
     controller.nodes(fleet(1, 1))
     file = controller.plan(max_failures=1)["file"]
-    controller.step("begin", file=file, batch=1)
+    controller.begin(file, 1)
     controller.answers({"node-1": ended([uuid(100)], "failed", code="start_failed")})
-    assert "failed" not in controller.step("count", file=file, batch=1)
-    assert controller.report(file)["msg"].endswith(f"-e rollout_resume={file} -e rollout_resume_failed=true")
+    assert controller.report(file)["failed"]
+    assert controller.shown[-1].endswith(f"-e rollout_resume={file} -e rollout_resume_failed=true")
 
 
 def test_a_run_that_must_not_begin_has_no_batches_and_fails_at_its_end(controller: Controller) -> None:
     controller.nodes({**fleet(1, 1), "node-2": LOST, "node-3": {"skipped": True}})
     planned = controller.plan()
-    assert planned["numbers"] == []
+    assert planned["batches"] == {}
     assert controller.report(planned["file"])["failed"]
     assert controller.result["counts"]["nodes_unknown"] == 2
 
@@ -236,14 +243,14 @@ def test_a_run_that_must_not_begin_has_no_batches_and_fails_at_its_end(controlle
 def test_a_run_of_all_that_could_see_no_server_does_not_end_well(controller: Controller) -> None:
     controller.nodes({"node-1": told(unseen(1))})
     planned = controller.plan(action="stop", on_failure="continue")
-    assert planned["numbers"] == []
+    assert planned["batches"] == {}
     assert controller.report(planned["file"])["failed"]
     assert (controller.result["ok"], controller.result["counts"]["unknown"]) == (False, 1)
 
 
 def test_a_list_that_is_not_whole_keeps_a_run_from_beginning(controller: Controller) -> None:
     controller.nodes({"node-1": part(info(1))})
-    assert controller.plan(action="start", on_failure="continue")["numbers"] == []
+    assert controller.plan(action="start", on_failure="continue")["batches"] == {}
 
 
 def test_a_mistake_is_the_result_too_and_nothing_is_left_behind(controller: Controller, tmp_path: Path) -> None:
@@ -252,7 +259,6 @@ def test_a_mistake_is_the_result_too_and_nothing_is_left_behind(controller: Cont
     planned = controller.plan(servers=["Nobody"])
     assert planned["failed"]
     assert (planned["code"], controller.result["code"]) == ("server_not_found", "server_not_found")
-    assert controller.report("") == {"changed": False, "skipped": True}
     assert not (tmp_path / "home").exists()
 
 
@@ -276,9 +282,8 @@ def test_check_mode_keeps_nothing_and_waits_for_nothing(controller: Controller, 
     file = controller.plan(batch_size=1)["file"]
     assert file.startswith(str(tmp_path / "local"))
     for number in (1, 2):
-        controller.step("begin", file=file, batch=number, pause=9)
+        controller.begin(file, number, pause=9)
         controller.answers({"node-1": ended([uuid(99 + number)])})
-        controller.step("count", file=file, batch=number)
     assert "failed" not in controller.report(file)
     assert controller.slept == []
     assert controller.result_file.read_text() == "of the last run"
@@ -290,32 +295,37 @@ def test_a_check_that_finds_a_refusal_fails_and_names_no_file(controller: Contro
     controller.check = True
     controller.nodes(fleet(1, 1))
     file = controller.plan()["file"]
-    controller.step("begin", file=file, batch=1)
+    controller.begin(file, 1)
     controller.answers({"node-1": ended([uuid(100)], "refused", code="image_unavailable")})
-    controller.step("count", file=file, batch=1)
     reported = controller.report(file)
     assert (reported["failed"], reported["resume_file"]) == (True, None)
-    assert "rollout_resume" not in reported["msg"]
+    assert not any("rollout_resume" in text for text in controller.shown)
+    assert controller.step("blame", here="node-1", file=file)["msg"].endswith("node-1 Server 100: image_unavailable")
+    assert controller.step("confirm", file=file) == {"changed": False, "skipped": True}
 
 
 def test_the_soak_is_a_wait_and_two_looks(controller: Controller) -> None:
     controller.nodes(fleet(1, 1))
     file = controller.plan()["file"]
-    controller.step("begin", file=file, batch=1)
-    controller.step("soak", seconds="4.5")
-    assert controller.slept == [4.5]
+    controller.begin(file, 1)
+    # Nothing was acted on yet.
+    controller.step("soak", file=file, batch=1, soak="4.5")
+    assert controller.slept == []
     controller.answers({"node-1": ended([uuid(100)])})
+    controller.step("soak", file=file, batch=1, soak="4.5")
+    assert controller.slept == [4.5]
+    assert "Batch 1 of 1: seeing for 4.5 s" in controller.shown[-1]
     controller.answers(fleet(1, 1), "__rollout_up")
     controller.answers({"node-1": {"servers": []}}, "__rollout_still_up")
-    assert controller.step("count", file=file, batch=1, soak=True)["failed"]
-    assert "did_not_stay_up" in controller.shown[-1]
+    assert controller.report(file, soak=4.5)["failed"]
+    assert controller.result["servers"][0]["code"] == "did_not_stay_up"
 
 
 def test_without_a_result_file_none_is_written(controller: Controller, tmp_path: Path) -> None:
     controller.nodes({"node-1": {"servers": []}})
     planned = controller.step("plan", given={"action": "stop", "servers": "all"}, resume_file=str(tmp_path / "run.json"), result_file="")
     assert planned["file"] == str(tmp_path / "run.json")
-    assert "failed" not in controller.step("report", file=planned["file"], result_file="")
+    assert "failed" not in controller.step("next", file=planned["file"], result_file="")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -333,7 +343,7 @@ def test_a_play_whose_nodes_do_not_wait_for_each_other_is_refused(controller: Co
     assert f"with strategy {strategy}" in controller.plan()["msg"]
 
 
-@pytest.mark.parametrize("name", ["begin", "count", "report"])
+@pytest.mark.parametrize("name", ["next", "soak", "blame"])
 def test_a_run_whose_file_another_has_taken_does_not_go_on(controller: Controller, tmp_path: Path, name: str) -> None:
     controller.nodes(fleet(1, 1))
     asked = {"given": {"action": "stop", "servers": "all"}, "resume_file": str(tmp_path / "shared.json")}
@@ -344,7 +354,7 @@ def test_a_run_whose_file_another_has_taken_does_not_go_on(controller: Controlle
 
 
 def test_a_step_that_there_is_not_is_an_error(controller: Controller) -> None:
-    assert "clear, take_up, plan, begin, soak, count, report, confirm" in controller.step("jump")["msg"]
+    assert "clear, take_up, plan, next, soak, blame, confirm" in controller.step("jump")["msg"]
 
 
 def test_a_file_that_cannot_be_written_fails_before_anything_is_begun(controller: Controller, tmp_path: Path) -> None:
@@ -407,7 +417,7 @@ def test_a_result_that_cannot_be_written_does_not_say_that_nothing_was_done(cont
     controller.nodes({"node-1": {"servers": []}})
     file = controller.plan()["file"]
     (tmp_path / "file").write_text("")
-    reported = controller.step("report", file=file, result_file=str(tmp_path / "file" / "result.json"))
+    reported = controller.step("next", file=file, result_file=str(tmp_path / "file" / "result.json"))
     assert reported["code"] == "file_unwritable"
     assert "nothing more is begun" not in reported["msg"]
 
@@ -423,9 +433,88 @@ def test_tasks_before_the_batch_that_cannot_be_used_stop_the_run_before_any_node
     tasks = tmp_path / "before.yml"
     if text is not None:
         tasks.write_text(text)
-    begun = controller.step("begin", file=file, batch=1, tasks=str(tasks))
+    begun = controller.begin(file, 1, tasks=str(tasks))
     assert begun["failed"]
-    assert said in begun["msg"]
-    controller.report(file)
+    assert begun["blamed"] == ["node-1"]
+    assert said in controller.step("blame", here="node-1", file=file)["msg"]
     assert controller.result["counts"]["not_done"] == 1
     assert said in controller.result["stopped"]
+
+
+def test_an_answer_to_an_earlier_batch_is_not_taken_for_one_to_this(controller: Controller) -> None:
+    controller.nodes(fleet(1, 2))
+    file = controller.plan(batch_size=1, max_failures=2)["file"]
+    controller.begin(file, 1)
+    controller.answers({"node-1": {"before_batch_failed": True, "msg": "Warn the players: failed"}})
+    controller.begin(file, 2)
+    # Nothing came of the second: what runs once has taken the place of the first one's answer.
+    controller.report(file)
+    assert [each["code"] for each in controller.result["servers"]] == ["before_batch_failed", "node_unreachable"]
+
+
+def test_a_batch_whose_nodes_were_all_lost_before_it_is_counted_with_the_next_one(controller: Controller) -> None:
+    controller.nodes(fleet(3, 1))
+    file = controller.plan(serial=1, max_failures=1)["file"]
+    controller.begin(file, 1)
+    controller.answers({"node-1": ended([uuid(100)])})
+    controller.lost = {"node-2"}
+    assert list(controller.begin(file, 3)["work"]) == ["node-3"]
+    assert "Batch 2 of 3 passed over, since its nodes are lost: 1 server unknown" in controller.shown[-2]
+    controller.answers({"node-3": ended([uuid(300)])})
+    assert controller.report(file)["blamed"] == ["node-1"]
+    assert [each["outcome"] for each in controller.result["servers"]] == ["done", "unknown", "done"]
+    assert controller.step("blame", here="node-1", file=file)["msg"].startswith("Cannot end the restart well: restart of 3 in 3 of 3")
+
+
+def test_batches_at_the_end_whose_nodes_were_lost_use_up_the_budget_and_the_rest_is_not_begun(controller: Controller) -> None:
+    controller.nodes(fleet(3, 1))
+    file = controller.plan(serial=1)["file"]
+    controller.begin(file, 1)
+    controller.answers({"node-1": ended([uuid(100)])})
+    controller.lost = {"node-2", "node-3"}
+    controller.report(file)
+    assert [each["outcome"] for each in controller.result["servers"]] == ["done", "unknown", "not_done"]
+    assert controller.result["stopped"] == "1 failed, and 0 may"
+
+
+@pytest.mark.parametrize(("number", "said"), [(2, "batch 1 was to come before"), (None, "batch 1 was to come before")])
+def test_batches_that_come_in_another_order_are_not_begun(controller: Controller, number: int | None, said: str) -> None:
+    controller.nodes(fleet(2, 1))
+    file = controller.plan(serial=1)["file"]
+    taken = controller.begin(file, number) if number else controller.report(file)
+    assert taken["failed"]
+    assert said in taken["msg"]
+    assert controller.result["counts"]["not_done"] == 2
+    assert Path(controller.result["resume_file"]).exists()
+
+
+def test_a_batch_is_not_begun_twice(controller: Controller) -> None:
+    controller.nodes(fleet(2, 1))
+    file = controller.plan(serial=1)["file"]
+    controller.begin(file, 1)
+    controller.answers({"node-1": ended([uuid(100)])})
+    assert controller.begin(file, 1)["msg"] == "Cannot go on: batch 1 was begun before"
+
+
+def test_each_batch_is_told_of_as_it_begins_and_as_it_has_ended(controller: Controller) -> None:
+    controller.nodes(fleet(2, 1))
+    file = controller.plan(serial=1)["file"]
+    controller.begin(file, 1)
+    assert controller.shown[-1].endswith(" Batch 1 of 2: node-1 Server 100")
+    controller.answers({"node-1": ended([uuid(100)])})
+    controller.begin(file, 2, pause=3)
+    said, waits, begun = (text.partition(" ")[2] for text in controller.shown[-3:])
+    assert said == "Batch 1 of 2 ended after 0 s: 1 done"
+    assert waits.startswith("Waiting 3 s before batch 2, until ")
+    assert begun.startswith("Batch 2 of 2: node-2 Server 200 [0 s so far, about ")
+
+
+@pytest.mark.parametrize("where", ["the role", "a node"])
+def test_tasks_before_the_batch_are_laid_out_for_all_nodes_where_any_has_some(controller: Controller, where: str) -> None:
+    controller.nodes(fleet(2, 1))
+    assert not controller.plan()["before"]
+    if where == "the role":
+        controller.vars["rollout_before_batch_tasks"] = "{{ file_of_the_batch }}"
+    else:
+        controller.hostvars["node-2"]["rollout_before_batch_tasks"] = "drain.yml"
+    assert controller.plan()["before"]

@@ -97,9 +97,9 @@ class Board:
         self._told = [*self._told, *[now] * len(lines)][-MOST_A_SECOND:]
         return [f"{datetime.fromtimestamp(now).strftime('%H:%M:%S')} {_shown(line)}{self._counts()}" for line in lines]
 
-    def said(self, now: float) -> None:
-        """Count a line that was shown besides."""
-        self._told = [*self._told, now][-MOST_A_SECOND:]
+    def say(self, host: str, text: str) -> None:
+        """Have something told of a host itself."""
+        self._held.append((host, {"said": text}))
 
     def free(self, now: float) -> int:
         """Return how many lines this second may still have."""
@@ -130,10 +130,10 @@ class Board:
 
     def _composed(self, free: int) -> Iterator[str]:
         """Yield at most so many lines for all that is held: what failed first, the rest summed up where it is too much."""
-        held, self._held = sorted(self._held, key=lambda each: each[1].get("outcome") not in _FAILURES), []
+        held, self._held = sorted(self._held, key=lambda each: _rank(each[1])), []
         alone = held if len(held) <= free else held[: free - 1]
         for host, news in alone:
-            yield f"{host} {_name(news)} {_words(news)}"
+            yield f"{host} {news['said']}" if "said" in news else f"{host} {_name(news)} {_words(news)}"
         rest = held[len(alone) :]
         if rest:
             yield _summed_up(rest)
@@ -161,18 +161,25 @@ def pace(followed: int) -> tuple[float, float]:
     return max(0.5, min(30.0, followed * followed / 10)), max(10.0, min(60.0, followed * 4.0))
 
 
+def _rank(news: Mapping[str, Any]) -> bool:
+    """Rank what is said of a host, and what failed, before all else."""
+    return "said" not in news and news.get("outcome") not in _FAILURES
+
+
 def _summed_up(held: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     hosts = list(dict.fromkeys(host for host, _news in held))
     kinds: dict[str, list[str]] = {}
-    for _host, news in held:
-        kinds.setdefault(_kind(news), []).append(_name(news))
+    for host, news in held:
+        kinds.setdefault(_kind(news), []).append(host if "said" in news else _name(news))
     told = (f"{len(names)} {kind}" + (f" ({', '.join(names)})" if len(names) <= _NAMED else "") for kind, names in kinds.items())
     where = ", ".join(hosts) if len(hosts) <= _NAMED else f"{len(hosts)} nodes"
     return f"{where}: {', '.join(told)}"
 
 
 def _kind(news: Mapping[str, Any]) -> str:
-    """Return the words for what became of several servers."""
+    """Return the words for what became of several servers, or is told of several hosts."""
+    if "said" in news:
+        return str(news["said"])
     if news.get("outcome"):
         return f"{news.get('action', '')} {news['outcome']}"
     return _DOING[str(news["phase"])]

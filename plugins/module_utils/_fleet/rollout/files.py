@@ -9,6 +9,8 @@ import contextlib
 import fcntl
 import json
 import os
+import re
+import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -29,6 +31,38 @@ def write(path: str, value: object, consequence: str = "nothing more is begun") 
         write_json(path, value)
     except OSError as error:
         raise RolloutError(f"Cannot write {path}: {error.strerror or error}; {consequence}", "file_unwritable") from error
+
+
+def point(path: str, name: str) -> None:
+    """Make a symbolic link to a file of the same directory, in one step. Raises `RolloutError`."""
+    fresh = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{secrets.token_hex(4)}")
+    try:
+        os.symlink(name, fresh)
+        try:
+            os.replace(fresh, path)
+        except OSError:
+            os.unlink(fresh)
+            raise
+    except OSError as error:
+        raise RolloutError(f"Cannot link {path} to {name}: {error.strerror or error}", "file_unwritable") from error
+
+
+def keep_newest(folder: str, names: re.Pattern[str], count: int) -> None:
+    """Remove all but the newest files of a directory whose names match; what cannot be removed stays."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        found = [entry for entry in entries if names.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)]
+        # Another run may be at the same.
+        aged = [(_written_at(entry), entry.path) for entry in found]
+        for _written, path in sorted(aged, reverse=True)[count:]:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
+def _written_at(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def remove(path: str) -> None:

@@ -20,6 +20,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "str | None": (str, type(None)),
     "bool": (bool,),
     "int": (int,),
+    "float": (float, int),
     "float | None": (float, int, type(None)),
     "dict[str, Any]": (dict,),
 }
@@ -88,6 +89,11 @@ class Record:
     batches: int = 0
     canaries: int = 0
     begun: int = 0
+    #: When the last one was begun; empty: none was.
+    batch_began_at: str = ""
+    #: How many seconds the counted batches took in which something was done, without pauses and soaks, and how often they took up servers.
+    acting: float = 0
+    rounds: int = 0
     #: The node that is the canary, where one was named.
     canary: str = ""
     #: Whether an earlier part of a resumed run had a canary that came through.
@@ -106,6 +112,10 @@ class Record:
     def failures(self) -> int:
         """How much of the budget is used up."""
         return sum(row.is_failure for row in self.rows)
+
+    def in_batch(self, number: int) -> list[Row]:
+        """Return the rows of a batch."""
+        return [row for row in self.rows if row.batch == number]
 
     @property
     def left(self) -> list[Row]:

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..table import plural
 from .record import Record, Row, some_of
-from .words import NOT_DONE, OUTCOMES
+from .words import FAILURES, NOT_DONE, OUTCOMES
 
 SCHEMA = 1
 HEADINGS = ("node", "server", "name", "outcome", "code", "seconds", "message")
@@ -44,6 +44,11 @@ def summary(record: Record) -> str:
     if record.check:
         text += " (check mode, nothing was changed)"
     return f"{text}; stopped: {record.stopped}" if record.stopped else text
+
+
+def blame(record: Record, node: str) -> str:
+    """Return why a node fails: for what went wrong there, or for what is no node's fault."""
+    return blamed(record).get(node) or f"Cannot end the {record.action} well: {summary(record)}"
 
 
 def blamed(record: Record) -> dict[str, str]:
@@ -85,13 +90,15 @@ def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | 
     }
 
 
-def verdict(told: Mapping[str, Any], record: Record, resume_file: str | None) -> dict[str, Any]:
-    """Return the last task's own result, made of the run's: short, since Ansible prints that of a task that failed."""
+def verdict(told: Mapping[str, Any], blamed_nodes: Sequence[str]) -> dict[str, Any]:
+    """Return the last task's own result, made of the run's: short, since Ansible prints that of a task that failed, and all was told."""
+    fields = {name: told[name] for name in ("run", "resume_file", "counts")}
     if told["ok"]:
-        return {"counts": told["counts"], "run": told["run"], "resume_file": resume_file}
-    hint = f"; {going_on(record, resume_file)}" if resume_file is not None else ""
-    fields = {"run": told["run"], "resume_file": resume_file, "blamed": blamed(record)}
-    return {"failed": True, "msg": f"{told['msg']}{hint}", **fields}
+        return fields
+    found = told["counts"]
+    bad = ", ".join(f"{found[outcome]} {outcome.replace('_', ' ')}" for outcome in (*FAILURES, NOT_DONE) if found[outcome])
+    msg = f"Run {told['run']} did not end well{f': {bad}' if bad else ''}"
+    return {"failed": True, "msg": msg, "run": told["run"], "resume_file": told["resume_file"], "blamed": list(blamed_nodes)}
 
 
 def no_result(msg: str, code: str, *, ended_at: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,7 +74,7 @@ def begin(record: Record, number: int) -> dict[str, dict[str, Any]]:
     is_canary = number <= record.canaries
     left = 0 if is_canary else record.budget - record.failures
     work: dict[str, dict[str, Any]] = {}
-    for row in _rows(record, number):
+    for row in record.in_batch(number):
         row.in_flight, row.asked_by = True, row.asked_by or record.run
         # The servers of a batch have one key: those that an earlier run asked for keep its, so that none is done by both.
         asked = work.setdefault(str(row.node), {"servers": [], "only": list(record.only), "once": run_key(row.asked_by)})
@@ -100,7 +99,7 @@ def count(
     ``answers`` has for each node what its task returned; a node without one was lost on the way. ``soak`` has what each node told of its
     servers right after, and at the end of the time during which they must stay up.
     """
-    rows = _rows(record, number)
+    rows = record.in_batch(number)
     for row in rows:
         answer = answers.get(str(row.node)) or {}
         _answer(row, answer, record)
@@ -116,18 +115,6 @@ def _may_come_yet(row: Row, record: Record) -> bool:
     """Tell whether a node may still do what it was asked for: nobody knows, or an earlier run's task may have it queued."""
     ended = row.outcome in GOOD or row.code in (DID_NOT_STAY_UP, CRASHED)
     return row.outcome == UNKNOWN or (row.asked_by != record.run and not ended)
-
-
-def describe_batch(record: Record, number: int) -> str:
-    """A line on a batch that was counted."""
-    rows = _rows(record, number)
-    counts = Counter(row.outcome for row in rows)
-    text = ", ".join(f"{counts[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES if counts[outcome])
-    bad = [row for row in rows if row.is_failure]
-    named = f" ({some_of(bad)})" if bad else ""
-    canary = " (canary)" if number <= record.canaries else ""
-    used = f"; {record.failures} failed of {record.budget} allowed" if record.failures else ""
-    return f"Batch {number} of {record.batches}{canary}: {text}{named}{used}"
 
 
 def node_fault(node: str, answer: Mapping[str, Any] | None) -> Row:
@@ -164,10 +151,6 @@ def suspended_row(candidate: Candidate, action: str, skip: bool) -> Row:
     """The row of a suspended server that is meant and may not boot."""
     msg = f"Cannot {action} server {candidate.server}: it is suspended"
     return row_of(candidate, outcome=SKIPPED if skip else REFUSED, code="suspended", msg=msg)
-
-
-def _rows(record: Record, number: int) -> list[Row]:
-    return [row for row in record.rows if row.batch == number]
 
 
 def _answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:

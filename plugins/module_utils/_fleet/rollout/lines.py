@@ -1,0 +1,118 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lines that a run prints while it goes on: a batch begins, a wait, a batch has ended; pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from ..._power.model.schema import one_line
+from ..table import plural
+from .estimate import Waits, remaining
+from .record import Record, Row, some_of
+from .words import OUTCOMES
+
+#: A line names so many servers of a node, and so many nodes one by one.
+_NAMED = 3
+_NODES = 3
+_LONGEST_NAME = 40
+
+
+def batch_name(record: Record, number: int) -> str:
+    """Return what a batch is called in a line."""
+    return f"Batch {number} of {record.batches}{' (canary)' if number <= record.canaries else ''}"
+
+
+def servers_of_rows(rows: Sequence[Row]) -> str:
+    """Return the servers of a batch by their nodes: the first few by name, many nodes summed up."""
+    by_node = [(str(node), list(group)) for node, group in groupby(rows, key=lambda row: row.node)]
+    if len(by_node) <= _NODES:
+        return "; ".join(f"{node} {_names(group)}" for node, group in by_node)
+    some = ", ".join(f"{node} {_name(group[0])}" for node, group in by_node[:_NODES])
+    return f"{plural(len(rows), 'server')} of {plural(len(by_node), 'node')}: {some}, ..."
+
+
+def begin_line(record: Record, number: int, now: datetime, waits: Waits) -> str:
+    """Return the line on a batch that begins: which servers, how long the run has taken, and about how long it will."""
+    text = f"{_clock(now)} {batch_name(record, number)}: {servers_of_rows(record.in_batch(number))}"
+    told = [f"{span(_since(record.began_at, now))} so far"] if number > 1 else []
+    left = remaining(record, number, waits)
+    told += [f"about {span(_rounded(left))} left"] if left is not None else []
+    return f"{text} [{', '.join(told)}]" if told else text
+
+
+def end_line(record: Record, number: int, now: datetime) -> str:
+    """Return the line on a batch that was counted."""
+    rows = record.in_batch(number)
+    counts = Counter(row.outcome for row in rows)
+    text = ", ".join(f"{counts[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES if counts[outcome])
+    bad = [row for row in rows if row.is_failure]
+    named = f" ({one_line(some_of(bad))})" if bad else ""
+    used = f"; {record.failures} failed of {record.budget} allowed" if record.failures else ""
+    took = f" after {span(_since(record.batch_began_at, now))}" if record.batch_began_at else ""
+    return f"{_clock(now)} {batch_name(record, number)} ended{took}: {text}{named}{used}"
+
+
+def passed_line(record: Record, number: int, now: datetime) -> str:
+    """Return the line on a batch that no node is left for."""
+    servers = plural(len(record.in_batch(number)), "server")
+    return f"{_clock(now)} {batch_name(record, number)} passed over, since its nodes are lost: {servers} unknown"
+
+
+def pause_line(number: int, seconds: float, now: datetime) -> str:
+    """Return the line on the wait before a batch."""
+    return f"{_clock(now)} Waiting {seconds:g} s before batch {number}, until {_clock(now + timedelta(seconds=seconds))}"
+
+
+def flight_line(nodes: Sequence[str], runs: Sequence[str], seconds: float, now: datetime) -> str:
+    """Return the line on the wait for what earlier runs may still have in flight."""
+    some = ", ".join(nodes) if len(nodes) <= _NODES else f"{', '.join(nodes[:_NODES])} and {len(nodes) - _NODES} more nodes"
+    until = _clock(now + timedelta(seconds=seconds))
+    return f"{_clock(now)} Waiting for what run {', '.join(runs)} still has in flight on {some}, until {until} at the longest"
+
+
+def soak_line(record: Record, number: int, seconds: float, now: datetime) -> str:
+    """Return the line on the time during which the servers of a batch must stay up."""
+    until = _clock(now + timedelta(seconds=seconds))
+    return f"{_clock(now)} {batch_name(record, number)}: seeing for {seconds:g} s, until {until}, whether its servers stay up"
+
+
+def span(seconds: float) -> str:
+    """Return a time in words of two units at most."""
+    whole = max(round(seconds), 0)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest} min" if rest else f"{hours} h"
+
+
+def _rounded(seconds: float) -> float:
+    """Return an estimate without figures that it does not have."""
+    unit = 5 if seconds < 60 else 10 if seconds < 300 else 60
+    return math.ceil(seconds / unit) * unit
+
+
+def _names(rows: Sequence[Row]) -> str:
+    named = ", ".join(_name(row) for row in rows[:_NAMED])
+    return f"{named} and {len(rows) - _NAMED} more" if len(rows) > _NAMED else named
+
+
+def _name(row: Row) -> str:
+    """Return a server's name, which is its owner's to choose, as a terminal can bear it."""
+    return one_line(row.name or str(row.server), _LONGEST_NAME)
+
+
+def _clock(moment: datetime) -> str:
+    return moment.strftime("%H:%M:%S")
+
+
+def _since(began: str, now: datetime) -> float:
+    return (now - datetime.fromisoformat(began.replace("Z", "+00:00"))).total_seconds()
