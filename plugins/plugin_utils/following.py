@@ -27,8 +27,11 @@ from ansible_collections.fleet.power.plugins.plugin_utils.progress import TaskPr
 AFTER_SECONDS = 2.0
 LOST_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
-#: What ssh says where a connection that there was has ended. Where there never was one, nothing was begun.
-_LOST_WORDS = ("not responding", "closed by remote host", "Shared connection to", "Broken pipe", "Connection reset", "client_loop")
+#: What ssh says where there never was a connection, whatever its LogLevel: nothing was begun. Of one that has ended it may say nothing.
+_NEVER_THERE = (
+    *("connect to host", "Could not resolve", "Permission denied", "Connection refused", "No route to host", "Host key verification"),
+    *("kex_exchange_identification", "Too many authentication failures", "no matching host key", "Bad owner or permissions"),
+)
 
 Answer = TypeVar("Answer")
 
@@ -72,20 +75,21 @@ def is_shown(variables: Mapping[str, str]) -> bool:
 
 
 def was_lost(error: AnsibleConnectionFailure) -> bool:
-    """Tell if a connection ended that there was, so that a module may have begun."""
-    return any(words in str(error) for words in _LOST_WORDS)
+    """Tell if a connection may have ended that there was, so that a module may have begun."""
+    return not any(words in str(error) for words in _NEVER_THERE)
 
 
 class JobFollower:
     """Follows one job of one task."""
 
-    def __init__(self, node: NodeOfTask, job: str, progress: TaskProgress) -> None:
+    def __init__(self, node: NodeOfTask, job: str, progress: TaskProgress, run: int) -> None:
+        """``run`` is the process of the run of Ansible that the task belongs to, this one's parent as the task began."""
         self._node = node
         self._job = job
         self._progress = progress
         #: Since when its node is out of reach. A question may take a minute to be answered, which is no silence.
         self._lost_since: float | None = None
-        self._run_of_ansible = os.getppid()
+        self._run = run
 
     def result(self, followed: Mapping[str, Any]) -> dict[str, Any]:
         """Show the news of the job until it ends; return its result.
@@ -129,7 +133,7 @@ class JobFollower:
     def _patiently(self, ask: Callable[[], Answer]) -> Answer:
         """Ask until there is an answer, or the node has been out of reach for too long."""
         while True:
-            if os.getppid() != self._run_of_ansible:
+            if os.getppid() != self._run:
                 # A worker of Ansible outlives one that was killed. Nothing new is to begin then.
                 raise AnsibleError("Cannot follow the action any longer: the run of Ansible has ended")
             try:

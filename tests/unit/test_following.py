@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -82,7 +83,7 @@ class ScriptedNode:
         return following.NodeOfTask(self.run, self.fetch, self.disconnect)
 
     def follower(self) -> Any:
-        return following.JobFollower(self.node(), JOB, self.progress)
+        return following.JobFollower(self.node(), JOB, self.progress, os.getppid())
 
     def run(self, command: str) -> str:
         """Answer as the job's waiter does, with the next line that is due."""
@@ -356,7 +357,10 @@ def test_the_result_of_a_job_is_that_of_the_task_with_what_was_learnt_of_the_nod
     assert scripted.progress.lines == scripted.lines
 
 
-@pytest.mark.parametrize("text", ["Host key verification failed.", "Permission denied (publickey).", "Connection refused", "timed out"])
+@pytest.mark.parametrize(
+    "text",
+    ["Host key verification failed.", "Permission denied (publickey).", "Connection refused", "ssh: connect to host x port 22: timed out"],
+)
 def test_a_node_that_there_was_no_connection_to_is_unreachable_at_once(script: Script, act: Act, text: str) -> None:
     scripted = script()
     error = errors.AnsibleConnectionFailure(f"Failed to connect to the host via ssh: {text}")
