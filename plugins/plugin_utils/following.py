@@ -29,6 +29,9 @@ LOST_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
 #: What ssh says where a connection that there was has ended. Where there never was one, nothing was begun.
 _LOST_WORDS = ("not responding", "closed by remote host", "Shared connection to", "Broken pipe", "Connection reset", "client_loop")
+#: What a result may have to be taken as it was printed. Ansible acts on other keys, such as ``add_host`` and ``_ansible_…``, and removes
+#: them from what a module returns: a node could take over others, and the controller.
+_PLAIN_KEYS = frozenset(("action", "changed", "code", "diff", "failed", "invocation", "msg", "servers", "summary"))
 
 Answer = TypeVar("Answer")
 
@@ -155,10 +158,15 @@ class JobFollower:
 
 
 def _plain_result(text: str | None) -> dict[str, Any] | None:
-    """Return what a module printed that is plain JSON. Anything else is fetched, as Ansible does it; this saves a question."""
+    """Return what a module printed, if that is plain JSON of its own keys. Anything else is fetched; this saves a question.
+
+    Ansible marks its own types, as those of warnings.
+    """
+    if not text or "__ansible_type" in text:
+        return None
     with contextlib.suppress(ValueError):
-        found = json.loads(text or "")
-        return found if isinstance(found, dict) else None
+        found = json.loads(text)
+        return found if isinstance(found, dict) and found.keys() <= _PLAIN_KEYS else None
     return None
 
 

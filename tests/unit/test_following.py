@@ -148,7 +148,21 @@ def test_a_plain_result_is_not_asked_for_again(script: Script) -> None:
     assert scripted.fetched == 0
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"half": ', "Killed"])
+#: What only Ansible may put into a result, and what it reads of a module's in its own way.
+SPECIAL = ("add_host", "add_group", "ansible_facts", "_ansible_no_log", "_ansible_delegated_vars", "exception", "warnings", "results")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        '{"half": ',
+        "Killed",
+        json.dumps({**RESULT, "servers": [{"__ansible_type": "X"}]}),
+        *(json.dumps({**RESULT, key: {}}) for key in SPECIAL),
+    ],
+)
 def test_what_is_no_result_is_fetched(script: Script, text: str) -> None:
     scripted = script()
     scripted.plain = text
