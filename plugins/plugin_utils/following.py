@@ -82,13 +82,14 @@ def was_lost(error: AnsibleConnectionFailure) -> bool:
 class JobFollower:
     """Follows one job of one task."""
 
-    def __init__(self, node: NodeOfTask, job: str, progress: TaskProgress) -> None:
+    def __init__(self, node: NodeOfTask, job: str, progress: TaskProgress, run_of_ansible: int) -> None:
+        """``run_of_ansible`` is the process that this one is a worker of, as it was before the module was run."""
         self._node = node
         self._job = job
         self._progress = progress
         #: Since when its node is out of reach. A question may take a minute to be answered, which is no silence.
         self._lost_since: float | None = None
-        self._run_of_ansible = os.getppid()
+        self._run_of_ansible = run_of_ansible
 
     def result(self, followed: Mapping[str, Any]) -> dict[str, Any]:
         """Show the news of the job until it ends; return its result.

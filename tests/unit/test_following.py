@@ -82,7 +82,7 @@ class ScriptedNode:
         return following.NodeOfTask(self.run, self.fetch, self.disconnect)
 
     def follower(self) -> Any:
-        return following.JobFollower(self.node(), JOB, self.progress)
+        return following.JobFollower(self.node(), JOB, self.progress, following.os.getppid())
 
     def run(self, command: str) -> str:
         """Answer as the job's waiter does, with the next line that is due."""
@@ -368,6 +368,19 @@ def test_the_result_of_a_job_is_that_of_the_task_with_what_was_learnt_of_the_nod
     learnt = {"ansible_facts": {"discovered_interpreter_python": "/usr/bin/python3"}}
     assert act(scripted, lambda: {**GOES_ON, **learnt}) == {**RESULT, **learnt}
     assert scripted.progress.lines == scripted.lines
+
+
+def test_a_run_of_ansible_that_was_killed_while_the_module_ran_is_seen(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = script()
+
+    def answer() -> dict[str, Any]:
+        monkeypatch.setattr(following.os, "getppid", lambda: 1)
+        return dict(GOES_ON)
+
+    with pytest.raises(errors.AnsibleError, match="the run of Ansible has ended"):
+        act(scripted, answer)
+    # Nothing but the module's own call.
+    assert (len(scripted.asked), scripted.fetched) == (1, 0)
 
 
 @pytest.mark.parametrize("text", ["Host key verification failed.", "Permission denied (publickey).", "Connection refused", "timed out"])
