@@ -35,9 +35,9 @@ class ActionModule(ServerAction):
         """Return what the module answers; one that takes longer than a moment is followed to its end."""
         if self._task.async_val or self._task.check_mode or not is_followed(os.environ):
             return super()._executed(arguments, task_vars)
-        run, job, environment = os.getppid(), new_job(), list(self._task.environment or ())
+        job, environment = new_job(), list(self._task.environment or ())
         self._task.environment = environment
-        lost = None
+        lost, run_of_ansible = None, os.getppid()
         with asking_to_follow(environment, job):
             try:
                 answer = super()._executed(arguments, task_vars)
@@ -49,7 +49,7 @@ class ActionModule(ServerAction):
             return answer
         mute = bool(self._task.no_log) or not is_shown(os.environ)
         with TaskProgress(str(task_vars.get("inventory_hostname", "")), mute=mute) as progress:
-            follower = JobFollower(self._node_of_task(task_vars), job, progress, run)
+            follower = JobFollower(self._node_of_task(task_vars), job, progress, run_of_ansible)
             ended = follower.result(answer.pop(FOLLOW)) if lost is None else follower.rejoined(lost)
         # Such as the interpreter that was found.
         return {**answer, **ended}

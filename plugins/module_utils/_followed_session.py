@@ -38,7 +38,9 @@ class Followed(Interruptions):
         if super().__call__():
             return True
         if self._job.is_handed_over:
-            return self._job.silence > GRACE_SECONDS
+            # For good: who comes back later is not to find some of it begun and some given up.
+            self._signalled = self._job.silence > GRACE_SECONDS
+            return self._signalled
         return os.getppid() != self._parent and not self._job.is_handed_over
 
     def hold(self) -> None:
@@ -124,7 +126,11 @@ def _perhaps_unread() -> Iterator[None]:
 def _leave_as(job: Job, status: int) -> NoReturn:
     """Print what a job has printed, and leave as it left; what a module does at its exit is done here."""
     output, errors = job.printed()
-    job.remove()
+    if nobody_reads(STDOUT):
+        # Whoever asked may come back for it: a connection that broke looks like this, too.
+        job.remove_later()
+    else:
+        job.remove()
     with _perhaps_unread():
         sys.stderr.buffer.write(errors)
         sys.stderr.flush()

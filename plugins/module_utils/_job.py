@@ -124,8 +124,11 @@ class Job:
 
     def remove_later(self) -> None:
         """Have its files removed once nobody asks for them any more."""
+        # It holds nobody's connection.
+        nowhere = [(os.POSIX_SPAWN_OPEN, descriptor, os.devnull, os.O_RDWR, 0) for descriptor in range(3)]
+        waits = ("sh", "-c", f'sleep {_KEPT_SECONDS}; rm -rf -- "$0"', self.path)
         with contextlib.suppress(OSError):
-            os.posix_spawn("/bin/sh", ("sh", "-c", f'sleep {_KEPT_SECONDS}; rm -rf -- "$0"', self.path), os.environ)
+            os.posix_spawn("/bin/sh", waits, os.environ, file_actions=nowhere)
 
     @property
     def is_handed_over(self) -> bool:

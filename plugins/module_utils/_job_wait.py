@@ -50,14 +50,11 @@ class Watched:
         return found[: found.rfind(b"\n") + 1]
 
     def result(self) -> str | None:
-        """Return what the job printed, once it has ended; None where that is for nobody but Ansible to read.
-
-        That is what is large, comes with errors, or is no plain JSON: Ansible marks its own types, as those of warnings.
-        """
+        """Return what the job printed, once it has ended; None where that is large, or comes with errors."""
         try:
             with open(self._file("out"), "rb") as out, open(self._file("err"), "rb") as err, open(self._file("rc"), "rb"):
                 printed = out.read(_MOST)
-                plain = len(printed) < _MOST and b"__ansible_type" not in printed and not err.read(1)
+                plain = len(printed) < _MOST and not err.read(1)
         except OSError:
             return None
         return printed.decode("utf-8", "replace") if plain else None

@@ -32,6 +32,9 @@ _NEVER_THERE = (
     *("connect to host", "Could not resolve", "Permission denied", "Connection refused", "No route to host", "Host key verification"),
     *("kex_exchange_identification", "Too many authentication failures", "no matching host key", "Bad owner or permissions"),
 )
+#: What a result may have to be taken as it was printed. Ansible acts on other keys, such as ``add_host`` and ``_ansible_…``, and removes
+#: them from what a module returns: a node could take over others, and the controller.
+_PLAIN_KEYS = frozenset(("action", "changed", "code", "diff", "failed", "invocation", "msg", "servers", "summary"))
 
 Answer = TypeVar("Answer")
 
@@ -82,14 +85,14 @@ def was_lost(error: AnsibleConnectionFailure) -> bool:
 class JobFollower:
     """Follows one job of one task."""
 
-    def __init__(self, node: NodeOfTask, job: str, progress: TaskProgress, run: int) -> None:
-        """``run`` is the process of the run of Ansible that the task belongs to, this one's parent as the task began."""
+    def __init__(self, node: NodeOfTask, job: str, progress: TaskProgress, run_of_ansible: int) -> None:
+        """``run_of_ansible`` is the process that this one is a worker of, as it was before the module was run."""
         self._node = node
         self._job = job
         self._progress = progress
         #: Since when its node is out of reach. A question may take a minute to be answered, which is no silence.
         self._lost_since: float | None = None
-        self._run = run
+        self._run_of_ansible = run_of_ansible
 
     def result(self, followed: Mapping[str, Any]) -> dict[str, Any]:
         """Show the news of the job until it ends; return its result.
@@ -133,7 +136,7 @@ class JobFollower:
     def _patiently(self, ask: Callable[[], Answer]) -> Answer:
         """Ask until there is an answer, or the node has been out of reach for too long."""
         while True:
-            if os.getppid() != self._run:
+            if os.getppid() != self._run_of_ansible:
                 # A worker of Ansible outlives one that was killed. Nothing new is to begin then.
                 raise AnsibleError("Cannot follow the action any longer: the run of Ansible has ended")
             try:
@@ -159,10 +162,15 @@ class JobFollower:
 
 
 def _plain_result(text: str | None) -> dict[str, Any] | None:
-    """Return what a module printed that is plain JSON. Anything else is fetched, as Ansible does it; this saves a question."""
+    """Return what a module printed, if that is plain JSON of its own keys. Anything else is fetched; this saves a question.
+
+    Ansible marks its own types, as those of warnings.
+    """
+    if not text or "__ansible_type" in text:
+        return None
     with contextlib.suppress(ValueError):
-        found = json.loads(text or "")
-        return found if isinstance(found, dict) else None
+        found = json.loads(text)
+        return found if isinstance(found, dict) and found.keys() <= _PLAIN_KEYS else None
     return None
 
 

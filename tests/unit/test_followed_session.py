@@ -332,8 +332,9 @@ def test_a_signal_is_remembered_after_the_hand_over(run: Start) -> None:
 
 @pytest.mark.parametrize("can_be_followed", [True, False])
 def test_a_reader_that_goes_away_is_seen_and_what_has_begun_is_finished(run: Start, can_be_followed: bool) -> None:
+    kept = "_job._KEPT_SECONDS = 3\n"
     begin = "followed(main, 20)" if can_be_followed else "_followed_session.outlive_login = lambda pid, name: False\nfollowed(main)"
-    module = run(ENDS + begin)
+    module = run(ENDS + kept + begin)
     module.await_note("begun")
     if not can_be_followed:
         time.sleep(0.1)
@@ -342,7 +343,9 @@ def test_a_reader_that_goes_away_is_seen_and_what_has_begun_is_finished(run: Sta
     assert module.parent.wait(20) == 0
     assert module.parent.stderr is not None
     assert module.parent.stderr.read() == ""
-    assert list(module.home.iterdir()) == []
+    # It may have been a connection that broke: who comes back finds the result.
+    assert module.fetched() == (0, {"changed": True}, "")
+    wait_for(lambda: not module.job.exists(), "the files gone")
 
 
 def test_a_call_that_is_killed_leaves_a_job_that_finishes_what_it_has_begun_and_then_no_files(run: Start) -> None:
@@ -368,6 +371,20 @@ class HandedOverNow:
 print(_followed_session.Followed(HandedOverNow(), -1)())
 """
     assert run(script).end() == (0, "False\n", "")
+
+
+def test_who_comes_back_too_late_finds_that_nothing_more_begins(run: Start) -> None:
+    script = """
+class Silent:
+    is_handed_over, silence = True, _job.GRACE_SECONDS + 1
+
+job = Silent()
+followed = _followed_session.Followed(job, -1)
+seen = [followed()]
+job.silence = 0.0
+print(seen + [followed()])
+"""
+    assert run(script).end() == (0, "[True, True]\n", "")
 
 
 #: Begins with one server after another.

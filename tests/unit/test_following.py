@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import shlex
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -83,7 +82,7 @@ class ScriptedNode:
         return following.NodeOfTask(self.run, self.fetch, self.disconnect)
 
     def follower(self) -> Any:
-        return following.JobFollower(self.node(), JOB, self.progress, os.getppid())
+        return following.JobFollower(self.node(), JOB, self.progress, following.os.getppid())
 
     def run(self, command: str) -> str:
         """Answer as the job's waiter does, with the next line that is due."""
@@ -149,7 +148,21 @@ def test_a_plain_result_is_not_asked_for_again(script: Script) -> None:
     assert scripted.fetched == 0
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"half": ', "Killed"])
+#: What only Ansible may put into a result, and what it reads of a module's in its own way.
+SPECIAL = ("add_host", "add_group", "ansible_facts", "_ansible_no_log", "_ansible_delegated_vars", "exception", "warnings", "results")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        '{"half": ',
+        "Killed",
+        json.dumps({**RESULT, "servers": [{"__ansible_type": "X"}]}),
+        *(json.dumps({**RESULT, key: {}}) for key in SPECIAL),
+    ],
+)
 def test_what_is_no_result_is_fetched(script: Script, text: str) -> None:
     scripted = script()
     scripted.plain = text
@@ -355,6 +368,19 @@ def test_the_result_of_a_job_is_that_of_the_task_with_what_was_learnt_of_the_nod
     learnt = {"ansible_facts": {"discovered_interpreter_python": "/usr/bin/python3"}}
     assert act(scripted, lambda: {**GOES_ON, **learnt}) == {**RESULT, **learnt}
     assert scripted.progress.lines == scripted.lines
+
+
+def test_a_run_of_ansible_that_was_killed_while_the_module_ran_is_seen(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = script()
+
+    def answer() -> dict[str, Any]:
+        monkeypatch.setattr(following.os, "getppid", lambda: 1)
+        return dict(GOES_ON)
+
+    with pytest.raises(errors.AnsibleError, match="the run of Ansible has ended"):
+        act(scripted, answer)
+    # Nothing but the module's own call.
+    assert (len(scripted.asked), scripted.fetched) == (1, 0)
 
 
 @pytest.mark.parametrize(

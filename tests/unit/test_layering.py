@@ -221,8 +221,7 @@ def test_one_file_alone_knows_the_framework() -> None:
         speaks_of_it = not name_of(path).startswith("_fleet") and re.search("ansible", words, re.IGNORECASE)
         return bool(speaks_of_it) or any(each.package == "ansible" for each in imports(path))
 
-    # Whoever waits for a job knows by which mark a result is the framework's to read.
-    assert set(_offenders(knows_it)) == {"_options", "_job_wait"}
+    assert set(_offenders(knows_it)) == {"_options"}
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 cannot list its own modules")
