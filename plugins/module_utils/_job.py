@@ -103,13 +103,16 @@ class Job:
         with contextlib.suppress(OSError), self._guard, open(self._file("lines"), "ab") as lines:
             lines.write(text.encode("utf-8", "replace"))
 
-    def hand_over(self) -> bool:
-        """Let it be followed, unless it has ended meanwhile, or cannot be for want of room; whether it is."""
+    def hand_over(self, *, heard: bool = True) -> bool:
+        """Let it be followed, unless it has ended meanwhile, or cannot be for want of room; whether it is.
+
+        ``heard`` says whether anybody is there just now who follows.
+        """
         program = _job_wait.__loader__.get_data(str(_job_wait.__file__))  # type: ignore[union-attr]
         try:
             with open(self._file("wait"), "wb") as wait:
                 wait.write(program)
-            _job_wait.Watched(self.path).touch()
+            _job_wait.Watched(self.path).touch(0.0 if heard else _job_wait.GONE_SECONDS)
             return self._decide()
         except OSError:
             return False

@@ -25,6 +25,8 @@ _MOST = 1 << 18
 _URGENT = (b'"outcome":"failed"', b'"outcome":"refused"', b'"outcome":"cancelled"')
 _URGENT_SECONDS = 0.3
 _STDOUT = 1
+#: So long ago nobody was there any more, for whoever looks: longer than a job waits before it holds.
+GONE_SECONDS = 60.0
 
 
 class Watched:
@@ -109,7 +111,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         # Ctrl-C, or a connection that was closed: from now on nobody waits.
-        job.touch(ago=60.0)
+        job.touch(GONE_SECONDS)
         return 1
     return 0
 
