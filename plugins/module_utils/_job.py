@@ -33,7 +33,7 @@ FOLLOW = "fleet_follow"
 _ASKED = re.compile(r"([0-9a-f]{32}):([0-9]{1,4}(?:\.[0-9]{1,3})?)")
 _ID = re.compile(r"[0-9a-f]{32}")
 #: Seconds for which the files of a job are kept after its end: longer than anybody who follows it tries again.
-_KEPT_SECONDS = 600
+_KEPT_SECONDS = 240
 #: Seconds after which the files of a job that did not come to its end are removed.
 _LEFT_SECONDS = 43200.0
 #: Bytes that are to be free for the files of a job.

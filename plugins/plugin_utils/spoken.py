@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -37,6 +38,8 @@ class LineByLine(io.TextIOWrapper):
     @classmethod
     def over(cls, stream: io.TextIOWrapper) -> LineByLine:
         """Return one in the place of another, which must be kept: it would close the file as it goes."""
+        with contextlib.suppress(BrokenPipeError):
+            stream.flush()
         return cls(stream.buffer, stream.encoding, stream.errors, line_buffering=True)
 
     def write(self, text: str) -> int:

@@ -311,7 +311,7 @@ def run_action(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     def acted(scripted: ScriptedNode, module: Callable[[], dict[str, Any]], **task: Any) -> Any:
         fields = {"async_val": 0, "check_mode": False, "environment": None, "no_log": False, **task}
         given = SimpleNamespace(args={"action": "start", "server": "a"}, get_name=lambda: "bring it up", **fields)
-        connection = SimpleNamespace(close=scripted.disconnect)
+        connection = SimpleNamespace(transport="local", close=scripted.disconnect)
         action = plugin.ActionModule(
             task=given, connection=connection, play_context=None, loader=None, templar=None, shared_loader_obj=None
         )
