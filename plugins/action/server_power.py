@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import socket
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW
+from ansible_collections.fleet.power.plugins.module_utils._power.model.origin import AD_HOC
 from ansible_collections.fleet.power.plugins.plugin_utils.following import (
     JobFollower,
     NodeOfTask,
@@ -37,7 +39,7 @@ class ActionModule(ServerAction):
             return super()._executed(arguments, task_vars)
         job, environment = new_job(), list(self._task.environment or ())
         self._task.environment = environment
-        lost = None
+        lost, run_of_ansible = None, os.getppid()
         with asking_to_follow(environment, job):
             try:
                 answer = super()._executed(arguments, task_vars)
@@ -49,7 +51,7 @@ class ActionModule(ServerAction):
             return answer
         mute = bool(self._task.no_log) or not is_shown(os.environ)
         with TaskProgress(str(task_vars.get("inventory_hostname", "")), mute=mute) as progress:
-            follower = JobFollower(self._node_of_task(task_vars), job, progress)
+            follower = JobFollower(self._node_of_task(task_vars), job, progress, run_of_ansible)
             ended = follower.result(answer.pop(FOLLOW)) if lost is None else follower.rejoined(lost)
         # Such as the interpreter that was found.
         return {**answer, **ended}
@@ -60,9 +62,19 @@ class ActionModule(ServerAction):
 
         def fetch(job: str) -> dict[str, Any]:
             found: dict[str, Any] = self._execute_module("fleet.power.server_power_job", module_args={"job": job}, task_vars=task_vars)
+            if "module_stdout" in found:
+                # It could not be run, as where sudo fails for once. That tells nothing of the action.
+                raise AnsibleError(str(found.get("msg")))
             return found
 
-        return NodeOfTask(run, fetch, self._connection.close)
+        def disconnect() -> None:
+            if self._connection.transport == "ssh":
+                # Else a connection that is shared and hangs is taken again.
+                with contextlib.suppress(AnsibleError):
+                    self._connection.reset()
+            self._connection.close()
+
+        return NodeOfTask(run, fetch, disconnect)
 
     def _completed(self, arguments: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         return arguments if arguments.get("origin") else {**arguments, "origin": self._origin(task_vars)}
@@ -70,7 +82,7 @@ class ActionModule(ServerAction):
     def _origin(self, task_vars: Mapping[str, Any]) -> str:
         who = f"{_user()}@{socket.gethostname()}"
         play = task_vars.get("ansible_play_name")
-        where = "ad hoc" if play in (None, _AD_HOC_PLAY) else f"play {play}, task {self._task.get_name()}"
+        where = AD_HOC if play in (None, _AD_HOC_PLAY) else f"play {play}, task {self._task.get_name()}"
         return f"{who} ({where})"
 
 

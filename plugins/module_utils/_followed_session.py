@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import NoReturn
 
 from ._job import FOLLOW, GRACE_SECONDS, HOLD_SECONDS, Job, job_path
@@ -38,7 +39,9 @@ class Followed(Interruptions):
         if super().__call__():
             return True
         if self._job.is_handed_over:
-            return self._job.silence > GRACE_SECONDS
+            # For good: who comes back later is not to find some of it begun and some given up.
+            self._signalled = self._job.silence > GRACE_SECONDS
+            return self._signalled
         return os.getppid() != self._parent and not self._job.is_handed_over
 
     def hold(self) -> None:
@@ -70,24 +73,43 @@ def in_followed_session(main: Callable[[Interruptions, Job | None], None], name:
         run_here(lambda interrupted: main(interrupted, None))
     if child == 0:
         _run_job(main, job, parent)
-    for ending in ENDINGS:
-        signal.signal(ending, lambda number, _frame: pass_on(child, number))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
-    status = _ended_within(child, after)
-    if status is None and outlive_login(child, f"fleet-power-job-{name}") and job.hand_over():
+    hearer = _Hearer(child)
+    status = _ended_within(child, after, hearer)
+    if status is None and outlive_login(child, f"fleet-power-job-{name}") and job.hand_over(heard=hearer.is_there()):
         _answer_followed(job.path)
         # What a module does at its exit is the job's to do: it still needs the files that this was unpacked into.
         os._exit(0)
     while status is None:
-        status = _ended_within(child, _LONG_SECONDS)
+        if not hearer.is_there():
+            # Nothing else is to begin, as nobody can come back for it.
+            pass_on(child, signal.SIGTERM)
+            status = os.waitpid(child, 0)[1]
+        else:
+            status = _ended_within(child, _LONG_SECONDS, hearer)
     _leave_as(job, status)
 
 
-def _ended_within(child: int, seconds: float) -> int | None:
-    """Wait that long for a child, and as long as it takes where nobody is there any more who could follow it.
+class _Hearer:
+    """Whoever reads what the call prints. A terminal or pipe that was closed is Ctrl-C, or a connection that broke: they may come back."""
 
-    Return its status, None if it goes on.
-    """
+    def __init__(self, child: int) -> None:
+        """Note the end of a terminal, and pass other signals on to the job."""
+        self._hung_up = False
+        signal.signal(signal.SIGHUP, self._note)
+        for ending in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(ending, lambda number, _frame: pass_on(child, number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self._hung_up = True
+
+    def is_there(self) -> bool:
+        """Tell if anybody reads."""
+        return not self._hung_up and not nobody_reads(STDOUT)
+
+
+def _ended_within(child: int, seconds: float, hearer: _Hearer) -> int | None:
+    """Wait that long for a child, or until nobody reads any more; return its status, None if it goes on."""
     began = time.monotonic()
     # It wakes at the child's end: a quick task is not to wait for it.
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
@@ -96,11 +118,8 @@ def _ended_within(child: int, seconds: float) -> int | None:
         if pid:
             return status
         passed = time.monotonic() - began
-        if passed >= seconds:
+        if passed >= seconds or not hearer.is_there():
             return None
-        if nobody_reads(STDOUT):
-            pass_on(child, signal.SIGTERM)
-            return os.waitpid(child, 0)[1]
         signal.sigtimedwait((signal.SIGCHLD,), min(seconds - passed, _LOOK_SECONDS))
 
 
@@ -124,7 +143,11 @@ def _perhaps_unread() -> Iterator[None]:
 def _leave_as(job: Job, status: int) -> NoReturn:
     """Print what a job has printed, and leave as it left; what a module does at its exit is done here."""
     output, errors = job.printed()
-    job.remove()
+    if nobody_reads(STDOUT):
+        # Whoever asked may come back for it: a connection that broke looks like this, too.
+        job.remove_later()
+    else:
+        job.remove()
     with _perhaps_unread():
         sys.stderr.buffer.write(errors)
         sys.stderr.flush()

@@ -33,7 +33,7 @@ FOLLOW = "fleet_follow"
 _ASKED = re.compile(r"([0-9a-f]{32}):([0-9]{1,4}(?:\.[0-9]{1,3})?)")
 _ID = re.compile(r"[0-9a-f]{32}")
 #: Seconds for which the files of a job are kept after its end: longer than anybody who follows it tries again.
-_KEPT_SECONDS = 600
+_KEPT_SECONDS = 240
 #: Seconds after which the files of a job that did not come to its end are removed.
 _LEFT_SECONDS = 43200.0
 #: Bytes that are to be free for the files of a job.
@@ -103,13 +103,16 @@ class Job:
         with contextlib.suppress(OSError), self._guard, open(self._file("lines"), "ab") as lines:
             lines.write(text.encode("utf-8", "replace"))
 
-    def hand_over(self) -> bool:
-        """Let it be followed, unless it has ended meanwhile, or cannot be for want of room; whether it is."""
+    def hand_over(self, *, heard: bool = True) -> bool:
+        """Let it be followed, unless it has ended meanwhile, or cannot be for want of room; whether it is.
+
+        ``heard`` says whether anybody is there just now who follows.
+        """
         program = _job_wait.__loader__.get_data(str(_job_wait.__file__))  # type: ignore[union-attr]
         try:
             with open(self._file("wait"), "wb") as wait:
                 wait.write(program)
-            _job_wait.Watched(self.path).touch()
+            _job_wait.Watched(self.path).touch(0.0 if heard else _job_wait.GONE_SECONDS)
             return self._decide()
         except OSError:
             return False
@@ -124,8 +127,11 @@ class Job:
 
     def remove_later(self) -> None:
         """Have its files removed once nobody asks for them any more."""
+        # It holds nobody's connection.
+        nowhere = [(os.POSIX_SPAWN_OPEN, descriptor, os.devnull, os.O_RDWR, 0) for descriptor in range(3)]
+        waits = ("sh", "-c", f'sleep {_KEPT_SECONDS}; rm -rf -- "$0"', self.path)
         with contextlib.suppress(OSError):
-            os.posix_spawn("/bin/sh", ("sh", "-c", f'sleep {_KEPT_SECONDS}; rm -rf -- "$0"', self.path), os.environ)
+            os.posix_spawn("/bin/sh", waits, os.environ, file_actions=nowhere)
 
     @property
     def is_handed_over(self) -> bool:

@@ -25,6 +25,8 @@ _MOST = 1 << 18
 _URGENT = (b'"outcome":"failed"', b'"outcome":"refused"', b'"outcome":"cancelled"')
 _URGENT_SECONDS = 0.3
 _STDOUT = 1
+#: So long ago nobody was there any more, for whoever looks: longer than a job waits before it holds.
+GONE_SECONDS = 60.0
 
 
 class Watched:
@@ -50,14 +52,11 @@ class Watched:
         return found[: found.rfind(b"\n") + 1]
 
     def result(self) -> str | None:
-        """Return what the job printed, once it has ended; None where that is for nobody but Ansible to read.
-
-        That is what is large, comes with errors, or is no plain JSON: Ansible marks its own types, as those of warnings.
-        """
+        """Return what the job printed, once it has ended; None where that is large, or comes with errors."""
         try:
             with open(self._file("out"), "rb") as out, open(self._file("err"), "rb") as err, open(self._file("rc"), "rb"):
                 printed = out.read(_MOST)
-                plain = len(printed) < _MOST and b"__ansible_type" not in printed and not err.read(1)
+                plain = len(printed) < _MOST and not err.read(1)
         except OSError:
             return None
         return printed.decode("utf-8", "replace") if plain else None
@@ -112,7 +111,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         # Ctrl-C, or a connection that was closed: from now on nobody waits.
-        job.touch(ago=60.0)
+        job.touch(GONE_SECONDS)
         return 1
     return 0
 

@@ -27,8 +27,14 @@ from ansible_collections.fleet.power.plugins.plugin_utils.progress import TaskPr
 AFTER_SECONDS = 2.0
 LOST_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
-#: What ssh says where a connection that there was has ended. Where there never was one, nothing was begun.
-_LOST_WORDS = ("not responding", "closed by remote host", "Shared connection to", "Broken pipe", "Connection reset", "client_loop")
+#: What ssh says where there never was a connection, whatever its LogLevel: nothing was begun. Of one that has ended it may say nothing.
+_NEVER_THERE = (
+    *("connect to host", "Could not resolve", "Permission denied", "Connection refused", "No route to host", "Host key verification"),
+    *("kex_exchange_identification", "Too many authentication failures", "no matching host key", "Bad owner or permissions"),
+)
+#: What a result may have to be taken as it was printed. Ansible acts on other keys, such as ``add_host`` and ``_ansible_…``, and removes
+#: them from what a module returns: a node could take over others, and the controller.
+_PLAIN_KEYS = frozenset(("action", "changed", "code", "diff", "failed", "invocation", "msg", "servers", "summary"))
 
 Answer = TypeVar("Answer")
 
@@ -72,20 +78,21 @@ def is_shown(variables: Mapping[str, str]) -> bool:
 
 
 def was_lost(error: AnsibleConnectionFailure) -> bool:
-    """Tell if a connection ended that there was, so that a module may have begun."""
-    return any(words in str(error) for words in _LOST_WORDS)
+    """Tell if a connection may have ended that there was, so that a module may have begun."""
+    return not any(words in str(error) for words in _NEVER_THERE)
 
 
 class JobFollower:
     """Follows one job of one task."""
 
-    def __init__(self, node: NodeOfTask, job: str, progress: TaskProgress) -> None:
+    def __init__(self, node: NodeOfTask, job: str, progress: TaskProgress, run_of_ansible: int) -> None:
+        """``run_of_ansible`` is the process that this one is a worker of, as it was before the module was run."""
         self._node = node
         self._job = job
         self._progress = progress
         #: Since when its node is out of reach. A question may take a minute to be answered, which is no silence.
         self._lost_since: float | None = None
-        self._run_of_ansible = os.getppid()
+        self._run_of_ansible = run_of_ansible
 
     def result(self, followed: Mapping[str, Any]) -> dict[str, Any]:
         """Show the news of the job until it ends; return its result.
@@ -155,10 +162,15 @@ class JobFollower:
 
 
 def _plain_result(text: str | None) -> dict[str, Any] | None:
-    """Return what a module printed that is plain JSON. Anything else is fetched, as Ansible does it; this saves a question."""
+    """Return what a module printed, if that is plain JSON of its own keys. Anything else is fetched; this saves a question.
+
+    Ansible marks its own types, as those of warnings.
+    """
+    if not text or "__ansible_type" in text:
+        return None
     with contextlib.suppress(ValueError):
-        found = json.loads(text or "")
-        return found if isinstance(found, dict) else None
+        found = json.loads(text)
+        return found if isinstance(found, dict) and found.keys() <= _PLAIN_KEYS else None
     return None
 
 

@@ -78,14 +78,18 @@ class TaskProgress:
 
     @contextlib.contextmanager
     def _board(self) -> Iterator[Board]:
-        """The board, while nobody else has it. What cannot be read is begun anew: progress is never worth a failure."""
-        with open(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            try:
+        """The board, while nobody else has it. What cannot be read or kept is begun anew: progress is never worth a failure."""
+        board, file = Board({}), None
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(OSError, ValueError):
+                # Without a buffer, closing it can fail for nothing that was not written.
+                opened = open(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b", buffering=0)  # noqa: SIM115
+                file = held.enter_context(opened)
+                fcntl.flock(file, fcntl.LOCK_EX)
                 board = Board(json.loads(file.read() or "{}"))
-            except ValueError:
-                board = Board({})
             yield board
-            file.seek(0)
-            file.truncate()
-            json.dump(board.state(), file)
+            with contextlib.suppress(OSError):
+                if file is not None:
+                    file.seek(0)
+                    file.truncate()
+                    file.write(json.dumps(board.state()).encode())

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import sys
 
 from ansible import constants
@@ -26,13 +28,50 @@ def is_read_by_people(callback: object) -> bool:
     return str(callback).rpartition(".")[2] in _READ_BY_PEOPLE
 
 
+class LineByLine(io.TextIOWrapper):
+    """A stream of this process that is written line by line, and of which the rest goes nowhere once nobody reads it any more.
+
+    Into a pipe, as in CI, Ansible's output would come all at the end, since it is never flushed. And the thread that prints what workers
+    say ends at the first error of a pipe, as of ``| head``: then the run would wait for their results for ever.
+    """
+
+    @classmethod
+    def over(cls, stream: io.TextIOWrapper) -> LineByLine:
+        """Return one in the place of another, which must be kept: it would close the file as it goes."""
+        with contextlib.suppress(BrokenPipeError):
+            stream.flush()
+        return cls(stream.buffer, stream.encoding, stream.errors, line_buffering=True)
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            self._give_up()
+            return len(text)
+
+    def flush(self) -> None:
+        """Write what is held."""
+        try:
+            super().flush()
+        except BrokenPipeError:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nothing, self.fileno())
+        os.close(nothing)
+
+
 def _print_at_once() -> None:
-    """Have standard output written line by line. Into a pipe, as in CI, all of it would come at the end: Ansible never flushes it.
+    """Have what is no terminal written line by line.
 
     To be called before a task's worker is forked, since the worker's lines are printed by the process that forks it.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.line_buffering:
-        sys.stdout.reconfigure(line_buffering=True)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if type(stream) is io.TextIOWrapper and not stream.isatty():
+            setattr(sys, name, LineByLine.over(stream))
 
 
 # A plugin is imported by that process, for each task before it begins.

@@ -82,7 +82,7 @@ class ScriptedNode:
         return following.NodeOfTask(self.run, self.fetch, self.disconnect)
 
     def follower(self) -> Any:
-        return following.JobFollower(self.node(), JOB, self.progress)
+        return following.JobFollower(self.node(), JOB, self.progress, following.os.getppid())
 
     def run(self, command: str) -> str:
         """Answer as the job's waiter does, with the next line that is due."""
@@ -148,7 +148,21 @@ def test_a_plain_result_is_not_asked_for_again(script: Script) -> None:
     assert scripted.fetched == 0
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"half": ', "Killed"])
+#: What only Ansible may put into a result, and what it reads of a module's in its own way.
+SPECIAL = ("add_host", "add_group", "ansible_facts", "_ansible_no_log", "_ansible_delegated_vars", "exception", "warnings", "results")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        '{"half": ',
+        "Killed",
+        json.dumps({**RESULT, "servers": [{"__ansible_type": "X"}]}),
+        *(json.dumps({**RESULT, key: {}}) for key in SPECIAL),
+    ],
+)
 def test_what_is_no_result_is_fetched(script: Script, text: str) -> None:
     scripted = script()
     scripted.plain = text
@@ -297,7 +311,7 @@ def run_action(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     def acted(scripted: ScriptedNode, module: Callable[[], dict[str, Any]], **task: Any) -> Any:
         fields = {"async_val": 0, "check_mode": False, "environment": None, "no_log": False, **task}
         given = SimpleNamespace(args={"action": "start", "server": "a"}, get_name=lambda: "bring it up", **fields)
-        connection = SimpleNamespace(close=scripted.disconnect)
+        connection = SimpleNamespace(transport="local", close=scripted.disconnect)
         action = plugin.ActionModule(
             task=given, connection=connection, play_context=None, loader=None, templar=None, shared_loader_obj=None
         )
@@ -356,7 +370,23 @@ def test_the_result_of_a_job_is_that_of_the_task_with_what_was_learnt_of_the_nod
     assert scripted.progress.lines == scripted.lines
 
 
-@pytest.mark.parametrize("text", ["Host key verification failed.", "Permission denied (publickey).", "Connection refused", "timed out"])
+def test_a_run_of_ansible_that_was_killed_while_the_module_ran_is_seen(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = script()
+
+    def answer() -> dict[str, Any]:
+        monkeypatch.setattr(following.os, "getppid", lambda: 1)
+        return dict(GOES_ON)
+
+    with pytest.raises(errors.AnsibleError, match="the run of Ansible has ended"):
+        act(scripted, answer)
+    # Nothing but the module's own call.
+    assert (len(scripted.asked), scripted.fetched) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Host key verification failed.", "Permission denied (publickey).", "Connection refused", "ssh: connect to host x port 22: timed out"],
+)
 def test_a_node_that_there_was_no_connection_to_is_unreachable_at_once(script: Script, act: Act, text: str) -> None:
     scripted = script()
     error = errors.AnsibleConnectionFailure(f"Failed to connect to the host via ssh: {text}")

@@ -460,7 +460,6 @@ def test_who_goes_away_in_an_orderly_way_has_not_been_waiting_for_a_while(home: 
     [
         (b'\n{"changed": true}\n', b"", True),
         ('{"msg": "Gr\u00fc\u00dfe"}'.encode(), b"", True),
-        (b'{"warnings": [{"__ansible_type": "WarningSummary"}]}', b"", False),
         (b'{"changed": true}', b"a warning of Python", False),
         (b'{"long": "' + b"x" * (1 << 18) + b'"}', b"", False),
     ],

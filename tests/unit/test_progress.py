@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import resource
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -122,16 +123,24 @@ def test_a_server_without_a_name_is_the_beginning_of_its_uuid() -> None:
         *("", "no JSON", "[]", "null", '"x"', "7", "{}", '{"server": "a"}'),
         *('{"server": "a", "phase": "unheard of"}', '{"phase": ["stop"]}', '{"phase": {}}', '{"outcome": {}}'),
         *('{"servers": "many"}', '{"servers": null}', '{"servers": []}'),
+        *('{"servers": -1}', '{"servers": 1e400}', f'{{"servers": 1{"0" * 400}}}', "[" * 100_000, 7, None),
     ],
 )
-def test_a_line_that_is_no_news_is_none(text: str) -> None:
+def test_a_line_that_is_no_news_is_none(text: Any) -> None:
     assert told(text) == []
     assert told(text, line(phase="start")) == [f"{TIME} node-1 Lobby starting"]
 
 
 def test_what_cannot_be_understood_of_news_is_left_out() -> None:
     assert told(line(phase="stop", deadline=7, name=["x"])) == [f"{TIME} node-1 0f4c5ad2 stopping"]
-    assert told(line(outcome="failed", seconds="long", code={})) == [f"{TIME} node-1 Lobby restart failed in 0.0 s"]
+    for seconds in ("long", -1, float("nan"), float("inf"), 10**400):
+        assert told(line(outcome="failed", seconds=seconds, code={})) == [f"{TIME} node-1 Lobby restart failed in 0.0 s"]
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-23:00", "never"])
+def test_a_time_that_there_is_not_is_shown_as_it_is(moment: str) -> None:
+    (said,) = told(line(phase="stop", deadline=moment))
+    assert said.startswith(f"{TIME} node-1 Lobby stopping, SIGKILL at ")
 
 
 HOSTILE = [
@@ -416,6 +425,27 @@ def test_a_board_that_cannot_be_read_is_begun_anew(spoken: list[str], tmp_path: 
         progress.take([ended("b")])
     assert [each.split(maxsplit=2)[2] for each in spoken] == ["server-a restart done in 1.0 s", "server-b restart done in 1.0 s"]
     assert file.stat().st_mode & 0o077 == 0
+
+
+def test_a_board_that_cannot_be_kept_fails_nothing(spoken: list[str], tmp_path: Path) -> None:
+    with task_progress("node-1") as progress:
+        bounds = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # As a disk without room.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, bounds[1]))
+        try:
+            progress.take([ended("a")])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, bounds)
+        (file,) = tmp_path.iterdir()
+        file.unlink()
+        tmp_path.rmdir()
+        progress.take([ended("b")])
+        progress.say("is back")
+    assert [each.split(maxsplit=2)[2] for each in spoken] == [
+        "server-a restart done in 1.0 s",
+        "server-b restart done in 1.0 s",
+        "is back",
+    ]
 
 
 # ----- how often a node is asked

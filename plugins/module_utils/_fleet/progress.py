@@ -20,6 +20,9 @@ _SECOND = 1.0
 #: Hosts and servers that a line names.
 _NAMED = 3
 _LONGEST_NAME = 40
+#: What a number or a word of news has at most; beyond it is no news of ours.
+_GREATEST = 10**7
+_LONGEST_WORD = 5000
 _DOING = {
     "prepare": "being looked at",
     "pull": "getting its image",
@@ -206,16 +209,21 @@ def _read(line: str) -> dict[str, Any] | None:
     """Return the news in a line, as far as they can be understood; None for what is none."""
     try:
         news = json.loads(line)
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         return None
     if not isinstance(news, dict):
         return None
-    return {name: value for name, value in news.items() if isinstance(value, _SHOWN.get(name, ()))}
+    return {name: value for name, value in news.items() if isinstance(value, _SHOWN.get(name, ())) and _is_sane(value)}
+
+
+def _is_sane(value: Any) -> bool:
+    """Tell if a value can be shown: one that fails when it is would fail every task of the run, since they share the board."""
+    return len(value) <= _LONGEST_WORD if isinstance(value, str) else 0 <= value <= _GREATEST
 
 
 def _clock(moment: str) -> str:
     """Return the time of day of a timestamp, in the zone of whoever reads."""
     try:
         return datetime.fromisoformat(moment.replace("Z", "+00:00")).astimezone().strftime("%H:%M:%S")
-    except ValueError:
+    except (ValueError, OverflowError):
         return moment

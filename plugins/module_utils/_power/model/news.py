@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .result import Outcome, Result
+from .result import Result
 from .server import Server
 
 #: What a server is at beside the phases of a lock's holder: it is up and awaited to be ready, or waits for its lock.
@@ -21,7 +21,7 @@ LOCKED = "locked"
 class News:
     """One thing that became of a server. ``phase`` is what it is at from now on, until ``deadline`` at most; or it ended with ``outcome``.
 
-    ``seconds`` is how long the action has taken by now. ``code`` and ``msg`` say why it did not end well.
+    ``seconds`` is how long the action has taken by now. ``code`` says why it did not end well.
     """
 
     server: Server
@@ -31,20 +31,11 @@ class News:
     seconds: float = 0.0
     outcome: str = ""
     code: str = ""
-    msg: str = ""
 
     @classmethod
     def of_end(cls, result: Result) -> News:
         """What an ended action tells."""
-        told = result.outcome not in (Outcome.DONE, Outcome.UNCHANGED)
-        return cls(
-            result.server,
-            result.action.value,
-            seconds=result.seconds,
-            outcome=result.outcome.value,
-            code=result.code,
-            msg=result.msg if told else "",
-        )
+        return cls(result.server, result.action.value, seconds=result.seconds, outcome=result.outcome.value, code=result.code)
 
     def line(self) -> dict[str, Any]:
         """Return the fields of a line; empty ones are left out."""
@@ -57,7 +48,6 @@ class News:
             "seconds": round(self.seconds, 3),
             "outcome": self.outcome,
             "code": self.code,
-            "msg": self.msg,
         }
         return {name: value for name, value in fields.items() if value not in ("", None)}
 

@@ -9,12 +9,12 @@ import os
 import pwd
 from collections.abc import Mapping
 
-_AD_HOC = "(ad hoc)"
+AD_HOC = "ad hoc"
 
 
 def is_ad_hoc(origin: str | None) -> bool:
     """Tell by an origin whether a person at a shell asks, as the action plugin writes it; who names an origin of its own does not."""
-    return (origin or "").endswith(_AD_HOC)
+    return (origin or "").endswith(f"({AD_HOC})")
 
 
 def default_origin(variables: Mapping[str, str] | None = None) -> str:

@@ -81,7 +81,7 @@ def entries(results: Sequence[Result], *, check: bool, all_steps: bool, detail: 
     """Return the entry of each server. Of the only one, if it failed, the task itself says why: a person need not read it twice."""
     told = [entry(result, check=check, all_steps=all_steps, detail=detail) for result in results]
     if detail is Detail.SPOKEN and len(results) == 1 and is_failure(results[0]):
-        del told[0]["msg"]
+        told[0].pop("msg", None)
     return told
 
 
