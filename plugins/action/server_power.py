@@ -25,7 +25,7 @@ from ansible_collections.fleet.power.plugins.plugin_utils.following import (
     was_lost,
 )
 from ansible_collections.fleet.power.plugins.plugin_utils.progress import TaskProgress
-from ansible_collections.fleet.power.plugins.plugin_utils.server_host import ServerAction
+from ansible_collections.fleet.power.plugins.plugin_utils.server_host import ServerAction, was_reached
 
 _AD_HOC_PLAY = "Ansible Ad-Hoc"
 
@@ -39,24 +39,25 @@ class ActionModule(ServerAction):
             return super()._executed(arguments, task_vars)
         job, environment = new_job(), list(self._task.environment or ())
         self._task.environment = environment
-        lost, run_of_ansible = None, os.getppid()
+        lost, run_of_ansible, host = None, os.getppid(), str(task_vars.get("inventory_hostname", ""))
         with asking_to_follow(environment, job):
             try:
                 answer = super()._executed(arguments, task_vars)
             except AnsibleConnectionFailure as error:
-                if not was_lost(error):
+                if not (was_lost(error) or was_reached(host)):
                     raise
                 lost, answer = error, {}
-        if lost is None and FOLLOW not in answer:
-            return answer
-        mute = bool(self._task.no_log) or not is_shown(os.environ)
-        with TaskProgress(str(task_vars.get("inventory_hostname", "")), mute=mute) as progress:
-            follower = JobFollower(self._node_of_task(task_vars), job, progress, run_of_ansible)
-            ended = follower.result(answer.pop(FOLLOW)) if lost is None else follower.rejoined(lost)
+            if lost is None and FOLLOW not in answer:
+                return answer
+            with TaskProgress(host, mute=bool(self._task.no_log) or not is_shown(os.environ)) as progress:
+                follower = JobFollower(self._node_of_task(task_vars, arguments), job, progress, run_of_ansible)
+                ended = follower.result(answer.pop(FOLLOW)) if lost is None else follower.rejoined(lost)
         # Such as the interpreter that was found.
         return {**answer, **ended}
 
-    def _node_of_task(self, task_vars: dict[str, Any]) -> NodeOfTask:
+    def _node_of_task(self, task_vars: dict[str, Any], arguments: dict[str, Any]) -> NodeOfTask:
+        begin = super()._executed
+
         def run(command: str) -> str:
             return str(self._low_level_execute_command(command)["stdout"])
 
@@ -74,7 +75,7 @@ class ActionModule(ServerAction):
                     self._connection.reset()
             self._connection.close()
 
-        return NodeOfTask(run, fetch, disconnect)
+        return NodeOfTask(run, fetch, lambda: begin(arguments, task_vars), disconnect)
 
     def _completed(self, arguments: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         return arguments if arguments.get("origin") else {**arguments, "origin": self._origin(task_vars)}

@@ -130,8 +130,10 @@ class Job:
         # It holds nobody's connection.
         nowhere = [(os.POSIX_SPAWN_OPEN, descriptor, os.devnull, os.O_RDWR, 0) for descriptor in range(3)]
         waits = ("sh", "-c", f'sleep {_KEPT_SECONDS}; rm -rf -- "$0"', self.path)
+        # What the task's environment says of PATH may lead to neither command.
+        own = {"PATH": os.defpath}
         with contextlib.suppress(OSError):
-            os.posix_spawn("/bin/sh", waits, os.environ, file_actions=nowhere)
+            os.posix_spawn("/bin/sh", waits, own, file_actions=nowhere)
 
     @property
     def is_handed_over(self) -> bool:

@@ -47,6 +47,8 @@ class NodeOfTask:
     run: Callable[[str], str]
     #: Asks for the result of a job by its id.
     fetch: Callable[[str], dict[str, Any]]
+    #: Runs the module itself. Its job is begun once only, however often this is called.
+    begin: Callable[[], dict[str, Any]]
     #: Gives up the connection, so that the next question makes a new one.
     disconnect: Callable[[], None]
 
@@ -119,11 +121,11 @@ class JobFollower:
             time.sleep(_RETRY_SECONDS)
 
     def rejoined(self, error: AnsibleConnectionFailure) -> dict[str, Any]:
-        """Return the result of a module whose connection was lost before it could answer. Raises ``error`` if it had not begun."""
+        """Return the result of a module whose connection was lost before it could answer; where it had not begun, it is begun now."""
         self._lose(error)
         answer = self._patiently(lambda: self._node.fetch(self._job))
         if answer.get("fleet_absent"):
-            raise error
+            answer = self._patiently(self._node.begin)
         return self.result(answer[FOLLOW]) if FOLLOW in answer else answer
 
     def _news(self, followed: Mapping[str, Any], offset: int) -> dict[str, Any] | None:

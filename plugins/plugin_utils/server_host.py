@@ -36,6 +36,7 @@ class ServerAction(ActionBase):  # type: ignore[misc]
         arguments = self._completed(with_server_of_host(self._task.args, variables, self._templar), variables)
         with _turn(self._node(variables)):
             result.update(self._executed(arguments, variables))
+        _note_reached(str(variables.get("inventory_hostname", "")))
         return result
 
     def _executed(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -65,6 +66,25 @@ def with_server_of_host(arguments: Mapping[str, Any], task_vars: Mapping[str, An
     return dict(arguments)
 
 
+def was_reached(host: str) -> bool:
+    """Tell if a task of this collection has had an answer of a host before, in this run."""
+    return os.path.exists(_reached(host))
+
+
+def _note_reached(host: str) -> None:
+    with contextlib.suppress(OSError):
+        os.close(os.open(_reached(host), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _reached(host: str) -> str:
+    """Return the file that says so: the forks of a run share nothing but its directory for temporary files."""
+    return os.path.join(constants.DEFAULT_LOCAL_TMP, f"fleet-power-reached-{_short(host)}")
+
+
+def _short(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
 @contextlib.contextmanager
 def _turn(node: str | None, folder: str | None = None) -> Iterator[None]:
     """Wait until fewer than `AT_ONCE` tasks of this run are at a node, and be one of them. None is not waited for.
@@ -74,8 +94,7 @@ def _turn(node: str | None, folder: str | None = None) -> Iterator[None]:
     if node is None:
         yield
         return
-    name = hashlib.sha256(node.encode()).hexdigest()[:16]
-    places = [os.path.join(folder or constants.DEFAULT_LOCAL_TMP, f"fleet-power-{name}-{number}") for number in range(AT_ONCE)]
+    places = [os.path.join(folder or constants.DEFAULT_LOCAL_TMP, f"fleet-power-{_short(node)}-{number}") for number in range(AT_ONCE)]
     with contextlib.ExitStack() as held:
         while not any(_take(place, held) for place in places):
             time.sleep(_LOOK_AGAIN_SECONDS)

@@ -16,7 +16,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.set
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import call as call_module
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import AtEndpoint, at_endpoint, check_options
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
-from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import SILENT
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import SILENT, Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     InterruptedBySignal,
@@ -108,7 +108,7 @@ class Unanswering(Answering):
 
 
 def test_a_signal_ends_the_search_for_all_servers_and_is_told_by_each_that_was_named() -> None:
-    call = AtEndpoint(Unanswering(), parse_settings({}, where="x"), lambda: True)
+    call = AtEndpoint(Unanswering(), parse_settings({}, where="x"), Caller(lambda: True))
     began = time.monotonic()
     with pytest.raises(InterruptedBySignal, match="nothing was done"):
         call.targets(["all"], request("stop"))
@@ -207,7 +207,7 @@ def test_an_endpoint_that_cannot_list_its_servers_has_them_acted_on_all_the_same
 
 
 def test_a_signal_ends_the_search_for_names() -> None:
-    call = AtEndpoint(Unanswering(), parse_settings({}, where="x"), lambda: True)
+    call = AtEndpoint(Unanswering(), parse_settings({}, where="x"), Caller(lambda: True))
     with pytest.raises(InterruptedBySignal):
         call.priorities(call.targets([OTHER], request("stop")), {"Cobalt": 4})
 

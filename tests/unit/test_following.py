@@ -66,6 +66,7 @@ class ScriptedNode:
         self.absent_after = float("inf")
         self.asked: list[str] = []
         self.fetched = 0
+        self.begun = 0
         self.reconnected = 0
         self.progress = Lines()
         clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self.pass_time)
@@ -79,7 +80,7 @@ class ScriptedNode:
         return self.now - self.began
 
     def node(self) -> Any:
-        return following.NodeOfTask(self.run, self.fetch, self.disconnect)
+        return following.NodeOfTask(self.run, self.fetch, self.begin, self.disconnect)
 
     def follower(self) -> Any:
         return following.JobFollower(self.node(), JOB, self.progress, following.os.getppid())
@@ -109,6 +110,12 @@ class ScriptedNode:
         if self.passed >= self.absent_after:
             return {"changed": False, "fleet_absent": True}
         return dict(self.answers) if self.passed >= self.seconds else dict(GOES_ON)
+
+    def begin(self) -> dict[str, Any]:
+        self.begun += 1
+        self._reach()
+        self.absent_after = float("inf")
+        return dict(GOES_ON)
 
     def disconnect(self) -> None:
         self.reconnected += 1
@@ -286,12 +293,12 @@ class TestLostBeforeTheAnswer:
         assert scripted.follower().rejoined(self.error) == RESULT
         assert scripted.asked == []
 
-    def test_a_job_that_never_began_is_the_lost_connection(self, script: Script) -> None:
+    def test_a_job_that_never_began_is_begun_once_the_node_is_back(self, script: Script) -> None:
         scripted = script()
         scripted.absent_after = 0.0
-        with pytest.raises(errors.AnsibleConnectionFailure) as raised:
-            scripted.follower().rejoined(self.error)
-        assert raised.value is self.error
+        scripted.cuts = [(1.5, 4.5)]
+        assert scripted.follower().rejoined(self.error) == RESULT
+        assert (scripted.begun >= 1, scripted.progress.lines) == (True, scripted.lines)
 
     def test_a_node_that_does_not_come_back_is_unreachable(self, script: Script) -> None:
         scripted = script()
@@ -387,8 +394,11 @@ def test_a_run_of_ansible_that_was_killed_while_the_module_ran_is_seen(script: S
     "text",
     ["Host key verification failed.", "Permission denied (publickey).", "Connection refused", "ssh: connect to host x port 22: timed out"],
 )
-def test_a_node_that_there_was_no_connection_to_is_unreachable_at_once(script: Script, act: Act, text: str) -> None:
+def test_a_node_that_there_was_no_connection_to_is_unreachable_at_once(
+    script: Script, act: Act, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     scripted = script()
+    monkeypatch.setattr(plugin, "was_reached", lambda host: False)
     error = errors.AnsibleConnectionFailure(f"Failed to connect to the host via ssh: {text}")
 
     def fail() -> dict[str, Any]:
@@ -408,3 +418,20 @@ def test_a_connection_that_breaks_while_the_module_runs_is_taken_up_again(script
 
     assert act(scripted, fail) == RESULT
     assert scripted.progress.lines == scripted.lines
+
+
+def test_a_node_that_has_answered_before_in_this_run_is_tried_again(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin, "was_reached", lambda host: True)
+    scripted = script()
+
+    def fail() -> dict[str, Any]:
+        raise errors.AnsibleConnectionFailure("Failed to connect to the host via ssh: ssh: connect to host x port 22: No route to host")
+
+    assert act(scripted, fail) == RESULT
+
+
+def test_whether_a_node_has_answered_is_known_to_all_tasks_of_a_run(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_host.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    assert not server_host.was_reached("node-1")
+    server_host._note_reached("node-1")
+    assert (server_host.was_reached("node-1"), server_host.was_reached("node-2")) == (True, False)

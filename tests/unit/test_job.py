@@ -472,3 +472,11 @@ def test_a_plain_result_comes_with_the_last_news_and_any_other_is_fetched(home: 
     job.end(0)
     found = _job_wait.Watched(job.path).result()
     assert found == (out.decode() if told else None)
+
+
+def test_files_are_removed_later_whatever_path_a_task_has(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job(NAME)
+    monkeypatch.setattr(_job, "_KEPT_SECONDS", 0)
+    monkeypatch.setenv("PATH", str(home / "nothing"))
+    job.remove_later()
+    wait_for(lambda: not Path(job.path).exists(), "the files are removed")
