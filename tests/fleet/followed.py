@@ -112,7 +112,7 @@ def told(texts: Sequence[str], what: str) -> list[str]:
     """Return the names of those of whom a line says something, as in ``stop done``, alone or summed up; as often as they are named."""
     found: list[str] = []
     for text in texts:
-        if alone := re.match(rf"(\S+) {what}\b", text):
+        if alone := re.match(rf"(\S+) {what}\b(?! \()", text):
             found.append(alone[1])
         found += [name for names in re.findall(rf"\d+ {what} \(([^)]*)\)", text) for name in names.split(", ")]
     return found
