@@ -40,7 +40,7 @@ _LEFT_SECONDS = 43200.0
 _SWEEPER = "sweeper"
 _SWEEP = """trap '' HUP
 while :; do
-    sleep "$2"
+    sleep "$2" || [ $? -gt 128 ] || exit 1
     find "$0" -mindepth 2 -maxdepth 2 -name rc -mmin "+$1" -exec sh -c 'rm -rf -- "${1%/rc}"' sh {} \\;
     ls "$0"/*/rc >/dev/null 2>&1 || exit 0
 done"""
