@@ -84,7 +84,7 @@ def main() -> None:
     # As the action itself would have printed it.
     sys.stderr.buffer.write(errors)
     sys.stdout.buffer.write(output)
-    sys.exit(code)
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

@@ -68,10 +68,12 @@ def _print_at_once() -> None:
 
     To be called before a task's worker is forked, since the worker's lines are printed by the process that forks it.
     """
-    for name in ("stdout", "stderr"):
+    for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
-        if type(stream) is io.TextIOWrapper and not stream.isatty():
-            setattr(sys, name, LineByLine.over(stream))
+        # One that was put in its place, as by a test, is left alone.
+        with contextlib.suppress(OSError, ValueError):
+            if type(stream) is io.TextIOWrapper and stream.fileno() == number and not stream.isatty():
+                setattr(sys, name, LineByLine.over(stream))
 
 
 # A plugin is imported by that process, for each task before it begins.
