@@ -57,7 +57,7 @@ def nothing_later(node: Node, servers: list[Definition], since: float, within: f
     """Fail unless all that has begun is finished, and nothing has begun later."""
     acted = settled(node, servers)
     assert {name: round(at - since, 1) for name, at in acted.items() if at > since + within} == {}
-    assert 0 < len(acted) < len(servers)
+    assert len(acted) < len(servers)
     assert sum(not node.is_up(uuid_of(each)) for each in servers) == len(acted)
 
 
