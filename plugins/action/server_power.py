@@ -43,6 +43,9 @@ class ActionModule(ServerAction):
         with asking_to_follow(environment, job):
             try:
                 answer = super()._executed(arguments, task_vars)
+                if answer.get("module_stdout") == "" and int(answer.get("rc") or 0) < 0:
+                    # Whatever made the connection was killed, as by a machine that is out of memory.
+                    raise AnsibleConnectionFailure(str(answer.get("msg")))
             except AnsibleConnectionFailure as error:
                 if not (was_lost(error) or was_reached(host)):
                     raise

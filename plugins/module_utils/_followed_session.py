@@ -143,11 +143,10 @@ def _perhaps_unread() -> Iterator[None]:
 def _leave_as(job: Job, status: int) -> NoReturn:
     """Print what a job has printed, and leave as it left; what a module does at its exit is done here."""
     output, errors = job.printed()
-    if nobody_reads(STDOUT):
-        # Whoever asked may come back for it: a connection that broke looks like this, too.
-        job.remove_later()
-    else:
-        job.remove()
+    if os.WIFSIGNALED(status):
+        # Whoever did not hear it is not to take it for one that never began.
+        job.end(1)
+    job.leave()
     with _perhaps_unread():
         sys.stderr.buffer.write(errors)
         sys.stderr.flush()
@@ -174,5 +173,5 @@ def _run_job(main: Callable[[Interruptions, Job | None], None], job: Job, parent
             sys.stderr.flush()
         if job.end(code) and os.getppid() == parent:
             os._exit(code)
-    job.remove_later()
+    job.leave()
     raise SystemExit(code)

@@ -32,10 +32,18 @@ VARIABLE = "FLEET_POWER_JOB"
 FOLLOW = "fleet_follow"
 _ASKED = re.compile(r"([0-9a-f]{32}):([0-9]{1,4}(?:\.[0-9]{1,3})?)")
 _ID = re.compile(r"[0-9a-f]{32}")
-#: Seconds for which the files of a job are kept after its end: longer than anybody who follows it tries again.
-_KEPT_SECONDS = 240
+#: Minutes for which the files of a job are kept after its end: longer than anybody who follows it tries again.
+_KEPT_MINUTES: float = 4
 #: Seconds after which the files of a job that did not come to its end are removed.
 _LEFT_SECONDS = 43200.0
+#: Whoever has this file's lock removes the files of jobs that have ended, until there are none.
+_SWEEPER = "sweeper"
+_SWEEP = """trap '' HUP
+while :; do
+    sleep "$2" || [ $? -gt 128 ] || exit 1
+    find "$0" -mindepth 2 -maxdepth 2 -name rc -mmin "+$1" -exec sh -c 'rm -rf -- "${1%/rc}"' sh {} \\;
+    ls "$0"/*/rc >/dev/null 2>&1 || exit 0
+done"""
 #: Bytes that are to be free for the files of a job.
 _ROOM = 1 << 24
 #: Seconds without anybody who waits, after which nothing new begins until somebody does.
@@ -125,15 +133,25 @@ class Job:
             os.rename(self._file("rc.new"), self._file("rc"))
         return self._decide()
 
-    def remove_later(self) -> None:
-        """Have its files removed once nobody asks for them any more."""
-        # It holds nobody's connection.
-        nowhere = [(os.POSIX_SPAWN_OPEN, descriptor, os.devnull, os.O_RDWR, 0) for descriptor in range(3)]
-        waits = ("sh", "-c", f'sleep {_KEPT_SECONDS}; rm -rf -- "$0"', self.path)
-        # What the task's environment says of PATH may lead to neither command.
-        own = {"PATH": os.defpath}
+    def leave(self) -> None:
+        """Have its files removed once nobody asks for them any more, like those of all others that have ended here.
+
+        Also where it was quick: the answer of the call may be lost, and whoever asks again is to find that it was done.
+        """
         with contextlib.suppress(OSError):
-            os.posix_spawn("/bin/sh", waits, own, file_actions=nowhere)
+            one = os.open(os.path.join(os.path.dirname(self.path), _SWEEPER), os.O_RDWR | os.O_CREAT, 0o600)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._spawn_sweeper(one)
+            os.close(one)
+
+    def _spawn_sweeper(self, lock: int) -> None:
+        """Begin what removes files, a shell, which has the lock as long as it goes on."""
+        # It holds nobody's connection.
+        files = [(os.POSIX_SPAWN_DUP2, lock, 9), *((os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3))]
+        words = ("sh", "-c", _SWEEP, os.path.dirname(self.path), f"{_KEPT_MINUTES:g}", f"{60 * _KEPT_MINUTES:g}")
+        # What the task's environment says of PATH may lead to no command.
+        os.posix_spawn("/bin/sh", words, {"PATH": os.defpath}, file_actions=files)
 
     @property
     def is_handed_over(self) -> bool:
@@ -213,7 +231,7 @@ def _clear(home: str) -> None:
         for entry in entries:
             with contextlib.suppress(OSError):
                 age = time.time() - entry.stat(follow_symlinks=False).st_mtime
-                if age > _LEFT_SECONDS and not _is_live(entry.path):
+                if age > _LEFT_SECONDS and entry.name != _SWEEPER and not _is_live(entry.path):
                     shutil.rmtree(entry.path)
 
 

@@ -17,6 +17,8 @@ description:
     and container are checked first.
   - A kill always wins. What was requested before it gives up, even in the middle of a restart.
   - An action that has begun is finished and recorded, even if the controller is stopped or the connection breaks meanwhile.
+  - A task that takes longer than two seconds says what its servers are at, and outlives the loss of its connection for up to a minute. See
+    R(Watching, ansible_collections.fleet.power.docsite.watching_guide).
 extends_documentation_fragment:
   - fleet.power.attributes
   - fleet.power.attributes.actiongroup_power

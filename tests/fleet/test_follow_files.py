@@ -15,9 +15,9 @@ JOBS = "/run/fleet-power-jobs"
 SECRET = "hunter2-and-some"
 
 
-def jobs_of(node: Node, where: str = JOBS) -> list[str]:
+def jobs_of(node: Node) -> set[str]:
     """Return the directories of jobs at a node."""
-    return node.ssh(f"find {where} -mindepth 1 -maxdepth 1 2>/dev/null || true").split()
+    return set(node.ssh(f"find {JOBS} -mindepth 1 -maxdepth 1 -type d 2>/dev/null || true").split())
 
 
 def unpacked(node: Node) -> set[str]:
@@ -27,6 +27,7 @@ def unpacked(node: Node) -> set[str]:
 
 def be_ten_minutes_later(node: Node) -> None:
     """Let what sleeps until a job's files are to go wake up."""
+    node.ssh(f"find {JOBS} -name rc -exec touch -d '10 minutes ago' {{}} +")
     sleeping = node.ssh("pgrep -f '^sleep [0-9]+$'").split()
     node.ssh(f"kill {' '.join(sleeping)}")
 
@@ -36,7 +37,6 @@ def be_ten_minutes_later(node: Node) -> None:
 def test_files_of_a_job_are_for_its_user_alone_and_gone_soon_after_its_end(node: Node, become: bool) -> None:
     slow = server("slow", STOP_SECONDS=4)
     bring_up({node: [slow]})
-    assert jobs_of(node) == []
     before = unpacked(node)
     with person(node, sudo=BY_SUDO_WITHOUT_PASSWORD) as how:
         where = inventory([node], **how, ansible_become=True) if become else inventory([node])
@@ -47,40 +47,43 @@ def test_files_of_a_job_are_for_its_user_alone_and_gone_soon_after_its_end(node:
         assert watch.finish().rc == 0
     assert unpacked(node) == before
     be_ten_minutes_later(node)
-    wait_until(lambda: jobs_of(node) == [], "its files are gone")
+    wait_until(lambda: jobs_of(node) == set(), "its files are gone")
 
 
 @pytest.mark.long
-def test_files_of_a_quick_task_are_gone_with_its_result(node: Node) -> None:
+def test_files_of_quick_tasks_are_gone_as_soon(node: Node) -> None:
     quick = server("quick")
     bring_up({node: [quick]})
     for action in ("start", "stop"):
         assert adhoc_begun([node], "server_power", {"action": action, "server": "all"}).finish().rc == 0
-    assert jobs_of(node) == []
+    be_ten_minutes_later(node)
+    wait_until(lambda: jobs_of(node) == set(), "their files are gone")
 
 
 @pytest.mark.long
 def test_files_of_a_job_whose_result_nobody_fetched_are_gone_as_soon(node: Node) -> None:
     slow = server("slow", STOP_SECONDS=5)
     bring_up({node: [slow]})
+    before = jobs_of(node)
     watch = Watch(adhoc_begun([node], "server_power", {"action": "stop", "server": "slow"}))
     watch.await_text("slow stopping")
     watch.going.interrupt()
     settled(node, [slow])
-    assert len(jobs_of(node)) == 1
+    assert len(jobs_of(node) - before) == 1
     be_ten_minutes_later(node)
-    wait_until(lambda: jobs_of(node) == [], "its files are gone")
+    wait_until(lambda: jobs_of(node) == set(), "its files are gone")
 
 
 @pytest.mark.long
 def test_files_of_a_job_that_was_killed_are_gone_within_a_day(node: Node) -> None:
     servers = [server("slow", STOP_SECONDS=5), server("other", STOP_SECONDS=4)]
     bring_up({node: servers})
+    before = jobs_of(node)
     watch = Watch(adhoc_begun([node], "server_power", {"action": "stop", "server": "slow"}))
     watch.await_text("slow stopping")
     node.ssh(f"kill -9 {the_job(node)}")
     assert watch.finish().rc != 0
-    (left,) = jobs_of(node)
+    (left,) = jobs_of(node) - before
     # Tomorrow.
     node.ssh(f"find {left} -exec touch -d '25 hours ago' {{}} +")
     assert adhoc_begun([node], "server_power", {"action": "stop", "server": "other"}).finish().rc == 0
@@ -91,9 +94,10 @@ def test_files_of_a_job_that_was_killed_are_gone_within_a_day(node: Node) -> Non
 def test_files_of_a_job_that_runs_for_longer_than_a_day_are_left_to_it(node: Node) -> None:
     servers = [server("slow", STOP_SECONDS=12), server("other", STOP_SECONDS=3)]
     bring_up({node: servers})
+    before = jobs_of(node)
     watch = Watch(adhoc_begun([node], "server_power", {"action": "stop", "server": "slow"}))
     watch.await_text("slow stopping")
-    (mine,) = jobs_of(node)
+    (mine,) = jobs_of(node) - before
     node.ssh(f"touch -d '25 hours ago' {mine}/* {mine}")
     assert adhoc_begun([node], "server_power", {"action": "stop", "server": "other"}).finish().rc == 0
     ran = watch.finish()

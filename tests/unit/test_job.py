@@ -475,8 +475,30 @@ def test_a_plain_result_comes_with_the_last_news_and_any_other_is_fetched(home: 
 
 
 def test_files_are_removed_later_whatever_path_a_task_has(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job(NAME)
-    monkeypatch.setattr(_job, "_KEPT_SECONDS", 0)
+    monkeypatch.setattr(_job, "_KEPT_MINUTES", 0.005)
     monkeypatch.setenv("PATH", str(home / "nothing"))
-    job.remove_later()
-    wait_for(lambda: not Path(job.path).exists(), "the files are removed")
+    jobs = [Job(name) for name in (NAME, NAME[::-1])]
+    for job in jobs:
+        job.end(0)
+        job.leave()
+    wait_for(lambda: not any(Path(job.path).exists() for job in jobs), "the files are removed")
+
+
+def test_one_process_at_most_waits_to_remove_files_and_those_of_a_job_that_goes_on_stay(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawned: list[int] = []
+    spawn = os.posix_spawn
+    monkeypatch.setattr(_job.os, "posix_spawn", lambda *given, **options: spawned.append(spawn(*given, **options)))
+    monkeypatch.setattr(_job, "_KEPT_MINUTES", 0.005)
+    live = Job("f" * 32)
+    for number in range(5):
+        job = Job(f"{number:032x}")
+        job.end(0)
+        job.leave()
+    wait_for(
+        lambda: sorted(path.name for path in home.iterdir()) == ["f" * 32, "sweeper"], "the files of those that have ended are removed"
+    )
+    assert len(spawned) == 1
+    assert os.waitpid(spawned[0], 0)[1] == 0, "it ends where there are none"
+    assert live.silence >= 0
