@@ -11,7 +11,7 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 from .lab import Going, Node, home, uuid_of, wait_until
 from .ran import Ran
 from .scratch import current
-from .servers import holder_of, phase_of
+from .servers import holder_of, phase_of, server
 
 Definition = dict[str, Any]
 #: Without being followed: a task as it was before there was any of this. Followed, but without lines.
@@ -151,6 +151,23 @@ def only_result(ran: Ran) -> dict[str, Any]:
 
 
 # ----- the node
+
+
+def queued(count: int = 10) -> list[Definition]:
+    """Servers that take some seconds each."""
+    return [server(f"s{number:02}", STOP_SECONDS=3) for number in range(count)]
+
+
+@contextlib.contextmanager
+def cut(node: Node, seconds: float) -> Iterator[None]:
+    """Cut a node off for so long, and for what is done meanwhile."""
+    node.faults.cut()
+    until = time.monotonic() + seconds
+    try:
+        yield
+        time.sleep(max(0.0, until - time.monotonic()))
+    finally:
+        node.faults.join()
 
 
 def begun(node: Node, servers: Sequence[Definition], action: str = "stop") -> dict[str, float]:

@@ -6,30 +6,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from .followed import HOLD, MUTE, PATIENCE, QUESTION, Definition, Watch, await_hold, begun, name_of, only_result, progress_in, settled, told
+from .followed import (
+    HOLD,
+    MUTE,
+    PATIENCE,
+    QUESTION,
+    Definition,
+    Watch,
+    await_hold,
+    begun,
+    cut,
+    name_of,
+    only_result,
+    progress_in,
+    settled,
+    told,
+)
 from .lab import Lease, Node, adhoc_begun, bring_up, playbook_begun, server, uuid_of
 from .rollout import operations, outcomes, result_of
 
 #: What a connection that hangs takes until it is noticed here, and what a new one may take to fail.
 NOTICED, CONNECTING = 8, 12
-
-
-@contextmanager
-def cut(node: Node, seconds: float) -> Iterator[None]:
-    """Cut a node off for so long, and for what is done meanwhile."""
-    node.faults.cut()
-    until = time.monotonic() + seconds
-    try:
-        yield
-        time.sleep(max(0.0, until - time.monotonic()))
-    finally:
-        node.faults.join()
 
 
 def stop_begun(node: Node, servers: Sequence[Definition], **options: object) -> Watch:
@@ -51,7 +53,6 @@ def test_a_node_cut_off_in_the_middle_gives_all_lines_that_were_missed_and_the_r
         assert list(watch.ends("stop done")) == ["before"]
     back = watch.now()
     ran = watch.finish()
-    print(ran.output)
     assert ran.rc == 0, ran.output
     # None is lost, and none is told twice.
     assert sorted(told(watch.texts(), "stop done")) == sorted(ends)
@@ -72,7 +73,6 @@ def test_a_rollout_goes_on_when_a_node_was_cut_off_for_20_s_and_counts_it_as_don
     with cut(first, 20):
         pass
     ran = watch.finish()
-    print(ran.output)
     assert ran.rc == 0, ran.output
     assert outcomes(result_of(tmp_path)) == {"lost": "done", "next": "done", "other": "done"}
     assert [len(operations(node, each)) for node, each in ((first, lost), (first, next_one), (second, other))] == [1, 1, 1]
@@ -108,7 +108,6 @@ def test_a_node_cut_off_before_its_task_was_handed_over_is_followed_all_the_same
     with cut(node, 20):
         assert watch.said == []
     ran = watch.finish()
-    print(ran.output)
     assert ran.rc == 0, ran.output
     assert {"first", "second"} == set(told(watch.texts(), "stop done"))
     assert {each["name"]: each["outcome"] for each in only_result(ran)["servers"]} == {"first": "done", "second": "done"}
@@ -140,7 +139,6 @@ def test_what_waits_for_its_turn_waits_for_a_node_that_is_cut_off_and_is_done_wh
         cut_at = time.time()
     back_at = time.time()
     ran = watch.finish()
-    print(ran.output)
     assert ran.rc == 0, ran.output
     moments = begun(node, servers).values()
     assert len(moments) == len(servers)

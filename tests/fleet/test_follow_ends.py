@@ -11,8 +11,22 @@ from collections.abc import Callable
 
 import pytest
 
-from .followed import HOLD, QUESTION, Definition, Watch, await_gap, await_hold, await_poll, begun, name_of, only_result, settled, the_job
-from .lab import Node, adhoc_begun, bring_up, server, uuid_of
+from .followed import (
+    HOLD,
+    QUESTION,
+    Definition,
+    Watch,
+    await_gap,
+    await_hold,
+    await_poll,
+    begun,
+    name_of,
+    only_result,
+    queued,
+    settled,
+    the_job,
+)
+from .lab import Node, adhoc_begun, bring_up, uuid_of
 from .rollout import operations
 from .terminal import Terminal
 
@@ -35,11 +49,6 @@ def between_questions(node: Node, servers: list[Definition]) -> None:
     """While it is not."""
     await_hold(node, servers[1])
     await_gap(node)
-
-
-def queued(count: int = 10) -> list[Definition]:
-    """Servers that take some seconds each."""
-    return [server(f"s{number:02}", STOP_SECONDS=3) for number in range(count)]
 
 
 def stop_begun(node: Node, servers: list[Definition]) -> Watch:
@@ -124,7 +133,6 @@ def test_a_job_that_was_killed_at_its_node_is_told_within_seconds(node: Node, mo
     node.ssh(f"kill -9 {the_job(node)}")
     killed = watch.now()
     ran = watch.finish()
-    print(ran.output)
     assert ran.seconds - killed < 8
     result = only_result(ran)
     assert ran.rc != 0

@@ -36,7 +36,6 @@ def speaks(where: Path, servers: Sequence[Definition], action: str = "restart") 
     options = {"action": action, "server": [uuid_of(each) for each in servers], "wait_for": "running"}
     watch = Watch(adhoc_begun(where, "server_power", options))
     ran = watch.finish()
-    print(ran.output)
     assert ran.rc == 0, ran.output
     assert ran.seconds - watch.ends(f"{action} done")["quick"] > 1.5
     if action == "restart":
@@ -50,7 +49,6 @@ def is_as_without(where: Path, servers: Sequence[Definition]) -> None:
     """Restart servers, which must end as without progress, and say nothing."""
     options = {"action": "restart", "server": [uuid_of(each) for each in servers], "wait_for": "running"}
     ran, silent = (adhoc_begun(where, "server_power", options, surroundings=how).finish() for how in ({}, UNFOLLOWED))
-    print(ran.output)
     assert (ran.rc, progress_in(ran.output)) == (0, []), ran.output
     assert lasting(only_result(ran)) == lasting(only_result(silent))
 
@@ -61,7 +59,6 @@ def test_a_person_at_a_terminal_sees_lines_as_they_come_and_nothing_that_breaks_
     bring_up({node: servers})
     with Terminal([node], "server_power", {"action": "restart", "server": "all"}) as terminal:
         assert terminal.finish() == 0, terminal.text
-    print(terminal.text)
     (quick,) = (moment for moment, text in terminal.shown if "quick restart done" in text)
     assert terminal.shown[-1][0] - quick > 1.5
     texts = [text for _host, text in progress_in(terminal.text.replace("\r\n", "\n"))]
@@ -201,7 +198,6 @@ def test_where_logind_ends_what_a_session_leaves_a_task_ends_as_without(node: No
             assert not is_left(node)
             options = {"action": "restart", "server": "all", "wait_for": "running"}
             ran = Watch(adhoc_begun(where, "server_power", options)).finish()
-            print(ran.output)
             assert progress_in(ran.output) != []
             silent = adhoc_begun(where, "server_power", options, surroundings=UNFOLLOWED).finish()
             assert silent.rc == 0, silent.output

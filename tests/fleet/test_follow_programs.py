@@ -52,7 +52,6 @@ def test_each_line_is_an_event_of_the_job_while_it_runs(node: Node, tmp_path: Pa
             event = json.loads(path.read_text())
             texts = [text for _host, text in progress_in(event["stdout"].replace("\r\n", "\n"))]
             ended.update(dict.fromkeys(told(texts, "restart done"), moment))
-    print(job.stdout)
     assert sorted(ended) == ["quick", "slow", "slower"]
     assert ended["slow"] - ended["quick"] > 1.5 and ended_at - ended["quick"] > 4
     assert len(progress_in(job.stdout.replace("\r\n", "\n"))) >= 3
@@ -82,7 +81,6 @@ def test_a_document_of_a_rolling_run_stays_one(lease: Lease) -> None:
     first, second = lease(2)
     bring_up({first: [server("one", STOP_SECONDS=3)], second: [server("two", STOP_SECONDS=3)]})
     run = playbook_begun("rolling_restart", [first, second], surroundings=DOCUMENT).finish()
-    print(run.output)
     assert run.rc == 0, run.output
     assert document_of(run)["hosts"]
 

@@ -22,7 +22,6 @@ from .rollout import operations
 def played(node: Node, task: dict[str, Any], *arguments: str, **keywords: object) -> Ran:
     """Run a play of one task on a node, whose result must be the one without progress."""
     ran = playbook_begun(play(task, **keywords), [node], *arguments).finish()
-    print(ran.output)
     assert ran.rc == 0, ran.output
     silent = playbook_begun(play(task, **keywords), [node], *arguments, surroundings=UNFOLLOWED).finish()
     assert silent.rc == 0, silent.output
@@ -68,7 +67,6 @@ def test_a_task_that_is_asynchronous_by_itself_says_nothing_and_ends_as_ever(nod
         ),
     ]
     ran = playbook_begun(play(*tasks), [node]).finish()
-    print(ran.output)
     assert ran.rc == 0, ran.output
     assert progress_in(ran.output) == []
     assert ran.results[-1]["result"]["servers"][0]["outcome"] == "done"
@@ -119,7 +117,6 @@ def test_each_try_of_a_task_that_is_retried_speaks(node: Node) -> None:
     bring_up({node: [one]})
     task = power("restart", [one], wait_for="running", register_="answer", until_="answer.attempts | default(1) == 2", retries_=3, delay_=0)
     ran = playbook_begun(play(task), [node]).finish()
-    print(ran.output)
     assert ran.rc == 0, ran.output
     assert restarted(ran) == ["one", "one"]
     assert len(operations(node, one)) == 2
@@ -132,7 +129,6 @@ def test_a_delegated_task_names_the_host_that_is_meant_and_acts_where_it_was_sen
     bring_up({second: [one]})
     task = power("restart", [one], wait_for="running", delegate_to_=second.name, run_once_=True)
     ran = playbook_begun(play(task), [first, second]).finish()
-    print(ran.output)
     assert ran.rc == 0, ran.output
     assert restarted(ran) == ["one"]
     assert len(operations(second, one)) == 1
@@ -149,7 +145,6 @@ def test_a_play_on_two_nodes_speaks_of_each_by_its_name(lease: Lease, keywords: 
     servers = {first: slow("one"), second: slow("two", 6)}
     bring_up({node: [each] for node, each in servers.items()})
     ran = playbook_begun(play(power("restart", "all", wait_for="running"), **keywords), [first, second]).finish()
-    print(ran.output)
     assert ran.rc == 0, ran.output
     ended = [(host, text.split()[0]) for host, text in progress_in(ran.output) if "restart done" in text]
     assert ended == [(first.name, "one"), (second.name, "two")]
@@ -167,7 +162,6 @@ def test_twenty_hosts_that_are_one_node_are_all_answered(node: Node) -> None:
     where.write_text(json.dumps(written))
     task = power("restart", "{{ me }}", wait_for="running")
     ran = playbook_begun(play(task), where, "--forks", "20").finish()
-    print(ran.output)
     assert ran.rc == 0, ran.output
     assert sorted(each["result"]["servers"][0]["name"] for each in ran.results) == names
     lines = re.findall(r"^(\d\d:\d\d:\d\d) .*$", ran.output, re.MULTILINE)
@@ -204,7 +198,6 @@ def test_a_local_connection_speaks(node: Node, tmp_path: Path, way: dict[str, ob
     named = {"server": [uuid_of(each) for each in servers], "config": str(tmp_path / "config.yml"), "docker_host": node.docker_host}
     watch = Watch(adhoc_begun(where, "server_power", {"action": "stop", **named}))
     ran = watch.finish()
-    print(ran.output)
     assert ran.rc == 0, ran.output
     ended = watch.ends("stop done")
     assert ended["two"] - ended["one"] > 2
