@@ -28,6 +28,7 @@ from ._power.model.news import News
 from ._power.model.option import Option, argument_spec
 from ._power.model.order import read_priorities
 from ._power.model.origin import default_origin, is_ad_hoc
+from ._power.model.players import read_policy
 from ._power.model.redaction import shown_host
 from ._power.model.report import Detail, diff, entries, failure_message, incomplete_message, is_failure, summary
 from ._power.model.request import PowerAction, Request, WaitFor
@@ -196,9 +197,10 @@ def _check_bounds(options: Mapping[str, Any], declared: Mapping[str, Option]) ->
 
 def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
     """Make the request that each server gets with its own UUID, operation and time."""
+    action = PowerAction(options["action"])
     return Request(
         server="",
-        action=PowerAction(options["action"]),
+        action=action,
         operation="",
         requested_at=datetime.now(timezone.utc),
         wait_seconds=options["wait_seconds"],
@@ -207,6 +209,7 @@ def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
         wait_timeout=options["wait_timeout"],
         only=None if options["only"] is None else frozenset(PowerState(state) for state in options["only"]),
         adopt=options["adopt"],
+        players=read_policy(action.value, action.traits.regards_players, options),
         check=module.check_mode,
         diff=module._diff,
         origin=options["origin"] or default_origin(),

@@ -16,11 +16,14 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.co
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdowns
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.generation import KillGenerations
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks, PowerLock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
@@ -33,6 +36,35 @@ NO_GROUP = "no-such-group-here"
 OTHER = "another-operation"
 
 
+class FakeGame:
+    """A game whose players a test sets: ``online`` None is unknown. What is announced is in ``heard``, unless it is ``deaf``."""
+
+    def __init__(self) -> None:
+        self.online: int | None = 0
+        self.deaf = ""
+        self.heard: list[str] = []
+        self.looks = 0
+
+    def players(self) -> PlayerCount:
+        self.looks += 1
+        return PlayerCount(self.online, 20) if self.online is not None else PlayerCount(why="no answer")
+
+    def announce(self, text: str) -> str:
+        if not self.deaf:
+            self.heard.append(text)
+        return self.deaf
+
+
+class FakeGames:
+    """The games of a node: one for every server, none where ``game`` is None."""
+
+    def __init__(self) -> None:
+        self.game: FakeGame | None = FakeGame()
+
+    def of(self, server: Server, snapshot: Snapshot, definition: Definition | None) -> FakeGame | None:
+        return self.game
+
+
 class FakeNode:
     """One server, ``UUID``, defined in the directory; what a test wants of it."""
 
@@ -40,6 +72,7 @@ class FakeNode:
         self.root = root
         self.clock = FakeClock()
         self.engine = FakeEngine(self.clock)
+        self.games = FakeGames()
         self.interrupted = False
         self.wings: int | None = None
         self.task: list[object] = []
@@ -78,6 +111,8 @@ class FakeNode:
             generations=KillGenerations(settings.state_directory, settings.group),
             journal=journal,
             clock=self.clock,
+            countdowns=Countdowns(settings.lock_directory, settings.group),
+            games=self.games,
             caller=Caller(lambda: self.interrupted),
             wings_pid=lambda: self.wings,
         )

@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_power/definitions", "_power/journal", "_power/locking"),
     ("_power/container", "_power/sources"),
     ("_power/engine",),
+    ("_power/games",),
     ("_power/config_files", "_power/actions/node"),
     ("_power/actions/boot",),
     ("_power/actions/many", "_power/actions/turn"),

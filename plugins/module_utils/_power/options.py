@@ -11,6 +11,7 @@ from .journal.journal_rows import KEPT_OPERATIONS
 from .journal.supervision_rows import KEPT_RUNS
 from .model.option import Option
 from .model.order import LONGEST_STAGGER_SECONDS
+from .model.players import LONGEST_DELAY_SECONDS, MOST_PLAYERS, OnMaxDelay
 from .model.request import PowerAction, Request, WaitFor
 from .model.server import PowerState
 
@@ -57,6 +58,11 @@ POWER_OPTIONS = {
     "stop_timeout": Option("int", least=0, most=LONGEST_STOP_SECONDS),
     "wait_for": Option("str", default=Request.wait_for.value, choices=tuple(each.value for each in WaitFor)),
     "wait_timeout": Option("int", default=Request.wait_timeout, least=0, most=LONGEST_STOP_SECONDS),
+    "players_at_most": Option("int", least=0, most=MOST_PLAYERS),
+    "max_delay": Option("int", least=0, most=LONGEST_DELAY_SECONDS),
+    "on_max_delay": Option("str", choices=tuple(each.value for each in OnMaxDelay)),
+    "warn": Option("list", elements="int"),
+    "warn_message": Option("str"),
     "adopt": Option("bool", default=Request.adopt),
     "origin": Option("str"),
     "reason": Option("str"),

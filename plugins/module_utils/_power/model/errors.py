@@ -70,6 +70,18 @@ class Superseded(PowerError):
     cancels = True
 
 
+class PlayersOnline(PowerError):
+    """More people play on the server than the action allows, or nobody can tell, and it may not wait any longer."""
+
+    code = "players_online"
+
+
+class CountdownRunning(PowerError):
+    """Another action on this server is waiting for its players, or telling them."""
+
+    code = "countdown_running"
+
+
 class KillUnsettled(PowerError):
     """A kill was sent, but it is not certain that the server stays down."""
 

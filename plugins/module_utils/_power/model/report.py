@@ -62,6 +62,8 @@ def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Deta
         "state": None if result.state is None else result.state.value,
         "stop": None if result.stop is None else {"how": result.stop.how, "forced": result.stop.forced, "seconds": result.stop.seconds},
         "lock": _present({"waited_seconds": round(result.waited_seconds, 3) or None, "holder": dict(result.holder or {})}),
+        "players": None if result.players is None else result.players.facts(),
+        "player_wait": None if result.player_wait is None else result.player_wait.facts(),
         "cancelled": None if result.cancelled is None else result.cancelled.value,
         "exit_code": result.exit_code,
         "run": None if result.run is None else {"container": result.run.container, "started_at": result.run.started_at},

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from .players import PlayerPolicy
 from .server import PowerState
 from .supervision import EndedRun
 
@@ -49,12 +50,14 @@ class ActionTraits:
     permission: str
     #: Whether of all servers it means those alone that are up.
     all_means_up: bool = False
+    #: Whether it ends what players are in the middle of, and may be asked for with regard to them. A kill has regard to nobody.
+    regards_players: bool = False
 
 
 TRAITS: Mapping[PowerAction, ActionTraits] = {
     PowerAction.START: ActionTraits(meant_up=True, permission="control.start"),
-    PowerAction.STOP: ActionTraits(meant_up=False, permission="control.stop"),
-    PowerAction.RESTART: ActionTraits(meant_up=True, permission="control.restart", all_means_up=True),
+    PowerAction.STOP: ActionTraits(meant_up=False, permission="control.stop", regards_players=True),
+    PowerAction.RESTART: ActionTraits(meant_up=True, permission="control.restart", all_means_up=True, regards_players=True),
     # Who may stop a server may kill it.
     PowerAction.KILL: ActionTraits(meant_up=False, permission="control.stop"),
 }
@@ -104,6 +107,8 @@ class Request:
     answers: EndedRun | None = None
     #: What ``reason`` begins with, if under this key the action is to be done once; empty: as often as it is asked for.
     once: str = ""
+    #: What a stop or restart owes the players of a server that is up; None: nothing.
+    players: PlayerPolicy | None = None
 
     def generation(self, uuid: str) -> int:
         """The kill generation of ``uuid`` when this was requested: where it is not known by itself, how often all were killed."""

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from .players import PlayerCount, PlayerWait
 from .request import PowerAction
 from .server import PowerState, Run, Server
 
@@ -108,3 +109,6 @@ class Result:
     seconds: float = 0.0
     #: The configuration files that were written, in the order written; in check mode those that would be.
     files: tuple[FileDiff, ...] = ()
+    #: Who played when the action went on or gave up, and what was done for their sake; None where it had no regard to players.
+    players: PlayerCount | None = None
+    player_wait: PlayerWait | None = None

@@ -13,8 +13,10 @@ from ...definitions.settings import Settings, load_settings
 from ...engine.connection import connect
 from ...engine.docker_engine import DockerEngine
 from ...engine.engine import Engine
+from ...games.game import ProfiledGames
 from ...host.wings import Remembered, wings_pid
 from ...journal.journal import Journal
+from ...locking.countdown import Countdowns
 from ...locking.generation import KillGenerations
 from ...locking.lock import Locks
 from ...model.caller import SILENT, Caller
@@ -50,6 +52,8 @@ def build_node(options: Mapping[str, Any], settings: Settings | None = None, *, 
         generations=KillGenerations(settings.state_directory, settings.group),
         journal=build_journal(settings, clock, read_only=read_only),
         clock=clock,
+        countdowns=Countdowns(settings.lock_directory, settings.group),
+        games=ProfiledGames(settings, engine),
         caller=caller,
         # A look at every process of the machine: not for each of hundreds of servers.
         wings_pid=Remembered(wings_pid, _WINGS_SECONDS, clock.monotonic),

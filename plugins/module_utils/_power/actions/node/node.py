@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from ...definitions.settings import Settings
 from ...engine.engine import Engine
+from ...games.game import Games
 from ...host.wings import wings_pid
 from ...journal.journal import Journal
+from ...locking.countdown import Countdowns
 from ...locking.generation import KillGenerations
 from ...locking.holder import Holder, Leftover
 from ...locking.lock import Locks, PowerLock
@@ -42,6 +44,8 @@ class Node:
     generations: KillGenerations
     journal: Journal
     clock: Clock
+    countdowns: Countdowns
+    games: Games
     caller: Caller = SILENT
     wings_pid: Callable[[], int | None] = wings_pid
 

@@ -1,0 +1,228 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The countdown of a server: what waits for its players, or tells them, before it takes its turn; one a server, readable, no lock.
+
+A file of its own for each server, ``flock``ed by whoever counts, never unlinked. The record in it says who that is, what for, until when,
+and what players were told. It stays where its writer died: whoever finds it knows that players were told of what does not come.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import zlib
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ..host.liveness import boot_id, lives, start_of
+from ..host.own_files import open_or_make, open_own
+from ..model.errors import CountdownRunning, LockUnavailable
+from ..model.players import PlayerCount
+from ..model.request import Request
+from ..model.schema import printable
+from ..model.server import parse_uuid
+
+_SIZE = 1024
+_BLANK = b" " * _SIZE
+#: A reader may meet a writer this often before what it reads counts as nothing.
+_ATTEMPTS = 5
+#: Characters of an origin or a reason that the record has room for.
+_ROOM = 120
+#: How often the file may be removed between being opened and locked.
+_BEGIN_AGAIN = 100
+
+
+@dataclass(frozen=True)
+class Countdown:
+    """One action that waits for players (``phase`` "waiting") or tells them ("counting"). ``due`` and ``since`` are timestamps.
+
+    ``online`` and ``why`` are what the last look at the players saw; ``told`` is the mark that they were told last, in seconds before
+    ``due``, 0 if none was yet.
+    """
+
+    pid: int
+    pid_start: int
+    boot_id: str
+    operation: str
+    action: str
+    since: str
+    phase: str
+    due: str
+    origin: str = ""
+    reason: str = ""
+    online: int | None = None
+    why: str = ""
+    told: int = 0
+
+    def facts(self) -> dict[str, Any]:
+        """Return what users are told of it; empty fields are left out."""
+        names = ("action", "phase", "due", "origin", "reason", "since", "operation")
+        return {name: getattr(self, name) for name in names if getattr(self, name) != ""}
+
+    def sentence(self) -> str:
+        """The countdown as a person reads it."""
+        by = f" by {self.origin}" if self.origin else ""
+        return printable(f"{self.action}{by} ({self.phase}, due at {self.due}, since {self.since})")
+
+    @property
+    def is_alive(self) -> bool:
+        """True while the process that counts lives."""
+        return lives(self.pid, self.pid_start, self.boot_id)
+
+
+class Countdowns:
+    """The countdowns of one node, in the lock directory. Every ``uuid`` is a full one, in canonical form."""
+
+    def __init__(self, directory: str, group: str) -> None:
+        self._directory = directory
+        self._group = group
+
+    def running(self, uuid: str) -> Countdown | None:
+        """Return the countdown under way on a server, None if there is none. Reads only; what cannot be read is none."""
+        record = self._record(uuid)
+        return record if record is not None and record.is_alive else None
+
+    def abandoned(self, uuid: str) -> Countdown | None:
+        """Return a countdown whose process has died. Reads only."""
+        record = self._record(uuid)
+        return None if record is None or record.is_alive else record
+
+    def begin(self, uuid: str, request: Request, since: str, due: str) -> HeldCountdown:
+        """Begin the countdown of a request, phase "waiting".
+
+        Raises `CountdownRunning`, naming the one under way, and `LockUnavailable` where the file cannot be made or locked.
+        """
+        path = self._path(uuid)
+        descriptor = self._lock(path)
+        if descriptor is None:
+            running = self.running(uuid)
+            who = "another action" if running is None else running.sentence()
+            raise CountdownRunning(
+                f"Cannot {request.action.value} server {uuid}: {who} is waiting for its players already; wait for its end, or act without "
+                "regard to players, which calls it off"
+            )
+        found = _decoded(_read_descriptor(descriptor))
+        mine = Countdown(
+            pid=os.getpid(),
+            pid_start=start_of(os.getpid()),
+            boot_id=boot_id(),
+            operation=request.operation,
+            action=request.action.value,
+            since=since,
+            phase="waiting",
+            due=due,
+            origin=request.origin[:_ROOM],
+            reason=request.reason[:_ROOM],
+        )
+        return HeldCountdown(path, descriptor, mine, found)
+
+    def _path(self, uuid: str) -> str:
+        if parse_uuid(uuid) != uuid:
+            raise ValueError("not a canonical UUID")
+        return os.path.join(self._directory, f"{uuid}.countdown")
+
+    def _record(self, uuid: str) -> Countdown | None:
+        try:
+            descriptor = open_own(self._path(uuid), os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            for _attempt in range(_ATTEMPTS):
+                raw = _read_descriptor(descriptor)
+                record = _decoded(raw)
+                if record is not None or not raw.strip(b" \0\n"):
+                    return record
+        finally:
+            os.close(descriptor)
+        return None
+
+    def _lock(self, path: str) -> int | None:
+        """Return a descriptor that holds the file's lock, None if somebody else does."""
+        try:
+            for _attempt in range(_BEGIN_AGAIN):
+                descriptor = open_or_make(path, os.O_RDWR, self._group)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
+                        return descriptor
+                except FileNotFoundError:
+                    pass
+                except BlockingIOError:
+                    os.close(descriptor)
+                    return None
+                os.close(descriptor)
+        except OSError as error:
+            raise LockUnavailable(f"Cannot lock {path}: {error.strerror}") from error
+        raise LockUnavailable(f"Cannot lock {path}: the file is removed again and again")
+
+
+class HeldCountdown:
+    """The countdown of one server, held. ``found`` is what its file said before: somebody's who died in the middle of it, or nothing."""
+
+    def __init__(self, path: str, descriptor: int, record: Countdown, found: Countdown | None) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self.record = record
+        self.found = found
+
+    def write(self, **changes: Any) -> None:
+        """Write into the record what is different from now on. Raises `LockUnavailable`."""
+        self.record = replace(self.record, **changes)
+        try:
+            if os.pwrite(self._descriptor, _encoded(self.record), 0) != _SIZE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise LockUnavailable(f"Cannot write {self._path}: {error.strerror}") from error
+
+    def saw(self, count: PlayerCount) -> None:
+        """Write who plays, if that is news."""
+        if (count.online, count.why[:_ROOM]) != (self.record.online, self.record.why):
+            self.write(online=count.online, why=count.why[:_ROOM])
+
+    def release(self) -> None:
+        """Clear the record and let go; never raises, and a second time does nothing."""
+        if self._descriptor < 0:
+            return
+        descriptor, self._descriptor = self._descriptor, -1
+        with suppress(OSError):
+            os.pwrite(descriptor, _BLANK, 0)
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _encoded(record: Countdown) -> bytes:
+    fields = {name: value for name, value in asdict(record).items() if value not in ("", None)}
+    body = json.dumps(fields, separators=(",", ":")).encode()
+    text = b"%s,%s" % (body[:-1], _check(body))
+    if len(text) > _SIZE:
+        # Escapes make it long: the words are for people, and can be had elsewhere.
+        return _encoded(replace(record, origin="", reason="", why=""))
+    return text.ljust(_SIZE)
+
+
+def _check(body: bytes) -> bytes:
+    return b'"check":"%08x"}' % zlib.crc32(body)
+
+
+def _decoded(raw: bytes) -> Countdown | None:
+    body, mark, check = raw.rstrip(b" \0\n").rpartition(b',"check":"')
+    body += b"}"
+    if not mark or b'"check":"' + check != _check(body):
+        return None
+    try:
+        fields = json.loads(body)
+        return Countdown(**{name: fields[name] for name in Countdown.__dataclass_fields__ if name in fields})
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _read_descriptor(descriptor: int) -> bytes:
+    try:
+        return os.pread(descriptor, _SIZE, 0)
+    except OSError:
+        return b""

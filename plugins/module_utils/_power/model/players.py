@@ -1,0 +1,162 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Players: how many are on a server, and what is asked for their sake: may it happen now, until when can it wait, who is told; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from .errors import SettingsInvalid
+
+#: A week, as for a stop.
+LONGEST_DELAY_SECONDS = 7 * 24 * 3600
+#: More players than any server has.
+MOST_PLAYERS = 1_000_000
+#: The earliest mark of a countdown, in seconds before its end, and how many there may be.
+EARLIEST_MARK_SECONDS = 24 * 3600
+MOST_MARKS = 20
+#: What players are told at each mark, unless another message is given.
+WARN_MESSAGE = "{action} in {time}. {reason}"
+#: What is asked for the sake of players, by the names under which every front door takes it.
+PLAYER_OPTIONS = ("players_at_most", "max_delay", "on_max_delay", "warn", "warn_message")
+
+
+class OnMaxDelay(str, Enum):
+    """What becomes of an action that has waited for players for as long as it may."""
+
+    PROCEED = "proceed"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True)
+class PlayerCount:
+    """How many people play on a server. ``online`` None is unknown, which is not nobody; ``why`` says why then.
+
+    ``most`` is how many may play, None where that is not told.
+    """
+
+    online: int | None = None
+    most: int | None = None
+    why: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what users are told of it: all keys, always."""
+        return {"online": self.online, "max": self.most, "why_unknown": self.why or None}
+
+
+@dataclass(frozen=True)
+class PlayerPolicy:
+    """What an action on a server that is up owes its players.
+
+    It may happen while at most ``at_most`` play. It waits for that until ``max_delay`` seconds after its request, and then goes on or not
+    (``on_max_delay``). Those who play when it is to happen are told at each mark of ``warn``, seconds before it, the earliest first.
+    """
+
+    at_most: int
+    max_delay: int
+    on_max_delay: OnMaxDelay
+    warn: tuple[int, ...] = ()
+    warn_message: str = WARN_MESSAGE
+
+    @property
+    def countdown_seconds(self) -> int:
+        """How long the countdown is, from its first mark to its end; 0 without one."""
+        return self.warn[0] if self.warn else 0
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that mean this policy, as JSON has them."""
+        return {
+            "players_at_most": self.at_most,
+            "max_delay": self.max_delay,
+            "on_max_delay": self.on_max_delay.value,
+            "warn": list(self.warn),
+            "warn_message": self.warn_message,
+        }
+
+
+@dataclass(frozen=True)
+class PlayerWait:
+    """What an action did for the sake of players before its turn, for its result.
+
+    ``seconds`` is how long it waited, ``marks`` are those at which players were told, ``announced`` whether all of that reached the game;
+    None where nothing was to be told.
+    """
+
+    seconds: float = 0.0
+    marks: tuple[int, ...] = ()
+    announced: bool | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what users are told of it."""
+        return {"seconds": self.seconds, "marks": list(self.marks), "announced": self.announced}
+
+
+def read_policy(verb: str, regards_players: bool, given: Mapping[str, Any]) -> PlayerPolicy | None:
+    """Return the policy that options mean, None if they ask for nothing. ``regards_players`` says whether the action takes them.
+
+    Of ``given``, what is None or absent was not given; types are checked here as well. Raises `SettingsInvalid`.
+
+    Without ``players_at_most`` nothing is waited for: those who play are told, and it happens at the end of the countdown.
+    """
+    options = {name: given.get(name) for name in PLAYER_OPTIONS if given.get(name) is not None}
+    if not options:
+        return None
+    if not regards_players:
+        raise SettingsInvalid(f"Cannot {verb} with {next(iter(options))}: stop and restart alone have regard to players")
+    marks = _marks(options.get("warn", []))
+    at_most = _whole_number("players_at_most", options.get("players_at_most"), MOST_PLAYERS)
+    if at_most is None and not marks:
+        raise SettingsInvalid(f"Cannot use {next(iter(options))} alone: give players_at_most to wait for players, or warn to tell them")
+    default = OnMaxDelay.PROCEED if at_most is None else OnMaxDelay.SKIP
+    on_max_delay = _on_max_delay(options.get("on_max_delay", default))
+    if at_most is not None and on_max_delay is OnMaxDelay.PROCEED and "max_delay" not in options:
+        raise SettingsInvalid("Cannot use on_max_delay=proceed without max_delay: players_at_most would wait for nothing")
+    max_delay = _max_delay(options.get("max_delay"), marks, waits=at_most is not None)
+    if at_most is None and on_max_delay is OnMaxDelay.SKIP:
+        raise SettingsInvalid("Cannot use on_max_delay=skip without players_at_most: nothing says when it would be skipped")
+    return PlayerPolicy(at_most or 0, max_delay, on_max_delay, marks, _message(options.get("warn_message", WARN_MESSAGE)))
+
+
+def _marks(value: object) -> tuple[int, ...]:
+    if not isinstance(value, (list, tuple)) or len(value) > MOST_MARKS:
+        raise SettingsInvalid(f"Cannot use warn: expected a list of at most {MOST_MARKS} whole numbers")
+    marks = [_whole_number("warn", each, EARLIEST_MARK_SECONDS, least=1) for each in value]
+    return tuple(sorted({mark for mark in marks if mark is not None}, reverse=True))
+
+
+def _max_delay(value: object, marks: tuple[int, ...], *, waits: bool) -> int:
+    longest = marks[0] if marks else 0
+    max_delay = _whole_number("max_delay", value, LONGEST_DELAY_SECONDS)
+    if max_delay is None:
+        max_delay = 0 if waits else longest
+    if max_delay < longest:
+        raise SettingsInvalid(
+            f"Cannot use max_delay={max_delay}: the first mark of warn is {longest} s before the end; players could not be told in time"
+        )
+    return max_delay
+
+
+def _whole_number(name: str, value: object, most: int, *, least: int = 0) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        shown = value if isinstance(value, int) and abs(value) < 10**12 else type(value).__name__
+        raise SettingsInvalid(f"Cannot use {name}={shown}: expected a whole number from {least} to {most}")
+    return value
+
+
+def _on_max_delay(value: object) -> OnMaxDelay:
+    for each in OnMaxDelay:
+        if value == each.value:
+            return each
+    raise SettingsInvalid("Cannot use on_max_delay: expected proceed or skip")
+
+
+def _message(value: object) -> str:
+    if not isinstance(value, str):
+        raise SettingsInvalid("Cannot use warn_message: expected text")
+    return value
