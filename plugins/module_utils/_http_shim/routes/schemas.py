@@ -9,12 +9,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..._power.host.supervisor_record import PAUSES
+from ..._power.model.players import EARLIEST_MARK_SECONDS, LONGEST_DELAY_SECONDS, MOST_MARKS, MOST_PLAYERS, WARN_MESSAGE, OnMaxDelay
 from ..._power.model.request import PowerAction
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState
 from ..._power.model.supervision import SupervisionState, Verdict
 
 Schema = Mapping[str, Any]
+
+
+def _option(kind: str) -> dict[str, Any]:
+    """Return the schema of an option that need not be given."""
+    return {"type": [kind, "null"]}
 
 
 def list_of(schema: Schema) -> dict[str, Any]:
@@ -25,7 +31,11 @@ def list_of(schema: Schema) -> dict[str, Any]:
 ERROR = {
     "type": "object",
     "required": ["error"],
-    "properties": {"error": {"type": "string"}, "request_id": {"type": "string", "format": "uuid"}},
+    "properties": {
+        "error": {"type": "string"},
+        "request_id": {"type": "string", "format": "uuid"},
+        "code": {"type": "string", "description": "where an option of ours is refused"},
+    },
 }
 _STATES = [state.value for state in PowerState]
 OPERATION = {
@@ -128,6 +138,26 @@ POWER = {
     "properties": {
         "action": {"enum": [action.value for action in PowerAction]},
         "wait_seconds": {"type": ["integer", "null"], "default": 30, "description": "0 to 300; anything else counts as 30"},
+        "players_at_most": {
+            **_option("integer"),
+            "minimum": 0,
+            "maximum": MOST_PLAYERS,
+            "description": "wait until no more than these play",
+        },
+        "max_delay": {
+            **_option("integer"),
+            "minimum": 0,
+            "maximum": LONGEST_DELAY_SECONDS,
+            "description": "wait for players no longer than so many seconds after this request",
+        },
+        "on_max_delay": {"enum": [*(each.value for each in OnMaxDelay), None], "description": "what happens then"},
+        "warn": {
+            **_option("array"),
+            "items": {"type": "integer", "minimum": 1, "maximum": EARLIEST_MARK_SECONDS},
+            "maxItems": MOST_MARKS,
+            "description": "tell those who play so many seconds before it",
+        },
+        "warn_message": {**_option("string"), "default": WARN_MESSAGE},
     },
 }
 COMMANDS = {"type": "object", "properties": {"commands": {"type": ["array", "null"], "items": {"type": "string"}}}}
