@@ -15,7 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_view import ServerFlags, Utilization, server_entry
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.request_id import RequestIds
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_operation
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import read_operation
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import use_of
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import OperationRow

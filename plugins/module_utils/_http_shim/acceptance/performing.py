@@ -14,16 +14,17 @@ from dataclasses import replace
 
 from ..._power.actions.node.node import Node
 from ..._power.actions.turn.perform import perform
+from ..._power.locking.countdown import COUNTING, WAITING
 from ..._power.model.errors import INTERNAL_ERROR, internal_error
-from ..._power.model.news import Listener, News
+from ..._power.model.news import COUNTDOWN, PLAYERS, Listener, News
 from ..._power.model.request import Request
 from ..._power.model.result import Outcome, Result
 from ..process.worker_pool import soon
 from .queue import Ticket
 from .shared_node import SharedNode
 
-#: What a server is at while nothing is held: players are waited for, or told.
-_FOR_PLAYERS = ("players", "countdown")
+#: What a server is at while nothing is held, and the phase of its countdown then.
+_FOR_PLAYERS = {PLAYERS: WAITING, COUNTDOWN: COUNTING}
 
 
 def heard_by(node: Node, listener: Listener) -> Node:
@@ -104,7 +105,8 @@ class PerformingActions:
         return ticket.result(self._node.clock.now(), Outcome.FAILED, INTERNAL_ERROR, internal_error(error))
 
     def _on_news(self, ticket: Ticket, news: News) -> None:
-        told = {"phase": news.phase, "due": news.deadline or ""} if news.phase in _FOR_PLAYERS else {}
+        phase = _FOR_PLAYERS.get(news.phase)
+        told = {} if phase is None else {"phase": phase, "due": news.deadline or ""}
         if told != ticket.aside:
             self._aside(ticket, told)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..._power.host.supervisor_record import PAUSES
+from ..._power.locking.countdown import COUNTING, WAITING
 from ..._power.model.players import EARLIEST_MARK_SECONDS, LONGEST_DELAY_SECONDS, MOST_MARKS, MOST_PLAYERS, WARN_MESSAGE, OnMaxDelay
 from ..._power.model.request import PowerAction
 from ..._power.model.result import Outcome
@@ -38,6 +39,10 @@ ERROR = {
     },
 }
 _STATES = [state.value for state in PowerState]
+_WAIT_FOR_PLAYERS = {
+    "phase": {"enum": [WAITING, COUNTING]},
+    "due": {"type": "string", "description": "when it waits no longer, or is over"},
+}
 OPERATION = {
     "type": "object",
     "required": ["id", "server", "action", "outcome", "progress", "operation"],
@@ -57,6 +62,9 @@ OPERATION = {
         "state_before": {"enum": _STATES},
         "state": {"enum": _STATES},
         "stop": {"type": "object"},
+        "countdown": {"type": "object", "description": "while it waits for players, or tells them", "properties": _WAIT_FOR_PLAYERS},
+        "players": {"type": "object", "description": "who played when it went on or gave up"},
+        "player_wait": {"type": "object", "description": "how long it waited for them, and what they were told"},
         "run": {"type": "object", "description": "the run that was started, or found up"},
         "lock": {"type": "object"},
         "operation": {"type": "object"},
@@ -81,6 +89,22 @@ _SUPERVISION = {
         **dict.fromkeys(("ended_at", "next_at", "code", "msg"), _MAYBE_TEXT),
     },
 }
+_COUNTDOWN = {
+    "type": ["object", "null"],
+    "description": "the action that waits for its players, or tells them, before it takes its turn",
+    "required": ["action", "phase", "due"],
+    "properties": {
+        "action": {"enum": [action.value for action in PowerAction if action.traits.regards_players]},
+        **_WAIT_FOR_PLAYERS,
+        **{name: {"type": "string"} for name in ("origin", "reason", "since", "operation")},
+    },
+}
+_PLAYERS = {
+    "type": ["object", "null"],
+    "description": "who plays, asked a few seconds ago at most; null where the server is down, or nothing says which game it plays",
+    "required": ["online", "max", "why_unknown"],
+    "properties": {"online": {**_MAYBE_NUMBER, "description": "null if unknown"}, "max": _MAYBE_NUMBER, "why_unknown": _MAYBE_TEXT},
+}
 SERVER: dict[str, Any] = {
     "type": "object",
     "required": ["state", "is_suspended", "utilization", "configuration"],
@@ -102,13 +126,15 @@ SERVER: dict[str, Any] = {
         },
         "configuration": {"type": "object", "required": ["uuid", "meta", "suspended"]},
         "supervision": _SUPERVISION,
+        "countdown": _COUNTDOWN,
+        "players": _PLAYERS,
     },
 }
 _TEXT = {"type": "string"}
 LISTED = {
     **SERVER,
     "properties": {
-        **SERVER["properties"],
+        **{name: schema for name, schema in SERVER["properties"].items() if name != "players"},
         "state": {"enum": [*_STATES, None], "description": "null if it could not be seen"},
         "utilization": {**SERVER["properties"]["utilization"], "type": ["object", "null"]},
         "code": {**_TEXT, "description": "why it could not be seen"},
