@@ -171,8 +171,8 @@ options:
       - Servers of one task that count down at nearly the same time end at the same moment, as many at a time as are acted on at a
         time.
       - A countdown ends, and players are told so, if the action is called off, by a signal, because the controller is gone for three
-        minutes, or because it is refused at its end. Whoever else stops, starts, restarts or kills the server meanwhile ends it too, outcome
-        V(cancelled), code C(superseded) or C(cancelled_by_kill).
+        minutes, or because it is refused at its end. Whoever else stops, starts, restarts or kills the server meanwhile ends it too,
+        outcome V(cancelled), code C(superseded) or C(cancelled_by_kill).
     type: list
     elements: int
   warn_message:

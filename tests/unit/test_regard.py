@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.call_off import call_off_abandoned
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import COUNTING, Countdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CountdownRunning
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CountdownRunning, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import read_policy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeGame, FakeNode
 
 WARN = {"warn": [10, 60, 30]}
@@ -246,6 +249,58 @@ class TestEnded:
         played.clock.after(20, lambda: others.append(played.fake.perform("restart")))
         assert played.ask(**WARN).code == "superseded"
         assert others[0].outcome.value == "done"
+
+
+class TestSameKey:
+    """The same action, asked for once more under its key, as by a run that is resumed: it waits for the first, and finds it done."""
+
+    def test_it_waits_for_the_first_and_nobody_is_told_twice(self, played: Played) -> None:
+        first = played.fake.request("restart", players=read_policy("restart", True, WARN), once="run-1", reason="run-1: x")
+        held = played.fake.node.countdowns.begin(UUID, first, played.run, since=timestamp(NOON), due=timestamp(NOON))
+        held.write()
+
+        def go_on() -> None:
+            held.release()
+            perform(replace(first, players=None), played.fake.node)
+
+        played.clock.after(40, go_on)
+        result = played.ask(**WARN, request={"once": "run-1", "reason": "run-1: x"})
+        assert result.outcome.value == "unchanged" and "under the same key" in result.msg and not played.game.heard
+        assert 40 <= played.seconds < 45
+
+    def test_it_takes_over_where_the_first_gave_up(self, played: Played) -> None:
+        first = played.fake.request("restart", players=read_policy("restart", True, WARN), once="run-1", reason="run-1: x")
+        held = played.fake.node.countdowns.begin(UUID, first, played.run, since=timestamp(NOON), due=timestamp(NOON))
+        held.write()
+        played.clock.after(40, held.release)
+        result = played.ask(**WARN, request={"once": "run-1", "reason": "run-1: x"})
+        assert result.outcome.value == "done" and len(played.game.heard) >= 1
+
+
+class TestAbandoned:
+    """A process that told players and was killed: whoever finds its record tells them that it does not come."""
+
+    def test_players_are_told_once(self, played: Played) -> None:
+        _abandon(played, "another", told=30, left=18)
+        server = Server(UUID, "Cobalt")
+        assert [call_off_abandoned(played.fake.node, server) for _each in range(2)] == [True, False]
+        assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
+
+    @pytest.mark.parametrize("told, left", [(0, 18), (30, -4000)])
+    def test_who_heard_nothing_or_long_ago_is_told_nothing(self, played: Played, told: int, left: float) -> None:
+        _abandon(played, "another", told=told, left=left)
+        assert call_off_abandoned(played.fake.node, Server(UUID)) and not played.game.heard
+
+    def test_nobody_in_another_run_is_told(self, played: Played) -> None:
+        _abandon(played, "another", told=30, left=18)
+        played.fake.perform("restart")
+        assert call_off_abandoned(played.fake.node, Server(UUID)) and not played.game.heard
+
+    def test_as_long_as_the_engine_cannot_tell_it_stays(self, played: Played) -> None:
+        _abandon(played, "another", told=30, left=18)
+        played.fake.engine.fail("inspect", EngineUnreachable("gone"))
+        assert not call_off_abandoned(played.fake.node, Server(UUID)) and not played.game.heard
+        assert played.fake.node.countdowns.abandoned(UUID) is not None
 
 
 class TestRecord:

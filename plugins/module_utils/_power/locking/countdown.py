@@ -74,6 +74,10 @@ class Countdown:
         by = f" by {self.origin}" if self.origin else ""
         return printable(f"{self.action}{by} ({self.phase}, due at {self.due}, since {self.since})")
 
+    def is_of(self, request: Request) -> bool:
+        """Return True if it is the countdown of the same action, asked for under the same key: that is done once."""
+        return bool(request.once) and self.action == request.action.value and self.reason.startswith(request.once[:_ROOM])
+
     @property
     def run(self) -> Run:
         """The run whose players are waited for."""
@@ -110,7 +114,8 @@ class Countdowns:
     def begin(self, uuid: str, request: Request, run: Run, *, since: str, due: str) -> HeldCountdown:
         """Begin the countdown of a request, phase "waiting"; `HeldCountdown.write` has to follow.
 
-        Raises `CountdownRunning`, naming the one under way, and `LockUnavailable` where the file cannot be made or locked.
+        Raises `CountdownRunning`, naming the one under way (fact ``running``: Countdown or None), and `LockUnavailable` where the file
+        cannot be made or locked.
         """
         path = self._path(uuid)
         descriptor = self._lock(path)
@@ -119,7 +124,8 @@ class Countdowns:
             who = "another action" if running is None else running.sentence()
             raise CountdownRunning(
                 f"Cannot {request.action.value} server {uuid}: {who} is waiting for its players already; wait for its end, or act without "
-                "regard to players, which calls it off"
+                "regard to players, which calls it off",
+                running=running,
             )
         found = _decoded(_read_descriptor(descriptor))
         mine = Countdown(

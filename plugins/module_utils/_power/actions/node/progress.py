@@ -100,7 +100,11 @@ class Progress:
     def enter(self, phase: Phase) -> None:
         """Note when a phase began, in seconds since the action was taken up."""
         self.is_outdated = True
-        self.phases.append((phase.value, round(self.seconds, 3)))
+        self.note(phase.value)
+
+    def note(self, doing: str) -> None:
+        """Note when a phase, or a wait before the lock, began."""
+        self.phases.append((doing, round(self.seconds, 3)))
 
     def warn(self, *sentences: str) -> None:
         """Add warnings, each once."""

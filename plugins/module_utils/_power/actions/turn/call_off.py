@@ -15,9 +15,9 @@ _FORGOTTEN_SECONDS = 600.0
 
 
 def call_off_abandoned(node: Node, server: Server) -> bool:
-    """Tell players of a server that what they were told of does not come, if its process died; return whether there was one.
+    """Tell players of a server that what they were told of does not come, where its process died; return whether it had.
 
-    Its record is cleared, so that they are told once. Who was told nothing, plays in another run by now, or was told long ago, hears nothing.
+    Its record is cleared, so that they are told once. Who was told nothing, is in another run by now, or was told long ago, hears nothing.
     """
     try:
         held = node.countdowns.take_abandoned(server.uuid)

@@ -105,6 +105,7 @@ class PlayerCountdown:
         moment = self._context.node.clock.now() + timedelta(seconds=due.left)
         self.due = due
         self._write(phase=COUNTING, due=timestamp(moment))
+        self._context.progress.note(COUNTDOWN)
         self._context.tell(COUNTDOWN, moment)
 
     def _reserve(self) -> None:

@@ -15,16 +15,17 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import NoReturn
 
-from ...locking.countdown import HeldCountdown
+from ...locking.countdown import Countdown, HeldCountdown
 from ...model.cancellation import Deadline
 from ...model.clock import timestamp
-from ...model.errors import InterruptedBySignal, PlayersOnline
+from ...model.errors import CountdownRunning, InterruptedBySignal, PlayersOnline
 from ...model.news import PLAYERS
 from ...model.plan import plan
 from ...model.players import PlayerCount, PlayerPolicy, PlayerWait
 from ...model.result import PlanStep
 from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext
+from ..node.idempotency import same_action
 from .announcer import Announcer
 from .checked import Checked, check
 from .countdown import PlayerCountdown
@@ -95,20 +96,15 @@ class _Regard:
 
     def until_go(self, checked: Checked) -> Checked:
         """Wait and count until the action may go on; return what is known of the server by then."""
-        context, clock = self._context, self._context.node.clock
-        due = timestamp(context.request.requested_at + timedelta(seconds=self._policy.max_delay))
-        since = timestamp(clock.now())
-        self._record = context.progress.countdown = context.node.countdowns.begin(
-            context.uuid, context.request, self._watch.run, since=since, due=due
-        )
-        self._countdown.keep_in(self._record)
-        while not self._advance():
-            self._pause()
-        waited = clock.monotonic() - self._began
-        context.progress.player_wait = PlayerWait(round(waited, 3))
-        if waited <= STALE_SECONDS:
+        context, progress = self._context, self._context.progress
+        if self._begin():
+            while not self._advance():
+                self._pause()
+            progress.waited_run = self._watch.run
+        progress.player_wait = PlayerWait(self._waited)
+        if self._waited <= STALE_SECONDS:
+            progress.waited_run = None
             return checked
-        context.progress.waited_run = self._watch.run
         return check(context)
 
     def look(self) -> PlayerCount:
@@ -138,11 +134,41 @@ class _Regard:
     def leave(self) -> None:
         """Say in the result what was done for the sake of players, and let go of the record."""
         progress, announcer = self._context.progress, self._announcer
-        waited = progress.player_wait or PlayerWait(round(self._context.node.clock.monotonic() - self._began, 3))
+        waited = progress.player_wait or PlayerWait(self._waited)
         progress.players = self._count
         progress.player_wait = replace(waited, marks=tuple(announcer.marks), announced=announcer.reached)
         if self._record is not None:
             self._record.release(keep=self._is_handed_on)
+
+    @property
+    def _waited(self) -> float:
+        return round(self._context.node.clock.monotonic() - self._began, 3)
+
+    def _begin(self) -> bool:
+        """Begin the record of the wait; return False if the same action went ahead, asked for under the same key by somebody else.
+
+        While that waits for the players, this one waits for it.
+        """
+        context = self._context
+        node, request = context.node, context.request
+        due = timestamp(request.requested_at + timedelta(seconds=self._policy.max_delay))
+        while True:
+            try:
+                self._record = node.countdowns.begin(context.uuid, request, self._watch.run, since=timestamp(node.clock.now()), due=due)
+                break
+            except CountdownRunning as error:
+                running = error.facts.get("running")
+                if not isinstance(running, Countdown) or not running.is_of(request):
+                    raise
+            self._slots.leave()
+            self._check()
+            node.clock.sleep(_TICK_SECONDS)
+        if same_action(context) is not None:
+            self._slots.come_back(self._check, first=False)
+            return False
+        context.progress.countdown = self._record
+        self._countdown.keep_in(self._record)
+        return True
 
     def _advance(self) -> bool:
         """Look if it is time to, do what is next, and return True if the action may go on."""
@@ -155,6 +181,7 @@ class _Regard:
             return self._come_back()
         if not self._slots.are_aside and self._countdown.due is None:
             self._slots.leave()
+            self._context.progress.note(PLAYERS)
             self._context.tell(PLAYERS, self._context.node.clock.now() + timedelta(seconds=self._latest.left))
         if move is Move.COUNT:
             self._countdown.go_on(self._latest if must_go(self._policy, self._situation.passed) else None)
