@@ -29,7 +29,7 @@ class SharedNode:
 
     def __init__(self, settings: Settings, options: Mapping[str, Any], interrupted: Callable[[], bool]) -> None:
         """``options`` are those of the engine, as `build_node` takes them. Raises `SettingsInvalid`."""
-        built = build_node(options, settings, caller=Caller(interrupted))
+        built = build_node(options, settings, caller=Caller(interrupted, handed_on=interrupted))
         self.generations = OwnGenerations(settings.state_directory, settings.group)
         self.journal = BufferedJournal(settings.state_directory, settings.lock_directory, settings.group, built.clock)
         self.clock = built.clock

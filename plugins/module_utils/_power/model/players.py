@@ -67,6 +67,11 @@ class PlayerPolicy:
         """How long the countdown is, from its first mark to its end; 0 without one."""
         return self.warn[0] if self.warn else 0
 
+    @property
+    def longest_seconds(self) -> int:
+        """How long after its request the action may still be waiting for players, or telling them."""
+        return self.max_delay + (0 if self.on_max_delay is OnMaxDelay.PROCEED else self.countdown_seconds)
+
     def options(self) -> dict[str, Any]:
         """Return the options that mean this policy, as JSON has them."""
         return {
