@@ -23,11 +23,16 @@ def not_held() -> None:
 @dataclass(frozen=True)
 class Caller:
     """Who asked. ``interrupted`` says whether nothing more is to begin; ``hold`` is called before something does, and returns when it may,
-    or is not to any more; ``listener`` is told what becomes of each server."""
+    or is not to any more; ``listener`` is told what becomes of each server.
+
+    ``handed_on`` says whether this process ends and another goes on with what it waits for: a countdown then leaves its record as it is,
+    and tells its players nothing. Unlike ``interrupted``, it calls nothing off.
+    """
 
     interrupted: Callable[[], bool] = never
     hold: Callable[[], None] = not_held
     listener: Listener = unheard
+    handed_on: Callable[[], bool] = never
 
 
 #: Somebody who stays, and is told nothing.

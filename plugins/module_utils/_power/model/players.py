@@ -20,7 +20,7 @@ MOST_PLAYERS = 1_000_000
 EARLIEST_MARK_SECONDS = 24 * 3600
 MOST_MARKS = 20
 #: What players are told at each mark, unless another message is given.
-WARN_MESSAGE = "{action} in {time}. {reason}"
+WARN_MESSAGE = "Server {action} in {time}. {reason}"
 #: What is asked for the sake of players, by the names under which every front door takes it.
 PLAYER_OPTIONS = ("players_at_most", "max_delay", "on_max_delay", "warn", "warn_message")
 

@@ -10,11 +10,11 @@ import heapq
 import itertools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...model.cancellation import CheckCancelled, Deadline, no_check
-from ...model.clock import SYSTEM_CLOCK
-from ...model.errors import FailureBudget
+from ...model.clock import SYSTEM_CLOCK, Clock
+from ...model.errors import FailureBudget, PlayersOnline
 from ...model.result import Outcome, Result
 
 #: Seconds between two looks of one who waits for a slot.
@@ -103,7 +103,8 @@ class Stagger:
 
 
 class Budget:
-    """How many servers may fail before no other begins; None: any number. Refused and cancelled ones count."""
+    """How many servers may fail before no other begins; None: any number. Refused and cancelled ones count, but
+    not one that was left to its players: that says nothing of the others."""
 
     def __init__(self, most: int | None = None) -> None:
         self._most = most
@@ -113,7 +114,7 @@ class Budget:
     def count(self, result: Result) -> None:
         """Note how a server ended."""
         with self._mutex:
-            self._failures += result.outcome in _FAILURES
+            self._failures += result.outcome in _FAILURES and result.code != PlayersOnline.code
 
     def mind(self, server: str) -> None:
         """Raise `FailureBudget` if ``server`` must not begin any more."""
@@ -121,6 +122,25 @@ class Budget:
             failures = self._failures
         if self._most is not None and failures > self._most:
             raise FailureBudget(f"Cannot begin with server {server}: {failures} others failed, and max_failures is {self._most}")
+
+
+class CountdownWaves:
+    """Whose players are told together: countdowns that begin at nearly the same time end at the same moment.
+
+    So a proxy and its lobbies count as one, although each was looked at on its own.
+    """
+
+    def __init__(self) -> None:
+        self._end: Deadline | None = None
+        self._mutex = threading.Lock()
+
+    def join(self, seconds: float, clock: Clock) -> Deadline:
+        """Return when a countdown of so many seconds ends that begins now: it may be some seconds shorter, to end with another."""
+        shorter = min(_WAVE_SECONDS, seconds * _WAVE_PART)
+        with self._mutex:
+            if self._end is None or not seconds - shorter <= self._end.left <= seconds:
+                self._end = Deadline.after(clock, seconds)
+            return self._end
 
 
 class Limiter:
@@ -136,17 +156,27 @@ class Limiter:
         self.whole = Slots(max_parallel or default_slots()) if bounded else None
         self.boots = None if bounded else Slots(default_slots())
         self.stagger = Stagger(stagger) if stagger else None
+        #: As many servers count down at a time as are acted on at a time, so that what players are told comes when it is to.
+        self.counting = Slots(max_parallel or default_slots()) if bounded else None
+        self.waves = CountdownWaves()
         self._tickets = itertools.count()
 
     def slot(self) -> Slot:
         """The slot of one more server, behind those asked for before."""
         return Slot(self)
 
-    def ticket(self, *, last: bool = False) -> int:
-        """The next number; ``last`` puts it behind all first turns."""
-        return next(self._tickets) + (_BEHIND_ALL if last else 0)
+    def first_ticket(self) -> int:
+        """The number of a server's first turn."""
+        return next(self._tickets)
+
+    def ticket(self, *, last: bool) -> int:
+        """The next number, ``last`` behind all first turns, else before them."""
+        return next(self._tickets) + (_BEHIND_ALL if last else -_BEHIND_ALL)
 
 
+#: By how much a countdown may be shorter to end with another: seconds, and the part of its length.
+_WAVE_SECONDS = 5.0
+_WAVE_PART = 0.1
 #: More servers than this in one call would not fit into any memory.
 _BEHIND_ALL = 1 << 32
 
@@ -159,7 +189,7 @@ class Slot:
         self._limiter = limiter
         self._whole = None if limiter is None else limiter.whole
         self._boots = None if limiter is None else limiter.boots
-        self._ticket = 0 if limiter is None else limiter.ticket()
+        self._ticket = 0 if limiter is None else limiter.first_ticket()
         self._held: list[Slots] = []
 
     @property
@@ -207,20 +237,41 @@ class Slot:
         """Give the boot slot back."""
         self._give_back([slots for slots in self._held if slots is self._boots])
 
-    def leave(self) -> None:
-        """Give everything back."""
-        self._give_back(list(self._held))
+    def leave(self) -> list[Slots]:
+        """Give everything back, and return what it was."""
+        held = list(self._held)
+        self._give_back(held)
+        return held
 
     @contextlib.contextmanager
     def aside(self, check_cancelled: CheckCancelled) -> Iterator[None]:
         """Let others pass meanwhile, then go to the end of the queue and wait there for one's turn."""
-        held = list(self._held)
-        self.leave()
+        held = self.leave()
         yield
+        self.come_back(held, check_cancelled)
+
+    def come_back(self, held: Sequence[Slots], check_cancelled: CheckCancelled, *, first: bool = False) -> None:
+        """Take again what was held, behind all others that wait, or before them."""
         if self._limiter is not None:
-            self._ticket = self._limiter.ticket(last=True)
+            self._ticket = self._limiter.ticket(last=not first)
         for slots in held:
             self._take(slots, check_cancelled)
+
+    def begin_countdown(self, seconds: float, clock: Clock) -> Deadline | None:
+        """Return when a countdown of so many seconds ends that begins now; None if as many count down as are acted on at a time."""
+        if self._limiter is None:
+            return Deadline.after(clock, seconds)
+        counting = self._limiter.counting
+        if counting is not None and counting not in self._held:
+            if not counting.try_take():
+                return None
+            self._held.append(counting)
+        return self._limiter.waves.join(seconds, clock)
+
+    def end_countdown(self) -> None:
+        """Let another one count down."""
+        if self._limiter is not None:
+            self._give_back([slots for slots in self._held if slots is self._limiter.counting])
 
     def _take(self, slots: Slots | None, check_cancelled: CheckCancelled) -> None:
         if slots is not None and slots not in self._held:
