@@ -23,6 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts 
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Unseen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount, PlayerWait
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry, summary
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import (
@@ -146,6 +147,8 @@ def full_result() -> Result:
         preboot=(PrebootStep("volume", changed=True),),
         cancelled=PowerAction.START,
         exit_code=1,
+        players=PlayerCount(3, 20),
+        player_wait=PlayerWait(61.0, (60, 10), announced=True),
         run=Run("4d2f1b", "2026-01-31T12:00:00.123456789Z"),
         log=("crashed",),
         seconds=2.0,
