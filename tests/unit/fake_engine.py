@@ -12,13 +12,14 @@ from __future__ import annotations
 import itertools
 import queue
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import WAITING, NetworkSpec
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import (
@@ -250,6 +251,19 @@ class FakeEventStream:
         self._told.put(None)
 
 
+class FakeCommands:
+    """Commands run in containers: each ends as the test has set next, or with exit code 0 and no output; ``ran`` lists them."""
+
+    def __init__(self) -> None:
+        self.ends: list[CommandEnd] = []
+        self.ran: list[tuple[str, ...]] = []
+
+    def run(self, container: str, words: Sequence[str], *, seconds: float, most_bytes: int) -> CommandEnd:
+        """Run a command."""
+        self.ran.append(tuple(words))
+        return self.ends.pop(0) if self.ends else CommandEnd(0)
+
+
 class FakeEngine:
     """An engine of values. ``before`` and ``after`` hold, by the name of a call, what happens once at its next ones.
 
@@ -267,6 +281,7 @@ class FakeEngine:
         self.networks: set[str] = set()
         self.logs = FakeLogs(self)
         self.events = FakeEvents(self)
+        self.commands = FakeCommands()
         self.output = FakeOutput(clock)
         self.calls: list[tuple[str, ...]] = []
         self.witness: Callable[[str], object] = lambda call: None

@@ -64,6 +64,9 @@ class FakeGames:
     def of(self, server: Server, snapshot: Snapshot, definition: Definition | None) -> FakeGame | None:
         return self.game
 
+    def why_none(self, server: Server, definition: Definition | None) -> str:
+        return "" if self.game is not None else "nothing says what is played there"
+
 
 class FakeNode:
     """One server, ``UUID``, defined in the directory; what a test wants of it."""

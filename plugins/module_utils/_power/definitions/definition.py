@@ -102,6 +102,8 @@ class Definition:
     egg: str | None
     #: What it says of its place in the order, if it says anything.
     priority: int | None
+    #: The profile of the game that is played on it, empty if it names none.
+    game: str
     #: What it says of whether it is supervised, if it says anything.
     crash_detection_enabled: bool | None
     startup: StartupRule
@@ -142,6 +144,7 @@ def _definition(raw: Any, reading: ReadValues, values: Mapping[str, Any]) -> Def
         labels=tuple(values["settings.labels"].items()),
         egg=values["settings.egg"],
         priority=values["settings.meta.priority"],
+        game=values["settings.meta.game"].strip(),
         crash_detection_enabled=values["settings.crash_detection_enabled"],
         startup=StartupRule(values["process_configuration.startup.done"], values["process_configuration.startup.strip_ansi"]),
         stop=_stop(raw, values, warnings),

@@ -62,6 +62,12 @@ _SERVER_KEYS = (
         None,
         "Where `in_order` puts it: a lower one starts first and stops last; unset: 100. The settings' `system.priorities` counts before it",
     ),
+    KeySpec(
+        "settings.meta.game",
+        TEXT,
+        "",
+        "What is played on it: a profile of the settings' `games.profiles`, or one that is built in; empty: as `games.rules` say",
+    ),
     KeySpec("settings.suspended", BOOLEAN, False, "A suspended server is neither started nor restarted"),
     KeySpec("settings.container.image", IMAGE, REQUIRED, "The image; `~` before it: never pulled"),
     KeySpec("settings.invocation", TEXT, "", "The start command, passed as `STARTUP`; the image's entrypoint expands `{{X}}`", secret=True),

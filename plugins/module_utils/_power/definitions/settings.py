@@ -16,6 +16,7 @@ from ..host.timezones import node_timezone
 from ..model.errors import MissingLibrary, SettingsInvalid
 from ..model.schema import Mismatch, ReadValues, read_keys
 from .definition_text import placing
+from .game_keys import GameProfile, GameRule, require_profiles
 from .settings_keys import KEYS
 from .supervisor_keys import SupervisorRule
 
@@ -60,6 +61,9 @@ class Settings:
     supervisor_max_restarts: int
     supervisor_reset_after: int
     supervisor_rules: tuple[SupervisorRule, ...]
+    #: Those that are written; more are built in, see `game_keys.profile_named`.
+    game_profiles: Mapping[str, GameProfile]
+    game_rules: tuple[GameRule, ...]
     crash_detection_enabled: bool
     clean_exit_is_crash: bool
     username: str
@@ -134,6 +138,7 @@ def parse_settings(raw: object, *, where: str) -> Settings:
     wings = _wings(wings_path, where) if wings_path else {}
     given = {**wings, **ours.values}
     values = {key.field: given.get(key.name, key.default) for key in KEYS if key.used}
+    _require_profiles(values, where)
     values["wings_config"] = wings_path
     values["uid"], values["gid"] = _owner(values)
     values["timezone"] = values["timezone"] or node_timezone(os.environ)
@@ -154,6 +159,13 @@ def _wings(path: str, where: str) -> Mapping[str, Any]:
 def _read(raw: object, where: str) -> ReadValues:
     try:
         return read_keys({} if raw is None else raw, KEYS)
+    except Mismatch as mismatch:
+        raise SettingsInvalid(f"Cannot read settings {where}: {mismatch}", where=where, key=mismatch.key) from None
+
+
+def _require_profiles(values: Mapping[str, Any], where: str) -> None:
+    try:
+        require_profiles(values["game_rules"], values["game_profiles"])
     except Mismatch as mismatch:
         raise SettingsInvalid(f"Cannot read settings {where}: {mismatch}", where=where, key=mismatch.key) from None
 

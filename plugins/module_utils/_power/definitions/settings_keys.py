@@ -9,6 +9,7 @@ Every key of Wings' file is here, used or not. A value of Wings' own file counts
 from __future__ import annotations
 
 from ..model.schema import KeySpec
+from .game_keys import GAME_KEYS
 from .kinds import (
     ABSOLUTE_PATH,
     ADDRESS,
@@ -258,4 +259,4 @@ _UNUSED = tuple(
 )
 
 #: Every key of the settings, in the order of the documentation.
-KEYS = (*_OURS, *SUPERVISOR_KEYS, *_SYSTEM, *WINGS_CRASH_KEYS, *_PANEL, *_API, *_NETWORK, *_CONTAINER, *_UNUSED)
+KEYS = (*_OURS, *SUPERVISOR_KEYS, *GAME_KEYS, *_SYSTEM, *WINGS_CRASH_KEYS, *_PANEL, *_API, *_NETWORK, *_CONTAINER, *_UNUSED)

@@ -36,7 +36,7 @@ class Policy:
 
 def policy_of(settings: Settings, server: Server, definition: Definition | None) -> Policy:
     """Return the policy of a server. Without its definition, no rule selects it that asks for more than the server itself."""
-    selected = {number: rule for number, rule in enumerate(settings.supervisor_rules, 1) if _selects(rule, server, definition)}
+    selected = {number: rule for number, rule in enumerate(settings.supervisor_rules, 1) if rule.servers.selects(server, definition)}
     rules = selected.values()
     why = _exemption(settings, selected, definition)
     clean_exit = _first((*(rule.clean_exit for rule in rules), settings.supervisor_clean_exit))
@@ -69,17 +69,6 @@ def _content(definition: Definition) -> str:
     except (TypeError, ValueError, RecursionError):
         # Values that JSON does not have stand in keys that nobody uses.
         return json.dumps(asdict(replace(definition, source={}, warnings=())), sort_keys=True)
-
-
-def _selects(rule: SupervisorRule, server: Server, definition: Definition | None) -> bool:
-    if definition is None:
-        return rule.server in (server.uuid, server.name) and not rule.egg and not rule.label
-    labels = dict(definition.labels)
-    return (
-        rule.server in (None, server.uuid, server.name, definition.server.name)
-        and rule.egg in ("", (definition.egg or "").lower())
-        and all(labels.get(name) == value for name, value in rule.label.items())
-    )
 
 
 def _exemption(settings: Settings, rules: Mapping[int, SupervisorRule], definition: Definition | None) -> str:

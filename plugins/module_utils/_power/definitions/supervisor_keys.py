@@ -8,13 +8,12 @@ A key that is unset here is answered by Wings' own one, where Wings has one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..model.schema import KeyLocation, KeySpec, Mismatch, ValueType, read_keys
-from ..model.server import parse_uuid
 from ..model.supervision import Limits
-from .kinds import BOOLEAN, FILLED_TEXT, SCALAR_TEXT, TEXT_OR_NUMBER, list_of, map_of, one_of, whole_number
+from .kinds import BOOLEAN, list_of, one_of, whole_number
+from .selectors import EGG_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, names_of, take_selector
 from .stop_way import LONGEST_STOP_SECONDS
 
 RESTART, LEAVE = "restart", "leave"
@@ -23,11 +22,7 @@ _CLEAN_EXIT = one_of(RESTART, LEAVE)
 _MAX_RESTARTS = whole_number(0, 1000)
 _RESET_AFTER = whole_number(1, LONGEST_STOP_SECONDS, "a whole number of seconds")
 
-_SELECTORS = (
-    KeySpec("server", FILLED_TEXT, None, "Name or UUID of the server it is for"),
-    KeySpec("egg", TEXT_OR_NUMBER, "", "UUID of the egg whose servers it is for"),
-    KeySpec("label", map_of(SCALAR_TEXT, "a map of text"), {}, "Labels that a server it is for has, all of them"),
-)
+_SELECTORS = (SERVER_KEY, EGG_KEY, LABEL_KEY)
 _SAYINGS = (
     KeySpec("supervise", BOOLEAN, None, "Whether they are supervised"),
     KeySpec("clean_exit", _CLEAN_EXIT, None, "As `supervisor.clean_exit`, for them"),
@@ -39,14 +34,9 @@ _RULE_KEYS = (*_SELECTORS, *_SAYINGS)
 
 @dataclass(frozen=True)
 class SupervisorRule:
-    """One rule: the servers it is for, which have everything of it that is given, and what it says of them; None where it says nothing.
+    """One rule: the servers it is for, and what it says of them; None where it says nothing."""
 
-    ``server`` is a UUID in lower case or a name, ``egg`` in lower case.
-    """
-
-    server: str | None
-    egg: str
-    label: Mapping[str, str]
+    servers: ServerSelector
     supervise: bool | None
     clean_exit: str | None
     max_restarts: int | None
@@ -55,17 +45,10 @@ class SupervisorRule:
 
 def _rule(value: object, place: KeyLocation) -> SupervisorRule:
     given = read_keys(value, _RULE_KEYS, place).complete(_RULE_KEYS)
-    server, egg = given["server"], given["egg"].strip().lower()
-    if not (server or egg or given["label"]):
-        raise Mismatch(place.key, f"says of no server that it is for it, expected one or more of {_names(_SELECTORS)}")
-    if all(given[key.name] is None for key in _SAYINGS):
-        raise Mismatch(place.key, f"says nothing of the servers it is for, expected one or more of {_names(_SAYINGS)}")
-    return SupervisorRule(**{**given, "server": server and (parse_uuid(server) or server.strip()), "egg": egg})
-
-
-def _names(keys: tuple[KeySpec, ...]) -> str:
-    *names, last = (key.name for key in keys)
-    return f"{', '.join(names)} and {last}"
+    servers = take_selector(given, _SELECTORS, place)
+    if all(said is None for said in given.values()):
+        raise Mismatch(place.key, f"says nothing of the servers it is for, expected one or more of {names_of(_SAYINGS)}")
+    return SupervisorRule(servers, **given)
 
 
 _RULES = list_of(ValueType("a rule", _rule, _RULE_KEYS), "a list of rules")

@@ -9,14 +9,15 @@ on purpose: they outlive their caller, so a stop that was abandoned would still 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..container.container_spec import LABEL_SERVER, LABEL_SPEC, made_by_us
 from ..model.errors import EngineError, EngineUnreachable
 from ..model.server import ListedContainer, Server, Snapshot, parse_uuid
 from .connection import Connection
-from .engine import Containers, Events, Images, Logs
+from .engine import ContainerCommands, Containers, Events, Images, Logs
 from .engine_answers import LIVE, claimed_server, listed_of, publisher_of, server_of, snapshot_of
 from .engine_calls import EngineCalls
 from .engine_containers import DockerContainers
@@ -26,6 +27,27 @@ from .engine_labels import LiveByLabel
 from .engine_logs import DockerLogs
 from .engine_use import Use, use_of
 from .standard_input import write_once
+
+if TYPE_CHECKING:
+    from .engine_commands import CommandEnd, CommandRunner
+
+
+class DockerCommands:
+    """Runs commands in containers; see `ContainerCommands`. What that takes is loaded when the first one is run."""
+
+    def __init__(self, calls: EngineCalls, *, local: bool) -> None:
+        self._calls = calls
+        self._local = local
+        self._loading = threading.Lock()
+        self._runner: CommandRunner | None = None
+
+    def run(self, container: str, words: Sequence[str], *, seconds: float, most_bytes: int) -> CommandEnd:
+        """Run a command in a container; see `ContainerCommands`."""
+        from .engine_commands import CommandRunner
+
+        with self._loading:
+            self._runner = self._runner or CommandRunner(self._calls, local=self._local)
+        return self._runner.run(container, words, seconds=seconds, most_bytes=most_bytes)
 
 
 class DockerEngine:
@@ -39,6 +61,7 @@ class DockerEngine:
         self.images: Images = DockerImages(self._calls)
         self.logs: Logs = DockerLogs(self._calls)
         self.events: Events = DockerEvents(self._calls, local=self.local)
+        self.commands: ContainerCommands = DockerCommands(self._calls, local=self.local)
         self._by_label = LiveByLabel(self._live_by_label)
 
     def inspect(self, name: str) -> Snapshot | None:

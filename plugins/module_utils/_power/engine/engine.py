@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..container.container_network import NetworkSpec
@@ -15,6 +15,7 @@ from .output import Output
 
 if TYPE_CHECKING:
     from .container_events import ContainerEvent
+    from .engine_commands import CommandEnd
 
 
 class Containers(Protocol):
@@ -110,6 +111,17 @@ class Events(Protocol):
         """
 
 
+class ContainerCommands(Protocol):
+    """Runs commands in containers, beside their own process and as the same user."""
+
+    def run(self, container: str, words: Sequence[str], *, seconds: float, most_bytes: int) -> CommandEnd:
+        """Run a program with its arguments in a container, by its full id, and wait for its end; return how it ended.
+
+        It gets ``seconds``, and may print ``most_bytes``. What has not ended then is ended, where the engine is on this machine and this
+        process may; else no further one is begun in that container before it has. In one container one runs at a time, others wait.
+        """
+
+
 class Engine(Protocol):
     """Sees containers and acts on their processes; its parts do the rest. A ``name`` is a container's id or name.
 
@@ -123,6 +135,7 @@ class Engine(Protocol):
     images: Images
     logs: Logs
     events: Events
+    commands: ContainerCommands
 
     def inspect(self, name: str) -> Snapshot | None:
         """The container as it is now, or None."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..container.container_spec import LABEL_SERVER, WAITING, claims_to_be, made_by_wings
@@ -24,6 +24,7 @@ _TIME_CHARACTERS = 29
 def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
     """Read an inspect answer. ``live`` is what holds a process: running, paused, or between two tries of a restart policy."""
     state, config, host = found["State"], found["Config"], found["HostConfig"]
+    bindings = host.get("PortBindings") or {}
     live = bool(state["Running"] or state["Paused"] or state["Restarting"])
     health = (state.get("Health") or {}).get("Status")
     return Snapshot(
@@ -46,10 +47,17 @@ def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
         image=str(config.get("Image") or ""),
         image_id=str(found.get("Image") or ""),
         labels=dict(config.get("Labels") or {}),
-        ports=frozenset(host.get("PortBindings") or ()) if live else frozenset(),
+        ports=frozenset(bindings) if live else frozenset(),
+        addresses={port: _addresses(there) for port, there in bindings.items()} if live else {},
         environment=tuple(config.get("Env") or ()),
         hostname=str(config.get("Hostname") or ""),
     )
+
+
+def _addresses(bindings: Sequence[Mapping[str, Any]] | None) -> tuple[tuple[str, int], ...]:
+    """The addresses and ports that a port is published on; one that the engine chose is not among them."""
+    found = ((str(each.get("HostIp") or "0.0.0.0"), str(each.get("HostPort"))) for each in bindings or ())
+    return tuple((address, int(port)) for address, port in found if port.isdigit())
 
 
 def image_of(found: Mapping[str, Any]) -> ImageSeen:

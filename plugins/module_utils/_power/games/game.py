@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from ..definitions.definition import Definition
+from ..definitions.game_keys import names_of_profiles, profile_named
 from ..definitions.settings import Settings
 from ..engine.engine import Engine
 from ..model.players import PlayerCount
+from ..model.schema import printable
 from ..model.server import Server, Snapshot
 
 
@@ -30,13 +32,37 @@ class Games(Protocol):
     def of(self, server: Server, snapshot: Snapshot, definition: Definition | None) -> Game | None:
         """Return the game of the run in ``snapshot``, None where no profile says what is played there."""
 
+    def why_none(self, server: Server, definition: Definition | None) -> str:
+        """Say why a server has no game, as it stands after its name; empty if it has one."""
+
 
 class ProfiledGames:
-    """The games that the profiles of the node's settings describe."""
+    """The games that the profiles of the node's settings describe, and those that are built in."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._settings = settings
         self._engine = engine
 
     def of(self, server: Server, snapshot: Snapshot, definition: Definition | None) -> Game | None:
-        return None
+        name = self._named(server, definition)
+        profile = profile_named(name, self._settings.game_profiles) if name else None
+        if profile is None:
+            return None
+        # Who has no games needs nothing of what it takes to ask one.
+        from .profiled import ProfiledGame
+
+        return ProfiledGame(profile, snapshot, definition, self._engine)
+
+    def why_none(self, server: Server, definition: Definition | None) -> str:
+        name, settings = self._named(server, definition), self._settings
+        if not name:
+            return "nothing says what is played there: neither settings.meta.game of its definition nor games.rules of the settings"
+        if profile_named(name, settings.game_profiles) is not None:
+            return ""
+        return f'settings.meta.game is "{printable(name)}", expected a profile: {names_of_profiles(settings.game_profiles)}'
+
+    def _named(self, server: Server, definition: Definition | None) -> str:
+        """Return the name of a server's profile: what its definition says, else the first rule that is for it; empty if nothing does."""
+        if definition is not None and definition.game:
+            return definition.game
+        return next((rule.game for rule in self._settings.game_rules if rule.servers.selects(server, definition)), "")

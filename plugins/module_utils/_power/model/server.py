@@ -98,6 +98,8 @@ class Snapshot:
     labels: Mapping[str, str] = field(default_factory=dict)
     #: What a live one has published, as ``25565/tcp``.
     ports: frozenset[str] = frozenset()
+    #: The addresses of this machine, with their ports, that lead to each of these.
+    addresses: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
     environment: tuple[str, ...] = field(default=(), repr=False)
     #: What its creator named its host, which no image can.
     hostname: str = ""

@@ -5,18 +5,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from ...definitions.definition import Definition
+from ...definitions.image_names import begins_with
 from ...model.errors import ImageUnavailable
 from ...model.server import ImageSeen
 from ..node.context import ActionContext
 from ..node.node import Node
-
-#: What follows a whole part of an image's reference: a further one, a tag or digest, or nothing. What a colon begins and a slash ends is a
-#: port, and with it another registry.
-_PART_END = re.compile(r"/|[:@][^/]*\Z|\Z")
 
 
 def check_image(context: ActionContext, definition: Definition) -> None:
@@ -52,12 +48,7 @@ def credentials_for(reference: str, registries: Mapping[str, Mapping[str, str]])
 
     They must reach no other registry.
     """
-
-    def begins(name: str) -> bool:
-        trimmed = name.rstrip("/")
-        return bool(trimmed) and reference.startswith(trimmed) and _PART_END.match(reference, len(trimmed)) is not None
-
-    names = [name for name in registries if begins(name)]
+    names = [name for name in registries if begins_with(reference, name)]
     return registries[max(names, key=len)] if names else None
 
 

@@ -1,0 +1,243 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The keys of the settings that say what is played on which servers: profiles of games, and the rules that give servers one; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..model.schema import REQUIRED, KeyLocation, KeySpec, Mismatch, ValueType, as_list, as_map, as_text, printable, read_keys
+from .kinds import FILLED_TEXT, list_of, whole_number
+from .selectors import EGG_KEY, IMAGE_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, take_selector
+
+#: What stands for the message in what announces it.
+MESSAGE = "{message}"
+#: The protocols by which a game can be asked who plays it.
+PROTOCOLS = ("minecraft", "a2s", "quake3")
+#: Variables are named as a shell names them.
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+_LONGEST_LINE = 200
+_MOST_WORDS, _LONGEST_WORD = 64, 4096
+#: What takes a word for a script, and how it is told which.
+_SHELLS = ("sh", "ash", "bash", "dash", "ksh", "zsh", "busybox")
+_SCRIPT_OPTION = re.compile(r"-[a-z]*c")
+
+
+@dataclass(frozen=True)
+class Rcon:
+    """Source RCON: a port, or the variable of the server's environment that has it, and the one that has the password."""
+
+    password_variable: str
+    command: str
+    port: int | None = None
+    port_variable: str | None = None
+
+
+@dataclass(frozen=True)
+class GameProfile:
+    """How a game is asked who plays it, and made to tell them something; of each way at most one is there.
+
+    ``protocol`` is one of `PROTOCOLS`. ``count`` and ``command`` are run in the server's container. ``port`` None is the one of its default
+    allocation. ``stdin`` is a line of standard input. Every way to tell has `MESSAGE` in it.
+    """
+
+    protocol: str = ""
+    count: tuple[str, ...] = ()
+    port: int | None = None
+    stdin: str = ""
+    rcon: Rcon | None = None
+    command: tuple[str, ...] = ()
+
+    @property
+    def can_count(self) -> bool:
+        """True if it says how to ask who plays."""
+        return bool(self.protocol or self.count)
+
+    @property
+    def can_tell(self) -> bool:
+        """True if it says how to tell something."""
+        return bool(self.stdin or self.rcon or self.command)
+
+
+#: The profiles that need not be written; one of the same name in the settings says what is different.
+BUILT_IN: Mapping[str, GameProfile] = {
+    "minecraft": GameProfile(protocol="minecraft", stdin=f"say {MESSAGE}"),
+    "source": GameProfile(protocol="a2s", stdin=f"say {MESSAGE}"),
+    "quake3": GameProfile(protocol="quake3", stdin=f"say {MESSAGE}"),
+}
+
+
+@dataclass(frozen=True)
+class GameRule:
+    """One rule: the servers it is for, and the profile that they get."""
+
+    servers: ServerSelector
+    game: str
+
+
+def _words(value: object, place: KeyLocation) -> tuple[str, ...]:
+    found = tuple(FILLED_TEXT.read(word, place.item(index)) for index, word in enumerate(as_list(value, place, _ARGV.words)))
+    if not found or len(found) > _MOST_WORDS or any(len(word) > _LONGEST_WORD for word in found):
+        raise Mismatch(place.key, f"is a list of {len(found)} words, expected 1 to {_MOST_WORDS} of at most {_LONGEST_WORD} characters")
+    return found
+
+
+_ARGV = ValueType("a list of words, the program first", _words)
+
+
+def _announcing_words(value: object, place: KeyLocation) -> tuple[str, ...]:
+    words = _words(value, place)
+    if MESSAGE in words[0] or not any(MESSAGE in word for word in words):
+        raise Mismatch(place.key, f"is a list without a word that has {MESSAGE} in it after the program, expected {_ANNOUNCING_ARGV.words}")
+    for index, (before, word) in enumerate(zip(words, words[1:]), 1):
+        if MESSAGE in word and words[0].rpartition("/")[2] in _SHELLS and _SCRIPT_OPTION.fullmatch(before):
+            raise Mismatch(
+                place.item(index).key, f'has {MESSAGE} in a script, expected it as a word after the script, which has it as "$1"'
+            )
+    return words
+
+
+_ANNOUNCING_ARGV = ValueType(f"a list of words, the program first, with {MESSAGE} in one of them", _announcing_words)
+
+
+def _line(value: object, place: KeyLocation) -> str:
+    text = as_text(value, place, _LINE.words).strip()
+    if not text.isprintable() or len(text) > _LONGEST_LINE or MESSAGE not in text or not text.partition(MESSAGE)[0].strip():
+        raise place.wrong(value, _LINE.words)
+    return text
+
+
+_LINE = ValueType(f"one line with {MESSAGE} after a command, such as say {MESSAGE}", _line)
+
+
+def _variable_name(value: object, place: KeyLocation) -> str:
+    text = as_text(value, place, _NAME_OF_VARIABLE.words)
+    if not _VARIABLE.fullmatch(text):
+        # It may be a password that was meant for the variable.
+        raise place.no_collection(value, _NAME_OF_VARIABLE.words)
+    return text
+
+
+_NAME_OF_VARIABLE = ValueType("the name of a variable, such as RCON_PASSWORD", _variable_name)
+_PORT = whole_number(1, 65535)
+_COUNT_KEYS = (KeySpec("command", _ARGV, REQUIRED, "Run in the server's container; prints the number of players"),)
+
+
+def _query(value: object, place: KeyLocation) -> str | tuple[str, ...]:
+    if isinstance(value, Mapping):
+        words: tuple[str, ...] = read_keys(value, _COUNT_KEYS, place).complete(_COUNT_KEYS)["command"]
+        return words
+    if not isinstance(value, str) or value not in PROTOCOLS:
+        raise place.wrong(value, _QUERY.words)
+    return value
+
+
+_QUERY = ValueType("minecraft, a2s, quake3, or a map with command", _query, _COUNT_KEYS)
+PROFILE_KEYS = (
+    KeySpec("query", _QUERY, None, "How it is asked who plays: by a protocol, or by a command"),
+    KeySpec("port", _PORT, None, "The port that is asked; unset: that of the default allocation"),
+    KeySpec("announce.stdin", _LINE, None, "How players are told: a line on the server's standard input"),
+    KeySpec("announce.rcon.port", _PORT, None, "How players are told: by Source RCON at this port; unset: as `port`"),
+    KeySpec("announce.rcon.port_variable", _NAME_OF_VARIABLE, None, "The variable of the server's environment that has the port"),
+    KeySpec("announce.rcon.password_variable", _NAME_OF_VARIABLE, None, "The one that has the password; must be given for RCON"),
+    KeySpec("announce.rcon.command", _LINE, f"say {MESSAGE}", "What is sent"),
+    KeySpec("announce.command", _ANNOUNCING_ARGV, None, "How players are told: a command, run in the server's container"),
+)
+
+
+def _profile(value: object, place: KeyLocation, base: GameProfile) -> GameProfile:
+    """Read a profile; what it does not say is as in ``base``."""
+    reading = read_keys(value, PROFILE_KEYS, place)
+    given = reading.complete(PROFILE_KEYS)
+    found = base
+    if isinstance(given["query"], str):
+        found = replace(found, protocol=given["query"], count=())
+    elif given["query"] is not None:
+        found = replace(found, protocol="", count=given["query"])
+    if given["port"] is not None:
+        found = replace(found, port=given["port"])
+    told = _told(reading.values, given, place)
+    if told:
+        found = replace(found, **{"stdin": "", "rcon": None, "command": (), **told})
+    if not (found.can_count or found.can_tell):
+        raise Mismatch(place.key, "says neither how it is asked who plays nor how they are told, expected query, announce or both")
+    return found
+
+
+def _told(said: Mapping[str, Any], given: Mapping[str, Any], place: KeyLocation) -> dict[str, Any]:
+    """Return the way to tell players that a profile says, by the name of its field; none if it says none."""
+    announce = place.entry("announce")
+    of_rcon = any(name.startswith("announce.rcon.") for name in said)
+    ways = [
+        name
+        for name, is_there in (("stdin", given["announce.stdin"]), ("rcon", of_rcon), ("command", given["announce.command"]))
+        if is_there
+    ]
+    if len(ways) > 1:
+        raise Mismatch(announce.key, f"has {' and '.join(ways)}, expected one of stdin, rcon and command")
+    if ways != ["rcon"]:
+        return {name: given[f"announce.{name}"] for name in ways}
+    values = {name: given[f"announce.rcon.{name}"] for name in ("port", "port_variable", "password_variable", "command")}
+    rcon = announce.entry("rcon")
+    if values["password_variable"] is None:
+        raise Mismatch(rcon.entry("password_variable").key, f"is missing, expected {_NAME_OF_VARIABLE.words}")
+    if values["port"] is not None and values["port_variable"] is not None:
+        raise Mismatch(rcon.key, "has port and port_variable, expected one of them")
+    return {"rcon": Rcon(**values)}
+
+
+def _profiles(value: object, place: KeyLocation) -> dict[str, GameProfile]:
+    return {
+        FILLED_TEXT.read(name, place.entry(name)): _profile(item, place.entry(name), BUILT_IN.get(name, GameProfile()))
+        for name, item in as_map(value, place).items()
+    }
+
+
+_PROFILES = ValueType("a map of names to profiles", _profiles, PROFILE_KEYS)
+_SELECTORS = (SERVER_KEY, EGG_KEY, IMAGE_KEY, LABEL_KEY)
+_RULE_KEYS = (*_SELECTORS, KeySpec("game", FILLED_TEXT, REQUIRED, "The profile that they get"))
+
+
+def _rule(value: object, place: KeyLocation) -> GameRule:
+    given = read_keys(value, _RULE_KEYS, place).complete(_RULE_KEYS)
+    return GameRule(take_selector(given, _SELECTORS, place), given["game"].strip())
+
+
+_RULES = list_of(ValueType("a rule", _rule, _RULE_KEYS), "a list of rules")
+_RULES_KEY = "games.rules"
+
+GAME_KEYS = (
+    KeySpec(
+        "games.profiles",
+        _PROFILES,
+        {},
+        f"Games by name, beside {', '.join(f'`{name}`' for name in BUILT_IN)}; one with such a name says what is different",
+        "game_profiles",
+    ),
+    KeySpec(
+        _RULES_KEY, _RULES, (), "Which servers have which; the first that selects one counts, after `settings.meta.game`", "game_rules"
+    ),
+)
+
+
+def profile_named(name: str, profiles: Mapping[str, GameProfile]) -> GameProfile | None:
+    """Return the profile of that name, of the settings' or built in; None if there is none."""
+    return profiles.get(name) or BUILT_IN.get(name)
+
+
+def names_of_profiles(profiles: Mapping[str, GameProfile]) -> str:
+    """The names of all profiles, as a sentence has them."""
+    *names, last = sorted({*BUILT_IN, *map(printable, profiles)})
+    return f"{', '.join(names)} or {last}"
+
+
+def require_profiles(rules: Sequence[GameRule], profiles: Mapping[str, GameProfile]) -> None:
+    """Raise `Mismatch` for a rule whose profile there is not."""
+    for index, rule in enumerate(rules):
+        if profile_named(rule.game, profiles) is None:
+            place = KeyLocation(_RULES_KEY, []).item(index).entry("game")
+            raise place.wrong(rule.game, f"a profile: {names_of_profiles(profiles)}")

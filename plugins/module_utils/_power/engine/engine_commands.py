@@ -1,0 +1,145 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands run in the containers of a Docker Engine: bounded in time and output, one at a time in each container, and nothing stays behind.
+
+The engine itself ends none: who hangs up on one leaves it running. So it is ended by its process where that is on this machine; where not,
+no further one is begun in its container as long as it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..host.contained import end_session
+from ..host.liveness import boot_seconds
+from ..model.cancellation import Deadline, wait_until
+from ..model.clock import SYSTEM_CLOCK
+from .engine_calls import EngineCalls
+from .output import Deframer, Output
+
+#: The least time that a call to the engine gets, and what a command that was ended is given to be gone.
+_LEAST_SECONDS = 0.1
+_END_SECONDS = 1.0
+#: How often it is asked for an exit code that it does not know yet.
+_LOOK_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class CommandEnd:
+    """How a command ended: its exit code, and what it printed. Without the first ``why`` says what was instead, after its name."""
+
+    exit_code: int | None
+    output: bytes = b""
+    why: str = ""
+
+
+@dataclass
+class _ExecSlot:
+    """The place for one command in a container. ``left`` is the engine's id of one that is not known to have ended, with its begin."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
+    left: tuple[str, float] | None = None
+
+
+class CommandRunner:
+    """Runs commands in the containers of one engine; see `ContainerCommands`."""
+
+    def __init__(self, calls: EngineCalls, *, local: bool) -> None:
+        self._calls = calls
+        self._local = local
+        self._guard = threading.Lock()
+        self._slots: dict[str, _ExecSlot] = {}
+
+    def run(self, container: str, words: Sequence[str], *, seconds: float, most_bytes: int) -> CommandEnd:
+        """Run a command in a container; see `ContainerCommands`."""
+        deadline = Deadline.after(SYSTEM_CLOCK, seconds)
+        with self._slot(container, deadline) as slot:
+            if slot is None:
+                return CommandEnd(None, why="was not run: another one still runs in its container")
+            # A connection of its own: what a server's command takes its time for holds up nobody's place at the engine.
+            with self._calls.asking(f"run a command in container {container}", own_seconds=seconds) as client:
+                if not self._is_ended(client, slot, container):
+                    return CommandEnd(None, why="was not run: the one before still runs in its container")
+                try:
+                    return self._run(client, slot, container, words, deadline, most_bytes)
+                finally:
+                    self._is_ended(client, slot, container)
+
+    @contextlib.contextmanager
+    def _slot(self, container: str, deadline: Deadline) -> Iterator[_ExecSlot | None]:
+        """Take the place in a container; None where it does not become free in time."""
+        with self._guard:
+            slot = self._slots.setdefault(container, _ExecSlot())
+            slot.users += 1
+        taken = slot.lock.acquire(timeout=deadline.left)
+        try:
+            yield slot if taken else None
+        finally:
+            if taken:
+                slot.lock.release()
+            with self._guard:
+                slot.users -= 1
+                if slot.users == 0 and slot.left is None:
+                    del self._slots[container]
+
+    def _run(self, client: Any, slot: _ExecSlot, container: str, words: Sequence[str], deadline: Deadline, most_bytes: int) -> CommandEnd:
+        client.timeout = max(deadline.left, _LEAST_SECONDS)
+        command = str(client.exec_create(container, list(words), stdout=True, stderr=False)["Id"])
+        slot.left = command, boot_seconds()
+        client.timeout = max(deadline.left, _LEAST_SECONDS)
+        output = Output(client.exec_start(command, socket=True))
+        try:
+            printed = _read(output, deadline, most_bytes)
+        finally:
+            output.close()
+        if isinstance(printed, CommandEnd):
+            return printed
+        found: dict[str, Any] = {}
+
+        def is_over() -> bool:
+            client.timeout = max(deadline.left, _LEAST_SECONDS)
+            found.update(client.exec_inspect(command))
+            return not found["Running"]
+
+        if not wait_until(is_over, deadline, every=_LOOK_SECONDS) or not isinstance(found["ExitCode"], int):
+            return CommandEnd(None, why="has not ended in time")
+        slot.left = None
+        return CommandEnd(found["ExitCode"], printed)
+
+    def _is_ended(self, client: Any, slot: _ExecSlot, container: str) -> bool:
+        """End what is left of a command, as far as that is possible; return False if it still runs."""
+        if slot.left is None:
+            return True
+        command, began = slot.left
+        client.timeout = _END_SECONDS
+        found = client.exec_inspect(command)
+        if found["Running"] and self._local:
+            end_session(int(found.get("Pid") or 0), container, began)
+            deadline = Deadline.after(SYSTEM_CLOCK, _END_SECONDS)
+            wait_until(lambda: not client.exec_inspect(command)["Running"], deadline, every=_LOOK_SECONDS)
+            found = client.exec_inspect(command)
+        if not found["Running"]:
+            slot.left = None
+        return slot.left is None
+
+
+def _read(output: Output, deadline: Deadline, most_bytes: int) -> bytes | CommandEnd:
+    """Return all that a command prints, or why it is not read to its end."""
+    frames, printed, raw = Deframer(), b"", 0
+    while deadline.left > 0:
+        chunk = output.read(deadline.left)
+        if not chunk:
+            if chunk is None:
+                break
+            return printed
+        printed += frames.feed(chunk)
+        raw += len(chunk)
+        if raw > most_bytes + 8 * len(printed) or len(printed) > most_bytes:
+            return CommandEnd(None, why=f"prints more than {most_bytes} bytes")
+    return CommandEnd(None, why="has not ended in time")

@@ -1,0 +1,115 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The query of Source servers, A2S_INFO: who plays, without the bots."""
+
+from __future__ import annotations
+
+import socket
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..model.cancellation import Deadline
+from ..model.players import PlayerCount
+from .counts import Unanswered, counted
+from .exchange import GameExchange
+
+MOST_BYTES = 64 * 1024
+_REQUEST = b"\xff\xff\xff\xffTSource Engine Query\0"
+_WHOLE, _PART = b"\xff\xff\xff\xff", b"\xfe\xff\xff\xff"
+_CHALLENGE, _INFO = b"A", b"I"
+#: A challenge that is answered by another, and another, is no end.
+_MOST_CHALLENGES = 3
+_MOST_PARTS = 32
+_COMPRESSED = 0x80000000
+#: Bytes of a part before what it has a part of: mark, id, how many there are, which one it is, size.
+_PART_HEAD = 12
+#: Texts of an answer that stand before its numbers: name, map, folder, game.
+_TEXTS = 4
+_NO_ANSWER = "answers as no Source server does"
+
+
+def ask(address: tuple[str, int], deadline: Deadline) -> PlayerCount:
+    """Ask a server who plays. Raises `Unanswered`."""
+    with GameExchange(address, socket.SOCK_DGRAM, deadline, MOST_BYTES) as exchange:
+        exchange.send(_REQUEST)
+        for _challenge in range(_MOST_CHALLENGES):
+            answer = read_answer(exchange.receive)
+            if answer[:1] != _CHALLENGE:
+                return count_in(answer)
+            if len(answer) < 5:
+                raise Unanswered(_NO_ANSWER)
+            exchange.send(_REQUEST + answer[1:5])
+    raise Unanswered("asks for one challenge after another")
+
+
+def count_in(answer: bytes) -> PlayerCount:
+    """Return the count in an answer. Raises `Unanswered`."""
+    position = 2
+    for _text in range(_TEXTS):
+        position = answer.find(b"\0", position) + 1
+        if position == 0:
+            raise Unanswered(_NO_ANSWER)
+    # Two bytes for the game's number.
+    numbers = answer[position + 2 : position + 5]
+    if answer[:1] != _INFO or len(numbers) < 3:
+        raise Unanswered(_NO_ANSWER)
+    players, most, bots = numbers
+    # Where there are more bots than players, bots are not counted among them.
+    return counted(players - bots if bots <= players else players, most)
+
+
+def read_answer(receive: Callable[[], bytes]) -> bytes:
+    """Return an answer without its mark, put together if it comes in parts. Raises `Unanswered`, and what ``receive`` raises."""
+    packet = receive()
+    if packet[:4] == _WHOLE:
+        return packet[4:]
+    parts = _Parts()
+    for _part in range(_MOST_PARTS):
+        whole = parts.add(packet)
+        if whole is not None:
+            if whole[:4] != _WHOLE:
+                raise Unanswered(_NO_ANSWER)
+            return whole[4:]
+        packet = receive()
+    raise Unanswered("answers in more parts than any game does")
+
+
+@dataclass
+class _Parts:
+    """The parts of one answer, in whatever order they come."""
+
+    _id: int | None = None
+    _total: int = 0
+    _found: dict[int, bytes] = field(default_factory=dict)
+
+    def add(self, packet: bytes) -> bytes | None:
+        """Return the answer once all its parts are there."""
+        if packet[:4] != _PART or len(packet) < _PART_HEAD:
+            raise Unanswered(_NO_ANSWER)
+        identity, total, number = int.from_bytes(packet[4:8], "little"), packet[8], packet[9]
+        if self._id is None:
+            self._id, self._total = identity, total
+        if (identity, total) != (self._id, self._total) or not number < total <= _MOST_PARTS:
+            raise Unanswered(_NO_ANSWER)
+        self._found[number] = packet[_PART_HEAD:]
+        if len(self._found) < total:
+            return None
+        data = b"".join(part for _number, part in sorted(self._found.items()))
+        return _decompressed(data) if identity & _COMPRESSED else data
+
+
+def _decompressed(data: bytes) -> bytes:
+    """Return what was compressed: its size and checksum stand before it. It may be no larger than an answer that is not."""
+    # Hardly any game does so.
+    import bz2
+
+    size, check = int.from_bytes(data[:4], "little"), int.from_bytes(data[4:8], "little")
+    try:
+        whole = bz2.BZ2Decompressor().decompress(data[8:], max_length=MOST_BYTES + 1)
+    except (OSError, ValueError, EOFError) as error:
+        raise Unanswered(_NO_ANSWER) from error
+    if len(whole) > MOST_BYTES or len(whole) != size or zlib.crc32(whole) != check:
+        raise Unanswered(_NO_ANSWER)
+    return whole

@@ -1,0 +1,100 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Server List Ping of Minecraft, as of version 1.7 and of the proxies before it: who plays, as the list of servers shows it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from ..model.cancellation import Deadline
+from ..model.nesting import is_nested_deeper
+from ..model.players import PlayerCount
+from .counts import Unanswered, counted, number_of
+from .exchange import GameExchange
+
+#: An answer has an icon of some 30 KiB, and may have a mod list.
+MOST_BYTES = 256 * 1024
+_MOST_NESTED = 64
+#: Any version gets the answer; of those that servers know how to answer this is the oldest.
+_VERSION = 47
+_STATUS = 1
+_MOST_DIGITS = 15
+_NO_ANSWER = "answers as no Minecraft server does"
+
+
+def ask(address: tuple[str, int], deadline: Deadline) -> PlayerCount:
+    """Ask a server who plays. Raises `Unanswered`."""
+    with GameExchange(address, socket.SOCK_STREAM, deadline, MOST_BYTES) as exchange:
+        exchange.send(_request(address))
+        return read_answer(exchange.read)
+
+
+def _request(address: tuple[str, int]) -> bytes:
+    host = address[0].encode()
+    greeting = b"\0" + _varint(_VERSION) + _varint(len(host)) + host + address[1].to_bytes(2, "big") + _varint(_STATUS)
+    return _varint(len(greeting)) + greeting + b"\1\0"
+
+
+def read_answer(read: Callable[[int], bytes]) -> PlayerCount:
+    """Return the count in an answer, of which ``read`` returns the next so many bytes. Raises `Unanswered`, and what ``read`` raises."""
+    size = _read_varint(read)
+    if not 3 <= size <= MOST_BYTES:
+        raise Unanswered(_NO_ANSWER)
+    packet = read(size)
+    position = 0
+
+    def within(count: int) -> bytes:
+        nonlocal position
+        position += count
+        return packet[position - count : position].ljust(count, b"\0")
+
+    if _read_varint(within) != 0 or _read_varint(within) != size - position:
+        raise Unanswered(_NO_ANSWER)
+    return count_in(packet[position:])
+
+
+def count_in(document: bytes) -> PlayerCount:
+    """Return the count in a status, which is JSON. Raises `Unanswered`."""
+    try:
+        text = document.decode()
+        if is_nested_deeper(text, _MOST_NESTED):
+            raise Unanswered(_NO_ANSWER)
+        status = json.loads(text, parse_int=_whole)
+    except (ValueError, RecursionError) as error:
+        raise Unanswered(_NO_ANSWER) from error
+    players = status.get("players") if isinstance(status, dict) else None
+    told: dict[str, Any] = players if isinstance(players, dict) else {}
+    return counted(number_of(_a_number(told.get("online"))), _a_number(told.get("max")))
+
+
+def _whole(digits: str) -> int | None:
+    # Python takes long for long ones.
+    return int(digits) if len(digits) <= _MOST_DIGITS else None
+
+
+def _a_number(value: object) -> object:
+    return value if isinstance(value, int) else None
+
+
+def _varint(number: int) -> bytes:
+    written = bytearray()
+    while number > 127:
+        written.append(number & 127 | 128)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
+
+
+def _read_varint(read: Callable[[int], bytes]) -> int:
+    """Read a number of at most 21 bits, as many as a length has."""
+    number = 0
+    for shift in (0, 7, 14):
+        byte = read(1)[0]
+        number |= (byte & 127) << shift
+        if byte < 128:
+            return number
+    raise Unanswered(_NO_ANSWER)

@@ -1,0 +1,123 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The game of one run, as its profile describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..definitions.definition import Definition
+from ..definitions.game_keys import MESSAGE, GameProfile
+from ..engine.engine import Engine
+from ..model.cancellation import Deadline
+from ..model.clock import SYSTEM_CLOCK
+from ..model.errors import EngineError, EngineUnreachable, PowerError
+from ..model.players import PlayerCount
+from ..model.schema import one_line
+from ..model.server import Snapshot
+from . import a2s, minecraft, quake3, rcon
+from .addresses import address_of, default_port
+from .counts import Unanswered
+from .inside import count_by, tell_by
+from .message import clean, for_console, for_word
+
+_Answer = TypeVar("_Answer")
+
+#: How long one exchange with a game may take, in whole.
+SECONDS = 3.0
+#: What asks by a protocol, and over what.
+_QUERIES: dict[str, tuple[str, Callable[[tuple[str, int], Deadline], PlayerCount]]] = {
+    "minecraft": ("tcp", minecraft.ask),
+    "a2s": ("udp", a2s.ask),
+    "quake3": ("udp", quake3.ask),
+}
+_LONGEST_REASON = 300
+
+
+class ProfiledGame:
+    """Asks one run of a server who plays, and has it tell them something; see `Game`."""
+
+    def __init__(
+        self, profile: GameProfile, snapshot: Snapshot, definition: Definition | None, engine: Engine, *, seconds: float = SECONDS
+    ) -> None:
+        self._profile = profile
+        self._snapshot = snapshot
+        self._definition = definition
+        self._engine = engine
+        self._seconds = seconds
+
+    def players(self) -> PlayerCount:
+        """Ask how many play; see `Game`."""
+        try:
+            return self._count()
+        except (Unanswered, PowerError) as error:
+            return PlayerCount(why=one_line(str(error), _LONGEST_REASON))
+        except Exception as error:
+            # Unknown is what a fault of ours is, too: nobody may take it for empty.
+            return PlayerCount(why=f"the query failed by a fault in this collection ({type(error).__name__})")
+
+    def announce(self, text: str) -> str:
+        """Tell those who play; see `Game`."""
+        message = clean(text)
+        if not message:
+            return "the message is empty"
+        try:
+            self._tell(message)
+        except (Unanswered, PowerError) as error:
+            return one_line(str(error), _LONGEST_REASON)
+        except Exception as error:
+            return f"the announcement failed by a fault in this collection ({type(error).__name__})"
+        return ""
+
+    def _count(self) -> PlayerCount:
+        profile = self._profile
+        if profile.count:
+            return count_by(self._engine, self._snapshot, profile.count, self._seconds)
+        if not profile.protocol:
+            raise Unanswered("its game has no query")
+        protocol, ask = _QUERIES[profile.protocol]
+        address = self._address(self._profile.port, protocol)
+        return _of_game(address, lambda: ask(address, self._deadline()))
+
+    def _tell(self, message: str) -> None:
+        profile = self._profile
+        if profile.stdin:
+            self._write(profile.stdin.replace(MESSAGE, for_console(message)))
+        elif profile.command:
+            tell_by(self._engine, self._snapshot, [word.replace(MESSAGE, for_word(message)) for word in profile.command], self._seconds)
+        elif profile.rcon is not None:
+            login = rcon.login_of(profile.rcon, self._snapshot)
+            address = self._address(login.port or profile.port, "tcp")
+            command = profile.rcon.command.replace(MESSAGE, for_console(message))
+            _of_game(address, lambda: rcon.send(address, login.password, command, self._deadline()))
+        else:
+            raise Unanswered("its game has no announcement")
+
+    def _write(self, line: str) -> None:
+        if not self._snapshot.open_stdin:
+            raise Unanswered("its container has no open standard input")
+        try:
+            self._engine.write_stdin(self._snapshot.id, f"{line}\n", taken_within=self._seconds)
+        except (EngineError, EngineUnreachable) as error:
+            if error.facts.get("not_read"):
+                raise Unanswered("its process does not read its standard input; it may still come to this message") from error
+            raise
+
+    def _address(self, port: int | None, protocol: str) -> tuple[str, int]:
+        if not self._engine.local:
+            raise Unanswered("its engine is on another machine, where only a command can ask and tell")
+        return address_of(self._snapshot, port or default_port(self._snapshot, self._definition), protocol)
+
+    def _deadline(self) -> Deadline:
+        return Deadline.after(SYSTEM_CLOCK, self._seconds)
+
+
+def _of_game(address: tuple[str, int], exchange: Callable[[], _Answer]) -> _Answer:
+    """Carry out an exchange with the game there; a fault is told with its address."""
+    try:
+        return exchange()
+    except Unanswered as error:
+        host = f"[{address[0]}]" if ":" in address[0] else address[0]
+        raise Unanswered(f"the game at {host}:{address[1]} {error}") from error

@@ -1,0 +1,76 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The query of Quake 3 and its descendants (OpenArena, Urban Terror, Xonotic): who plays, without the bots where it tells them apart."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+
+from ..model.cancellation import Deadline
+from ..model.players import PlayerCount
+from .counts import Unanswered, counted, number_of
+from .exchange import GameExchange
+
+MOST_BYTES = 64 * 1024
+_MARK = b"\xff\xff\xff\xff"
+_INFO, _STATUS = b"infoResponse", b"statusResponse"
+#: Of a list of players; more lines than that are no list.
+_MOST_LINES = 1024
+_NO_ANSWER = "answers as no server of Quake 3 does"
+
+
+def ask(address: tuple[str, int], deadline: Deadline) -> PlayerCount:
+    """Ask a server who plays. Raises `Unanswered`."""
+    with GameExchange(address, socket.SOCK_DGRAM, deadline, MOST_BYTES) as exchange:
+        exchange.send(_MARK + b"getinfo xxx\n")
+        online, most = count_in_info(_body(exchange.receive(), _INFO))
+        if online is None:
+            exchange.send(_MARK + b"getstatus xxx\n")
+            online = count_in_status(_body(exchange.receive(), _STATUS))
+    return counted(online, most)
+
+
+def _body(packet: bytes, kind: bytes) -> bytes:
+    begin = _MARK + kind + b"\n"
+    if not packet.startswith(begin):
+        raise Unanswered(_NO_ANSWER)
+    return packet[len(begin) :]
+
+
+def count_in_info(body: bytes) -> tuple[int | None, bytes | None]:
+    """Return how many people play, None where that is not told without bots, and how many may.
+
+    ``g_humanplayers`` has the first, or the difference of ``clients`` and ``bots``; ``clients`` alone only where nobody at all is there.
+    """
+    told = _info(body.partition(b"\n")[0])
+    online = number_of(told.get(b"g_humanplayers"))
+    clients, bots = number_of(told.get(b"clients")), number_of(told.get(b"bots"))
+    if online is None and clients is not None and bots is not None and bots <= clients:
+        online = clients - bots
+    return 0 if online is None and clients == 0 else online, told.get(b"sv_maxclients")
+
+
+def count_in_status(body: bytes) -> int | None:
+    """Return how many there are in a list of players, bots among them: a ping of 0, as theirs, is also that of somebody next door."""
+    lines = [line for line in body.split(b"\n")[1:] if line]
+    if len(lines) > _MOST_LINES or not all(_is_player(line) for line in lines):
+        return None
+    return len(lines)
+
+
+def _is_player(line: bytes) -> bool:
+    """Tell if a line is a player's: score, ping and a name in quotation marks."""
+    score, _blank, rest = line.partition(b" ")
+    ping, _blank, name = rest.partition(b" ")
+    return score.lstrip(b"-").isdigit() and ping.lstrip(b"-").isdigit() and name.startswith(b'"')
+
+
+def _info(line: bytes) -> Mapping[bytes, bytes]:
+    """Read keys and values, each after a backslash; the first value of a key counts, as in the game."""
+    words = line.split(b"\\")[1:]
+    found: dict[bytes, bytes] = {}
+    for key, value in zip(words[::2], words[1::2]):
+        found.setdefault(key, value)
+    return found

@@ -1,0 +1,79 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Source RCON: one command sent to a game's console. The password stands in no sentence."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+
+from ..definitions.game_keys import Rcon
+from ..model.cancellation import Deadline
+from ..model.server import Snapshot
+from .addresses import variable
+from .counts import Unanswered
+from .exchange import GameExchange
+
+_MOST_BYTES = 64 * 1024
+#: A packet has id, type and two zeros beside its text, and a server sends no more than 4096 bytes of that.
+_LEAST_SIZE, _MOST_SIZE = 10, 8192
+_MOST_PACKETS = 32
+_ANSWER, _COMMAND, _LOGIN_ANSWER, _LOGIN = 0, 2, 2, 3
+#: Some servers take none of 0 and less.
+_LOGIN_ID, _COMMAND_ID = 1001, 1002
+_REFUSED_ID = -1
+_NO_ANSWER = "answers as no RCON server does"
+
+
+@dataclass(frozen=True)
+class RconLogin:
+    """What a run's environment says of its RCON. ``port`` None is the one of its profile."""
+
+    password: str = field(repr=False)
+    port: int | None
+
+
+def login_of(rcon: Rcon, snapshot: Snapshot) -> RconLogin:
+    """Read port and password from the environment that a container was made with. Raises `Unanswered` where they are not there."""
+    password = variable(snapshot, rcon.password_variable)
+    if not password:
+        raise Unanswered(f"its environment has no RCON password: variable {rcon.password_variable} is empty or not there")
+    if rcon.port_variable is None:
+        return RconLogin(password, rcon.port)
+    told = variable(snapshot, rcon.port_variable) or ""
+    if not (told.isascii() and told.isdigit() and len(told) <= 5 and 1 <= int(told) <= 65535):
+        raise Unanswered(f"its environment has no RCON port: variable {rcon.port_variable} is none")
+    return RconLogin(password, int(told))
+
+
+def send(address: tuple[str, int], password: str, command: str, deadline: Deadline) -> None:
+    """Log in and send a command; return when it was answered. Raises `Unanswered`."""
+    with GameExchange(address, socket.SOCK_STREAM, deadline, _MOST_BYTES) as exchange:
+        exchange.send(_packet(_LOGIN_ID, _LOGIN, password))
+        _await(exchange, _LOGIN_ANSWER, _LOGIN_ID)
+        exchange.send(_packet(_COMMAND_ID, _COMMAND, command))
+        _await(exchange, _ANSWER, _COMMAND_ID)
+
+
+def _packet(identity: int, kind: int, text: str) -> bytes:
+    body = identity.to_bytes(4, "little", signed=True) + kind.to_bytes(4, "little") + text.encode() + b"\0\0"
+    return len(body).to_bytes(4, "little") + body
+
+
+def _await(exchange: GameExchange, kind: int, identity: int) -> None:
+    """Read until the answer to a packet is there; what comes before it, such as an empty answer to a login, is passed over."""
+    for _packet_before in range(_MOST_PACKETS):
+        size = int.from_bytes(exchange.read(4), "little", signed=True)
+        if not _LEAST_SIZE <= size <= _MOST_SIZE:
+            raise Unanswered(_NO_ANSWER)
+        body = exchange.read(size)
+        told, found = int.from_bytes(body[:4], "little", signed=True), int.from_bytes(body[4:8], "little", signed=True)
+        if found != kind:
+            continue
+        if told == identity:
+            return
+        if told == _REFUSED_ID:
+            raise Unanswered("refuses the RCON password")
+        raise Unanswered(f"{_NO_ANSWER}: it answers what it was not asked")
+    raise Unanswered("answers in more packets than any RCON server does")

@@ -1,0 +1,351 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is asked of games, and what is made of their answers, hostile ones above all: a number, or why there is none, in time."""
+
+from __future__ import annotations
+
+import bz2
+import json
+import os
+import socket
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.games import a2s, minecraft, quake3
+from ansible_collections.fleet.power.plugins.module_utils._power.games.counts import Unanswered, number_of
+from ansible_collections.fleet.power.plugins.module_utils._power.games.inside import count_in as count_printed
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
+from ansible_collections.fleet.power.tests.unit.game_support import (
+    CHALLENGE,
+    Address,
+    datagram_game,
+    minecraft_game,
+    ping_answer,
+    quake_game,
+    source_answer,
+    source_game,
+    status,
+    stream_game,
+    varint,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+Ask = Callable[[Address, Deadline], PlayerCount]
+#: What a game that never ends its answer gets here.
+SHORT = 0.3
+#: Beyond that nothing may take: the whole exchange is bounded.
+SLACK = 1.0
+
+
+def ask(query: Ask, address: Address, seconds: float = 10.0) -> PlayerCount:
+    return query(address, Deadline.after(SYSTEM_CLOCK, seconds))
+
+
+def why(query: Ask, address: Address, seconds: float = 10.0) -> str:
+    began = time.monotonic()
+    with pytest.raises(Unanswered) as caught:
+        ask(query, address, seconds)
+    assert time.monotonic() - began < seconds + SLACK
+    return str(caught.value)
+
+
+def silent(connection: socket.socket) -> None:
+    connection.recv(4096)
+    connection.recv(1)
+
+
+def endless(connection: socket.socket) -> None:
+    connection.sendall(ping_answer(b"x" * 200_000)[:100])
+    while True:
+        connection.sendall(b"x" * 65536)
+
+
+def dripping(connection: socket.socket) -> None:
+    for byte in ping_answer(status(online=0, max=1)):
+        connection.sendall(bytes((byte,)))
+        time.sleep(0.02)
+
+
+class TestMinecraft:
+    @pytest.mark.parametrize("players", [{"online": 0, "max": 20}, {"online": 3, "max": 20}, {"online": 1_000_000, "max": 0}])
+    def test_a_server_is_asked_as_the_list_of_servers_asks_it(self, players: dict[str, int]) -> None:
+        with minecraft_game(lambda: players) as address:
+            assert ask(minecraft.ask, address) == PlayerCount(players["online"], players["max"])
+
+    def test_a_maximum_that_is_none_is_not_told(self) -> None:
+        for most in (-1, 10**9, "20", 2.5, True, None):
+            with minecraft_game(lambda most=most: {"online": 3, "max": most}) as address:
+                assert ask(minecraft.ask, address) == PlayerCount(3, None)
+
+    @pytest.mark.parametrize("online", [-1, 1_000_001, 10**400, 1.0, 1e400, True, "3", None, [], {"a": 1}], ids=repr)
+    def test_what_is_no_number_of_players_is_not_taken_for_one(self, online: object) -> None:
+        text = json.dumps({"players": {"online": 0}}).replace("0}", (str(online) if isinstance(online, int) else json.dumps(online)) + "}")
+        text = text.replace("True", "true")
+        with stream_game(lambda connection: connection.sendall(ping_answer(text.encode()))) as address:
+            assert why(minecraft.ask, address) == "answers, but not how many play"
+
+    @pytest.mark.parametrize(
+        "document",
+        [
+            *(b"", b"{", b"[]", b"3", b"null", b'{"players": []}', b'{"players": 3}', b'{"players": {"max": 1}}', b"\xff\xfe"),
+            *(b"[" * 100_000, b'{"players":' * 20_000, b'{"players": {"online": ' + b"9" * 200_000 + b"}}"),
+        ],
+        ids=lambda document: f"{document[:12]!r} {len(document)}",
+    )
+    def test_an_answer_that_is_none_is_unknown(self, document: bytes) -> None:
+        with stream_game(lambda connection: connection.sendall(ping_answer(document))) as address:
+            assert why(minecraft.ask, address) in ("answers, but not how many play", "answers as no Minecraft server does")
+
+    @pytest.mark.parametrize(
+        "packet",
+        [
+            *(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 5, b"\xff" * 400, b"\0" * 400, varint(2_000_000) + b"\0" * 100),
+            *(varint(5) + b"\0" + varint(2_000_000) + b"\0" * 100, b"\x05\x01\x03{}}" * 9, varint(400) + b"\0\x02{}" + b" " * 400),
+        ],
+        ids=lambda packet: repr(packet[:12]),
+    )
+    def test_garbage_is_unknown(self, packet: bytes) -> None:
+        with stream_game(lambda connection: connection.sendall(packet)) as address:
+            assert why(minecraft.ask, address) in ("answers as no Minecraft server does", "hung up without a whole answer")
+
+    def test_what_is_accepted_and_not_answered_is_given_up_in_time(self) -> None:
+        with stream_game(silent) as address:
+            assert why(minecraft.ask, address, SHORT) == "gave no whole answer within 0.3 s"
+
+    def test_a_slow_drip_is_given_up_in_time_since_the_whole_exchange_is_bounded(self) -> None:
+        with stream_game(dripping) as address:
+            assert why(minecraft.ask, address, SHORT) == "gave no whole answer within 0.3 s"
+
+    def test_an_answer_without_end_is_not_read_to_its_end(self) -> None:
+        with stream_game(endless) as address:
+            assert why(minecraft.ask, address) == "answers as no Minecraft server does"
+
+    def test_who_hangs_up_has_not_answered(self) -> None:
+        with stream_game(lambda connection: connection.sendall(ping_answer(status(online=0))[:500])) as address:
+            assert why(minecraft.ask, address) == "hung up without a whole answer"
+
+    def test_a_closed_port_is_told_as_one(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            address = listener.getsockname()
+        assert why(minecraft.ask, address) == "refuses connections: nothing listens there"
+
+    @given(st.binary(max_size=300) | st.text(max_size=100).map(lambda text: ping_answer(text.encode(errors="replace"))))
+    def test_whatever_comes_is_a_count_or_unanswered(self, data: bytes) -> None:
+        position = 0
+
+        def read(count: int) -> bytes:
+            nonlocal position
+            position += count
+            if position > len(data):
+                raise Unanswered("hung up without a whole answer")
+            return data[position - count : position]
+
+        _count_or_unanswered(lambda: minecraft.read_answer(read))
+
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+            lambda each: st.lists(each) | st.dictionaries(st.sampled_from(("players", "online", "max", "x")), each),
+        )
+    )
+    def test_whatever_json_comes_is_a_count_or_unanswered(self, document: Any) -> None:
+        _count_or_unanswered(lambda: minecraft.count_in(json.dumps(document).encode()))
+
+
+def _count_or_unanswered(count: Callable[[], PlayerCount]) -> None:
+    try:
+        found = count()
+    except Unanswered as error:
+        assert str(error)
+    else:
+        assert found.online is not None and 0 <= found.online <= 1_000_000
+        assert found.most is None or 0 <= found.most <= 1_000_000
+
+
+def parts(answer: bytes, size: int, identity: int = 7) -> list[bytes]:
+    pieces = [answer[index : index + size] for index in range(0, len(answer), size)]
+    head = b"\xfe\xff\xff\xff" + identity.to_bytes(4, "little")
+    return [head + bytes((len(pieces), number)) + size.to_bytes(2, "little") + piece for number, piece in enumerate(pieces)]
+
+
+def compressed(answer: bytes, *, size: int | None = None, check: int | None = None) -> list[bytes]:
+    head = (len(answer) if size is None else size).to_bytes(4, "little") + (zlib.crc32(answer) if check is None else check).to_bytes(
+        4, "little"
+    )
+    return parts(head + bz2.compress(answer), 60, identity=0x80000007)
+
+
+class TestSource:
+    @pytest.mark.parametrize(
+        ("told", "count"),
+        [
+            *(((0, 32, 0), PlayerCount(0, 32)), ((12, 32, 5), PlayerCount(7, 32)), ((5, 32, 5), PlayerCount(0, 32))),
+            *(((255, 255, 0), PlayerCount(255, 255)), ((3, 32, 5), PlayerCount(3, 32)), ((0, 32, 5), PlayerCount(0, 32))),
+        ],
+    )
+    def test_people_are_counted_and_bots_are_not_once_the_challenge_was_answered(
+        self, told: tuple[int, int, int], count: PlayerCount
+    ) -> None:
+        with source_game(*told) as address:
+            assert ask(a2s.ask, address) == count
+
+    def test_a_server_without_challenges_is_asked_once(self) -> None:
+        with datagram_game(lambda packet: [source_answer(3, 8, 1)]) as address:
+            assert ask(a2s.ask, address) == PlayerCount(2, 8)
+
+    @pytest.mark.parametrize(
+        "packets",
+        [
+            parts(source_answer(3, 8, 1), 20),
+            parts(source_answer(3, 8, 1), 20)[::-1],
+            compressed(source_answer(3, 8, 1)),
+            parts(source_answer(3, 8, 1), 1400),
+        ],
+        ids=["in parts", "in another order", "compressed", "in one part"],
+    )
+    def test_an_answer_may_come_in_parts(self, packets: list[bytes]) -> None:
+        with datagram_game(lambda packet: packets) as address:
+            assert ask(a2s.ask, address) == PlayerCount(2, 8)
+
+    BOMB = compressed(b"\xff\xff\xff\xffI" + b"\0" * 50_000_000)
+
+    @pytest.mark.parametrize(
+        "packets",
+        [
+            *([b""], [b"\xff"], [b"\xff\xff\xff\xff"], [b"\xff\xff\xff\xffA"], [b"\xff\xff\xff\xffAab"], [os.urandom(1000)]),
+            *([source_answer(1, 2, 0)[:-12]], [b"\xff\xff\xff\xffI" + b"x" * 1000], [b"\xff\xff\xff\xffD\1\0x\0" + b"\0" * 8]),
+            *(
+                [b"\xfe\xff\xff\xff"],
+                [b"\xfe\xff\xff\xff" + b"\xff" * 30],
+                parts(b"x" * 100, 20),
+                [*parts(b"x" * 40, 20, 1)[:1], *parts(b"x" * 40, 20, 2)],
+            ),
+            *(compressed(b"x", size=2**31), compressed(source_answer(1, 2, 0), check=0), BOMB, parts(b"\0" * 30, 20, 0x80000001)),
+        ],
+        ids=range(17),
+    )
+    def test_garbage_is_unknown(self, packets: list[bytes]) -> None:
+        with datagram_game(lambda packet: packets) as address:
+            assert why(a2s.ask, address) == "answers as no Source server does"
+
+    def test_challenges_without_end_are_given_up(self) -> None:
+        with datagram_game(lambda packet: [b"\xff\xff\xff\xffA" + os.urandom(4)]) as address:
+            assert why(a2s.ask, address) == "asks for one challenge after another"
+
+    def test_who_is_given_a_wrong_challenge_is_asked_no_more_than_a_few_times(self) -> None:
+        asked: list[bytes] = []
+
+        def answer(packet: bytes) -> list[bytes]:
+            asked.append(packet)
+            return [b"\xff\xff\xff\xffA" + CHALLENGE]
+
+        with datagram_game(answer) as address:
+            why(a2s.ask, address)
+        assert len(asked) <= 4
+
+    @pytest.mark.parametrize("missing", [0, 1])
+    def test_parts_that_never_all_come_are_given_up_in_time(self, missing: int) -> None:
+        packets = parts(source_answer(1, 2, 0), 20)
+        del packets[missing]
+        with datagram_game(lambda packet: packets) as address:
+            assert why(a2s.ask, address, SHORT) == "gave no whole answer within 0.3 s"
+
+    def test_one_part_again_and_again_is_no_answer(self) -> None:
+        with datagram_game(lambda packet: parts(source_answer(1, 2, 0), 20)[:1] * 100) as address:
+            assert why(a2s.ask, address) == "answers in more parts than any game does"
+
+    @given(st.binary(max_size=300), st.booleans())
+    def test_whatever_comes_is_a_count_or_unanswered(self, data: bytes, whole: bool) -> None:
+        packet = (b"\xff\xff\xff\xffI" if whole else b"\xfe\xff\xff\xff") + data
+        _count_or_unanswered(lambda: a2s.count_in(a2s.read_answer(iter((packet, packet)).__next__)))
+
+
+class TestQuake:
+    def test_people_are_told_apart_from_bots_where_the_game_does(self) -> None:
+        with quake_game(r"\sv_maxclients\16\clients\6\g_humanplayers\2\hostname\A server") as address:
+            assert ask(quake3.ask, address) == PlayerCount(2, 16)
+        with quake_game(r"\gamename\Xonotic\sv_maxclients\16\clients\6\bots\4") as address:
+            assert ask(quake3.ask, address) == PlayerCount(2, 16)
+
+    def test_else_all_of_the_list_are_counted_since_a_ping_of_0_is_not_only_a_bots(self) -> None:
+        with quake_game(r"\sv_maxclients\16\clients\3", ('3 0 "Sarge"', '-2 48 "a \\" b"', '0 999 "^1x"')) as address:
+            assert ask(quake3.ask, address) == PlayerCount(3, 16)
+
+    def test_where_nobody_at_all_is_there_no_list_is_needed(self) -> None:
+        with quake_game(r"\sv_maxclients\16\clients\0", ("garbage",)) as address:
+            assert ask(quake3.ask, address) == PlayerCount(0, 16)
+
+    @pytest.mark.parametrize(
+        "info",
+        [
+            *("", "\\", "g_humanplayers\\2", r"\g_humanplayers", r"\g_humanplayers\-1", r"\g_humanplayers\two", r"\g_humanplayers\1e3"),
+            *(r"\g_humanplayers\99999999", r"\clients\2\bots\5", r"\x\y" * 5000, "\\g_humanplayers\\\u0662", r"\x\g_humanplayers\y\2"),
+        ],
+        ids=lambda info: info[:30],
+    )
+    def test_a_hostile_info_string_is_no_number_and_the_list_may_be_none_either(self, info: str) -> None:
+        with quake_game(info, ("0 5 name without quotes",)) as address:
+            assert why(quake3.ask, address) == "answers, but not how many play"
+
+    def test_of_a_key_that_is_there_twice_the_first_counts_as_in_the_game(self) -> None:
+        with quake_game(r"\g_humanplayers\2\hostname\x\g_humanplayers\0") as address:
+            assert ask(quake3.ask, address).online == 2
+
+    def test_garbage_is_unknown(self) -> None:
+        for packet in (b"", b"\xff\xff\xff\xffprint\nno", os.urandom(500), b"infoResponse\n\\g_humanplayers\\0"):
+            with datagram_game(lambda asked, packet=packet: [packet]) as address:
+                assert why(quake3.ask, address) == "answers as no server of Quake 3 does"
+
+    @given(st.binary(max_size=300))
+    def test_whatever_comes_is_a_number_or_none(self, body: bytes) -> None:
+        for found in (quake3.count_in_info(body)[0], quake3.count_in_status(body)):
+            assert found is None or 0 <= found <= 1_000_000
+
+
+@pytest.mark.parametrize("query", [a2s.ask, quake3.ask], ids=["a2s", "quake3"])
+class TestDatagrams:
+    def test_silence_is_given_up_in_time(self, query: Ask) -> None:
+        with datagram_game(lambda packet: []) as address:
+            assert why(query, address, SHORT) == "gave no whole answer within 0.3 s"
+
+    def test_a_closed_port_is_told_at_once(self, query: Ask) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+            listener.bind(("127.0.0.1", 0))
+            address = listener.getsockname()
+        assert why(query, address) == "refuses connections: nothing listens there"
+
+    def test_what_somebody_else_sends_is_not_taken_for_an_answer(self, query: Ask) -> None:
+        packets = [source_answer(0, 2, 0), b"\xff\xff\xff\xffinfoResponse\n\\clients\\0"]
+        with datagram_game(lambda packet: packets, from_elsewhere=True) as address:
+            assert why(query, address, SHORT) == "gave no whole answer within 0.3 s"
+
+
+@pytest.mark.parametrize("output, count", [(b"3\n", PlayerCount(3)), (b" 0 \r\n", PlayerCount(0)), (b"3/20\n", PlayerCount(3, 20))])
+def test_a_command_prints_a_number(output: bytes, count: PlayerCount) -> None:
+    assert count_printed(output) == count
+
+
+@pytest.mark.parametrize("output", [b"", b"none", b"-1", b"3.0", b"3 players", b"1\n2", b"99999999", b"\xd9\xa3", b"1" * 4000, b"3/"])
+def test_what_a_command_prints_else_is_unknown(output: bytes) -> None:
+    with pytest.raises(Unanswered):
+        count_printed(output)
+
+
+@given(st.integers() | st.floats() | st.booleans() | st.text(max_size=10) | st.binary(max_size=10) | st.none())
+def test_a_number_of_players_is_a_sane_one(told: object) -> None:
+    found = number_of(told)
+    assert found is None or (type(found) is int and 0 <= found <= 1_000_000)
+
+
+@pytest.fixture(autouse=True)
+def no_descriptor_is_left() -> Iterator[None]:
+    before = set(os.listdir("/proc/self/fd"))
+    yield
+    assert len(set(os.listdir("/proc/self/fd")) - before) <= 1
