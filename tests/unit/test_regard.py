@@ -112,7 +112,7 @@ class TestWarned:
         result = played.ask(**WARN)
         assert result.outcome.value == "done" and result.player_wait is not None
         assert result.player_wait.seconds >= 60 and result.player_wait.announced is False
-        assert len([each for each in result.warnings if "which game" in each]) == 1
+        assert len([each for each in result.warnings if "neither asked nor told" in each]) == 1
 
     def test_what_would_be_refused_warns_nobody(self, played: Played) -> None:
         played.fake.define(suspended=True)

@@ -38,7 +38,6 @@ LOOK_SECONDS = 5.0
 _TICK_SECONDS = 1.0
 #: A look at a game that does not answer may take so long; a mark that is closer than that comes first.
 _SILENT_SECONDS = 3.5
-_NO_GAME = "nothing says which game it plays"
 
 
 @contextlib.contextmanager
@@ -78,16 +77,18 @@ class _Regard:
     def __init__(self, context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot) -> None:
         node, progress = context.node, context.progress
         self._context, self._policy = context, policy
-        self._game = node.games.of(progress.server, snapshot, node.sources.definition_for_stop(context.uuid))
-        if self._game is None:
-            progress.warn(f"server {context.uuid}: {_NO_GAME} (games in the settings); its players are neither asked nor told")
+        definition = node.sources.definition_for_stop(context.uuid)
+        self._game = node.games.of(progress.server, snapshot, definition)
+        why_none = "" if self._game is not None else node.games.why_none(progress.server, definition)
+        if why_none:
+            progress.warn(f"server {context.uuid}: its players are neither asked nor told: {why_none}")
         self._announcer = Announcer(context, policy, self._game)
         self._watch = RunWatch(context, snapshot.run)
         self._slots = SlotsAside(context)
         self._countdown = PlayerCountdown(context, policy, self._announcer, self._watch, self._slots)
         self._record: HeldCountdown | None = None
         self._is_handed_on = False
-        self._count = PlayerCount(why=_NO_GAME)
+        self._count = PlayerCount(why=why_none or "it was not asked yet")
         self._began = node.clock.monotonic()
         #: By the monotonic clock: the wall clock may be set meanwhile.
         self._requested = self._began - max((node.clock.now() - context.request.requested_at).total_seconds(), 0.0)
