@@ -305,6 +305,44 @@ class TestAbandoned:
         assert played.fake.node.countdowns.abandoned(UUID) is not None
 
 
+class TestResumed:
+    """An action that was accepted, and whose process died while it waited for players; another process goes on with it."""
+
+    def resumed(self, played: Played, action: str = "restart", **abandoned: Any) -> Result:
+        request = played.fake.request(action, players=read_policy(action, True, WARN))
+        _abandon(played, request.operation, **abandoned)
+        played.clock.sleep(1)
+        return perform(request, played.fake.node)
+
+    def test_where_nobody_acted_meanwhile_it_goes_on(self, played: Played) -> None:
+        assert self.resumed(played, told=60, left=40).outcome.value == "done"
+
+    @pytest.mark.parametrize("told", [0, 60])
+    def test_another_run_ends_it(self, played: Played, told: int) -> None:
+        request = played.fake.request("restart", players=read_policy("restart", True, WARN))
+        _abandon(played, request.operation, told=told, left=40)
+        played.clock.sleep(1)
+        played.fake.perform("restart")
+        heard, run = len(played.game.heard), played.fake.seen().run
+        result = perform(request, played.fake.node)
+        assert (result.outcome.value, result.code, played.fake.seen().run) == ("cancelled", "superseded", run)
+        assert len(played.game.heard) == heard
+
+    def test_a_server_that_was_stopped_meanwhile_is_not_started(self, played: Played) -> None:
+        request = played.fake.request("restart", players=read_policy("restart", True, WARN))
+        _abandon(played, request.operation, told=60, left=40)
+        played.clock.sleep(1)
+        played.fake.perform("stop")
+        result = perform(request, played.fake.node)
+        assert (result.outcome.value, result.code, played.fake.seen().live) == ("cancelled", "superseded", False)
+
+    def test_a_run_that_ended_by_itself_meanwhile_needs_no_regard(self, played: Played) -> None:
+        request = played.fake.request("restart", players=read_policy("restart", True, WARN))
+        _abandon(played, request.operation, told=60, left=40)
+        played.fake.engine.end(played.run.container, 3)
+        assert perform(request, played.fake.node).outcome.value == "done"
+
+
 class TestAllAbandoned:
     """What a process left that died is called off on all servers, but for what was accepted: another process goes on with that."""
 
