@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +16,8 @@ import pytest
 from .controller import Controller
 from .lab import Lab, wait_until
 from .shim import TOKEN, Shim, again, shim_on
+from .supervisors import Supervising
+from .websockets import PANEL, console
 
 #: A game that reads from its data directory how many play, and writes there what they are told.
 GAME = {
@@ -96,7 +100,7 @@ def test_a_countdown_is_shown_and_holds_up_nobody_and_a_kill_ends_it(lab: Lab, s
     assert (going_on["progress"], going_on["outcome"], going_on["countdown"]["phase"]) == ("accepted", None, "counting")
     alone = played.shown(shim)
     assert (alone["players"]["online"], alone["countdown"]["action"], alone["countdown"]["operation"]) == (2, "restart", going_on["id"])
-    (listed,) = shim.ask("GET", "/api/servers").json
+    (listed,) = (each for each in shim.ask("GET", "/api/servers").json if each["configuration"]["uuid"] == played.uuid)
     assert (listed["countdown"], "players" in listed) == (alone["countdown"], False)
     assert b'fleet_power_countdowns{phase="counting"} 1.0' in shim.ask("GET", "/metrics").body
     second = shim.operation(played.took(shim, "stop", **PATIENT), wait=10)
@@ -146,18 +150,42 @@ def test_what_waits_for_players_is_left_to_the_next_process_by_one_that_ends(lab
     assert not lab.is_up(played.uuid)
 
 
-@pytest.mark.long
-def test_what_a_killed_module_had_told_players_is_called_off(lab: Lab, shim: Shim) -> None:
-    played = Played(lab)
-    with lab.actor(
-        "restart", played.uuid, players={"players_at_most": 0, "warn": [3600], "max_delay": 3600, "on_max_delay": "proceed"}
-    ) as actor:
+#: What has players told an hour before, at once.
+TOLD = {"players_at_most": 0, "warn": [3600], "max_delay": 3600, "on_max_delay": "proceed"}
+
+
+def abandon(played: Played) -> None:
+    """Kill a module after players were told."""
+    with played.lab.actor("restart", played.uuid, players=TOLD) as actor:
         wait_until(played.said, "players are told")
-        assert played.shown(shim)["countdown"]["origin"] == "actor"
         actor.kill()
-    wait_until(lambda: len(played.said()) == 2, "it is called off", 15.0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("who", ["the HTTP face", "the supervisor"])
+def test_what_a_killed_module_had_told_players_is_called_off(lab: Lab, who: str) -> None:
+    played = Played(lab)
+    with Supervising(lab) if who == "the supervisor" else shim_on(lab):
+        abandon(played)
+        wait_until(lambda: len(played.said()) == 2, "it is called off", 15.0)
     assert "called off" in played.said()[1]
-    assert shim.ask("GET", f"/api/servers/{played.uuid}").json["countdown"] is None
+    assert lab.node().countdowns.all_abandoned() == {}
+
+
+@pytest.mark.long
+def test_the_supervisor_leaves_to_the_http_face_what_that_goes_on_with(lab: Lab) -> None:
+    played = Played(lab)
+    with Supervising(lab):
+        with shim_on(lab) as shim:
+            restart = played.took(shim, "restart", **TOLD)
+            wait_until(played.said, "players are told")
+            shim.kill()
+        time.sleep(12.0)
+        assert len(played.said()) == 1
+        with again(lab) as shim:
+            played.play(0)
+            assert ended(shim.operation(restart, wait=15)) == ("done", "")
+    assert len(played.said()) == 1
 
 
 @pytest.mark.long
@@ -185,3 +213,24 @@ def test_the_module_has_regard_to_players_through_our_own_endpoint(lab: Lab, shi
     assert (ended(result), result["players"]["online"], result["player_wait"]["marks"]) == (("done", ""), 2, [3])
     refused = controller.run_module("server_power", **options, action="stop", players_at_most=0)["servers"][0]
     assert ended(refused) == ("refused", "players_online")
+
+
+@pytest.mark.long
+def test_a_console_hears_of_a_countdown_and_that_it_is_over_also_one_that_comes_later(lab: Lab) -> None:
+    played = Played(lab)
+
+    async def story(shim: Shim) -> None:
+        loop = asyncio.get_running_loop()
+        async with console(shim, played.uuid) as page:
+            await page.until("status", "running")
+            await loop.run_in_executor(None, lambda: played.took(shim, "restart", **PATIENT))
+            told = json.loads(await page.until("countdown"))
+            assert (told["action"], told["phase"], sorted(told)) == ("restart", "waiting", ["action", "due", "phase", "since"])
+            async with console(shim, played.uuid) as other:
+                assert json.loads(await other.until("countdown")) == told
+            played.play(0)
+            await page.until("countdown", "null")
+            await page.until("status", "starting")
+
+    with shim_on(lab, allowed_origins=[PANEL]) as shim:
+        asyncio.run(story(shim))
