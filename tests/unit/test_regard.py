@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.call_off import call_off_abandoned
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.call_off import call_off_abandoned, call_off_all_abandoned
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import COUNTING, Countdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CountdownRunning, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import read_policy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeGame, FakeNode
@@ -301,6 +303,87 @@ class TestAbandoned:
         played.fake.engine.fail("inspect", EngineUnreachable("gone"))
         assert not call_off_abandoned(played.fake.node, Server(UUID)) and not played.game.heard
         assert played.fake.node.countdowns.abandoned(UUID) is not None
+
+
+class TestResumed:
+    """An action that was accepted, and whose process died while it waited for players; another process goes on with it."""
+
+    def resumed(self, played: Played, action: str = "restart", **abandoned: Any) -> Result:
+        request = played.fake.request(action, players=read_policy(action, True, WARN))
+        _abandon(played, request.operation, **abandoned)
+        played.clock.sleep(1)
+        return perform(request, played.fake.node)
+
+    def test_where_nobody_acted_meanwhile_it_goes_on(self, played: Played) -> None:
+        assert self.resumed(played, told=60, left=40).outcome.value == "done"
+
+    @pytest.mark.parametrize("told", [0, 60])
+    def test_another_run_ends_it(self, played: Played, told: int) -> None:
+        request = played.fake.request("restart", players=read_policy("restart", True, WARN))
+        _abandon(played, request.operation, told=told, left=40)
+        played.clock.sleep(1)
+        played.fake.perform("restart")
+        heard, run = len(played.game.heard), played.fake.seen().run
+        result = perform(request, played.fake.node)
+        assert (result.outcome.value, result.code, played.fake.seen().run) == ("cancelled", "superseded", run)
+        assert len(played.game.heard) == heard
+
+    def test_a_server_that_was_stopped_meanwhile_is_not_started(self, played: Played) -> None:
+        request = played.fake.request("restart", players=read_policy("restart", True, WARN))
+        _abandon(played, request.operation, told=60, left=40)
+        played.clock.sleep(1)
+        played.fake.perform("stop")
+        result = perform(request, played.fake.node)
+        assert (result.outcome.value, result.code, played.fake.seen().live) == ("cancelled", "superseded", False)
+
+    def test_a_run_that_ended_by_itself_meanwhile_needs_no_regard(self, played: Played) -> None:
+        request = played.fake.request("restart", players=read_policy("restart", True, WARN))
+        _abandon(played, request.operation, told=60, left=40)
+        played.fake.engine.end(played.run.container, 3)
+        assert perform(request, played.fake.node).outcome.value == "done"
+
+
+class TestAllAbandoned:
+    """What a process left that died is called off on all servers, but for what was accepted: another process goes on with that."""
+
+    def test_players_are_told_of_all_that_nobody_goes_on_with(self, played: Played) -> None:
+        _abandon(played, "of a module", told=30, left=18)
+        for _each in range(2):
+            call_off_all_abandoned(played.fake.node)
+        assert played.game.heard == ["Server restart called off."]
+        assert played.fake.node.countdowns.all_abandoned() == {}
+
+    @pytest.mark.parametrize("left, heard", [(18.0, 0), (-20.0, 0), (-40.0, 1)])
+    def test_what_was_accepted_is_left_until_its_process_does_not_come(self, played: Played, left: float, heard: int) -> None:
+        _abandon(played, "accepted", told=30, left=left)
+        now, node = NOON, played.fake.node
+        accept(node.journal, [Acceptance("accepted", Server(UUID), PowerAction.RESTART, "", now, now, 30, now)])
+        call_off_all_abandoned(node)
+        assert len(played.game.heard) == heard
+        assert (node.countdowns.abandoned(UUID) is None) is bool(heard)
+
+    def test_what_was_accepted_and_has_ended_otherwise_is_not_left(self, played: Played) -> None:
+        _abandon(played, "accepted", told=30, left=18)
+        now, node = NOON, played.fake.node
+        accept(node.journal, [Acceptance("accepted", Server(UUID), PowerAction.RESTART, "", now, now, 30, now)])
+        node.journal.operations.end(Result(Server(UUID), PowerAction.RESTART, Outcome.FAILED, "accepted", now, now, code="expired"))
+        call_off_all_abandoned(node)
+        assert len(played.game.heard) == 1
+
+    def test_where_the_journal_cannot_tell_it_is_left(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+        _abandon(played, "perhaps accepted", told=30, left=18)
+        monkeypatch.setattr(played.fake.node.journal.operations, "waits", lambda _operation: None)
+        call_off_all_abandoned(played.fake.node)
+        assert not played.game.heard
+
+    def test_files_of_others_and_countdowns_under_way_are_none(self, played: Played) -> None:
+        countdowns, directory = played.fake.node.countdowns, Path(played.fake.node.settings.lock_directory)
+        held = countdowns.begin(UUID, played.fake.request("restart"), played.run, since=timestamp(NOON), due=timestamp(NOON))
+        held.write()
+        (directory / "x.countdown").write_text("x")
+        (directory / f"{UUID.upper()}.countdown").write_text("x")
+        assert countdowns.all_abandoned() == {}
+        held.release()
 
 
 class TestRecord:

@@ -28,6 +28,7 @@ from ..model.request import Request
 from ..model.schema import printable
 from ..model.server import Run, parse_uuid
 
+_SUFFIX = ".countdown"
 _SIZE = 1024
 _BLANK = b" " * _SIZE
 #: The phases of a countdown: it waits for players, or tells them.
@@ -111,6 +112,15 @@ class Countdowns:
         record = self._record(uuid)
         return None if record is None or record.is_alive else record
 
+    def all_abandoned(self) -> dict[str, Countdown]:
+        """Return every countdown whose process has died, by server. Reads only."""
+        names: list[str] = []
+        with suppress(OSError):
+            names += os.listdir(self._directory)
+        uuids = (name[: -len(_SUFFIX)] for name in names if name.endswith(_SUFFIX))
+        found = {uuid: self.abandoned(uuid) for uuid in uuids if parse_uuid(uuid) == uuid}
+        return {uuid: record for uuid, record in found.items() if record is not None}
+
     def begin(self, uuid: str, request: Request, run: Run, *, since: str, due: str) -> HeldCountdown:
         """Begin the countdown of a request, phase "waiting"; `HeldCountdown.write` has to follow.
 
@@ -161,7 +171,7 @@ class Countdowns:
     def _path(self, uuid: str) -> str:
         if parse_uuid(uuid) != uuid:
             raise ValueError("not a canonical UUID")
-        return os.path.join(self._directory, f"{uuid}.countdown")
+        return os.path.join(self._directory, f"{uuid}{_SUFFIX}")
 
     def _record(self, uuid: str) -> Countdown | None:
         try:

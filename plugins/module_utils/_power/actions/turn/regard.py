@@ -30,6 +30,7 @@ from .announcer import Announcer
 from .checked import Checked, check
 from .countdown import PlayerCountdown
 from .player_rules import Move, Situation, decide, must_go, next_change
+from .resumed import require_unchanged
 from .run_watch import RunWatch
 from .slots_aside import SlotsAside
 
@@ -49,6 +50,8 @@ def with_regard_to_players(context: ActionContext, checked: Checked) -> Iterator
     Raises `PlayersOnline`, `CountdownRunning`, `Superseded`, as `check` where it waited, and as `RunWatch.check`.
     """
     policy, seen = context.request.players, checked.seen
+    if policy is not None:
+        require_unchanged(context, seen.snapshot)
     if policy is None or seen.snapshot is None or not seen.live or PlanStep.STOP not in plan(context.request.action, seen.state).steps:
         yield checked
         return

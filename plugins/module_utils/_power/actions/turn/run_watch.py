@@ -29,7 +29,7 @@ class RunWatch:
         context = self._context
         context.check_interrupted()
         if not context.request.action.boots and self._is_killed():
-            raise self._superseded("was killed")
+            raise superseded(context, "was killed")
 
     def look(self, *, certain: bool) -> None:
         """See whether the run goes on, and is meant as it was. Raises `Superseded` if another has come, or it is meant otherwise.
@@ -43,7 +43,7 @@ class RunWatch:
             return
         meant_up = self._intent_up()
         if meant_up is not None and meant_up is not self._meant_up:
-            raise self._superseded(f"is meant to be {'up' if meant_up else 'down'} now")
+            raise superseded(self._context, f"is meant to be {'up' if meant_up else 'down'} now")
         try:
             snapshot = node.engine.inspect(uuid)
         except (EngineError, EngineUnreachable):
@@ -51,7 +51,7 @@ class RunWatch:
             return
         self._looked_at = now
         if snapshot is not None and snapshot.live and snapshot.run != self.run:
-            raise self._superseded("was started anew")
+            raise superseded(self._context, "was started anew")
         self.is_over = snapshot is None or not snapshot.live
 
     def is_there(self) -> bool:
@@ -73,8 +73,9 @@ class RunWatch:
         intent = self._context.node.journal.intents.of(self._context.uuid)
         return None if intent is None else intent.up
 
-    def _superseded(self, what: str) -> Superseded:
-        context = self._context
-        intent = context.node.journal.intents.of(context.uuid)
-        by = f" by {intent.origin}" if intent is not None and intent.origin and intent.operation != context.request.operation else ""
-        return Superseded(f"Cannot {context.verb} server {context.uuid}: it {what}{by} while its players were waited for")
+
+def superseded(context: ActionContext, what: str) -> Superseded:
+    """The error of an action whose server somebody else has acted on while its players were waited for."""
+    intent = context.node.journal.intents.of(context.uuid)
+    by = f" by {intent.origin}" if intent is not None and intent.origin and intent.operation != context.request.operation else ""
+    return Superseded(f"Cannot {context.verb} server {context.uuid}: it {what}{by} while its players were waited for")
