@@ -36,7 +36,8 @@ def longest_batch(action: str, given: Mapping[str, Any], policy: PlayerPolicy | 
     """Return it for the role's variables, without their prefix. Raises `RolloutError` for what are no seconds.
 
     Players are waited for by all servers at once, from the request on, and without a slot; so is a lock, since who waits for one lets
-    others pass. A kill waits for nobody.
+    others pass. But as many count down at a time as are acted on, of which the first are done at the latest when the wait for players is
+    over. A kill waits for nobody.
     """
     if action == PowerAction.KILL.value:
         return LongestBatch()
@@ -44,8 +45,9 @@ def longest_batch(action: str, given: Mapping[str, Any], policy: PlayerPolicy | 
     stop = 0.0 if action == PowerAction.START.value else _seconds(given, "stop_timeout", STOP_SECONDS)
     ready = _seconds(given, "wait_timeout", Request.wait_timeout) if boots and waits else 0.0
     soak = _seconds(given, "soak", 0) if boots else 0.0
-    players = 0 if policy is None else policy.max_delay
-    return LongestBatch(players + _seconds(given, "wait_seconds", Request.wait_seconds) + soak, stop + ready)
+    countdown = 0 if policy is None else policy.countdown_seconds
+    players = 0 if policy is None else policy.max_delay - countdown
+    return LongestBatch(players + _seconds(given, "wait_seconds", Request.wait_seconds) + soak, countdown + stop + ready)
 
 
 def _seconds(given: Mapping[str, Any], name: str, default: float) -> float:

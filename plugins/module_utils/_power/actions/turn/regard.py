@@ -34,9 +34,11 @@ from .resumed import require_unchanged
 from .run_watch import RunWatch
 from .slots_aside import SlotsAside
 
-#: Seconds from one look at the players to the next.
+#: Seconds from one look at the players to the next, and at what ends the wait: nothing is under way that would have to be ended sooner,
+#: and with hundreds that wait it is the waking up that costs.
 LOOK_SECONDS = 5.0
-_TICK_SECONDS = 1.0
+#: Between two tries to begin while the same action waits.
+_RETRY_SECONDS = 1.0
 #: A look at a game that does not answer may take so long; a mark that is closer than that comes first.
 _SILENT_SECONDS = 3.5
 
@@ -166,7 +168,7 @@ class _Regard:
                     raise
             self._slots.leave()
             self._check()
-            node.clock.sleep(_TICK_SECONDS)
+            node.clock.sleep(_RETRY_SECONDS)
         if same_action(context) is not None:
             self._slots.come_back(self._check, first=False)
             return False
@@ -230,7 +232,7 @@ class _Regard:
         """Wait until something is due: a look, a mark, or what time alone changes."""
         clock, situation = self._context.node.clock, self._situation
         moments = (self._next_look.left, self._countdown.seconds_to_next, next_change(self._policy, situation) - situation.passed)
-        Deadline.after(clock, max(min(moments), 0.0)).wait_out(self._check, every=_TICK_SECONDS)
+        Deadline.after(clock, max(min(moments), 0.0)).wait_out(self._check, every=LOOK_SECONDS)
 
     def _check(self) -> None:
         if self._context.node.caller.handed_on():

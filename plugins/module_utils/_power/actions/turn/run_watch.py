@@ -10,7 +10,7 @@ from ...model.server import Run
 from ..node.context import ActionContext
 
 #: Seconds for which a run is taken for granted that answers, and that nobody is seen to act on.
-_TRUSTED_SECONDS = 30.0
+_TRUSTED_SECONDS = 120.0
 
 
 class RunWatch:
