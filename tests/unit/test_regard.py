@@ -417,6 +417,20 @@ class TestRecord:
         played.ask(warn=[5])
         assert played.game.heard[0] == "Server restart called off." and len(played.game.heard) == 2
 
+    @pytest.mark.parametrize("seconds", [20.0, 31.0, 60.0])
+    def test_one_that_ends_by_a_signal_leaves_it_wherever_it_was(self, played: Played, seconds: float) -> None:
+        def over() -> bool:
+            return played.clock.monotonic() > began + seconds
+
+        began = played.clock.monotonic()
+        caller = replace(played.fake.node.caller, handed_on=over, interrupted=over)
+        request = played.fake.request("restart", players=read_policy("restart", True, WARN))
+        with played.fake.lock("start"):
+            result = perform(request, replace(played.fake.node, caller=caller))
+        assert result.code == "interrupted_by_signal"
+        assert not any("called off" in line for line in played.game.heard)
+        assert played.record is not None and played.record.operation == request.operation
+
     def test_a_process_that_is_handed_on_leaves_the_record_and_tells_nobody(self, played: Played) -> None:
         caller = replace(played.fake.node.caller, handed_on=lambda: played.clock.monotonic() > played.began + 20)
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))

@@ -58,6 +58,10 @@ def with_regard_to_players(context: ActionContext, checked: Checked) -> Iterator
     regard = _Regard(context, policy, seen.snapshot)
     try:
         yield regard.until_go(checked)
+    except InterruptedBySignal:
+        regard.hand_on()
+        regard.call_off()
+        raise
     except BaseException:
         regard.call_off()
         raise
@@ -131,6 +135,10 @@ class _Regard:
         too_late = count.online is not None and count.online <= policy.at_most
         why = "there is no time left to tell them" if too_late else f"players_at_most is {policy.at_most}"
         raise PlayersOnline(f"Cannot {context.verb} server {context.uuid}: {who}{waited}, and {why}")
+
+    def hand_on(self) -> None:
+        """Leave it to another process, if one goes on with what this one has not begun."""
+        self._is_handed_on = self._context.node.caller.handed_on()
 
     def call_off(self) -> None:
         """Tell players who were told that it does not come, unless it has begun, or another process goes on with it."""
@@ -236,6 +244,5 @@ class _Regard:
 
     def _check(self) -> None:
         if self._context.node.caller.handed_on():
-            self._is_handed_on = True
             raise InterruptedBySignal(f"Cannot {self._context.verb} server {self._context.uuid} yet: another process goes on with it")
         self._watch.check()

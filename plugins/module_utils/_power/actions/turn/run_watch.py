@@ -32,7 +32,7 @@ class RunWatch:
             raise superseded(context, "was killed")
 
     def look(self, *, certain: bool) -> None:
-        """See whether the run goes on, and is meant as it was. Raises `Superseded` if another has come, or it is meant otherwise.
+        """See whether the run goes on, and is meant as it was. Raises as `check`, and `Superseded` if that is not so.
 
         The engine is asked if it is to be ``certain``, if somebody acts on the server, and now and then: to ask it for each of hundreds of
         servers every few seconds would cost more than the wait is worth.
@@ -43,7 +43,7 @@ class RunWatch:
             return
         meant_up = self._intent_up()
         if meant_up is not None and meant_up is not self._meant_up:
-            raise superseded(self._context, f"is meant to be {'up' if meant_up else 'down'} now")
+            raise self._ended_by(f"is meant to be {'up' if meant_up else 'down'} now")
         try:
             snapshot = node.engine.inspect(uuid)
         except (EngineError, EngineUnreachable):
@@ -51,8 +51,13 @@ class RunWatch:
             return
         self._looked_at = now
         if snapshot is not None and snapshot.live and snapshot.run != self.run:
-            raise superseded(self._context, "was started anew")
+            raise self._ended_by("was started anew")
         self.is_over = snapshot is None or not snapshot.live
+
+    def _ended_by(self, what: str) -> Superseded:
+        """Return the error of one that somebody else has ended. Raises as `check` if that was a kill: it is told as one."""
+        self.check()
+        return superseded(self._context, what)
 
     def is_there(self) -> bool:
         """Tell if the run goes on, as far as that can be told."""
