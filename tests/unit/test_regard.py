@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -387,6 +388,16 @@ class TestAllAbandoned:
 
 
 class TestRecord:
+    def test_who_comes_while_what_a_dead_process_left_is_called_off_is_not_refused(self, played: Played) -> None:
+        _abandon(played, "another", told=30, left=18)
+        countdowns = played.fake.node.countdowns
+        held = countdowns.take_abandoned(UUID)
+        assert held is not None
+        threading.Timer(0.3, held.release).start()
+        mine = countdowns.begin(UUID, played.fake.request("restart"), played.run, since=timestamp(NOON), due=timestamp(NOON))
+        assert mine.found is None
+        mine.release()
+
     def test_readers_see_who_counts_until_when_and_who_plays(self, played: Played) -> None:
         seen: list[Countdown | None] = []
         played.clock.after(20, lambda: seen.append(played.record))

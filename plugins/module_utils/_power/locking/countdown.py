@@ -21,7 +21,8 @@ from typing import Any
 
 from ..host.liveness import boot_id, lives, start_of
 from ..host.own_files import open_or_make, open_own
-from ..model.clock import engine_time
+from ..model.cancellation import Deadline
+from ..model.clock import SYSTEM_CLOCK, engine_time
 from ..model.errors import CountdownRunning, LockUnavailable
 from ..model.players import PlayerCount
 from ..model.request import Request
@@ -39,6 +40,8 @@ _ATTEMPTS = 5
 _ROOM = 120
 #: How often the file may be removed between being opened and locked.
 _BEGIN_AGAIN = 100
+#: So long one may hold the lock whose record says nothing, or is of one that died: it is about to write it, or calls off what was left.
+_UNKNOWN_SECONDS, _AGAIN_SECONDS = 5.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,10 @@ class Countdowns:
         cannot be made or locked.
         """
         path = self._path(uuid)
-        descriptor = self._lock(path)
+        running, deadline = None, Deadline.after(SYSTEM_CLOCK, _UNKNOWN_SECONDS)
+        while (descriptor := self._lock(path)) is None and (running := self.running(uuid)) is None and not deadline.is_over:
+            deadline.pause(_AGAIN_SECONDS)
         if descriptor is None:
-            running = self.running(uuid)
             who = "another action" if running is None else running.sentence()
             raise CountdownRunning(
                 f"Cannot {request.action.value} server {uuid}: {who} is waiting for its players already; wait for its end, or act without "
