@@ -15,46 +15,14 @@ import pytest
 
 from .controller import Controller
 from .lab import Lab, wait_until
+from .played import GAMES, PATIENT, Played
 from .shim import TOKEN, Shim, again, shim_on
 from .supervisors import Supervising
 from .websockets import PANEL, console
 
-#: A game that reads from its data directory how many play, and writes there what they are told.
-GAME = {
-    "query": {"command": ["cat", "players"]},
-    "announce": {"command": ["sh", "-c", 'echo "$1" >> said', "sh", "{message}"]},
-}
-GAMES = {"profiles": {"lab": GAME}, "rules": [{"image": "fleet-power/testserver", "game": "lab"}]}
-#: They wait for as long as a test may take.
-PATIENT = {"players_at_most": 0, "max_delay": 3600}
 
-
-class Played:
-    """A server that is up, and on which somebody plays."""
-
-    def __init__(self, lab: Lab, shim: Shim | None = None) -> None:
-        self.lab = lab
-        self.shim = shim
-        self.uuid = lab.server(name="Cobalt")
-        lab.power("start", self.uuid, wait_for="running")
-        self.play(2)
-
-    def play(self, online: int | str) -> None:
-        """Have so many play from now on."""
-        fresh = self.lab.volume(self.uuid) / "players.fresh"
-        fresh.write_text(f"{online}\n")
-        fresh.replace(fresh.with_name("players"))
-
-    def said(self) -> list[str]:
-        """What players were told."""
-        said = self.lab.volume(self.uuid) / "said"
-        return said.read_text().splitlines() if said.exists() else []
-
-    def run(self) -> str:
-        """When the run that is up was started."""
-        container = self.lab.container(self.uuid)
-        assert container is not None
-        return str(container["State"]["StartedAt"])
+class PlayedOverHttp(Played):
+    """The same, asked for and shown over HTTP."""
 
     def took(self, shim: Shim, action: str, **fields: Any) -> str:
         """Ask for an action; where its operation can be read."""
@@ -68,11 +36,6 @@ class Played:
         assert answer.status == 200, answer.body
         found: dict[str, Any] = answer.json
         return found
-
-    def await_countdown(self, phase: str) -> None:
-        """Wait until somebody waits for its players, or tells them."""
-        countdowns = self.lab.node().countdowns
-        wait_until(lambda: (found := countdowns.running(self.uuid)) is not None and found.phase == phase, f"the countdown is {phase}")
 
 
 @pytest.fixture(name="lab")
@@ -92,7 +55,7 @@ def ended(entry: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def test_a_countdown_is_shown_and_holds_up_nobody_and_a_kill_ends_it(lab: Lab, shim: Shim) -> None:
-    played = Played(lab)
+    played = PlayedOverHttp(lab)
     restart = played.took(shim, "restart", **PATIENT, on_max_delay="proceed", warn=[3600], wait_seconds=5)
     played.await_countdown("counting")
     wait_until(played.said, "players are told")
@@ -112,7 +75,7 @@ def test_a_countdown_is_shown_and_holds_up_nobody_and_a_kill_ends_it(lab: Lab, s
 
 
 def test_a_countdown_goes_on_where_it_was_after_the_process_was_killed(lab: Lab) -> None:
-    played = Played(lab)
+    played = PlayedOverHttp(lab)
     before = played.run()
     with shim_on(lab) as shim:
         restart = played.took(shim, "restart", warn=[6, 2], warn_message="{action} in {time}")
@@ -132,7 +95,7 @@ def test_a_countdown_goes_on_where_it_was_after_the_process_was_killed(lab: Lab)
 
 
 def test_what_waits_for_players_is_left_to_the_next_process_by_one_that_ends(lab: Lab) -> None:
-    played = Played(lab)
+    played = PlayedOverHttp(lab)
     with shim_on(lab) as shim:
         stop = played.took(shim, "stop", **PATIENT, on_max_delay="proceed", warn=[3600])
         wait_until(played.said, "players are told")
@@ -164,7 +127,7 @@ def abandon(played: Played) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("who", ["the HTTP face", "the supervisor"])
 def test_what_a_killed_module_had_told_players_is_called_off(lab: Lab, who: str) -> None:
-    played = Played(lab)
+    played = PlayedOverHttp(lab)
     with Supervising(lab) if who == "the supervisor" else shim_on(lab):
         abandon(played)
         wait_until(lambda: len(played.said()) == 2, "it is called off", 15.0)
@@ -174,7 +137,7 @@ def test_what_a_killed_module_had_told_players_is_called_off(lab: Lab, who: str)
 
 @pytest.mark.long
 def test_the_supervisor_leaves_to_the_http_face_what_that_goes_on_with(lab: Lab) -> None:
-    played = Played(lab)
+    played = PlayedOverHttp(lab)
     with Supervising(lab):
         with shim_on(lab) as shim:
             restart = played.took(shim, "restart", **TOLD)
@@ -190,7 +153,7 @@ def test_the_supervisor_leaves_to_the_http_face_what_that_goes_on_with(lab: Lab)
 
 @pytest.mark.long
 def test_who_acts_without_regard_ends_it_and_one_that_may_not_wait_is_refused(lab: Lab, shim: Shim) -> None:
-    played = Played(lab)
+    played = PlayedOverHttp(lab)
     refused = shim.operation(played.took(shim, "stop", players_at_most=1), wait=15)
     assert (ended(refused), refused["players"]["online"]) == (("refused", "players_online"), 2)
     assert ended(shim.operation(played.took(shim, "stop", players_at_most=2), wait=15)) == ("done", "")
@@ -205,7 +168,7 @@ def test_who_acts_without_regard_ends_it_and_one_that_may_not_wait_is_refused(la
 
 @pytest.mark.long
 def test_the_module_has_regard_to_players_through_our_own_endpoint(lab: Lab, shim: Shim, controller: Controller) -> None:
-    played = Played(lab)
+    played = PlayedOverHttp(lab)
     options = controller.options(docker_host="unix:///nobody/listens/here.sock", api_url=shim.url, api_token=TOKEN, server=played.uuid)
     looked = controller.run_module("server_power_info", **options)["servers"][0]
     assert (looked["players"]["online"], looked["countdown"]) == (2, None)
@@ -217,7 +180,7 @@ def test_the_module_has_regard_to_players_through_our_own_endpoint(lab: Lab, shi
 
 @pytest.mark.long
 def test_a_console_hears_of_a_countdown_and_that_it_is_over_also_one_that_comes_later(lab: Lab) -> None:
-    played = Played(lab)
+    played = PlayedOverHttp(lab)
 
     async def story(shim: Shim) -> None:
         loop = asyncio.get_running_loop()
