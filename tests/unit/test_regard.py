@@ -247,6 +247,13 @@ class TestEnded:
         assert [(each.outcome.value, each.code) for each in others] == [("refused", CountdownRunning.code)]
         assert "restart by alice@web1 (counting, due at" in others[0].msg and len(played.game.heard) == 3
 
+    def test_a_start_that_finds_it_up_changes_nothing(self, played: Played) -> None:
+        (played.fake.root / "state" / "journal.sqlite").unlink()
+        played.fake.node = played.fake.build()
+        played.clock.after(20, lambda: played.fake.perform("start", origin="bob"))
+        played.leave_after(21, online=None)
+        assert played.ask(**WARN).outcome.value == "done" and len(played.game.heard) == 3
+
     def test_a_restart_without_regard_goes_its_way_meanwhile(self, played: Played) -> None:
         others: list[Result] = []
         played.clock.after(20, lambda: others.append(played.fake.perform("restart")))

@@ -18,7 +18,8 @@ class RunWatch:
 
     def __init__(self, context: ActionContext, run: Run) -> None:
         self._context = context
-        self._meant_up = self._intent_up()
+        #: A server that is up without anybody having said so may be.
+        self._meant_up = self._intent_up() is not False
         self._looked_at = context.node.clock.monotonic()
         self.run = run
         #: Whether the run was seen to be over: nobody plays there any more.
