@@ -19,23 +19,26 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.fleet.power.plugins.module_utils._fleet.options import options_fault
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files, lines, report
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import Waits
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening import Start, open_run
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening import Start, open_run, understand
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.resume import flying
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.turns import turns
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, read_window
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import BOOTS, RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
 from ansible_collections.fleet.power.plugins.plugin_utils.plain_value import plain_value
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_course import RolloutCourse
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_play import RolloutPlay
+from ansible_collections.fleet.power.plugins.plugin_utils.rollout_waits import await_window
 from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
 
 #: Options and what must be given for which step; what ``given`` holds is judged where it is understood.
 _OPTIONS = {
     "step": Option("str", required=True, choices=("clear", "take_up", "plan", "next", "soak", "blame", "confirm")),
     "given": Option("dict"),
+    "window": Option("dict", default={}),
     "options": Option("list", elements="str", default=[]),
     "resume": Option("path", default=""),
     "resume_wait": Option("float", default=0, least=0),
@@ -109,21 +112,31 @@ class ActionModule(ActionBase):
         return {}
 
     def _take_up(self) -> dict[str, Any]:
-        """Return what a resumed run must wait for, and until when: the runs that may still be in flight, and their nodes."""
+        """Wait until the run may begin; return its window, and what a resumed one must wait for, until when: the runs that may still be in
+        flight, and their nodes."""
         fault = options_fault("rollout_options (power_options)", self._asked["options"])
         if fault is not None:
             raise RolloutError(fault)
         self._files.forget_result()
-        found = flying(self._files.to_resume()) if self._asked["resume"] else {"nodes": [], "runs": []}
+        window, old = self._window(), self._files.to_resume() if self._asked["resume"] else None
+        if self._asked["given"] is not None:
+            # What is wrong is told now, not when the window opens, with nobody there.
+            understand(self._asked["given"], self._play.nodes(), old)
+        await_window(window.not_before or 0, check=self._check)
+        found = {"nodes": [], "runs": []} if old is None else flying(self._files.to_resume())
         if found["nodes"]:
             speak(lines.flight_line(found["nodes"], found["runs"], self._asked["resume_wait"], datetime.now().astimezone()))
-        return {**found, "until": time.time() + self._asked["resume_wait"]}
+        return {**found, "until": time.time() + self._asked["resume_wait"], "window": window.facts()}
+
+    def _window(self) -> Window:
+        """Return the window that the run is given, as it is now: one that is resumed on another day has another."""
+        return read_window(self._asked["given"] or {}, time.time())
 
     def _plan(self) -> dict[str, Any]:
         """Decide which servers are meant, in which batches; make the run's file."""
         run_files = self._files
         seen = {node: self._play.answer(node, "__rollout_seen") for node in self._play.nodes()}
-        start = Start(secrets.token_hex(4), _now(), self._check)
+        start = Start(secrets.token_hex(4), _now(), self._check, Window.of_facts(self._asked["window"]))
         with files.alone(run_files.resume) if self._asked["resume"] else contextlib.nullcontext():
             old = run_files.to_resume() if self._asked["resume"] else None
             record = open_run(self._asked["given"], seen, start, old)

@@ -104,6 +104,7 @@ def run_info_module() -> None:
 
 def _look(module: PowerModule) -> None:
     # As in `call`: what acts describes nothing.
+    from ._power.actions.many.player_facts import ask_players
     from ._power.actions.many.server_facts import FactOptions
 
     options = module.params
@@ -112,7 +113,7 @@ def _look(module: PowerModule) -> None:
         # What was computed and came out empty is not all.
         module.exit_json(changed=False, complete=True, servers=[], supervisor=None)
     with contextlib.closing(open_call(options, read_only=True)) as call:
-        wanted = FactOptions(options["tail"], options["operations"], options["crashes"])
+        wanted = FactOptions(options["tail"], options["operations"], options["crashes"], ask_players)
         told = call.describe(options["server"] or (), wanted, check=module.check_mode)
     warn_each(module, call.warnings(), told.warnings)
     why = {} if told.complete else {"msg": "; ".join(told.unlisted)}

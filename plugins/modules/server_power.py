@@ -137,6 +137,50 @@ options:
       - Seconds that O(wait_for) may take, at most a week. Passing it fails the server with code C(start_timeout) and leaves it up.
     type: int
     default: 300
+  players_at_most:
+    description:
+      - Act while at most so many people play on the server, V(0) to V(1000000), and wait for that until O(max_delay) is over. Bots do not
+        count where the game tells them apart.
+      - What is unknown is never nobody. If the game does not answer, or nothing says which game it is, it waits as if somebody played.
+      - Players are looked at every 5 seconds. Waiting takes neither the lock nor a place of O(max_parallel), so that servers that may go at
+        once go first.
+      - For O(action=stop) and O(action=restart) of servers that are up. Refused with any other action, and with an O(api_url) that is not
+        this collection's own.
+      - Which game a server plays is said in the node's settings. See R(Players, ansible_collections.fleet.power.docsite.players_guide).
+    type: int
+  max_delay:
+    description:
+      - For how many seconds after the request it may wait for players, V(0) to V(604800).
+      - If not given, V(0) with O(players_at_most), else the first mark of O(warn). Below that mark it is refused.
+    type: int
+  on_max_delay:
+    description:
+      - What is done when O(max_delay) is over and too many still play.
+      - V(skip) leaves the server alone. It ends V(refused), code C(players_online), which fails the task, but is no failure that
+        O(max_failures) counts.
+      - V(proceed) acts at that moment, so that the countdown, if there is one, begins as much earlier as O(warn) says. It needs
+        O(max_delay).
+      - If not given, V(skip) with O(players_at_most), else V(proceed).
+    type: str
+    choices: [proceed, skip]
+  warn:
+    description:
+      - Tell those who play, in the game, at each of these marks. Seconds before the action, V(1) to V(86400), at most 20, in any order.
+      - First it waits, then it tells. Players who leave end the countdown at once, and nobody is told on an empty server.
+      - Without O(players_at_most) nothing is waited for, and the countdown begins at once.
+      - Servers of one task that count down at nearly the same time end at the same moment, as many at a time as are acted on at a
+        time.
+      - A countdown ends, and players are told so, if the action is called off, by a signal, because the controller is gone for three
+        minutes, or because it is refused at its end. Whoever else stops, starts, restarts or kills the server meanwhile ends it too,
+        outcome V(cancelled), code C(superseded) or C(cancelled_by_kill).
+    type: list
+    elements: int
+  warn_message:
+    description:
+      - What players are told, with C({time}), C({action}), C({reason}) and C({server}) filled in. One line of plain text is made of it,
+        at most 200 characters.
+      - If not given, C(Server {action} in {time}. {reason}).
+    type: str
   adopt:
     description:
       - Recreate a container of the server's name that neither this collection nor Wings made. Its anonymous volumes are kept,
@@ -238,6 +282,21 @@ EXAMPLES = r"""
     server: all
     action: stop
     only: [starting]
+
+- name: Restart what is empty now, and what empties until 30 minutes are over, and leave the rest
+  fleet.power.server_power:
+    server: all
+    action: restart
+    players_at_most: 0
+    max_delay: 1800
+
+- name: Restart a server in ten minutes, or as soon as nobody plays, and tell those who do
+  fleet.power.server_power:
+    server: Cobalt Survival
+    action: restart
+    warn: [600, 300, 60, 10]
+    warn_message: "{server} restarts in {time}: {reason}"
+    reason: new map
 
 - name: Kill a server that hangs
   fleet.power.server_power:
@@ -372,6 +431,47 @@ servers:
           type: dict
           returned: when the lock was not acquired, and in check mode when it is held
           sample: {"action": "restart", "origin": "alice@web1", "phase": "stop", "pid": 4711, "since": "2026-01-31T12:00:00.000Z"}
+    players:
+      description: Who played when the action went on, or was given up.
+      type: dict
+      returned: when O(players_at_most) or O(warn) was given and the server was up
+      contains:
+        online:
+          description: How many people. Null if that is unknown.
+          type: int
+          returned: always
+          sample: 3
+        max:
+          description: How many may play. Null if that is unknown.
+          type: int
+          returned: always
+          sample: 20
+        why_unknown:
+          description: Why nobody can tell. Null if it is known.
+          type: str
+          returned: always
+          sample: "127.0.0.1:25565 refuses connections"
+    player_wait:
+      description: What was done for the sake of players before the action.
+      type: dict
+      returned: when O(players_at_most) or O(warn) was given and the server was up, not in check mode
+      contains:
+        seconds:
+          description: How long the action waited for them.
+          type: float
+          returned: always
+          sample: 61.024
+        marks:
+          description: The marks of O(warn) at which they were told.
+          type: list
+          elements: int
+          returned: always
+          sample: [60, 30, 10]
+        announced:
+          description: Whether all that was said reached the game. Null if nothing was to be said.
+          type: bool
+          returned: always
+          sample: true
     cancelled:
       description: The action under way that a kill cancelled.
       type: str

@@ -19,6 +19,8 @@ description:
   - Several servers are asked about at a time, each once.
   - The readiness line of servers that nobody watched becoming ready is looked for in their logs, for half a second in all. Where many
     boot at once, one that is ready may still be told as V(starting); what was found is remembered, so that the next look gets further.
+  - The games of servers that are up are asked who plays, several at a time, for 10 seconds in all. Which game a server plays is said in the
+    node's settings. Nobody is asked where they say none.
 extends_documentation_fragment:
   - fleet.power.attributes
   - fleet.power.attributes.actiongroup_power
@@ -96,6 +98,10 @@ EXAMPLES = r"""
 - name: Name them
   ansible.builtin.debug:
     msg: "{{ power.servers | selectattr('supervision') | selectattr('supervision.crashes_today') | map(attribute='name') }}"
+
+- name: Name those on which somebody plays, or may play
+  ansible.builtin.debug:
+    msg: "{{ power.servers | selectattr('players') | rejectattr('players.online', 'eq', 0) | map(attribute='name') }}"
 
 - name: Look at one server and the end of its log
   fleet.power.server_power_info:
@@ -215,6 +221,68 @@ servers:
       type: dict
       returned: not through an endpoint
       sample: null
+    countdown:
+      description: The action that waits for the server's players, or tells them, before it takes its turn; V(null) if none does.
+      type: dict
+      returned: always, with an endpoint where it tells it
+      contains:
+        action:
+          description: The action, V(stop) or V(restart).
+          type: str
+          returned: always
+          sample: restart
+        phase:
+          description: V(waiting), until few enough play; V(counting), those who play are told.
+          type: str
+          returned: always
+          sample: counting
+        due:
+          description: When it waits no longer, or when the countdown is over.
+          type: str
+          returned: always
+          sample: "2026-01-31T04:10:00.000Z"
+        since:
+          description: Since when it waits.
+          type: str
+          returned: always
+          sample: "2026-01-31T04:00:00.000Z"
+        origin:
+          description: Who asked for it.
+          type: str
+          returned: if it is known
+          sample: alice@web1
+        reason:
+          description: Why.
+          type: str
+          returned: if one was given
+          sample: update
+        operation:
+          description: Id of the operation.
+          type: str
+          returned: always
+          sample: 0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10
+    players:
+      description:
+        - Who plays on the server. V(null) while it is down, and where the node's settings do not say which game it plays.
+        - An endpoint that is the HTTP face of this collection tells it where the server is looked at alone and named by its UUID.
+      type: dict
+      returned: always, with an endpoint where it tells it
+      contains:
+        online:
+          description: How many play, V(null) if that is unknown, which is not the same as V(0).
+          type: int
+          returned: always
+          sample: 3
+        max:
+          description: How many may, V(null) where the game does not tell.
+          type: int
+          returned: always
+          sample: 20
+        why_unknown:
+          description: Why it is unknown, V(null) where it is known.
+          type: str
+          returned: always
+          sample: null
     intent:
       description: What the last action that ended V(done) or V(unchanged) meant it to be.
       type: dict

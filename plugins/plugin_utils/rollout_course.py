@@ -11,14 +11,16 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import lines, report
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import Waits, note_time
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import Waits, longest, note_time
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count, stop_for_deadline
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import moment_in
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import render
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_play import RolloutPlay
+from ansible_collections.fleet.power.plugins.plugin_utils.rollout_waits import await_window, wait_for
 from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
 
 
@@ -52,7 +54,7 @@ class RolloutCourse:
         record = self._files.load(self._run)
         if any("servers" in answer for answer in self._answers(record, number, "__rollout_answer").values()):
             speak(lines.soak_line(record, number, self._waits.soak, _local()))
-            time.sleep(self._waits.soak)
+            wait_for(self._waits.soak)
 
     def _advance(self, number: int | None, fault: Callable[[], str]) -> tuple[Record, dict[str, Any] | None]:
         record = self._files.load(self._run)
@@ -61,15 +63,27 @@ class RolloutCourse:
         self._pass_over(record, record.batches + 1 if number is None else number)
         if number is None or record.stopped:
             return record, None
-        if number > 1 and self._waits.pause > 0 and not self._check:
-            speak(lines.pause_line(number, self._waits.pause, _local()))
-            time.sleep(self._waits.pause)
+        pause = self._waits.pause if number > 1 and not self._check else 0
+        if self._is_too_late(record, number, pause):
+            return record, None
+        if pause > 0:
+            speak(lines.pause_line(number, pause, _local()))
+            wait_for(pause)
+        await_window(moment_in(record.not_before) if record.not_before else 0, check=self._check)
         record.stopped = fault()
-        if record.stopped:
+        if record.stopped or self._is_too_late(record, number):
             return record, None
         work = self._begin(record, number)
         speak(lines.begin_line(record, number, _local(), self._waits))
         return record, work
+
+    def _is_too_late(self, record: Record, number: int, pause: float = 0) -> bool:
+        """Tell if a batch that begins after a pause may not be over in time; then the run has stopped."""
+        seconds = pause + longest(record, number, self._waits.max_parallel)
+        fault = "" if self._check else lines.deadline_fault(record, number, seconds, time.time())
+        if fault:
+            stop_for_deadline(record, number, fault)
+        return bool(fault)
 
     def _pass_over(self, record: Record, until: int) -> None:
         """Count the batches for which no node is left that could have begun them. Raises `RolloutError` where one is."""

@@ -27,6 +27,7 @@ from ansible_collections.fleet.power.tests.bench import (  # noqa: E402
     kill,
     lock,
     parsers,
+    players,
     restart,
     shim,
     shim_sockets,
@@ -58,6 +59,7 @@ ROWS: Mapping[str, Measure] = {
     "supervisor-latency": supervisor.latency,
     "supervisor-hundred": supervisor.hundred,
     "supervisor-thousand": supervisor.thousand,
+    "players": players.measure,
     "bulk-quick": lambda lab: bulk.quick(lab, install_peer(HOME)),
     "bulk-slow": lambda lab: bulk.slow(lab, install_peer(HOME)),
 }

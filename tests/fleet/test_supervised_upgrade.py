@@ -80,6 +80,7 @@ CHANGES = (
 )
 
 
+@pytest.mark.long
 def test_what_is_down_when_a_node_is_upgraded_stays_down_and_what_is_up_is_kept_up_from_then_on(grown: Grown) -> None:
     node, began = grown.node, grown.node.started_at(uuid_of(grown.up))
     assert changes(supervised(node)) == sorted(CHANGES)

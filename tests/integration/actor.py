@@ -16,6 +16,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.no
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import load_sdk
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import read_policy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 
@@ -37,6 +38,8 @@ def request_on(node: Node, action: str, server: str, **fields: Any) -> Request:
     """A request made now: the kill generations are those of this moment."""
     if "wait_for" in fields:
         fields["wait_for"] = WaitFor(fields["wait_for"])
+    if "players" in fields:
+        fields["players"] = read_policy(action, True, fields["players"])
     # Read before the time is: whoever was asked earlier than a kill has then not seen it.
     generations = read_generations([server], node, PowerAction(action))
     request = Request(

@@ -11,10 +11,13 @@ from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted, Endpoint
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import Operation
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Operation, Seen
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
+from ansible_collections.fleet.power.plugins.module_utils._power.model.news import Listener, unheard
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerPolicy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
@@ -47,6 +50,7 @@ class FakeEndpoint(Endpoint):
         self.late: Callable[[], object] = no_check
         self.operations: list[Operation | Exception] = []
         self.asked: list[tuple[str, PowerAction, int]] = []
+        self.policies: list[PlayerPolicy | None] = []
         self.look_seconds: list[float | None] = []
         self.on_look: Callable[[], object] = no_check
         self._asked_at: float | None = None
@@ -64,8 +68,16 @@ class FakeEndpoint(Endpoint):
             late()
         return said
 
-    def act(self, uuid: str, action: PowerAction, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Accepted:
+    def act(
+        self,
+        uuid: str,
+        action: PowerAction,
+        wait_seconds: int,
+        check_cancelled: CheckCancelled = no_check,
+        players: PlayerPolicy | None = None,
+    ) -> Accepted:
         check_cancelled()
+        self.policies.append(players)
         self.asked.append((uuid, action, wait_seconds))
         self._asked_at = self.clock.monotonic()
         if isinstance(self.accepted, Exception):
@@ -95,7 +107,14 @@ def request(action: str, **fields: Any) -> Request:
 
 
 def perform(
-    endpoint: FakeEndpoint, action: str, *, interrupted: threading.Event | None = None, slot: Slot | None = None, **fields: Any
+    endpoint: FakeEndpoint,
+    action: str,
+    *,
+    interrupted: threading.Event | None = None,
+    slot: Slot | None = None,
+    listener: Listener = unheard,
+    **fields: Any,
 ) -> Result:
     is_interrupted = threading.Event() if interrupted is None else interrupted
-    return perform_at(request(action, **fields), endpoint, endpoint.clock, Caller(is_interrupted.is_set), None, slot)
+    caller = Caller(is_interrupted.is_set, listener=listener)
+    return perform_at(request(action, **fields), endpoint, endpoint.clock, caller, None, slot)

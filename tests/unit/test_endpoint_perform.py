@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot, Slots
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Operation, Seen
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import Operation
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     EndpointError,
@@ -20,6 +22,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     ServerNotFound,
     Suspended,
 )
+from ansible_collections.fleet.power.plugins.module_utils._power.model.news import News
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerCount, PlayerPolicy, PlayerWait
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, Result, StopReport
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
@@ -470,9 +474,64 @@ class Hanging(FakeEndpoint):
         super().__init__(*said)
         self._interrupted = interrupted
 
-    def act(self, uuid: str, action: PowerAction, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Accepted:
+    def act(
+        self,
+        uuid: str,
+        action: PowerAction,
+        wait_seconds: int,
+        check_cancelled: CheckCancelled = no_check,
+        players: PlayerPolicy | None = None,
+    ) -> Accepted:
         self._interrupted.set()
-        return super().act(uuid, action, wait_seconds, check_cancelled)
+        return super().act(uuid, action, wait_seconds, check_cancelled, players)
+
+
+# ----- with regard to players
+
+POLICY = PlayerPolicy(0, 3600, OnMaxDelay.SKIP, (60,))
+
+
+@pytest.mark.parametrize("state", [RUNNING, OFFLINE])
+@pytest.mark.parametrize("check", [False, True])
+def test_an_endpoint_that_cannot_have_regard_to_players_is_asked_for_nothing(state: PowerState, check: bool) -> None:
+    endpoint = FakeEndpoint(seen(state, OLD))
+    result = perform(endpoint, "stop", players=POLICY, check=check)
+    assert (ended(result), endpoint.asked) == (("refused", "unsupported_by_endpoint", False), [])
+    assert "does not tell that it can wait for them" in result.msg
+
+
+def test_our_own_is_asked_for_it_and_followed_for_as_long_as_it_may_wait() -> None:
+    endpoint = FakeEndpoint(replace(UP, regards_players=True), (0, UP), (4000, DOWN), accepted=FOLLOWED)
+    done = Operation(
+        Outcome.DONE, changed=True, state=OFFLINE, players=PlayerCount(2, 20), player_wait=PlayerWait(3660.0, (60,), announced=True)
+    )
+    counting = Operation(None, waits="counting", due="2026-03-01T13:01:00.000Z")
+    waiting = Operation(None, waits="waiting", due="2026-03-01T13:00:00.000Z")
+    # Each look takes the endpoint as long as it may.
+    looks = [Operation(None), *[waiting] * 180, *[counting] * 3, Operation(None), done]
+    endpoint.operations = list(looks)
+    ask = endpoint.operation
+
+    def operation(path: str, *, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Operation:
+        endpoint.clock.sleep(wait_seconds)
+        return ask(path, wait_seconds=wait_seconds, check_cancelled=check_cancelled)
+
+    endpoint.operation = operation  # type: ignore[method-assign]
+    heard: list[News] = []
+    result = perform(endpoint, "stop", listener=heard.append, players=POLICY)
+    assert (ended(result), endpoint.policies) == (("done", "", True), [POLICY])
+    assert (result.players, result.player_wait) == (done.players, done.player_wait)
+    assert [(news.phase, news.deadline) for news in heard] == [
+        ("players", "2026-03-01T13:00:00.000Z"),
+        ("countdown", "2026-03-01T13:01:00.000Z"),
+    ]
+
+
+@pytest.mark.parametrize("action", ["stop", "restart"])
+def test_one_without_an_operation_is_looked_at_for_as_long_as_it_may_wait(action: str) -> None:
+    after = ((3500, seen(STOPPING, OLD)), (3501, DOWN), *(run_from(3502) if action == "restart" else ()))
+    endpoint = FakeEndpoint(replace(UP, regards_players=True), (0, UP), *after)
+    assert ended(perform(endpoint, action, players=POLICY)) == ("done", "", True)
 
 
 # ----- operations

@@ -8,13 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import (
-    Operation,
-    plain_text,
-    read_operation,
-    read_server,
-    read_servers,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import Operation, read_operation
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_server, read_servers
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.told import plain_text
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount, PlayerWait
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, StopReport
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
@@ -218,3 +215,64 @@ def test_egg_and_labels_are_what_is_told_of_them(configuration: dict[str, Any], 
 def test_labels_show_no_token() -> None:
     seen = read_server(told(configuration={"uuid": UUID, "labels": {"a": "token"}, "egg": {"id": "token"}}), masked=lambda text: "***")
     assert (seen.egg, seen.labels) == ("***", {"***": "***"})
+
+
+# ----- players
+
+
+def test_only_who_tells_of_countdowns_may_be_asked_to_have_regard_to_players() -> None:
+    assert read_server(told(), UUID).regards_players is False
+    # An earlier version of our own.
+    assert read_server(told(supervision={"state": "ok"}), UUID).regards_players is False
+    quiet = read_server(told(countdown=None, players=None), UUID)
+    assert (quiet.regards_players, quiet.countdown, quiet.tells_players, quiet.players) == (True, None, True, None)
+
+
+def test_a_countdown_and_players_are_read_as_plain_values() -> None:
+    countdown = {
+        "action": "restart",
+        "phase": "counting",
+        "due": "2026-03-01T12:10:00.000Z",
+        "origin": "a\nb\x1b[2J",
+        "more": "x",
+        "since": 7,
+    }
+    seen = read_server(told(countdown=countdown, players={"online": 3, "max": 20, "why_unknown": None}), UUID)
+    assert seen.countdown == {"action": "restart", "phase": "counting", "due": "2026-03-01T12:10:00.000Z", "origin": "a b [2J"}
+    assert seen.players == PlayerCount(3, 20)
+
+
+@pytest.mark.parametrize("countdown", [7, [], "x", {}, {"phase": "dancing", "due": "x"}, {"phase": 7}])
+def test_what_is_no_countdown_is_none(countdown: object) -> None:
+    assert read_server(told(countdown=countdown), UUID).countdown is None
+
+
+@pytest.mark.parametrize(
+    "players, count",
+    [
+        ({"online": None, "max": None, "why_unknown": "time-out\n"}, PlayerCount(why="time-out")),
+        # Unknown is never empty.
+        ({"online": "0"}, PlayerCount(why="the endpoint does not tell why")),
+        ({"online": -1, "max": True}, PlayerCount(why="the endpoint does not tell why")),
+        ({"online": 0, "max": 10**40}, PlayerCount(0)),
+        ({"max": 20}, None),
+        ([], None),
+    ],
+)
+def test_players_that_are_not_told_as_a_number_are_unknown(players: object, count: PlayerCount | None) -> None:
+    assert read_server(told(players=players), UUID).players == count
+
+
+def test_an_operation_tells_of_players_and_what_it_waits_for() -> None:
+    waits = read_operation({"outcome": None, "countdown": {"phase": "waiting", "due": "2026-03-01T13:00:00.000Z"}})
+    assert (waits.outcome, waits.waits, waits.due) == (None, "waiting", "2026-03-01T13:00:00.000Z")
+    ended = read_operation(
+        {
+            "outcome": "refused",
+            "code": "players_online",
+            "players": {"online": 2, "max": None, "why_unknown": None},
+            "player_wait": {"seconds": 61.5, "marks": [60, "x", 10], "announced": True},
+        }
+    )
+    assert (ended.waits, ended.players, ended.player_wait) == ("", PlayerCount(2), PlayerWait(61.5, (60, 10), True))
+    assert read_operation({"outcome": "done", "player_wait": {"seconds": "x"}}).player_wait is None

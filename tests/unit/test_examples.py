@@ -8,18 +8,22 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.player_facts import ask_players
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe_each
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import facts
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Unseen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount, PlayerWait
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry, summary
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import (
@@ -143,6 +147,8 @@ def full_result() -> Result:
         preboot=(PrebootStep("volume", changed=True),),
         cancelled=PowerAction.START,
         exit_code=1,
+        players=PlayerCount(3, 20),
+        player_wait=PlayerWait(61.0, (60, 10), announced=True),
         run=Run("4d2f1b", "2026-01-31T12:00:00.123456789Z"),
         log=("crashed",),
         seconds=2.0,
@@ -163,16 +169,20 @@ def test_every_field_that_info_returns_is_documented_and_every_documented_one_ex
     fake.perform("restart")
     documented = document("server_power_info", "RETURN")
     fields = documented["servers"]["contains"]
+    asked = replace(fake.request("restart"), origin="alice", reason="update")
+    countdown = fake.node.countdowns.begin(UUID, asked, Run("c", "s"), since="2026-01-31T12:00:00Z", due="2026-01-31T13:00:00Z")
+    countdown.write()
     with fake.lock() as lock:
         lock.enter(Phase.PREPARE)
-        described = describe_each(
-            [Server(UUID)], fake.node, FactOptions(tail=1, operations=1, crashes=1), remember=fake.node.journal.runs.record_match
-        )
+        wanted = FactOptions(tail=1, operations=1, crashes=1, count_players=ask_players)
+        described = describe_each([Server(UUID)], fake.node, wanted, remember=fake.node.journal.runs.record_match)
+    countdown.release()
     (found,) = described.entries
     assert described.supervisor is not None and set(described.supervisor) == set(documented["supervisor"]["contains"])
-    # Of Wings and of our own HTTP face, the latter of which alone tells of supervision.
-    own = read_server({"state": "running", "supervision": found["supervision"]}, UUID)
-    told = {**told_by_an_endpoint(), "supervision": dict(own.supervision or {})}
+    # Of Wings and of our own HTTP face, the latter of which alone tells of supervision and players.
+    ours = {name: found[name] for name in ("supervision", "countdown", "players")}
+    own = facts._entry(read_server({"state": "running", **ours}, UUID))
+    told = {**told_by_an_endpoint(), **{name: own[name] for name in ours}}
     unseen = {name for name, field in fields.items() if field["returned"] == "where the server could not be seen"}
     assert set(Unseen(Server(UUID), "engine_error", "why").entry(found)) == {*found, *unseen}
     assert fields_like(fields, told) | fields_like(fields, found) | unseen == set(every_field(fields))

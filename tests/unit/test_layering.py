@@ -63,7 +63,7 @@ THIRD_PARTY = {
 #: What of the core the controller's side knows, beside its words: what reads, and acts on nothing.
 READING = {
     *("_power/container", "_power/definitions", "_power/engine", "_power/endpoint/client"),
-    *("_power/endpoint/seen", "_power/sources/web", "_power/options"),
+    *("_power/endpoint/seen", "_power/endpoint/told", "_power/sources/web", "_power/options"),
 }
 
 #: What a file never imports that calls itself pure: whatever reads a clock, a disk or a network.

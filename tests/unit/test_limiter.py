@@ -9,15 +9,17 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot, Slots, default_slots
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, FailureBudget
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, FailureBudget, PlayersOnline
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock
 from ansible_collections.fleet.power.tests.unit.thread_support import block_until
 
 NOW = datetime(2026, 3, 1, tzinfo=timezone.utc)
@@ -281,3 +283,46 @@ def test_who_waits_an_hour_to_begin_is_told_at_once_that_too_many_have_failed() 
     for thread in threads:
         thread.join(10)
     assert len(told) == 3
+
+
+class TestCountdowns:
+    def test_those_that_begin_at_nearly_the_same_time_end_at_the_same_moment(self) -> None:
+        clock, limiter = FakeClock(), Limiter()
+        first = limiter.slot().begin_countdown(60, clock)
+        clock.sleep(4)
+        second = limiter.slot().begin_countdown(60, clock)
+        clock.sleep(4)
+        third = limiter.slot().begin_countdown(60, clock)
+        assert first is not None and second is not None and third is not None
+        assert first.at == second.at == 60 and third.at == 68
+
+    def test_no_more_count_down_at_a_time_than_are_acted_on(self) -> None:
+        clock, limiter = FakeClock(), Limiter(max_parallel=2)
+        slots = [limiter.slot() for _each in range(3)]
+        assert [slot.begin_countdown(60, clock) is not None for slot in slots] == [True, True, False]
+        slots[0].end_countdown()
+        assert slots[2].begin_countdown(60, clock) is not None
+        slots[1].leave()
+        assert slots[0].begin_countdown(60, clock) is not None
+
+    def test_who_was_told_comes_before_all_who_wait(self) -> None:
+        limiter, served = Limiter(max_parallel=1), []
+        told, busy, waits = limiter.slot(), limiter.slot(), limiter.slot()
+        told.begin()
+        held = told.leave()
+        busy.begin()
+        threads = []
+        for body in (waits.begin, lambda: told.come_back(held, no_check, first=True)):
+            threads.append(in_thread(lambda body=body: (body(), served.append(body))))
+            block_until(lambda: limiter.whole is not None and waiters(limiter.whole) == len(threads))
+        busy.leave()
+        block_until(lambda: len(served) == 1)
+        assert told.holds and not waits.holds
+        told.leave()
+        for thread in threads:
+            thread.join(10)
+
+    def test_a_server_left_to_its_players_is_no_failure(self) -> None:
+        limiter = Limiter(max_failures=0)
+        limiter.budget.count(replace(ended(Outcome.REFUSED), code=PlayersOnline.code))
+        limiter.slot().refuse_over_budget("u")

@@ -16,8 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.progress import MOST_A_SECOND, REMIND_SECONDS, Board, pace
-from ansible_collections.fleet.power.plugins.module_utils._power.model.news import LOCKED, READY, News
+from ansible_collections.fleet.power.plugins.module_utils._fleet.progress import (
+    MOST_A_SECOND,
+    REMIND_OF_PLAYERS_SECONDS,
+    REMIND_SECONDS,
+    Board,
+    pace,
+)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.news import COUNTDOWN, LOCKED, PLAYERS, READY, News
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Phase, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
@@ -70,6 +76,8 @@ def later(board: Board, now: float) -> list[str]:
         ("kill", "being killed"),
         ("ready", "up, not ready yet"),
         ("locked", "waiting for its lock"),
+        ("players", "waiting for players"),
+        ("countdown", "counting down"),
         ("stopping", "stopping"),
         ("starting", "starting"),
     ],
@@ -79,7 +87,9 @@ def test_a_line_names_time_node_server_and_what_it_is_at(phase: str, words: str)
 
 
 def test_every_phase_that_an_action_tells_has_words_or_is_no_change() -> None:
-    silent = {phase for phase in [*Phase, READY, LOCKED, *PowerState] if not told(line(phase=getattr(phase, "value", phase)))}
+    silent = {
+        phase for phase in [*Phase, READY, LOCKED, PLAYERS, COUNTDOWN, *PowerState] if not told(line(phase=getattr(phase, "value", phase)))
+    }
     assert silent == {Phase.OBSERVE, PowerState.OFFLINE, PowerState.RUNNING}
 
 
@@ -90,6 +100,25 @@ def test_a_stop_says_when_it_is_killed_in_the_zone_of_whoever_reads() -> None:
         assert told(line(phase="stop", deadline=text)) == [f"{TIME} node-1 Lobby stopping, SIGKILL at {until}"]
     assert told(line(phase="stop", deadline="soon")) == [f"{TIME} node-1 Lobby stopping, SIGKILL at soon"]
     assert told(line(phase="start", deadline=deadline.isoformat())) == [f"{TIME} node-1 Lobby starting"]
+
+
+def test_a_wait_for_players_and_a_countdown_say_until_when() -> None:
+    due = datetime.fromtimestamp(NOW, timezone.utc).isoformat()
+    assert told(line(phase="players", deadline=due)) == [f"{TIME} node-1 Lobby waiting for players, at most until {TIME}"]
+    assert told(line(phase="countdown", deadline=due)) == [f"{TIME} node-1 Lobby counting down, due at {TIME}"]
+
+
+def test_waits_for_players_alone_are_told_again_every_five_minutes_and_anything_else_as_ever() -> None:
+    board = Board({})
+    board.begin("node-1")
+    board.take("node-1", [line(phase="players"), line(server="b", name="Proxy", phase="countdown")], NOW)
+    board.lines(NOW)
+    assert board.lines(NOW + REMIND_OF_PLAYERS_SECONDS - 1) == []
+    (reminder,) = board.lines(NOW + REMIND_OF_PLAYERS_SECONDS)
+    assert reminder.endswith(" node-1 Lobby waiting for players for 300 s; 1 more under way")
+    board.take("node-1", [line(server="b", name="Proxy", phase="stop")], NOW + 300)
+    board.lines(NOW + 301)
+    assert board.lines(NOW + 301 + REMIND_SECONDS) != []
 
 
 def test_an_end_says_how_it_went_how_long_it_took_and_why_it_did_not_go_well() -> None:

@@ -89,6 +89,7 @@ def test_the_result_has_everything_for_programs() -> None:
         "selected": 3,
         **dict.fromkeys(("unchanged", "skipped", "refused", "cancelled", "unknown"), 0),
         **dict.fromkeys(("done", "failed", "not_done"), 1),
+        "for_players": 0,
         "nodes_unknown": 0,
     }
     assert (result["budget"], result["batches"]) == ({"allowed": 0, "used": 1}, {"planned": 2, "begun": 1})

@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +21,27 @@ pytest.importorskip("ansible.plugins.action")
 DataLoader = importlib.import_module("ansible.parsing.dataloader").DataLoader
 plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.rollout_step")
 course = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.rollout_course")
+waits = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.rollout_waits")
 
 Step = Callable[..., dict[str, Any]]
+
+
+class Clock:
+    """The time of all that is waited for: it passes while somebody sleeps, and no faster."""
+
+    def __init__(self) -> None:
+        self.now = 1_769_860_800.0
+        self.slept = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.slept
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.slept += seconds
 
 
 class Controller:
@@ -31,7 +51,7 @@ class Controller:
         self.hostvars: dict[str, dict[str, Any]] = {}
         self.vars: dict[str, Any] = {}
         self.shown: list[str] = []
-        self.slept: list[float] = []
+        self.clock = Clock()
         self.check = False
         self.strategy = "linear"
         self.active: list[str] | None = None
@@ -102,9 +122,9 @@ def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Controller:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(plugin.constants, "DEFAULT_LOCAL_TMP", str(tmp_path / "local"))
     monkeypatch.setattr(plugin.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
-    monkeypatch.setattr(course.time, "sleep", made.slept.append)
-    for module in (plugin, course):
+    for module in (plugin, course, waits):
         monkeypatch.setattr(module, "speak", made.shown.append)
+        monkeypatch.setattr(module, "time", made.clock)
     return made
 
 
@@ -120,7 +140,7 @@ def test_a_run_that_goes_well_shows_a_table_and_leaves_only_the_result(controlle
         controller.answers({node: ended(work[node]["servers"])})
     reported = controller.report(planned["file"])
     assert reported == {"changed": False, "counts": controller.result["counts"], "run": controller.result["run"], "resume_file": None}
-    assert controller.slept == [3]
+    assert controller.clock.slept == 3
     shown = controller.shown[-1].splitlines()
     assert shown[-1] == "restart of 2 in 2 of 2 batches: 2 done"
     assert shown[1].split() == ["node", "server", "name", "outcome", "code", "seconds", "message"]
@@ -138,8 +158,8 @@ def test_what_is_in_flight_stands_in_the_file_before_any_node_is_asked(controlle
     assert f"Waiting for what run {planned['run']} still has in flight on node-1, until " in controller.shown[-1]
 
 
-def test_the_wait_for_what_is_in_flight_has_an_end(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugin.time, "time", lambda: 1000.0)
+def test_the_wait_for_what_is_in_flight_has_an_end(controller: Controller) -> None:
+    controller.clock.now = 1000.0
     assert controller.step("take_up", resume_wait="900")["until"] == 1900.0
 
 
@@ -285,7 +305,7 @@ def test_check_mode_keeps_nothing_and_waits_for_nothing(controller: Controller, 
         controller.begin(file, number, pause=9)
         controller.answers({"node-1": ended([uuid(99 + number)])})
     assert "failed" not in controller.report(file)
-    assert controller.slept == []
+    assert controller.clock.slept == 0
     assert controller.result_file.read_text() == "of the last run"
     assert not (tmp_path / "home").exists()
     assert controller.shown[-1].endswith("(check mode, nothing was changed)")
@@ -310,10 +330,10 @@ def test_the_soak_is_a_wait_and_two_looks(controller: Controller) -> None:
     controller.begin(file, 1)
     # Nothing was acted on yet.
     controller.step("soak", file=file, batch=1, soak="4.5")
-    assert controller.slept == []
+    assert controller.clock.slept == 0
     controller.answers({"node-1": ended([uuid(100)])})
     controller.step("soak", file=file, batch=1, soak="4.5")
-    assert controller.slept == [4.5]
+    assert controller.clock.slept == 4.5
     assert "Batch 1 of 1: seeing for 4.5 s" in controller.shown[-1]
     controller.answers(fleet(1, 1), "__rollout_up")
     controller.answers({"node-1": {"servers": []}}, "__rollout_still_up")
@@ -518,3 +538,89 @@ def test_tasks_before_the_batch_are_laid_out_for_all_nodes_where_any_has_some(co
     else:
         controller.hostvars["node-2"]["rollout_before_batch_tasks"] = "drain.yml"
     assert controller.plan()["before"]
+
+
+def test_a_run_waits_for_its_window_before_it_looks_at_anything_and_says_so_again_and_again(controller: Controller) -> None:
+    controller.nodes(fleet(1, 1))
+    not_before = datetime.fromtimestamp(controller.clock.now + 4000).astimezone()
+    given = {"action": "restart", "servers": ["all"], "not_before": not_before.isoformat(), "deadline": ""}
+    taken_up = controller.step("take_up", given=given)
+    assert controller.clock.slept == 4000
+    assert taken_up["window"] == {"not_before": not_before.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "deadline": None}
+    assert [text.partition(", in ")[2] for text in controller.shown] == [
+        f"{left}: nothing is begun before" for left in ("1 h 6 min", "36 min 40 s", "6 min 40 s")
+    ]
+
+
+def test_a_clock_that_is_set_is_what_counts(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
+    controller.nodes(fleet(1, 1))
+    not_before = datetime.fromtimestamp(controller.clock.now + 4000).astimezone().isoformat()
+    sleep = controller.clock.sleep
+
+    def suspended(seconds: float) -> None:
+        sleep(seconds)
+        controller.clock.now += 3600 * (controller.clock.slept == 100)
+
+    monkeypatch.setattr(controller.clock, "sleep", suspended)
+    controller.step("take_up", given={"action": "restart", "servers": ["all"], "not_before": not_before})
+    assert controller.clock.slept == 400
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"servers": []}, {"serial": "many"}, {"max_delay": 60}, {"deadline": "soon"}, {"action": "reboot"}, {"stop_timeout": "soon"}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_what_makes_no_sense_is_told_before_the_wait_and_not_after_it(controller: Controller, wrong: dict[str, Any]) -> None:
+    controller.nodes(fleet(1, 1))
+    not_before = datetime.fromtimestamp(controller.clock.now + 4000).astimezone().isoformat()
+    given = {"action": "restart", "servers": ["all"], "not_before": not_before, **wrong}
+    taken_up = controller.step("take_up", given=given, result_file=str(controller.result_file))
+    assert taken_up["failed"]
+    assert controller.clock.slept == 0
+    assert controller.result["code"] == "settings_invalid"
+
+
+def test_check_mode_waits_for_no_window_and_is_in_all_of_them(controller: Controller) -> None:
+    controller.nodes(fleet(1, 1))
+    controller.check = True
+    later = datetime.fromtimestamp(controller.clock.now + 4000).astimezone().isoformat()
+    window = controller.step("take_up", given={"action": "restart", "servers": ["all"], "not_before": later})["window"]
+    assert controller.shown[-1].partition(" ")[2].startswith("Not waiting until ")
+    planned = controller.step(
+        "plan", given={"action": "restart", "servers": ["all"]}, window={**window, "deadline": "2000-01-01T00:00:00Z"}
+    )
+    assert "work" in controller.begin(planned["file"], 1)
+    assert controller.clock.slept == 0
+
+
+def test_a_batch_that_may_not_be_over_by_the_deadline_is_not_begun_and_no_pause_is_made_for_it(controller: Controller) -> None:
+    controller.nodes(fleet(2, 1))
+    deadline = datetime.fromtimestamp(controller.clock.now + 700, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    given = {"action": "restart", "servers": ["all"], "serial": 1}
+    file = controller.step("plan", given=given, window={"deadline": deadline}, result_file=str(controller.result_file))["file"]
+    controller.begin(file, 1)
+    controller.answers({"node-1": ended([uuid(100)])})
+    # 30 s for the lock, 600 s for the stop.
+    stopped = controller.begin(file, 2, pause=71)
+    assert (stopped["failed"], stopped["msg"]) == (True, f"Run {controller.run} did not end well: 1 not done")
+    assert controller.clock.slept == 0
+    result = controller.result
+    assert result["stopped"].startswith("batch 2 may take 11 min 41 s, and all is to be over by ")
+    assert [(each["outcome"], each.get("code")) for each in result["servers"]] == [("done", None), ("not_done", "deadline")]
+    assert result["resume_file"] == file
+    assert json.loads(Path(file).read_text())["not_done"] == ["node-2 Server 200: deadline"]
+    assert f"To do what is left, go on with the same command and -e rollout_resume={file}" in controller.shown[-1]
+
+
+def test_a_wait_ends_with_the_run_of_ansible_and_nothing_is_written(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
+    controller.nodes(fleet(2, 1))
+    file = controller.plan(serial=1)["file"]
+    controller.begin(file, 1)
+    controller.answers({"node-1": ended([uuid(100)])})
+    parents = iter([1, 1, 7])
+    monkeypatch.setattr(waits.os, "getppid", lambda: next(parents, 7))
+    with pytest.raises(waits.AnsibleError, match="the run of Ansible has ended"):
+        controller.begin(file, 2, pause=60)
+    assert controller.clock.slept < 5
+    assert not controller.result_file.exists()

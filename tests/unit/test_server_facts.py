@@ -13,20 +13,23 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import server_facts
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import player_facts, server_facts
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.player_facts import AskPlayers, ask_players
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Described
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
-from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, FakeNode
+from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, FakeGame, FakeNode
 
 
 class Many:
@@ -380,3 +383,89 @@ def test_what_changed_nothing_is_not_the_last_operation_and_is_among_all(many: M
     (told,) = many.look(operations=5)[0]
     assert (told["last_operation"]["id"], told["last_operation"]["origin"]) == ("op-0", "caller 0")
     assert [each["id"] for each in told["operations"]] == ["op-2", "op-1", "op-0"]
+
+
+# ----- players
+
+
+class SlowGame(FakeGame):
+    """A game that takes its time, or never answers."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def players(self) -> PlayerCount:
+        time.sleep(self.seconds)
+        return super().players()
+
+
+class GameOfEach:
+    """A game for each server that has one."""
+
+    def __init__(self, **games: FakeGame) -> None:
+        self.games = games
+
+    def of(self, server: Server, snapshot: Snapshot, definition: Definition | None) -> FakeGame | None:
+        assert definition is not None and definition.server == server and snapshot.live
+        return self.games.get(server.uuid)
+
+
+def played(many: Many, *, ask: AskPlayers | None = ask_players, **games: FakeGame) -> dict[str, Any]:
+    """What is told of the players of each."""
+    node = replace(many.reader(), games=GameOfEach(**games))
+    told = describe((), node, FactOptions(count_players=ask), remember=lambda *_unused: None)
+    return {entry["server"]: entry.get("players", "not told") for entry in told.entries}
+
+
+def test_players_are_told_of_what_is_up_and_plays_a_game_that_is_known(many: Many) -> None:
+    uuids = many.make(4)
+    down = next(each for each in many.fake.engine.containers.values() if each.name == uuids[3])
+    many.fake.engine.containers[down.id] = replace(down, live=False)
+    games = {uuid: FakeGame() for uuid in uuids if uuid != uuids[2]}
+    games[uuids[0]].online, games[uuids[1]].online = 3, None
+    assert list(played(many, **games).values()) == [
+        {"online": 3, "max": 20, "why_unknown": None},
+        {"online": None, "max": None, "why_unknown": "no answer"},
+        None,
+        None,
+    ]
+    assert [game.looks for game in games.values()] == [1, 1, 0]
+
+
+def test_nobody_asks_games_for_who_does_not_want_to_know(many: Many) -> None:
+    uuids = many.make(2)
+    game = FakeGame()
+    assert set(played(many, ask=None, **dict.fromkeys(uuids, game)).values()) == {"not told"}
+    assert game.looks == 0
+
+
+def test_games_are_asked_at_the_same_time_and_all_of_them_only_for_so_long(many: Many, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(player_facts, "_ALL_SECONDS", 0.5)
+    uuids = many.make(100)
+    games = {uuid: SlowGame(0.1 if number % 2 else 30.0) for number, uuid in enumerate(uuids)}
+    began = time.monotonic()
+    told = played(many, **games)
+    assert time.monotonic() - began < 3.0
+    assert all(told[uuid]["online"] is None for uuid in uuids[::2])
+    assert {told[uuid]["why_unknown"] for uuid in uuids[::2]} == {"the games of other servers took too long to answer"}
+
+
+def test_a_countdown_is_told_as_long_as_its_process_lives(many: Many) -> None:
+    uuid = many.make(1)[0]
+    node = many.fake.node
+    request = Request(uuid, PowerAction.RESTART, "op-1", NOON, origin="alice@web1", reason="update")
+    held = node.countdowns.begin(uuid, request, Run("c", "s"), since="2026-03-01T12:00:00.000Z", due="2026-03-01T12:10:00.000Z")
+    held.write(online=3, phase="counting")
+    shown = many.look()[0][0]["countdown"]
+    assert shown == {
+        "action": "restart",
+        "phase": "counting",
+        "due": "2026-03-01T12:10:00.000Z",
+        "origin": "alice@web1",
+        "reason": "update",
+        "since": "2026-03-01T12:00:00.000Z",
+        "operation": "op-1",
+    }
+    held.release()
+    assert many.look()[0][0]["countdown"] is None

@@ -25,6 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.accepta
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockTimeout
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerPolicy, read_policy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
@@ -186,6 +187,45 @@ HERE, ELSEWHERE = "this-boot", "the-boot-before"
 def test_how_long_what_was_accepted_may_still_wait(boot: str, clock_says: float, since_boot: float, left: float) -> None:
     made = acceptance("a", boot=boot, boot_seconds=1000.0)
     assert seconds_left(made, 60, NOON + timedelta(seconds=clock_says), HERE, since_boot) == left
+
+
+@pytest.mark.parametrize(
+    ("policy", "seconds"),
+    [
+        # It may wait until max_delay, and then tell players for as long as its countdown is.
+        (PlayerPolicy(0, 3600, OnMaxDelay.SKIP, (300, 60)), 3900),
+        # Its countdown ends at max_delay.
+        (PlayerPolicy(0, 3600, OnMaxDelay.PROCEED, (300, 60)), 3600),
+    ],
+)
+def test_one_that_may_wait_for_players_expires_only_after_that(policy: PlayerPolicy, seconds: int) -> None:
+    made = acceptance("a", PowerAction.RESTART, boot=HERE, boot_seconds=1000.0, players=policy)
+    assert seconds_left(made, 60, NOON, HERE, 1000.0 + seconds) == 90
+    elsewhere = replace(made, boot=ELSEWHERE)
+    assert seconds_left(elsewhere, 60, NOON + timedelta(seconds=seconds + 80), HERE, 20) == 10
+    assert seconds_left(elsewhere, 60, NOON + timedelta(seconds=seconds + 100), HERE, 20) == -10
+
+
+def test_what_an_acceptance_owes_its_players_is_kept_with_it(node: Node) -> None:
+    message = "with 'quotes', a line\nbreak, {time} and \ud800"
+    policies = [
+        read_policy("restart", True, {"players_at_most": 2, "max_delay": 600, "warn": [60, 10], "warn_message": message}),
+        read_policy("stop", True, {"warn": [60]}),
+        read_policy("stop", True, {"players_at_most": 0}),
+    ]
+    taken = [acceptance(f"op-{number}", PowerAction.RESTART, players=policy) for number, policy in enumerate(policies)]
+    accept(node.journal(), taken)
+    assert pending(node.journal()) == taken
+    assert taken[0].requested(NOON, 4) == replace(taken[0], generation=4)
+
+
+def test_one_whose_regard_to_players_nobody_could_have_written_is_passed_over(node: Node) -> None:
+    journal = node.journal()
+    accept(journal, [acceptance(each, PowerAction.STOP) for each in ("whole", "a", "b", "c")])
+    with sqlite3.connect(node.file) as connection:
+        for operation, text in (("a", "{"), ("b", '{"max_delay":5}'), ("c", "[]")):
+            connection.execute("UPDATE acceptances SET players = ? WHERE id = ?", (text, operation))
+    assert [each.operation for each in pending(journal)] == ["whole"]
 
 
 def test_an_acceptance_is_kept_with_the_boot_and_its_seconds(node: Node) -> None:

@@ -37,6 +37,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.generation import KillGenerations
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EXPIRED, InterruptedBySignal
+from ansible_collections.fleet.power.plugins.module_utils._power.model.news import Listener, News
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerPolicy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
@@ -44,7 +46,9 @@ from ansible_collections.fleet.power.tests.unit.thread_support import until
 
 from .journal_support import ALPHA, BETA
 
-START, STOP, KILL = PowerAction.START, PowerAction.STOP, PowerAction.KILL
+START, STOP, KILL, RESTART = PowerAction.START, PowerAction.STOP, PowerAction.KILL, PowerAction.RESTART
+#: Waits for an hour until nobody plays, then tells those who do for a minute.
+PATIENT = PlayerPolicy(0, 3600, OnMaxDelay.SKIP, (60,))
 _ENDS = "BEFORE INSERT ON operations WHEN NEW.outcome IS NOT NULL"
 _BEGINS_AND_ENDS = "BEFORE UPDATE ON operations"
 _ACCEPTANCES = "BEFORE INSERT ON acceptances"
@@ -65,6 +69,8 @@ class World:
         self.let_go = threading.Event()
         self.ended: list[Result] = []
         self.tickets: list[Ticket] = []
+        #: Who is told what an action with regard to players is at.
+        self.listeners: list[Listener] = []
 
     def now(self) -> World:
         return self
@@ -78,6 +84,10 @@ class World:
     def result(self, request: Request, outcome: Outcome = Outcome.DONE, code: str = "") -> Result:
         server = ALPHA if request.server == ALPHA.uuid else BETA
         return Result(server, request.action, outcome, request.operation, request.requested_at, self.clock.now(), code=code)
+
+    def tell(self, phase: str, deadline: str | None = None) -> None:
+        """Have the last action with regard to players be at something."""
+        self.listeners[-1](News(ALPHA, "restart", phase, deadline))
 
     def hold(self, _request: Request) -> None:
         self.let_go.wait(20.0)
@@ -139,6 +149,7 @@ def world_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setattr(performing, "perform", world.perform)
     monkeypatch.setattr(end_announcer, "announce", lambda *_unused: None)
     monkeypatch.setattr(late_writes, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(performing, "heard_by", lambda node, listener: (node, world.listeners.append(listener))[0])
     yield world
     world.journal.close()
     world.log.close()
@@ -559,3 +570,98 @@ def test_the_wait_for_the_turn_counts_as_well_as_that_for_the_lock(world: World)
         if each.startswith("fleet_power_lock_wait_seconds_sum")
     )
     assert 0.25 < float(line.split()[1]) < 5.0
+
+
+# ----- with regard to players
+
+
+def test_those_behind_one_that_waits_for_players_go_first_and_it_is_first_again_afterwards(world: World) -> None:
+    world.acts[RESTART] = world.hold
+
+    async def story(actions: Actions) -> None:
+        waits = await actions.take(ALPHA, RESTART, 30, "", PATIENT)
+        await until(lambda: world.begun == [RESTART])
+        start = asyncio.ensure_future(actions.take(ALPHA, START, 30, ""))
+        await asyncio.sleep(0.1)
+        assert (world.begun, actions.under_way(), actions.waiting()) == ([RESTART], 1, 1)
+        world.tell("players", "2026-03-01T13:00:00.000Z")
+        await until(lambda: world.begun == [RESTART, START])
+        assert await start
+        await until(lambda: world.ended)
+        assert (world.outcomes(), actions.under_way(), actions.waiting()) == (["done"], 0, 1)
+        # One that tries once finds nobody before it.
+        await actions.take(ALPHA, STOP, 0, "")
+        await until(lambda: len(world.ended) == 2)
+        world.tell("countdown", "2026-03-01T13:01:00.000Z")
+        world.tell("stop")
+        await until(lambda: actions.under_way() == 1)
+        await actions.take(ALPHA, START, 0, "")
+        await until(lambda: len(world.ended) == 3)
+        world.let_go.set()
+        await until(lambda: world.ended[-1].operation == waits)
+
+    world.run(story)
+    assert [(each.action, each.outcome.value) for each in world.ended] == [
+        (START, "done"),
+        (STOP, "done"),
+        (START, "refused"),
+        (RESTART, "done"),
+    ]
+
+
+def test_one_that_waits_for_players_takes_its_turn_before_that_like_any_other(world: World) -> None:
+    world.acts[STOP] = world.hold
+
+    async def story(actions: Actions) -> None:
+        await actions.take(ALPHA, STOP, 30, "")
+        await actions.take(ALPHA, RESTART, 1, "", PATIENT)
+        await until(lambda: world.ended)
+
+    world.run(story)
+    assert [(each.action, each.code) for each in world.ended][:1] == [(RESTART, "lock_timeout")]
+
+
+def test_one_that_waited_for_players_when_its_process_ended_is_resumed_as_it_was_asked_for(world: World) -> None:
+    now = world.clock.now().replace(microsecond=0) - timedelta(seconds=900)
+    accept(world.journal, [Acceptance("patient", ALPHA, RESTART, "alice", now, now, 30, now + timedelta(seconds=30), 0, players=PATIENT)])
+    world.sql("UPDATE acceptances SET boot_seconds = boot_seconds - 900")
+    given: list[Request] = []
+    world.acts[RESTART] = given.append
+
+    async def story(_actions: Actions) -> None:
+        await until(lambda: world.ended)
+
+    world.run(story)
+    assert [(each.operation, each.requested_at, each.players, each.origin) for each in given] == [("patient", now, PATIENT, "alice")]
+    # It may still wait for its lock, but for no longer than it was asked to.
+    assert 30 <= given[0].wait_seconds <= 90
+
+
+def test_one_that_could_not_be_resumed_in_time_has_expired(world: World) -> None:
+    now = world.clock.now()
+    accept(world.journal, [Acceptance("late", ALPHA, RESTART, "", now, now, 30, now + timedelta(seconds=30), 0, players=PATIENT)])
+    world.sql("UPDATE acceptances SET boot_seconds = boot_seconds - 3800")
+
+    async def story(_actions: Actions) -> None:
+        await until(lambda: world.ended)
+
+    world.run(story)
+    assert [(each.operation, each.code) for each in world.ended] == [("late", EXPIRED)]
+    assert world.begun == []
+
+
+def test_one_whose_wait_for_players_is_handed_on_is_left_to_the_next_process(world: World) -> None:
+    def leave(request: Request) -> Result:
+        world.let_go.wait(20.0)
+        return world.result(request, Outcome.SKIPPED, InterruptedBySignal.code)
+
+    world.acts[RESTART] = leave
+
+    async def story(actions: Actions) -> None:
+        await actions.take(ALPHA, RESTART, 30, "", PATIENT)
+        await until(lambda: world.listeners)
+        world.tell("countdown")
+
+    world.run(story)
+    assert world.ended == []
+    assert [(each.action, each.players) for each in pending(world.other())] == [(RESTART, PATIENT)]

@@ -15,6 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.power_
     PowerBody,
     read_power_body,
 )
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerPolicy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,6 +77,73 @@ def test_a_field_counts_if_it_has_its_type_and_refuses_all_if_it_has_another(
     found = read_power_body(body)
     assert found.action == (PowerAction(action) if action in [each.value for each in PowerAction] else None)
     assert found.wait_seconds == (wait if isinstance(wait, int) and 0 <= wait <= 300 else 30)
+
+
+# ----- with regard to players
+
+
+def test_what_is_asked_for_the_sake_of_players_is_read_like_all_else() -> None:
+    found = read_power_body(
+        b'{"action":"restart","Players_At_Most":3,"players_at_most":0,"MAX_DELAY":600,"max_delay":null,"on_max_delay":"proceed",'
+        b'"warn":[60,300,60],"warn_message":"{action} in {time}"}'
+    )
+    policy = PlayerPolicy(0, 600, OnMaxDelay.PROCEED, (300, 60), "{action} in {time}")
+    assert found == PowerBody(PowerAction.RESTART, 30, policy)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"action":"stop"}', b'{"action":"stop","wait_seconds":5,"warn":null,"max_delay":null,"on_max_delay":null}']
+)
+def test_a_body_that_asks_for_nothing_of_it_is_as_it_was(body: bytes) -> None:
+    found = read_power_body(body)
+    assert (found.players, found.refused) == (None, "")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        '"players_at_most":"0"',
+        '"players_at_most":1.0',
+        '"max_delay":true',
+        '"max_delay":{}',
+        '"on_max_delay":1',
+        '"warn":60',
+        '"warn":["60"]',
+        '"warn":[1e1]',
+        '"warn":[60,[60]]',
+        '"warn_message":["x"]',
+        # Each of several must be of its type.
+        '"warn":"x","warn":[60]',
+    ],
+)
+def test_a_field_of_another_type_refuses_all(fields: str) -> None:
+    with pytest.raises(BodyInvalid):
+        read_power_body(f'{{"action":"restart",{fields}}}'.encode())
+
+
+@pytest.mark.parametrize(
+    "action, fields, why",
+    [
+        ("restart", '"max_delay":60', "Cannot use max_delay alone"),
+        ("stop", '"warn":[60],"max_delay":30', "Cannot use max_delay=30"),
+        ("stop", '"players_at_most":-1', "Cannot use players_at_most=-1"),
+        ("stop", '"warn":[null]', "Cannot use warn=0"),
+        ("stop", '"players_at_most":0,"on_max_delay":"perhaps"', "Cannot use on_max_delay"),
+        ("start", '"warn":[60]', "Cannot start with warn: stop and restart alone"),
+        ("kill", '"players_at_most":0', "Cannot kill with players_at_most: stop and restart alone"),
+    ],
+)
+def test_what_cannot_be_had_as_it_is_asked_for_says_why(action: str, fields: str, why: str) -> None:
+    found = read_power_body(f'{{"action":"{action}",{fields}}}'.encode())
+    assert (found.action, found.players) == (PowerAction(action), None)
+    assert found.refused.startswith(why)
+
+
+@given(st.dictionaries(st.sampled_from(["players_at_most", "max_delay", "on_max_delay", "warn", "warn_message"]), VALUES))
+def test_whatever_is_asked_for_the_sake_of_players_is_read_or_refused(options: dict[str, object]) -> None:
+    with contextlib.suppress(BodyInvalid):
+        found = read_power_body(json.dumps({"action": "stop", **options}).encode())
+        assert found.players is None or not found.refused
 
 
 def test_deep_nesting_is_refused_and_costs_nothing() -> None:

@@ -10,11 +10,12 @@ import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operation_view import of_acceptance, of_result, of_row
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operation_view import of_result, of_row, of_ticket
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.queue import Ticket
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_view import ServerFlags, Utilization, server_entry
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.request_id import RequestIds
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_operation
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import read_operation
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import use_of
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import OperationRow
@@ -134,7 +135,7 @@ def test_what_a_definition_leaves_out_is_shown_as_wings_shows_it() -> None:
 
 
 def test_our_own_client_understands_an_operation_in_each_of_its_forms() -> None:
-    waits = read_operation(of_acceptance(TAKEN, begun=False))
+    waits = read_operation(of_ticket(Ticket(TAKEN, 0.0)))
     assert (waits.outcome, waits.is_of("op-1", SERVER.uuid, PowerAction.STOP)) == (None, True)
     result = Result(
         SERVER,
@@ -169,6 +170,14 @@ def test_our_own_client_understands_an_operation_in_each_of_its_forms() -> None:
         assert (read.stop, read.waited_seconds) == (StopReport("command", True, 2.0), 1.5)
         assert read.is_of("op-1", SERVER.uuid, PowerAction.STOP)
     assert read_operation(of_row(OperationRow(id="op-1", server=SERVER, action="stop"))).outcome is None
+
+
+def test_an_operation_that_waits_for_players_has_not_begun_and_says_for_what_and_until_when() -> None:
+    ticket = Ticket(TAKEN, 0.0, begun=True)
+    assert (of_ticket(ticket)["progress"], "countdown" in of_ticket(ticket)) == ("begun", False)
+    ticket.aside = {"phase": "countdown", "due": "2026-03-01T12:10:00.000Z"}
+    shown = of_ticket(ticket)
+    assert (shown["progress"], shown["outcome"], shown["countdown"]) == ("accepted", None, ticket.aside)
 
 
 def test_ids_of_requests_are_uuids_of_version_4_and_all_different() -> None:

@@ -54,6 +54,40 @@ def test_a_server_is_one_line_with_all_that_is_asked_for() -> None:
     ]
 
 
+def test_players_have_a_column_where_any_game_is_known_and_else_there_is_none() -> None:
+    def players(online: int | None, most: int | None, why: str | None = None) -> dict[str, Any]:
+        return {"online": online, "max": most, "why_unknown": why}
+
+    shown = [
+        entry("Lobby", players=players(3, 20)),
+        entry("Proxy", players=players(0, None)),
+        entry("Dune", players=players(None, None, "no answer within 3 s")),
+        entry("Echo", players=None),
+    ]
+    lines = {re.split(" {2,}", line)[2]: re.split(" {2,}", line)[4] for line in status_lines([seen(*shown)])[:5]}
+    assert lines == {"NAME": "PLAYERS", "Lobby": "3/20", "Proxy": "0", "Dune": "? (no answer within 3 s)", "Echo": "-"}
+    assert status_lines([seen(entry(players=None, countdown=None))]) == status_lines([seen(entry())])
+    assert "PLAYERS" not in status_lines([seen(entry())])[0]
+
+
+def test_why_nobody_knows_who_plays_gives_way_to_all_else_and_the_number_to_nothing() -> None:
+    unknown = entry("Dune", players={"online": None, "max": None, "why_unknown": "the game did not answer within three seconds"})
+    narrow = status_lines([seen(unknown, entry("Lobby", players={"online": 3, "max": 20, "why_unknown": None}))], width=31)
+    assert [re.split(" {2,}", line)[3] for line in narrow[:3]] == ["PLAYERS", "? (the…", "3/20"]
+    assert all(width_of(line) <= 31 for line in narrow[:3])
+
+
+@pytest.mark.parametrize(("phase", "words"), [("counting", "restart at 12:13:00 (counting)"), ("waiting", "restart by 12:13:00 (waiting)")])
+def test_a_countdown_is_what_is_done_to_a_server_unless_somebody_holds_its_lock(phase: str, words: str) -> None:
+    countdown = {"action": "restart", "phase": phase, "due": "2026-02-01T12:13:00.000Z", "origin": "ci@build (play Deploy, task Act)"}
+    operation = {"action": "start", "outcome": "done", "ended_at": "2026-01-31T12:00:01.500Z", "origin": "alice@web1"}
+    shown = entry(countdown=countdown, last_operation=operation)
+    assert re.split(" {2,}", line_of(shown))[-3:] == [words, "ci@build", "play Deploy"]
+    held = {**shown, "lock": {"action": "kill", "phase": "kill", "origin": "bob@web2"}}
+    assert re.split(" {2,}", line_of(held))[-3:] == ["kill", "bob@web2", "-"]
+    assert "restart at an unknown time" in line_of(entry(countdown={"action": "restart", "phase": "counting"}))
+
+
 def test_a_server_that_ended_is_told_since_when_and_with_which_exit_code() -> None:
     ended = {"started_at": "2026-01-31T12:00:00Z", "finished_at": "2026-01-31T13:30:00Z", "exit_code": 137, "oom_killed": True}
     line = line_of(entry(state="offline", container=ended, intent={"up": True}))

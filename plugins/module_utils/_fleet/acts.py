@@ -9,16 +9,27 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from .played import countdown_words
+
 #: Before and after this, the year says more than the time of day.
 _NEAR = timedelta(days=180)
 
 
 def act_words(entry: Mapping[str, Any], now: datetime) -> tuple[str | None, str | None, str | None]:
-    """Return what is done to a server, or was done last, by whom, and why. Whoever holds its lock comes before what has ended."""
+    """Return what is done to a server, or was done last, by whom, and why.
+
+    Whoever holds its lock comes before whoever waits for its players, and both before what has ended.
+    """
     lock: Mapping[str, Any] = entry.get("lock") or {}
+    countdown: Mapping[str, Any] = entry.get("countdown") or {}
     operation: Mapping[str, Any] = entry.get("last_operation") or {}
-    words = _lock_words(lock, now) if lock else _operation_words(operation, now)
-    return (words, *_asked(lock or operation))
+    if lock:
+        words: str | None = _lock_words(lock, now)
+    elif countdown:
+        words = countdown_words(countdown, moment(countdown.get("due"), now) or "an unknown time")
+    else:
+        words = _operation_words(operation, now)
+    return (words, *_asked(lock or countdown or operation))
 
 
 def moment(timestamp: object, now: datetime) -> str | None:

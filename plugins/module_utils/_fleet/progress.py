@@ -13,9 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from .._power.model.news import COUNTDOWN, PLAYERS
+
 #: Lines in any second, and seconds after which what goes on is told again.
 MOST_A_SECOND = 3
 REMIND_SECONDS = 20.0
+#: Where nothing goes on but waits for players, which may take hours.
+REMIND_OF_PLAYERS_SECONDS = 300.0
 _SECOND = 1.0
 #: Hosts and servers that a line names.
 _NAMED = 3
@@ -33,10 +37,14 @@ _DOING = {
     "kill": "being killed",
     "ready": "up, not ready yet",
     "locked": "waiting for its lock",
+    PLAYERS: "waiting for players",
+    COUNTDOWN: "counting down",
     # The states that an endpoint tells.
     "stopping": "stopping",
     "starting": "starting",
 }
+#: What a phase lasts until, where that is told.
+_UNTIL = {"stop": "SIGKILL at", PLAYERS: "at most until", COUNTDOWN: "due at"}
 #: The fields of news that a line has, and their types.
 _SHOWN: dict[str, tuple[type, ...]] = {
     "servers": (int,),
@@ -93,7 +101,7 @@ class Board:
         free = self.free(now)
         if self._held and free:
             lines = [*self._composed(free)]
-        elif not self._held and free and self._told and now - self._told[-1] >= REMIND_SECONDS:
+        elif not self._held and free and self._told and now - self._told[-1] >= self._remind_seconds:
             lines = [*self._reminder(now)]
         else:
             lines = []
@@ -112,6 +120,11 @@ class Board:
     def holds(self) -> bool:
         """True if something is still to be told."""
         return bool(self._held)
+
+    @property
+    def _remind_seconds(self) -> float:
+        phases = {news["phase"] for entry in self._hosts.values() for news in entry["now"].values()}
+        return REMIND_OF_PLAYERS_SECONDS if phases <= {PLAYERS, COUNTDOWN} else REMIND_SECONDS
 
     def _of(self, host: str) -> dict[str, Any]:
         return self._hosts.setdefault(host, {"servers": 0, "ended": 0, "failed": 0, "now": {}, "followed": False})
@@ -192,8 +205,9 @@ def _words(news: Mapping[str, Any], lasting: str = "") -> str:
     if news.get("outcome"):
         code = f", {news['code']}," if news.get("code") else ""
         return f"{news.get('action', '')} {news['outcome']}{code} in {float(news.get('seconds', 0)):.1f} s"
-    until = f", SIGKILL at {_clock(str(news['deadline']))}" if news["phase"] == "stop" and news.get("deadline") else ""
-    return f"{_DOING[news['phase']]}{lasting}{until}"
+    phase = str(news["phase"])
+    until = f", {_UNTIL[phase]} {_clock(str(news['deadline']))}" if phase in _UNTIL and news.get("deadline") else ""
+    return f"{_DOING[phase]}{lasting}{until}"
 
 
 def _name(news: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from .._power.model.order import DEFAULT_PRIORITY
 from .._power.model.server import PowerState
 from .acts import act_words, moment
 from .columns import Column, render_within, render_wrapped
+from .played import player_words
 from .supervised import supervision_words, supervisor_lines
 from .table import plural, wrapped
 from .unseen import called, code_of, is_unseen, list_fault, reason_of
@@ -39,13 +40,14 @@ _COLUMNS = (
     Column("SERVER", goes=2),
     Column("NAME", enough=14, least=4, fills=2, ends_count=True),
     Column("STATE", enough=20, fills=1),
+    Column("PLAYERS", enough=7, goes=7, fills=7),
     Column("SINCE (UTC)", goes=4),
     Column("EXIT", goes=3),
     Column("OPERATION", enough=21, goes=6, fills=4),
     Column("BY", enough=8, goes=5, fills=6),
     Column("REASON", enough=17, goes=1, fills=5),
 )
-_STATE = 3
+_STATE, _PLAYERS = 3, 4
 _OF_THE_MOMENT = ("log", "operations", "crashes")
 #: Of many nodes or servers, a sentence names so many.
 _NAMED = 3
@@ -101,11 +103,15 @@ def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = (), *, now
     for each in nodes:
         rows.extend(_row(each.node, entry, now) for entry in each.servers if not states or is_unseen(entry) or entry["state"] in states)
         if each.error is not None:
-            rows.append((each.node, None, None, "no answer" if each.reachable else "unreachable", *[None] * 5))
+            rows.append((each.node, None, None, "no answer" if each.reachable else "unreachable", *[None] * 6))
         if each.lacking is not None:
-            rows.append((each.node, None, None, "list not whole", *[None] * 5))
+            rows.append((each.node, None, None, "list not whole", *[None] * 6))
     below = [_counts(nodes), *supervisor_lines([(each.node, each.supervisor) for each in nodes])]
-    table = render_within(_columns(rows), rows, width).split("\n")
+    columns = _columns(rows)
+    if all(row[_PLAYERS] is None for row in rows):
+        # Where no game is known, nobody asks for them.
+        columns, rows = _without(columns, _PLAYERS), [_without(row, _PLAYERS) for row in rows]
+    table = render_within(columns, rows, width).split("\n")
     return [*table, "", *(line for sentence in below for line in wrapped(sentence, width)), *_errors(nodes, width)]
 
 
@@ -113,6 +119,10 @@ def _columns(rows: Sequence[Sequence[object]]) -> list[Column]:
     """The columns; that of the states never has less than the longest state and the sign that something is cut."""
     longest = max((len(str(row[_STATE]).partition(", ")[0]) for row in rows), default=0)
     return [*_COLUMNS[:_STATE], replace(_COLUMNS[_STATE], least=longest + 1), *_COLUMNS[_STATE + 1 :]]
+
+
+def _without(cells: Sequence[Any], index: int) -> list[Any]:
+    return [*cells[:index], *cells[index + 1 :]]
 
 
 def failure(nodes: Sequence[NodeSeen]) -> str | None:
@@ -173,6 +183,7 @@ def _row(node: str, entry: Mapping[str, Any], now: datetime) -> Sequence[object]
         # Where the terminal has no room for ids, a server without a name still has one.
         entry.get("name") or entry.get("short_id"),
         ", ".join(_state_words(entry, container)),
+        player_words(entry),
         moment(container.get("finished_at") or container.get("started_at"), now),
         container.get("exit_code"),
         *act_words(entry, now),

@@ -19,6 +19,7 @@ from .._power.host.notify import READY, STOPPING, WATCHDOG, ServiceManager
 from .._power.model.errors import PowerError, internal_error
 from .._power.model.result import Result
 from .._power.whole import import_whole
+from .acceptance.abandoned import keep_calling_off
 from .acceptance.actions import Actions
 from .acceptance.operations import Operations
 from .acceptance.queue import Ticket
@@ -94,7 +95,9 @@ class Service:
             await self._listener.open()
             self._log.note("listening", address=self._listener.address, pid=os.getpid())
             self._service_manager.tell(READY)
-            tasks = [asyncio.ensure_future(each) for each in (self._watch_files(), self._show_life())]
+            tasks = [
+                asyncio.ensure_future(each) for each in (self._watch_files(), self._show_life(), keep_calling_off(self._node, self._log))
+            ]
             await self._ending.wait()
             for task in tasks:
                 task.cancel()

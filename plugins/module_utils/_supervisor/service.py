@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from .._power.actions.many.bulk import allow_files
 from .._power.actions.node.assemble import build_node, build_sources
 from .._power.actions.node.node import Node
+from .._power.actions.turn.call_off import call_off_all_abandoned
 from .._power.definitions.settings import Settings
 from .._power.engine.connection import connect
 from .._power.host.announce import announce_line
@@ -46,6 +47,8 @@ _FILES = 4096
 _WATCHDOG_SECONDS = 15.0
 #: Seconds until what could not be seen after a boot is looked for again.
 _BRING_BACK_SECONDS = 10.0
+#: Seconds between two looks for countdowns whose process has died.
+_CALL_OFF_SECONDS = 10.0
 _BACK_NANOSECONDS = 5 * 10**9
 
 
@@ -146,10 +149,14 @@ class Supervisor:
 
     def _turn(self, watch: EngineWatch) -> None:
         booted, next_try = False, Deadline(SYSTEM_CLOCK, 0.0)
+        next_call_off = next_try
         with contextlib.suppress(Broken):
             while not self._interrupted():
                 self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
                 watch.turn()
+                if next_call_off.is_over:
+                    call_off_all_abandoned(self._node())
+                    next_call_off = Deadline.after(SYSTEM_CLOCK, _CALL_OFF_SECONDS)
                 if not booted and not watch.paused and next_try.is_over:
                     booted, next_try = self._bring_back(), Deadline.after(SYSTEM_CLOCK, _BRING_BACK_SECONDS)
 

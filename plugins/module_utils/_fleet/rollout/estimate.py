@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from .record import Record
 from .words import DONE
+from .worst_case import LongestBatch
 
 #: Servers of one node that are acted on at a time where the run does not say how many: what a small node makes of it.
 _AT_ONCE = 8
@@ -26,22 +27,34 @@ class Waits:
 
 
 def note_time(record: Record, number: int, seconds: float, waits: Waits) -> None:
-    """Keep how long a batch took from its beginning to its count. One in which nothing was done tells nothing of the others."""
-    if any(row.outcome == DONE for row in record.in_batch(number)):
-        record.acting += max(seconds - waits.soak, 0)
+    """Keep how long a batch took from its beginning to its count, but for the time in which it waited for players.
+
+    One in which nothing was done tells nothing of the others.
+    """
+    rows = record.in_batch(number)
+    if any(row.outcome == DONE for row in rows):
+        # They are waited for side by side. What was done meanwhile on servers where nobody plays is in it, too.
+        acted = max((row.seconds or 0) - row.waited for row in rows)
+        record.acting += max(seconds - waits.soak - max(row.waited for row in rows), acted, 0)
         record.rounds += rounds(record, waits.max_parallel)[number]
 
 
 def remaining(record: Record, number: int, waits: Waits) -> float | None:
     """Return about how many seconds a run takes from the beginning of a batch to its end; None while there is nothing to go by.
 
-    What is done at a time has taken so long on the average of the batches in which something was done. Pauses and soaks are known.
+    What is done at a time has taken so long on the average of the batches in which something was done. Pauses and soaks are known; how
+    long players will be waited for nobody knows, and is not in it.
     """
     if not record.rounds or record.check:
         return None
     left, found = range(number, record.batches + 1), rounds(record, waits.max_parallel)
     acting = record.acting / record.rounds * sum(found[each] for each in left)
     return acting + len(left) * waits.soak + (len(left) - 1) * waits.pause
+
+
+def longest(record: Record, number: int, max_parallel: int) -> float:
+    """Return how many seconds a batch may take at the longest."""
+    return LongestBatch(record.longest_once, record.longest_round).seconds(rounds(record, max_parallel)[number])
 
 
 def rounds(record: Record, max_parallel: int) -> dict[int, int]:

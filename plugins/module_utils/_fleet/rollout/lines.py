@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -14,8 +13,8 @@ from itertools import groupby
 from ..._power.model.schema import one_line
 from ..table import plural
 from .estimate import Waits, remaining
-from .record import Record, Row, some_of
-from .words import OUTCOMES
+from .record import Record, Row, outcome_words, some_of
+from .window import moment_in, shown
 
 #: A line names so many servers of a node, and so many nodes one by one.
 _NAMED = 3
@@ -42,15 +41,15 @@ def begin_line(record: Record, number: int, now: datetime, waits: Waits) -> str:
     text = f"{_clock(now)} {batch_name(record, number)}: {servers_of_rows(record.in_batch(number))}"
     told = [f"{span(_since(record.began_at, now))} so far"] if number > 1 else []
     left = remaining(record, number, waits)
-    told += [f"about {span(_rounded(left))} left"] if left is not None else []
+    besides = ", besides waits for players" if record.for_players else ""
+    told += [f"about {span(_rounded(left))} left{besides}"] if left is not None else []
     return f"{text} [{', '.join(told)}]" if told else text
 
 
 def end_line(record: Record, number: int, now: datetime) -> str:
     """Return the line on a batch that was counted."""
     rows = record.in_batch(number)
-    counts = Counter(row.outcome for row in rows)
-    text = ", ".join(f"{counts[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES if counts[outcome])
+    text = outcome_words(rows)
     bad = [row for row in rows if row.is_failure]
     named = f" ({one_line(some_of(bad))})" if bad else ""
     used = f"; {record.failures} failed of {record.budget} allowed" if record.failures else ""
@@ -67,6 +66,26 @@ def passed_line(record: Record, number: int, now: datetime) -> str:
 def pause_line(number: int, seconds: float, now: datetime) -> str:
     """Return the line on the wait before a batch."""
     return f"{_clock(now)} Waiting {seconds:g} s before batch {number}, until {_clock(now + timedelta(seconds=seconds))}"
+
+
+def window_line(not_before: float, now: float) -> str:
+    """Return the line on the wait for the moment before which nothing is begun."""
+    return f"{shown(now, now)} Waiting until {shown(not_before, now)}, in {span(not_before - now)}: nothing is begun before"
+
+
+def no_window_line(not_before: float, now: float) -> str:
+    """Return the line that says in check mode that it would be waited."""
+    return f"{shown(now, now)} Not waiting until {shown(not_before, now)}, since nothing is to be changed"
+
+
+def deadline_fault(record: Record, number: int, seconds: float, now: float) -> str:
+    """Return why a batch must not begin that may take so long; empty where it may."""
+    deadline = moment_in(record.deadline) if record.deadline else math.inf
+    if now + seconds <= deadline:
+        return ""
+    if now >= deadline:
+        return f"all was to be over by {shown(deadline, now)}"
+    return f"batch {number} may take {span(seconds)}, and all is to be over by {shown(deadline, now)}"
 
 
 def flight_line(nodes: Sequence[str], runs: Sequence[str], seconds: float, now: datetime) -> str:

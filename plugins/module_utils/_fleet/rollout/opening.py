@@ -6,17 +6,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..._power.model.errors import SettingsInvalid
+from ..._power.model.players import PlayerPolicy
 from ..._power.model.request import WaitFor
 from ..._power.model.server import PowerState
+from ..players import player_policy
 from .batches import Pacing, batches, pacing
 from .choice import Criteria, candidates, choose, criteria
 from .record import Record, Row
 from .resume import Answer, TakenUp, servers_of, take_up
 from .run import list_rows, node_fault, plan, stop_for_unknown, stop_over_budget, suspended_row, unseen_row
+from .window import Window
 from .words import FAILED, GOOD, WAITS, Amount, RolloutError, one_of, parse_amount, parse_flag, parse_seconds
+from .worst_case import LongestBatch, longest_batch
 
 #: Which servers are meant: a resumed run means those that the first one did.
 _SELECTION = ("action", "servers", "states", "labels", "eggs", "priorities")
@@ -24,11 +29,41 @@ _SELECTION = ("action", "servers", "states", "labels", "eggs", "priorities")
 
 @dataclass(frozen=True)
 class Start:
-    """Of whom and when: the run's id, its beginning, and whether it is only to say what it would do."""
+    """Of whom and when: the run's id, its beginning, whether it is only to say what it would do, and the window it has."""
 
     run: str
     began_at: str
     check: bool = False
+    window: Window = field(default_factory=Window)
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What a run is asked for, as far as no node need be asked about it. ``given`` are the variables that count."""
+
+    given: Mapping[str, Any]
+    criteria: Criteria
+    pacing: Pacing
+    budget: Amount
+    players: PlayerPolicy | None
+    longest: LongestBatch
+
+
+def understand(given: Mapping[str, Any], nodes: Sequence[str], old: Record | None = None) -> Understood:
+    """Read the role's variables, without their prefix, for a play of these nodes; a run that is resumed knows which servers it means.
+
+    Raises `RolloutError` for what makes no sense, whatever the nodes say.
+    """
+    if old is not None:
+        given = {**given, **{name: old.given[name] for name in _SELECTION if name in old.given}}
+    asked = criteria(given)
+    one_of("wait_for", given.get("wait_for", WAITS[0]), WAITS)
+    try:
+        players = player_policy(asked.action, given)
+    except SettingsInvalid as error:
+        raise RolloutError(str(error)) from None
+    budget, longest = parse_amount("max_failures", given.get("max_failures", 0)), longest_batch(asked.action, given, players)
+    return Understood(given, asked, pacing(given, nodes), budget, players, longest)
 
 
 def open_run(given: Mapping[str, Any], seen: Mapping[str, Answer | None], start: Start, old: Record | None = None) -> Record:
@@ -37,12 +72,9 @@ def open_run(given: Mapping[str, Any], seen: Mapping[str, Answer | None], start:
     ``given`` are the role's variables without their prefix; ``seen`` has what each node of the play told, None for one that was lost;
     ``old`` is the run that is resumed. Raises `RolloutError` for what makes no sense: nothing was done then.
     """
-    if old is not None:
-        given = {**given, **{name: old.given[name] for name in _SELECTION if name in old.given}}
-    asked, pace = criteria(given), pacing(given, list(seen))
-    one_of("wait_for", given.get("wait_for", WAITS[0]), WAITS)
-    budget = parse_amount("max_failures", given.get("max_failures", 0))
-    record = _record(given, asked, start, old)
+    understood = understand(given, list(seen), old)
+    given, asked, pace = understood.given, understood.criteria, understood.pacing
+    record = _record(understood, start, old)
     if old is None:
         taken = _all_of(seen, asked)
     else:
@@ -51,7 +83,7 @@ def open_run(given: Mapping[str, Any], seen: Mapping[str, Answer | None], start:
         record.failed_before = [] if again else old.failed
         if old.has_good_canary:
             record.canary_passed, pace = True, replace(pace, canary=0)
-    _fill(record, taken, list(seen), pace, budget, asked)
+    _fill(record, taken, list(seen), pace, understood)
     if old is not None and any(row.server is None for row in record.rows):
         record.seen_before = sorted({*old.seen_before, *(row.server for row in old.rows if row.node and row.server)})
     if not parse_flag("allow_unknown", given.get("allow_unknown", False)):
@@ -60,7 +92,8 @@ def open_run(given: Mapping[str, Any], seen: Mapping[str, Answer | None], start:
     return record
 
 
-def _record(given: Mapping[str, Any], asked: Criteria, start: Start, old: Record | None) -> Record:
+def _record(understood: Understood, start: Start, old: Record | None) -> Record:
+    given, asked, window = understood.given, understood.criteria, start.window.facts()
     return Record(
         run=start.run,
         action=asked.action,
@@ -71,6 +104,11 @@ def _record(given: Mapping[str, Any], asked: Criteria, start: Start, old: Record
         only=list(asked.only),
         skip_suspended=asked.skip_suspended,
         goes_on=one_of("on_failure", given.get("on_failure", "stop"), ("stop", "continue")) == "continue",
+        for_players=understood.players is not None,
+        not_before=window["not_before"] or "",
+        deadline=window["deadline"] or "",
+        longest_once=understood.longest.once,
+        longest_round=understood.longest.each_round,
     )
 
 
@@ -96,13 +134,14 @@ def _is_to_be_seen(given: Mapping[str, Any]) -> Callable[[str], bool]:
     return lambda state: soaks or wait == WaitFor.HEALTHY.value or (wait == WaitFor.RUNNING.value and state == PowerState.STARTING.value)
 
 
-def _fill(record: Record, taken: TakenUp, nodes: Sequence[str], pace: Pacing, budget: Amount, asked: Criteria) -> None:
+def _fill(record: Record, taken: TakenUp, nodes: Sequence[str], pace: Pacing, understood: Understood) -> None:
+    asked = understood.criteria
     taken.darken(unseen_row(each) for each in taken.choice.unseen)
     lost = {row.node for row in taken.rows if row.is_failure and row.is_left}
     record.rows = [*taken.rows, *(_missing(name, bool(lost)) for name in taken.choice.missing)]
     record.rows += [suspended_row(each, asked.action, asked.skip_suspended) for each in taken.choice.suspended]
     plan(record, batches(taken.choice.chosen, nodes, asked.action, pace))
-    record.budget = budget.of(sum(row.server is not None for row in record.rows))
+    record.budget = understood.budget.of(sum(row.server is not None for row in record.rows))
     if isinstance(pace.canary, str):
         record.canary = pace.canary
         _check_canary(record, pace.canary, lost, taken)

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
-from .words import FAILURES, GOOD, NOT_DONE, OUTCOMES, UNKNOWN, RolloutError
+from .words import FAILURES, FOR_PLAYERS, GOOD, NOT_DONE, OUTCOMES, UNKNOWN, RolloutError
 
 SCHEMA = 1
 #: Of many rows, a sentence names so many.
@@ -39,6 +40,8 @@ class Row:
     code: str = ""
     msg: str = ""
     seconds: float | None = None
+    #: For how long of that it waited for players.
+    waited: float = 0
     changed: bool = False
     state: str = ""
     #: Whether a node may be at it just now.
@@ -56,6 +59,11 @@ class Row:
     def is_failure(self) -> bool:
         """True if the row uses up the budget."""
         return self.outcome in FAILURES
+
+    @property
+    def is_for_players(self) -> bool:
+        """True if the server was left alone for those who play on it."""
+        return self.outcome == NOT_DONE and self.code in FOR_PLAYERS
 
     @property
     def is_left(self) -> bool:
@@ -94,6 +102,14 @@ class Record:
     #: How many seconds the counted batches took in which something was done, without pauses and soaks, and how often they took up servers.
     acting: float = 0
     rounds: int = 0
+    #: Whether players are waited for, or told, before their server has its turn.
+    for_players: bool = False
+    #: When a batch may begin, and when all is to be over, as timestamps; empty: at any time.
+    not_before: str = ""
+    deadline: str = ""
+    #: Seconds that a batch may take at the longest: once, and each time that a node takes up servers anew.
+    longest_once: float = 0
+    longest_round: float = 0
     #: The node that is the canary, where one was named.
     canary: str = ""
     #: Whether an earlier part of a resumed run had a canary that came through.
@@ -152,6 +168,14 @@ def some_of(rows: Sequence[Row]) -> str:
     """Some of the rows that failed, each with its code."""
     told = [f"{row.called}: {row.code or row.outcome}" for row in rows[:_NAMED]]
     return "; ".join([*told, "..."] if len(rows) > _NAMED else told)
+
+
+def outcome_words(rows: Sequence[Row]) -> str:
+    """Return how many of these servers ended how; those that were left alone for players apart."""
+    for_players = sum(row.is_for_players for row in rows)
+    counts = Counter(row.outcome for row in rows if not row.is_for_players)
+    told = [f"{counts[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES if counts[outcome]]
+    return ", ".join([*told, f"{for_players} skipped for players"] if for_players else told)
 
 
 def run_key(run: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..table import plural
-from .record import Record, Row, some_of
+from .record import Record, Row, outcome_words, some_of
 from .words import FAILURES, NOT_DONE, OUTCOMES
 
 SCHEMA = 1
@@ -24,17 +24,24 @@ def table_rows(record: Record) -> list[tuple[object, ...]]:
 
 
 def counts(record: Record) -> dict[str, int]:
-    """How many servers ended how, and all of them; and of how many nodes it is not known which servers they have."""
+    """How many servers ended how, and all of them; how many of the not done were left alone for players; and of how many nodes it is not
+    known which servers they have."""
     servers = [row for row in record.rows if row.server is not None]
     found = Counter(row.outcome for row in servers)
     nodes = len(record.rows) - len(servers)
-    return {"selected": len(servers), **{outcome: found[outcome] for outcome in OUTCOMES}, "nodes_unknown": nodes}
+    for_players = sum(row.is_for_players for row in servers)
+    return {
+        "selected": len(servers),
+        **{outcome: found[outcome] for outcome in OUTCOMES},
+        "for_players": for_players,
+        "nodes_unknown": nodes,
+    }
 
 
 def summary(record: Record) -> str:
     """A line of counts, and why the run stopped if it did."""
     found = counts(record)
-    said = ", ".join(f"{found[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES if found[outcome])
+    said = outcome_words([row for row in record.rows if row.server is not None])
     begun = f" in {record.begun} of {record.batches} batches" if record.batches else ""
     text = f"{record.action} of {found['selected']}{begun}"
     if said or not found["nodes_unknown"]:
@@ -55,7 +62,7 @@ def blamed(record: Record) -> dict[str, str]:
     """Return a sentence for each node on which something went wrong."""
     found: dict[str, list[Row]] = {}
     for row in record.rows:
-        if row.is_failure and row.node is not None:
+        if (row.is_failure or row.is_for_players) and row.node is not None:
             found.setdefault(row.node, []).append(row)
     return {node: f"Cannot end the {record.action} well on {node}: {some_of(rows)}" for node, rows in found.items()}
 
@@ -85,6 +92,7 @@ def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | 
         "counts": counts(record),
         "budget": {"allowed": record.budget, "used": record.failures},
         "batches": {"planned": record.batches, "begun": record.begun},
+        "window": {"not_before": record.not_before or None, "deadline": record.deadline or None},
         "resume_file": resume_file,
         "servers": [_entry(row) for row in record.rows],
     }
@@ -95,8 +103,10 @@ def verdict(told: Mapping[str, Any], blamed_nodes: Sequence[str]) -> dict[str, A
     fields = {name: told[name] for name in ("run", "resume_file", "counts")}
     if told["ok"]:
         return fields
-    found = told["counts"]
+    found = {**told["counts"], NOT_DONE: told["counts"][NOT_DONE] - told["counts"]["for_players"]}
     bad = ", ".join(f"{found[outcome]} {outcome.replace('_', ' ')}" for outcome in (*FAILURES, NOT_DONE) if found[outcome])
+    if found["for_players"]:
+        bad = f"{bad}{', ' if bad else ''}{found['for_players']} skipped for players"
     msg = f"Run {told['run']} did not end well{f': {bad}' if bad else ''}"
     return {"failed": True, "msg": msg, "run": told["run"], "resume_file": told["resume_file"], "blamed": list(blamed_nodes)}
 

@@ -60,9 +60,10 @@ def is_of_run(reason: object, run: str) -> bool:
 
 
 def is_in_flight(entry: Mapping[str, Any], run: str) -> bool:
-    """Tell whether an action of the run on a server is in flight: it holds the lock, or has not ended, as while it waits for readiness."""
+    """Tell whether an action of the run on a server is in flight: it holds the lock, waits for players, or has not ended, as while it waits
+    for readiness."""
     under_way = (each for each in _operations(entry) if not each.get("outcome"))
-    return any(is_of_run(each.get("reason"), run) for each in (entry.get("lock") or {}, *under_way))
+    return any(is_of_run(each.get("reason"), run) for each in (entry.get("lock") or {}, entry.get("countdown") or {}, *under_way))
 
 
 def flying(record: Record) -> dict[str, list[str]]:

@@ -17,10 +17,13 @@ from .soak import LONGEST_MESSAGE, judge_soak, message_of, told_of
 from .words import (
     BEFORE_BATCH_FAILED,
     BOOTS,
+    CANCELLED,
     CRASHED,
+    DEADLINE,
     DID_NOT_STAY_UP,
     DONE,
     FAILED,
+    FOR_PLAYERS,
     GOOD,
     NO_ANSWER,
     NODE_UNREACHABLE,
@@ -29,6 +32,7 @@ from .words import (
     OUTCOMES,
     REFUSED,
     SKIPPED,
+    SUPERSEDED,
     UNCHANGED,
     UNKNOWN,
     Candidate,
@@ -66,6 +70,14 @@ def stop_over_budget(record: Record) -> None:
     used = record.failures
     if not record.stopped and used > record.budget and not record.goes_on:
         record.stopped = f"{used} failed, and {record.budget} may"
+
+
+def stop_for_deadline(record: Record, number: int, fault: str) -> None:
+    """Stop the run before a batch that may not be over in time; ``fault`` says why. What is left of it says so, too."""
+    record.stopped = fault
+    for row in record.rows:
+        if row.batch >= number and row.outcome == NOT_DONE:
+            row.code, row.msg = DEADLINE, fault
 
 
 def begin(record: Record, number: int) -> dict[str, dict[str, Any]]:
@@ -106,9 +118,19 @@ def count(
         if soak is not None and row.outcome in (DONE, UNCHANGED):
             judge_soak(row, answer, *(told.get(str(row.node)) or {} for told in soak))
         row.asked_by = row.asked_by if _may_come_yet(row, record) else ""
-    if number <= record.canaries and not record.stopped and any(row.outcome not in GOOD for row in rows):
-        record.stopped = "the canary failed"
+    _judge_canary(record, number)
     stop_over_budget(record)
+
+
+def _judge_canary(record: Record, number: int) -> None:
+    """Stop the run if its canary has not come through. Who was left alone for players has not failed, and shows nothing either."""
+    if number > record.canaries or record.stopped:
+        return
+    first = [row for row in record.rows if 0 < row.batch <= number]
+    if any(row.outcome not in GOOD and not row.is_for_players for row in first):
+        record.stopped = "the canary failed"
+    elif number == record.canaries and all(row.is_for_players for row in first):
+        record.stopped = "the canary was skipped for players"
 
 
 def _may_come_yet(row: Row, record: Record) -> bool:
@@ -179,13 +201,23 @@ def _entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
     row.outcome = str(entry.get("outcome"))
     row.code, row.msg = str(entry.get("code") or ""), str(entry.get("msg") or "")[:LONGEST_MESSAGE]
     row.seconds, row.changed = entry.get("seconds"), bool(entry.get("changed"))
+    row.waited = float((entry.get("player_wait") or {}).get("seconds") or 0)
     row.state, row.name = str(entry.get("state") or row.state), str(entry.get("name") or row.name)
     if row.outcome not in OUTCOMES:
         row.outcome, row.code = UNKNOWN, row.code or NO_ANSWER
-    elif row.outcome == SKIPPED and row.code in _NEVER_BEGUN:
+    elif (row.outcome == SKIPPED and row.code in _NEVER_BEGUN) or (row.outcome == REFUSED and row.code in FOR_PLAYERS):
         row.outcome = NOT_DONE
+    elif row.outcome == CANCELLED and row.code == SUPERSEDED and not row.changed and _is_done_by_another(row, record):
+        row.outcome, row.msg = SKIPPED, f"Done by another: {row.msg}"
     elif row.outcome == UNCHANGED and entry.get("state") == OFFLINE and record.action in BOOTS:
         row.outcome, row.code = FAILED, DID_NOT_STAY_UP
         row.msg = f"Server {row.server} was brought up before, under the key of this run, and is offline again"
     elif row.outcome == REFUSED and row.code == "suspended" and record.skip_suspended:
         row.outcome = SKIPPED
+
+
+def _is_done_by_another(row: Row, record: Record) -> bool:
+    """Tell if a server that somebody else acted on, while its players were waited for, is as the run wants it, or not meant any more."""
+    if bool(record.only) and row.state not in record.only:
+        return True
+    return bool(row.state) and (row.state != OFFLINE) == (record.action in BOOTS)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ..._power.model.result import Result
@@ -27,19 +27,22 @@ class ActionQueues:
         self._batch = batch
         self._loop = asyncio.get_running_loop()
         self._queues: dict[str, ActionQueue] = {}
-        self._performing = PerformingActions(node, self._on_performed)
+        self._performing = PerformingActions(node, self._on_performed, self._on_aside)
         #: Nothing begins any more.
         self.ending = False
 
     @property
     def under_way(self) -> int:
-        """Return how many actions are being performed."""
-        return self._performing.number
+        """Return how many actions are being performed, but for those that wait for players."""
+        return self._performing.number - sum(bool(ticket.aside) for ticket in self._tickets())
 
     @property
     def waiting(self) -> int:
-        """Return how many actions wait for their turn."""
-        return sum(not ticket.begun for queue in self._queues.values() for ticket in queue.tickets)
+        """Return how many actions wait for their turn, or for players."""
+        return sum(not ticket.begun or bool(ticket.aside) for ticket in self._tickets())
+
+    def _tickets(self) -> Iterator[Ticket]:
+        return (ticket for queue in self._queues.values() for ticket in queue.tickets)
 
     def of(self, uuid: str) -> ActionQueue:
         """Return the queue of a server."""
@@ -97,6 +100,11 @@ class ActionQueues:
                 if each.waits:
                     self._follow_kills(each)
             self.advance(ticket.uuid)
+
+    def _on_aside(self, ticket: Ticket, aside: Mapping[str, str]) -> None:
+        """Let those behind one that waits for players go first, until it waits no more."""
+        ticket.aside = aside
+        self.advance(ticket.uuid)
 
     def _cancel_before(self, queue: ActionQueue, kill: Ticket) -> None:
         for ticket in queue.cancelled_by(kill):

@@ -15,6 +15,7 @@ from datetime import timedelta
 
 from ..._power.host import liveness
 from ..._power.journal.acceptance import Acceptance, seconds_left
+from ..._power.model.players import PlayerPolicy
 from ..._power.model.request import PowerAction
 from ..._power.model.result import Result
 from ..._power.model.server import Server
@@ -90,7 +91,7 @@ class Actions:
         self._acceptor.start()
         await self._looked.wait()
 
-    async def take(self, server: Server, action: PowerAction, wait_seconds: int, origin: str) -> str:
+    async def take(self, server: Server, action: PowerAction, wait_seconds: int, origin: str, players: PlayerPolicy | None = None) -> str:
         """Take an action; return its operation's id once that is on the disk, or an empty text for a kill that is not, and done without.
 
         Raises `ShuttingDown`, `TooMany`, `NotKept`.
@@ -112,6 +113,7 @@ class Actions:
             accepted_at=now,
             wait_seconds=wait_seconds,
             deadline=now + timedelta(seconds=wait_seconds),
+            players=players,
         )
         ticket = Ticket(acceptance, self._loop.time() + wait_seconds, once=once)
         queue.take(ticket)
@@ -151,7 +153,9 @@ class Actions:
         for acceptance in left:
             seconds = seconds_left(acceptance, GRACE_SECONDS, now, boot, since_boot)
             raises = self._node.generations.own_raises(acceptance.server.uuid)
-            ticket = Ticket(acceptance, self._loop.time() + seconds, raises, kept=True)
+            # What it may wait for players is none of its wait for its turn.
+            turn_seconds = min(seconds, acceptance.wait_seconds + GRACE_SECONDS)
+            ticket = Ticket(acceptance, self._loop.time() + turn_seconds, raises, kept=True)
             self._operations.took(ticket)
             if seconds < 0:
                 self._endings.expire(ticket)

@@ -14,12 +14,14 @@ from ..._power.model.clock import timestamp
 from ..._power.model.report import entry
 from ..._power.model.result import Result
 from ..._power.model.server import Server
+from .queue import Ticket
 
 ACCEPTED, BEGUN, ENDED = "accepted", "begun", "ended"
 
 
-def of_acceptance(acceptance: Acceptance, *, begun: bool) -> dict[str, Any]:
-    """Show one that goes on, or waits for its turn."""
+def of_ticket(ticket: Ticket) -> dict[str, Any]:
+    """Show one that goes on, or waits for its turn or for players."""
+    acceptance, begun = ticket.acceptance, ticket.begun and not ticket.aside
     times = {
         "id": acceptance.operation,
         "requested_at": timestamp(acceptance.requested_at),
@@ -28,6 +30,7 @@ def of_acceptance(acceptance: Acceptance, *, begun: bool) -> dict[str, Any]:
     return {
         **_head(acceptance.operation, acceptance.server, acceptance.action.value, acceptance.origin, BEGUN if begun else ACCEPTED),
         "outcome": None,
+        **({"countdown": ticket.aside} if ticket.aside else {}),
         "operation": times,
     }
 

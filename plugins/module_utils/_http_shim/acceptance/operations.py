@@ -91,7 +91,7 @@ class Operations:
     def _now(self, operation: str, uuid: str) -> dict[str, Any] | None:
         ticket = self._live.get(operation)
         if ticket is not None:
-            return view.of_acceptance(ticket.acceptance, begun=ticket.begun) if ticket.acceptance.server.uuid == uuid else None
+            return view.of_ticket(ticket) if ticket.acceptance.server.uuid == uuid else None
         ended = self._ended.get(operation)
         return None if ended is None or ended[0].server.uuid != uuid else view.of_result(*ended)
 

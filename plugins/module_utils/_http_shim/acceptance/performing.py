@@ -9,24 +9,40 @@ import asyncio
 import contextlib
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
+from ..._power.actions.node.node import Node
 from ..._power.actions.turn.perform import perform
+from ..._power.locking.countdown import COUNTING, WAITING
 from ..._power.model.errors import INTERNAL_ERROR, internal_error
+from ..._power.model.news import COUNTDOWN, PLAYERS, Listener, News
 from ..._power.model.request import Request
 from ..._power.model.result import Outcome, Result
 from ..process.worker_pool import soon
 from .queue import Ticket
 from .shared_node import SharedNode
 
+#: What a server is at while nothing is held, and the phase of its countdown then.
+_FOR_PLAYERS = {PLAYERS: WAITING, COUNTDOWN: COUNTING}
+
+
+def heard_by(node: Node, listener: Listener) -> Node:
+    """Return the node whose actions tell what they are at."""
+    return replace(node, caller=replace(node.caller, listener=listener))
+
 
 class PerformingActions:
     """Performs the actions of one process. Its methods belong to the event loop that made it."""
 
-    def __init__(self, node: SharedNode, ended: Callable[[Ticket, Result, bool], None]) -> None:
-        """``ended`` is told of each end, and whether nobody has written it to the journal yet."""
+    def __init__(
+        self, node: SharedNode, ended: Callable[[Ticket, Result, bool], None], aside: Callable[[Ticket, Mapping[str, str]], None]
+    ) -> None:
+        """``ended`` is told of each end, and whether nobody has written it to the journal yet; ``aside`` whether, and until when, one
+        waits for players."""
         self._node = node
         self._ended = ended
+        self._aside = aside
         self._loop = asyncio.get_running_loop()
         self._running = 0
         self._idle = asyncio.Event()
@@ -68,12 +84,16 @@ class PerformingActions:
             generations={} if acceptance.generation is None else {uuid: acceptance.generation + raised},
             wait_seconds=max(0, left) if acceptance.wait_seconds else 0,
             origin=acceptance.origin,
+            players=acceptance.players,
         )
 
     def _perform(self, ticket: Ticket, request: Request) -> None:
         slot, unwritten = self._node.limiter.slot(), False
         try:
-            result = perform(request, self._node.now(), None, slot)
+            node = self._node.now()
+            if request.players is not None:
+                node = heard_by(node, lambda news: soon(self._loop, self._on_news, ticket, news))
+            result = perform(request, node, None, slot)
         except Exception as error:
             # A fault of ours: the server's queue must go on.
             result, unwritten = self._fault(ticket, error), True
@@ -83,6 +103,12 @@ class PerformingActions:
 
     def _fault(self, ticket: Ticket, error: Exception) -> Result:
         return ticket.result(self._node.clock.now(), Outcome.FAILED, INTERNAL_ERROR, internal_error(error))
+
+    def _on_news(self, ticket: Ticket, news: News) -> None:
+        phase = _FOR_PLAYERS.get(news.phase)
+        told = {} if phase is None else {"phase": phase, "due": news.deadline or ""}
+        if told != ticket.aside:
+            self._aside(ticket, told)
 
     def _on_ended(self, ticket: Ticket, result: Result, unwritten: bool) -> None:
         self._running -= 1

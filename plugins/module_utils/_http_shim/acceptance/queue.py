@@ -4,11 +4,12 @@
 """The queue of one server's accepted actions: those that may begin, that are cancelled, that waited too long; pure.
 
 Actions run in the order in which they were taken. A kill waits for nobody, cancels those before it that have not begun, and those after it
-wait until it has ended.
+wait until it has ended. One that waits for players stands aside meanwhile: it holds nothing, so those after it do not wait for it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -37,6 +38,8 @@ class Ticket:
     #: A kill that came after it did not wait for it to be on the disk.
     killed: bool = False
     turn_seconds: float = 0.0
+    #: It has begun, and waits for players or tells them: ``phase`` and, where that is known, when it is ``due``; empty: it does not.
+    aside: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_kill(self) -> bool:
@@ -85,6 +88,11 @@ class ActionQueue:
 
     tickets: list[Ticket] = field(default_factory=list)
 
+    @property
+    def first(self) -> Ticket | None:
+        """Return the one before which nobody is that could keep it from its turn."""
+        return next((ticket for ticket in self.tickets if not ticket.aside), None)
+
     def has_room(self, *, kill: bool) -> bool:
         """Tell whether one more may be taken that waits. Those that try once take no room."""
         waits = (ticket.is_kill if kill else not (ticket.begun or ticket.once or ticket.is_kill) for ticket in self.tickets)
@@ -92,7 +100,7 @@ class ActionQueue:
 
     def take(self, ticket: Ticket) -> None:
         """Put one more at its end; one that tries once must not find anybody before it."""
-        ticket.once = ticket.once and bool(self.tickets)
+        ticket.once = ticket.once and self.first is not None
         self.tickets.append(ticket)
 
     def take_first(self, tickets: list[Ticket]) -> None:
@@ -115,7 +123,7 @@ class ActionQueue:
 
     def next(self) -> list[Ticket]:
         """Return those whose turn has come: every kill, and the first if nobody is before it. They count as begun from now on."""
-        ready = [ticket for ticket in self.tickets if ticket.kept and not ticket.begun and (ticket.is_kill or ticket is self.tickets[0])]
+        ready = [ticket for ticket in self.tickets if ticket.kept and not ticket.begun and (ticket.is_kill or ticket is self.first)]
         for ticket in ready:
             ticket.begun = True
         return ready

@@ -15,6 +15,7 @@ from ..._power.actions.node.assemble import build_node, build_sources
 from ..._power.actions.node.limiter import Limiter
 from ..._power.actions.node.node import Node
 from ..._power.definitions.settings import Settings
+from ..._power.games.game import ProfiledGames
 from ..._power.model.caller import Caller
 from ..._power.sources.sources import Sources
 from .buffered_journal import BufferedJournal
@@ -29,7 +30,7 @@ class SharedNode:
 
     def __init__(self, settings: Settings, options: Mapping[str, Any], interrupted: Callable[[], bool]) -> None:
         """``options`` are those of the engine, as `build_node` takes them. Raises `SettingsInvalid`."""
-        built = build_node(options, settings, caller=Caller(interrupted))
+        built = build_node(options, settings, caller=Caller(interrupted, handed_on=interrupted))
         self.generations = OwnGenerations(settings.state_directory, settings.group)
         self.journal = BufferedJournal(settings.state_directory, settings.lock_directory, settings.group, built.clock)
         self.clock = built.clock
@@ -48,7 +49,7 @@ class SharedNode:
     def use(self, settings: Settings) -> None:
         """Let other settings count from now on; what only a new process can change must be the same."""
         with self._guard:
-            self._node = replace(self._node, settings=settings)
+            self._node = replace(self._node, settings=settings, games=ProfiledGames(settings, self._node.engine))
             self._sources_at, self._read = float("-inf"), None
 
     def now(self) -> Node:

@@ -38,7 +38,7 @@ class PowerRoutes:
             {
                 202: AnswerDoc("Accepted; where its end can be read is in the headers", headers={"X-Operation-Id": "", "Location": ""}),
                 400: failure("Not readable, or the server is suspended"),
-                422: failure("No such action"),
+                422: failure("No such action, or none with regard to players as it is asked for"),
                 503: failure("Nothing was accepted"),
             },
             body=schemas.POWER,
@@ -50,11 +50,13 @@ class PowerRoutes:
             return wanted
         if wanted.action is None:
             return replies.WRONG_ACTION
+        if wanted.refused:
+            return replies.refused_options(wanted.refused)
         if wanted.action.boots and known.suspended:
             return replies.SUSPENDED
         server, origin = known.server, origin_of(request.address, request.settings)
         try:
-            operation = await self._actions.take(server, wanted.action, wanted.wait_seconds, origin)
+            operation = await self._actions.take(server, wanted.action, wanted.wait_seconds, origin, wanted.players)
         except ShuttingDown:
             return replies.ENDING
         except TooMany:

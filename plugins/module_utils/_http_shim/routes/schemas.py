@@ -9,12 +9,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..._power.host.supervisor_record import PAUSES
+from ..._power.locking.countdown import COUNTING, WAITING
+from ..._power.model.players import EARLIEST_MARK_SECONDS, LONGEST_DELAY_SECONDS, MOST_MARKS, MOST_PLAYERS, WARN_MESSAGE, OnMaxDelay
 from ..._power.model.request import PowerAction
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState
 from ..._power.model.supervision import SupervisionState, Verdict
 
 Schema = Mapping[str, Any]
+
+
+def _option(kind: str) -> dict[str, Any]:
+    """Return the schema of an option that need not be given."""
+    return {"type": [kind, "null"]}
 
 
 def list_of(schema: Schema) -> dict[str, Any]:
@@ -25,9 +32,17 @@ def list_of(schema: Schema) -> dict[str, Any]:
 ERROR = {
     "type": "object",
     "required": ["error"],
-    "properties": {"error": {"type": "string"}, "request_id": {"type": "string", "format": "uuid"}},
+    "properties": {
+        "error": {"type": "string"},
+        "request_id": {"type": "string", "format": "uuid"},
+        "code": {"type": "string", "description": "where an option of ours is refused"},
+    },
 }
 _STATES = [state.value for state in PowerState]
+_WAIT_FOR_PLAYERS = {
+    "phase": {"enum": [WAITING, COUNTING]},
+    "due": {"type": "string", "description": "when it waits no longer, or is over"},
+}
 OPERATION = {
     "type": "object",
     "required": ["id", "server", "action", "outcome", "progress", "operation"],
@@ -47,6 +62,9 @@ OPERATION = {
         "state_before": {"enum": _STATES},
         "state": {"enum": _STATES},
         "stop": {"type": "object"},
+        "countdown": {"type": "object", "description": "while it waits for players, or tells them", "properties": _WAIT_FOR_PLAYERS},
+        "players": {"type": "object", "description": "who played when it went on or gave up"},
+        "player_wait": {"type": "object", "description": "how long it waited for them, and what they were told"},
         "run": {"type": "object", "description": "the run that was started, or found up"},
         "lock": {"type": "object"},
         "operation": {"type": "object"},
@@ -71,6 +89,22 @@ _SUPERVISION = {
         **dict.fromkeys(("ended_at", "next_at", "code", "msg"), _MAYBE_TEXT),
     },
 }
+_COUNTDOWN = {
+    "type": ["object", "null"],
+    "description": "the action that waits for its players, or tells them, before it takes its turn",
+    "required": ["action", "phase", "due"],
+    "properties": {
+        "action": {"enum": [action.value for action in PowerAction if action.traits.regards_players]},
+        **_WAIT_FOR_PLAYERS,
+        **{name: {"type": "string"} for name in ("origin", "reason", "since", "operation")},
+    },
+}
+_PLAYERS = {
+    "type": ["object", "null"],
+    "description": "who plays, asked a few seconds ago at most; null where the server is down, or nothing says which game it plays",
+    "required": ["online", "max", "why_unknown"],
+    "properties": {"online": {**_MAYBE_NUMBER, "description": "null if unknown"}, "max": _MAYBE_NUMBER, "why_unknown": _MAYBE_TEXT},
+}
 SERVER: dict[str, Any] = {
     "type": "object",
     "required": ["state", "is_suspended", "utilization", "configuration"],
@@ -92,13 +126,15 @@ SERVER: dict[str, Any] = {
         },
         "configuration": {"type": "object", "required": ["uuid", "meta", "suspended"]},
         "supervision": _SUPERVISION,
+        "countdown": _COUNTDOWN,
+        "players": _PLAYERS,
     },
 }
 _TEXT = {"type": "string"}
 LISTED = {
     **SERVER,
     "properties": {
-        **SERVER["properties"],
+        **{name: schema for name, schema in SERVER["properties"].items() if name != "players"},
         "state": {"enum": [*_STATES, None], "description": "null if it could not be seen"},
         "utilization": {**SERVER["properties"]["utilization"], "type": ["object", "null"]},
         "code": {**_TEXT, "description": "why it could not be seen"},
@@ -128,6 +164,26 @@ POWER = {
     "properties": {
         "action": {"enum": [action.value for action in PowerAction]},
         "wait_seconds": {"type": ["integer", "null"], "default": 30, "description": "0 to 300; anything else counts as 30"},
+        "players_at_most": {
+            **_option("integer"),
+            "minimum": 0,
+            "maximum": MOST_PLAYERS,
+            "description": "wait until no more than these play",
+        },
+        "max_delay": {
+            **_option("integer"),
+            "minimum": 0,
+            "maximum": LONGEST_DELAY_SECONDS,
+            "description": "wait for players no longer than so many seconds after this request",
+        },
+        "on_max_delay": {"enum": [*(each.value for each in OnMaxDelay), None], "description": "what happens then"},
+        "warn": {
+            **_option("array"),
+            "items": {"type": "integer", "minimum": 1, "maximum": EARLIEST_MARK_SECONDS},
+            "maxItems": MOST_MARKS,
+            "description": "tell those who play so many seconds before it",
+        },
+        "warn_message": {**_option("string"), "default": WARN_MESSAGE},
     },
 }
 COMMANDS = {"type": "object", "properties": {"commands": {"type": ["array", "null"], "items": {"type": "string"}}}}

@@ -20,6 +20,7 @@ from ..._power.model.request import PowerAction
 from ..._power.model.server import PowerState, Server
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
 from ..process.worker_pool import WorkerPool
+from ..servers.player_counts import PlayerCounts
 from ..servers.server_cache import KnownServer
 from ..servers.server_view import ServerFlags, Utilization, server_entry, unseen_entry
 from ..servers.system_view import Machine, system_entry, system_entry_2
@@ -38,6 +39,8 @@ _THREADS = 8
 _MOST_LINES = 100
 #: How long a stop after a sync that says "suspended" waits for its turn.
 _WAIT_SECONDS = 30
+#: What is told of a server beside what Wings tells; players of a single one alone, since their games have to be asked.
+_OURS = ("supervision", "countdown", "players")
 
 
 class ServerRoutes:
@@ -53,11 +56,16 @@ class ServerRoutes:
         # Of its own: a Panel that is silent keeps no other route waiting.
         self._sync_threads = WorkerPool(_THREADS, "sync")
         self._uses = Uses(backend.disks)
+        self._players = PlayerCounts()
 
-    def described(self, servers: Sequence[Server]) -> list[dict[str, Any]]:
-        """Return the servers as Wings shows them, also those that could not be seen. For a thread. Raises `PowerError`."""
+    def described(self, servers: Sequence[Server], *, players: bool = False) -> list[dict[str, Any]]:
+        """Return the servers as Wings shows them, also those that could not be seen, and who ``players`` are if that is asked.
+
+        For a thread. Raises `PowerError`.
+        """
         node = self._node.for_reading()
-        told = describe_each(servers, node, FactOptions(), remember=node.journal.runs.record_match)
+        wanted = FactOptions(count_players=self._players.of if players else None)
+        told = describe_each(servers, node, wanted, remember=node.journal.runs.record_match)
         for warning in told.warnings:
             self._log.warn("server_not_shown", reason=warning)
         definitions = {entry["server"]: node.sources.definition_for_stop(entry["server"]) for entry in told.entries}
@@ -92,13 +100,13 @@ class ServerRoutes:
             "server",
             "GET",
             "/api/servers/{server}",
-            "One server, as above",
+            "One server, as above, and who plays on it",
             {200: AnswerDoc("It", schemas.SERVER), 500: failure("No engine")},
         )
     )
     async def _one(self, request: HttpRequest, known: KnownServer) -> Reply:
         try:
-            found = await self._threads.ask(lambda: self.described([known.server]))
+            found = await self._threads.ask(lambda: self.described([known.server], players=True))
         except PowerError as error:
             return replies.unexpected(request.id, note=str(error))
         if not found:
@@ -231,4 +239,4 @@ def _shown(entry: Mapping[str, Any], definition: Definition | None, use: Utiliza
         shown = unseen_entry(server, definition, flags, code=entry["code"], msg=entry["msg"])
     else:
         shown = server_entry(server, PowerState(entry["state"]), definition, use, flags)
-    return {**shown, "supervision": entry["supervision"]}
+    return {**shown, **{name: entry[name] for name in _OURS if name in entry}}

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from ..._power.actions.many.server_facts import FactOptions, describe_each
 from ..._power.actions.many.supervision_facts import OFF
 from ..._power.host.supervisor_record import UNKNOWN, supervisor_facts
+from ..._power.locking.countdown import COUNTING, WAITING
 from ..._power.model.errors import PowerError, internal_error
 from ..._power.model.server import PowerState, Server
 from ..._power.model.supervision import SupervisionState, Verdict
@@ -27,6 +28,7 @@ _Numbers = TypeVar("_Numbers")
 UNSEEN = "unknown"
 _STATES = (*(state.value for state in PowerState), UNSEEN)
 _SUPERVISION = (*(state.value for state in SupervisionState), OFF, UNSEEN)
+_COUNTDOWNS = (WAITING, COUNTING)
 #: How long numbers count.
 _FRESH_SECONDS = 5.0
 #: Longest wait for them: who asks for metrics waits for few seconds, and the engine may be silent.
@@ -35,10 +37,11 @@ _WAIT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class ServerNumbers:
-    """How many servers are in each state, and in each state of supervision; empty where nobody can tell."""
+    """How many servers are in each state, in each state of supervision, and in each phase of a countdown; empty where nobody can tell."""
 
     states: Mapping[str, int] = field(default_factory=dict)
     supervision: Mapping[str, int] = field(default_factory=dict)
+    countdowns: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ class Census:
         entries = await self._engine_threads.ask(lambda: self._seen(servers))
         states = [entry["state"] or UNSEEN for entry in entries]
         supervision = [UNSEEN if entry["supervision"] is None else entry["supervision"]["state"] for entry in entries]
-        return ServerNumbers({state: states.count(state) for state in _STATES}, {state: supervision.count(state) for state in _SUPERVISION})
+        phases = [entry["countdown"]["phase"] for entry in entries if entry["countdown"] is not None]
+        return ServerNumbers(_counted(states, _STATES), _counted(supervision, _SUPERVISION), _counted(phases, _COUNTDOWNS))
 
     def _seen(self, servers: list[Server]) -> list[dict[str, Any]]:
         node = self._node.for_reading()
@@ -80,6 +84,10 @@ class Census:
             return NodeNumbers(self._node.journal.told_runs.totals(), supervisor_facts(self._node.settings.state_directory)[0])
 
         return await self._journal_threads.ask(read)
+
+
+def _counted(found: Sequence[str], names: Sequence[str]) -> dict[str, int]:
+    return {name: found.count(name) for name in names}
 
 
 class _Kept(Generic[_Numbers]):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..._power.definitions.definition import Definition, secrets_of
+from ..._power.locking.countdown import Countdown
 from ..._power.model.redaction import mask
 from ..._power.model.server import PowerState, Server
 
@@ -69,6 +70,13 @@ def utilization_entry(use: Utilization, state: PowerState) -> dict[str, Any]:
         "state": state.value,
         "disk_bytes": use.disk_bytes,
     }
+
+
+def countdown_entry(countdown: Countdown | None) -> dict[str, str] | None:
+    """Show a countdown to whoever sees the server's console: not who asked for it, which is for the node's owner alone."""
+    if countdown is None:
+        return None
+    return {"action": countdown.action, "phase": countdown.phase, "since": countdown.since, "due": countdown.due}
 
 
 def _shown(server: Server, definition: Definition | None, flags: ServerFlags) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from .client.member import Member
 from .console_output import ConsoleOutput
 from .room_resources import RoomResources
 from .state_observer import StateObserver
-from .stats_reporter import StatsReporter
+from .stats_reporter import NO_COUNTDOWN, StatsReporter
 from .views import ServerView, state_changes
 
 T = TypeVar("T")
@@ -56,6 +56,8 @@ class Room:
             self.look()
             return
         member.send(frames.STATUS, self.view.state.value)
+        if self._stats.countdown != NO_COUNTDOWN:
+            member.send(frames.COUNTDOWN, self._stats.countdown)
         if self.view.run is None:
             self._stats.begin()
 

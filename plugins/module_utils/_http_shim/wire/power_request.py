@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from ..._power.model.errors import SettingsInvalid
 from ..._power.model.nesting import is_nested_deeper
+from ..._power.model.players import PlayerPolicy, read_policy
 from ..._power.model.request import PowerAction
 from ..._power.options import WAIT_SECONDS
 
@@ -38,10 +40,15 @@ class BodyInvalid(ValueError):
 
 @dataclass(frozen=True)
 class PowerBody:
-    """The body of a power request: ``action`` is None where it is none of the four."""
+    """The body of a power request: ``action`` is None where it is none of the four.
+
+    ``players`` is what is asked for the sake of players, of which Wings knows nothing; ``refused`` says why that cannot be, if so.
+    """
 
     action: PowerAction | None
     wait_seconds: int = WAIT_SECONDS.default
+    players: PlayerPolicy | None = None
+    refused: str = ""
 
 
 class _Object(list[tuple[str, Any]]):
@@ -80,10 +87,22 @@ def _read_power_body(body: bytes) -> PowerBody:
     members = read_object(body)
     action = last_of(members, "action", _text)
     wait = last_of(members, "wait_seconds", _whole_number)
-    return PowerBody(
+    options = {name: last_of(members, name, typed) for name, typed in _PLAYER_OPTIONS.items()} if len(members) > 1 else {}
+    read = PowerBody(
         action=PowerAction.named(action),
         wait_seconds=wait if wait is not None and WAIT_SECONDS.holds(wait) else WAIT_SECONDS.default,
     )
+    return read if all(value is None for value in options.values()) else _with_regard(read, options)
+
+
+def _with_regard(body: PowerBody, options: Mapping[str, Any]) -> PowerBody:
+    """Return the body of a request with regard to players."""
+    if body.action is None:
+        return body
+    try:
+        return replace(body, players=read_policy(body.action.value, body.action.traits.regards_players, options))
+    except SettingsInvalid as error:
+        return replace(body, refused=str(error))
 
 
 def last_of(members: list[tuple[str, Any]], name: str, read: Callable[[Any], _T]) -> _T | None:
@@ -118,6 +137,13 @@ def _whole_number(value: Any) -> int:
     return value
 
 
+def _whole_numbers(value: Any) -> list[int]:
+    if not isinstance(value, list):
+        raise BodyInvalid
+    # As Wings' reader reads a list of numbers.
+    return [0 if each is None else _whole_number(each) for each in value]
+
+
 def _read_number(text: str) -> int | _NotWhole:
     number = int(text) if len(text) <= _LONGEST_NUMBER else None
     return _NotWhole() if number is None or not _LEAST <= number <= _MOST else number
@@ -127,6 +153,14 @@ def _refuse(_word: str) -> Any:
     """Refuse NaN and Infinity, which Python reads and which are no JSON."""
     raise BodyInvalid
 
+
+_PLAYER_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
+    "players_at_most": _whole_number,
+    "max_delay": _whole_number,
+    "on_max_delay": _text,
+    "warn": _whole_numbers,
+    "warn_message": _text,
+}
 
 #: Most requests are one of few.
 _read_usual = functools.lru_cache(maxsize=256)(_read_power_body)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
+from ..._power.model.errors import SettingsInvalid
 from ..._power.model.request import PowerAction
 
 JSON = "application/json; charset=utf-8"
@@ -55,6 +56,11 @@ def accepted(headers: tuple[tuple[str, str], ...]) -> Reply:
 def invalid_body(request_id: str) -> Reply:
     """Answer that the body is not what it should be."""
     return unexpected(request_id, 400, content_type=MISLABELLED)
+
+
+def refused_options(reason: str) -> Reply:
+    """Answer that the action is one, but cannot be had as it is asked for."""
+    return replace(json_reply({"error": reason, "code": SettingsInvalid.code}, 422), note=reason)
 
 
 def redirect(status: int, location: str) -> Reply:

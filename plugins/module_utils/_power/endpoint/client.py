@@ -13,10 +13,12 @@ from urllib.parse import quote
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.described import Unseen
 from ..model.errors import EndpointUnreachable, Suspended
+from ..model.players import PlayerPolicy
 from ..model.request import PowerAction
 from ..model.server import Server
 from .connection import EndpointAnswer, EndpointConnection, Trusts
-from .seen import Operation, Seen, read_log, read_operation, read_server
+from .operation import Operation, read_operation
+from .seen import Seen, read_log, read_server
 from .server_list import ServerList
 
 _OPERATION_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -83,13 +85,22 @@ class Endpoint:
         answer.raise_if_missing(verb, uuid)
         return answer.read(verb, lambda value: read_server(value, uuid, self.masked))
 
-    def act(self, uuid: str, action: PowerAction, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Accepted:
+    def act(
+        self,
+        uuid: str,
+        action: PowerAction,
+        wait_seconds: int,
+        check_cancelled: CheckCancelled = no_check,
+        players: PlayerPolicy | None = None,
+    ) -> Accepted:
         """Ask for a power action; return when it was accepted, which is before anything is done.
+
+        What is owed to ``players`` only our own HTTP face understands: Wings would act at once (`Seen.regards_players`).
 
         Raises `Suspended`, `ServerNotFound`, `EndpointError`, and what ``check_cancelled`` raises and `EndpointUnreachable`, after which
         the action may have been taken.
         """
-        body = {"action": action.value, "wait_seconds": wait_seconds}
+        body = {"action": action.value, "wait_seconds": wait_seconds, **({} if players is None else players.options())}
         try:
             answer = self._connection.ask("POST", f"/api/servers/{uuid}/power", body=body, check_cancelled=check_cancelled)
         except EndpointUnreachable as error:

@@ -16,7 +16,7 @@ from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import EndpointError, EndpointUnreachable, EndpointUntrusted, ServerNotFound, SettingsInvalid
 from ..model.redaction import mask, shown_address
 from ..sources.web import Answer, Trust, Untrusted, Web, WebFault
-from .seen import plain_text
+from .told import plain_text
 
 _Value = TypeVar("_Value")
 #: Whether a user of this machine, by number, may have the token.

@@ -146,4 +146,8 @@ def _entry(seen: Seen) -> dict[str, Any]:
         told["utilization"] = dict(seen.utilization)
     if seen.supervision is not None:
         told["supervision"] = dict(seen.supervision)
+    if seen.regards_players:
+        told["countdown"] = None if seen.countdown is None else dict(seen.countdown)
+    if seen.tells_players:
+        told["players"] = None if seen.players is None else seen.players.facts()
     return told

@@ -31,6 +31,11 @@ PROCESS_SECONDS = 3.0
 _LAG_MILLISECONDS = 2000
 
 
+def seconds_until_begun(request: Request) -> int:
+    """Return how long an action that was accepted may wait: for its turn and, before that, for players."""
+    return request.wait_seconds + (0 if request.players is None else request.players.longest_seconds)
+
+
 class RunChanges:
     """Tells whether the run that is seen began after the request. ``before`` is what was seen before it, None if nothing was.
 
@@ -134,7 +139,7 @@ class FollowingDown(Following):
     def __init__(self, request: Request, uuid: str, before: Seen | None) -> None:
         super().__init__(request, uuid, before)
         self._kill = request.action is PowerAction.KILL
-        self._deadline = GRACE_SECONDS + (0 if self._kill else request.wait_seconds)
+        self._deadline = GRACE_SECONDS + (0 if self._kill else seconds_until_begun(request))
         self._down_at: float | None = None
         self._was_up = before is not None and before.state is not PowerState.OFFLINE
         # A running server has no boot or restart under way that would bring it back.
@@ -185,7 +190,7 @@ class FollowingUp(Following):
         super().__init__(request, uuid, before)
         self._boot_seconds = max(GRACE_SECONDS, request.wait_timeout)
         self._restarts = request.action is PowerAction.RESTART and before is not None and before.state is not PowerState.OFFLINE
-        self._deadline = request.wait_seconds + (GRACE_SECONDS if self._restarts else self._boot_seconds)
+        self._deadline = seconds_until_begun(request) + (GRACE_SECONDS if self._restarts else self._boot_seconds)
         self._down_at: float | None = None
         self._tried_at: float | None = None
         if up_already:

@@ -13,6 +13,7 @@ import dataclasses
 from ..actions.node.limiter import Slot
 from ..actions.node.progress import Ending, Progress
 from ..actions.turn.look import require_selected
+from ..locking.countdown import COUNTING
 from ..model.caller import Caller
 from ..model.cancellation import no_check
 from ..model.clock import Clock
@@ -20,23 +21,24 @@ from ..model.errors import (
     EndpointError,
     EndpointUnreachable,
     EndpointUntrusted,
-    FailureBudget,
     InterruptedBySignal,
-    NotSelected,
     OutcomeUnknown,
     PowerError,
     ServerNotFound,
     Suspended,
+    UnsupportedByEndpoint,
 )
-from ..model.news import News
+from ..model.news import COUNTDOWN, PLAYERS, News
 from ..model.plan import Plan, plan, planned_state
 from ..model.request import PowerAction, Request, WaitFor
 from ..model.result import Outcome, Result
 from ..model.server import PowerState, Server
 from .client import Accepted, Endpoint
 from .facts import identify_at
-from .follow import Following, FollowingUp, following
-from .seen import Operation, Seen
+from .follow import Following, FollowingUp, following, seconds_until_begun
+from .operation import Operation
+from .operation_end import take_over, told_ending
+from .seen import Seen
 from .watch import WaitInterrupted, Watch
 
 #: A kill is not kept waiting longer than this for what the server was before it.
@@ -45,8 +47,6 @@ _KILL_LOOK_SECONDS = 1.0
 _OPERATION_SECONDS = 1800.0
 #: The states that a server may be in after an action that went well, by whether it is meant to be up then.
 _STATES_AFTER = {True: (PowerState.STARTING, PowerState.RUNNING), False: (PowerState.OFFLINE,), None: tuple(PowerState)}
-#: Codes of servers that nothing was asked of; what was asked for never has one, whatever the endpoint says.
-_NEVER_ASKED = (NotSelected.code, FailureBudget.code)
 
 
 def perform_at(
@@ -84,6 +84,8 @@ class EndpointTurn:
         self._progress = progress
         self._slot = slot
         self._following: Following | None = None
+        #: What the operation was seen to wait for last, and until when.
+        self._waits = ("", "")
 
     def perform(self) -> Ending:
         """Perform the action from its look to its end. Raises `PowerError`."""
@@ -123,7 +125,7 @@ class EndpointTurn:
     def _look_before(self) -> Seen | None:
         """Look at the server before the action. A kill that is meant whatever the state waits little for it, and goes on without.
 
-        Raises `NotSelected`, and `Suspended`, too.
+        Raises `NotSelected`, `Suspended`, and `UnsupportedByEndpoint`, too.
         """
         uuid = self._progress.server.uuid
         hurried = self._request.action is PowerAction.KILL and not self._request.check and self._request.only is None
@@ -135,6 +137,11 @@ class EndpointTurn:
                 return None
             raise
         self._saw(seen)
+        if self._request.players is not None and not seen.regards_players:
+            raise UnsupportedByEndpoint(
+                f"Cannot {self._request.action.value} server {uuid} with regard to players: the endpoint {self._endpoint.shown} does not "
+                "tell that it can wait for them; leave players_at_most, max_delay and warn out, or act on the node with api_url empty"
+            )
         self._progress.state_before = seen.state
         require_selected(self._request, uuid, seen.state)
         if self._request.action.boots and seen.suspended and plan(self._request.action, seen.state).steps:
@@ -152,6 +159,15 @@ class EndpointTurn:
         progress.state = seen.state
         if self._following is not None and self._following.up:
             self._slot.end_boot()
+
+    def _tell_countdown(self, operation: Operation) -> None:
+        """Tell whoever follows the action that it waits for players, or tells them."""
+        waits, progress = (operation.waits, operation.due), self._progress
+        if operation.waits and waits != self._waits:
+            phase = COUNTDOWN if operation.waits == COUNTING else PLAYERS
+            deadline = operation.due or None
+            self._caller.listener(News(progress.server, self._request.action.value, phase, deadline, progress.seconds))
+        self._waits = waits
 
     def _dry_run(self, before: Seen, chosen: Plan) -> Ending:
         """Say, for check mode, what the action would do to the server as it is. Whether its lock is held is not told."""
@@ -182,8 +198,8 @@ class EndpointTurn:
         self.operation = accepted.operation
         try:
             if accepted.operation:
-                bound = _OPERATION_SECONDS + request.wait_seconds + request.wait_timeout
-                operation = watch.operation(accepted, request.action, bound)
+                bound = _OPERATION_SECONDS + seconds_until_begun(request) + request.wait_timeout
+                operation = watch.operation(accepted, request.action, bound, self._tell_countdown)
                 if operation is not None:
                     return self._end_of(operation, before, watch)
             return self._follow(watch, before)
@@ -199,7 +215,7 @@ class EndpointTurn:
         # Whoever kills wants it to reach the endpoint, and to know whether it did.
         look = no_check if request.action is PowerAction.KILL else watch.raise_if_signalled
         try:
-            return self._endpoint.act(uuid, request.action, request.wait_seconds, look)
+            return self._endpoint.act(uuid, request.action, request.wait_seconds, look, request.players)
         except WaitInterrupted:
             raise OutcomeUnknown(
                 f"Cannot tell what became of the {request.action.value} of server {uuid}: a signal ended the wait for the endpoint to "
@@ -238,9 +254,9 @@ class EndpointTurn:
     def _end_of(self, operation: Operation, before: Seen | None, watch: Watch) -> Ending:
         """End as the endpoint says, after the wait for the server to be running, of which the endpoint knows nothing."""
         request, progress = self._request, self._progress
-        _take_over(operation, progress)
+        take_over(operation, progress)
         self._slot.end_boot()
-        outcome, code, msg = _told_ending(operation)
+        outcome, code, msg = told_ending(operation)
         if outcome not in (Outcome.DONE, Outcome.UNCHANGED):
             return outcome, code or EndpointError.code, msg or "Cannot tell why: the endpoint gives no reason"
         self._refuse_contradiction(operation.state)
@@ -260,26 +276,3 @@ class EndpointTurn:
                 f"Cannot tell what became of the {action.value} of server {uuid}: the endpoint says that it went well, but that the server "
                 f"is {state.value}; look at the server"
             )
-
-
-def _told_ending(operation: Operation) -> Ending:
-    """Return how an operation ended, as a result may say it of what was asked for and taken."""
-    outcome, code = operation.outcome or Outcome.FAILED, operation.code
-    if outcome in (Outcome.SKIPPED, Outcome.REFUSED):
-        # Nobody passes over what was asked for, and what altered something was not refused.
-        outcome = Outcome.FAILED if operation.changed else Outcome.REFUSED
-    return outcome, "" if code in _NEVER_ASKED else code, operation.msg
-
-
-def _take_over(operation: Operation, progress: Progress) -> None:
-    progress.changed = operation.changed
-    progress.state_before = operation.state_before or progress.state_before
-    progress.state = operation.state
-    progress.stop = operation.stop
-    progress.waited_seconds = operation.waited_seconds
-    progress.holder = None if operation.holder is None else dict(operation.holder)
-    progress.plan = operation.plan or progress.plan
-    progress.preboot = list(operation.preboot)
-    progress.cancelled = operation.cancelled
-    progress.exit_code = operation.exit_code
-    progress.log = operation.log

@@ -11,7 +11,8 @@ from ..model.cancellation import CheckCancelled
 from ..model.described import Unseen
 from ..model.errors import EndpointError, EndpointUnreachable, EndpointUntrusted
 from .connection import EndpointConnection
-from .seen import Seen, read_codes, read_servers
+from .seen import Seen, read_servers
+from .told import read_codes
 
 _LOOK_SECONDS = 0.5
 

@@ -15,7 +15,8 @@ from ..model.request import PowerAction
 from ..model.server import PowerState
 from .client import Accepted, Endpoint
 from .follow import Following
-from .seen import Operation, Seen
+from .operation import Operation
+from .seen import Seen
 
 _Value = TypeVar("_Value")
 #: Pauses between two looks at a server: the first, the longest, and how they grow.
@@ -63,9 +64,12 @@ class Watch:
                 return
             follow.raise_if_hopeless(at)
 
-    def operation(self, accepted: Accepted, action: PowerAction, seconds: float) -> Operation | None:
+    def operation(
+        self, accepted: Accepted, action: PowerAction, seconds: float, goes_on: Callable[[Operation], None] = lambda _operation: None
+    ) -> Operation | None:
         """Return the operation when it has ended, or None where the endpoint does not know it. Raises as `until_done`.
 
+        ``goes_on`` is told of each look at one that has not.
         One that is of something else, by what it tells itself, is an `OutcomeUnknown`.
         """
         pause = _FIRST_PAUSE
@@ -87,6 +91,8 @@ class Watch:
                 )
             if operation is not None and operation.outcome is not None:
                 return operation
+            if operation is not None:
+                goes_on(operation)
             if self._clock.monotonic() - asked_at < 1.0:
                 # It does not wait as it was asked to, or is out of reach.
                 self._pause(pause)

@@ -49,6 +49,7 @@ def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
         labels=dict(config.get("Labels") or {}),
         ports=frozenset(bindings) if live else frozenset(),
         addresses={port: _addresses(there) for port, there in bindings.items()} if live else {},
+        on_host_network=host.get("NetworkMode") == "host",
         environment=tuple(config.get("Env") or ()),
         hostname=str(config.get("Hostname") or ""),
     )

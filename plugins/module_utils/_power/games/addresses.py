@@ -29,7 +29,13 @@ def default_port(snapshot: Snapshot, definition: Definition | None) -> int:
 
 
 def address_of(snapshot: Snapshot, port: int, protocol: str) -> tuple[str, int]:
-    """Return the address and port at which the port is published, by ``tcp`` or ``udp``. Raises `Unanswered` if it is not."""
+    """Return the address and port at which the port is published, by ``tcp`` or ``udp``. Raises `Unanswered` if it is not.
+
+    On the machine's own network it is the address that the server was given.
+    """
+    if snapshot.on_host_network:
+        address = variable(snapshot, "SERVER_IP") or "0.0.0.0"
+        return _LOOPBACK.get(address, address), port
     published = snapshot.addresses.get(f"{port}/{protocol}")
     if not published:
         raise Unanswered(f"its container has not published port {port}/{protocol}")

@@ -21,8 +21,10 @@ R = TypeVar("R")
 _AT_ONCE = 8
 
 
-def map_concurrently(work: Callable[[T], R], items: Sequence[T], seconds: float | None = None) -> list[R | None]:
-    """Return what ``work`` makes of each item, in order, several at a time; None for what is not there after ``seconds``.
+def map_concurrently(
+    work: Callable[[T], R], items: Sequence[T], seconds: float | None = None, *, at_once: int = _AT_ONCE
+) -> list[R | None]:
+    """Return what ``work`` makes of each item, in order, ``at_once`` at a time; None for what is not there after ``seconds``.
 
     Raises what ``work`` raises, beginning nothing more then. Its threads are abandoned with what they are about. Where none is to be had,
     the one who asks does it all, and what it is about when the time is up is waited for.
@@ -46,7 +48,7 @@ def map_concurrently(work: Callable[[T], R], items: Sequence[T], seconds: float 
                     faults.append(error)
                     over.set()
 
-    threads = _started(take_turns, min(_AT_ONCE, len(items)))
+    threads = _started(take_turns, min(at_once, len(items)))
     if not threads:
         take_turns()
     for thread in threads:

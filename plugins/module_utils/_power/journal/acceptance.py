@@ -8,6 +8,7 @@ An accepted action is a row of ``operations`` that has neither begun nor ended, 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..host import liveness
 from ..model.clock import timestamp
+from ..model.errors import SettingsInvalid
+from ..model.players import PlayerPolicy, read_policy
 from ..model.request import PowerAction
 from ..model.result import Result
 from ..model.server import Server, parse_uuid
@@ -30,11 +33,11 @@ _CREATE = """CREATE TABLE IF NOT EXISTS acceptances (
     id TEXT PRIMARY KEY, wait_seconds INTEGER NOT NULL, deadline TEXT NOT NULL, generation INTEGER, boot TEXT, boot_seconds REAL)"""
 
 #: What the table lacks where an earlier version made it.
-_ADDED = {"boot": "TEXT", "boot_seconds": "REAL"}
+_ADDED = {"boot": "TEXT", "boot_seconds": "REAL", "players": "TEXT"}
 
 #: What is written for each: into ``operations``, and beside it.
 _ACCEPTED = ("id", "uuid", "name", "action", "origin", "requested_at", "accepted_at")
-_PROMISED = ("id", "wait_seconds", "deadline", "generation", "boot", "boot_seconds")
+_PROMISED = ("id", "wait_seconds", "deadline", "generation", "boot", "boot_seconds", "players")
 _KEEP = "ON CONFLICT (id) DO NOTHING"
 
 #: An end of what was accepted; a journal that was begun anew meanwhile does not know it, and is told all of it.
@@ -54,7 +57,7 @@ _FORGET = "DELETE FROM acceptances WHERE id NOT IN (SELECT id FROM operations WH
 _MOVE = "UPDATE acceptances SET generation = ? WHERE id = ?"
 
 _PENDING = """SELECT operations.id, uuid, name, action, origin, requested_at, accepted_at, wait_seconds, deadline, generation,
-    boot, boot_seconds FROM operations JOIN acceptances ON acceptances.id = operations.id
+    boot, boot_seconds, players FROM operations JOIN acceptances ON acceptances.id = operations.id
     WHERE begun_at IS NULL AND outcome IS NULL ORDER BY number"""
 
 
@@ -62,8 +65,9 @@ _PENDING = """SELECT operations.id, uuid, name, action, origin, requested_at, ac
 class Acceptance:
     """One action that was accepted. ``deadline`` is when its wait for its turn is over; times are in UTC.
 
-    ``generation`` is the server's kill generation before it was accepted; None for a kill. Of one read from the journal, ``boot`` is the
-    life of the machine in which it was written, "" where that is not known, and ``boot_seconds`` how old that life was.
+    ``generation`` is the server's kill generation before it was accepted; None for a kill. ``players`` is what it owes them, for which it
+    may wait beside its turn. Of one read from the journal, ``boot`` is the life of the machine in which it was written, "" where that is
+    not known, and ``boot_seconds`` how old that life was.
     """
 
     operation: str
@@ -77,20 +81,28 @@ class Acceptance:
     generation: int | None = None
     boot: str = field(default="", compare=False)
     boot_seconds: float = field(default=0.0, compare=False)
+    players: PlayerPolicy | None = None
 
     def requested(self, now: datetime, generation: int | None) -> Acceptance:
         """The same, requested and accepted now, its wait beginning."""
         deadline = now + timedelta(seconds=self.wait_seconds)
-        return Acceptance(self.operation, self.server, self.action, self.origin, now, now, self.wait_seconds, deadline, generation)
+        return Acceptance(
+            self.operation, self.server, self.action, self.origin, now, now, self.wait_seconds, deadline, generation, players=self.players
+        )
+
+    @property
+    def longest_wait(self) -> int:
+        """How many seconds may pass until it begins: its wait for its turn, and what it may wait for players and tell them."""
+        return self.wait_seconds + (0 if self.players is None else self.players.longest_seconds)
 
 
 def seconds_left(acceptance: Acceptance, grace: float, now: datetime, boot: str, since_boot: float) -> float:
-    """How much longer what another process accepted may wait: its own wait and ``grace`` seconds in all; negative if that is past.
+    """How much longer what another process accepted may wait: its own waits and ``grace`` seconds in all; negative if that is past.
 
     ``now`` is by the wall clock, which may be set. So within one ``boot``, whose seconds are ``since_boot``, these count alone. In a later
     one the wall clock has to do, but it was accepted before that boot. Where the clock says that it is yet to be, nobody can tell.
     """
-    whole = acceptance.wait_seconds + grace
+    whole = acceptance.longest_wait + grace
     if acceptance.boot == boot != "":
         return whole - (since_boot - acceptance.boot_seconds)
     passed = acceptance.wait_seconds - (acceptance.deadline - now).total_seconds()
@@ -198,6 +210,7 @@ def _parameters(acceptance: Acceptance) -> dict[str, object]:
         "wait_seconds": acceptance.wait_seconds,
         "deadline": timestamp(acceptance.deadline),
         "generation": acceptance.generation,
+        "players": None if acceptance.players is None else json.dumps(acceptance.players.options(), separators=(",", ":")),
     }
 
 
@@ -220,10 +233,20 @@ def _acceptance(row: sqlite3.Row) -> Acceptance | None:
                 generation=None if row["generation"] is None else int(row["generation"]),
                 boot=str(row["boot"] or ""),
                 boot_seconds=float(row["boot_seconds"] or 0.0),
+                players=_policy(row),
             )
         )
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, SettingsInvalid):
         return None
+
+
+def _policy(row: sqlite3.Row) -> PlayerPolicy | None:
+    if row["players"] is None:
+        return None
+    options = json.loads(row["players"])
+    if not isinstance(options, dict):
+        raise ValueError("no options")
+    return read_policy(row["action"], regards_players=True, given=options)
 
 
 def _moment(text: object) -> datetime:

@@ -94,6 +94,7 @@ OPERATIONS_UNDER = (
     + """WHERE uuid = :uuid AND action = :action AND id <> :but
     AND (reason = :key OR substr(reason, 1, length(:key) + 2) = :key || ': ') ORDER BY number DESC"""
 )
+WAITING = "SELECT 1 FROM operations WHERE id = ? AND begun_at IS NULL AND outcome IS NULL"
 OPERATIONS_NUMBERED = _OPERATION + "WHERE number IN ({holes})"
 LAST_ACTS = (
     _OPERATION

@@ -93,6 +93,10 @@ class RecordedOperations:
         """Return a server's operations, the one recorded last first."""
         return self._settled(self._store.rows(rows.OPERATIONS_OF, (uuid, limit)))
 
+    def waits(self, operation: str) -> bool | None:
+        """Tell if an operation was accepted and has neither begun nor ended; None if nobody can tell."""
+        return self._store.read_if_known(lambda connection: connection.execute(rows.WAITING, (operation,)).fetchone() is not None, False)
+
     def under(self, key: str, uuid: str, action: PowerAction, *, but: str) -> list[OperationRow]:
         """Return a server's operations of one kind whose reason is ``key`` or begins with it, the last first, without ``but``."""
         parameters = {"key": rows.storable(key), "uuid": uuid, "action": action.value, "but": but}

@@ -16,24 +16,32 @@ import os
 import zlib
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from ..host.liveness import boot_id, lives, start_of
 from ..host.own_files import open_or_make, open_own
+from ..model.cancellation import Deadline
+from ..model.clock import SYSTEM_CLOCK, engine_time
 from ..model.errors import CountdownRunning, LockUnavailable
 from ..model.players import PlayerCount
 from ..model.request import Request
 from ..model.schema import printable
-from ..model.server import parse_uuid
+from ..model.server import Run, parse_uuid
 
+_SUFFIX = ".countdown"
 _SIZE = 1024
 _BLANK = b" " * _SIZE
+#: The phases of a countdown: it waits for players, or tells them.
+WAITING, COUNTING = "waiting", "counting"
 #: A reader may meet a writer this often before what it reads counts as nothing.
 _ATTEMPTS = 5
 #: Characters of an origin or a reason that the record has room for.
 _ROOM = 120
 #: How often the file may be removed between being opened and locked.
 _BEGIN_AGAIN = 100
+#: So long one may hold the lock whose record says nothing, or is of one that died: it is about to write it, or calls off what was left.
+_UNKNOWN_SECONDS, _AGAIN_SECONDS = 5.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class Countdown:
     """One action that waits for players (``phase`` "waiting") or tells them ("counting"). ``due`` and ``since`` are timestamps.
 
     ``online`` and ``why`` are what the last look at the players saw; ``told`` is the mark that they were told last, in seconds before
-    ``due``, 0 if none was yet.
+    ``due``, 0 if none was yet. ``container`` and ``started_at`` are the run whose players they are.
     """
 
     pid: int
@@ -57,6 +65,8 @@ class Countdown:
     online: int | None = None
     why: str = ""
     told: int = 0
+    container: str = ""
+    started_at: str = ""
 
     def facts(self) -> dict[str, Any]:
         """Return what users are told of it; empty fields are left out."""
@@ -67,6 +77,20 @@ class Countdown:
         """The countdown as a person reads it."""
         by = f" by {self.origin}" if self.origin else ""
         return printable(f"{self.action}{by} ({self.phase}, due at {self.due}, since {self.since})")
+
+    def is_of(self, request: Request) -> bool:
+        """Return True if it is the countdown of the same action, asked for under the same key: that is done once."""
+        return bool(request.once) and self.action == request.action.value and self.reason.startswith(request.once[:_ROOM])
+
+    @property
+    def run(self) -> Run:
+        """The run whose players are waited for."""
+        return Run(self.container, self.started_at)
+
+    def seconds_left(self, now: datetime) -> float:
+        """Return the seconds until it is due, negative if that is past or cannot be told."""
+        due = engine_time(self.due)
+        return float("-inf") if due is None else (due - now).total_seconds()
 
     @property
     def is_alive(self) -> bool:
@@ -91,19 +115,31 @@ class Countdowns:
         record = self._record(uuid)
         return None if record is None or record.is_alive else record
 
-    def begin(self, uuid: str, request: Request, since: str, due: str) -> HeldCountdown:
-        """Begin the countdown of a request, phase "waiting".
+    def all_abandoned(self) -> dict[str, Countdown]:
+        """Return every countdown whose process has died, by server. Reads only."""
+        names: list[str] = []
+        with suppress(OSError):
+            names += os.listdir(self._directory)
+        uuids = (name[: -len(_SUFFIX)] for name in names if name.endswith(_SUFFIX))
+        found = {uuid: self.abandoned(uuid) for uuid in uuids if parse_uuid(uuid) == uuid}
+        return {uuid: record for uuid, record in found.items() if record is not None}
 
-        Raises `CountdownRunning`, naming the one under way, and `LockUnavailable` where the file cannot be made or locked.
+    def begin(self, uuid: str, request: Request, run: Run, *, since: str, due: str) -> HeldCountdown:
+        """Begin the countdown of a request, phase "waiting"; `HeldCountdown.write` has to follow.
+
+        Raises `CountdownRunning`, naming the one under way (fact ``running``: Countdown or None), and `LockUnavailable` where the file
+        cannot be made or locked.
         """
         path = self._path(uuid)
-        descriptor = self._lock(path)
+        running, deadline = None, Deadline.after(SYSTEM_CLOCK, _UNKNOWN_SECONDS)
+        while (descriptor := self._lock(path)) is None and (running := self.running(uuid)) is None and not deadline.is_over:
+            deadline.pause(_AGAIN_SECONDS)
         if descriptor is None:
-            running = self.running(uuid)
             who = "another action" if running is None else running.sentence()
             raise CountdownRunning(
                 f"Cannot {request.action.value} server {uuid}: {who} is waiting for its players already; wait for its end, or act without "
-                "regard to players, which calls it off"
+                "regard to players, which calls it off",
+                running=running,
             )
         found = _decoded(_read_descriptor(descriptor))
         mine = Countdown(
@@ -113,17 +149,33 @@ class Countdowns:
             operation=request.operation,
             action=request.action.value,
             since=since,
-            phase="waiting",
+            phase=WAITING,
             due=due,
             origin=request.origin[:_ROOM],
             reason=request.reason[:_ROOM],
+            container=run.container,
+            started_at=run.started_at,
         )
         return HeldCountdown(path, descriptor, mine, found)
+
+    def take_abandoned(self, uuid: str) -> HeldCountdown | None:
+        """Take the countdown of a process that has died, as it stands in the record; None if there is none. Raises `LockUnavailable`."""
+        if self.abandoned(uuid) is None:
+            return None
+        path = self._path(uuid)
+        descriptor = self._lock(path)
+        if descriptor is None:
+            return None
+        found = _decoded(_read_descriptor(descriptor))
+        if found is None or found.is_alive:
+            os.close(descriptor)
+            return None
+        return HeldCountdown(path, descriptor, found, found)
 
     def _path(self, uuid: str) -> str:
         if parse_uuid(uuid) != uuid:
             raise ValueError("not a canonical UUID")
-        return os.path.join(self._directory, f"{uuid}.countdown")
+        return os.path.join(self._directory, f"{uuid}{_SUFFIX}")
 
     def _record(self, uuid: str) -> Countdown | None:
         try:
@@ -172,6 +224,8 @@ class HeldCountdown:
     def write(self, **changes: Any) -> None:
         """Write into the record what is different from now on. Raises `LockUnavailable`."""
         self.record = replace(self.record, **changes)
+        if self._descriptor < 0:
+            return
         try:
             if os.pwrite(self._descriptor, _encoded(self.record), 0) != _SIZE:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -180,16 +234,17 @@ class HeldCountdown:
 
     def saw(self, count: PlayerCount) -> None:
         """Write who plays, if that is news."""
-        if (count.online, count.why[:_ROOM]) != (self.record.online, self.record.why):
+        if self._descriptor >= 0 and (count.online, count.why[:_ROOM]) != (self.record.online, self.record.why):
             self.write(online=count.online, why=count.why[:_ROOM])
 
-    def release(self) -> None:
-        """Clear the record and let go; never raises, and a second time does nothing."""
+    def release(self, *, keep: bool = False) -> None:
+        """Clear the record, or ``keep`` it for who goes on with it, and let go; never raises, and a second time does nothing."""
         if self._descriptor < 0:
             return
         descriptor, self._descriptor = self._descriptor, -1
-        with suppress(OSError):
-            os.pwrite(descriptor, _BLANK, 0)
+        if not keep:
+            with suppress(OSError):
+                os.pwrite(descriptor, _BLANK, 0)
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)

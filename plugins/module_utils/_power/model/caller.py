@@ -25,8 +25,8 @@ class Caller:
     """Who asked. ``interrupted`` says whether nothing more is to begin; ``hold`` is called before something does, and returns when it may,
     or is not to any more; ``listener`` is told what becomes of each server.
 
-    ``handed_on`` says whether this process ends and another goes on with what it waits for: a countdown then leaves its record as it is, and
-    tells its players nothing. Unlike ``interrupted``, it calls nothing off.
+    ``handed_on`` says whether this process ends and another goes on with what it waits for: a countdown then leaves its record as it is,
+    and tells its players nothing. Unlike ``interrupted``, it calls nothing off.
     """
 
     interrupted: Callable[[], bool] = never

@@ -64,7 +64,7 @@ class CancelledByKill(PowerError):
 
 
 class Superseded(PowerError):
-    """Another action took the server while this one waited for it to become ready."""
+    """Another action took the server while this one waited for it to become ready, or for its players."""
 
     code = "superseded"
     cancels = True

@@ -15,6 +15,9 @@ from .server import Server
 #: What a server is at beside the phases of a lock's holder: it is up and awaited to be ready, or waits for its lock.
 READY = "ready"
 LOCKED = "locked"
+#: And before it waits for its lock: for its players, or to the end of the countdown that they are told of.
+PLAYERS = "players"
+COUNTDOWN = "countdown"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ MOST_PLAYERS = 1_000_000
 EARLIEST_MARK_SECONDS = 24 * 3600
 MOST_MARKS = 20
 #: What players are told at each mark, unless another message is given.
-WARN_MESSAGE = "{action} in {time}. {reason}"
+WARN_MESSAGE = "Server {action} in {time}. {reason}"
 #: What is asked for the sake of players, by the names under which every front door takes it.
 PLAYER_OPTIONS = ("players_at_most", "max_delay", "on_max_delay", "warn", "warn_message")
 
@@ -66,6 +66,11 @@ class PlayerPolicy:
     def countdown_seconds(self) -> int:
         """How long the countdown is, from its first mark to its end; 0 without one."""
         return self.warn[0] if self.warn else 0
+
+    @property
+    def longest_seconds(self) -> int:
+        """How long after its request the action may still be waiting for players, or telling them."""
+        return self.max_delay + (0 if self.on_max_delay is OnMaxDelay.PROCEED else self.countdown_seconds)
 
     def options(self) -> dict[str, Any]:
         """Return the options that mean this policy, as JSON has them."""

@@ -100,6 +100,8 @@ class Snapshot:
     ports: frozenset[str] = frozenset()
     #: The addresses of this machine, with their ports, that lead to each of these.
     addresses: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    #: Whether it has the machine's own network, where nothing need be published.
+    on_host_network: bool = False
     environment: tuple[str, ...] = field(default=(), repr=False)
     #: What its creator named its host, which no image can.
     hostname: str = ""

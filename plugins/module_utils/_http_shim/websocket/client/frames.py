@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The frames of a websocket: JSON objects with an event and texts; pure. The events are Wings'."""
+"""The frames of a websocket: JSON objects with an event and texts; pure. All events but one are Wings'."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ AUTH, SET_STATE, SEND_COMMAND, SEND_LOGS, SEND_STATS = "auth", "set state", "sen
 CLIENT_EVENTS = (AUTH, SET_STATE, SEND_COMMAND, SEND_LOGS, SEND_STATS)
 
 AUTH_SUCCESS, STATUS, STATS, OUTPUT, MESSAGE = "auth success", "status", "stats", "console output", "daemon message"
+#: Ours alone: an action waits for players, or no longer does.
+COUNTDOWN = "countdown"
 EXPIRING, TOKEN_EXPIRED, JWT_ERROR, ERROR, THROTTLED = "token expiring", "token expired", "jwt error", "daemon error", "throttled"
 
 #: What Wings says of every error to who may not know more.

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...definitions.definition import Definition, secrets_of
-from ...definitions.settings import Settings
 from ...definitions.supervision import policy_of
 from ...engine.readiness import Matchers, readable_lines
 from ...host.concurrency import map_concurrently
@@ -22,13 +21,14 @@ from ...model.order import Priorities
 from ...model.server import PowerState, Run, Server, Snapshot, Startup
 from ..boot.await_ready import seen_ready
 from ..node.node import Node, Observed
+from .player_facts import AskPlayers, count_each
 from .selection import everything
 from .supervision_facts import SupervisionFacts
 
 _LINE_BYTES = 500
 _FIELDS = (
     *("server", "short_id", "name", "state", "startup", "suspended", "priority", "egg", "labels"),
-    *("container", "lock", "intent", "last_operation", "supervision"),
+    *("container", "lock", "countdown", "intent", "last_operation", "supervision"),
 )
 #: What an engine answers whose log driver keeps nothing.
 _NOT_IMPLEMENTED = 501
@@ -40,11 +40,15 @@ _READINESS_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class FactOptions:
-    """The facts that an entry is to have besides the usual: so many lines of the log, so many operations, and so many ended runs."""
+    """The facts that an entry is to have besides the usual: so many lines of the log, so many operations, and so many ended runs.
+
+    ``count_players`` asks the game of a server, by its UUID, who plays; None: nobody is asked, and an entry does not say.
+    """
 
     tail: int = 0
     operations: int = 0
     crashes: int = 0
+    count_players: AskPlayers | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,9 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
     # After the engine has been asked: a run is known to the journal as soon as it can be seen.
     node.journal.runs.hold(uuids)
     subjects = {server.uuid: _subject(server, sight, node, known) for server, sight in zip(servers, sights)}
-    ready = _ready_now([subject for subject in subjects.values() if isinstance(subject, _Subject)], node)
+    seen = [subject for subject in subjects.values() if isinstance(subject, _Subject)]
+    ready = _ready_now(seen, node)
+    players = count_each([(each.server, each.seen.snapshot, each.definition) for each in seen], node.games, wanted.count_players)
     entries: list[dict[str, Any]] = []
     warnings = [known.supervision.warning] if known.supervision.warning else []
     for each in asked:
@@ -150,7 +156,9 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
             is_ready = subject.server.uuid in ready
             if is_ready and subject.seen.snapshot is not None:
                 remember(subject.server.uuid, subject.seen.snapshot.run)
-            entries.append(_entry(subject, node.settings, known, is_ready, wanted))
+            entries.append(_entry(subject, node, known, is_ready, wanted))
+            if wanted.count_players is not None:
+                entries[-1]["players"] = players.get(subject.server.uuid)
         elif isinstance(each, Server):
             warnings.append(f"Cannot find server {each.uuid}: no source, no container and no journal of this node has it")
     return Described(entries, tuple(warnings), supervisor=known.supervision.supervisor)
@@ -223,12 +231,13 @@ def _ready_now(subjects: Sequence[_Subject], node: Node) -> frozenset[str]:
 
 def _names(wanted: FactOptions) -> tuple[str, ...]:
     """The fields of an entry, in their order."""
-    given = (("operations", wanted.operations), ("crashes", wanted.crashes), ("log", wanted.tail))
-    return (*_FIELDS, *(name for name, number in given if number))
+    given = (("operations", wanted.operations), ("crashes", wanted.crashes), ("log", wanted.tail), ("players", wanted.count_players))
+    return (*_FIELDS, *(name for name, is_wanted in given if is_wanted))
 
 
-def _entry(subject: _Subject, settings: Settings, known: _Known, ready: bool, wanted: FactOptions) -> dict[str, Any]:
+def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: FactOptions) -> dict[str, Any]:
     server, seen, definition = subject.server, subject.seen, subject.definition
+    countdown = node.countdowns.running(server.uuid)
     intent, last = known.intents.get(server.uuid), known.last.get(server.uuid)
     entry: dict[str, Any] = {
         "server": server.uuid,
@@ -242,12 +251,13 @@ def _entry(subject: _Subject, settings: Settings, known: _Known, ready: bool, wa
         "labels": None if definition is None else dict(definition.labels),
         "container": None if seen.snapshot is None else _container(seen.snapshot),
         "lock": None if seen.holder is None else seen.holder.facts(),
+        "countdown": None if countdown is None else countdown.facts(),
         "intent": None if intent is None else {"up": intent.up, "origin": intent.origin, "at": intent.at},
         "last_operation": None if last is None else _operation(last),
         "supervision": known.supervision.of(
             server.uuid,
             seen.snapshot,
-            policy_of(settings, server, definition),
+            policy_of(node.settings, server, definition),
             meant_down=intent is not None and not intent.up,
         ),
     }

@@ -257,19 +257,21 @@ class Slot:
         for slots in held:
             self._take(slots, check_cancelled)
 
-    def may_count(self) -> bool:
-        """Return True if the server may count down now: not more at a time than are acted on at a time."""
-        counting = None if self._limiter is None else self._limiter.counting
-        if counting is None or counting in self._held:
-            return True
-        if not counting.try_take():
-            return False
-        self._held.append(counting)
-        return True
+    def begin_countdown(self, seconds: float, clock: Clock) -> Deadline | None:
+        """Return when a countdown of so many seconds ends that begins now; None if as many count down as are acted on at a time."""
+        if self._limiter is None:
+            return Deadline.after(clock, seconds)
+        counting = self._limiter.counting
+        if counting is not None and counting not in self._held:
+            if not counting.try_take():
+                return None
+            self._held.append(counting)
+        return self._limiter.waves.join(seconds, clock)
 
-    def countdown_end(self, seconds: float, clock: Clock) -> Deadline:
-        """Return when a countdown of so many seconds ends that begins now."""
-        return Deadline.after(clock, seconds) if self._limiter is None else self._limiter.waves.join(seconds, clock)
+    def end_countdown(self) -> None:
+        """Let another one count down."""
+        if self._limiter is not None:
+            self._give_back([slots for slots in self._held if slots is self._limiter.counting])
 
     def _take(self, slots: Slots | None, check_cancelled: CheckCancelled) -> None:
         if slots is not None and slots not in self._held:

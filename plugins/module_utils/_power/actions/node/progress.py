@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from ...journal.journal import Journal
+from ...locking.countdown import HeldCountdown
 from ...model.clock import Clock
 from ...model.errors import EngineError, PowerError, ServerNotFound, Suspended
+from ...model.players import PlayerCount, PlayerWait
 from ...model.redaction import mask, mask_line
 from ...model.request import PowerAction, Request
 from ...model.result import FileDiff, Outcome, Phase, PlanStep, PrebootStep, Result, StopReport
@@ -49,6 +51,12 @@ class Progress:
         self.waited_seconds = 0.0
         self.holder: dict[str, Any] | None = None
         self.cancelled: PowerAction | None = None
+        self.players: PlayerCount | None = None
+        self.player_wait: PlayerWait | None = None
+        #: The record of the countdown, until the action has begun.
+        self.countdown: HeldCountdown | None = None
+        #: The run whose players were waited for: the action is meant for no other.
+        self.waited_run: Run | None = None
         self.exit_code: int | None = None
         self.log: tuple[str, ...] = ()
         self.warnings: list[str] = []
@@ -78,6 +86,8 @@ class Progress:
     def begin(self, journal: Journal) -> None:
         """From here on the action is finished whatever signal comes."""
         self.begun = True
+        if self.countdown is not None:
+            self.countdown.release()
         journal.operations.begin(
             operation=self.request.operation,
             server=self.server,
@@ -90,7 +100,11 @@ class Progress:
     def enter(self, phase: Phase) -> None:
         """Note when a phase began, in seconds since the action was taken up."""
         self.is_outdated = True
-        self.phases.append((phase.value, round(self.seconds, 3)))
+        self.note(phase.value)
+
+    def note(self, doing: str) -> None:
+        """Note when a phase, or a wait before the lock, began."""
+        self.phases.append((doing, round(self.seconds, 3)))
 
     def warn(self, *sentences: str) -> None:
         """Add warnings, each once."""
@@ -159,6 +173,8 @@ class Progress:
             holder=self.holder,
             plan=self.plan,
             preboot=tuple(self.preboot),
+            players=self.players,
+            player_wait=self.player_wait,
             cancelled=self.cancelled,
             exit_code=self.exit_code,
             run=self.run,

@@ -32,7 +32,7 @@ class Checked:
 
 
 def check(context: ActionContext) -> Checked:
-    """Refuse what may not be done, without touching the server; wait for the slots that the action needs before its lock."""
+    """Refuse what may not be done, without touching the server; wait for the slot that a start needs before its lock."""
     action, slot, clock = context.request.action, context.slot, context.node.clock
     refuse_beside_wings(context)
     known_at, boot = clock.monotonic(), None
@@ -54,7 +54,14 @@ def check(context: ActionContext) -> Checked:
         boot = prepare(context, seen.snapshot)
         fetched_at = context.node.sources.fetched_at(context.uuid)
         known_at = clock.monotonic() if fetched_at is None else fetched_at
-    if seen.holder is not None or plan(action, seen.state).steps:
-        # Only now: who is refused, or has nothing to do, keeps nobody waiting. What was learnt is asked again where this takes long.
-        slot.begin_apart(context.request.server, context.check_waiting)
     return Checked(seen, known_at, boot)
+
+
+def begin_apart(context: ActionContext, checked: Checked) -> None:
+    """Wait until the action may begin after the one before it: who is refused, or has nothing to do, keeps nobody waiting.
+
+    What was learnt is asked again where this takes long.
+    """
+    seen = checked.seen
+    if seen.holder is not None or plan(context.request.action, seen.state).steps:
+        context.slot.begin_apart(context.request.server, context.check_waiting)

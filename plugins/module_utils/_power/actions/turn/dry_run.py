@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ...model.plan import plan, planned_state
 from ...model.request import PowerAction
-from ...model.result import Outcome
+from ...model.result import Outcome, PlanStep
 from ..boot.prepare import prepare
 from ..node.context import ActionContext
 from ..node.idempotency import done_before, same_action
@@ -30,6 +30,10 @@ def dry_run(context: ActionContext) -> Ending:
     if action is PowerAction.START and seen.is_settled:
         return Outcome.UNCHANGED, "", chosen.reason
     boot = prepare(context, seen.snapshot) if action.boots else None
+    if context.request.players is not None and seen.snapshot is not None and PlanStep.STOP in chosen.steps:
+        from .regard import look_at_players
+
+        look_at_players(context, seen.snapshot)
     if seen.holder is not None:
         progress.holder = seen.holder.facts()
     progress.plan = chosen.steps

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...locking.lock import PowerLock
-from ...model.errors import NotSelected, WingsActive
+from ...model.errors import NotSelected, Superseded, WingsActive
 from ...model.request import PowerAction, Request
 from ...model.server import PowerState, Startup, parse_uuid
 from ...model.supervision import Verdict
@@ -30,6 +30,7 @@ def look(context: ActionContext) -> Observed:
 def look_locked(context: ActionContext, lock: PowerLock) -> Observed:
     """Look at the server as the owner of its lock: what was seen before is not what the action found. Raises `NotSelected` as `look`."""
     seen = _as_chosen_by_state(context, context.node.observe_held(context.uuid, lock.leftover))
+    _require_waited_run(context, seen)
     context.progress.state_before = None
     return _require_chosen(context, seen)
 
@@ -67,6 +68,14 @@ def _as_chosen_by_state(context: ActionContext, seen: Observed) -> Observed:
         return seen
     node.journal.runs.record_match(context.uuid, snapshot.run)
     return replace(seen, state=PowerState.RUNNING, startup=Startup.MATCHED)
+
+
+def _require_waited_run(context: ActionContext, seen: Observed) -> None:
+    """Raise `Superseded` if the server is in another run than that whose players were waited for."""
+    waited = context.progress.waited_run
+    if waited is not None and seen.snapshot is not None and seen.live and seen.snapshot.run != waited:
+        context.progress.saw(seen)
+        raise Superseded(f"Cannot {context.verb} server {context.uuid}: it was started anew while its players were waited for")
 
 
 def _require_chosen(context: ActionContext, seen: Observed) -> Observed:

@@ -20,9 +20,9 @@ from ..node.idempotency import same_action
 from ..node.limiter import Slot
 from ..node.node import Node
 from ..node.progress import Ending, Progress
-from .checked import check
+from .checked import Checked, begin_apart, check
 from .identify import identify
-from .locked import take_turn
+from .locked import TurnEnd, take_turn
 from .look import look_again
 from .tell import tell
 
@@ -81,7 +81,7 @@ def _act(context: ActionContext) -> Ending:
         from .found import found_up
 
         return found_up(context, checked.seen)
-    turn = take_turn(context, checked)
+    turn = _turn(context, checked)
     context.slot.end_boot()
     if turn.awaited is not None:
         context.progress.run = turn.awaited.snapshot.run
@@ -90,3 +90,15 @@ def _act(context: ActionContext) -> Ending:
 
         await_ready(context, turn.awaited)
     return turn.ending
+
+
+def _turn(context: ActionContext, checked: Checked) -> TurnEnd:
+    """Take the server's turn, after its players where the request has regard to them."""
+    if context.request.players is None:
+        begin_apart(context, checked)
+        return take_turn(context, checked)
+    from .regard import with_regard_to_players
+
+    with with_regard_to_players(context, checked) as known:
+        begin_apart(context, known)
+        return take_turn(context, known)

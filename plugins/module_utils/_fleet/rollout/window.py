@@ -1,0 +1,185 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The window of a run: the moment before which nothing is begun, and the one by which all is to be over; no clock is read.
+
+Either is given as a time of day or as ISO 8601, in the controller's zone unless one is named. Moments are seconds since 1970: what a clock
+on the wall shows is only ever made of them, since it shows some times twice a year and others not at all.
+"""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone, tzinfo
+from typing import Any
+
+from .words import RolloutError
+
+_DAY = 24 * 3600.0
+#: A run that waits for longer was not meant to.
+LONGEST_AHEAD_SECONDS = 31 * _DAY
+_TIME = r"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d)(?:\.\d{1,9})?)?"
+_OFFSET = r"Z|[+-](?:[01]\d|2[0-3]):?[0-5]\d"
+_WRITTEN = re.compile(
+    rf"(?:(?P<date>\d{{4}}-\d\d-\d\d)[T ])?{_TIME}(?:(?P<offset>{_OFFSET})|\s+(?P<zone>[A-Za-z][A-Za-z0-9_+/-]{{0,63}}))?", re.ASCII
+)
+_LONGEST_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Window:
+    """When a run may begin something, in seconds since 1970; None: from now on, and for ever."""
+
+    not_before: float | None = None
+    deadline: float | None = None
+
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, Any]) -> Window:
+        """Read what `facts` returned."""
+        return cls(*(moment_in(str(facts[name])) if facts.get(name) else None for name in ("not_before", "deadline")))
+
+    def facts(self) -> dict[str, str | None]:
+        """Return both as timestamps."""
+        return {"not_before": _timestamp(self.not_before), "deadline": _timestamp(self.deadline)}
+
+
+@dataclass(frozen=True)
+class _ClockTime:
+    """A moment as it was written: a time on the wall of a zone, on one day or on any. None as zone is the controller's."""
+
+    name: str
+    text: str
+    time: timedelta
+    date: datetime | None
+    zone: tzinfo | None
+
+    def next_after(self, moment: float) -> float:
+        """Return the moment itself where it has a date, else the first that comes later than another."""
+        if self.date is not None:
+            return self._on(self.date)
+        today = datetime.fromtimestamp(moment, self.zone).replace(tzinfo=None, fold=0, hour=0, minute=0, second=0, microsecond=0)
+        return next(each for each in (self._on(today + timedelta(days=days)) for days in range(-1, 9)) if each > moment)
+
+    def _on(self, day: datetime) -> float:
+        return moment_of(day + self.time, self.zone)
+
+
+def read_window(given: Mapping[str, Any], now: float) -> Window:
+    """Return the window that variables mean at a moment. Raises `RolloutError` for what is no moment.
+
+    Of two times of day, the deadline that comes first means that the window is open now. One with a date is what it says; a deadline
+    that is a time of day is then the first after it.
+    """
+    begin, end = _written("not_before", given.get("not_before")), _written("deadline", given.get("deadline"))
+    not_before = None if begin is None else _reachable(begin, begin.next_after(now), now)
+    if end is None:
+        return Window(not_before)
+    if begin is None or not_before is None:
+        return Window(None, end.next_after(now))
+    deadline = end.next_after(now if begin.date is None else not_before)
+    if begin.date is None and deadline < not_before:
+        return Window(None, deadline)
+    if deadline <= not_before:
+        # Also in a night in which clocks are put past both.
+        raise RolloutError(f"Cannot use rollout_deadline={end.text}: it is not later than rollout_not_before={begin.text} when that comes")
+    return Window(not_before, deadline)
+
+
+def moment_of(wall: datetime, zone: tzinfo | None) -> float:
+    """Return when the clocks of a zone show a time, None being the machine's.
+
+    One that they show twice is the first; one that they never show is the moment at which they are put past it.
+    """
+    first = wall.replace(tzinfo=zone, fold=0).timestamp()
+    if _shown_at(first, zone) == wall:
+        return first
+    # The clocks are put forward between these two, each as if they had been, or never were.
+    before, after = int(wall.replace(tzinfo=zone, fold=1).timestamp()), int(first)
+    return float(_first_moment(lambda moment: _shown_at(moment, zone) > wall, before, after))
+
+
+def shown(moment: float, now: float) -> str:
+    """Return a moment as whoever watches has it: the time, and the day where that is another one."""
+    then, today = datetime.fromtimestamp(moment), datetime.fromtimestamp(now)
+    return f"{then:%H:%M:%S}" if then.date() == today.date() else f"{then:%Y-%m-%d %H:%M:%S}"
+
+
+def moment_in(timestamp: str) -> float:
+    """Return the moment of a timestamp of `Window.facts`."""
+    return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
+
+
+def _first_moment(holds: Callable[[int], bool], before: int, after: int) -> int:
+    """Return the first whole second for which something holds that does at the last of them, and not at the first."""
+    while after - before > 1:
+        middle = (before + after) // 2
+        before, after = (before, middle) if holds(middle) else (middle, after)
+    return after
+
+
+def _shown_at(moment: float, zone: tzinfo | None) -> datetime:
+    return datetime.fromtimestamp(moment, zone).replace(tzinfo=None, fold=0)
+
+
+def _reachable(written: _ClockTime, moment: float, now: float) -> float:
+    if moment - now > LONGEST_AHEAD_SECONDS:
+        raise RolloutError(f"Cannot use rollout_{written.name}={written.text}: it is more than 31 days ahead")
+    return moment
+
+
+def _written(name: str, value: object) -> _ClockTime | None:
+    """Read one variable; None if it is not given. Raises `RolloutError`."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, datetime):
+        value = value.isoformat(sep=" ", timespec="seconds")
+    if isinstance(value, int):
+        # YAML reads 22:00 as a number of minutes.
+        raise RolloutError(f"Cannot use rollout_{name}={value!r:.20}: it is a number; put the time in quotes")
+    text = value.strip() if isinstance(value, str) else ""
+    found = _WRITTEN.fullmatch(text)
+    if found is None:
+        raise RolloutError(f"{_refused(name, value)}: expected a time of day such as 02:00, or 2026-01-31T02:00, and perhaps a time zone")
+    day = None if found["date"] is None else _day(name, text, found["date"])
+    if found["offset"] is not None and day is None:
+        raise RolloutError(f"{_refused(name, text)}: a time of day takes the name of a zone, such as 02:00 Europe/Berlin")
+    time = timedelta(hours=int(found["hour"]), minutes=int(found["minute"]), seconds=int(found["second"] or 0))
+    return _ClockTime(name, text, time, day, _zone(name, text, found["offset"], found["zone"]))
+
+
+def _day(name: str, text: str, date: str) -> datetime:
+    try:
+        day = datetime.strptime(date, "%Y-%m-%d")
+    except ValueError:
+        day = None
+    # Beyond these, what is a day in one zone is none in another.
+    if day is None or not 1970 < day.year < 9999:
+        raise RolloutError(f"{_refused(name, text)}: there is no such day")
+    return day
+
+
+def _zone(name: str, text: str, offset: str | None, zone: str | None) -> tzinfo | None:
+    if offset is not None:
+        if offset == "Z":
+            return timezone.utc
+        hours, minutes = int(offset[1:3]), int(offset[-2:])
+        east = timedelta(hours=hours, minutes=minutes)
+        return timezone(-east if offset[0] == "-" else east)
+    if zone is None:
+        return None
+    try:
+        return zoneinfo.ZoneInfo(zone)
+    except (ValueError, OSError, KeyError):
+        raise RolloutError(f"{_refused(name, text)}: this machine knows no time zone {zone}") from None
+
+
+def _refused(name: str, value: object) -> str:
+    text = repr(value)
+    return f"Cannot use rollout_{name}={text if len(text) <= _LONGEST_SHOWN else f'{text[:_LONGEST_SHOWN]}...'}"
+
+
+def _timestamp(moment: float | None) -> str | None:
+    return None if moment is None else datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,121 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The countdown before an action: players are told at each mark, once, and told again if it is called off."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ...locking.countdown import COUNTING, WAITING, HeldCountdown
+from ...model.cancellation import Deadline
+from ...model.clock import timestamp
+from ...model.news import COUNTDOWN
+from ...model.players import PlayerPolicy
+from ..node.context import STALE_SECONDS, ActionContext
+from .announcer import Announcer
+from .player_rules import mark_reached
+from .run_watch import RunWatch
+from .slots_aside import SlotsAside
+
+#: From so many seconds before the end on, or from a later last mark, the server has its slot: what players are told then comes.
+_SLOT_SECONDS = 30.0
+#: A countdown of a process that died is not gone on with if its end is longer ago: players have heard nothing of it since.
+_OVERDUE_SECONDS = 10.0
+
+
+class PlayerCountdown:
+    """The countdown of one action. ``due`` is its end, None while none runs."""
+
+    def __init__(self, context: ActionContext, policy: PlayerPolicy, announcer: Announcer, watch: RunWatch, slots: SlotsAside) -> None:
+        self._context, self._policy = context, policy
+        self._announcer, self._watch, self._slots = announcer, watch, slots
+        self._record: HeldCountdown | None = None
+        self._told = 0
+        self.due: Deadline | None = None
+
+    def keep_in(self, record: HeldCountdown) -> None:
+        """Keep it in a record from now on. What a dead process left there is gone on with if it is this very action, else called off."""
+        self._record, found, node = record, record.found, self._context.node
+        record.write()
+        if found is None or not found.told or found.run != self._watch.run:
+            return
+        left = found.seconds_left(node.clock.now())
+        if found.operation == self._context.request.operation and left > -_OVERDUE_SECONDS:
+            self._told = found.told
+            self._run_until(Deadline.after(node.clock, left))
+        else:
+            self._announcer.call_off()
+
+    def go_on(self, latest: Deadline | None) -> None:
+        """Begin if there is room for it, have a slot in time, and tell players of the mark that is reached.
+
+        ``latest`` is when it has to end; None where it need not at any moment. Raises as `RunWatch.check` and `RunWatch.look`.
+        """
+        if self.due is None and not self._begin(latest):
+            return
+        self._reserve()
+        if self.due is None:
+            return
+        mark = mark_reached(self._policy.warn, self.due.left, self._told)
+        if mark:
+            self._watch.look(certain=True)
+            if not self._watch.is_over:
+                # Written first: whoever goes on with it does not tell them twice.
+                self._told = mark
+                self._write(told=mark)
+                self._announcer.tell(mark, self.due.left)
+
+    def stop(self) -> None:
+        """Call it off, for now."""
+        self.call_off()
+        self._context.slot.end_countdown()
+        self.due = None
+        self._write(phase=WAITING, told=0)
+
+    def call_off(self) -> None:
+        """Tell players who were told, if their run goes on, that what they were told of does not come."""
+        if self._told and self._watch.is_there():
+            self._announcer.call_off()
+        self._told = 0
+
+    @property
+    def seconds_to_next(self) -> float:
+        """Seconds until a mark is reached, or a slot is needed, or it ends; infinite where none runs."""
+        if self.due is None:
+            return float("inf")
+        left = self.due.left
+        return left - max((moment for moment in (*self._policy.warn, self._reserve_seconds, 0.0) if moment < left), default=0.0)
+
+    @property
+    def _reserve_seconds(self) -> float:
+        return min(float(self._policy.warn[-1]), _SLOT_SECONDS)
+
+    def _begin(self, latest: Deadline | None) -> bool:
+        clock = self._context.node.clock
+        seconds = self._policy.countdown_seconds
+        agreed = self._context.slot.begin_countdown(seconds, clock)
+        if agreed is None:
+            return False
+        # Where all of a call have to go at the same moment, that is it.
+        self._run_until(latest if latest is not None and agreed.at - seconds < latest.at <= agreed.at else agreed)
+        return True
+
+    def _run_until(self, due: Deadline) -> None:
+        moment = self._context.node.clock.now() + timedelta(seconds=due.left)
+        self.due = due
+        self._write(phase=COUNTING, due=timestamp(moment))
+        self._context.progress.note(COUNTDOWN)
+        self._context.tell(COUNTDOWN, moment)
+
+    def _reserve(self) -> None:
+        """Take the slots back before players are told for the last time; where that takes long, the end is later by as much."""
+        if self.due is None or not self._slots.are_aside or self.due.left > self._reserve_seconds:
+            return
+        waited = self._slots.come_back(self._watch.check, first=True)
+        if waited > STALE_SECONDS:
+            self._run_until(Deadline(self.due.clock, self.due.at + waited))
+
+    def _write(self, **changes: object) -> None:
+        if self._record is not None:
+            self._record.write(**changes)

@@ -1,0 +1,248 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Regard to players before an action's turn: wait until few enough play, tell those who are left, and call it off if it does not come.
+
+It comes after all that may refuse the action, so that nobody is told of what would be refused, and before the lock, so that everybody
+else may act meanwhile. No slot is held. `player_rules` decides what is next, `run_watch` what ends the wait, `countdown` tells players.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import NoReturn
+
+from ...locking.countdown import Countdown, HeldCountdown
+from ...model.cancellation import Deadline
+from ...model.clock import timestamp
+from ...model.errors import CountdownRunning, InterruptedBySignal, PlayersOnline
+from ...model.news import PLAYERS
+from ...model.plan import plan
+from ...model.players import PlayerCount, PlayerPolicy, PlayerWait
+from ...model.result import PlanStep
+from ...model.server import Snapshot
+from ..node.context import STALE_SECONDS, ActionContext
+from ..node.idempotency import same_action
+from .announcer import Announcer
+from .checked import Checked, check
+from .countdown import PlayerCountdown
+from .player_rules import Move, Situation, decide, must_go, next_change
+from .resumed import require_unchanged
+from .run_watch import RunWatch
+from .slots_aside import SlotsAside
+
+#: Seconds from one look at the players to the next, and at what ends the wait: nothing is under way that would have to be ended sooner,
+#: and with hundreds that wait it is the waking up that costs.
+LOOK_SECONDS = 5.0
+#: Between two tries to begin while the same action waits.
+_RETRY_SECONDS = 1.0
+#: A look at a game that does not answer may take so long; a mark that is closer than that comes first.
+_SILENT_SECONDS = 3.5
+
+
+@contextlib.contextmanager
+def with_regard_to_players(context: ActionContext, checked: Checked) -> Iterator[Checked]:
+    """Wait and count as the request asks, then give what is known of the server by then; players who were told hear if it is called off.
+
+    Raises `PlayersOnline`, `CountdownRunning`, `Superseded`, as `check` where it waited, and as `RunWatch.check`.
+    """
+    policy, seen = context.request.players, checked.seen
+    if policy is not None:
+        require_unchanged(context, seen.snapshot)
+    if policy is None or seen.snapshot is None or not seen.live or PlanStep.STOP not in plan(context.request.action, seen.state).steps:
+        yield checked
+        return
+    regard = _Regard(context, policy, seen.snapshot)
+    try:
+        yield regard.until_go(checked)
+    except InterruptedBySignal:
+        regard.hand_on()
+        regard.call_off()
+        raise
+    except BaseException:
+        regard.call_off()
+        raise
+    finally:
+        regard.leave()
+
+
+def look_at_players(context: ActionContext, snapshot: Snapshot) -> None:
+    """See who plays, once and at once, for check mode. Raises `PlayersOnline` where the action would not wait for them."""
+    policy = context.request.players
+    if policy is None:
+        return
+    regard = _Regard(context, policy, snapshot)
+    count = context.progress.players = regard.look()
+    if decide(policy, Situation(count, 0.0)) is Move.REFUSE:
+        regard.refuse()
+
+
+class _Regard:
+    """One action's regard to the players of one run."""
+
+    def __init__(self, context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot) -> None:
+        node, progress = context.node, context.progress
+        self._context, self._policy = context, policy
+        definition = node.sources.definition_for_stop(context.uuid)
+        self._game = node.games.of(progress.server, snapshot, definition)
+        why_none = "" if self._game is not None else node.games.why_none(progress.server, definition)
+        if why_none:
+            progress.warn(f"server {context.uuid}: its players are neither asked nor told: {why_none}")
+        self._announcer = Announcer(context, policy, self._game)
+        self._watch = RunWatch(context, snapshot.run)
+        self._slots = SlotsAside(context)
+        self._countdown = PlayerCountdown(context, policy, self._announcer, self._watch, self._slots)
+        self._record: HeldCountdown | None = None
+        self._is_handed_on = False
+        self._count = PlayerCount(why=why_none or "it was not asked yet")
+        self._began = node.clock.monotonic()
+        #: By the monotonic clock: the wall clock may be set meanwhile.
+        self._requested = self._began - max((node.clock.now() - context.request.requested_at).total_seconds(), 0.0)
+        self._latest = Deadline(node.clock, self._requested + policy.max_delay)
+        self._next_look = Deadline(node.clock, self._began)
+
+    def until_go(self, checked: Checked) -> Checked:
+        """Wait and count until the action may go on; return what is known of the server by then."""
+        context, progress = self._context, self._context.progress
+        if self._begin():
+            while not self._advance():
+                self._pause()
+            progress.waited_run = self._watch.run
+        progress.player_wait = PlayerWait(self._waited)
+        if self._waited <= STALE_SECONDS:
+            progress.waited_run = None
+            return checked
+        return check(context)
+
+    def look(self) -> PlayerCount:
+        """Ask who plays."""
+        was_known = self._count.online is not None
+        if self._game is not None:
+            self._count = self._game.players()
+        self._watch.look(certain=was_known is not (self._count.online is not None))
+        if self._record is not None:
+            self._record.saw(self._count)
+        return self._count
+
+    def refuse(self) -> NoReturn:
+        """Raise `PlayersOnline`: it has waited for as long as it may."""
+        count, policy, context = self._count, self._policy, self._context
+        who = f"nobody can tell whether somebody plays on it ({count.why})" if count.online is None else f"{count.online} play on it"
+        waited = f" after {policy.max_delay} s" if policy.max_delay else ""
+        too_late = count.online is not None and count.online <= policy.at_most
+        why = "there is no time left to tell them" if too_late else f"players_at_most is {policy.at_most}"
+        raise PlayersOnline(f"Cannot {context.verb} server {context.uuid}: {who}{waited}, and {why}")
+
+    def hand_on(self) -> None:
+        """Leave it to another process, if one goes on with what this one has not begun."""
+        self._is_handed_on = self._context.node.caller.handed_on()
+
+    def call_off(self) -> None:
+        """Tell players who were told that it does not come, unless it has begun, or another process goes on with it."""
+        if not self._is_handed_on and not self._context.progress.changed:
+            self._countdown.call_off()
+
+    def leave(self) -> None:
+        """Say in the result what was done for the sake of players, and let go of the record."""
+        progress, announcer = self._context.progress, self._announcer
+        waited = progress.player_wait or PlayerWait(self._waited)
+        progress.players = self._count
+        progress.player_wait = replace(waited, marks=tuple(announcer.marks), announced=announcer.reached)
+        if self._record is not None:
+            self._record.release(keep=self._is_handed_on)
+
+    @property
+    def _waited(self) -> float:
+        return round(self._context.node.clock.monotonic() - self._began, 3)
+
+    def _begin(self) -> bool:
+        """Begin the record of the wait; return False if the same action went ahead, asked for under the same key by somebody else.
+
+        While that waits for the players, this one waits for it.
+        """
+        context = self._context
+        node, request = context.node, context.request
+        due = timestamp(request.requested_at + timedelta(seconds=self._policy.max_delay))
+        while True:
+            try:
+                self._record = node.countdowns.begin(context.uuid, request, self._watch.run, since=timestamp(node.clock.now()), due=due)
+                break
+            except CountdownRunning as error:
+                running = error.facts.get("running")
+                if not isinstance(running, Countdown) or not running.is_of(request):
+                    raise
+            self._slots.leave()
+            self._check()
+            node.clock.sleep(_RETRY_SECONDS)
+        if same_action(context) is not None:
+            self._slots.come_back(self._check, first=False)
+            return False
+        context.progress.countdown = self._record
+        self._countdown.keep_in(self._record)
+        return True
+
+    def _advance(self) -> bool:
+        """Look if it is time to, do what is next, and return True if the action may go on."""
+        if self._is_look_due():
+            self.look()
+        move = self._move()
+        if move is Move.REFUSE:
+            self.refuse()
+        if move is Move.GO:
+            return self._come_back()
+        if not self._slots.are_aside and self._countdown.due is None:
+            self._slots.leave()
+            self._context.progress.note(PLAYERS)
+            self._context.tell(PLAYERS, self._context.node.clock.now() + timedelta(seconds=self._latest.left))
+        if move is Move.COUNT:
+            self._countdown.go_on(self._latest if must_go(self._policy, self._situation.passed) else None)
+        elif move is Move.CALL_OFF:
+            self._countdown.stop()
+        return False
+
+    def _is_look_due(self) -> bool:
+        if not self._next_look.is_over:
+            return False
+        clock, next_mark = self._context.node.clock, self._countdown.seconds_to_next
+        is_silent = self._count.online is None and self._game is not None
+        comes_later = is_silent and 0 < next_mark < _SILENT_SECONDS
+        self._next_look = Deadline.after(clock, next_mark if comes_later else LOOK_SECONDS)
+        return not comes_later
+
+    def _move(self) -> Move:
+        return Move.GO if self._watch.is_over else decide(self._policy, self._situation)
+
+    @property
+    def _situation(self) -> Situation:
+        due = self._countdown.due
+        passed = self._context.node.clock.monotonic() - self._requested
+        return Situation(self._count, passed, None if due is None else due.at - self._requested)
+
+    def _come_back(self) -> bool:
+        """Take the slots again, and return True if the action may still go on: where that took a while, players may be back."""
+        clock = self._context.node.clock
+        began = clock.monotonic()
+        self._slots.come_back(self._check, first=self._countdown.due is not None)
+        self._context.node.caller.hold()
+        self._check()
+        self._watch.look(certain=True)
+        if clock.monotonic() - began > STALE_SECONDS:
+            self.look()
+        if self._move() is Move.GO:
+            return True
+        self._slots.leave()
+        return False
+
+    def _pause(self) -> None:
+        """Wait until something is due: a look, a mark, or what time alone changes."""
+        clock, situation = self._context.node.clock, self._situation
+        moments = (self._next_look.left, self._countdown.seconds_to_next, next_change(self._policy, situation) - situation.passed)
+        Deadline.after(clock, max(min(moments), 0.0)).wait_out(self._check, every=LOOK_SECONDS)
+
+    def _check(self) -> None:
+        if self._context.node.caller.handed_on():
+            raise InterruptedBySignal(f"Cannot {self._context.verb} server {self._context.uuid} yet: another process goes on with it")
+        self._watch.check()

@@ -1,0 +1,128 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Operations as an HTTP endpoint tells of them, as values. What it leaves out, or says in another type, is not known; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..model.players import PlayerCount, PlayerWait
+from ..model.request import PowerAction
+from ..model.result import Outcome, PlanStep, PrebootStep, StopReport
+from ..model.server import PowerState, Server
+from .told import (
+    Masked,
+    ReadText,
+    as_list,
+    as_map,
+    plain_values,
+    read_code,
+    read_countdown,
+    read_number,
+    read_players,
+    read_whole,
+    read_word,
+    text_reader,
+    unmasked,
+)
+
+_LOG_LINES = 20
+
+
+@dataclass(frozen=True)
+class Operation:
+    """How an operation of the endpoint ended; ``outcome`` is None while it goes on.
+
+    ``id``, ``server`` and ``action`` are as they are told, empty where they are not.
+    """
+
+    outcome: Outcome | None
+    id: str = ""
+    server: str = ""
+    action: str = ""
+    code: str = ""
+    msg: str = ""
+    changed: bool = False
+    state_before: PowerState | None = None
+    state: PowerState | None = None
+    stop: StopReport | None = None
+    waited_seconds: float = 0.0
+    holder: Mapping[str, Any] | None = None
+    plan: tuple[PlanStep, ...] = ()
+    preboot: tuple[PrebootStep, ...] = ()
+    cancelled: PowerAction | None = None
+    exit_code: int | None = None
+    log: tuple[str, ...] = ()
+    players: PlayerCount | None = None
+    player_wait: PlayerWait | None = None
+    #: What it waits for while it goes on, a phase of a countdown, and when that is due; empty if it does not.
+    waits: str = ""
+    due: str = ""
+
+    def is_of(self, operation: str, uuid: str, action: PowerAction) -> bool:
+        """Tell whether it is this operation, of this server and this action, as far as it tells."""
+        servers = ("", uuid, Server(uuid).short_id)
+        return self.id in ("", operation) and self.server.lower() in servers and self.action in ("", action.value)
+
+
+def read_operation(value: object, masked: Masked = unmasked) -> Operation:
+    """Read an operation: the fields of a result, as far as they are told. Raises `ValueError`, whose text is the reason."""
+    if not isinstance(value, Mapping):
+        raise ValueError("no operation")
+    outcome = read_word(Outcome, value.get("outcome"))
+    if outcome is None and value.get("outcome") not in (None, ""):
+        raise ValueError("an operation with an outcome we do not know")
+    changed, exit_code = value.get("changed"), value.get("exit_code")
+    lock, text = as_map(value.get("lock")), text_reader(masked)
+    countdown = read_countdown(value.get("countdown"), text) or {}
+    return Operation(
+        outcome=outcome,
+        id=text(value.get("id")),
+        server=text(value.get("server")),
+        action=text(value.get("action")),
+        code=read_code(value.get("code"), masked),
+        msg=text(value.get("msg")),
+        changed=changed if isinstance(changed, bool) else outcome is Outcome.DONE,
+        state_before=read_word(PowerState, value.get("state_before")),
+        state=read_word(PowerState, value.get("state")),
+        stop=_stop(as_map(value.get("stop")), text),
+        waited_seconds=read_number(lock.get("waited_seconds")) or 0.0,
+        holder=dict(plain_values(as_map(lock.get("holder")), text)) or None,
+        plan=tuple(step for step in (read_word(PlanStep, each) for each in as_list(value.get("plan"))) if step is not None),
+        preboot=tuple(_preboot(as_map(each), text) for each in as_list(value.get("preboot"))),
+        cancelled=read_word(PowerAction, value.get("cancelled")),
+        exit_code=exit_code if isinstance(exit_code, int) and not isinstance(exit_code, bool) else None,
+        log=tuple(text(line) for line in as_list(value.get("log"))[-_LOG_LINES:]),
+        players=read_players(value.get("players"), text),
+        player_wait=_player_wait(as_map(value.get("player_wait"))),
+        waits=countdown.get("phase", ""),
+        due=countdown.get("due", ""),
+    )
+
+
+def _stop(fields: Mapping[str, Any], text: ReadText) -> StopReport | None:
+    how, forced, seconds = fields.get("how"), fields.get("forced"), read_number(fields.get("seconds"))
+    if not isinstance(how, str) or not isinstance(forced, bool) or seconds is None:
+        return None
+    return StopReport(text(how), forced, seconds)
+
+
+def _preboot(fields: Mapping[str, Any], text: ReadText) -> PrebootStep:
+    return PrebootStep(
+        step=text(fields.get("step")),
+        changed=fields.get("changed") is True,
+        failed=fields.get("failed") is True,
+        seconds=read_number(fields.get("seconds")) or 0.0,
+        msg=text(fields.get("msg")),
+    )
+
+
+def _player_wait(fields: Mapping[str, Any]) -> PlayerWait | None:
+    seconds, announced = read_number(fields.get("seconds")), fields.get("announced")
+    if seconds is None:
+        return None
+    marks = tuple(mark for mark in map(read_whole, as_list(fields.get("marks"))) if mark is not None)
+    return PlayerWait(seconds, marks, announced if isinstance(announced, bool) else None)

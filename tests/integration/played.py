@@ -1,0 +1,52 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Servers that people play on: their game reads how many from a file, and writes what they are told into another."""
+
+from __future__ import annotations
+
+from .lab import Lab, wait_until
+
+GAME = {
+    "query": {"command": ["cat", "players"]},
+    "announce": {"command": ["sh", "-c", 'echo "$1" >> said', "sh", "{message}"]},
+}
+GAMES = {"profiles": {"lab": GAME}, "rules": [{"image": "fleet-power/testserver", "game": "lab"}]}
+#: They wait for as long as a test may take.
+PATIENT = {"players_at_most": 0, "max_delay": 3600}
+
+
+class Played:
+    """A server that is up, and on which somebody plays; the lab's settings have to have `GAMES`."""
+
+    def __init__(self, lab: Lab, online: int = 2) -> None:
+        self.lab = lab
+        self.uuid = lab.server(name="Cobalt" if not lab.uuids else "")
+        lab.power("start", self.uuid, wait_for="running")
+        self.play(online)
+
+    def play(self, online: int | str) -> None:
+        """Have so many play from now on."""
+        fresh = self.lab.volume(self.uuid) / "players.fresh"
+        fresh.write_text(f"{online}\n")
+        fresh.replace(fresh.with_name("players"))
+
+    def said(self) -> list[str]:
+        """What players were told."""
+        said = self.lab.volume(self.uuid) / "said"
+        return said.read_text().splitlines() if said.exists() else []
+
+    def run(self) -> str:
+        """When the run that is up was started."""
+        container = self.lab.container(self.uuid)
+        assert container is not None
+        return str(container["State"]["StartedAt"])
+
+    def is_waited_for(self, phase: str = "waiting") -> bool:
+        """Tell if somebody waits for its players, or tells them."""
+        found = self.lab.node().countdowns.running(self.uuid)
+        return found is not None and found.phase == phase
+
+    def await_countdown(self, phase: str) -> None:
+        """Wait until somebody waits for its players, or tells them."""
+        wait_until(lambda: self.is_waited_for(phase), f"the countdown is {phase}")

@@ -1,0 +1,87 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long a batch may take, by what was asked for; and a batch that may not be over in time is not begun."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._fleet.players import player_policy
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import lines, report
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import longest
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening import Start, open_run
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import from_json, to_json
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import stop_for_deadline
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, moment_in
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.worst_case import STOP_SECONDS, longest_batch
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings_keys import KEYS
+from ansible_collections.fleet.power.tests.unit.rollout_support import START, all_done, fleet, opened, uuid
+
+POLITE = {"players_at_most": 0, "max_delay": 1000}
+
+
+@pytest.mark.parametrize(
+    ("action", "given", "once", "each_round"),
+    [
+        ("restart", {}, 30, 600),
+        ("restart", {"stop_timeout": 60, "wait_seconds": 5}, 5, 60),
+        ("restart", {"stop_timeout": 60, "wait_for": "running"}, 30, 360),
+        ("restart", {"stop_timeout": "60", "wait_for": "healthy", "wait_timeout": "40", "soak": "7.5"}, 37.5, 100),
+        ("restart", {**POLITE, "stop_timeout": 60}, 1030, 60),
+        ("restart", {"warn": [300, 10], "stop_timeout": 60}, 30, 360),
+        ("restart", {**POLITE, "warn": [300, 10], "stop_timeout": 60}, 730, 360),
+        ("stop", {"wait_for": "running", "soak": 10}, 30, 600),
+        ("start", {"wait_for": "running", "soak": 10, "stop_timeout": 60}, 40, 300),
+        ("start", {}, 30, 0),
+        ("kill", {"soak": 10, "wait_seconds": 300}, 0, 0),
+    ],
+)
+def test_all_that_has_a_bound_is_in_it(action: str, given: dict[str, Any], once: float, each_round: float) -> None:
+    found = longest_batch(action, given, player_policy(action, given))
+    assert (found.once, found.each_round) == (once, each_round)
+    assert found.seconds(3) == once + 3 * each_round
+
+
+def test_what_a_stop_takes_where_nobody_says_it_is_the_nodes_own_default() -> None:
+    (key,) = (each for each in KEYS if each.name == "system.stop_timeout")
+    assert key.default == STOP_SECONDS
+
+
+def test_servers_that_have_to_wait_for_their_turn_make_a_batch_longer() -> None:
+    record = opened(fleet(2, 20), stop_timeout=60, wait_seconds=0)
+    # Of the node that has the most, so many at a time; eight, where nothing is said.
+    assert [longest(record, 1, most) for most in (1, 5, 20, 0)] == [1200, 240, 60, 180]
+
+
+def test_what_are_no_seconds_is_refused_before_anything_is_done() -> None:
+    with pytest.raises(RolloutError, match="Cannot use rollout_stop_timeout='soon': expected seconds"):
+        opened(fleet(1, 1), stop_timeout="soon")
+
+
+def test_a_batch_that_may_not_be_over_in_time_is_left_with_all_after_it_and_told_everywhere() -> None:
+    deadline = moment_in("2026-01-31T06:00:00Z")
+    given = {"action": "restart", "servers": ["all"], "serial": 1, "stop_timeout": 60, "wait_seconds": 0}
+    record = open_run(given, fleet(3, 1), Start(START.run, START.began_at, window=Window(deadline=deadline)))
+    assert lines.deadline_fault(record, 1, longest(record, 1, 0), deadline - 60) == ""
+    all_done(record, 1)
+    fault = lines.deadline_fault(record, 2, longest(record, 2, 0), deadline - 59)
+    assert fault.startswith("batch 2 may take 1 min, and all is to be over by ")
+    stop_for_deadline(record, 2, fault)
+    assert [(row.outcome, row.code) for row in record.rows] == [("done", ""), ("not_done", "deadline"), ("not_done", "deadline")]
+    assert report.summary(record) == f"restart of 3 in 1 of 3 batches: 1 done, 2 not done; stopped: {fault}"
+    result = report.result(record, ended_at="then", seconds=1.0, resume_file="FILE")
+    assert (result["ok"], result["window"]) == (False, {"not_before": None, "deadline": "2026-01-31T06:00:00Z"})
+    kept = from_json(to_json(record), "resume.json")
+    assert to_json(kept)["not_done"] == ["node-2 Server 200: deadline", "node-3 Server 300: deadline"]
+    # The next run has the window that it is given, and no other.
+    resumed = opened(fleet(3, 1), kept, run="5e6f7a8b")
+    assert (resumed.deadline, [row.server for row in resumed.rows]) == ("", [uuid(200), uuid(300)])
+
+
+def test_once_it_is_over_that_is_what_is_told() -> None:
+    record = open_run({"action": "kill", "servers": ["all"]}, fleet(1, 1), Start(START.run, START.began_at, window=Window(deadline=1000.0)))
+    assert lines.deadline_fault(record, 1, 0, 999.0) == ""
+    assert lines.deadline_fault(record, 1, 0, 1001.0).startswith("all was to be over by ")
