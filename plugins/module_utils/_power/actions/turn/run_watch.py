@@ -9,7 +9,7 @@ from ...model.errors import EngineError, EngineUnreachable, LockUnavailable, Sup
 from ...model.server import Run
 from ..node.context import ActionContext
 
-#: Seconds for which a run is taken for granted that answers, and that nobody is seen to act on.
+#: Seconds for which a run is taken for granted on which nobody has acted under its lock.
 _TRUSTED_SECONDS = 120.0
 
 
@@ -20,6 +20,7 @@ class RunWatch:
         self._context = context
         #: A server that is up without anybody having said so may be.
         self._meant_up = self._intent_up() is not False
+        self._changed_at = context.node.locks.changed_at(context.uuid)
         self._looked_at = context.node.clock.monotonic()
         self.run = run
         #: Whether the run was seen to be over: nobody plays there any more.
@@ -35,12 +36,12 @@ class RunWatch:
     def look(self, *, certain: bool) -> None:
         """See whether the run goes on, and is meant as it was. Raises as `check`, and `Superseded` if that is not so.
 
-        The engine is asked if it is to be ``certain``, if somebody acts on the server, and now and then: to ask it for each of hundreds of
-        servers every few seconds would cost more than the wait is worth.
+        The engine is asked if it is to be ``certain``, if somebody has held the lock since, and now and then: to ask it for each of
+        hundreds of servers every few seconds would cost more than the wait is worth.
         """
         node, uuid = self._context.node, self._context.uuid
-        now = node.clock.monotonic()
-        if not certain and now - self._looked_at < _TRUSTED_SECONDS and node.locks.holder(uuid) is None:
+        now, changed_at = node.clock.monotonic(), node.locks.changed_at(uuid)
+        if not certain and now - self._looked_at < _TRUSTED_SECONDS and changed_at == self._changed_at:
             return
         meant_up = self._intent_up()
         if meant_up is not None and meant_up is not self._meant_up:
@@ -50,7 +51,7 @@ class RunWatch:
         except (EngineError, EngineUnreachable):
             # Nobody can tell; whoever acts on it in the end says so.
             return
-        self._looked_at = now
+        self._looked_at, self._changed_at = now, changed_at
         if snapshot is not None and snapshot.live and snapshot.run != self.run:
             raise self._ended_by("was started anew")
         self.is_over = snapshot is None or not snapshot.live
