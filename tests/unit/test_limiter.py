@@ -305,6 +305,14 @@ class TestCountdowns:
         slots[1].leave()
         assert slots[0].begin_countdown(60, clock) is not None
 
+    def test_who_comes_back_does_not_wait_for_the_right_to_count_down_again(self) -> None:
+        clock, limiter = FakeClock(), Limiter(max_parallel=1)
+        first, second = limiter.slot(), limiter.slot()
+        assert first.begin_countdown(60, clock) is not None
+        with first.aside(no_check):
+            assert second.begin_countdown(60, clock) is not None
+        second.leave()
+
     def test_who_was_told_comes_before_all_who_wait(self) -> None:
         limiter, served = Limiter(max_parallel=1), []
         told, busy, waits = limiter.slot(), limiter.slot(), limiter.slot()

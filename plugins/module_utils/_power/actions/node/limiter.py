@@ -238,10 +238,10 @@ class Slot:
         self._give_back([slots for slots in self._held if slots is self._boots])
 
     def leave(self) -> list[Slots]:
-        """Give everything back, and return what it was."""
+        """Give everything back, and return what it was, but for the right to count down: what comes back needs none, or asks anew."""
         held = list(self._held)
         self._give_back(held)
-        return held
+        return [slots for slots in held if self._limiter is None or slots is not self._limiter.counting]
 
     @contextlib.contextmanager
     def aside(self, check_cancelled: CheckCancelled) -> Iterator[None]:

@@ -25,9 +25,10 @@ from ...model.players import PlayerCount, PlayerPolicy, PlayerWait
 from ...model.result import PlanStep
 from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext
+from ..node.ends import NO_RUN
 from ..node.idempotency import same_action
 from .announcer import Announcer
-from .checked import Checked, check
+from .checked import Checked, begin_apart, check
 from .countdown import PlayerCountdown
 from .player_rules import Move, Situation, decide, must_go, next_change
 from .resumed import require_unchanged
@@ -45,7 +46,8 @@ _SILENT_SECONDS = 3.5
 
 @contextlib.contextmanager
 def with_regard_to_players(context: ActionContext, checked: Checked) -> Iterator[Checked]:
-    """Wait and count as the request asks, then give what is known of the server by then; players who were told hear if it is called off.
+    """Wait and count as the request asks, and until the action may begin after the one before it, then give what is known of the server by
+    then; players who were told hear if it is called off.
 
     Raises `PlayersOnline`, `CountdownRunning`, `Superseded`, as `check` where it waited, and as `RunWatch.check`.
     """
@@ -53,6 +55,9 @@ def with_regard_to_players(context: ActionContext, checked: Checked) -> Iterator
     if policy is not None:
         require_unchanged(context, seen.snapshot)
     if policy is None or seen.snapshot is None or not seen.live or PlanStep.STOP not in plan(context.request.action, seen.state).steps:
+        begin_apart(context, checked)
+        # Nobody was asked who plays on a run that has come since.
+        context.progress.waited_run = None if policy is None else NO_RUN
         yield checked
         return
     regard = _Regard(context, policy, seen.snapshot)
@@ -112,10 +117,7 @@ class _Regard:
                 self._pause()
             progress.waited_run = self._watch.run
         progress.player_wait = PlayerWait(self._waited)
-        if self._waited <= STALE_SECONDS:
-            progress.waited_run = None
-            return checked
-        return check(context)
+        return checked if self._waited <= STALE_SECONDS else check(context)
 
     def look(self) -> PlayerCount:
         """Ask who plays."""
