@@ -419,10 +419,23 @@ class TestRecord:
         assert result.outcome.value == "done" and [line.partition(" in ")[2] for line in played.game.heard] == ["10 seconds."]
         assert result.player_wait is not None and 17 <= result.player_wait.seconds <= 19
 
+    def test_it_leaves_to_a_third_one_what_players_were_told(self, played: Played) -> None:
+        request = played.fake.request("restart", players=read_policy("restart", True, WARN))
+        _abandon(played, request.operation, told=30, left=28)
+        seen: list[Countdown | None] = []
+        played.clock.after(6, lambda: seen.append(played.record))
+        perform(request, played.fake.node)
+        assert seen[0] is not None and (seen[0].phase, seen[0].told) == (COUNTING, 30)
+
     def test_what_another_left_is_called_off(self, played: Played) -> None:
         _abandon(played, "another", told=30, left=18)
-        played.ask(warn=[5])
+        played.ask("stop", warn=[5])
         assert played.game.heard[0] == "Server restart called off." and len(played.game.heard) == 2
+
+    def test_what_another_left_long_ago_is_not(self, played: Played) -> None:
+        _abandon(played, "another", told=30, left=-4000)
+        played.ask(warn=[5])
+        assert [line.partition(" in ")[2] for line in played.game.heard] == ["5 seconds."]
 
     @pytest.mark.parametrize("seconds", [20.0, 31.0, 60.0])
     def test_one_that_ends_by_a_signal_leaves_it_wherever_it_was(self, played: Played, seconds: float) -> None:
