@@ -15,9 +15,10 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.call_off import call_off_abandoned, call_off_all_abandoned
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept
-from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import COUNTING, Countdown
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import COUNTING, WAITING, Countdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CountdownRunning, EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.news import COUNTDOWN, PLAYERS
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import read_policy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
@@ -176,6 +177,20 @@ class TestWaiting:
         result = played.ask(players_at_most=5, max_delay=600, **WARN)
         assert result.outcome.value == "done" and 200 <= played.seconds <= 207
         assert played.game.heard[2:] == ["Server restart called off."]
+
+    def test_whoever_watches_sees_that_it_waits_again_and_until_when(self, played: Played) -> None:
+        news: list[tuple[str, str | None]] = []
+        seen: list[Countdown | None] = []
+        played.leave_after(58, online=9)
+        played.clock.after(70, lambda: seen.append(played.record))
+        played.leave_after(200, online=0)
+        caller = replace(played.fake.node.caller, listener=lambda told: news.append((told.phase, told.deadline)))
+        played.fake.node = replace(played.fake.node, caller=caller)
+        played.ask(players_at_most=5, max_delay=600, **WARN)
+        of_players = [each for each in news if each[0] in (PLAYERS, COUNTDOWN)]
+        assert [phase for phase, _deadline in of_players] == [PLAYERS, COUNTDOWN, PLAYERS]
+        assert seen[0] is not None and (seen[0].phase, seen[0].due) == (WAITING, of_players[0][1])
+        assert seen[0].due[:19] == of_players[2][1][:19] == "2026-03-01T12:10:00"
 
     def test_the_end_of_the_time_counts_from_the_request(self, played: Played) -> None:
         asked = replace(played.fake.request("stop"), players=read_policy("stop", True, {"players_at_most": 0, "max_delay": 100}))

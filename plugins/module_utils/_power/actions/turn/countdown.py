@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from ...locking.countdown import COUNTING, WAITING, HeldCountdown
 from ...model.cancellation import Deadline
@@ -67,12 +67,12 @@ class PlayerCountdown:
                 self._write(told=mark)
                 self._announcer.tell(mark, self.due.left)
 
-    def stop(self) -> None:
-        """Call it off, for now."""
+    def stop(self, waits_until: datetime) -> None:
+        """Call it off, for now: players are waited for again."""
         self.call_off()
         self._context.slot.end_countdown()
         self.due = None
-        self._write(phase=WAITING, told=0)
+        self._write(phase=WAITING, due=timestamp(waits_until), told=0)
 
     def call_off(self) -> None:
         """Tell players who were told, if their run goes on, that what they were told of does not come."""

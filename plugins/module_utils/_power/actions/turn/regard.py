@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NoReturn
 
 from ...locking.countdown import Countdown, HeldCountdown
@@ -155,6 +155,10 @@ class _Regard:
             self._record.release(keep=self._is_handed_on)
 
     @property
+    def _waits_until(self) -> datetime:
+        return self._context.node.clock.now() + timedelta(seconds=self._latest.left)
+
+    @property
     def _waited(self) -> float:
         return round(self._context.node.clock.monotonic() - self._began, 3)
 
@@ -165,7 +169,7 @@ class _Regard:
         """
         context = self._context
         node, request = context.node, context.request
-        due = timestamp(request.requested_at + timedelta(seconds=self._policy.max_delay))
+        due = timestamp(self._waits_until)
         while True:
             try:
                 self._record = node.countdowns.begin(context.uuid, request, self._watch.run, since=timestamp(node.clock.now()), due=due)
@@ -193,14 +197,14 @@ class _Regard:
             self.refuse()
         if move is Move.GO:
             return self._come_back()
-        if not self._slots.are_aside and self._countdown.due is None:
+        if move is Move.CALL_OFF:
+            self._countdown.stop(self._waits_until)
+        if move is Move.CALL_OFF or (self._countdown.due is None and not self._slots.are_aside):
             self._slots.leave()
             self._context.progress.note(PLAYERS)
-            self._context.tell(PLAYERS, self._context.node.clock.now() + timedelta(seconds=self._latest.left))
+            self._context.tell(PLAYERS, self._waits_until)
         if move is Move.COUNT:
             self._countdown.go_on(self._latest if must_go(self._policy, self._situation.passed) else None)
-        elif move is Move.CALL_OFF:
-            self._countdown.stop()
         return False
 
     def _is_look_due(self) -> bool:
