@@ -178,7 +178,7 @@ class _Regard:
                 running = error.facts.get("running")
                 if not isinstance(running, Countdown) or not running.is_of(request):
                     raise
-            self._slots.leave()
+            self._slots.leave(counts_on=False)
             self._check()
             node.clock.sleep(_RETRY_SECONDS)
         if same_action(context) is not None:
@@ -200,7 +200,7 @@ class _Regard:
         if move is Move.CALL_OFF:
             self._countdown.stop(self._waits_until)
         if move is Move.CALL_OFF or (self._countdown.due is None and not self._slots.are_aside):
-            self._slots.leave()
+            self._slots.leave(counts_on=False)
             self._context.progress.note(PLAYERS)
             self._context.tell(PLAYERS, self._waits_until)
         if move is Move.COUNT:
@@ -237,7 +237,7 @@ class _Regard:
             self.look()
         if self._move() is Move.GO:
             return True
-        self._slots.leave()
+        self._slots.leave(counts_on=self._countdown.due is not None)
         return False
 
     def _pause(self) -> None:

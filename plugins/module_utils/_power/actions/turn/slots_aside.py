@@ -22,10 +22,10 @@ class SlotsAside:
         """True while others have them."""
         return self._given is not None
 
-    def leave(self) -> None:
-        """Give them to others."""
+    def leave(self, *, counts_on: bool) -> None:
+        """Give them to others, but for the place of a countdown that goes on."""
         if self._given is None:
-            self._given = self._context.slot.leave()
+            self._given = self._context.slot.leave(counts_on=counts_on)
 
     def come_back(self, check_cancelled: CheckCancelled, *, first: bool) -> float:
         """Take them again, before all who wait or behind them; return how many seconds that took.
