@@ -101,7 +101,7 @@ def test_only_empty_ones_until_six(lease: Lease, tmp_path: Path) -> None:
 def test_a_warning_from_a_pipeline(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     network = Network(node, Lobby=0, Survival=1)
-    words = shlex.split(recipe("version 1.4").text.removeprefix("$ "))
+    words = shlex.split(recipe("version 1.4").text.removeprefix("$ ").replace("\\\n", " "))
     assert words[:2] == ["ansible-playbook", "fleet.power.rolling_restart"]
     ran = playbook("rolling_restart", [node], *(word.replace("[600, 300, 60, 10]", "[4, 2]") for word in words[2:]))
     assert ran.rc == 0, ran.output

@@ -19,9 +19,10 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.li
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.call_off import call_off_abandoned, call_off_all_abandoned
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept
-from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import COUNTING, Countdown, HeldCountdown
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import COUNTING, WAITING, Countdown, HeldCountdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CountdownRunning, EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.news import COUNTDOWN, PLAYERS
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import read_policy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
@@ -194,6 +195,20 @@ class TestWaiting:
         result = played.ask(players_at_most=5, max_delay=600, **WARN)
         assert result.outcome.value == "done" and 200 <= played.seconds <= 207
         assert played.game.heard[2:] == ["Server restart called off."]
+
+    def test_whoever_watches_sees_that_it_waits_again_and_until_when(self, played: Played) -> None:
+        news: list[tuple[str, str | None]] = []
+        seen: list[Countdown | None] = []
+        played.leave_after(58, online=9)
+        played.clock.after(70, lambda: seen.append(played.record))
+        played.leave_after(200, online=0)
+        caller = replace(played.fake.node.caller, listener=lambda told: news.append((told.phase, told.deadline)))
+        played.fake.node = replace(played.fake.node, caller=caller)
+        played.ask(players_at_most=5, max_delay=600, **WARN)
+        of_players = [each for each in news if each[0] in (PLAYERS, COUNTDOWN)]
+        assert [phase for phase, _deadline in of_players] == [PLAYERS, COUNTDOWN, PLAYERS]
+        assert seen[0] is not None and (seen[0].phase, seen[0].due) == (WAITING, of_players[0][1])
+        assert seen[0].due[:19] == of_players[2][1][:19] == "2026-03-01T12:10:00"
 
     def test_the_end_of_the_time_counts_from_the_request(self, played: Played) -> None:
         asked = replace(played.fake.request("stop"), players=read_policy("stop", True, {"players_at_most": 0, "max_delay": 100}))
@@ -525,10 +540,23 @@ class TestRecord:
         assert result.outcome.value == "done" and [line.partition(" in ")[2] for line in played.game.heard] == ["10 seconds."]
         assert result.player_wait is not None and 17 <= result.player_wait.seconds <= 19
 
+    def test_it_leaves_to_a_third_one_what_players_were_told(self, played: Played) -> None:
+        request = played.fake.request("restart", players=read_policy("restart", True, WARN))
+        _abandon(played, request.operation, told=30, left=28)
+        seen: list[Countdown | None] = []
+        played.clock.after(6, lambda: seen.append(played.record))
+        perform(request, played.fake.node)
+        assert seen[0] is not None and (seen[0].phase, seen[0].told) == (COUNTING, 30)
+
     def test_what_another_left_is_called_off(self, played: Played) -> None:
         _abandon(played, "another", told=30, left=18)
-        played.ask(warn=[5])
+        played.ask("stop", warn=[5])
         assert played.game.heard[0] == "Server restart called off." and len(played.game.heard) == 2
+
+    def test_what_another_left_long_ago_is_not(self, played: Played) -> None:
+        _abandon(played, "another", told=30, left=-4000)
+        played.ask(warn=[5])
+        assert [line.partition(" in ")[2] for line in played.game.heard] == ["5 seconds."]
 
     @pytest.mark.parametrize("seconds", [20.0, 31.0, 60.0])
     def test_one_that_ends_by_a_signal_leaves_it_wherever_it_was(self, played: Played, seconds: float) -> None:

@@ -45,6 +45,8 @@ _NUMBERS = ("pid", "pid_start", "online", "told")
 _BEGIN_AGAIN = 100
 #: So long one may hold the lock whose record says nothing, or is of one that died: it is about to write it, or calls off what was left.
 _UNKNOWN_SECONDS, _AGAIN_SECONDS = 5.0, 0.05
+#: Seconds after the moment that players were told of, from which on they need not hear any more that nothing happened.
+_FORGOTTEN_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,10 @@ class Countdown:
         """Return the seconds until it is due, negative if that is past or cannot be told."""
         due = engine_time(self.due)
         return float("-inf") if due is None else (due - now).total_seconds()
+
+    def is_remembered(self, now: datetime) -> bool:
+        """Return True if players were told of it, and not so long ago that they need not hear any more that it does not come."""
+        return bool(self.told) and self.seconds_left(now) > -_FORGOTTEN_SECONDS
 
     @property
     def is_alive(self) -> bool:

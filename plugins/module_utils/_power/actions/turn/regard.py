@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NoReturn
 
 from ...locking.countdown import Countdown, HeldCountdown
@@ -157,6 +157,10 @@ class _Regard:
             self._record.release(keep=self._is_handed_on)
 
     @property
+    def _waits_until(self) -> datetime:
+        return self._context.node.clock.now() + timedelta(seconds=self._latest.left)
+
+    @property
     def _waited(self) -> float:
         return round(self._context.node.clock.monotonic() - self._began, 3)
 
@@ -167,7 +171,7 @@ class _Regard:
         """
         context = self._context
         node, request = context.node, context.request
-        due = timestamp(request.requested_at + timedelta(seconds=self._policy.max_delay))
+        due = timestamp(self._waits_until)
         while True:
             try:
                 self._record = node.countdowns.begin(context.uuid, request, self._watch.run, since=timestamp(node.clock.now()), due=due)
@@ -176,7 +180,7 @@ class _Regard:
                 running = error.facts.get("running")
                 if not isinstance(running, Countdown) or not running.is_of(request):
                     raise
-            self._slots.leave()
+            self._slots.leave(counts_on=False)
             self._check()
             node.clock.sleep(_RETRY_SECONDS)
         if same_action(context) is not None:
@@ -195,14 +199,14 @@ class _Regard:
             self.refuse()
         if move is Move.GO:
             return self._come_back()
-        if not self._slots.are_aside and self._countdown.due is None:
-            self._slots.leave()
+        if move is Move.CALL_OFF:
+            self._countdown.stop(self._waits_until)
+        if move is Move.CALL_OFF or (self._countdown.due is None and not self._slots.are_aside):
+            self._slots.leave(counts_on=False)
             self._context.progress.note(PLAYERS)
-            self._context.tell(PLAYERS, self._context.node.clock.now() + timedelta(seconds=self._latest.left))
+            self._context.tell(PLAYERS, self._waits_until)
         if move is Move.COUNT:
             self._countdown.go_on(self._latest if must_go(self._policy, self._situation.passed) else None)
-        elif move is Move.CALL_OFF:
-            self._countdown.stop()
         return False
 
     def _is_look_due(self) -> bool:
@@ -235,7 +239,7 @@ class _Regard:
             self.look()
         if self._move() is Move.GO:
             return True
-        self._slots.leave()
+        self._slots.leave(counts_on=self._countdown.due is not None)
         return False
 
     def _pause(self) -> None:

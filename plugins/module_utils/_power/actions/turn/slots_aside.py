@@ -23,10 +23,10 @@ class SlotsAside:
         """True while others have them."""
         return self._given is not None
 
-    def leave(self) -> None:
-        """Give them to others."""
+    def leave(self, *, counts_on: bool) -> None:
+        """Give them to others, but for the place of a countdown that goes on."""
         if self._given is None:
-            self._given, self._is_apart = self._context.slot.leave(), False
+            self._given, self._is_apart = self._context.slot.leave(counts_on=counts_on), False
 
     def come_back(self, check_cancelled: CheckCancelled, *, first: bool) -> float:
         """Take them again, before all who wait or behind them, and wait until it may begin after the one before it.
