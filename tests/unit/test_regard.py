@@ -427,6 +427,15 @@ class TestRecord:
         assert seen[0] is not None and (seen[0].phase, seen[0].online, seen[0].told) == (COUNTING, 3, 60)
         assert seen[0].facts()["due"].startswith("2026-03-01T12:01:0") and seen[0].facts()["origin"] == "alice@web1"
 
+    def test_words_that_take_many_bytes_leave_room_for_the_rest(self, played: Played) -> None:
+        countdowns, wide = played.fake.node.countdowns, "\U0001f600" * 120
+        request = replace(played.fake.request("restart"), origin=wide, reason=wide)
+        held = countdowns.begin(UUID, request, played.run, since=timestamp(NOON), due=timestamp(NOON))
+        held.write(phase=COUNTING, told=30, why=wide)
+        found = countdowns.running(UUID)
+        held.release()
+        assert found is not None and (found.phase, found.told, found.run, found.origin) == (COUNTING, 30, played.run, "")
+
     def test_the_same_action_in_another_process_goes_on_where_the_first_was(self, played: Played) -> None:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))
         _abandon(played, request.operation, told=30, left=18)

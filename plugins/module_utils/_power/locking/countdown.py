@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
-import zlib
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from ..host.liveness import boot_id, lives, start_of
-from ..host.own_files import open_or_make, open_own
+from ..host.own_files import open_locked, open_or_make, open_own
+from ..host.sealed_record import seal, unseal
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK, engine_time
 from ..model.errors import CountdownRunning, LockUnavailable
@@ -38,8 +37,6 @@ WAITING, COUNTING = "waiting", "counting"
 _ATTEMPTS = 5
 #: Characters of an origin or a reason that the record has room for.
 _ROOM = 120
-#: How often the file may be removed between being opened and locked.
-_BEGIN_AGAIN = 100
 #: So long one may hold the lock whose record says nothing, or is of one that died: it is about to write it, or calls off what was left.
 _UNKNOWN_SECONDS, _AGAIN_SECONDS = 5.0, 0.05
 #: Seconds after the moment that players were told of, from which on they need not hear any more that nothing happened.
@@ -201,21 +198,9 @@ class Countdowns:
     def _lock(self, path: str) -> int | None:
         """Return a descriptor that holds the file's lock, None if somebody else does."""
         try:
-            for _attempt in range(_BEGIN_AGAIN):
-                descriptor = open_or_make(path, os.O_RDWR, self._group)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
-                        return descriptor
-                except FileNotFoundError:
-                    pass
-                except BlockingIOError:
-                    os.close(descriptor)
-                    return None
-                os.close(descriptor)
+            return open_locked(path, lambda: open_or_make(path, os.O_RDWR, self._group))
         except OSError as error:
             raise LockUnavailable(f"Cannot lock {path}: {error.strerror}") from error
-        raise LockUnavailable(f"Cannot lock {path}: the file is removed again and again")
 
 
 class HeldCountdown:
@@ -258,27 +243,18 @@ class HeldCountdown:
 
 def _encoded(record: Countdown) -> bytes:
     fields = {name: value for name, value in asdict(record).items() if value not in ("", None)}
-    body = json.dumps(fields, separators=(",", ":")).encode()
-    text = b"%s,%s" % (body[:-1], _check(body))
+    text = seal(fields)
     if len(text) > _SIZE:
-        # Escapes make it long: the words are for people, and can be had elsewhere.
-        return _encoded(replace(record, origin="", reason="", why=""))
+        # Some letters take several bytes: the words are for people, and can be had elsewhere.
+        text = seal({name: value for name, value in fields.items() if name not in ("origin", "reason", "why")})
     return text.ljust(_SIZE)
 
 
-def _check(body: bytes) -> bytes:
-    return b'"check":"%08x"}' % zlib.crc32(body)
-
-
 def _decoded(raw: bytes) -> Countdown | None:
-    body, mark, check = raw.rstrip(b" \0\n").rpartition(b',"check":"')
-    body += b"}"
-    if not mark or b'"check":"' + check != _check(body):
-        return None
+    fields = unseal(raw)
     try:
-        fields = json.loads(body)
         return Countdown(**{name: fields[name] for name in Countdown.__dataclass_fields__ if name in fields})
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except TypeError:
         return None
 
 
