@@ -15,11 +15,11 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.call_off import call_off_abandoned, call_off_all_abandoned
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept
-from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import COUNTING, WAITING, Countdown
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CountdownRunning, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import COUNTDOWN, PLAYERS
-from ansible_collections.fleet.power.plugins.module_utils._power.model.players import read_policy
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import COUNTING, WAITING, read_policy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server

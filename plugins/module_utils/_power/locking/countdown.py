@@ -23,7 +23,7 @@ from ..host.sealed_record import seal, unseal
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK, engine_time
 from ..model.errors import CountdownRunning, LockUnavailable
-from ..model.players import PlayerCount
+from ..model.players import WAITING, PlayerCount
 from ..model.request import Request
 from ..model.schema import printable
 from ..model.server import Run, parse_uuid
@@ -31,8 +31,6 @@ from ..model.server import Run, parse_uuid
 _SUFFIX = ".countdown"
 _SIZE = 1024
 _BLANK = b" " * _SIZE
-#: The phases of a countdown: it waits for players, or tells them.
-WAITING, COUNTING = "waiting", "counting"
 #: A reader may meet a writer this often before what it reads counts as nothing.
 _ATTEMPTS = 5
 #: Characters of an origin or a reason that the record has room for.
@@ -45,7 +43,7 @@ _FORGOTTEN_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Countdown:
-    """One action that waits for players (``phase`` "waiting") or tells them ("counting"). ``due`` and ``since`` are timestamps.
+    """One action that waits for players or tells them (``phase``, `WAITING` or `COUNTING`). ``due`` and ``since`` are timestamps.
 
     ``online`` and ``why`` are what the last look at the players saw; ``told`` is the mark that they were told last, in seconds before
     ``due``, 0 if none was yet. ``container`` and ``started_at`` are the run whose players they are.
@@ -128,7 +126,7 @@ class Countdowns:
         return {uuid: record for uuid, record in found.items() if record is not None}
 
     def begin(self, uuid: str, request: Request, run: Run, *, since: str, due: str) -> HeldCountdown:
-        """Begin the countdown of a request, phase "waiting"; `HeldCountdown.write` has to follow.
+        """Begin the countdown of a request, phase `WAITING`; `HeldCountdown.write` has to follow.
 
         Raises `CountdownRunning`, naming the one under way (fact ``running``: Countdown or None), and `LockUnavailable` where the file
         cannot be made or locked.
