@@ -44,15 +44,14 @@ _SILENT_SECONDS = 3.5
 
 
 @contextlib.contextmanager
-def with_regard_to_players(context: ActionContext, checked: Checked) -> Iterator[Checked]:
-    """Wait and count as the request asks, then give what is known of the server by then; players who were told hear if it is called off.
+def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked: Checked) -> Iterator[Checked]:
+    """Wait and count as the policy says, then give what is known of the server by then; players who were told hear if it is called off.
 
     Raises `PlayersOnline`, `CountdownRunning`, `Superseded`, as `check` where it waited, and as `RunWatch.check`.
     """
-    policy, seen = context.request.players, checked.seen
-    if policy is not None:
-        require_unchanged(context, seen.snapshot)
-    if policy is None or seen.snapshot is None or not seen.live or PlanStep.STOP not in plan(context.request.action, seen.state).steps:
+    seen = checked.seen
+    require_unchanged(context, seen.snapshot)
+    if seen.snapshot is None or not seen.live or PlanStep.STOP not in plan(context.request.action, seen.state).steps:
         yield checked
         return
     regard = _Regard(context, policy, seen.snapshot)
@@ -69,11 +68,8 @@ def with_regard_to_players(context: ActionContext, checked: Checked) -> Iterator
         regard.leave()
 
 
-def look_at_players(context: ActionContext, snapshot: Snapshot) -> None:
+def look_at_players(context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot) -> None:
     """See who plays, once and at once, for check mode. Raises `PlayersOnline` where the action would not wait for them."""
-    policy = context.request.players
-    if policy is None:
-        return
     regard = _Regard(context, policy, snapshot)
     count = context.progress.players = regard.look()
     if decide(policy, Situation(count, 0.0)) is Move.REFUSE:
