@@ -240,6 +240,11 @@ class TestEnded:
         result = played.ask(**WARN)
         assert result.outcome.value == "done" and played.is_restarted and played.seconds < 30
 
+    def test_one_that_crashed_is_not_refused_at_the_end_for_players_that_nobody_can_count(self, played: Played) -> None:
+        played.fake.games.game = None
+        played.clock.after(20, lambda: played.fake.engine.end(UUID))
+        assert played.ask(players_at_most=0, max_delay=60).outcome.value == "done" and played.is_restarted and played.seconds < 66
+
     def test_a_start_of_the_supervisor_after_a_crash_is_not_undone(self, played: Played) -> None:
         def crash() -> None:
             played.fake.engine.end(UUID)

@@ -190,8 +190,11 @@ class _Regard:
             self.look()
         move = self._move()
         if move is Move.REFUSE:
-            self.refuse()
-        if move is Move.GO:
+            # Nobody plays on one that has ended by itself, which a game that is not there does not tell.
+            self._watch.look(certain=self._waited > STALE_SECONDS)
+            if not self._watch.is_over:
+                self.refuse()
+        if move in (Move.REFUSE, Move.GO):
             return self._come_back()
         if move is Move.CALL_OFF:
             self._countdown.stop(self._waits_until)
