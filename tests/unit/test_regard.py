@@ -19,11 +19,11 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.li
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.call_off import call_off_abandoned, call_off_all_abandoned
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept
-from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import COUNTING, WAITING, Countdown, HeldCountdown
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown, HeldCountdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CountdownRunning, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import COUNTDOWN, PLAYERS
-from ansible_collections.fleet.power.plugins.module_utils._power.model.players import read_policy
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import COUNTING, WAITING, read_policy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
@@ -273,6 +273,11 @@ class TestEnded:
         played.clock.after(20, crash)
         result = played.ask(**WARN)
         assert result.outcome.value == "done" and played.is_restarted and played.seconds < 30
+
+    def test_one_that_crashed_is_not_refused_at_the_end_for_players_that_nobody_can_count(self, played: Played) -> None:
+        played.fake.games.game = None
+        played.clock.after(20, lambda: played.fake.engine.end(UUID))
+        assert played.ask(players_at_most=0, max_delay=60).outcome.value == "done" and played.is_restarted and played.seconds < 66
 
     def test_a_start_of_the_supervisor_after_a_crash_is_not_undone(self, played: Played) -> None:
         def crash() -> None:
@@ -539,6 +544,15 @@ class TestRecord:
         played.ask(**WARN)
         assert seen[0] is not None and (seen[0].phase, seen[0].online, seen[0].told) == (COUNTING, 3, 60)
         assert seen[0].facts()["due"].startswith("2026-03-01T12:01:0") and seen[0].facts()["origin"] == "alice@web1"
+
+    def test_words_that_take_many_bytes_leave_room_for_the_rest(self, played: Played) -> None:
+        countdowns, wide = played.fake.node.countdowns, "\U0001f600" * 120
+        request = replace(played.fake.request("restart"), origin=wide, reason=wide)
+        held = countdowns.begin(UUID, request, played.run, since=timestamp(NOON), due=timestamp(NOON))
+        held.write(phase=COUNTING, told=30, why=wide)
+        found = countdowns.running(UUID)
+        held.release()
+        assert found is not None and (found.phase, found.told, found.run, found.origin) == (COUNTING, 30, played.run, "")
 
     def test_the_same_action_in_another_process_goes_on_where_the_first_was(self, played: Played) -> None:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))

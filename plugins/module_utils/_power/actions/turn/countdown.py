@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ...locking.countdown import COUNTING, WAITING, HeldCountdown
+from ...locking.countdown import HeldCountdown
 from ...model.cancellation import Deadline
 from ...model.clock import timestamp
 from ...model.news import COUNTDOWN
-from ...model.players import PlayerPolicy
+from ...model.players import COUNTING, WAITING, PlayerPolicy
 from ..node.context import STALE_SECONDS, ActionContext
 from .announcer import Announcer
 from .player_rules import mark_reached

@@ -41,7 +41,10 @@ class Situation:
 
 
 def decide(policy: PlayerPolicy, now: Situation) -> Move:
-    """Return the next move. Unknown is never empty: it counts as more players than may be there."""
+    """Return the next move. Unknown is never empty: for it no countdown begins before it has to, and none ends early.
+
+    One that was begun with few enough goes on: an answer that is lost is no player who has come.
+    """
     online = now.count.online
     if online == 0:
         return Move.GO

@@ -45,19 +45,18 @@ _SILENT_SECONDS = 3.5
 
 
 @contextlib.contextmanager
-def with_regard_to_players(context: ActionContext, checked: Checked) -> Iterator[Checked]:
-    """Wait and count as the request asks, and until the action may begin after the one before it, then give what is known of the server by
+def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked: Checked) -> Iterator[Checked]:
+    """Wait and count as the policy says, and until the action may begin after the one before it, then give what is known of the server by
     then; players who were told hear if it is called off.
 
     Raises `PlayersOnline`, `CountdownRunning`, `Superseded`, as `check` where it waited, and as `RunWatch.check`.
     """
-    policy, seen = context.request.players, checked.seen
-    if policy is not None:
-        require_unchanged(context, seen.snapshot)
-    if policy is None or seen.snapshot is None or not seen.live or PlanStep.STOP not in plan(context.request.action, seen.state).steps:
+    seen = checked.seen
+    require_unchanged(context, seen.snapshot)
+    if seen.snapshot is None or not seen.live or PlanStep.STOP not in plan(context.request.action, seen.state).steps:
         begin_apart(context, checked)
         # Nobody was asked who plays on a run that has come since.
-        context.progress.waited_run = None if policy is None else NO_RUN
+        context.progress.waited_run = NO_RUN
         yield checked
         return
     regard = _Regard(context, policy, seen.snapshot)
@@ -74,11 +73,8 @@ def with_regard_to_players(context: ActionContext, checked: Checked) -> Iterator
         regard.leave()
 
 
-def look_at_players(context: ActionContext, snapshot: Snapshot) -> None:
+def look_at_players(context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot) -> None:
     """See who plays, once and at once, for check mode. Raises `PlayersOnline` where the action would not wait for them."""
-    policy = context.request.players
-    if policy is None:
-        return
     regard = _Regard(context, policy, snapshot)
     count = context.progress.players = regard.look()
     if decide(policy, Situation(count, 0.0)) is Move.REFUSE:
@@ -196,8 +192,11 @@ class _Regard:
             self.look()
         move = self._move()
         if move is Move.REFUSE:
-            self.refuse()
-        if move is Move.GO:
+            # Nobody plays on one that has ended by itself, which a game that is not there does not tell.
+            self._watch.look(certain=self._waited > STALE_SECONDS)
+            if not self._watch.is_over:
+                self.refuse()
+        if move in (Move.REFUSE, Move.GO):
             return self._come_back()
         if move is Move.CALL_OFF:
             self._countdown.stop(self._waits_until)
