@@ -333,6 +333,20 @@ class TestEnded:
         result = played.ask(players_at_most=0, request={"wait_seconds": 30})
         assert (result.outcome.value, result.code) == ("cancelled", "superseded")
 
+    @pytest.mark.parametrize(
+        "options, told", [({"players_at_most": 0}, []), ({"players_at_most": 3, "max_delay": 90, "warn": [5]}, [1, 1])]
+    )
+    def test_players_who_come_while_it_waits_for_the_lock_keep_it_from_happening(
+        self, played: Played, options: dict[str, Any], told: list[int]
+    ) -> None:
+        played.game.online = 0 if not told else 2
+        lock = played.fake.lock("start")
+        played.leave_after(20, online=9)
+        played.clock.after(60, lock.release)
+        result = played.ask(**options, request={"wait_seconds": 300})
+        assert (result.code, played.is_restarted, result.changed) == ("players_online", False, False)
+        assert "by the time it had the lock" in result.msg and len(played.game.heard) == len(told)
+
     def test_a_restart_without_regard_goes_its_way_meanwhile(self, played: Played) -> None:
         others: list[Result] = []
         played.clock.after(20, lambda: others.append(played.fake.perform("restart")))

@@ -111,7 +111,7 @@ class _Regard:
         if self._begin():
             while not self._advance():
                 self._pause()
-            progress.waited_run = self._watch.run
+            progress.waited_run, progress.last_look = self._watch.run, self._last_look
         progress.player_wait = PlayerWait(self._waited)
         return checked if self._waited <= STALE_SECONDS else check(context)
 
@@ -125,11 +125,18 @@ class _Regard:
             self._record.saw(self._count)
         return self._count
 
-    def refuse(self) -> NoReturn:
+    def _last_look(self) -> None:
+        """Look once more where the wait for the lock took long. Raises `PlayersOnline`: under the lock nobody is waited for."""
+        if self._next_look.is_over:
+            self.look()
+            if self._move() is not Move.GO:
+                self.refuse(" by the time it had the lock")
+
+    def refuse(self, when: str = "") -> NoReturn:
         """Raise `PlayersOnline`: it has waited for as long as it may."""
         count, policy, context = self._count, self._policy, self._context
         who = f"nobody can tell whether somebody plays on it ({count.why})" if count.online is None else f"{count.online} play on it"
-        waited = f" after {policy.max_delay} s" if policy.max_delay else ""
+        waited = when or (f" after {policy.max_delay} s" if policy.max_delay else "")
         too_late = count.online is not None and count.online <= policy.at_most
         why = "there is no time left to tell them" if too_late else f"players_at_most is {policy.at_most}"
         raise PlayersOnline(f"Cannot {context.verb} server {context.uuid}: {who}{waited}, and {why}")
