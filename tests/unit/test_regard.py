@@ -131,6 +131,13 @@ class TestWarned:
         assert result.code == "suspended" and played.game.heard[-1] == "Server restart called off." and len(played.game.heard) == 4
         assert played.record is None and played.fake.seen().run == played.run
 
+    def test_what_fails_after_an_image_was_pulled_is_called_off_too(self, played: Played) -> None:
+        played.fake.configure(docker={"pull": "always", "network": {"network_mode": "none"}})
+        played.fake.engine.refuse("create", "no space left on device")
+        result = played.ask(**WARN)
+        assert result.code == "preboot_failed" and result.changed and played.fake.seen().run == played.run
+        assert played.game.heard[-1] == "Server restart called off."
+
     def test_the_message_has_reason_and_server_and_no_key_of_a_deployment(self, played: Played) -> None:
         message = "{server}: {action} in {time}: {reason} {other} {0}"
         played.ask(warn=[5], warn_message=message, request={"reason": "deploy-7: new map", "once": "deploy-7"})

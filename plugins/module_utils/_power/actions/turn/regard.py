@@ -22,7 +22,7 @@ from ...model.errors import CountdownRunning, InterruptedBySignal, PlayersOnline
 from ...model.news import PLAYERS
 from ...model.plan import plan
 from ...model.players import PlayerCount, PlayerPolicy, PlayerWait
-from ...model.result import PlanStep
+from ...model.result import Phase, PlanStep
 from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext
 from ..node.ends import NO_RUN
@@ -147,7 +147,9 @@ class _Regard:
 
     def call_off(self) -> None:
         """Tell players who were told that it does not come, unless it has begun, or another process goes on with it."""
-        if not self._is_handed_on and not self._context.progress.changed:
+        # A new image is a change, and nothing of what they were told.
+        has_stopped = any(phase == Phase.STOP.value for phase, _seconds in self._context.progress.phases)
+        if not self._is_handed_on and not has_stopped:
             self._countdown.call_off()
 
     def leave(self) -> None:
