@@ -142,7 +142,7 @@ options:
       - Act while at most so many people play on the server, V(0) to V(1000000), and wait for that until O(max_delay) is over. Bots do not
         count where the game tells them apart.
       - What is unknown is never nobody. If the game does not answer, or nothing says which game it is, it waits as if too many played. A
-        countdown that has begun goes on.
+        countdown at whose end that is so is called off, unless O(max_delay) is over with O(on_max_delay=proceed).
       - Players are looked at every 5 seconds. Waiting takes neither the lock nor a place of O(max_parallel), so that servers that may go at
         once go first.
       - For O(action=stop) and O(action=restart) of servers that are up. Refused with any other action, and with an O(api_url) that is not
@@ -170,7 +170,8 @@ options:
       - First it waits, then it tells. Players who leave end the countdown at once, and nobody is told on an empty server.
       - Without O(players_at_most) the countdown begins at once, or, if O(max_delay) is given, so that it ends then.
       - Servers of one task that count down at nearly the same time end at the same moment, as many at a time as are acted on at a
-        time (O(max_parallel)). Where there are more of them, the others follow, also after O(max_delay).
+        time (O(max_parallel)). With O(stagger) they end so many seconds apart. Both may be later than O(max_delay), if that is what it
+        takes.
       - A countdown ends, and players are told so, if the action is called off, by a signal, because the controller is gone for three
         minutes, or because it is refused at its end. Whoever else stops, starts, restarts or kills the server meanwhile ends it too,
         outcome V(cancelled), code C(superseded) or C(cancelled_by_kill).

@@ -5,22 +5,26 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.call_off import call_off_abandoned, call_off_all_abandoned
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept
-from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown, HeldCountdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CountdownRunning, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import COUNTDOWN, PLAYERS
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import COUNTING, WAITING, read_policy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
@@ -171,6 +175,20 @@ class TestWaiting:
         result = played.ask(players_at_most=5, max_delay=600, **WARN)
         assert result.outcome.value == "done" and len(played.game.heard) == 3 and 60 <= played.seconds < 65
 
+    def test_a_game_that_falls_silent_in_the_countdown_is_not_taken_for_few_enough(self, played: Played) -> None:
+        played.game.online = 2
+        played.leave_after(20, online=None)
+        result = played.ask(players_at_most=3, max_delay=600, **WARN)
+        assert (result.code, played.is_restarted) == ("players_online", False)
+        assert len(played.game.heard) == 4 and played.game.heard[-1] == "Server restart called off."
+
+    def test_a_countdown_as_long_as_the_wait_may_still_begin_a_moment_after_the_request(self, played: Played) -> None:
+        asked = replace(
+            played.fake.request("restart"), players=read_policy("restart", True, {"players_at_most": 5, "max_delay": 60, **WARN})
+        )
+        played.clock.sleep(1)
+        assert perform(asked, played.fake.node).outcome.value == "done" and len(played.game.heard) == 3
+
     def test_more_who_come_call_it_off_and_it_waits_on(self, played: Played) -> None:
         played.leave_after(40, online=9)
         played.leave_after(200, online=0)
@@ -221,6 +239,15 @@ class TestEnded:
         played.leave_after(20.5, online=None)
         result = self.ended(played, "cancelled", "superseded", told=False)
         assert "by bob" in result.msg and played.fake.live
+
+    def test_a_restart_at_the_engine_is_nobodys_who_acted_before(self, played: Played) -> None:
+        def restart() -> None:
+            played.fake.engine.end(UUID)
+            played.fake.engine.change(UUID, live=True, started_at="2026-03-01T12:00:20.000000001Z")
+            played.game.online = None
+
+        played.clock.after(20, restart)
+        assert " by " not in self.ended(played, "cancelled", "superseded", told=False).msg
 
     def test_a_kill(self, played: Played) -> None:
         played.clock.after(20, lambda: played.fake.perform("kill"))
@@ -274,6 +301,31 @@ class TestEnded:
         played.leave_after(21, online=None)
         assert played.ask(**WARN).outcome.value == "done" and len(played.game.heard) == 3
 
+    def test_a_server_that_was_down_and_is_started_before_its_turn_is_left_to_its_players(self, played: Played) -> None:
+        played.fake.engine.end(UUID)
+        lock = played.fake.lock("start")
+
+        def start() -> None:
+            lock.release()
+            played.fake.perform("start")
+
+        played.clock.after(3, start)
+        result = played.ask(players_at_most=0, request={"wait_seconds": 30})
+        assert (result.outcome.value, result.code) == ("cancelled", "superseded") and played.fake.live
+        assert result.stop is None
+
+    def test_a_restart_by_somebody_else_who_has_the_lock_already_is_enough(self, played: Played) -> None:
+        played.game.online = 0
+        lock = played.fake.lock("restart")
+
+        def restart() -> None:
+            lock.release()
+            played.fake.perform("restart", origin="bob")
+
+        played.clock.after(3, restart)
+        result = played.ask(players_at_most=0, request={"wait_seconds": 30})
+        assert (result.outcome.value, result.code) == ("cancelled", "superseded")
+
     def test_a_restart_without_regard_goes_its_way_meanwhile(self, played: Played) -> None:
         others: list[Result] = []
         played.clock.after(20, lambda: others.append(played.fake.perform("restart")))
@@ -297,6 +349,17 @@ class TestSameKey:
         result = played.ask(**WARN, request={"once": "run-1", "reason": "run-1: x"})
         assert result.outcome.value == "unchanged" and "under the same key" in result.msg and not played.game.heard
         assert 40 <= played.seconds < 45
+
+    def test_one_whose_key_only_begins_as_its_own_is_another(self, played: Played) -> None:
+        first = played.fake.request("restart", once="run-10", reason="run-10: x")
+        with_record(played, first)
+        assert played.ask(**WARN, request={"once": "run-1", "reason": "run-1: x"}).code == "countdown_running"
+
+    def test_words_too_long_for_the_record_do_not_hide_that_it_is_the_same(self, played: Played) -> None:
+        fields = {"once": "выпуск " * 40, "reason": "выпуск " * 40 + ": 東京\ud800" * 40, "origin": "Администратор 🎮" * 20}
+        held = with_record(played, played.fake.request("restart", **fields))
+        played.clock.after(40, held.release)
+        assert played.ask(**WARN, request=fields).outcome.value == "done"
 
     def test_it_takes_over_where_the_first_gave_up(self, played: Played) -> None:
         first = played.fake.request("restart", players=read_policy("restart", True, WARN), once="run-1", reason="run-1: x")
@@ -414,7 +477,50 @@ class TestAllAbandoned:
         held.release()
 
 
+class TestStaggered:
+    """Servers that begin apart: what was seen and said before the wait for the one before is not what counts."""
+
+    def ask(self, played: Played, seconds: float, meanwhile: Callable[[], object] | None = None, **options: Any) -> Result:
+        """Ask for a restart of a server that has to wait for so many seconds until it may begin."""
+        slot = Limiter(stagger=1).slot()
+
+        def begin_apart(server: str, check_cancelled: Callable[[], None]) -> bool:
+            played.clock.sleep(seconds)
+            if meanwhile is not None:
+                meanwhile()
+            return True
+
+        slot.begin_apart = begin_apart  # type: ignore[method-assign]
+        played.began = played.clock.monotonic()
+        request = played.fake.request("restart", players=read_policy("restart", True, options))
+        return perform(request, played.fake.node, slot=slot)
+
+    def test_players_who_come_meanwhile_keep_it_from_happening(self, played: Played) -> None:
+        played.game.online = 0
+        result = self.ask(played, 600, lambda: setattr(played.game, "online", 2), players_at_most=0)
+        assert (result.code, played.is_restarted) == ("players_online", False)
+
+    def test_what_players_are_told_last_is_true(self, played: Played) -> None:
+        told_at: list[float] = []
+        played.game.announce = lambda _text: told_at.append(played.seconds) or ""  # type: ignore[method-assign]
+        assert self.ask(played, 600, **WARN).outcome.value == "done"
+        assert told_at[2] >= 600 and played.seconds - told_at[2] == pytest.approx(10, abs=1)
+
+
 class TestRecord:
+    @pytest.mark.parametrize(
+        "fields", [{"told": "x"}, {"due": 5}, {"pid": "x"}, {"pid": None}, {"online": True}, {"reason": []}, {"action": 7}, {"pid": 1.5}]
+    )
+    def test_one_that_holds_what_it_must_not_is_none(self, played: Played, fields: dict[str, Any]) -> None:
+        _abandon(played, "another", told=30, left=18)
+        file = Path(played.fake.node.settings.lock_directory) / f"{UUID}.countdown"
+        held = {name: value for name, value in json.loads(file.read_text()).items() if name != "check"}
+        body = json.dumps({**held, **fields}, separators=(",", ":")).encode()
+        file.write_bytes((body[:-1] + b',"check":"%08x"}' % zlib.crc32(body)).ljust(1024))
+        call_off_all_abandoned(played.fake.node)
+        assert played.record is None and not played.game.heard
+        assert played.ask(**WARN).outcome.value == "done"
+
     def test_who_comes_while_what_a_dead_process_left_is_called_off_is_not_refused(self, played: Played) -> None:
         _abandon(played, "another", told=30, left=18)
         countdowns = played.fake.node.countdowns
@@ -486,6 +592,13 @@ class TestRecord:
         played.began = played.clock.monotonic()
         perform(request, replace(played.fake.node, caller=caller))
         assert len(played.game.heard) == 1 and played.record is not None and played.record.told == 60
+
+
+def with_record(played: Played, request: Request) -> HeldCountdown:
+    """Have somebody else wait for its players."""
+    held = played.fake.node.countdowns.begin(UUID, request, played.run, since=timestamp(NOON), due=timestamp(NOON))
+    held.write(why="东" * 120)
+    return held
 
 
 def _abandon(played: Played, operation: str, *, told: int, left: float) -> None:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -35,6 +37,7 @@ _BLANK = b" " * _SIZE
 _ATTEMPTS = 5
 #: Characters of an origin or a reason that the record has room for.
 _ROOM = 120
+_NUMBERS = ("pid", "pid_start", "online", "told")
 #: So long one may hold the lock whose record says nothing, or is of one that died: it is about to write it, or calls off what was left.
 _UNKNOWN_SECONDS, _AGAIN_SECONDS = 5.0, 0.05
 #: Seconds after the moment that players were told of, from which on they need not hear any more that nothing happened.
@@ -46,7 +49,7 @@ class Countdown:
     """One action that waits for players or tells them (``phase``, `WAITING` or `COUNTING`). ``due`` and ``since`` are timestamps.
 
     ``online`` and ``why`` are what the last look at the players saw; ``told`` is the mark that they were told last, in seconds before
-    ``due``, 0 if none was yet. ``container`` and ``started_at`` are the run whose players they are.
+    ``due``, 0 if none was yet. ``container`` and ``started_at`` are the run whose players they are. ``key`` is a digest of `Request.once`.
     """
 
     pid: int
@@ -64,6 +67,7 @@ class Countdown:
     told: int = 0
     container: str = ""
     started_at: str = ""
+    key: str = ""
 
     def facts(self) -> dict[str, Any]:
         """Return what users are told of it; empty fields are left out."""
@@ -77,7 +81,7 @@ class Countdown:
 
     def is_of(self, request: Request) -> bool:
         """Return True if it is the countdown of the same action, asked for under the same key: that is done once."""
-        return bool(request.once) and self.action == request.action.value and self.reason.startswith(request.once[:_ROOM])
+        return self.key != "" and self.action == request.action.value and self.key == _digest(request.once)
 
     @property
     def run(self) -> Run:
@@ -156,6 +160,7 @@ class Countdowns:
             reason=request.reason[:_ROOM],
             container=run.container,
             started_at=run.started_at,
+            key=_digest(request.once),
         )
         return HeldCountdown(path, descriptor, mine, found)
 
@@ -243,17 +248,29 @@ def _encoded(record: Countdown) -> bytes:
     fields = {name: value for name, value in asdict(record).items() if value not in ("", None)}
     text = seal(fields)
     if len(text) > _SIZE:
-        # Some letters take several bytes: the words are for people, and can be had elsewhere.
+        # These words are for people, and can be had elsewhere.
         text = seal({name: value for name, value in fields.items() if name not in ("origin", "reason", "why")})
     return text.ljust(_SIZE)
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:32] if key else ""
 
 
 def _decoded(raw: bytes) -> Countdown | None:
     fields = unseal(raw)
     try:
-        return Countdown(**{name: fields[name] for name in Countdown.__dataclass_fields__ if name in fields})
+        return _read_fields(fields)
     except TypeError:
         return None
+
+
+def _read_fields(found: Mapping[str, object]) -> Countdown:
+    given: dict[str, Any] = {name: found[name] for name in Countdown.__dataclass_fields__ if name in found}
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int if name in _NUMBERS else str):
+            raise TypeError(name)
+    return Countdown(**given)
 
 
 def _read_descriptor(descriptor: int) -> bytes:

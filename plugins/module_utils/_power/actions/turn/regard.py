@@ -25,9 +25,10 @@ from ...model.players import PlayerCount, PlayerPolicy, PlayerWait
 from ...model.result import PlanStep
 from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext
+from ..node.ends import NO_RUN
 from ..node.idempotency import same_action
 from .announcer import Announcer
-from .checked import Checked, check
+from .checked import Checked, begin_apart, check
 from .countdown import PlayerCountdown
 from .player_rules import Move, Situation, decide, must_go, next_change
 from .resumed import require_unchanged
@@ -45,13 +46,17 @@ _SILENT_SECONDS = 3.5
 
 @contextlib.contextmanager
 def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked: Checked) -> Iterator[Checked]:
-    """Wait and count as the policy says, then give what is known of the server by then; players who were told hear if it is called off.
+    """Wait and count as the policy says, and until the action may begin after the one before it, then give what is known of the server by
+    then; players who were told hear if it is called off.
 
     Raises `PlayersOnline`, `CountdownRunning`, `Superseded`, as `check` where it waited, and as `RunWatch.check`.
     """
     seen = checked.seen
     require_unchanged(context, seen.snapshot)
     if seen.snapshot is None or not seen.live or PlanStep.STOP not in plan(context.request.action, seen.state).steps:
+        begin_apart(context, checked)
+        # Nobody was asked who plays on a run that has come since.
+        context.progress.waited_run = NO_RUN
         yield checked
         return
     regard = _Regard(context, policy, seen.snapshot)
@@ -108,10 +113,7 @@ class _Regard:
                 self._pause()
             progress.waited_run = self._watch.run
         progress.player_wait = PlayerWait(self._waited)
-        if self._waited <= STALE_SECONDS:
-            progress.waited_run = None
-            return checked
-        return check(context)
+        return checked if self._waited <= STALE_SECONDS else check(context)
 
     def look(self) -> PlayerCount:
         """Ask who plays."""
