@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 import zlib
 from collections.abc import Callable
@@ -62,6 +64,11 @@ class Played:
     def record(self) -> Countdown | None:
         return self.fake.node.countdowns.running(UUID)
 
+    @property
+    def told(self) -> list[str]:
+        """What players heard, each from its time on; empty for what named none."""
+        return [line.partition(" in ")[2] for line in self.game.heard]
+
     def leave_after(self, seconds: float, online: int | None = 0) -> None:
         self.clock.after(seconds, lambda: setattr(self.game, "online", online))
 
@@ -77,7 +84,7 @@ class TestWarned:
     def test_players_are_told_at_each_mark_once_and_then_it_happens(self, played: Played) -> None:
         result = played.ask(**WARN, request={"reason": "update"})
         assert result.outcome.value == "done" and played.is_restarted
-        assert [line.partition(" in ")[2] for line in played.game.heard] == [
+        assert played.told == [
             "1 minute. update",
             "30 seconds. update",
             "10 seconds. update",
@@ -300,6 +307,15 @@ class TestEnded:
         self.ended(played, "skipped", "interrupted_by_signal")
         assert played.fake.seen().run == played.run
 
+    def test_a_full_disk(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_place: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        played.clock.after(20, lambda: monkeypatch.setattr(os, "pwrite", refuse))
+        result = played.ask(**WARN)
+        assert (result.outcome.value, result.code, played.fake.seen().run) == ("refused", "lock_unavailable", played.run)
+        assert played.told == ["1 minute.", ""] and "called off" in played.game.heard[1]
+
     def test_a_second_one_is_refused_and_names_the_first(self, played: Played) -> None:
         others: list[Result] = []
         policy = read_policy("restart", True, WARN)
@@ -395,7 +411,10 @@ class TestSameKey:
         held.write()
         played.clock.after(40, held.release)
         result = played.ask(**WARN, request={"once": "run-1", "reason": "run-1: x"})
-        assert result.outcome.value == "done" and len(played.game.heard) >= 1
+        assert result.outcome.value == "done" and played.told == [
+            "20 seconds. x",
+            "10 seconds. x",
+        ]
 
 
 class TestAbandoned:
@@ -579,7 +598,7 @@ class TestRecord:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))
         _abandon(played, request.operation, told=30, left=18)
         result = perform(request, played.fake.node)
-        assert result.outcome.value == "done" and [line.partition(" in ")[2] for line in played.game.heard] == ["10 seconds."]
+        assert result.outcome.value == "done" and played.told == ["10 seconds."]
         assert result.player_wait is not None and 17 <= result.player_wait.seconds <= 19
 
     def test_it_leaves_to_a_third_one_what_players_were_told(self, played: Played) -> None:
@@ -598,7 +617,7 @@ class TestRecord:
     def test_what_another_left_long_ago_is_not(self, played: Played) -> None:
         _abandon(played, "another", told=30, left=-4000)
         played.ask(warn=[5])
-        assert [line.partition(" in ")[2] for line in played.game.heard] == ["5 seconds."]
+        assert played.told == ["5 seconds."]
 
     @pytest.mark.parametrize("seconds", [20.0, 31.0, 60.0])
     def test_one_that_ends_by_a_signal_leaves_it_wherever_it_was(self, played: Played, seconds: float) -> None:

@@ -248,7 +248,7 @@ def _encoded(record: Countdown) -> bytes:
     fields = {name: value for name, value in asdict(record).items() if value not in ("", None)}
     text = seal(fields)
     if len(text) > _SIZE:
-        # Some letters take several bytes: the words are for people, and can be had elsewhere.
+        # These words are for people, and can be had elsewhere.
         text = seal({name: value for name, value in fields.items() if name not in ("origin", "reason", "why")})
     return text.ljust(_SIZE)
 
@@ -261,7 +261,7 @@ def _decoded(raw: bytes) -> Countdown | None:
     fields = unseal(raw)
     try:
         return _read_fields(fields)
-    except (TypeError, KeyError):
+    except TypeError:
         return None
 
 

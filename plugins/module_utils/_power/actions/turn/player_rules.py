@@ -41,10 +41,7 @@ class Situation:
 
 
 def decide(policy: PlayerPolicy, now: Situation) -> Move:
-    """Return the next move. Unknown is never empty: for it no countdown begins before it has to, and none ends early.
-
-    One that was begun with few enough goes on: an answer that is lost is no player who has come.
-    """
+    """Return the next move. Unknown is never empty: with it no countdown begins, ends early, or lets the action go on, unless it has to."""
     online = now.count.online
     if online == 0:
         return Move.GO

@@ -13,7 +13,6 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NoReturn
 
 from ...locking.countdown import Countdown, HeldCountdown
 from ...model.cancellation import Deadline
@@ -62,12 +61,8 @@ def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked
     regard = _Regard(context, policy, seen.snapshot)
     try:
         yield regard.until_go(checked)
-    except InterruptedBySignal:
-        regard.hand_on()
-        regard.call_off()
-        raise
-    except BaseException:
-        regard.call_off()
+    except BaseException as error:
+        regard.give_up(error)
         raise
     finally:
         regard.leave()
@@ -78,7 +73,16 @@ def look_at_players(context: ActionContext, policy: PlayerPolicy, snapshot: Snap
     regard = _Regard(context, policy, snapshot)
     count = context.progress.players = regard.look()
     if decide(policy, Situation(count, 0.0)) is Move.REFUSE:
-        regard.refuse()
+        raise _players_online(context, policy, count)
+
+
+def _players_online(context: ActionContext, policy: PlayerPolicy, count: PlayerCount, when: str = "") -> PlayersOnline:
+    """The error of an action that has waited for players as long as it may, or may not wait any more; ``when`` says since when."""
+    who = f"nobody can tell whether somebody plays on it ({count.why})" if count.online is None else f"{count.online} play on it"
+    waited = when or (f" after {policy.max_delay} s" if policy.max_delay else "")
+    too_late = count.online is not None and count.online <= policy.at_most
+    why = "there is no time left to tell them" if too_late else f"players_at_most is {policy.at_most}"
+    return PlayersOnline(f"Cannot {context.verb} server {context.uuid}: {who}{waited}, and {why}")
 
 
 class _Regard:
@@ -130,23 +134,11 @@ class _Regard:
         if self._next_look.is_over:
             self.look()
             if self._move() is not Move.GO:
-                self.refuse(" by the time it had the lock")
+                raise _players_online(self._context, self._policy, self._count, " by the time it had the lock")
 
-    def refuse(self, when: str = "") -> NoReturn:
-        """Raise `PlayersOnline`: it has waited for as long as it may."""
-        count, policy, context = self._count, self._policy, self._context
-        who = f"nobody can tell whether somebody plays on it ({count.why})" if count.online is None else f"{count.online} play on it"
-        waited = when or (f" after {policy.max_delay} s" if policy.max_delay else "")
-        too_late = count.online is not None and count.online <= policy.at_most
-        why = "there is no time left to tell them" if too_late else f"players_at_most is {policy.at_most}"
-        raise PlayersOnline(f"Cannot {context.verb} server {context.uuid}: {who}{waited}, and {why}")
-
-    def hand_on(self) -> None:
-        """Leave it to another process, if one goes on with what this one has not begun."""
-        self._is_handed_on = self._context.node.caller.handed_on()
-
-    def call_off(self) -> None:
-        """Tell players who were told that it does not come, unless it has begun, or another process goes on with it."""
+    def give_up(self, error: BaseException) -> None:
+        """Tell players who were told that it does not come, unless it has begun, or another process goes on with it after a signal."""
+        self._is_handed_on = isinstance(error, InterruptedBySignal) and self._context.node.caller.handed_on()
         # A new image is a change, and nothing of what they were told.
         has_stopped = any(phase == Phase.STOP.value for phase, _seconds in self._context.progress.phases)
         if not self._is_handed_on and not has_stopped:
@@ -204,7 +196,7 @@ class _Regard:
             # Nobody plays on one that has ended by itself, which a game that is not there does not tell.
             self._watch.look(certain=self._waited > STALE_SECONDS)
             if not self._watch.is_over:
-                self.refuse()
+                raise _players_online(self._context, self._policy, self._count)
         if move in (Move.REFUSE, Move.GO):
             return self._come_back()
         if move is Move.CALL_OFF:
