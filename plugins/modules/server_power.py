@@ -173,8 +173,8 @@ options:
         time (O(max_parallel)). With O(stagger) they end so many seconds apart. Both may be later than O(max_delay), if that is what it
         takes.
       - A countdown ends, and players are told so, if the action is called off, by a signal, because the controller is gone for three
-        minutes, or because it is refused at its end. Whoever else stops, starts, restarts or kills the server meanwhile ends it too,
-        outcome V(cancelled), code C(superseded) or C(cancelled_by_kill).
+        minutes, or because it is refused at its end. Whoever else stops, starts, restarts or kills the server by this collection
+        meanwhile ends it too, outcome V(cancelled), code C(superseded) or C(cancelled_by_kill).
     type: list
     elements: int
   warn_message:

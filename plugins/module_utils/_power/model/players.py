@@ -161,6 +161,6 @@ def _on_max_delay(value: object) -> OnMaxDelay:
 
 
 def _message(value: object) -> str:
-    if not isinstance(value, str):
-        raise SettingsInvalid("Cannot use warn_message: expected text")
+    if not isinstance(value, str) or not any(each.isprintable() and not each.isspace() for each in value):
+        raise SettingsInvalid("Cannot use warn_message: expected text that can be read")
     return value

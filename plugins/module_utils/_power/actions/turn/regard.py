@@ -58,6 +58,11 @@ def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked
         context.progress.waited_run = NO_RUN
         yield checked
         return
+    if checked.boot is not None:
+        from ..boot.image import pull_ahead
+
+        # Players are told of no image that cannot be had, and nothing takes minutes between what they hear and what comes.
+        pull_ahead(context, checked.boot.definition)
     regard = _Regard(context, policy, seen.snapshot)
     try:
         yield regard.until_go(checked)
