@@ -170,8 +170,8 @@ options:
       - First it waits, then it tells. Players who leave end the countdown at once, and nobody is told on an empty server.
       - Without O(players_at_most) the countdown begins at once, or, if O(max_delay) is given, so that it ends then.
       - Servers of one task that count down at nearly the same time end at the same moment, as many at a time as are acted on at a
-        time (O(max_parallel)). With O(stagger) they end so many seconds apart. Both may be later than O(max_delay), if that is what it
-        takes.
+        time (O(max_parallel)). Where there are more of them, the others follow, also after O(max_delay). With O(stagger) they end so many
+        seconds apart.
       - A countdown ends, and players are told so, if the action is called off, by a signal, because the controller is gone for three
         minutes, or because it is refused at its end. Whoever else stops, starts, restarts or kills the server meanwhile ends it too,
         outcome V(cancelled), code C(superseded) or C(cancelled_by_kill).

@@ -217,6 +217,13 @@ class TestWaiting:
         assert seen[0] is not None and (seen[0].phase, seen[0].due) == (WAITING, of_players[0][1])
         assert seen[0].due[:19] == of_players[2][1][:19] == "2026-03-01T12:10:00"
 
+    def test_one_who_comes_and_goes_has_players_told_once_a_minute_at_most(self, played: Played) -> None:
+        played.game.online = 5
+        for each in range(60):
+            played.leave_after(10 + 10 * each, online=6 - each % 2)
+        result = played.ask(players_at_most=5, max_delay=600, **WARN)
+        assert result.code == "players_online" and len(played.game.heard) <= 2 * 600 / 60
+
     def test_the_end_of_the_time_counts_from_the_request(self, played: Played) -> None:
         asked = replace(played.fake.request("stop"), players=read_policy("stop", True, {"players_at_most": 0, "max_delay": 100}))
         played.clock.sleep(60)
