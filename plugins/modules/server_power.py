@@ -151,8 +151,8 @@ options:
     type: int
   max_delay:
     description:
-      - For how many seconds after the request it may wait for players, V(0) to V(604800). The request is that of the whole task, also where a
-        server has to wait for others first, as with O(in_order).
+      - For how many seconds after the request it may wait for players, V(0) to V(604800). The request is that of the whole task, also where
+        a server has to wait for others first, as with O(in_order).
       - If not given, V(0) with O(players_at_most), else the first mark of O(warn). Below that mark it is refused.
     type: int
   on_max_delay:
