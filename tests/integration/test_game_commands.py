@@ -79,6 +79,7 @@ def test_one_that_prints_without_end_is_ended_too(commands: Commands) -> None:
     wait_until(lambda: not any("while" in line for line in commands.running()), "it is gone")
 
 
+@pytest.mark.long
 @as_root
 def test_one_that_leaves_its_output_to_a_child_is_not_waited_for(commands: Commands) -> None:
     ended = commands.shell("echo 3; sleep 1003 &", seconds=0.5)
@@ -89,7 +90,7 @@ def test_one_that_leaves_its_output_to_a_child_is_not_waited_for(commands: Comma
 def test_where_it_cannot_be_ended_no_further_one_is_begun_before_it_has(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_commands, "end_session", lambda *process: None)
     monkeypatch.setattr(engine_commands, "_END_SECONDS", 0.3)
-    assert commands.run("sleep", "3", seconds=0.3).why == "has not ended in time"
+    assert commands.run("sleep", "1.5", seconds=0.3).why == "has not ended in time"
     assert commands.shell("echo 3").why == "was not run: the one before still runs in its container"
     assert len(commands.running()) == 1
     wait_until(lambda: commands.shell("echo 3") == CommandEnd(0, b"3\n"), "it has ended, and the next is run")

@@ -13,7 +13,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_c
 from ansible_collections.fleet.power.plugins.module_utils._power.host import contained
 from ansible_collections.fleet.power.plugins.module_utils._power.host.contained import end_session
 from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_seconds
-from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline, wait_until
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock, FakeOutput
 
 CONTAINER = "c" * 64
@@ -32,13 +33,21 @@ class Hanging:
 
     @property
     def lives(self) -> bool:
+        """Whether both live; one that only waits for its parent does not."""
+        return self.leader.poll() is None and self._child_lives()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether both have ended, waited for."""
+        self.leader.wait(20)
+        return wait_until(lambda: not self._child_lives(), Deadline.after(SYSTEM_CLOCK, 20.0), every=0.01)
+
+    def _child_lives(self) -> bool:
         try:
             with open(f"/proc/{self.child}/stat", encoding="utf-8") as source:
-                child_lives = source.read().rpartition(")")[2].split()[0] != "Z"
-        except FileNotFoundError:
-            child_lives = False
-        assert child_lives == (self.leader.poll() is None)
-        return child_lives
+                return source.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+        except (FileNotFoundError, ProcessLookupError):
+            return False
 
     def end(self) -> None:
         contained.end_session(self.leader.pid, CONTAINER, 0.0)
@@ -58,8 +67,7 @@ def in_a_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
 def test_all_of_its_session_is_ended(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contained, "_is_in", lambda pid, container: container == CONTAINER)
     end_session(hanging.leader.pid, CONTAINER, hanging.since)
-    hanging.leader.wait(20)
-    assert not hanging.lives
+    assert hanging.is_over
 
 
 def test_what_is_in_no_such_container_is_left(hanging: Hanging) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from ...model.clock import timestamp
 from ...model.errors import EngineError, EngineUnreachable, LockUnavailable, Superseded
 from ...model.server import Run
 from ..node.context import ActionContext
@@ -84,5 +85,7 @@ class RunWatch:
 def superseded(context: ActionContext, what: str) -> Superseded:
     """The error of an action whose server somebody else has acted on while its players were waited for."""
     intent = context.node.journal.intents.of(context.uuid)
-    by = f" by {intent.origin}" if intent is not None and intent.origin and intent.operation != context.request.operation else ""
+    # What was meant before says nothing of who did it, nor does a restart at the engine.
+    is_newer = intent is not None and intent.at > timestamp(context.request.requested_at)
+    by = f" by {intent.origin}" if intent is not None and is_newer and intent.origin else ""
     return Superseded(f"Cannot {context.verb} server {context.uuid}: it {what}{by} while its players were waited for")
