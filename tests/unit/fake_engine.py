@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_limits import limits_of
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import WAITING, NetworkSpec
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd
@@ -117,6 +118,7 @@ class FakeContainers(dict[str, Snapshot]):
                 labels=dict(config["Labels"]),
                 environment=tuple(config["Env"]),
                 hostname=str(config["Hostname"]),
+                limits=limits_of(config.get("HostConfig", {})),
             )
         )
         self._engine.happen(self._engine.after["create"])

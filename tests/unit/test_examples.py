@@ -180,7 +180,7 @@ def test_every_field_that_info_returns_is_documented_and_every_documented_one_ex
     (found,) = described.entries
     assert described.supervisor is not None and set(described.supervisor) == set(documented["supervisor"]["contains"])
     # Of Wings and of our own HTTP face, the latter of which alone tells of supervision and players.
-    ours = {name: found[name] for name in ("supervision", "countdown", "players")}
+    ours = {name: found[name] for name in ("outdated", "supervision", "countdown", "players")}
     own = facts._entry(read_server({"state": "running", **ours}, UUID))
     told = {**told_by_an_endpoint(), **{name: own[name] for name in ours}}
     unseen = {name for name, field in fields.items() if field["returned"] == "where the server could not be seen"}

@@ -71,6 +71,8 @@ class Metrics:
         yield _by_label(GaugeMetricFamily("fleet_power_supervision", text, labels=["state"]), self._servers.supervision)
         text = "Servers whose players are waited for, or told"
         yield _by_label(GaugeMetricFamily("fleet_power_countdowns", text, labels=["phase"]), self._servers.countdowns)
+        text = "Servers by whether their containers are not what their definitions say"
+        yield _by_label(GaugeMetricFamily("fleet_power_outdated", text, labels=["outdated"]), self._servers.outdated)
         yield from _supervisor(self._runs)
         family = GaugeMetricFamily("fleet_power_build_info", "The version that runs", labels=["version"])
         family.add_metric([VERSION], 1)

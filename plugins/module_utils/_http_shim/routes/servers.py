@@ -40,7 +40,7 @@ _MOST_LINES = 100
 #: How long a stop after a sync that says "suspended" waits for its turn.
 _WAIT_SECONDS = 30
 #: What is told of a server beside what Wings tells; players of a single one alone, since their games have to be asked.
-_OURS = ("supervision", "countdown", "players")
+_OURS = ("outdated", "supervision", "countdown", "players")
 
 
 class ServerRoutes:
