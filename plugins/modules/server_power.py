@@ -141,7 +141,8 @@ options:
     description:
       - Act while at most so many people play on the server, V(0) to V(1000000), and wait for that until O(max_delay) is over. Bots do not
         count where the game tells them apart.
-      - What is unknown is never nobody. If the game does not answer, or nothing says which game it is, it waits as if somebody played.
+      - What is unknown is never nobody. If the game does not answer, or nothing says which game it is, it waits as if somebody played. A
+        countdown at whose end that is so is called off, unless O(max_delay) is over with O(on_max_delay=proceed).
       - Players are looked at every 5 seconds. Waiting takes neither the lock nor a place of O(max_parallel), so that servers that may go at
         once go first.
       - For O(action=stop) and O(action=restart) of servers that are up. Refused with any other action, and with an O(api_url) that is not
@@ -167,9 +168,9 @@ options:
     description:
       - Tell those who play, in the game, at each of these marks. Seconds before the action, V(1) to V(86400), at most 20, in any order.
       - First it waits, then it tells. Players who leave end the countdown at once, and nobody is told on an empty server.
-      - Without O(players_at_most) nothing is waited for, and the countdown begins at once.
+      - Without O(players_at_most) and O(max_delay) nothing is waited for, and the countdown begins at once.
       - Servers of one task that count down at nearly the same time end at the same moment, as many at a time as are acted on at a
-        time.
+        time. With O(stagger) they end so many seconds apart, and later than O(max_delay) if that is what it takes.
       - A countdown ends, and players are told so, if the action is called off, by a signal, because the controller is gone for three
         minutes, or because it is refused at its end. Whoever else stops, starts, restarts or kills the server meanwhile ends it too,
         outcome V(cancelled), code C(superseded) or C(cancelled_by_kill).

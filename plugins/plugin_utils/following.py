@@ -51,6 +51,8 @@ class NodeOfTask:
     begin: Callable[[], dict[str, Any]]
     #: Gives up the connection, so that the next question makes a new one.
     disconnect: Callable[[], None]
+    #: Says of a job that nobody waits for it any more.
+    give_up: Callable[[str], None]
 
 
 def new_job() -> str:

@@ -68,6 +68,7 @@ class ScriptedNode:
         self.fetched = 0
         self.begun = 0
         self.reconnected = 0
+        self.given_up: list[str] = []
         self.progress = Lines()
         clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self.pass_time)
         monkeypatch.setattr(following, "time", clock)
@@ -80,7 +81,7 @@ class ScriptedNode:
         return self.now - self.began
 
     def node(self) -> Any:
-        return following.NodeOfTask(self.run, self.fetch, self.begin, self.disconnect)
+        return following.NodeOfTask(self.run, self.fetch, self.begin, self.disconnect, self.given_up.append)
 
     def follower(self) -> Any:
         return following.JobFollower(self.node(), JOB, self.progress, following.os.getppid())

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import zlib
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -38,10 +40,13 @@ WAITING, COUNTING = "waiting", "counting"
 _ATTEMPTS = 5
 #: Characters of an origin or a reason that the record has room for.
 _ROOM = 120
+_NUMBERS = ("pid", "pid_start", "online", "told")
 #: How often the file may be removed between being opened and locked.
 _BEGIN_AGAIN = 100
 #: So long one may hold the lock whose record says nothing, or is of one that died: it is about to write it, or calls off what was left.
 _UNKNOWN_SECONDS, _AGAIN_SECONDS = 5.0, 0.05
+#: Seconds after the moment that players were told of, from which on they need not hear any more that nothing happened.
+_FORGOTTEN_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Countdown:
     """One action that waits for players (``phase`` "waiting") or tells them ("counting"). ``due`` and ``since`` are timestamps.
 
     ``online`` and ``why`` are what the last look at the players saw; ``told`` is the mark that they were told last, in seconds before
-    ``due``, 0 if none was yet. ``container`` and ``started_at`` are the run whose players they are.
+    ``due``, 0 if none was yet. ``container`` and ``started_at`` are the run whose players they are. ``key`` is a digest of `Request.once`.
     """
 
     pid: int
@@ -67,6 +72,7 @@ class Countdown:
     told: int = 0
     container: str = ""
     started_at: str = ""
+    key: str = ""
 
     def facts(self) -> dict[str, Any]:
         """Return what users are told of it; empty fields are left out."""
@@ -80,7 +86,7 @@ class Countdown:
 
     def is_of(self, request: Request) -> bool:
         """Return True if it is the countdown of the same action, asked for under the same key: that is done once."""
-        return bool(request.once) and self.action == request.action.value and self.reason.startswith(request.once[:_ROOM])
+        return self.key != "" and self.action == request.action.value and self.key == _digest(request.once)
 
     @property
     def run(self) -> Run:
@@ -91,6 +97,10 @@ class Countdown:
         """Return the seconds until it is due, negative if that is past or cannot be told."""
         due = engine_time(self.due)
         return float("-inf") if due is None else (due - now).total_seconds()
+
+    def is_remembered(self, now: datetime) -> bool:
+        """Return True if players were told of it, and not so long ago that they need not hear any more that it does not come."""
+        return bool(self.told) and self.seconds_left(now) > -_FORGOTTEN_SECONDS
 
     @property
     def is_alive(self) -> bool:
@@ -155,6 +165,7 @@ class Countdowns:
             reason=request.reason[:_ROOM],
             container=run.container,
             started_at=run.started_at,
+            key=_digest(request.once),
         )
         return HeldCountdown(path, descriptor, mine, found)
 
@@ -252,12 +263,17 @@ class HeldCountdown:
 
 def _encoded(record: Countdown) -> bytes:
     fields = {name: value for name, value in asdict(record).items() if value not in ("", None)}
-    body = json.dumps(fields, separators=(",", ":")).encode()
+    # A lone surrogate, as from an undecodable argument, becomes a question mark.
+    body = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     text = b"%s,%s" % (body[:-1], _check(body))
-    if len(text) > _SIZE:
-        # Escapes make it long: the words are for people, and can be had elsewhere.
-        return _encoded(replace(record, origin="", reason="", why=""))
-    return text.ljust(_SIZE)
+    if len(text) <= _SIZE:
+        return text.ljust(_SIZE)
+    # These words are for people, and can be had elsewhere.
+    return _encoded(replace(record, origin="", reason="", why=""))
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:32] if key else ""
 
 
 def _check(body: bytes) -> bytes:
@@ -270,10 +286,17 @@ def _decoded(raw: bytes) -> Countdown | None:
     if not mark or b'"check":"' + check != _check(body):
         return None
     try:
-        fields = json.loads(body)
-        return Countdown(**{name: fields[name] for name in Countdown.__dataclass_fields__ if name in fields})
+        return _read_fields(json.loads(body))
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def _read_fields(found: Mapping[str, object]) -> Countdown:
+    given: dict[str, Any] = {name: found[name] for name in Countdown.__dataclass_fields__ if name in found}
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int if name in _NUMBERS else str):
+            raise TypeError(name)
+    return Countdown(**given)
 
 
 def _read_descriptor(descriptor: int) -> bytes:

@@ -69,6 +69,12 @@ class Locks:
         """Tell if a lock file of the server is there and not blank, readable as a record or not. Reads only."""
         return _read(self._path(uuid)).strip(b" \0\n") != b""
 
+    def changed_at(self, uuid: str) -> int:
+        """When anybody last took the lock, entered a phase or let go of it, in nanoseconds; 0 if nobody did. Reads only."""
+        with suppress(OSError):
+            return os.stat(self._path(uuid)).st_mtime_ns
+        return 0
+
     def acquire(
         self,
         uuid: str,
@@ -96,8 +102,7 @@ class Locks:
             waited = clock.monotonic() - begun
         with ExitStack() as undo:
             undo.callback(os.close, descriptor)
-            mine = _my_record(uuid, request, clock)
-            lock = PowerLock(path, descriptor, mine, waited_before + waited)
+            lock = PowerLock(path, descriptor, _my_record(uuid, request, clock), waited_before + waited)
             lock.enter(Phase.PREPARE)
             undo.pop_all()
         return lock
@@ -108,9 +113,8 @@ class Locks:
         return os.path.join(self._directory, f"{uuid}.lock")
 
     def _record(self, uuid: str) -> Holder | None:
-        path = self._path(uuid)
         for _attempt in range(_READ_AGAIN):
-            raw = _read(path)
+            raw = _read(self._path(uuid))
             record = decode(raw)
             if record is not None or not raw.strip(b" \0\n"):
                 return record
@@ -146,17 +150,15 @@ class Locks:
             raise LockUnavailable(f"Cannot {attempt}: {error.strerror}{advice}") from error
 
     def _timeout(self, uuid: str, wait_seconds: float, clock: Clock) -> LockTimeout:
-        holder = self.holder(uuid)
-        for _attempt in range(_NAME_AGAIN):
+        for _attempt in range(_NAME_AGAIN + 1):
+            holder = self.holder(uuid)
             if holder is not None:
                 break
             # Between taking the lock and writing the record lies a moment.
             clock.sleep(TRY_EVERY / 2)
-            holder = self.holder(uuid)
         who = "another action" if holder is None else holder.sentence()
         after = f" after {round(wait_seconds, 2):g} s" if wait_seconds > 0 else ""
-        advice = "wait longer (wait_seconds) or try again later"
-        return LockTimeout(f"Cannot lock server {uuid}: held by {who}{after}; {advice}", holder=holder)
+        return LockTimeout(f"Cannot lock server {uuid}: held by {who}{after}; wait longer (wait_seconds) or try again later", holder=holder)
 
 
 class PowerLock:

@@ -100,5 +100,4 @@ def _turn(context: ActionContext, checked: Checked) -> TurnEnd:
     from .regard import with_regard_to_players
 
     with with_regard_to_players(context, checked) as known:
-        begin_apart(context, known)
         return take_turn(context, known)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NoReturn
 
 from ...locking.countdown import Countdown, HeldCountdown
@@ -25,9 +25,10 @@ from ...model.players import PlayerCount, PlayerPolicy, PlayerWait
 from ...model.result import PlanStep
 from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext
+from ..node.ends import NO_RUN
 from ..node.idempotency import same_action
 from .announcer import Announcer
-from .checked import Checked, check
+from .checked import Checked, begin_apart, check
 from .countdown import PlayerCountdown
 from .player_rules import Move, Situation, decide, must_go, next_change
 from .resumed import require_unchanged
@@ -45,7 +46,8 @@ _SILENT_SECONDS = 3.5
 
 @contextlib.contextmanager
 def with_regard_to_players(context: ActionContext, checked: Checked) -> Iterator[Checked]:
-    """Wait and count as the request asks, then give what is known of the server by then; players who were told hear if it is called off.
+    """Wait and count as the request asks, and until the action may begin after the one before it, then give what is known of the server by
+    then; players who were told hear if it is called off.
 
     Raises `PlayersOnline`, `CountdownRunning`, `Superseded`, as `check` where it waited, and as `RunWatch.check`.
     """
@@ -53,11 +55,18 @@ def with_regard_to_players(context: ActionContext, checked: Checked) -> Iterator
     if policy is not None:
         require_unchanged(context, seen.snapshot)
     if policy is None or seen.snapshot is None or not seen.live or PlanStep.STOP not in plan(context.request.action, seen.state).steps:
+        begin_apart(context, checked)
+        # Nobody was asked who plays on a run that has come since.
+        context.progress.waited_run = None if policy is None else NO_RUN
         yield checked
         return
     regard = _Regard(context, policy, seen.snapshot)
     try:
         yield regard.until_go(checked)
+    except InterruptedBySignal:
+        regard.hand_on()
+        regard.call_off()
+        raise
     except BaseException:
         regard.call_off()
         raise
@@ -108,10 +117,7 @@ class _Regard:
                 self._pause()
             progress.waited_run = self._watch.run
         progress.player_wait = PlayerWait(self._waited)
-        if self._waited <= STALE_SECONDS:
-            progress.waited_run = None
-            return checked
-        return check(context)
+        return checked if self._waited <= STALE_SECONDS else check(context)
 
     def look(self) -> PlayerCount:
         """Ask who plays."""
@@ -132,6 +138,10 @@ class _Regard:
         why = "there is no time left to tell them" if too_late else f"players_at_most is {policy.at_most}"
         raise PlayersOnline(f"Cannot {context.verb} server {context.uuid}: {who}{waited}, and {why}")
 
+    def hand_on(self) -> None:
+        """Leave it to another process, if one goes on with what this one has not begun."""
+        self._is_handed_on = self._context.node.caller.handed_on()
+
     def call_off(self) -> None:
         """Tell players who were told that it does not come, unless it has begun, or another process goes on with it."""
         if not self._is_handed_on and not self._context.progress.changed:
@@ -147,6 +157,10 @@ class _Regard:
             self._record.release(keep=self._is_handed_on)
 
     @property
+    def _waits_until(self) -> datetime:
+        return self._context.node.clock.now() + timedelta(seconds=self._latest.left)
+
+    @property
     def _waited(self) -> float:
         return round(self._context.node.clock.monotonic() - self._began, 3)
 
@@ -157,7 +171,7 @@ class _Regard:
         """
         context = self._context
         node, request = context.node, context.request
-        due = timestamp(request.requested_at + timedelta(seconds=self._policy.max_delay))
+        due = timestamp(self._waits_until)
         while True:
             try:
                 self._record = node.countdowns.begin(context.uuid, request, self._watch.run, since=timestamp(node.clock.now()), due=due)
@@ -166,7 +180,7 @@ class _Regard:
                 running = error.facts.get("running")
                 if not isinstance(running, Countdown) or not running.is_of(request):
                     raise
-            self._slots.leave()
+            self._slots.leave(counts_on=False)
             self._check()
             node.clock.sleep(_RETRY_SECONDS)
         if same_action(context) is not None:
@@ -185,14 +199,14 @@ class _Regard:
             self.refuse()
         if move is Move.GO:
             return self._come_back()
-        if not self._slots.are_aside and self._countdown.due is None:
-            self._slots.leave()
+        if move is Move.CALL_OFF:
+            self._countdown.stop(self._waits_until)
+        if move is Move.CALL_OFF or (self._countdown.due is None and not self._slots.are_aside):
+            self._slots.leave(counts_on=False)
             self._context.progress.note(PLAYERS)
-            self._context.tell(PLAYERS, self._context.node.clock.now() + timedelta(seconds=self._latest.left))
+            self._context.tell(PLAYERS, self._waits_until)
         if move is Move.COUNT:
             self._countdown.go_on(self._latest if must_go(self._policy, self._situation.passed) else None)
-        elif move is Move.CALL_OFF:
-            self._countdown.stop()
         return False
 
     def _is_look_due(self) -> bool:
@@ -225,7 +239,7 @@ class _Regard:
             self.look()
         if self._move() is Move.GO:
             return True
-        self._slots.leave()
+        self._slots.leave(counts_on=self._countdown.due is not None)
         return False
 
     def _pause(self) -> None:
@@ -236,6 +250,5 @@ class _Regard:
 
     def _check(self) -> None:
         if self._context.node.caller.handed_on():
-            self._is_handed_on = True
             raise InterruptedBySignal(f"Cannot {self._context.verb} server {self._context.uuid} yet: another process goes on with it")
         self._watch.check()
