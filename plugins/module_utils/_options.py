@@ -181,6 +181,8 @@ def _checked(module: PowerModule) -> dict[str, Any]:
     if options["if_meant_up"] and not PowerAction(options["action"]).boots:
         narrowed = " and ".join(action.value for action in PowerAction if action.boots)
         raise SettingsInvalid(f"Cannot {options['action']} with if_meant_up: it narrows {narrowed} alone; use only instead")
+    if options["outdated"] and options["action"] != PowerAction.RESTART.value:
+        raise SettingsInvalid(f"Cannot {options['action']} with outdated: it narrows {PowerAction.RESTART.value} alone; use only instead")
     wait = WAIT_SECONDS
     if not wait.holds(options["wait_seconds"]):
         module.warn(f"wait_seconds={options['wait_seconds']} is outside {wait.least} to {wait.most}; {wait.default} is used")
@@ -209,6 +211,7 @@ def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
         wait_for=WaitFor(options["wait_for"]),
         wait_timeout=options["wait_timeout"],
         only=None if options["only"] is None else frozenset(PowerState(state) for state in options["only"]),
+        outdated=options["outdated"],
         adopt=options["adopt"],
         players=read_policy(action.value, action.traits.regards_players, options),
         check=module.check_mode,

@@ -87,3 +87,22 @@ def test_with_a_panel_what_it_says_now_counts(lab: Lab, controller: Controller, 
     result = look(controller, server=uuid)
     assert result["servers"][0]["outdated"]["is"] is None
     assert "is outdated: Cannot fetch the list" in str(result)
+
+
+def test_a_restart_of_what_is_outdated_restarts_that_and_nothing_else(lab: Lab, controller: Controller) -> None:
+    changed, same, down = lab.up(), lab.up(), lab.up()
+    lab.power("stop", down)
+    for uuid in (changed, down):
+        lab.edit(uuid, labels={"tier": "front"})
+    before = {uuid: lab.container(uuid) for uuid in (changed, same, down)}
+    options = controller.options(server=[changed, same], action="restart", outdated=True)
+    foreseen = controller.run_module("server_power", _ansible_check_mode=True, **options)
+    result = controller.run_module("server_power", **options)
+    for found in (foreseen, result):
+        assert [(entry["outcome"], entry.get("code")) for entry in found["servers"]] == [("done", None), ("skipped", "not_selected")]
+    assert lab.container(same) == before[same]
+    again = controller.run_module("server_power", **controller.options(server=[changed, down], action="restart", outdated=True))
+    # One that is named and down is restarted as any other is that is named.
+    assert [entry["outcome"] for entry in again["servers"]] == ["skipped", "done"]
+    refused = controller.run_module("server_power", **controller.options(server=[same], action="start", outdated=True))
+    assert refused["code"] == "settings_invalid" and "it narrows restart alone" in refused["msg"]

@@ -61,7 +61,7 @@ def test_an_image_that_is_not_on_the_node_leaves_it_unknown(fake: FakeNode) -> N
     fake.up()
     fake.engine.images.clear()
     found = look(fake, UUID)
-    why = "image game:1 is not on the node, so that nobody can tell what its name means now"
+    why = "Cannot tell what image game:1 means now: it is not on the node; pull it"
     assert found.entries[0]["outdated"] == {**UNKNOWN, "why": why}
     assert found.warnings == (f"Cannot tell whether Cobalt is outdated: {why}",)
     # Whatever the image is, this differs.
@@ -155,3 +155,80 @@ class TestBoot:
         assert told(fake)["in_place"] == ["docker.container_pid_limit"]
         assert fake.perform("restart").outcome.value == "done"
         assert fake.seen().id != snapshot.id and told(fake) == NONE
+
+
+def ended(fake: FakeNode, **fields: Any) -> tuple[str, str]:
+    result = fake.perform("restart", outdated=True, **fields)
+    return result.outcome.value, result.code
+
+
+class TestSelection:
+    """`outdated` of an action: only a server whose container is not what its definition says."""
+
+    def test_one_that_is_what_its_definition_says_is_passed_over_without_a_trace(self, fake: FakeNode) -> None:
+        snapshot = fake.up()
+        result = fake.perform("restart", outdated=True)
+        assert (result.outcome.value, result.code, result.changed) == ("skipped", "not_selected", False)
+        assert "its container is what its definition says" in result.msg and result.server.name == "Cobalt"
+        assert fake.seen().run == snapshot.run and [row.action for row in fake.node.journal.operations.of(UUID)] == ["start"]
+
+    @pytest.mark.parametrize("given", [{"invocation": "other"}, {"build": {"cpu_limit": 50}}])
+    def test_one_that_is_not_is_restarted(self, fake: FakeNode, given: dict[str, Any]) -> None:
+        fake.up()
+        fake.define(**given)
+        assert ended(fake) == ("done", "")
+        assert ended(fake) == ("skipped", "not_selected")
+
+    def test_one_whose_memory_was_changed_in_place_is_not_restarted_for_it(self, fake: FakeNode) -> None:
+        snapshot = fake.up()
+        fake.define(build={"memory_limit": 100})
+        memory = {"memory": 115_000_000, "reservation": 100_000_000, "memory_swap": 115_000_000}
+        fake.engine.change(UUID, limits=type(snapshot.limits)(**memory, pids=512))
+        assert ended(fake) == ("skipped", "not_selected")
+
+    def test_one_without_a_container_has_none_that_is_outdated(self, fake: FakeNode) -> None:
+        assert ended(fake) == ("skipped", "not_selected")
+
+    def test_what_nobody_can_tell_is_refused_with_its_reason(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.file.write_text("{")
+        assert ended(fake) == ("refused", "definition_invalid")
+        fake.define()
+        fake.engine.images.clear()
+        assert ended(fake) == ("refused", "image_unavailable")
+        fake.define(build={"memory_limit": 3})
+        assert ended(fake) == ("refused", "definition_invalid")
+        assert fake.live and fake.engine.changes() == []
+
+    def test_a_container_of_somebody_else_is_refused_as_ever(self, fake: FakeNode) -> None:
+        fake.up(labels={}, hostname="other")
+        assert ended(fake) == ("refused", "container_foreign")
+
+    def test_it_is_looked_at_again_under_the_lock(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.define(invocation="other")
+
+        def restarted_elsewhere() -> None:
+            holder.release()
+            assert fake.perform("restart").outcome.value == "done"
+
+        holder = fake.lock("restart")
+        fake.clock.after(5.0, restarted_elsewhere)
+        assert ended(fake) == ("skipped", "not_selected")
+        assert [row.outcome for row in fake.node.journal.operations.of(UUID)] == ["skipped", "done", "done"]
+
+    def test_what_changes_back_after_the_stop_is_started_all_the_same(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.define(invocation="other")
+        fake.engine.stop_seconds = 5.0
+        fake.engine.before["signal"].append(fake.define)
+        assert ended(fake) == ("done", "") and fake.live
+
+    def test_check_mode_tells_the_same(self, fake: FakeNode) -> None:
+        fake.up()
+        assert ended(fake, check=True) == ("skipped", "not_selected")
+        fake.define(invocation="other")
+        result = fake.perform("restart", outdated=True, check=True)
+        assert (result.outcome.value, result.changed) == ("done", True)
+        fake.file.write_text("{")
+        assert ended(fake, check=True) == ("refused", "definition_invalid")

@@ -49,6 +49,7 @@ POWER_OPTIONS = {
     "action": Option("str", required=True, choices=tuple(action.value for action in PowerAction)),
     "only": Option("list", elements="str", choices=tuple(state.value for state in PowerState)),
     "if_meant_up": Option("bool", default=False),
+    "outdated": Option("bool", default=Request.outdated),
     "max_parallel": MAX_PARALLEL,
     "max_failures": Option("int", least=0),
     "in_order": Option("bool", default=False),

@@ -97,6 +97,8 @@ class Request:
     one_of_all: bool = False
     #: Where only servers that are meant to be up have their turn: the UUIDs of those that were when this was asked for. None: all have.
     meant_up: frozenset[str] | None = None
+    #: Whether only a server is meant whose container is not what its definition says.
+    outdated: bool = False
     adopt: bool = False
     check: bool = False
     #: Whether the configuration files that change are to be shown: masking them takes long, and the lock is held meanwhile.

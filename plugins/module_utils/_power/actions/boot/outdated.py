@@ -11,8 +11,9 @@ from typing import Any
 from ...container.container_parts import Differences, compare
 from ...container.container_spec import made_by_us, made_by_wings
 from ...definitions.definition import Definition
-from ...model.errors import DefinitionInvalid, ImageUnavailable, PowerError
+from ...model.errors import ImageUnavailable, NotSelected, PowerError
 from ...model.server import ImageSeen, Snapshot
+from ..node.context import ActionContext
 from ..node.node import Node
 from .container import spec_of
 
@@ -23,14 +24,10 @@ _BY_EARLIER = "an earlier version of this collection made its container"
 
 @dataclass(frozen=True)
 class Outdated:
-    """What can be said of a container; ``differences`` None: nobody can tell, and ``why`` says why that is so, with a ``code``.
-
-    ``why`` also says why it is outdated without a key.
-    """
+    """What can be said of a container; ``differences`` None: nobody can tell. ``why`` says why, or why it is outdated without a key."""
 
     differences: Differences | None
     why: str = ""
-    code: str = ""
 
     @property
     def is_outdated(self) -> bool | None:
@@ -49,20 +46,37 @@ class Outdated:
     @classmethod
     def because(cls, error: PowerError) -> Outdated:
         """What can be said where an error keeps everything from being known."""
-        return cls(None, str(error), error.code)
+        return cls(None, str(error))
 
 
 def outdated(node: Node, definition: Definition, snapshot: Snapshot, image: ImageSeen | None) -> Outdated:
     """Hold a container against its definition, and against ``image``, which is what the image's name means on the node now."""
     try:
-        spec = spec_of(node, definition, image_id="" if image is None else image.id)
-    except DefinitionInvalid as error:
+        found = _differences(node, definition, snapshot, image)
+    except PowerError as error:
         return Outdated.because(error)
+    return Outdated(found, "" if found.named else _maker(snapshot, definition.server.uuid))
+
+
+def require_outdated(context: ActionContext, snapshot: Snapshot | None) -> None:
+    """Raise `NotSelected` if the server's container is what its definition says; what its source says where nobody can tell."""
+    node, uuid = context.node, context.uuid
+    if snapshot is None:
+        raise NotSelected(f"Cannot {context.verb} server {uuid}: it has no container that could be outdated")
+    definition = node.sources.definition(uuid, check_cancelled=context.check_cancelled)
+    context.progress.server = definition.server
+    found = _differences(node, definition, snapshot, node.engine.images.find(definition.image))
+    if not found.is_outdated:
+        raise NotSelected(f"Cannot {context.verb} server {uuid}: its container is what its definition says, and only outdated is asked for")
+
+
+def _differences(node: Node, definition: Definition, snapshot: Snapshot, image: ImageSeen | None) -> Differences:
+    """Return the differences. Raises `DefinitionInvalid`, and `ImageUnavailable` where the image alone could make one."""
+    spec = spec_of(node, definition, image_id="" if image is None else image.id)
     found = compare(snapshot, spec.config, image_known=image is not None)
     if image is None and not (found.is_outdated and found.named):
-        why = f"image {definition.image} is not on the node, so that nobody can tell what its name means now"
-        return Outdated(None, why, ImageUnavailable.code)
-    return Outdated(found, "" if found.named else _maker(snapshot, definition.server.uuid))
+        raise ImageUnavailable(f"Cannot tell what image {definition.image} means now: it is not on the node; pull it")
+    return found
 
 
 def _maker(snapshot: Snapshot, uuid: str) -> str:
