@@ -34,7 +34,7 @@ from ._power.model.report import Detail, diff, entries, failure_message, incompl
 from ._power.model.request import PowerAction, Request, WaitFor
 from ._power.model.result import Result
 from ._power.model.server import PowerState
-from ._power.options import INFO_OPTIONS, POWER_OPTIONS, WAIT_SECONDS
+from ._power.options import INFO_OPTIONS, LIMIT_OPTIONS, POWER_OPTIONS, WAIT_SECONDS
 
 #: Options that hold secrets are shown nowhere.
 _UNSEEN = ("definitions", "api_token")
@@ -94,6 +94,13 @@ def run_power_module() -> None:
         in_own_session(lambda interrupted: _fail_cleanly(module, lambda: _run(module, interrupted, None)))
     else:
         in_followed_session(lambda interrupted, job: _fail_cleanly(module, lambda: _run(module, interrupted, job)), *followed)
+
+
+def run_limits_module() -> None:
+    """The whole of server_limits: read the options, change, report."""
+    module = PowerModule(LIMIT_OPTIONS)
+    module.params = {**{name: option.default for name, option in POWER_OPTIONS.items()}, **module.params, "action": PowerAction.LIMIT.value}
+    in_own_session(lambda interrupted: _fail_cleanly(module, lambda: _run(module, interrupted, None)))
 
 
 def run_info_module() -> None:

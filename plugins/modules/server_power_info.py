@@ -251,7 +251,7 @@ servers:
           returned: always
           sample: [image]
         in_place:
-          description: Those of them that can be brought in line while it runs.
+          description: Those of them that M(fleet.power.server_limits) brings in line while it runs.
           type: list
           elements: str
           returned: always

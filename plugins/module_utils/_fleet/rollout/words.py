@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from ..._power.model.errors import CountdownRunning, PlayersOnline, Superseded
 from ..._power.model.order import DEFAULT_PRIORITY
-from ..._power.model.request import PowerAction, WaitFor
+from ..._power.model.request import POWER_ACTIONS, PowerAction, WaitFor
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState
 
@@ -39,7 +39,7 @@ FOR_PLAYERS = (PlayersOnline.code, CountdownRunning.code)
 #: The code of an action that another one has made needless, or overruled.
 SUPERSEDED = Superseded.code
 
-ACTIONS = tuple(action.value for action in PowerAction)
+ACTIONS = tuple(action.value for action in POWER_ACTIONS)
 WAITS = tuple(wait.value for wait in WaitFor)
 STATES = tuple(state.value for state in PowerState)
 OFFLINE = PowerState.OFFLINE.value

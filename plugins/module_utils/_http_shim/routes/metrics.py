@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..._power.host.supervisor_record import PAUSES
-from ..._power.model.request import PowerAction
+from ..._power.model.request import POWER_ACTIONS
 from ..._power.model.result import Outcome, Result
 from ..process.version import VERSION
 from ..servers.census import NodeNumbers, ServerNumbers
@@ -35,7 +35,7 @@ class Metrics:
         counted: dict[str, Any] = {"registry": self._registry, "namespace": "fleet_power"}
         operations = prometheus.Counter("operations", "Actions that ended", ("action", "outcome"), **counted)
         # From the beginning: of what appears with its first event, Prometheus does not see an increase.
-        self._operations = {each: operations.labels(each[0].value, each[1].value) for each in itertools.product(PowerAction, Outcome)}
+        self._operations = {each: operations.labels(each[0].value, each[1].value) for each in itertools.product(POWER_ACTIONS, Outcome)}
         self._forced = prometheus.Counter("forced_stops", "Stops that needed SIGKILL", **counted)
         self._waits = prometheus.Histogram("lock_wait_seconds", "Waits for a server's turn and lock", buckets=_WAITS, **counted)
         self._stops = prometheus.Histogram("stop_seconds", "How long stops took", buckets=_STOPS, **counted)

@@ -11,7 +11,7 @@ from typing import Any
 from ..._power.host.supervisor_record import PAUSES
 from ..._power.locking.countdown import COUNTING, WAITING
 from ..._power.model.players import EARLIEST_MARK_SECONDS, LONGEST_DELAY_SECONDS, MOST_MARKS, MOST_PLAYERS, WARN_MESSAGE, OnMaxDelay
-from ..._power.model.request import PowerAction
+from ..._power.model.request import POWER_ACTIONS, PowerAction
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState
 from ..._power.model.supervision import SupervisionState, Verdict
@@ -177,7 +177,7 @@ POWER = {
     "type": "object",
     "required": ["action"],
     "properties": {
-        "action": {"enum": [action.value for action in PowerAction]},
+        "action": {"enum": [action.value for action in POWER_ACTIONS]},
         "wait_seconds": {"type": ["integer", "null"], "default": 30, "description": "0 to 300; anything else counts as 30"},
         "players_at_most": {
             **_option("integer"),

@@ -11,12 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
-from ..model.server import ContainerLimits
-
-#: A limit in the units of its key.
-Amount = Union[int, float, str, None]
+from ..model.server import Amount, ContainerLimits
 
 MEMORY, OVERHEAD, SWAP = "build.memory_limit", "docker.overhead", "build.swap"
 CPU, THREADS, IO, PIDS = "build.cpu_limit", "build.threads", "build.io_weight", "docker.container_pid_limit"

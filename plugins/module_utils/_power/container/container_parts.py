@@ -139,6 +139,13 @@ def compare(snapshot: Snapshot, config: Mapping[str, Any], *, image_known: bool 
     return _differences(created, wanted, [key for key in changed if not _is_beyond(key, snapshot.limits, created)], limits)
 
 
+def limits_to_change(snapshot: Snapshot, config: Mapping[str, Any]) -> list[str]:
+    """Return the keys of the limits that differ from the body of a create call, as `compare` has them, whoever made the container."""
+    created = _read(snapshot.labels) or {}
+    changed = differing_limits(snapshot.limits, limits_of(config["HostConfig"]))
+    return [key for key in changed if not _is_beyond(key, snapshot.limits, created)]
+
+
 def _differences(created: Mapping[str, str], wanted: Mapping[str, str], changed: Sequence[str], limits: ContainerLimits) -> Differences:
     """Sort what differs between two sets of parts, and the limits that have ``changed``."""
     differing = {key for key in created.keys() | wanted.keys() if created.get(key) != wanted.get(key)} - set(LIMIT_KEYS)

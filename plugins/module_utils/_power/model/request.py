@@ -23,11 +23,19 @@ class PowerAction(str, Enum):
     STOP = "stop"
     RESTART = "restart"
     KILL = "kill"
+    #: Sets no power, and is asked for by a way of its own: the limits of what runs. Lock, journal and all else it has in common with them.
+    LIMIT = "limit"
 
     @classmethod
     def named(cls, text: object) -> PowerAction | None:
         """The action of this name, None where there is none."""
         return next((each for each in cls if each.value == text), None)
+
+    @classmethod
+    def asked(cls, text: object) -> PowerAction | None:
+        """The action of this name that sets power, None where there is none: what users may ask of power."""
+        found = cls.named(text)
+        return found if found in POWER_ACTIONS else None
 
     @property
     def traits(self) -> ActionTraits:
@@ -60,7 +68,11 @@ TRAITS: Mapping[PowerAction, ActionTraits] = {
     PowerAction.RESTART: ActionTraits(meant_up=True, permission="control.restart", all_means_up=True, regards_players=True),
     # Who may stop a server may kill it.
     PowerAction.KILL: ActionTraits(meant_up=False, permission="control.stop"),
+    # No token has it.
+    PowerAction.LIMIT: ActionTraits(meant_up=None, permission=""),
 }
+#: Those that set power.
+POWER_ACTIONS = tuple(action for action in PowerAction if action.traits.meant_up is not None)
 
 
 class WaitFor(str, Enum):

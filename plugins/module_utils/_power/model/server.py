@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Union
 
 from .redaction import secrets_in
 
@@ -66,6 +67,10 @@ class Run:
 
     container: str
     started_at: str
+
+
+#: A limit in the units of its key.
+Amount = Union[int, float, str, None]
 
 
 @dataclass(frozen=True)
