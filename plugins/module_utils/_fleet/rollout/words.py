@@ -75,6 +75,10 @@ class Candidate:
     any_state: bool = False
     #: The run that its node may still be asked for it by; empty: none.
     asked_by: str = ""
+    #: Whether its container is not what its definition says; None: nobody can tell.
+    outdated: bool | None = False
+    #: Whether an earlier part of the run has tried it: what it was chosen by may be gone.
+    again: bool = False
     #: Why nothing could be seen of it, as a code and a sentence; empty: it was seen.
     unseen: str = ""
     msg: str = ""
