@@ -18,12 +18,14 @@ from ansible_collections.fleet.power.plugins.module_utils._power.container.conta
     limits_of,
     update_of,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.container.container_parts import OURS, Differences, compare
-from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_PARTS, LABEL_SPEC
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_parts import CONFIGS, OURS, Differences, compare
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_PARTS, LABEL_SPEC, container_spec
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ContainerLimits, Snapshot
 from ansible_collections.fleet.power.tests.unit.test_container_spec import (
     FIXTURES,
+    IMAGE_ID,
     NOT_NOTICED,
     NOT_NOTICED_SETTINGS,
     NOTICED,
@@ -89,7 +91,19 @@ class TestKeys:
 
     @pytest.mark.parametrize(("key", "value"), NOT_NOTICED, ids=[key for key, _unused in NOT_NOTICED])
     def test_what_it_would_not_notice_is_none(self, key: str, value: object) -> None:
-        assert differences(new=changed(key, value)) == Differences()
+        found = differences(new=changed(key, value))
+        # What each start edits is no part of a container, and takes a restart all the same.
+        assert found == Differences(restart=(CONFIGS,) if key == CONFIGS else ())
+
+    def test_rules_of_configuration_files_count_unless_nobody_has_noted_them(self) -> None:
+        other = spec(changed("process_configuration.configs", [])).config
+        assert not compare(container(spec().config), other).serves
+        labels = dict(spec().config["Labels"])
+        noted = json.loads(labels[LABEL_PARTS])
+        for parts in (None, {key: value for key, value in noted.items() if key != CONFIGS}):
+            kept = {name: label for name, label in labels.items() if name != LABEL_PARTS}
+            kept |= {} if parts is None else {LABEL_PARTS: json.dumps(parts)}
+            assert compare(container(spec().config, labels=kept), other).serves
 
     @pytest.mark.parametrize(("field", "value"), NOTICED_SETTINGS, ids=[field for field, _unused in NOTICED_SETTINGS])
     def test_settings_of_the_node_have_their_own_names(self, field: str, value: Any) -> None:
@@ -126,9 +140,9 @@ class TestKeys:
             assert keys(differences(old, new)) == {"allocations.force_outgoing_ip"}
 
     def test_another_data_directory_is_the_settings(self) -> None:
+        definition = parse_definition(PAPER, where="game.json")
+        moved = container_spec(definition, NODE, data_directory=f"/srv/power/{UUID}", image_id=IMAGE_ID).config
         stands = container(spec(PAPER, NODE).config)
-        moved = json.loads(json.dumps(spec(PAPER, NODE).config).replace("/var/lib/fleet-power", "/srv/power"))
-        moved["Labels"].update(relabelled(moved))
         assert keys(compare(stands, moved)) == {"system.data"}
 
     @pytest.mark.parametrize("path", sorted(FIXTURES.glob("[!l]*.json")), ids=lambda path: path.stem)
@@ -146,14 +160,6 @@ class TestKeys:
         old, new = (changed("settings.environment", each) for each in (environment, other))
         is_same = spec(old).config["Labels"][LABEL_SPEC] == spec(new).config["Labels"][LABEL_SPEC]
         assert differences(old, new).serves is is_same
-
-
-def relabelled(config: Mapping[str, Any]) -> dict[str, str]:
-    """The labels of a body that was changed by hand."""
-    from ansible_collections.fleet.power.plugins.module_utils._power.container.container_parts import parts_label
-
-    bare = {**config, "Labels": {name: label for name, label in config["Labels"].items() if name.rpartition(".")[2] in ("server", "stop")}}
-    return {LABEL_PARTS: parts_label(bare, "sha256:1111", outgoing=False), LABEL_SPEC: "another"}
 
 
 class TestWithoutParts:

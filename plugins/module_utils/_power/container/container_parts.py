@@ -4,7 +4,8 @@
 """What a container was made from, part by part: a short hash for each key, in a label, so that it can be said which of them differ; pure.
 
 A key is one of the definition's, without ``settings.``, or of the node's settings; the label has no value of any. What no key is for is
-how this collection makes containers, and has the key `OURS`.
+how this collection makes containers, and has the key `OURS`. The rules for configuration files are no part of a container, but of each of
+its starts: they are among the keys, so that a server can be seen to run with other files than its definition says by now.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .container_limits import LIMIT_KEYS, MEMORY, SWAP, amount, can_change, diff
 
 #: What is no key's, such as dropped capabilities: a later version of this collection may do it otherwise.
 OURS = "fleet.power"
+CONFIGS = "process_configuration.configs"
 IMAGE = "image"
 OUTGOING, NETWORK_MODE = "allocations.force_outgoing_ip", "docker.network.network_mode"
 #: The variable that says how much memory a server has: it goes with `MEMORY`, and no container's can be changed.
@@ -59,12 +61,13 @@ class Differences:
         return not self.is_outdated and not self.next_start
 
 
-def parts_label(config: Mapping[str, Any], image_id: str, *, outgoing: bool) -> str:
+def parts_label(config: Mapping[str, Any], image_id: str, configs: object, *, outgoing: bool) -> str:
     """Return the label's text for the body of a create call that lacks no more than its hashes.
 
-    ``outgoing``: its network is that of an outgoing address.
+    ``configs`` are the rules for configuration files, as JSON. ``outgoing``: its network is that of an outgoing address.
     """
-    return json.dumps(_hashed(config, image_id, outgoing), sort_keys=True, separators=(",", ":"))
+    hashes = {**_hashed(config, image_id, outgoing), CONFIGS: _hash(configs)}
+    return json.dumps(hashes, sort_keys=True, separators=(",", ":"))
 
 
 def _hashed(config: Mapping[str, Any], image_id: str, outgoing: bool) -> dict[str, str]:
@@ -124,15 +127,18 @@ def compare(snapshot: Snapshot, config: Mapping[str, Any], *, image_known: bool 
     Limits are held against what the engine says of them now, since they can be changed. One that it was asked for and tells nothing of
     it cannot have, and does not count. ``image_known`` False: what the image's name means on the node now is not, and does not count.
     """
-    is_same = spec_hash_of(snapshot.labels) == spec_hash_of(config["Labels"])
+    labels: Mapping[str, str] = config["Labels"]
+    is_same = spec_hash_of(snapshot.labels) == spec_hash_of(labels)
     limits = limits_of(config["HostConfig"])
     changed = differing_limits(snapshot.limits, limits)
-    if is_same and not changed:
+    if is_same and not changed and snapshot.labels.get(LABEL_PARTS, labels[LABEL_PARTS]) == labels[LABEL_PARTS]:
         # Most are, and parts are many.
         return Differences()
-    wanted = _read(config["Labels"])
-    created = wanted if is_same else _read(snapshot.labels)
-    if created is None or wanted is None:
+    created, wanted = _read(snapshot.labels), _read(labels) or {}
+    if is_same:
+        # What is no part of the container counts as far as it was noted.
+        created = {key: (created or {}).get(key, value) for key, value in wanted.items()}
+    if created is None:
         return Differences(named=False)
     if not image_known and snapshot.image == config["Image"]:
         created = {**created, IMAGE: wanted[IMAGE]}

@@ -12,7 +12,7 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..definitions.definition import Definition, Mount
@@ -127,7 +127,8 @@ def _spec(definition: Definition, settings: Settings, data_directory: str, image
         "Tty": True,
         "User": f"{user[0]}:{user[1]}",
     }
-    parts = parts_label(config, image_id, outgoing=network is not None and network.name != settings.network_name)
+    configs = [asdict(each) for each in definition.configs]
+    parts = parts_label(config, image_id, configs, outgoing=network is not None and network.name != settings.network_name)
     labels[LABEL_SPEC], labels[LABEL_PARTS] = _hash(config, image_id), parts
     if definition.server.name:
         labels[LABEL_NAME] = definition.server.name
