@@ -3,13 +3,15 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Brings definitions to the nodes, then restarts the servers that are up: a canary first, then the rest, within a budget of failures.
+# Brings definitions to the nodes, then restarts the servers that are up and run by others: a canary first, then the rest, within a budget of
+# failures. What a deploy does not change is left alone.
 #
 #   deploy.sh [ARGUMENT...]            a deploy; arguments go to ansible-playbook: --limit node1, -e rollout_serial=10%
 #   deploy.sh --resume [ARGUMENT...]   what the last deploy left undone or failed at; what it has done is left alone
 #
 # The exit code is ansible-playbook's: 0 only if every server is as it should be. The rest is said by environment variables:
 : "${DEPLOY_INVENTORY:=inventory.yml}"      # the nodes, and in node_definitions_dir where their definitions are
+: "${DEPLOY_OUTDATED:=true}"                # only what is not what its definition says any more; false: every server that is up
 : "${DEPLOY_CANARY:=1}"                     # so many servers first, or those of a node; the others wait for their verdict
 : "${DEPLOY_BUDGET:=0}"                     # so many servers of the whole run may fail, also as in 10%
 : "${DEPLOY_SOAK:=30}"                      # seconds that a restarted server must stay up
@@ -38,12 +40,13 @@ if [ "$only_check" = false ]; then rm -f "$DEPLOY_RESULT"; fi
 # What the servers are. If a node cannot get it, the deploy ends here, with nothing restarted. Without the tag: what the nodes need, too.
 ansible-playbook --inventory "$DEPLOY_INVENTORY" fleet.power.node --tags node_definitions "$@"
 
-# A new deploy is for every server that is up, whatever the last one left.
+# A new deploy is for every server that is up and outdated, whatever the last one left.
 if [ -z "$take_up" ] && [ "$only_check" = false ]; then rm -f "$DEPLOY_RESUME"; fi
-export DEPLOY_CANARY DEPLOY_BUDGET DEPLOY_SOAK DEPLOY_REASON DEPLOY_RESULT DEPLOY_RESUME DEPLOY_TAKE_UP="$take_up"
+export DEPLOY_OUTDATED DEPLOY_CANARY DEPLOY_BUDGET DEPLOY_SOAK DEPLOY_REASON DEPLOY_RESULT DEPLOY_RESUME DEPLOY_TAKE_UP="$take_up"
 code=0
 ansible-playbook --inventory "$DEPLOY_INVENTORY" fleet.power.rolling_restart --extra-vars "$(cat <<'VARIABLES'
 {
+  "rollout_outdated": "{{ lookup('ansible.builtin.env', 'DEPLOY_OUTDATED') }}",
   "rollout_canary": "{{ lookup('ansible.builtin.env', 'DEPLOY_CANARY') }}",
   "rollout_max_failures": "{{ lookup('ansible.builtin.env', 'DEPLOY_BUDGET') }}",
   "rollout_soak": "{{ lookup('ansible.builtin.env', 'DEPLOY_SOAK') }}",

@@ -6,15 +6,11 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
-import socket
-from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW, give_up_command
-from ansible_collections.fleet.power.plugins.module_utils._power.model.origin import AD_HOC
 from ansible_collections.fleet.power.plugins.plugin_utils.following import (
     JobFollower,
     NodeOfTask,
@@ -26,12 +22,10 @@ from ansible_collections.fleet.power.plugins.plugin_utils.following import (
 )
 from ansible_collections.fleet.power.plugins.plugin_utils.interrupted import telling_when_ended
 from ansible_collections.fleet.power.plugins.plugin_utils.progress import TaskProgress
-from ansible_collections.fleet.power.plugins.plugin_utils.server_host import ServerAction, was_reached
-
-_AD_HOC_PLAY = "Ansible Ad-Hoc"
+from ansible_collections.fleet.power.plugins.plugin_utils.server_host import OriginAction, was_reached
 
 
-class ActionModule(ServerAction):
+class ActionModule(OriginAction):
     """The action plugin that runs before the module of the same name."""
 
     def _executed(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -84,20 +78,3 @@ class ActionModule(ServerAction):
             run(give_up_command(job))
 
         return NodeOfTask(run, fetch, lambda: begin(arguments, task_vars), disconnect, give_up)
-
-    def _completed(self, arguments: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        return arguments if arguments.get("origin") else {**arguments, "origin": self._origin(task_vars)}
-
-    def _origin(self, task_vars: Mapping[str, Any]) -> str:
-        who = f"{_user()}@{socket.gethostname()}"
-        play = task_vars.get("ansible_play_name")
-        where = AD_HOC if play in (None, _AD_HOC_PLAY) else f"play {play}, task {self._task.get_name()}"
-        return f"{who} ({where})"
-
-
-def _user() -> str:
-    """Return the user that runs this, by number where it has no name: a container may be given an id that no user has."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

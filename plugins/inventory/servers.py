@@ -170,7 +170,12 @@ from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import ServerEntry, variables_of
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.merge import Picture, picture_of
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.naming import POWER_UNKNOWN, groups_of, host_names
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.naming import (
+    POWER_OUTDATED,
+    POWER_UNKNOWN,
+    groups_of,
+    host_names,
+)
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.reading import Read, read_all
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import InventoryOptions, refuse_unknown, wanted_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
@@ -275,7 +280,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
     def _groups(self, picture: Picture, *, knows_state: bool) -> dict[str, list[str]]:
         """The groups of each server, all made, and those that a pattern such as ``state_running:!suspended`` names with nobody in them."""
         always = [*(f"state_{state.value}" for state in PowerState), POWER_UNKNOWN] if knows_state else []
-        for name in (*always, *(["suspended"] if picture.knows_suspension else [])):
+        always += ["suspended"] if picture.knows_suspension else []
+        always += [POWER_OUTDATED] if picture.knows_outdated else []
+        for name in always:
             self.inventory.add_group(name)
         safe: dict[str, str] = {}
         groups: dict[str, list[str]] = {}

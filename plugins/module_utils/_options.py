@@ -34,7 +34,7 @@ from ._power.model.report import Detail, diff, entries, failure_message, incompl
 from ._power.model.request import PowerAction, Request, WaitFor
 from ._power.model.result import Result
 from ._power.model.server import PowerState
-from ._power.options import INFO_OPTIONS, POWER_OPTIONS, WAIT_SECONDS
+from ._power.options import INFO_OPTIONS, LIMIT_OPTIONS, POWER_OPTIONS, WAIT_SECONDS
 
 #: Options that hold secrets are shown nowhere.
 _UNSEEN = ("definitions", "api_token")
@@ -94,6 +94,13 @@ def run_power_module() -> None:
         in_own_session(lambda interrupted: _fail_cleanly(module, lambda: _run(module, interrupted, None)))
     else:
         in_followed_session(lambda interrupted, job: _fail_cleanly(module, lambda: _run(module, interrupted, job)), *followed)
+
+
+def run_limits_module() -> None:
+    """The whole of server_limits: read the options, change, report."""
+    module = PowerModule(LIMIT_OPTIONS)
+    module.params = {**{name: option.default for name, option in POWER_OPTIONS.items()}, **module.params, "action": PowerAction.LIMIT.value}
+    in_own_session(lambda interrupted: _fail_cleanly(module, lambda: _run(module, interrupted, None)))
 
 
 def run_info_module() -> None:
@@ -181,6 +188,8 @@ def _checked(module: PowerModule) -> dict[str, Any]:
     if options["if_meant_up"] and not PowerAction(options["action"]).boots:
         narrowed = " and ".join(action.value for action in PowerAction if action.boots)
         raise SettingsInvalid(f"Cannot {options['action']} with if_meant_up: it narrows {narrowed} alone; use only instead")
+    if options["outdated"] and options["action"] != PowerAction.RESTART.value:
+        raise SettingsInvalid(f"Cannot {options['action']} with outdated: it narrows {PowerAction.RESTART.value} alone; use only instead")
     wait = WAIT_SECONDS
     if not wait.holds(options["wait_seconds"]):
         module.warn(f"wait_seconds={options['wait_seconds']} is outside {wait.least} to {wait.most}; {wait.default} is used")
@@ -209,6 +218,7 @@ def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
         wait_for=WaitFor(options["wait_for"]),
         wait_timeout=options["wait_timeout"],
         only=None if options["only"] is None else frozenset(PowerState(state) for state in options["only"]),
+        outdated=options["outdated"],
         adopt=options["adopt"],
         players=read_policy(action.value, action.traits.regards_players, options),
         check=module.check_mode,

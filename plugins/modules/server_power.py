@@ -73,6 +73,16 @@ options:
         damaged and has just been begun anew. Nothing is started on a guess.
     type: bool
     default: false
+  outdated:
+    description:
+      - Act on those servers only whose container is not what its definition, the node's settings and its image say now, as
+        C(servers[].outdated) of M(fleet.power.server_power_info) has it. Looked at when their turn comes and again under their lock. The
+        others, and those that have no container, are V(skipped), code C(not_selected). For O(action=restart) alone.
+      - A server of which nobody can tell, such as one whose definition cannot be read, is not passed over. It is V(refused) or V(failed).
+      - Nothing is pulled to find out. An image that is to be a newer one has to be pulled before.
+      - V(true) is refused with O(api_url).
+    type: bool
+    default: false
   max_parallel:
     description:
       - How many servers are acted on at a time, each from its turn to the end of its O(wait_for).
@@ -273,6 +283,12 @@ EXAMPLES = r"""
     server: all
     action: restart
     once: "deployment {{ deployment_id }}"
+
+- name: Restart what is up and is not what its definition says any more, and nothing else
+  fleet.power.server_power:
+    server: all
+    action: restart
+    outdated: true
 
 - name: Start again what is down and is meant to be up
   fleet.power.server_power:

@@ -14,7 +14,8 @@ description:
   - What is not known is not taken for absent. A server that is known, or named, but cannot be seen has an entry with the C(servers[].state)
     V(null) and a C(servers[].code); where a list of servers cannot be had, C(complete) is V(false). Neither fails the task.
   - A journal that cannot be read is a warning, and what it would have told is V(null).
-  - A name that nothing here has is a warning, and has no entry. With a Panel, it is asked for a server that is named and not known here.
+  - A name that nothing here has is a warning, and has no entry.
+  - With a Panel, it is asked which servers it has and what they are, once, for 10 seconds at most.
   - With O(api_url), what the endpoint tells is returned, and the rest left out.
   - Several servers are asked about at a time, each once.
   - The readiness line of servers that nobody watched becoming ready is looked for in their logs, for half a second in all. Where many
@@ -102,6 +103,12 @@ EXAMPLES = r"""
 - name: Name those on which somebody plays, or may play
   ansible.builtin.debug:
     msg: "{{ power.servers | selectattr('players') | rejectattr('players.online', 'eq', 0) | map(attribute='name') }}"
+
+- name: Name those whose containers are not what their definitions say, and what differs
+  ansible.builtin.debug:
+    msg: "{{ outdated | items2dict(key_name='name', value_name='outdated') }}"
+  vars:
+    outdated: "{{ power.servers | selectattr('outdated') | selectattr('outdated.is') }}"
 
 - name: Look at one server and the end of its log
   fleet.power.server_power_info:
@@ -216,6 +223,52 @@ servers:
           type: bool
           returned: not through an endpoint
           sample: false
+    outdated:
+      description:
+        - Whether its container is what its definition, the node's settings and its image say now, as the next start would decide it.
+          Nothing is pulled. What the engine tells otherwise than it was asked does not count. V(null) if it has no container.
+        - Keys are those of the definition, without C(settings.), such as V(build.memory_limit) or C(environment.NAME), V(image), which
+          also counts if its tag names another image by now, and keys of the node's settings by their whole names. V(fleet.power) is what
+          another version of this collection does otherwise. Never values.
+      type: dict
+      returned: always, with an endpoint where it tells it
+      contains:
+        is:
+          description: Whether it is outdated. V(null) if nobody can tell, such as without its definition; a warning says why.
+          type: bool
+          returned: always
+          sample: true
+        keys:
+          description: The keys that differ. V(null) if that is not known, as of a container of Wings or an earlier version.
+          type: list
+          elements: str
+          returned: always
+          sample: [build.memory_limit, image]
+        restart:
+          description: Those of them that a restart alone brings in line.
+          type: list
+          elements: str
+          returned: always
+          sample: [image]
+        in_place:
+          description: Those of them that M(fleet.power.server_limits) brings in line while it runs.
+          type: list
+          elements: str
+          returned: always
+          sample: [build.memory_limit]
+        next_start:
+          description: >-
+            What is as it should be and its process will only see when it starts anew. It does not make it outdated.
+            V(environment.SERVER_MEMORY), after its memory was changed while it ran.
+          type: list
+          elements: str
+          returned: always
+          sample: []
+        why:
+          description: Why nobody can tell, or why there are no keys.
+          type: str
+          returned: always
+          sample: null
     lock:
       description: Who holds its lock, V(null) if nobody does.
       type: dict

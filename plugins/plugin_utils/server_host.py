@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import getpass
 import hashlib
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
+from ansible_collections.fleet.power.plugins.module_utils._power.model.origin import AD_HOC
 
 #: The names of option server. Written out: loading the declared options takes longer than all else that is done here.
 _SERVER_NAMES = ("server", "servers", "uuid")
@@ -22,6 +25,7 @@ _SERVER_NAMES = ("server", "servers", "uuid")
 #: is told otherwise; so two runs fit.
 AT_ONCE = 5
 _LOOK_AGAIN_SECONDS = 0.2
+_AD_HOC_PLAY = "Ansible Ad-Hoc"
 
 
 class ServerAction(ActionBase):  # type: ignore[misc]
@@ -54,6 +58,19 @@ class ServerAction(ActionBase):  # type: ignore[misc]
         if not task_vars.get("server_uuid") or task_vars.get("server_node") is None:
             return None
         return str(self._templar.template(task_vars["server_node"]))
+
+
+class OriginAction(ServerAction):
+    """One that also says who asks, where the task does not."""
+
+    def _completed(self, arguments: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        return arguments if arguments.get("origin") else {**arguments, "origin": self._origin(task_vars)}
+
+    def _origin(self, task_vars: Mapping[str, Any]) -> str:
+        who = f"{_user()}@{socket.gethostname()}"
+        play = task_vars.get("ansible_play_name")
+        where = AD_HOC if play in (None, _AD_HOC_PLAY) else f"play {play}, task {self._task.get_name()}"
+        return f"{who} ({where})"
 
 
 def with_server_of_host(arguments: Mapping[str, Any], task_vars: Mapping[str, Any], templar: Any) -> dict[str, Any]:
@@ -110,3 +127,11 @@ def _take(place: str, held: contextlib.ExitStack) -> bool:
         return False
     held.callback(os.close, descriptor)
     return True
+
+
+def _user() -> str:
+    """Return the user that runs this, by number where it has no name: a container may be given an id that no user has."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

@@ -124,6 +124,26 @@ def test_a_good_deploy_brings_every_server_up(team: Team) -> None:
 
 
 @pytest.mark.long
+def test_a_deploy_restarts_what_it_changes_and_nothing_else(team: Team) -> None:
+    before = team.began()
+    changed = copy.deepcopy(team.first)
+    changed["settings"]["environment"]["RELEASE"] = "two"
+    team.repository.commit(
+        team.node, changed, {**team.second, "settings": {**team.second["settings"], "meta": {"name": "Borealis", "priority": 200}}}
+    )
+    ran = team.repository.deploy()
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert team.repository.outcomes() == {"Atlas": "done"}
+    assert team.began()[0] > before[0] and team.began()[1] == before[1]
+    # A second one finds nothing to do, and says so.
+    ran = team.repository.deploy()
+    assert (ran.returncode, team.repository.outcomes()) == (0, {}), ran.stdout + ran.stderr
+    ran = team.repository.deploy(DEPLOY_OUTDATED="false")
+    assert (ran.returncode, team.repository.outcomes()) == (0, {"Atlas": "done", "Borealis": "done"}), ran.stdout + ran.stderr
+    assert all(now > then for now, then in zip(team.began(), before))
+
+
+@pytest.mark.long
 def test_a_server_that_does_not_stay_up_stops_the_next(team: Team) -> None:
     before = team.began()
     team.release(CRASH_AFTER=0.3, EXIT_CODE=3)
@@ -161,7 +181,9 @@ def test_a_server_that_still_does_not_stay_up_uses_up_the_budget_of_the_rest(tea
     team.release(CRASH_AFTER=0.3, EXIT_CODE=3)
     assert team.repository.deploy().returncode != 0
     # One of them is mended, the other may fail.
-    team.repository.commit(team.node, team.second)
+    mended = copy.deepcopy(team.second)
+    mended["settings"]["environment"]["RELEASE"] = "three"
+    team.repository.commit(team.node, mended)
     ran = team.repository.deploy("--resume", DEPLOY_BUDGET="1", DEPLOY_CANARY="0")
     assert ran.returncode != 0
     assert team.repository.result["stopped"] is None

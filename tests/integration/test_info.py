@@ -18,7 +18,7 @@ from .test_check_mode import trace
 
 FIELDS = [
     *("server", "short_id", "name", "state", "startup", "suspended", "priority", "egg", "labels"),
-    *("container", "lock", "countdown", "intent", "last_operation", "supervision", "players"),
+    *("container", "outdated", "lock", "countdown", "intent", "last_operation", "supervision", "players"),
 ]
 
 
@@ -64,7 +64,7 @@ def test_a_server_that_never_ran_has_no_container_intent_or_operation(lab: Lab, 
     entry = look_at(controller, lab.server(suspended=True))
     assert list(entry) == FIELDS
     assert entry["supervision"]["state"] == "ok"
-    assert [entry[name] for name in FIELDS[3:-2]] == ["offline", "unknown", True, 100, None, {}, None, None, None, None, None]
+    assert [entry[name] for name in FIELDS[3:-2]] == ["offline", "unknown", True, 100, None, {}, None, None, None, None, None, None]
     assert entry["players"] is None
     assert not (lab.root / "state").exists() and not (lab.root / "run").exists()
 

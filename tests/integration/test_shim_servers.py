@@ -163,6 +163,30 @@ def test_a_sync_tells_of_a_suspension_at_once_and_stops_the_server(lab: Lab, shi
     assert shim.done(server, "start")["outcome"] == "done"
 
 
+def test_a_sync_brings_the_limits_of_a_running_server_in_line(lab: Lab, shim: Shim) -> None:
+    server, path = lab.server(build={"memory_limit": 100}), ""
+    path = f"/api/servers/{server}"
+    shim.done(server, "start")
+    lab.await_ready(server)
+    assert shim.ask("GET", path).json["outdated"]["is"] is False
+    before = lab.container(server)
+    lab.edit(server, build={"memory_limit": 300, "cpu_limit": 50}, labels={"tier": "front"})
+    assert shim.ask("GET", path).json["outdated"]["keys"] == ["build.cpu_limit", "build.memory_limit", "labels.tier"]
+    assert shim.ask("POST", f"{path}/sync").status == 204
+    after = lab.container(server)
+    assert before is not None and after is not None
+    assert (after["HostConfig"]["Memory"], after["HostConfig"]["CpuQuota"]) == (345_000_000, 50_000)
+    assert (after["Id"], after["State"]["StartedAt"]) == (before["Id"], before["State"]["StartedAt"])
+    assert shim.ask("GET", path).json["outdated"]["keys"] == ["labels.tier"]
+    newest = shim.ask("GET", f"{path}/operations").json[0]
+    assert (newest["action"], newest["outcome"], newest["reason"]) == ("limit", "done", "sync")
+    # What cannot be done is no failure of the sync, as with Wings.
+    lab.edit(server, build={"memory_limit": 3})
+    assert shim.ask("POST", f"{path}/sync").status == 204
+    assert 'fleet_power_outdated{outdated="yes"}' in shim.ask("GET", "/metrics").body.decode()
+    assert shim.power(server, "limit").status == 422
+
+
 def test_a_suspension_that_nobody_told_of_is_refused_by_the_action_itself(lab: Lab, shim: Shim) -> None:
     server = lab.server()
     shim.done(server, "start")

@@ -17,9 +17,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_limits import limits_of
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import WAITING, NetworkSpec
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import Use
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import (
@@ -32,6 +34,18 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
     parse_uuid,
 )
 
+#: The engine's names of limits.
+LIMIT_FIELDS = {
+    "Memory": "memory",
+    "MemoryReservation": "reservation",
+    "MemorySwap": "memory_swap",
+    "CpuQuota": "cpu_quota",
+    "CpuPeriod": "cpu_period",
+    "CpuShares": "cpu_shares",
+    "CpusetCpus": "cpus",
+    "BlkioWeight": "io_weight",
+    "PidsLimit": "pids",
+}
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 
 
@@ -117,6 +131,7 @@ class FakeContainers(dict[str, Snapshot]):
                 labels=dict(config["Labels"]),
                 environment=tuple(config["Env"]),
                 hostname=str(config["Hostname"]),
+                limits=limits_of(config.get("HostConfig", {})),
             )
         )
         self._engine.happen(self._engine.after["create"])
@@ -141,6 +156,17 @@ class FakeContainers(dict[str, Snapshot]):
     def forbid_restart(self, name: str) -> None:
         """Set the restart policy to ``no``."""
         self._engine.ask(("forbid_restart",), name, lambda found: self._engine.put(replace(found, restart_policy="no")))
+
+    def set_limits(self, name: str, body: Mapping[str, Any]) -> list[str]:
+        """Change limits by the engine's rules: 0 and empty leave what there is. ``unable`` are those that it cannot have."""
+        given = {key: value for key, value in body.items() if value not in (0, "") and key not in self._engine.unable}
+
+        def change(found: Snapshot) -> None:
+            fields = {name: getattr(found.limits, field) for name, field in LIMIT_FIELDS.items()}
+            self._engine.put(replace(found, limits=limits_of({**fields, **given})))
+
+        self._engine.ask(("set_limits", str(dict(body))), name, change)
+        return [f"{key} discarded" for key in body if key in self._engine.unable]
 
     def ensure_network(self, network: NetworkSpec) -> bool:
         """Create a network if it is not there."""
@@ -291,6 +317,8 @@ class FakeEngine:
         self.stop_seconds = 0.0
         self.immortal = False
         self.crash: int | None = None
+        self.unable: set[str] = set()
+        self.used: Use | None = None
         self.hints: Callable[[str, float, bool], bool | None] = lambda container, seconds, begin: None
         self.count = itertools.count(1)
 
@@ -350,6 +378,11 @@ class FakeEngine:
     def write_stdin(self, name: str, text: str, *, taken_within: float | None = None) -> None:
         """Write to the process."""
         self.ask(("write_stdin", text), name, lambda found: self._end_soon(found, "SIGTERM", text == "stop\n"))
+
+    def use(self, name: str) -> Use | None:
+        """What a test says it uses."""
+        self.happen(self.before["use"])
+        return self.used
 
     def start(self, name: str) -> None:
         """Start a container."""

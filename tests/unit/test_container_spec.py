@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_resources import memory_bytes
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import (
     LABEL_NAME,
+    LABEL_PARTS,
     LABEL_SERVER,
     LABEL_SPEC,
     LABEL_STOP,
@@ -98,7 +99,7 @@ class TestWhole:
             "ExposedPorts": {"25601/tcp": {}, "25601/udp": {}, "25611/tcp": {}, "25611/udp": {}},
             "Env": config["Env"],
         }
-        ours = {LABEL_SERVER: UUID, LABEL_NAME: "Cobalt Survival", LABEL_STOP: labels[LABEL_STOP], LABEL_SPEC: labels[LABEL_SPEC]}
+        ours = {LABEL_SERVER: UUID, LABEL_NAME: "Cobalt Survival", **{name: labels[name] for name in (LABEL_STOP, LABEL_SPEC, LABEL_PARTS)}}
         assert labels == ours
         assert found.warnings == ()
 
@@ -422,7 +423,7 @@ class TestLabels:
     def test_the_definitions_labels_are_kept_except_those_that_say_who_made_a_container(self) -> None:
         labels = {"tier": "web", "Service": "Pterodactyl", "fleet.power.server": "other", "fleet.power.new": "x"}
         found = spec(changed("settings.labels", labels))
-        assert set(found.config["Labels"]) == {"tier", LABEL_SERVER, LABEL_NAME, LABEL_STOP, LABEL_SPEC}
+        assert set(found.config["Labels"]) == {"tier", LABEL_SERVER, LABEL_NAME, LABEL_STOP, LABEL_SPEC, LABEL_PARTS}
         assert found.config["Labels"][LABEL_SERVER] == UUID
         assert len(found.warnings) == 3
 

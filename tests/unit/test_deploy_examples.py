@@ -193,6 +193,18 @@ def test_an_empty_file_says_that_nothing_was_left(deploy: Deploy) -> None:
     assert "--resume" not in ran.stdout
 
 
+@pytest.mark.parametrize(("variables", "wanted"), [({}, "true"), ({"DEPLOY_OUTDATED": "false"}, "false")])
+def test_by_hand_a_deploy_restarts_what_it_changes_unless_it_is_told_to_restart_all(
+    deploy: Deploy, variables: dict[str, str], wanted: str
+) -> None:
+    script = deploy.place / "ansible-playbook"
+    script.write_text(STAND_IN.replace("exit ", 'printf %s "$DEPLOY_OUTDATED" > "$STAND_IN/outdated"\nexit '))
+    deploy.will(result=result())
+    assert deploy.run(**variables).returncode == 0
+    assert (deploy.place / "outdated").read_text() == wanted
+    assert given(deploy)["rollout_outdated"] == "{{ lookup('ansible.builtin.env', 'DEPLOY_OUTDATED') }}"
+
+
 def test_every_variable_that_the_script_gives_is_one_of_the_role(deploy: Deploy) -> None:
     deploy.will(result=result())
     deploy.run()
@@ -248,6 +260,14 @@ def test_the_settings_of_both_pipelines_are_some_that_the_script_reads() -> None
     for settings in (github_job()["env"], gitlab_job()["variables"]):
         assert set(settings) - script_variables() == set()
         assert {"DEPLOY_CANARY", "DEPLOY_BUDGET"} <= set(settings)
+
+
+def test_both_pipelines_restart_what_a_push_changes_and_nothing_else() -> None:
+    assert github_job()["env"]["DEPLOY_OUTDATED"] == "${{ inputs.all && 'false' || 'true' }}"
+    asked = load(GITHUB)["on"]["workflow_dispatch"]["inputs"]["all"]
+    assert (asked["type"], asked["default"]) == ("boolean", "false")
+    assert gitlab_job()["variables"]["DEPLOY_OUTDATED"] == "true"
+    assert any('$DEPLOY_OUTDATED == "false"' in rule["if"] for rule in gitlab_job()["rules"])
 
 
 def test_both_pipelines_keep_result_and_rest_whatever_comes_and_give_the_rest_back() -> None:

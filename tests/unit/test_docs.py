@@ -20,7 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 from ansible_collections.fleet.power.plugins.module_utils._power.model import errors
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, WaitFor
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import POWER_ACTIONS, PowerAction, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Phase, PlanStep
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import read_keys
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Startup
@@ -117,7 +117,7 @@ def test_the_module_offers_what_the_code_takes_and_explains_each_action() -> Non
     declared = {name: list(option.choices) for name, option in POWER_OPTIONS.items() if option.choices and name in options}
     assert {name: options[name]["choices"] for name in declared} == declared
     told = " ".join(options["action"]["description"])
-    assert [action.value for action in PowerAction if f"V({action.value}) " not in told] == []
+    assert [action.value for action in POWER_ACTIONS if f"V({action.value}) " not in told] == []
 
 
 def test_the_role_that_takes_a_node_down_knows_what_each_action_leaves() -> None:

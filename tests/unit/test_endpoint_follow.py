@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.follow import RunChanges, following
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import OutcomeUnknown
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import POWER_ACTIONS, PowerAction
 from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, RUNNING, STARTING, STOPPING, UUID, request, seen
 
 #: What was seen, when that look was sent, and when its answer came.
@@ -81,7 +81,7 @@ def test_going_back_to_starting_is_no_end_of_a_run() -> None:
     assert not runs.ended
 
 
-@pytest.mark.parametrize("action", list(PowerAction), ids=lambda action: action.value)
+@pytest.mark.parametrize("action", list(POWER_ACTIONS), ids=lambda action: action.value)
 def test_an_action_that_nothing_is_seen_of_has_an_end(action: PowerAction) -> None:
     with pytest.raises(OutcomeUnknown):
         following(request(action.value), UUID, seen(RUNNING)).raise_if_hopeless(10_000)

@@ -276,3 +276,21 @@ def test_an_operation_tells_of_players_and_what_it_waits_for() -> None:
     )
     assert (ended.waits, ended.players, ended.player_wait) == ("", PlayerCount(2), PlayerWait(61.5, (60, 10), True))
     assert read_operation({"outcome": "done", "player_wait": {"seconds": "x"}}).player_wait is None
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        (None, None),
+        ("yes", None),
+        (
+            {"is": True, "keys": ["image", 5], "restart": ["image"], "in_place": "x", "next_start": [], "why": None},
+            {"is": True, "keys": ["image"], "restart": ["image"], "in_place": None, "next_start": [], "why": None},
+        ),
+        ({"is": 1, "why": "no\nanswer"}, {"is": None, **dict.fromkeys(("keys", "restart", "in_place", "next_start")), "why": "no answer"}),
+    ],
+)
+def test_what_is_outdated_is_read_as_plain_values(told: object, found: object) -> None:
+    seen = read_server({"state": "running", "outdated": told}, UUID)
+    assert (seen.outdated, seen.tells_outdated) == (found, True)
+    assert read_server({"state": "running"}, UUID).tells_outdated is False

@@ -27,6 +27,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.players i
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry, summary
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import (
+    LimitChange,
     Outcome,
     Phase,
     PlanStep,
@@ -35,7 +36,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.result im
     StopReport,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Server
-from ansible_collections.fleet.power.plugins.module_utils._power.options import INFO_OPTIONS, POWER_OPTIONS
+from ansible_collections.fleet.power.plugins.module_utils._power.options import INFO_OPTIONS, LIMIT_OPTIONS, POWER_OPTIONS
 from ansible_collections.fleet.power.tests.integration.wings_server import TOKEN, wings
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
@@ -47,6 +48,7 @@ modules = importlib.import_module("ansible_collections.fleet.power.plugins.modul
 SPECS: dict[str, Mapping[str, Any]] = {
     "server_power": argument_spec(POWER_OPTIONS),
     "server_power_info": argument_spec(INFO_OPTIONS),
+    "server_limits": argument_spec(LIMIT_OPTIONS),
 }
 
 
@@ -163,6 +165,17 @@ def test_every_field_of_a_result_is_documented_and_every_documented_one_exists()
     assert set(summary([full_result()] * 2)) == {"failed", "text"}
 
 
+def test_every_field_of_a_change_of_limits_is_documented_and_every_documented_one_exists() -> None:
+    documented = document("server_limits", "RETURN")
+    fields = documented["servers"]["contains"]
+    none = {"stop": None, "cancelled": None, "exit_code": None, "preboot": (), "run": None, "log": (), "players": None, "player_wait": None}
+    changed = (LimitChange("build.memory_limit", 1024, 2048),)
+    result = replace(full_result(), action=PowerAction.LIMIT, plan=(PlanStep.LIMIT,), limits=changed, restart=("build.threads",), **none)
+    told = entry(result, check=False, all_steps=True)
+    assert set(told) == set(fields) and set(told["limits"][0]) == set(fields["limits"]["contains"])
+    assert set(documented) == {"action", "servers", "summary", "msg", "code"}
+
+
 def test_every_field_that_info_returns_is_documented_and_every_documented_one_exists(fake: FakeNode) -> None:
     fake.up()
     # So that a run has ended.
@@ -180,7 +193,7 @@ def test_every_field_that_info_returns_is_documented_and_every_documented_one_ex
     (found,) = described.entries
     assert described.supervisor is not None and set(described.supervisor) == set(documented["supervisor"]["contains"])
     # Of Wings and of our own HTTP face, the latter of which alone tells of supervision and players.
-    ours = {name: found[name] for name in ("supervision", "countdown", "players")}
+    ours = {name: found[name] for name in ("outdated", "supervision", "countdown", "players")}
     own = facts._entry(read_server({"state": "running", **ours}, UUID))
     told = {**told_by_an_endpoint(), **{name: own[name] for name in ours}}
     unseen = {name for name, field in fields.items() if field["returned"] == "where the server could not be seen"}
@@ -228,7 +241,7 @@ def fields_like(documented: Mapping[str, Any], found: Mapping[str, Any], above: 
 
 @pytest.mark.parametrize("module", SPECS)
 def test_the_sample_of_each_returned_field_has_its_type(module: str) -> None:
-    types = {"str": str, "int": int, "float": float, "bool": bool, "dict": dict, "list": list}
+    types = {"str": str, "int": int, "float": float, "bool": bool, "dict": dict, "list": list, "raw": object}
 
     def check(fields: Mapping[str, Any]) -> None:
         for name, field in fields.items():

@@ -74,6 +74,7 @@ def test_a_server_of_the_panel_has_typed_variables(inventory: Inventory, panel: 
         "server_node": "node-1",
         "server_state": None,
         "server_suspended": False,
+        "server_outdated": None,
         "server_egg": EGG,
         "server_egg_name": "Paper",
         "server_labels": {},
@@ -388,7 +389,9 @@ class Wings(Recorder):
             return
         configuration = {"uuid": LOBBY["uuid"], "meta": {"name": "lobby-1"}, "labels": {"role": HOSTILE, "Service": "Pterodactyl"}}
         rest = {"egg": {"id": EGG}, "container": {"image": "games/java:17"}, "environment": {"SECRET": "hidden-password-1234"}}
-        answering.json(200, [{"state": "starting", "is_suspended": True, "configuration": {**configuration, **rest}}])
+        # The last as our own HTTP face tells it.
+        told = {"configuration": {**configuration, **rest}, "outdated": {"is": True, "keys": ["image"]}}
+        answering.json(200, [{"state": "starting", "is_suspended": True, **told}])
 
 
 @pytest.fixture
@@ -403,6 +406,7 @@ def test_an_endpoint_tells_state_suspension_egg_and_labels(inventory: Inventory,
     assert [told[f"server_{name}"] for name in ("state", "suspended", "egg", "node")] == ["starting", True, EGG, "node-1"]
     assert told["server_labels"] == {"role": HOSTILE} == found.seen("lobby-1", "server_labels")
     assert found.group("state_starting") == found.group("suspended") == found.group("node_node_1") == ["lobby-1"]
+    assert found.group("power_outdated") == ["lobby-1"] and told["server_outdated"] is True
     assert found.group("state_running") == []
     assert any(name.startswith("label_role____lookup") for name in found.data.groups)
 

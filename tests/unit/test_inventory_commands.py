@@ -72,6 +72,15 @@ def test_a_pattern_means_the_servers_that_run_and_are_not_suspended(commands: Co
     assert commands.hosts("state_running:!suspended") == ["lobby-1"]
 
 
+def test_the_outdated_are_a_group_also_where_nobody_is(commands: Commands) -> None:
+    commands.write(
+        server(ONE, "lobby-1", outdated={"is": True}), server(TWO, "old", outdated={"is": None}), server(THREE, "new", "offline")
+    )
+    assert commands.hosts("power_outdated:&state_running") == ["lobby-1"]
+    commands.write(server(ONE, "lobby-1", outdated={"is": False}))
+    assert commands.hosts("state_running:!power_outdated") == ["lobby-1"]
+
+
 def test_nobody_suspended_is_nothing_to_warn_of(commands: Commands) -> None:
     commands.write(server(ONE, "lobby-1"))
     assert commands.hosts("state_running:!suspended") == ["lobby-1"]

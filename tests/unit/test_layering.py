@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_power/config_files", "_power/actions/node"),
     ("_power/actions/boot", "_power/actions/players"),
     ("_power/actions/many", "_power/actions/turn"),
-    ("_power/endpoint",),
+    ("_power/actions/limits", "_power/endpoint"),
     ("_power",),
     ("_fleet",),
     ("_fleet/inventory", "_fleet/rollout"),

@@ -20,6 +20,7 @@ WANTED = {
     "stop": ("", "stop", "stop", "stop"),
     "restart": ("preboot start", "stop preboot start", "stop preboot start", "stop preboot start"),
     "kill": ("", "kill", "kill", "kill"),
+    "limit": ("", "limit", "limit", ""),
 }
 
 

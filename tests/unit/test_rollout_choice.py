@@ -147,3 +147,29 @@ def test_names_may_be_one_text_with_commas() -> None:
 
 def test_empty_maps_may_be_empty_in_any_way() -> None:
     assert criteria({"action": "stop", "servers": "all", "labels": [], "priorities": ""}).labels == {}
+
+
+OUTDATED, SAME, UNKNOWN = {"outdated": {"is": True}}, {"outdated": {"is": False}}, {"outdated": {"is": None}}
+
+
+def test_of_the_outdated_those_are_meant_of_which_nobody_can_tell_as_well() -> None:
+    entries = [
+        info(1, name="changed", **OUTDATED),
+        info(2, name="same", **SAME),
+        info(3, name="unknown", **UNKNOWN),
+        info(4, name="no container", outdated=None, state="offline"),
+        # An endpoint that does not tell: the node refuses to act on a guess.
+        info(5, name="untold"),
+        info(6, name="down", state="offline", **OUTDATED),
+    ]
+    assert chosen(*entries, outdated=True) == ["changed", "unknown", "untold"]
+    assert chosen(*entries, outdated="false") == ["changed", "same", "unknown", "untold"]
+    assert chosen(*entries, outdated=True, servers=["changed", "same", "down"]) == ["changed", "down"]
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "kill"])
+def test_outdated_narrows_a_restart_alone(action: str) -> None:
+    with pytest.raises(RolloutError, match=f"Cannot {action} with rollout_outdated: it narrows restart alone"):
+        criteria({"action": action, "servers": ["all"], "outdated": True})
+    with pytest.raises(RolloutError, match="expected true or false"):
+        criteria({"action": "restart", "servers": ["all"], "outdated": "perhaps"})

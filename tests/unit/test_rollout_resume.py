@@ -457,3 +457,42 @@ def test_files_that_cannot_be_used_are_errors_that_name_them(tmp_path: Path) -> 
         files.load(str(tmp_path / "absent"))
     with pytest.raises(RolloutError, match="Cannot remove"):
         files.remove(str(tmp_path))
+
+
+def outdated(number: int, is_outdated: bool = True, **more: Any) -> dict[str, Any]:
+    """A server whose container is not what its definition says, or is."""
+    return info(number, outdated={"is": is_outdated}, **more)
+
+
+def test_nodes_are_told_that_only_the_outdated_are_meant() -> None:
+    seen = {"node-1": told(outdated(1), outdated(2, is_outdated=False))}
+    assert begin(opened(seen, outdated=True), 1)["node-1"]["outdated"] is True
+    assert begin(opened(seen), 1)["node-1"]["outdated"] is False
+
+
+def test_a_resumed_run_means_the_outdated_that_are_left_and_still_are() -> None:
+    record = opened({"node-1": told(outdated(1), outdated(2), outdated(3))}, outdated=True, batch_size=1)
+    all_done(record, 1)
+    resumed = opened({"node-1": told(outdated(1, is_outdated=False), outdated(2, is_outdated=False), outdated(3))}, again(record))
+    assert asked(resumed) == [uuid(3)] and begin(resumed, 1)["node-1"]["outdated"] is True
+    (skipped,) = (row for row in resumed.rows if row.server == uuid(2))
+    assert (skipped.outcome, skipped.code) == ("skipped", "not_selected")
+
+
+def test_what_was_tried_is_tried_again_although_its_new_container_is_not_outdated() -> None:
+    """A restart makes the container before it fails to start it."""
+    record = opened({"node-1": told(outdated(1), outdated(2), outdated(3))}, outdated=True, batch_size=1, max_failures=1)
+    begin(record, 1)
+    count(record, 1, {"node-1": ended([uuid(1)], "failed", code="start_failed")})
+    # Its node was asked, and nobody knows what came of it.
+    begin(record, 2)
+    count(record, 2, {"node-1": LOST})
+    now = {"node-1": told(outdated(1, is_outdated=False, state="offline"), outdated(2, is_outdated=False), outdated(3))}
+    resumed = opened(now, again(record), resume_failed=True)
+    work = {}
+    for number in range(1, resumed.batches + 1):
+        for each in begin(resumed, number).values():
+            work.update(dict.fromkeys(each["servers"], each["outdated"]))
+    assert work == {uuid(1): False, uuid(2): False, uuid(3): True}
+    # And once more, where that run was ended, too.
+    assert {row.server for row in again(resumed).rows if row.again} == {uuid(1), uuid(2)}

@@ -185,24 +185,26 @@ def test_a_crash_and_a_stop_are_counted_apart_and_what_keeps_the_supervisor_is_t
     assert "fleet_power_supervisor_up 0.0" in shown(servers, NodeNumbers(ended, {"running": False, "since": None, "paused": None}))
 
 
-def test_countdowns_are_counted_by_their_phase_whoever_asked_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_countdowns_are_counted_by_their_phase_and_containers_by_whether_they_are_outdated(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> ServerNumbers:
         node = SimpleNamespace(
             journal=SimpleNamespace(told_runs=SimpleNamespace(totals=dict)), settings=SimpleNamespace(state_directory="/")
         )
         census = Census(*cast("Any", (node, SimpleNamespace(all_servers=_nothing), None)))
-        quiet = {"state": "running", "supervision": None, "countdown": None}
-        counting = {**quiet, "countdown": {"phase": "counting"}}
-        monkeypatch.setattr(census, "_seen", lambda _servers: [quiet, counting, counting, {**quiet, "state": None}])
+        quiet = {"state": "running", "supervision": None, "countdown": None, "outdated": {"is": None}}
+        counting = {**quiet, "countdown": {"phase": "counting"}, "outdated": {"is": True}}
+        monkeypatch.setattr(census, "_seen", lambda _servers: [quiet, counting, counting, {**quiet, "state": None, "outdated": None}])
         return (await census.numbers())[0]
 
     lines = shown(asyncio.run(run()), NodeNumbers())
     assert {'fleet_power_countdowns{phase="waiting"} 0.0', 'fleet_power_countdowns{phase="counting"} 2.0'} <= lines
+    outdated = {f'fleet_power_outdated{{outdated="{name}"}} {number}' for name, number in (("yes", 2.0), ("no", 0.0), ("unknown", 1.0))}
+    assert outdated <= lines
 
 
 def test_what_is_not_known_is_no_metric() -> None:
     lines = shown(ServerNumbers(), NodeNumbers())
-    unknown = ("fleet_power_ended_runs_total", "fleet_power_supervi", "fleet_power_countdowns")
+    unknown = ("fleet_power_ended_runs_total", "fleet_power_supervi", "fleet_power_countdowns", "fleet_power_outdated")
     assert not [line for line in lines if line.startswith(unknown)]
 
 

@@ -70,6 +70,25 @@ def test_players_have_a_column_where_any_game_is_known_and_else_there_is_none() 
     assert "PLAYERS" not in status_lines([seen(entry())])[0]
 
 
+def test_what_is_outdated_has_a_column_where_anything_is_and_else_there_is_none() -> None:
+    def outdated(is_outdated: bool | None, keys: list[str] | None = None) -> dict[str, Any]:
+        return {"is": is_outdated, "keys": keys, "restart": keys, "in_place": None, "next_start": None, "why": None}
+
+    told = [
+        entry("Lobby", outdated=outdated(True, ["build.memory_limit", "image"])),
+        entry("Proxy", outdated=outdated(False, [])),
+        entry("Dune", outdated=outdated(None)),
+        entry("Echo", outdated=outdated(True)),
+        entry("Zen", outdated=None),
+    ]
+    table = [re.split(" {2,}", line) for line in status_lines([seen(*told)])[:6]]
+    column = table[0].index("OUTDATED")
+    cells = {line[2]: line[column] for line in table[1:]}
+    assert cells == {"Lobby": "build.memory_limit, image", "Proxy": "-", "Dune": "-", "Echo": "yes", "Zen": "-"}
+    assert "OUTDATED" not in status_lines([seen(*told[1:3])])[0]
+    assert "OUTDATED" in status_lines([seen(*told)], width=80)[0]
+
+
 def test_why_nobody_knows_who_plays_gives_way_to_all_else_and_the_number_to_nothing() -> None:
     unknown = entry("Dune", players={"online": None, "max": None, "why_unknown": "the game did not answer within three seconds"})
     narrow = status_lines([seen(unknown, entry("Lobby", players={"online": 3, "max": 20, "why_unknown": None}))], width=31)

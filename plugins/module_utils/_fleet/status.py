@@ -41,13 +41,14 @@ _COLUMNS = (
     Column("NAME", enough=14, least=4, fills=2, ends_count=True),
     Column("STATE", enough=20, fills=1),
     Column("PLAYERS", enough=7, goes=7, fills=7),
+    Column("OUTDATED", enough=8, goes=8, fills=8),
     Column("SINCE (UTC)", goes=4),
     Column("EXIT", goes=3),
     Column("OPERATION", enough=21, goes=6, fills=4),
     Column("BY", enough=8, goes=5, fills=6),
     Column("REASON", enough=17, goes=1, fills=5),
 )
-_STATE, _PLAYERS = 3, 4
+_STATE, _PLAYERS, _OUTDATED = 3, 4, 5
 _OF_THE_MOMENT = ("log", "operations", "crashes")
 #: Of many nodes or servers, a sentence names so many.
 _NAMED = 3
@@ -103,14 +104,15 @@ def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = (), *, now
     for each in nodes:
         rows.extend(_row(each.node, entry, now) for entry in each.servers if not states or is_unseen(entry) or entry["state"] in states)
         if each.error is not None:
-            rows.append((each.node, None, None, "no answer" if each.reachable else "unreachable", *[None] * 6))
+            rows.append((each.node, None, None, "no answer" if each.reachable else "unreachable", *[None] * 7))
         if each.lacking is not None:
-            rows.append((each.node, None, None, "list not whole", *[None] * 6))
+            rows.append((each.node, None, None, "list not whole", *[None] * 7))
     below = [_counts(nodes), *supervisor_lines([(each.node, each.supervisor) for each in nodes])]
     columns = _columns(rows)
-    if all(row[_PLAYERS] is None for row in rows):
-        # Where no game is known, nobody asks for them.
-        columns, rows = _without(columns, _PLAYERS), [_without(row, _PLAYERS) for row in rows]
+    # Where no game is known, nobody asks for players; and where nothing is outdated, nobody need read that.
+    for index in (_OUTDATED, _PLAYERS):
+        if all(row[index] is None for row in rows):
+            columns, rows = _without(columns, index), [_without(row, index) for row in rows]
     table = render_within(columns, rows, width).split("\n")
     return [*table, "", *(line for sentence in below for line in wrapped(sentence, width)), *_errors(nodes, width)]
 
@@ -184,10 +186,17 @@ def _row(node: str, entry: Mapping[str, Any], now: datetime) -> Sequence[object]
         entry.get("name") or entry.get("short_id"),
         ", ".join(_state_words(entry, container)),
         player_words(entry),
+        _outdated_words(entry),
         moment(container.get("finished_at") or container.get("started_at"), now),
         container.get("exit_code"),
         *act_words(entry, now),
     )
+
+
+def _outdated_words(entry: Mapping[str, Any]) -> str | None:
+    """Say in what a container differs from its definition; None if it does not, and if nobody can tell."""
+    told: Mapping[str, Any] = entry.get("outdated") or {}
+    return (", ".join(told.get("keys") or ()) or "yes") if told.get("is") is True else None
 
 
 def _state_words(entry: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[str]:

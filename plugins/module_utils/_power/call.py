@@ -117,6 +117,10 @@ class _OnNode:
     # Whoever acts describes nothing, and the other way round: each imports its own half of the core.
 
     def act(self, target: Target, slot: Slot) -> Result:
+        if target.request.action is PowerAction.LIMIT:
+            from .actions.limits.set_limits import set_limits
+
+            return set_limits(target.request, self._node, target.server, slot)
         from .actions.turn.perform import perform
 
         return perform(target.request, self._node, target.server, slot)

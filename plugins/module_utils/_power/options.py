@@ -12,7 +12,7 @@ from .journal.supervision_rows import KEPT_RUNS
 from .model.option import Option
 from .model.order import LONGEST_STAGGER_SECONDS
 from .model.players import LONGEST_DELAY_SECONDS, MOST_PLAYERS, OnMaxDelay
-from .model.request import PowerAction, Request, WaitFor
+from .model.request import POWER_ACTIONS, Request, WaitFor
 from .model.server import PowerState
 
 LONGEST_WAIT_SECONDS = 300
@@ -46,9 +46,10 @@ SHARED_OPTIONS = {
 }
 _SERVER = Option("list", elements="str", aliases=("servers", "uuid"))
 POWER_OPTIONS = {
-    "action": Option("str", required=True, choices=tuple(action.value for action in PowerAction)),
+    "action": Option("str", required=True, choices=tuple(action.value for action in POWER_ACTIONS)),
     "only": Option("list", elements="str", choices=tuple(state.value for state in PowerState)),
     "if_meant_up": Option("bool", default=False),
+    "outdated": Option("bool", default=Request.outdated),
     "max_parallel": MAX_PARALLEL,
     "max_failures": Option("int", least=0),
     "in_order": Option("bool", default=False),
@@ -67,6 +68,13 @@ POWER_OPTIONS = {
     "origin": Option("str"),
     "reason": Option("str"),
     "once": Option("str"),
+    "server": _SERVER,
+    **SHARED_OPTIONS,
+}
+LIMIT_OPTIONS = {
+    "wait_seconds": WAIT_SECONDS,
+    "origin": Option("str"),
+    "reason": Option("str"),
     "server": _SERVER,
     **SHARED_OPTIONS,
 }

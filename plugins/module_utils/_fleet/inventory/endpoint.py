@@ -31,6 +31,7 @@ def _entry(node: str, seen: Seen | Unseen) -> ServerEntry:
         name=text_or_none(seen.server.name),
         state=seen.state.value,
         suspended=seen.suspended,
+        outdated=None if seen.outdated is None else seen.outdated["is"],
         egg=text_or_none(seen.egg),
         labels=labels_or_none(seen.labels),
         image=text_or_none(seen.image),

@@ -40,6 +40,7 @@ class ServerEntry:
     name: str | None = None
     state: str | None = None
     suspended: bool | None = None
+    outdated: bool | None = None
     egg: str | None = None
     egg_name: str | None = None
     labels: Mapping[str, str] | None = None
@@ -77,7 +78,8 @@ class SourceReading:
 _NUMBERS = ("priority", "panel_id")
 #: The type of each field, None aside.
 _TYPES: Mapping[str, type] = {
-    each.name: {"suspended": bool, "labels": dict}.get(each.name, int if each.name in _NUMBERS else str) for each in fields(ServerEntry)
+    each.name: {"suspended": bool, "outdated": bool, "labels": dict}.get(each.name, int if each.name in _NUMBERS else str)
+    for each in fields(ServerEntry)
 }
 _VARIABLES = tuple((each.name, f"server_{each.name}") for each in fields(ServerEntry))
 

@@ -23,11 +23,12 @@ _LIVE = tuple(state.value for state in PowerState if state is not PowerState.OFF
 
 @dataclass(frozen=True)
 class Picture:
-    """Every server once, by node and name; what is known of states and suspension at all; and what there is to warn of."""
+    """Every server once, by node and name; what is known of states, suspension and containers at all; and what there is to warn of."""
 
     entries: tuple[ServerEntry, ...]
     knows_state: bool
     knows_suspension: bool
+    knows_outdated: bool
     warnings: tuple[str, ...]
 
 
@@ -47,7 +48,7 @@ def picture_of(readings: Sequence[SourceReading], host_of: Callable[[SourceKind,
                 found[entry.uuid] = _over(found.get(entry.uuid), entry)
             else:
                 # It has moved since: of where it was, nothing counts but what it is.
-                found[entry.uuid] = _over(found.get(entry.uuid), replace(entry, node=None, state=None))
+                found[entry.uuid] = _over(found.get(entry.uuid), replace(entry, node=None, state=None, outdated=None))
     looked = {reading.node: reading.kind for reading in ordered if reading.node is not None}
     seen: dict[tuple[str, str | None], str | None] = {(uuid, reading.node): None for reading in ordered for uuid in reading.doubtful}
     seen.update({(entry.uuid, reading.node): entry.state for reading in ordered if reading.kind in _LOOKED for entry in reading.entries})
@@ -56,6 +57,7 @@ def picture_of(readings: Sequence[SourceReading], host_of: Callable[[SourceKind,
         entries=tuple(sorted(entries, key=lambda entry: (entry.node or "", entry.name or "", entry.uuid))),
         knows_state=any(reading.kind is not SourceKind.PANEL for reading in ordered),
         knows_suspension=any(reading.kind is not SourceKind.ENGINE for reading in ordered),
+        knows_outdated=any(reading.kind in (SourceKind.SNAPSHOT, SourceKind.ENDPOINT) for reading in ordered),
         warnings=tuple(warnings),
     )
 

@@ -18,6 +18,8 @@ _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LIKE_SHORT_ID = re.compile(r"[0-9a-f]{8}", re.IGNORECASE)
 #: Servers of which a state was asked for, and none told.
 POWER_UNKNOWN = "power_unknown"
+#: Servers whose containers are not what their definitions say.
+POWER_OUTDATED = "power_outdated"
 _RESERVED = frozenset(("all", "ungrouped", "localhost", "nodes", "127.0.0.1"))
 _NO_SLUG = re.compile(r"[^a-z0-9]+")
 _LONGEST_LABEL = 100
@@ -81,6 +83,8 @@ def groups_of(entry: ServerEntry, *, knows_state: bool = False) -> Iterator[str]
         yield POWER_UNKNOWN
     if entry.suspended:
         yield "suspended"
+    if entry.outdated:
+        yield POWER_OUTDATED
     for egg in dict.fromkeys((entry.egg, entry.egg_name)):
         if egg:
             yield f"egg_{egg}"

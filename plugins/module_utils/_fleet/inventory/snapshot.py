@@ -89,13 +89,14 @@ def _entry(node: str, given: Any) -> ServerEntry | None:
     uuid = parse_uuid(given["server"]) if isinstance(given, Mapping) and isinstance(given.get("server"), str) else None
     if uuid is None:
         return None
-    container = given.get("container")
+    container, outdated = given.get("container"), given.get("outdated")
     return ServerEntry(
         uuid=uuid,
         node=node,
         name=text_or_none(given.get("name")),
         state=state_or_none(given.get("state")),
         suspended=flag_or_none(given.get("suspended")),
+        outdated=flag_or_none(outdated.get("is")) if isinstance(outdated, Mapping) else None,
         egg=text_or_none(given.get("egg")),
         labels=labels_or_none(given.get("labels")),
         image=text_or_none(container.get("image")) if isinstance(container, Mapping) else None,

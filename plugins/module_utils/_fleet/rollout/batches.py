@@ -47,7 +47,16 @@ def batches(candidates: Sequence[Candidate], nodes: Sequence[str], action: str, 
     order = {node: number for number, node in enumerate(nodes)}
     sign = -1 if action in TAKES_DOWN else 1
     ordered = sorted(
-        candidates, key=lambda each: (sign * each.priority, not each.any_state, each.asked_by, order[each.node], each.name, each.server)
+        candidates,
+        key=lambda each: (
+            sign * each.priority,
+            not each.again,
+            not each.any_state,
+            each.asked_by,
+            order[each.node],
+            each.name,
+            each.server,
+        ),
     )
     first = _canary(ordered, pace.canary)
     chosen = {(candidate.node, candidate.server) for candidate in first}
@@ -78,7 +87,7 @@ def _nodes(amount: Amount, total: int) -> int:
 
 def _cut(ordered: list[Candidate], steps: Iterator[int], size: int) -> Iterator[tuple[Candidate, ...]]:
     # What is meant in any state, or was asked for before, is asked for otherwise than the rest.
-    for _alike, same in itertools.groupby(ordered, key=lambda each: (each.priority, each.any_state, each.asked_by)):
+    for _alike, same in itertools.groupby(ordered, key=lambda each: (each.priority, each.again, each.any_state, each.asked_by)):
         by_node = [list(servers) for _node, servers in itertools.groupby(same, key=lambda each: each.node)]
         while by_node:
             count = next(steps, len(by_node))

@@ -15,7 +15,7 @@ from ..._power.model.report import none_up_message
 from ..._power.model.request import PowerAction
 from ..._power.model.server import SHORT_ID_PATTERN, Server, parse_uuid
 from ..unseen import code_of, is_unseen, reason_of
-from .words import ACTIONS, BOOTS, STATES, UP, Candidate, RolloutError, one_of, text_list
+from .words import ACTIONS, BOOTS, STATES, UP, Candidate, RolloutError, one_of, parse_flag, text_list
 
 ALL = "all"
 
@@ -30,6 +30,8 @@ class Criteria:
     states: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     eggs: tuple[str, ...] = ()
+    #: Whether only those whose containers are not what their definitions say. One of which nobody can tell is meant: its node says why.
+    outdated: bool = False
     #: Whether a suspended server that is meant is passed over, and not a failure.
     skip_suspended: bool = False
     priorities: Priorities = field(default_factory=Priorities)
@@ -71,9 +73,12 @@ def criteria(given: Mapping[str, Any]) -> Criteria:
         states=tuple(one_of("states", state, STATES) for state in text_list("states", given.get("states", ()))),
         labels={str(key): str(value) for key, value in _map("labels", given.get("labels")).items()},
         eggs=tuple(egg.lower() for egg in text_list("eggs", given.get("eggs", ()))),
+        outdated=parse_flag("outdated", given.get("outdated", False)),
         skip_suspended=one_of("suspended", given.get("suspended", "fail"), ("fail", "skip")) == "skip",
         priorities=_priorities(given.get("priorities")),
     )
+    if made.outdated and action != PowerAction.RESTART.value:
+        raise RolloutError(f"Cannot {action} with rollout_outdated: it narrows {PowerAction.RESTART.value} alone")
     if names is None and made.states and not made.only:
         raise RolloutError(none_up_message(PowerAction(action)))
     return made
@@ -125,11 +130,20 @@ def _candidate(node: str, entry: Mapping[str, Any], priorities: Priorities) -> C
         any_state=boots,
         priority=priorities.priority(Server(uuid, name), None if own is None else int(own)),
         suspended=bool(entry.get("suspended")),
+        outdated=_is_outdated(entry),
         egg=str(entry.get("egg") or "").lower(),
         labels={str(key): str(value) for key, value in (entry.get("labels") or {}).items()},
         unseen=code_of(entry) if is_unseen(entry) else "",
         msg=reason_of(entry) if is_unseen(entry) else "",
     )
+
+
+def _is_outdated(entry: Mapping[str, Any]) -> bool | None:
+    """Tell whether a container is outdated; one that is not there is not, and of what does not tell nobody knows."""
+    if "outdated" not in entry:
+        return None
+    told = (entry["outdated"] or {"is": False}).get("is")
+    return told if isinstance(told, bool) else None
 
 
 def _found(known: list[Candidate], names: tuple[str, ...] | None) -> tuple[list[Candidate], list[str]]:
@@ -164,6 +178,7 @@ def _meets(candidate: Candidate, asked: Criteria) -> bool:
     only = asked.only
     return (
         (not only or candidate.state in only)
+        and (not asked.outdated or candidate.outdated is not False)
         and (not asked.eggs or candidate.egg in asked.eggs)
         and all(candidate.labels.get(key) == value for key, value in asked.labels.items())
     )

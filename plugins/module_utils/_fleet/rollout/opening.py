@@ -24,7 +24,7 @@ from .words import FAILED, GOOD, WAITS, Amount, RolloutError, one_of, parse_amou
 from .worst_case import LongestBatch, longest_batch
 
 #: Which servers are meant: a resumed run means those that the first one did.
-_SELECTION = ("action", "servers", "states", "labels", "eggs", "priorities")
+_SELECTION = ("action", "servers", "states", "labels", "eggs", "outdated", "priorities")
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ def _record(understood: Understood, start: Start, old: Record | None) -> Record:
         reason=str(given.get("reason") or (old.reason if old is not None else "")),
         check=start.check,
         only=list(asked.only),
+        outdated=asked.outdated,
         skip_suspended=asked.skip_suspended,
         goes_on=one_of("on_failure", given.get("on_failure", "stop"), ("stop", "continue")) == "continue",
         for_players=understood.players is not None,

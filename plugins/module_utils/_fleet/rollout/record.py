@@ -51,6 +51,8 @@ class Row:
     asked_by: str = ""
     #: Whether it is acted on whatever state it is in then.
     any_state: bool = False
+    #: Whether an earlier part of the run has tried it, so that its container may be what its definition says although it is not done.
+    again: bool = False
     #: Whether it was not touched, although it failed.
     untouched: bool = False
     #: Whether it came into no batch because nothing could be seen of it: nobody knows whether it is meant.
@@ -89,6 +91,8 @@ class Record:
     check: bool = False
     #: States a server must still be in when its turn comes; empty: any.
     only: list[str] = field(default_factory=list)
+    #: Whether only servers are meant whose containers are outdated when their turn comes.
+    outdated: bool = False
     skip_suspended: bool = False
     #: How many failures are allowed.
     budget: int = 0

@@ -127,7 +127,7 @@ def _carry_over(row: Row, answers: _PlayAnswers, taken: TakenUp) -> Candidate | 
         outcome = _outcome(entry, row.asked_by)
         state = str(entry.get("state"))
         if outcome is not None and candidate is not None and asked.action in BOOTS and state != OFFLINE and answers.is_to_be_seen(state):
-            return replace(candidate, any_state=True, asked_by=row.asked_by)
+            return replace(candidate, any_state=True, again=True, asked_by=row.asked_by)
         if outcome is not None:
             taken.rows.append(_done_meanwhile(row, outcome, entry, asked))
             return None
@@ -142,12 +142,15 @@ def _carry_over(row: Row, answers: _PlayAnswers, taken: TakenUp) -> Candidate | 
 
 def _still_meant(row: Row, entry: Mapping[str, Any] | None, candidate: Candidate, asked: Criteria, taken: TakenUp) -> Candidate | None:
     """A server that was meant, as it is to be acted on; or a row that says that it is not meant any more."""
-    any_state = _any_state(row)
-    candidate = replace(candidate, any_state=any_state, asked_by=row.asked_by)
+    any_state, again = _any_state(row), _was_tried(row)
+    candidate = replace(candidate, any_state=any_state, again=again, asked_by=row.asked_by)
     # The node acts on it whatever was chosen, unless somebody is told there to have wanted it down.
     fell = asked.action in BOOTS and candidate.state == OFFLINE and is_meant_up(entry)
     if asked.only and not any_state and not fell and candidate.state not in asked.only:
         taken.rows.append(_ended(row, SKIPPED, "not_selected", f"It is {candidate.state} meanwhile"))
+        return None
+    if asked.outdated and not again and candidate.outdated is False:
+        taken.rows.append(_ended(row, SKIPPED, "not_selected", "Its container is what its definition says meanwhile"))
         return None
     return candidate
 
@@ -181,7 +184,12 @@ def _dark(entry: Mapping[str, Any] | None, answer: Answer) -> tuple[str, str] | 
 
 def _any_state(row: Row) -> bool:
     """Tell whether a server is acted on in any state: it may have been stopped for a restart."""
-    return row.any_state or bool(row.asked_by) or (row.outcome != NOT_DONE and not row.unseen)
+    return row.any_state or _was_tried(row)
+
+
+def _was_tried(row: Row) -> bool:
+    """Tell whether something may have been done to a server: it may be down, or have a new container that did not come up."""
+    return row.again or bool(row.asked_by) or (row.outcome != NOT_DONE and not row.unseen)
 
 
 def _outcome(entry: Mapping[str, Any], run: str) -> str | None:
@@ -210,5 +218,6 @@ def _operations(entry: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 def _ended(row: Row, outcome: str, code: str, msg: str) -> Row:
     asked_by = row.asked_by if outcome in (NOT_DONE, UNKNOWN) else ""
     ended = Row(row.node, row.server, row.name, outcome=outcome, code=code, msg=msg, any_state=_any_state(row), asked_by=asked_by)
+    ended.again = _was_tried(row)
     ended.unseen = row.unseen and outcome in (NOT_DONE, UNKNOWN)
     return ended

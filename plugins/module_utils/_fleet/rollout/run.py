@@ -59,6 +59,7 @@ def row_of(candidate: Candidate, **more: Any) -> Row:
         name=candidate.name,
         state=candidate.state,
         any_state=candidate.any_state,
+        again=candidate.again,
         asked_by=candidate.asked_by,
         **more,
     )
@@ -90,6 +91,7 @@ def begin(record: Record, number: int) -> dict[str, dict[str, Any]]:
         # The servers of a batch have one key: those that an earlier run asked for keep its, so that none is done by both.
         asked = work.setdefault(str(row.node), {"servers": [], "only": list(record.only), "once": run_key(row.asked_by)})
         asked["servers"].append(row.server)
+        asked["outdated"] = record.outdated and not row.again
         if row.any_state:
             asked["only"] = []
     for asked in work.values():

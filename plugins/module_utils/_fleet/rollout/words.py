@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from ..._power.model.errors import Superseded
 from ..._power.model.order import DEFAULT_PRIORITY
-from ..._power.model.request import PowerAction, WaitFor
+from ..._power.model.request import POWER_ACTIONS, PowerAction, WaitFor
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState
 
@@ -37,7 +37,7 @@ DEADLINE = "deadline"
 #: The code of an action that another one has made needless, or overruled.
 SUPERSEDED = Superseded.code
 
-ACTIONS = tuple(action.value for action in PowerAction)
+ACTIONS = tuple(action.value for action in POWER_ACTIONS)
 WAITS = tuple(wait.value for wait in WaitFor)
 STATES = tuple(state.value for state in PowerState)
 OFFLINE = PowerState.OFFLINE.value
@@ -73,6 +73,10 @@ class Candidate:
     any_state: bool = False
     #: The run that its node may still be asked for it by; empty: none.
     asked_by: str = ""
+    #: Whether its container is not what its definition says; None: nobody can tell.
+    outdated: bool | None = False
+    #: Whether an earlier part of the run has tried it: what it was chosen by may be gone.
+    again: bool = False
     #: Why nothing could be seen of it, as a code and a sentence; empty: it was seen.
     unseen: str = ""
     msg: str = ""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..._power.host.supervisor_record import PAUSES
-from ..._power.model.request import PowerAction
+from ..._power.model.request import POWER_ACTIONS
 from ..._power.model.result import Outcome, Result
 from ..process.version import VERSION
 from ..servers.census import NodeNumbers, ServerNumbers
@@ -35,7 +35,7 @@ class Metrics:
         counted: dict[str, Any] = {"registry": self._registry, "namespace": "fleet_power"}
         operations = prometheus.Counter("operations", "Actions that ended", ("action", "outcome"), **counted)
         # From the beginning: of what appears with its first event, Prometheus does not see an increase.
-        self._operations = {each: operations.labels(each[0].value, each[1].value) for each in itertools.product(PowerAction, Outcome)}
+        self._operations = {each: operations.labels(each[0].value, each[1].value) for each in itertools.product(POWER_ACTIONS, Outcome)}
         self._forced = prometheus.Counter("forced_stops", "Stops that needed SIGKILL", **counted)
         self._waits = prometheus.Histogram("lock_wait_seconds", "Waits for a server's turn and lock", buckets=_WAITS, **counted)
         self._stops = prometheus.Histogram("stop_seconds", "How long stops took", buckets=_STOPS, **counted)
@@ -71,6 +71,8 @@ class Metrics:
         yield _by_label(GaugeMetricFamily("fleet_power_supervision", text, labels=["state"]), self._servers.supervision)
         text = "Servers whose players are waited for, or told"
         yield _by_label(GaugeMetricFamily("fleet_power_countdowns", text, labels=["phase"]), self._servers.countdowns)
+        text = "Servers by whether their containers are not what their definitions say"
+        yield _by_label(GaugeMetricFamily("fleet_power_outdated", text, labels=["outdated"]), self._servers.outdated)
         yield from _supervisor(self._runs)
         family = GaugeMetricFamily("fleet_power_build_info", "The version that runs", labels=["version"])
         family.add_metric([VERSION], 1)

@@ -19,7 +19,7 @@ from ..._power.model.players import (
     WARN_MESSAGE,
     OnMaxDelay,
 )
-from ..._power.model.request import PowerAction
+from ..._power.model.request import POWER_ACTIONS, PowerAction
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState
 from ..._power.model.supervision import SupervisionState, Verdict
@@ -97,6 +97,20 @@ _SUPERVISION = {
         **dict.fromkeys(("ended_at", "next_at", "code", "msg"), _MAYBE_TEXT),
     },
 }
+_KEYS = {"type": ["array", "null"], "items": {"type": "string"}}
+_OUTDATED = {
+    "type": ["object", "null"],
+    "description": "whether its container is what its definition says; null if it has none",
+    "required": ["is", "keys", "restart", "in_place", "next_start", "why"],
+    "properties": {
+        "is": {"type": ["boolean", "null"], "description": "null if nobody can tell"},
+        "keys": {**_KEYS, "description": "what differs; null if that is not known"},
+        "restart": {**_KEYS, "description": "those of them that take a restart"},
+        "in_place": {**_KEYS, "description": "limits that a sync brings in line while it runs"},
+        "next_start": {**_KEYS, "description": "what its process sees when it starts anew"},
+        "why": _MAYBE_TEXT,
+    },
+}
 _COUNTDOWN = {
     "type": ["object", "null"],
     "description": "the action that waits for its players, or tells them, before it takes its turn",
@@ -133,6 +147,7 @@ SERVER: dict[str, Any] = {
             },
         },
         "configuration": {"type": "object", "required": ["uuid", "meta", "suspended"]},
+        "outdated": _OUTDATED,
         "supervision": _SUPERVISION,
         "countdown": _COUNTDOWN,
         "players": _PLAYERS,
@@ -170,7 +185,7 @@ POWER = {
     "type": "object",
     "required": ["action"],
     "properties": {
-        "action": {"enum": [action.value for action in PowerAction]},
+        "action": {"enum": [action.value for action in POWER_ACTIONS]},
         "wait_seconds": {"type": ["integer", "null"], "default": 30, "description": "0 to 300; anything else counts as 30"},
         "players_at_most": {
             **_option("integer"),

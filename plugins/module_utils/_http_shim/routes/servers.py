@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..._power.actions.limits.set_limits import set_limits
 from ..._power.actions.many.server_facts import FactOptions, describe_each
+from ..._power.actions.node.node import Node
 from ..._power.definitions.definition import Definition
 from ..._power.definitions.settings import Settings
 from ..._power.definitions.supervision import policy_of
 from ..._power.model.errors import EngineError, PowerError
-from ..._power.model.request import PowerAction
+from ..._power.model.request import PowerAction, Request, new_operation_id
+from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState, Server
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
 from ..process.worker_pool import WorkerPool
@@ -39,8 +42,11 @@ _THREADS = 8
 _MOST_LINES = 100
 #: How long a stop after a sync that says "suspended" waits for its turn.
 _WAIT_SECONDS = 30
+#: How long the limits after a sync do: who asked waits for that.
+_LIMIT_WAIT_SECONDS = 5
+_SYNC = "sync"
 #: What is told of a server beside what Wings tells; players of a single one alone, since their games have to be asked.
-_OURS = ("supervision", "countdown", "players")
+_OURS = ("outdated", "supervision", "countdown", "players")
 
 
 class ServerRoutes:
@@ -182,18 +188,22 @@ class ServerRoutes:
             "sync",
             "POST",
             "/api/servers/{server}/sync",
-            "Read its definition anew; a server that is suspended by it is stopped",
+            "Read its definition anew; limits of a running server are brought in line, and one that is suspended by it is stopped",
             {204: AnswerDoc("Read"), 500: failure("Not read")},
         )
     )
     async def _sync(self, request: HttpRequest, known: KnownServer) -> Reply:
-        uuid, sources = known.server.uuid, self._node.fresh_sources()
+        uuid, sources, origin = known.server.uuid, self._node.fresh_sources(), origin_of(request.address, request.settings)
 
         def read() -> tuple[bool, bool]:
             definition = sources.definition(uuid, again=True)
             sources.keep(definition)
-            snapshot = self._node.now().engine.inspect(uuid) if definition.suspended else None
-            return definition.suspended, snapshot is not None and snapshot.live
+            node = replace(self._node.now(), sources=sources)
+            if not definition.suspended:
+                self._limit(uuid, node, origin)
+                return False, False
+            snapshot = node.engine.inspect(uuid)
+            return True, snapshot is not None and snapshot.live
 
         try:
             suspended, live = await self._sync_threads.ask(read)
@@ -202,10 +212,32 @@ class ServerRoutes:
         self._known.note_suspension(uuid, suspended=suspended)
         if suspended and live:
             try:
-                await self._actions.take(known.server, PowerAction.STOP, _WAIT_SECONDS, origin_of(request.address, request.settings))
+                await self._actions.take(known.server, PowerAction.STOP, _WAIT_SECONDS, origin)
             except (ShuttingDown, TooMany, NotKept) as error:
                 return replies.unexpected(request.id, note=f"suspended, and not stopped: {type(error).__name__}")
         return Reply(204)
+
+    def _limit(self, uuid: str, node: Node, origin: str) -> None:
+        """Bring the limits of a server in line; as with Wings, only the log knows if that cannot be. For a thread."""
+        asked = Request(
+            server=uuid,
+            action=PowerAction.LIMIT,
+            operation=new_operation_id(),
+            requested_at=node.clock.now(),
+            wait_seconds=_LIMIT_WAIT_SECONDS,
+            origin=origin,
+            reason=_SYNC,
+        )
+        try:
+            snapshot = node.engine.inspect(uuid)
+        except PowerError as error:
+            self._log.warn("limits_not_set", server=uuid, code=error.code, reason=str(error))
+            return
+        if snapshot is None or not snapshot.live:
+            return
+        result = set_limits(asked, node)
+        if result.outcome not in (Outcome.DONE, Outcome.UNCHANGED) or result.warnings:
+            self._log.warn("limits_not_set", server=uuid, code=result.code, reason=result.msg or "; ".join(result.warnings))
 
     @handles(
         Route(

@@ -29,6 +29,7 @@ UNSEEN = "unknown"
 _STATES = (*(state.value for state in PowerState), UNSEEN)
 _SUPERVISION = (*(state.value for state in SupervisionState), OFF, UNSEEN)
 _COUNTDOWNS = (WAITING, COUNTING)
+_OUTDATED = {True: "yes", False: "no", None: UNSEEN}
 #: How long numbers count.
 _FRESH_SECONDS = 5.0
 #: Longest wait for them: who asks for metrics waits for few seconds, and the engine may be silent.
@@ -37,11 +38,15 @@ _WAIT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class ServerNumbers:
-    """How many servers are in each state, in each state of supervision, and in each phase of a countdown; empty where nobody can tell."""
+    """How many servers are in each state, in each state of supervision, and in each phase of a countdown; empty where nobody can tell.
+
+    ``outdated``: how many have a container that is not what its definition says, that is, and of which nobody can tell.
+    """
 
     states: Mapping[str, int] = field(default_factory=dict)
     supervision: Mapping[str, int] = field(default_factory=dict)
     countdowns: Mapping[str, int] = field(default_factory=dict)
+    outdated: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,13 @@ class Census:
         states = [entry["state"] or UNSEEN for entry in entries]
         supervision = [UNSEEN if entry["supervision"] is None else entry["supervision"]["state"] for entry in entries]
         phases = [entry["countdown"]["phase"] for entry in entries if entry["countdown"] is not None]
-        return ServerNumbers(_counted(states, _STATES), _counted(supervision, _SUPERVISION), _counted(phases, _COUNTDOWNS))
+        outdated = [_OUTDATED[entry["outdated"]["is"]] for entry in entries if entry["outdated"] is not None]
+        return ServerNumbers(
+            _counted(states, _STATES),
+            _counted(supervision, _SUPERVISION),
+            _counted(phases, _COUNTDOWNS),
+            _counted(outdated, tuple(_OUTDATED.values())),
+        )
 
     def _seen(self, servers: list[Server]) -> list[dict[str, Any]]:
         node = self._node.for_reading()

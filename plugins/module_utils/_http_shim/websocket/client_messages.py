@@ -12,7 +12,7 @@ from typing import Any
 
 from ..._power.journal.journal_rows import JournalUnusable
 from ..._power.model.errors import PowerError
-from ..._power.model.request import PowerAction
+from ..._power.model.request import POWER_ACTIONS, PowerAction
 from ..._power.model.server import Server
 from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
@@ -113,9 +113,9 @@ class ClientMessages:
         self._websockets.let_in(server.uuid, member)
 
     async def _set_state(self, server: Server, member: Member, claims: Claims, text: str) -> None:
-        action = PowerAction.named(text)
+        action = PowerAction.asked(text)
         if action is None:
-            self._refuse(member, f"Cannot set the state: the action must be one of {', '.join(each.value for each in PowerAction)}")
+            self._refuse(member, f"Cannot set the state: the action must be one of {', '.join(each.value for each in POWER_ACTIONS)}")
             return
         permission = action.traits.permission
         if not claims.grants(permission):

@@ -89,7 +89,7 @@ def _read_power_body(body: bytes) -> PowerBody:
     wait = last_of(members, "wait_seconds", _whole_number)
     options = {name: last_of(members, name, typed) for name, typed in _PLAYER_OPTIONS.items()} if len(members) > 1 else {}
     read = PowerBody(
-        action=PowerAction.named(action),
+        action=PowerAction.asked(action),
         wait_seconds=wait if wait is not None and WAIT_SECONDS.holds(wait) else WAIT_SECONDS.default,
     )
     return read if all(value is None for value in options.values()) else _with_regard(read, options)

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, replace
 
 from ..._power.model.errors import SettingsInvalid
-from ..._power.model.request import PowerAction
+from ..._power.model.request import POWER_ACTIONS, PowerAction
 
 JSON = "application/json; charset=utf-8"
 PLAIN = "text/plain"
@@ -74,7 +74,7 @@ NO_ROUTE = Reply(404, b"404 page not found", PLAIN)
 NO_SERVER = error(404, "The requested resource does not exist on this instance.")
 EMPTY_BODY = error(400, "The data passed in the request was not in a parsable format. Please try again.", content_type=MISLABELLED)
 #: In Wings' order, which has the stop first.
-_ACTIONS = ", ".join(f'"{each.value}"' for each in sorted(PowerAction, key=lambda each: each is not PowerAction.STOP))
+_ACTIONS = ", ".join(f'"{each.value}"' for each in sorted(POWER_ACTIONS, key=lambda each: each is not PowerAction.STOP))
 WRONG_ACTION = error(422, f"The power action provided was not valid, should be one of {_ACTIONS}")
 SUSPENDED = error(400, "Cannot start or restart a server that is suspended.")
 TOO_MANY = error(503, "Cannot accept the action: too many of this server are waiting already; ask again later")

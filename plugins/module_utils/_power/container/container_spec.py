@@ -12,21 +12,38 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..definitions.definition import Definition, Mount
 from ..definitions.settings import Settings
-from ..definitions.stop_way import stop_way_from_text, stop_way_text
+from ..definitions.stop_way import stop_way_text
 from ..model.errors import DefinitionInvalid
 from ..model.schema import Mismatch, printable
-from ..model.server import Snapshot, StopWay
+from .container_labels import (
+    LABEL_NAME,
+    LABEL_PARTS,
+    LABEL_SERVER,
+    LABEL_SPEC,
+    LABEL_STOP,
+    OUR_LABELS,
+    WAITING,
+    WINGS_LABEL,
+    claims_to_be,
+    is_wings_label,
+    made_by_us,
+    made_by_wings,
+    spec_hash_of,
+    stop_way_of,
+)
 from .container_network import NetworkSpec, network_of, port_bindings, seen_by_containers
+from .container_parts import parts_label
 from .container_resources import resources
 
 __all__ = [
     "HOME",
     "LABEL_NAME",
+    "LABEL_PARTS",
     "LABEL_SERVER",
     "LABEL_SPEC",
     "LABEL_STOP",
@@ -41,19 +58,6 @@ __all__ = [
     "spec_hash_of",
     "stop_way_of",
 ]
-
-LABEL_SERVER = "fleet.power.server"
-LABEL_STOP = "fleet.power.stop"
-LABEL_SPEC = "fleet.power.spec"
-#: The server's name when the container was made, for who knows no definition. A new name alone is no reason for a new container.
-LABEL_NAME = "fleet.power.name"
-_OUR_LABELS = "fleet.power."
-#: The label Wings gives its containers, as the engine's filters write it.
-WINGS_LABEL = "Service=Pterodactyl"
-_WINGS_NAME, _unused, _WINGS_VALUE = WINGS_LABEL.partition("=")
-
-#: What is put behind the server's uuid to name a container that waits for its place, the second where there is one already.
-WAITING = ("-next", "-after")
 
 #: Where a server finds its data.
 HOME = "/home/container"
@@ -123,7 +127,9 @@ def _spec(definition: Definition, settings: Settings, data_directory: str, image
         "Tty": True,
         "User": f"{user[0]}:{user[1]}",
     }
-    labels[LABEL_SPEC] = _hash(config, image_id)
+    configs = [asdict(each) for each in definition.configs]
+    parts = parts_label(config, image_id, configs, outgoing=network is not None and network.name != settings.network_name)
+    labels[LABEL_SPEC], labels[LABEL_PARTS] = _hash(config, image_id), parts
     if definition.server.name:
         labels[LABEL_NAME] = definition.server.name
     return ContainerSpec(config, network, (*warnings, *label_warnings))
@@ -221,34 +227,8 @@ def _labels(definition: Definition) -> tuple[dict[str, str], list[str]]:
     """The definition's labels and ours. It cannot pass its container off as Wings' or as another of ours."""
     labels, warnings = {}, []
     for name, value in definition.labels:
-        if name.startswith(_OUR_LABELS) or (name == _WINGS_NAME and value == _WINGS_VALUE):
+        if name.startswith(OUR_LABELS) or is_wings_label(name, value):
             warnings.append(f"settings.labels.{printable(name)} is ignored: it says who made a container")
         else:
             labels[name] = value
     return {**labels, LABEL_SERVER: definition.server.uuid, LABEL_STOP: stop_way_text(definition.stop)}, warnings
-
-
-def claims_to_be(labels: Mapping[str, str]) -> str | None:
-    """The server that labels name as ours do, or None. A container has its image's labels, too: that it is so they do not prove."""
-    return labels.get(LABEL_SERVER) if LABEL_SPEC in labels else None
-
-
-def made_by_us(snapshot: Snapshot, uuid: str) -> bool:
-    """Tell if this collection made the container, whatever its name is now, for this server: its host's name comes from no image."""
-    return snapshot.hostname == uuid and claims_to_be(snapshot.labels) == uuid
-
-
-def made_by_wings(labels: Mapping[str, str]) -> bool:
-    """Tell if Wings made the container that has these labels."""
-    return labels.get(_WINGS_NAME) == _WINGS_VALUE
-
-
-def spec_hash_of(labels: Mapping[str, str]) -> str | None:
-    """The hash of what the container was created from, or None."""
-    return labels.get(LABEL_SPEC)
-
-
-def stop_way_of(labels: Mapping[str, str]) -> StopWay | None:
-    """How the container that has these labels is to be stopped, or None if they do not say it in a way that can be understood."""
-    text = labels.get(LABEL_STOP)
-    return None if text is None else stop_way_from_text(text)

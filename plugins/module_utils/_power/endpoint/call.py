@@ -33,7 +33,7 @@ from ..model.errors import (
 )
 from ..model.order import DEFAULT_PRIORITY, Priorities
 from ..model.redaction import shown_address
-from ..model.request import Request, WaitFor
+from ..model.request import PowerAction, Request, WaitFor
 from ..model.result import Result
 from ..model.server import Server, parse_uuid
 from .client import Endpoint
@@ -60,10 +60,15 @@ def at_endpoint(url: str, options: Mapping[str, Any], settings: Settings, caller
 
 def check_options(given: Mapping[str, Any]) -> None:
     """Raise `UnsupportedByEndpoint` if options are given that no endpoint can honour; ``given`` are options by their names."""
+    if given.get("action") == PowerAction.LIMIT.value:
+        raise UnsupportedByEndpoint(
+            "Cannot limit through an HTTP endpoint: ask it to sync (POST /api/servers/UUID/sync), or act on the node with api_url empty"
+        )
     reasons = {
         "stop_timeout": ("the endpoint has its own time limit for a stop", given.get("stop_timeout") is not None),
         "definitions": ("the endpoint has its own definitions", bool(given.get("definitions"))),
         "if_meant_up": ("the endpoint does not tell what is meant to be up", given.get("if_meant_up") is True),
+        "outdated": ("the endpoint acts on whatever it is asked to", given.get("outdated") is True),
         "adopt": ("the endpoint makes its containers itself", given.get("adopt") is True),
         f"wait_for={WaitFor.HEALTHY.value}": (
             "the endpoint does not tell of health checks",

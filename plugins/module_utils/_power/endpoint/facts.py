@@ -144,6 +144,8 @@ def _entry(seen: Seen) -> dict[str, Any]:
         told["container"] = {"image": seen.image}
     if seen.utilization:
         told["utilization"] = dict(seen.utilization)
+    if seen.tells_outdated:
+        told["outdated"] = None if seen.outdated is None else dict(seen.outdated)
     if seen.supervision is not None:
         told["supervision"] = dict(seen.supervision)
     if seen.regards_players:

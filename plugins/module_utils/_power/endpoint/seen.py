@@ -36,6 +36,7 @@ _SUPERVISION = (
     *("next_at", "in_row", "crashes_today"),
 )
 _SUPERVISION_FLAGS = ("running", "oom_killed")
+_OUTDATED_LISTS = ("keys", "restart", "in_place", "next_start")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class Seen:
     utilization: Mapping[str, Any] = field(default_factory=dict)
     #: As ours tells it; None where it is not told.
     supervision: Mapping[str, Any] | None = None
+    #: Whether its container is what its definition says; None if it has none, or the endpoint does not tell.
+    outdated: Mapping[str, Any] | None = None
+    tells_outdated: bool = False
     #: Whether an action with regard to players may be asked for: our own HTTP face tells whether a countdown runs, if only that none does.
     regards_players: bool = False
     countdown: Mapping[str, Any] | None = None
@@ -92,6 +96,8 @@ def read_server(value: object, uuid: str | None = None, masked: Masked = unmaske
         labels=_labels(configuration, text),
         utilization=_use(utilization),
         supervision=_supervision(fields.get("supervision"), text),
+        outdated=_outdated(fields.get("outdated"), text),
+        tells_outdated="outdated" in fields,
         regards_players="countdown" in fields,
         countdown=read_countdown(fields.get("countdown"), text),
         tells_players="players" in fields,
@@ -153,6 +159,22 @@ def _supervision(value: object, text: ReadText) -> Mapping[str, Any] | None:
     plain = dict(plain_values(value, text))
     flags = {name: value[name] if isinstance(value.get(name), bool) else None for name in _SUPERVISION_FLAGS}
     return {**{name: plain.get(name) for name in _SUPERVISION}, **flags}
+
+
+def _outdated(value: object, text: ReadText) -> Mapping[str, Any] | None:
+    """Read what our own HTTP face tells of a container and its definition; None if it has no container."""
+    if not isinstance(value, Mapping):
+        return None
+    why = value.get("why")
+    return {
+        "is": value["is"] if isinstance(value.get("is"), bool) else None,
+        **{name: _texts(value.get(name), text) for name in _OUTDATED_LISTS},
+        "why": text(why) if isinstance(why, str) else None,
+    }
+
+
+def _texts(value: object, text: ReadText) -> list[str] | None:
+    return [text(each) for each in value if isinstance(each, str)] if isinstance(value, list) else None
 
 
 def _use(utilization: Mapping[str, Any]) -> dict[str, Any]:

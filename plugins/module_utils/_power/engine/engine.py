@@ -33,6 +33,9 @@ class Containers(Protocol):
     def forbid_restart(self, name: str) -> None:
         """Set the container's restart policy to ``no``."""
 
+    def set_limits(self, name: str, body: Mapping[str, Any]) -> list[str]:
+        """Change the limits of a container, also while it runs; return what the engine warns of. `EngineError`: some may be in force."""
+
     def ensure_network(self, network: NetworkSpec) -> bool:
         """Create a network if it is not there; True if it was created."""
 

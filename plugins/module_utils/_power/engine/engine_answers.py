@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..container.container_limits import limits_of
 from ..container.container_spec import LABEL_SERVER, WAITING, claims_to_be, made_by_wings
 from ..model.server import ImageSeen, ListedContainer, Snapshot, parse_uuid
 
@@ -52,6 +53,7 @@ def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
         on_host_network=host.get("NetworkMode") == "host",
         environment=tuple(config.get("Env") or ()),
         hostname=str(config.get("Hostname") or ""),
+        limits=limits_of(host),
     )
 
 

@@ -62,6 +62,12 @@ class DockerContainers:
             gone=(404,),
         )
 
+    def set_limits(self, name: str, body: Mapping[str, Any]) -> list[str]:
+        """Change the limits of a container; see `Containers`. Not by the library's own call, which knows no limit of pids."""
+        with self._calls.asking(f"change the limits of container {name}") as client:
+            answer = client._result(client._post_json(client._url("/containers/{0}/update", name), data=dict(body)), json=True)
+        return [one_line(str(warning)) for warning in answer.get("Warnings") or []]
+
     def ensure_network(self, network: NetworkSpec) -> bool:
         """Create a network if it is not there; True if it was created (a 409 means that somebody else just did)."""
         if self._calls.carry_out(f"inspect network {network.name}", lambda client: client.inspect_network(network.name), gone=(404,)):

@@ -229,6 +229,12 @@ class FailureBudget(PowerError):
     skips = True
 
 
+class LimitBelowUse(PowerError):
+    """The memory that a server is to be limited to while it runs is less than what it uses."""
+
+    code = "limit_below_use"
+
+
 class Incomplete(PowerError):
     """Of all servers of a node, some could not be listed or not be seen; those that were have been acted on."""
 

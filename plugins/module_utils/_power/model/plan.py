@@ -26,6 +26,7 @@ _ENDING = frozenset({PlanStep.STOP, PlanStep.KILL})
 _BOOT = (PlanStep.PREBOOT, PlanStep.START)
 _UP_ALREADY = Plan(reason="it is up already")
 _DOWN_ALREADY = Plan(reason="it is offline already")
+_LIMIT = Plan((PlanStep.LIMIT,))
 
 #: Every (action, state). A start that finds a server stopping waits for its exit; restart and stop send the stop again.
 TABLE: Mapping[tuple[PowerAction, PowerState], Plan] = {
@@ -45,6 +46,10 @@ TABLE: Mapping[tuple[PowerAction, PowerState], Plan] = {
     (PowerAction.KILL, PowerState.STARTING): Plan((PlanStep.KILL,)),
     (PowerAction.KILL, PowerState.RUNNING): Plan((PlanStep.KILL,)),
     (PowerAction.KILL, PowerState.STOPPING): Plan((PlanStep.KILL,)),
+    (PowerAction.LIMIT, PowerState.OFFLINE): Plan(reason="it is offline, and its next start brings its limits in line"),
+    (PowerAction.LIMIT, PowerState.STARTING): _LIMIT,
+    (PowerAction.LIMIT, PowerState.RUNNING): _LIMIT,
+    (PowerAction.LIMIT, PowerState.STOPPING): Plan(reason="it is stopping, and its next start brings its limits in line"),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from .clock import timestamp
 from .errors import EndpointError, EndpointUnreachable, EngineError, EngineUnreachable, FailureBudget, InterruptedBySignal
 from .request import PowerAction
-from .result import Outcome, PrebootStep, Result
+from .result import LimitChange, Outcome, PrebootStep, Result
 from .schema import printable
 from .server import PowerState, parse_uuid
 
@@ -64,6 +64,8 @@ def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Deta
         "lock": _present({"waited_seconds": round(result.waited_seconds, 3) or None, "holder": dict(result.holder or {})}),
         "players": None if result.players is None else result.players.facts(),
         "player_wait": None if result.player_wait is None else result.player_wait.facts(),
+        "limits": [change.facts() for change in result.limits],
+        "restart": list(result.restart),
         "cancelled": None if result.cancelled is None else result.cancelled.value,
         "exit_code": result.exit_code,
         "run": None if result.run is None else {"container": result.run.container, "started_at": result.run.started_at},
@@ -185,7 +187,20 @@ def diff(results: Sequence[Result]) -> list[dict[str, str]]:
         "after": lines([result.state_planned or result.state for result in results]),
     }
     files = [(f"{_named(result)}: {file.path}", file) for result in results for file in result.files]
-    return [states, *({"before_header": name, "after_header": name, "before": file.before, "after": file.after} for name, file in files)]
+    limits = [(f"{_named(result)}: limits", result.limits) for result in results if result.limits]
+    changed = [
+        {"before_header": name, "after_header": name, "before": _amounts(each, "before"), "after": _amounts(each, "after")}
+        for name, each in limits
+    ]
+    return [
+        states,
+        *changed,
+        *({"before_header": name, "after_header": name, "before": file.before, "after": file.after} for name, file in files),
+    ]
+
+
+def _amounts(changes: Sequence[LimitChange], when: str) -> str:
+    return "".join(f"{change.key}: {change.facts()[when]}\n" for change in changes)
 
 
 def _named(result: Result) -> str:

@@ -23,11 +23,19 @@ class PowerAction(str, Enum):
     STOP = "stop"
     RESTART = "restart"
     KILL = "kill"
+    #: Sets no power, and is asked for by a way of its own: the limits of what runs. Lock, journal and all else it has in common with them.
+    LIMIT = "limit"
 
     @classmethod
     def named(cls, text: object) -> PowerAction | None:
         """The action of this name, None where there is none."""
         return next((each for each in cls if each.value == text), None)
+
+    @classmethod
+    def asked(cls, text: object) -> PowerAction | None:
+        """The action of this name that sets power, None where there is none: what users may ask of power."""
+        found = cls.named(text)
+        return found if found in POWER_ACTIONS else None
 
     @property
     def traits(self) -> ActionTraits:
@@ -60,7 +68,11 @@ TRAITS: Mapping[PowerAction, ActionTraits] = {
     PowerAction.RESTART: ActionTraits(meant_up=True, permission="control.restart", all_means_up=True, regards_players=True),
     # Who may stop a server may kill it.
     PowerAction.KILL: ActionTraits(meant_up=False, permission="control.stop"),
+    # No token has it.
+    PowerAction.LIMIT: ActionTraits(meant_up=None, permission=""),
 }
+#: Those that set power.
+POWER_ACTIONS = tuple(action for action in PowerAction if action.traits.meant_up is not None)
 
 
 class WaitFor(str, Enum):
@@ -97,6 +109,8 @@ class Request:
     one_of_all: bool = False
     #: Where only servers that are meant to be up have their turn: the UUIDs of those that were when this was asked for. None: all have.
     meant_up: frozenset[str] | None = None
+    #: Whether only a server is meant whose container is not what its definition says.
+    outdated: bool = False
     adopt: bool = False
     check: bool = False
     #: Whether the configuration files that change are to be shown: masking them takes long, and the lock is held meanwhile.

@@ -13,7 +13,7 @@ from typing import Any
 
 from .players import PlayerCount, PlayerWait
 from .request import PowerAction
-from .server import PowerState, Run, Server
+from .server import Amount, PowerState, Run, Server
 
 
 class Outcome(str, Enum):
@@ -38,6 +38,7 @@ class Phase(str, Enum):
     START = "start"
     OBSERVE = "observe"
     KILL = "kill"
+    LIMIT = "limit"
 
 
 class PlanStep(str, Enum):
@@ -48,6 +49,20 @@ class PlanStep(str, Enum):
     KILL = "kill"
     PREBOOT = "preboot"
     START = "start"
+    LIMIT = "limit"
+
+
+@dataclass(frozen=True)
+class LimitChange:
+    """A limit that was changed, or in check mode would be, in the units of its key: MB, percent of a core, a list of CPUs, a number."""
+
+    key: str
+    before: Amount
+    after: Amount
+
+    def facts(self) -> dict[str, Amount]:
+        """Return what a result says of it."""
+        return {"key": self.key, "before": self.before, "after": self.after}
 
 
 @dataclass(frozen=True)
@@ -112,3 +127,6 @@ class Result:
     #: Who played when the action went on or gave up, and what was done for their sake; None where it had no regard to players.
     players: PlayerCount | None = None
     player_wait: PlayerWait | None = None
+    #: The limits that were changed, and the keys of those that differ and take a restart.
+    limits: tuple[LimitChange, ...] = ()
+    restart: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Union
 
 from .redaction import secrets_in
 
@@ -68,6 +69,26 @@ class Run:
     started_at: str
 
 
+#: A limit in the units of its key.
+Amount = Union[int, float, str, None]
+
+
+@dataclass(frozen=True)
+class ContainerLimits:
+    """The limits of a container, in the engine's units and as it tells them: 0, -1, None and empty stand for none, as each has it."""
+
+    memory: int = 0
+    reservation: int = 0
+    #: Memory and swap together.
+    memory_swap: int = 0
+    cpu_quota: int = 0
+    cpu_period: int = 0
+    cpu_shares: int = 0
+    cpus: str = ""
+    io_weight: int = 0
+    pids: int | None = None
+
+
 #: The engine's StartedAt of a container that was never started.
 NEVER_STARTED = "0001-01-01T00:00:00Z"
 
@@ -105,6 +126,7 @@ class Snapshot:
     environment: tuple[str, ...] = field(default=(), repr=False)
     #: What its creator named its host, which no image can.
     hostname: str = ""
+    limits: ContainerLimits = ContainerLimits()
 
     @property
     def run(self) -> Run:

@@ -53,6 +53,28 @@ class Sources:
             parse_definition(raw, where=where)
         raise ServerNotFound(f"Cannot find a definition of server {printable(uuid)}: {self._nowhere()}")
 
+    def glance(self) -> None:
+        """Have the Panel say what this node's servers are, unless it was asked, with little patience: see `definition_as_asked`."""
+        if not self._set.glanced:
+            self._set.glance_at_panel(no_check)
+
+    def definition_as_asked(self, uuid: str) -> Definition:
+        """The definition that a boot would use, by what the Panel said earlier in this call; nobody is asked for it.
+
+        Raises as `definition`, and `SourceUnreachable` where the Panel was not asked.
+        """
+        panel = self._set.panel
+        found = self._set.given.definition(uuid)
+        if found is None and panel is not None:
+            if panel.seen is None and not self._set.glanced:
+                raise SourceUnreachable(f"Cannot tell what the Panel at {panel.address} says: it was not asked yet")
+            raw = panel.listed().servers.get(uuid)
+            found = None if raw is None else panel.parsed(uuid, raw)
+        found = found or self._set.files.definition(uuid)
+        if found is None:
+            raise ServerNotFound(f"Cannot find a definition of server {printable(uuid)}: {self._nowhere()}")
+        return found
+
     def task_definition(self, uuid: str) -> Definition | None:
         """The task's own definition, which overrides how a run was created to be stopped; a broken one counts as absent, with a warning."""
         return self._tolerantly(self._set.given, uuid)

@@ -12,6 +12,7 @@ import contextlib
 import os
 from dataclasses import dataclass
 
+from ...container.container_parts import compare
 from ...container.container_spec import HOME, WAITING, ContainerSpec, container_spec, made_by_us, made_by_wings, spec_hash_of
 from ...definitions.definition import Definition
 from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, PrebootFailed
@@ -49,7 +50,7 @@ def check_container(context: ActionContext, boot: Boot, snapshot: Snapshot | Non
     """Return what would be created, but for its image. Raises `ContainerForeign` if what stands there may not be recreated."""
     if snapshot is not None:
         _refuse_foreign(context, snapshot)
-    return _spec_of(context.node, boot, image_id="")
+    return spec_of(context.node, boot.definition, image_id="")
 
 
 def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: Staged | None = None) -> Staged:
@@ -58,7 +59,7 @@ def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: S
     Raises `EngineError`, `ImageUnavailable`, `ContainerForeign`; the server was not touched.
     """
     node, progress = context.node, context.progress
-    spec = _spec_of(node, boot, image_id=present_image(node, boot.definition).id)
+    spec = spec_of(node, boot.definition, image_id=present_image(node, boot.definition).id)
     progress.warn(*(f"server {context.uuid}: {warning}" for warning in spec.warnings))
     wanted = spec_hash_of(spec.config["Labels"])
     if kept is not None and kept.spec_hash == wanted:
@@ -66,7 +67,7 @@ def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: S
     if spec.network is not None and node.engine.containers.ensure_network(spec.network):
         progress.alter()
     mounts = tuple(mount["Source"] for mount in spec.config["HostConfig"]["Mounts"] if mount["Target"] != HOME)
-    if kept is None and snapshot is not None and _serves(node, snapshot, wanted):
+    if kept is None and snapshot is not None and _serves(node, snapshot, spec):
         return Staged(snapshot.id, wanted, waiting=False, mounts=mounts)
     return Staged(_create(context, WAITING[kept is not None], spec), wanted, waiting=True, mounts=mounts)
 
@@ -111,9 +112,9 @@ def put_in_place(context: ActionContext, staged: Staged) -> bool:
     return True
 
 
-def _serves(node: Node, snapshot: Snapshot, wanted: str | None) -> bool:
+def _serves(node: Node, snapshot: Snapshot, spec: ContainerSpec) -> bool:
     """Return True if the container that stands is what the definition asks for."""
-    return not snapshot.removing and node.settings.recreate != "always" and spec_hash_of(snapshot.labels) == wanted
+    return not snapshot.removing and node.settings.recreate != "always" and compare(snapshot, spec.config).serves
 
 
 def _refuse_foreign(context: ActionContext, snapshot: Snapshot) -> None:
@@ -128,9 +129,15 @@ def _refuse_foreign(context: ActionContext, snapshot: Snapshot) -> None:
     )
 
 
-def _spec_of(node: Node, boot: Boot, *, image_id: str) -> ContainerSpec:
+def spec_of(node: Node, definition: Definition, *, image_id: str) -> ContainerSpec:
     """Return what to create. Links in mounts are resolved here, where the engine's files are, so that none leads out of what is allowed."""
-    return container_spec(boot.definition, node.settings, data_directory=boot.volume.path, image_id=image_id, resolve=os.path.realpath)
+    directory = data_directory(node, definition.server.uuid)
+    return container_spec(definition, node.settings, data_directory=directory, image_id=image_id, resolve=os.path.realpath)
+
+
+def data_directory(node: Node, uuid: str) -> str:
+    """Return where a server's data is."""
+    return os.path.join(node.settings.data, uuid)
 
 
 def _create(context: ActionContext, suffix: str, spec: ContainerSpec) -> str:

@@ -18,7 +18,7 @@ from ...model.server import Snapshot, parse_uuid
 from ...volume.volume import Volume
 from ..node.context import ActionContext
 from ..node.node import Node
-from .container import Boot, check_container
+from .container import Boot, check_container, data_directory
 from .disk import check_disk
 from .image import check_image
 from .steps import checked_step
@@ -37,7 +37,7 @@ def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = 
     check_cancelled = context.check_cancelled if again else context.check_waiting
     definition = _fetch(context, check_cancelled, again=again)
     progress.warn(*(f"server {context.uuid}: {warning}" for warning in definition.warnings))
-    boot = Boot(definition, Volume(os.path.join(node.settings.data, context.uuid)))
+    boot = Boot(definition, Volume(data_directory(node, context.uuid)))
     step = functools.partial(checked_step, context)
     with step("container"):
         spec = check_container(context, boot, snapshot)

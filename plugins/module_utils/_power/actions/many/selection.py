@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ...model.cancellation import CheckCancelled, no_check
-from ...model.errors import NotSelected, PowerError, SettingsInvalid
+from ...model.described import Unseen
+from ...model.errors import DefinitionInvalid, NotSelected, PowerError, ServerNotFound, SettingsInvalid
 from ...model.report import none_up_message
 from ...model.request import ALL, PowerAction, Request, new_operation_id
 from ...model.result import Result
@@ -97,3 +98,31 @@ def named(asked: Request, names: Sequence[str], identify: Callable[[str], Server
 def _new(asked: Request) -> Request:
     """The same asked of one more server."""
     return replace(asked, operation=new_operation_id())
+
+
+def choose(names: Sequence[str], node: Node) -> tuple[list[Server | Unseen], list[str]]:
+    """The servers named, each once, or all that are known here; and a sentence for each name that means none for certain."""
+    if not names:
+        return [*everything(node, None)], []
+    found: dict[str, Server | Unseen] = {}
+    warnings = []
+    for name in names:
+        try:
+            server = node.sources.search.identify_to_look(name)
+        except PowerError as error:
+            unseen = _unseen_name(name, error)
+            if unseen is None:
+                warnings.append(str(error))
+            else:
+                found.setdefault(name, unseen)
+        else:
+            found.setdefault(server.uuid, server)
+    return list(found.values()), warnings
+
+
+def _unseen_name(name: str, error: PowerError) -> Unseen | None:
+    """Return the entry of a name that could not be resolved; None if it is the name of no server for certain."""
+    if not isinstance(error, ServerNotFound):
+        return Unseen.because(Server(name), error)
+    # It may be the name in a definition that nobody can read.
+    return Unseen(Server(name), DefinitionInvalid.code, str(error)) if error.facts.get("unread") else None

@@ -16,19 +16,20 @@ from ...engine.readiness import Matchers, readable_lines
 from ...host.concurrency import map_concurrently
 from ...journal.journal_rows import Intent, OperationRow
 from ...model.described import Described, Unseen
-from ...model.errors import DefinitionInvalid, EngineError, EngineUnreachable, PowerError, ServerNotFound
+from ...model.errors import EngineError, EngineUnreachable, PowerError
 from ...model.order import Priorities
 from ...model.server import PowerState, Run, Server, Snapshot, Startup
 from ..boot.await_ready import seen_ready
 from ..node.node import Node, Observed
+from .outdated_facts import OutdatedFacts, ReadDefinition, unknown_warnings
 from .player_facts import AskPlayers, count_each
-from .selection import everything
+from .selection import choose
 from .supervision_facts import SupervisionFacts
 
 _LINE_BYTES = 500
 _FIELDS = (
     *("server", "short_id", "name", "state", "startup", "suspended", "priority", "egg", "labels"),
-    *("container", "lock", "countdown", "intent", "last_operation", "supervision"),
+    *("container", "outdated", "lock", "countdown", "intent", "last_operation", "supervision"),
 )
 #: What an engine answers whose log driver keeps nothing.
 _NOT_IMPLEMENTED = 501
@@ -66,37 +67,11 @@ def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember:
     """Read the facts of the servers named, each once, or of all that are known here. Raises as `describe_each`, and what lists containers
     raises."""
     asked, warnings = choose(names, node)
+    node.sources.glance()
     told = describe_each(asked, node, wanted, remember=remember)
     unlisted = () if names else tuple(str(error) for error in node.sources.listing.unlisted)
-    return replace(told, warnings=(*warnings, *told.warnings), unlisted=unlisted)
-
-
-def choose(names: Sequence[str], node: Node) -> tuple[list[Server | Unseen], list[str]]:
-    """The servers named, each once, or all that are known here; and a sentence for each name that means none for certain."""
-    if not names:
-        return [*everything(node, None)], []
-    found: dict[str, Server | Unseen] = {}
-    warnings = []
-    for name in names:
-        try:
-            server = node.sources.search.identify_to_look(name)
-        except PowerError as error:
-            unseen = _unseen_name(name, error)
-            if unseen is None:
-                warnings.append(str(error))
-            else:
-                found.setdefault(name, unseen)
-        else:
-            found.setdefault(server.uuid, server)
-    return list(found.values()), warnings
-
-
-def _unseen_name(name: str, error: PowerError) -> Unseen | None:
-    """Return the entry of a name that could not be resolved; None if it is the name of no server for certain."""
-    if not isinstance(error, ServerNotFound):
-        return Unseen.because(Server(name), error)
-    # It may be the name in a definition that nobody can read.
-    return Unseen(Server(name), DefinitionInvalid.code, str(error)) if error.facts.get("unread") else None
+    unknown = unknown_warnings(told.entries, node.sources.warnings)
+    return replace(told, warnings=(*warnings, *told.warnings, *unknown), unlisted=unlisted)
 
 
 @dataclass(frozen=True)
@@ -114,8 +89,13 @@ class _Subject:
 
     server: Server
     seen: Observed
-    definition: Definition | None
+    read: ReadDefinition
     log: bytes | None
+
+    @property
+    def definition(self) -> Definition | None:
+        """Its definition, None where nobody knows it."""
+        return self.read.definition
 
     @property
     def matchers(self) -> Matchers:
@@ -144,6 +124,9 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
     subjects = {server.uuid: _subject(server, sight, node, known) for server, sight in zip(servers, sights)}
     seen = [subject for subject in subjects.values() if isinstance(subject, _Subject)]
     ready = _ready_now(seen, node)
+    outdated = OutdatedFacts.read(
+        node, [each.definition for each in seen if each.definition is not None and each.seen.snapshot is not None]
+    )
     players = count_each([(each.server, each.seen.snapshot, each.definition) for each in seen], node.games, wanted.count_players)
     entries: list[dict[str, Any]] = []
     warnings = [known.supervision.warning] if known.supervision.warning else []
@@ -157,6 +140,7 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
             if is_ready and subject.seen.snapshot is not None:
                 remember(subject.server.uuid, subject.seen.snapshot.run)
             entries.append(_entry(subject, node, known, is_ready, wanted))
+            entries[-1]["outdated"] = outdated.of(subject.read, subject.seen.snapshot)
             if wanted.count_players is not None:
                 entries[-1]["players"] = players.get(subject.server.uuid)
         elif isinstance(each, Server):
@@ -202,7 +186,8 @@ def _unasked(uuid: str) -> _Sight:
 
 def _subject(server: Server, sight: _Sight, node: Node, known: _Known) -> _Subject | Unseen | None:
     """The server with what else is known of it, or why it could not be seen; None if there is nothing that knows it."""
-    definition = node.sources.definition_for_stop(server.uuid)
+    read = ReadDefinition.of(server.uuid, node.sources)
+    definition = read.definition
     named = server if definition is None else definition.server
     if sight.fault is not None:
         return Unseen.because(named, sight.fault)
@@ -214,7 +199,7 @@ def _subject(server: Server, sight: _Sight, node: Node, known: _Known) -> _Subje
                 return None
         except PowerError as error:
             return Unseen.because(named, error)
-    return _Subject(named, seen, definition, sight.log)
+    return _Subject(named, seen, read, sight.log)
 
 
 def _ready_now(subjects: Sequence[_Subject], node: Node) -> frozenset[str]:
@@ -250,6 +235,7 @@ def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: Fa
         "egg": None if definition is None else definition.egg,
         "labels": None if definition is None else dict(definition.labels),
         "container": None if seen.snapshot is None else _container(seen.snapshot),
+        "outdated": None,
         "lock": None if seen.holder is None else seen.holder.facts(),
         "countdown": None if countdown is None else countdown.facts(),
         "intent": None if intent is None else {"up": intent.up, "origin": intent.origin, "at": intent.at},

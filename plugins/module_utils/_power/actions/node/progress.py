@@ -15,7 +15,7 @@ from ...model.errors import EngineError, PowerError, ServerNotFound, Suspended
 from ...model.players import PlayerCount, PlayerWait
 from ...model.redaction import mask, mask_line
 from ...model.request import PowerAction, Request
-from ...model.result import FileDiff, Outcome, Phase, PlanStep, PrebootStep, Result, StopReport
+from ...model.result import FileDiff, LimitChange, Outcome, Phase, PlanStep, PrebootStep, Result, StopReport
 from ...model.server import PowerState, Run, Server, parse_uuid
 from .node import Observed
 
@@ -58,6 +58,9 @@ class Progress:
         self.cancelled: PowerAction | None = None
         self.players: PlayerCount | None = None
         self.player_wait: PlayerWait | None = None
+        #: Limits that were changed, and the keys of those that take a restart.
+        self.limits: tuple[LimitChange, ...] = ()
+        self.restart: tuple[str, ...] = ()
         #: The record of the countdown, until the action has begun.
         self.countdown: HeldCountdown | None = None
         #: The run whose players were waited for: the action is meant for no other.
@@ -182,6 +185,8 @@ class Progress:
             preboot=tuple(self.preboot),
             players=self.players,
             player_wait=self.player_wait,
+            limits=self.limits,
+            restart=self.restart,
             cancelled=self.cancelled,
             exit_code=self.exit_code,
             run=self.run,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...model.plan import plan
 from ...model.request import PowerAction
+from ...model.server import Snapshot
 from ..node.context import ActionContext
 from ..node.node import Observed
 from .look import look, refuse_beside_wings
@@ -51,10 +52,19 @@ def check(context: ActionContext) -> Checked:
         from ..boot.prepare import prepare
         from . import booted  # noqa: F401
 
+        require_chosen_by_outdated(context, seen.snapshot)
         boot = prepare(context, seen.snapshot)
         fetched_at = context.node.sources.fetched_at(context.uuid)
         known_at = clock.monotonic() if fetched_at is None else fetched_at
     return Checked(seen, known_at, boot)
+
+
+def require_chosen_by_outdated(context: ActionContext, snapshot: Snapshot | None) -> None:
+    """Raise `NotSelected` if only servers are meant that are outdated, and this one is not; as its source where nobody can tell."""
+    if context.request.outdated:
+        from ..boot.outdated import require_outdated
+
+        require_outdated(context, snapshot)
 
 
 def begin_apart(context: ActionContext, checked: Checked) -> None:

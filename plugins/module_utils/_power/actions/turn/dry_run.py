@@ -12,6 +12,7 @@ from ..boot.prepare import prepare
 from ..node.context import ActionContext
 from ..node.idempotency import done_before, same_action
 from ..node.progress import Ending
+from .checked import require_chosen_by_outdated
 from .identify import identify
 from .look import look, look_again, refuse_beside_wings
 
@@ -29,6 +30,7 @@ def dry_run(context: ActionContext) -> Ending:
     chosen = plan(action, seen.state)
     if action is PowerAction.START and seen.is_settled:
         return Outcome.UNCHANGED, "", chosen.reason
+    require_chosen_by_outdated(context, seen.snapshot)
     boot = prepare(context, seen.snapshot) if action.boots else None
     policy = context.request.players
     if policy is not None and seen.snapshot is not None and PlanStep.STOP in chosen.steps:

@@ -22,7 +22,7 @@ from ..node.node import Observed
 from ..node.progress import Ending
 from ..node.recovery import recover_unfinished
 from .acquire import acquire
-from .checked import Checked
+from .checked import Checked, require_chosen_by_outdated
 from .look import look_locked, refuse_beside_wings
 from .stop import end_run
 
@@ -94,6 +94,7 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
         date_anew(context, seen)
         undone = Outcome.DONE, "", "an unfinished start was undone"
         return TurnEnd(undone if fenced else (Outcome.UNCHANGED, "", chosen.reason), _found_up(boot, seen))
+    require_chosen_by_outdated(context, seen.snapshot)
     if node.clock.monotonic() - checked.known_at > STALE_SECONDS:
         refuse_beside_wings(context)
         boot = None if boot is None else _prepared_again(context, seen)

@@ -37,11 +37,11 @@ def perform(request: Request, node: Node, server: Server | None = None, slot: Sl
     if request.check:
         from .dry_run import dry_run
 
-        return progress.result(*_ending(context, dry_run))
-    return tell(context, _ending(context, _act))
+        return progress.result(*ending_of(context, dry_run))
+    return tell(context, ending_of(context, _act))
 
 
-def _ending(context: ActionContext, stages: Callable[[ActionContext], Ending]) -> Ending:
+def ending_of(context: ActionContext, stages: Callable[[ActionContext], Ending]) -> Ending:
     """Return how the stages end. Where the server may be another since it was seen last, it is looked at again."""
     progress = context.progress
     try:

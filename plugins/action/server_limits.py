@@ -1,0 +1,12 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Adds to a server_limits task who asks, and the server of a host that is one; nothing else."""
+
+from __future__ import annotations
+
+from ansible_collections.fleet.power.plugins.plugin_utils.server_host import OriginAction
+
+
+class ActionModule(OriginAction):
+    """The action plugin that runs before the module of the same name."""

@@ -1,0 +1,85 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a server's container still is what its definition says, as a boot would decide it; nothing is pulled, and nothing altered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...container.container_parts import Differences, compare
+from ...container.container_spec import made_by_us, made_by_wings
+from ...definitions.definition import Definition
+from ...model.errors import ImageUnavailable, NotSelected, PowerError
+from ...model.server import ImageSeen, Snapshot
+from ..node.context import ActionContext
+from ..node.node import Node
+from .container import spec_of
+
+_BY_WINGS = "Wings made its container"
+_BY_SOMEBODY = "neither this collection nor Wings made its container"
+_BY_EARLIER = "an earlier version of this collection made its container"
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """What can be said of a container; ``differences`` None: nobody can tell. ``why`` says why, or why it is outdated without a key."""
+
+    differences: Differences | None
+    why: str = ""
+
+    @property
+    def is_outdated(self) -> bool | None:
+        """Whether it is not what its definition says; None: nobody can tell."""
+        return None if self.differences is None else self.differences.is_outdated
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a reader is told; lists are None where nobody can name a key."""
+        found = self.differences
+        names: dict[str, list[str] | None] = dict.fromkeys(("keys", "restart", "in_place", "next_start"))
+        if found is not None and found.named:
+            restart, in_place = list(found.restart), list(found.in_place)
+            names = {"keys": sorted(restart + in_place), "restart": restart, "in_place": in_place, "next_start": list(found.next_start)}
+        return {"is": self.is_outdated, **names, "why": self.why or None}
+
+    @classmethod
+    def because(cls, error: PowerError) -> Outdated:
+        """What can be said where an error keeps everything from being known."""
+        return cls(None, str(error))
+
+
+def outdated(node: Node, definition: Definition, snapshot: Snapshot, image: ImageSeen | None) -> Outdated:
+    """Hold a container against its definition, and against ``image``, which is what the image's name means on the node now."""
+    try:
+        found = _differences(node, definition, snapshot, image)
+    except PowerError as error:
+        return Outdated.because(error)
+    return Outdated(found, "" if found.named else _maker(snapshot, definition.server.uuid))
+
+
+def require_outdated(context: ActionContext, snapshot: Snapshot | None) -> None:
+    """Raise `NotSelected` if the server's container is what its definition says; what its source says where nobody can tell."""
+    node, uuid = context.node, context.uuid
+    if snapshot is None:
+        raise NotSelected(f"Cannot {context.verb} server {uuid}: it has no container that could be outdated")
+    definition = node.sources.definition(uuid, check_cancelled=context.check_cancelled)
+    context.progress.server = definition.server
+    found = _differences(node, definition, snapshot, node.engine.images.find(definition.image))
+    if not found.is_outdated:
+        raise NotSelected(f"Cannot {context.verb} server {uuid}: its container is what its definition says, and only outdated is asked for")
+
+
+def _differences(node: Node, definition: Definition, snapshot: Snapshot, image: ImageSeen | None) -> Differences:
+    """Return the differences. Raises `DefinitionInvalid`, and `ImageUnavailable` where the image alone could make one."""
+    spec = spec_of(node, definition, image_id="" if image is None else image.id)
+    found = compare(snapshot, spec.config, image_known=image is not None)
+    if image is None and not (found.is_outdated and found.named):
+        raise ImageUnavailable(f"Cannot tell what image {definition.image} means now: it is not on the node; pull it")
+    return found
+
+
+def _maker(snapshot: Snapshot, uuid: str) -> str:
+    if made_by_us(snapshot, uuid):
+        return _BY_EARLIER
+    return _BY_WINGS if made_by_wings(snapshot.labels) else _BY_SOMEBODY

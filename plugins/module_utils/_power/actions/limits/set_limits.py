@@ -1,0 +1,150 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The limits of one server brought in line with its definition while it runs, from the request to the result: the story.
+
+What has nothing to change takes no lock. Else all is looked at again under it, and changed by one call (`limit_update`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...container.container_limits import MEMORY, OVERHEAD, amount, can_change, limits_of
+from ...container.container_parts import limits_to_change
+from ...container.container_spec import made_by_us, made_by_wings
+from ...locking.lock import PowerLock
+from ...model.cancellation import CheckCancelled
+from ...model.errors import ContainerForeign, LimitBelowUse, Suspended
+from ...model.plan import plan
+from ...model.request import Request
+from ...model.result import LimitChange, Outcome, Phase, Result
+from ...model.server import ContainerLimits, Server, Snapshot
+from ..boot.container import spec_of
+from ..node.context import ActionContext
+from ..node.limiter import Slot
+from ..node.node import Node, Observed
+from ..node.progress import Ending, Progress
+from ..node.recovery import recover_unfinished
+from ..turn.acquire import acquire
+from ..turn.identify import identify
+from ..turn.look import look, look_locked, refuse_beside_wings
+from ..turn.perform import ending_of
+from ..turn.tell import tell
+from .limit_update import update_limits
+
+_IN_LINE = "its limits are what its definition says"
+
+
+@dataclass(frozen=True)
+class LimitPlan:
+    """What is to be changed on a container: ``keys`` can be while it runs, ``restart`` can not."""
+
+    snapshot: Snapshot
+    wanted: ContainerLimits
+    keys: tuple[str, ...]
+    restart: tuple[str, ...]
+
+    @property
+    def changes(self) -> tuple[LimitChange, ...]:
+        """What each of the keys is changed from, and to."""
+        now = self.snapshot.limits
+        return tuple(LimitChange(key, amount(key, now), amount(key, self.wanted)) for key in self.keys)
+
+
+def set_limits(request: Request, node: Node, server: Server | None = None, slot: Slot | None = None) -> Result:
+    """Bring the limits of one server in line. Raises no `PowerError`: see `perform`."""
+    progress = Progress(request, node.clock, server)
+    context = ActionContext(request, node, progress, slot or Slot())
+    if request.check:
+        return progress.result(*ending_of(context, _foresee))
+    return tell(context, ending_of(context, _act))
+
+
+def _foresee(context: ActionContext) -> Ending:
+    """Check mode: what would be changed. A held lock is reported, but not waited for."""
+    progress = context.progress
+    seen, planned = _looked_at(context)
+    if seen.holder is not None:
+        progress.holder = seen.holder.facts()
+    if planned is None:
+        return _unchanged(context, seen, None)
+    _refuse_below_use(context, planned)
+    progress.limits, progress.changed = planned.changes, bool(planned.keys)
+    return (Outcome.DONE, "", "") if planned.keys else _unchanged(context, seen, planned)
+
+
+def _act(context: ActionContext) -> Ending:
+    seen, planned = _looked_at(context)
+    if seen.holder is None and not seen.stop_left and (planned is None or not planned.keys):
+        return _unchanged(context, seen, planned)
+    with acquire(context) as lock:
+        context.progress.begin(context.node.journal)
+        return _change(context, lock)
+
+
+def _looked_at(context: ActionContext) -> tuple[Observed, LimitPlan | None]:
+    """Look at the server before its lock is taken, and refuse what may not be done."""
+    identify(context)
+    refuse_beside_wings(context)
+    seen = look(context)
+    return seen, _planned(context, seen, context.check_waiting)
+
+
+def _change(context: ActionContext, lock: PowerLock) -> Ending:
+    """Look again as the owner of the lock: what was asked for before a wait may not be what is right now."""
+    progress = context.progress
+    fenced = recover_unfinished(context.node, progress.server, lock)
+    progress.changed = progress.changed or fenced
+    seen = look_locked(context, lock)
+    planned = _planned(context, seen, context.check_cancelled)
+    if planned is None or not planned.keys:
+        return _unchanged(context, seen, planned)
+    _refuse_below_use(context, planned)
+    context.enter(lock, Phase.LIMIT, run=planned.snapshot.run)
+    taken = update_limits(context, planned.snapshot, planned.wanted, planned.keys)
+    progress.limits = tuple(change for change in planned.changes if change.key in taken)
+    return (Outcome.DONE, "", "") if taken else (Outcome.UNCHANGED, "", "the node cannot limit this")
+
+
+def _planned(context: ActionContext, seen: Observed, check_cancelled: CheckCancelled) -> LimitPlan | None:
+    """Return what is to be changed; None for a server that is down, which its next start does.
+
+    Raises what the definition's source says, `Suspended`, `ContainerForeign`.
+    """
+    progress, snapshot = context.progress, seen.snapshot
+    progress.plan = plan(context.request.action, seen.state).steps
+    if snapshot is None or not progress.plan:
+        return None
+    definition = context.node.sources.definition(context.uuid, check_cancelled=check_cancelled)
+    progress.server = definition.server
+    if definition.suspended:
+        raise Suspended(f"Cannot {context.verb} server {context.uuid}: it is suspended, and not meant to be up; stop it")
+    if not (made_by_us(snapshot, context.uuid) or made_by_wings(snapshot.labels)):
+        raise ContainerForeign(f"Cannot {context.verb} server {context.uuid}: neither this collection nor Wings made its container")
+    config = spec_of(context.node, definition, image_id="").config
+    wanted, differing = limits_of(config["HostConfig"]), limits_to_change(snapshot, config)
+    keys = tuple(key for key in differing if can_change(key, wanted))
+    progress.restart = tuple(key for key in differing if key not in keys)
+    return LimitPlan(snapshot, wanted, keys, progress.restart)
+
+
+def _unchanged(context: ActionContext, seen: Observed, planned: LimitPlan | None) -> Ending:
+    if planned is None:
+        return Outcome.UNCHANGED, "", plan(context.request.action, seen.state).reason
+    context.progress.plan = ()
+    if planned.restart:
+        return Outcome.UNCHANGED, "", f"only a restart brings {', '.join(planned.restart)} in line"
+    return Outcome.UNCHANGED, "", _IN_LINE
+
+
+def _refuse_below_use(context: ActionContext, planned: LimitPlan) -> None:
+    """Raise `LimitBelowUse` if the memory would be less than what is in use: the kernel would end processes for it, or refuse."""
+    if not {MEMORY, OVERHEAD} & set(planned.keys):
+        return
+    use = context.node.engine.use(planned.snapshot.id)
+    if use is not None and use.memory > planned.wanted.memory:
+        raise LimitBelowUse(
+            f"Cannot {context.verb} server {context.uuid}: it uses {use.memory / 1_000_000:.0f} MB of memory, and its definition allows "
+            f"{planned.wanted.memory / 1_000_000:.0f} MB, overhead included; restart it to bring it in line"
+        )

@@ -1,0 +1,99 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts on whether containers still are what their definitions say. Nothing is pulled, and no source is asked for it. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+from ...definitions.definition import Definition
+from ...host.concurrency import map_concurrently
+from ...model.errors import EngineUnreachable, PowerError
+from ...model.server import ImageSeen, Snapshot
+from ...sources.sources import Sources
+from ..boot.outdated import Outdated, outdated
+from ..node.node import Node
+
+#: Seconds for all images together.
+_IMAGES_SECONDS = 10.0
+#: Servers that a sentence names.
+_NAMED = 3
+
+_Found = Union[ImageSeen, PowerError, None]
+
+
+@dataclass(frozen=True)
+class ReadDefinition:
+    """The definition of a server as a reader has it, and why a boot may have another one: ``doubt`` None, it has this one."""
+
+    definition: Definition | None
+    doubt: PowerError | None = None
+
+    @classmethod
+    def of(cls, uuid: str, sources: Sources) -> ReadDefinition:
+        """Read the definition that a boot would use, as far as its source was asked; else the last one that is known."""
+        try:
+            return cls(sources.definition_as_asked(uuid))
+        except PowerError as error:
+            return cls(sources.definition_for_stop(uuid), error)
+
+
+@dataclass(frozen=True)
+class OutdatedFacts:
+    """What each image's name means on the node, by that name, for those that are asked about."""
+
+    node: Node
+    images: Mapping[str, _Found] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, node: Node, definitions: Iterable[Definition]) -> OutdatedFacts:
+        """Ask the engine for the images of these, each once."""
+        names = sorted({definition.image for definition in definitions})
+
+        def find(name: str) -> tuple[_Found]:
+            try:
+                return (node.engine.images.find(name),)
+            except PowerError as error:
+                return (error,)
+
+        silent = EngineUnreachable(f"Cannot look for images: the engine took more than {_IMAGES_SECONDS:.0f} s")
+        found = map_concurrently(find, names, _IMAGES_SECONDS)
+        return cls(node, {name: silent if each is None else each[0] for name, each in zip(names, found)})
+
+    def of(self, read: ReadDefinition, snapshot: Snapshot | None) -> dict[str, Any] | None:
+        """Return what there is to say of one server; None where it has no container."""
+        if snapshot is None:
+            return None
+        return self._of(read, snapshot).facts()
+
+    def _of(self, read: ReadDefinition, snapshot: Snapshot) -> Outdated:
+        if read.doubt is not None or read.definition is None:
+            return Outdated.because(read.doubt) if read.doubt is not None else Outdated(None, "it has no definition")
+        image = self.images.get(read.definition.image)
+        if isinstance(image, PowerError):
+            return Outdated.because(image)
+        return outdated(self.node, read.definition, snapshot, image)
+
+
+def unknown_warnings(entries: Sequence[Mapping[str, Any]], told: Iterable[str] = ()) -> list[str]:
+    """Return a sentence for each reason why nobody can tell of some whether they are outdated, but for those that are ``told`` already."""
+    by_reason: dict[str, list[str]] = {}
+    for entry in entries:
+        outdated = entry.get("outdated")
+        if outdated is not None and outdated["is"] is None:
+            by_reason.setdefault(outdated["why"], []).append(entry["name"] or entry["short_id"])
+    said = frozenset(told)
+    unsaid = [why for why in by_reason if why not in said]
+    return [f"Cannot tell whether {_named(by_reason[why])} {_are(by_reason[why])} outdated: {why}" for why in unsaid]
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"

@@ -1,0 +1,166 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The limits of a container that stands, held against those it shall have; which of them can be changed while it runs, and how; pure.
+
+What an engine does with an update was tried (26.1): 0, empty and, for memory and swap, -1 leave what is in force in force, whatever it
+says of them afterwards. So what is limited cannot be made unlimited, but for CPU time and pids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..model.server import Amount, ContainerLimits
+
+MEMORY, OVERHEAD, SWAP = "build.memory_limit", "docker.overhead", "build.swap"
+CPU, THREADS, IO, PIDS = "build.cpu_limit", "build.threads", "build.io_weight", "docker.container_pid_limit"
+#: The keys of definition and settings that are limits.
+LIMIT_KEYS = (MEMORY, OVERHEAD, SWAP, CPU, THREADS, IO, PIDS)
+
+_MB = 1_000_000
+_PERIOD, _SHARES, _IO_WEIGHT = 100_000, 1024, 500
+_UNLIMITED = -1
+
+
+def limits_of(host: Mapping[str, Any]) -> ContainerLimits:
+    """Read the limits in a HostConfig: one that the engine tells, or one that it is asked to create."""
+    pids = host.get("PidsLimit")
+    return ContainerLimits(
+        memory=int(host.get("Memory") or 0),
+        reservation=int(host.get("MemoryReservation") or 0),
+        memory_swap=int(host.get("MemorySwap") or 0),
+        cpu_quota=int(host.get("CpuQuota") or 0),
+        cpu_period=int(host.get("CpuPeriod") or 0),
+        cpu_shares=int(host.get("CpuShares") or 0),
+        cpus=str(host.get("CpusetCpus") or ""),
+        io_weight=int(host.get("BlkioWeight") or 0),
+        pids=None if pids is None else int(pids),
+    )
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """One limit: its amount in the units of its key, and whether the engine tells none, as one does that cannot limit this."""
+
+    amount: Callable[[ContainerLimits], Amount]
+    is_none: Callable[[ContainerLimits], bool]
+
+
+def _swap(limits: ContainerLimits) -> int | None:
+    """Return the swap beyond the memory in bytes, -1 for unlimited; None where the memory is unlimited, and so all is."""
+    if not limits.memory:
+        return None
+    return _UNLIMITED if limits.memory_swap < 0 else limits.memory_swap - limits.memory
+
+
+def _shown_swap(limits: ContainerLimits) -> Amount:
+    swap = _swap(limits)
+    return swap if swap is None or swap < 0 else _in_mb(swap)
+
+
+def _in_mb(size: int) -> int | float:
+    return size // _MB if size % _MB == 0 else round(size / _MB, 3)
+
+
+def _percent(limits: ContainerLimits) -> int | float:
+    if limits.cpu_quota <= 0:
+        return 0
+    percent = limits.cpu_quota * 100 / (limits.cpu_period or _PERIOD)
+    return int(percent) if percent == int(percent) else round(percent, 3)
+
+
+def _weight(limits: ContainerLimits) -> int:
+    return 0 if limits.io_weight == _IO_WEIGHT else limits.io_weight
+
+
+_KEYS: Mapping[str, _Limit] = {
+    MEMORY: _Limit(lambda limits: _in_mb(limits.reservation or limits.memory), lambda limits: not limits.memory),
+    OVERHEAD: _Limit(lambda limits: limits.memory, lambda limits: not limits.memory),
+    SWAP: _Limit(_shown_swap, lambda limits: limits.memory_swap < 0),
+    CPU: _Limit(_percent, lambda limits: limits.cpu_quota == 0),
+    THREADS: _Limit(lambda limits: limits.cpus, lambda limits: not limits.cpus),
+    IO: _Limit(_weight, lambda limits: not limits.io_weight),
+    PIDS: _Limit(lambda limits: max(limits.pids or 0, 0), lambda limits: limits.pids is None),
+}
+
+
+def amount(key: str, limits: ContainerLimits) -> Amount:
+    """Return a limit in the units of its key: MB, percent of a core, a list of CPUs; 0 is none (swap: -1), bytes for the overhead."""
+    return _KEYS[key].amount(limits)
+
+
+def is_untold(key: str, limits: ContainerLimits) -> bool:
+    """Return True if the engine tells no such limit: it was asked for none, or cannot have it."""
+    return _KEYS[key].is_none(limits)
+
+
+def differing_limits(now: ContainerLimits, wanted: ContainerLimits) -> list[str]:
+    """Return the keys of the limits that differ, one for each difference in what is in force."""
+    found = []
+    if now.memory != wanted.memory or (now.memory and now.reservation not in (0, wanted.reservation)):
+        only_overhead = now.reservation == wanted.reservation and wanted.memory and now.memory
+        found.append(OVERHEAD if only_overhead else MEMORY)
+    if now.memory and wanted.memory and _swap(now) != _swap(wanted):
+        found.append(SWAP)
+    if (_percent(now), now.cpu_shares or _SHARES) != (_percent(wanted), wanted.cpu_shares or _SHARES):
+        found.append(CPU)
+    if _cpus(now.cpus) != _cpus(wanted.cpus):
+        found.append(THREADS)
+    return found + [key for key in (IO, PIDS) if amount(key, now) != amount(key, wanted)]
+
+
+def _cpus(text: str) -> frozenset[int] | str:
+    """Return the numbers in a list such as ``0,2-3``; the text where it is none."""
+    numbers: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _dash, last = part.partition("-")
+        if not (first.isdigit() and (last or first).isdigit()):
+            return text
+        numbers.update(range(int(first), int(last or first) + 1))
+    return frozenset(numbers)
+
+
+def can_change(key: str, wanted: ContainerLimits) -> bool:
+    """Return True if a limit that differs can be brought to what is wanted while the container runs."""
+    if key in (MEMORY, OVERHEAD):
+        return wanted.memory > 0
+    if key == SWAP:
+        return _swap(wanted) != _UNLIMITED
+    if key == THREADS:
+        return bool(wanted.cpus)
+    if key == IO:
+        # The weight of a container that never had one is the kernel's, and no number says which that is.
+        return _weight(wanted) > 0
+    return True
+
+
+def update_of(now: ContainerLimits, wanted: ContainerLimits, keys: Iterable[str]) -> dict[str, Any]:
+    """Return the body of the call that brings these limits to what is wanted, each of which can be changed, and leaves the others alone.
+
+    Memory and swap go together: the engine counts swap with the memory, and refuses a memory above the sum that is in force.
+    """
+    chosen = set(keys)
+    body: dict[str, Any] = {}
+    if chosen & {MEMORY, OVERHEAD, SWAP}:
+        memory = now.memory if chosen.isdisjoint((MEMORY, OVERHEAD)) else wanted.memory
+        swap = _swap(wanted if SWAP in chosen or not now.memory else now)
+        body |= {"Memory": memory, "MemorySwap": _UNLIMITED if swap is None or swap < 0 else memory + swap}
+        if memory == wanted.memory:
+            body["MemoryReservation"] = wanted.reservation
+    if CPU in chosen:
+        limited = wanted.cpu_quota > 0
+        body |= {
+            "CpuQuota": wanted.cpu_quota if limited else _UNLIMITED,
+            "CpuPeriod": wanted.cpu_period if limited else _PERIOD,
+            "CpuShares": wanted.cpu_shares or _SHARES,
+        }
+    if THREADS in chosen:
+        body["CpusetCpus"] = wanted.cpus
+    if IO in chosen:
+        body["BlkioWeight"] = wanted.io_weight
+    if PIDS in chosen:
+        body["PidsLimit"] = wanted.pids if wanted.pids and wanted.pids > 0 else _UNLIMITED
+    return body

@@ -1,0 +1,181 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a container was made from, part by part: a short hash for each key, in a label, so that it can be said which of them differ; pure.
+
+A key is one of the definition's, without ``settings.``, or of the node's settings; the label has no value of any. What no key is for is
+how this collection makes containers, and has the key `OURS`. The rules for configuration files are no part of a container, but of each of
+its starts: they are among the keys, so that a server can be seen to run with other files than its definition says by now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..model.schema import printable
+from ..model.server import ContainerLimits, Snapshot
+from .container_labels import LABEL_PARTS, LABEL_SERVER, LABEL_STOP, spec_hash_of
+from .container_limits import LIMIT_KEYS, MEMORY, SWAP, amount, can_change, differing_limits, is_untold, limits_of
+
+#: What is no key's, such as dropped capabilities: a later version of this collection may do it otherwise.
+OURS = "fleet.power"
+CONFIGS = "process_configuration.configs"
+IMAGE = "image"
+OUTGOING, NETWORK_MODE = "allocations.force_outgoing_ip", "docker.network.network_mode"
+#: The variable that says how much memory a server has: it goes with `MEMORY`, and no container's can be changed.
+SERVER_MEMORY = "environment.SERVER_MEMORY"
+_BUILT_IN = {
+    "TZ": "system.timezone",
+    "STARTUP": "invocation",
+    "SERVER_IP": "allocations.default.ip",
+    "SERVER_PORT": "allocations.default.port",
+}
+_HASH_CHARACTERS = 12
+
+
+@dataclass(frozen=True)
+class Differences:
+    """The keys in which a container differs from what would be created now.
+
+    ``restart`` are those that only a new container brings in line, ``in_place`` limits that can be changed while it runs, ``next_start``
+    what is in force and only shows to a process that starts anew. ``named`` is False where it differs, and nobody can tell in what.
+    """
+
+    restart: tuple[str, ...] = ()
+    in_place: tuple[str, ...] = ()
+    next_start: tuple[str, ...] = ()
+    named: bool = True
+
+    @property
+    def is_outdated(self) -> bool:
+        """True if the container is not what its definition says."""
+        return bool(self.restart or self.in_place or not self.named)
+
+    @property
+    def serves(self) -> bool:
+        """True if the container can be started as it is."""
+        return not self.is_outdated and not self.next_start
+
+
+def parts_label(config: Mapping[str, Any], image_id: str, configs: object, *, outgoing: bool) -> str:
+    """Return the label's text for the body of a create call that lacks no more than its hashes.
+
+    ``configs`` are the rules for configuration files, as JSON. ``outgoing``: its network is that of an outgoing address.
+    """
+    hashes = {**_hashed(config, image_id, outgoing), CONFIGS: _hash(configs)}
+    return json.dumps(hashes, sort_keys=True, separators=(",", ":"))
+
+
+def _hashed(config: Mapping[str, Any], image_id: str, outgoing: bool) -> dict[str, str]:
+    body = dict(config)
+    host, labels = dict(body.pop("HostConfig")), dict(body.pop("Labels"))
+    ours, *mounts = host.pop("Mounts")
+    network = host.pop("NetworkMode")
+    wanted = limits_of(host)
+    ports = [body.pop("ExposedPorts"), host.pop("PortBindings")]
+    values: dict[str, Any] = {
+        IMAGE: [body.pop("Image"), image_id],
+        "mounts": mounts,
+        "system.data": ours,
+        "allocations.mappings": ports,
+        OUTGOING: network if outgoing else None,
+        NETWORK_MODE: None if outgoing else network,
+        "build.oom_disabled": host.pop("OomKillDisable", False),
+        "process_configuration.stop": labels.pop(LABEL_STOP),
+        "system.user": body.pop("User"),
+        "docker.domainname": body.pop("Domainname"),
+        "docker.network.dns": host.pop("Dns"),
+        "docker.tmpfs_size": host.pop("Tmpfs"),
+        "docker.userns_mode": host.pop("UsernsMode"),
+        "docker.log_config": host.pop("LogConfig", None),
+    }
+    for name, value in (entry.split("=", 1) for entry in body.pop("Env")):
+        values[_BUILT_IN.get(name, f"environment.{name}")] = value
+    labels.pop(LABEL_SERVER)
+    values.update((f"labels.{name}", value) for name, value in labels.items())
+    for key in _ENGINE_LIMITS:
+        host.pop(key, None)
+    values[OURS] = [body, host]
+    return {key: _hash(value) for key, value in values.items()} | {key: _hash_of_limit(key, wanted) for key in LIMIT_KEYS}
+
+
+_ENGINE_LIMITS = (
+    *("Memory", "MemoryReservation", "MemorySwap", "PidsLimit", "CpuQuota", "CpuPeriod", "CpuShares"),
+    *("CpusetCpus", "BlkioWeight"),
+)
+
+
+def _hash(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARACTERS]
+
+
+def _hash_of_limit(key: str, limits: ContainerLimits) -> str:
+    """Hash a limit; none is empty, so that it shows whether the engine was asked for one."""
+    value = amount(key, limits)
+    # No swap is a limit.
+    return "" if value in (None, "", -1) or (value == 0 and key != SWAP) else _hash(value)
+
+
+def compare(snapshot: Snapshot, config: Mapping[str, Any], *, image_known: bool = True) -> Differences:
+    """Hold a container against the body of a create call.
+
+    Limits are held against what the engine says of them now, since they can be changed. One that it was asked for and tells nothing of
+    it cannot have, and does not count. ``image_known`` False: what the image's name means on the node now is not, and does not count.
+    """
+    labels: Mapping[str, str] = config["Labels"]
+    is_same = spec_hash_of(snapshot.labels) == spec_hash_of(labels)
+    limits = limits_of(config["HostConfig"])
+    changed = differing_limits(snapshot.limits, limits)
+    if is_same and not changed and snapshot.labels.get(LABEL_PARTS, labels[LABEL_PARTS]) == labels[LABEL_PARTS]:
+        # Most are, and parts are many.
+        return Differences()
+    created, wanted = _read(snapshot.labels), _read(labels) or {}
+    if is_same:
+        # What is no part of the container counts as far as it was noted.
+        created = {key: (created or {}).get(key, value) for key, value in wanted.items()}
+    if created is None:
+        return Differences(named=False)
+    if not image_known and snapshot.image == config["Image"]:
+        created = {**created, IMAGE: wanted[IMAGE]}
+    return _differences(created, wanted, [key for key in changed if not _is_beyond(key, snapshot.limits, created)], limits)
+
+
+def limits_to_change(snapshot: Snapshot, config: Mapping[str, Any]) -> list[str]:
+    """Return the keys of the limits that differ from the body of a create call, as `compare` has them, whoever made the container."""
+    created = _read(snapshot.labels) or {}
+    changed = differing_limits(snapshot.limits, limits_of(config["HostConfig"]))
+    return [key for key in changed if not _is_beyond(key, snapshot.limits, created)]
+
+
+def _differences(created: Mapping[str, str], wanted: Mapping[str, str], changed: Sequence[str], limits: ContainerLimits) -> Differences:
+    """Sort what differs between two sets of parts, and the limits that have ``changed``."""
+    differing = {key for key in created.keys() | wanted.keys() if created.get(key) != wanted.get(key)} - set(LIMIT_KEYS)
+    if OUTGOING in differing:
+        differing.discard(NETWORK_MODE)
+    tells_otherwise = SERVER_MEMORY in differing and MEMORY not in changed
+    in_place = tuple(sorted(key for key in changed if can_change(key, limits)))
+    return Differences(
+        restart=tuple(printable(key) for key in sorted(differing - {SERVER_MEMORY} | set(changed) - set(in_place))),
+        in_place=in_place,
+        next_start=(SERVER_MEMORY,) if tells_otherwise else (),
+    )
+
+
+def _is_beyond(key: str, now: ContainerLimits, created: Mapping[str, str]) -> bool:
+    """Return True if the engine was asked for such a limit, and tells none: it cannot have it."""
+    return is_untold(key, now) and created.get(key, "") != ""
+
+
+def _read(labels: Mapping[str, str]) -> dict[str, str] | None:
+    """Read the parts in labels; None where there are none, or they cannot be understood."""
+    try:
+        found = json.loads(labels.get(LABEL_PARTS, "null"))
+    except ValueError:
+        return None
+    readable = isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
+    return found if readable else None

@@ -1,0 +1,257 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Limits of a running server brought in line with its definition: what is changed, what is refused, and the way back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.limits.set_limits import set_limits
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import Use
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.report import diff, entry
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ContainerLimits
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+
+MB = 1_000_000
+
+
+def limit(fake: FakeNode, **fields: Any) -> Result:
+    return set_limits(fake.request("limit", **fields), fake.node)
+
+
+def ended(fake: FakeNode, **fields: Any) -> tuple[str, str, bool]:
+    result = limit(fake, **fields)
+    return result.outcome.value, result.code, result.changed
+
+
+def up(fake: FakeNode, build: dict[str, Any], now: dict[str, Any]) -> ContainerLimits:
+    """A server that runs with the limits of one definition, and has another one now; returns the limits in force."""
+    fake.define(build=build)
+    snapshot = fake.up()
+    fake.define(build=now)
+    return snapshot.limits
+
+
+def writes(fake: FakeNode) -> list[str]:
+    return [call for call in fake.engine.changes() if call == "set_limits"]
+
+
+def use(memory: int) -> Use:
+    return Use(at=0.0, cpu_seconds=0.0, memory=memory, memory_limit=0)
+
+
+class TestChange:
+    def test_limits_are_brought_in_line_by_one_call_and_told_before_and_after(self, fake: FakeNode) -> None:
+        up(fake, {"memory_limit": 100, "swap": 10}, {"memory_limit": 500, "swap": 20, "cpu_limit": 50, "threads": "1", "io_weight": 300})
+        run = fake.seen().run
+        result = limit(fake)
+        assert (result.outcome.value, result.changed, result.state.value if result.state else "") == ("done", True, "running")
+        assert [change.facts() for change in result.limits] == [
+            {"key": "build.memory_limit", "before": 100, "after": 500},
+            {"key": "build.swap", "before": 10, "after": 20},
+            {"key": "build.cpu_limit", "before": 0, "after": 50},
+            {"key": "build.threads", "before": "", "after": "1"},
+            {"key": "build.io_weight", "before": 0, "after": 300},
+        ]
+        assert writes(fake) == ["set_limits"] and fake.seen().run == run
+        assert fake.seen().limits.memory_swap == 575 * MB + 20 * MB
+
+    def test_a_second_time_there_is_nothing_to_do_and_no_lock_is_taken(self, fake: FakeNode) -> None:
+        up(fake, {}, {"cpu_limit": 50})
+        assert ended(fake) == ("done", "", True)
+        with fake.lock("limit"):
+            pass
+        assert ended(fake) == ("unchanged", "", False)
+        assert writes(fake) == ["set_limits"]
+        assert limit(fake).msg == "its limits are what its definition says"
+
+    def test_it_is_in_the_journal_and_says_nothing_of_what_the_server_is_meant_to_be(self, fake: FakeNode) -> None:
+        up(fake, {}, {"cpu_limit": 50})
+        before = fake.node.journal.intents.of_each([UUID])
+        limit(fake, reason="more")
+        newest = fake.node.journal.operations.of(UUID)[0]
+        assert (newest.action, newest.outcome, newest.origin, newest.reason) == ("limit", "done", "alice@web1", "more")
+        assert fake.node.journal.intents.of_each([UUID]) == before
+
+    def test_a_server_that_is_down_is_left_to_its_next_start(self, fake: FakeNode) -> None:
+        fake.down()
+        fake.define(build={"cpu_limit": 50})
+        result = limit(fake)
+        assert (result.outcome.value, result.msg) == ("unchanged", "it is offline, and its next start brings its limits in line")
+        assert fake.engine.changes() == []
+
+    def test_one_that_has_never_run_is_too(self, fake: FakeNode) -> None:
+        assert ended(fake) == ("unchanged", "", False)
+
+    def test_what_takes_a_restart_is_named_and_the_rest_is_changed(self, fake: FakeNode) -> None:
+        up(fake, {"memory_limit": 100, "threads": "0"}, {"cpu_limit": 50})
+        result = limit(fake)
+        assert [change.key for change in result.limits] == ["build.cpu_limit"]
+        assert result.restart == ("build.memory_limit", "build.threads")
+        again = limit(fake)
+        assert (again.outcome.value, again.msg) == ("unchanged", "only a restart brings build.memory_limit, build.threads in line")
+        assert entry(again, check=False, all_steps=False)["restart"] == ["build.memory_limit", "build.threads"]
+
+    def test_what_this_node_cannot_limit_is_a_warning(self, fake: FakeNode) -> None:
+        fake.engine.unable = {"BlkioWeight"}
+        up(fake, {}, {"io_weight": 300, "cpu_limit": 50})
+        result = limit(fake)
+        assert [change.key for change in result.limits] == ["build.cpu_limit"]
+        assert result.warnings == (f"server {UUID}: BlkioWeight discarded", f"server {UUID}: this node cannot change build.io_weight")
+        assert ended(fake) == ("unchanged", "", False)
+
+    def test_it_waits_for_whoever_has_the_lock_and_looks_again(self, fake: FakeNode) -> None:
+        up(fake, {}, {"cpu_limit": 50})
+        holder = fake.lock("restart")
+
+        def released() -> None:
+            fake.define(build={"cpu_limit": 70})
+            holder.release()
+
+        fake.clock.after(5.0, released)
+        result = limit(fake, wait_seconds=10)
+        assert [change.after for change in result.limits] == [70] and 4.9 < result.waited_seconds < 6
+        with fake.lock("restart"):
+            fake.define(build={"cpu_limit": 90})
+            assert ended(fake, wait_seconds=0) == ("refused", "lock_timeout", False)
+
+    def test_wings_containers_are_brought_in_line_too(self, fake: FakeNode) -> None:
+        up(fake, {}, {"cpu_limit": 50})
+        fake.engine.change(UUID, labels={"Service": "Pterodactyl"})
+        assert ended(fake) == ("done", "", True)
+
+
+class TestRefused:
+    @pytest.mark.parametrize("check", [False, True])
+    @pytest.mark.parametrize(
+        ("given", "fields", "outcome"),
+        [
+            ({"suspended": True}, {}, ("refused", "suspended", False)),
+            ({"suspended": True}, {"one_of_all": True}, ("skipped", "suspended", False)),
+            ({"build": {"memory_limit": 3}}, {}, ("refused", "definition_invalid", False)),
+        ],
+    )
+    def test_what_may_not_be_done(
+        self, fake: FakeNode, check: bool, given: dict[str, Any], fields: dict[str, Any], outcome: tuple[str, str, bool]
+    ) -> None:
+        fake.up()
+        fake.define(**given)
+        assert ended(fake, check=check, **fields) == outcome and fake.engine.changes() == []
+
+    def test_a_container_of_somebody_else_is_left_alone(self, fake: FakeNode) -> None:
+        up(fake, {}, {"cpu_limit": 50})
+        fake.engine.change(UUID, labels={}, hostname="other")
+        assert ended(fake) == ("refused", "container_foreign", False)
+
+    def test_beside_wings_nothing_is_done(self, fake: FakeNode) -> None:
+        up(fake, {}, {"cpu_limit": 50})
+        fake.wings = 4711
+        assert ended(fake) == ("refused", "wings_active", False)
+
+    def test_a_server_that_nothing_knows(self, fake: FakeNode) -> None:
+        fake.file.unlink()
+        assert ended(fake) == ("refused", "server_not_found", False)
+
+    @pytest.mark.parametrize("check", [False, True])
+    def test_memory_below_what_is_in_use_is_refused(self, fake: FakeNode, check: bool) -> None:
+        before = up(fake, {"memory_limit": 500}, {"memory_limit": 100})
+        fake.engine.used = use(116 * MB)
+        result = limit(fake, check=check)
+        assert (result.outcome.value, result.code, result.changed) == ("refused", "limit_below_use", False)
+        assert "it uses 116 MB of memory, and its definition allows 115 MB, overhead included" in result.msg
+        assert fake.seen().limits == before
+        fake.engine.used = use(115 * MB)
+        assert ended(fake, check=check) == ("done", "", True)
+
+    def test_memory_that_had_no_limit_must_suffice_as_well(self, fake: FakeNode) -> None:
+        up(fake, {}, {"memory_limit": 100})
+        fake.engine.used = use(900 * MB)
+        assert ended(fake) == ("refused", "limit_below_use", False)
+
+    def test_other_limits_do_not_ask_what_is_in_use(self, fake: FakeNode) -> None:
+        up(fake, {"memory_limit": 100}, {"memory_limit": 100, "swap": 5})
+        fake.engine.used = use(900 * MB)
+        assert ended(fake) == ("done", "", True)
+
+
+class TestFailure:
+    OLD, NEW = {"memory_limit": 100, "swap": 10}, {"memory_limit": 500, "cpu_limit": 50}
+
+    def test_an_engine_that_refuses_after_a_part_of_it_gets_the_old_limits_back(self, fake: FakeNode) -> None:
+        before = up(fake, self.OLD, self.NEW)
+        fake.engine.fail("set_limits", EngineError("Cannot change the limits of container x: no", status=500), late=True)
+        result = limit(fake)
+        assert (result.outcome.value, result.code, result.changed) == ("failed", "engine_error", False)
+        assert result.msg == f"Cannot limit server {UUID}: no; the old limits are in force again"
+        now = fake.seen().limits
+        assert (now.memory, now.memory_swap, now.reservation) == (before.memory, before.memory_swap, before.reservation)
+        assert now.cpu_quota == -1 and writes(fake) == ["set_limits"] * 2
+
+    def test_memory_that_the_kernel_cannot_take_back_is_refused_like_what_was_seen_to_be_in_use(self, fake: FakeNode) -> None:
+        up(fake, {"memory_limit": 500}, {"memory_limit": 100})
+        refusal = "runc did not terminate successfully: unable to set memory limit to 115000000 (current usage: 116000000)"
+        fake.engine.fail("set_limits", EngineError(f"Cannot change the limits of container x: {refusal}", status=500), late=True)
+        result = limit(fake)
+        assert (result.outcome.value, result.code) == ("refused", "limit_below_use")
+        assert "the old limits are in force again" in result.msg and fake.seen().limits.memory == 575 * MB
+
+    def test_where_the_way_back_fails_too_it_says_so(self, fake: FakeNode) -> None:
+        up(fake, self.OLD, self.NEW)
+        fake.engine.fail("set_limits", EngineError("Cannot change the limits of container x: no", status=500), times=2)
+        result = limit(fake)
+        assert (result.outcome.value, result.code, result.changed) == ("failed", "engine_error", True)
+        assert "nor can the old limits be set again" in result.msg and "some may be the new ones until a restart" in result.msg
+
+    def test_what_had_no_limit_is_named(self, fake: FakeNode) -> None:
+        up(fake, {}, {"memory_limit": 500, "threads": "1"})
+        fake.engine.fail("set_limits", EngineError("Cannot change the limits of container x: no", status=500))
+        assert "but for build.memory_limit, build.threads, of which nobody can tell before a restart" in limit(fake).msg
+
+    def test_an_engine_that_was_only_slow_to_answer_has_done_it(self, fake: FakeNode) -> None:
+        up(fake, self.OLD, self.NEW)
+        fake.engine.silence("set_limits", late=True)
+        assert ended(fake) == ("done", "", True)
+
+    def test_one_that_gives_no_answer_and_has_not_is_a_failure(self, fake: FakeNode) -> None:
+        up(fake, self.OLD, self.NEW)
+        fake.engine.silence("set_limits")
+        assert ended(fake) == ("failed", "engine_unreachable", False)
+
+    def test_a_fault_of_one_server_raises_nothing(self, fake: FakeNode) -> None:
+        up(fake, self.OLD, self.NEW)
+        fake.engine.fail("set_limits", RuntimeError("odd"))
+        assert ended(fake) == ("failed", "internal_error", False)
+
+    def test_an_engine_that_does_not_answer_at_all(self, fake: FakeNode) -> None:
+        up(fake, self.OLD, self.NEW)
+        fake.engine.fail("inspect", EngineUnreachable("Cannot inspect: no answer"), times=5)
+        assert ended(fake)[:2] == ("failed", "engine_unreachable")
+
+
+class TestCheck:
+    def test_it_tells_what_would_be_changed_and_changes_nothing(self, fake: FakeNode) -> None:
+        before = up(fake, {"memory_limit": 100}, {"memory_limit": 500})
+        result = limit(fake, check=True)
+        assert (result.outcome.value, result.changed, [step.value for step in result.plan]) == ("done", True, ["limit"])
+        assert [change.facts() for change in result.limits] == [{"key": "build.memory_limit", "before": 100, "after": 500}]
+        assert fake.engine.changes() == [] and fake.seen().limits == before
+        shown = diff([result])[1]
+        assert (shown["before"], shown["after"]) == ("build.memory_limit: 100\n", "build.memory_limit: 500\n")
+        assert shown["before_header"] == "Cobalt: limits"
+
+    def test_a_holder_is_told_and_not_waited_for(self, fake: FakeNode) -> None:
+        up(fake, {}, {"cpu_limit": 50})
+        with fake.lock("restart"):
+            result = limit(fake, check=True)
+        assert result.outcome.value == "done" and result.holder is not None and result.holder["action"] == "restart"
+
+    def test_a_server_that_is_in_line_or_down_is_unchanged(self, fake: FakeNode) -> None:
+        fake.up()
+        assert ended(fake, check=True) == ("unchanged", "", False)
+        fake.engine.end(UUID)
+        fake.define(build={"cpu_limit": 50})
+        assert ended(fake, check=True) == ("unchanged", "", False)

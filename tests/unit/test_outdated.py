@@ -1,0 +1,351 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a container still is what its definition says: which keys differ, and which of them take a restart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_limits import (
+    can_change,
+    differing_limits,
+    limits_of,
+    update_of,
+)
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_parts import CONFIGS, OURS, Differences, compare
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_PARTS, LABEL_SPEC, container_spec
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ContainerLimits, Snapshot
+from ansible_collections.fleet.power.tests.unit.test_container_spec import (
+    FIXTURES,
+    IMAGE_ID,
+    NOT_NOTICED,
+    NOT_NOTICED_SETTINGS,
+    NOTICED,
+    NOTICED_SETTINGS,
+    PAPER,
+    UUID,
+    changed,
+    node_settings,
+    spec,
+)
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+NODE = node_settings(allowed_mounts=("/srv",))
+MB = 1_000_000
+LIMITS = {"build.memory_limit", "build.swap", "build.cpu_limit", "build.io_weight", "build.threads", "docker.container_pid_limit"}
+#: What the settings of the container are called where they stand.
+SETTING_KEYS = {
+    "uid": "system.user",
+    "timezone": "system.timezone",
+    "tmpfs_size": "docker.tmpfs_size",
+    "container_pid_limit": "docker.container_pid_limit",
+    "network_dns": "docker.network.dns",
+    "network_mode": "docker.network.network_mode",
+    "domainname": "docker.domainname",
+    "userns_mode": "docker.userns_mode",
+    "log_type": "docker.log_config",
+    "log_config": "docker.log_config",
+}
+
+
+def container(config: Mapping[str, Any], **fields: Any) -> Snapshot:
+    """The container that was created from this body, as an engine tells it."""
+    given: dict[str, Any] = {"image": config["Image"], "labels": dict(config["Labels"]), "limits": limits_of(config["HostConfig"])}
+    return Snapshot("c1", UUID, live=True, hostname=UUID, **{**given, **fields})
+
+
+def differences(old: object = PAPER, new: object = PAPER, old_node: Settings = NODE, new_node: Settings = NODE) -> Differences:
+    return compare(container(spec(old, old_node).config), spec(new, new_node).config)
+
+
+def keys(found: Differences) -> set[str]:
+    assert found.named
+    return {*found.restart, *found.in_place}
+
+
+def key_of(key: str) -> str:
+    """The name of a definition's key among the differences: one for labels by each name, one for all of a stop."""
+    if key == "settings.labels":
+        return "labels.tier"
+    if key.startswith("process_configuration.stop"):
+        return "process_configuration.stop"
+    return "image" if key == "settings.container.image" else key.removeprefix("settings.")
+
+
+class TestKeys:
+    @pytest.mark.parametrize(("key", "value"), NOTICED, ids=[key for key, _unused in NOTICED])
+    def test_what_a_container_would_notice_is_named(self, key: str, value: object) -> None:
+        found = differences(new=changed(key, value))
+        assert keys(found) == {key_of(key)} and found.is_outdated and not found.serves
+        assert bool(found.in_place) is (key_of(key) in LIMITS and value is not None)
+
+    @pytest.mark.parametrize(("key", "value"), NOT_NOTICED, ids=[key for key, _unused in NOT_NOTICED])
+    def test_what_it_would_not_notice_is_none(self, key: str, value: object) -> None:
+        found = differences(new=changed(key, value))
+        # What each start edits is no part of a container, and takes a restart all the same.
+        assert found == Differences(restart=(CONFIGS,) if key == CONFIGS else ())
+
+    def test_rules_of_configuration_files_count_unless_nobody_has_noted_them(self) -> None:
+        other = spec(changed("process_configuration.configs", [])).config
+        assert not compare(container(spec().config), other).serves
+        labels = dict(spec().config["Labels"])
+        noted = json.loads(labels[LABEL_PARTS])
+        for parts in (None, {key: value for key, value in noted.items() if key != CONFIGS}):
+            kept = {name: label for name, label in labels.items() if name != LABEL_PARTS}
+            kept |= {} if parts is None else {LABEL_PARTS: json.dumps(parts)}
+            assert compare(container(spec().config, labels=kept), other).serves
+
+    @pytest.mark.parametrize(("field", "value"), NOTICED_SETTINGS, ids=[field for field, _unused in NOTICED_SETTINGS])
+    def test_settings_of_the_node_have_their_own_names(self, field: str, value: Any) -> None:
+        assert keys(differences(new_node=replace(NODE, **{field: value}))) == {SETTING_KEYS[field]}
+
+    @pytest.mark.parametrize(("field", "value"), NOT_NOTICED_SETTINGS, ids=[field for field, _unused in NOT_NOTICED_SETTINGS])
+    def test_settings_that_do_not_reach_it_do_not_count(self, field: str, value: Any) -> None:
+        assert differences(new_node=replace(NODE, **{field: value})) == Differences()
+
+    def test_a_name_that_means_another_image_by_now_counts(self) -> None:
+        assert differences().serves
+        found = compare(container(spec().config), spec(image_id="sha256:2222").config)
+        assert found == Differences(restart=("image",))
+
+    def test_of_an_image_that_is_not_on_the_node_only_its_name_counts(self) -> None:
+        stands, gone = container(spec().config), spec(image_id="").config
+        assert compare(stands, gone, image_known=False) == Differences()
+        assert compare(replace(stands, image="game:7"), gone, image_known=False).restart == ("image",)
+
+    def test_more_memory_by_the_settings_overhead_is_theirs(self) -> None:
+        more = replace(NODE, overhead_override=True, overhead_default_multiplier=2.0)
+        assert differences(new_node=more) == Differences(in_place=("docker.overhead",))
+
+    def test_variables_that_come_and_go_are_named_one_by_one(self) -> None:
+        old = changed("settings.environment", {"STAYS": "1", "GOES": "2", "CHANGES": "3"})
+        new = changed("settings.environment", {"STAYS": "1", "COMES": "2", "CHANGES": "4"})
+        assert keys(differences(old, new)) == {"environment.GOES", "environment.COMES", "environment.CHANGES"}
+
+    def test_a_forced_outgoing_address_does_not_blame_the_settings(self) -> None:
+        forced = {"force_outgoing_ip": True, "default": {"ip": "192.0.2.7", "port": 25601}}
+        free = {"force_outgoing_ip": False, "default": {"ip": "192.0.2.7", "port": 25601}}
+        pair = [changed("settings.allocations", each) for each in (free, forced)]
+        for old, new in (pair, pair[::-1]):
+            assert keys(differences(old, new)) == {"allocations.force_outgoing_ip"}
+
+    def test_another_data_directory_is_the_settings(self) -> None:
+        definition = parse_definition(PAPER, where="game.json")
+        moved = container_spec(definition, NODE, data_directory=f"/srv/power/{UUID}", image_id=IMAGE_ID).config
+        stands = container(spec(PAPER, NODE).config)
+        assert keys(compare(stands, moved)) == {"system.data"}
+
+    @pytest.mark.parametrize("path", sorted(FIXTURES.glob("[!l]*.json")), ids=lambda path: path.stem)
+    def test_no_value_is_in_the_label(self, path: Path) -> None:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw["settings"].setdefault("environment", {})["RCON_PASSWORD"] = "hunter2-hunter2"
+        label = json.loads(spec(raw).config["Labels"][LABEL_PARTS])
+        assert "environment.RCON_PASSWORD" in label
+        assert all(len(value) in (0, 12) and (not value or int(value, 16) >= 0) for value in label.values())
+
+    @hypothesis_settings(max_examples=200, deadline=None)
+    @given(st.dictionaries(st.text("ABé☃-. x", min_size=1, max_size=4), st.text("ab=", max_size=3), max_size=3), st.data())
+    def test_a_difference_of_the_whole_is_one_of_a_part(self, environment: dict[str, str], data: st.DataObject) -> None:
+        other = data.draw(st.dictionaries(st.sampled_from([*environment, "X"]), st.text("ab=", max_size=3), max_size=3))
+        old, new = (changed("settings.environment", each) for each in (environment, other))
+        is_same = spec(old).config["Labels"][LABEL_SPEC] == spec(new).config["Labels"][LABEL_SPEC]
+        assert differences(old, new).serves is is_same
+
+
+class TestWithoutParts:
+    def test_an_earlier_versions_container_is_held_against_the_hash_of_all(self) -> None:
+        config = spec().config
+        old = {name: label for name, label in config["Labels"].items() if name != LABEL_PARTS}
+        assert compare(container(config, labels=old), config).serves
+        found = compare(container(config, labels=old), spec(changed("settings.invocation", "x")).config)
+        assert found == Differences(named=False) and found.is_outdated and not found.serves
+
+    @pytest.mark.parametrize("text", ["", "null", "[]", "5", '{"image": 5}', "{", "[" * 100])
+    def test_a_label_that_cannot_be_understood_is_none(self, text: str) -> None:
+        labels = {**spec().config["Labels"], LABEL_PARTS: text, LABEL_SPEC: "other"}
+        assert compare(container(spec().config, labels=labels), spec().config) == Differences(named=False)
+
+    def test_a_container_of_somebody_else_is_not_what_the_definition_says(self) -> None:
+        assert compare(container(spec().config, labels={}), spec().config) == Differences(named=False)
+
+    def test_a_later_versions_part_that_is_not_known_counts(self) -> None:
+        labels = dict(spec().config["Labels"])
+        parts = {**json.loads(labels[LABEL_PARTS]), "settings.new": "abc"}
+        labels |= {LABEL_PARTS: json.dumps(parts), LABEL_SPEC: "other"}
+        assert compare(container(spec().config, labels=labels), spec().config).restart == ("settings.new",)
+
+    def test_what_this_collection_does_otherwise_is_named_after_it(self) -> None:
+        labels = dict(spec().config["Labels"])
+        labels |= {LABEL_PARTS: json.dumps({**json.loads(labels[LABEL_PARTS]), OURS: "abc"}), LABEL_SPEC: "other"}
+        assert compare(container(spec().config, labels=labels), spec().config).restart == (OURS,)
+
+
+class TestLimits:
+    def test_a_limit_that_was_changed_in_place_to_what_the_definition_says_does_not_count(self) -> None:
+        new = changed("settings.build.cpu_limit", 150)
+        stands = container(spec().config, limits=limits_of(spec(new).config["HostConfig"]))
+        assert compare(stands, spec(new).config).serves
+        assert compare(stands, spec().config) == Differences(in_place=("build.cpu_limit",))
+
+    def test_of_memory_the_variable_is_left_to_the_next_start(self) -> None:
+        new = changed("settings.build.memory_limit", 4096)
+        stands = container(spec().config, limits=limits_of(spec(new).config["HostConfig"]))
+        found = compare(stands, spec(new).config)
+        assert found == Differences(next_start=("environment.SERVER_MEMORY",))
+        # Its next start makes a container that tells the process how much it has.
+        assert not found.is_outdated and not found.serves
+
+    @pytest.mark.parametrize(
+        ("build", "told"),
+        [
+            ({"io_weight": 300}, {"io_weight": 0}),
+            ({"threads": "0-1"}, {"cpus": ""}),
+            ({"memory_limit": 512, "swap": 100}, {"memory_swap": -1}),
+            ({"memory_limit": 512}, {"memory": 0, "reservation": 0, "memory_swap": -1}),
+            ({"cpu_limit": 50}, {"cpu_quota": 0, "cpu_period": 0, "cpu_shares": 0}),
+        ],
+    )
+    def test_what_an_engine_cannot_limit_and_does_not_tell_does_not_count(self, build: dict[str, Any], told: dict[str, Any]) -> None:
+        old = changed("settings.build", build)
+        limits = replace(limits_of(spec(old).config["HostConfig"]), **told)
+        assert compare(container(spec(old).config, limits=limits), spec(old).config).serves
+
+    def test_nor_does_another_amount_that_it_cannot_have_either(self) -> None:
+        old, new = (changed("settings.build", {"io_weight": weight}) for weight in (300, 400))
+        stands = container(spec(old).config, limits=ContainerLimits(pids=512))
+        assert compare(stands, spec(new).config).serves
+        none = changed("settings.build", {"io_weight": 0})
+        assert compare(container(spec(none).config), spec(new).config).in_place == ("build.io_weight",)
+
+    def test_pids_an_engine_was_told_to_leave_unlimited_count(self) -> None:
+        stands = container(spec().config, limits=replace(limits_of(spec().config["HostConfig"]), pids=0))
+        assert compare(stands, spec().config).in_place == ("docker.container_pid_limit",)
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ({"memory_limit": 512}, {"memory_limit": 0}),
+            ({"memory_limit": 512, "swap": 0}, {"memory_limit": 512, "swap": -1}),
+            ({"threads": "0"}, {"threads": ""}),
+            ({"io_weight": 300}, {"io_weight": 500}),
+            ({"oom_disabled": False}, {"oom_disabled": True}),
+        ],
+    )
+    def test_what_no_engine_can_change_takes_a_restart(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        found = differences(changed("settings.build", old), changed("settings.build", new))
+        assert found.restart and not found.in_place
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ({"memory_limit": 0}, {"memory_limit": 512, "swap": -1}),
+            ({"memory_limit": 512, "swap": -1}, {"memory_limit": 512, "swap": 64}),
+            ({"cpu_limit": 50}, {"cpu_limit": 0}),
+            ({"threads": ""}, {"threads": "1"}),
+            ({"io_weight": 0}, {"io_weight": 10}),
+        ],
+    )
+    def test_what_it_can_does_not(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        found = differences(changed("settings.build", old), changed("settings.build", new))
+        assert found.in_place and not found.restart
+
+    @pytest.mark.parametrize(
+        ("one", "other"), [({"threads": "0,1"}, {"threads": "0-1"}), ({"io_weight": 500}, {"io_weight": 0}), ({"swap": 5}, {"swap": 9})]
+    )
+    def test_the_same_said_otherwise_is_the_same(self, one: dict[str, Any], other: dict[str, Any]) -> None:
+        assert "build." not in str(differences(changed("settings.build", one), changed("settings.build", other)).in_place)
+
+
+def limits(**given: Any) -> ContainerLimits:
+    return limits_of(spec(changed("settings.build", given)).config["HostConfig"])
+
+
+class TestUpdate:
+    def body(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+        now, wanted = limits(**old), limits(**new)
+        return update_of(now, wanted, [key for key in differing_limits(now, wanted) if can_change(key, wanted)])
+
+    def test_memory_and_swap_go_together(self) -> None:
+        memory = 575 * MB
+        assert self.body({"memory_limit": 100, "swap": 50}, {"memory_limit": 500, "swap": 50}) == {
+            "Memory": memory,
+            "MemorySwap": memory + 50 * MB,
+            "MemoryReservation": 500 * MB,
+        }
+        assert self.body({"memory_limit": 500}, {"memory_limit": 500, "swap": 60}) == {
+            "Memory": memory,
+            "MemorySwap": memory + 60 * MB,
+            "MemoryReservation": 500 * MB,
+        }
+
+    def test_swap_that_cannot_be_changed_stays_as_much_beyond_the_memory_as_it_is(self) -> None:
+        body = self.body({"memory_limit": 100, "swap": 50}, {"memory_limit": 500, "swap": -1})
+        assert (body["Memory"], body["MemorySwap"]) == (575 * MB, 625 * MB)
+
+    @pytest.mark.parametrize("old", [{"memory_limit": 100, "swap": -1}, {"memory_limit": 0}, {"memory_limit": 0, "swap": -1}])
+    def test_unlimited_swap_stays_unlimited(self, old: dict[str, Any]) -> None:
+        assert self.body(old, {"memory_limit": 500, "swap": -1})["MemorySwap"] == -1
+
+    def test_a_limit_on_what_had_none(self) -> None:
+        assert self.body({}, {"memory_limit": 500, "swap": 5, "cpu_limit": 50, "threads": "1", "io_weight": 300}) == {
+            "Memory": 575 * MB,
+            "MemorySwap": 580 * MB,
+            "MemoryReservation": 500 * MB,
+            "CpuQuota": 50_000,
+            "CpuPeriod": 100_000,
+            "CpuShares": 1024,
+            "CpusetCpus": "1",
+            "BlkioWeight": 300,
+        }
+
+    def test_no_limit_on_what_had_one(self) -> None:
+        everything = {"memory_limit": 500, "cpu_limit": 50, "threads": "1", "io_weight": 300}
+        assert self.body(everything, {}) == {"CpuQuota": -1, "CpuPeriod": 100_000, "CpuShares": 1024}
+
+    def test_pids(self) -> None:
+        for wanted, sent in ((100, 100), (0, -1), (-1, -1)):
+            assert update_of(ContainerLimits(pids=512), ContainerLimits(pids=wanted), ["docker.container_pid_limit"]) == {"PidsLimit": sent}
+
+    @given(st.data())
+    def test_what_was_sent_is_what_was_wanted(self, data: st.DataObject) -> None:
+        build = st.fixed_dictionaries(
+            {
+                "memory_limit": st.sampled_from([0, 7, 100, 500, 5000]),
+                "swap": st.sampled_from([-1, 0, 10, 500]),
+                "cpu_limit": st.sampled_from([0, 1, 50, 400]),
+                "threads": st.sampled_from(["", "0", "0-1"]),
+                "io_weight": st.sampled_from([0, 10, 500, 1000]),
+            }
+        )
+        now, wanted = limits(**data.draw(build)), limits(**data.draw(build))
+        able = [key for key in differing_limits(now, wanted) if can_change(key, wanted)]
+        after = as_updated(now, update_of(now, wanted, able))
+        assert set(differing_limits(after, wanted)) == set(differing_limits(now, wanted)) - set(able)
+
+
+def as_updated(now: ContainerLimits, body: Mapping[str, Any]) -> ContainerLimits:
+    """The limits after an update, by the engine's rules: 0 and empty leave what there is, and the memory is never above the sum."""
+    host = {
+        "Memory": now.memory,
+        "MemoryReservation": now.reservation,
+        "MemorySwap": now.memory_swap,
+        "CpuQuota": now.cpu_quota,
+        "CpuPeriod": now.cpu_period,
+        "CpuShares": now.cpu_shares,
+        "CpusetCpus": now.cpus,
+        "BlkioWeight": now.io_weight,
+        "PidsLimit": now.pids,
+    }
+    assert not body.get("Memory", 0) or body["MemorySwap"] == -1 or body["Memory"] <= body["MemorySwap"]
+    assert not (now.memory and now.memory_swap > 0 and body.get("MemorySwap") == -1), "what the engine would only pretend to do"
+    return limits_of({**host, **{key: value for key, value in body.items() if value not in (0, "")}})
