@@ -235,7 +235,7 @@ def _leave(module: PowerModule, options: Mapping[str, Any], results: Sequence[Re
         "action": options["action"],
         "changed": any(result.changed for result in results),
         **({"diff": diff(results)} if module._diff else {}),
-        "servers": entries(results, check=module.check_mode, all_steps=module._verbosity > 0, detail=detail),
+        "servers": entries(results, check=module.check_mode, all_steps=module._verbosity > 0, detail=detail, timed=options["phases"]),
         "summary": summary(results),
     }
     missed = incomplete_message(PowerAction(options["action"]), results, unlisted) if all_meant else ""

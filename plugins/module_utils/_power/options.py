@@ -67,6 +67,7 @@ POWER_OPTIONS = {
     "origin": Option("str"),
     "reason": Option("str"),
     "once": Option("str"),
+    "phases": Option("bool", default=False),
     "server": _SERVER,
     **SHARED_OPTIONS,
 }

@@ -67,6 +67,15 @@ OPERATION = {
         "player_wait": {"type": "object", "description": "how long it waited for them, and what they were told"},
         "run": {"type": "object", "description": "the run that was started, or found up"},
         "lock": {"type": "object"},
+        "phases": {
+            "description": "when each phase began, in seconds since the action was taken up",
+            **list_of({"type": "object", "properties": {"phase": {"type": "string"}, "at": {"type": "number"}}}),
+        },
+        "downtime": {
+            "type": "object",
+            "description": "from the end of the run that was up to the start of the next, and until that was ready",
+            "properties": {"seconds": {"type": "number"}, "ready_seconds": {"type": "number"}, "since": {"type": "string"}},
+        },
         "operation": {"type": "object"},
     },
 }

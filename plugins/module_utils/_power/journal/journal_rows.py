@@ -9,7 +9,7 @@ Nothing here opens a file. Every statement names its columns, so that a later ve
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -180,7 +180,7 @@ def storable(value: str) -> str:
     return value.encode("utf-8", "replace").decode("utf-8")
 
 
-def ending(result: Result, phases: Sequence[tuple[str, float]], origin: str, reason: str) -> dict[str, Any]:
+def ending(result: Result, origin: str, reason: str) -> dict[str, Any]:
     """The parameters of `END` and `END_UNBEGUN`. Log lines, plans and definitions are left out on purpose: they may hold secrets."""
     stop = result.stop
     return {
@@ -202,7 +202,7 @@ def ending(result: Result, phases: Sequence[tuple[str, float]], origin: str, rea
         "forced": None if stop is None else int(stop.forced),
         "stop_seconds": None if stop is None else round(stop.seconds, 3),
         "waited_seconds": round(result.waited_seconds, 3),
-        "phases": json.dumps([[name, round(seconds, 3)] for name, seconds in phases]),
+        "phases": json.dumps([[name, round(seconds, 3)] for name, seconds in result.phases]),
     }
 
 

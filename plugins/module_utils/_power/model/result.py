@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from .downtime import Downtime
 from .players import PlayerCount, PlayerWait
 from .request import PowerAction
 from .server import PowerState, Run, Server
@@ -112,3 +113,7 @@ class Result:
     #: Who played when the action went on or gave up, and what was done for their sake; None where it had no regard to players.
     players: PlayerCount | None = None
     player_wait: PlayerWait | None = None
+    #: When each phase, and each wait before it, began, in seconds since the action was taken up, ``seconds`` before its end.
+    phases: tuple[tuple[str, float], ...] = ()
+    #: None where it took no run down, or nobody can tell when.
+    downtime: Downtime | None = None
