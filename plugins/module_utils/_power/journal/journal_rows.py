@@ -85,6 +85,9 @@ RECORD_RUN = """INSERT INTO runs (uuid, container, started_at, matchers, matched
 
 RECORD_MATCH = "UPDATE runs SET matched = 1 WHERE uuid = :uuid AND container = :container AND started_at = :started_at"
 
+#: All of a row but what is long.
+COLUMNS_IN_SHORT = """number, id, uuid, name, action, origin, reason, mark, requested_at, begun_at, ended_at, outcome, code, '' AS msg,
+    changed, state_before, state, stop_how, forced, stop_seconds, waited_seconds, NULL AS phases"""
 _OPERATION = """SELECT number, id, uuid, name, action, origin, reason, mark, requested_at, begun_at, ended_at, outcome, code, msg, changed,
     state_before, state, stop_how, forced, stop_seconds, waited_seconds, phases FROM operations """
 
@@ -245,7 +248,9 @@ def _number(value: object) -> float | None:
 
 
 def _phases(value: object) -> tuple[tuple[str, float], ...]:
+    if not value:
+        return ()
     try:
-        return tuple((str(name), float(seconds)) for name, seconds in json.loads(_text(value) or "[]"))
+        return tuple((str(name), float(seconds)) for name, seconds in json.loads(_text(value)))
     except (ValueError, TypeError):
         return ()
