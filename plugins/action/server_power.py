@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
-from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW
+from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW, give_up_command
 from ansible_collections.fleet.power.plugins.module_utils._power.model.origin import AD_HOC
 from ansible_collections.fleet.power.plugins.plugin_utils.following import (
     JobFollower,
@@ -24,6 +24,7 @@ from ansible_collections.fleet.power.plugins.plugin_utils.following import (
     new_job,
     was_lost,
 )
+from ansible_collections.fleet.power.plugins.plugin_utils.interrupted import telling_when_ended
 from ansible_collections.fleet.power.plugins.plugin_utils.progress import TaskProgress
 from ansible_collections.fleet.power.plugins.plugin_utils.server_host import ServerAction, was_reached
 
@@ -40,7 +41,8 @@ class ActionModule(ServerAction):
         job, environment = new_job(), list(self._task.environment or ())
         self._task.environment = environment
         lost, run_of_ansible, host = None, os.getppid(), str(task_vars.get("inventory_hostname", ""))
-        with asking_to_follow(environment, job):
+        node = self._node_of_task(task_vars, arguments)
+        with telling_when_ended(lambda: node.give_up(job)), asking_to_follow(environment, job):
             try:
                 answer = super()._executed(arguments, task_vars)
                 if answer.get("module_stdout") == "" and int(answer.get("rc") or 0) < 0:
@@ -53,7 +55,7 @@ class ActionModule(ServerAction):
             if lost is None and FOLLOW not in answer:
                 return answer
             with TaskProgress(host, mute=bool(self._task.no_log) or not is_shown(os.environ)) as progress:
-                follower = JobFollower(self._node_of_task(task_vars, arguments), job, progress, run_of_ansible)
+                follower = JobFollower(node, job, progress, run_of_ansible)
                 ended = follower.result(answer.pop(FOLLOW)) if lost is None else follower.rejoined(lost)
         # Such as the interpreter that was found.
         return {**answer, **ended}
@@ -78,7 +80,10 @@ class ActionModule(ServerAction):
                     self._connection.reset()
             self._connection.close()
 
-        return NodeOfTask(run, fetch, lambda: begin(arguments, task_vars), disconnect)
+        def give_up(job: str) -> None:
+            run(give_up_command(job))
+
+        return NodeOfTask(run, fetch, lambda: begin(arguments, task_vars), disconnect, give_up)
 
     def _completed(self, arguments: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         return arguments if arguments.get("origin") else {**arguments, "origin": self._origin(task_vars)}

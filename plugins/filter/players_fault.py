@@ -31,7 +31,7 @@ options:
 EXAMPLES = r"""
 - name: Mind what is given
   ansible.builtin.assert:
-    that: ({'max_delay': delay} | fleet.power.players_fault('stop')) is none
+    that: "({'max_delay': delay} | fleet.power.players_fault('stop')) is none"
     fail_msg: "{{ {'max_delay': delay} | fleet.power.players_fault('stop') | default('', true) }}"
 """
 

@@ -38,6 +38,10 @@ class Followed(Interruptions):
     def __call__(self) -> bool:
         if super().__call__():
             return True
+        if self._job.is_given_up:
+            # Somebody said so: no need to see whether they come back.
+            self._signalled = True
+            return True
         if self._job.is_handed_over:
             # For good: who comes back later is not to find some of it begun and some given up.
             self._signalled = self._job.silence > GRACE_SECONDS

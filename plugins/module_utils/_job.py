@@ -5,8 +5,8 @@
 
 A directory of its own, mode 0700, for each. ``here`` is removed by whoever decides first: the call, as it hands the job over, or the job,
 as it ends before that. ``alive`` is locked as long as the job runs, ``lines`` has its news, a JSON object each, ``asked`` is dated by who
-waits for it, with the monotonic clock, ``out`` and ``err`` have what it prints, ``rc`` its exit code once it has ended. No secret is in a
-line.
+waits for it, with the monotonic clock, ``out`` and ``err`` have what it prints, ``rc`` its exit code once it has ended. ``given-up`` is
+there once somebody has said that nobody will wait any more. No secret is in a line.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ VARIABLE = "FLEET_POWER_JOB"
 FOLLOW = "fleet_follow"
 _ASKED = re.compile(r"([0-9a-f]{32}):([0-9]{1,4}(?:\.[0-9]{1,3})?)")
 _ID = re.compile(r"[0-9a-f]{32}")
+_HOME_OF_ROOT, _HOME_OF_OTHERS = "/run/fleet-power-jobs", "/var/tmp/fleet-power-jobs-"
 #: Minutes for which the files of a job are kept after its end: longer than anybody who follows it tries again.
 _KEPT_MINUTES: float = 4
 #: Seconds after which the files of a job that did not come to its end are removed.
@@ -52,6 +53,23 @@ HOLD_SECONDS = 2.0
 GRACE_SECONDS = 180.0
 
 
+#: The same as `_home` says, for a shell. Where a job has not begun, its directory is made here, so that it never does; the files are those
+#: of one that has ended.
+_GIVE_UP = """umask 077
+user=$(id -u)
+if [ "$user" = 0 ]; then home=%s; else home=%s; fi
+mkdir "$home" 2>/dev/null
+if [ -d "$home" ] && [ ! -L "$home" ] && [ -O "$home" ]; then
+    mkdir "$home/%s" 2>/dev/null && : > "$home/%s/rc"
+    : > "$home/%s/given-up"
+fi"""
+
+
+def give_up_command(name: str) -> str:
+    """Return a shell command line which says that nobody waits for a job any more: what it has begun is finished, nothing else begins."""
+    return _GIVE_UP % (_HOME_OF_ROOT, f"{_HOME_OF_OTHERS}$user", name, name, name)
+
+
 def asked_for(variables: Mapping[str, str]) -> tuple[str, float] | None:
     """Return the id of the job that is to be handed over, and after how many seconds; None where nobody follows."""
     found = _ASKED.fullmatch(variables.get(VARIABLE, ""))
@@ -66,7 +84,7 @@ def job_path(name: str) -> str:
 
 
 def _home() -> str:
-    return "/run/fleet-power-jobs" if os.geteuid() == 0 else f"/var/tmp/fleet-power-jobs-{os.geteuid()}"
+    return _HOME_OF_ROOT if os.geteuid() == 0 else f"{_HOME_OF_OTHERS}{os.geteuid()}"
 
 
 class Job:
@@ -157,6 +175,11 @@ class Job:
     def is_handed_over(self) -> bool:
         """True if others follow it."""
         return not os.path.exists(self._file("here"))
+
+    @property
+    def is_given_up(self) -> bool:
+        """True if somebody has said that nobody will wait for it any more."""
+        return os.path.exists(self._file("given-up"))
 
     @property
     def silence(self) -> float:

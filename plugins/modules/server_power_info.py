@@ -518,8 +518,8 @@ servers:
           sample: 99.9614
         outages:
           description: >-
-            The times in which it was down, the oldest first, the last 100 of the span, or 20 where several servers are looked at. They never
-            overlap. Where somebody came to want it down, or a start failed, a new one begins.
+            The times in which it was down, the oldest first, the last 100 of the span, or 20 where several servers are looked at. They
+            never overlap. Where somebody came to want it down, or a start failed, a new one begins.
           type: list
           elements: dict
           returned: not through an endpoint

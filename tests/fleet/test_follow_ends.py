@@ -20,13 +20,15 @@ from .followed import (
     await_hold,
     await_poll,
     begun,
+    cut,
     name_of,
     only_result,
+    pythons,
     queued,
     settled,
     the_job,
 )
-from .lab import Node, adhoc_begun, bring_up, uuid_of
+from .lab import Node, adhoc_begun, bring_up, playbook_begun, server, uuid_of, wait_until
 from .rollout import operations
 from .terminal import Terminal
 
@@ -97,6 +99,56 @@ def test_after_ctrl_c_at_a_random_moment_nothing_else_begins(node: Node, seed: i
     finished(node, servers, ended_at, HOLD + 0.5)
 
 
+#: Seconds within which a node has been told that nobody waits any more, and its job has noticed; the server that has begun takes 3 s.
+TOLD = 3.0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("moment", [in_the_first_moment, in_a_question, between_questions], ids=lambda moment: moment.__name__)
+def test_after_ctrl_c_a_node_does_not_wait_whether_somebody_comes_back(node: Node, moment: Moment) -> None:
+    servers = queued()
+    bring_up({node: servers})
+    watch = stop_begun(node, servers)
+    moment(node, servers)
+    watch.going.interrupt()
+    began = time.monotonic()
+    assert watch.finish().rc != 0
+    left = time.monotonic() - began
+    wait_until(lambda: not pythons(node), "the job has ended", TOLD + 3 + 2)
+    assert left < TOLD + 2
+    assert len(begun(node, servers)) < len(servers)
+
+
+@pytest.mark.long
+def test_a_second_ctrl_c_ends_it_at_once_and_the_node_is_told_all_the_same(node: Node) -> None:
+    servers = queued()
+    bring_up({node: servers})
+    watch = stop_begun(node, servers)
+    in_a_question(node, servers)
+    watch.going.interrupt()
+    time.sleep(0.05)
+    watch.going.interrupt()
+    began = time.monotonic()
+    assert watch.finish().rc != 0
+    assert time.monotonic() - began < 1.5
+    wait_until(lambda: not pythons(node), "the job has ended", TOLD + 3 + 2)
+
+
+@pytest.mark.long
+def test_after_ctrl_c_while_the_node_is_cut_off_the_run_ends_within_seconds_and_what_waits_is_given_up_as_ever(node: Node) -> None:
+    servers = queued()
+    bring_up({node: servers})
+    watch = stop_begun(node, servers)
+    in_a_question(node, servers)
+    with cut(node, 8):
+        watch.going.interrupt()
+        began = time.monotonic()
+        assert watch.finish().rc != 0
+        assert time.monotonic() - began < TOLD + 3
+        ended_at = time.time()
+    finished(node, servers, ended_at, QUESTION + HOLD)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("moment", [in_the_first_moment, in_a_question, between_questions], ids=lambda moment: moment.__name__)
 def test_after_ctrl_c_at_a_real_terminal_nothing_else_begins(node: Node, moment: Moment) -> None:
@@ -139,3 +191,31 @@ def test_a_job_that_was_killed_at_its_node_is_told_within_seconds(node: Node, mo
     assert result.get("code") == "interrupted", result
     assert result["msg"].startswith("Cannot tell how the action ended")
     assert len(begun(node, servers)) < len(servers)
+
+
+def is_waited_for(node: Node, servers: list[Definition]) -> bool:
+    """Tell if the players of all servers are waited for."""
+    records = [node.root / f"run/fleet-power/{uuid_of(each)}.countdown" for each in servers]
+    return all(record.exists() and record.read_text().strip() for record in records)
+
+
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.long)], ids=["ad hoc", "playbook"])
+def test_after_ctrl_c_a_wait_for_players_is_called_off_at_once(node: Node, whole: bool) -> None:
+    servers = [server("a"), server("b")]
+    bring_up({node: servers})
+    options = {"players_at_most": 0, "max_delay": 3600, "warn": [600]}
+    if whole:
+        going = playbook_begun("rolling_restart", [node], **{f"rollout_{name}": value for name, value in options.items()})
+    else:
+        going = adhoc_begun([node], "server_power", {"action": "restart", "server": [uuid_of(each) for each in servers], **options})
+    wait_until(lambda: is_waited_for(node, servers), "its players are waited for", 60)
+    # Also while it is not followed yet, as just now.
+    time.sleep(4 if whole else 0)
+    going.interrupt()
+    began = time.monotonic()
+    assert going.finish().rc != 0
+    wait_until(lambda: not pythons(node), "nothing of it goes on", TOLD + 2)
+    assert time.monotonic() - began < TOLD + 2
+    assert not any((node.root / f"run/fleet-power/{uuid_of(each)}.countdown").read_text().strip() for each in servers)
+    assert all(node.is_up(uuid_of(each)) for each in servers)
+    assert begun(node, servers, "restart") == {}

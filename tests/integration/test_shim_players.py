@@ -131,8 +131,9 @@ def test_what_a_killed_module_had_told_players_is_called_off(lab: Lab, who: str)
     with Supervising(lab) if who == "the supervisor" else shim_on(lab):
         abandon(played)
         wait_until(lambda: len(played.said()) == 2, "it is called off", 15.0)
+        # Cleared after that: who dies in between has players told twice rather than never.
+        wait_until(lambda: not lab.node().countdowns.all_abandoned(), "nothing is left of it")
     assert "called off" in played.said()[1]
-    assert lab.node().countdowns.all_abandoned() == {}
 
 
 @pytest.mark.long
@@ -162,7 +163,7 @@ def test_who_acts_without_regard_ends_it_and_one_that_may_not_wait_is_refused(la
     waits = played.took(shim, "stop", **PATIENT)
     played.await_countdown("waiting")
     assert ended(shim.done(played.uuid, "restart")) == ("done", "")
-    assert ended(shim.operation(waits, wait=45)) == ("cancelled", "superseded")
+    assert ended(shim.operation(waits, wait=15)) == ("cancelled", "superseded")
     assert lab.is_up(played.uuid)
 
 

@@ -1,7 +1,13 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Games of a test's own on the loopback: they answer as a test says, once for each who connects or each datagram."""
+"""Games of a test's own on the loopback: they answer as a test says, once for each who connects or each datagram.
+
+What the good ones answer was compared by hand with what others make of it: mcstatus 14.2.0 and flying-squid 1.12.0 (3 of 20, and 0, 1, 2 of
+10), python-a2s 1.4.2 (12 of 32 with 5 bots; in parts; of compressed parts it looks at another bit than their description names), quakestat
+2.17 and OpenArena 0.8.8 on ioquake3 1.36 (two bots, ``g_humanplayers`` 0, which quakestat counts as two players); and our RCON was
+understood by the server of rconx 0.3.0.
+"""
 
 from __future__ import annotations
 

@@ -80,3 +80,19 @@ def test_a_snapshot_tells_if_it_was_ever_started_and_how_long_its_stop_may_take(
     config = {} if stop_timeout is None else {"StopTimeout": stop_timeout}
     found = snapshot_of({"Id": "i", "Name": "/n", "State": state, "Config": config, "HostConfig": {}})
     assert (found.has_run, found.stop_timeout) == (has_run, stop_timeout)
+
+
+@pytest.mark.parametrize(
+    ("bindings", "addresses"),
+    [
+        (None, {}),
+        ({"1/tcp": None, "2/tcp": [], "3/tcp": [{"HostIp": "", "HostPort": ""}]}, {"1/tcp": (), "2/tcp": (), "3/tcp": ()}),
+        ({"1/udp": [{"HostIp": "", "HostPort": "7"}, {"HostIp": "::", "HostPort": "8"}]}, {"1/udp": (("0.0.0.0", 7), ("::", 8))}),
+    ],
+)
+@pytest.mark.parametrize("live", [True, False])
+def test_a_snapshot_tells_where_each_port_of_a_live_container_is_published(bindings: Any, addresses: Any, live: bool) -> None:
+    state = {"Running": live, "Paused": False, "Restarting": False, "ExitCode": 0, "OOMKilled": False, "StartedAt": "", "FinishedAt": ""}
+    found = snapshot_of({"Id": "i", "Name": "/n", "State": state, "Config": {}, "HostConfig": {"PortBindings": bindings}})
+    assert found.addresses == (addresses if live else {})
+    assert found.ports == (frozenset(bindings or ()) if live else frozenset())

@@ -359,7 +359,7 @@ def test_a_call_that_is_killed_leaves_a_job_that_finishes_what_it_has_begun_and_
 def test_a_call_that_hands_over_between_two_looks_is_not_taken_for_killed(run: Start) -> None:
     script = """
 class HandedOverNow:
-    looks, silence = 0, 0.0
+    looks, silence, is_given_up = 0, 0.0, False
 
     @property
     def is_handed_over(self):
@@ -374,7 +374,7 @@ print(_followed_session.Followed(HandedOverNow(), -1)())
 def test_who_comes_back_too_late_finds_that_nothing_more_begins(run: Start) -> None:
     script = """
 class Silent:
-    is_handed_over, silence = True, _job.GRACE_SECONDS + 1
+    is_handed_over, silence, is_given_up = True, _job.GRACE_SECONDS + 1, False
 
 job = Silent()
 followed = _followed_session.Followed(job, -1)
@@ -383,6 +383,22 @@ job.silence = 0.0
 print(seen + [followed()])
 """
     assert run(script).end() == (0, "[True, True]\n", "")
+
+
+def test_of_one_that_was_given_up_nothing_more_begins_before_it_is_handed_over_and_after_it(run: Start) -> None:
+    script = """
+class GivenUp:
+    is_handed_over, silence, is_given_up = False, 0.0, False
+
+job = GivenUp()
+followed = _followed_session.Followed(job, os.getppid())
+seen = [followed()]
+job.is_given_up = True
+seen.append(followed())
+job.is_given_up = False
+print(seen + [followed()])
+"""
+    assert run(script).end() == (0, "[False, True, True]\n", "")
 
 
 #: Begins with one server after another.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 import pytest
@@ -63,6 +64,7 @@ def test_whatever_is_cleaned_is_one_printable_line_that_no_game_or_terminal_read
 def test_a_message_for_a_console_ends_no_command_and_no_quotation(text: str) -> None:
     line = for_console(text)
     assert not set(line) & set(';"\\\n\r\0§')
+    assert not re.search(r"@[A-Za-z]|\$[^0-9 .]", line)
     assert clean(line) == line
 
 
@@ -70,6 +72,7 @@ def test_a_message_for_a_console_is_still_read_as_it_was_meant() -> None:
     assert (
         for_console('Restart; see "news" at http://example.test/a, $5 @ 6 pm') == "Restart, see 'news' at http://example.test/a, $5 @ 6 pm"
     )
+    assert for_console("@$a $$x @$$e[type=x]") == "(at)a x (at)e[type=x]"
     assert for_console("$rcon_password ${x} @e[type=x] mail@example.test") == "rcon_password {x} (at)e[type=x] mail(at)example.test"
 
 

@@ -164,7 +164,9 @@ class TestPlayers:
     def test_where_the_container_does_not_say_its_default_port_the_definition_does(self) -> None:
         with minecraft_game(lambda: {"online": 3, "max": 20}) as address:
             given = definition(allocations={"default": {"ip": "0.0.0.0", "port": address[1]}})
-            assert game(MINECRAFT, snapshot(address[1], environment=("SERVER_PORT=x",)), of=given).players().online == 3
+            for told in ("x", "", "99999", "²", "٣"):
+                seen = snapshot(address[1], environment=(f"SERVER_PORT={told}",))
+                assert game(MINECRAFT, seen, of=given).players().online == 3
 
     def test_another_servers_port_is_never_asked_though_the_definition_names_it_by_now(self) -> None:
         given = definition(allocations={"default": {"ip": "0.0.0.0", "port": 25570}})

@@ -26,7 +26,7 @@ def why(serve: Callable[[socket.socket], object], seconds: float = 10.0) -> str:
     began = time.monotonic()
     with stream_game(serve) as address, pytest.raises(Unanswered) as caught:
         send(address, PASSWORD, "say hello", Deadline.after(SYSTEM_CLOCK, seconds))
-    assert time.monotonic() - began < seconds + 1
+    assert time.monotonic() - began < seconds + 5
     assert "horse" not in str(caught.value)
     return str(caught.value)
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils import _job, _job_wait
-from ansible_collections.fleet.power.plugins.module_utils._job import Job, asked_for, ended_job, job_path
+from ansible_collections.fleet.power.plugins.module_utils._job import Job, asked_for, ended_job, give_up_command, job_path
 from ansible_collections.fleet.power.plugins.module_utils._job_wait import Watched, wait
 from ansible_collections.fleet.power.tests.unit.forked_support import wait_for
 
@@ -502,3 +502,61 @@ def test_one_process_at_most_waits_to_remove_files_and_those_of_a_job_that_goes_
     assert len(spawned) == 1
     assert os.waitpid(spawned[0], 0)[1] == 0, "it ends where there are none"
     assert live.silence >= 0
+
+
+# ----- nobody will wait any more
+
+
+def give_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Say so, as a shell of this user does."""
+    for each in ("_HOME_OF_ROOT", "_HOME_OF_OTHERS"):
+        monkeypatch.setattr(_job, each, str(home))
+    command = give_up_command(NAME).replace(f"{home}$user", str(home))
+    for shell in ("sh", "bash"):
+        subprocess.run([shell, "-c", command], check=True, env={"PATH": os.defpath})
+
+
+def test_a_job_that_was_given_up_knows_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job(NAME)
+    assert not job.is_given_up
+    give_up(home, monkeypatch)
+    assert job.is_given_up
+    assert mode(job_path(NAME) + "/given-up") == 0o600
+    assert ended_job(job_path(NAME)) is None
+
+
+def test_one_that_was_given_up_before_it_began_never_begins_and_its_files_go_as_those_of_others(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_up(home, monkeypatch)
+    assert mode(home) == 0o700
+    with pytest.raises(FileExistsError):
+        Job(NAME)
+    monkeypatch.setattr(_job, "_KEPT_MINUTES", 0.01)
+    other = Job(OTHER_NAME)
+    other.end(0)
+    end_below(other.path)
+    other.leave()
+    wait_for(lambda: not (home / NAME).exists(), "its files are gone")
+
+
+def test_nothing_is_written_where_somebody_else_may_have_made_the_directory(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    home.symlink_to(elsewhere)
+    give_up(home, monkeypatch)
+    assert list(elsewhere.iterdir()) == []
+    if os.geteuid() == 0:
+        home.unlink()
+        home.mkdir()
+        os.chown(home, 65534, 65534)
+        give_up(home, monkeypatch)
+        assert list(home.iterdir()) == []
+        os.chown(home, 0, 0)
+
+
+def test_the_shell_and_the_job_mean_the_same_directory() -> None:
+    assert "home=/run/fleet-power-jobs; else home=/var/tmp/fleet-power-jobs-$user;" in give_up_command(NAME)
+    assert job_path(NAME) == f"/run/fleet-power-jobs/{NAME}" if os.geteuid() == 0 else f"/var/tmp/fleet-power-jobs-{os.geteuid()}/{NAME}"

@@ -285,6 +285,10 @@ def test_who_waits_an_hour_to_begin_is_told_at_once_that_too_many_have_failed() 
     assert len(told) == 3
 
 
+def must_not_wait() -> None:
+    raise AssertionError("it waits")
+
+
 class TestCountdowns:
     def test_those_that_begin_at_nearly_the_same_time_end_at_the_same_moment(self) -> None:
         clock, limiter = FakeClock(), Limiter()
@@ -304,6 +308,24 @@ class TestCountdowns:
         assert slots[2].begin_countdown(60, clock) is not None
         slots[1].leave()
         assert slots[0].begin_countdown(60, clock) is not None
+
+    def test_one_that_goes_on_keeps_its_place_while_its_other_slots_are_given_to_others(self) -> None:
+        clock, limiter = FakeClock(), Limiter(max_parallel=1)
+        counts, other = limiter.slot(), limiter.slot()
+        counts.begin()
+        assert counts.begin_countdown(60, clock) is not None
+        held = counts.leave(counts_on=True)
+        assert held == [limiter.whole] and other.begin_countdown(60, clock) is None
+        other.begin(must_not_wait)
+
+    def test_one_that_is_over_is_not_waited_for_again_after_a_wait_for_somebody_else(self) -> None:
+        clock, limiter = FakeClock(), Limiter(max_parallel=1)
+        over, other = limiter.slot(), limiter.slot()
+        over.begin()
+        assert over.begin_countdown(60, clock) is not None
+        with over.aside(must_not_wait):
+            assert other.begin_countdown(3600, clock) is not None
+        assert over.holds
 
     def test_who_was_told_comes_before_all_who_wait(self) -> None:
         limiter, served = Limiter(max_parallel=1), []

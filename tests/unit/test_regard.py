@@ -5,21 +5,28 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import threading
+import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.call_off import call_off_abandoned, call_off_all_abandoned
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept
-from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import COUNTING, Countdown
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown, HeldCountdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CountdownRunning, EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.players import read_policy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CountdownRunning, EngineUnreachable, ImageUnavailable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.news import COUNTDOWN, PLAYERS
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import COUNTING, WAITING, read_policy
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
@@ -57,6 +64,11 @@ class Played:
     def record(self) -> Countdown | None:
         return self.fake.node.countdowns.running(UUID)
 
+    @property
+    def told(self) -> list[str]:
+        """What players heard, each from its time on; empty for what named none."""
+        return [line.partition(" in ")[2] for line in self.game.heard]
+
     def leave_after(self, seconds: float, online: int | None = 0) -> None:
         self.clock.after(seconds, lambda: setattr(self.game, "online", online))
 
@@ -69,10 +81,20 @@ def played(tmp_path: Path) -> Any:
 
 
 class TestWarned:
+    def test_an_image_is_there_before_anybody_is_told(self, played: Played) -> None:
+        played.fake.define(container={"image": "game:2"})
+        played.fake.engine.fail("pull", ImageUnavailable("no such image"))
+        result = played.ask(**WARN)
+        assert (result.outcome.value, result.code) == ("refused", "image_unavailable") and not played.game.heard
+        told = ("pull", "game:2")
+        played.clock.after(30, lambda: played.fake.engine.calls.append(("told", str(len(played.game.heard)))))
+        assert played.ask(**WARN).outcome.value == "done"
+        assert played.fake.engine.calls.index(told) < played.fake.engine.calls.index(("told", "1"))
+
     def test_players_are_told_at_each_mark_once_and_then_it_happens(self, played: Played) -> None:
         result = played.ask(**WARN, request={"reason": "update"})
         assert result.outcome.value == "done" and played.is_restarted
-        assert [line.partition(" in ")[2] for line in played.game.heard] == [
+        assert played.told == [
             "1 minute. update",
             "30 seconds. update",
             "10 seconds. update",
@@ -126,6 +148,13 @@ class TestWarned:
         assert result.code == "suspended" and played.game.heard[-1] == "Server restart called off." and len(played.game.heard) == 4
         assert played.record is None and played.fake.seen().run == played.run
 
+    def test_what_fails_after_an_image_was_pulled_is_called_off_too(self, played: Played) -> None:
+        played.fake.configure(docker={"pull": "always", "network": {"network_mode": "none"}})
+        played.fake.engine.refuse("create", "no space left on device")
+        result = played.ask(**WARN)
+        assert result.code == "preboot_failed" and result.changed and played.fake.seen().run == played.run
+        assert played.game.heard[-1] == "Server restart called off."
+
     def test_the_message_has_reason_and_server_and_no_key_of_a_deployment(self, played: Played) -> None:
         message = "{server}: {action} in {time}: {reason} {other} {0}"
         played.ask(warn=[5], warn_message=message, request={"reason": "deploy-7: new map", "once": "deploy-7"})
@@ -170,12 +199,47 @@ class TestWaiting:
         result = played.ask(players_at_most=5, max_delay=600, **WARN)
         assert result.outcome.value == "done" and len(played.game.heard) == 3 and 60 <= played.seconds < 65
 
+    def test_a_game_that_falls_silent_in_the_countdown_is_not_taken_for_few_enough(self, played: Played) -> None:
+        played.game.online = 2
+        played.leave_after(20, online=None)
+        result = played.ask(players_at_most=3, max_delay=600, **WARN)
+        assert (result.code, played.is_restarted) == ("players_online", False)
+        assert len(played.game.heard) == 4 and played.game.heard[-1] == "Server restart called off."
+
+    def test_a_countdown_as_long_as_the_wait_may_still_begin_a_moment_after_the_request(self, played: Played) -> None:
+        asked = replace(
+            played.fake.request("restart"), players=read_policy("restart", True, {"players_at_most": 5, "max_delay": 60, **WARN})
+        )
+        played.clock.sleep(1)
+        assert perform(asked, played.fake.node).outcome.value == "done" and len(played.game.heard) == 3
+
     def test_more_who_come_call_it_off_and_it_waits_on(self, played: Played) -> None:
         played.leave_after(40, online=9)
         played.leave_after(200, online=0)
         result = played.ask(players_at_most=5, max_delay=600, **WARN)
         assert result.outcome.value == "done" and 200 <= played.seconds <= 207
         assert played.game.heard[2:] == ["Server restart called off."]
+
+    def test_whoever_watches_sees_that_it_waits_again_and_until_when(self, played: Played) -> None:
+        news: list[tuple[str, str | None]] = []
+        seen: list[Countdown | None] = []
+        played.leave_after(58, online=9)
+        played.clock.after(70, lambda: seen.append(played.record))
+        played.leave_after(200, online=0)
+        caller = replace(played.fake.node.caller, listener=lambda told: news.append((told.phase, told.deadline)))
+        played.fake.node = replace(played.fake.node, caller=caller)
+        played.ask(players_at_most=5, max_delay=600, **WARN)
+        of_players = [each for each in news if each[0] in (PLAYERS, COUNTDOWN)]
+        assert [phase for phase, _deadline in of_players] == [PLAYERS, COUNTDOWN, PLAYERS]
+        assert seen[0] is not None and (seen[0].phase, seen[0].due) == (WAITING, of_players[0][1])
+        assert seen[0].due[:19] == of_players[2][1][:19] == "2026-03-01T12:10:00"
+
+    def test_one_who_comes_and_goes_has_players_told_once_a_minute_at_most(self, played: Played) -> None:
+        played.game.online = 5
+        for each in range(60):
+            played.leave_after(10 + 10 * each, online=6 - each % 2)
+        result = played.ask(players_at_most=5, max_delay=600, **WARN)
+        assert result.code == "players_online" and len(played.game.heard) <= 2 * 600 / 60
 
     def test_the_end_of_the_time_counts_from_the_request(self, played: Played) -> None:
         asked = replace(played.fake.request("stop"), players=read_policy("stop", True, {"players_at_most": 0, "max_delay": 100}))
@@ -207,6 +271,15 @@ class TestEnded:
         result = self.ended(played, "cancelled", "superseded", told=False)
         assert "by bob" in result.msg and played.fake.live
 
+    def test_a_restart_at_the_engine_is_nobodys_who_acted_before(self, played: Played) -> None:
+        def restart() -> None:
+            played.fake.engine.end(UUID)
+            played.fake.engine.change(UUID, live=True, started_at="2026-03-01T12:00:20.000000001Z")
+            played.game.online = None
+
+        played.clock.after(20, restart)
+        assert " by " not in self.ended(played, "cancelled", "superseded", told=False).msg
+
     def test_a_kill(self, played: Played) -> None:
         played.clock.after(20, lambda: played.fake.perform("kill"))
         self.ended(played, "cancelled", "cancelled_by_kill", told=False)
@@ -225,6 +298,11 @@ class TestEnded:
         result = played.ask(**WARN)
         assert result.outcome.value == "done" and played.is_restarted and played.seconds < 30
 
+    def test_one_that_crashed_is_not_refused_at_the_end_for_players_that_nobody_can_count(self, played: Played) -> None:
+        played.fake.games.game = None
+        played.clock.after(20, lambda: played.fake.engine.end(UUID))
+        assert played.ask(players_at_most=0, max_delay=60).outcome.value == "done" and played.is_restarted and played.seconds < 66
+
     def test_a_start_of_the_supervisor_after_a_crash_is_not_undone(self, played: Played) -> None:
         def crash() -> None:
             played.fake.engine.end(UUID)
@@ -239,6 +317,15 @@ class TestEnded:
         self.ended(played, "skipped", "interrupted_by_signal")
         assert played.fake.seen().run == played.run
 
+    def test_a_full_disk(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_place: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        played.clock.after(20, lambda: monkeypatch.setattr(os, "pwrite", refuse))
+        result = played.ask(**WARN)
+        assert (result.outcome.value, result.code, played.fake.seen().run) == ("refused", "lock_unavailable", played.run)
+        assert played.told == ["1 minute.", ""] and "called off" in played.game.heard[1]
+
     def test_a_second_one_is_refused_and_names_the_first(self, played: Played) -> None:
         others: list[Result] = []
         policy = read_policy("restart", True, WARN)
@@ -246,6 +333,52 @@ class TestEnded:
         assert played.ask(**WARN).outcome.value == "done"
         assert [(each.outcome.value, each.code) for each in others] == [("refused", CountdownRunning.code)]
         assert "restart by alice@web1 (counting, due at" in others[0].msg and len(played.game.heard) == 3
+
+    def test_a_start_that_finds_it_up_changes_nothing(self, played: Played) -> None:
+        (played.fake.root / "state" / "journal.sqlite").unlink()
+        played.fake.node = played.fake.build()
+        played.clock.after(20, lambda: played.fake.perform("start", origin="bob"))
+        played.leave_after(21, online=None)
+        assert played.ask(**WARN).outcome.value == "done" and len(played.game.heard) == 3
+
+    def test_a_server_that_was_down_and_is_started_before_its_turn_is_left_to_its_players(self, played: Played) -> None:
+        played.fake.engine.end(UUID)
+        lock = played.fake.lock("start")
+
+        def start() -> None:
+            lock.release()
+            played.fake.perform("start")
+
+        played.clock.after(3, start)
+        result = played.ask(players_at_most=0, request={"wait_seconds": 30})
+        assert (result.outcome.value, result.code) == ("cancelled", "superseded") and played.fake.live
+        assert result.stop is None
+
+    def test_a_restart_by_somebody_else_who_has_the_lock_already_is_enough(self, played: Played) -> None:
+        played.game.online = 0
+        lock = played.fake.lock("restart")
+
+        def restart() -> None:
+            lock.release()
+            played.fake.perform("restart", origin="bob")
+
+        played.clock.after(3, restart)
+        result = played.ask(players_at_most=0, request={"wait_seconds": 30})
+        assert (result.outcome.value, result.code) == ("cancelled", "superseded")
+
+    @pytest.mark.parametrize(
+        "options, told", [({"players_at_most": 0}, []), ({"players_at_most": 3, "max_delay": 90, "warn": [5]}, [1, 1])]
+    )
+    def test_players_who_come_while_it_waits_for_the_lock_keep_it_from_happening(
+        self, played: Played, options: dict[str, Any], told: list[int]
+    ) -> None:
+        played.game.online = 0 if not told else 2
+        lock = played.fake.lock("start")
+        played.leave_after(20, online=9)
+        played.clock.after(60, lock.release)
+        result = played.ask(**options, request={"wait_seconds": 300})
+        assert (result.code, played.is_restarted, result.changed) == ("players_online", False, False)
+        assert "by the time it had the lock" in result.msg and len(played.game.heard) == len(told)
 
     def test_a_restart_without_regard_goes_its_way_meanwhile(self, played: Played) -> None:
         others: list[Result] = []
@@ -271,13 +404,27 @@ class TestSameKey:
         assert result.outcome.value == "unchanged" and "under the same key" in result.msg and not played.game.heard
         assert 40 <= played.seconds < 45
 
+    def test_one_whose_key_only_begins_as_its_own_is_another(self, played: Played) -> None:
+        first = played.fake.request("restart", once="run-10", reason="run-10: x")
+        with_record(played, first)
+        assert played.ask(**WARN, request={"once": "run-1", "reason": "run-1: x"}).code == "countdown_running"
+
+    def test_words_too_long_for_the_record_do_not_hide_that_it_is_the_same(self, played: Played) -> None:
+        fields = {"once": "выпуск " * 40, "reason": "выпуск " * 40 + ": 東京\ud800" * 40, "origin": "Администратор 🎮" * 20}
+        held = with_record(played, played.fake.request("restart", **fields))
+        played.clock.after(40, held.release)
+        assert played.ask(**WARN, request=fields).outcome.value == "done"
+
     def test_it_takes_over_where_the_first_gave_up(self, played: Played) -> None:
         first = played.fake.request("restart", players=read_policy("restart", True, WARN), once="run-1", reason="run-1: x")
         held = played.fake.node.countdowns.begin(UUID, first, played.run, since=timestamp(NOON), due=timestamp(NOON))
         held.write()
         played.clock.after(40, held.release)
         result = played.ask(**WARN, request={"once": "run-1", "reason": "run-1: x"})
-        assert result.outcome.value == "done" and len(played.game.heard) >= 1
+        assert result.outcome.value == "done" and played.told == [
+            "20 seconds. x",
+            "10 seconds. x",
+        ]
 
 
 class TestAbandoned:
@@ -387,7 +534,50 @@ class TestAllAbandoned:
         held.release()
 
 
+class TestStaggered:
+    """Servers that begin apart: what was seen and said before the wait for the one before is not what counts."""
+
+    def ask(self, played: Played, seconds: float, meanwhile: Callable[[], object] | None = None, **options: Any) -> Result:
+        """Ask for a restart of a server that has to wait for so many seconds until it may begin."""
+        slot = Limiter(stagger=1).slot()
+
+        def begin_apart(server: str, check_cancelled: Callable[[], None]) -> bool:
+            played.clock.sleep(seconds)
+            if meanwhile is not None:
+                meanwhile()
+            return True
+
+        slot.begin_apart = begin_apart  # type: ignore[method-assign]
+        played.began = played.clock.monotonic()
+        request = played.fake.request("restart", players=read_policy("restart", True, options))
+        return perform(request, played.fake.node, slot=slot)
+
+    def test_players_who_come_meanwhile_keep_it_from_happening(self, played: Played) -> None:
+        played.game.online = 0
+        result = self.ask(played, 600, lambda: setattr(played.game, "online", 2), players_at_most=0)
+        assert (result.code, played.is_restarted) == ("players_online", False)
+
+    def test_what_players_are_told_last_is_true(self, played: Played) -> None:
+        told_at: list[float] = []
+        played.game.announce = lambda _text: told_at.append(played.seconds) or ""  # type: ignore[method-assign]
+        assert self.ask(played, 600, **WARN).outcome.value == "done"
+        assert told_at[2] >= 600 and played.seconds - told_at[2] == pytest.approx(10, abs=1)
+
+
 class TestRecord:
+    @pytest.mark.parametrize(
+        "fields", [{"told": "x"}, {"due": 5}, {"pid": "x"}, {"pid": None}, {"online": True}, {"reason": []}, {"action": 7}, {"pid": 1.5}]
+    )
+    def test_one_that_holds_what_it_must_not_is_none(self, played: Played, fields: dict[str, Any]) -> None:
+        _abandon(played, "another", told=30, left=18)
+        file = Path(played.fake.node.settings.lock_directory) / f"{UUID}.countdown"
+        held = {name: value for name, value in json.loads(file.read_text()).items() if name != "check"}
+        body = json.dumps({**held, **fields}, separators=(",", ":")).encode()
+        file.write_bytes((body[:-1] + b',"check":"%08x"}' % zlib.crc32(body)).ljust(1024))
+        call_off_all_abandoned(played.fake.node)
+        assert played.record is None and not played.game.heard
+        assert played.ask(**WARN).outcome.value == "done"
+
     def test_who_comes_while_what_a_dead_process_left_is_called_off_is_not_refused(self, played: Played) -> None:
         _abandon(played, "another", told=30, left=18)
         countdowns = played.fake.node.countdowns
@@ -405,17 +595,53 @@ class TestRecord:
         assert seen[0] is not None and (seen[0].phase, seen[0].online, seen[0].told) == (COUNTING, 3, 60)
         assert seen[0].facts()["due"].startswith("2026-03-01T12:01:0") and seen[0].facts()["origin"] == "alice@web1"
 
+    def test_words_that_take_many_bytes_leave_room_for_the_rest(self, played: Played) -> None:
+        countdowns, wide = played.fake.node.countdowns, "\U0001f600" * 120
+        request = replace(played.fake.request("restart"), origin=wide, reason=wide)
+        held = countdowns.begin(UUID, request, played.run, since=timestamp(NOON), due=timestamp(NOON))
+        held.write(phase=COUNTING, told=30, why=wide)
+        found = countdowns.running(UUID)
+        held.release()
+        assert found is not None and (found.phase, found.told, found.run, found.origin) == (COUNTING, 30, played.run, "")
+
     def test_the_same_action_in_another_process_goes_on_where_the_first_was(self, played: Played) -> None:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))
         _abandon(played, request.operation, told=30, left=18)
         result = perform(request, played.fake.node)
-        assert result.outcome.value == "done" and [line.partition(" in ")[2] for line in played.game.heard] == ["10 seconds."]
+        assert result.outcome.value == "done" and played.told == ["10 seconds."]
         assert result.player_wait is not None and 17 <= result.player_wait.seconds <= 19
+
+    def test_it_leaves_to_a_third_one_what_players_were_told(self, played: Played) -> None:
+        request = played.fake.request("restart", players=read_policy("restart", True, WARN))
+        _abandon(played, request.operation, told=30, left=28)
+        seen: list[Countdown | None] = []
+        played.clock.after(6, lambda: seen.append(played.record))
+        perform(request, played.fake.node)
+        assert seen[0] is not None and (seen[0].phase, seen[0].told) == (COUNTING, 30)
 
     def test_what_another_left_is_called_off(self, played: Played) -> None:
         _abandon(played, "another", told=30, left=18)
-        played.ask(warn=[5])
+        played.ask("stop", warn=[5])
         assert played.game.heard[0] == "Server restart called off." and len(played.game.heard) == 2
+
+    def test_what_another_left_long_ago_is_not(self, played: Played) -> None:
+        _abandon(played, "another", told=30, left=-4000)
+        played.ask(warn=[5])
+        assert played.told == ["5 seconds."]
+
+    @pytest.mark.parametrize("seconds", [20.0, 31.0, 60.0])
+    def test_one_that_ends_by_a_signal_leaves_it_wherever_it_was(self, played: Played, seconds: float) -> None:
+        def over() -> bool:
+            return played.clock.monotonic() > began + seconds
+
+        began = played.clock.monotonic()
+        caller = replace(played.fake.node.caller, handed_on=over, interrupted=over)
+        request = played.fake.request("restart", players=read_policy("restart", True, WARN))
+        with played.fake.lock("start"):
+            result = perform(request, replace(played.fake.node, caller=caller))
+        assert result.code == "interrupted_by_signal"
+        assert not any("called off" in line for line in played.game.heard)
+        assert played.record is not None and played.record.operation == request.operation
 
     def test_a_process_that_is_handed_on_leaves_the_record_and_tells_nobody(self, played: Played) -> None:
         caller = replace(played.fake.node.caller, handed_on=lambda: played.clock.monotonic() > played.began + 20)
@@ -423,6 +649,13 @@ class TestRecord:
         played.began = played.clock.monotonic()
         perform(request, replace(played.fake.node, caller=caller))
         assert len(played.game.heard) == 1 and played.record is not None and played.record.told == 60
+
+
+def with_record(played: Played, request: Request) -> HeldCountdown:
+    """Have somebody else wait for its players."""
+    held = played.fake.node.countdowns.begin(UUID, request, played.run, since=timestamp(NOON), due=timestamp(NOON))
+    held.write(why="东" * 120)
+    return held
 
 
 def _abandon(played: Played, operation: str, *, told: int, left: float) -> None:

@@ -19,12 +19,14 @@ from ..host.contained import end_session
 from ..host.liveness import boot_seconds
 from ..model.cancellation import Deadline, wait_until
 from ..model.clock import SYSTEM_CLOCK
+from ..model.errors import EngineError, PowerError
 from .engine_calls import EngineCalls
 from .output import Deframer, Output
 
-#: The least time that a call to the engine gets, and what a command that was ended is given to be gone.
+#: The least time that a call to the engine gets.
 _LEAST_SECONDS = 0.1
-_END_SECONDS = 1.0
+#: What a command that was ended is given to be gone. Some engines say nothing of one for 2 s whose child still has its output.
+_END_SECONDS = 3.0
 #: How often it is asked for an exit code that it does not know yet.
 _LOOK_SECONDS = 0.02
 
@@ -62,14 +64,15 @@ class CommandRunner:
         with self._slot(container, deadline) as slot:
             if slot is None:
                 return CommandEnd(None, why="was not run: another one still runs in its container")
-            # A connection of its own: what a server's command takes its time for holds up nobody's place at the engine.
-            with self._calls.asking(f"run a command in container {container}", own_seconds=seconds) as client:
-                if not self._is_ended(client, slot, container):
-                    return CommandEnd(None, why="was not run: the one before still runs in its container")
-                try:
+            if not self._is_ended(slot, container):
+                return CommandEnd(None, why="was not run: the one before still runs in its container")
+            try:
+                # A connection of its own: what a server's command takes its time for holds up nobody's place at the engine.
+                with self._calls.asking(f"run a command in container {container}", own_seconds=seconds) as client:
                     return self._run(client, slot, container, words, deadline, most_bytes)
-                finally:
-                    self._is_ended(client, slot, container)
+            finally:
+                with contextlib.suppress(PowerError):
+                    self._is_ended(slot, container)
 
     @contextlib.contextmanager
     def _slot(self, container: str, deadline: Deadline) -> Iterator[_ExecSlot | None]:
@@ -112,21 +115,31 @@ class CommandRunner:
         slot.left = None
         return CommandEnd(found["ExitCode"], printed)
 
-    def _is_ended(self, client: Any, slot: _ExecSlot, container: str) -> bool:
+    def _is_ended(self, slot: _ExecSlot, container: str) -> bool:
         """End what is left of a command, as far as that is possible; return False if it still runs."""
         if slot.left is None:
             return True
-        command, began = slot.left
-        client.timeout = _END_SECONDS
-        found = client.exec_inspect(command)
-        if found["Running"] and self._local:
-            end_session(int(found.get("Pid") or 0), container, began)
-            deadline = Deadline.after(SYSTEM_CLOCK, _END_SECONDS)
-            wait_until(lambda: not client.exec_inspect(command)["Running"], deadline, every=_LOOK_SECONDS)
-            found = client.exec_inspect(command)
-        if not found["Running"]:
+        try:
+            if self._end(container, *slot.left):
+                slot.left = None
+        except EngineError as error:
+            if error.facts.get("status") != 404:
+                raise
+            # Its container has stopped since, and with it whatever ran there; started again, it has the same id.
             slot.left = None
         return slot.left is None
+
+    def _end(self, container: str, command: str, began: float) -> bool:
+        with self._calls.asking(f"end a command in container {container}", own_seconds=_END_SECONDS) as client:
+
+            def is_over() -> bool:
+                found = client.exec_inspect(command)
+                if self._local:
+                    # Also if it has ended itself: something that it began may have its output.
+                    end_session(int(found.get("Pid") or 0), container, began)
+                return not found["Running"]
+
+            return wait_until(is_over, Deadline.after(SYSTEM_CLOCK, _END_SECONDS), every=_LOOK_SECONDS)
 
 
 def _read(output: Output, deadline: Deadline, most_bytes: int) -> bytes | CommandEnd:

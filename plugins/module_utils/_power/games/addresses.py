@@ -13,6 +13,7 @@ from ..definitions.definition import Definition
 from ..model.server import Snapshot
 from .counts import Unanswered
 
+_LAST_PORT = 65535
 #: Where what is published on all addresses is reached.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -20,7 +21,7 @@ _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 def default_port(snapshot: Snapshot, definition: Definition | None) -> int:
     """Return the port of the default allocation. Raises `Unanswered` if there is none."""
     told = variable(snapshot, "SERVER_PORT") or ""
-    port = int(told) if told.isdigit() and len(told) <= 5 else 0
+    port = int(told) if told.isascii() and told.isdigit() and len(told) <= 5 and int(told) <= _LAST_PORT else 0
     if port == 0 and definition is not None:
         port = definition.allocations.default_port
     if port == 0:

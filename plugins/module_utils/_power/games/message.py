@@ -22,8 +22,9 @@ _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|[\]PX^_][^\x07\x1b]*(?:\x07|\
 _STYLE = re.compile("\u00a7[0-9A-FK-ORXa-fk-orx]?")
 #: Consoles part commands at a semicolon, quote by a quotation mark, escape by a backslash, put in the value of what follows a dollar, and
 #: name players by what follows an at sign.
-_CONSOLE = {";": ",", '"': "'", "\\": "/", "$": "", "@": "(at)"}
-_CONSOLE_CHARACTERS = re.compile(r'[;"\\]|\$(?![0-9 ]|\Z)|@(?=[A-Za-z])')
+_CONSOLE = {";": ",", '"': "'", "\\": "/", "@": "(at)"}
+_CONSOLE_CHARACTERS = re.compile(r'[;"\\]|@(?=[A-Za-z])')
+_LOOKED_UP = re.compile(r"\$(?![0-9 ]|\Z)")
 
 _MINUTE, _HOUR = 60, 3600
 
@@ -72,7 +73,9 @@ def _counted(number: int, unit: str) -> str:
 
 def for_console(text: str) -> str:
     """Return a message as the argument of a console's command: nothing in it ends that, is looked up, or names players."""
-    return clean(_CONSOLE_CHARACTERS.sub(lambda found: _CONSOLE[found[0]], clean(text)))
+    # What goes first leaves what was about it side by side.
+    line = _LOOKED_UP.sub("", clean(text))
+    return clean(_CONSOLE_CHARACTERS.sub(lambda found: _CONSOLE[found[0]], line))
 
 
 def for_word(text: str) -> str:

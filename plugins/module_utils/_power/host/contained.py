@@ -20,15 +20,16 @@ _ROUNDS = 5
 
 
 def end_session(leader: int, container: str, since: float) -> None:
-    """SIGKILL the process ``leader`` and those of its session that are in a container, and began at ``since`` or later.
+    """SIGKILL the processes of a session that are in a container, and began at ``since`` or later; ``leader`` is the one that began it.
 
-    ``container`` is a full id, ``since`` in seconds of the machine's boot clock: older ones are the server's own. A process is held by a
-    descriptor before it is looked at, so that no other can get its number in between. What may not be ended, or not be told, is left.
+    Its number is no other process's as long as one of its session lives. ``container`` is a full id, ``since`` in seconds of the machine's
+    boot clock: older ones are the server's own. Each is held by a descriptor before it is looked at, so that no other can get its number
+    in between. What may not be ended, or not be told, is left.
     """
     if leader <= 1 or not _ID.fullmatch(container) or not hasattr(os, "pidfd_open"):
         return
     for _round in range(_ROUNDS):
-        if sum(_end(pid, leader, container, since) for pid in (leader, *_processes())) == 0:
+        if sum(_end(pid, leader, container, since) for pid in _processes()) == 0:
             return
 
 
@@ -45,9 +46,7 @@ def _end(pid: int, leader: int, container: str, since: float) -> bool:
     except OSError:
         return False
     try:
-        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as source:
-            is_there = container in source.read()
-        if not (is_there and _is_of(pid, leader, since)):
+        if not (_is_in(pid, container) and _is_of(pid, leader, since)):
             return False
         signal.pidfd_send_signal(held, signal.SIGKILL)
     except OSError:
@@ -55,6 +54,11 @@ def _end(pid: int, leader: int, container: str, since: float) -> bool:
     finally:
         os.close(held)
     return True
+
+
+def _is_in(pid: int, container: str) -> bool:
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as source:
+        return container in source.read()
 
 
 def _is_of(pid: int, leader: int, since: float) -> bool:
@@ -65,6 +69,6 @@ def _is_of(pid: int, leader: int, since: float) -> bool:
             fields = source.read().rpartition(b")")[2].split()
         ticks = os.sysconf("SC_CLK_TCK")
         is_young = int(fields[_START]) + 1 >= since * ticks
-        return fields[_STATE] not in _ENDED and is_young and (pid == leader or int(fields[_SESSION]) == leader)
+        return fields[_STATE] not in _ENDED and is_young and int(fields[_SESSION]) == leader
     except (OSError, IndexError, ValueError):
         return False

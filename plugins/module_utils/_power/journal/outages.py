@@ -102,7 +102,7 @@ class Past:
     @classmethod
     def of(cls, history: History, span: Span) -> Past:
         """Return what a history tells of a span."""
-        runs, operations = _runs(history), _Operations(history)
+        runs, operations = _runs(history), _OperationsByTime(history)
         within = [
             piece
             for piece in _laid_out(runs, history, operations, span.now)
@@ -148,7 +148,7 @@ def _of_row(row: EndedRun) -> _KnownRun | None:
     return None if began is None else _KnownRun(row.run, began, ended, row=row, exit_code=row.exit_code)
 
 
-def _laid_out(runs: Sequence[_KnownRun], history: History, operations: _Operations, now: datetime) -> Iterator[Piece]:
+def _laid_out(runs: Sequence[_KnownRun], history: History, operations: _OperationsByTime, now: datetime) -> Iterator[Piece]:
     """Yield what the server was from its first run to now."""
     before = None
     at = min(runs[0].began, now) if runs else now
@@ -170,7 +170,7 @@ def _is_last(run: _KnownRun, snapshot: Snapshot | None) -> bool:
     return run.ended is not None and (snapshot is None or not snapshot.has_run or snapshot.run == run.run)
 
 
-def _follows(before: _KnownRun, run: _KnownRun, history: History, operations: _Operations) -> bool:
+def _follows(before: _KnownRun, run: _KnownRun, history: History, operations: _OperationsByTime) -> bool:
     """Tell if a run is known to be the next one after another."""
     if before.row is not None and before.row.next_run == run.run:
         return True
@@ -184,7 +184,7 @@ def _was_seen(run: _KnownRun) -> bool:
     return run.row is not None and run.row.verdict in _SEEN
 
 
-class _Operations:
+class _OperationsByTime:
     """The operations of a server, by their ids and by the time."""
 
     def __init__(self, history: History) -> None:

@@ -11,20 +11,21 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
+import hashlib
 import os
-import zlib
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from ..host.liveness import boot_id, lives, start_of
-from ..host.own_files import open_or_make, open_own
+from ..host.own_files import open_locked, open_or_make, open_own
+from ..host.sealed_record import seal, unseal
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK, engine_time
 from ..model.errors import CountdownRunning, LockUnavailable
-from ..model.players import PlayerCount
+from ..model.players import WAITING, PlayerCount
 from ..model.request import Request
 from ..model.schema import printable
 from ..model.server import Run, parse_uuid
@@ -32,24 +33,23 @@ from ..model.server import Run, parse_uuid
 _SUFFIX = ".countdown"
 _SIZE = 1024
 _BLANK = b" " * _SIZE
-#: The phases of a countdown: it waits for players, or tells them.
-WAITING, COUNTING = "waiting", "counting"
 #: A reader may meet a writer this often before what it reads counts as nothing.
 _ATTEMPTS = 5
 #: Characters of an origin or a reason that the record has room for.
 _ROOM = 120
-#: How often the file may be removed between being opened and locked.
-_BEGIN_AGAIN = 100
+_NUMBERS = ("pid", "pid_start", "online", "told")
 #: So long one may hold the lock whose record says nothing, or is of one that died: it is about to write it, or calls off what was left.
 _UNKNOWN_SECONDS, _AGAIN_SECONDS = 5.0, 0.05
+#: Seconds after the moment that players were told of, from which on they need not hear any more that nothing happened.
+_FORGOTTEN_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
 class Countdown:
-    """One action that waits for players (``phase`` "waiting") or tells them ("counting"). ``due`` and ``since`` are timestamps.
+    """One action that waits for players or tells them (``phase``, `WAITING` or `COUNTING`). ``due`` and ``since`` are timestamps.
 
     ``online`` and ``why`` are what the last look at the players saw; ``told`` is the mark that they were told last, in seconds before
-    ``due``, 0 if none was yet. ``container`` and ``started_at`` are the run whose players they are.
+    ``due``, 0 if none was yet. ``container`` and ``started_at`` are the run whose players they are. ``key`` is a digest of `Request.once`.
     """
 
     pid: int
@@ -67,6 +67,7 @@ class Countdown:
     told: int = 0
     container: str = ""
     started_at: str = ""
+    key: str = ""
 
     def facts(self) -> dict[str, Any]:
         """Return what users are told of it; empty fields are left out."""
@@ -80,7 +81,7 @@ class Countdown:
 
     def is_of(self, request: Request) -> bool:
         """Return True if it is the countdown of the same action, asked for under the same key: that is done once."""
-        return bool(request.once) and self.action == request.action.value and self.reason.startswith(request.once[:_ROOM])
+        return self.key != "" and self.action == request.action.value and self.key == _digest(request.once)
 
     @property
     def run(self) -> Run:
@@ -91,6 +92,10 @@ class Countdown:
         """Return the seconds until it is due, negative if that is past or cannot be told."""
         due = engine_time(self.due)
         return float("-inf") if due is None else (due - now).total_seconds()
+
+    def is_remembered(self, now: datetime) -> bool:
+        """Return True if players were told of it, and not so long ago that they need not hear any more that it does not come."""
+        return bool(self.told) and self.seconds_left(now) > -_FORGOTTEN_SECONDS
 
     @property
     def is_alive(self) -> bool:
@@ -125,7 +130,7 @@ class Countdowns:
         return {uuid: record for uuid, record in found.items() if record is not None}
 
     def begin(self, uuid: str, request: Request, run: Run, *, since: str, due: str) -> HeldCountdown:
-        """Begin the countdown of a request, phase "waiting"; `HeldCountdown.write` has to follow.
+        """Begin the countdown of a request, phase `WAITING`; `HeldCountdown.write` has to follow.
 
         Raises `CountdownRunning`, naming the one under way (fact ``running``: Countdown or None), and `LockUnavailable` where the file
         cannot be made or locked.
@@ -155,6 +160,7 @@ class Countdowns:
             reason=request.reason[:_ROOM],
             container=run.container,
             started_at=run.started_at,
+            key=_digest(request.once),
         )
         return HeldCountdown(path, descriptor, mine, found)
 
@@ -195,21 +201,9 @@ class Countdowns:
     def _lock(self, path: str) -> int | None:
         """Return a descriptor that holds the file's lock, None if somebody else does."""
         try:
-            for _attempt in range(_BEGIN_AGAIN):
-                descriptor = open_or_make(path, os.O_RDWR, self._group)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
-                        return descriptor
-                except FileNotFoundError:
-                    pass
-                except BlockingIOError:
-                    os.close(descriptor)
-                    return None
-                os.close(descriptor)
+            return open_locked(path, lambda: open_or_make(path, os.O_RDWR, self._group))
         except OSError as error:
             raise LockUnavailable(f"Cannot lock {path}: {error.strerror}") from error
-        raise LockUnavailable(f"Cannot lock {path}: the file is removed again and again")
 
 
 class HeldCountdown:
@@ -252,28 +246,31 @@ class HeldCountdown:
 
 def _encoded(record: Countdown) -> bytes:
     fields = {name: value for name, value in asdict(record).items() if value not in ("", None)}
-    body = json.dumps(fields, separators=(",", ":")).encode()
-    text = b"%s,%s" % (body[:-1], _check(body))
+    text = seal(fields)
     if len(text) > _SIZE:
-        # Escapes make it long: the words are for people, and can be had elsewhere.
-        return _encoded(replace(record, origin="", reason="", why=""))
+        # These words are for people, and can be had elsewhere.
+        text = seal({name: value for name, value in fields.items() if name not in ("origin", "reason", "why")})
     return text.ljust(_SIZE)
 
 
-def _check(body: bytes) -> bytes:
-    return b'"check":"%08x"}' % zlib.crc32(body)
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:32] if key else ""
 
 
 def _decoded(raw: bytes) -> Countdown | None:
-    body, mark, check = raw.rstrip(b" \0\n").rpartition(b',"check":"')
-    body += b"}"
-    if not mark or b'"check":"' + check != _check(body):
-        return None
+    fields = unseal(raw)
     try:
-        fields = json.loads(body)
-        return Countdown(**{name: fields[name] for name in Countdown.__dataclass_fields__ if name in fields})
-    except (ValueError, TypeError, KeyError, RecursionError):
+        return _read_fields(fields)
+    except TypeError:
         return None
+
+
+def _read_fields(found: Mapping[str, object]) -> Countdown:
+    given: dict[str, Any] = {name: found[name] for name in Countdown.__dataclass_fields__ if name in found}
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int if name in _NUMBERS else str):
+            raise TypeError(name)
+    return Countdown(**given)
 
 
 def _read_descriptor(descriptor: int) -> bytes:

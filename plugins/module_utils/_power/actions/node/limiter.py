@@ -237,11 +237,15 @@ class Slot:
         """Give the boot slot back."""
         self._give_back([slots for slots in self._held if slots is self._boots])
 
-    def leave(self) -> list[Slots]:
-        """Give everything back, and return what it was."""
-        held = list(self._held)
-        self._give_back(held)
-        return held
+    def leave(self, *, counts_on: bool = False) -> list[Slots]:
+        """Give everything back, and return what is to be taken again.
+
+        The place of a countdown is not, and is kept if that ``counts_on``.
+        """
+        counting = None if self._limiter is None else self._limiter.counting
+        again = [slots for slots in self._held if slots is not counting]
+        self._give_back(again if counts_on else list(self._held))
+        return again
 
     @contextlib.contextmanager
     def aside(self, check_cancelled: CheckCancelled) -> Iterator[None]:

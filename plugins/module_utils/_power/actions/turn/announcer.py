@@ -11,6 +11,8 @@ from ...model.players import PlayerPolicy
 from ..node.context import ActionContext
 
 _CALLED_OFF = "Server {action} called off."
+#: Below this part of a mark it is late, and says how much is left.
+_LATE_PART = 0.85
 
 
 def called_off(action: str) -> str:
@@ -41,9 +43,9 @@ class Announcer:
         values = {"time": spoken_time(seconds), "action": context.verb, "reason": reason, "server": server.name or server.short_id}
         self._say(filled(self._policy.warn_message, values))
 
-    def call_off(self) -> None:
-        """Tell that it does not come."""
-        self._say(called_off(self._context.verb))
+    def call_off(self, action: str) -> None:
+        """Tell that an action does not come, this one or one that was told of before."""
+        self._say(called_off(action))
 
     def _say(self, text: str) -> None:
         context = self._context
@@ -54,7 +56,3 @@ class Announcer:
         if why:
             context.progress.warn(f"server {context.uuid}: its players could not be told: {why}")
         self.reached = self.reached is not False and not why
-
-
-#: Below this part of a mark it is late, and says how much is left.
-_LATE_PART = 0.85

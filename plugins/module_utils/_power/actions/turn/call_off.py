@@ -12,8 +12,6 @@ from ...model.server import Server
 from ..node.node import Node
 from .announcer import called_off
 
-#: Seconds after the moment that players were told of, from which on they need not hear any more that nothing happened.
-_FORGOTTEN_SECONDS = 600.0
 #: So long after that moment the next process of the HTTP face may still come and go on with what was accepted.
 _RESUMED_SECONDS = 30.0
 #: Seconds for all servers together: games may be silent, and whoever calls this has other things to do. Who is left is so the next time.
@@ -44,7 +42,7 @@ def call_off_abandoned(node: Node, server: Server) -> bool:
         return False
     try:
         found = held.record
-        if found.told and found.seconds_left(node.clock.now()) > -_FORGOTTEN_SECONDS:
+        if found.is_remembered(node.clock.now()):
             snapshot = node.engine.inspect(server.uuid)
             if snapshot is not None and snapshot.live and snapshot.run == found.run:
                 game = node.games.of(server, snapshot, node.sources.definition_for_stop(server.uuid))

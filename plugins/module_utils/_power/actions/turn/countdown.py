@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from ...locking.countdown import COUNTING, WAITING, HeldCountdown
+from ...locking.countdown import HeldCountdown
 from ...model.cancellation import Deadline
 from ...model.clock import timestamp
 from ...model.news import COUNTDOWN
-from ...model.players import PlayerPolicy
+from ...model.players import COUNTING, WAITING, PlayerPolicy
 from ..node.context import STALE_SECONDS, ActionContext
 from .announcer import Announcer
 from .player_rules import mark_reached
@@ -20,6 +20,8 @@ from .slots_aside import SlotsAside
 
 #: From so many seconds before the end on, or from a later last mark, the server has its slot: what players are told then comes.
 _SLOT_SECONDS = 30.0
+#: So long after it was called off it does not begin again unless it has to: where one comes and goes, players would hear nothing else.
+_QUIET_SECONDS = 60.0
 #: A countdown of a process that died is not gone on with if its end is longer ago: players have heard nothing of it since.
 _OVERDUE_SECONDS = 10.0
 
@@ -32,27 +34,29 @@ class PlayerCountdown:
         self._announcer, self._watch, self._slots = announcer, watch, slots
         self._record: HeldCountdown | None = None
         self._told = 0
+        self._quiet_until = Deadline(context.node.clock, 0.0)
         self.due: Deadline | None = None
 
     def keep_in(self, record: HeldCountdown) -> None:
         """Keep it in a record from now on. What a dead process left there is gone on with if it is this very action, else called off."""
-        self._record, found, node = record, record.found, self._context.node
-        record.write()
+        self._record, found, clock = record, record.found, self._context.node.clock
+        left = 0.0 if found is None else found.seconds_left(clock.now())
         if found is None or not found.told or found.run != self._watch.run:
-            return
-        left = found.seconds_left(node.clock.now())
-        if found.operation == self._context.request.operation and left > -_OVERDUE_SECONDS:
+            record.write()
+        elif found.operation == self._context.request.operation and left > -_OVERDUE_SECONDS:
             self._told = found.told
-            self._run_until(Deadline.after(node.clock, left))
+            self._run_until(Deadline.after(clock, left))
         else:
-            self._announcer.call_off()
+            record.write()
+            if found.is_remembered(clock.now()):
+                self._announcer.call_off(found.action)
 
     def go_on(self, latest: Deadline | None) -> None:
         """Begin if there is room for it, have a slot in time, and tell players of the mark that is reached.
 
         ``latest`` is when it has to end; None where it need not at any moment. Raises as `RunWatch.check` and `RunWatch.look`.
         """
-        if self.due is None and not self._begin(latest):
+        if self.due is None and ((latest is None and not self._quiet_until.is_over) or not self._begin(latest)):
             return
         self._reserve()
         if self.due is None:
@@ -66,17 +70,19 @@ class PlayerCountdown:
                 self._write(told=mark)
                 self._announcer.tell(mark, self.due.left)
 
-    def stop(self) -> None:
-        """Call it off, for now."""
+    def stop(self, waits_until: datetime) -> None:
+        """Call it off, for now: players are waited for again."""
+        if self._told:
+            self._quiet_until = Deadline.after(self._context.node.clock, _QUIET_SECONDS)
         self.call_off()
         self._context.slot.end_countdown()
         self.due = None
-        self._write(phase=WAITING, told=0)
+        self._write(phase=WAITING, due=timestamp(waits_until), told=0)
 
     def call_off(self) -> None:
         """Tell players who were told, if their run goes on, that what they were told of does not come."""
         if self._told and self._watch.is_there():
-            self._announcer.call_off()
+            self._announcer.call_off(self._context.verb)
         self._told = 0
 
     @property
@@ -104,7 +110,7 @@ class PlayerCountdown:
     def _run_until(self, due: Deadline) -> None:
         moment = self._context.node.clock.now() + timedelta(seconds=due.left)
         self.due = due
-        self._write(phase=COUNTING, due=timestamp(moment))
+        self._write(phase=COUNTING, due=timestamp(moment), told=self._told)
         self._context.progress.note(COUNTDOWN)
         self._context.tell(COUNTDOWN, moment)
 

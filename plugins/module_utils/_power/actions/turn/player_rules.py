@@ -11,6 +11,9 @@ from enum import Enum
 
 from ...model.players import OnMaxDelay, PlayerCount, PlayerPolicy
 
+#: So much later than at ``max_delay`` a countdown may end: nothing comes to it without a moment between request and look.
+_LATE_SECONDS = 5.0
+
 
 class Move(Enum):
     """The next thing to do."""
@@ -38,20 +41,23 @@ class Situation:
 
 
 def decide(policy: PlayerPolicy, now: Situation) -> Move:
-    """Return the next move. Unknown is never empty: it counts as more players than may be there."""
+    """Return the next move. Unknown is never empty: with it no countdown begins, ends early, or lets the action go on, unless it has to."""
     online = now.count.online
     if online == 0:
         return Move.GO
     if now.due is None:
         return _while_waiting(policy, now)
-    if not must_go(policy, now.passed) and online is not None and online > policy.at_most:
+    is_over = now.passed >= now.due
+    # One look that fails on the way calls nothing off; at its end it has to be known who plays.
+    too_many = is_over if online is None else online > policy.at_most
+    if too_many and not must_go(policy, now.passed):
         return Move.CALL_OFF
-    return Move.GO if now.passed >= now.due else Move.COUNT
+    return Move.GO if is_over else Move.COUNT
 
 
 def _while_waiting(policy: PlayerPolicy, now: Situation) -> Move:
     online = now.count.online
-    begins_in_time = now.passed + policy.countdown_seconds <= max(policy.max_delay, policy.countdown_seconds)
+    begins_in_time = now.passed + policy.countdown_seconds <= policy.max_delay + _LATE_SECONDS
     if online is not None and online <= policy.at_most:
         if not policy.warn:
             return Move.GO

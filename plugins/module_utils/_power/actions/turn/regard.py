@@ -12,8 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
-from typing import NoReturn
+from datetime import datetime, timedelta
 
 from ...locking.countdown import Countdown, HeldCountdown
 from ...model.cancellation import Deadline
@@ -22,12 +21,13 @@ from ...model.errors import CountdownRunning, InterruptedBySignal, PlayersOnline
 from ...model.news import PLAYERS
 from ...model.plan import plan
 from ...model.players import PlayerCount, PlayerPolicy, PlayerWait
-from ...model.result import PlanStep
+from ...model.result import Phase, PlanStep
 from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext
+from ..node.ends import NO_RUN
 from ..node.idempotency import same_action
 from .announcer import Announcer
-from .checked import Checked, check
+from .checked import Checked, begin_apart, check
 from .countdown import PlayerCountdown
 from .player_rules import Move, Situation, decide, must_go, next_change
 from .resumed import require_unchanged
@@ -44,36 +44,50 @@ _SILENT_SECONDS = 3.5
 
 
 @contextlib.contextmanager
-def with_regard_to_players(context: ActionContext, checked: Checked) -> Iterator[Checked]:
-    """Wait and count as the request asks, then give what is known of the server by then; players who were told hear if it is called off.
+def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked: Checked) -> Iterator[Checked]:
+    """Wait and count as the policy says, and until the action may begin after the one before it, then give what is known of the server by
+    then; players who were told hear if it is called off.
 
     Raises `PlayersOnline`, `CountdownRunning`, `Superseded`, as `check` where it waited, and as `RunWatch.check`.
     """
-    policy, seen = context.request.players, checked.seen
-    if policy is not None:
-        require_unchanged(context, seen.snapshot)
-    if policy is None or seen.snapshot is None or not seen.live or PlanStep.STOP not in plan(context.request.action, seen.state).steps:
+    seen = checked.seen
+    require_unchanged(context, seen.snapshot)
+    if seen.snapshot is None or not seen.live or PlanStep.STOP not in plan(context.request.action, seen.state).steps:
+        begin_apart(context, checked)
+        # Nobody was asked who plays on a run that has come since.
+        context.progress.waited_run = NO_RUN
         yield checked
         return
+    if checked.boot is not None:
+        from ..boot.image import pull_ahead
+
+        # Players are told of no image that cannot be had, and nothing takes minutes between what they hear and what comes.
+        pull_ahead(context, checked.boot.definition)
     regard = _Regard(context, policy, seen.snapshot)
     try:
         yield regard.until_go(checked)
-    except BaseException:
-        regard.call_off()
+    except BaseException as error:
+        regard.give_up(error)
         raise
     finally:
         regard.leave()
 
 
-def look_at_players(context: ActionContext, snapshot: Snapshot) -> None:
+def look_at_players(context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot) -> None:
     """See who plays, once and at once, for check mode. Raises `PlayersOnline` where the action would not wait for them."""
-    policy = context.request.players
-    if policy is None:
-        return
     regard = _Regard(context, policy, snapshot)
     count = context.progress.players = regard.look()
     if decide(policy, Situation(count, 0.0)) is Move.REFUSE:
-        regard.refuse()
+        raise _players_online(context, policy, count)
+
+
+def _players_online(context: ActionContext, policy: PlayerPolicy, count: PlayerCount, when: str = "") -> PlayersOnline:
+    """The error of an action that has waited for players as long as it may, or may not wait any more; ``when`` says since when."""
+    who = f"nobody can tell whether somebody plays on it ({count.why})" if count.online is None else f"{count.online} play on it"
+    waited = when or (f" after {policy.max_delay} s" if policy.max_delay else "")
+    too_late = count.online is not None and count.online <= policy.at_most
+    why = "there is no time left to tell them" if too_late else f"players_at_most is {policy.at_most}"
+    return PlayersOnline(f"Cannot {context.verb} server {context.uuid}: {who}{waited}, and {why}")
 
 
 class _Regard:
@@ -106,12 +120,9 @@ class _Regard:
         if self._begin():
             while not self._advance():
                 self._pause()
-            progress.waited_run = self._watch.run
+            progress.waited_run, progress.last_look = self._watch.run, self._last_look
         progress.player_wait = PlayerWait(self._waited)
-        if self._waited <= STALE_SECONDS:
-            progress.waited_run = None
-            return checked
-        return check(context)
+        return checked if self._waited <= STALE_SECONDS else check(context)
 
     def look(self) -> PlayerCount:
         """Ask who plays."""
@@ -123,18 +134,19 @@ class _Regard:
             self._record.saw(self._count)
         return self._count
 
-    def refuse(self) -> NoReturn:
-        """Raise `PlayersOnline`: it has waited for as long as it may."""
-        count, policy, context = self._count, self._policy, self._context
-        who = f"nobody can tell whether somebody plays on it ({count.why})" if count.online is None else f"{count.online} play on it"
-        waited = f" after {policy.max_delay} s" if policy.max_delay else ""
-        too_late = count.online is not None and count.online <= policy.at_most
-        why = "there is no time left to tell them" if too_late else f"players_at_most is {policy.at_most}"
-        raise PlayersOnline(f"Cannot {context.verb} server {context.uuid}: {who}{waited}, and {why}")
+    def _last_look(self) -> None:
+        """Look once more where the wait for the lock took long. Raises `PlayersOnline`: under the lock nobody is waited for."""
+        if self._next_look.is_over:
+            self.look()
+            if self._move() is not Move.GO:
+                raise _players_online(self._context, self._policy, self._count, " by the time it had the lock")
 
-    def call_off(self) -> None:
-        """Tell players who were told that it does not come, unless it has begun, or another process goes on with it."""
-        if not self._is_handed_on and not self._context.progress.changed:
+    def give_up(self, error: BaseException) -> None:
+        """Tell players who were told that it does not come, unless it has begun, or another process goes on with it after a signal."""
+        self._is_handed_on = isinstance(error, InterruptedBySignal) and self._context.node.caller.handed_on()
+        # A new image is a change, and nothing of what they were told.
+        has_stopped = any(phase == Phase.STOP.value for phase, _seconds in self._context.progress.phases)
+        if not self._is_handed_on and not has_stopped:
             self._countdown.call_off()
 
     def leave(self) -> None:
@@ -147,6 +159,10 @@ class _Regard:
             self._record.release(keep=self._is_handed_on)
 
     @property
+    def _waits_until(self) -> datetime:
+        return self._context.node.clock.now() + timedelta(seconds=self._latest.left)
+
+    @property
     def _waited(self) -> float:
         return round(self._context.node.clock.monotonic() - self._began, 3)
 
@@ -157,7 +173,7 @@ class _Regard:
         """
         context = self._context
         node, request = context.node, context.request
-        due = timestamp(request.requested_at + timedelta(seconds=self._policy.max_delay))
+        due = timestamp(self._waits_until)
         while True:
             try:
                 self._record = node.countdowns.begin(context.uuid, request, self._watch.run, since=timestamp(node.clock.now()), due=due)
@@ -166,7 +182,7 @@ class _Regard:
                 running = error.facts.get("running")
                 if not isinstance(running, Countdown) or not running.is_of(request):
                     raise
-            self._slots.leave()
+            self._slots.leave(counts_on=False)
             self._check()
             node.clock.sleep(_RETRY_SECONDS)
         if same_action(context) is not None:
@@ -182,17 +198,20 @@ class _Regard:
             self.look()
         move = self._move()
         if move is Move.REFUSE:
-            self.refuse()
-        if move is Move.GO:
+            # Nobody plays on one that has ended by itself, which a game that is not there does not tell.
+            self._watch.look(certain=self._waited > STALE_SECONDS)
+            if not self._watch.is_over:
+                raise _players_online(self._context, self._policy, self._count)
+        if move in (Move.REFUSE, Move.GO):
             return self._come_back()
-        if not self._slots.are_aside and self._countdown.due is None:
-            self._slots.leave()
+        if move is Move.CALL_OFF:
+            self._countdown.stop(self._waits_until)
+        if move is Move.CALL_OFF or (self._countdown.due is None and not self._slots.are_aside):
+            self._slots.leave(counts_on=False)
             self._context.progress.note(PLAYERS)
-            self._context.tell(PLAYERS, self._context.node.clock.now() + timedelta(seconds=self._latest.left))
+            self._context.tell(PLAYERS, self._waits_until)
         if move is Move.COUNT:
             self._countdown.go_on(self._latest if must_go(self._policy, self._situation.passed) else None)
-        elif move is Move.CALL_OFF:
-            self._countdown.stop()
         return False
 
     def _is_look_due(self) -> bool:
@@ -225,7 +244,7 @@ class _Regard:
             self.look()
         if self._move() is Move.GO:
             return True
-        self._slots.leave()
+        self._slots.leave(counts_on=self._countdown.due is not None)
         return False
 
     def _pause(self) -> None:
@@ -236,6 +255,5 @@ class _Regard:
 
     def _check(self) -> None:
         if self._context.node.caller.handed_on():
-            self._is_handed_on = True
             raise InterruptedBySignal(f"Cannot {self._context.verb} server {self._context.uuid} yet: another process goes on with it")
         self._watch.check()

@@ -12,10 +12,15 @@ from .run_watch import superseded
 
 
 def require_unchanged(context: ActionContext, snapshot: Snapshot | None) -> None:
-    """Raise `Superseded` if this action waited for players when its process died, and somebody has acted on the server since."""
+    """Raise `Superseded` if this action waited for players when its process died, and somebody has acted on the server since.
+
+    Raises as `ActionContext.check_interrupted`, too.
+    """
     found = context.node.countdowns.abandoned(context.uuid)
     if found is None or found.operation != context.request.operation:
         return
+    # A kill is told as one.
+    context.check_interrupted()
     if snapshot is not None and snapshot.live and snapshot.run != found.run:
         raise superseded(context, "was started anew")
     if _was_meant(context, found):

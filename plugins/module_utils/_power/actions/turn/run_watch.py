@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+from ...model.clock import timestamp
 from ...model.errors import EngineError, EngineUnreachable, LockUnavailable, Superseded
 from ...model.server import Run
 from ..node.context import ActionContext
 
-#: Seconds for which a run is taken for granted that answers, and that nobody is seen to act on.
+#: Seconds for which a run is taken for granted on which nobody has acted under its lock.
 _TRUSTED_SECONDS = 120.0
 
 
@@ -18,7 +19,9 @@ class RunWatch:
 
     def __init__(self, context: ActionContext, run: Run) -> None:
         self._context = context
-        self._meant_up = self._intent_up()
+        #: A server that is up without anybody having said so may be.
+        self._meant_up = self._intent_up() is not False
+        self._changed_at = context.node.locks.changed_at(context.uuid)
         self._looked_at = context.node.clock.monotonic()
         self.run = run
         #: Whether the run was seen to be over: nobody plays there any more.
@@ -32,27 +35,32 @@ class RunWatch:
             raise superseded(context, "was killed")
 
     def look(self, *, certain: bool) -> None:
-        """See whether the run goes on, and is meant as it was. Raises `Superseded` if another has come, or it is meant otherwise.
+        """See whether the run goes on, and is meant as it was. Raises as `check`, and `Superseded` if that is not so.
 
-        The engine is asked if it is to be ``certain``, if somebody acts on the server, and now and then: to ask it for each of hundreds of
-        servers every few seconds would cost more than the wait is worth.
+        The engine is asked if it is to be ``certain``, if somebody has held the lock since, and now and then: to ask it for each of
+        hundreds of servers every few seconds would cost more than the wait is worth.
         """
         node, uuid = self._context.node, self._context.uuid
-        now = node.clock.monotonic()
-        if not certain and now - self._looked_at < _TRUSTED_SECONDS and node.locks.holder(uuid) is None:
+        now, changed_at = node.clock.monotonic(), node.locks.changed_at(uuid)
+        if not certain and now - self._looked_at < _TRUSTED_SECONDS and changed_at == self._changed_at:
             return
         meant_up = self._intent_up()
         if meant_up is not None and meant_up is not self._meant_up:
-            raise superseded(self._context, f"is meant to be {'up' if meant_up else 'down'} now")
+            raise self._ended_by(f"is meant to be {'up' if meant_up else 'down'} now")
         try:
             snapshot = node.engine.inspect(uuid)
         except (EngineError, EngineUnreachable):
             # Nobody can tell; whoever acts on it in the end says so.
             return
-        self._looked_at = now
+        self._looked_at, self._changed_at = now, changed_at
         if snapshot is not None and snapshot.live and snapshot.run != self.run:
-            raise superseded(self._context, "was started anew")
+            raise self._ended_by("was started anew")
         self.is_over = snapshot is None or not snapshot.live
+
+    def _ended_by(self, what: str) -> Superseded:
+        """Return the error of one that somebody else has ended. Raises as `check` if that was a kill: it is told as one."""
+        self.check()
+        return superseded(self._context, what)
 
     def is_there(self) -> bool:
         """Tell if the run goes on, as far as that can be told."""
@@ -77,5 +85,7 @@ class RunWatch:
 def superseded(context: ActionContext, what: str) -> Superseded:
     """The error of an action whose server somebody else has acted on while its players were waited for."""
     intent = context.node.journal.intents.of(context.uuid)
-    by = f" by {intent.origin}" if intent is not None and intent.origin and intent.operation != context.request.operation else ""
+    # What was meant before says nothing of who did it, nor does a restart at the engine.
+    is_newer = intent is not None and intent.at > timestamp(context.request.requested_at)
+    by = f" by {intent.origin}" if intent is not None and is_newer and intent.origin else ""
     return Superseded(f"Cannot {context.verb} server {context.uuid}: it {what}{by} while its players were waited for")

@@ -1,0 +1,129 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real Minecraft server, run by the collection, and real players: what `tests/lab/minecraft` has, as tests use it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import uuid as uuid_module
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .lab import Lab, wait_until
+
+IMAGE = "~fleet-power/minecraft:latest"
+_LAB = Path(__file__).parents[1] / "lab" / "minecraft"
+_HOME = Path(__file__).parents[2] / ".build" / "minecraft"
+#: The first spawn of a player on a loaded machine.
+_JOIN_SECONDS = 60.0
+
+
+def build(docker_host: str) -> None:
+    """Make the image, and fetch what players are made of, where that was not done yet."""
+    subprocess.run([_LAB / "build"], env={**os.environ, "DOCKER_HOST": docker_host}, check=True)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def definition(uuid: str, port: int, *, name: str = "", game: str = "minecraft", **own: Any) -> dict[str, Any]:
+    """The definition of a server; ``own`` are more of its ``settings``."""
+    return {
+        "settings": {
+            "uuid": uuid,
+            "meta": {"name": name or f"minecraft-{uuid[:8]}", "game": game},
+            "container": {"image": IMAGE},
+            "allocations": {"default": {"ip": "0.0.0.0", "port": port}, "mappings": {"0.0.0.0": [port]}},
+            **own,
+        },
+        "process_configuration": {"startup": {"done": ['For help, type "help"']}, "stop": {"type": "command", "value": "stop"}},
+    }
+
+
+def minecraft_up(lab: Lab, *, name: str = "", games: Mapping[str, Any] | None = None, **own: Any) -> tuple[str, int]:
+    """Have a server up and ready on the lab's node; return its uuid, and the port that players join at.
+
+    ``games`` are settings of that name; the lab's servers get a network from here on.
+    """
+    lab.write_settings(docker={"network": {"network_mode": "bridge"}}, games=games or {})
+    uuid, port = str(uuid_module.uuid4()), free_port()
+    lab.uuids.append(uuid)
+    lab.define(uuid, definition(uuid, port, name=name, **own))
+    result = lab.power("start", uuid, wait_for="running")
+    assert (result.outcome.value, result.code) == ("done", ""), result.msg
+    return uuid, port
+
+
+class Player:
+    """A player who joins; what he sees comes in as it happens."""
+
+    def __init__(self, port: int, name: str = "alice") -> None:
+        environment = {**os.environ, "NODE_PATH": str(_HOME / "node_modules")}
+        self._process = subprocess.Popen(
+            ["node", str(_LAB / "player.js"), str(port), name], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self._seen: list[list[str]] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with contextlib.suppress(ValueError):
+                self._seen.append(json.loads(line))
+
+    def await_joined(self) -> Player:
+        """Wait until he stands in the world."""
+        wait_until(lambda: ["joined"] in self._seen or self.is_gone, "the player joins", _JOIN_SECONDS)
+        assert ["joined"] in self._seen, self._seen
+        return self
+
+    def chat(self) -> list[str]:
+        """The lines of his chat, as he reads them."""
+        return [seen[1] for seen in list(self._seen) if seen[0] == "chat"]
+
+    def await_chat(self, part: str) -> str:
+        """Wait for a line of chat with this in it, and return the first."""
+        found: str = wait_until(lambda: next((line for line in self.chat() if part in line), ""), f"{part!r} in the chat")
+        return found
+
+    @property
+    def is_gone(self) -> bool:
+        """True once he is not in the game any more, whoever ended that."""
+        return self._process.poll() is not None
+
+    def leave(self) -> None:
+        """Leave as people do."""
+        if not self.is_gone:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(20)
+
+    def kill(self) -> None:
+        """Be gone at once."""
+        if not self.is_gone:
+            self._process.kill()
+        self._process.wait(20)
+        self._reader.join(20)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@contextlib.contextmanager
+def playing(port: int, name: str = "alice") -> Iterator[Player]:
+    """A player who has joined, and is gone at the end."""
+    player = Player(port, name)
+    try:
+        yield player.await_joined()
+    finally:
+        player.kill()

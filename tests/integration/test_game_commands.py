@@ -1,0 +1,116 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands run in a server's container: what they print and how they end, and that nothing of one that hangs stays behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_commands
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine import Engine
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
+
+from .lab import Lab, wait_until
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may end what runs in a container")
+#: Two processes that never end, one of them the other's child, and in the background.
+HANGS = ("sh", "-c", "sleep 1001 & sleep 1002")
+
+
+class Commands:
+    """One server that is up, and commands in its container."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.uuid = lab.up()
+        self.engine: Engine = lab.node().engine
+        snapshot = self.engine.inspect(self.uuid)
+        assert snapshot is not None
+        self.container = snapshot.id
+        self._lab = lab
+
+    def run(self, *words: str, seconds: float = 20.0, most_bytes: int = 4096) -> CommandEnd:
+        """Run a command."""
+        return self.engine.commands.run(self.container, words, seconds=seconds, most_bytes=most_bytes)
+
+    def shell(self, script: str, **bounds: float) -> CommandEnd:
+        """Run a script."""
+        return self.run("sh", "-c", script, **bounds)  # type: ignore[arg-type]
+
+    def running(self) -> list[str]:
+        """What runs in the container beside the server itself."""
+        rows = self._lab.client.top(self.container, ps_args="-eo pid,args")["Processes"]
+        return [line for _pid, line in rows if "testserver" not in line]
+
+
+@pytest.fixture(name="commands")
+def in_a_server(lab: Lab) -> Iterator[Commands]:
+    yield Commands(lab)
+
+
+def test_a_command_has_ended_with_what_it_printed_and_its_exit_code(commands: Commands) -> None:
+    assert commands.shell("echo 3/20; echo complaint >&2") == CommandEnd(0, b"3/20\n")
+    assert commands.shell("echo 3; exit 7") == CommandEnd(7, b"3\n")
+    assert commands.run("sh", "-c", 'echo "$1"', "sh", '"; $(id) \u00fc') == CommandEnd(0, '"; $(id) \u00fc\n'.encode())
+
+
+def test_a_program_that_is_not_there_has_the_exit_code_of_one(commands: Commands) -> None:
+    assert commands.run("no-such-program").exit_code in (126, 127)
+
+
+@as_root
+def test_one_that_does_not_end_is_ended_with_all_that_it_began_and_nothing_else_is(commands: Commands) -> None:
+    began = time.monotonic()
+    assert commands.run(*HANGS, seconds=0.5) == CommandEnd(None, why="has not ended in time")
+    assert time.monotonic() - began < 3.0
+    wait_until(lambda: not any("sleep 100" in line for line in commands.running()), "what it began is gone")
+    assert commands.shell("echo 3") == CommandEnd(0, b"3\n")
+
+
+@as_root
+def test_one_that_prints_without_end_is_ended_too(commands: Commands) -> None:
+    ended = commands.shell("while :; do echo 12345678901234567890; done")
+    assert ended == CommandEnd(None, why="prints more than 4096 bytes")
+    wait_until(lambda: not any("while" in line for line in commands.running()), "it is gone")
+
+
+@pytest.mark.long
+@as_root
+def test_one_that_leaves_its_output_to_a_child_is_not_waited_for(commands: Commands) -> None:
+    ended = commands.shell("echo 3; sleep 1003 &", seconds=0.5)
+    assert ended == CommandEnd(None, why="has not ended in time")
+    wait_until(lambda: not any("sleep 1003" in line for line in commands.running()), "its child is gone")
+
+
+def test_where_it_cannot_be_ended_no_further_one_is_begun_before_it_has(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_commands, "end_session", lambda *process: None)
+    monkeypatch.setattr(engine_commands, "_END_SECONDS", 0.3)
+    assert commands.run("sleep", "1.5", seconds=0.3).why == "has not ended in time"
+    assert commands.shell("echo 3").why == "was not run: the one before still runs in its container"
+    assert len(commands.running()) == 1
+    wait_until(lambda: commands.shell("echo 3") == CommandEnd(0, b"3\n"), "it has ended, and the next is run")
+
+
+def test_in_one_container_one_runs_at_a_time_and_others_wait_for_it_within_their_time(commands: Commands) -> None:
+    found: list[CommandEnd] = []
+    threads = [threading.Thread(target=lambda: found.append(commands.shell("sleep 0.3; echo 3"))) for _each in range(3)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    assert commands.shell("echo 4", seconds=0.1).why == "was not run: another one still runs in its container"
+    for thread in threads:
+        thread.join()
+    assert found == [CommandEnd(0, b"3\n")] * 3
+    assert time.monotonic() - began > 0.9
+
+
+def test_in_a_container_that_does_not_run_nothing_is(commands: Commands, lab: Lab) -> None:
+    lab.power("stop", commands.uuid)
+    with pytest.raises(EngineError, match="run a command in container"):
+        commands.shell("echo 3")

@@ -1,0 +1,169 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A worker that is ended tells its node first, and ends within seconds whatever that does: really started, really sent signals."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.tests.unit.forked_support import ForkedModule
+
+pytest.importorskip("ansible.plugins.action")
+#: As a worker of Ansible, its handlers end it; here with an exit code of their own.
+PRELUDE = """
+import os, signal, sys, threading, time
+from ansible_collections.fleet.power.plugins.plugin_utils import interrupted
+from ansible_collections.fleet.power.plugins.plugin_utils.interrupted import telling_when_ended
+
+interrupted.TELL_SECONDS = 1.5
+
+def note(text):
+    with open(sys.argv[1], "a") as file:
+        file.write(text + "\\n")
+
+def before(number, frame):
+    note(f"ended by {number}")
+    os._exit(7)
+
+def tell():
+    note("told")
+
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, before)
+"""
+WAITS = """
+with telling_when_ended(tell):
+    note("begun")
+    time.sleep(30)
+"""
+Run = Callable[[str], ForkedModule]
+BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+
+
+@pytest.fixture(name="run")
+def start_worker(tmp_path: Path) -> Iterator[Run]:
+    """Start a script as a worker."""
+    started: list[ForkedModule] = []
+
+    def start(script: str) -> ForkedModule:
+        started.append(ForkedModule(PRELUDE + script, tmp_path / "notes"))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+
+
+@BOTH
+def test_it_tells_and_ends_as_it_would_have_ended(run: Run, number: signal.Signals) -> None:
+    worker = run(WAITS)
+    worker.await_note("begun")
+    worker.parent.send_signal(number)
+    assert worker.end()[0] == 7
+    assert worker.noted() == ["begun", "told", f"ended by {number.value}"]
+
+
+def test_it_is_told_once_however_often_it_is_ended(run: Run) -> None:
+    worker = run(WAITS.replace("tell)", "lambda: (tell(), time.sleep(1)))"))
+    worker.await_note("begun")
+    worker.parent.send_signal(signal.SIGINT)
+    worker.await_note("told")
+    worker.parent.send_signal(signal.SIGTERM)
+    worker.parent.send_signal(signal.SIGINT)
+    assert worker.end()[0] == 7
+    assert worker.noted() == ["begun", "told", "ended by 2"]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        # The node does not answer.
+        WAITS.replace("tell)", "lambda: time.sleep(30))"),
+        # What is raised is lost.
+        """
+with telling_when_ended(tell):
+    note("begun")
+    while True:
+        try:
+            time.sleep(30)
+        except BaseException:
+            pass
+""",
+    ],
+    ids=["silent", "lost"],
+)
+def test_it_ends_within_seconds_whatever_happens(run: Run, script: str) -> None:
+    worker = run(script)
+    worker.await_note("begun")
+    began = time.monotonic()
+    worker.parent.send_signal(signal.SIGINT)
+    assert worker.end()[0] == 7
+    assert time.monotonic() - began < 5
+    assert worker.noted()[-1] == "ended by 2"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        # What fails on the way out, what takes everything for its own, and what cannot be told.
+        'try:\n        time.sleep(30)\n    finally:\n        raise OSError("nobody listens")',
+        "try:\n        time.sleep(30)\n    except BaseException:\n        pass",
+        "try:\n        time.sleep(30)\n    except Exception:\n        time.sleep(30)",
+    ],
+)
+def test_it_is_told_whatever_is_on_the_way(run: Run, body: str) -> None:
+    worker = run(f'with telling_when_ended(tell):\n    note("begun")\n    {body}\n')
+    worker.await_note("begun")
+    worker.parent.send_signal(signal.SIGINT)
+    assert worker.end()[0] == 7
+    assert worker.noted() == ["begun", "told", "ended by 2"]
+
+
+def test_a_telling_that_fails_changes_nothing(run: Run) -> None:
+    worker = run(WAITS.replace("tell)", "lambda: 1 / 0)"))
+    worker.await_note("begun")
+    worker.parent.send_signal(signal.SIGINT)
+    assert worker.end()[0] == 7
+
+
+def test_without_a_handler_it_ends_by_the_signal(run: Run) -> None:
+    worker = run("signal.signal(signal.SIGTERM, signal.SIG_DFL)\n" + WAITS)
+    worker.await_note("begun")
+    worker.parent.send_signal(signal.SIGTERM)
+    assert worker.end()[0] == -signal.SIGTERM
+    assert worker.noted() == ["begun", "told"]
+
+
+def test_afterwards_and_after_an_error_all_is_as_it_was(run: Run) -> None:
+    script = """
+try:
+    with telling_when_ended(tell):
+        raise KeyError("of its own")
+except KeyError:
+    note("raised")
+with telling_when_ended(tell):
+    pass
+note(f"{signal.getsignal(signal.SIGINT) is before} {signal.getsignal(signal.SIGTERM) is before}")
+"""
+    worker = run(script)
+    assert worker.end()[0] == 0
+    assert worker.noted() == ["raised", "True True"]
+
+
+def test_in_a_thread_nothing_is_noticed_and_nothing_fails(run: Run) -> None:
+    script = """
+def work():
+    with telling_when_ended(tell):
+        note("worked")
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+    worker = run(script)
+    assert worker.end()[0] == 0
+    assert worker.noted() == ["worked"]
