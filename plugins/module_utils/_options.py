@@ -22,6 +22,7 @@ from ._power.actions.many.selection import Target, means_all
 from ._power.actions.node.idempotency import keyed
 from ._power.actions.node.limiter import Limiter, Slot
 from ._power.call import Call, open_call
+from ._power.journal.span import Span, read_span
 from ._power.model.caller import Caller
 from ._power.model.errors import INTERNAL_ERROR, Incomplete, IntentUnknown, PowerError, SettingsInvalid, internal_error
 from ._power.model.news import News
@@ -120,11 +121,19 @@ def _look(module: PowerModule) -> None:
         # What was computed and came out empty is not all.
         module.exit_json(changed=False, complete=True, servers=[], supervisor=None)
     with contextlib.closing(open_call(options, read_only=True)) as call:
-        wanted = FactOptions(options["tail"], options["operations"], options["crashes"], ask_players)
+        wanted = FactOptions(options["tail"], options["operations"], options["crashes"], _span(options), ask_players)
         told = call.describe(options["server"] or (), wanted, check=module.check_mode)
     warn_each(module, call.warnings(), told.warnings)
     why = {} if told.complete else {"msg": "; ".join(told.unlisted)}
     module.exit_json(changed=False, complete=told.complete, servers=told.entries, supervisor=told.supervisor, **why)
+
+
+def _span(options: Mapping[str, Any]) -> Span | None:
+    """Return the span of which downtime is asked for, None if it is not. Raises `SettingsInvalid`."""
+    since, until = options["downtime_since"], options["downtime_until"]
+    if until and not since:
+        raise SettingsInvalid("Cannot use downtime_until without downtime_since: nothing says where the span begins")
+    return read_span(since, until, datetime.now(timezone.utc), prefix="downtime_") if since else None
 
 
 def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> None:
@@ -245,7 +254,7 @@ def _leave(module: PowerModule, options: Mapping[str, Any], results: Sequence[Re
         "action": options["action"],
         "changed": any(result.changed for result in results),
         **({"diff": diff(results)} if module._diff else {}),
-        "servers": entries(results, check=module.check_mode, all_steps=module._verbosity > 0, detail=detail),
+        "servers": entries(results, check=module.check_mode, all_steps=module._verbosity > 0, detail=detail, timed=options["phases"]),
         "summary": summary(results),
     }
     missed = incomplete_message(PowerAction(options["action"]), results, unlisted) if all_meant else ""

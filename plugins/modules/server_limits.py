@@ -211,6 +211,12 @@ servers:
       type: dict
       returned: when there was a wait or a holder
       sample: {"waited_seconds": 12.5}
+    phases:
+      description: When each phase began, as of M(fleet.power.server_power).
+      type: list
+      elements: dict
+      returned: when it had any; not if brief, unless with C(-v)
+      sample: [{"phase": "limit", "at": 0.031}]
     seconds:
       description: How long it all took.
       type: float

@@ -220,6 +220,12 @@ options:
         chosen when it was up.
       - A node forgets it with its journal, which has the last 100 actions of each server. It has no effect with O(api_url).
     type: str
+  phases:
+    description:
+      - Return RV(servers[].phases) and RV(servers[].operation) also of servers whose entries are brief, so that it can be seen what each
+        was at, and when. C(-v) does the same.
+    type: bool
+    default: false
 notes:
   - The module runs on the node whose engine runs the servers, as root or as a member of the groups C(docker) and C(fleet-power). With
     O(api_url) it runs anywhere, as anybody, and there is neither lock nor journal of ours.
@@ -539,6 +545,47 @@ servers:
       elements: dict
       returned: when there are any
       sample: [{"changed": true, "seconds": 0.021, "step": "placement"}]
+    phases:
+      description:
+        - When each phase, and each wait before the lock, began. Besides the phases of a lock's holder there are V(players), V(countdown),
+          V(locked) (it waited for its lock for more than a second) and V(ready) (it is up, and awaited to be ready).
+      type: list
+      elements: dict
+      returned: when it had any; if brief, with O(phases) or C(-v); not in an ad-hoc command without C(-v), nor through an endpoint
+      contains:
+        phase:
+          description: The phase.
+          type: str
+          returned: always
+          sample: stop
+        at:
+          description: When it began, in seconds since the action was taken up, which was RV(servers[].seconds) before its end.
+          type: float
+          returned: always
+          sample: 0.021
+    downtime:
+      description:
+        - For how long the server was down, by the engine's own times. It begins with the end of the run that the action ended.
+      type: dict
+      returned: >-
+        when the action ended a run, and it can be told when that was; if brief, of V(start) and V(restart) alone, and not in an ad-hoc
+        command
+      contains:
+        seconds:
+          description: Seconds until the next run started.
+          type: float
+          returned: when the action started one
+          sample: 1.412
+        ready_seconds:
+          description: Seconds until that run was seen to be ready.
+          type: float
+          returned: when that was waited for, and came
+          sample: 24.3
+        since:
+          description: When the run ended, by the engine's clock.
+          type: str
+          returned: when the action started no other
+          sample: "2026-01-31T12:00:00.123456789Z"
     seconds:
       description: How long it all took.
       type: float

@@ -68,6 +68,19 @@ options:
       - Does not apply with O(api_url).
     type: int
     default: 0
+  downtime_since:
+    description:
+      - Return what each server was down for since then, and how long it was up and down, as far as the journal tells.
+      - How long ago, such as V(30d), V(12h) or a number of seconds; or a moment in ISO 8601, such as V(2026-01-31T12:00:00Z), in UTC
+        unless it names a zone.
+      - Does not apply with O(api_url).
+    type: str
+    default: ""
+  downtime_until:
+    description:
+      - The end of that time, given as O(downtime_since) is. Now, if it is not given, or is later.
+    type: str
+    default: ""
 seealso:
   - module: fleet.power.server_power
 author:
@@ -99,6 +112,18 @@ EXAMPLES = r"""
 - name: Name them
   ansible.builtin.debug:
     msg: "{{ power.servers | selectattr('supervision') | selectattr('supervision.crashes_today') | map(attribute='name') }}"
+
+- name: Look at what went down in the last month, when and why
+  fleet.power.server_power_info:
+    downtime_since: 30d
+  register: power
+
+- name: Show the outages that nobody wanted
+  ansible.builtin.debug:
+    msg: "{{ item.downtime.outages | rejectattr('planned', 'eq', true) }}"
+  loop: "{{ power.servers | selectattr('downtime') }}"
+  loop_control:
+    label: "{{ item.name }}, {{ item.downtime.availability }} % of the time that is known"
 
 - name: Name those on which somebody plays, or may play
   ansible.builtin.debug:
@@ -494,6 +519,133 @@ servers:
           elements: str
           returned: not through an endpoint
           sample: ["java.lang.OutOfMemoryError"]
+    downtime:
+      description:
+        - What it was over the span from O(downtime_since) to O(downtime_until), V(null) if the journal cannot be read, or the server could
+          not be seen. There where O(downtime_since) is given.
+        - The journal keeps the last 100 runs and the last 100 operations of each server. Before C(known_since), and where somebody started
+          and stopped the server past us with no supervisor to see it, nothing is known. What is unknown counts neither as up nor as down.
+        - Times are those of the engine. It was up from the start of its process to its end, ready or not.
+      type: dict
+      returned: not through an endpoint
+      contains:
+        since:
+          description: The beginning of the span.
+          type: str
+          returned: not through an endpoint
+          sample: "2026-01-01T00:00:00.000Z"
+        until:
+          description: Its end.
+          type: str
+          returned: not through an endpoint
+          sample: "2026-01-31T00:00:00.000Z"
+        known_since:
+          description: The start of the earliest run that is known, V(null) if none is. It may be earlier than the span.
+          type: str
+          returned: not through an endpoint
+          sample: "2025-11-12T08:00:01.412Z"
+        up_seconds:
+          description: How long it was up in the span.
+          type: float
+          returned: not through an endpoint
+          sample: 2591000.0
+        down_seconds:
+          description: How long it was down.
+          type: float
+          returned: not through an endpoint
+          sample: 1000.0
+        planned_seconds:
+          description: How much of that somebody wanted.
+          type: float
+          returned: not through an endpoint
+          sample: 600.0
+        unknown_seconds:
+          description: Of how much of the span nothing is known.
+          type: float
+          returned: not through an endpoint
+          sample: 0.0
+        availability:
+          description: The part of the known time in which it was up, in percent. V(null) if nothing is known.
+          type: float
+          returned: not through an endpoint
+          sample: 99.9614
+        outages:
+          description: >-
+            The times in which it was down, the oldest first, the last 100 of the span, or 20 where several servers are looked at. They
+            never overlap. Where somebody came to want it down, or a start failed, a new one begins.
+          type: list
+          elements: dict
+          returned: not through an endpoint
+          contains:
+            from:
+              description: Its beginning, within the span.
+              type: str
+              returned: not through an endpoint
+              sample: "2026-01-20T04:12:00.123Z"
+            until:
+              description: Its end, V(null) while it goes on.
+              type: str
+              returned: not through an endpoint
+              sample: "2026-01-20T04:12:11.901Z"
+            seconds:
+              description: How long it lasted within the span.
+              type: float
+              returned: not through an endpoint
+              sample: 11.778
+            why:
+              description: >-
+                What the end of its run is taken for, a verdict as in C(servers[].crashes); V(not_started), an action was to bring it up,
+                and failed; V(null), nobody has judged it.
+              type: str
+              returned: not through an endpoint
+              sample: crashed
+            planned:
+              description: >-
+                Whether somebody wanted it down, here or at the engine. V(false) for a crash, a stop of the engine, and a start that failed;
+                V(null) if nobody can tell.
+              type: bool
+              returned: not through an endpoint
+              sample: false
+            action:
+              description: The action that took it down, or failed to bring it up, V(null) if none did, or the journal has it no more.
+              type: str
+              returned: not through an endpoint
+              sample: null
+            origin:
+              description: Who asked for that.
+              type: str
+              returned: not through an endpoint
+              sample: null
+            reason:
+              description: The reason that was given.
+              type: str
+              returned: not through an endpoint
+              sample: null
+            code:
+              description: The code with which that action ended, V(null) if it ended well.
+              type: str
+              returned: not through an endpoint
+              sample: null
+            operation:
+              description: Its id.
+              type: str
+              returned: not through an endpoint
+              sample: null
+            exit_code:
+              description: Exit code of the run, V(null) if it is not known.
+              type: int
+              returned: not through an endpoint
+              sample: 3
+            oom_killed:
+              description: Whether the kernel ended the run for memory, V(null) if that is not known.
+              type: bool
+              returned: not through an endpoint
+              sample: false
+        omitted:
+          description: How many earlier ones are not listed. They are counted in all sums.
+          type: int
+          returned: not through an endpoint
+          sample: 0
     utilization:
       description: >-
         What it uses, in the endpoint's own names and units. Those of Wings are C(memory_bytes), C(memory_limit_bytes), C(disk_bytes),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import engine_time
 
 from .controller import MODULE, Controller, warnings_of
 from .lab import Lab
@@ -37,7 +39,7 @@ def test_a_start_that_is_done_returns_what_is_known_and_nothing_that_is_empty(la
     assert run.code == 0, run.output
     assert run.result["changed"] is True
     entry = run.server
-    assert set(entry) == ALWAYS | {"preboot", "run"}
+    assert set(entry) == ALWAYS | {"preboot", "run", "phases"}
     assert [entry[name] for name in ("server", "short_id", "name", "action")] == [uuid, uuid[:8], "Cobalt Survival", "start"]
     assert [entry[name] for name in ("outcome", "changed", "state_before", "state")] == ["done", True, "offline", "starting"]
     assert 0 < entry["seconds"] < 60
@@ -53,6 +55,21 @@ def test_a_stop_tells_how_it_went(lab: Lab, controller: Controller) -> None:
     stop = only(act(controller, "stop", uuid))["stop"]
     assert (stop["how"], stop["forced"]) == ("command", False)
     assert 0.3 <= stop["seconds"] < 10
+
+
+def test_a_restart_tells_for_how_long_the_server_was_down_as_the_engine_has_it(lab: Lab, controller: Controller) -> None:
+    uuid = lab.server(BOOT_SECONDS=2)
+    lab.power("start", uuid, wait_for="running")
+    entry = only(act(controller, "restart", uuid, wait_for="running"))
+    assert set(entry["downtime"]) == {"seconds", "ready_seconds"}
+    assert 0 < entry["downtime"]["seconds"] < entry["downtime"]["ready_seconds"] - 1.5 < entry["seconds"]
+    rows = lab.node().journal.told_runs.of_each([uuid], 1, datetime.now(timezone.utc))
+    assert rows is not None
+    ended, began = engine_time(rows.latest[uuid][0].ended_at), engine_time(entry["run"]["started_at"])
+    assert ended is not None and began is not None
+    assert entry["downtime"]["seconds"] == round((began - ended).total_seconds(), 3)
+    assert [each["phase"] for each in entry["phases"]][:2] == ["pull", "stop"]
+    assert entry["phases"][-1]["phase"] == "ready"
 
 
 def test_a_stop_that_had_to_be_forced_says_so(lab: Lab, controller: Controller) -> None:

@@ -393,15 +393,19 @@ class FakeEngine:
         found = self.find(name)
         if found is None or found.live:
             return
-        moment = self.clock.now()
-        started_at = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06d}{next(self.count):03d}Z"
+        started_at = self._moment(next(self.count))
         self.put(replace(found, live=self.crash is None, started_at=started_at, exit_code=self.crash))
 
     def end(self, name: str, code: int = 0) -> None:
         """The process ends."""
         found = self.find(name)
         if found is not None and found.live:
-            self.put(replace(found, live=False, paused=False, exit_code=code))
+            self.put(replace(found, live=False, paused=False, exit_code=code, finished_at=self._moment()))
+
+    def _moment(self, nanoseconds: int = 0) -> str:
+        """Now, as the engine writes it."""
+        moment = self.clock.now()
+        return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06d}{nanoseconds:03d}Z"
 
     def change(self, name: str, **fields: Any) -> Snapshot:
         """Change what the engine says of a container."""

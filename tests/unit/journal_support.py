@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def act(journal: Journal, operation: str, server: Server) -> None:
     journal.runs.record(server.uuid, run, matchers=True)
     journal.intents.set(server, Intent(True, operation, "alice@web1", timestamp(NOON)))
     journal.runs.record_match(server.uuid, run)
-    journal.operations.end(result(operation, server), PHASES)
+    journal.operations.end(replace(result(operation, server), phases=PHASES))
 
 
 def in_processes(count: int, work: Callable[[int, Any], None], seconds: float = 60) -> None:

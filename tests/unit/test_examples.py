@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_server
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.span import Span
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Unseen
+from ansible_collections.fleet.power.plugins.module_utils._power.model.downtime import Downtime
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount, PlayerWait
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry, summary
@@ -122,7 +124,9 @@ def names(documented: Mapping[str, Any]) -> dict[str, Any]:
 def names_like(documented: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     """The names of the fields in a result, with those of the fields in them, where the documentation has those one by one."""
     return {
-        name: names_like(documented[name]["contains"], value) if "contains" in documented.get(name, {}) else None
+        name: names_like(documented[name]["contains"], value[0] if isinstance(value, list) else value)
+        if "contains" in documented.get(name, {})
+        else None
         for name, value in found.items()
     }
 
@@ -154,6 +158,8 @@ def full_result() -> Result:
         run=Run("4d2f1b", "2026-01-31T12:00:00.123456789Z"),
         log=("crashed",),
         seconds=2.0,
+        phases=(("stop", 0.1),),
+        downtime=Downtime("2026-01-31T12:00:00.123456789Z", 1.0, 2.0),
     )
 
 
@@ -168,7 +174,17 @@ def test_every_field_of_a_result_is_documented_and_every_documented_one_exists()
 def test_every_field_of_a_change_of_limits_is_documented_and_every_documented_one_exists() -> None:
     documented = document("server_limits", "RETURN")
     fields = documented["servers"]["contains"]
-    none = {"stop": None, "cancelled": None, "exit_code": None, "preboot": (), "run": None, "log": (), "players": None, "player_wait": None}
+    none = {
+        "stop": None,
+        "cancelled": None,
+        "exit_code": None,
+        "preboot": (),
+        "run": None,
+        "log": (),
+        "players": None,
+        "player_wait": None,
+        "downtime": None,
+    }
     changed = (LimitChange("build.memory_limit", 1024, 2048),)
     result = replace(full_result(), action=PowerAction.LIMIT, plan=(PlanStep.LIMIT,), limits=changed, restart=("build.threads",), **none)
     told = entry(result, check=False, all_steps=True)
@@ -178,7 +194,8 @@ def test_every_field_of_a_change_of_limits_is_documented_and_every_documented_on
 
 def test_every_field_that_info_returns_is_documented_and_every_documented_one_exists(fake: FakeNode) -> None:
     fake.up()
-    # So that a run has ended.
+    # So that a run has ended, and there was an outage.
+    fake.engine.before["start"].append(lambda: fake.clock.sleep(1))
     fake.perform("restart")
     documented = document("server_power_info", "RETURN")
     fields = documented["servers"]["contains"]
@@ -187,7 +204,9 @@ def test_every_field_that_info_returns_is_documented_and_every_documented_one_ex
     countdown.write()
     with fake.lock() as lock:
         lock.enter(Phase.PREPARE)
-        wanted = FactOptions(tail=1, operations=1, crashes=1, count_players=ask_players)
+        now = fake.clock.now()
+        span = Span(now - timedelta(days=1), now, now)
+        wanted = FactOptions(tail=1, operations=1, crashes=1, downtime=span, count_players=ask_players)
         described = describe_each([Server(UUID)], fake.node, wanted, remember=fake.node.journal.runs.record_match)
     countdown.release()
     (found,) = described.entries

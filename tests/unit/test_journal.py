@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -40,7 +41,7 @@ def test_an_operation_is_read_as_it_was_begun_and_ended(node: Node) -> None:
     ended = result(
         code="x", msg="Said so", changed=True, state_before=PowerState.RUNNING, state=PowerState.OFFLINE, stop=stop, waited_seconds=0.5
     )
-    journal.operations.end(ended, [("stop", 1.2345), ("start", 0.1)])
+    journal.operations.end(replace(ended, phases=(("stop", 1.2345), ("start", 0.1))))
     row = node.journal().operations.last(ALPHA.uuid)
     assert row is not None
     assert (row.id, row.server, row.action, row.origin, row.reason) == ("op-1", ALPHA, "restart", "alice@web1", "update")

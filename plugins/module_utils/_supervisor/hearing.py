@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 from .._power.engine.container_events import ContainerEvent
@@ -38,6 +39,12 @@ class HeardEnd:
     exit_code: int | None
     signalled: bool
     warned: bool = False
+
+    @property
+    def ended_at(self) -> str:
+        """The same moment, as the engine writes it."""
+        seconds, rest = divmod(self.at, _NANOSECONDS)
+        return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
 @dataclass

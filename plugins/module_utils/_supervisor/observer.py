@@ -20,6 +20,7 @@ from .._power.host.liveness import boot_id, boot_seconds
 from .._power.journal.journal_rows import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import engine_time, timestamp
+from .._power.model.downtime import RunEnd
 from .._power.model.errors import EngineError, EngineUnreachable
 from .._power.model.request import PowerAction
 from .._power.model.server import Run, Server, Snapshot
@@ -212,6 +213,9 @@ class Observer:
             row = end_of(node, end.server, end.snapshot, verdict)
         else:
             row = noted or EndedRun(end.server, end.run, verdict, at=timestamp(node.clock.now()), boot=boot_id(), next_at=boot_seconds())
+        if not row.ended_at and end.heard is not None:
+            # Its container is gone, or runs again: the engine told of the end as it came.
+            row = replace(row, ended_at=end.heard.ended_at, seconds=RunEnd(end.heard.ended_at).seconds_since(end.run.started_at))
         return replace(
             row,
             verdict=verdict,

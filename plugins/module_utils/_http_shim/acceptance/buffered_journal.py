@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ..._power.journal import journal_rows as rows
 from ..._power.journal.journal import Journal
 from ..._power.journal.journal_rows import OperationRow
@@ -43,10 +41,10 @@ class AcceptedOperations(RecordedOperations):
         super().__init__(store, marks, clock)
         self._owed = owed
 
-    def end(self, result: Result, phases: Sequence[tuple[str, float]] = (), *, origin: str = "", reason: str = "") -> None:
+    def end(self, result: Result, *, origin: str = "", reason: str = "") -> None:
         """Record how an operation ended, unless it never began because of a signal."""
         if not was_put_off(result):
-            super().end(result, phases, origin=origin, reason=reason)
+            super().end(result, origin=origin, reason=reason)
 
     def recorded(self, uuid: str, limit: int) -> list[OperationRow]:
         """As `of`, but raises `JournalUnusable` or OSError where the journal cannot be read."""

@@ -52,6 +52,7 @@ def of_row(row: OperationRow) -> dict[str, Any]:
         "state": row.state,
         "stop": stop,
         "lock": {"waited_seconds": row.waited_seconds} if row.waited_seconds else None,
+        "phases": [{"phase": name, "at": at} for name, at in row.phases],
         "reason": row.reason,
         "operation": _present({"id": row.id, "requested_at": row.requested_at, "begun_at": row.begun_at, "ended_at": row.ended_at}),
     }

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..._power.host.supervisor_record import PAUSES
+from ..._power.journal.outages import NOT_STARTED
 from ..._power.model.players import (
     COUNTING,
     EARLIEST_MARK_SECONDS,
@@ -75,6 +76,15 @@ OPERATION = {
         "player_wait": {"type": "object", "description": "how long it waited for them, and what they were told"},
         "run": {"type": "object", "description": "the run that was started, or found up"},
         "lock": {"type": "object"},
+        "phases": {
+            "description": "when each phase began, in seconds since the action was taken up",
+            **list_of({"type": "object", "properties": {"phase": {"type": "string"}, "at": {"type": "number"}}}),
+        },
+        "downtime": {
+            "type": "object",
+            "description": "from the end of the run that was up to the start of the next, and until that was ready",
+            "properties": {"seconds": {"type": "number"}, "ready_seconds": {"type": "number"}, "since": {"type": "string"}},
+        },
         "operation": {"type": "object"},
     },
 }
@@ -154,6 +164,37 @@ SERVER: dict[str, Any] = {
     },
 }
 _TEXT = {"type": "string"}
+_SECONDS = {"type": "number", "minimum": 0}
+_OUTAGE = {
+    "type": "object",
+    "required": ["from", "until", "seconds", "why", "planned"],
+    "properties": {
+        "from": _TEXT,
+        "until": {**_MAYBE_TEXT, "description": "null while it goes on"},
+        "seconds": _SECONDS,
+        "why": {
+            "enum": [*(verdict.value for verdict in Verdict if verdict is not Verdict.NOTED), NOT_STARTED, None],
+            "description": "what the end of its run is taken for, or that a start failed; null if nobody has judged it",
+        },
+        "planned": {"type": ["boolean", "null"], "description": "whether somebody wanted it down; null if nobody can tell"},
+        **dict.fromkeys(("action", "origin", "reason", "code", "operation"), _MAYBE_TEXT),
+        "exit_code": _MAYBE_NUMBER,
+        "oom_killed": {"type": ["boolean", "null"]},
+    },
+}
+DOWNTIME = {
+    "type": "object",
+    "required": ["since", "until", "known_since", "up_seconds", "down_seconds", "unknown_seconds", "availability", "outages"],
+    "properties": {
+        "since": _TEXT,
+        "until": _TEXT,
+        "known_since": {**_MAYBE_TEXT, "description": "from when on the journal tells of it"},
+        **dict.fromkeys(("up_seconds", "down_seconds", "planned_seconds", "unknown_seconds"), _SECONDS),
+        "availability": {"type": ["number", "null"], "description": "percent of the time of which it is known"},
+        "outages": list_of(_OUTAGE),
+        "omitted": {**_NUMBER, "description": "earlier outages that are not listed"},
+    },
+}
 LISTED = {
     **SERVER,
     "properties": {

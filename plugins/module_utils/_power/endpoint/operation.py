@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..model.downtime import Downtime
 from ..model.players import PlayerCount, PlayerWait
 from ..model.request import PowerAction
 from ..model.result import Outcome, PlanStep, PrebootStep, StopReport
@@ -58,6 +59,7 @@ class Operation:
     log: tuple[str, ...] = ()
     players: PlayerCount | None = None
     player_wait: PlayerWait | None = None
+    downtime: Downtime | None = None
     #: What it waits for while it goes on, a phase of a countdown, and when that is due; empty if it does not.
     waits: str = ""
     due: str = ""
@@ -98,6 +100,7 @@ def read_operation(value: object, masked: Masked = unmasked) -> Operation:
         log=tuple(text(line) for line in as_list(value.get("log"))[-_LOG_LINES:]),
         players=read_players(value.get("players"), text),
         player_wait=_player_wait(as_map(value.get("player_wait"))),
+        downtime=_downtime(as_map(value.get("downtime")), text),
         waits=countdown.get("phase", ""),
         due=countdown.get("due", ""),
     )
@@ -108,6 +111,13 @@ def _stop(fields: Mapping[str, Any], text: ReadText) -> StopReport | None:
     if not isinstance(how, str) or not isinstance(forced, bool) or seconds is None:
         return None
     return StopReport(text(how), forced, seconds)
+
+
+def _downtime(fields: Mapping[str, Any], text: ReadText) -> Downtime | None:
+    since, seconds, ready = text(fields.get("since")), read_number(fields.get("seconds")), read_number(fields.get("ready_seconds"))
+    if not since and seconds is None:
+        return None
+    return Downtime(since, seconds, ready, None if seconds is None else 0.0)
 
 
 def _preboot(fields: Mapping[str, Any], text: ReadText) -> PrebootStep:

@@ -36,4 +36,5 @@ def take_over(operation: Operation, progress: Progress) -> None:
     progress.cancelled = operation.cancelled
     progress.exit_code = operation.exit_code
     progress.players, progress.player_wait = operation.players, operation.player_wait
+    progress.downtime = operation.downtime
     progress.log = operation.log

@@ -192,7 +192,7 @@ def _insert(
 
 
 def _ending(result: Result, origin: str) -> dict[str, Any]:
-    ending = rows.ending(result, (), origin, "")
+    ending = rows.ending(result, origin, "")
     return {**ending, "accepted_at": ending["requested_at"]}
 
 

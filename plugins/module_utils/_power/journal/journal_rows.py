@@ -9,7 +9,7 @@ Nothing here opens a file. Every statement names its columns, so that a later ve
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,6 +85,9 @@ RECORD_RUN = """INSERT INTO runs (uuid, container, started_at, matchers, matched
 
 RECORD_MATCH = "UPDATE runs SET matched = 1 WHERE uuid = :uuid AND container = :container AND started_at = :started_at"
 
+#: All of a row but what is long.
+COLUMNS_IN_SHORT = """number, id, uuid, name, action, origin, reason, mark, requested_at, begun_at, ended_at, outcome, code, '' AS msg,
+    changed, state_before, state, stop_how, forced, stop_seconds, waited_seconds, NULL AS phases"""
 _OPERATION = """SELECT number, id, uuid, name, action, origin, reason, mark, requested_at, begun_at, ended_at, outcome, code, msg, changed,
     state_before, state, stop_how, forced, stop_seconds, waited_seconds, phases FROM operations """
 
@@ -180,7 +183,7 @@ def storable(value: str) -> str:
     return value.encode("utf-8", "replace").decode("utf-8")
 
 
-def ending(result: Result, phases: Sequence[tuple[str, float]], origin: str, reason: str) -> dict[str, Any]:
+def ending(result: Result, origin: str, reason: str) -> dict[str, Any]:
     """The parameters of `END` and `END_UNBEGUN`. Log lines, plans and definitions are left out on purpose: they may hold secrets."""
     stop = result.stop
     return {
@@ -202,7 +205,7 @@ def ending(result: Result, phases: Sequence[tuple[str, float]], origin: str, rea
         "forced": None if stop is None else int(stop.forced),
         "stop_seconds": None if stop is None else round(stop.seconds, 3),
         "waited_seconds": round(result.waited_seconds, 3),
-        "phases": json.dumps([[name, round(seconds, 3)] for name, seconds in phases]),
+        "phases": json.dumps([[name, round(seconds, 3)] for name, seconds in result.phases]),
     }
 
 
@@ -245,7 +248,9 @@ def _number(value: object) -> float | None:
 
 
 def _phases(value: object) -> tuple[tuple[str, float], ...]:
+    if not value:
+        return ()
     try:
-        return tuple((str(name), float(seconds)) for name, seconds in json.loads(_text(value) or "[]"))
+        return tuple((str(name), float(seconds)) for name, seconds in json.loads(_text(value)))
     except (ValueError, TypeError):
         return ()

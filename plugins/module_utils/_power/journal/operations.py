@@ -52,12 +52,12 @@ class RecordedOperations:
 
         self._write_begin(work)
 
-    def end(self, result: Result, phases: Sequence[tuple[str, float]] = (), *, origin: str = "", reason: str = "") -> None:
-        """Record how an operation ended, ``phases`` being (name, seconds), and let go of the server's oldest ones.
+    def end(self, result: Result, *, origin: str = "", reason: str = "") -> None:
+        """Record how an operation ended, and let go of the server's oldest ones.
 
         ``origin`` and ``reason`` are used only for an operation that never began: the journal has those of the others.
         """
-        parameters = rows.ending(result, phases, origin, reason)
+        parameters = rows.ending(result, origin, reason)
 
         def work(connection: sqlite3.Connection) -> None:
             if connection.execute(rows.END, parameters).rowcount == 0:

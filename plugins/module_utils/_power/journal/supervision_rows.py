@@ -101,6 +101,13 @@ STOP_BY_CONSOLE = "UPDATE seen_runs SET console_stop = :at WHERE uuid = :uuid AN
 SET_VALUE = "INSERT INTO supervisor (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 _ROW = "SELECT * FROM ended_runs "
+#: All of a row but what is long.
+COLUMNS_WITHOUT_LOG = ", ".join(
+    (
+        *(name for name in _COLUMNS if name not in ("log", "seen")),
+        *("number", "attempt", "code", "next_container", "next_started_at", "'' AS log", "'' AS seen", "'' AS msg"),
+    )
+)
 OF_RUN = _ROW + "WHERE container = ? AND started_at = ?"
 DUE = _ROW + "WHERE due ORDER BY number"
 NOTED = _ROW + f"WHERE verdict = '{Verdict.NOTED.value}' ORDER BY number"
@@ -219,8 +226,10 @@ def shortened(msg: str) -> str:
 
 
 def _seen(value: object) -> SeenRun | None:
+    if not value:
+        return None
     try:
-        fields = json.loads(_text(value) or "{}")
+        fields = json.loads(_text(value))
         return SeenRun(**{**fields, "run": Run(**fields["run"])}) if fields else None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
@@ -240,7 +249,9 @@ def _text(value: object) -> str:
 
 
 def _lines(value: object) -> tuple[str, ...]:
+    if not value:
+        return ()
     try:
-        return tuple(str(line) for line in json.loads(_text(value) or "[]"))
+        return tuple(str(line) for line in json.loads(_text(value)))
     except (ValueError, TypeError, RecursionError):
         return ()

@@ -45,8 +45,11 @@ class Detail(Enum):
     SPOKEN = "spoken"
 
 
-def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Detail.WHOLE) -> dict[str, Any]:
-    """One server's entry. ``all_steps`` shows every pre-boot step, not only those that changed something, failed or were slow."""
+def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Detail.WHOLE, timed: bool = False) -> dict[str, Any]:
+    """One server's entry. ``all_steps`` shows every pre-boot step, not only those that changed something, failed or were slow.
+
+    ``timed`` shows also of a brief one when its phases began, as ``all_steps`` does.
+    """
     slow = _SLOW_SECONDS if detail is Detail.WHOLE else float("inf")
     preboot = [_step(step) for step in result.preboot if all_steps or step.changed or step.failed or step.seconds > slow]
     fields: dict[str, Any] = {
@@ -72,18 +75,20 @@ def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Deta
         "log": list(result.log),
         "plan": [step.value for step in result.plan] if check or result.outcome not in (Outcome.DONE, Outcome.SKIPPED) else None,
         "preboot": preboot,
+        "phases": [{"phase": name, "at": at} for name, at in result.phases],
+        "downtime": None if result.downtime is None else result.downtime.facts(),
         "seconds": result.seconds,
         "operation": _present(
             {"id": result.operation, "requested_at": timestamp(result.requested_at), "ended_at": timestamp(result.ended_at)}
         ),
     }
-    needless = _needless(result, detail)
+    needless = _needless(result, detail) - ({"phases", "operation"} if timed or all_steps else set())
     return _present({name: value for name, value in fields.items() if name not in needless})
 
 
-def entries(results: Sequence[Result], *, check: bool, all_steps: bool, detail: Detail) -> list[dict[str, Any]]:
+def entries(results: Sequence[Result], *, check: bool, all_steps: bool, detail: Detail, timed: bool = False) -> list[dict[str, Any]]:
     """Return the entry of each server. Of the only one, if it failed, the task itself says why: a person need not read it twice."""
-    told = [entry(result, check=check, all_steps=all_steps, detail=detail) for result in results]
+    told = [entry(result, check=check, all_steps=all_steps, detail=detail, timed=timed) for result in results]
     if detail is Detail.SPOKEN and len(results) == 1 and is_failure(results[0]):
         told[0].pop("msg", None)
     return told
@@ -91,12 +96,15 @@ def entries(results: Sequence[Result], *, check: bool, all_steps: bool, detail: 
 
 def _needless(result: Result, detail: Detail) -> set[str]:
     """Return the fields that an entry need not have: what all have alike, what follows from the rest, and a stop that went by itself."""
-    named = {"action", "operation"} if detail is Detail.SPOKEN else set()
+    named = {"action", "operation", "phases"} if detail is Detail.SPOKEN else set()
     if detail is Detail.WHOLE or result.outcome not in _BRIEF:
         return named
-    named |= {"short_id", "action", "operation"}
+    named |= {"short_id", "action", "operation", "phases"}
     if detail is Detail.SPOKEN:
-        named |= {"changed", "run", "preboot"}
+        named |= {"changed", "run", "preboot", "downtime"}
+    if not result.action.boots:
+        # What was taken down is down since: that is what was asked for.
+        named.add("downtime")
     if result.state_before is result.state:
         named.add("state_before")
     if result.stop is not None and not result.stop.forced:

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from .downtime import Downtime
 from .players import PlayerCount, PlayerWait
 from .request import PowerAction
 from .server import Amount, PowerState, Run, Server
@@ -130,3 +131,7 @@ class Result:
     #: The limits that were changed, and the keys of those that differ and take a restart.
     limits: tuple[LimitChange, ...] = ()
     restart: tuple[str, ...] = ()
+    #: When each phase, and each wait before it, began, in seconds since the action was taken up, ``seconds`` before its end.
+    phases: tuple[tuple[str, float], ...] = ()
+    #: None where it took no run down, or nobody can tell when.
+    downtime: Downtime | None = None

@@ -19,6 +19,7 @@ from ...model.server import Run, Snapshot, Startup
 from ...model.supervision import EndedRun, Verdict
 from ..node.context import ActionContext
 from ..node.node import Node
+from ..node.progress import Progress
 from .startup import AwaitedRun, exited, start_failed
 
 #: Verdicts on a run that ended by itself; what was only noted was found over, and ended by nobody here.
@@ -79,8 +80,8 @@ def await_ready(context: ActionContext, awaited: AwaitedRun) -> None:
         if awaited.output is not None:
             stack.callback(awaited.output.close)
         wanted = _wanted(context, awaited.snapshot)
-        if _needs_wait(context, awaited, wanted):
-            _wait(context, awaited, wanted)
+        if _needs_wait(context, awaited, wanted) and _wait(context, awaited, wanted):
+            _note_ready(context.progress)
 
 
 def _wanted(context: ActionContext, snapshot: Snapshot) -> WaitFor:
@@ -99,29 +100,36 @@ def _needs_wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) ->
     return wanted is WaitFor.HEALTHY
 
 
-def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> None:
+def _note_ready(progress: Progress) -> None:
+    if progress.downtime is not None:
+        progress.downtime = progress.downtime.ready(progress.seconds)
+
+
+def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:
+    """Wait until the run is ready; return False if a signal ended the wait alone."""
     node, progress, uuid, matchers = context.node, context.progress, context.uuid, awaited.matchers
     run, clock = awaited.snapshot.run, node.clock
     deadline = Deadline.after(clock, context.request.wait_timeout)
     console = _Console(node, awaited)
     next_look = Deadline(clock, 0.0)
     context.tell(READY)
+    progress.note(READY)
     while True:
         ready = bool(matchers) and console.ready()
         progress.warn(*(f"server {uuid}: {warning}" for warning in matchers.warnings))
         if ready:
             node.journal.runs.record_match(uuid, run)
             if wanted is WaitFor.RUNNING:
-                return
+                return True
         elif not matchers:
             clock.sleep(_READ_SECONDS)
         if next_look.is_over:
             next_look = Deadline.after(clock, _LOOK_SECONDS)
             if _look(context, run).health == "healthy" and wanted is WaitFor.HEALTHY:
-                return
+                return True
         if node.caller.interrupted():
             progress.warn(f"server {uuid}: a signal ended the wait for it to become ready; it was started")
-            return
+            return False
         if deadline.is_over:
             raise StartTimeout(
                 f"Cannot tell that server {uuid} is {wanted.value}: "

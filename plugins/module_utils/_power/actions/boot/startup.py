@@ -55,6 +55,8 @@ def start(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -
     lock.settle()
     progress.saw(node.seen_as(uuid, snapshot))
     progress.run = snapshot.run
+    if progress.downtime is not None:
+        progress.downtime = progress.downtime.until(snapshot.started_at, progress.seconds)
     return AwaitedRun(snapshot, matchers, output)
 
 

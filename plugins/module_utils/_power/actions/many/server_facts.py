@@ -15,15 +15,18 @@ from ...definitions.supervision import policy_of
 from ...engine.readiness import Matchers, readable_lines
 from ...host.concurrency import map_concurrently
 from ...journal.journal_rows import Intent, OperationRow
+from ...journal.span import Span
 from ...model.described import Described, Unseen
-from ...model.errors import EngineError, EngineUnreachable, PowerError
+from ...model.errors import PowerError
 from ...model.order import Priorities
 from ...model.server import PowerState, Run, Server, Snapshot, Startup
 from ..boot.await_ready import seen_ready
 from ..node.node import Node, Observed
+from .outage_facts import OutageFacts
 from .outdated_facts import OutdatedFacts, ReadDefinition, unknown_warnings
 from .player_facts import AskPlayers, count_each
 from .selection import choose
+from .sights import Sight, see_each
 from .supervision_facts import SupervisionFacts
 
 _LINE_BYTES = 500
@@ -31,10 +34,6 @@ _FIELDS = (
     *("server", "short_id", "name", "state", "startup", "suspended", "priority", "egg", "labels"),
     *("container", "outdated", "lock", "countdown", "intent", "last_operation", "supervision"),
 )
-#: What an engine answers whose log driver keeps nothing.
-_NOT_IMPLEMENTED = 501
-#: For so many servers the engine may keep silent before the others are not asked about any more.
-_MOST_SILENT = 8
 #: Seconds for all looks for readiness lines together: what a server has said since its start may be long.
 _READINESS_SECONDS = 0.5
 
@@ -43,12 +42,14 @@ _READINESS_SECONDS = 0.5
 class FactOptions:
     """The facts that an entry is to have besides the usual: so many lines of the log, so many operations, and so many ended runs.
 
-    ``count_players`` asks the game of a server, by its UUID, who plays; None: nobody is asked, and an entry does not say.
+    ``downtime`` is the span of which it is to be told when the server was down. ``count_players`` asks the game of a server, by its UUID,
+    who plays; None: nobody is asked, and an entry does not say.
     """
 
     tail: int = 0
     operations: int = 0
     crashes: int = 0
+    downtime: Span | None = None
     count_players: AskPlayers | None = None
 
 
@@ -61,6 +62,7 @@ class _Known:
     operations: Mapping[str, Sequence[OperationRow]]
     priorities: Priorities
     supervision: SupervisionFacts
+    outages: OutageFacts | None = None
 
 
 def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
@@ -72,15 +74,6 @@ def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember:
     unlisted = () if names else tuple(str(error) for error in node.sources.listing.unlisted)
     unknown = unknown_warnings(told.entries, node.sources.warnings)
     return replace(told, warnings=(*warnings, *told.warnings, *unknown), unlisted=unlisted)
-
-
-@dataclass(frozen=True)
-class _Sight:
-    """The engine's answer about one server, or why there is none; ``log`` is the end of its log, None where that cannot be read."""
-
-    snapshot: Snapshot | None = None
-    log: bytes | None = b""
-    fault: EngineError | EngineUnreachable | None = None
 
 
 @dataclass(frozen=True)
@@ -118,9 +111,11 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
         priorities=Priorities.of(node.settings.priorities),
         supervision=SupervisionFacts.read(node, uuids, wanted.crashes),
     )
-    sights = _see_each(uuids, node, wanted.tail)
+    sights = see_each(uuids, node, wanted.tail)
     # After the engine has been asked: a run is known to the journal as soon as it can be seen.
     node.journal.runs.hold(uuids)
+    if wanted.downtime is not None:
+        known = replace(known, outages=OutageFacts.read(node, uuids, wanted.downtime))
     subjects = {server.uuid: _subject(server, sight, node, known) for server, sight in zip(servers, sights)}
     seen = [subject for subject in subjects.values() if isinstance(subject, _Subject)]
     ready = _ready_now(seen, node)
@@ -148,43 +143,7 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
     return Described(entries, tuple(warnings), supervisor=known.supervision.supervisor)
 
 
-def _see_each(uuids: Sequence[str], node: Node, tail: int) -> list[_Sight]:
-    """Ask the engine about each. Where it kept silent for several, it is not asked for the rest: each may take its whole time limit."""
-    silent: list[EngineUnreachable] = []
-
-    def see(uuid: str) -> _Sight:
-        sight = _unasked(uuid) if len(silent) >= _MOST_SILENT else _see(uuid, node, tail)
-        if isinstance(sight.fault, EngineUnreachable):
-            silent.append(sight.fault)
-        return sight
-
-    sights = [sight or _unasked(uuid) for uuid, sight in zip(uuids, map_concurrently(see, uuids))]
-    if sights and all(isinstance(sight.fault, EngineUnreachable) for sight in sights):
-        # Raises if it is the engine, and not these servers.
-        node.engine.servers()
-    return sights
-
-
-def _see(uuid: str, node: Node, tail: int) -> _Sight:
-    try:
-        snapshot = node.engine.inspect(uuid)
-    except (EngineError, EngineUnreachable) as error:
-        return _Sight(fault=error)
-    log: bytes | None = b""
-    if tail and snapshot is not None:
-        try:
-            log = node.engine.logs.tail(snapshot.id, tail)
-        except (EngineError, EngineUnreachable) as error:
-            # A log driver that keeps nothing has no end to show.
-            log = b"" if error.facts.get("status") == _NOT_IMPLEMENTED else None
-    return _Sight(snapshot, log)
-
-
-def _unasked(uuid: str) -> _Sight:
-    return _Sight(fault=EngineUnreachable(f"Cannot inspect container {uuid}: the engine kept silent for others, and was not asked"))
-
-
-def _subject(server: Server, sight: _Sight, node: Node, known: _Known) -> _Subject | Unseen | None:
+def _subject(server: Server, sight: Sight, node: Node, known: _Known) -> _Subject | Unseen | None:
     """The server with what else is known of it, or why it could not be seen; None if there is nothing that knows it."""
     read = ReadDefinition.of(server.uuid, node.sources)
     definition = read.definition
@@ -216,7 +175,10 @@ def _ready_now(subjects: Sequence[_Subject], node: Node) -> frozenset[str]:
 
 def _names(wanted: FactOptions) -> tuple[str, ...]:
     """The fields of an entry, in their order."""
-    given = (("operations", wanted.operations), ("crashes", wanted.crashes), ("log", wanted.tail), ("players", wanted.count_players))
+    given = (
+        *(("operations", wanted.operations), ("crashes", wanted.crashes), ("downtime", wanted.downtime)),
+        *(("log", wanted.tail), ("players", wanted.count_players)),
+    )
     return (*_FIELDS, *(name for name, is_wanted in given if is_wanted))
 
 
@@ -251,6 +213,8 @@ def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: Fa
         entry["operations"] = [_operation(row) for row in known.operations.get(server.uuid, ())]
     if wanted.crashes:
         entry["crashes"] = known.supervision.crashes_of(server.uuid)
+    if known.outages is not None:
+        entry["downtime"] = known.outages.of(server.uuid, seen.snapshot)
     if wanted.tail:
         entry["log"] = _log(subject, wanted.tail)
     return entry

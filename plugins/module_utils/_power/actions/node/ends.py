@@ -16,7 +16,8 @@ from ...host.liveness import boot_id, boot_seconds
 from ...journal.journal_rows import Intent
 from ...locking.holder import EndedHere
 from ...locking.lock import PowerLock
-from ...model.clock import engine_time, timestamp
+from ...model.clock import timestamp
+from ...model.downtime import RunEnd
 from ...model.errors import LockUnavailable
 from ...model.request import PowerAction
 from ...model.server import Run, Server, Snapshot
@@ -27,9 +28,14 @@ from .node import Node
 NO_RUN = Run("", "")
 
 
-def record_stop(node: Node, server: Server, lock: PowerLock | None, ended: EndedHere, operation: str = "") -> None:
+_UNSEEN_END = RunEnd()
+
+
+def record_stop(
+    node: Node, server: Server, lock: PowerLock | None, ended: EndedHere, operation: str = "", end: RunEnd = _UNSEEN_END
+) -> None:
     """Write the row of a run that was ended here; where that cannot be, have the lock's record say it. Its leftover is settled by that."""
-    written = node.journal.ended_runs.write(_row_here(node, server, ended, operation))
+    written = node.journal.ended_runs.write(_row_here(node, server, ended, operation, end))
     if lock is not None:
         lock.settle(None if written else ended)
 
@@ -82,7 +88,6 @@ def note_found_end(node: Node, server: Server, snapshot: Snapshot | None) -> Non
 
 def end_of(node: Node, server: Server, snapshot: Snapshot, verdict: Verdict) -> EndedRun:
     """Return the row of the run that a container that is down ran last."""
-    began, ended = engine_time(snapshot.started_at), engine_time(snapshot.finished_at)
     return EndedRun(
         server,
         snapshot.run,
@@ -90,20 +95,22 @@ def end_of(node: Node, server: Server, snapshot: Snapshot, verdict: Verdict) -> 
         ended_at=snapshot.finished_at,
         exit_code=snapshot.exit_code,
         oom_killed=snapshot.oom_killed,
-        seconds=None if began is None or ended is None else max(0.0, (ended - began).total_seconds()),
+        seconds=RunEnd(snapshot.finished_at).seconds_since(snapshot.started_at),
         at=timestamp(node.clock.now()),
         boot=boot_id(),
         next_at=boot_seconds(),
     )
 
 
-def _row_here(node: Node, server: Server, ended: EndedHere, operation: str = "") -> EndedRun:
+def _row_here(node: Node, server: Server, ended: EndedHere, operation: str = "", end: RunEnd = _UNSEEN_END) -> EndedRun:
     """The row of a run that was ended here, as the lock's record names it."""
     verdict = fate_of(node, server, ended)
     return EndedRun(
         server,
         ended.run,
         verdict,
+        ended_at=end.finished_at,
+        seconds=end.seconds_since(ended.run.started_at),
         operation=operation,
         origin=ended.origin,
         at=timestamp(node.clock.now()),

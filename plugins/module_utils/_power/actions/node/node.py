@@ -20,6 +20,7 @@ from ...locking.lock import Locks, PowerLock
 from ...model.caller import SILENT, Caller
 from ...model.cancellation import CheckCancelled, Deadline, no_check
 from ...model.clock import Clock
+from ...model.downtime import RunEnd
 from ...model.request import Request
 from ...model.result import Phase
 from ...model.server import PowerState, Run, Snapshot, Startup
@@ -80,25 +81,30 @@ class Node:
             uuid, request, wait_seconds=seconds, clock=self.clock, check_cancelled=check_cancelled, waited_before=waited_before
         )
 
-    def await_end(self, run: Run, seconds: float, check_cancelled: CheckCancelled) -> bool:
-        """Wait until this run has ended; return False if it still lives after ``seconds``.
+    def await_end(self, run: Run, seconds: float, check_cancelled: CheckCancelled) -> RunEnd | None:
+        """Wait until this run has ended, and return its end; None if it still lives after ``seconds``.
 
         ``check_cancelled`` is called at each look and may raise.
         """
         deadline = Deadline.after(self.clock, seconds)
         pause, longest = _POLL_SECONDS
-        while self._lives(run):
+        while True:
+            end = self._end_of(run)
+            if end is not None:
+                return end
             check_cancelled()
             if deadline.is_over:
-                return False
+                return None
             if not self._await_hint(run, deadline.left, check_cancelled, begin=pause > _HINT_SECONDS):
                 deadline.pause(pause)
                 pause = min(pause * 1.5, longest)
-        return True
 
-    def _lives(self, run: Run) -> bool:
+    def _end_of(self, run: Run) -> RunEnd | None:
+        """Return the end of a run; None while it goes on. Of one whose container is gone, or runs again, nobody can tell when it was."""
         snapshot = self.engine.inspect(run.container)
-        return snapshot is not None and snapshot.live and snapshot.run == run
+        if snapshot is None or snapshot.run != run:
+            return RunEnd()
+        return None if snapshot.live else RunEnd(snapshot.finished_at)
 
     def _await_hint(self, run: Run, seconds: float, check_cancelled: CheckCancelled, *, begin: bool) -> bool:
         """Wait until it pays to look at a run again; return False, at once, if the engine would not tell."""
@@ -112,8 +118,8 @@ class Node:
                 return True
             check_cancelled()
 
-    def kill_run(self, run: Run) -> bool:
-        """SIGKILL a run; whether it has ended within the engine's time limit."""
+    def kill_run(self, run: Run) -> RunEnd | None:
+        """SIGKILL a run; return its end, None if it has not come within the engine's time limit."""
         self.engine.signal(run.container, "SIGKILL")
         return self.await_end(run, self.engine.timeout, no_check)
 

@@ -11,6 +11,7 @@ from typing import Any
 from ...journal.journal import Journal
 from ...locking.countdown import HeldCountdown
 from ...model.clock import Clock
+from ...model.downtime import Downtime
 from ...model.errors import EngineError, PowerError, ServerNotFound, Suspended
 from ...model.players import PlayerCount, PlayerWait
 from ...model.redaction import mask, mask_line
@@ -47,6 +48,8 @@ class Progress:
         self.stop: StopReport | None = None
         #: The run that this action ended, once its row is written.
         self.ended: Run | None = None
+        #: For how long the server has been down by that.
+        self.downtime: Downtime | None = None
         #: The run that it started, or found up.
         self.run: Run | None = None
         #: The run of the container that was seen last, over or not.
@@ -112,9 +115,9 @@ class Progress:
         self.is_outdated = True
         self.note(phase.value)
 
-    def note(self, doing: str) -> None:
-        """Note when a phase, or a wait before the lock, began."""
-        self.phases.append((doing, round(self.seconds, 3)))
+    def note(self, doing: str, at: float | None = None) -> None:
+        """Note that a phase, or a wait without the lock, began: now, or ``at`` so many seconds since the action was taken up."""
+        self.phases.append((doing, round(self.seconds if at is None else at, 3)))
 
     def warn(self, *sentences: str) -> None:
         """Add warnings, each once."""
@@ -195,4 +198,6 @@ class Progress:
             seconds=round(self.seconds, 3),
             # In check mode they are known before it is known that there is nothing to do.
             files=tuple(self.files) if self.changed else (),
+            phases=tuple(self.phases),
+            downtime=self.downtime,
         )

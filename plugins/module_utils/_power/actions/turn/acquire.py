@@ -26,7 +26,7 @@ def acquire(context: ActionContext) -> PowerLock:
     context.check_waiting()
     progress, clock = context.progress, context.node.clock
     waiting = _Waiting(context)
-    began = clock.monotonic()
+    began, taken_up = clock.monotonic(), progress.seconds
     try:
         lock = waiting.acquire_aside(began) if context.slot.holds else waiting.acquire(float(context.request.wait_seconds))
     except LockTimeout as error:
@@ -34,6 +34,9 @@ def acquire(context: ActionContext) -> PowerLock:
         progress.holder = holder.facts() if isinstance(holder, Holder) else None
         progress.waited_seconds = round(clock.monotonic() - began, 3)
         raise
+    finally:
+        if waiting.is_long:
+            progress.note(LOCKED, taken_up)
     progress.waited_seconds = round(lock.waited_seconds, 3)
     return lock
 
@@ -44,7 +47,8 @@ class _Waiting:
     def __init__(self, context: ActionContext) -> None:
         self._context = context
         self._long = Deadline.after(context.node.clock, _LONG_SECONDS)
-        self._is_told = False
+        #: Whether it took long.
+        self.is_long = False
 
     def acquire(self, seconds: float, waited_before: float = 0.0) -> PowerLock:
         """Take the lock within so many seconds."""
@@ -80,6 +84,6 @@ class _Waiting:
 
     def _check(self) -> None:
         self._context.check_waiting()
-        if self._long.is_over and not self._is_told:
-            self._is_told = True
+        if self._long.is_over and not self.is_long:
+            self.is_long = True
             self._context.tell(LOCKED)

@@ -17,6 +17,7 @@ from ...locking.holder import EndedHere, Holder
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline, no_check
 from ...model.clock import timestamp
+from ...model.downtime import Downtime, RunEnd
 from ...model.errors import UNGUARDED, EngineError, EngineUnreachable, KillUnsettled, LockTimeout, LockUnavailable
 from ...model.news import LOCKED
 from ...model.request import PowerAction
@@ -97,7 +98,9 @@ def _record_end(context: ActionContext, lock: PowerLock | None, snapshot: Snapsh
     if progress.changed and snapshot is not None and snapshot.has_run:
         progress.ended = snapshot.run
         ended = EndedHere(snapshot.run, context.verb, origin=request.origin)
-        record_stop(context.node, progress.server, lock, ended, request.operation)
+        end = RunEnd("" if snapshot.live else snapshot.finished_at)
+        record_stop(context.node, progress.server, lock, ended, request.operation, end)
+        progress.downtime = Downtime.since_end(end)
 
 
 def _note_intent(context: ActionContext, lock: PowerLock | None, snapshot: Snapshot | None, *, changed: bool) -> None:

@@ -13,6 +13,7 @@ from ...container.container_spec import made_by_us, stop_way_of
 from ...definitions.stop_way import stop_signal
 from ...locking.holder import EndedHere, Leftover
 from ...locking.lock import PowerLock
+from ...model.downtime import Downtime, RunEnd
 from ...model.errors import EngineError, EngineUnreachable, LockTimeout, LockUnavailable, PowerError, StopFailed
 from ...model.request import Request
 from ...model.result import Phase, PlanStep, StopReport
@@ -33,28 +34,30 @@ def end_run(context: ActionContext, lock: PowerLock, seen: Observed, steps: tupl
         _await_exit(context, lock, seen.snapshot.run, seen.leftover)
     if PlanStep.STOP in steps and seen.snapshot is not None:
         context.check_cancelled()
-        stop_run(context, lock, seen.snapshot)
-        _record_end(context, lock, seen.snapshot.run)
+        end = stop_run(context, lock, seen.snapshot)
+        _record_end(context, lock, seen.snapshot.run, end)
         _note_kill(context)
 
 
-def _record_end(context: ActionContext, lock: PowerLock, run: Run) -> None:
+def _record_end(context: ActionContext, lock: PowerLock, run: Run, end: RunEnd) -> None:
     request, progress = context.request, context.progress
     ended = EndedHere(run, context.verb, request.generation(context.uuid), request.origin)
-    record_stop(context.node, progress.server, lock, ended, request.operation)
-    progress.ended = run
+    record_stop(context.node, progress.server, lock, ended, request.operation, end)
+    progress.ended, progress.downtime = run, Downtime.since_end(end)
 
 
 def _await_exit(context: ActionContext, lock: PowerLock, run: Run, who: Leftover) -> None:
     """Wait for the end of a stop under way with what is left of ``wait_seconds``."""
     wait_seconds = context.request.wait_seconds
-    if not context.node.await_end(run, wait_seconds - lock.waited_seconds, context.check_interrupted):
+    end = context.node.await_end(run, wait_seconds - lock.waited_seconds, context.check_interrupted)
+    if end is None:
         context.progress.holder = who.facts()
         raise LockTimeout(
             f"Cannot start server {context.uuid}: it is still stopping after {wait_seconds} s; the stop was sent by {who.action}"
             f"{' by ' + who.origin if who.origin else ''} at {who.since}; wait longer (wait_seconds), stop it again, or kill it"
         )
-    record_stop(context.node, context.progress.server, lock, EndedHere.left_by(who), who.operation)
+    record_stop(context.node, context.progress.server, lock, EndedHere.left_by(who), who.operation, end)
+    context.progress.downtime = Downtime.since_end(end)
 
 
 def _note_kill(context: ActionContext) -> None:
@@ -65,8 +68,8 @@ def _note_kill(context: ActionContext) -> None:
             progress.stop = replace(progress.stop, forced=True)
 
 
-def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> None:
-    """Stop a live run gracefully, by SIGKILL after the grace, and return when it has ended.
+def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> RunEnd:
+    """Stop a live run gracefully, by SIGKILL after the grace, and return its end.
 
     Raises `StopFailed` if the stop cannot be sent (nothing was killed) or the process outlives SIGKILL, and as `check_cancelled` in the
     wait. A stop that may still be under way when this gives up stays in the lock record.
@@ -85,14 +88,16 @@ def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> Non
     # A process that was asked to end is not as it was before, whatever becomes of the wait.
     progress.changed = progress.changed or grace > 0
     try:
-        ended = grace > 0 and node.await_end(snapshot.run, grace, context.check_cancelled)
-        if not ended and not node.kill_run(snapshot.run):
+        by_itself = node.await_end(snapshot.run, grace, context.check_cancelled) if grace > 0 else None
+        end = by_itself or node.kill_run(snapshot.run)
+        if end is None:
             raise StopFailed(f"Cannot stop server {context.uuid}: its process still runs {node.engine.timeout:.0f} s after SIGKILL")
     except PowerError:
         lock.keep()
         raise
     progress.changed = True
-    progress.stop = StopReport(how=how, forced=not ended, seconds=round(node.clock.monotonic() - began, 3))
+    progress.stop = StopReport(how=how, forced=by_itself is None, seconds=round(node.clock.monotonic() - began, 3))
+    return end
 
 
 def _choose_stop_way(context: ActionContext, snapshot: Snapshot) -> StopWay:

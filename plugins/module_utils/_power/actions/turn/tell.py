@@ -22,6 +22,6 @@ def tell(context: ActionContext, ending: Ending) -> Result:
     node.sources.keep_list()
     result = progress.result(*ending)
     if progress.begun or result.code not in UNREPORTED_CODES:
-        node.journal.operations.end(result, progress.phases, origin=request.origin, reason=request.reason)
+        node.journal.operations.end(result, origin=request.origin, reason=request.reason)
         announce(result, request)
     return result
