@@ -151,7 +151,7 @@ options:
     description:
       - Act while at most so many people play on the server, V(0) to V(1000000), and wait for that until O(max_delay) is over. Bots do not
         count where the game tells them apart.
-      - What is unknown is never nobody. If the game does not answer, or nothing says which game it is, it waits as if somebody played. A
+      - What is unknown is never nobody. If the game does not answer, or nothing says which game it is, it waits as if too many played. A
         countdown at whose end that is so is called off, unless O(max_delay) is over with O(on_max_delay=proceed).
       - Players are looked at every 5 seconds. Waiting takes neither the lock nor a place of O(max_parallel), so that servers that may go at
         once go first.
@@ -161,7 +161,8 @@ options:
     type: int
   max_delay:
     description:
-      - For how many seconds after the request it may wait for players, V(0) to V(604800).
+      - For how many seconds after the request it may wait for players, V(0) to V(604800). The request is that of the whole task, also where
+        a server has to wait for others first, as with O(in_order).
       - If not given, V(0) with O(players_at_most), else the first mark of O(warn). Below that mark it is refused.
     type: int
   on_max_delay:
@@ -178,12 +179,13 @@ options:
     description:
       - Tell those who play, in the game, at each of these marks. Seconds before the action, V(1) to V(86400), at most 20, in any order.
       - First it waits, then it tells. Players who leave end the countdown at once, and nobody is told on an empty server.
-      - Without O(players_at_most) and O(max_delay) nothing is waited for, and the countdown begins at once.
+      - Without O(players_at_most) the countdown begins at once, or, if O(max_delay) is given, so that it ends then.
       - Servers of one task that count down at nearly the same time end at the same moment, as many at a time as are acted on at a
-        time. With O(stagger) they end so many seconds apart, and later than O(max_delay) if that is what it takes.
+        time (O(max_parallel)). With O(stagger) they end so many seconds apart. Both may be later than O(max_delay), if that is what it
+        takes.
       - A countdown ends, and players are told so, if the action is called off, by a signal, because the controller is gone for three
-        minutes, or because it is refused at its end. Whoever else stops, starts, restarts or kills the server meanwhile ends it too,
-        outcome V(cancelled), code C(superseded) or C(cancelled_by_kill).
+        minutes, or because it is refused at its end. Whoever else stops, starts, restarts or kills the server by this collection
+        meanwhile ends it too, outcome V(cancelled), code C(superseded) or C(cancelled_by_kill).
     type: list
     elements: int
   warn_message:
@@ -467,7 +469,7 @@ servers:
           description: Why nobody can tell. Null if it is known.
           type: str
           returned: always
-          sample: "127.0.0.1:25565 refuses connections"
+          sample: "the game at 127.0.0.1:25565 refuses connections: nothing listens there"
     player_wait:
       description: What was done for the sake of players before the action.
       type: dict

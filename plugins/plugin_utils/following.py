@@ -141,7 +141,9 @@ class JobFollower:
         """Ask until there is an answer, or the node has been out of reach for too long."""
         while True:
             if os.getppid() != self._run_of_ansible:
-                # A worker of Ansible outlives one that was killed. Nothing new is to begin then.
+                # A worker of Ansible outlives one that was killed. Nothing new is to begin then, and nobody comes back.
+                with contextlib.suppress(AnsibleError):
+                    self._node.give_up(self._job)
                 raise AnsibleError("Cannot follow the action any longer: the run of Ansible has ended")
             try:
                 answer = ask()

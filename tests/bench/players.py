@@ -21,6 +21,7 @@ from ansible_collections.fleet.power.tests.bench.commands import POWER, Commands
 from ansible_collections.fleet.power.tests.bench.many import take_away
 from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, bound
 from ansible_collections.fleet.power.tests.integration.lab import Lab
+from ansible_collections.fleet.power.tests.unit.game_support import ping_answer
 
 _COUNT = 200
 #: Seconds that the task waits: to begin, then to be watched, then to end.
@@ -34,16 +35,9 @@ class _Status(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         """Answer one question."""
-        text = json.dumps({"version": {"name": "1.21.4", "protocol": 769}, "players": {"max": 20, "online": 3}}).encode()
-        body = b"\0" + _number(len(text)) + text
+        status = {"version": {"name": "1.21.4", "protocol": 769}, "players": {"max": 20, "online": 3}}
         self.request.recv(1024)
-        self.request.sendall(_number(len(body)) + body)
-
-
-def _number(value: int) -> bytes:
-    """A number as the protocol has it, seven bits a byte."""
-    low, rest = value & 0x7F, value >> 7
-    return bytes([low | 0x80]) + _number(rest) if rest else bytes([low])
+        self.request.sendall(ping_answer(json.dumps(status).encode()))
 
 
 class _Game(socketserver.ThreadingTCPServer):

@@ -21,6 +21,7 @@ def moment(seconds: float) -> str:
     return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@pytest.mark.long
 def test_a_batch_that_may_last_beyond_the_deadline_is_not_begun_and_the_next_run_does_the_rest(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     servers = [server(name) for name in ("a", "b", "c")]

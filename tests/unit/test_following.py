@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._job import give_up_command
 
 pytest.importorskip("ansible.plugins.action")
 following = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.following")
@@ -88,6 +89,9 @@ class ScriptedNode:
 
     def run(self, command: str) -> str:
         """Answer as the job's waiter does, with the next line that is due."""
+        if command == give_up_command(JOB):
+            self.given_up.append(JOB)
+            return ""
         self.asked.append(command)
         python, program, job, offset, _gather, patience = shlex.split(command)
         assert (python, program, job) == (FOLLOWED["python"], f"{FOLLOWED['job']}/wait", FOLLOWED["job"])
@@ -239,6 +243,7 @@ def test_a_task_whose_run_of_ansible_was_killed_asks_for_nothing_more(
         scripted.follower().result(FOLLOWED)
     assert not isinstance(raised.value, errors.AnsibleConnectionFailure)
     assert (scripted.passed < 10, len(scripted.asked) < 6, scripted.fetched) == (True, True, 0)
+    assert scripted.given_up == [JOB]
 
 
 NOISE = {
@@ -387,8 +392,8 @@ def test_a_run_of_ansible_that_was_killed_while_the_module_ran_is_seen(script: S
 
     with pytest.raises(errors.AnsibleError, match="the run of Ansible has ended"):
         act(scripted, answer)
-    # Nothing but the module's own call.
-    assert (len(scripted.asked), scripted.fetched) == (1, 0)
+    # Nothing but the module's own call; and its node is told that nobody comes back.
+    assert (len(scripted.asked), scripted.fetched, scripted.given_up) == (1, 0, [JOB])
 
 
 @pytest.mark.parametrize(

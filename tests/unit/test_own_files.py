@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import grp
 import multiprocessing
 import os
@@ -13,7 +14,12 @@ import stat
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.host.own_files import open_or_make, open_own, prepare_directory
+from ansible_collections.fleet.power.plugins.module_utils._power.host.own_files import (
+    open_locked,
+    open_or_make,
+    open_own,
+    prepare_directory,
+)
 from ansible_collections.fleet.power.tests.unit.lock_support import FORK, as_nobody_below, mode_of
 
 pytestmark = pytest.mark.usefixtures("strict_umask")
@@ -180,3 +186,20 @@ def test_what_is_no_regular_file_is_refused_at_once_and_left_alone(tmp_path: Pat
     assert caught.value.errno in (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO)
     assert sorted(os.listdir(tmp_path)) == names
     assert target.read_text() == "untouched"
+
+
+def test_a_file_system_without_locks_leaves_no_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_descriptor: int, _kind: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    opened: list[int] = []
+
+    def open_it() -> int:
+        opened.append(open_or_make(str(tmp_path / "x"), os.O_RDWR, "no-such-group-here"))
+        return opened[0]
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="locks"):
+        open_locked(str(tmp_path / "x"), open_it)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])

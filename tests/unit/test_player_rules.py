@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.player_rules import (
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.players.rules import (
     Move,
     Situation,
     decide,
@@ -145,6 +145,7 @@ def test_what_options_mean(given_options: dict[str, Any], policy: PlayerPolicy |
         ({"warn": "60"}, "expected a list"),
         ({"warn": list(range(1, 30))}, "at most 20"),
         ({"warn": [5], "warn_message": 5}, "expected text"),
+        ({"warn": [5], "warn_message": " \n\u200f"}, "expected text"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(given_options: dict[str, Any], words: str) -> None:

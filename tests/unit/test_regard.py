@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 import zlib
 from collections.abc import Callable
@@ -16,14 +18,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.call_off import call_off_abandoned, call_off_all_abandoned
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.players.call_off import call_off_abandoned, call_off_all_abandoned
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept
-from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import COUNTING, WAITING, Countdown, HeldCountdown
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown, HeldCountdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CountdownRunning, EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CountdownRunning, EngineUnreachable, ImageUnavailable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import COUNTDOWN, PLAYERS
-from ansible_collections.fleet.power.plugins.module_utils._power.model.players import read_policy
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import COUNTING, WAITING, read_policy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
@@ -62,6 +64,11 @@ class Played:
     def record(self) -> Countdown | None:
         return self.fake.node.countdowns.running(UUID)
 
+    @property
+    def told(self) -> list[str]:
+        """What players heard, each from its time on; empty for what named none."""
+        return [line.partition(" in ")[2] for line in self.game.heard]
+
     def leave_after(self, seconds: float, online: int | None = 0) -> None:
         self.clock.after(seconds, lambda: setattr(self.game, "online", online))
 
@@ -74,10 +81,20 @@ def played(tmp_path: Path) -> Any:
 
 
 class TestWarned:
+    def test_an_image_is_there_before_anybody_is_told(self, played: Played) -> None:
+        played.fake.define(container={"image": "game:2"})
+        played.fake.engine.fail("pull", ImageUnavailable("no such image"))
+        result = played.ask(**WARN)
+        assert (result.outcome.value, result.code) == ("refused", "image_unavailable") and not played.game.heard
+        told = ("pull", "game:2")
+        played.clock.after(30, lambda: played.fake.engine.calls.append(("told", str(len(played.game.heard)))))
+        assert played.ask(**WARN).outcome.value == "done"
+        assert played.fake.engine.calls.index(told) < played.fake.engine.calls.index(("told", "1"))
+
     def test_players_are_told_at_each_mark_once_and_then_it_happens(self, played: Played) -> None:
         result = played.ask(**WARN, request={"reason": "update"})
         assert result.outcome.value == "done" and played.is_restarted
-        assert [line.partition(" in ")[2] for line in played.game.heard] == [
+        assert played.told == [
             "1 minute. update",
             "30 seconds. update",
             "10 seconds. update",
@@ -130,6 +147,13 @@ class TestWarned:
         result = played.ask(**WARN)
         assert result.code == "suspended" and played.game.heard[-1] == "Server restart called off." and len(played.game.heard) == 4
         assert played.record is None and played.fake.seen().run == played.run
+
+    def test_what_fails_after_an_image_was_pulled_is_called_off_too(self, played: Played) -> None:
+        played.fake.configure(docker={"pull": "always", "network": {"network_mode": "none"}})
+        played.fake.engine.refuse("create", "no space left on device")
+        result = played.ask(**WARN)
+        assert result.code == "preboot_failed" and result.changed and played.fake.seen().run == played.run
+        assert played.game.heard[-1] == "Server restart called off."
 
     def test_the_message_has_reason_and_server_and_no_key_of_a_deployment(self, played: Played) -> None:
         message = "{server}: {action} in {time}: {reason} {other} {0}"
@@ -210,6 +234,13 @@ class TestWaiting:
         assert seen[0] is not None and (seen[0].phase, seen[0].due) == (WAITING, of_players[0][1])
         assert seen[0].due[:19] == of_players[2][1][:19] == "2026-03-01T12:10:00"
 
+    def test_one_who_comes_and_goes_has_players_told_once_a_minute_at_most(self, played: Played) -> None:
+        played.game.online = 5
+        for each in range(60):
+            played.leave_after(10 + 10 * each, online=6 - each % 2)
+        result = played.ask(players_at_most=5, max_delay=600, **WARN)
+        assert result.code == "players_online" and len(played.game.heard) <= 2 * 600 / 60
+
     def test_the_end_of_the_time_counts_from_the_request(self, played: Played) -> None:
         asked = replace(played.fake.request("stop"), players=read_policy("stop", True, {"players_at_most": 0, "max_delay": 100}))
         played.clock.sleep(60)
@@ -267,6 +298,11 @@ class TestEnded:
         result = played.ask(**WARN)
         assert result.outcome.value == "done" and played.is_restarted and played.seconds < 30
 
+    def test_one_that_crashed_is_not_refused_at_the_end_for_players_that_nobody_can_count(self, played: Played) -> None:
+        played.fake.games.game = None
+        played.clock.after(20, lambda: played.fake.engine.end(UUID))
+        assert played.ask(players_at_most=0, max_delay=60).outcome.value == "done" and played.is_restarted and played.seconds < 66
+
     def test_a_start_of_the_supervisor_after_a_crash_is_not_undone(self, played: Played) -> None:
         def crash() -> None:
             played.fake.engine.end(UUID)
@@ -280,6 +316,15 @@ class TestEnded:
         played.clock.after(20, lambda: setattr(played.fake, "interrupted", True))
         self.ended(played, "skipped", "interrupted_by_signal")
         assert played.fake.seen().run == played.run
+
+    def test_a_full_disk(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_place: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        played.clock.after(20, lambda: monkeypatch.setattr(os, "pwrite", refuse))
+        result = played.ask(**WARN)
+        assert (result.outcome.value, result.code, played.fake.seen().run) == ("refused", "lock_unavailable", played.run)
+        assert played.told == ["1 minute.", ""] and "called off" in played.game.heard[1]
 
     def test_a_second_one_is_refused_and_names_the_first(self, played: Played) -> None:
         others: list[Result] = []
@@ -320,6 +365,20 @@ class TestEnded:
         played.clock.after(3, restart)
         result = played.ask(players_at_most=0, request={"wait_seconds": 30})
         assert (result.outcome.value, result.code) == ("cancelled", "superseded")
+
+    @pytest.mark.parametrize(
+        "options, told", [({"players_at_most": 0}, []), ({"players_at_most": 3, "max_delay": 90, "warn": [5]}, [1, 1])]
+    )
+    def test_players_who_come_while_it_waits_for_the_lock_keep_it_from_happening(
+        self, played: Played, options: dict[str, Any], told: list[int]
+    ) -> None:
+        played.game.online = 0 if not told else 2
+        lock = played.fake.lock("start")
+        played.leave_after(20, online=9)
+        played.clock.after(60, lock.release)
+        result = played.ask(**options, request={"wait_seconds": 300})
+        assert (result.code, played.is_restarted, result.changed) == ("players_online", False, False)
+        assert "by the time it had the lock" in result.msg and len(played.game.heard) == len(told)
 
     def test_a_restart_without_regard_goes_its_way_meanwhile(self, played: Played) -> None:
         others: list[Result] = []
@@ -362,7 +421,10 @@ class TestSameKey:
         held.write()
         played.clock.after(40, held.release)
         result = played.ask(**WARN, request={"once": "run-1", "reason": "run-1: x"})
-        assert result.outcome.value == "done" and len(played.game.heard) >= 1
+        assert result.outcome.value == "done" and played.told == [
+            "20 seconds. x",
+            "10 seconds. x",
+        ]
 
 
 class TestAbandoned:
@@ -533,11 +595,20 @@ class TestRecord:
         assert seen[0] is not None and (seen[0].phase, seen[0].online, seen[0].told) == (COUNTING, 3, 60)
         assert seen[0].facts()["due"].startswith("2026-03-01T12:01:0") and seen[0].facts()["origin"] == "alice@web1"
 
+    def test_words_that_take_many_bytes_leave_room_for_the_rest(self, played: Played) -> None:
+        countdowns, wide = played.fake.node.countdowns, "\U0001f600" * 120
+        request = replace(played.fake.request("restart"), origin=wide, reason=wide)
+        held = countdowns.begin(UUID, request, played.run, since=timestamp(NOON), due=timestamp(NOON))
+        held.write(phase=COUNTING, told=30, why=wide)
+        found = countdowns.running(UUID)
+        held.release()
+        assert found is not None and (found.phase, found.told, found.run, found.origin) == (COUNTING, 30, played.run, "")
+
     def test_the_same_action_in_another_process_goes_on_where_the_first_was(self, played: Played) -> None:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))
         _abandon(played, request.operation, told=30, left=18)
         result = perform(request, played.fake.node)
-        assert result.outcome.value == "done" and [line.partition(" in ")[2] for line in played.game.heard] == ["10 seconds."]
+        assert result.outcome.value == "done" and played.told == ["10 seconds."]
         assert result.player_wait is not None and 17 <= result.player_wait.seconds <= 19
 
     def test_it_leaves_to_a_third_one_what_players_were_told(self, played: Played) -> None:
@@ -556,7 +627,7 @@ class TestRecord:
     def test_what_another_left_long_ago_is_not(self, played: Played) -> None:
         _abandon(played, "another", told=30, left=-4000)
         played.ask(warn=[5])
-        assert [line.partition(" in ")[2] for line in played.game.heard] == ["5 seconds."]
+        assert played.told == ["5 seconds."]
 
     @pytest.mark.parametrize("seconds", [20.0, 31.0, 60.0])
     def test_one_that_ends_by_a_signal_leaves_it_wherever_it_was(self, played: Played, seconds: float) -> None:

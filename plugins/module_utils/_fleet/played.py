@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-#: The phase in which players are told; before it, they are waited for.
-_COUNTING = "counting"
+from .._power.model.players import COUNTING
 
 
 def player_words(entry: Mapping[str, Any]) -> str | None:
@@ -26,4 +25,4 @@ def player_words(entry: Mapping[str, Any]) -> str | None:
 def countdown_words(countdown: Mapping[str, Any], due: str) -> str:
     """Return what waits for players, and until when: a countdown ends in the action, a wait may end before its time."""
     action, phase = (str(countdown.get(name) or "unknown") for name in ("action", "phase"))
-    return f"{action} {'at' if phase == _COUNTING else 'by'} {due} ({phase})"
+    return f"{action} {'at' if phase == COUNTING else 'by'} {due} ({phase})"

@@ -14,9 +14,9 @@ from dataclasses import replace
 
 from ..._power.actions.node.node import Node
 from ..._power.actions.turn.perform import perform
-from ..._power.locking.countdown import COUNTING, WAITING
 from ..._power.model.errors import INTERNAL_ERROR, internal_error
 from ..._power.model.news import COUNTDOWN, PLAYERS, Listener, News
+from ..._power.model.players import COUNTING, WAITING
 from ..._power.model.request import Request
 from ..._power.model.result import Outcome, Result
 from ..process.worker_pool import soon

@@ -9,8 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..._power.host.supervisor_record import PAUSES
-from ..._power.locking.countdown import COUNTING, WAITING
-from ..._power.model.players import EARLIEST_MARK_SECONDS, LONGEST_DELAY_SECONDS, MOST_MARKS, MOST_PLAYERS, WARN_MESSAGE, OnMaxDelay
+from ..._power.model.players import (
+    COUNTING,
+    EARLIEST_MARK_SECONDS,
+    LONGEST_DELAY_SECONDS,
+    MOST_MARKS,
+    MOST_PLAYERS,
+    WAITING,
+    WARN_MESSAGE,
+    OnMaxDelay,
+)
 from ..._power.model.request import POWER_ACTIONS, PowerAction
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState

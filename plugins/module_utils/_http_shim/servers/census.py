@@ -13,8 +13,8 @@ from typing import Any, Generic, TypeVar
 from ..._power.actions.many.server_facts import FactOptions, describe_each
 from ..._power.actions.many.supervision_facts import OFF
 from ..._power.host.supervisor_record import UNKNOWN, supervisor_facts
-from ..._power.locking.countdown import COUNTING, WAITING
 from ..._power.model.errors import PowerError, internal_error
+from ..._power.model.players import COUNTING, WAITING
 from ..._power.model.server import PowerState, Server
 from ..._power.model.supervision import SupervisionState, Verdict
 from ..acceptance.shared_node import SharedNode

@@ -33,7 +33,7 @@ _LAG_MILLISECONDS = 2000
 
 def seconds_until_begun(request: Request) -> int:
     """Return how long an action that was accepted may wait: for its turn and, before that, for players."""
-    return request.wait_seconds + (0 if request.players is None else request.players.longest_seconds)
+    return request.wait_seconds + (0 if request.players is None else request.players.max_delay)
 
 
 class RunChanges:

@@ -13,7 +13,6 @@ import dataclasses
 from ..actions.node.limiter import Slot
 from ..actions.node.progress import Ending, Progress
 from ..actions.turn.look import require_selected
-from ..locking.countdown import COUNTING
 from ..model.caller import Caller
 from ..model.cancellation import no_check
 from ..model.clock import Clock
@@ -30,6 +29,7 @@ from ..model.errors import (
 )
 from ..model.news import COUNTDOWN, PLAYERS, News
 from ..model.plan import Plan, plan, planned_state
+from ..model.players import COUNTING
 from ..model.request import PowerAction, Request, WaitFor
 from ..model.result import Outcome, Result
 from ..model.server import PowerState, Server

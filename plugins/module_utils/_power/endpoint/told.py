@@ -9,8 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ..locking.countdown import COUNTING, WAITING
-from ..model.players import PlayerCount
+from ..model.players import COUNTING, WAITING, PlayerCount
 from ..model.request import PowerAction
 from ..model.result import Outcome, PlanStep
 from ..model.server import PowerState

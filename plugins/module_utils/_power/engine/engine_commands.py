@@ -19,7 +19,7 @@ from ..host.contained import end_session
 from ..host.liveness import boot_seconds
 from ..model.cancellation import Deadline, wait_until
 from ..model.clock import SYSTEM_CLOCK
-from ..model.errors import PowerError
+from ..model.errors import EngineError, PowerError
 from .engine_calls import EngineCalls
 from .output import Deframer, Output
 
@@ -119,7 +119,17 @@ class CommandRunner:
         """End what is left of a command, as far as that is possible; return False if it still runs."""
         if slot.left is None:
             return True
-        command, began = slot.left
+        try:
+            if self._end(container, *slot.left):
+                slot.left = None
+        except EngineError as error:
+            if error.facts.get("status") != 404:
+                raise
+            # Its container has stopped since, and with it whatever ran there; started again, it has the same id.
+            slot.left = None
+        return slot.left is None
+
+    def _end(self, container: str, command: str, began: float) -> bool:
         with self._calls.asking(f"end a command in container {container}", own_seconds=_END_SECONDS) as client:
 
             def is_over() -> bool:
@@ -129,9 +139,7 @@ class CommandRunner:
                     end_session(int(found.get("Pid") or 0), container, began)
                 return not found["Running"]
 
-            if wait_until(is_over, Deadline.after(SYSTEM_CLOCK, _END_SECONDS), every=_LOOK_SECONDS):
-                slot.left = None
-        return slot.left is None
+            return wait_until(is_over, Deadline.after(SYSTEM_CLOCK, _END_SECONDS), every=_LOOK_SECONDS)
 
 
 def _read(output: Output, deadline: Deadline, most_bytes: int) -> bytes | CommandEnd:

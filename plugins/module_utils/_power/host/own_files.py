@@ -10,12 +10,14 @@ never meets one that shuts it out, and a crash half way leaves none behind under
 from __future__ import annotations
 
 import errno
+import fcntl
 import grp
 import os
 import secrets
 import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 
 DIRECTORY_MODE = 0o2770
 FILE_MODE = 0o660
@@ -85,6 +87,33 @@ def open_or_make(path: str, flags: int, group: str) -> int:
             return open_own(path, flags | os.O_CREAT)
         prepare_directory(os.path.dirname(path), group)
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+
+def open_locked(path: str, opened: Callable[[], int]) -> int | None:
+    """Open a file by ``opened``, and return its descriptor, which holds the lock of it (``flock``); None if somebody else does.
+
+    Somebody may have removed the file or its directory: others meet at another one then, and this begins again. Raises OSError, and what
+    ``opened`` raises.
+    """
+    for _attempt in range(_ATTEMPTS):
+        with ExitStack() as undo:
+            descriptor = opened()
+            undo.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return None
+            if _is_at(descriptor, path):
+                undo.pop_all()
+                return descriptor
+    raise FileNotFoundError(errno.ENOENT, "the file is removed again and again", path)
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+    except OSError:
+        return False
 
 
 def _is_directory(path: str) -> bool:

@@ -10,14 +10,13 @@ their probe could make a supervisor that begins just then believe in another one
 from __future__ import annotations
 
 import errno
-import json
 import os
-import zlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from .liveness import boot_id, lives, start_of
 from .own_files import open_own
+from .sealed_record import seal, unseal
 
 #: Below the state directory.
 SUPERVISOR_LOCK = "supervisor.lock"
@@ -61,9 +60,7 @@ UNKNOWN: dict[str, Any] = {"running": None, "since": None, "paused": None}
 
 def write_record(descriptor: int, record: SupervisorRecord) -> None:
     """Write a record over the one in the file, whose lock the caller holds. Raises OSError."""
-    body = json.dumps(asdict(record), separators=(",", ":")).encode()
-    text = b"%s,%s" % (body[:-1], _check(body))
-    os.pwrite(descriptor, text.ljust(_SIZE), 0)
+    os.pwrite(descriptor, seal(asdict(record)).ljust(_SIZE), 0)
 
 
 def read_record(state_directory: str) -> SupervisorRecord | None:
@@ -97,17 +94,9 @@ def supervisor_facts(state_directory: str) -> tuple[dict[str, Any], str]:
     return (NOT_RUNNING if record is None else record.facts()), ""
 
 
-def _check(body: bytes) -> bytes:
-    return b'"check":"%08x"}' % zlib.crc32(body)
-
-
 def _decoded(text: bytes) -> SupervisorRecord | None:
-    body, mark, _check_text = text.rpartition(b',"check":"')
-    body += b"}"
-    if not mark or text != b"%s,%s" % (body[:-1], _check(body)):
-        return None
+    fields = unseal(text)
     try:
-        fields = json.loads(body)
         return SupervisorRecord(int(fields["pid"]), int(fields["pid_start"]), *(str(fields[name]) for name in _TEXTS))
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         return None

@@ -93,7 +93,7 @@ class Acceptance:
     @property
     def longest_wait(self) -> int:
         """How many seconds may pass until it begins: its wait for its turn, and what it may wait for players and tell them."""
-        return self.wait_seconds + (0 if self.players is None else self.players.longest_seconds)
+        return self.wait_seconds + (0 if self.players is None else self.players.max_delay)
 
 
 def seconds_left(acceptance: Acceptance, grace: float, now: datetime, boot: str, since_boot: float) -> float:

@@ -12,9 +12,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-import json
 import os
-import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -22,11 +20,12 @@ from datetime import datetime
 from typing import Any
 
 from ..host.liveness import boot_id, lives, start_of
-from ..host.own_files import open_or_make, open_own
+from ..host.own_files import open_locked, open_or_make, open_own
+from ..host.sealed_record import seal, unseal
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK, engine_time
 from ..model.errors import CountdownRunning, LockUnavailable
-from ..model.players import PlayerCount
+from ..model.players import WAITING, PlayerCount
 from ..model.request import Request
 from ..model.schema import printable
 from ..model.server import Run, parse_uuid
@@ -34,15 +33,11 @@ from ..model.server import Run, parse_uuid
 _SUFFIX = ".countdown"
 _SIZE = 1024
 _BLANK = b" " * _SIZE
-#: The phases of a countdown: it waits for players, or tells them.
-WAITING, COUNTING = "waiting", "counting"
 #: A reader may meet a writer this often before what it reads counts as nothing.
 _ATTEMPTS = 5
 #: Characters of an origin or a reason that the record has room for.
 _ROOM = 120
 _NUMBERS = ("pid", "pid_start", "online", "told")
-#: How often the file may be removed between being opened and locked.
-_BEGIN_AGAIN = 100
 #: So long one may hold the lock whose record says nothing, or is of one that died: it is about to write it, or calls off what was left.
 _UNKNOWN_SECONDS, _AGAIN_SECONDS = 5.0, 0.05
 #: Seconds after the moment that players were told of, from which on they need not hear any more that nothing happened.
@@ -51,7 +46,7 @@ _FORGOTTEN_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Countdown:
-    """One action that waits for players (``phase`` "waiting") or tells them ("counting"). ``due`` and ``since`` are timestamps.
+    """One action that waits for players or tells them (``phase``, `WAITING` or `COUNTING`). ``due`` and ``since`` are timestamps.
 
     ``online`` and ``why`` are what the last look at the players saw; ``told`` is the mark that they were told last, in seconds before
     ``due``, 0 if none was yet. ``container`` and ``started_at`` are the run whose players they are. ``key`` is a digest of `Request.once`.
@@ -135,7 +130,7 @@ class Countdowns:
         return {uuid: record for uuid, record in found.items() if record is not None}
 
     def begin(self, uuid: str, request: Request, run: Run, *, since: str, due: str) -> HeldCountdown:
-        """Begin the countdown of a request, phase "waiting"; `HeldCountdown.write` has to follow.
+        """Begin the countdown of a request, phase `WAITING`; `HeldCountdown.write` has to follow.
 
         Raises `CountdownRunning`, naming the one under way (fact ``running``: Countdown or None), and `LockUnavailable` where the file
         cannot be made or locked.
@@ -206,21 +201,9 @@ class Countdowns:
     def _lock(self, path: str) -> int | None:
         """Return a descriptor that holds the file's lock, None if somebody else does."""
         try:
-            for _attempt in range(_BEGIN_AGAIN):
-                descriptor = open_or_make(path, os.O_RDWR, self._group)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
-                        return descriptor
-                except FileNotFoundError:
-                    pass
-                except BlockingIOError:
-                    os.close(descriptor)
-                    return None
-                os.close(descriptor)
+            return open_locked(path, lambda: open_or_make(path, os.O_RDWR, self._group))
         except OSError as error:
             raise LockUnavailable(f"Cannot lock {path}: {error.strerror}") from error
-        raise LockUnavailable(f"Cannot lock {path}: the file is removed again and again")
 
 
 class HeldCountdown:
@@ -263,31 +246,22 @@ class HeldCountdown:
 
 def _encoded(record: Countdown) -> bytes:
     fields = {name: value for name, value in asdict(record).items() if value not in ("", None)}
-    # A lone surrogate, as from an undecodable argument, becomes a question mark.
-    body = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    text = b"%s,%s" % (body[:-1], _check(body))
-    if len(text) <= _SIZE:
-        return text.ljust(_SIZE)
-    # These words are for people, and can be had elsewhere.
-    return _encoded(replace(record, origin="", reason="", why=""))
+    text = seal(fields)
+    if len(text) > _SIZE:
+        # These words are for people, and can be had elsewhere.
+        text = seal({name: value for name, value in fields.items() if name not in ("origin", "reason", "why")})
+    return text.ljust(_SIZE)
 
 
 def _digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:32] if key else ""
 
 
-def _check(body: bytes) -> bytes:
-    return b'"check":"%08x"}' % zlib.crc32(body)
-
-
 def _decoded(raw: bytes) -> Countdown | None:
-    body, mark, check = raw.rstrip(b" \0\n").rpartition(b',"check":"')
-    body += b"}"
-    if not mark or b'"check":"' + check != _check(body):
-        return None
+    fields = unseal(raw)
     try:
-        return _read_fields(json.loads(body))
-    except (ValueError, TypeError, KeyError, RecursionError):
+        return _read_fields(fields)
+    except TypeError:
         return None
 
 

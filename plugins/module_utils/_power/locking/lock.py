@@ -18,7 +18,7 @@ from datetime import datetime
 from types import TracebackType
 
 from ..host.liveness import boot_id, lives, start_of
-from ..host.own_files import open_or_make, open_own
+from ..host.own_files import open_locked, open_or_make, open_own
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import Clock, timestamp
 from ..model.errors import LockTimeout, LockUnavailable, PowerError
@@ -29,8 +29,6 @@ from .holder import BLANK, RECORD_SIZE, EndedHere, Holder, Leftover, decode, enc
 
 #: Seconds between two tries.
 TRY_EVERY = 0.02
-#: How often a lock file may be removed between opening and locking it before that is an error.
-_BEGIN_AGAIN = 100
 #: How often a torn record is read before it is taken for none.
 _READ_AGAIN = 5
 #: How often, every 10 ms, the record of a holder that has yet to write it is looked for.
@@ -122,21 +120,11 @@ class Locks:
 
     def _try(self, path: str) -> int | None:
         """A descriptor that holds the lock, or None if somebody else holds it."""
-        for _attempt in range(_BEGIN_AGAIN):
-            with ExitStack() as undo:
-                descriptor = self._open(path)
-                undo.callback(os.close, descriptor)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return None
-                except OSError as error:
-                    raise LockUnavailable(f"Cannot lock {path}: {error.strerror}") from error
-                # Somebody may have removed the directory: then others meet at another file.
-                if _is_at(descriptor, path):
-                    undo.pop_all()
-                    return descriptor
-        raise LockUnavailable(f"Cannot lock {path}: the file is removed again and again; find out what cleans {self._directory}")
+        try:
+            return open_locked(path, lambda: self._open(path))
+        except OSError as error:
+            advice = f"; find out what cleans {self._directory}" if isinstance(error, FileNotFoundError) else ""
+            raise LockUnavailable(f"Cannot lock {path}: {error.strerror}{advice}") from error
 
     def _open(self, path: str) -> int:
         try:
@@ -267,13 +255,6 @@ def _my_record(uuid: str, request: Request, clock: Clock) -> Holder:
 
 def _is_held(record: Holder) -> bool:
     return not record.released and lives(record.pid, record.pid_start, record.boot_id)
-
-
-def _is_at(descriptor: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
-    except OSError:
-        return False
 
 
 def _read(path: str) -> bytes:

@@ -23,6 +23,8 @@ MOST_MARKS = 20
 WARN_MESSAGE = "Server {action} in {time}. {reason}"
 #: What is asked for the sake of players, by the names under which every front door takes it.
 PLAYER_OPTIONS = ("players_at_most", "max_delay", "on_max_delay", "warn", "warn_message")
+#: The phases of a countdown: it waits for players, or tells them.
+WAITING, COUNTING = "waiting", "counting"
 
 
 class OnMaxDelay(str, Enum):
@@ -53,7 +55,8 @@ class PlayerPolicy:
     """What an action on a server that is up owes its players.
 
     It may happen while at most ``at_most`` play. It waits for that until ``max_delay`` seconds after its request, and then goes on or not
-    (``on_max_delay``). Those who play when it is to happen are told at each mark of ``warn``, seconds before it, the earliest first.
+    (``on_max_delay``). Those who play when it is to happen are told at each mark of ``warn``, seconds before it, the earliest first; the
+    whole countdown is over by ``max_delay``.
     """
 
     at_most: int
@@ -66,11 +69,6 @@ class PlayerPolicy:
     def countdown_seconds(self) -> int:
         """How long the countdown is, from its first mark to its end; 0 without one."""
         return self.warn[0] if self.warn else 0
-
-    @property
-    def longest_seconds(self) -> int:
-        """How long after its request the action may still be waiting for players, or telling them."""
-        return self.max_delay + (0 if self.on_max_delay is OnMaxDelay.PROCEED else self.countdown_seconds)
 
     def options(self) -> dict[str, Any]:
         """Return the options that mean this policy, as JSON has them."""
@@ -105,7 +103,8 @@ def read_policy(verb: str, regards_players: bool, given: Mapping[str, Any]) -> P
 
     Of ``given``, what is None or absent was not given; types are checked here as well. Raises `SettingsInvalid`.
 
-    Without ``players_at_most`` nothing is waited for: those who play are told, and it happens at the end of the countdown.
+    Without ``players_at_most`` those who play are told, and it happens at ``max_delay``, or as soon as nobody plays. Unless that is given,
+    the countdown begins at once.
     """
     options = {name: given.get(name) for name in PLAYER_OPTIONS if given.get(name) is not None}
     if not options:
@@ -162,6 +161,6 @@ def _on_max_delay(value: object) -> OnMaxDelay:
 
 
 def _message(value: object) -> str:
-    if not isinstance(value, str):
-        raise SettingsInvalid("Cannot use warn_message: expected text")
+    if not isinstance(value, str) or not any(each.isprintable() and not each.isspace() for each in value):
+        raise SettingsInvalid("Cannot use warn_message: expected text that can be read")
     return value

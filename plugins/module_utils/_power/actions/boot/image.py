@@ -32,15 +32,33 @@ def check_image(context: ActionContext, definition: Definition) -> None:
 
 def pull(context: ActionContext, definition: Definition) -> None:
     """Pull the image if the settings ask for it, and note whether the node has another one now. Raises `ImageUnavailable`."""
-    engine, settings, reference = context.node.engine, context.node.settings, definition.image
-    if definition.image_is_local or settings.pull == "never":
-        return
-    before = engine.images.find(reference)
-    if before is not None and settings.pull != "always":
-        return
-    engine.images.pull(reference, credentials_for(reference, settings.registries), context.check_cancelled)
-    if engine.images.find(reference) != before:
+    if _is_to_be_pulled(context.node, definition) and _pull(context, definition):
         context.progress.alter()
+
+
+def pull_ahead(context: ActionContext, definition: Definition) -> None:
+    """Pull the image as `pull` does, for an action that has not begun yet and may never begin: only that it was pulled is told then.
+
+    Raises `ImageUnavailable`.
+    """
+    if not _is_to_be_pulled(context.node, definition):
+        return
+    if _pull(context, definition):
+        context.progress.warn(f"server {context.uuid}: image {definition.image} was pulled ahead of its turn")
+
+
+def _is_to_be_pulled(node: Node, definition: Definition) -> bool:
+    if definition.image_is_local or node.settings.pull == "never":
+        return False
+    return node.settings.pull == "always" or node.engine.images.find(definition.image) is None
+
+
+def _pull(context: ActionContext, definition: Definition) -> bool:
+    """Pull the image; return whether the node has another one now."""
+    images, reference = context.node.engine.images, definition.image
+    before = images.find(reference)
+    images.pull(reference, credentials_for(reference, context.node.settings.registries), context.check_cancelled)
+    return images.find(reference) != before
 
 
 def credentials_for(reference: str, registries: Mapping[str, Mapping[str, str]]) -> Mapping[str, str] | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from ...model.cancellation import CheckCancelled, Deadline, no_check
 from ...model.clock import SYSTEM_CLOCK, Clock
-from ...model.errors import FailureBudget, PlayersOnline
+from ...model.errors import LEFT_TO_PLAYERS, FailureBudget
 from ...model.result import Outcome, Result
 
 #: Seconds between two looks of one who waits for a slot.
@@ -114,7 +114,7 @@ class Budget:
     def count(self, result: Result) -> None:
         """Note how a server ended."""
         with self._mutex:
-            self._failures += result.outcome in _FAILURES and result.code != PlayersOnline.code
+            self._failures += result.outcome in _FAILURES and result.code not in LEFT_TO_PLAYERS
 
     def mind(self, server: str) -> None:
         """Raise `FailureBudget` if ``server`` must not begin any more."""
@@ -238,7 +238,10 @@ class Slot:
         self._give_back([slots for slots in self._held if slots is self._boots])
 
     def leave(self, *, counts_on: bool = False) -> list[Slots]:
-        """Give everything back, and return what is to be taken again. The place of a countdown is not, but kept if that ``counts_on``."""
+        """Give everything back, and return what is to be taken again.
+
+        The place of a countdown is not, and is kept if that ``counts_on``.
+        """
         counting = None if self._limiter is None else self._limiter.counting
         again = [slots for slots in self._held if slots is not counting]
         self._give_back(again if counts_on else list(self._held))

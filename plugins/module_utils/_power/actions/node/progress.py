@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ...journal.journal import Journal
@@ -20,6 +21,10 @@ from .node import Observed
 
 #: How an action ended: outcome, code, sentence.
 Ending = tuple[Outcome, str, str]
+
+
+def _nothing() -> None:
+    """Nothing has to be looked at."""
 
 
 class Progress:
@@ -60,6 +65,8 @@ class Progress:
         self.countdown: HeldCountdown | None = None
         #: The run whose players were waited for: the action is meant for no other.
         self.waited_run: Run | None = None
+        #: Called under the lock, before the action begins; raises where its players, who were looked at before, keep it from that by now.
+        self.last_look: Callable[[], None] = _nothing
         self.exit_code: int | None = None
         self.log: tuple[str, ...] = ()
         self.warnings: list[str] = []

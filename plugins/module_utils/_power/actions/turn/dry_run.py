@@ -32,10 +32,11 @@ def dry_run(context: ActionContext) -> Ending:
         return Outcome.UNCHANGED, "", chosen.reason
     require_chosen_by_outdated(context, seen.snapshot)
     boot = prepare(context, seen.snapshot) if action.boots else None
-    if context.request.players is not None and seen.snapshot is not None and PlanStep.STOP in chosen.steps:
+    policy = context.request.players
+    if policy is not None and seen.snapshot is not None and PlanStep.STOP in chosen.steps:
         from .regard import look_at_players
 
-        look_at_players(context, seen.snapshot)
+        look_at_players(context, policy, seen.snapshot)
     if seen.holder is not None:
         progress.holder = seen.holder.facts()
     progress.plan = chosen.steps

@@ -56,6 +56,8 @@ def _hold(context: ActionContext, checked: Checked) -> TurnEnd | None:
         same = same_action(context)
         if same is not None and not same.outcome:
             return None
+        if same is None:
+            context.progress.last_look()
         context.progress.begin(context.node.journal)
         context.check_cancelled()
         if same is not None:

@@ -94,10 +94,11 @@ def _act(context: ActionContext) -> Ending:
 
 def _turn(context: ActionContext, checked: Checked) -> TurnEnd:
     """Take the server's turn, after its players where the request has regard to them."""
-    if context.request.players is None:
+    policy = context.request.players
+    if policy is None:
         begin_apart(context, checked)
         return take_turn(context, checked)
     from .regard import with_regard_to_players
 
-    with with_regard_to_players(context, checked) as known:
+    with with_regard_to_players(context, policy, checked) as known:
         return take_turn(context, known)

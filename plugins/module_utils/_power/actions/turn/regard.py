@@ -4,7 +4,7 @@
 """Regard to players before an action's turn: wait until few enough play, tell those who are left, and call it off if it does not come.
 
 It comes after all that may refuse the action, so that nobody is told of what would be refused, and before the lock, so that everybody
-else may act meanwhile. No slot is held. `player_rules` decides what is next, `run_watch` what ends the wait, `countdown` tells players.
+else may act meanwhile. No slot is held. `players/rules` decides what is next, `players/run_watch` what ends it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NoReturn
 
 from ...locking.countdown import Countdown, HeldCountdown
 from ...model.cancellation import Deadline
@@ -22,18 +21,18 @@ from ...model.errors import CountdownRunning, InterruptedBySignal, PlayersOnline
 from ...model.news import PLAYERS
 from ...model.plan import plan
 from ...model.players import PlayerCount, PlayerPolicy, PlayerWait
-from ...model.result import PlanStep
+from ...model.result import Phase, PlanStep
 from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext
 from ..node.ends import NO_RUN
 from ..node.idempotency import same_action
-from .announcer import Announcer
+from ..players.announcer import Announcer
+from ..players.countdown import PlayerCountdown
+from ..players.resumed import require_unchanged
+from ..players.rules import Move, Situation, decide, must_go, next_change
+from ..players.run_watch import RunWatch
+from ..players.slots_aside import SlotsAside
 from .checked import Checked, begin_apart, check
-from .countdown import PlayerCountdown
-from .player_rules import Move, Situation, decide, must_go, next_change
-from .resumed import require_unchanged
-from .run_watch import RunWatch
-from .slots_aside import SlotsAside
 
 #: Seconds from one look at the players to the next, and at what ends the wait: nothing is under way that would have to be ended sooner,
 #: and with hundreds that wait it is the waking up that costs.
@@ -45,44 +44,50 @@ _SILENT_SECONDS = 3.5
 
 
 @contextlib.contextmanager
-def with_regard_to_players(context: ActionContext, checked: Checked) -> Iterator[Checked]:
-    """Wait and count as the request asks, and until the action may begin after the one before it, then give what is known of the server by
+def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked: Checked) -> Iterator[Checked]:
+    """Wait and count as the policy says, and until the action may begin after the one before it, then give what is known of the server by
     then; players who were told hear if it is called off.
 
     Raises `PlayersOnline`, `CountdownRunning`, `Superseded`, as `check` where it waited, and as `RunWatch.check`.
     """
-    policy, seen = context.request.players, checked.seen
-    if policy is not None:
-        require_unchanged(context, seen.snapshot)
-    if policy is None or seen.snapshot is None or not seen.live or PlanStep.STOP not in plan(context.request.action, seen.state).steps:
+    seen = checked.seen
+    require_unchanged(context, seen.snapshot)
+    if seen.snapshot is None or not seen.live or PlanStep.STOP not in plan(context.request.action, seen.state).steps:
         begin_apart(context, checked)
         # Nobody was asked who plays on a run that has come since.
-        context.progress.waited_run = None if policy is None else NO_RUN
+        context.progress.waited_run = NO_RUN
         yield checked
         return
+    if checked.boot is not None:
+        from ..boot.image import pull_ahead
+
+        # Players are told of no image that cannot be had, and nothing takes minutes between what they hear and what comes.
+        pull_ahead(context, checked.boot.definition)
     regard = _Regard(context, policy, seen.snapshot)
     try:
         yield regard.until_go(checked)
-    except InterruptedBySignal:
-        regard.hand_on()
-        regard.call_off()
-        raise
-    except BaseException:
-        regard.call_off()
+    except BaseException as error:
+        regard.give_up(error)
         raise
     finally:
         regard.leave()
 
 
-def look_at_players(context: ActionContext, snapshot: Snapshot) -> None:
+def look_at_players(context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot) -> None:
     """See who plays, once and at once, for check mode. Raises `PlayersOnline` where the action would not wait for them."""
-    policy = context.request.players
-    if policy is None:
-        return
     regard = _Regard(context, policy, snapshot)
     count = context.progress.players = regard.look()
     if decide(policy, Situation(count, 0.0)) is Move.REFUSE:
-        regard.refuse()
+        raise _players_online(context, policy, count)
+
+
+def _players_online(context: ActionContext, policy: PlayerPolicy, count: PlayerCount, when: str = "") -> PlayersOnline:
+    """The error of an action that has waited for players as long as it may, or may not wait any more; ``when`` says since when."""
+    who = f"nobody can tell whether somebody plays on it ({count.why})" if count.online is None else f"{count.online} play on it"
+    waited = when or (f" after {policy.max_delay} s" if policy.max_delay else "")
+    too_late = count.online is not None and count.online <= policy.at_most
+    why = "there is no time left to tell them" if too_late else f"players_at_most is {policy.at_most}"
+    return PlayersOnline(f"Cannot {context.verb} server {context.uuid}: {who}{waited}, and {why}")
 
 
 class _Regard:
@@ -115,7 +120,7 @@ class _Regard:
         if self._begin():
             while not self._advance():
                 self._pause()
-            progress.waited_run = self._watch.run
+            progress.waited_run, progress.last_look = self._watch.run, self._last_look
         progress.player_wait = PlayerWait(self._waited)
         return checked if self._waited <= STALE_SECONDS else check(context)
 
@@ -129,22 +134,19 @@ class _Regard:
             self._record.saw(self._count)
         return self._count
 
-    def refuse(self) -> NoReturn:
-        """Raise `PlayersOnline`: it has waited for as long as it may."""
-        count, policy, context = self._count, self._policy, self._context
-        who = f"nobody can tell whether somebody plays on it ({count.why})" if count.online is None else f"{count.online} play on it"
-        waited = f" after {policy.max_delay} s" if policy.max_delay else ""
-        too_late = count.online is not None and count.online <= policy.at_most
-        why = "there is no time left to tell them" if too_late else f"players_at_most is {policy.at_most}"
-        raise PlayersOnline(f"Cannot {context.verb} server {context.uuid}: {who}{waited}, and {why}")
+    def _last_look(self) -> None:
+        """Look once more where the wait for the lock took long. Raises `PlayersOnline`: under the lock nobody is waited for."""
+        if self._next_look.is_over:
+            self.look()
+            if self._move() is not Move.GO:
+                raise _players_online(self._context, self._policy, self._count, " by the time it had the lock")
 
-    def hand_on(self) -> None:
-        """Leave it to another process, if one goes on with what this one has not begun."""
-        self._is_handed_on = self._context.node.caller.handed_on()
-
-    def call_off(self) -> None:
-        """Tell players who were told that it does not come, unless it has begun, or another process goes on with it."""
-        if not self._is_handed_on and not self._context.progress.changed:
+    def give_up(self, error: BaseException) -> None:
+        """Tell players who were told that it does not come, unless it has begun, or another process goes on with it after a signal."""
+        self._is_handed_on = isinstance(error, InterruptedBySignal) and self._context.node.caller.handed_on()
+        # A new image is a change, and nothing of what they were told.
+        has_stopped = any(phase == Phase.STOP.value for phase, _seconds in self._context.progress.phases)
+        if not self._is_handed_on and not has_stopped:
             self._countdown.call_off()
 
     def leave(self) -> None:
@@ -196,8 +198,11 @@ class _Regard:
             self.look()
         move = self._move()
         if move is Move.REFUSE:
-            self.refuse()
-        if move is Move.GO:
+            # Nobody plays on one that has ended by itself, which a game that is not there does not tell.
+            self._watch.look(certain=self._waited > STALE_SECONDS)
+            if not self._watch.is_over:
+                raise _players_online(self._context, self._policy, self._count)
+        if move in (Move.REFUSE, Move.GO):
             return self._come_back()
         if move is Move.CALL_OFF:
             self._countdown.stop(self._waits_until)

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ...locking.countdown import COUNTING, WAITING, HeldCountdown
+from ...locking.countdown import HeldCountdown
 from ...model.cancellation import Deadline
 from ...model.clock import timestamp
 from ...model.news import COUNTDOWN
-from ...model.players import PlayerPolicy
+from ...model.players import COUNTING, WAITING, PlayerPolicy
 from ..node.context import STALE_SECONDS, ActionContext
 from .announcer import Announcer
-from .player_rules import mark_reached
+from .rules import mark_reached
 from .run_watch import RunWatch
 from .slots_aside import SlotsAside
 
 #: From so many seconds before the end on, or from a later last mark, the server has its slot: what players are told then comes.
 _SLOT_SECONDS = 30.0
+#: So long after it was called off it does not begin again unless it has to: where one comes and goes, players would hear nothing else.
+_QUIET_SECONDS = 60.0
 #: A countdown of a process that died is not gone on with if its end is longer ago: players have heard nothing of it since.
 _OVERDUE_SECONDS = 10.0
 
@@ -32,6 +34,7 @@ class PlayerCountdown:
         self._announcer, self._watch, self._slots = announcer, watch, slots
         self._record: HeldCountdown | None = None
         self._told = 0
+        self._quiet_until = Deadline(context.node.clock, 0.0)
         self.due: Deadline | None = None
 
     def keep_in(self, record: HeldCountdown) -> None:
@@ -53,7 +56,7 @@ class PlayerCountdown:
 
         ``latest`` is when it has to end; None where it need not at any moment. Raises as `RunWatch.check` and `RunWatch.look`.
         """
-        if self.due is None and not self._begin(latest):
+        if self.due is None and ((latest is None and not self._quiet_until.is_over) or not self._begin(latest)):
             return
         self._reserve()
         if self.due is None:
@@ -69,6 +72,8 @@ class PlayerCountdown:
 
     def stop(self, waits_until: datetime) -> None:
         """Call it off, for now: players are waited for again."""
+        if self._told:
+            self._quiet_until = Deadline.after(self._context.node.clock, _QUIET_SECONDS)
         self.call_off()
         self._context.slot.end_countdown()
         self.due = None

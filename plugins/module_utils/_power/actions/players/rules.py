@@ -41,7 +41,7 @@ class Situation:
 
 
 def decide(policy: PlayerPolicy, now: Situation) -> Move:
-    """Return the next move. Unknown is never empty: it counts as more players than may be there."""
+    """Return the next move. Unknown is never empty: with it no countdown begins, ends early, or lets the action go on, unless it has to."""
     online = now.count.online
     if online == 0:
         return Move.GO
