@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
-import socket
 from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW, give_up_command
 from ansible_collections.fleet.power.plugins.module_utils._power.model.origin import AD_HOC
+from ansible_collections.fleet.power.plugins.plugin_utils.asker import asker
 from ansible_collections.fleet.power.plugins.plugin_utils.following import (
     JobFollower,
     NodeOfTask,
@@ -54,7 +53,8 @@ class ActionModule(ServerAction):
                 lost, answer = error, {}
             if lost is None and FOLLOW not in answer:
                 return answer
-            with TaskProgress(host, mute=bool(self._task.no_log) or not is_shown(os.environ)) as progress:
+            is_secret = bool(self._task.no_log)
+            with TaskProgress(host, mute=is_secret or not is_shown(os.environ), reports=not is_secret) as progress:
                 follower = JobFollower(node, job, progress, run_of_ansible)
                 ended = follower.result(answer.pop(FOLLOW)) if lost is None else follower.rejoined(lost)
         # Such as the interpreter that was found.
@@ -89,15 +89,6 @@ class ActionModule(ServerAction):
         return arguments if arguments.get("origin") else {**arguments, "origin": self._origin(task_vars)}
 
     def _origin(self, task_vars: Mapping[str, Any]) -> str:
-        who = f"{_user()}@{socket.gethostname()}"
         play = task_vars.get("ansible_play_name")
         where = AD_HOC if play in (None, _AD_HOC_PLAY) else f"play {play}, task {self._task.get_name()}"
-        return f"{who} ({where})"
-
-
-def _user() -> str:
-    """Return the user that runs this, by number where it has no name: a container may be given an id that no user has."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
+        return f"{asker()} ({where})"
