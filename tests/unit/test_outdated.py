@@ -145,6 +145,14 @@ class TestKeys:
         stands = container(spec(PAPER, NODE).config)
         assert keys(compare(stands, moved)) == {"system.data"}
 
+    def test_the_label_does_not_tell_that_two_servers_or_variables_have_one_password(self) -> None:
+        raw = changed("settings.environment", {"RCON_PASSWORD": "hunter2", "QUERY_PASSWORD": "hunter2"})
+        other = json.loads(json.dumps(raw))
+        other["settings"]["uuid"] = "11111111-2222-4333-8444-555555555555"
+        labels = [json.loads(spec(each).config["Labels"][LABEL_PARTS]) for each in (raw, other)]
+        passwords = [label[f"environment.{name}_PASSWORD"] for label in labels for name in ("RCON", "QUERY")]
+        assert len(set(passwords)) == 4
+
     @pytest.mark.parametrize("path", sorted(FIXTURES.glob("[!l]*.json")), ids=lambda path: path.stem)
     def test_no_value_is_in_the_label(self, path: Path) -> None:
         raw = json.loads(path.read_text(encoding="utf-8"))

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a container was made from, part by part: a short hash for each key, in a label, so that it can be said which of them differ; pure.
 
-A key is one of the definition's, without ``settings.``, or of the node's settings; the label has no value of any. What no key is for is
+A key is one of the definition's, without ``settings.``, or of the node's settings; the label has no value of any. A hash is of server, key and
+value: labels are copied to where no variable is, and are not to tell that two servers have one password. What no key is for is
 how this collection makes containers, and has the key `OURS`. The rules for configuration files are no part of a container, but of each of
 its starts: they are among the keys, so that a server can be seen to run with other files than its definition says by now.
 """
@@ -66,16 +67,20 @@ def parts_label(config: Mapping[str, Any], image_id: str, configs: object, *, ou
 
     ``configs`` are the rules for configuration files, as JSON. ``outgoing``: its network is that of an outgoing address.
     """
-    hashes = {**_hashed(config, image_id, outgoing), CONFIGS: _hash(configs)}
+    server, limits = config["Labels"][LABEL_SERVER], limits_of(config["HostConfig"])
+    values = {**_values(config, image_id, outgoing), CONFIGS: configs}
+    hashes = {key: _hash(server, key, value) for key, value in values.items()}
+    # No limit is empty, so that it shows whether the engine was asked for one.
+    hashes.update((key, "" if _is_none(key, limits) else _hash(server, key, amount(key, limits))) for key in LIMIT_KEYS)
     return json.dumps(hashes, sort_keys=True, separators=(",", ":"))
 
 
-def _hashed(config: Mapping[str, Any], image_id: str, outgoing: bool) -> dict[str, str]:
+def _values(config: Mapping[str, Any], image_id: str, outgoing: bool) -> dict[str, Any]:
+    """Return what each part but the limits is made from."""
     body = dict(config)
     host, labels = dict(body.pop("HostConfig")), dict(body.pop("Labels"))
     ours, *mounts = host.pop("Mounts")
     network = host.pop("NetworkMode")
-    wanted = limits_of(host)
     ports = [body.pop("ExposedPorts"), host.pop("PortBindings")]
     values: dict[str, Any] = {
         IMAGE: [body.pop("Image"), image_id],
@@ -100,7 +105,7 @@ def _hashed(config: Mapping[str, Any], image_id: str, outgoing: bool) -> dict[st
     for key in _ENGINE_LIMITS:
         host.pop(key, None)
     values[OURS] = [body, host]
-    return {key: _hash(value) for key, value in values.items()} | {key: _hash_of_limit(key, wanted) for key in LIMIT_KEYS}
+    return values
 
 
 _ENGINE_LIMITS = (
@@ -109,16 +114,15 @@ _ENGINE_LIMITS = (
 )
 
 
-def _hash(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+def _hash(server: str, key: str, value: object) -> str:
+    text = json.dumps([server, key, value], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARACTERS]
 
 
-def _hash_of_limit(key: str, limits: ContainerLimits) -> str:
-    """Hash a limit; none is empty, so that it shows whether the engine was asked for one."""
+def _is_none(key: str, limits: ContainerLimits) -> bool:
     value = amount(key, limits)
     # No swap is a limit.
-    return "" if value in (None, "", -1) or (value == 0 and key != SWAP) else _hash(value)
+    return value in (None, "", -1) or (value == 0 and key != SWAP)
 
 
 def compare(snapshot: Snapshot, config: Mapping[str, Any], *, image_known: bool = True) -> Differences:
