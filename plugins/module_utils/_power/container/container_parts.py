@@ -20,7 +20,7 @@ from typing import Any
 from ..model.schema import printable
 from ..model.server import ContainerLimits, Snapshot
 from .container_labels import LABEL_PARTS, LABEL_SERVER, LABEL_STOP, spec_hash_of
-from .container_limits import LIMIT_KEYS, MEMORY, SWAP, amount, can_change, differing_limits, is_untold, limits_of
+from .container_limits import LIMIT_KEYS, MEMORY, SWAP, THREADS, amount, can_change, differing_limits, is_untold, limits_of
 
 #: What is no key's, such as dropped capabilities: a later version of this collection may do it otherwise.
 OURS = "fleet.power"
@@ -146,33 +146,34 @@ def compare(snapshot: Snapshot, config: Mapping[str, Any], *, image_known: bool 
         return Differences(named=False)
     if not image_known and snapshot.image == config["Image"]:
         created = {**created, IMAGE: wanted[IMAGE]}
-    return _differences(created, wanted, [key for key in changed if not _is_beyond(key, snapshot.limits, created)], limits)
+    changed = [key for key in changed if not _is_beyond(key, snapshot.limits, created, wanted)]
+    return _differences(created, wanted, changed, [key for key in changed if can_change(key, snapshot.limits, limits)])
 
 
 def limits_to_change(snapshot: Snapshot, config: Mapping[str, Any]) -> list[str]:
     """Return the keys of the limits that differ from the body of a create call, as `compare` has them, whoever made the container."""
-    created = _read(snapshot.labels) or {}
+    created, wanted = _read(snapshot.labels) or {}, _read(config["Labels"]) or {}
     changed = differing_limits(snapshot.limits, limits_of(config["HostConfig"]))
-    return [key for key in changed if not _is_beyond(key, snapshot.limits, created)]
+    return [key for key in changed if not _is_beyond(key, snapshot.limits, created, wanted)]
 
 
-def _differences(created: Mapping[str, str], wanted: Mapping[str, str], changed: Sequence[str], limits: ContainerLimits) -> Differences:
-    """Sort what differs between two sets of parts, and the limits that have ``changed``."""
+def _differences(created: Mapping[str, str], wanted: Mapping[str, str], changed: Sequence[str], in_place: Sequence[str]) -> Differences:
+    """Sort what differs between two sets of parts, and the limits that have ``changed``, of which some can be ``in_place``."""
     differing = {key for key in created.keys() | wanted.keys() if created.get(key) != wanted.get(key)} - set(LIMIT_KEYS)
     if OUTGOING in differing:
         differing.discard(NETWORK_MODE)
     tells_otherwise = SERVER_MEMORY in differing and MEMORY not in changed
-    in_place = tuple(sorted(key for key in changed if can_change(key, limits)))
     return Differences(
         restart=tuple(printable(key) for key in sorted(differing - {SERVER_MEMORY} | set(changed) - set(in_place))),
-        in_place=in_place,
+        in_place=tuple(sorted(in_place)),
         next_start=(SERVER_MEMORY,) if tells_otherwise else (),
     )
 
 
-def _is_beyond(key: str, now: ContainerLimits, created: Mapping[str, str]) -> bool:
-    """Return True if the engine was asked for such a limit, and tells none: it cannot have it."""
-    return is_untold(key, now) and created.get(key, "") != ""
+def _is_beyond(key: str, now: ContainerLimits, created: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Return True if the engine was asked for such a limit, and tells none: it cannot have it. Of CPUs, it may have others."""
+    asked_for = created.get(key, "")
+    return is_untold(key, now) and asked_for != "" and (key != THREADS or asked_for == wanted.get(key))
 
 
 def _read(labels: Mapping[str, str]) -> dict[str, str] | None:

@@ -124,7 +124,7 @@ def _planned(context: ActionContext, seen: Observed, check_cancelled: CheckCance
         raise ContainerForeign(f"Cannot {context.verb} server {context.uuid}: neither this collection nor Wings made its container")
     config = spec_of(context.node, definition, image_id="").config
     wanted, differing = limits_of(config["HostConfig"]), limits_to_change(snapshot, config)
-    keys = tuple(key for key in differing if can_change(key, wanted))
+    keys = tuple(key for key in differing if can_change(key, snapshot.limits, wanted))
     progress.restart = tuple(key for key in differing if key not in keys)
     return LimitPlan(snapshot, wanted, keys, progress.restart)
 
