@@ -78,7 +78,15 @@ def test_a_definition_that_cannot_be_read_is_not_taken_for_the_last_one_that_cou
     # One warning is enough.
     assert "Cannot read definition" in str(node.sources.warnings) and "outdated" not in str(found.warnings)
     fake.file.unlink()
-    assert told(fake)["is"] is None and "Cannot find a definition" in told(fake)["why"]
+
+
+def test_one_that_no_source_here_knows_is_no_warning(fake: FakeNode) -> None:
+    """A node where Wings runs what no source of ours has would have one for each of its servers."""
+    fake.up()
+    fake.file.unlink()
+    found = look(fake, UUID)
+    assert found.entries[0]["outdated"] == {**UNKNOWN, "why": "no source of this node has a definition of it"}
+    assert found.warnings == ()
 
 
 def test_a_definition_that_no_engine_can_create_is_unknown(fake: FakeNode) -> None:
