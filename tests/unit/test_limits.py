@@ -120,7 +120,6 @@ class TestChange:
             fake.define(build={"cpu_limit": 90})
             assert ended(fake, wait_seconds=0) == ("refused", "lock_timeout", False)
 
-    def test_wings_containers_are_brought_in_line_too(self, fake: FakeNode) -> None:
     def test_after_a_long_wait_for_the_lock_the_source_is_asked_anew(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
         up(fake, {}, {"cpu_limit": 50})
         asked: list[bool] = []
@@ -138,6 +137,7 @@ class TestChange:
         result = limit(fake)
         assert [change.key for change in result.limits] == ["build.memory_limit"] and result.restart == ("build.cpu_limit",)
 
+    def test_wings_containers_are_brought_in_line_too(self, fake: FakeNode) -> None:
         up(fake, {}, {"cpu_limit": 50})
         fake.engine.change(UUID, labels={"Service": "Pterodactyl"})
         assert ended(fake) == ("done", "", True)

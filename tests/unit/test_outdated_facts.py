@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -224,6 +225,30 @@ class TestSelection:
         fake.clock.after(5.0, restarted_elsewhere)
         assert ended(fake) == ("skipped", "not_selected")
         assert [row.outcome for row in fake.node.journal.operations.of(UUID)] == ["skipped", "done", "done"]
+
+    def test_after_a_long_wait_for_the_lock_the_source_is_asked_anew(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        fake.up()
+        fake.define(invocation="other")
+        asked: list[bool] = []
+        read = fake.node.sources.definition
+        monkeypatch.setattr(
+            fake.node.sources, "definition", lambda uuid, **given: asked.append(given.get("again", False)) or read(uuid, **given)
+        )
+        fake.clock.after(5.0, fake.lock("restart").release)
+        # Each time for what is outdated, then for the boot.
+        assert ended(fake) == ("done", "") and asked == [False, False, True, True]
+
+    def test_a_signal_ends_the_look_before_the_lock(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        fake.up()
+        read = fake.node.sources.definition
+
+        def wait(uuid: str, *, check_cancelled: Callable[[], None], **given: Any) -> Any:
+            fake.interrupted = True
+            check_cancelled()
+            return read(uuid, **given)
+
+        monkeypatch.setattr(fake.node.sources, "definition", wait)
+        assert ended(fake) == ("skipped", "interrupted_by_signal")
 
     def test_what_changes_back_after_the_stop_is_started_all_the_same(self, fake: FakeNode) -> None:
         fake.up()

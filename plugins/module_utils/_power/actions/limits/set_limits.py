@@ -21,7 +21,7 @@ from ...model.request import Request
 from ...model.result import LimitChange, Outcome, Phase, Result
 from ...model.server import ContainerLimits, Server, Snapshot
 from ..boot.container import spec_of
-from ..node.context import ActionContext
+from ..node.context import STALE_SECONDS, ActionContext
 from ..node.limiter import Slot
 from ..node.node import Node, Observed
 from ..node.progress import Ending, Progress
@@ -97,7 +97,7 @@ def _change(context: ActionContext, lock: PowerLock) -> Ending:
     fenced = recover_unfinished(context.node, progress.server, lock)
     progress.changed = progress.changed or fenced
     seen = look_locked(context, lock)
-    planned = _planned(context, seen, context.check_cancelled)
+    planned = _planned(context, seen, context.check_cancelled, again=lock.waited_seconds > STALE_SECONDS)
     if planned is None or not planned.keys:
         return _unchanged(context, seen, planned)
     _refuse_below_use(context, planned)
@@ -107,8 +107,8 @@ def _change(context: ActionContext, lock: PowerLock) -> Ending:
     return (Outcome.DONE, "", "") if taken else (Outcome.UNCHANGED, "", "the node cannot limit this")
 
 
-def _planned(context: ActionContext, seen: Observed, check_cancelled: CheckCancelled) -> LimitPlan | None:
-    """Return what is to be changed; None for a server that is down, which its next start does.
+def _planned(context: ActionContext, seen: Observed, check_cancelled: CheckCancelled, *, again: bool = False) -> LimitPlan | None:
+    """Return what is to be changed; None for a server that is down, which its next start does. ``again`` asks the source anew.
 
     Raises what the definition's source says, `Suspended`, `ContainerForeign`.
     """
@@ -116,7 +116,7 @@ def _planned(context: ActionContext, seen: Observed, check_cancelled: CheckCance
     progress.plan = plan(context.request.action, seen.state).steps
     if snapshot is None or not progress.plan:
         return None
-    definition = context.node.sources.definition(context.uuid, check_cancelled=check_cancelled)
+    definition = context.node.sources.definition(context.uuid, again=again, check_cancelled=check_cancelled)
     progress.server = definition.server
     if definition.suspended:
         raise Suspended(f"Cannot {context.verb} server {context.uuid}: it is suspended, and not meant to be up; stop it")
