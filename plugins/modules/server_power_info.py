@@ -259,7 +259,8 @@ servers:
       returned: always, with an endpoint where it tells it
       contains:
         is:
-          description: Whether it is outdated. V(null) if nobody can tell, such as without its definition; a warning says why.
+          description: >-
+            Whether it is outdated. V(null) if nobody can tell. A warning says why, unless it is for want of a definition.
           type: bool
           returned: always
           sample: true

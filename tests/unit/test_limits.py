@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,6 +121,23 @@ class TestChange:
             fake.define(build={"cpu_limit": 90})
             assert ended(fake, wait_seconds=0) == ("refused", "lock_timeout", False)
 
+    def test_after_a_long_wait_for_the_lock_the_source_is_asked_anew(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        up(fake, {}, {"cpu_limit": 50})
+        asked: list[bool] = []
+        read = fake.node.sources.definition
+        monkeypatch.setattr(
+            fake.node.sources, "definition", lambda uuid, **given: asked.append(given.get("again", False)) or read(uuid, **given)
+        )
+        fake.clock.after(5.0, fake.lock("restart").release)
+        assert ended(fake, wait_seconds=10) == ("done", "", True) and asked == [False, True]
+
+    def test_cpus_that_somebody_gave_as_a_number_take_a_restart(self, fake: FakeNode) -> None:
+        """As ``docker update --cpus`` does. The engine refuses a quota beside it."""
+        before = up(fake, {"cpu_limit": 50}, {"cpu_limit": 50, "memory_limit": 100})
+        fake.engine.change(UUID, limits=replace(before, cpu_quota=0, cpu_period=0, nano_cpus=2_000_000_000))
+        result = limit(fake)
+        assert [change.key for change in result.limits] == ["build.memory_limit"] and result.restart == ("build.cpu_limit",)
+
     def test_wings_containers_are_brought_in_line_too(self, fake: FakeNode) -> None:
         up(fake, {}, {"cpu_limit": 50})
         fake.engine.change(UUID, labels={"Service": "Pterodactyl"})
@@ -221,6 +239,28 @@ class TestFailure:
         up(fake, self.OLD, self.NEW)
         fake.engine.silence("set_limits")
         assert ended(fake) == ("failed", "engine_unreachable", False)
+
+    def test_what_was_left_to_a_restart_is_no_part_of_the_way_back(self, fake: FakeNode) -> None:
+        """Unlimited swap would be reported from then on, and never be in force."""
+        before = up(fake, {"memory_limit": 500}, {"memory_limit": 100, "swap": -1})
+        fake.engine.fail("set_limits", EngineError("Cannot change the limits of container x: no", status=500))
+        assert limit(fake).restart == ("build.swap",)
+        now = fake.seen().limits
+        assert (now.memory, now.memory_swap, now.reservation) == (before.memory, before.memory_swap, before.reservation)
+
+    def test_a_container_that_is_gone_has_no_way_back(self, fake: FakeNode) -> None:
+        up(fake, self.OLD, self.NEW)
+        fake.engine.fail("set_limits", EngineError("Cannot change the limits of container x: No such container: x", status=404))
+        result = limit(fake)
+        assert (result.outcome.value, result.code, result.changed) == ("failed", "engine_error", False)
+        assert result.msg == f"Cannot limit server {UUID}: No such container: x" and writes(fake) == []
+
+    @pytest.mark.parametrize("error", [EngineUnreachable("Cannot inspect: no answer"), EngineError("Cannot inspect: broken", status=500)])
+    def test_an_engine_that_is_gone_after_it_has_done_it_has_changed_something(self, fake: FakeNode, error: Exception) -> None:
+        up(fake, self.OLD, self.NEW)
+        fake.engine.after["set_limits"].append(lambda: fake.engine.fail("inspect", error, times=5))
+        outcome, _code, changed = ended(fake)
+        assert (outcome, changed) == ("failed", True)
 
     def test_a_fault_of_one_server_raises_nothing(self, fake: FakeNode) -> None:
         up(fake, self.OLD, self.NEW)

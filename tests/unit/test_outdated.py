@@ -145,6 +145,14 @@ class TestKeys:
         stands = container(spec(PAPER, NODE).config)
         assert keys(compare(stands, moved)) == {"system.data"}
 
+    def test_the_label_does_not_tell_that_two_servers_or_variables_have_one_password(self) -> None:
+        raw = changed("settings.environment", {"RCON_PASSWORD": "hunter2", "QUERY_PASSWORD": "hunter2"})
+        other = json.loads(json.dumps(raw))
+        other["settings"]["uuid"] = "11111111-2222-4333-8444-555555555555"
+        labels = [json.loads(spec(each).config["Labels"][LABEL_PARTS]) for each in (raw, other)]
+        passwords = [label[f"environment.{name}_PASSWORD"] for label in labels for name in ("RCON", "QUERY")]
+        assert len(set(passwords)) == 4
+
     @pytest.mark.parametrize("path", sorted(FIXTURES.glob("[!l]*.json")), ids=lambda path: path.stem)
     def test_no_value_is_in_the_label(self, path: Path) -> None:
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -227,6 +235,19 @@ class TestLimits:
         none = changed("settings.build", {"io_weight": 0})
         assert compare(container(spec(none).config), spec(new).config).in_place == ("build.io_weight",)
 
+    def test_other_cpus_may_be_there_where_those_asked_for_are_not(self) -> None:
+        missing, there = (changed("settings.build", {"threads": cpus}) for cpus in ("0-60", "0"))
+        stands = container(spec(missing).config, limits=replace(limits_of(spec(missing).config["HostConfig"]), cpus=""))
+        assert compare(stands, spec(missing).config).serves
+        found = compare(stands, spec(there).config)
+        assert found == Differences(in_place=("build.threads",)) and not found.serves
+
+    @pytest.mark.parametrize(("cpu_limit", "told"), [(0, "build.cpu_limit"), (50, ""), (70, "build.cpu_limit")])
+    def test_cpus_that_somebody_gave_as_a_number_count(self, cpu_limit: int, told: str) -> None:
+        config = spec(changed("settings.build", {"cpu_limit": cpu_limit})).config
+        given = replace(limits_of(config["HostConfig"]), cpu_quota=0, cpu_period=0, nano_cpus=500_000_000)
+        assert compare(container(config, limits=given), config).restart == ((told,) if told else ())
+
     def test_pids_an_engine_was_told_to_leave_unlimited_count(self) -> None:
         stands = container(spec().config, limits=replace(limits_of(spec().config["HostConfig"]), pids=0))
         assert compare(stands, spec().config).in_place == ("docker.container_pid_limit",)
@@ -273,7 +294,7 @@ def limits(**given: Any) -> ContainerLimits:
 class TestUpdate:
     def body(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         now, wanted = limits(**old), limits(**new)
-        return update_of(now, wanted, [key for key in differing_limits(now, wanted) if can_change(key, wanted)])
+        return update_of(now, wanted, [key for key in differing_limits(now, wanted) if can_change(key, now, wanted)])
 
     def test_memory_and_swap_go_together(self) -> None:
         memory = 575 * MB
@@ -317,6 +338,13 @@ class TestUpdate:
             assert update_of(ContainerLimits(pids=512), ContainerLimits(pids=wanted), ["docker.container_pid_limit"]) == {"PidsLimit": sent}
 
     @given(st.data())
+    def test_the_way_back_asks_for_what_was_there_and_pretends_nothing(self, data: st.DataObject) -> None:
+        build = st.fixed_dictionaries({"memory_limit": st.sampled_from([0, 100, 500]), "swap": st.sampled_from([-1, 0, 10])})
+        now, wanted = limits(**data.draw(build)), limits(**data.draw(build))
+        keys = [key for key in differing_limits(now, wanted) if can_change(key, now, wanted) and can_change(key, now, now)]
+        assert as_updated(now, update_of(now, now, keys)) == now
+
+    @given(st.data())
     def test_what_was_sent_is_what_was_wanted(self, data: st.DataObject) -> None:
         build = st.fixed_dictionaries(
             {
@@ -328,7 +356,7 @@ class TestUpdate:
             }
         )
         now, wanted = limits(**data.draw(build)), limits(**data.draw(build))
-        able = [key for key in differing_limits(now, wanted) if can_change(key, wanted)]
+        able = [key for key in differing_limits(now, wanted) if can_change(key, now, wanted)]
         after = as_updated(now, update_of(now, wanted, able))
         assert set(differing_limits(after, wanted)) == set(differing_limits(now, wanted)) - set(able)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -78,7 +79,15 @@ def test_a_definition_that_cannot_be_read_is_not_taken_for_the_last_one_that_cou
     # One warning is enough.
     assert "Cannot read definition" in str(node.sources.warnings) and "outdated" not in str(found.warnings)
     fake.file.unlink()
-    assert told(fake)["is"] is None and "Cannot find a definition" in told(fake)["why"]
+
+
+def test_one_that_no_source_here_knows_is_no_warning(fake: FakeNode) -> None:
+    """A node where Wings runs what no source of ours has would have one for each of its servers."""
+    fake.up()
+    fake.file.unlink()
+    found = look(fake, UUID)
+    assert found.entries[0]["outdated"] == {**UNKNOWN, "why": "no source of this node has a definition of it"}
+    assert found.warnings == ()
 
 
 def test_a_definition_that_no_engine_can_create_is_unknown(fake: FakeNode) -> None:
@@ -216,6 +225,30 @@ class TestSelection:
         fake.clock.after(5.0, restarted_elsewhere)
         assert ended(fake) == ("skipped", "not_selected")
         assert [row.outcome for row in fake.node.journal.operations.of(UUID)] == ["skipped", "done", "done"]
+
+    def test_after_a_long_wait_for_the_lock_the_source_is_asked_anew(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        fake.up()
+        fake.define(invocation="other")
+        asked: list[bool] = []
+        read = fake.node.sources.definition
+        monkeypatch.setattr(
+            fake.node.sources, "definition", lambda uuid, **given: asked.append(given.get("again", False)) or read(uuid, **given)
+        )
+        fake.clock.after(5.0, fake.lock("restart").release)
+        # Each time for what is outdated, then for the boot.
+        assert ended(fake) == ("done", "") and asked == [False, False, True, True]
+
+    def test_a_signal_ends_the_look_before_the_lock(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        fake.up()
+        read = fake.node.sources.definition
+
+        def wait(uuid: str, *, check_cancelled: Callable[[], None], **given: Any) -> Any:
+            fake.interrupted = True
+            check_cancelled()
+            return read(uuid, **given)
+
+        monkeypatch.setattr(fake.node.sources, "definition", wait)
+        assert ended(fake) == ("skipped", "interrupted_by_signal")
 
     def test_what_changes_back_after_the_stop_is_started_all_the_same(self, fake: FakeNode) -> None:
         fake.up()

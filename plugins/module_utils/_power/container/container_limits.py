@@ -38,6 +38,7 @@ def limits_of(host: Mapping[str, Any]) -> ContainerLimits:
         cpus=str(host.get("CpusetCpus") or ""),
         io_weight=int(host.get("BlkioWeight") or 0),
         pids=None if pids is None else int(pids),
+        nano_cpus=int(host.get("NanoCpus") or 0),
     )
 
 
@@ -66,9 +67,10 @@ def _in_mb(size: int) -> int | float:
 
 
 def _percent(limits: ContainerLimits) -> int | float:
-    if limits.cpu_quota <= 0:
+    if limits.cpu_quota <= 0 and not limits.nano_cpus:
         return 0
-    percent = limits.cpu_quota * 100 / (limits.cpu_period or _PERIOD)
+    # The engine takes one of them, never both.
+    percent = limits.nano_cpus / 10_000_000 if limits.nano_cpus else limits.cpu_quota * 100 / (limits.cpu_period or _PERIOD)
     return int(percent) if percent == int(percent) else round(percent, 3)
 
 
@@ -80,7 +82,7 @@ _KEYS: Mapping[str, _Limit] = {
     MEMORY: _Limit(lambda limits: _in_mb(limits.reservation or limits.memory), lambda limits: not limits.memory),
     OVERHEAD: _Limit(lambda limits: limits.memory, lambda limits: not limits.memory),
     SWAP: _Limit(_shown_swap, lambda limits: limits.memory_swap < 0),
-    CPU: _Limit(_percent, lambda limits: limits.cpu_quota == 0),
+    CPU: _Limit(_percent, lambda limits: limits.cpu_quota == 0 and not limits.nano_cpus),
     THREADS: _Limit(lambda limits: limits.cpus, lambda limits: not limits.cpus),
     IO: _Limit(_weight, lambda limits: not limits.io_weight),
     PIDS: _Limit(lambda limits: max(limits.pids or 0, 0), lambda limits: limits.pids is None),
@@ -123,12 +125,15 @@ def _cpus(text: str) -> frozenset[int] | str:
     return frozenset(numbers)
 
 
-def can_change(key: str, wanted: ContainerLimits) -> bool:
-    """Return True if a limit that differs can be brought to what is wanted while the container runs."""
+def can_change(key: str, now: ContainerLimits, wanted: ContainerLimits) -> bool:
+    """Return True if a limit that differs can be brought from what it is to what is wanted while the container runs."""
     if key in (MEMORY, OVERHEAD):
         return wanted.memory > 0
     if key == SWAP:
         return _swap(wanted) != _UNLIMITED
+    if key == CPU:
+        # As ``docker update --cpus`` leaves it: the engine refuses a quota beside it, and leaves it in force where it is taken back.
+        return not now.nano_cpus
     if key == THREADS:
         return bool(wanted.cpus)
     if key == IO:

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a container was made from, part by part: a short hash for each key, in a label, so that it can be said which of them differ; pure.
 
-A key is one of the definition's, without ``settings.``, or of the node's settings; the label has no value of any. What no key is for is
+A key is one of the definition's, without ``settings.``, or of the node's settings; the label has no value of any. A hash is of server, key and
+value: labels are copied to where no variable is, and are not to tell that two servers have one password. What no key is for is
 how this collection makes containers, and has the key `OURS`. The rules for configuration files are no part of a container, but of each of
 its starts: they are among the keys, so that a server can be seen to run with other files than its definition says by now.
 """
@@ -19,7 +20,7 @@ from typing import Any
 from ..model.schema import printable
 from ..model.server import ContainerLimits, Snapshot
 from .container_labels import LABEL_PARTS, LABEL_SERVER, LABEL_STOP, spec_hash_of
-from .container_limits import LIMIT_KEYS, MEMORY, SWAP, amount, can_change, differing_limits, is_untold, limits_of
+from .container_limits import LIMIT_KEYS, MEMORY, SWAP, THREADS, amount, can_change, differing_limits, is_untold, limits_of
 
 #: What is no key's, such as dropped capabilities: a later version of this collection may do it otherwise.
 OURS = "fleet.power"
@@ -66,16 +67,20 @@ def parts_label(config: Mapping[str, Any], image_id: str, configs: object, *, ou
 
     ``configs`` are the rules for configuration files, as JSON. ``outgoing``: its network is that of an outgoing address.
     """
-    hashes = {**_hashed(config, image_id, outgoing), CONFIGS: _hash(configs)}
+    server, limits = config["Labels"][LABEL_SERVER], limits_of(config["HostConfig"])
+    values = {**_values(config, image_id, outgoing), CONFIGS: configs}
+    hashes = {key: _hash(server, key, value) for key, value in values.items()}
+    # No limit is empty, so that it shows whether the engine was asked for one.
+    hashes.update((key, "" if _is_none(key, limits) else _hash(server, key, amount(key, limits))) for key in LIMIT_KEYS)
     return json.dumps(hashes, sort_keys=True, separators=(",", ":"))
 
 
-def _hashed(config: Mapping[str, Any], image_id: str, outgoing: bool) -> dict[str, str]:
+def _values(config: Mapping[str, Any], image_id: str, outgoing: bool) -> dict[str, Any]:
+    """Return what each part but the limits is made from."""
     body = dict(config)
     host, labels = dict(body.pop("HostConfig")), dict(body.pop("Labels"))
     ours, *mounts = host.pop("Mounts")
     network = host.pop("NetworkMode")
-    wanted = limits_of(host)
     ports = [body.pop("ExposedPorts"), host.pop("PortBindings")]
     values: dict[str, Any] = {
         IMAGE: [body.pop("Image"), image_id],
@@ -100,7 +105,7 @@ def _hashed(config: Mapping[str, Any], image_id: str, outgoing: bool) -> dict[st
     for key in _ENGINE_LIMITS:
         host.pop(key, None)
     values[OURS] = [body, host]
-    return {key: _hash(value) for key, value in values.items()} | {key: _hash_of_limit(key, wanted) for key in LIMIT_KEYS}
+    return values
 
 
 _ENGINE_LIMITS = (
@@ -109,16 +114,15 @@ _ENGINE_LIMITS = (
 )
 
 
-def _hash(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+def _hash(server: str, key: str, value: object) -> str:
+    text = json.dumps([server, key, value], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARACTERS]
 
 
-def _hash_of_limit(key: str, limits: ContainerLimits) -> str:
-    """Hash a limit; none is empty, so that it shows whether the engine was asked for one."""
+def _is_none(key: str, limits: ContainerLimits) -> bool:
     value = amount(key, limits)
     # No swap is a limit.
-    return "" if value in (None, "", -1) or (value == 0 and key != SWAP) else _hash(value)
+    return value in (None, "", -1) or (value == 0 and key != SWAP)
 
 
 def compare(snapshot: Snapshot, config: Mapping[str, Any], *, image_known: bool = True) -> Differences:
@@ -142,33 +146,34 @@ def compare(snapshot: Snapshot, config: Mapping[str, Any], *, image_known: bool 
         return Differences(named=False)
     if not image_known and snapshot.image == config["Image"]:
         created = {**created, IMAGE: wanted[IMAGE]}
-    return _differences(created, wanted, [key for key in changed if not _is_beyond(key, snapshot.limits, created)], limits)
+    changed = [key for key in changed if not _is_beyond(key, snapshot.limits, created, wanted)]
+    return _differences(created, wanted, changed, [key for key in changed if can_change(key, snapshot.limits, limits)])
 
 
 def limits_to_change(snapshot: Snapshot, config: Mapping[str, Any]) -> list[str]:
     """Return the keys of the limits that differ from the body of a create call, as `compare` has them, whoever made the container."""
-    created = _read(snapshot.labels) or {}
+    created, wanted = _read(snapshot.labels) or {}, _read(config["Labels"]) or {}
     changed = differing_limits(snapshot.limits, limits_of(config["HostConfig"]))
-    return [key for key in changed if not _is_beyond(key, snapshot.limits, created)]
+    return [key for key in changed if not _is_beyond(key, snapshot.limits, created, wanted)]
 
 
-def _differences(created: Mapping[str, str], wanted: Mapping[str, str], changed: Sequence[str], limits: ContainerLimits) -> Differences:
-    """Sort what differs between two sets of parts, and the limits that have ``changed``."""
+def _differences(created: Mapping[str, str], wanted: Mapping[str, str], changed: Sequence[str], in_place: Sequence[str]) -> Differences:
+    """Sort what differs between two sets of parts, and the limits that have ``changed``, of which some can be ``in_place``."""
     differing = {key for key in created.keys() | wanted.keys() if created.get(key) != wanted.get(key)} - set(LIMIT_KEYS)
     if OUTGOING in differing:
         differing.discard(NETWORK_MODE)
     tells_otherwise = SERVER_MEMORY in differing and MEMORY not in changed
-    in_place = tuple(sorted(key for key in changed if can_change(key, limits)))
     return Differences(
         restart=tuple(printable(key) for key in sorted(differing - {SERVER_MEMORY} | set(changed) - set(in_place))),
-        in_place=in_place,
+        in_place=tuple(sorted(in_place)),
         next_start=(SERVER_MEMORY,) if tells_otherwise else (),
     )
 
 
-def _is_beyond(key: str, now: ContainerLimits, created: Mapping[str, str]) -> bool:
-    """Return True if the engine was asked for such a limit, and tells none: it cannot have it."""
-    return is_untold(key, now) and created.get(key, "") != ""
+def _is_beyond(key: str, now: ContainerLimits, created: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Return True if the engine was asked for such a limit, and tells none: it cannot have it. Of CPUs, it may have others."""
+    asked_for = created.get(key, "")
+    return is_untold(key, now) and asked_for != "" and (key != THREADS or asked_for == wanted.get(key))
 
 
 def _read(labels: Mapping[str, str]) -> dict[str, str] | None:

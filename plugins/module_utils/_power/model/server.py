@@ -87,6 +87,8 @@ class ContainerLimits:
     cpus: str = ""
     io_weight: int = 0
     pids: int | None = None
+    #: CPUs given as a number, in billionths, which excludes a quota; only others than this collection and Wings give them so.
+    nano_cpus: int = 0
 
 
 #: The engine's StartedAt of a container that was never started.

@@ -11,6 +11,7 @@ from typing import Any
 from ...container.container_parts import Differences, compare
 from ...container.container_spec import made_by_us, made_by_wings
 from ...definitions.definition import Definition
+from ...model.cancellation import CheckCancelled
 from ...model.errors import ImageUnavailable, NotSelected, PowerError
 from ...model.server import ImageSeen, Snapshot
 from ..node.context import ActionContext
@@ -58,12 +59,15 @@ def outdated(node: Node, definition: Definition, snapshot: Snapshot, image: Imag
     return Outdated(found, "" if found.named else _maker(snapshot, definition.server.uuid))
 
 
-def require_outdated(context: ActionContext, snapshot: Snapshot | None) -> None:
-    """Raise `NotSelected` if the server's container is what its definition says; what its source says where nobody can tell."""
+def require_outdated(context: ActionContext, snapshot: Snapshot | None, check_cancelled: CheckCancelled, *, again: bool = False) -> None:
+    """Raise `NotSelected` if the server's container is what its definition says; what its source says where nobody can tell.
+
+    ``again`` and ``check_cancelled`` as for `Sources.definition`.
+    """
     node, uuid = context.node, context.uuid
     if snapshot is None:
         raise NotSelected(f"Cannot {context.verb} server {uuid}: it has no container that could be outdated")
-    definition = node.sources.definition(uuid, check_cancelled=context.check_cancelled)
+    definition = node.sources.definition(uuid, again=again, check_cancelled=check_cancelled)
     context.progress.server = definition.server
     found = _differences(node, definition, snapshot, node.engine.images.find(definition.image))
     if not found.is_outdated:

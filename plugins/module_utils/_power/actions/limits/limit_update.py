@@ -18,6 +18,8 @@ from ..node.context import ActionContext
 
 #: How a kernel's refusal reads that cannot take back memory in use.
 _IN_USE = "unable to set memory limit"
+#: What an engine answers for a container that somebody has removed.
+_GONE = 404
 
 
 def update_limits(context: ActionContext, snapshot: Snapshot, wanted: ContainerLimits, keys: Sequence[str]) -> set[str]:
@@ -32,13 +34,18 @@ def update_limits(context: ActionContext, snapshot: Snapshot, wanted: ContainerL
     try:
         warnings = engine.containers.set_limits(snapshot.id, update_of(before, wanted, keys))
     except EngineError as error:
-        raise _undone(context, snapshot, wanted, keys, error.reason) from error
+        raise _undone(context, snapshot, keys, error) from error
     except EngineUnreachable:
         # It may be at it, or have done it.
         found = engine.inspect(snapshot.id)
         if found is not None and set(keys) & set(differing_limits(found.limits, wanted)):
             raise
-    found = engine.inspect(snapshot.id)
+    try:
+        found = engine.inspect(snapshot.id)
+    except (EngineError, EngineUnreachable):
+        # It has taken them, as far as it can have them.
+        progress.alter()
+        raise
     left = set() if found is None else set(keys) & set(differing_limits(found.limits, wanted))
     taken = set(keys) - left
     if taken:
@@ -49,13 +56,16 @@ def update_limits(context: ActionContext, snapshot: Snapshot, wanted: ContainerL
     return taken
 
 
-def _undone(context: ActionContext, snapshot: Snapshot, wanted: ContainerLimits, keys: Sequence[str], reason: str) -> PowerError:
+def _undone(context: ActionContext, snapshot: Snapshot, keys: Sequence[str], refusal: EngineError) -> PowerError:
     """Set the old limits again; return the error that says so, or that it cannot be told which are in force."""
-    before = snapshot.limits
+    before, reason = snapshot.limits, refusal.reason
     text = f"Cannot {context.verb} server {context.uuid}: {reason}"
-    body = update_of(wanted, before, [key for key in keys if can_change(key, before)])
+    if refusal.facts.get("status") == _GONE:
+        return EngineError(text)
+    # As from themselves: of the new ones none counts, also not one that was left to a restart.
+    body = update_of(before, before, [key for key in keys if can_change(key, before, before)])
     # What had no limit the engine itself leaves without one.
-    lasting = [key for key in keys if not can_change(key, before)]
+    lasting = [key for key in keys if not can_change(key, before, before)]
     try:
         if body:
             context.node.engine.containers.set_limits(snapshot.id, body)

@@ -21,7 +21,7 @@ from ...model.request import Request
 from ...model.result import LimitChange, Outcome, Phase, Result
 from ...model.server import Amount, ContainerLimits, Server, Snapshot
 from ..boot.container import spec_of
-from ..node.context import ActionContext
+from ..node.context import STALE_SECONDS, ActionContext
 from ..node.limiter import Slot
 from ..node.node import Node, Observed
 from ..node.progress import Ending, Progress
@@ -97,7 +97,7 @@ def _change(context: ActionContext, lock: PowerLock) -> Ending:
     fenced = recover_unfinished(context.node, progress.server, lock)
     progress.changed = progress.changed or fenced
     seen = look_locked(context, lock)
-    planned = _planned(context, seen, context.check_cancelled)
+    planned = _planned(context, seen, context.check_cancelled, again=lock.waited_seconds > STALE_SECONDS)
     if planned is None or not planned.keys:
         return _unchanged(context, seen, planned)
     _refuse_below_use(context, planned)
@@ -114,8 +114,8 @@ def _shown(amount: Amount) -> str:
     return "none" if amount in (None, "") else str(amount)
 
 
-def _planned(context: ActionContext, seen: Observed, check_cancelled: CheckCancelled) -> LimitPlan | None:
-    """Return what is to be changed; None for a server that is down, which its next start does.
+def _planned(context: ActionContext, seen: Observed, check_cancelled: CheckCancelled, *, again: bool = False) -> LimitPlan | None:
+    """Return what is to be changed; None for a server that is down, which its next start does. ``again`` asks the source anew.
 
     Raises what the definition's source says, `Suspended`, `ContainerForeign`.
     """
@@ -123,7 +123,7 @@ def _planned(context: ActionContext, seen: Observed, check_cancelled: CheckCance
     progress.plan = plan(context.request.action, seen.state).steps
     if snapshot is None or not progress.plan:
         return None
-    definition = context.node.sources.definition(context.uuid, check_cancelled=check_cancelled)
+    definition = context.node.sources.definition(context.uuid, again=again, check_cancelled=check_cancelled)
     progress.server = definition.server
     if definition.suspended:
         raise Suspended(f"Cannot {context.verb} server {context.uuid}: it is suspended, and not meant to be up; stop it")
@@ -131,7 +131,7 @@ def _planned(context: ActionContext, seen: Observed, check_cancelled: CheckCance
         raise ContainerForeign(f"Cannot {context.verb} server {context.uuid}: neither this collection nor Wings made its container")
     config = spec_of(context.node, definition, image_id="").config
     wanted, differing = limits_of(config["HostConfig"]), limits_to_change(snapshot, config)
-    keys = tuple(key for key in differing if can_change(key, wanted))
+    keys = tuple(key for key in differing if can_change(key, snapshot.limits, wanted))
     progress.restart = tuple(key for key in differing if key not in keys)
     return LimitPlan(snapshot, wanted, keys, progress.restart)
 

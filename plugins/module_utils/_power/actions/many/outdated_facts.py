@@ -11,7 +11,7 @@ from typing import Any, Union
 
 from ...definitions.definition import Definition
 from ...host.concurrency import map_concurrently
-from ...model.errors import EngineUnreachable, PowerError
+from ...model.errors import EngineUnreachable, PowerError, ServerNotFound
 from ...model.server import ImageSeen, Snapshot
 from ...sources.sources import Sources
 from ..boot.outdated import Outdated, outdated
@@ -21,6 +21,9 @@ from ..node.node import Node
 _IMAGES_SECONDS = 10.0
 #: Servers that a sentence names.
 _NAMED = 3
+
+#: Why nobody can tell of what Wings runs on a node that has no source of definitions, for instance.
+NO_DEFINITION = "no source of this node has a definition of it"
 
 _Found = Union[ImageSeen, PowerError, None]
 
@@ -70,8 +73,10 @@ class OutdatedFacts:
         return self._of(read, snapshot).facts()
 
     def _of(self, read: ReadDefinition, snapshot: Snapshot) -> Outdated:
-        if read.doubt is not None or read.definition is None:
-            return Outdated.because(read.doubt) if read.doubt is not None else Outdated(None, "it has no definition")
+        if read.definition is None or isinstance(read.doubt, ServerNotFound):
+            return Outdated(None, NO_DEFINITION)
+        if read.doubt is not None:
+            return Outdated.because(read.doubt)
         image = self.images.get(read.definition.image)
         if isinstance(image, PowerError):
             return Outdated.because(image)
@@ -79,13 +84,16 @@ class OutdatedFacts:
 
 
 def unknown_warnings(entries: Sequence[Mapping[str, Any]], told: Iterable[str] = ()) -> list[str]:
-    """Return a sentence for each reason why nobody can tell of some whether they are outdated, but for those that are ``told`` already."""
+    """Return a sentence for each reason why nobody can tell of some whether they are outdated, but for those that are ``told`` already.
+
+    Nor is there one of those that have no definition here: nothing is wrong with them.
+    """
     by_reason: dict[str, list[str]] = {}
     for entry in entries:
         outdated = entry.get("outdated")
         if outdated is not None and outdated["is"] is None:
             by_reason.setdefault(outdated["why"], []).append(entry["name"] or entry["short_id"])
-    said = frozenset(told)
+    said = {NO_DEFINITION, *told}
     unsaid = [why for why in by_reason if why not in said]
     return [f"Cannot tell whether {_named(by_reason[why])} {_are(by_reason[why])} outdated: {why}" for why in unsaid]
 

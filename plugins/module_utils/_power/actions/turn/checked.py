@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ...model.cancellation import CheckCancelled
 from ...model.plan import plan
 from ...model.request import PowerAction
 from ...model.server import Snapshot
@@ -52,19 +53,24 @@ def check(context: ActionContext) -> Checked:
         from ..boot.prepare import prepare
         from . import booted  # noqa: F401
 
-        require_chosen_by_outdated(context, seen.snapshot)
+        require_chosen_by_outdated(context, seen.snapshot, context.check_waiting)
         boot = prepare(context, seen.snapshot)
         fetched_at = context.node.sources.fetched_at(context.uuid)
         known_at = clock.monotonic() if fetched_at is None else fetched_at
     return Checked(seen, known_at, boot)
 
 
-def require_chosen_by_outdated(context: ActionContext, snapshot: Snapshot | None) -> None:
-    """Raise `NotSelected` if only servers are meant that are outdated, and this one is not; as its source where nobody can tell."""
+def require_chosen_by_outdated(
+    context: ActionContext, snapshot: Snapshot | None, check_cancelled: CheckCancelled, *, again: bool = False
+) -> None:
+    """Raise `NotSelected` if only servers are meant that are outdated, and this one is not; as its source where nobody can tell.
+
+    ``again`` asks the source anew. ``check_cancelled`` is called while that takes long: under the lock a signal ends nothing more.
+    """
     if context.request.outdated:
         from ..boot.outdated import require_outdated
 
-        require_outdated(context, snapshot)
+        require_outdated(context, snapshot, check_cancelled, again=again)
 
 
 def begin_apart(context: ActionContext, checked: Checked) -> None:

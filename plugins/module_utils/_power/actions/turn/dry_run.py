@@ -30,7 +30,7 @@ def dry_run(context: ActionContext) -> Ending:
     chosen = plan(action, seen.state)
     if action is PowerAction.START and seen.is_settled:
         return Outcome.UNCHANGED, "", chosen.reason
-    require_chosen_by_outdated(context, seen.snapshot)
+    require_chosen_by_outdated(context, seen.snapshot, context.check_waiting)
     boot = prepare(context, seen.snapshot) if action.boots else None
     policy = context.request.players
     if policy is not None and seen.snapshot is not None and PlanStep.STOP in chosen.steps:

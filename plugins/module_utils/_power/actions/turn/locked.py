@@ -94,8 +94,9 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
         date_anew(context, seen)
         undone = Outcome.DONE, "", "an unfinished start was undone"
         return TurnEnd(undone if fenced else (Outcome.UNCHANGED, "", chosen.reason), _found_up(boot, seen))
-    require_chosen_by_outdated(context, seen.snapshot)
-    if node.clock.monotonic() - checked.known_at > STALE_SECONDS:
+    is_stale = node.clock.monotonic() - checked.known_at > STALE_SECONDS
+    require_chosen_by_outdated(context, seen.snapshot, context.check_cancelled, again=is_stale)
+    if is_stale:
         refuse_beside_wings(context)
         boot = None if boot is None else _prepared_again(context, seen)
     awaited = None
