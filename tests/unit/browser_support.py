@@ -19,8 +19,13 @@ from typing import Any
 
 import aiohttp
 
+_NEEDS = Path(__file__).parents[1] / "lab" / "needs"
 #: Longest wait for anything of it.
 _SECONDS = 60.0
+#: What reaches out of the window.
+_WIDE = """[...document.querySelectorAll('body *')]
+.filter(each => each.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+.map(each => each.tagName + '.' + each.getAttribute('class')).slice(0, 5)"""
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,18 @@ class Look:
 
 @dataclass
 class Sight:
-    """What became of a page: how long it took to load, what was logged, its width, its text, what it requested, and its picture."""
+    """What became of a page: how long it took to load, what was logged and requested, by how much it is too wide and what of it, its text
+    as it is seen and as it is, its scripts and images, and its picture."""
 
     seconds: float = 0.0
     logged: list[str] = field(default_factory=list)
     requested: list[str] = field(default_factory=list)
     overflow: int = 0
+    wide: list[str] = field(default_factory=list)
     text: str = ""
+    content: str = ""
+    scripts: int = 0
+    images: int = 0
     picture: bytes = b""
 
 
@@ -54,8 +64,9 @@ def program() -> str | None:
 @contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
     """A browser of its own."""
+    subprocess.run([_NEEDS, "browser"], check=True)
     found = program()
-    assert found is not None, "no Chromium: tests/lab/needs browser installs it"
+    assert found is not None, "no Chromium"
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-background-networking"]
     process = subprocess.Popen(
         [found, *options, "--remote-debugging-port=0", f"--user-data-dir={folder}", "about:blank"],
@@ -177,7 +188,10 @@ class _Tab:
         await self._load(file)
         sight = self._sight
         sight.overflow = await self._value("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        sight.wide = await self._value(_WIDE) if sight.overflow else []
         sight.text = await self._value("document.body.innerText")
+        sight.content = await self._value("document.body.textContent")
+        sight.scripts, sight.images = [await self._value(f"document.{name}.length") for name in ("scripts", "images")]
         picture = await self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=look.whole)
         sight.picture = base64.b64decode(picture["data"])
         return sight
