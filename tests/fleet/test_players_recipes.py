@@ -14,56 +14,20 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, Example, examples
 
-from .lab import Lease, Node, bring_up, playbook, server, uuid_of
-from .rollout import outcomes, result_of, runs_of
+from .lab import Lease, playbook
+from .played import Network
+from .rollout import outcomes, result_of
 
 yaml = pytest.importorskip("yaml")
 pytestmark = pytest.mark.long
 
 GUIDE = GUIDES / "players_guide.rst"
-#: A game that reads from a file how many play, and writes into another what they are told.
-GAMES = {
-    "profiles": {
-        "lab": {
-            "query": {"command": ["cat", "players"]},
-            "announce": {"command": ["sh", "-c", 'echo "$1" >> said', "sh", "{message}"]},
-        }
-    },
-    "rules": [{"image": "fleet-power/testserver", "game": "lab"}],
-}
 
 
 def recipe(word: str) -> Example:
     """The example of the guide that has a word in it."""
     (found,) = (each for each in examples(GUIDE) if word in each.text)
     return found
-
-
-class Network:
-    """A node with servers that people play on."""
-
-    def __init__(self, node: Node, **online: int) -> None:
-        self.node = node
-        self.servers = {name: server(name) for name in online}
-        bring_up({node: list(self.servers.values())})
-        (node.root / "etc/fleet-power/config.yml").write_text(yaml.safe_dump({"games": GAMES}))
-        for name, number in online.items():
-            (self.volume(name) / "players").write_text(f"{number}\n")
-        self.before = self.runs()
-
-    def volume(self, name: str) -> Path:
-        return self.node.root / "var/lib/fleet-power/volumes" / uuid_of(self.servers[name])
-
-    def runs(self) -> dict[str, str]:
-        return runs_of(self.node, list(self.servers.values()))
-
-    def restarted(self) -> list[str]:
-        """The names of the servers that are in another run than before."""
-        return [name for name, run in self.runs().items() if run != self.before[name]]
-
-    def said(self, name: str) -> list[str]:
-        said = self.volume(name) / "said"
-        return said.read_text().splitlines() if said.exists() else []
 
 
 def test_a_network_with_a_proxy_and_lobbies(lease: Lease, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_power/engine",),
     ("_power/games",),
     ("_power/config_files", "_power/actions/node"),
-    ("_power/actions/boot",),
+    ("_power/actions/boot", "_power/actions/players"),
     ("_power/actions/many", "_power/actions/turn"),
     ("_power/endpoint",),
     ("_power",),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from .._power.actions.many.bulk import allow_files
 from .._power.actions.node.assemble import build_node, build_sources
 from .._power.actions.node.node import Node
-from .._power.actions.turn.call_off import call_off_all_abandoned
+from .._power.actions.players.call_off import call_off_all_abandoned
 from .._power.definitions.settings import Settings
 from .._power.engine.connection import connect
 from .._power.host.announce import announce_line

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
-from .words import FAILURES, FOR_PLAYERS, GOOD, NOT_DONE, OUTCOMES, UNKNOWN, RolloutError
+from ..._power.model.errors import LEFT_TO_PLAYERS
+from .words import FAILURES, GOOD, NOT_DONE, OUTCOMES, UNKNOWN, RolloutError
 
 SCHEMA = 1
 #: Of many rows, a sentence names so many.
@@ -71,7 +72,7 @@ class Row:
     @property
     def is_for_players(self) -> bool:
         """True if the server was left alone for those who play on it."""
-        return self.outcome == NOT_DONE and self.code in FOR_PLAYERS
+        return self.outcome == NOT_DONE and self.code in LEFT_TO_PLAYERS
 
     @property
     def is_left(self) -> bool:

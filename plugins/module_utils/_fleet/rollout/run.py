@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..._power.model.errors import INTERNAL_ERROR
+from ..._power.model.errors import INTERNAL_ERROR, LEFT_TO_PLAYERS
 from ..table import plural
 from ..unseen import LIST_INCOMPLETE, list_fault
 from .batches import Batch
@@ -24,7 +24,6 @@ from .words import (
     DID_NOT_STAY_UP,
     DONE,
     FAILED,
-    FOR_PLAYERS,
     GOOD,
     NO_ANSWER,
     NODE_UNREACHABLE,
@@ -206,7 +205,7 @@ def _entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
     row.state, row.name = str(entry.get("state") or row.state), str(entry.get("name") or row.name)
     if row.outcome not in OUTCOMES:
         row.outcome, row.code = UNKNOWN, row.code or NO_ANSWER
-    elif (row.outcome == SKIPPED and row.code in _NEVER_BEGUN) or (row.outcome == REFUSED and row.code in FOR_PLAYERS):
+    elif (row.outcome == SKIPPED and row.code in _NEVER_BEGUN) or (row.outcome == REFUSED and row.code in LEFT_TO_PLAYERS):
         row.outcome = NOT_DONE
     elif row.outcome == CANCELLED and row.code == SUPERSEDED and not row.changed and _is_done_by_another(row, record):
         row.outcome, row.msg = SKIPPED, f"Done by another: {row.msg}"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from ..._power.model.errors import CountdownRunning, PlayersOnline, Superseded
+from ..._power.model.errors import Superseded
 from ..._power.model.order import DEFAULT_PRIORITY
 from ..._power.model.request import PowerAction, WaitFor
 from ..._power.model.result import Outcome
@@ -34,8 +34,6 @@ BEFORE_BATCH_FAILED = "before_batch_failed"
 STILL_IN_FLIGHT = "still_in_flight"
 #: What would be done may last beyond the time by which the run is to be over.
 DEADLINE = "deadline"
-#: Codes of servers that were left alone for those who play there. They are to be done, and nothing has failed.
-FOR_PLAYERS = (PlayersOnline.code, CountdownRunning.code)
 #: The code of an action that another one has made needless, or overruled.
 SUPERSEDED = Superseded.code
 

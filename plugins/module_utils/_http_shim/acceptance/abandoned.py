@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ..._power.actions.turn.call_off import call_off_all_abandoned
+from ..._power.actions.players.call_off import call_off_all_abandoned
 from ..._power.model.errors import internal_error
 from ..process.log import Log
 from ..process.worker_pool import WorkerPool

@@ -275,6 +275,8 @@ class UnsupportedByEndpoint(PowerError):
     code = "unsupported_by_endpoint"
 
 
+#: Why a server was left to its players, which says nothing of the others: no failure that a budget counts.
+LEFT_TO_PLAYERS = (PlayersOnline.code, CountdownRunning.code)
 #: Codes that no exception of ours carries: what a reader of the journal concludes, what the HTTP face took and could not begin in time,
 #: a kill that could not be guarded, and a fault of ours.
 INTERRUPTED = "interrupted"

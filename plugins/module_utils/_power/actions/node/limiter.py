@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from ...model.cancellation import CheckCancelled, Deadline, no_check
 from ...model.clock import SYSTEM_CLOCK, Clock
-from ...model.errors import FailureBudget, PlayersOnline
+from ...model.errors import LEFT_TO_PLAYERS, FailureBudget
 from ...model.result import Outcome, Result
 
 #: Seconds between two looks of one who waits for a slot.
@@ -114,7 +114,7 @@ class Budget:
     def count(self, result: Result) -> None:
         """Note how a server ended."""
         with self._mutex:
-            self._failures += result.outcome in _FAILURES and result.code != PlayersOnline.code
+            self._failures += result.outcome in _FAILURES and result.code not in LEFT_TO_PLAYERS
 
     def mind(self, server: str) -> None:
         """Raise `FailureBudget` if ``server`` must not begin any more."""

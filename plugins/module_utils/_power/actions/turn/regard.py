@@ -4,7 +4,7 @@
 """Regard to players before an action's turn: wait until few enough play, tell those who are left, and call it off if it does not come.
 
 It comes after all that may refuse the action, so that nobody is told of what would be refused, and before the lock, so that everybody
-else may act meanwhile. No slot is held. `player_rules` decides what is next, `run_watch` what ends the wait, `countdown` tells players.
+else may act meanwhile. No slot is held. `players/rules` decides what is next, `players/run_watch` what ends it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext
 from ..node.ends import NO_RUN
 from ..node.idempotency import same_action
-from .announcer import Announcer
+from ..players.announcer import Announcer
+from ..players.countdown import PlayerCountdown
+from ..players.resumed import require_unchanged
+from ..players.rules import Move, Situation, decide, must_go, next_change
+from ..players.run_watch import RunWatch
+from ..players.slots_aside import SlotsAside
 from .checked import Checked, begin_apart, check
-from .countdown import PlayerCountdown
-from .player_rules import Move, Situation, decide, must_go, next_change
-from .resumed import require_unchanged
-from .run_watch import RunWatch
-from .slots_aside import SlotsAside
 
 #: Seconds from one look at the players to the next, and at what ends the wait: nothing is under way that would have to be ended sooner,
 #: and with hundreds that wait it is the waking up that costs.

@@ -11,8 +11,8 @@ from ...model.players import PlayerPolicy
 from ..node.context import ActionContext
 
 _CALLED_OFF = "Server {action} called off."
-#: Below this part of a mark it is late, and says how much is left.
-_LATE_PART = 0.85
+#: Later than by so much, in seconds and as a part of it, a mark says how much is left.
+_LATE_SECONDS, _LATE_PART = 2.0, 0.15
 
 
 def called_off(action: str) -> str:
@@ -34,7 +34,7 @@ class Announcer:
 
     def tell(self, mark: int, left: float) -> None:
         """Tell that it comes: in so many seconds as the mark says, unless fewer are left by now."""
-        seconds = mark if left > mark * _LATE_PART else max(round(left), 1)
+        seconds = mark if mark - left <= max(mark * _LATE_PART, _LATE_SECONDS) else max(round(left), 1)
         self.marks.append(mark)
         context, request = self._context, self._context.request
         # The key of a run or a deployment means nothing to players.

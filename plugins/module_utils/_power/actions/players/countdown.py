@@ -14,7 +14,7 @@ from ...model.news import COUNTDOWN
 from ...model.players import COUNTING, WAITING, PlayerPolicy
 from ..node.context import STALE_SECONDS, ActionContext
 from .announcer import Announcer
-from .player_rules import mark_reached
+from .rules import mark_reached
 from .run_watch import RunWatch
 from .slots_aside import SlotsAside
 
