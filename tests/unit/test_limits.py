@@ -68,6 +68,8 @@ class TestChange:
             pass
         assert ended(fake) == ("unchanged", "", False)
         assert writes(fake) == ["set_limits"]
+        # Nor does it push out of the journal what was done.
+        assert [row.action for row in fake.node.journal.operations.of(UUID)] == ["limit", "start"]
         assert limit(fake).msg == "its limits are what its definition says"
 
     def test_it_is_in_the_journal_and_says_nothing_of_what_the_server_is_meant_to_be(self, fake: FakeNode) -> None:
@@ -248,12 +250,13 @@ class TestFailure:
         now = fake.seen().limits
         assert (now.memory, now.memory_swap, now.reservation) == (before.memory, before.memory_swap, before.reservation)
 
-    def test_a_container_that_is_gone_has_no_way_back(self, fake: FakeNode) -> None:
-        up(fake, self.OLD, self.NEW)
-        fake.engine.fail("set_limits", EngineError("Cannot change the limits of container x: No such container: x", status=404))
+    @pytest.mark.parametrize(("said", "status"), [("No such container: x", 404), ("Requested CPUs are not available", 400)])
+    def test_what_the_engine_has_not_begun_needs_no_way_back(self, fake: FakeNode, said: str, status: int) -> None:
+        up(fake, {}, {"cpu_limit": 50, "threads": "7"})
+        fake.engine.fail("set_limits", EngineError(f"Cannot change the limits of container x: {said}", status=status))
         result = limit(fake)
         assert (result.outcome.value, result.code, result.changed) == ("failed", "engine_error", False)
-        assert result.msg == f"Cannot limit server {UUID}: No such container: x" and writes(fake) == []
+        assert result.msg == f"Cannot limit server {UUID}: {said}" and writes(fake) == []
 
     @pytest.mark.parametrize("error", [EngineUnreachable("Cannot inspect: no answer"), EngineError("Cannot inspect: broken", status=500)])
     def test_an_engine_that_is_gone_after_it_has_done_it_has_changed_something(self, fake: FakeNode, error: Exception) -> None:

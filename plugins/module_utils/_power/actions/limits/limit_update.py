@@ -18,8 +18,8 @@ from ..node.context import ActionContext
 
 #: How a kernel's refusal reads that cannot take back memory in use.
 _IN_USE = "unable to set memory limit"
-#: What an engine answers for a container that somebody has removed.
-_GONE = 404
+#: What an engine answers that changes nothing: to limits that cannot be, such as CPUs that are not there, and of a container that is gone.
+_NOT_BEGUN, _GONE = 400, 404
 
 
 def update_limits(context: ActionContext, snapshot: Snapshot, wanted: ContainerLimits, keys: Sequence[str]) -> set[str]:
@@ -60,7 +60,7 @@ def _undone(context: ActionContext, snapshot: Snapshot, keys: Sequence[str], ref
     """Set the old limits again; return the error that says so, or that it cannot be told which are in force."""
     before, reason = snapshot.limits, refusal.reason
     text = f"Cannot {context.verb} server {context.uuid}: {reason}"
-    if refusal.facts.get("status") == _GONE:
+    if refusal.facts.get("status") in (_NOT_BEGUN, _GONE):
         return EngineError(text)
     # As from themselves: of the new ones none counts, also not one that was left to a restart.
     body = update_of(before, before, [key for key in keys if can_change(key, before, before)])

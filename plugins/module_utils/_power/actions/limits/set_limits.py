@@ -58,7 +58,11 @@ def set_limits(request: Request, node: Node, server: Server | None = None, slot:
     context = ActionContext(request, node, progress, slot or Slot())
     if request.check:
         return progress.result(*ending_of(context, _foresee))
-    return tell(context, ending_of(context, _act))
+    ending = ending_of(context, _act)
+    if ending[0] is Outcome.UNCHANGED and not progress.begun:
+        # Who asks every hour, or a Panel at each change, is not to push out of the journal why a server was down.
+        return progress.result(*ending)
+    return tell(context, ending)
 
 
 def _foresee(context: ActionContext) -> Ending:
