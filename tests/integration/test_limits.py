@@ -139,18 +139,40 @@ def test_memory_below_what_is_in_use_is_refused_and_nothing_is_killed(lab: Lab, 
     assert memory(lab, uuid) == near(46 * MB)
 
 
+def test_cpus_given_as_a_number_at_the_engine_are_seen_and_take_a_restart(lab: Lab, controller: Controller) -> None:
+    """As by ``docker update --cpus``: the engine refuses a quota beside it."""
+    uuid = lab.up()
+    lab.node().engine.containers.set_limits(uuid, {"NanoCpus": 500_000_000})
+    assert in_force(lab, uuid, "quota") == "50000"
+    assert look_at(controller, uuid)["outdated"]["restart"] == ["build.cpu_limit"]
+    assert limit(controller, uuid)["servers"][0]["restart"] == ["build.cpu_limit"]
+    assert lab.power("restart", uuid, outdated=True).outcome.value == "done"
+    assert in_force(lab, uuid, "quota") in ("-1", "max")
+
+
+def test_cpus_that_are_not_there_do_not_hide_others_that_are(lab: Lab, controller: Controller) -> None:
+    uuid = lab.up(build={"threads": "0-60"})
+    assert look_at(controller, uuid)["outdated"]["is"] is False
+    lab.edit(uuid, build={"threads": "0"})
+    assert look_at(controller, uuid)["outdated"]["in_place"] == ["build.threads"]
+    assert lab.power("restart", uuid).outcome.value == "done" and in_force(lab, uuid, "cpus") == "0"
+
+
 @pytest.mark.skipif(UNIFIED, reason="a kernel with control groups of version 2 ends processes instead of refusing")
-def test_what_the_kernel_refuses_in_the_middle_leaves_the_old_limits(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has set the sum of memory and swap by then, and the engine tells the old one."""
+@pytest.mark.parametrize("new_swap", [400, -1])
+def test_what_the_kernel_refuses_in_the_middle_leaves_the_old_limits(lab: Lab, monkeypatch: pytest.MonkeyPatch, new_swap: int) -> None:
+    """It has set the sum of memory and swap by then, and the engine tells the old one. Unlimited swap is left to a restart."""
     uuid = lab.up(build={"memory_limit": 200, "swap": 0})
     inside(lab, uuid, "dd if=/dev/zero of=/tmp/use bs=1M count=60")
-    lab.edit(uuid, build={"memory_limit": 40, "swap": 400, "cpu_limit": 50})
+    lab.edit(uuid, build={"memory_limit": 40, "swap": new_swap, "cpu_limit": 50})
     # As if the use had grown since it was looked at.
     monkeypatch.setattr(DockerEngine, "use", lambda _engine, _name: None)
     result = set_limits(lab.request("limit", uuid), lab.node())
     assert (result.outcome.value, result.code, result.changed) == ("refused", "limit_below_use", False), result
     assert "the old limits are in force again" in result.msg
     assert memory(lab, uuid) == near(230 * MB) and swap(lab, uuid) == near(0) and in_force(lab, uuid, "quota") == "-1"
+    found = lab.container(uuid)
+    assert found is not None and found["HostConfig"]["MemorySwap"] == 230 * MB
 
 
 def test_all_of_a_node_are_brought_in_line_and_what_is_down_is_left_to_its_start(lab: Lab, controller: Controller) -> None:

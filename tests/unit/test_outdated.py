@@ -192,6 +192,13 @@ class TestWithoutParts:
         labels |= {LABEL_PARTS: json.dumps(parts), LABEL_SPEC: "other"}
         assert compare(container(spec().config, labels=labels), spec().config).restart == ("settings.new",)
 
+    def test_parts_that_another_version_cuts_otherwise_differ_in_nothing(self) -> None:
+        """Else an update of this collection would have every server restarted that is chosen by what is outdated."""
+        labels = dict(spec().config["Labels"])
+        parts = json.loads(labels[LABEL_PARTS])
+        labels[LABEL_PARTS] = json.dumps({**dict.fromkeys(parts, "abc"), "new": "abc", CONFIGS: parts[CONFIGS]})
+        assert compare(container(spec().config, labels=labels), spec().config) == Differences()
+
     def test_what_this_collection_does_otherwise_is_named_after_it(self) -> None:
         labels = dict(spec().config["Labels"])
         labels |= {LABEL_PARTS: json.dumps({**json.loads(labels[LABEL_PARTS]), OURS: "abc"}), LABEL_SPEC: "other"}

@@ -140,8 +140,9 @@ def compare(snapshot: Snapshot, config: Mapping[str, Any], *, image_known: bool 
         return Differences()
     created, wanted = _read(snapshot.labels), _read(labels) or {}
     if is_same:
-        # What is no part of the container counts as far as it was noted.
-        created = {key: (created or {}).get(key, value) for key, value in wanted.items()}
+        # Whatever another version has made parts of: the hash of all says that none differs but what is no part of the container.
+        noted = {} if created is None or CONFIGS not in created else {CONFIGS: created[CONFIGS]}
+        created = {**wanted, **noted}
     if created is None:
         return Differences(named=False)
     if not image_known and snapshot.image == config["Image"]:
