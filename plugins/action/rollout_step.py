@@ -31,6 +31,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.option im
 from ansible_collections.fleet.power.plugins.plugin_utils.plain_value import plain_value
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_course import RolloutCourse
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_play import RolloutPlay
+from ansible_collections.fleet.power.plugins.plugin_utils.rollout_report import RunReport
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_waits import await_window
 from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
 
@@ -44,6 +45,7 @@ _OPTIONS = {
     "resume_wait": Option("float", default=0, least=0),
     "resume_file": Option("path", default=""),
     "result_file": Option("path", default=""),
+    "report": Option("path", default=""),
     "file": Option("path", default=""),
     "run": Option("str", default=""),
     "batch": Option("int", least=1),
@@ -136,11 +138,13 @@ class ActionModule(ActionBase):
         """Decide which servers are meant, in which batches; make the run's file."""
         run_files = self._files
         seen = {node: self._play.answer(node, "__rollout_seen") for node in self._play.nodes()}
-        start = Start(secrets.token_hex(4), _now(), self._check, Window.of_facts(self._asked["window"]))
+        start = Start(secrets.token_hex(4), _now(), self._check, Window.of_facts(self._asked["window"]), self._play.asked_by)
         with files.alone(run_files.resume) if self._asked["resume"] else contextlib.nullcontext():
             old = run_files.to_resume() if self._asked["resume"] else None
             record = open_run(self._asked["given"], seen, start, old)
+            self._report.begin(run_files.report, record)
             path = run_files.begin(record, old)
+            self._report.follow(path)
         if not self._check:
             chosen = sum(row.batch > 0 for row in record.rows)
             speak(f"Run {record.run}: {chosen} servers in {record.batches} batches, kept in {path}")
@@ -198,6 +202,8 @@ class ActionModule(ActionBase):
             return {"skipped": True}
         record = files.load(path)
         if record.run == self._asked["run"] and record.owner:
+            record.stopped = record.stopped or "its play was ended before its end"
+            self._report.end(record, report.going_on(record, path), {"ok": False})
             raise RolloutError(
                 f"Cannot tell of run {record.run}: its play was ended before its end, as by meta: end_play in rollout_before_batch_tasks; "
                 f"go on with the same command and -e rollout_resume={path}",
@@ -212,7 +218,11 @@ class ActionModule(ActionBase):
     @property
     def _course(self) -> RolloutCourse:
         waits = Waits(self._asked["pause"], self._asked["soak"], self._asked["max_parallel"])
-        return RolloutCourse(self._asked["run"], self._files, self._play, waits, check=self._check)
+        return RolloutCourse(self._asked["run"], self._files, self._play, waits, self._report, check=self._check)
+
+    @property
+    def _report(self) -> RunReport:
+        return RunReport(constants.DEFAULT_LOCAL_TMP)
 
     @property
     def _check(self) -> bool:

@@ -48,7 +48,8 @@ class ActionModule(OriginAction):
                 lost, answer = error, {}
             if lost is None and FOLLOW not in answer:
                 return answer
-            with TaskProgress(host, mute=bool(self._task.no_log) or not is_shown(os.environ)) as progress:
+            is_secret = bool(self._task.no_log)
+            with TaskProgress(host, mute=is_secret or not is_shown(os.environ), reports=not is_secret) as progress:
                 follower = JobFollower(node, job, progress, run_of_ansible)
                 ended = follower.result(answer.pop(FOLLOW)) if lost is None else follower.rejoined(lost)
         # Such as the interpreter that was found.

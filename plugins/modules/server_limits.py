@@ -17,8 +17,8 @@ description:
   - Memory and swap are changed together. Memory below what the server uses is refused, code C(limit_below_use).
   - A server that is down stays as it is. Its next start brings it in line.
   - If the engine fails in the middle of it, the old limits are set again, and the sentence says so.
-  - It takes the same lock as M(fleet.power.server_power), and is in the same journal, as action C(limit). What has nothing to
-    change takes no lock and leaves no trace there.
+  - It takes the same lock as M(fleet.power.server_power), and is in the same journal, as action C(limit). What has nothing to change takes
+    no lock and leaves no trace there.
   - A process sees a new C(SERVER_MEMORY) from its next start on. The limit itself is in force at once.
 extends_documentation_fragment:
   - fleet.power.attributes

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 
 from ansible import constants
 from ansible_collections.fleet.power.plugins.module_utils._fleet.progress import Board, pace
+from ansible_collections.fleet.power.plugins.plugin_utils.rollout_report import RunReport
 from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
 
 _FILE = "fleet-power-progress"
@@ -26,12 +27,13 @@ _LOOK_AGAIN_SECONDS = 0.1
 class TaskProgress:
     """The progress of one task on one host: a context, in which it is followed."""
 
-    def __init__(self, host: str, *, mute: bool = False) -> None:
-        """``mute`` shows nothing."""
+    def __init__(self, host: str, *, mute: bool = False, reports: bool = True) -> None:
+        """``mute`` shows nothing; ``reports``: a rolling run's report may have it."""
         self._host = host
         self._mute = mute
         self._path = os.path.join(constants.DEFAULT_LOCAL_TMP, _FILE)
         self._followed = 1
+        self._report = RunReport(constants.DEFAULT_LOCAL_TMP) if reports else None
 
     def __enter__(self) -> TaskProgress:
         if not self._mute:
@@ -58,6 +60,8 @@ class TaskProgress:
 
     def take(self, lines: Sequence[str]) -> None:
         """Show what the node told since it was asked last."""
+        if self._report is not None:
+            self._report.note(self._host, lines)
         if not self._mute:
             with self._board() as board:
                 board.take(self._host, lines, time.time())

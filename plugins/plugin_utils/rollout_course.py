@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import lines, report
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import Waits, longest, note_time
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import Waits, longest, note_time, remaining
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count, stop_for_deadline
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
@@ -20,6 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words i
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import render
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_play import RolloutPlay
+from ansible_collections.fleet.power.plugins.plugin_utils.rollout_report import RunReport
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_waits import await_window, wait_for
 from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
 
@@ -27,11 +28,12 @@ from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
 class RolloutCourse:
     """A run as one step of it finds it in its file and in its play."""
 
-    def __init__(self, run: str, run_files: RunFiles, play: RolloutPlay, waits: Waits, *, check: bool) -> None:
+    def __init__(self, run: str, run_files: RunFiles, play: RolloutPlay, waits: Waits, run_report: RunReport, *, check: bool) -> None:
         self._run = run
         self._files = run_files
         self._play = play
         self._waits = waits
+        self._page = run_report
         self._check = check
 
     def go_on(self, number: int | None, fault: Callable[[], str]) -> dict[str, Any]:
@@ -53,8 +55,8 @@ class RolloutCourse:
         """Let time pass in which the servers of a batch are to stay up, if any were acted on."""
         record = self._files.load(self._run)
         if any("servers" in answer for answer in self._answers(record, number, "__rollout_answer").values()):
-            speak(lines.soak_line(record, number, self._waits.soak, _local()))
-            wait_for(self._waits.soak)
+            self._say(lines.soak_line(record, number, self._waits.soak, _local()))
+            wait_for(self._waits.soak, self._page.renew)
 
     def _advance(self, number: int | None, fault: Callable[[], str]) -> tuple[Record, dict[str, Any] | None]:
         record = self._files.load(self._run)
@@ -67,14 +69,16 @@ class RolloutCourse:
         if self._is_too_late(record, number, pause):
             return record, None
         if pause > 0:
-            speak(lines.pause_line(number, pause, _local()))
-            wait_for(pause)
+            self._say(lines.pause_line(number, pause, _local()))
+            wait_for(pause, self._page.renew)
         await_window(moment_in(record.not_before) if record.not_before else 0, check=self._check)
         record.stopped = fault()
         if record.stopped or self._is_too_late(record, number):
             return record, None
         work = self._begin(record, number)
-        speak(lines.begin_line(record, number, _local(), self._waits))
+        line = lines.begin_line(record, number, _local(), self._waits)
+        speak(line)
+        self._page.tell(line, remaining(record, number, self._waits), batch_begins=True)
         return record, work
 
     def _is_too_late(self, record: Record, number: int, pause: float = 0) -> bool:
@@ -114,8 +118,14 @@ class RolloutCourse:
             soak = self._answers(record, number, "__rollout_up"), self._answers(record, number, "__rollout_still_up")
         count(record, number, self._answers(record, number, "__rollout_answer"), soak)
         note_time(record, number, _since(record.batch_began_at), self._waits)
+        record.batch_times.append([number, record.batch_began_at, timestamp(datetime.now(timezone.utc))])
         self._files.save(record)
-        speak(lines.end_line(record, number, _local()))
+        self._say(lines.end_line(record, number, _local()))
+
+    def _say(self, line: str) -> None:
+        """Tell what the run is at, on the terminal and in its report."""
+        speak(line)
+        self._page.tell(line)
 
     def _answers(self, record: Record, number: int, name: str) -> dict[str, Mapping[str, Any]]:
         """Return what each node of a batch registered under a name."""
@@ -133,6 +143,7 @@ class RolloutCourse:
         if resume_file is not None:
             before = f"What failed before was left alone: {len(record.failed)}; " if result["ok"] else "To do what is left, "
             speak(f"{before}{report.going_on(record, resume_file)}")
+        self._page.end(record, report.going_on(record, resume_file) if resume_file else "", result)
         self._files.end(record, resume_file)
         self._files.write_result(result)
         left, told = self._play.left(), report.blamed(record)

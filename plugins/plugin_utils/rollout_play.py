@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.plugins.plugin_utils.asker import asker
 from ansible_collections.fleet.power.plugins.plugin_utils.plain_value import plain_value
 
 _STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
@@ -33,6 +34,12 @@ class RolloutPlay:
         if strategy not in _STRATEGIES:
             raise RolloutError(f"Cannot roll out with strategy {strategy}: its nodes do not wait for each other; use linear")
         return [str(node) for node in everywhere]
+
+    @property
+    def asked_by(self) -> str:
+        """Who runs the play, and which it is."""
+        play = self._vars.get("ansible_play_name")
+        return f"{asker()} (play {play})" if play else asker()
 
     def here(self) -> str:
         """Return the node that the task is for."""

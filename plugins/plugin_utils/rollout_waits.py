@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 from ansible.errors import AnsibleError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import lines
@@ -18,10 +19,11 @@ _LOOK_SECONDS = 1.0
 _REMIND_SECONDS = 1800.0
 
 
-def wait_for(seconds: float) -> None:
-    """Wait. Raises `AnsibleError` if the run of Ansible ends meanwhile."""
+def wait_for(seconds: float, meanwhile: Callable[[], None]) -> None:
+    """Wait, and do something each second. Raises `AnsibleError` if the run of Ansible ends meanwhile."""
     run, until = os.getppid(), time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
+        meanwhile()
         _look_after(left, run)
 
 

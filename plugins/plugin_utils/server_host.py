@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import getpass
 import hashlib
 import os
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible_collections.fleet.power.plugins.module_utils._power.model.origin import AD_HOC
+from ansible_collections.fleet.power.plugins.plugin_utils.asker import asker
 
 #: The names of option server. Written out: loading the declared options takes longer than all else that is done here.
 _SERVER_NAMES = ("server", "servers", "uuid")
@@ -67,10 +66,9 @@ class OriginAction(ServerAction):
         return arguments if arguments.get("origin") else {**arguments, "origin": self._origin(task_vars)}
 
     def _origin(self, task_vars: Mapping[str, Any]) -> str:
-        who = f"{_user()}@{socket.gethostname()}"
         play = task_vars.get("ansible_play_name")
         where = AD_HOC if play in (None, _AD_HOC_PLAY) else f"play {play}, task {self._task.get_name()}"
-        return f"{who} ({where})"
+        return f"{asker()} ({where})"
 
 
 def with_server_of_host(arguments: Mapping[str, Any], task_vars: Mapping[str, Any], templar: Any) -> dict[str, Any]:
@@ -127,11 +125,3 @@ def _take(place: str, held: contextlib.ExitStack) -> bool:
         return False
     held.callback(os.close, descriptor)
     return True
-
-
-def _user() -> str:
-    """Return the user that runs this, by number where it has no name: a container may be given an id that no user has."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

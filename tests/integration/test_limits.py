@@ -105,6 +105,7 @@ def test_what_has_no_limit_gets_one_and_the_other_way_round(lab: Lab, controller
     assert look_at(controller, uuid)["outdated"]["restart"] == ["build.memory_limit"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("old", "new", "restart"),
     [

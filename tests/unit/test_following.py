@@ -329,7 +329,7 @@ def run_action(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             task=given, connection=connection, play_context=None, loader=None, templar=None, shared_loader_obj=None
         )
         monkeypatch.setattr(server_host.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
-        monkeypatch.setattr(plugin, "TaskProgress", lambda host, *, mute: scripted.progress)
+        monkeypatch.setattr(plugin, "TaskProgress", lambda host, *, mute, reports: scripted.progress)
         monkeypatch.setattr(plugin, "new_job", lambda: JOB)
 
         def execute(_self: object, module_name: str = "", module_args: Any = None, **_rest: Any) -> dict[str, Any]:

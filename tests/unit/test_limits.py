@@ -78,6 +78,7 @@ class TestChange:
         limit(fake, reason="more")
         newest = fake.node.journal.operations.of(UUID)[0]
         assert (newest.action, newest.outcome, newest.origin, newest.reason) == ("limit", "done", "alice@web1", "more")
+        assert newest.msg == "build.cpu_limit from 0 to 50"
         assert fake.node.journal.intents.of_each([UUID]) == before
 
     def test_a_server_that_is_down_is_left_to_its_next_start(self, fake: FakeNode) -> None:

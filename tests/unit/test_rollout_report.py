@@ -92,7 +92,8 @@ def test_the_result_has_everything_for_programs() -> None:
         "for_players": 0,
         "nodes_unknown": 0,
     }
-    assert (result["budget"], result["batches"]) == ({"allowed": 0, "used": 1}, {"planned": 2, "begun": 1})
+    assert (result["budget"], result["batches"]) == ({"allowed": 0, "used": 1}, {"planned": 2, "begun": 1, "times": []})
+    assert result["downtime"] == {"servers": 0, "seconds": 0, "longest": 0.0}
     assert result["servers"][2] == {
         "node": "node-1",
         "server": uuid(102),

@@ -22,6 +22,7 @@ DataLoader = importlib.import_module("ansible.parsing.dataloader").DataLoader
 plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.rollout_step")
 course = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.rollout_course")
 waits = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.rollout_waits")
+reports = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.rollout_report")
 
 Step = Callable[..., dict[str, Any]]
 
@@ -122,7 +123,7 @@ def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Controller:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(plugin.constants, "DEFAULT_LOCAL_TMP", str(tmp_path / "local"))
     monkeypatch.setattr(plugin.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
-    for module in (plugin, course, waits):
+    for module in (plugin, course, waits, reports):
         monkeypatch.setattr(module, "speak", made.shown.append)
         monkeypatch.setattr(module, "time", made.clock)
     return made
@@ -624,3 +625,53 @@ def test_a_wait_ends_with_the_run_of_ansible_and_nothing_is_written(controller: 
         controller.begin(file, 2, pause=60)
     assert controller.clock.slept < 5
     assert not controller.result_file.exists()
+
+
+# ----- the report
+
+
+def test_a_report_goes_along_from_the_first_step_to_the_last(controller: Controller, tmp_path: Path) -> None:
+    controller.nodes(fleet(2, 1))
+    controller.vars["ansible_play_name"] = "Nightly"
+    (tmp_path / "local").mkdir()
+    path = tmp_path / "run.html"
+    planned = controller.step("plan", given={"action": "restart", "servers": ["all"], "serial": 1, "reason": "<b>"}, report=str(path))
+    first = path.read_text()
+    assert "Goes on" in first and "(play Nightly)" in first and "&lt;b&gt;" in first and "<b>" not in first.partition("Asked by")[2]
+    controller.begin(planned["file"], 1)
+    controller.answers({"node-1": ended([uuid(100)])})
+    controller.begin(planned["file"], 2, pause=60)
+    assert "1 done" in path.read_text() and "Batch 2 of 2: node-2 Server 200" in path.read_text()
+    controller.answers({"node-2": ended([uuid(200)], "failed", code="start_failed", msg="Cannot", log=["last words"])})
+    controller.report(planned["file"])
+    text = path.read_text()
+    assert "Did not end well" in text and "last words" in text and f"rollout_resume={planned['file']}" in text
+    assert f"The report is {path}" in controller.shown
+    assert controller.result["batches"]["times"][1]["batch"] == 2
+
+
+def test_a_report_that_cannot_be_written_keeps_the_run_from_beginning(controller: Controller, tmp_path: Path) -> None:
+    controller.nodes(fleet(1, 1))
+    planned = controller.step("plan", given={"action": "restart", "servers": ["all"]}, report=str(tmp_path))
+    assert planned["failed"] and planned["code"] == "file_unwritable" and "nothing more is begun" in planned["msg"]
+    assert not (tmp_path / "home").exists(), "no resume file is left"
+
+
+def test_check_mode_writes_no_report(controller: Controller, tmp_path: Path) -> None:
+    controller.nodes(fleet(1, 1))
+    controller.check = True
+    path = tmp_path / "run.html"
+    planned = controller.step("plan", given={"action": "restart", "servers": ["all"]}, report=str(path))
+    controller.begin(planned["file"], 1)
+    assert not path.exists()
+
+
+def test_a_run_whose_play_is_ended_says_so_in_its_report(controller: Controller, tmp_path: Path) -> None:
+    controller.nodes(fleet(1, 1))
+    (tmp_path / "local").mkdir()
+    path = tmp_path / "run.html"
+    planned = controller.step("plan", given={"action": "restart", "servers": ["all"]}, report=str(path))
+    controller.begin(planned["file"], 1)
+    confirmed = controller.step("confirm", file=planned["file"], run=planned["run"])
+    assert confirmed["code"] == "broken_off"
+    assert "its play was ended before its end" in path.read_text() and "Goes on" not in path.read_text()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""JSON files on the controller: whole or as they were, and for their owner's eyes only."""
+"""Files on the controller, JSON above all: whole or as they were, and for their owner's eyes only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ import tempfile
 
 
 def write_json(path: str, value: object) -> None:
-    """Write JSON, mode 0600, so that whoever reads the file at any moment finds the old text or the new one. Raises OSError.
+    """Write JSON as `write_text` does."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a text, mode 0600, so that whoever reads the file at any moment finds the old text or the new one. Raises OSError.
 
     The directory must be there.
     """
@@ -21,8 +26,7 @@ def write_json(path: str, value: object) -> None:
     descriptor, fresh = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1)
-            file.write("\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, path)

@@ -35,6 +35,7 @@ _DOING = {
     "preboot": "being made ready to boot",
     "start": "starting",
     "kill": "being killed",
+    "limit": "getting other limits",
     "ready": "up, not ready yet",
     "locked": "waiting for its lock",
     PLAYERS: "waiting for players",

@@ -11,24 +11,33 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..._power.definitions.text_faults import json_fault
 from ..._power.host.liveness import boot_id, lives, start_of
-from ..json_file import write_json
+from ..json_file import write_json, write_text
 from .record import Record, from_json, to_json
 from .words import RolloutError
 
 
 def write(path: str, value: object, consequence: str = "nothing more is begun") -> None:
-    """Write JSON so that whoever reads the file at any moment finds the old text or the new one.
+    """Write JSON as `write_whole` does a text."""
+    _written(path, lambda: write_json(path, value), consequence)
+
+
+def write_whole(path: str, text: str, consequence: str = "nothing more is begun") -> None:
+    """Write a text so that whoever reads the file at any moment finds the old text or the new one.
 
     Raises `RolloutError`, which says what follows from it.
     """
+    _written(path, lambda: write_text(path, text), consequence)
+
+
+def _written(path: str, write_it: Callable[[], None], consequence: str) -> None:
     try:
         os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-        write_json(path, value)
+        write_it()
     except OSError as error:
         raise RolloutError(f"Cannot write {path}: {error.strerror or error}; {consequence}", "file_unwritable") from error
 

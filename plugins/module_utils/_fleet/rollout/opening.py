@@ -29,12 +29,13 @@ _SELECTION = ("action", "servers", "states", "labels", "eggs", "outdated", "prio
 
 @dataclass(frozen=True)
 class Start:
-    """Of whom and when: the run's id, its beginning, whether it is only to say what it would do, and the window it has."""
+    """Of whom and when: the run's id, its beginning, whether it is only to say what it would do, the window it has, and who asks."""
 
     run: str
     began_at: str
     check: bool = False
     window: Window = field(default_factory=Window)
+    by: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def _record(understood: Understood, start: Start, old: Record | None) -> Record:
         given={name: given[name] for name in _SELECTION if given.get(name)},
         reason=str(given.get("reason") or (old.reason if old is not None else "")),
         check=start.check,
+        by=start.by,
         only=list(asked.only),
         outdated=asked.outdated,
         skip_suspended=asked.skip_suspended,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from ..._power.model.errors import LEFT_TO_PLAYERS
@@ -25,6 +25,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "float": (float, int),
     "float | None": (float, int, type(None)),
     "dict[str, Any]": (dict,),
+    "list[Any]": (list,),
 }
 
 
@@ -55,6 +56,13 @@ class Row:
     again: bool = False
     #: Whether it was not touched, although it failed.
     untouched: bool = False
+    #: When its action was taken up, by its node's clock; then each phase and after how many seconds it began.
+    began_at: str = ""
+    phases: list[Any] = field(default_factory=list)
+    #: For how long the action had it down: ``from`` then, ``seconds`` to the next run, ``ready_seconds`` until that was ready.
+    downtime: dict[str, Any] = field(default_factory=dict)
+    #: Of one that failed, the end of its log.
+    log: list[Any] = field(default_factory=list)
     #: Whether it came into no batch because nothing could be seen of it: nobody knows whether it is meant.
     unseen: bool = False
 
@@ -104,6 +112,10 @@ class Record:
     begun: int = 0
     #: When the last one was begun; empty: none was.
     batch_began_at: str = ""
+    #: The number of each batch that was counted, and when it was begun and counted, by the controller's clock.
+    batch_times: list[Any] = field(default_factory=list)
+    #: Who runs it.
+    by: str = ""
     #: How many seconds the counted batches took in which something was done, without pauses and soaks, and how often they took up servers.
     acting: float = 0
     rounds: int = 0
@@ -190,8 +202,9 @@ def run_key(run: str) -> str:
 
 def to_json(record: Record) -> dict[str, Any]:
     """The record as it is written. What people look for in a resume file comes first."""
-    whole = asdict(record)
-    rows = whole.pop("rows")
+    # Not `asdict`, which copies each phase of each server.
+    whole = {**vars(record), "failed_before": [vars(row) for row in record.failed_before]}
+    rows = [vars(row) for row in whole.pop("rows")]
     head = {"schema": SCHEMA, "run": whole.pop("run"), "action": whole.pop("action")}
     left = [f"{row.called}: {_why(row)}" for row in record.left]
     return {**head, "not_done": left, **whole, "servers": rows}

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..table import plural
 from .record import Record, Row, outcome_words, some_of
+from .timing import downtime_of
 from .words import FAILURES, NOT_DONE, OUTCOMES
 
 SCHEMA = 1
@@ -82,6 +83,7 @@ def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | 
         "run": record.run,
         "action": record.action,
         "reason": record.reason,
+        "by": record.by,
         "check": record.check,
         "ok": record.is_good,
         "msg": summary(record),
@@ -91,7 +93,8 @@ def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | 
         "seconds": round(seconds, 3),
         "counts": counts(record),
         "budget": {"allowed": record.budget, "used": record.failures},
-        "batches": {"planned": record.batches, "begun": record.begun},
+        "batches": {"planned": record.batches, "begun": record.begun, "times": [_batch(each) for each in record.batch_times]},
+        "downtime": downtime_of(record),
         "window": {"not_before": record.not_before or None, "deadline": record.deadline or None},
         "resume_file": resume_file,
         "servers": [_entry(row) for row in record.rows],
@@ -119,7 +122,15 @@ def no_result(msg: str, code: str, *, ended_at: str) -> dict[str, Any]:
 def _entry(row: Row) -> dict[str, Any]:
     names = ("node", "server", "name", "batch", "outcome", "code", "msg", "seconds", "changed", "state")
     fields = {name: getattr(row, name) for name in names}
+    if row.phases:
+        fields |= {"began_at": row.began_at, "phases": [{"phase": name, "at": at} for name, at in row.phases]}
+    if row.downtime:
+        fields["downtime"] = row.downtime
     return {name: value for name, value in fields.items() if value is not None and value != ""}
+
+
+def _batch(times: Sequence[Any]) -> dict[str, Any]:
+    return dict(zip(("batch", "began_at", "ended_at"), times))
 
 
 def _cells(row: Row) -> tuple[object, ...]:

@@ -14,6 +14,7 @@ from ..unseen import LIST_INCOMPLETE, list_fault
 from .batches import Batch
 from .record import Record, Row, run_key, some_of
 from .soak import LONGEST_MESSAGE, judge_soak, message_of, told_of
+from .timing import note_timing
 from .words import (
     BEFORE_BATCH_FAILED,
     BOOTS,
@@ -215,6 +216,7 @@ def _entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
         row.msg = f"Server {row.server} was brought up before, under the key of this run, and is offline again"
     elif row.outcome == REFUSED and row.code == "suspended" and record.skip_suspended:
         row.outcome = SKIPPED
+    note_timing(row, entry)
 
 
 def _is_done_by_another(row: Row, record: Record) -> bool:

@@ -39,6 +39,8 @@ class RunFiles:
         self.resume = _path(asked.get("resume"))
         self._kept = _path(asked.get("resume_file"))
         self._result = _path(asked.get("result_file"))
+        #: The page that is renewed as the run goes.
+        self.report = "" if check else _path(asked.get("report"))
 
     def forget_result(self) -> None:
         """Remove the last run's result, which nobody may take for this one's."""

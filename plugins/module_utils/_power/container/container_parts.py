@@ -4,8 +4,8 @@
 """What a container was made from, part by part: a short hash for each key, in a label, so that it can be said which of them differ; pure.
 
 A key is one of the definition's, without ``settings.``, or of the node's settings; the label has no value of any. A hash is of server, key
-and value: labels are copied to where no variable is, and are not to tell that two servers have one password. What no key is for is how this
-collection makes containers, and has the key `OURS`. The rules for configuration files are no part of a container, but of each of
+and value: labels are copied to where no variable is, and are not to tell that two servers have one password. What no key is for is
+how this collection makes containers, and has the key `OURS`. The rules for configuration files are no part of a container, but of each of
 its starts: they are among the keys, so that a server can be seen to run with other files than its definition says by now.
 """
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a power action cannot go on: one class per stable code.
+"""Why a power action cannot go on: one class per stable code, and so as long as there are codes.
 
 The sentence of an error says what to do; ``facts`` carries what a program needs to act on it.
 ``docs/docsite/rst/codes_guide.rst`` explains each code to users; a test keeps the two in step.

@@ -82,7 +82,7 @@ def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Deta
             {"id": result.operation, "requested_at": timestamp(result.requested_at), "ended_at": timestamp(result.ended_at)}
         ),
     }
-    needless = _needless(result, detail) - ({"phases", "operation"} if timed or all_steps else set())
+    needless = _needless(result, detail) - ({"phases", "operation", "downtime"} if timed or all_steps else set())
     return _present({name: value for name, value in fields.items() if name not in needless})
 
 

@@ -19,7 +19,7 @@ from ...model.errors import ContainerForeign, LimitBelowUse, Suspended
 from ...model.plan import plan
 from ...model.request import Request
 from ...model.result import LimitChange, Outcome, Phase, Result
-from ...model.server import ContainerLimits, Server, Snapshot
+from ...model.server import Amount, ContainerLimits, Server, Snapshot
 from ..boot.container import spec_of
 from ..node.context import STALE_SECONDS, ActionContext
 from ..node.limiter import Slot
@@ -108,7 +108,14 @@ def _change(context: ActionContext, lock: PowerLock) -> Ending:
     context.enter(lock, Phase.LIMIT, run=planned.snapshot.run)
     taken = update_limits(context, planned.snapshot, planned.wanted, planned.keys)
     progress.limits = tuple(change for change in planned.changes if change.key in taken)
-    return (Outcome.DONE, "", "") if taken else (Outcome.UNCHANGED, "", "the node cannot limit this")
+    if not taken:
+        return Outcome.UNCHANGED, "", "the node cannot limit this"
+    # For the journal and the system log, which have no list of them.
+    return Outcome.DONE, "", ", ".join(f"{each.key} from {_shown(each.before)} to {_shown(each.after)}" for each in progress.limits)
+
+
+def _shown(amount: Amount) -> str:
+    return "none" if amount in (None, "") else str(amount)
 
 
 def _planned(context: ActionContext, seen: Observed, check_cancelled: CheckCancelled, *, again: bool = False) -> LimitPlan | None:

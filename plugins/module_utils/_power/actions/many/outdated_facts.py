@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Union
 
 from ...definitions.definition import Definition
@@ -44,43 +44,36 @@ class ReadDefinition:
             return cls(sources.definition_for_stop(uuid), error)
 
 
-@dataclass(frozen=True)
-class OutdatedFacts:
-    """What each image's name means on the node, by that name, for those that are asked about."""
+def outdated_each(seen: Mapping[str, tuple[ReadDefinition, Snapshot | None]], node: Node) -> dict[str, dict[str, Any] | None]:
+    """Return what there is to say of each server, by UUID; None where it has no container."""
+    names = {read.definition.image for read, snapshot in seen.values() if read.definition is not None and snapshot is not None}
+    images = _images(sorted(names), node)
+    return {uuid: None if snapshot is None else _told(read, snapshot, images, node).facts() for uuid, (read, snapshot) in seen.items()}
 
-    node: Node
-    images: Mapping[str, _Found] = field(default_factory=dict)
 
-    @classmethod
-    def read(cls, node: Node, definitions: Iterable[Definition]) -> OutdatedFacts:
-        """Ask the engine for the images of these, each once."""
-        names = sorted({definition.image for definition in definitions})
+def _images(names: Sequence[str], node: Node) -> dict[str, _Found]:
+    """Ask the engine for the images of these names, each once."""
 
-        def find(name: str) -> tuple[_Found]:
-            try:
-                return (node.engine.images.find(name),)
-            except PowerError as error:
-                return (error,)
+    def find(name: str) -> tuple[_Found]:
+        try:
+            return (node.engine.images.find(name),)
+        except PowerError as error:
+            return (error,)
 
-        silent = EngineUnreachable(f"Cannot look for images: the engine took more than {_IMAGES_SECONDS:.0f} s")
-        found = map_concurrently(find, names, _IMAGES_SECONDS)
-        return cls(node, {name: silent if each is None else each[0] for name, each in zip(names, found)})
+    silent = EngineUnreachable(f"Cannot look for images: the engine took more than {_IMAGES_SECONDS:.0f} s")
+    found = map_concurrently(find, names, _IMAGES_SECONDS)
+    return {name: silent if each is None else each[0] for name, each in zip(names, found)}
 
-    def of(self, read: ReadDefinition, snapshot: Snapshot | None) -> dict[str, Any] | None:
-        """Return what there is to say of one server; None where it has no container."""
-        if snapshot is None:
-            return None
-        return self._of(read, snapshot).facts()
 
-    def _of(self, read: ReadDefinition, snapshot: Snapshot) -> Outdated:
-        if read.definition is None or isinstance(read.doubt, ServerNotFound):
-            return Outdated(None, NO_DEFINITION)
-        if read.doubt is not None:
-            return Outdated.because(read.doubt)
-        image = self.images.get(read.definition.image)
-        if isinstance(image, PowerError):
-            return Outdated.because(image)
-        return outdated(self.node, read.definition, snapshot, image)
+def _told(read: ReadDefinition, snapshot: Snapshot, images: Mapping[str, _Found], node: Node) -> Outdated:
+    if read.definition is None or isinstance(read.doubt, ServerNotFound):
+        return Outdated(None, NO_DEFINITION)
+    if read.doubt is not None:
+        return Outdated.because(read.doubt)
+    image = images.get(read.definition.image)
+    if isinstance(image, PowerError):
+        return Outdated.because(image)
+    return outdated(node, read.definition, snapshot, image)
 
 
 def unknown_warnings(entries: Sequence[Mapping[str, Any]], told: Iterable[str] = ()) -> list[str]:

@@ -23,7 +23,7 @@ from ...model.server import PowerState, Run, Server, Snapshot, Startup
 from ..boot.await_ready import seen_ready
 from ..node.node import Node, Observed
 from .outage_facts import OutageFacts
-from .outdated_facts import OutdatedFacts, ReadDefinition, unknown_warnings
+from .outdated_facts import ReadDefinition, outdated_each, unknown_warnings
 from .player_facts import AskPlayers, count_each
 from .selection import choose
 from .sights import Sight, see_each
@@ -119,9 +119,7 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
     subjects = {server.uuid: _subject(server, sight, node, known) for server, sight in zip(servers, sights)}
     seen = [subject for subject in subjects.values() if isinstance(subject, _Subject)]
     ready = _ready_now(seen, node)
-    outdated = OutdatedFacts.read(
-        node, [each.definition for each in seen if each.definition is not None and each.seen.snapshot is not None]
-    )
+    outdated = outdated_each({each.server.uuid: (each.read, each.seen.snapshot) for each in seen}, node)
     players = count_each([(each.server, each.seen.snapshot, each.definition) for each in seen], node.games, wanted.count_players)
     entries: list[dict[str, Any]] = []
     warnings = [known.supervision.warning] if known.supervision.warning else []
@@ -134,8 +132,7 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
             is_ready = subject.server.uuid in ready
             if is_ready and subject.seen.snapshot is not None:
                 remember(subject.server.uuid, subject.seen.snapshot.run)
-            entries.append(_entry(subject, node, known, is_ready, wanted))
-            entries[-1]["outdated"] = outdated.of(subject.read, subject.seen.snapshot)
+            entries.append({**_entry(subject, node, known, is_ready, wanted), "outdated": outdated[subject.server.uuid]})
             if wanted.count_players is not None:
                 entries[-1]["players"] = players.get(subject.server.uuid)
         elif isinstance(each, Server):

@@ -1,0 +1,274 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The page of a rolling run: what it shows, that hostile texts stay texts, and that it stays small."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+import re
+import time
+from dataclasses import replace
+from datetime import timedelta
+from html.parser import HTMLParser
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._fleet.page.bars import WIDTH, Frame, Timed, bars_of, shift_of
+from ansible_collections.fleet.power.plugins.module_utils._fleet.page.live import noted, read_live
+from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page import page
+from ansible_collections.fleet.power.plugins.module_utils._fleet.page.timelines import MANY, timelines
+from ansible_collections.fleet.power.plugins.module_utils._fleet.page.view import REFRESH_SECONDS, Shown, view
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row
+from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import one_line
+from ansible_collections.fleet.power.tests.unit.page_support import BEGAN, LOG, RESUME, after, over, page_of, record
+
+pytest.importorskip("jinja2")
+
+_VOID = {"meta", "br", "rect"}
+_HOSTILE = (
+    *("<script>alert(1)</script>", "</title><script>x</script>", "</style>", "<!--", "-->", "]]>", "&lt;", "&amp;amp;", "&#60;b&#62;"),
+    *('"><img src=x onerror=alert(1)>', "' onload='x", "{{ 7 * 7 }}", "{% raw %}", "javascript:x", "<svg/onload=x>", "</pre>", "\\u003c"),
+    *("\u202egnp.exe", "\x00", "\x1b[2J", "\r\n", "\u2028", "`", "=cmd|' /C calc'!A0", "\ud800", "﷐", "<", "&", '"', "'", "</svg><b>"),
+)
+
+
+class Page(HTMLParser):
+    """A page as a parser of the standard library reads it: elements, attributes, text, and whether all that is opened is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.faults: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if len(dict(attrs)) != len(attrs):
+            self.faults.append(f"an attribute twice in {tag}")
+        if tag not in _VOID or tag == "rect":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"</{tag}> closes another")
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+def hostile(chance: random.Random) -> str:
+    """Some text that somebody may have put there to become markup."""
+    letters = ["".join(chr(chance.choice((chance.randrange(32, 127), chance.randrange(0x20, 0x3000)))) for _ in range(chance.randrange(4)))]
+    return "".join(chance.choice((*_HOSTILE, *letters)) for _ in range(chance.randrange(1, 5)))
+
+
+class TestMarkup:
+    def test_it_is_whole_has_no_script_and_loads_nothing(self) -> None:
+        found = Page(page_of(record()))
+        assert (found.faults, found.open) == ([], [])
+        tags = {tag for tag, _attributes in found.elements}
+        assert not tags & {"script", "img", "link", "iframe", "object", "embed", "form", "a", "base", "audio", "video"}
+        names = {name for _tag, attributes in found.elements for name in attributes}
+        assert not names & {"style", "src", "href", "onload", "srcdoc", "action"}
+
+    def test_its_policy_forbids_all_but_its_own_style_sheet(self) -> None:
+        text = page_of(record())
+        policy = next(str(each.get("content")) for tag, each in Page(text).elements if each.get("http-equiv") == "Content-Security-Policy")
+        style = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+        assert len(style) == 1
+        digest = base64.b64encode(hashlib.sha256(style[0].encode()).digest()).decode()
+        assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        assert "url(" not in style[0] and "@import" not in style[0]
+
+    def test_ten_thousand_hostile_texts_are_read_back_as_text(self) -> None:
+        chance, texts, shape = random.Random(16), 0, None
+        while texts < 10_000:
+            made = record(5, 5, failed=25, for_players=False)
+            for each in made.rows:
+                each.name, each.msg, each.code, each.log = hostile(chance), hostile(chance), hostile(chance), [hostile(chance)]
+            made.reason, made.by, made.stopped, made.action, going_on = (hostile(chance) for _ in range(5))
+            found = Page(page(made, replace(over(made), going_on=going_on)))
+            assert (found.faults, found.open) == ([], [])
+            elements = {(tag, *sorted(attributes)) for tag, attributes in found.elements}
+            shape = shape or elements
+            assert elements == shape, "no text has become an element, or an attribute"
+            for each in made.rows:
+                for text, longest in ((each.name, 60), (each.code, 60), (each.msg, 500), (str(each.log[0]), 200)):
+                    assert re.sub(r"\s+", " ", one_line(text, longest)).strip() in found.text
+                    texts += 1
+
+
+class TestWhatItShows:
+    def test_verdict_and_budget_come_first(self) -> None:
+        text = Page(page_of(record())).text
+        order = ("Did not end well", "2 of 3", "Asked by", RESUME, "What failed", "Batches", "Timeline", "Slowest")
+        places = [text.index(words) for words in order]
+        assert places == sorted(places)
+
+    def test_a_failure_has_code_reason_and_the_end_of_its_log(self) -> None:
+        made = record()
+        text = Page(page_of(made)).text
+        for each in (each for each in made.rows if each.outcome == "failed"):
+            assert f"failed start_failed {each.msg}" in text
+        assert text.count(" ".join(LOG)) == 2
+
+    def test_who_asked_why_the_window_and_who_was_left_alone_for_players(self) -> None:
+        text = Page(page_of(record())).text
+        for words in (
+            "alice@ops-1 (play Restart servers)",
+            "nightly update",
+            "Window from 2026-",
+            "Skipped for players Cobalt Survival 11",
+        ):
+            assert words in text, words
+
+    def test_while_it_goes_on_it_loads_itself_again_and_says_when_it_was_renewed(self) -> None:
+        made = record()
+        found = Page(page(made, Shown(after(100), doing="02:01:40 Batch 3 of 3: node-3 Nova", left=30.0)))
+        assert ("meta", {"http-equiv": "refresh", "content": str(REFRESH_SECONDS)}) in found.elements
+        assert "Goes on" in found.text and "Renewed 2026-" in found.text and "about 30 s left" in found.text
+        assert "Batch 3 of 3: node-3 Nova" in found.text
+        ended = Page(page_of(made))
+        assert not any(each.get("http-equiv") == "refresh" for _tag, each in ended.elements)
+
+    def test_one_that_ended_well_says_so_and_shows_no_failures(self) -> None:
+        text = Page(page_of(record(failed=0, for_players=False))).text
+        assert "Ended well" in text and "What failed" not in text and "Skipped for players" not in text
+
+    def test_one_that_has_just_begun_has_a_page(self) -> None:
+        made = Record("1b2c3d4e", "restart", "2026-01-31T02:00:03.000Z", {})
+        assert "restart of 0 servers" in Page(page(made, Shown(after(0)))).text
+        made.stopped = "the canary failed"
+        assert "Stops" in Page(page(made, Shown(after(0)))).text
+
+    def test_what_did_not_have_its_turn_is_named_where_the_run_has_stopped(self) -> None:
+        made = record()
+        made.rows.append(Row("node-9", "99999999-0000-4000-8000-000000000009", "Late", 4))
+        made.stopped = "2 failed, and 1 may"
+        assert "Not begun Late node-9" in Page(page_of(made)).text
+
+    def test_downtime_is_told_in_words_and_drawn(self) -> None:
+        made = record(1, 1, failed=0)
+        (each,) = made.rows
+        found = Page(page_of(made))
+        assert f"down {each.downtime['seconds']:.1f} s, ready after {each.downtime['ready_seconds']:.1f} s" in found.text
+        kinds = [attributes["class"] for tag, attributes in found.elements if tag == "rect"]
+        assert {"k-stop", "k-preboot", "k-start", "k-ready", "k-down", "k-booting"} <= set(kinds)
+
+
+class TestBars:
+    FRAME = Frame(after(0), after(100))
+
+    def timed(self, phases: list[tuple[str, float]], seconds: float = 50.0, downtime: dict[str, object] | None = None) -> Timed:
+        return Timed(Row("n", "s", downtime=downtime or {}), after(10), after(10 + seconds), phases)
+
+    def test_phases_follow_each_other_and_make_up_the_action(self) -> None:
+        phases = [("countdown", 5.0), ("pull", 15.0), ("stop", 16.0), ("pull", 20.0), ("preboot", 20.1), ("start", 22.0), ("ready", 23.0)]
+        found = bars_of(self.timed(phases), self.FRAME, timedelta()).bars
+        assert [bar.kind for bar in found] == ["wait", "countdown", "prepare", "stop", "prepare", "preboot", "start", "ready"]
+        assert (found[0].x, found[-1].x + found[-1].width) == (100.0, 600.0)
+        assert found[3].title == "stop 4.0 s"
+
+    def test_one_without_phases_is_one_bar(self) -> None:
+        (bar,) = bars_of(self.timed([]), self.FRAME, timedelta()).bars
+        assert (bar.kind, bar.x, bar.width) == ("act", 100.0, 500.0)
+
+    def test_what_lies_outside_of_its_batch_stays_within_the_timeline(self) -> None:
+        down: dict[str, object] = {"from": "2026-01-31T01:00:00.000Z", "seconds": 10.0**7}
+        for seconds in (0.0, 1.0, 500.0, 10.0**7):
+            for phases in ([], [("stop", 0.0)], [("stop", 10.0**7)], [("odd", 3.0)]):
+                found = bars_of(self.timed(phases, seconds, down), self.FRAME, timedelta())
+                assert all(bar.x >= 0 and bar.x + bar.width <= WIDTH and bar.width >= 2 for bar in (*found.bars, *found.down))
+
+    def test_downtime_that_has_not_ended_lasts_to_the_end(self) -> None:
+        timed = self.timed([("stop", 0.0)], downtime={"from": "2026-01-31T02:00:33.000Z"})
+        (bar,) = bars_of(timed, self.FRAME, timedelta()).down
+        assert (bar.kind, bar.x, bar.width) == ("down", 300.0, 300.0)
+
+    def test_a_clock_that_is_off_is_put_right_by_as_much_as_shows(self) -> None:
+        early, late = Timed(Row("n", "s"), after(-30), after(10)), Timed(Row("n", "s"), after(90), after(160))
+        assert shift_of(self.FRAME, [early]) == timedelta(seconds=30)
+        assert shift_of(self.FRAME, [late]) == timedelta(seconds=-60)
+        assert shift_of(self.FRAME, [Timed(Row("n", "s"), after(5), after(50))]) == timedelta()
+        made = record(1, 2, failed=0)
+        for each in made.rows:
+            each.began_at = "2026-01-31T01:59:00.000Z"
+        text = Page(page_of(made)).text
+        assert "off by at least as much" in text and "node-1 (1 min 3 s)" in text
+
+
+class TestLive:
+    def test_servers_of_the_batch_under_way_are_drawn_by_their_news(self) -> None:
+        made = record(2, 2, failed=0, for_players=False)
+        going = [each for each in made.rows if each.batch == 2]
+        made.batch_times.pop()
+        for each in going:
+            each.in_flight, each.outcome, each.began_at, each.phases, each.seconds, each.downtime = True, "not_done", "", [], None, {}
+        began = (BEGAN + timedelta(seconds=60)).timestamp()
+        lines = [
+            f'{{"server": "{going[0].server}", "phase": "stop", "seconds": 1.0}}',
+            f'{{"server": "{going[0].server}", "phase": "start", "seconds": 5.5}}',
+            f'{{"server": "{going[1].server}", "phase": "stop", "seconds": 1.0}}',
+            f'{{"server": "{going[1].server}", "outcome": "done", "seconds": 4.0}}',
+        ]
+        news = [noted("node-2", lines[:1], began + 1.2), noted("node-2", lines[1:], began + 5.7)]
+        shown = Shown(after(70), live=read_live(news))
+        batch = timelines(made, shown.live, shown.now).batches[-1]
+        assert [[bar.kind for bar in each.line.bars] for each in batch.lines] == [["wait", "stop", "start"], ["wait", "stop"]]
+        assert [each.goes_on for each in batch.lines] == [True, True]
+        assert batch.lines[0].seconds == pytest.approx(9.8, abs=0.2) and batch.lines[1].seconds == 4.0
+        assert "under way" in Page(page(made, shown)).text
+
+    @pytest.mark.parametrize("text", ["", "x", "[]", '{"lines": 3}', '{"at": 1, "lines": ["x", 3, null, "{}"]}'])
+    def test_what_is_no_news_is_passed_over(self, text: str) -> None:
+        assert read_live([text]) == {}
+
+    def test_news_that_lie_are_bounded(self) -> None:
+        lines = ['{"server": "s", "phase": "stop", "seconds": 1e99}', '{"server": "s", "phase": "' + "x" * 9999 + '", "seconds": 1}'] * 500
+        (found,) = read_live([noted("n", lines, 10.0)]).values()
+        assert len(found.phases) == 60 and len(found.phases[0][0]) == 200
+
+
+class TestMany:
+    def test_of_many_those_that_failed_and_the_slowest_have_a_row_and_the_rest_is_summed_up_by_node(self) -> None:
+        made = record(100, 5, failed=30, nodes_of_batch=10)
+        found = timelines(made, {}, after(10**5))
+        shown = [each.row for batch in found.batches for each in batch.lines]
+        assert len(made.rows) > MANY and {id(each) for each in made.rows if each.is_failure} <= {id(each) for each in shown}
+        assert len(shown) <= 30 + 50 and found.left_out == len(made.rows) - len(shown)
+        slowest = sorted(made.rows, key=lambda each: each.seconds or 0, reverse=True)[:50]
+        assert {id(each) for each in slowest} <= {id(each) for each in shown}
+        told = view(made, over(made))
+        assert len(told["nodes"]) == 100 and sum(each["servers"] for each in told["nodes"]) == 500
+        assert len(told["failures"]) == 30 and told["nodes"][0]["failed"] > 0
+
+    @pytest.mark.parametrize("failed", [100, 5000])
+    def test_one_of_five_thousand_is_small_and_quick_to_make(self, failed: int) -> None:
+        made = record(100, 50, failed=failed, nodes_of_batch=10, for_players=failed < 5000)
+        began = time.process_time()
+        text = page_of(made)
+        # Renewed every five seconds at most, that is a twentieth of a processor with ten times this machine's pace.
+        assert time.process_time() - began < 2.5
+        assert len(text.encode()) < 3_000_000
+        found = Page(text)
+        assert (found.faults, found.open) == ([], [])
+        assert found.text.count(" start_failed ") == failed
+
+    def test_of_thousands_of_batches_some_are_told(self) -> None:
+        made = record(300, 1, failed=4, for_players=False)
+        told = view(made, over(made))
+        assert len(told["batches"]) <= 100 and told["more_batches"] == 300 - len(told["batches"])
+        assert sum(each["kind"] == "bad" for each in told["batches"]) == 4

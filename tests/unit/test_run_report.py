@@ -1,0 +1,201 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report of a run as a file: whole at any moment, its owner's alone, renewed seldom, and never worth a failure once it has begun."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.tests.unit.page_support import record
+
+pytest.importorskip("ansible.plugins.action")
+pytest.importorskip("jinja2")
+plugin = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.rollout_report")
+
+
+class Reported:
+    """A run with a report; time passes only if a test says so."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.file, self.run_file = folder / "reports" / "run.html", folder / "run.json"
+        self.now = 100.0
+        self.shown: list[str] = []
+        self.record: Record = record()
+        self.pages = 0
+        (folder / "tmp").mkdir()
+        self.report = plugin.RunReport(str(folder / "tmp"))
+        made = plugin.page
+
+        def counted(*given: Any) -> str:
+            self.pages += 1
+            return str(made(*given))
+
+        monkeypatch.setattr(plugin, "page", counted)
+        monkeypatch.setattr(plugin, "speak", self.shown.append)
+        monkeypatch.setattr(plugin, "time", SimpleNamespace(monotonic=lambda: self.now, time=lambda: 1_769_860_800.0 + self.now))
+
+    def begin(self) -> None:
+        """The run begins."""
+        files.save(str(self.run_file), self.record)
+        self.report.begin(str(self.file), self.record)
+        self.report.follow(str(self.run_file))
+
+    @property
+    def text(self) -> str:
+        return self.file.read_text()
+
+
+@pytest.fixture
+def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reported:
+    return Reported(tmp_path, monkeypatch)
+
+
+def test_it_is_there_from_the_beginning_and_for_its_owner_alone(reported: Reported) -> None:
+    reported.begin()
+    assert "Goes on" in reported.text
+    assert reported.file.stat().st_mode & 0o777 == 0o600
+    assert reported.file.parent.stat().st_mode & 0o777 == 0o700
+    assert list(reported.file.parent.iterdir()) == [reported.file], "nothing half-written is left"
+
+
+def test_it_is_renewed_every_five_seconds_at_most(reported: Reported) -> None:
+    reported.begin()
+    reported.report.tell("02:00:04 Batch 1 of 3", 30.0, batch_begins=True)
+    for _look in range(110):
+        reported.now += 0.1
+        reported.report.note("node-1", ['{"server": "x", "phase": "stop", "seconds": 1}'])
+    assert reported.pages == 1 + 2
+    assert "02:00:04 Batch 1 of 3" in reported.text and "about 30 s left" in reported.text
+
+
+def test_one_that_takes_long_to_make_is_renewed_so_much_the_less(reported: Reported, monkeypatch: pytest.MonkeyPatch) -> None:
+    reported.begin()
+    made = plugin.page
+
+    def slowly(*given: Any) -> str:
+        reported.now += 2.0
+        return str(made(*given))
+
+    monkeypatch.setattr(plugin, "page", slowly)
+    before = reported.pages
+    for _second in range(400):
+        reported.now += 1.0
+        reported.report.renew()
+    # 2 s of work in 40: a twentieth.
+    assert reported.pages - before <= 400 // 40 + 1
+
+
+def test_news_of_the_batch_under_way_are_in_it_and_those_of_the_batch_before_are_not(reported: Reported) -> None:
+    going = reported.record.rows[-1]
+    going.in_flight, going.outcome, going.began_at, going.phases, going.seconds = True, "not_done", "", [], None
+    reported.record.batch_times.pop()
+    reported.begin()
+    news = json.dumps({"server": going.server, "phase": "stop", "seconds": 1.0})
+    reported.report.note(going.node or "", [news])
+    reported.now += 10
+    reported.report.renew()
+    assert "under way, 11 s so far" in reported.text
+    reported.report.tell("the next one", batch_begins=True)
+    reported.now += 10
+    reported.report.renew()
+    assert "so far</small>" not in reported.text
+
+
+def test_its_end_is_written_at_once_and_nothing_comes_after_it(reported: Reported) -> None:
+    reported.begin()
+    reported.report.end(reported.record, "the command", {"ok": False})
+    assert "Did not end well" in reported.text and "the command" in reported.text and 'http-equiv="refresh"' not in reported.text
+    reported.now += 100
+    reported.report.note("node-1", ["{}"])
+    reported.report.renew()
+    assert "Did not end well" in reported.text
+    assert reported.shown == [f"The report is {reported.file}"]
+
+
+def test_a_run_without_one_costs_nothing_and_leaves_the_last_ones_alone(reported: Reported) -> None:
+    reported.begin()
+    before = reported.text
+    reported.report.begin("", record())
+    reported.now += 100
+    reported.report.note("node-1", ["{}"])
+    reported.report.tell("something")
+    reported.report.end(reported.record, "", {"ok": True})
+    assert reported.text == before
+
+
+def test_another_run_of_the_same_command_is_not_taken_for_this_one(reported: Reported) -> None:
+    reported.begin()
+    before = reported.text
+    other = record()
+    other.run = "99999999"
+    files.save(str(reported.run_file), other)
+    reported.now += 100
+    reported.report.renew()
+    reported.report.end(other, "", {"ok": True})
+    assert reported.text == before
+
+
+def test_one_that_cannot_be_written_is_told_before_anything_is_begun(reported: Reported, tmp_path: Path) -> None:
+    (tmp_path / "in the way").write_text("")
+    with pytest.raises(RolloutError, match=r"Cannot write .*nothing more is begun"):
+        reported.report.begin(str(tmp_path / "in the way" / "run.html"), reported.record)
+    with pytest.raises(RolloutError, match="directory"):
+        reported.report.begin(str(tmp_path), reported.record)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_directory_that_nobody_may_write_to_is_told(reported: Reported, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(RolloutError):
+        reported.report.begin(str(tmp_path / "run.html"), reported.record)
+
+
+def test_one_that_cannot_be_renewed_any_more_is_a_warning_and_the_run_goes_on(reported: Reported) -> None:
+    reported.begin()
+    reported.file.unlink()
+    reported.file.mkdir()
+    reported.now += 100
+    reported.report.renew()
+    reported.report.end(reported.record, "", {"ok": True})
+    assert [line.split(":")[0] for line in reported.shown] == ["[WARNING]", "[WARNING]"]
+    assert "it is renewed no more" in reported.shown[0]
+
+
+def test_whoever_reads_it_meanwhile_finds_a_whole_page(reported: Reported) -> None:
+    reported.begin()
+    ended, faults = threading.Event(), []
+
+    def read() -> None:
+        while not ended.is_set():
+            if not reported.text.rstrip().endswith("</html>"):
+                faults.append(reported.text[-100:])
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _page in range(50):
+        reported.now += 100
+        reported.report.renew()
+    ended.set()
+    reader.join()
+    assert reported.pages == 51 and faults == []
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"{", b"[]", b"\xff"])
+def test_what_is_shared_and_cannot_be_read_is_no_failure(reported: Reported, tmp_path: Path, spoilt: bytes) -> None:
+    reported.begin()
+    (tmp_path / "tmp" / "fleet-power-report").write_bytes(spoilt)
+    reported.now += 100
+    reported.report.note("node-1", ["{}"])
+    reported.report.tell("something")
+    reported.report.end(reported.record, "", {"ok": True})
