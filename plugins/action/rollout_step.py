@@ -142,9 +142,10 @@ class ActionModule(ActionBase):
         with files.alone(run_files.resume) if self._asked["resume"] else contextlib.nullcontext():
             old = run_files.to_resume() if self._asked["resume"] else None
             record = open_run(self._asked["given"], seen, start, old)
-            self._report.begin(run_files.report, record)
+            page = _page()
+            page.begin(run_files.report, record)
             path = run_files.begin(record, old)
-            self._report.follow(path)
+            page.follow(path)
         if not self._check:
             chosen = sum(row.batch > 0 for row in record.rows)
             speak(f"Run {record.run}: {chosen} servers in {record.batches} batches, kept in {path}")
@@ -203,7 +204,7 @@ class ActionModule(ActionBase):
         record = files.load(path)
         if record.run == self._asked["run"] and record.owner:
             record.stopped = record.stopped or "its play was ended before its end"
-            self._report.end(record, report.going_on(record, path), {"ok": False})
+            _page().end(record, report.going_on(record, path), {"ok": False})
             raise RolloutError(
                 f"Cannot tell of run {record.run}: its play was ended before its end, as by meta: end_play in rollout_before_batch_tasks; "
                 f"go on with the same command and -e rollout_resume={path}",
@@ -218,15 +219,15 @@ class ActionModule(ActionBase):
     @property
     def _course(self) -> RolloutCourse:
         waits = Waits(self._asked["pause"], self._asked["soak"], self._asked["max_parallel"])
-        return RolloutCourse(self._asked["run"], self._files, self._play, waits, self._report, check=self._check)
-
-    @property
-    def _report(self) -> RunReport:
-        return RunReport(constants.DEFAULT_LOCAL_TMP)
+        return RolloutCourse(self._asked["run"], self._files, self._play, waits, _page(), check=self._check)
 
     @property
     def _check(self) -> bool:
         return bool(self._task.check_mode)
+
+
+def _page() -> RunReport:
+    return RunReport(constants.DEFAULT_LOCAL_TMP)
 
 
 def _now() -> str:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -22,7 +22,6 @@ from ._power.actions.many.selection import Target, means_all
 from ._power.actions.node.idempotency import keyed
 from ._power.actions.node.limiter import Limiter, Slot
 from ._power.call import Call, open_call
-from ._power.journal.span import Span, read_span
 from ._power.model.caller import Caller
 from ._power.model.errors import INTERNAL_ERROR, Incomplete, IntentUnknown, PowerError, SettingsInvalid, internal_error
 from ._power.model.news import News
@@ -36,6 +35,9 @@ from ._power.model.request import PowerAction, Request, WaitFor
 from ._power.model.result import Result
 from ._power.model.server import PowerState
 from ._power.options import INFO_OPTIONS, LIMIT_OPTIONS, POWER_OPTIONS, WAIT_SECONDS
+
+if TYPE_CHECKING:
+    from ._power.journal.span import Span
 
 #: Options that hold secrets are shown nowhere.
 _UNSEEN = ("definitions", "api_token")
@@ -133,7 +135,11 @@ def _span(options: Mapping[str, Any]) -> Span | None:
     since, until = options["downtime_since"], options["downtime_until"]
     if until and not since:
         raise SettingsInvalid("Cannot use downtime_until without downtime_since: nothing says where the span begins")
-    return read_span(since, until, datetime.now(timezone.utc), prefix="downtime_") if since else None
+    if not since:
+        return None
+    from ._power.journal.span import read_span
+
+    return read_span(since, until, datetime.now(timezone.utc), prefix="downtime_")
 
 
 def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> None:

@@ -76,8 +76,9 @@ def test_one_that_goes_on_is_looked_at_without_a_fault(chromium: Browser, tmp_pa
 
 
 def test_hostile_texts_are_texts_to_a_browser_too(chromium: Browser, tmp_path: Path) -> None:
+    # 400 of them on each page: ten thousand.
     chance = random.Random(7)
-    for _page in range(4):
+    for _page in range(25):
         made = record(10, 20, failed=200, for_players=False)
         for each in made.rows:
             each.name, each.msg, each.code, each.log = hostile(chance), hostile(chance), hostile(chance), [hostile(chance)]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from ..model.clock import Clock
 from .ended_runs import EndedRuns
-from .histories import Histories
 from .intents import Intents
 from .mark import ProcessMarks
 from .operations import RecordedOperations
@@ -34,7 +33,6 @@ class Journal:
         self.seen_runs = SeenRuns(self.store)
         self.ended_runs = EndedRuns(self.store)
         self.told_runs = ToldRuns(self.store)
-        self.histories = Histories(self.store)
 
     @property
     def warnings(self) -> list[str]:

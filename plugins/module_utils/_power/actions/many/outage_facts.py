@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...journal.histories import Histories
 from ...journal.outages import History, OutageCause, Past, Piece
 from ...journal.span import Span
 from ...model.clock import timestamp
@@ -29,7 +30,7 @@ class OutageFacts:
     @classmethod
     def read(cls, node: Node, uuids: Sequence[str], span: Span) -> OutageFacts:
         """Read what the journal has of these servers."""
-        return cls(span, node.journal.histories.of_each(uuids))
+        return cls(span, Histories(node.journal.store).of_each(uuids))
 
     def of(self, uuid: str, snapshot: Snapshot | None) -> dict[str, Any] | None:
         """Return what a server was over the span, by its container as it was seen now; None where the journal does not tell."""

@@ -8,26 +8,28 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...definitions.definition import Definition, secrets_of
 from ...definitions.supervision import policy_of
 from ...engine.readiness import Matchers, readable_lines
 from ...host.concurrency import map_concurrently
 from ...journal.journal_rows import Intent, OperationRow
-from ...journal.span import Span
 from ...model.described import Described, Unseen
 from ...model.errors import PowerError
 from ...model.order import Priorities
 from ...model.server import PowerState, Run, Server, Snapshot, Startup
 from ..boot.await_ready import seen_ready
 from ..node.node import Node, Observed
-from .outage_facts import OutageFacts
 from .outdated_facts import ReadDefinition, outdated_each, unknown_warnings
 from .player_facts import AskPlayers, count_each
 from .selection import choose
 from .sights import Sight, see_each
 from .supervision_facts import SupervisionFacts
+
+if TYPE_CHECKING:
+    from ...journal.span import Span
+    from .outage_facts import OutageFacts
 
 _LINE_BYTES = 500
 _FIELDS = (
@@ -114,8 +116,7 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
     sights = see_each(uuids, node, wanted.tail)
     # After the engine has been asked: a run is known to the journal as soon as it can be seen.
     node.journal.runs.hold(uuids)
-    if wanted.downtime is not None:
-        known = replace(known, outages=OutageFacts.read(node, uuids, wanted.downtime))
+    known = replace(known, outages=_outages(node, uuids, wanted.downtime))
     subjects = {server.uuid: _subject(server, sight, node, known) for server, sight in zip(servers, sights)}
     seen = [subject for subject in subjects.values() if isinstance(subject, _Subject)]
     ready = _ready_now(seen, node)
@@ -138,6 +139,15 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
         elif isinstance(each, Server):
             warnings.append(f"Cannot find server {each.uuid}: no source, no container and no journal of this node has it")
     return Described(entries, tuple(warnings), supervisor=known.supervision.supervisor)
+
+
+def _outages(node: Node, uuids: Sequence[str], span: Span | None) -> OutageFacts | None:
+    if span is None:
+        return None
+    # Seldom asked for.
+    from .outage_facts import OutageFacts
+
+    return OutageFacts.read(node, uuids, span)
 
 
 def _subject(server: Server, sight: Sight, node: Node, known: _Known) -> _Subject | Unseen | None:
