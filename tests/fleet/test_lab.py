@@ -168,7 +168,8 @@ class Checkout:
             if f"/fleet-lab-{slot}/" in text_of(path) and alive(path.parent / "status")
         ]
         links = [str(path) for path in (*Path("/sys/class/net").glob(f"fleetlab{slot}"), *Path("/sys/class/net").glob(f"fl{slot}n*"))]
-        groups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/fleet-lab-{slot}")]
+        # Other containers come and go meanwhile.
+        groups = [path for path, _below, _files in os.walk("/sys/fs/cgroup") if os.path.basename(path) == f"fleet-lab-{slot}"]
         mounts = [line for line in text_of(Path("/proc/self/mountinfo")).splitlines() if str(self.place) in line]
         loops = [str(path) for path in Path("/sys/block").glob("loop*/loop/backing_file") if str(self.place) in text_of(path)]
         kept = ("lab-base", "ansible_collections")
