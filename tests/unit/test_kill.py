@@ -118,6 +118,19 @@ class TestHeldLock:
         fake.perform("kill")
         assert generation(fake) == 2
 
+    def test_a_holder_that_gives_up_before_the_lock_is_tried_is_told_as_cancelled(
+        self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lock, raise_for = fake.lock("start"), fake.node.generations.raise_for
+
+        def raise_and_notice(uuid: str) -> None:
+            raise_for(uuid)
+            lock.release()
+
+        monkeypatch.setattr(fake.node.generations, "raise_for", raise_and_notice)
+        result = fake.perform("kill")
+        assert (result.outcome.value, result.cancelled) == ("done", "start")
+
     def test_a_holder_that_never_lets_go_leaves_it_unsettled_and_is_named(self, fake: FakeNode) -> None:
         fake.up()
         with fake.lock("restart"):

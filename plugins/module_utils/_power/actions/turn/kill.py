@@ -60,6 +60,8 @@ def _kill(context: ActionContext) -> Ending:
     """
     node, progress = context.node, context.progress
     faults: list[str] = []
+    # A holder that looks at the very moment at which the generation is raised has released before the lock is tried.
+    before = node.locks.holder(context.uuid)
     _raise_generation(context, faults)
     progress.begun = True
     with contextlib.ExitStack() as stack:
@@ -67,6 +69,8 @@ def _kill(context: ActionContext) -> Ending:
         lock = first.lock
         if lock is not None:
             stack.enter_context(lock)
+            if before is not None:
+                _note_cancelled(before, progress)
         _kill_now(context)
         _keep_generation(context, faults)
         progress.begin(node.journal)
