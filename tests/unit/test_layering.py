@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_archive", "_job_wait", "_login_session", "_own_session", "_power/model"),
     ("_job",),
     ("_followed_session",),
-    ("_power/host", "_power/volume"),
+    ("_power/events", "_power/host", "_power/volume"),
     ("_power/definitions", "_power/journal", "_power/locking"),
     ("_power/container", "_power/sources"),
     ("_power/engine",),

@@ -14,6 +14,7 @@ from .ended_runs import EndedRuns
 from .intents import Intents
 from .mark import ProcessMarks
 from .operations import RecordedOperations
+from .outbox import RecordedEvents
 from .runs import StartedRuns
 from .seen_runs import SeenRuns
 from .store import JournalStore
@@ -33,6 +34,7 @@ class Journal:
         self.seen_runs = SeenRuns(self.store)
         self.ended_runs = EndedRuns(self.store)
         self.told_runs = ToldRuns(self.store)
+        self.events = RecordedEvents(self.store)
 
     @property
     def warnings(self) -> list[str]:

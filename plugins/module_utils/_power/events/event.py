@@ -1,0 +1,56 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Events: what receivers beyond the node, or beyond the controller, are told of; no behaviour beyond reading them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+from uuid import uuid4
+
+from ..model.server import Server
+
+
+class EventType(str, Enum):
+    """What an event tells. Those of a rollout come from a controller, the others from a node."""
+
+    ACTION_ENDED = "action.ended"
+    SERVER_CRASHED = "server.crashed"
+    SERVER_CRASH_LOOP = "server.crash_loop"
+    SERVER_RECOVERED = "server.recovered"
+    COUNTDOWN_BEGUN = "countdown.begun"
+    #: Of a receiver: events were let go of before it had taken them.
+    EVENTS_DROPPED = "events.dropped"
+    ROLLOUT_BEGUN = "rollout.begun"
+    ROLLOUT_STOPPED = "rollout.stopped"
+    ROLLOUT_ENDED = "rollout.ended"
+
+
+#: Types that tell of one server of a node.
+SERVER_TYPES = (
+    EventType.ACTION_ENDED,
+    EventType.SERVER_CRASHED,
+    EventType.SERVER_CRASH_LOOP,
+    EventType.SERVER_RECOVERED,
+    EventType.COUNTDOWN_BEGUN,
+)
+#: Types that tell of one rolling run.
+ROLLOUT_TYPES = (EventType.ROLLOUT_BEGUN, EventType.ROLLOUT_STOPPED, EventType.ROLLOUT_ENDED)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event: ``at`` is ISO 8601 in UTC, ``data`` plain JSON values without secrets, ``server`` None where it is about none.
+
+    Whoever is told twice knows it by ``id``. ``number`` is its place in the outbox, 0 before it has one.
+    """
+
+    type: EventType
+    at: str
+    data: Mapping[str, Any]
+    server: Server | None = None
+    id: str = field(default_factory=lambda: str(uuid4()))
+    number: int = 0

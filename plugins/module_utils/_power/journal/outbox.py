@@ -1,0 +1,157 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The outbox in the journal: events that wait to be sent, and that are read from a cursor.
+
+An event is written in the transaction of what it tells, where there is an outbox: the process that sends makes one, and a node on which
+none was ever installed has none. Numbers grow by one and are never used again, so that whoever reads on sees how many have gone meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from ..events.event import Event, EventType
+from ..model.clock import timestamp
+from ..model.server import Server
+from .journal_rows import storable
+from .store import JournalStore, has_table
+
+if TYPE_CHECKING:
+    import sqlite3
+
+#: How many events are kept, sent or not.
+KEPT_EVENTS = 10_000
+
+_TABLE = "outbox"
+_CREATE = (
+    """CREATE TABLE IF NOT EXISTS outbox (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, type TEXT NOT NULL, uuid TEXT NOT NULL, name TEXT NOT NULL,
+        at TEXT NOT NULL, data TEXT NOT NULL)""",
+    # Which outbox it is: one that was begun anew counts from one again.
+    "CREATE TABLE IF NOT EXISTS outbox_about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+)
+_DROP = ("DROP TABLE IF EXISTS outbox", "DROP TABLE IF EXISTS outbox_about")
+_NAME_IT = "INSERT INTO outbox_about (name, value) VALUES ('id', ?) ON CONFLICT (name) DO NOTHING"
+_ID = "SELECT value FROM outbox_about WHERE name = 'id'"
+_PUT = "INSERT INTO outbox (id, type, uuid, name, at, data) VALUES (:id, :type, :uuid, :name, :at, :data)"
+_TRIM = "DELETE FROM outbox WHERE number <= ?"
+_TRIM_OLDER = "DELETE FROM outbox WHERE at < ?"
+_BOUNDS = "SELECT coalesce(min(number), 0) AS oldest FROM outbox"
+_LAST = "SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'outbox'"
+_AFTER = "SELECT number, id, type, uuid, name, at, data FROM outbox WHERE number > ? ORDER BY number LIMIT ?"
+
+
+@dataclass(frozen=True)
+class OutboxState:
+    """The outbox at one moment: which one it is, the number of the event written last, and that of the oldest still there, 0 for none."""
+
+    id: str
+    last: int
+    oldest: int
+
+
+@dataclass(frozen=True)
+class OutboxPage:
+    """Events of an outbox in their order, and the outbox as it was when they were read."""
+
+    outbox: OutboxState
+    events: tuple[Event, ...]
+
+
+class RecordedEvents:
+    """The events of the journal. What is asked of it for a decision raises where it cannot be known."""
+
+    def __init__(self, store: JournalStore) -> None:
+        self._store = store
+
+    def open(self) -> None:
+        """Make the outbox, from where on events are kept. Raises `JournalUnusable`, OSError."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            for statement in _CREATE:
+                connection.execute(statement)
+            connection.execute(_NAME_IT, (uuid4().hex,))
+
+        self._store.write_durably(work)
+
+    def close(self) -> None:
+        """Remove the outbox with all that is in it: no event is kept any more. Raises `JournalUnusable`, OSError."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            for statement in _DROP:
+                connection.execute(statement)
+
+        self._store.write_durably(work)
+
+    def write(self, event: Event) -> bool:
+        """Write an event that tells of nothing in the journal; return False, with a warning, if it cannot be written."""
+        return self._store.write(lambda connection: put(connection, event))
+
+    def state(self) -> OutboxState | None:
+        """Return the outbox as it is; None if there is none. Raises `JournalUnusable`, OSError."""
+        return self._store.read_or_raise(_state, None)
+
+    def after(self, number: int, limit: int) -> OutboxPage | None:
+        """Return at most ``limit`` events after that with a number; None if there is no outbox. Raises `JournalUnusable`, OSError."""
+
+        def work(connection: sqlite3.Connection) -> OutboxPage | None:
+            state = _state(connection)
+            if state is None:
+                return None
+            return OutboxPage(state, tuple(event_of(row) for row in connection.execute(_AFTER, (number, limit)).fetchall()))
+
+        return self._store.read_or_raise(work, None)
+
+    def drop_older(self, moment: datetime) -> bool:
+        """Let go of the events of before a moment; return False, with a warning, if that cannot be written."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            if has_table(connection, _TABLE):
+                connection.execute(_TRIM_OLDER, (timestamp(moment),))
+
+        return self._store.write(work)
+
+
+def put(connection: sqlite3.Connection, *events: Event) -> None:
+    """Write events within a transaction, where there is an outbox; the oldest beyond `KEPT_EVENTS` go."""
+    if not events or not has_table(connection, _TABLE):
+        return
+    for event in events:
+        last = connection.execute(_PUT, _parameters(event)).lastrowid or 0
+    connection.execute(_TRIM, (last - KEPT_EVENTS,))
+
+
+def has_outbox(connection: sqlite3.Connection) -> bool:
+    """Tell if events are kept."""
+    return has_table(connection, _TABLE)
+
+
+def event_of(row: sqlite3.Row) -> Event:
+    """Return the event of one row."""
+    server = Server(str(row["uuid"]), str(row["name"])) if row["uuid"] else None
+    return Event(EventType(row["type"]), str(row["at"]), json.loads(row["data"]), server, str(row["id"]), int(row["number"]))
+
+
+def _state(connection: sqlite3.Connection) -> OutboxState | None:
+    if not has_table(connection, _TABLE):
+        return None
+    found = connection.execute(_ID).fetchone()
+    last = int(connection.execute(_LAST).fetchone()["last"])
+    return OutboxState("" if found is None else str(found["value"]), last, int(connection.execute(_BOUNDS).fetchone()["oldest"]))
+
+
+def _parameters(event: Event) -> dict[str, Any]:
+    server = event.server
+    return {
+        "id": event.id,
+        "type": event.type.value,
+        "uuid": "" if server is None else server.uuid,
+        "name": "" if server is None else storable(server.name),
+        "at": event.at,
+        "data": storable(json.dumps(event.data, separators=(",", ":"))),
+    }
