@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_power/events", "_power/host", "_power/volume"),
     ("_power/definitions", "_power/journal", "_power/locking"),
     ("_power/container", "_power/sources"),
-    ("_power/engine",),
+    ("_power/engine", "_power/receivers"),
     ("_power/games",),
     ("_power/config_files", "_power/actions/node"),
     ("_power/actions/boot", "_power/actions/players"),
