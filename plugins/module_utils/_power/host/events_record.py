@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The record of what sends events: that it runs on this node, and since when; of the form of the supervisor's, in a lock file of its own."""
+"""The record of what sends events: that it runs on this node, and since when; as the supervisor has one."""
 
 from __future__ import annotations
 

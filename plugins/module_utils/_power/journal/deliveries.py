@@ -4,7 +4,7 @@
 """The deliveries in the journal: how far each receiver of events has come.
 
 Events that a receiver has not taken yet stand in lanes, one for each server, so that one that it refuses keeps no other server's from it.
-A lane is the number of its first event and how many there are; the events themselves are in the outbox.
+A lane is the numbers between which they are, and how many there are; the events themselves are in the outbox.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ _AT = "SELECT at FROM outbox WHERE number >= ? ORDER BY number LIMIT 1"
 
 
 @dataclass(frozen=True)
-class Lane:
-    """Events of one server that wait: the first is the first from ``number`` on. ``tries`` failed, and at ``next_at`` comes another."""
+class DeliveryLane:
+    """Events of one server that wait: so many, from ``number`` to ``last``. ``tries`` of the first failed; the next is at ``next_at``."""
 
     number: int
+    last: int
     count: int = 1
     tries: int = 0
     next_at: float = 0.0
@@ -54,15 +55,15 @@ class Lane:
 
 @dataclass(frozen=True)
 class Delivery:
-    """How far a receiver has come: what is up to ``cursor`` in an outbox was taken, was not for it, or stands in a lane, by UUID or ''.
+    """How far a receiver has come: what is up to ``cursor`` in an outbox was taken, is not for it, or stands in a lane.
 
-    Moments named ``next_at`` are seconds of Unix time, the others timestamps, empty for none. ``tries`` failed in a row, whatever they were.
-    ``untold`` of the ``dropped`` events it was not told of yet.
+    Lanes are named by the UUID of their server, '' for events of none. ``next_at`` is in seconds of Unix time, the other moments are timestamps, empty for none. ``tries`` failed in a row, of whatever event.
+    Of ``untold`` of the ``dropped`` events it has not heard yet.
     """
 
     outbox: str
     cursor: int
-    lanes: Mapping[str, Lane] = field(default_factory=dict)
+    lanes: Mapping[str, DeliveryLane] = field(default_factory=dict)
     tries: int = 0
     next_at: float = 0.0
     is_off: bool = False
@@ -95,7 +96,9 @@ class RecordedDeliveries:
             **asdict(delivery),
             "name": receiver,
             "error": storable(delivery.error),
-            "lanes": json.dumps({uuid: [lane.number, lane.count, lane.tries, lane.next_at] for uuid, lane in delivery.lanes.items()}),
+            "lanes": json.dumps(
+                {uuid: [lane.number, lane.last, lane.count, lane.tries, lane.next_at] for uuid, lane in delivery.lanes.items()}
+            ),
         }
 
         def work(connection: sqlite3.Connection) -> None:
@@ -141,7 +144,7 @@ class RecordedDeliveries:
 def _delivery(row: sqlite3.Row) -> Delivery:
     values = {name: row[name] for name in _COLUMNS}
     try:
-        lanes = {str(uuid): Lane(int(n), int(c), int(t), float(at)) for uuid, (n, c, t, at) in json.loads(values["lanes"]).items()}
+        lanes = {str(uuid): DeliveryLane(*row) for uuid, row in json.loads(values["lanes"]).items()}
     except (ValueError, TypeError, AttributeError):
         lanes = {}
     return Delivery(**{**values, "lanes": lanes, "is_off": bool(values["is_off"])})

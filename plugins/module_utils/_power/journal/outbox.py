@@ -45,7 +45,7 @@ _BOUNDS = "SELECT coalesce(min(number), 0) AS oldest FROM outbox"
 _LAST = "SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'outbox'"
 _OF = """SELECT number, id, type, uuid, name, at, data FROM outbox
     WHERE number BETWEEN ? AND ? AND (? IS NULL OR uuid = ?) ORDER BY number LIMIT ?"""
-_NEWEST_BEFORE = "SELECT coalesce(max(number), 0) AS number FROM outbox WHERE at < ?"
+_NEWEST_BEFORE = "SELECT coalesce(max(number), 0) AS number FROM outbox WHERE written_at < ?"
 _AFTER = "SELECT number, id, type, uuid, name, at, data FROM outbox WHERE number > ? ORDER BY number LIMIT ?"
 
 
@@ -123,7 +123,7 @@ class RecordedEvents:
         return self._store.read_or_raise(work, ())
 
     def newest_before(self, moment: datetime) -> int:
-        """Return the number of the newest event of before a moment, 0 for none. Raises `JournalUnusable`, OSError."""
+        """Return the number of the newest event that was written before a moment, 0 for none. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> int:
             if not has_table(connection, _TABLE):
