@@ -200,7 +200,7 @@ class CursorFile:
 
 
 @dataclass(frozen=True)
-class Page:
+class EventPage:
     """One answer of a node: events, the cursor behind them, and what is missing before them."""
 
     cursor: str
@@ -209,7 +209,7 @@ class Page:
     events: list[dict[str, Any]]
 
     @classmethod
-    def read(cls, body: bytes) -> Page:
+    def read(cls, body: bytes) -> EventPage:
         """Read a body. Raises NotTold where it is no answer to what was asked."""
         try:
             told = json.loads(body)
@@ -257,7 +257,7 @@ class Follower:
                 else:
                     await self._hand_over(page)
 
-    async def _page(self, session: aiohttp.ClientSession) -> Page | None:
+    async def _page(self, session: aiohttp.ClientSession) -> EventPage | None:
         """Return what is new; None if the node could not be asked. Raises Refused if it has never let us in."""
         asked_at = asyncio.get_running_loop().time()
         try:
@@ -276,7 +276,7 @@ class Follower:
             return page
         return None
 
-    async def _ask(self, session: aiohttp.ClientSession) -> Page:
+    async def _ask(self, session: aiohttp.ClientSession) -> EventPage:
         # Where it begins is to be known at once: what happens while it waits is not to be missed should it be killed meanwhile.
         wait = self._options.wait if _CURSOR.fullmatch(self._cursor) else 0
         query = urlencode({"after": self._cursor, "limit": _LIMIT, "wait": wait})
@@ -292,9 +292,9 @@ class Follower:
             if response.status != 200:
                 raise NotTold(_refusal(response.status, body))
         self._was_let_in = True
-        return Page.read(body)
+        return EventPage.read(body)
 
-    async def _hand_over(self, page: Page) -> None:
+    async def _hand_over(self, page: EventPage) -> None:
         """Put each event of a page into the queue, and stand behind it once it has been taken."""
         for cursor, entry in page.told(self._options.url, self._cursor):
             await self._queue.put(entry)
@@ -387,7 +387,7 @@ def _entry(event: dict[str, Any], url: str, cursor: str) -> dict[str, Any]:
     return {"payload": event, "meta": {"uuid": event["id"], "url": url, "cursor": cursor}}
 
 
-def _dropped(page: Page, url: str, before: str) -> dict[str, Any]:
+def _dropped(page: EventPage, url: str, before: str) -> dict[str, Any]:
     """Return an event that tells of those that had gone before they could be read."""
     return {
         "specversion": "1.0",

@@ -52,7 +52,7 @@ class Cursor:
 
 
 @dataclass(frozen=True)
-class Page:
+class EventPage:
     """What is told of the events after a cursor: where the reader stands with it, how many events had gone before he read them, and
     whether his cursor was lost, so that this begins at the oldest event."""
 
@@ -71,7 +71,7 @@ class Page:
         return {"cursor": str(self.cursor), "dropped": self.dropped, "reset": self.reset, "events": events}
 
 
-def page_after(asked: Cursor, state: OutboxState, numbers: Sequence[int], limit: int) -> Page:
+def page_after(asked: Cursor, state: OutboxState, numbers: Sequence[int], limit: int) -> EventPage:
     """Return what at most ``limit`` events are, by their numbers, to whoever asked from a cursor; they were read after ``state`` was.
 
     Numbers grow by one: what lacks between two of them has gone, by its age or as one of too many.
@@ -81,4 +81,4 @@ def page_after(asked: Cursor, state: OutboxState, numbers: Sequence[int], limit:
     end = numbers[-1] if len(numbers) >= limit else max([state.last, *numbers])
     # Whoever begins here lacks nothing.
     dropped = end - start - len(numbers) if asked.outbox else 0
-    return Page(Cursor(state.id, end), dropped, asked.is_lost_in(state), len(numbers))
+    return EventPage(Cursor(state.id, end), dropped, asked.is_lost_in(state), len(numbers))

@@ -14,7 +14,7 @@ from ..._power.events.event import Event
 from ..._power.journal.outbox import OutboxState, RecordedEvents
 from ..process.worker_pool import ThreadRefused, WorkerPool
 from ..wire.replies import Reply, json_reply
-from .cursor import Cursor, Page, page_after
+from .cursor import Cursor, EventPage, page_after
 
 #: Seconds between two looks for what is new, while anybody waits for that.
 _LOOK_SECONDS = 0.2
@@ -33,19 +33,19 @@ class Place:
 class Told:
     """What a reader is told, and whether there is anything in it."""
 
-    page: Page
+    page: EventPage
     reply: Reply
 
 
 @dataclass(frozen=True)
-class _Found:
+class _WaitAnswer:
     """What has ended a wait; None: no events are kept any more."""
 
     told: Told | None
 
 
 #: None: nothing has come. An error is handed over as a value: nobody may be left to have it raised.
-_Answer = Union[_Found, Exception, None]
+_Answer = Union[_WaitAnswer, Exception, None]
 
 
 class EventFollowers:
@@ -131,9 +131,9 @@ class EventFollowers:
         """Look at the outbox once; return what those are told that there is something new for. For a thread."""
         state = self._events().state()
         if state is None:
-            return dict.fromkeys(places, _Found(None))
+            return dict.fromkeys(places, _WaitAnswer(None))
         moved = [place for place in places if (place.cursor.outbox, place.cursor.number) != (state.id, state.last)]
-        return {place: _Found(self._told(place, state)) for place in moved}
+        return {place: _WaitAnswer(self._told(place, state)) for place in moved}
 
     def _told(self, place: Place, state: OutboxState) -> Told | None:
         found = self._events().after(place.cursor.start_in(state), place.limit)
