@@ -154,7 +154,7 @@ def test_the_defaults_in_the_readme_are_those_of_the_code() -> None:
 def test_an_example_is_yaml_and_is_something_we_know(example: Example) -> None:
     document = yaml.load(example.text, Loader)
     if isinstance(document, list):
-        assert all(play["name"] and play["hosts"] and (play.get("tasks") or play["roles"]) for play in document)
+        assert all(play["name"] and play["hosts"] and (play.get("tasks") or play.get("rules") or play["roles"]) for play in document)
     elif "uuid" in document.get("settings", {}):
         definition = parse_definition(load_text(example.text.encode(), str(example), yaml=True), where=str(example))
         assert (definition.warnings, definition.server.name != "") == ((), True)
