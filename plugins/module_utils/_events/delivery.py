@@ -140,4 +140,4 @@ class Course:
 
     def _due_at(self, lane: DeliveryLane, now: float) -> float:
         at = max(lane.next_at, self.delivery.next_at) if lane.tries else self._fresh_at
-        return at if at - now < _FAR_OFF else 0.0
+        return at if at - now < _FAR_OFF else now

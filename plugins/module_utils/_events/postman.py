@@ -23,7 +23,7 @@ from .._power.receivers.letter import letter_of
 from .._power.receivers.post import Mailbox, Posted, Taking
 from .._power.receivers.receiver import DefinitionOf, Receiver
 from .delivery import DROPPED, Course
-from .outlook import Outlook, SenderEnds, OutboxSight
+from .outlook import OutboxSight, Outlook, SenderEnds
 
 #: Events that are taken up at a time.
 _PAGE = 500

@@ -26,7 +26,7 @@ from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, Clock, timestamp
 from .._power.receivers.reading import receivers_of
 from .at_hand import DefinitionsAtHand
-from .outlook import GRACE_SECONDS, Outlook, OutboxSight
+from .outlook import GRACE_SECONDS, OutboxSight, Outlook
 from .postman import Postman, Surroundings
 
 #: What nobody has taken after so long is let go of. Who reads the outbox itself finds it a little longer.

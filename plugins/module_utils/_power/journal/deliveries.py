@@ -57,8 +57,8 @@ class DeliveryLane:
 class Delivery:
     """How far a receiver has come: what is up to ``cursor`` in an outbox was taken, is not for it, or stands in a lane.
 
-    Lanes are named by the UUID of their server, '' for events of none. ``next_at`` is in seconds of Unix time, the other moments are timestamps, empty for none. ``tries`` failed in a row, of whatever event.
-    Of ``untold`` of the ``dropped`` events it has not heard yet.
+    Lanes are named by the UUID of their server, '' for events of none. ``next_at`` is in seconds of Unix time, the other moments are
+    timestamps, empty for none. ``tries`` failed in a row, of whatever event. Of ``untold`` of the ``dropped`` events it has not heard yet.
     """
 
     outbox: str
