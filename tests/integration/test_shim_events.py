@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.deliveries import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 
@@ -189,6 +190,19 @@ def test_who_waits_while_the_token_is_changed_is_told_nothing_more(node: Lab) ->
             wait_until(lambda: shim.events("settings_reloaded"), "the new token counts")
             write(journal, 1)
             assert waiting.answer().status == 403
+
+
+def test_metrics_tell_of_receivers_where_events_are_kept(shim: Shim, journal: Journal) -> None:
+    write(journal, 1, 2, 3)
+    assert journal.deliveries.save("pager", Delivery(read(shim)["cursor"].partition(":")[0], 1, sent=1, dropped=4, is_off=True))
+    wanted = {
+        "fleet_power_event_sender_up 0.0",
+        'fleet_power_events_waiting{receiver="pager"} 2.0',
+        'fleet_power_events_sent_total{receiver="pager"} 1.0',
+        'fleet_power_events_dropped_total{receiver="pager"} 4.0',
+        'fleet_power_event_receiver_off{receiver="pager"} 1.0',
+    }
+    wait_until(lambda: wanted <= set(shim.ask("GET", "/metrics").body.decode().splitlines()), "they are counted")
 
 
 # ----- those that wait
