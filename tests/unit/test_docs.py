@@ -154,7 +154,7 @@ def test_the_defaults_in_the_readme_are_those_of_the_code() -> None:
 def test_an_example_is_yaml_and_is_something_we_know(example: Example) -> None:
     document = yaml.load(example.text, Loader)
     if isinstance(document, list):
-        assert all(play["name"] and play["hosts"] and (play.get("tasks") or play["roles"]) for play in document)
+        assert all(play["name"] and play["hosts"] and (play.get("tasks") or play.get("rules") or play["roles"]) for play in document)
     elif "uuid" in document.get("settings", {}):
         definition = parse_definition(load_text(example.text.encode(), str(example), yaml=True), where=str(example))
         assert (definition.warnings, definition.server.name != "") == ((), True)
@@ -237,13 +237,13 @@ def test_every_script_that_make_runs_may_be_run() -> None:
 
 
 def test_every_file_that_is_named_with_its_path_exists() -> None:
-    pattern = r"\b((?:tests|plugins|docs|changelogs|meta)/[\w./-]*\w)"
+    pattern = r"\b((?:extensions|tests|plugins|docs|changelogs|meta)/[\w./-]*\w)"
     named = {(page.name, path) for page in PAGES for path in re.findall(pattern, page.read_text())}
     assert [each for each in sorted(named) if not (CHECKOUT / each[1]).exists() and not (CHECKOUT / "docs" / each[1]).exists()] == []
 
 
 def test_every_file_of_code_that_the_architecture_names_exists() -> None:
     named = set(re.findall(r"`([\w/]+\.py)`", (CHECKOUT / "docs" / "architecture.md").read_text()))
-    there = [path.as_posix() for folder in ("plugins", "tests") for path in (CHECKOUT / folder).rglob("*.py")]
+    there = [path.as_posix() for folder in ("extensions", "plugins", "tests") for path in (CHECKOUT / folder).rglob("*.py")]
     assert len(named) > 30
     assert [name for name in sorted(named) if not any(path.endswith(f"/{name}") for path in there)] == []
