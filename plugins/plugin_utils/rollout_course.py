@@ -18,6 +18,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_fil
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import moment_in
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import render
+from ansible_collections.fleet.power.plugins.module_utils._fleet.told.telling import RunTelling
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_play import RolloutPlay
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_report import RunReport
@@ -28,13 +29,14 @@ from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
 class RolloutCourse:
     """A run as one step of it finds it in its file and in its play."""
 
-    def __init__(self, run: str, run_files: RunFiles, play: RolloutPlay, waits: Waits, run_report: RunReport, *, check: bool) -> None:
+    def __init__(self, run: str, run_files: RunFiles, play: RolloutPlay, waits: Waits, run_report: RunReport, telling: RunTelling) -> None:
         self._run = run
         self._files = run_files
         self._play = play
         self._waits = waits
         self._page = run_report
-        self._check = check
+        self._telling = telling
+        self._check = run_files.check
 
     def go_on(self, number: int | None, fault: Callable[[], str]) -> dict[str, Any]:
         """Count the batch before and begin this one; without a number, or where none may begin any more, report.
@@ -144,8 +146,10 @@ class RolloutCourse:
             before = f"What failed before was left alone: {len(record.failed)}; " if result["ok"] else "To do what is left, "
             speak(f"{before}{report.going_on(record, resume_file)}")
         self._page.end(record, report.going_on(record, resume_file) if resume_file else "", result)
+        self._telling.close(record, self._files.own, result)
         self._files.end(record, resume_file)
         self._files.write_result(result)
+        self._telling.end(record, self._files.own)
         left, told = self._play.left(), report.blamed(record)
         return report.verdict(result, [node for node in left if node in told] or left[:1])
 
