@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What waits is sent: to all receivers at the same time, in bounded time, whatever any of them does.
 
-The two events of one run are in order at a receiver: the second is not tried before the first was taken. Those of other runs do not wait for
-them, so that one which a receiver will not have holds nothing else up.
+The two events of one run are in order at a receiver: the second is not tried before the first was taken. Those of other runs do not wait
+for them, so that one which a receiver will not have holds nothing else up.
 """
 
 from __future__ import annotations

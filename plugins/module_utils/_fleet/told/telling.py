@@ -18,8 +18,9 @@ from ..._power.receivers.receiver import Receiver
 from ..rollout import files
 from ..rollout.record import Record
 from ..rollout.words import RolloutError
+from . import sending
 from .run_events import BEGUN, CLOSED, begun_event, closing_event, missed_events
-from .sending import Untold, send_all
+from .sending import Untold
 from .waiting import WaitingEvents
 
 
@@ -83,7 +84,7 @@ class RunTelling:
         receivers: Sequence[Receiver] = ()
         with self._warned():
             receivers = self._read()
-        for untold in send_all(waiting, receivers, self._controller, again=again):
+        for untold in sending.send_all(waiting, receivers, self._controller, again=again):
             if untold.receiver not in record.unreached:
                 record.unreached.append(untold.receiver)
                 self.warnings.append(_words(untold, record.run))

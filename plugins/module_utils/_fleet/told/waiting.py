@@ -1,10 +1,11 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Events of rolling runs that wait for a receiver: a file each, beside the runs' own, written before it is tried and removed when it is taken.
+"""Events of rolling runs that wait for a receiver: a file each, written before it is tried and removed when it is taken.
 
-All runs with files in one directory share them, so that the next run sends what one before could not. A receiver is known by its name and
-its address together, so that what was meant for one is never sent to another that is called the same. Neither address nor secret is in a file.
+They lie beside the runs' own files. All runs with files in one directory share them, so that the next run sends what one before could
+not. A receiver is known by its name and its address together: what was meant for one is never sent to another that is called the same.
+Neither address nor secret is in a file.
 """
 
 from __future__ import annotations
