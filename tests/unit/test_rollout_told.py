@@ -118,11 +118,20 @@ def test_a_receiver_is_told_the_types_it_asks_for_and_one_of_some_servers_nothin
         assert (chat.types, tenant.sent, node.sent) == (["rollout.stopped"], [], [])
 
 
-def test_discord_gets_a_line_that_a_person_reads(controller: Controller, chat: Told) -> None:
+@pytest.mark.parametrize(
+    "outcome, on_failure, closing",
+    [
+        ("done", "stop", "has ended: restart of 2 in 2 of 2 batches: 2 done"),
+        ("failed", "stop", "**was stopped**: restart of 2 in 1 of 2 batches: 1 failed, 1 not done; stopped: 1 failed, and 0 may"),
+        ("failed", "continue", "**has not ended well**: restart of 2 in 2 of 2 batches: 2 failed"),
+    ],
+)
+def test_discord_gets_a_line_that_a_person_reads(controller: Controller, chat: Told, outcome: str, on_failure: str, closing: str) -> None:
     tell(controller, chat, format="discord")
-    run(controller, reason="@everyone *now*")
-    lines = [each.value["content"] for each in chat.sent]
-    assert len(lines) == 2 and controller.run in lines[0] and "begun" in lines[0] and "ended" in lines[1]
+    run(controller, outcome, reason="@everyone *now*", on_failure=on_failure)
+    first, last = (each.value["content"].partition("**: ")[2] for each in chat.sent)
+    assert first.startswith(f"rolling restart {controller.run} has begun: 2 servers of 2 nodes (") and r"\@everyone \*now\*" in first
+    assert last.replace("\\", "") == f"rolling restart {controller.run} {closing}"
     assert all(each.value["allowed_mentions"] == {"parse": []} for each in chat.sent)
 
 
