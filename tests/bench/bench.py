@@ -21,6 +21,7 @@ sys.path.insert(0, str(CHECKOUT / ".build"))
 
 from ansible_collections.fleet.power.tests.bench import (  # noqa: E402
     bulk,
+    events,
     five_hundred,
     inventory,
     journal,
@@ -60,6 +61,7 @@ ROWS: Mapping[str, Measure] = {
     "supervisor-hundred": supervisor.hundred,
     "supervisor-thousand": supervisor.thousand,
     "players": players.measure,
+    "events": events.measure,
     "bulk-quick": lambda lab: bulk.quick(lab, install_peer(HOME)),
     "bulk-slow": lambda lab: bulk.slow(lab, install_peer(HOME)),
 }

@@ -180,10 +180,11 @@ class EngineProxy:
 
     def refuse(self) -> None:
         """Hang up everywhere and refuse connections; what was held stays."""
-        if self._listener is not None:
-            self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-            self._listener = None
+        with self._guard:
+            listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
         self.hang_up()
 
     def vanish(self) -> None:
@@ -240,7 +241,11 @@ class EngineProxy:
             link = _Link(self, client, engine)
             with self._guard:
                 self._links.add(link)
+                is_refused = self._listener is not listener
             link.run()
+            if is_refused:
+                # It was accepted while everybody was hung up on: nobody else will.
+                link.cut_client()
 
 
 class _Link:

@@ -44,8 +44,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_http_shim/routes", "_http_shim/websocket/client"),
     ("_http_shim/websocket",),
     ("_http_shim",),
-    ("_start_options", "_supervisor"),
-    ("_options", "restore", "supervisor", "http_shim"),
+    ("_events", "_start_options", "_supervisor"),
+    ("_options", "events", "restore", "supervisor", "http_shim"),
 )
 #: What one package, parsers included, shows its neighbours.
 WHOLE = ("_power/config_files",)
@@ -216,7 +216,7 @@ def test_a_folder_is_small_enough_to_be_read() -> None:
 
 def test_what_users_call_is_public_and_nothing_else() -> None:
     names = {name_of(path).partition("/")[0] for path in files()}
-    assert {name for name in names if not name.startswith("_")} == {"http_shim", "restore", "supervisor"}
+    assert {name for name in names if not name.startswith("_")} == {"events", "http_shim", "restore", "supervisor"}
 
 
 def test_one_file_alone_knows_the_framework() -> None:

@@ -104,6 +104,16 @@ class TestWarned:
         assert 60 <= result.player_wait.seconds < 62
         assert played.record is None
 
+    def test_receivers_are_told_that_it_has_begun_once_and_of_its_end(self, played: Played) -> None:
+        played.fake.node.journal.events.open()
+        assert played.ask(**WARN, request={"reason": "update"}).outcome.value == "done"
+        page = played.fake.node.journal.events.after(0, 10)
+        assert page is not None
+        begun, ended = page.events
+        assert (begun.type, begun.server, ended.type) == ("countdown.begun", Server(UUID, "Cobalt"), "action.ended")
+        assert (begun.data["action"], begun.data["reason"], begun.data["warn"]) == ("restart", "update", [60, 30, 10])
+        assert begun.data["operation"] == ended.data["operation"]
+
     def test_on_an_empty_server_it_happens_at_once_and_nobody_is_told(self, played: Played) -> None:
         played.game.online = 0
         result = played.ask(**WARN)

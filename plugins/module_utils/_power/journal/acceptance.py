@@ -24,6 +24,7 @@ from ..model.server import Server, parse_uuid
 from . import journal_rows as rows
 from .journal import Journal
 from .journal_rows import storable
+from .operations import tell_end
 
 if TYPE_CHECKING:
     import sqlite3
@@ -137,6 +138,8 @@ def ended(results: Sequence[tuple[Result, str]]) -> Callable[[sqlite3.Connection
 
     def work(connection: sqlite3.Connection) -> None:
         _insert(connection, "operations", _ENDED, endings, _END)
+        for ending in endings:
+            tell_end(connection, ending["id"], ending["ended_at"])
         connection.executemany(rows.PRUNE, list(last.values()))
 
     return work

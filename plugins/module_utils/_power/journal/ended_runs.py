@@ -9,11 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..events.event import Event
 from ..model.clock import engine_time
 from ..model.server import Run
 from ..model.supervision import EndedRun, Limits, Verdict, wait_before
+from . import outbox
 from . import supervision_rows as rows
 from .store import JournalStore
+from .told_events import of_end, of_recovery
 
 if TYPE_CHECKING:
     import sqlite3
@@ -38,9 +41,11 @@ class EndedRuns:
         def work(connection: sqlite3.Connection) -> None:
             rows.make_tables(connection)
             _close_earlier(connection, row)
-            written = connection.execute(rows.WRITE, rows.parameters_of(_counted(connection, row, limits))).rowcount
+            counted = _counted(connection, row, limits)
+            written = connection.execute(rows.WRITE, rows.parameters_of(counted)).rowcount
             if written == 1 and row.verdict is not Verdict.NOTED:
                 connection.execute(rows.COUNT, (row.verdict.value,))
+                outbox.put(connection, *of_end(counted, limits), *_late_recovery(connection, counted))
             connection.execute(rows.PRUNE, {"uuid": row.server.uuid, "kept": rows.KEPT_RUNS})
             for name, value in values:
                 connection.execute(rows.SET_VALUE, {"name": name, "value": value})
@@ -126,3 +131,14 @@ def _in_row_before(connection: sqlite3.Connection, row: EndedRun) -> int:
     names = {"uuid": row.server.uuid, "container": row.run.container, "started_at": row.run.started_at}
     found = connection.execute(rows.ANSWERED_BY, names).fetchone()
     return 0 if found is None else int(found["in_row"])
+
+
+def _late_recovery(connection: sqlite3.Connection, row: EndedRun) -> tuple[Event, ...]:
+    """Return that a server is up again, where a newer run was seen before its crash was told."""
+    found = connection.execute(rows.SEEN_OF, (row.server.uuid,)).fetchone() if row.is_crash else None
+    seen = None if found is None else rows.seen_run(found).run
+    began, before = (None, None) if seen is None else (engine_time(seen.started_at), engine_time(row.run.started_at))
+    if seen is None or began is None or before is None or began <= before:
+        return ()
+    is_over = connection.execute(rows.OF_RUN, (seen.container, seen.started_at)).fetchone() is not None
+    return () if is_over else (of_recovery(row, seen),)

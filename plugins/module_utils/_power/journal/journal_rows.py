@@ -59,7 +59,9 @@ END_UNBEGUN = """INSERT INTO operations (id, uuid, name, action, origin, reason,
     VALUES (:id, :uuid, :name, :action, :origin, :reason, :requested_at, :requested_at, :ended_at, :outcome, :code, :msg,
     :changed, :state_before, :state, :stop_how, :forced, :stop_seconds, :waited_seconds, :phases)"""
 
-UNENDED = "SELECT number, mark FROM operations WHERE uuid = :uuid AND id <> :id AND begun_at IS NOT NULL AND outcome IS NULL"
+_UNENDED = "SELECT number, id, mark FROM operations WHERE begun_at IS NOT NULL AND outcome IS NULL"
+UNENDED = _UNENDED + " AND uuid = :uuid AND id <> :id"
+ALL_UNENDED = _UNENDED + " ORDER BY number"
 
 INTERRUPTED_MSG = "The process that ran this action ended before the action did"
 
@@ -98,6 +100,7 @@ OPERATIONS_UNDER = (
     AND (reason = :key OR substr(reason, 1, length(:key) + 2) = :key || ': ') ORDER BY number DESC"""
 )
 WAITING = "SELECT 1 FROM operations WHERE id = ? AND begun_at IS NULL AND outcome IS NULL"
+OPERATION_NAMED = _OPERATION + "WHERE id = ?"
 OPERATIONS_NUMBERED = _OPERATION + "WHERE number IN ({holes})"
 LAST_ACTS = (
     _OPERATION

@@ -15,9 +15,11 @@ from ..model.request import PowerAction
 from ..model.result import Outcome, Result
 from ..model.server import Server
 from . import journal_rows as rows
+from . import outbox
 from .journal_rows import OperationRow
 from .mark import ProcessMarks
 from .store import JournalStore
+from .told_events import of_operation
 
 if TYPE_CHECKING:
     import sqlite3
@@ -62,14 +64,25 @@ class RecordedOperations:
         def work(connection: sqlite3.Connection) -> None:
             if connection.execute(rows.END, parameters).rowcount == 0:
                 connection.execute(rows.END_UNBEGUN, parameters)
+            tell_end(connection, result.operation, parameters["ended_at"])
             server = {"uuid": result.server.uuid, "id": result.operation, "kept": rows.KEPT_OPERATIONS}
-            for number, mark in connection.execute(rows.UNENDED, server).fetchall():
-                if not self._marks.is_alive(mark):
-                    interrupted = (Outcome.FAILED.value, INTERRUPTED, rows.INTERRUPTED_MSG, number)
-                    connection.execute(rows.END_INTERRUPTED, interrupted)
+            for row in connection.execute(rows.UNENDED, server).fetchall():
+                self._end_dead(connection, row)
             connection.execute(rows.PRUNE, server)
 
         self._write_end(work)
+
+    def settle_dead(self) -> bool:
+        """End, as interrupted, every operation whose process has died; return False if that cannot be written.
+
+        Readers see it so anyway: this is for those who are told.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            for row in connection.execute(rows.ALL_UNENDED).fetchall():
+                self._end_dead(connection, row)
+
+        return self._store.write(work)
 
     def last(self, uuid: str) -> OperationRow | None:
         """Return the operation of a server that was recorded last, whatever became of it."""
@@ -102,6 +115,11 @@ class RecordedOperations:
         parameters = {"key": rows.storable(key), "uuid": uuid, "action": action.value, "but": but}
         return self._settled(self._store.rows(rows.OPERATIONS_UNDER, parameters))
 
+    def _end_dead(self, connection: sqlite3.Connection, row: sqlite3.Row) -> None:
+        if not self._marks.is_alive(row["mark"]):
+            connection.execute(rows.END_INTERRUPTED, (Outcome.FAILED.value, INTERRUPTED, rows.INTERRUPTED_MSG, row["number"]))
+            tell_end(connection, row["id"], timestamp(self._clock.now()))
+
     def _write_begin(self, work: Callable[[sqlite3.Connection], None]) -> None:
         self._store.write(work)
 
@@ -121,3 +139,10 @@ class RecordedOperations:
 
 def _as_ended(row: OperationRow) -> OperationRow:
     return row.interrupted() if row.under_way else row
+
+
+def tell_end(connection: sqlite3.Connection, operation: str, at: str) -> None:
+    """Put the event of an operation that has just been ended into the outbox, if there is one."""
+    if outbox.has_outbox(connection):
+        row = connection.execute(rows.OPERATION_NAMED, (operation,)).fetchone()
+        outbox.put(connection, *of_operation(row, at))

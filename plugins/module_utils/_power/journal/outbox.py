@@ -31,7 +31,7 @@ _TABLE = "outbox"
 _CREATE = (
     """CREATE TABLE IF NOT EXISTS outbox (
         number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, type TEXT NOT NULL, uuid TEXT NOT NULL, name TEXT NOT NULL,
-        at TEXT NOT NULL, data TEXT NOT NULL)""",
+        at TEXT NOT NULL, data TEXT NOT NULL, written_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')))""",
     # Which outbox it is: one that was begun anew counts from one again.
     "CREATE TABLE IF NOT EXISTS outbox_about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
@@ -40,9 +40,12 @@ _NAME_IT = "INSERT INTO outbox_about (name, value) VALUES ('id', ?) ON CONFLICT 
 _ID = "SELECT value FROM outbox_about WHERE name = 'id'"
 _PUT = "INSERT INTO outbox (id, type, uuid, name, at, data) VALUES (:id, :type, :uuid, :name, :at, :data)"
 _TRIM = "DELETE FROM outbox WHERE number <= ?"
-_TRIM_OLDER = "DELETE FROM outbox WHERE at < ?"
+_TRIM_OLDER = "DELETE FROM outbox WHERE written_at < ?"
 _BOUNDS = "SELECT coalesce(min(number), 0) AS oldest FROM outbox"
 _LAST = "SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'outbox'"
+_OF = """SELECT number, id, type, uuid, name, at, data FROM outbox
+    WHERE number BETWEEN ? AND ? AND (? IS NULL OR uuid = ?) ORDER BY number LIMIT ?"""
+_NEWEST_BEFORE = "SELECT coalesce(max(number), 0) AS number FROM outbox WHERE written_at < ?"
 _AFTER = "SELECT number, id, type, uuid, name, at, data FROM outbox WHERE number > ? ORDER BY number LIMIT ?"
 
 
@@ -107,8 +110,30 @@ class RecordedEvents:
 
         return self._store.read_or_raise(work, None)
 
+    def of(self, first: int, last: int, limit: int, uuid: str | None = None) -> tuple[Event, ...]:
+        """Return at most ``limit`` events of a span of numbers, those of one server alone if it is named, '' for those of none.
+
+        There are none without an outbox. Raises `JournalUnusable`, OSError.
+        """
+
+        def work(connection: sqlite3.Connection) -> tuple[Event, ...]:
+            rows = connection.execute(_OF, (first, last, uuid, uuid, limit)).fetchall() if has_table(connection, _TABLE) else []
+            return tuple(map(event_of, rows))
+
+        return self._store.read_or_raise(work, ())
+
+    def newest_before(self, moment: datetime) -> int:
+        """Return the number of the newest event that was written before a moment, 0 for none. Raises `JournalUnusable`, OSError."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            if not has_table(connection, _TABLE):
+                return 0
+            return int(connection.execute(_NEWEST_BEFORE, (timestamp(moment),)).fetchone()["number"])
+
+        return self._store.read_or_raise(work, 0)
+
     def drop_older(self, moment: datetime) -> bool:
-        """Let go of the events of before a moment; return False, with a warning, if that cannot be written."""
+        """Let go of the events that were written before a moment; return False, with a warning, if that cannot be written."""
 
         def work(connection: sqlite3.Connection) -> None:
             if has_table(connection, _TABLE):

@@ -9,10 +9,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ..events.event import Event
 from ..model.server import Run
 from ..model.supervision import SeenRun
+from . import outbox
 from . import supervision_rows as rows
 from .store import JournalStore
+from .told_events import of_recovery
 
 if TYPE_CHECKING:
     import sqlite3
@@ -85,10 +88,24 @@ def see_in(connection: sqlite3.Connection, uuid: str, seen: SeenRun) -> None:
         "stop_signal": seen.stop_signal,
     }
     if not is_over:
+        recovery = _recovery(connection, uuid, seen.run)
         connection.execute(rows.SEE, parameters)
+        outbox.put(connection, *recovery)
     connection.execute(rows.CLOSE_BEFORE, parameters)
 
 
 def _mark(connection: sqlite3.Connection, statement: str, uuid: str, run: Run, at: int = 0) -> None:
     rows.make_tables(connection)
     connection.execute(statement, {"uuid": uuid, "container": run.container, "started_at": run.started_at, "at": at})
+
+
+def _recovery(connection: sqlite3.Connection, uuid: str, run: Run) -> tuple[Event, ...]:
+    """Return that a server is up again, where this run is new and the one before it crashed."""
+    if not outbox.has_outbox(connection):
+        return ()
+    before = connection.execute(rows.SEEN_OF, (uuid,)).fetchone()
+    if before is not None and rows.seen_run(before).run == run:
+        return ()
+    newest = connection.execute(rows.NEWEST.format(holes="?"), (uuid,)).fetchone()
+    crash = None if newest is None else rows.ended_run(newest)
+    return () if crash is None or not crash.is_crash else (of_recovery(crash, run),)

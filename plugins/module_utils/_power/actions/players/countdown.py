@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from ...events.event import Event, EventType
 from ...locking.countdown import HeldCountdown
 from ...model.cancellation import Deadline
 from ...model.clock import timestamp
@@ -105,7 +106,22 @@ class PlayerCountdown:
             return False
         # Where all of a call have to go at the same moment, that is it.
         self._run_until(latest if latest is not None and agreed.at - seconds < latest.at <= agreed.at else agreed)
+        self._tell_begun()
         return True
+
+    def _tell_begun(self) -> None:
+        """Tell who is told beyond the node that players of this server are told."""
+        context, now = self._context, self._context.node.clock.now()
+        left = 0.0 if self.due is None else self.due.left
+        data = {
+            "operation": context.request.operation,
+            "action": context.request.action.value,
+            "origin": context.request.origin or None,
+            "reason": context.request.reason or None,
+            "ends_at": timestamp(now + timedelta(seconds=left)),
+            "warn": list(self._policy.warn),
+        }
+        context.node.journal.events.write(Event(EventType.COUNTDOWN_BEGUN, timestamp(now), data, context.progress.server))
 
     def _run_until(self, due: Deadline) -> None:
         moment = self._context.node.clock.now() + timedelta(seconds=due.left)

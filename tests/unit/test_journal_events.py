@@ -1,0 +1,259 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The outbox: an event is there with what it tells or not at all, numbers never come again, and nobody writes one where nothing sends."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
+from ansible_collections.fleet.power.plugins.module_utils._power.journal import outbox
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import ended
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import JournalUnusable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, SeenRun, Verdict
+from ansible_collections.fleet.power.tests.unit.journal_support import (
+    ALPHA,
+    BETA,
+    NOON,
+    Node,
+    act,
+    begin,
+    in_processes,
+    killed_after,
+    result,
+)
+
+SECRET = "hunter2-of-the-log"
+
+
+@pytest.fixture(name="node")
+def make_node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path)
+    yield node
+    for journal in node.opened:
+        journal.close()
+
+
+@pytest.fixture(name="journal")
+def open_outbox(node: Node) -> Journal:
+    journal = node.journal()
+    journal.events.open()
+    return journal
+
+
+def events(journal: Journal, after: int = 0, limit: int = 1000) -> list[Event]:
+    page = journal.events.after(after, limit)
+    assert page is not None
+    return list(page.events)
+
+
+def types(journal: Journal) -> list[str]:
+    return [event.type.value for event in events(journal)]
+
+
+def run(number: int, server: Server = ALPHA) -> Run:
+    return Run(f"container of {server.name}", f"2026-03-01T12:00:0{number}.123456789Z")
+
+
+def crash(number: int = 1, server: Server = ALPHA, **more: Any) -> EndedRun:
+    given: dict[str, Any] = {"exit_code": 3, "at": "2026-03-01T12:00:09.000Z", "due": True, "log": (SECRET,), **more}
+    return EndedRun(server, run(number, server), Verdict.CRASHED, **given)
+
+
+def seen(number: int, **more: Any) -> SeenRun:
+    return SeenRun(run(number), **more)
+
+
+def note(number: int = 0) -> Event:
+    return Event(EventType.COUNTDOWN_BEGUN, "2026-03-01T12:00:00.000Z", {"number": number}, ALPHA)
+
+
+def test_where_nothing_sends_no_event_is_written_and_nobody_waits_for_one(node: Node) -> None:
+    journal = node.journal()
+    act(journal, "op-1", ALPHA)
+    assert journal.events.write(note())
+    assert journal.events.state() is None
+    assert journal.events.after(0, 10) is None
+    assert journal.warnings == []
+
+
+def test_an_end_of_an_action_is_told_with_who_asked_and_why_and_without_what_the_log_said(journal: Journal) -> None:
+    begin(journal)
+    journal.operations.end(result(outcome=Outcome.FAILED, code="start_failed", msg="It ended at once", log=(SECRET,)))
+    (event,) = events(journal)
+    assert (event.type, event.server, event.at) == (EventType.ACTION_ENDED, ALPHA, "2026-03-01T12:00:02.250Z")
+    told = {name: event.data[name] for name in ("operation", "action", "outcome", "code", "msg", "origin", "reason")}
+    assert told == {
+        "operation": "op-1",
+        "action": "restart",
+        "outcome": "failed",
+        "code": "start_failed",
+        "msg": "It ended at once",
+        "origin": "alice@web1",
+        "reason": "update",
+    }
+    assert SECRET not in str(event)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.UNCHANGED, Outcome.SKIPPED])
+def test_what_was_not_done_is_told_to_nobody(journal: Journal, outcome: Outcome) -> None:
+    begin(journal)
+    journal.operations.end(result(outcome=outcome))
+    assert events(journal) == []
+
+
+def test_an_action_that_never_began_and_one_that_was_accepted_are_told_when_they_end(journal: Journal) -> None:
+    journal.operations.end(result("op-1", outcome=Outcome.REFUSED), origin="bob@web2", reason="because")
+    journal.store.write(ended([(result("op-2", BETA, outcome=Outcome.CANCELLED), "panel")]))
+    first, second = events(journal)
+    assert (first.data["origin"], first.data["reason"], first.data["begun_at"]) == ("bob@web2", "because", None)
+    assert (second.server, second.data["origin"], second.data["outcome"]) == (BETA, "panel", "cancelled")
+
+
+def test_an_action_whose_process_died_is_told_as_interrupted_once(node: Node, journal: Journal) -> None:
+    killed_after(lambda: begin(node.journal(), "op-1"))
+    begin(journal, "op-2", BETA)
+    for _again in range(2):
+        assert journal.operations.settle_dead()
+    (event,) = events(journal)
+    assert (event.data["operation"], event.data["outcome"], event.data["code"]) == ("op-1", "failed", "interrupted")
+    begin(journal, "op-3")
+    journal.operations.end(result("op-3"))
+    assert [each.data["operation"] for each in events(journal)] == ["op-1", "op-3"]
+
+
+def test_a_crash_is_told_once_and_giving_up_when_it_comes_to_that(journal: Journal) -> None:
+    limits = Limits(max_restarts=1)
+    for number in (1, 1, 2, 3):
+        journal.ended_runs.write(crash(number), limits)
+        journal.seen_runs.see(ALPHA.uuid, seen(number + 1, answers=journal.ended_runs.due()[0].number if journal.ended_runs.due() else 0))
+    assert types(journal) == [
+        *("server.crashed", "server.recovered", "server.crashed", "server.crash_loop"),
+        *("server.recovered", "server.crashed", "server.recovered"),
+    ]
+    loop = events(journal)[3]
+    assert (loop.data["in_row"], loop.data["max_restarts"], loop.data["exit_code"]) == (2, 1, 3)
+    assert SECRET not in str(events(journal))
+
+
+def test_an_end_that_is_no_crash_is_told_to_nobody(journal: Journal) -> None:
+    for number, verdict in enumerate((Verdict.STOPPED, Verdict.ENDED, Verdict.ENGINE_STOPPED, Verdict.NOTED), 1):
+        journal.ended_runs.write(replace(crash(number), verdict=verdict, due=False))
+        journal.seen_runs.see(ALPHA.uuid, seen(number + 1))
+    assert events(journal) == []
+
+
+def test_a_run_that_was_noted_first_is_told_when_it_is_judged(journal: Journal) -> None:
+    journal.ended_runs.write(replace(crash(), verdict=Verdict.NOTED, due=False))
+    journal.runs.record(ALPHA.uuid, run(2), matchers=False)
+    assert events(journal) == []
+    journal.ended_runs.write(crash(due=False))
+    assert types(journal) == ["server.crashed", "server.recovered"]
+
+
+def test_a_recovery_is_told_once_however_often_a_run_is_seen(journal: Journal) -> None:
+    journal.ended_runs.write(crash())
+    for _again in range(3):
+        journal.seen_runs.see(ALPHA.uuid, seen(2))
+    assert types(journal) == ["server.crashed", "server.recovered"]
+    recovered = events(journal)[1]
+    assert (recovered.server, recovered.data["in_row"], recovered.at) == (ALPHA, 1, "2026-03-01T12:00:02.123Z")
+
+
+def test_an_event_is_there_with_what_it_tells_or_not_at_all(node: Node, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(connection: sqlite3.Connection, *_events: Event) -> None:
+        connection.execute("INSERT INTO no_such_table VALUES (1)")
+
+    begin(journal)
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox, "put", broken)
+        journal.operations.end(result())
+    assert node.count() == 0
+    assert events(journal) == []
+    journal.operations.end(result())
+    assert (node.count(), types(journal)) == (1, ["action.ended"])
+
+
+def test_at_most_ten_thousand_are_kept_and_whoever_reads_on_sees_how_many_have_gone(journal: Journal) -> None:
+    def many(connection: sqlite3.Connection) -> None:
+        outbox.put(connection, *(note(number) for number in range(outbox.KEPT_EVENTS + 5)))
+
+    journal.store.write(many)
+    state = journal.events.state()
+    assert state is not None
+    assert (state.oldest, state.last) == (6, outbox.KEPT_EVENTS + 5)
+    assert [event.number for event in events(journal, 0, 2)] == [6, 7]
+    assert journal.events.drop_older(datetime.now(timezone.utc) + timedelta(seconds=5))
+    assert events(journal) == []
+    assert journal.events.write(note())
+    # Numbers never come again.
+    assert [event.number for event in events(journal)] == [outbox.KEPT_EVENTS + 6]
+
+
+def test_only_what_was_written_before_a_moment_goes_whatever_it_tells_of(journal: Journal) -> None:
+    journal.events.write(replace(note(), at="1999-01-01T00:00:00.000Z"))
+    journal.events.drop_older(datetime.now(timezone.utc) - timedelta(days=1))
+    assert len(events(journal)) == 1
+
+
+def test_an_outbox_that_is_made_anew_is_another_one(node: Node, journal: Journal) -> None:
+    first = journal.events.state()
+    journal.events.open()
+    assert journal.events.state() == first
+    journal.events.close()
+    assert journal.events.state() is None
+    act(journal, "op-1", ALPHA)
+    journal.events.open()
+    again = journal.events.state()
+    assert first is not None and again is not None
+    assert (again.id != first.id, again.last) == (True, 0)
+    with closing(sqlite3.connect(node.file)) as connection:
+        assert connection.execute("SELECT count(*) FROM outbox").fetchone()[0] == 0
+
+
+def test_many_processes_lose_no_event_and_give_each_its_own_number(node: Node, journal: Journal) -> None:
+    journal.close()
+
+    def work(number: int, barrier: Any) -> None:
+        own = node.journal()
+        barrier.wait()
+        for count in range(20):
+            act(own, f"op-{number}-{count}", ALPHA)
+        own.close()
+
+    in_processes(6, work)
+    found = events(node.journal())
+    assert [event.number for event in found] == list(range(1, 121))
+    assert {event.data["operation"] for event in found} == {f"op-{number}-{count}" for number in range(6) for count in range(20)}
+
+
+def test_what_cannot_be_read_is_not_taken_for_an_empty_outbox(node: Node, journal: Journal) -> None:
+    journal.close()
+    node.file.rename(node.file.with_suffix(".away"))
+    node.file.mkdir()
+    with pytest.raises((JournalUnusable, OSError)):
+        node.journal(read_only=True).events.state()
+
+
+def test_it_is_read_by_who_may_change_nothing(node: Node, journal: Journal) -> None:
+    act(journal, "op-1", ALPHA)
+    before = node.listing()
+    assert [event.data["operation"] for event in events(node.journal(read_only=True))] == ["op-1"]
+    assert node.listing() == before
+
+
+def test_times_are_those_of_what_is_told(journal: Journal) -> None:
+    act(journal, "op-1", ALPHA)
+    (event,) = events(journal)
+    assert event.at == (NOON + timedelta(seconds=2)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
