@@ -40,7 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_fleet/page", "_fleet/told"),
     ("_http_shim/process", "_http_shim/wire"),
     ("_http_shim/acceptance",),
-    ("_http_shim/servers",),
+    ("_http_shim/events", "_http_shim/servers"),
     ("_http_shim/routes", "_http_shim/websocket/client"),
     ("_http_shim/websocket",),
     ("_http_shim",),
