@@ -32,7 +32,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.told.telling im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
 from ansible_collections.fleet.power.plugins.plugin_utils.plain_value import plain_value
-from ansible_collections.fleet.power.plugins.plugin_utils.rollout_course import RolloutCourse
+from ansible_collections.fleet.power.plugins.plugin_utils.rollout_course import RolloutCourse, seconds_since
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_play import RolloutPlay
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_report import RunReport
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_waits import await_window
@@ -214,6 +214,8 @@ class ActionModule(ActionBase):
         if record.run == self._asked["run"] and record.owner:
             record.stopped = record.stopped or "its play was ended before its end"
             _page().end(record, report.going_on(record, path), {"ok": False})
+            told = report.result(record, ended_at=_now(), seconds=seconds_since(record.began_at), resume_file=path)
+            self._telling.break_off(record, path, {**told, "ok": False})
             raise RolloutError(
                 f"Cannot tell of run {record.run}: its play was ended before its end, as by meta: end_play in rollout_before_batch_tasks; "
                 f"go on with the same command and -e rollout_resume={path}",

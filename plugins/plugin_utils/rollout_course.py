@@ -119,7 +119,7 @@ class RolloutCourse:
         if self._waits.soak:
             soak = self._answers(record, number, "__rollout_up"), self._answers(record, number, "__rollout_still_up")
         count(record, number, self._answers(record, number, "__rollout_answer"), soak)
-        note_time(record, number, _since(record.batch_began_at), self._waits)
+        note_time(record, number, seconds_since(record.batch_began_at), self._waits)
         record.batch_times.append([number, record.batch_began_at, timestamp(datetime.now(timezone.utc))])
         self._files.save(record)
         self._say(lines.end_line(record, number, _local()))
@@ -139,7 +139,7 @@ class RolloutCourse:
         keeps = bool(record.left or record.failed)
         resume_file = self._files.own if keeps and not self._check else None
         ended_at = timestamp(datetime.now(timezone.utc))
-        result = report.result(record, ended_at=ended_at, seconds=_since(record.began_at), resume_file=resume_file)
+        result = report.result(record, ended_at=ended_at, seconds=seconds_since(record.began_at), resume_file=resume_file)
         table = f"\n{render(report.HEADINGS, report.table_rows(record))}\n\n" if record.rows else ""
         speak(f"{table}{result['msg']}")
         if resume_file is not None:
@@ -159,5 +159,6 @@ def _local() -> datetime:
     return datetime.now().astimezone()
 
 
-def _since(began_at: str) -> float:
+def seconds_since(began_at: str) -> float:
+    """Return how long ago a timestamp is."""
     return (datetime.now(timezone.utc) - datetime.fromisoformat(began_at.replace("Z", "+00:00"))).total_seconds()

@@ -169,8 +169,17 @@ def test_no_receiver_delays_a_run_beyond_its_bound_or_fails_it_or_keeps_it_from_
     assert warning.startswith(f"Cannot tell receiver chat-0 of run {controller.run}: ") and "warnings" not in reported
 
 
-def test_a_run_waits_no_longer_for_its_receivers_than_is_promised() -> None:
+def test_a_run_waits_no_longer_for_its_receivers_than_is_promised_however_many_they_are(
+    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert SEND_SECONDS == 5
+    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 1.0)
+    chat.hangs = 60
+    tell(controller, *[chat] * 20)
+    controller.nodes(fleet(1, 1))
+    began = time.monotonic()
+    assert len(controller.plan()["warnings"]) == 20
+    assert time.monotonic() - began < 2.5
 
 
 def test_what_is_not_taken_is_sent_by_the_next_run_first_in_order_and_under_the_same_id(
@@ -350,6 +359,20 @@ def test_a_death_at_any_write_loses_no_message_and_doubles_none_under_another_id
     else:
         raise AssertionError("it never came through")
     assert death > 8
+
+
+def test_a_run_whose_play_was_ended_is_told_as_stopped_by_the_command_itself(controller: Controller, chat: Told) -> None:
+    tell(controller, chat)
+    controller.nodes(fleet(1, 1))
+    planned = controller.plan()
+    controller.begin(planned["file"], 1)
+    assert controller.step("confirm", file=planned["file"], result_file=str(controller.result_file))["code"] == "broken_off"
+    assert chat.types == ["rollout.begun", "rollout.stopped"]
+    said = chat.sent[1].value["data"]
+    assert (said["stopped"], said["ok"], said["resume_file"]) == ("its play was ended before its end", False, planned["file"])
+    killed(controller)
+    controller.plan(resume=planned["file"])
+    assert chat.types == ["rollout.begun", "rollout.stopped", "rollout.begun"]
 
 
 def test_a_message_that_cannot_be_written_is_a_warning(controller: Controller, chat: Told) -> None:

@@ -9,6 +9,7 @@ for them, so that one which a receiver will not have holds nothing else up.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,12 +46,17 @@ class Untold:
 def send_all(waiting: WaitingEvents, receivers: Sequence[Receiver], controller: str, *, again: bool) -> list[Untold]:
     """Send what waits for each receiver; ``again``: as long as there is time, also what was not taken at first. Raises nothing."""
     deadline = Deadline.after(SYSTEM_CLOCK, SEND_SECONDS - _GRACE_SECONDS)
+    end = Deadline.after(SYSTEM_CLOCK, SEND_SECONDS)
     rounds = [_Round(waiting, receiver, controller, deadline) for receiver in receivers]
     threads = [threading.Thread(target=each.run, args=(again,), name="receiver", daemon=True) for each in rounds]
+    begun = []
     for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(deadline.left + _GRACE_SECONDS)
+        # Where no thread can be had, it is as if it had not come back.
+        with contextlib.suppress(RuntimeError):
+            thread.start()
+            begun.append(thread)
+    for thread in begun:
+        thread.join(end.left)
     return [each.untold for each in rounds if each.untold is not None]
 
 

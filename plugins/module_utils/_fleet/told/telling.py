@@ -70,6 +70,13 @@ class RunTelling:
         if record.tells:
             self._send(record, file, again=True)
 
+    def break_off(self, record: Record, file: str, result: Mapping[str, Any]) -> None:
+        """Tell that something has ended the run's play."""
+        self.close(record, file, result)
+        with self._warned():
+            files.save(file, record)
+        self.end(record, file)
+
     def _write(self, file: str, run: str, event: Event) -> bool:
         with self._warned():
             WaitingEvents(file).add(run, event, self._read())
