@@ -155,8 +155,8 @@ def test_the_defaults_in_the_readme_are_those_of_the_code() -> None:
 def test_an_example_is_yaml_and_is_something_we_know(example: Example) -> None:
     document = yaml.load(example.text, Loader)
     if isinstance(document, list):
-        # A rulebook has sources; `test_events_guide` knows more of it.
-        assert all(play["name"] and play["hosts"] and (play.get("tasks") or play.get("sources") or play["roles"]) for play in document)
+        # A rulebook has rules; `test_events_guide` and `test_event_source` know more of it.
+        assert all(play["name"] and play["hosts"] and (play.get("tasks") or play.get("rules") or play["roles"]) for play in document)
     elif "uuid" in document.get("settings", {}):
         definition = parse_definition(load_text(example.text.encode(), str(example), yaml=True), where=str(example))
         assert (definition.warnings, definition.server.name != "") == ((), True)
