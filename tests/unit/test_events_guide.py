@@ -227,3 +227,8 @@ def test_the_numbers_that_are_promised_are_those_of_the_code() -> None:
     promised = (post.POST_SECONDS, post.LONGEST_RETRY_AFTER, delivery.FIRST_WAIT, delivery.LONGEST_WAIT, KEPT_EVENTS)
     assert promised == (10, 3600, 1, 300, 10_000)
     assert (sending.SEND_SECONDS, waiting.KEPT_SECONDS, waiting.FOLDER) == (5, 86400, "rollout-events")
+
+
+def test_the_metrics_that_are_named_are_there() -> None:
+    named = set(re.findall(r"fleet_power_\w+", PAGE.read_text()))
+    assert named and named <= set(re.findall(r"fleet_power_\w+", (GUIDES / "http_guide.rst").read_text()))
