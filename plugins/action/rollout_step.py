@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -27,14 +26,13 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_fil
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.turns import turns
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, read_window
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import BOOTS, RolloutError
-from ansible_collections.fleet.power.plugins.module_utils._fleet.told.receivers import VARIABLE, Receiver, read_receivers
-from ansible_collections.fleet.power.plugins.module_utils._fleet.told.telling import RunTelling
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
 from ansible_collections.fleet.power.plugins.plugin_utils.plain_value import plain_value
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_course import RolloutCourse, seconds_since
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_play import RolloutPlay
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_report import RunReport
+from ansible_collections.fleet.power.plugins.plugin_utils.rollout_telling import telling_of
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_waits import await_window
 from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
 
@@ -75,7 +73,7 @@ class ActionModule(ActionBase):
         # As it came, until it is known to be good: where the result goes must be known even if it is not.
         self._asked: dict[str, Any] = {**{name: option.default for name, option in _OPTIONS.items()}, **plain_value(self._task.args)}
         self._play = RolloutPlay(self._task, task_vars or {})
-        self._warnings: list[str] = []
+        self._telling = telling_of(self._play, self._templar, check=self._check)
         steps: dict[str, Callable[[], dict[str, Any]]] = {
             "clear": self._clear,
             "take_up": self._take_up,
@@ -96,8 +94,8 @@ class ActionModule(ActionBase):
                 # There is no run that could tell of it at its end.
                 with contextlib.suppress(RolloutError):
                     self._files.write_result(report.no_result(str(error), error.code, ended_at=_now()))
-        if self._warnings:
-            result["warnings"] = self._warnings
+        if self._telling.warnings:
+            result["warnings"] = self._telling.warnings
         return result
 
     def _checked(self) -> dict[str, Any]:
@@ -130,7 +128,7 @@ class ActionModule(ActionBase):
         if self._asked["given"] is not None:
             # What is wrong is told now, not when the window opens, with nobody there.
             understand(self._asked["given"], self._play.nodes(), old)
-            self._receivers()
+            self._telling.require_good()
         await_window(window.not_before or 0, check=self._check)
         found = {"nodes": [], "runs": []} if old is None else flying(self._files.to_resume())
         if found["nodes"]:
@@ -143,7 +141,7 @@ class ActionModule(ActionBase):
 
     def _plan(self) -> dict[str, Any]:
         """Decide which servers are meant, in which batches; make the run's file."""
-        run_files, telling = self._files, self._telling
+        run_files = self._files
         seen = {node: self._play.answer(node, "__rollout_seen") for node in self._play.nodes()}
         start = Start(secrets.token_hex(4), _now(), self._check, Window.of_facts(self._asked["window"]), self._play.asked_by)
         with files.alone(run_files.resume) if self._asked["resume"] else contextlib.nullcontext():
@@ -151,13 +149,13 @@ class ActionModule(ActionBase):
             record = open_run(self._asked["given"], seen, start, old)
             page = _page()
             page.begin(run_files.report, record)
-            telling.expect(record, old, run_files.resume)
+            self._telling.expect(record, old, run_files.resume)
             path = run_files.begin(record, old)
             page.follow(path)
         if not self._check:
             chosen = sum(row.batch > 0 for row in record.rows)
             speak(f"Run {record.run}: {chosen} servers in {record.batches} batches, kept in {path}")
-        telling.begin(record, path)
+        self._telling.begin(record, path)
         return {
             "file": path,
             "run": record.run,
@@ -231,16 +229,6 @@ class ActionModule(ActionBase):
     def _course(self) -> RolloutCourse:
         waits = Waits(self._asked["pause"], self._asked["soak"], self._asked["max_parallel"])
         return RolloutCourse(self._asked["run"], self._files, self._play, waits, _page(), self._telling)
-
-    def _receivers(self) -> tuple[Receiver, ...]:
-        """Return who is told of the run. Read here, since a task's arguments may be shown. Raises `RolloutError`."""
-        return () if self._check else read_receivers(self._play.value(VARIABLE, self._templar))
-
-    @property
-    def _telling(self) -> RunTelling:
-        telling = RunTelling(self._receivers, socket.gethostname())
-        self._warnings = telling.warnings
-        return telling
 
     @property
     def _check(self) -> bool:

@@ -35,6 +35,10 @@ class RunTelling:
         self._controller = controller
         self.warnings: list[str] = []
 
+    def require_good(self) -> None:
+        """Raise `RolloutError` if a receiver makes no sense: before anything is done, and where somebody hears it."""
+        self._read()
+
     def expect(self, record: Record, old: Record | None, resume_file: str) -> None:
         """Note in a run that is about to begin whether anybody is told of it; write what the one that it goes on with has left untold.
 
