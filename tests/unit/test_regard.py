@@ -113,6 +113,7 @@ class TestWarned:
         begun, ended = page.events
         assert (begun.type, begun.server, ended.type) == ("countdown.begun", Server(UUID, "Cobalt"), "action.ended")
         assert (begun.data["action"], begun.data["reason"], begun.data["warn"]) == ("restart", "update", [60, 30, 10])
+        assert begun.data["players"] == 3
         assert begun.data["operation"] == ended.data["operation"]
         documented = {literals(row[0])[0]: literals(row[2]) for row in list_tables(GUIDES / "events_guide.rst")["Events"]}
         assert {"server", *begun.data} == set(documented["countdown.begun"])

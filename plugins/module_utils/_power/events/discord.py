@@ -81,7 +81,7 @@ def _crash_loop(data: Mapping[str, Any]) -> str:
 
 
 def _recovered(data: Mapping[str, Any]) -> str:
-    return "up again, and stays up"
+    return "up again"
 
 
 def _countdown(data: Mapping[str, Any]) -> str:
