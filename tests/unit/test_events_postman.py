@@ -33,13 +33,14 @@ FAILED = Posted(Taking.FAILED, "it answered with status 500")
 
 
 class OwnClock:
-    """The real time, and as much more as the test says."""
+    """The real time, and as much more as the test says; the wall clock may be set besides."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
+        self.set = timedelta()
 
     def now(self) -> datetime:
-        return datetime.now(timezone.utc) + self.ahead
+        return datetime.now(timezone.utc) + self.ahead + self.set
 
     def monotonic(self) -> float:
         return time.monotonic() + self.ahead.total_seconds()
@@ -331,3 +332,21 @@ def test_receivers_that_are_no_more_are_forgotten(post: Post) -> None:
     assert post.told
     assert post.journal.deliveries.keep_only([])
     assert post.journal.deliveries.told() == []
+
+
+@pytest.mark.parametrize("back", [timedelta(minutes=20), timedelta(minutes=50), timedelta(days=1)])
+@pytest.mark.parametrize("form", ["cloudevents", DISCORD])
+def test_a_clock_that_is_set_back_keeps_nothing_waiting(post: Post, form: str, back: timedelta) -> None:
+    post.begun(format=form)
+    post.mailbox.answer = lambda _body: FAILED
+    post.write(ALPHA, BETA)
+    post.through(timedelta(seconds=5))
+    post.mailbox.answer = lambda _body: TAKEN
+    post.clock.set = -back
+    post.write(ALPHA)
+    post.through(timedelta(minutes=1))
+    assert not post.journal.deliveries.told()[0]["waiting"], "it takes events again"  # type: ignore[index]
+    post.clock.set -= back
+    post.write(BETA)
+    post.through(timedelta(seconds=5))
+    assert not post.journal.deliveries.told()[0]["waiting"]  # type: ignore[index]

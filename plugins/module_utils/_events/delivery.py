@@ -152,6 +152,12 @@ class Course:
         lanes = {**self.delivery.lanes, DROPPED: DeliveryLane(0, 0)} if left else self.delivery.lanes
         self.delivery = replace(self.delivery, untold=left, lanes=lanes)
 
+    def set_back(self, seconds: float) -> None:
+        """The clock was set back by so many seconds: what waits for a moment is not to wait for it that much longer."""
+        lanes = {name: replace(lane, next_at=lane.next_at - seconds) for name, lane in self.delivery.lanes.items()}
+        self._fresh_at -= seconds
+        self.delivery = replace(self.delivery, lanes=lanes, next_at=self.delivery.next_at - seconds)
+
     def _due_at(self, lane: DeliveryLane, now: float) -> float:
         at = max(lane.next_at, self.delivery.next_at) if lane.tries else self._fresh_at
         return at if at - now < _FAR_OFF else now

@@ -17,6 +17,7 @@ from .._power.journal.deliveries import Delivery, DeliveryLane
 from .._power.journal.journal import Journal
 from .._power.journal.journal_rows import JournalUnusable
 from .._power.journal.outbox import KEPT_EVENTS, OutboxState
+from .._power.model.cancellation import Deadline
 from .._power.model.clock import Clock, timestamp
 from .._power.model.errors import internal_error
 from .._power.receivers.letter import letter_of
@@ -34,6 +35,8 @@ _DISCORD_SECONDS = 2.0
 #: So many failures in a row are told in the system log: one alone is not worth a line.
 _TOLD_TRIES = 3
 _TROUBLE_SECONDS = 1.0
+#: A clock that is further back than it should be was set.
+_SET_BACK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,22 @@ class Surroundings:
     clock: Clock
 
 
+class WallClock:
+    """The wall clock, beside one that cannot be set."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead = self._ahead_now()
+
+    def set_back_by(self) -> float:
+        """Return by how many seconds it was set back since it was last looked at; negative if it was set forward."""
+        before, self._ahead = self._ahead, self._ahead_now()
+        return before - self._ahead
+
+    def _ahead_now(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()
+
+
 class Postman:
     """One receiver's thread. `run` is its life, `turn` one step of it."""
 
@@ -57,8 +76,9 @@ class Postman:
         self._is_for_persons = receiver.format == DISCORD
         self._course: Course | None = None
         self._saved: Delivery | None = None
-        #: Before this moment, in seconds of Unix time, nothing is sent.
-        self._not_before = 0.0
+        #: Nothing is sent before it is over.
+        self._spacing = Deadline(surroundings.clock, 0.0)
+        self._wall_clock = WallClock(surroundings.clock)
         self._told_failing = False
 
     def run(self) -> None:
@@ -88,10 +108,13 @@ class Postman:
         if sight.outbox is None:
             return _LONGEST_SLEEP
         course = self._course_in(sight.outbox)
+        back = self._wall_clock.set_back_by()
+        if back > _SET_BACK_SECONDS:
+            course.set_back(back)
         has_more = self._take_up(course, sight.outbox)
         self._let_go(course, sight)
         now = self._now()
-        name = course.due_lane(now) if now >= self._not_before else None
+        name = course.due_lane(now) if self._spacing.is_over else None
         if name is not None:
             self._send(course, name)
         self._save(course)
@@ -100,7 +123,7 @@ class Postman:
         next_at = course.next_at(now)
         if course.delivery.is_off or next_at is None:
             return _LONGEST_SLEEP
-        return min(max(next_at, self._not_before) - now, _LONGEST_SLEEP)
+        return min(max(next_at - now, self._spacing.left), _LONGEST_SLEEP)
 
     def _course_in(self, outbox: OutboxState) -> Course:
         """Return the course as it goes on in an outbox. A receiver that is new begins with what comes from now on."""
@@ -188,7 +211,7 @@ class Postman:
         else:
             self._note_failure(course, name, posted)
         if self._is_for_persons:
-            self._not_before = self._now() + _DISCORD_SECONDS
+            self._spacing = Deadline.after(self._around.clock, _DISCORD_SECONDS)
 
     def _note_failure(self, course: Course, name: str, posted: Posted) -> None:
         now = self._around.clock.now()
