@@ -372,3 +372,16 @@ def test_a_dead_receiver_neither_reads_all_that_waits_nor_writes_at_every_look(p
     assert len(saves) <= 25 and sum(last - first for first, last, *_uuid in reads) < 20 * 50
     post.through(timedelta(seconds=20))
     assert post.told["waiting"] == 50 and post.told["dropped"] == 1000
+
+
+@pytest.mark.parametrize("form", ["cloudevents", DISCORD])
+def test_an_event_of_a_type_that_only_a_newer_version_knows_keeps_nobody_from_the_rest(post: Post, form: str) -> None:
+    post.begun(format=form)
+    post.write(ALPHA)
+    unknown = "INSERT INTO outbox (id, type, uuid, name, at, data) VALUES ('x', 'server.moved', ?, '', ?, '{}')"
+    assert post.journal.store.write(lambda connection: connection.execute(unknown, (ALPHA.uuid, AT)))
+    post.write(ALPHA, BETA)
+    post.through(timedelta(seconds=20))
+    assert (post.told["waiting"], post.told["sent"], post.told["dropped"]) == (0, 3, 1)
+    page = post.journal.events.after(1, 1)
+    assert page is not None and [event.number for event in page.events] == [3]
