@@ -26,7 +26,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
 LOBBY = Server("9d0e4d0c-aaaa-4000-8000-000000000001", "Lobby")
 AT = "2026-03-01T12:00:00.250Z"
 SOURCE = node_source("node-1")
-ROLLOUT = {"run": "a1b2", "action": "restart", "reason": "the failure budget is used up"}
+STOPPED = {"run": "a1b2", "action": "restart", "ok": False, "msg": "restart of 3: 1 failed, 2 not done; stopped: 1 failed, and 0 may"}
+BEGUN = {"run": "a1b2", "action": "restart", "servers": 3, "nodes": 2, "by": "alice@ops", "reason": "update"}
 DATA: dict[EventType, dict[str, Any]] = {
     EventType.ACTION_ENDED: {"action": "start", "outcome": "failed", "code": "start_failed", "msg": "Cannot start", "origin": "tofu"},
     EventType.SERVER_CRASHED: {"exit_code": 137, "oom_killed": True, "seconds": 62.4, "in_row": 2},
@@ -40,9 +41,9 @@ DATA: dict[EventType, dict[str, Any]] = {
         "reason": "backup",
     },
     EventType.EVENTS_DROPPED: {"receiver": "pager", "count": 12},
-    EventType.ROLLOUT_BEGUN: {"run": "a1b2", "action": "restart"},
-    EventType.ROLLOUT_STOPPED: ROLLOUT,
-    EventType.ROLLOUT_ENDED: {"run": "a1b2", "action": "restart"},
+    EventType.ROLLOUT_BEGUN: BEGUN,
+    EventType.ROLLOUT_STOPPED: STOPPED,
+    EventType.ROLLOUT_ENDED: {"run": "a1b2", "action": "restart", "ok": True, "msg": "restart of 3: 3 done"},
 }
 
 
@@ -117,7 +118,12 @@ def test_every_type_is_a_line_that_says_where_and_when(kind: EventType) -> None:
         (EventType.SERVER_CRASH_LOOP, "**given up** after 5 crashes in a row; it is tried once an hour from now on"),
         (EventType.COUNTDOWN_BEGUN, "stop is announced with 3 players, at <t:1772366700:T> (cron, backup)"),
         (EventType.EVENTS_DROPPED, "**12 events were dropped**, since they could not be sent in time"),
-        (EventType.ROLLOUT_STOPPED, "rolling run restart a1b2 **was stopped**: the failure budget is used up"),
+        (EventType.ROLLOUT_BEGUN, r"rolling restart a1b2 has begun: 3 servers of 2 nodes (alice\@ops, update)"),
+        (
+            EventType.ROLLOUT_STOPPED,
+            r"rolling restart a1b2 **was stopped**: restart of 3\: 1 failed, 2 not done; stopped\: 1 failed, and 0 may",
+        ),
+        (EventType.ROLLOUT_ENDED, r"rolling restart a1b2 has ended: restart of 3\: 3 done"),
     ],
 )
 def test_a_line_reads_well(kind: EventType, words: str) -> None:

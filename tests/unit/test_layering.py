@@ -37,10 +37,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_power",),
     ("_fleet",),
     ("_fleet/inventory", "_fleet/rollout"),
-    ("_fleet/page",),
+    ("_fleet/page", "_fleet/told"),
     ("_http_shim/process", "_http_shim/wire"),
     ("_http_shim/acceptance",),
-    ("_http_shim/servers",),
+    ("_http_shim/events", "_http_shim/servers"),
     ("_http_shim/routes", "_http_shim/websocket/client"),
     ("_http_shim/websocket",),
     ("_http_shim",),
@@ -66,6 +66,7 @@ THIRD_PARTY = {
 READING = {
     *("_power/container", "_power/definitions", "_power/engine", "_power/endpoint/client"),
     *("_power/endpoint/seen", "_power/endpoint/told", "_power/sources/web", "_power/options"),
+    *("_power/events", "_power/receivers"),
 }
 
 #: What a file never imports that calls itself pure: whatever reads a clock, a disk or a network.

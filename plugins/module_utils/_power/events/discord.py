@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -81,7 +81,7 @@ def _crash_loop(data: Mapping[str, Any]) -> str:
 
 
 def _recovered(data: Mapping[str, Any]) -> str:
-    return "up again, and stays up"
+    return "up again"
 
 
 def _countdown(data: Mapping[str, Any]) -> str:
@@ -94,12 +94,22 @@ def _dropped(data: Mapping[str, Any]) -> str:
     return f"**{_quoted(data.get('count'))} events were dropped**, since they could not be sent in time"
 
 
-def _rollout(word: str) -> Callable[[Mapping[str, Any]], str]:
-    def words(data: Mapping[str, Any]) -> str:
-        about = [_quoted(data[name]) for name in ("action", "run") if data.get(name)]
-        return f"{' '.join(('rolling run', *about))} {word}{_why(data, 'reason')}"
+def _rollout_begun(data: Mapping[str, Any]) -> str:
+    return (
+        f"{_run(data)} has begun: {_quoted(data.get('servers'))} servers of {_quoted(data.get('nodes'))} nodes{_by(data, 'by', 'reason')}"
+    )
 
-    return words
+
+def _rollout_stopped(data: Mapping[str, Any]) -> str:
+    return f"{_run(data)} **was stopped**{_why(data, 'msg')}"
+
+
+def _rollout_ended(data: Mapping[str, Any]) -> str:
+    return f"{_run(data)} {'has ended' if data.get('ok') else '**has not ended well**'}{_why(data, 'msg')}"
+
+
+def _run(data: Mapping[str, Any]) -> str:
+    return f"rolling {_quoted(data.get('action'))} {_quoted(data.get('run'))}"
 
 
 _WORDS = {
@@ -109,9 +119,9 @@ _WORDS = {
     EventType.SERVER_RECOVERED: _recovered,
     EventType.COUNTDOWN_BEGUN: _countdown,
     EventType.EVENTS_DROPPED: _dropped,
-    EventType.ROLLOUT_BEGUN: _rollout("has begun"),
-    EventType.ROLLOUT_STOPPED: _rollout("**was stopped**"),
-    EventType.ROLLOUT_ENDED: _rollout("has ended"),
+    EventType.ROLLOUT_BEGUN: _rollout_begun,
+    EventType.ROLLOUT_STOPPED: _rollout_stopped,
+    EventType.ROLLOUT_ENDED: _rollout_ended,
 }
 
 
@@ -120,8 +130,8 @@ def _why(data: Mapping[str, Any], name: str) -> str:
     return f": {_quoted(text, _LONGEST_SENTENCE)}" if text else ""
 
 
-def _by(data: Mapping[str, Any]) -> str:
-    return _in_brackets([_quoted(data[name]) for name in ("origin", "reason") if data.get(name)])
+def _by(data: Mapping[str, Any], *names: str) -> str:
+    return _in_brackets([_quoted(data[name]) for name in names or ("origin", "reason") if data.get(name)])
 
 
 def _in_brackets(said: Iterable[str]) -> str:
