@@ -113,10 +113,11 @@ def test_no_two_receivers_have_the_same_name() -> None:
         in_settings({"name": "a", "url": "http://x"}, {"name": "a", "url": "http://y"})
 
 
-def test_a_secret_stands_in_no_settings() -> None:
-    assert in_settings({"name": "a", "url": "http://x", "secret": SECRET}).warnings == (
-        "settings config.yml: unknown keys ignored: events.receivers[0].secret",
-    )
+@pytest.mark.parametrize("keys", [{"secret": SECRET}, {"type": ["rollout.begun"]}, {"servers": [{"server": "a", "lable": {"of": "b"}}]}])
+def test_what_would_have_a_receiver_told_of_more_or_unsigned_is_not_passed_over(keys: dict[str, Any]) -> None:
+    with pytest.raises(SettingsInvalid, match=r"events\.receivers\[0\]\S+ is no key of a receiver") as caught:
+        in_settings({"name": "a", "url": "http://x", **keys})
+    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
