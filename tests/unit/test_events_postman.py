@@ -192,7 +192,7 @@ def test_after_a_day_of_tries_events_are_dropped_and_the_receiver_is_told_how_ma
     assert (post.told["waiting"], post.told["dropped"]) == (3, 0)
     post.through(timedelta(minutes=20))
     assert (post.told["waiting"], post.told["dropped"]) == (0, 3)
-    assert any("3 events were dropped" in line for line in lines)
+    assert any("pager has lost 3 events: " in line for line in lines)
     post.mailbox.answer = lambda _body: TAKEN
     post.through(timedelta(minutes=7))
     (dropped,) = post.mailbox.taken

@@ -142,7 +142,7 @@ def test_a_file_that_holds_no_secret_is_refused_and_not_shown(tmp_path: Path, te
     "url", ["x", "ftp://a/b", "http://", "http://a:b@c/", "http://a:99999/", "http://[::", "http://a/\x7f", "http://a/ä"]
 )
 def test_an_address_that_is_none_is_refused_and_not_shown(url: str) -> None:
-    with pytest.raises(SettingsInvalid, match="Cannot tell events to receiver pager: of its address: ") as caught:
+    with pytest.raises(SettingsInvalid, match="Cannot tell events to receiver pager: its address cannot be used: ") as caught:
         receiver(url=url)
     assert url in ("x", "http://") or url not in str(caught.value)
 

@@ -140,7 +140,7 @@ class Postman:
                 course.begin_at(name, left[0].number if left else 0, len(left))
         count = course.delivery.dropped - dropped
         if count:
-            self._tell(f"{count} events were dropped, since it did not take them within a day, or there were too many")
+            self._tell(f"has lost {count} events: it did not take them within a day, or there were too many")
 
     def _events(self, lane: DeliveryLane, name: str, first: int) -> list[Event]:
         """Return the events of a lane from a number on that are for the receiver; many at most."""
