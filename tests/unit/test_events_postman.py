@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -184,6 +185,26 @@ def test_the_system_log_has_one_line_for_a_failure_and_one_for_its_end(post: Pos
         "does not take events, which are kept for a day: it answered with status 500",
         "takes events again",
     ]
+
+
+def test_a_fault_of_ours_is_one_line_in_the_system_log_and_ends_nothing(post: Post, lines: list[str]) -> None:
+    class Ending:
+        """Ends after three turns."""
+
+        sight, turns = OutboxSight(), 0
+
+        def wait(self, _seen: object, _seconds: float) -> None:
+            self.turns += 1
+
+        @property
+        def ends(self) -> bool:
+            return self.turns == 3
+
+    post.postman._around = replace(post.postman._around, outlook=Ending())  # type: ignore[arg-type]
+    post.postman.turn = lambda _sight: 1 / 0  # type: ignore[method-assign]
+    post.postman.run()
+    (line,) = lines
+    assert line.startswith("events: receiver pager: Cannot go on: ") and "ZeroDivisionError" in line
 
 
 def test_after_a_day_of_tries_events_are_dropped_and_the_receiver_is_told_how_many(post: Post, lines: list[str]) -> None:

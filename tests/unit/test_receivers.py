@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import os
+import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -18,7 +19,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.receiver_keys import read_receiver_rules
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import MissingLibrary, SettingsInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import Mismatch
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.letter import letter_of
@@ -151,6 +152,12 @@ def test_an_option_may_hold_the_secret_but_no_key_that_nobody_knows() -> None:
     assert receiver(secret=SECRET).key
     with pytest.raises(Mismatch, match=r"receivers\[0\].sekret is no key of a receiver"):
         receiver(sekret=SECRET)
+
+
+def test_without_the_library_that_sends_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "requests", None)
+    with pytest.raises(MissingLibrary, match="python3-requests"):
+        Mailbox(Receiver("pager", "http://x/"))
 
 
 # --- which events they want ---------------------------------------------------------------------------------------------------------------

@@ -390,7 +390,10 @@ def test_a_message_that_cannot_be_written_is_a_warning(controller: Controller, c
     [
         ({"name": "chat"}, "rollout_receivers[0] has neither of url and url_file"),
         ({"name": "chat", "url": "ftp://planted"}, "chat: its address cannot be used: that is no address"),
-        ({"name": "chat", "url": "http://h/", "secret": "planted"}, "Cannot tell events to receiver chat: its secret is no secret for signatures"),
+        (
+            {"name": "chat", "url": "http://h/", "secret": "planted"},
+            "Cannot tell events to receiver chat: its secret is no secret for signatures",
+        ),
         ({"name": "chat", "url": "http://h/", "types": ["rollout.gone"]}, "rollout_receivers[0].types"),
         ({"name": "chat", "url": "http://h/", "colour": "planted"}, "rollout_receivers[0].colour is no key of a receiver"),
         ({"name": "chat", "url_file": "/nowhere/planted"}, "cannot be read"),

@@ -63,7 +63,7 @@ class Postman:
 
     def run(self) -> None:
         """Send until the process is to end. Whatever goes wrong with one receiver is no other's trouble."""
-        outlook = self._around.outlook
+        outlook, told = self._around.outlook, ""
         while not outlook.ends:
             sight = outlook.sight
             try:
@@ -74,8 +74,10 @@ class Postman:
                 # The service tells of it.
                 seconds = _TROUBLE_SECONDS
             except Exception as error:
-                announce_line(f"events: receiver {self._receiver.name}: {internal_error(error)}", warn=True)
-                seconds = _LONGEST_SLEEP
+                fault, seconds = internal_error(error), _LONGEST_SLEEP
+                if fault != told:
+                    told = fault
+                    announce_line(f"events: receiver {self._receiver.name}: {fault}", warn=True)
             if seconds > 0:
                 outlook.wait(sight, seconds)
         self._mailbox.close()

@@ -56,7 +56,12 @@ RECEIVER_KEYS = (
     KeySpec("secret_file", ABSOLUTE_PATH, "", "File with the secret that signs them, `whsec_...`; mode 0600; unset: no signature"),
     KeySpec("format", one_of(*FORMATS), CLOUDEVENTS, "`cloudevents`, for programs, or `discord`, a message for persons"),
     KeySpec("types", list_of(_TYPE, "a list of types of events"), (), "Types of events that it is told; none: all"),
-    KeySpec("servers", list_of(_SELECTOR, "a list of maps that say which servers"), (), "Servers that it is told of; none: all; several: of any of them"),
+    KeySpec(
+        "servers",
+        list_of(_SELECTOR, "a list of maps that say which servers"),
+        (),
+        "Servers that it is told of; none: all; several: of any of them",
+    ),
 )
 #: Where it is no file that others may read, the secret itself may stand.
 _WITH_SECRET = (*RECEIVER_KEYS, KeySpec("secret", FILLED_TEXT, "", "The secret itself, in place of `secret_file`", secret=True))
