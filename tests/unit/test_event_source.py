@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import runpy
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from aiohttp import web
 CHECKOUT = Path(__file__).resolve().parents[2]
 SOURCE = runpy.run_path(str(CHECKOUT / "extensions" / "eda" / "plugins" / "event_source" / "events.py"))
 TOKEN = "the-token"
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="ansible-rulebook runs on a controller's Python")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -47,7 +49,7 @@ async def node(*answers: Handler | dict[str, Any]) -> AsyncIterator[tuple[str, l
 
     application = web.Application()
     application.router.add_get("/api/events", answer)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    runner = web.AppRunner(application)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -199,8 +201,9 @@ def test_where_it_begins_is_kept_before_anything_happens(tmp_path: Path) -> None
 
 
 async def _hang(_request: web.Request) -> web.StreamResponse:
-    await asyncio.sleep(3600.0)
-    raise AssertionError
+    # Longer than anybody waits for it here.
+    await asyncio.sleep(4.0)
+    return web.Response(status=500)
 
 
 async def _break_off(request: web.Request) -> web.StreamResponse:
@@ -255,7 +258,8 @@ def test_whatever_a_node_answers_it_is_asked_again_from_the_same_place(hostile: 
 
 
 def test_a_node_that_answers_nothing_is_given_up_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_PATIENCE_SECONDS", -0.5)
+    monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_FIRST_PAUSE", 0.05)
 
     async def hold() -> None:
         async with node(_hang, page(1)) as (url, _asked), following(url, wait=1) as (queue, _task):
@@ -276,11 +280,13 @@ def test_a_redirect_takes_the_token_nowhere() -> None:
     run(hold)
 
 
-def test_a_node_that_never_waits_is_not_asked_without_end() -> None:
+def test_a_node_that_never_waits_is_not_asked_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_LEAST_SECONDS", 0.2)
+
     async def hold() -> None:
         async with node(page(1)) as (url, asked), following(url) as (queue, _task):
             assert await take(queue) == "id-1"
-            await asyncio.sleep(2.5)
+            await asyncio.sleep(0.5)
             assert len(asked) <= 5
 
     run(hold)

@@ -89,7 +89,7 @@ class Postman:
 
     def run(self) -> None:
         """Send until the process is to end. Whatever goes wrong with one receiver is no other's trouble."""
-        outlook = self._around.outlook
+        outlook, told = self._around.outlook, ""
         while not outlook.ends:
             sight = outlook.sight
             try:
@@ -100,8 +100,10 @@ class Postman:
                 # The service tells of it.
                 seconds = _TROUBLE_SECONDS
             except Exception as error:
-                announce_line(f"events: receiver {self._receiver.name}: {internal_error(error)}", warn=True)
-                seconds = _LONGEST_SLEEP
+                fault, seconds = internal_error(error), _LONGEST_SLEEP
+                if fault != told:
+                    told = fault
+                    announce_line(f"events: receiver {self._receiver.name}: {fault}", warn=True)
             if seconds > 0:
                 outlook.wait(sight, seconds)
         if self._course is not None:
@@ -182,7 +184,7 @@ class Postman:
             course.begin_at(name, numbers[0] if numbers else 0, len(numbers))
         count = course.delivery.dropped - dropped
         if count:
-            self._tell(f"{count} events were dropped, since it did not take them within a day, or there were too many")
+            self._tell(f"has lost {count} events: it did not take them within a day, or there were too many")
 
     def _events(self, lane: DeliveryLane, name: str, first: int) -> list[Event]:
         """Return the events of a lane from a number on that are for the receiver; many at most."""
