@@ -11,9 +11,9 @@ import sys
 
 def main() -> int:
     """Serve; the exit code. What keeps it from beginning is one sentence on standard error."""
-    from .._http_shim.service import serve
-    from .._power.definitions.settings import DEFAULT_PATH
-    from .._power.model.errors import PowerError
+    from ._http_shim.service import serve
+    from ._power.definitions.settings import DEFAULT_PATH
+    from ._power.model.errors import PowerError
 
     parser = argparse.ArgumentParser(prog="http_shim", description="Serve the power endpoint of this node over HTTP.")
     parser.add_argument("--config", default=DEFAULT_PATH, metavar="FILE", help="the node's settings (default: %(default)s)")
