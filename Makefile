@@ -123,6 +123,10 @@ build: venv ## the collection as a file, in .build
 
 ##### to prepare and clean
 
+.PHONY: owner
+owner: ## set the placeholders: make owner REPOSITORY=https://github.com/acme/acme.power NAMESPACE=acme
+	@tests/tools/owner "$(REPOSITORY)" "$(NAMESPACE)"
+
 .PHONY: venv link clean
 venv: link ## the tools in .venv, at the first time or when what they are made from has changed
 	@tests/lab/needs venv
