@@ -24,6 +24,8 @@ CONTROLLERS = {
     "2.20": ("3.12", "3.13", "3.14"),
     "2.21": ("3.12", "3.13", "3.14"),
 }
+#: What comes next, which is not supported yet, and one Python of it.
+DEVEL = ("devel", "3.13")
 #: Pythons of nodes that no controller has. On the oldest the HTTP face has the oldest library that its role takes: how it keeps clients
 #: from each other differs from release to release.
 NODES = ("3.9", "3.10")
@@ -41,6 +43,11 @@ def libraries() -> list[str]:
     """Return what modules and HTTP face need, which tests/demo-requirements.txt has beside one ansible-core."""
     lines = (CHECKOUT / "tests/demo-requirements.txt").read_text().splitlines()
     return [line for line in lines if line and not line.startswith(("#", "ansible-core"))]
+
+
+def ansible_core(core: str) -> str:
+    """Return what to install for this ansible-core."""
+    return "https://github.com/ansible/ansible/archive/devel.tar.gz" if core == DEVEL[0] else f"ansible-core~={core}.0"
 
 
 def prepare(session: nox.Session, *packages: str) -> None:
@@ -61,25 +68,29 @@ def run_integration(session: nox.Session, *tests: str) -> None:
     session.run("tests/lab/engine", "run", "bash", "-c", script, "integration", *tests, external=True)
 
 
-def add_controller(core: str, pythons: tuple[str, ...]) -> None:
-    """Add the sessions of a controller with this ansible-core: tests on each Python, and sanity."""
+def add_tests(core: str, pythons: tuple[str, ...], *tags: str) -> None:
+    """Add the tests of a controller with this ansible-core, on each Python."""
 
-    @nox.session(name=f"units-{core}", python=pythons, default=False, tags=["units"])
+    @nox.session(name=f"units-{core}", python=pythons, default=False, tags=tags)
     def units(session: nox.Session) -> None:
         """Run the unit tests on an ansible-core and Python."""
-        prepare(session, f"ansible-core~={core}.0", *libraries())
+        prepare(session, ansible_core(core), *libraries())
         run_units(session)
 
-    @nox.session(name=f"integration-{core}", python=pythons, default=False, tags=["integration"])
+    @nox.session(name=f"integration-{core}", python=pythons, default=False)
     def integration(session: nox.Session) -> None:
         """Run the integration tests on an ansible-core and Python."""
-        prepare(session, f"ansible-core~={core}.0", *libraries())
+        prepare(session, ansible_core(core), *libraries())
         run_integration(session, *(session.posargs or ("-n", "2", "tests/integration")))
 
-    @nox.session(name=f"sanity-local-{core}", python=pythons[0], default=False, tags=["sanity"])
+
+def add_sanity(core: str, python: str) -> None:
+    """Add what ansible-test of this ansible-core has to say, beside the sessions of antsibull-nox, which take a container."""
+
+    @nox.session(name=f"sanity-local-{core}", python=python, default=False, tags=["sanity"])
     def sanity(session: nox.Session) -> None:
         """Run ansible-test sanity of an ansible-core, without its container."""
-        session.install("--quiet", f"ansible-core~={core}.0")
+        session.install("--quiet", ansible_core(core))
         session.run("tests/tools/sanity", str(session.virtualenv.location), *session.posargs, external=True)
 
 
@@ -93,7 +104,9 @@ def node(session: nox.Session) -> None:
 
 
 for each_core, its_pythons in CONTROLLERS.items():
-    add_controller(each_core, its_pythons)
+    add_tests(each_core, its_pythons, "units")
+    add_sanity(each_core, its_pythons[0])
+add_tests(DEVEL[0], DEVEL[1:])
 
 if __name__ == "__main__":
     nox.main()

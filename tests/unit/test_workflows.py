@@ -28,7 +28,7 @@ def supported() -> dict[str, Any]:
         if (
             isinstance(statement, ast.Assign)
             and isinstance(target := statement.targets[0], ast.Name)
-            and target.id in ("CONTROLLERS", "NODES")
+            and target.id in ("CONTROLLERS", "DEVEL", "NODES")
         ):
             found[target.id] = ast.literal_eval(statement.value)
     return found
@@ -49,6 +49,8 @@ def test_the_workflow_tests_each_supported_pair_and_no_other(supported: dict[str
     assert matrix["tests"] == ["units", "integration"]
     assert tuple(matrix_of("nodes")["python"]) == supported["NODES"]
     assert matrix_of("sanity")["core"] == list(supported["CONTROLLERS"])
+    core, python = supported["DEVEL"]
+    assert matrix_of("devel")["session"] == [f"ansible-test-sanity-{core}", f"units-{core}-{python}", f"integration-{core}-{python}"]
 
 
 def test_it_runs_on_every_pull_request_and_weekly() -> None:
