@@ -216,6 +216,7 @@ def test_a_folder_is_small_enough_to_be_read() -> None:
 def test_what_users_call_is_public_and_nothing_else() -> None:
     names = {name_of(path).partition("/")[0] for path in files()}
     assert {name for name in names if not name.startswith("_")} == {"http_shim", "restore", "supervisor"}
+    assert [path.name for path in (MODULE_UTILS.parent / "plugin_utils").glob("[!_]*.py")] == []
 
 
 def test_one_file_alone_knows_the_framework() -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.fleet.power.plugins.plugin_utils.spoken import is_read_by_people
+from ansible_collections.fleet.power.plugins.plugin_utils._spoken import is_read_by_people
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_of_any_other_standard_output_is_left_alone(callback: object) -> None:
 
 SPEAKER = """
 import sys, time
-from ansible_collections.fleet.power.plugins.plugin_utils import spoken
+from ansible_collections.fleet.power.plugins.plugin_utils import _spoken as spoken
 for number in range(3):
     sys.stdout.write(f"line {number}\\n")
     time.sleep(0.3)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ansible.errors import AnsibleError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import lines
-from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
+from ansible_collections.fleet.power.plugins.plugin_utils._spoken import speak
 
 #: Seconds between two looks at the clock, which somebody may set, and whose machine may sleep.
 _LOOK_SECONDS = 1.0

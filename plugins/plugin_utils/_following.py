@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW, VARIABLE
-from ansible_collections.fleet.power.plugins.plugin_utils.progress import TaskProgress
+from ansible_collections.fleet.power.plugins.plugin_utils._progress import TaskProgress
 
 #: Seconds that a task may take before it is followed, and that a node may be out of reach meanwhile.
 AFTER_SECONDS = 2.0

@@ -24,7 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.page.view impor
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
-from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
+from ansible_collections.fleet.power.plugins.plugin_utils._spoken import speak
 
 _FILE = "fleet-power-report"
 #: Of the time, so much at most goes into renewing.

@@ -19,10 +19,10 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import render
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.plugin_utils.rollout_play import RolloutPlay
-from ansible_collections.fleet.power.plugins.plugin_utils.rollout_report import RunReport
-from ansible_collections.fleet.power.plugins.plugin_utils.rollout_waits import await_window, wait_for
-from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_play import RolloutPlay
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_waits import await_window, wait_for
+from ansible_collections.fleet.power.plugins.plugin_utils._spoken import speak
 
 
 class RolloutCourse:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
-from ansible_collections.fleet.power.plugins.plugin_utils.asker import asker
-from ansible_collections.fleet.power.plugins.plugin_utils.plain_value import plain_value
+from ansible_collections.fleet.power.plugins.plugin_utils._asker import asker
+from ansible_collections.fleet.power.plugins.plugin_utils._plain_value import plain_value
 
 _STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
 #: What a run reads of an answer.
