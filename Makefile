@@ -102,7 +102,7 @@ fresh: venv ## as root: the demo on a machine that has nothing, made for it; rem
 installed: build ## the collection as a user installs it, from its file
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/tools/installed $(VENV) "$$@"' installed -m installed tests/integration/test_module.py tests/integration/test_shim_life.py
 
-.PHONY: test-long bench bench-fleet matrix build
+.PHONY: test-long bench bench-fleet matrix build docs
 test-long: venv ## long races and other interpreters; not part of test
 	@$(if $(ARGS),:,tests/tools/matrix)
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) -m long "$$@"' test-long $(or $(ARGS),tests/unit tests/integration)
@@ -120,6 +120,9 @@ bench-fleet: venv ## measure many nodes over SSH, as a table; ten minutes
 build: venv ## the collection as a file, in .build
 	@tests/tools/copy package
 	@cd .build/package/ansible_collections/fleet/power && $(VENV)/bin/ansible-galaxy collection build --force --output-path $(CHECKOUT)/.build
+
+docs: ## the documentation as a site, .build/site/html/index.html
+	@tests/tools/site
 
 ##### to prepare and clean
 
