@@ -102,7 +102,7 @@ fresh: venv ## as root: the demo on a machine that has nothing, made for it; rem
 installed: build ## the collection as a user installs it, from its file
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/tools/installed $(VENV) "$$@"' installed -m installed tests/integration/test_module.py tests/integration/test_shim_life.py
 
-.PHONY: test-long bench bench-fleet matrix build docs
+.PHONY: test-long bench bench-fleet matrix build docs release
 test-long: venv ## long races and other interpreters; not part of test
 	@$(if $(ARGS),:,tests/tools/matrix)
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) -m long "$$@"' test-long $(or $(ARGS),tests/unit tests/integration)
@@ -123,6 +123,12 @@ build: venv ## the collection as a file, in .build
 
 docs: ## the documentation as a site, .build/site/html/index.html
 	@tests/tools/site
+
+release: venv ## the changelog, checks and the file of a release: make release VERSION=1.1.0
+	@tests/tools/release changelog $(VERSION)
+	@$(MAKE) lint build docs
+	@tests/tools/release check
+	@tests/tools/release tell
 
 ##### to prepare and clean
 
