@@ -73,7 +73,7 @@ def grown(node: Node, old_collections: Path) -> Grown:
 CHANGES = (
     "Copy the library",
     "Have a library of the supervisor's own",
-    "Write the supervisor's unit",
+    "Write the unit of the supervisor",
     "Have the supervisor started",
     "Disable the unit",
     "Remove the unit",
@@ -112,7 +112,7 @@ REMOVALS = (
     "Write the unit",
     "Enable the unit",
     "Disable and stop the supervisor",
-    "Remove the supervisor's unit",
+    "Remove the unit of the supervisor",
     "Remove the supervisor's libraries",
 )
 
