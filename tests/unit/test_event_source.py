@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import runpy
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from aiohttp import web
 CHECKOUT = Path(__file__).resolve().parents[2]
 SOURCE = runpy.run_path(str(CHECKOUT / "extensions" / "eda" / "plugins" / "event_source" / "events.py"))
 TOKEN = "the-token"
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="ansible-rulebook runs on a controller's Python")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
