@@ -49,8 +49,15 @@ class SendingNode:
         self.root = root
         self.config = root / "config.json"
         self.errors = root / "events.err"
-        self.say(**receivers)
         self.child: subprocess.Popen[str] | None = None
+        self.say(**receivers)
+
+    @classmethod
+    def beside(cls, root: Path, config: Path) -> SendingNode:
+        """The program on a node whose settings somebody else has written."""
+        node = cls.__new__(cls)
+        node.root, node.config, node.errors, node.child = root, config, root / "events.err", None
+        return node
 
     def say(self, **receivers: dict[str, Any]) -> None:
         """Write settings with these receivers, by name."""
