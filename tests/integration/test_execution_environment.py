@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The execution environment of the example, built by ansible-builder, with a play in it that ansible-runner runs, as AWX and ansible-navigator do.
+"""The execution environment of the example, built by ansible-builder, and a play in it that ansible-runner runs, as AWX does.
 
-What the example takes from a registry, its base image, is Debian's base here, which the lab makes. ansible-builder knows distributions with dnf
-alone: apt-get takes the place of that, and the packages of Python have other names. All else is as in the example.
+What the example takes from a registry, its base image, is Debian's base here, which the lab makes. ansible-builder is made for
+distributions with dnf: apt-get takes the place of that, and the packages of Python have other names. All else is as in the example.
 """
 
 from __future__ import annotations

@@ -36,9 +36,8 @@ def test_the_version_in_galaxy_yml_has_its_release_in_the_changelog() -> None:
 
 
 def git(checkout: Path, *arguments: str) -> None:
-    subprocess.run(
-        ["git", "-c", "user.name=a", "-c", "user.email=a@example.com", *arguments], cwd=checkout, check=True, capture_output=True, timeout=60
-    )
+    whoever = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+    subprocess.run(["git", *whoever, *arguments], cwd=checkout, check=True, capture_output=True, timeout=60)
 
 
 @pytest.fixture
