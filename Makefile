@@ -63,12 +63,18 @@ needs:
 	@tests/lab/needs test
 
 lint: LINTED := $(CHECKOUT)/.build/lint
-lint: venv ## ruff, mypy, ansible-lint, yamllint, antsibull
+lint: WORKFLOWS := .github/workflows/*.yml docs/deploy/github-actions.yml
+lint: venv ## ruff, mypy, yamllint, ansible-lint, antsibull, reuse, actionlint
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy $(TREE)/plugins/module_utils
 	$(VENV)/bin/yamllint --strict -c tests/yamllint.yml .
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.gitlab-ci docs/deploy/gitlab-ci.yml
+	$(VENV)/bin/actionlint -shellcheck= -pyflakes= $(WORKFLOWS)
 	@tests/tools/copy lint
+	cd $(if $(wildcard .git),.,$(LINTED)/ansible_collections/fleet/power) && $(VENV)/bin/reuse lint --lines
 	cd $(LINTED)/ansible_collections/fleet/power && ANSIBLE_COLLECTIONS_PATH=$(LINTED) $(VENV)/bin/ansible-lint --offline --strict -c tests/ansible-lint.yml
 	cd $(LINTED)/ansible_collections/fleet/power && $(VENV)/bin/antsibull-changelog lint
 	cd $(LINTED)/ansible_collections/fleet/power && $(VENV)/bin/antsibull-docs lint-collection-docs --plugin-docs .
@@ -96,13 +102,14 @@ fresh: venv ## as root: the demo on a machine that has nothing, made for it; rem
 installed: build ## the collection as a user installs it, from its file
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/tools/installed $(VENV) "$$@"' installed -m installed tests/integration/test_module.py tests/integration/test_shim_life.py
 
-.PHONY: test-long bench bench-fleet matrix build
-test-long: venv matrix ## long races and other interpreters; not part of test
+.PHONY: test-long bench bench-fleet matrix build docs release
+test-long: venv ## long races and other interpreters; not part of test
+	@$(if $(ARGS),:,tests/tools/matrix)
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) -m long "$$@"' test-long $(or $(ARGS),tests/unit tests/integration)
 	@$(if $(ARGS),:,$(NODES_OF_LAB) run $(or $(NODES),6) --bare 1 --online -- $(PYTEST) -m long tests/fleet)
 
-matrix: venv ## the core on Python 3.9, everything on the newest ansible-core
-	@tests/tools/matrix
+matrix: venv ## sessions of nox: each supported ansible-core and Python; some alone: make matrix ARGS="lint units-2.21-3.13"
+	@tests/tools/matrix $(ARGS)
 
 bench: venv ## measure, as a table and JSON
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/bench/run $(ARGS)'
@@ -114,7 +121,20 @@ build: venv ## the collection as a file, in .build
 	@tests/tools/copy package
 	@cd .build/package/ansible_collections/fleet/power && $(VENV)/bin/ansible-galaxy collection build --force --output-path $(CHECKOUT)/.build
 
+docs: ## the documentation as a site, .build/site/html/index.html
+	@tests/tools/site
+
+release: venv ## the changelog, checks and the file of a release: make release VERSION=1.1.0
+	@tests/tools/release changelog $(VERSION)
+	@$(MAKE) lint build docs
+	@tests/tools/release check
+	@tests/tools/release tell
+
 ##### to prepare and clean
+
+.PHONY: owner
+owner: ## set the placeholders: make owner REPOSITORY=https://github.com/acme/acme.power NAMESPACE=acme
+	@tests/tools/owner "$(REPOSITORY)" "$(NAMESPACE)"
 
 .PHONY: venv link clean
 venv: link ## the tools in .venv, at the first time or when what they are made from has changed
@@ -128,5 +148,5 @@ clean: ## remove the lab, the private engine, .build, .venv and every cache
 	@$(NODES_OF_LAB) down
 	@tests/lab/fresh down
 	@$(ENGINE) down
-	@rm -rf .build .venv .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .build .venv .ansible .hypothesis .mypy_cache .nox .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -28,13 +28,13 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import BOOTS, RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
-from ansible_collections.fleet.power.plugins.plugin_utils.plain_value import plain_value
-from ansible_collections.fleet.power.plugins.plugin_utils.rollout_course import RolloutCourse, seconds_since
-from ansible_collections.fleet.power.plugins.plugin_utils.rollout_play import RolloutPlay
-from ansible_collections.fleet.power.plugins.plugin_utils.rollout_report import RunReport
-from ansible_collections.fleet.power.plugins.plugin_utils.rollout_telling import telling_of
-from ansible_collections.fleet.power.plugins.plugin_utils.rollout_waits import await_window
-from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
+from ansible_collections.fleet.power.plugins.plugin_utils._plain_value import plain_value
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_course import RolloutCourse, seconds_since
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_play import RolloutPlay
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_telling import telling_of
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_waits import await_window
+from ansible_collections.fleet.power.plugins.plugin_utils._spoken import speak
 
 #: Options and what must be given for which step; what ``given`` holds is judged where it is understood.
 _OPTIONS = {

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW, give_up_command
-from ansible_collections.fleet.power.plugins.plugin_utils.following import (
+from ansible_collections.fleet.power.plugins.plugin_utils._following import (
     JobFollower,
     NodeOfTask,
     asking_to_follow,
@@ -20,9 +20,9 @@ from ansible_collections.fleet.power.plugins.plugin_utils.following import (
     new_job,
     was_lost,
 )
-from ansible_collections.fleet.power.plugins.plugin_utils.interrupted import telling_when_ended
-from ansible_collections.fleet.power.plugins.plugin_utils.progress import TaskProgress
-from ansible_collections.fleet.power.plugins.plugin_utils.server_host import OriginAction, was_reached
+from ansible_collections.fleet.power.plugins.plugin_utils._interrupted import telling_when_ended
+from ansible_collections.fleet.power.plugins.plugin_utils._progress import TaskProgress
+from ansible_collections.fleet.power.plugins.plugin_utils._server_host import OriginAction, was_reached
 
 
 class ActionModule(OriginAction):

@@ -23,6 +23,8 @@ attributes:
     description: Target OS and families that can be operated against.
     support: full
     platforms: posix
+requirements:
+  - "Python >= 3.9"
 """
 
     ACTIONGROUP_POWER = r"""

@@ -95,7 +95,6 @@ options:
       - If not given, the environment variable C(DOCKER_TIMEOUT) is used, then V(60).
     type: int
 requirements:
-  - "Python >= 3.9"
   - "docker (the Docker SDK for Python) >= 5.0"
   - "requests"
   - "PyYAML, where settings or definitions are YAML files"

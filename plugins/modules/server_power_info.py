@@ -264,7 +264,7 @@ servers:
           type: bool
           returned: always
           sample: true
-        keys:
+        differs:
           description: The keys that differ. V(null) if that is not known, as of a container of Wings or an earlier version.
           type: list
           elements: str

@@ -15,7 +15,7 @@ from .lab import Lab
 from .panel_server import FakePanel
 from .test_info import look, look_at
 
-NOTHING = {"is": False, "keys": [], "restart": [], "in_place": [], "next_start": [], "why": None}
+NOTHING = {"is": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "why": None}
 
 
 def outdated(controller: Controller, uuid: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def test_a_tag_that_means_another_image_by_now_counts(lab: Lab, controller: Cont
     newer = lab.image("LABEL newer=1")
     name, _colon, tag = image.lstrip("~").partition(":")
     lab.client.tag(newer.lstrip("~"), name, tag or "latest", force=True)
-    assert outdated(controller, uuid)["keys"] == ["image"]
+    assert outdated(controller, uuid)["differs"] == ["image"]
     lab.client.remove_image(image.lstrip("~"), force=True)
     assert outdated(controller, uuid)["is"] is None
 
@@ -82,7 +82,7 @@ def test_with_a_panel_what_it_says_now_counts(lab: Lab, controller: Controller, 
         assert lab.power("start", uuid).outcome.value == "done"
         assert outdated(controller, uuid) == NOTHING
         panel.put({**raw, "settings": {**raw["settings"], "labels": {"tier": "front"}}})
-        assert outdated(controller, uuid)["keys"] == ["labels.tier"]
+        assert outdated(controller, uuid)["differs"] == ["labels.tier"]
     # What was kept of it is what the container was made from: that says nothing.
     result = look(controller, server=uuid)
     assert result["servers"][0]["outdated"]["is"] is None

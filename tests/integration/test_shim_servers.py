@@ -187,13 +187,13 @@ def test_a_sync_brings_the_limits_of_a_running_server_in_line(lab: Lab, shim: Sh
     assert shim.ask("GET", path).json["outdated"]["is"] is False
     before = lab.container(server)
     lab.edit(server, build={"memory_limit": 300, "cpu_limit": 50}, labels={"tier": "front"})
-    assert shim.ask("GET", path).json["outdated"]["keys"] == ["build.cpu_limit", "build.memory_limit", "labels.tier"]
+    assert shim.ask("GET", path).json["outdated"]["differs"] == ["build.cpu_limit", "build.memory_limit", "labels.tier"]
     assert shim.ask("POST", f"{path}/sync").status == 204
     after = lab.container(server)
     assert before is not None and after is not None
     assert (after["HostConfig"]["Memory"], after["HostConfig"]["CpuQuota"]) == (345_000_000, 50_000)
     assert (after["Id"], after["State"]["StartedAt"]) == (before["Id"], before["State"]["StartedAt"])
-    assert shim.ask("GET", path).json["outdated"]["keys"] == ["labels.tier"]
+    assert shim.ask("GET", path).json["outdated"]["differs"] == ["labels.tier"]
     newest = shim.ask("GET", f"{path}/operations").json[0]
     assert (newest["action"], newest["outcome"], newest["reason"]) == ("limit", "done", "sync")
     # What cannot be done is no failure of the sync, as with Wings.

@@ -17,9 +17,9 @@ import pytest
 pytest.importorskip("ansible.plugins.action")
 DataLoader = importlib.import_module("ansible.parsing.dataloader").DataLoader
 plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.rollout_step")
-course = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.rollout_course")
-waits = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.rollout_waits")
-reports = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.rollout_report")
+course = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._rollout_course")
+waits = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._rollout_waits")
+reports = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._rollout_report")
 
 Step = Callable[..., dict[str, Any]]
 

@@ -230,6 +230,13 @@ def test_every_guide_is_in_the_table_of_contents() -> None:
     assert sorted(name for section in sections for name in section["toctree"]) == sorted(page.stem for page in GUIDES.glob("*.rst"))
 
 
+def test_the_first_page_leads_to_every_other() -> None:
+    sections = yaml.safe_load((CHECKOUT / "docs" / "docsite" / "extra-docs.yml").read_text())["sections"]
+    assert sections[0]["toctree"][0] == "which_page_guide"
+    named = set(re.findall(r"docsite[.](\w+_guide)", (GUIDES / "which_page_guide.rst").read_text()))
+    assert named == {page.stem for page in GUIDES.glob("*.rst")}
+
+
 def test_every_target_of_make_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
     named = {name for page in PAGES for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)}

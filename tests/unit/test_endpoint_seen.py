@@ -284,10 +284,13 @@ def test_an_operation_tells_of_players_and_what_it_waits_for() -> None:
         (None, None),
         ("yes", None),
         (
-            {"is": True, "keys": ["image", 5], "restart": ["image"], "in_place": "x", "next_start": [], "why": None},
-            {"is": True, "keys": ["image"], "restart": ["image"], "in_place": None, "next_start": [], "why": None},
+            {"is": True, "differs": ["image", 5], "restart": ["image"], "in_place": "x", "next_start": [], "why": None},
+            {"is": True, "differs": ["image"], "restart": ["image"], "in_place": None, "next_start": [], "why": None},
         ),
-        ({"is": 1, "why": "no\nanswer"}, {"is": None, **dict.fromkeys(("keys", "restart", "in_place", "next_start")), "why": "no answer"}),
+        (
+            {"is": 1, "why": "no\nanswer"},
+            {"is": None, **dict.fromkeys(("differs", "restart", "in_place", "next_start")), "why": "no answer"},
+        ),
     ],
 )
 def test_what_is_outdated_is_read_as_plain_values(told: object, found: object) -> None:

@@ -26,8 +26,8 @@ def told(fake: FakeNode) -> Any:
     return entry["outdated"]
 
 
-NONE = {"is": False, "keys": [], "restart": [], "in_place": [], "next_start": [], "why": None}
-UNKNOWN = {"is": None, "keys": None, "restart": None, "in_place": None, "next_start": None}
+NONE = {"is": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "why": None}
+UNKNOWN = {"is": None, "differs": None, "restart": None, "in_place": None, "next_start": None}
 
 
 def test_a_server_without_a_container_has_none_that_could_be_outdated(fake: FakeNode) -> None:
@@ -42,7 +42,7 @@ def test_keys_are_named_by_what_brings_them_in_line(fake: FakeNode) -> None:
     assert told(fake) == {
         **NONE,
         "is": True,
-        "keys": ["build.cpu_limit", "environment.MOTD"],
+        "differs": ["build.cpu_limit", "environment.MOTD"],
         "restart": ["environment.MOTD"],
         "in_place": ["build.cpu_limit"],
     }
@@ -54,7 +54,7 @@ def test_keys_are_named_by_what_brings_them_in_line(fake: FakeNode) -> None:
 def test_a_name_that_means_another_image_counts_and_nothing_is_pulled(fake: FakeNode) -> None:
     fake.up()
     fake.engine.images["game:1"] = ImageSeen("sha256:2")
-    assert told(fake)["keys"] == ["image"]
+    assert told(fake)["differs"] == ["image"]
     assert fake.engine.changes() == []
 
 
@@ -67,7 +67,7 @@ def test_an_image_that_is_not_on_the_node_leaves_it_unknown(fake: FakeNode) -> N
     assert found.warnings == (f"Cannot tell whether Cobalt is outdated: {why}",)
     # Whatever the image is, this differs.
     fake.define(invocation="other")
-    assert told(fake)["keys"] == ["invocation"]
+    assert told(fake)["differs"] == ["invocation"]
 
 
 def test_a_definition_that_cannot_be_read_is_not_taken_for_the_last_one_that_could(fake: FakeNode) -> None:

@@ -394,7 +394,7 @@ def test_whatever_comes_no_second_has_more_lines_and_each_end_is_told_once(event
 @pytest.fixture(name="spoken")
 def speak_into_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     pytest.importorskip("ansible.plugins.action")
-    plugin = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.progress")
+    plugin = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._progress")
     said: list[str] = []
     monkeypatch.setattr(plugin, "speak", said.append)
     monkeypatch.setattr(plugin.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
@@ -402,7 +402,7 @@ def speak_into_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[s
 
 
 def task_progress(host: str, *, mute: bool = False) -> Any:
-    plugin = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.progress")
+    plugin = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._progress")
     return plugin.TaskProgress(host, mute=mute)
 
 

@@ -21,7 +21,7 @@ from ansible_collections.fleet.power.tests.unit.page_support import record
 
 pytest.importorskip("ansible.plugins.action")
 pytest.importorskip("jinja2")
-plugin = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.rollout_report")
+plugin = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._rollout_report")
 
 
 class Reported:

@@ -72,7 +72,7 @@ def test_players_have_a_column_where_any_game_is_known_and_else_there_is_none() 
 
 def test_what_is_outdated_has_a_column_where_anything_is_and_else_there_is_none() -> None:
     def outdated(is_outdated: bool | None, keys: list[str] | None = None) -> dict[str, Any]:
-        return {"is": is_outdated, "keys": keys, "restart": keys, "in_place": None, "next_start": None, "why": None}
+        return {"is": is_outdated, "differs": keys, "restart": keys, "in_place": None, "next_start": None, "why": None}
 
     told = [
         entry("Lobby", outdated=outdated(True, ["build.memory_limit", "image"])),

@@ -113,10 +113,10 @@ _KEYS = {"type": ["array", "null"], "items": {"type": "string"}}
 _OUTDATED = {
     "type": ["object", "null"],
     "description": "whether its container is what its definition says; null if it has none",
-    "required": ["is", "keys", "restart", "in_place", "next_start", "why"],
+    "required": ["is", "differs", "restart", "in_place", "next_start", "why"],
     "properties": {
         "is": {"type": ["boolean", "null"], "description": "null if nobody can tell"},
-        "keys": {**_KEYS, "description": "what differs; null if that is not known"},
+        "differs": {**_KEYS, "description": "what differs; null if that is not known"},
         "restart": {**_KEYS, "description": "those of them that take a restart"},
         "in_place": {**_KEYS, "description": "limits that a sync brings in line while it runs"},
         "next_start": {**_KEYS, "description": "what its process sees when it starts anew"},

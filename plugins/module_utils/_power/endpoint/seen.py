@@ -36,7 +36,7 @@ _SUPERVISION = (
     *("next_at", "in_row", "crashes_today"),
 )
 _SUPERVISION_FLAGS = ("running", "oom_killed")
-_OUTDATED_LISTS = ("keys", "restart", "in_place", "next_start")
+_OUTDATED_LISTS = ("differs", "restart", "in_place", "next_start")
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,10 @@ class Outdated:
     def facts(self) -> dict[str, Any]:
         """Return what a reader is told; lists are None where nobody can name a key."""
         found = self.differences
-        names: dict[str, list[str] | None] = dict.fromkeys(("keys", "restart", "in_place", "next_start"))
+        names: dict[str, list[str] | None] = dict.fromkeys(("differs", "restart", "in_place", "next_start"))
         if found is not None and found.named:
             restart, in_place = list(found.restart), list(found.in_place)
-            names = {"keys": sorted(restart + in_place), "restart": restart, "in_place": in_place, "next_start": list(found.next_start)}
+            names = {"differs": sorted(restart + in_place), "restart": restart, "in_place": in_place, "next_start": list(found.next_start)}
         return {"is": self.is_outdated, **names, "why": self.why or None}
 
     @classmethod

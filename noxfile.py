@@ -1,0 +1,112 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# /// script
+# dependencies = ["nox==2026.10.20", "antsibull-nox==1.10.0"]
+# ///
+"""Sessions for each supported ansible-core and Python: what the workflows run, and `make matrix` where only package registries are reached.
+
+antsibull-nox.toml has what antsibull-nox brings along. Beside it are here the collection's own tests, which need an engine and other
+interpreters, and so run on the machine itself: the container of ansible-test has neither.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import antsibull_nox
+import nox
+
+#: The supported ansible-core, and the Pythons of a controller that each runs on; README.md has them as a table.
+CONTROLLERS = {
+    "2.19": ("3.11", "3.12", "3.13"),
+    "2.20": ("3.12", "3.13", "3.14"),
+    "2.21": ("3.12", "3.13", "3.14"),
+}
+#: What comes next, which is not supported yet, and one Python of it.
+DEVEL = ("devel", "3.13")
+#: Pythons of nodes that no controller has. On the oldest the HTTP face has the oldest library that its role takes: how it keeps clients
+#: from each other differs from release to release.
+NODES = ("3.9", "3.10")
+OLDEST = ("aiohttp>=3.8,<3.9", "PyJWT>=2.6,<3", "prometheus_client<1")
+HTTP_FACE = tuple(f"tests/integration/test_shim_{part}.py" for part in ("http", "life", "websocket"))
+
+CHECKOUT = Path(__file__).parent
+BUILD = str(CHECKOUT / ".build")
+
+nox.needs_version = ">=2026.10"
+antsibull_nox.load_antsibull_nox_toml()
+
+
+def libraries() -> list[str]:
+    """Return what modules and HTTP face need, which tests/demo-requirements.txt has beside one ansible-core."""
+    lines = (CHECKOUT / "tests/demo-requirements.txt").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith(("#", "ansible-core"))]
+
+
+def ansible_core(core: str) -> str:
+    """Return what to install for this ansible-core."""
+    return "https://github.com/ansible/ansible/archive/devel.tar.gz" if core == DEVEL[0] else f"ansible-core~={core}.0"
+
+
+def prepare(session: nox.Session, *packages: str) -> None:
+    """Install what the tests need, and lay the link that they import the collection by."""
+    session.install("--quiet", "--requirement", "tests/core-requirements.txt", *packages)
+    session.run("tests/tools/copy", "link", external=True)
+    session.env.update({"PYTHONPATH": BUILD, "HYPOTHESIS_STORAGE_DIRECTORY": f"{BUILD}/hypothesis"})
+
+
+def run_units(session: nox.Session) -> None:
+    """Run the unit tests, or what follows the two dashes."""
+    session.run("python", "-m", "pytest", *(session.posargs or ("-n", "2", "tests/unit")))
+
+
+def run_integration(session: nox.Session, *tests: str) -> None:
+    """Run these tests on the engine that tests choose."""
+    script = 'tests/lab/image/build && exec python -m pytest "$@"'
+    session.run("tests/lab/engine", "run", "bash", "-c", script, "integration", *tests, external=True)
+
+
+def add_tests(core: str, pythons: tuple[str, ...], *tags: str) -> None:
+    """Add the tests of a controller with this ansible-core, on each Python."""
+
+    @nox.session(name=f"units-{core}", python=pythons, default=False, tags=tags)
+    def units(session: nox.Session) -> None:
+        """Run the unit tests on an ansible-core and Python."""
+        prepare(session, ansible_core(core), *libraries())
+        run_units(session)
+
+    @nox.session(name=f"integration-{core}", python=pythons, default=False)
+    def integration(session: nox.Session) -> None:
+        """Run the integration tests on an ansible-core and Python."""
+        prepare(session, ansible_core(core), *libraries())
+        run_integration(session, *(session.posargs or ("-n", "2", "tests/integration")))
+
+
+def add_sanity(core: str, python: str) -> None:
+    """Add what ansible-test of this ansible-core has to say, beside the sessions of antsibull-nox, which take a container."""
+
+    @nox.session(name=f"sanity-local-{core}", python=python, default=False, tags=["sanity"])
+    def sanity(session: nox.Session) -> None:
+        """Run ansible-test sanity of an ansible-core, without its container."""
+        session.install("--quiet", ansible_core(core))
+        session.run("tests/tools/sanity", str(session.virtualenv.location), *session.posargs, external=True)
+
+
+@nox.session(python=NODES, default=False, tags=["units"])
+def node(session: nox.Session) -> None:
+    """Run the tests of what runs on a node, on a Python that only nodes have, without Ansible."""
+    prepare(session, *(OLDEST if session.python == NODES[0] else libraries()))
+    run_units(session)
+    if not session.posargs:
+        run_integration(session, "-n", "2", *HTTP_FACE)
+
+
+for each_core, its_pythons in CONTROLLERS.items():
+    add_tests(each_core, its_pythons, "units")
+    add_sanity(each_core, its_pythons[0])
+add_tests(DEVEL[0], DEVEL[1:])
+
+if __name__ == "__main__":
+    nox.main()

@@ -1,0 +1,190 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Following an action that goes on at a node: its news are shown as they come, and its result is that of the task.
+
+The module hands over an action that takes longer than a moment. It is asked for its news again and again, each time until it has some; so a
+task speaks while it runs, and outlives its connection: what is not heard is asked for again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW, VARIABLE
+from ansible_collections.fleet.power.plugins.plugin_utils._progress import TaskProgress
+
+#: Seconds that a task may take before it is followed, and that a node may be out of reach meanwhile.
+AFTER_SECONDS = 2.0
+LOST_SECONDS = 60.0
+_RETRY_SECONDS = 1.0
+#: What ssh says where there never was a connection, whatever its LogLevel: nothing was begun. Of one that has ended it may say nothing.
+_NEVER_THERE = (
+    *("connect to host", "Could not resolve", "Permission denied", "Connection refused", "No route to host", "Host key verification"),
+    *("kex_exchange_identification", "Too many authentication failures", "no matching host key", "Bad owner or permissions"),
+)
+#: What a result may have to be taken as it was printed. Ansible acts on other keys, such as ``add_host`` and ``_ansible_…``, and removes
+#: them from what a module returns: a node could take over others, and the controller.
+_PLAIN_KEYS = frozenset(("action", "changed", "code", "diff", "failed", "invocation", "msg", "servers", "summary"))
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class NodeOfTask:
+    """The node of a task, as an action plugin reaches it. Each raises `AnsibleConnectionFailure`."""
+
+    #: Runs a command line, and returns what it printed.
+    run: Callable[[str], str]
+    #: Asks for the result of a job by its id.
+    fetch: Callable[[str], dict[str, Any]]
+    #: Runs the module itself. Its job is begun once only, however often this is called.
+    begin: Callable[[], dict[str, Any]]
+    #: Gives up the connection, so that the next question makes a new one.
+    disconnect: Callable[[], None]
+    #: Says of a job that nobody waits for it any more.
+    give_up: Callable[[str], None]
+
+
+def new_job() -> str:
+    """Return the id of a job."""
+    return secrets.token_hex(16)
+
+
+@contextlib.contextmanager
+def asking_to_follow(environment: list[Any], job: str) -> Iterator[None]:
+    """Have the module told, by its environment, that what takes long is followed."""
+    asked = {VARIABLE: f"{job}:{AFTER_SECONDS}"}
+    environment.append(asked)
+    try:
+        yield
+    finally:
+        environment.remove(asked)
+
+
+def is_followed(variables: Mapping[str, str]) -> bool:
+    """Tell if tasks are followed at all; ``FLEET_POWER_FOLLOW=0`` in the controller's environment says no."""
+    return variables.get("FLEET_POWER_FOLLOW", "1") != "0"
+
+
+def is_shown(variables: Mapping[str, str]) -> bool:
+    """Tell if progress is shown; ``FLEET_POWER_PROGRESS=0`` in the controller's environment says no."""
+    return variables.get("FLEET_POWER_PROGRESS", "1") != "0"
+
+
+def was_lost(error: AnsibleConnectionFailure) -> bool:
+    """Tell if a connection may have ended that there was, so that a module may have begun."""
+    return not any(words in str(error) for words in _NEVER_THERE)
+
+
+class JobFollower:
+    """Follows one job of one task."""
+
+    def __init__(self, node: NodeOfTask, job: str, progress: TaskProgress, run_of_ansible: int) -> None:
+        """``run_of_ansible`` is the process that this one is a worker of, as it was before the module was run."""
+        self._node = node
+        self._job = job
+        self._progress = progress
+        #: Since when its node is out of reach. A question may take a minute to be answered, which is no silence.
+        self._lost_since: float | None = None
+        self._run_of_ansible = run_of_ansible
+
+    def result(self, followed: Mapping[str, Any]) -> dict[str, Any]:
+        """Show the news of the job until it ends; return its result.
+
+        ``followed`` is what the module told of it. Raises `AnsibleConnectionFailure` if its node stays out of reach.
+        """
+        offset = 0
+        while True:
+            news = self._patiently(lambda: self._news(followed, offset))  # noqa: B023
+            if news is not None:
+                self._progress.take(news["fleet_lines"])
+                offset = news["fleet_offset"]
+                if news["fleet_live"]:
+                    continue
+                plain = _plain_result(news.get("fleet_result"))
+                if plain is not None:
+                    return plain
+            answer = self._patiently(lambda: self._node.fetch(self._job))
+            if answer.get("fleet_absent"):
+                msg = "Cannot tell how the action ended: its files are gone, as after a reboot of the node; see server_power_info"
+                return {"failed": True, "msg": msg, "code": "interrupted", "changed": False}
+            if FOLLOW not in answer:
+                return answer
+            time.sleep(_RETRY_SECONDS)
+
+    def rejoined(self, error: AnsibleConnectionFailure) -> dict[str, Any]:
+        """Return the result of a module whose connection was lost before it could answer; where it had not begun, it is begun now."""
+        self._lose(error)
+        answer = self._patiently(lambda: self._node.fetch(self._job))
+        if answer.get("fleet_absent"):
+            answer = self._patiently(self._node.begin)
+        return self.result(answer[FOLLOW]) if FOLLOW in answer else answer
+
+    def _news(self, followed: Mapping[str, Any], offset: int) -> dict[str, Any] | None:
+        """Wait for news of the job; return None if nobody can tell."""
+        gather, patience = self._progress.pace
+        python, job = str(followed["python"]), str(followed["job"])
+        words = (python, os.path.join(job, "wait"), job, str(offset), f"{gather:.1f}", f"{patience:.1f}")
+        return _parsed(self._node.run(shlex.join(words)))
+
+    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask until there is an answer, or the node has been out of reach for too long."""
+        while True:
+            if os.getppid() != self._run_of_ansible:
+                # A worker of Ansible outlives one that was killed. Nothing new is to begin then, and nobody comes back.
+                with contextlib.suppress(AnsibleError):
+                    self._node.give_up(self._job)
+                raise AnsibleError("Cannot follow the action any longer: the run of Ansible has ended")
+            try:
+                answer = ask()
+            except AnsibleError as error:
+                self._lose(error)
+            else:
+                if self._lost_since is not None:
+                    self._lost_since = None
+                    self._progress.say("is back")
+                return answer
+
+    def _lose(self, error: AnsibleError) -> None:
+        """Get over an error, or raise it."""
+        now = time.monotonic()
+        if self._lost_since is None:
+            self._lost_since = now
+            self._progress.say(f"out of reach, is tried again for {LOST_SECONDS:.0f} s; what has begun there goes on")
+        elif now - self._lost_since > LOST_SECONDS:
+            raise error
+        self._node.disconnect()
+        time.sleep(_RETRY_SECONDS)
+
+
+def _plain_result(text: str | None) -> dict[str, Any] | None:
+    """Return what a module printed, if that is plain JSON of its own keys. Anything else is fetched; this saves a question.
+
+    Ansible marks its own types, as those of warnings.
+    """
+    if not text or "__ansible_type" in text:
+        return None
+    with contextlib.suppress(ValueError):
+        found = json.loads(text)
+        return found if isinstance(found, dict) and found.keys() <= _PLAIN_KEYS else None
+    return None
+
+
+def _parsed(output: str) -> dict[str, Any] | None:
+    """Return the last line that is news; a terminal, a profile or sudo may have printed others."""
+    for line in reversed(output.splitlines()):
+        if line.lstrip().startswith('{"fleet_lines"'):
+            with contextlib.suppress(ValueError):
+                found: dict[str, Any] = json.loads(line)
+                return found
+    return None

@@ -1,0 +1,99 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The progress of a run, shown as it is told.
+
+The forks of a run share nothing but its directory for temporary files: the board is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+
+from ansible import constants
+from ansible_collections.fleet.power.plugins.module_utils._fleet.progress import Board, pace
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport
+from ansible_collections.fleet.power.plugins.plugin_utils._spoken import speak
+
+_FILE = "fleet-power-progress"
+_LOOK_AGAIN_SECONDS = 0.1
+
+
+class TaskProgress:
+    """The progress of one task on one host: a context, in which it is followed."""
+
+    def __init__(self, host: str, *, mute: bool = False, reports: bool = True) -> None:
+        """``mute`` shows nothing; ``reports``: a rolling run's report may have it."""
+        self._host = host
+        self._mute = mute
+        self._path = os.path.join(constants.DEFAULT_LOCAL_TMP, _FILE)
+        self._followed = 1
+        self._report = RunReport(constants.DEFAULT_LOCAL_TMP) if reports else None
+
+    def __enter__(self) -> TaskProgress:
+        if not self._mute:
+            with self._board() as board:
+                board.begin(self._host)
+                self._followed = board.followed
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Show what is left, unless others go on who will."""
+        while not self._mute:
+            with self._board() as board:
+                board.end(self._host)
+                self._show(board)
+                if board.followed or not board.holds:
+                    return
+            time.sleep(_LOOK_AGAIN_SECONDS)
+
+    @property
+    def pace(self) -> tuple[float, float]:
+        """For how long to gather news at the node, and to wait for the first, in seconds."""
+        gather, patience = pace(self._followed)
+        return (patience, patience) if self._mute else (gather, patience)
+
+    def take(self, lines: Sequence[str]) -> None:
+        """Show what the node told since it was asked last."""
+        if self._report is not None:
+            self._report.note(self._host, lines)
+        if not self._mute:
+            with self._board() as board:
+                board.take(self._host, lines, time.time())
+                self._show(board)
+                self._followed = board.followed
+
+    def say(self, text: str) -> None:
+        """Show a line about the host itself."""
+        if not self._mute:
+            with self._board() as board:
+                board.say(self._host, text)
+                self._show(board)
+
+    @staticmethod
+    def _show(board: Board) -> None:
+        for line in board.lines(time.time()):
+            speak(line)
+
+    @contextlib.contextmanager
+    def _board(self) -> Iterator[Board]:
+        """The board, while nobody else has it. What cannot be read or kept is begun anew: progress is never worth a failure."""
+        board, file = Board({}), None
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(OSError, ValueError):
+                # Without a buffer, closing it can fail for nothing that was not written.
+                opened = open(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b", buffering=0)  # noqa: SIM115
+                file = held.enter_context(opened)
+                fcntl.flock(file, fcntl.LOCK_EX)
+                board = Board(json.loads(file.read() or "{}"))
+            yield board
+            with contextlib.suppress(OSError):
+                if file is not None:
+                    file.seek(0)
+                    file.truncate()
+                    file.write(json.dumps(board.state()).encode())

@@ -1,0 +1,164 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A rolling run under way: batch after batch is begun and counted, each is told of as it goes, and all of them at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import lines, report
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import Waits, longest, note_time, remaining
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count, stop_for_deadline
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import moment_in
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.plugins.module_utils._fleet.table import render
+from ansible_collections.fleet.power.plugins.module_utils._fleet.told.telling import RunTelling
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_play import RolloutPlay
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_waits import await_window, wait_for
+from ansible_collections.fleet.power.plugins.plugin_utils._spoken import speak
+
+
+class RolloutCourse:
+    """A run as one step of it finds it in its file and in its play."""
+
+    def __init__(self, run: str, run_files: RunFiles, play: RolloutPlay, waits: Waits, run_report: RunReport, telling: RunTelling) -> None:
+        self._run = run
+        self._files = run_files
+        self._play = play
+        self._waits = waits
+        self._page = run_report
+        self._telling = telling
+        self._check = run_files.check
+
+    def go_on(self, number: int | None, fault: Callable[[], str]) -> dict[str, Any]:
+        """Count the batch before and begin this one; without a number, or where none may begin any more, report.
+
+        ``fault`` returns why this one cannot be begun, empty if it can. Returns the task's result: what is asked of each node, or
+        the verdict.
+        """
+        try:
+            record, work = self._advance(number, fault)
+        except RolloutError as error:
+            # What is on the disk can be told of all the same.
+            record = self._files.load(self._run)
+            record.stopped = str(error)
+            return {"blamed": self._play.left()[:1], **self._report(record), "failed": True, "msg": str(error), "code": error.code}
+        return self._report(record) if work is None else {"work": work}
+
+    def soak(self, number: int) -> None:
+        """Let time pass in which the servers of a batch are to stay up, if any were acted on."""
+        record = self._files.load(self._run)
+        if any("servers" in answer for answer in self._answers(record, number, "__rollout_answer").values()):
+            self._say(lines.soak_line(record, number, self._waits.soak, _local()))
+            wait_for(self._waits.soak, self._page.renew)
+
+    def _advance(self, number: int | None, fault: Callable[[], str]) -> tuple[Record, dict[str, Any] | None]:
+        record = self._files.load(self._run)
+        if any(row.in_flight for row in record.in_batch(record.begun)):
+            self._count(record)
+        self._pass_over(record, record.batches + 1 if number is None else number)
+        if number is None or record.stopped:
+            return record, None
+        pause = self._waits.pause if number > 1 and not self._check else 0
+        if self._is_too_late(record, number, pause):
+            return record, None
+        if pause > 0:
+            self._say(lines.pause_line(number, pause, _local()))
+            wait_for(pause, self._page.renew)
+        await_window(moment_in(record.not_before) if record.not_before else 0, check=self._check)
+        record.stopped = fault()
+        if record.stopped or self._is_too_late(record, number):
+            return record, None
+        work = self._begin(record, number)
+        line = lines.begin_line(record, number, _local(), self._waits)
+        speak(line)
+        self._page.tell(line, remaining(record, number, self._waits), batch_begins=True)
+        return record, work
+
+    def _is_too_late(self, record: Record, number: int, pause: float = 0) -> bool:
+        """Tell if a batch that begins after a pause may not be over in time; then the run has stopped."""
+        seconds = pause + longest(record, number, self._waits.max_parallel)
+        fault = "" if self._check else lines.deadline_fault(record, number, seconds, time.time())
+        if fault:
+            stop_for_deadline(record, number, fault)
+        return bool(fault)
+
+    def _pass_over(self, record: Record, until: int) -> None:
+        """Count the batches for which no node is left that could have begun them. Raises `RolloutError` where one is."""
+        left = set(self._play.left())
+        for number in range(record.begun + 1, until):
+            if record.stopped:
+                return
+            if left.intersection(str(row.node) for row in record.in_batch(number)):
+                raise RolloutError(f"Cannot go on: batch {number} was to come before")
+            self._begin(record, number)
+            count(record, number, {})
+            self._files.save(record)
+            speak(lines.passed_line(record, number, _local()))
+        if until <= record.begun:
+            raise RolloutError(f"Cannot go on: batch {until} was begun before")
+
+    def _begin(self, record: Record, number: int) -> dict[str, Any]:
+        """Begin a batch. What is in flight stands in the file before a node is asked."""
+        work = begin(record, number)
+        record.batch_began_at = timestamp(datetime.now(timezone.utc))
+        self._files.save(record)
+        return work
+
+    def _count(self, record: Record) -> None:
+        number = record.begun
+        soak = None
+        if self._waits.soak:
+            soak = self._answers(record, number, "__rollout_up"), self._answers(record, number, "__rollout_still_up")
+        count(record, number, self._answers(record, number, "__rollout_answer"), soak)
+        note_time(record, number, seconds_since(record.batch_began_at), self._waits)
+        record.batch_times.append([number, record.batch_began_at, timestamp(datetime.now(timezone.utc))])
+        self._files.save(record)
+        self._say(lines.end_line(record, number, _local()))
+
+    def _say(self, line: str) -> None:
+        """Tell what the run is at, on the terminal and in its report."""
+        speak(line)
+        self._page.tell(line)
+
+    def _answers(self, record: Record, number: int, name: str) -> dict[str, Mapping[str, Any]]:
+        """Return what each node of a batch registered under a name."""
+        nodes = {str(row.node) for row in record.in_batch(number)}
+        return {node: self._play.answer(node, name) or {} for node in nodes}
+
+    def _report(self, record: Record) -> dict[str, Any]:
+        """Tell of the whole run; the result fails the task unless all ended well. The file stays only where something is left."""
+        keeps = bool(record.left or record.failed)
+        resume_file = self._files.own if keeps and not self._check else None
+        ended_at = timestamp(datetime.now(timezone.utc))
+        result = report.result(record, ended_at=ended_at, seconds=seconds_since(record.began_at), resume_file=resume_file)
+        table = f"\n{render(report.HEADINGS, report.table_rows(record))}\n\n" if record.rows else ""
+        speak(f"{table}{result['msg']}")
+        if resume_file is not None:
+            before = f"What failed before was left alone: {len(record.failed)}; " if result["ok"] else "To do what is left, "
+            speak(f"{before}{report.going_on(record, resume_file)}")
+        self._page.end(record, report.going_on(record, resume_file) if resume_file else "", result)
+        self._telling.close(record, self._files.own, result)
+        self._files.end(record, resume_file)
+        self._files.write_result(result)
+        self._telling.end(record, self._files.own)
+        left, told = self._play.left(), report.blamed(record)
+        return report.verdict(result, [node for node in left if node in told] or left[:1])
+
+
+def _local() -> datetime:
+    """Return the time as whoever watches has it."""
+    return datetime.now().astimezone()
+
+
+def seconds_since(began_at: str) -> float:
+    """Return how long ago a timestamp is."""
+    return (datetime.now(timezone.utc) - datetime.fromisoformat(began_at.replace("Z", "+00:00"))).total_seconds()

@@ -1,0 +1,84 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The play that a rolling run is in: its nodes, and what tasks registered for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.plugins.plugin_utils._asker import asker
+from ansible_collections.fleet.power.plugins.plugin_utils._plain_value import plain_value
+
+_STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
+#: What a run reads of an answer.
+_NEEDED = ("servers", "complete", "code", "msg", "module_stderr", "unreachable", "before_batch_failed")
+
+
+class RolloutPlay:
+    """A play as a task's variables show it."""
+
+    def __init__(self, task: Any, task_vars: Mapping[str, Any]) -> None:
+        self._task = task
+        self._vars = task_vars
+
+    def nodes(self) -> list[str]:
+        """Return all nodes of the play, those lost before the run included. Raises `RolloutError` for a play that cannot roll out."""
+        everywhere, active = list(self._vars["ansible_play_hosts_all"]), set(self._vars["ansible_play_hosts"])
+        if set(self._vars["ansible_play_batch"]) != active:
+            raise RolloutError("Cannot roll out in a play that has serial: each part would be a run of its own; use rollout_serial")
+        play = getattr(getattr(self._task, "_parent", None), "_play", None)
+        strategy = getattr(play, "strategy", _STRATEGIES[0])
+        if strategy not in _STRATEGIES:
+            raise RolloutError(f"Cannot roll out with strategy {strategy}: its nodes do not wait for each other; use linear")
+        return [str(node) for node in everywhere]
+
+    @property
+    def asked_by(self) -> str:
+        """Who runs the play, and which it is."""
+        play = self._vars.get("ansible_play_name")
+        return f"{asker()} (play {play})" if play else asker()
+
+    def here(self) -> str:
+        """Return the node that the task is for."""
+        return str(self._vars["inventory_hostname"])
+
+    def left(self) -> list[str]:
+        """Return the nodes that are not lost, in the order in which Ansible takes them."""
+        active = set(self._vars["ansible_play_hosts"])
+        return [str(node) for node in self._vars["ansible_play_batch"] if node in active]
+
+    def sets(self, name: str) -> bool:
+        """Tell whether a variable may be anything but empty, for any node: as it is written, since it may have others in it."""
+        if self._vars.get(name):
+            return True
+        return any(self._raw(node).get(name) for node in self.left())
+
+    def value(self, name: str, templar: Any) -> Any:
+        """Return what a variable is for the node that the task is for, None if it is not set. Raises `RolloutError`."""
+        if not self._vars.get(name):
+            return None
+        try:
+            return plain_value(templar.template(self._vars[name]))
+        except AnsibleError as error:
+            raise RolloutError(f"Cannot use {name}: {error.message}") from error
+
+    def _raw(self, node: str) -> Mapping[str, Any]:
+        hostvars = self._vars["hostvars"]
+        found: Mapping[str, Any] = hostvars.raw_get(node) if hasattr(hostvars, "raw_get") else hostvars[node]
+        return found
+
+    def answer(self, node: str, name: str) -> dict[str, Any] | None:
+        """Return what a node's task registered, None if there is nothing.
+
+        Registered results outlive plays: a node that is out of this one registered nothing in it.
+        """
+        if node not in self._vars["ansible_play_hosts"]:
+            return None
+        found = self._vars["hostvars"][node].get(name)
+        if not isinstance(found, Mapping) or found.get("skipped"):
+            return None
+        return {key: plain_value(found[key]) for key in _NEEDED if key in found}

@@ -1,0 +1,143 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report of a rolling run, a page that is renewed as the run goes, by whichever process of Ansible comes to know more.
+
+They share nothing but Ansible's directory for temporary files: what is reported where stands there, and the news of the batch under way.
+Renewing costs no more than a twentieth of a processor, and once a run has begun, no failure of its report ends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.fleet.power.plugins.module_utils._fleet.page.live import noted, read_live
+from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page import page
+from ansible_collections.fleet.power.plugins.module_utils._fleet.page.view import REFRESH_SECONDS, Shown
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.plugins.plugin_utils._spoken import speak
+
+_FILE = "fleet-power-report"
+#: Of the time, so much at most goes into renewing.
+_MOST_OF_TIME = 0.05
+_CONSEQUENCE = "it is renewed no more"
+
+
+class RunReport:
+    """The report of the run that this command is at, if it has one. ``temporary`` is a directory that Ansible cleans up."""
+
+    def __init__(self, temporary: str) -> None:
+        self._state = os.path.join(temporary, _FILE)
+        self._news = f"{self._state}-news"
+
+    def begin(self, path: str, record: Record) -> None:
+        """Write the report of a run that begins; an empty path means that it has none. Raises `RolloutError`."""
+        for left in (self._state, self._news):
+            with contextlib.suppress(OSError):
+                os.unlink(left)
+        if not path:
+            return
+        files.write_whole(path, page(record, Shown(_local())))
+        files.write(self._state, {"path": path, "run": record.run, "next_at": time.monotonic() + REFRESH_SECONDS})
+
+    def follow(self, file: str) -> None:
+        """Note in which file the run is kept: from now on its report is renewed."""
+        with self._held() as state:
+            if state:
+                state["file"] = file
+
+    def tell(self, doing: str, left: float | None = None, *, batch_begins: bool = False) -> None:
+        """Note what the run is at from now on, and about how many seconds it still takes; news of a batch are those since its beginning."""
+        with self._held() as state:
+            if state:
+                state.update(doing=doing, left=left)
+            if state and batch_begins:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._news)
+        self.renew()
+
+    def note(self, host: str, lines: Sequence[str]) -> None:
+        """Note what a node told of its servers, and renew the report if it is time to."""
+        if not os.path.exists(self._state):
+            return
+        if lines:
+            # In one piece, so that those of others are not in the middle of it.
+            with contextlib.suppress(OSError), open(self._news, "ab", buffering=0) as file:
+                file.write(noted(host, lines, time.time()).encode())
+        self.renew()
+
+    def renew(self) -> None:
+        """Renew the report if it is time to."""
+        # Where somebody else is at it, there is nothing to do.
+        with self._held(patiently=False) as state:
+            if "file" in state and time.monotonic() >= state["next_at"]:
+                self._write(state)
+
+    def end(self, record: Record, going_on: str, result: Mapping[str, Any]) -> None:
+        """Write the report of a run that is over."""
+        with self._held() as state:
+            if not state or state["run"] != record.run:
+                return
+            path = str(state["path"])
+            with self._told():
+                files.write_whole(path, page(record, Shown(_local(), going_on=going_on, result=result)), "it is as it was before the end")
+                speak(f"The report is {path}")
+            state.clear()
+
+    def _write(self, state: dict[str, Any]) -> None:
+        """Write the report anew; how long that takes says when it may be again."""
+        began = time.monotonic()
+        with self._told():
+            record = files.load(str(state["file"]))
+            if record.run == state["run"]:
+                shown = Shown(_local(), str(state.get("doing") or ""), left=state.get("left"), live=read_live(self._lines()))
+                files.write_whole(str(state["path"]), page(record, shown), _CONSEQUENCE)
+        took = time.monotonic() - began
+        state["next_at"] = time.monotonic() + max(REFRESH_SECONDS, took / _MOST_OF_TIME)
+
+    def _lines(self) -> list[str]:
+        with contextlib.suppress(OSError), open(self._news, encoding="utf-8", errors="replace") as file:
+            return file.readlines()
+        return []
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say of what went wrong, and go on."""
+        try:
+            yield
+        except RolloutError as error:
+            speak(f"[WARNING]: {error}")
+
+    @contextlib.contextmanager
+    def _held(self, *, patiently: bool = True) -> Iterator[dict[str, Any]]:
+        """What is reported where, while nobody else has it; empty if nothing is, or somebody else is at it. Emptied, it is removed."""
+        state: dict[str, Any] = {}
+        with contextlib.ExitStack() as held:
+            file = None
+            with contextlib.suppress(OSError, ValueError):
+                file = held.enter_context(open(self._state, "r+b", buffering=0))
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if patiently else fcntl.LOCK_NB))
+                state = json.loads(file.read())
+            before = dict(state)
+            yield state
+            with contextlib.suppress(OSError):
+                if not state and before:
+                    os.unlink(self._state)
+                elif file is not None and state != before:
+                    file.seek(0)
+                    file.truncate()
+                    file.write(json.dumps(state).encode())
+
+
+def _local() -> datetime:
+    """Return the time as whoever watches has it."""
+    return datetime.fromtimestamp(time.time()).astimezone()

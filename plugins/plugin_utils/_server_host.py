@@ -1,0 +1,127 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tasks on a host that is a server: they mean that server, unless they name others, and run few at a time on a node."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible import constants
+from ansible.plugins.action import ActionBase
+from ansible_collections.fleet.power.plugins.module_utils._power.model.origin import AD_HOC
+from ansible_collections.fleet.power.plugins.plugin_utils._asker import asker
+
+#: The names of option server. Written out: loading the declared options takes longer than all else that is done here.
+_SERVER_NAMES = ("server", "servers", "uuid")
+#: Tasks on the servers of one node at a time, in one run of Ansible. They share a connection, on which sshd allows ten sessions unless it
+#: is told otherwise; so two runs fit.
+AT_ONCE = 5
+_LOOK_AGAIN_SECONDS = 0.2
+_AD_HOC_PLAY = "Ansible Ad-Hoc"
+
+
+class ServerAction(ActionBase):  # type: ignore[misc]
+    """An action plugin that runs the module of its own name, for the server of a host that is one where the task names none."""
+
+    _supports_async = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the module with the task's arguments and what is added to them."""
+        variables = task_vars or {}
+        result: dict[str, Any] = super().run(tmp, variables)
+        arguments = self._completed(with_server_of_host(self._task.args, variables, self._templar), variables)
+        with _turn(self._node(variables)):
+            result.update(self._executed(arguments, variables))
+        _note_reached(str(variables.get("inventory_hostname", "")))
+        return result
+
+    def _executed(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Return what the module answers."""
+        answer: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val)
+        return answer
+
+    def _completed(self, arguments: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments with what else the module is given."""
+        del task_vars
+        return arguments
+
+    def _node(self, task_vars: Mapping[str, Any]) -> str | None:
+        """The node whose connection is shared with other hosts, None for a host that is no server."""
+        if not task_vars.get("server_uuid") or task_vars.get("server_node") is None:
+            return None
+        return str(self._templar.template(task_vars["server_node"]))
+
+
+class OriginAction(ServerAction):
+    """One that also says who asks, where the task does not."""
+
+    def _completed(self, arguments: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        return arguments if arguments.get("origin") else {**arguments, "origin": self._origin(task_vars)}
+
+    def _origin(self, task_vars: Mapping[str, Any]) -> str:
+        play = task_vars.get("ansible_play_name")
+        where = AD_HOC if play in (None, _AD_HOC_PLAY) else f"play {play}, task {self._task.get_name()}"
+        return f"{asker()} ({where})"
+
+
+def with_server_of_host(arguments: Mapping[str, Any], task_vars: Mapping[str, Any], templar: Any) -> dict[str, Any]:
+    """A task's arguments, with the server that its host is, where they name none.
+
+    An empty server is a mistake that the module tells, not one that is left out.
+    """
+    if task_vars.get("server_uuid") and all(arguments.get(name) is None for name in _SERVER_NAMES):
+        return {**arguments, "server": templar.template(task_vars["server_uuid"])}
+    return dict(arguments)
+
+
+def was_reached(host: str) -> bool:
+    """Tell if a task of this collection has had an answer of a host before, in this run."""
+    return os.path.exists(_reached(host))
+
+
+def _note_reached(host: str) -> None:
+    with contextlib.suppress(OSError):
+        os.close(os.open(_reached(host), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _reached(host: str) -> str:
+    """Return the file that says so: the forks of a run share nothing but its directory for temporary files."""
+    return os.path.join(constants.DEFAULT_LOCAL_TMP, f"fleet-power-reached-{_short(host)}")
+
+
+def _short(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _turn(node: str | None, folder: str | None = None) -> Iterator[None]:
+    """Wait until fewer than `AT_ONCE` tasks of this run are at a node, and be one of them. None is not waited for.
+
+    The forks of a run share nothing but its directory for temporary files. A lock there ends with the fork that has it.
+    """
+    if node is None:
+        yield
+        return
+    places = [os.path.join(folder or constants.DEFAULT_LOCAL_TMP, f"fleet-power-{_short(node)}-{number}") for number in range(AT_ONCE)]
+    with contextlib.ExitStack() as held:
+        while not any(_take(place, held) for place in places):
+            time.sleep(_LOOK_AGAIN_SECONDS)
+        yield
+
+
+def _take(place: str, held: contextlib.ExitStack) -> bool:
+    descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    held.callback(os.close, descriptor)
+    return True

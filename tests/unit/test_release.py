@@ -1,0 +1,93 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A release: its changelog takes in the fragments, once, and the version that galaxy.yml names has one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+yaml = pytest.importorskip("yaml")
+CHECKOUT = Path(__file__).resolve().parents[2]
+FRAGMENT = "---\nminor_changes:\n  - server_power - something new.\n"
+
+
+def version_in(checkout: Path) -> str:
+    return str(yaml.safe_load((checkout / "galaxy.yml").read_text())["version"])
+
+
+def releases_in(checkout: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((checkout / "changelogs/changelog.yaml").read_text())["releases"]
+    return found
+
+
+def test_the_version_in_galaxy_yml_has_its_release_in_the_changelog() -> None:
+    version = version_in(CHECKOUT)
+    assert re.search(rf"^v{re.escape(version)}\n=", (CHECKOUT / "CHANGELOG.rst").read_text(), re.MULTILINE)
+    release = releases_in(CHECKOUT)[version]
+    assert release["changes"]["release_summary"]
+    assert {module["name"] for module in releases_in(CHECKOUT)["1.0.0"]["modules"]} >= {"server_power", "server_power_info"}
+
+
+def git(checkout: Path, *arguments: str) -> None:
+    whoever = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+    subprocess.run(["git", *whoever, *arguments], cwd=checkout, check=True, capture_output=True, timeout=60)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout of its own, with the tools of this one."""
+    if not (CHECKOUT / ".git").exists() or not (CHECKOUT / ".venv/bin/antsibull-changelog").exists():
+        pytest.skip("this is no checkout with its tools")
+    copy = tmp_path / "checkout"
+    shutil.copytree(CHECKOUT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "fixtures", "*.tar.gz"))
+    (copy / ".venv").symlink_to(CHECKOUT / ".venv")
+    git(copy, "init", "--quiet")
+    git(copy, "commit", "--quiet", "--allow-empty", "--message", "all")
+    return copy
+
+
+def changelog(checkout: Path, *version: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["tests/tools/release", "changelog", *version], cwd=checkout, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.mark.long
+def test_a_release_takes_in_the_fragments_and_removes_them(checkout: Path) -> None:
+    (checkout / "changelogs/fragments/new.yml").write_text(FRAGMENT)
+    made = changelog(checkout, "1.7.3")
+    assert made.returncode == 0, made.stderr
+    assert version_in(checkout) == "1.7.3"
+    assert releases_in(checkout)["1.7.3"]["changes"]["minor_changes"] == ["server_power - something new."]
+    assert releases_in(checkout)["1.0.0"] == releases_in(CHECKOUT)["1.0.0"]
+    assert "\nv1.7.3\n" in (checkout / "CHANGELOG.rst").read_text()
+    assert [path.name for path in (checkout / "changelogs/fragments").iterdir()] == ["README.md"]
+
+
+@pytest.mark.long
+def test_a_version_that_nobody_has_yet_can_be_made_again_and_a_tagged_one_cannot(checkout: Path) -> None:
+    version = version_in(checkout)
+    summary = releases_in(checkout)[version]["changes"]["release_summary"]
+    (checkout / "changelogs/fragments/new.yml").write_text(FRAGMENT)
+    assert changelog(checkout).returncode == 0
+    changes = releases_in(checkout)[version]["changes"]
+    assert changes["release_summary"] == summary and "server_power - something new." in changes["minor_changes"]
+    git(checkout, "tag", version)
+    (checkout / "changelogs/fragments/late.yml").write_text(FRAGMENT)
+    refused = changelog(checkout)
+    assert refused.returncode != 0
+    assert f"{version} is tagged" in refused.stderr and "VERSION=" in refused.stderr
+    assert (checkout / "changelogs/fragments/late.yml").exists()
+
+
+@pytest.mark.long
+def test_a_version_that_is_none_is_refused(checkout: Path) -> None:
+    assert changelog(checkout, "next").returncode != 0
+    assert version_in(checkout) == version_in(CHECKOUT)

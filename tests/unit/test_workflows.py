@@ -1,0 +1,85 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What noxfile.py says is supported is what the workflows run, README.md says and ansible-core is asked for."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.fleet.power.tests.unit.docs_support import markdown_tables
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+WORKFLOWS = CHECKOUT / ".github" / "workflows"
+pytestmark = pytest.mark.skipif(not WORKFLOWS.exists(), reason="what was installed has no workflows")
+
+
+@pytest.fixture(scope="module")
+def supported() -> dict[str, Any]:
+    """The constants of noxfile.py, which nothing here could import."""
+    found: dict[str, Any] = {}
+    for statement in ast.parse((CHECKOUT / "noxfile.py").read_text()).body:
+        if (
+            isinstance(statement, ast.Assign)
+            and isinstance(target := statement.targets[0], ast.Name)
+            and target.id in ("CONTROLLERS", "DEVEL", "NODES")
+        ):
+            found[target.id] = ast.literal_eval(statement.value)
+    return found
+
+
+def matrix_of(job: str) -> dict[str, Any]:
+    jobs = yaml.safe_load((WORKFLOWS / "tests.yml").read_text())["jobs"]
+    matrix = jobs[job]["strategy"]["matrix"]
+    assert isinstance(matrix, dict)
+    return matrix
+
+
+def test_the_workflow_tests_each_supported_pair_and_no_other(supported: dict[str, Any]) -> None:
+    matrix = matrix_of("controllers")
+    left_out = {(pair["core"], pair["python"]) for pair in matrix["exclude"]}
+    pairs = set(itertools.product(matrix["core"], matrix["python"])) - left_out
+    assert pairs == {(core, python) for core, pythons in supported["CONTROLLERS"].items() for python in pythons}
+    assert matrix["tests"] == ["units", "integration"]
+    assert tuple(matrix_of("nodes")["python"]) == supported["NODES"]
+    assert matrix_of("sanity")["core"] == list(supported["CONTROLLERS"])
+    core, python = supported["DEVEL"]
+    assert matrix_of("devel")["session"] == [f"ansible-test-sanity-{core}", f"units-{core}-{python}", f"integration-{core}-{python}"]
+
+
+def test_it_runs_on_every_pull_request_and_weekly() -> None:
+    asked = yaml.safe_load((WORKFLOWS / "tests.yml").read_text())["on"]
+    assert asked["pull_request"] is None
+    assert re.fullmatch(r"\d+ \d+ \* \* \d", asked["schedule"][0]["cron"])
+
+
+def test_readme_and_metadata_name_the_same_versions(supported: dict[str, Any]) -> None:
+    (table,) = (rows for rows in markdown_tables(CHECKOUT / "README.md") if rows[0][0] == next(iter(supported["CONTROLLERS"])))
+    assert {core: tuple(pythons.split(", ")) for core, pythons, _ in table} == supported["CONTROLLERS"]
+    assert {nodes.partition(" ")[0] for _, _, nodes in table} == {supported["NODES"][0]}
+    assert {core: nodes.rpartition(" ")[2] for core, _, nodes in table} == {
+        core: pythons[-1] for core, pythons in supported["CONTROLLERS"].items()
+    }
+    cores = list(supported["CONTROLLERS"])
+    assert yaml.safe_load((CHECKOUT / "meta/runtime.yml").read_text())["requires_ansible"] == f">={cores[0]}.0"
+    bounds = dict(re.findall(r'^(m\w+_version) = "([\d.]+)"', (CHECKOUT / "antsibull-nox.toml").read_text(), re.MULTILINE))
+    assert bounds == {"min_version": cores[0], "max_version": cores[-1]}
+    (needed,) = re.findall(r"ansible-test-sanity-([\d.]+)", (WORKFLOWS / "release.yml").read_text())
+    assert needed == cores[-1]
+
+
+def test_nox_is_the_same_wherever_it_runs() -> None:
+    pins = dict(re.findall(r"^([\w-]+)==([\d.]+)$", (CHECKOUT / "tests/nox-requirements.txt").read_text(), re.MULTILINE))
+    assert sorted(pins) == ["antsibull-nox", "nox"]
+    script = dict(re.findall(r'"([\w-]+)==([\d.]+)"', (CHECKOUT / "noxfile.py").read_text()))
+    assert script == pins
+    actions = {
+        version for path in WORKFLOWS.iterdir() for version in re.findall(r"uses: ansible-community/antsibull-nox@(\S+)", path.read_text())
+    }
+    assert actions == {pins["antsibull-nox"]}
