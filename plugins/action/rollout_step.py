@@ -29,9 +29,10 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words i
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
 from ansible_collections.fleet.power.plugins.plugin_utils.plain_value import plain_value
-from ansible_collections.fleet.power.plugins.plugin_utils.rollout_course import RolloutCourse
+from ansible_collections.fleet.power.plugins.plugin_utils.rollout_course import RolloutCourse, seconds_since
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_play import RolloutPlay
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_report import RunReport
+from ansible_collections.fleet.power.plugins.plugin_utils.rollout_telling import telling_of
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_waits import await_window
 from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
 
@@ -72,6 +73,7 @@ class ActionModule(ActionBase):
         # As it came, until it is known to be good: where the result goes must be known even if it is not.
         self._asked: dict[str, Any] = {**{name: option.default for name, option in _OPTIONS.items()}, **plain_value(self._task.args)}
         self._play = RolloutPlay(self._task, task_vars or {})
+        self._telling = telling_of(self._play, self._templar, check=self._check)
         steps: dict[str, Callable[[], dict[str, Any]]] = {
             "clear": self._clear,
             "take_up": self._take_up,
@@ -92,6 +94,8 @@ class ActionModule(ActionBase):
                 # There is no run that could tell of it at its end.
                 with contextlib.suppress(RolloutError):
                     self._files.write_result(report.no_result(str(error), error.code, ended_at=_now()))
+        if self._telling.warnings:
+            result["warnings"] = self._telling.warnings
         return result
 
     def _checked(self) -> dict[str, Any]:
@@ -124,6 +128,7 @@ class ActionModule(ActionBase):
         if self._asked["given"] is not None:
             # What is wrong is told now, not when the window opens, with nobody there.
             understand(self._asked["given"], self._play.nodes(), old)
+            self._telling.require_good()
         await_window(window.not_before or 0, check=self._check)
         found = {"nodes": [], "runs": []} if old is None else flying(self._files.to_resume())
         if found["nodes"]:
@@ -144,11 +149,13 @@ class ActionModule(ActionBase):
             record = open_run(self._asked["given"], seen, start, old)
             page = _page()
             page.begin(run_files.report, record)
+            self._telling.expect(record, old, run_files.resume)
             path = run_files.begin(record, old)
             page.follow(path)
         if not self._check:
             chosen = sum(row.batch > 0 for row in record.rows)
             speak(f"Run {record.run}: {chosen} servers in {record.batches} batches, kept in {path}")
+        self._telling.begin(record, path)
         return {
             "file": path,
             "run": record.run,
@@ -205,6 +212,8 @@ class ActionModule(ActionBase):
         if record.run == self._asked["run"] and record.owner:
             record.stopped = record.stopped or "its play was ended before its end"
             _page().end(record, report.going_on(record, path), {"ok": False})
+            told = report.result(record, ended_at=_now(), seconds=seconds_since(record.began_at), resume_file=path)
+            self._telling.break_off(record, path, {**told, "ok": False})
             raise RolloutError(
                 f"Cannot tell of run {record.run}: its play was ended before its end, as by meta: end_play in rollout_before_batch_tasks; "
                 f"go on with the same command and -e rollout_resume={path}",
@@ -219,7 +228,7 @@ class ActionModule(ActionBase):
     @property
     def _course(self) -> RolloutCourse:
         waits = Waits(self._asked["pause"], self._asked["soak"], self._asked["max_parallel"])
-        return RolloutCourse(self._asked["run"], self._files, self._play, waits, _page(), check=self._check)
+        return RolloutCourse(self._asked["run"], self._files, self._play, waits, _page(), self._telling)
 
     @property
     def _check(self) -> bool:

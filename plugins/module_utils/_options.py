@@ -121,13 +121,14 @@ def _look(module: PowerModule) -> None:
     _check_bounds(options, INFO_OPTIONS)
     if options["server"] == []:
         # What was computed and came out empty is not all.
-        module.exit_json(changed=False, complete=True, servers=[], supervisor=None)
+        module.exit_json(changed=False, complete=True, servers=[], supervisor=None, events=None)
     with contextlib.closing(open_call(options, read_only=True)) as call:
         wanted = FactOptions(options["tail"], options["operations"], options["crashes"], _span(options), ask_players)
         told = call.describe(options["server"] or (), wanted, check=module.check_mode)
     warn_each(module, call.warnings(), told.warnings)
     why = {} if told.complete else {"msg": "; ".join(told.unlisted)}
-    module.exit_json(changed=False, complete=told.complete, servers=told.entries, supervisor=told.supervisor, **why)
+    node = {"supervisor": told.supervisor, "events": told.events}
+    module.exit_json(changed=False, complete=told.complete, servers=told.entries, **node, **why)
 
 
 def _span(options: Mapping[str, Any]) -> Span | None:

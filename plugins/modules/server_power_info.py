@@ -696,6 +696,77 @@ supervisor:
       type: str
       returned: always
       sample: null
+events:
+  description: The node's events, and who is told of them, V(null) where nobody tells, as an endpoint.
+  type: dict
+  returned: success
+  contains:
+    running:
+      description: Whether what sends them runs, V(null) if that cannot be told; a warning says why.
+      type: bool
+      returned: always
+      sample: true
+    since:
+      description: Since when it runs.
+      type: str
+      returned: always
+      sample: "2026-01-31T00:00:00.000Z"
+    kept:
+      description: Whether events are kept on this node, V(null) if that cannot be told.
+      type: bool
+      returned: always
+      sample: true
+    receivers:
+      description: How far each receiver has come, V(null) where no events are kept, or nobody can tell.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        receiver:
+          description: Its name.
+          type: str
+          returned: always
+          sample: pager
+        waiting:
+          description: How many events it has not taken yet. Also those that may not be for it, where nobody has looked yet.
+          type: int
+          returned: always
+          sample: 12
+        oldest_at:
+          description: When the first of these happened, V(null) if none wait.
+          type: str
+          returned: always
+          sample: "2026-01-31T04:12:00.123Z"
+        "off":
+          description: Whether it has asked to be told nothing more (410 Gone).
+          type: bool
+          returned: always
+          sample: false
+        failing_since:
+          description: Since when no try has reached it, V(null) where the last one did.
+          type: str
+          returned: always
+          sample: "2026-01-31T04:12:01.000Z"
+        error:
+          description: What became of the last try that failed.
+          type: str
+          returned: always
+          sample: "it answers 503"
+        dropped:
+          description: How many events were let go of before it had taken them.
+          type: int
+          returned: always
+          sample: 0
+        sent:
+          description: How many it has taken.
+          type: int
+          returned: always
+          sample: 1024
+        sent_at:
+          description: When it took the last one.
+          type: str
+          returned: always
+          sample: "2026-01-31T04:11:58.000Z"
 msg:
   description: Why C(complete) is V(false), or why nothing could be read.
   type: str

@@ -18,6 +18,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_fil
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import moment_in
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import render
+from ansible_collections.fleet.power.plugins.module_utils._fleet.told.telling import RunTelling
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_play import RolloutPlay
 from ansible_collections.fleet.power.plugins.plugin_utils.rollout_report import RunReport
@@ -28,13 +29,14 @@ from ansible_collections.fleet.power.plugins.plugin_utils.spoken import speak
 class RolloutCourse:
     """A run as one step of it finds it in its file and in its play."""
 
-    def __init__(self, run: str, run_files: RunFiles, play: RolloutPlay, waits: Waits, run_report: RunReport, *, check: bool) -> None:
+    def __init__(self, run: str, run_files: RunFiles, play: RolloutPlay, waits: Waits, run_report: RunReport, telling: RunTelling) -> None:
         self._run = run
         self._files = run_files
         self._play = play
         self._waits = waits
         self._page = run_report
-        self._check = check
+        self._telling = telling
+        self._check = run_files.check
 
     def go_on(self, number: int | None, fault: Callable[[], str]) -> dict[str, Any]:
         """Count the batch before and begin this one; without a number, or where none may begin any more, report.
@@ -117,7 +119,7 @@ class RolloutCourse:
         if self._waits.soak:
             soak = self._answers(record, number, "__rollout_up"), self._answers(record, number, "__rollout_still_up")
         count(record, number, self._answers(record, number, "__rollout_answer"), soak)
-        note_time(record, number, _since(record.batch_began_at), self._waits)
+        note_time(record, number, seconds_since(record.batch_began_at), self._waits)
         record.batch_times.append([number, record.batch_began_at, timestamp(datetime.now(timezone.utc))])
         self._files.save(record)
         self._say(lines.end_line(record, number, _local()))
@@ -137,15 +139,17 @@ class RolloutCourse:
         keeps = bool(record.left or record.failed)
         resume_file = self._files.own if keeps and not self._check else None
         ended_at = timestamp(datetime.now(timezone.utc))
-        result = report.result(record, ended_at=ended_at, seconds=_since(record.began_at), resume_file=resume_file)
+        result = report.result(record, ended_at=ended_at, seconds=seconds_since(record.began_at), resume_file=resume_file)
         table = f"\n{render(report.HEADINGS, report.table_rows(record))}\n\n" if record.rows else ""
         speak(f"{table}{result['msg']}")
         if resume_file is not None:
             before = f"What failed before was left alone: {len(record.failed)}; " if result["ok"] else "To do what is left, "
             speak(f"{before}{report.going_on(record, resume_file)}")
         self._page.end(record, report.going_on(record, resume_file) if resume_file else "", result)
+        self._telling.close(record, self._files.own, result)
         self._files.end(record, resume_file)
         self._files.write_result(result)
+        self._telling.end(record, self._files.own)
         left, told = self._play.left(), report.blamed(record)
         return report.verdict(result, [node for node in left if node in told] or left[:1])
 
@@ -155,5 +159,6 @@ def _local() -> datetime:
     return datetime.now().astimezone()
 
 
-def _since(began_at: str) -> float:
+def seconds_since(began_at: str) -> float:
+    """Return how long ago a timestamp is."""
     return (datetime.now(timezone.utc) - datetime.fromisoformat(began_at.replace("Z", "+00:00"))).total_seconds()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.plugins.plugin_utils.asker import asker
 from ansible_collections.fleet.power.plugins.plugin_utils.plain_value import plain_value
@@ -55,6 +56,15 @@ class RolloutPlay:
         if self._vars.get(name):
             return True
         return any(self._raw(node).get(name) for node in self.left())
+
+    def value(self, name: str, templar: Any) -> Any:
+        """Return what a variable is for the node that the task is for, None if it is not set. Raises `RolloutError`."""
+        if not self._vars.get(name):
+            return None
+        try:
+            return plain_value(templar.template(self._vars[name]))
+        except AnsibleError as error:
+            raise RolloutError(f"Cannot use {name}: {error.message}") from error
 
     def _raw(self, node: str) -> Mapping[str, Any]:
         hostvars = self._vars["hostvars"]

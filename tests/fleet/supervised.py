@@ -15,6 +15,7 @@ from .shim import LIBRARIES, shown
 
 SUPERVISOR = "fleet-power-supervisor"
 RESTORE = "fleet-power-restore"
+EVENTS = "fleet-power-events"
 #: What a run of the role may leave out in a test.
 SHORT = {"node_python": "none", "node_user": "", "node_check": False}
 #: Longest that a server may take to be back on a loaded machine.
@@ -33,9 +34,9 @@ def act(node: Node, action: str, *servers: Mapping[str, Any], **options: object)
 
 
 def units(node: Node) -> dict[str, str]:
-    """Return whether either unit is enabled, and how it does; nothing of one that is not there."""
+    """Return whether each unit is enabled, and how it does; nothing of one that is not there."""
     told = {}
-    for service in (SUPERVISOR, RESTORE):
+    for service in (SUPERVISOR, RESTORE, EVENTS):
         found = shown(node, "UnitFileState", "ActiveState", service=service)
         if found["UnitFileState"]:
             told[service] = f"{found['UnitFileState']} {found['ActiveState']}"

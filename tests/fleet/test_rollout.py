@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from ansible_collections.fleet.power.tests.unit.told_support import SECRET, told
 
 from .lab import Lease, bring_up, inventory, phase_of, playbook, playbook_begun, server, uuid_of, wait_until
 from .ran import recap
@@ -28,7 +29,12 @@ def test_three_of_twenty_that_fail_end_a_run_with_a_budget_of_two_and_the_next_r
     before = runs_of(node, [*bad, *good])
     break_start(node, *bad)
 
-    ran = playbook("rolling_restart", [node], rollout_max_failures=2, rollout_max_parallel=3)
+    with told() as chat:
+        asked = {"rollout_receivers": [{"name": "chat", "url": chat.url, "secret": SECRET}]}
+        ran = playbook("rolling_restart", [node], rollout_max_failures=2, rollout_max_parallel=3, **asked)
+        first = result_of(tmp_path)["run"]
+        assert chat.events == [("rollout.begun", first), ("rollout.stopped", first)], ran.output
+        assert chat.sent[1].value["data"]["stopped"] == "3 failed, and 2 may"
     assert ran.rc == 2
     after = runs_of(node, [*bad, *good])
     result = result_of(tmp_path)
@@ -47,7 +53,11 @@ def test_three_of_twenty_that_fail_end_a_run_with_a_budget_of_two_and_the_next_r
     ]
     assert [line.split()[1].rstrip(":") for line in json.loads(resume.read_text())["not_done"]] == untouched
 
-    resumed = playbook("rolling_restart", [node], rollout_resume=str(resume))
+    with told() as chat:
+        resumed = playbook("rolling_restart", [node], rollout_resume=str(resume), rollout_receivers=[{"name": "chat", "url": chat.url}])
+        second = result_of(tmp_path)["run"]
+        assert chat.events == [("rollout.begun", second), ("rollout.ended", second)]
+        assert chat.sent[0].value["data"]["resumes"] == first
     assert resumed.rc == 0, resumed.output
     last = runs_of(node, [*bad, *good])
     assert [name for name in last if last[name] != after[name]] == untouched

@@ -12,8 +12,9 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from ansible_collections.fleet.power.tests.unit.told_support import told
 
-from .lab import Lease, adhoc, bring_up, playbook, playbook_begun, server, uuid_of, wait_until
+from .lab import Lease, adhoc, bring_up, inventory, playbook, playbook_begun, server, uuid_of, wait_until
 from .rollout import is_stopping, is_unlocked, operations, outcomes, result_of, resume_files, runs_of
 
 
@@ -115,8 +116,11 @@ def test_what_comes_before_a_batch_and_is_missing_or_ends_the_play_is_told(lease
     assert result_of(tmp_path)["stopped"].startswith(f"Cannot use rollout_before_batch_tasks={tmp_path}/missing.yml: ")
     ending = tmp_path / "end.yml"
     ending.write_text("- ansible.builtin.meta: end_play\n")
-    ran = playbook("rolling_restart", [node], rollout_before_batch_tasks=str(ending))
+    with told() as chat:
+        where = inventory([node], rollout_receivers=[{"name": "chat", "url": chat.url}])
+        ran = playbook("rolling_restart", where, rollout_before_batch_tasks=str(ending))
     assert ran.rc == 2, ran.output
+    assert chat.types == ["rollout.begun", "rollout.stopped"]
     assert (result_of(tmp_path)["ok"], result_of(tmp_path)["code"]) == (False, "broken_off")
     assert operations(node, one) == []
 

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ansible_collections.fleet.power.tests.integration.event_sending import EventReceiver
 from ansible_collections.fleet.power.tests.integration.panel_server import FakePanel, closing
 
 from .lab import Node, playbook, server, uuid_of, wait_until
@@ -17,6 +18,7 @@ from .ran import changes, made, refusal
 from .shim import library_of, pid_of
 from .supervised import (
     BACK_SECONDS,
+    EVENTS,
     RESTORE,
     SHORT,
     SUPERVISOR,
@@ -33,28 +35,69 @@ from .supervised import (
 )
 
 STAGGER = 2
+#: What signs events.
+SECRET = "whsec_" + "QUFB" * 8
 
 
-def test_a_node_is_supervised_until_it_is_told_otherwise_and_a_second_run_changes_nothing(node: Node) -> None:
+def test_a_node_is_supervised_and_tells_of_it_until_it_is_told_otherwise_and_a_second_run_changes_nothing(node: Node) -> None:
     lobby = server("lobby")
-    supervised(node, lobby)
-    assert units(node) == {SUPERVISOR: "enabled active"}
-    pid = pid_of(node, SUPERVISOR)
-    assert changes(supervised(node, lobby)) == []
-    assert pid_of(node, SUPERVISOR) == pid
-    assert libraries(node) == [library_of(node, SUPERVISOR)]
+    with closing(EventReceiver()) as received, node.reaching(received.port):
+        told = {"node_event_receivers": [{"name": "pager", "url": f"{received.url}/PlantedToken", "secret": SECRET}]}
+        supervised(node, lobby, **told)
+        assert units(node) == {SUPERVISOR: "enabled active", EVENTS: "enabled active"}
+        pids = [pid_of(node, SUPERVISOR), pid_of(node, EVENTS)]
+        assert changes(supervised(node, lobby, **told)) == []
+        assert [pid_of(node, SUPERVISOR), pid_of(node, EVENTS)] == pids
+        assert libraries(node) == [library_of(node, SUPERVISOR)]
 
-    act(node, "start")
-    before = node.started_at(uuid_of(lobby))
-    crash(node, lobby)
-    wait_until(lambda: is_back(node, lobby, before), "it was started again", BACK_SECONDS)
+        act(node, "start")
+        before = node.started_at(uuid_of(lobby))
+        crash(node, lobby)
+        wait_until(lambda: is_back(node, lobby, before), "it was started again", BACK_SECONDS)
+        wait_until(lambda: "server.crashed" in [each["type"] for each in received.got], "it was told", BACK_SECONDS)
+        assert all("webhook-signature" in asked.headers for asked in received.asked)
+        assert {each["subject"] for each in received.got} == {uuid_of(lobby)}
 
-    supervised(node, lobby, node_supervise=False)
-    assert units(node) == {RESTORE: "enabled inactive"}
-    assert libraries(node) == []
-    crash(node, lobby)
-    assert changes(supervised(node, lobby, node_supervise=False)) == []
-    assert not node.is_up(uuid_of(lobby))
+        supervised(node, lobby, node_supervise=False)
+        assert units(node) == {RESTORE: "enabled inactive"}
+        assert libraries(node) == []
+        assert node.ssh("ls /etc/fleet-power/receivers /usr/local/lib/fleet-power/events-* 2>/dev/null", check=False).split() == [
+            "/etc/fleet-power/receivers:"
+        ]
+        tables = "sqlite3.connect('/var/lib/fleet-power/journal.sqlite').execute('SELECT name FROM sqlite_master').fetchall()"
+        kept = node.ssh(f'python3 -c "import sqlite3; print({tables})"')
+        assert "operations" in kept and "outbox" not in kept and "receivers" not in kept
+        count = len(received.asked)
+        crash(node, lobby)
+        assert changes(supervised(node, lobby, node_supervise=False)) == []
+        assert not node.is_up(uuid_of(lobby))
+        assert len(received.asked) == count
+
+
+@pytest.mark.long
+def test_receivers_are_taken_over_kept_from_others_and_what_is_wrong_with_them_is_told(node: Node) -> None:
+    with closing(EventReceiver()) as received, node.reaching(received.port):
+        pager = {"name": "pager", "url": f"{received.url}/PlantedToken", "secret": SECRET}
+        short = {"node_supervise": False, "node_restore_on_boot": False}
+        supervised(node, **short, node_event_receivers=[pager])
+        assert units(node) == {EVENTS: "enabled active"}
+        pid = pid_of(node, EVENTS)
+        modes = node.ssh("cd /etc/fleet-power; stat -c '%U %a %n' receivers receivers/*").splitlines()
+        assert modes == ["root 700 receivers", "root 600 receivers/pager.secret", "root 600 receivers/pager.url"]
+        settings = node.ssh("cat /etc/fleet-power/config.yml")
+        assert "Planted" not in settings and SECRET not in settings
+
+        chat = {"name": "chat", "url": f"{received.url}/chat", "format": "discord", "types": ["server.crash_loop"]}
+        ran = supervised(node, **short, node_event_receivers=[pager, chat])
+        assert "Planted" not in ran.output and SECRET not in ran.output
+        assert pid_of(node, EVENTS) != pid
+
+        said = refusal(playbook("node", [node], **SHORT, **short, node_event_receivers=[{**pager, "secret": "whsec_short"}]))
+        assert said.startswith("Cannot tell events to receiver pager: its secret is no secret for signatures")
+
+        supervised(node, **short, node_event_receivers=[])
+        assert units(node) == {}
+        assert node.ssh("ls /etc/fleet-power/receivers").split() == []
 
 
 @pytest.mark.long
@@ -62,7 +105,7 @@ def test_the_supervisor_is_restarted_where_its_unit_or_its_settings_are_new_and_
     supervised(node)
     pids = [pid_of(node, SUPERVISOR)]
     staggered = {"node_restore_stagger": 7}
-    assert changes(made(playbook("node", [node], "--check", **SHORT, **staggered))) == ["Write the supervisor's unit"]
+    assert changes(made(playbook("node", [node], "--check", **SHORT, **staggered))) == ["Write the unit of the supervisor"]
     for variables in (staggered, {**staggered, "node_settings": {"system": {"stop_timeout": 30}}}):
         supervised(node, **variables)
         pids.append(pid_of(node, SUPERVISOR))

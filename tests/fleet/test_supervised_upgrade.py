@@ -72,8 +72,8 @@ def grown(node: Node, old_collections: Path) -> Grown:
 #: The tasks by which an upgrade changes a node, in their order; any other leaves the node as the one before it did.
 CHANGES = (
     "Copy the library",
-    "Have a library of the supervisor's own",
-    "Write the supervisor's unit",
+    "Have a library of its own for the supervisor",
+    "Write the unit of the supervisor",
     "Have the supervisor started",
     "Disable the unit",
     "Remove the unit",
@@ -112,8 +112,8 @@ REMOVALS = (
     "Write the unit",
     "Enable the unit",
     "Disable and stop the supervisor",
-    "Remove the supervisor's unit",
-    "Remove the supervisor's libraries",
+    "Remove the libraries of the supervisor",
+    "Remove the unit of the supervisor",
 )
 
 

@@ -17,6 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wante
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions import definition_keys, settings_keys
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_text import load_text
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.receiver_keys import read_receiver_rules
 from ansible_collections.fleet.power.plugins.module_utils._power.model import errors
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
@@ -154,12 +155,18 @@ def test_the_defaults_in_the_readme_are_those_of_the_code() -> None:
 def test_an_example_is_yaml_and_is_something_we_know(example: Example) -> None:
     document = yaml.load(example.text, Loader)
     if isinstance(document, list):
-        assert all(play["name"] and play["hosts"] and (play.get("tasks") or play["roles"]) for play in document)
+        # A rulebook has rules; `test_events_guide` and `test_event_source` know more of it.
+        assert all(play["name"] and play["hosts"] and (play.get("tasks") or play.get("rules") or play["roles"]) for play in document)
     elif "uuid" in document.get("settings", {}):
         definition = parse_definition(load_text(example.text.encode(), str(example), yaml=True), where=str(example))
         assert (definition.warnings, definition.server.name != "") == ((), True)
     elif document.get("plugin") == "fleet.power.servers":
         assert wanted_of({"timeout": 10, "snapshot_max_age": 0, "panel_api_key": "from the environment", **document}, str)
+    elif {"node_event_receivers", "rollout_receivers"} & document.keys():
+        # Variables of a role.
+        ((variable, receivers),) = document.items()
+        given = [{key: re.sub("^~", "/root", value) if "file" in key else value for key, value in each.items()} for each in receivers]
+        assert read_receiver_rules(given, variable)
     elif "nodes" in document:
         assert document.keys() == {"nodes"} and document["nodes"].keys() == {"hosts", "vars"}
     else:
@@ -237,13 +244,13 @@ def test_every_script_that_make_runs_may_be_run() -> None:
 
 
 def test_every_file_that_is_named_with_its_path_exists() -> None:
-    pattern = r"\b((?:tests|plugins|docs|changelogs|meta)/[\w./-]*\w)"
+    pattern = r"\b((?:extensions|tests|plugins|docs|changelogs|meta)/[\w./-]*\w)"
     named = {(page.name, path) for page in PAGES for path in re.findall(pattern, page.read_text())}
     assert [each for each in sorted(named) if not (CHECKOUT / each[1]).exists() and not (CHECKOUT / "docs" / each[1]).exists()] == []
 
 
 def test_every_file_of_code_that_the_architecture_names_exists() -> None:
     named = set(re.findall(r"`([\w/]+\.py)`", (CHECKOUT / "docs" / "architecture.md").read_text()))
-    there = [path.as_posix() for folder in ("plugins", "tests") for path in (CHECKOUT / folder).rglob("*.py")]
+    there = [path.as_posix() for folder in ("extensions", "plugins", "tests") for path in (CHECKOUT / folder).rglob("*.py")]
     assert len(named) > 30
     assert [name for name in sorted(named) if not any(path.endswith(f"/{name}") for path in there)] == []

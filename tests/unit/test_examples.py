@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.event_facts import event_facts
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.player_facts import ask_players
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe_each
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
@@ -21,6 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_server
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.deliveries import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.span import Span
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Unseen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.downtime import Downtime
@@ -210,6 +212,11 @@ def test_every_field_that_info_returns_is_documented_and_every_documented_one_ex
         described = describe_each([Server(UUID)], fake.node, wanted, remember=fake.node.journal.runs.record_match)
     countdown.release()
     (found,) = described.entries
+    fake.node.journal.events.open()
+    fake.node.journal.deliveries.save("pager", Delivery("box", 0))
+    events, unsure = event_facts(fake.node.journal, fake.node.settings.state_directory)
+    assert not unsure and set(events) == set(documented["events"]["contains"])
+    assert [set(each) for each in events["receivers"]] == [set(documented["events"]["contains"]["receivers"]["contains"])]
     assert described.supervisor is not None and set(described.supervisor) == set(documented["supervisor"]["contains"])
     # Of Wings and of our own HTTP face, the latter of which alone tells of supervision and players.
     ours = {name: found[name] for name in ("outdated", "supervision", "countdown", "players")}

@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_power/events", "_power/host", "_power/volume"),
     ("_power/definitions", "_power/journal", "_power/locking"),
     ("_power/container", "_power/sources"),
-    ("_power/engine",),
+    ("_power/engine", "_power/receivers"),
     ("_power/games",),
     ("_power/config_files", "_power/actions/node"),
     ("_power/actions/boot", "_power/actions/players"),
@@ -37,15 +37,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_power",),
     ("_fleet",),
     ("_fleet/inventory", "_fleet/rollout"),
-    ("_fleet/page",),
+    ("_fleet/page", "_fleet/told"),
     ("_http_shim/process", "_http_shim/wire"),
     ("_http_shim/acceptance",),
-    ("_http_shim/servers",),
+    ("_http_shim/events", "_http_shim/servers"),
     ("_http_shim/routes", "_http_shim/websocket/client"),
     ("_http_shim/websocket",),
     ("_http_shim",),
-    ("_start_options", "_supervisor"),
-    ("_options", "restore", "supervisor", "http_shim"),
+    ("_events", "_start_options", "_supervisor"),
+    ("_options", "events", "restore", "supervisor", "http_shim"),
 )
 #: What one package, parsers included, shows its neighbours.
 WHOLE = ("_power/config_files",)
@@ -66,6 +66,7 @@ THIRD_PARTY = {
 READING = {
     *("_power/container", "_power/definitions", "_power/engine", "_power/endpoint/client"),
     *("_power/endpoint/seen", "_power/endpoint/told", "_power/sources/web", "_power/options"),
+    *("_power/events", "_power/receivers"),
 }
 
 #: What a file never imports that calls itself pure: whatever reads a clock, a disk or a network.
@@ -215,7 +216,7 @@ def test_a_folder_is_small_enough_to_be_read() -> None:
 
 def test_what_users_call_is_public_and_nothing_else() -> None:
     names = {name_of(path).partition("/")[0] for path in files()}
-    assert {name for name in names if not name.startswith("_")} == {"http_shim", "restore", "supervisor"}
+    assert {name for name in names if not name.startswith("_")} == {"events", "http_shim", "restore", "supervisor"}
 
 
 def test_one_file_alone_knows_the_framework() -> None:

@@ -53,9 +53,15 @@ def test_every_python_that_a_role_runs_is_isolated(file: str, command: str) -> N
 
 def test_they_are_found() -> None:
     files = [file for file, _command in commands()]
-    assert {"node/tasks/python.yml", "node/tasks/virtualenv.yml", "node/tasks/definitions.yml", "node/tasks/settings.yml"} <= set(files)
+    assert {
+        "node/tasks/python.yml",
+        "node/tasks/virtualenv.yml",
+        "node/tasks/definitions.yml",
+        "node/tasks/settings.yml",
+        "node/tasks/unservice.yml",
+    } <= set(files)
     assert {"shim/tasks/python.yml", "shim/tasks/settings.yml"} <= set(files)
-    assert len(files) == 10
+    assert len(files) == 11
 
 
 def test_no_unit_is_run_where_others_may_put_modules() -> None:

@@ -5,128 +5,20 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.tests.unit.rollout_controller import Controller, new_controller, plugin, waits
 from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, ended, fleet, info, part, told, unseen, uuid
-
-pytest.importorskip("ansible.plugins.action")
-DataLoader = importlib.import_module("ansible.parsing.dataloader").DataLoader
-plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.rollout_step")
-course = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.rollout_course")
-waits = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.rollout_waits")
-reports = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils.rollout_report")
-
-Step = Callable[..., dict[str, Any]]
-
-
-class Clock:
-    """The time of all that is waited for: it passes while somebody sleeps, and no faster."""
-
-    def __init__(self) -> None:
-        self.now = 1_769_860_800.0
-        self.slept = 0.0
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.slept
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        self.slept += seconds
-
-
-class Controller:
-    """A play whose nodes' registered answers a test sets, and what was shown."""
-
-    def __init__(self, tmp_path: Path) -> None:
-        self.hostvars: dict[str, dict[str, Any]] = {}
-        self.vars: dict[str, Any] = {}
-        self.shown: list[str] = []
-        self.clock = Clock()
-        self.check = False
-        self.strategy = "linear"
-        self.active: list[str] | None = None
-        self.lost: set[str] = set()
-        self.result_file = tmp_path / "result.json"
-        self.run = ""
-
-    def nodes(self, seen: dict[str, Any]) -> None:
-        """The nodes of the play, and what they told."""
-        self.hostvars = {node: {"__rollout_seen": answer} for node, answer in seen.items()}
-
-    def answers(self, answers: dict[str, Any], name: str = "__rollout_answer") -> None:
-        """What the nodes' tasks returned."""
-        for node, answer in answers.items():
-            self.hostvars[node][name] = answer
-
-    def step(self, name: str, here: str = "", **arguments: Any) -> dict[str, Any]:
-        """Take a step, for the first node or for another one."""
-        if "file" in arguments:
-            arguments.setdefault("run", self.run)
-        play = SimpleNamespace(strategy=self.strategy)
-        task = SimpleNamespace(
-            args={"step": name, **arguments}, check_mode=self.check, _parent=SimpleNamespace(_play=play), get_search_path=list
-        )
-        action = plugin.ActionModule(
-            task=task, connection=None, play_context=None, loader=DataLoader(), templar=None, shared_loader_obj=None
-        )
-        nodes = list(self.hostvars)
-        result: dict[str, Any] = action.run(
-            task_vars={
-                **self.vars,
-                "hostvars": self.hostvars,
-                "inventory_hostname": here or next(iter(nodes), ""),
-                "ansible_play_hosts_all": nodes,
-                "ansible_play_hosts": [node for node in nodes if node not in self.lost],
-                "ansible_play_batch": [node for node in (nodes if self.active is None else self.active) if node not in self.lost],
-            }
-        )
-        self.run = result.get("run", self.run)
-        return result
-
-    def plan(self, **given: Any) -> dict[str, Any]:
-        """Plan a restart of all."""
-        resume = given.pop("resume", "")
-        asked = {"action": "restart", "servers": ["all"], **given}
-        return self.step("plan", given=asked, resume=resume, result_file=str(self.result_file))
-
-    def begin(self, file: str, number: int, **more: Any) -> dict[str, Any]:
-        """Count the batch before, and begin one; what is registered for all nodes, where a node's own answer comes to stand."""
-        begun = self.step("next", file=file, batch=number, result_file=str(self.result_file), **more)
-        self.answers(dict.fromkeys(self.hostvars, begun))
-        return begun
-
-    def report(self, file: str, **more: Any) -> dict[str, Any]:
-        """The end of the run."""
-        return self.step("next", file=file, result_file=str(self.result_file), **more)
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """The result for programs."""
-        read: dict[str, Any] = json.loads(self.result_file.read_text())
-        return read
 
 
 @pytest.fixture
 def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Controller:
-    made = Controller(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(plugin.constants, "DEFAULT_LOCAL_TMP", str(tmp_path / "local"))
-    monkeypatch.setattr(plugin.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
-    for module in (plugin, course, waits, reports):
-        monkeypatch.setattr(module, "speak", made.shown.append)
-        monkeypatch.setattr(module, "time", made.clock)
-    return made
+    return new_controller(tmp_path, monkeypatch)
 
 
 def test_a_run_that_goes_well_shows_a_table_and_leaves_only_the_result(controller: Controller) -> None:

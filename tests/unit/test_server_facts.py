@@ -306,7 +306,7 @@ def test_the_journal_is_opened_as_often_for_hundreds_as_for_three(many: Many, mo
     monkeypatch.setattr(server_facts, "_READINESS_SECONDS", 0.0)
     entries, _unused = many.look()
     assert {entry["startup"] for entry in entries} == {"waiting"} and len(entries) == count
-    assert len(opened) == 4, "intents, operations, ended runs, runs"
+    assert len(opened) == 5, "intents, operations, ended runs, runs, events"
 
 
 def test_five_hundred_entries_fit_into_a_megabyte_even_after_failures_with_long_messages(many: Many) -> None:

@@ -155,7 +155,7 @@ def test_the_number_of_servers_is_not_waited_for_where_the_engine_is_silent(monk
         go = threading.Event()
         server_cache = SimpleNamespace(all_servers=_nothing)
         totals = dict.fromkeys(Verdict, 3)
-        journal = SimpleNamespace(told_runs=SimpleNamespace(totals=lambda: totals))
+        journal = SimpleNamespace(told_runs=SimpleNamespace(totals=lambda: totals), events=SimpleNamespace(state=lambda: None))
         node = SimpleNamespace(journal=journal, settings=SimpleNamespace(state_directory="/nonexistent"))
         census = Census(*cast("Any", (node, server_cache, None)))
         monkeypatch.setattr(census, "_seen", lambda _servers: [str(go.wait(10.0))])
@@ -183,6 +183,26 @@ def test_a_crash_and_a_stop_are_counted_apart_and_what_keeps_the_supervisor_is_t
     paused = {'fleet_power_supervisor_paused{reason="wings"} 1.0', 'fleet_power_supervisor_paused{reason="journal"} 0.0'}
     assert {"fleet_power_supervisor_up 1.0", *paused} <= lines
     assert "fleet_power_supervisor_up 0.0" in shown(servers, NodeNumbers(ended, {"running": False, "since": None, "paused": None}))
+
+
+def test_metrics_tell_how_far_each_receiver_of_events_has_come_and_nothing_where_there_are_no_events() -> None:
+    receiver = {"receiver": "pager", "waiting": 12, "off": False, "failing_since": "2026-01-31T04:12:01.000Z", "dropped": 3, "sent": 7}
+    gone = {"receiver": "chat", "waiting": 0, "off": True, "failing_since": None, "dropped": 0, "sent": 1}
+    events = {"running": True, "since": "", "kept": True, "receivers": [receiver, gone]}
+    lines = shown(ServerNumbers(), NodeNumbers(events=events))
+    assert {
+        "fleet_power_event_sender_up 1.0",
+        'fleet_power_events_waiting{receiver="pager"} 12.0',
+        'fleet_power_events_sent_total{receiver="pager"} 7.0',
+        'fleet_power_events_dropped_total{receiver="pager"} 3.0',
+        'fleet_power_event_receiver_failing{receiver="pager"} 1.0',
+        'fleet_power_event_receiver_off{receiver="pager"} 0.0',
+        'fleet_power_event_receiver_off{receiver="chat"} 1.0',
+        'fleet_power_event_receiver_failing{receiver="chat"} 0.0',
+    } <= lines
+    assert "fleet_power_event_sender_up 0.0" in shown(ServerNumbers(), NodeNumbers(events={**events, "running": False}))
+    for none in ({}, {**events, "kept": False, "receivers": None}, {**events, "kept": None, "receivers": None}):
+        assert not [line for line in shown(ServerNumbers(), NodeNumbers(events=none)) if "event" in line]
 
 
 def test_countdowns_are_counted_by_their_phase_and_containers_by_whether_they_are_outdated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -294,6 +294,7 @@ def test_the_snapshot_has_what_the_contract_says() -> None:
                 "complete": True,
                 "msg": None,
                 "supervisor": None,
+                "events": None,
                 "servers": [entry()],
             },
             {
@@ -303,6 +304,7 @@ def test_the_snapshot_has_what_the_contract_says() -> None:
                 "complete": False,
                 "msg": None,
                 "supervisor": None,
+                "events": None,
                 "servers": [],
             },
         ],

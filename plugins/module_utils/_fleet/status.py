@@ -17,6 +17,7 @@ from .._power.model.server import PowerState
 from .acts import act_words, moment
 from .columns import Column, render_within, render_wrapped
 from .played import player_words
+from .receivers import EventFacts, event_lines, receiver_rows
 from .supervised import supervision_words, supervisor_lines
 from .table import plural, wrapped
 from .unseen import called, code_of, is_unseen, list_fault, reason_of
@@ -68,6 +69,8 @@ class NodeSeen:
     lacking: str | None = None
     #: What the node tells of its supervisor; None where it does not.
     supervisor: Mapping[str, Any] | None = None
+    #: And of its events.
+    events: Mapping[str, Any] | None = None
 
     @property
     def unseen(self) -> list[Mapping[str, Any]]:
@@ -83,9 +86,9 @@ def node_seen(node: str, variables: Mapping[str, Any], result: Mapping[str, Any]
     servers = result.get("servers")
     if result.get("failed") or result.get("unreachable") or servers is None:
         return NodeSeen(node, connection, error=reason_of(result)[:_LONGEST_REASON], reachable=not result.get("unreachable"))
-    fault, supervisor = list_fault(result), result.get("supervisor")
+    fault, supervisor, events = list_fault(result), result.get("supervisor"), result.get("events")
     lacking = None if fault is None else fault[:_LONGEST_REASON]
-    return NodeSeen(node, connection, sorted(servers, key=_order), lacking=lacking, supervisor=supervisor)
+    return NodeSeen(node, connection, sorted(servers, key=_order), lacking=lacking, supervisor=supervisor, events=events)
 
 
 def _order(entry: Mapping[str, Any]) -> tuple[int, str, str]:
@@ -107,14 +110,21 @@ def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = (), *, now
             rows.append((each.node, None, None, "no answer" if each.reachable else "unreachable", *[None] * 7))
         if each.lacking is not None:
             rows.append((each.node, None, None, "list not whole", *[None] * 7))
-    below = [_counts(nodes), *supervisor_lines([(each.node, each.supervisor) for each in nodes])]
+    events = [(each.node, each.events) for each in nodes]
+    below = [_counts(nodes), *supervisor_lines([(each.node, each.supervisor) for each in nodes]), *event_lines(events)]
     columns = _columns(rows)
     # Where no game is known, nobody asks for players; and where nothing is outdated, nobody need read that.
     for index in (_OUTDATED, _PLAYERS):
         if all(row[index] is None for row in rows):
             columns, rows = _without(columns, index), [_without(row, index) for row in rows]
     table = render_within(columns, rows, width).split("\n")
-    return [*table, "", *(line for sentence in below for line in wrapped(sentence, width)), *_errors(nodes, width)]
+    return [
+        *table,
+        "",
+        *(line for sentence in below for line in wrapped(sentence, width)),
+        *_receivers(events, now, width),
+        *_errors(nodes, width),
+    ]
 
 
 def _columns(rows: Sequence[Sequence[object]]) -> list[Column]:
@@ -173,7 +183,7 @@ def snapshot(nodes: Sequence[NodeSeen], now: datetime) -> dict[str, Any]:
 def _kept(seen: NodeSeen) -> dict[str, Any]:
     servers = [{name: value for name, value in entry.items() if name not in _OF_THE_MOMENT} for entry in seen.servers]
     whole = {"complete": seen.error is None and seen.lacking is None, "msg": seen.lacking}
-    told = {"error": seen.error, **whole, "supervisor": seen.supervisor}
+    told = {"error": seen.error, **whole, "supervisor": seen.supervisor, "events": seen.events}
     return {"node": seen.node, "connection": dict(seen.connection), **told, "servers": servers}
 
 
@@ -223,6 +233,12 @@ def _counts(nodes: Sequence[NodeSeen]) -> str:
     seen = sum(1 for each in nodes if each.error is None)
     words = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     return f"{plural(sum(counts.values()), 'server')} on {plural(seen, 'node')}{': ' if words else ''}{words}"
+
+
+def _receivers(events: EventFacts, now: datetime, width: int) -> list[str]:
+    """The receivers that have not taken all of their events."""
+    rows = receiver_rows(events, now)
+    return ["", *render_wrapped(("RECEIVER", "EVENTS"), rows, width).split("\n")] if rows else []
 
 
 def _errors(nodes: Sequence[NodeSeen], width: int) -> list[str]:

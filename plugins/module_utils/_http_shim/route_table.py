@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from .routes.about import AboutRoutes
+from .routes.events import EventRoutes
 from .routes.power import PowerRoutes
 from .routes.route import routes_of
 from .routes.servers import ServerRoutes
 from .websocket.route import WebsocketRoutes
 
-ROUTES = tuple(route for group in (AboutRoutes, ServerRoutes, PowerRoutes, WebsocketRoutes) for route in routes_of(group))
+ROUTES = tuple(route for group in (AboutRoutes, ServerRoutes, PowerRoutes, EventRoutes, WebsocketRoutes) for route in routes_of(group))

@@ -30,6 +30,7 @@ from .process.worker_pool import ThreadRefused, WorkerPool
 from .route_table import ROUTES
 from .routes.about import AboutRoutes
 from .routes.backend import Backend
+from .routes.events import EventRoutes
 from .routes.metrics import Metrics
 from .routes.openapi import document
 from .routes.power import PowerRoutes
@@ -73,7 +74,8 @@ class Service:
         self._metrics = Metrics(self._gauges)
         about = AboutRoutes(self._metrics, Census(self._node, self._known, log), self._is_well, document(ROUTES))
         self._websockets = WebsocketRoutes(backend)
-        groups = (about, servers, PowerRoutes(backend), self._websockets)
+        self._events = EventRoutes(backend)
+        groups = (about, servers, PowerRoutes(backend), self._events, self._websockets)
         self._router = Router(self._current, self._known, log, ROUTES, groups)
         self._listener = Listener(self._router.answer, settings, self._tls)
 
@@ -109,6 +111,7 @@ class Service:
         self._listener.stop()
         self._websockets.close()
         self._operations.over.set()
+        self._events.close()
         left = await self._actions.close(float(self._settings.api_shutdown_timeout))
         if left:
             self._log.warn("left_behind", actions=left)
@@ -126,6 +129,7 @@ class Service:
             "actions_waiting": self._actions.waiting(),
             "connections": self._listener.connections,
             "websockets": self._websockets.count(),
+            "event_readers": self._events.waiting,
         }
 
     def _on_fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -103,6 +103,7 @@ def _record(understood: Understood, start: Start, old: Record | None) -> Record:
         reason=str(given.get("reason") or (old.reason if old is not None else "")),
         check=start.check,
         by=start.by,
+        resumes="" if old is None else old.run,
         only=list(asked.only),
         outdated=asked.outdated,
         skip_suspended=asked.skip_suspended,

@@ -116,6 +116,12 @@ class Record:
     batch_times: list[Any] = field(default_factory=list)
     #: Who runs it.
     by: str = ""
+    #: The run that this one goes on with; empty: none.
+    resumes: str = ""
+    #: Whether receivers are told of it; of which of its events messages were written, and which receivers were already complained of.
+    tells: bool = False
+    told: list[str] = field(default_factory=list)
+    unreached: list[str] = field(default_factory=list)
     #: How many seconds the counted batches took in which something was done, without pauses and soaks, and how often they took up servers.
     acting: float = 0
     rounds: int = 0

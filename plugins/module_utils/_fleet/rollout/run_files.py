@@ -32,7 +32,7 @@ class RunFiles:
 
     def __init__(self, asked: Mapping[str, Any], temporary: str, *, check: bool) -> None:
         self._temporary = temporary
-        self._check = check
+        self.check = check
         #: The file of the run; empty before it has one, as are the others that are not asked for.
         self.own = _path(asked.get("file"))
         #: The file of the run to go on with.
@@ -44,12 +44,12 @@ class RunFiles:
 
     def forget_result(self) -> None:
         """Remove the last run's result, which nobody may take for this one's."""
-        if self._result and not self._check:
+        if self._result and not self.check:
             files.remove(self._result)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the result of the run where one is wanted: into the very file that was asked for, or into one of its own."""
-        if not self._result or self._check:
+        if not self._result or self.check:
             return
         if self._result != _path(_LINK):
             files.write(self._result, result, _CONSEQUENCE)
@@ -71,7 +71,7 @@ class RunFiles:
 
     def begin(self, record: Record, old: Record | None) -> str:
         """Write a run that begins: a resumed one where it was, one that only shows what it would do where Ansible cleans up."""
-        if self._check:
+        if self.check:
             path = os.path.join(self._temporary, f"rollout-{record.run}.json")
         elif old is not None:
             path = self.resume
@@ -95,7 +95,7 @@ class RunFiles:
     def end(self, record: Record, resume_file: str | None) -> None:
         """Leave the run to whoever goes on with it in ``resume_file``, or remove it where there is none."""
         # One that only showed what it would do is removed with Ansible's own.
-        if resume_file is None and not self._check:
+        if resume_file is None and not self.check:
             files.remove(self.own)
             return
         # Whoever goes on with it need not wait for the end of this command.

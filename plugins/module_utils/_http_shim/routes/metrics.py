@@ -74,6 +74,7 @@ class Metrics:
         text = "Servers by whether their containers are not what their definitions say"
         yield _by_label(GaugeMetricFamily("fleet_power_outdated", text, labels=["outdated"]), self._servers.outdated)
         yield from _supervisor(self._runs)
+        yield from _events(self._runs.events)
         family = GaugeMetricFamily("fleet_power_build_info", "The version that runs", labels=["version"])
         family.add_metric([VERSION], 1)
         yield family
@@ -91,6 +92,33 @@ def _supervisor(numbers: NodeNumbers) -> Iterator[Any]:
         yield GaugeMetricFamily("fleet_power_supervisor_up", "Whether the supervisor runs", int(running))
         family = GaugeMetricFamily("fleet_power_supervisor_paused", "What keeps the supervisor from starting anything", labels=["reason"])
         yield _by_label(family, {reason: int(reason == paused) for reason in PAUSES})
+
+
+def _events(told: Mapping[str, Any]) -> Iterator[Any]:
+    """Return what is known of the node's events; nothing where none are kept."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    if not told.get("kept"):
+        return
+    if told["running"] is not None:
+        yield GaugeMetricFamily("fleet_power_event_sender_up", "Whether what sends events runs", int(told["running"]))
+    receivers = told["receivers"] or ()
+    for name, text, kind, value in (
+        ("events_waiting", "Events that a receiver has not taken yet", GaugeMetricFamily, "waiting"),
+        ("events_sent", "Events that a receiver has taken", CounterMetricFamily, "sent"),
+        ("events_dropped", "Events that were let go of before a receiver had taken them", CounterMetricFamily, "dropped"),
+        ("event_receiver_off", "Whether a receiver has asked to be told nothing more", GaugeMetricFamily, "off"),
+        ("event_receiver_failing", "Whether the last try to reach a receiver failed", GaugeMetricFamily, "failing_since"),
+    ):
+        numbers = {each["receiver"]: each[value] for each in receivers}
+        family = kind(f"fleet_power_{name}", text, labels=["receiver"])
+        yield _by_label(
+            family, {receiver: number if kind is CounterMetricFamily else _gauge(number) for receiver, number in numbers.items()}
+        )
+
+
+def _gauge(value: object) -> int:
+    return value if isinstance(value, int) else int(bool(value))
 
 
 def _by_label(family: Any, numbers: Mapping[str, int]) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..._power.events.event import EventType
 from ..._power.host.supervisor_record import PAUSES
 from ..._power.journal.outages import NOT_STARTED
 from ..._power.model.players import (
@@ -24,6 +25,7 @@ from ..._power.model.request import POWER_ACTIONS, PowerAction
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState
 from ..._power.model.supervision import SupervisionState, Verdict
+from ..events.cursor import CURSOR_PATTERN
 
 Schema = Mapping[str, Any]
 
@@ -44,7 +46,7 @@ ERROR = {
     "properties": {
         "error": {"type": "string"},
         "request_id": {"type": "string", "format": "uuid"},
-        "code": {"type": "string", "description": "where an option of ours is refused"},
+        "code": {"type": "string", "description": "where an option of ours is refused, or events are not kept"},
     },
 }
 _STATES = [state.value for state in PowerState]
@@ -193,6 +195,40 @@ DOWNTIME = {
         "availability": {"type": ["number", "null"], "description": "percent of the time of which it is known"},
         "outages": list_of(_OUTAGE),
         "omitted": {**_NUMBER, "description": "earlier outages that are not listed"},
+    },
+}
+#: Events that are told at once, unless somebody wants more or fewer, and for how long they are waited for.
+EVENTS_LIMIT, MOST_EVENTS, LONGEST_EVENT_WAIT = 100, 1000, 60
+EVENTS_QUERY: dict[str, Schema] = {
+    "after": {
+        "type": "string",
+        "pattern": CURSOR_PATTERN,
+        "default": "",
+        "description": "the cursor of an earlier answer; now: none of before",
+    },
+    "limit": {"type": "integer", "minimum": 1, "maximum": MOST_EVENTS, "default": EVENTS_LIMIT},
+    "wait": {"type": "integer", "minimum": 0, "maximum": LONGEST_EVENT_WAIT, "default": 0},
+}
+_EVENT = {
+    "type": "object",
+    "description": "a CloudEvent 1.0",
+    "required": ["specversion", "id", "source", "type", "time", "datacontenttype", "sequence", "data"],
+    "properties": {
+        "type": {"enum": [each.value for each in EventType]},
+        "subject": {"type": "string", "format": "uuid", "description": "the server that it tells of"},
+        **dict.fromkeys(("specversion", "id", "source", "time", "datacontenttype"), _TEXT),
+        "sequence": {**_TEXT, "description": "its number in the outbox: as text they are in their order"},
+        "data": {"type": "object"},
+    },
+}
+EVENTS = {
+    "type": "object",
+    "required": ["cursor", "dropped", "reset", "events"],
+    "properties": {
+        "cursor": {**_TEXT, "description": "to go on with"},
+        "dropped": {**_NUMBER, "description": "how many events since the cursor have gone, and are not told"},
+        "reset": {"type": "boolean", "description": "whether events were begun anew since the cursor: all that there are follow"},
+        "events": list_of(_EVENT),
     },
 }
 LISTED = {

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from ..._power.actions.many.event_facts import event_facts
 from ..._power.actions.many.server_facts import FactOptions, describe_each
 from ..._power.actions.many.supervision_facts import OFF
 from ..._power.host.supervisor_record import UNKNOWN, supervisor_facts
@@ -51,10 +52,11 @@ class ServerNumbers:
 
 @dataclass(frozen=True)
 class NodeNumbers:
-    """How many runs ended by each verdict, None where the journal does not tell, and what is known of the supervisor."""
+    """How many runs ended by each verdict, None where the journal does not tell, and what is known of the supervisor and of events."""
 
     ended: Mapping[Verdict, int] | None = None
     supervisor: Mapping[str, Any] = field(default_factory=lambda: UNKNOWN)
+    events: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Census:
@@ -92,7 +94,8 @@ class Census:
 
     async def _count_runs(self) -> NodeNumbers:
         def read() -> NodeNumbers:
-            return NodeNumbers(self._node.journal.told_runs.totals(), supervisor_facts(self._node.settings.state_directory)[0])
+            journal, directory = self._node.journal, self._node.settings.state_directory
+            return NodeNumbers(journal.told_runs.totals(), supervisor_facts(directory)[0], event_facts(journal, directory)[0])
 
         return await self._journal_threads.ask(read)
 

@@ -81,6 +81,14 @@ TOO_MANY = error(503, "Cannot accept the action: too many of this server are wai
 NOT_KEPT = error(503, "Cannot accept the action: the journal cannot be written, so it might be lost; look at the node's log")
 ENDING = replace(error(503, "Cannot accept the action: this service is ending; ask again in a moment"), close=True)
 NO_STDIN = error(502, "Cannot send commands to a stopped server instance.")
+#: The code tells it from a path that is none.
+NO_EVENTS = json_reply(
+    {
+        "error": "Cannot tell events: this node keeps none; have role fleet.power.node install what sends them (node_events: true)",
+        "code": "events_not_kept",
+    },
+    404,
+)
 OPTIONS = Reply(204)
 PANIC = Reply(500, close=True)
 TOO_LARGE = replace(error(413, "The body of the request is too large."), close=True)

@@ -52,6 +52,12 @@ class ServerSelector:
             and (not self.image or begins_with(definition.image, self.image))
         )
 
+    def may_select(self, server: Server, definition: Definition | None) -> bool:
+        """Tell if the rule may be for a server: without its definition, unless name or UUID say that it is not."""
+        if definition is None:
+            return self.server in (None, server.uuid, server.name)
+        return self.selects(server, definition)
+
 
 def take_selector(given: dict[str, Any], keys: Sequence[KeySpec], place: KeyLocation) -> ServerSelector:
     """Take out of what a rule says which servers it is for, by these keys. Raises `Mismatch` if it says of none."""

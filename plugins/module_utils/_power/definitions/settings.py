@@ -17,6 +17,7 @@ from ..model.errors import MissingLibrary, SettingsInvalid
 from ..model.schema import Mismatch, ReadValues, read_keys
 from .definition_text import placing
 from .game_keys import GameProfile, GameRule, require_profiles
+from .receiver_keys import ReceiverRule
 from .settings_keys import KEYS
 from .supervisor_keys import SupervisorRule
 
@@ -64,6 +65,9 @@ class Settings:
     #: Those that are written; more are built in, see `game_keys.profile_named`.
     game_profiles: Mapping[str, GameProfile]
     game_rules: tuple[GameRule, ...]
+    #: What the node is called in events, None for its host name, and who is told of them.
+    event_node: str | None
+    event_receivers: tuple[ReceiverRule, ...]
     crash_detection_enabled: bool
     clean_exit_is_crash: bool
     username: str

@@ -31,6 +31,7 @@ from .kinds import (
     record,
     whole_number,
 )
+from .receiver_keys import EVENT_KEYS
 from .stop_way import LONGEST_STOP_SECONDS
 from .supervisor_keys import SUPERVISOR_KEYS, WINGS_CRASH_KEYS
 
@@ -259,4 +260,4 @@ _UNUSED = tuple(
 )
 
 #: Every key of the settings, in the order of the documentation.
-KEYS = (*_OURS, *SUPERVISOR_KEYS, *GAME_KEYS, *_SYSTEM, *WINGS_CRASH_KEYS, *_PANEL, *_API, *_NETWORK, *_CONTAINER, *_UNUSED)
+KEYS = (*_OURS, *SUPERVISOR_KEYS, *GAME_KEYS, *EVENT_KEYS, *_SYSTEM, *WINGS_CRASH_KEYS, *_PANEL, *_API, *_NETWORK, *_CONTAINER, *_UNUSED)

@@ -63,9 +63,12 @@ def write_record(descriptor: int, record: SupervisorRecord) -> None:
     os.pwrite(descriptor, seal(asdict(record)).ljust(_SIZE), 0)
 
 
-def read_record(state_directory: str) -> SupervisorRecord | None:
-    """Return the record of the supervisor that runs; None if none does. Raises OSError where that cannot be told."""
-    path = os.path.join(state_directory, SUPERVISOR_LOCK)
+def read_record(state_directory: str, name: str = SUPERVISOR_LOCK) -> SupervisorRecord | None:
+    """Return the record of the supervisor that runs; None if none does. Raises OSError where that cannot be told.
+
+    ``name``: that of the lock file, where another service keeps a record of the same form.
+    """
+    path = os.path.join(state_directory, name)
     try:
         descriptor = open_own(path, os.O_RDONLY)
     except FileNotFoundError:

@@ -10,6 +10,7 @@ A power action never fails because of the journal: no method that an action call
 from __future__ import annotations
 
 from ..model.clock import Clock
+from .deliveries import RecordedDeliveries
 from .ended_runs import EndedRuns
 from .intents import Intents
 from .mark import ProcessMarks
@@ -35,6 +36,7 @@ class Journal:
         self.ended_runs = EndedRuns(self.store)
         self.told_runs = ToldRuns(self.store)
         self.events = RecordedEvents(self.store)
+        self.deliveries = RecordedDeliveries(self.store)
 
     @property
     def warnings(self) -> list[str]:

@@ -43,6 +43,9 @@ _TRIM = "DELETE FROM outbox WHERE number <= ?"
 _TRIM_OLDER = "DELETE FROM outbox WHERE written_at < ?"
 _BOUNDS = "SELECT coalesce(min(number), 0) AS oldest FROM outbox"
 _LAST = "SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'outbox'"
+_OF = """SELECT number, id, type, uuid, name, at, data FROM outbox
+    WHERE number BETWEEN ? AND ? AND (? IS NULL OR uuid = ?) ORDER BY number LIMIT ?"""
+_NEWEST_BEFORE = "SELECT coalesce(max(number), 0) AS number FROM outbox WHERE written_at < ?"
 _AFTER = "SELECT number, id, type, uuid, name, at, data FROM outbox WHERE number > ? ORDER BY number LIMIT ?"
 
 
@@ -106,6 +109,28 @@ class RecordedEvents:
             return OutboxPage(state, tuple(event_of(row) for row in connection.execute(_AFTER, (number, limit)).fetchall()))
 
         return self._store.read_or_raise(work, None)
+
+    def of(self, first: int, last: int, limit: int, uuid: str | None = None) -> tuple[Event, ...]:
+        """Return at most ``limit`` events of a span of numbers, those of one server alone if it is named, '' for those of none.
+
+        There are none without an outbox. Raises `JournalUnusable`, OSError.
+        """
+
+        def work(connection: sqlite3.Connection) -> tuple[Event, ...]:
+            rows = connection.execute(_OF, (first, last, uuid, uuid, limit)).fetchall() if has_table(connection, _TABLE) else []
+            return tuple(map(event_of, rows))
+
+        return self._store.read_or_raise(work, ())
+
+    def newest_before(self, moment: datetime) -> int:
+        """Return the number of the newest event that was written before a moment, 0 for none. Raises `JournalUnusable`, OSError."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            if not has_table(connection, _TABLE):
+                return 0
+            return int(connection.execute(_NEWEST_BEFORE, (timestamp(moment),)).fetchone()["number"])
+
+        return self._store.read_or_raise(work, 0)
 
     def drop_older(self, moment: datetime) -> bool:
         """Let go of the events that were written before a moment; return False, with a warning, if that cannot be written."""

@@ -45,13 +45,14 @@ class Described:
 
     ``entries`` has one for each that is known, be it seen or not; ``warnings`` a sentence for each that could not be seen, or that nothing
     is known of; ``unlisted`` one for each list of servers that could not be had, so that servers may be missing. ``supervisor`` is what is
-    known of the node's supervisor; None where nobody tells.
+    known of the node's supervisor, ``events`` of its events; None where nobody tells.
     """
 
     entries: list[dict[str, Any]] = field(default_factory=list)
     warnings: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
     supervisor: Mapping[str, Any] | None = None
+    events: Mapping[str, Any] | None = None
 
     @property
     def complete(self) -> bool:

@@ -49,8 +49,12 @@ class Trust:
 
 @dataclass
 class Exchange:
-    """One exchange in its thread: what came of it, and the sockets to cut when nobody waits for it any more."""
+    """One exchange in its thread: what came of it, and the sockets to cut when nobody waits for it any more.
 
+    ``head_counts``: its ``answer`` is there with the head, before it is over, and stays whatever comes after it.
+    """
+
+    head_counts: bool = False
     over: threading.Event = field(default_factory=threading.Event)
     answer: Any = None
     error: BaseException | None = None

@@ -15,46 +15,27 @@ import re
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import MissingLibrary
-from ..model.nesting import is_nested_deeper
 from ..model.redaction import TokenMask, shown_address
-from ..model.schema import one_line
 from .http_transport import Exchange, Trust, Untrusted, WebFault, adapter, fault, no_cookies, start, tls_context, too_late
+from .web_answers import Answer, answer_of, head_of
 
 __all__ = ["Answer", "Trust", "Untrusted", "Web", "WebFault"]
 
 _LARGEST = 16 * 1024 * 1024
 _CHUNK = 16 * 1024
 _LOOK_SECONDS = 0.25
-_SHOWN_CHARACTERS = 500
-#: Python before 3.11 turns digits into a number in quadratic time, however many there are.
-_LONGEST_NUMBER = 1000
+#: What is read of an answer of which the head alone counts, so that its connection can be kept.
+_DRAINED_BYTES, _DRAINED_SECONDS = 64 * 1024, 1.0
 #: Connections that are kept for later; more may be in use at a time.
 _MOST_IDLE = 32
-#: Deeper than any answer of use.
-_DEEPEST = 100
 _SENDABLE = re.compile(r"([\x21-\x7e][\x20-\x7e]*)?")
 _ADDRESS = re.compile(r"[\x21-\x7e]+")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer. ``headers`` have lower case names; ``value`` is the parsed JSON, None where there is none; ``text`` its beginning.
-
-    The token is masked wherever the other side repeats it; see `Web` for the one exception. ``size`` is that of the body, in bytes.
-    """
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    value: Any = field(repr=False)
-    text: str = field(repr=False)
-    size: int = 0
 
 
 class Web:
@@ -109,16 +90,34 @@ class Web:
 
         Raises `WebFault` where there is no whole answer or it is a redirect, `Untrusted`, `MissingLibrary`.
         """
+        return self._had(Exchange(), self._request(method, path, body, params), seconds, check_cancelled)
+
+    def send(
+        self, path: str, content: bytes, headers: Mapping[str, str], *, seconds: float, check_cancelled: CheckCancelled = no_check
+    ) -> Answer:
+        """Post these very bytes with these headers, and return the head of the answer: it counts however much comes after it.
+
+        Else as `ask`. What comes after the head is read and forgotten, as much of it as comes in a second.
+        """
+        if not all(_SENDABLE.fullmatch(value) for value in headers.values()):
+            raise WebFault("a header holds characters that cannot be sent", lasting=True)
+        request = {"method": "POST", "url": self._base + path, "data": content, "headers": {**self._headers, **headers}}
+        return self._had(Exchange(head_counts=True), request, seconds, check_cancelled)
+
+    def _had(self, exchange: Exchange, request: Mapping[str, Any], seconds: float, check_cancelled: CheckCancelled) -> Answer:
         requests = _library()
-        exchange = Exchange()
-        request = self._request(method, path, body, params)
         deadline = Deadline.after(SYSTEM_CLOCK, seconds)
         start(threading.Thread(target=self._run, args=(requests, exchange, request, seconds), name="web", daemon=True))
+        has_head = False
         try:
             while not exchange.over.wait(min(_LOOK_SECONDS, deadline.left)):
                 check_cancelled()
-                if deadline.is_over:
+                if exchange.answer is not None and not has_head:
+                    has_head, deadline = True, Deadline.after(SYSTEM_CLOCK, min(_DRAINED_SECONDS, deadline.left))
+                if deadline.is_over and not has_head:
                     raise too_late(seconds)
+                if deadline.is_over:
+                    break
         finally:
             if not exchange.over.is_set():
                 exchange.abandon()
@@ -164,18 +163,22 @@ class Web:
             )
             with response:
                 _refuse_redirect(response, self._mask)
-                return _answer(response, self._body(response, exchange), self._mask, verbatim=self._verbatim)
+                if exchange.head_counts:
+                    exchange.answer = head = head_of(response, self._mask)
+                    self._body(response, exchange, _DRAINED_BYTES)
+                    return head
+                return answer_of(response, self._body(response, exchange, self._largest), self._mask, verbatim=self._verbatim)
 
-    def _body(self, response: Any, exchange: Exchange) -> bytes:
+    def _body(self, response: Any, exchange: Exchange, largest: int) -> bytes:
         body = bytearray()
         # Not so by default before version 2 of urllib3: half an answer would count.
         response.raw.enforce_content_length = True
         for chunk in response.iter_content(_CHUNK):
             body += chunk
-            if len(body) > self._largest:
+            if len(body) > largest:
                 # Not drained: it may never end.
                 exchange.abandon()
-                raise WebFault(f"its answer is larger than {self._largest} bytes", lasting=True)
+                raise WebFault(f"its answer is larger than {largest} bytes", lasting=True)
         return bytes(body)
 
     @contextlib.contextmanager
@@ -252,28 +255,6 @@ def _refuse_redirect(response: Any, mask: TokenMask) -> None:
         except ValueError:
             where = "no address"
         raise WebFault(f"it redirects to another address ({shown_address(where)}), which is not followed")
-
-
-def _answer(response: Any, body: bytes, mask: TokenMask, *, verbatim: bool) -> Answer:
-    status, value = int(response.status_code), _parsed(body)
-    headers = {str(name).lower(): mask.text(str(value)) for name, value in response.headers.items()}
-    beginning = mask.text(body[: _SHOWN_CHARACTERS * 4].decode("utf-8", "replace"), is_cut=True)[:_SHOWN_CHARACTERS]
-    return Answer(status, headers, value if verbatim and 200 <= status < 300 else mask.value(value), one_line(beginning), len(body))
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        text = body.decode(json.detect_encoding(body), "surrogatepass")
-        # The parser cannot be trusted with it: see there.
-        return None if not text or is_nested_deeper(text, _DEEPEST) else json.loads(text, parse_int=_whole)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > _LONGEST_NUMBER:
-        raise ValueError("too long for a number")
-    return int(digits)
 
 
 def _result(requests: Any, exchange: Exchange, seconds: float) -> Answer:

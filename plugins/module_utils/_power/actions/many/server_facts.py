@@ -21,6 +21,7 @@ from ...model.order import Priorities
 from ...model.server import PowerState, Run, Server, Snapshot, Startup
 from ..boot.await_ready import seen_ready
 from ..node.node import Node, Observed
+from .event_facts import event_facts
 from .outdated_facts import ReadDefinition, outdated_each, unknown_warnings
 from .player_facts import AskPlayers, count_each
 from .selection import choose
@@ -75,7 +76,9 @@ def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember:
     told = describe_each(asked, node, wanted, remember=remember)
     unlisted = () if names else tuple(str(error) for error in node.sources.listing.unlisted)
     unknown = unknown_warnings(told.entries, node.sources.warnings)
-    return replace(told, warnings=(*warnings, *told.warnings, *unknown), unlisted=unlisted)
+    events, unsure = event_facts(node.journal, node.settings.state_directory)
+    unsure_words = (unsure,) if unsure else ()
+    return replace(told, warnings=(*warnings, *told.warnings, *unknown, *unsure_words), unlisted=unlisted, events=events)
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,7 @@ class PlayerCountdown:
             "reason": context.request.reason or None,
             "ends_at": timestamp(now + timedelta(seconds=left)),
             "warn": list(self._policy.warn),
+            "players": None if context.progress.players is None else context.progress.players.online,
         }
         context.node.journal.events.write(Event(EventType.COUNTDOWN_BEGUN, timestamp(now), data, context.progress.server))
 

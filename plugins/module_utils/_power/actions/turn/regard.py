@@ -128,7 +128,7 @@ class _Regard:
         """Ask who plays."""
         was_known = self._count.online is not None
         if self._game is not None:
-            self._count = self._game.players()
+            self._count = self._context.progress.players = self._game.players()
         self._watch.look(certain=was_known is not (self._count.online is not None))
         if self._record is not None:
             self._record.saw(self._count)

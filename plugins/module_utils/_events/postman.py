@@ -1,0 +1,215 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One receiver's thread: takes up what the outbox has for it, sends it, and writes how far it has come."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from uuid import NAMESPACE_URL, uuid5
+
+from .._power.definitions.receiver_keys import DISCORD
+from .._power.events.cloudevent import node_source
+from .._power.events.event import Event, EventType
+from .._power.host.announce import announce_line
+from .._power.journal.deliveries import Delivery, DeliveryLane
+from .._power.journal.journal import Journal
+from .._power.journal.journal_rows import JournalUnusable
+from .._power.journal.outbox import KEPT_EVENTS, OutboxState
+from .._power.model.clock import Clock, timestamp
+from .._power.model.errors import internal_error
+from .._power.receivers.letter import letter_of
+from .._power.receivers.post import Mailbox, Posted, Taking
+from .._power.receivers.receiver import DefinitionOf, Receiver
+from .delivery import DROPPED, Course
+from .outlook import OutboxSight, Outlook, SenderEnds
+
+#: Events that are taken up at a time.
+_PAGE = 500
+#: The longest that a thread sleeps: a clock may be set, and events grow old.
+_LONGEST_SLEEP = 5.0
+#: Seconds between two messages that a person reads.
+_DISCORD_SECONDS = 2.0
+#: So many failures in a row are told in the system log: one alone is not worth a line.
+_TOLD_TRIES = 3
+_TROUBLE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all receivers' threads have in common; ``node`` is what the node is called in events."""
+
+    journal: Journal
+    outlook: Outlook
+    definition_of: DefinitionOf
+    node: str
+    clock: Clock
+
+
+class Postman:
+    """One receiver's thread. `run` is its life, `turn` one step of it."""
+
+    def __init__(self, receiver: Receiver, surroundings: Surroundings, mailbox: Mailbox | None = None) -> None:
+        self._receiver = receiver
+        self._around = surroundings
+        self._mailbox = mailbox or Mailbox(receiver, clock=surroundings.clock)
+        self._is_for_persons = receiver.format == DISCORD
+        self._course: Course | None = None
+        self._saved: Delivery | None = None
+        #: Before this moment, in seconds of Unix time, nothing is sent.
+        self._not_before = 0.0
+        self._told_failing = False
+
+    def run(self) -> None:
+        """Send until the process is to end. Whatever goes wrong with one receiver is no other's trouble."""
+        outlook = self._around.outlook
+        while not outlook.ends:
+            sight = outlook.sight
+            try:
+                seconds = self.turn(sight)
+            except SenderEnds:
+                break
+            except (JournalUnusable, OSError):
+                # The service tells of it.
+                seconds = _TROUBLE_SECONDS
+            except Exception as error:
+                announce_line(f"events: receiver {self._receiver.name}: {internal_error(error)}", warn=True)
+                seconds = _LONGEST_SLEEP
+            if seconds > 0:
+                outlook.wait(sight, seconds)
+        self._mailbox.close()
+
+    def turn(self, sight: OutboxSight) -> float:
+        """Take up what is new, send one message if one is due, and return the seconds until there may be more to do.
+
+        Raises `JournalUnusable`, OSError, `SenderEnds`.
+        """
+        if sight.outbox is None:
+            return _LONGEST_SLEEP
+        course = self._course_in(sight.outbox)
+        has_more = self._take_up(course, sight.outbox)
+        self._let_go(course, sight)
+        now = self._now()
+        name = course.due_lane(now) if now >= self._not_before else None
+        if name is not None:
+            self._send(course, name)
+        self._save(course)
+        if has_more or name is not None:
+            return 0.0
+        next_at = course.next_at(now)
+        if course.delivery.is_off or next_at is None:
+            return _LONGEST_SLEEP
+        return min(max(next_at, self._not_before) - now, _LONGEST_SLEEP)
+
+    def _course_in(self, outbox: OutboxState) -> Course:
+        """Return the course as it goes on in an outbox. A receiver that is new begins with what comes from now on."""
+        course = self._course
+        if course is None:
+            found = self._around.journal.deliveries.of(self._receiver.name)
+            # One that wanted no more may want again: a person has had a look, or the machine was booted.
+            kept = Delivery(outbox.id, outbox.last) if found is None else replace(found, is_off=False)
+            self._saved = found
+            course = self._course = Course(kept, together=self._is_for_persons)
+        if course.delivery.outbox != outbox.id:
+            course.begin_anew(outbox.id)
+        return course
+
+    def _take_up(self, course: Course, outbox: OutboxState) -> bool:
+        """Sort what is beyond the cursor into lanes; return whether there may be more."""
+        if course.delivery.cursor >= outbox.last or course.delivery.is_off:
+            return False
+        page = self._around.journal.events.after(course.delivery.cursor, _PAGE)
+        if page is None or page.outbox.id != outbox.id:
+            return False
+        if page.events:
+            course.see(page.events, self._wants)
+        else:
+            course.see_end(page.outbox.last)
+        return len(page.events) == _PAGE
+
+    def _let_go(self, course: Course, sight: OutboxSight) -> None:
+        """Let go of what is too old, and of what the outbox has no more."""
+        outbox, dropped = sight.outbox, course.delivery.dropped
+        if outbox is None:
+            return
+        first = max(outbox.oldest or outbox.last + 1, sight.too_old + 1)
+        for name, lane in course.delivery.lanes.items():
+            if name != DROPPED and lane.number < first:
+                left = self._events(lane, name, first)
+                course.begin_at(name, left[0].number if left else 0, len(left))
+        count = course.delivery.dropped - dropped
+        if count:
+            self._tell(f"{count} events were dropped, since it did not take them within a day, or there were too many")
+
+    def _events(self, lane: DeliveryLane, name: str, first: int) -> list[Event]:
+        """Return the events of a lane from a number on that are for the receiver; many at most."""
+        found = self._around.journal.events.of(first, lane.last, KEPT_EVENTS, None if self._is_for_persons else name)
+        return [event for event in found if self._wants(event)]
+
+    def _first_events(self, course: Course, name: str) -> list[Event]:
+        """Return the events with which a lane begins."""
+        if name == DROPPED:
+            return [self._dropped_event(course.delivery)]
+        lane, uuid = course.delivery.lanes[name], None if self._is_for_persons else name
+        few = self._around.journal.events.of(lane.number, lane.last, _PAGE if uuid is None else 1, uuid)
+        wanted = [event for event in few if self._wants(event)]
+        # Seldom: what it wants was changed.
+        return wanted or self._events(lane, name, lane.number)
+
+    def _dropped_event(self, delivery: Delivery) -> Event:
+        data = {"receiver": self._receiver.name, "count": delivery.untold}
+        id = str(uuid5(NAMESPACE_URL, f"fleet.power:{delivery.outbox}:{self._receiver.name}:{delivery.dropped}"))
+        return Event(EventType.EVENTS_DROPPED, timestamp(self._around.clock.now()), data, None, id)
+
+    def _wants(self, event: Event) -> bool:
+        return self._receiver.wants(event, self._around.definition_of)
+
+    def _send(self, course: Course, name: str) -> None:
+        """Send what a lane begins with, and take note of what became of it."""
+        events = self._first_events(course, name)
+        if not events:
+            course.forget(name)
+            return
+        untold = course.delivery.untold
+        letter = letter_of(self._receiver, events, node_source(self._around.node), self._around.node)
+        posted = self._mailbox.post(letter, check_cancelled=self._around.outlook.check)
+        now = self._around.clock.now()
+        if posted.taking is Taking.TAKEN:
+            course.taken(name, events[letter.events - 1].number, letter.events, timestamp(now))
+            if name == DROPPED:
+                course.told_of_dropped(untold)
+            if self._told_failing:
+                self._told_failing = False
+                self._tell("takes events again", warn=False)
+        elif posted.taking is Taking.GONE:
+            course.gone(posted.reason, timestamp(now))
+            self._tell("wants no events any more (status 410): none is sent until the settings change or this service is started anew")
+        else:
+            self._note_failure(course, name, posted)
+        if self._is_for_persons:
+            self._not_before = self._now() + _DISCORD_SECONDS
+
+    def _note_failure(self, course: Course, name: str, posted: Posted) -> None:
+        now = self._around.clock.now()
+        course.failed(
+            name,
+            posted.reason,
+            now=now.timestamp(),
+            at=timestamp(now),
+            retry_after=posted.retry_after,
+            jitter=random.random(),
+        )
+        if course.delivery.tries >= _TOLD_TRIES and not self._told_failing:
+            self._told_failing = True
+            self._tell(f"does not take events, which are kept for a day: {posted.reason}")
+
+    def _save(self, course: Course) -> None:
+        if course.delivery != self._saved and self._around.journal.deliveries.save(self._receiver.name, course.delivery):
+            self._saved = course.delivery
+
+    def _tell(self, words: str, *, warn: bool = True) -> None:
+        announce_line(f"events: receiver {self._receiver.name} {words}", warn=warn)
+
+    def _now(self) -> float:
+        return self._around.clock.now().timestamp()

@@ -1,0 +1,154 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Events of rolling runs that wait for a receiver: a file each, written before it is tried and removed when it is taken.
+
+They lie beside the runs' own files. All runs with files in one directory share them, so that the next run sends what one before could
+not. A receiver is known by its name and its address together: what was meant for one is never sent to another that is called the same.
+Neither address nor secret is in a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..._power.events.event import ROLLOUT_TYPES, Event, EventType
+from ..._power.model.cancellation import Deadline
+from ..._power.receivers.receiver import Receiver
+from ..rollout import files
+from .run_events import BEGUN, CLOSED, word_of
+
+FOLDER = "rollout-events"
+KEPT_SECONDS = 86400
+_SCHEMA = 1
+_NAME = re.compile(rf"[0-9a-f]+-(?:{BEGUN}|{CLOSED})-[0-9a-f]{{16}}\.json")
+_LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class WaitingEvent:
+    """An event of a run, and the file in which it waits for a receiver."""
+
+    path: str
+    run: str
+    #: When, in nanoseconds since 1970.
+    written: int
+    event: Event
+
+
+class WaitingEvents:
+    """The events that wait beside the file of a run."""
+
+    def __init__(self, run_file: str) -> None:
+        self._folder = os.path.join(os.path.dirname(run_file), FOLDER)
+
+    def add(self, run: str, event: Event, receivers: Iterable[Receiver]) -> None:
+        """Have an event of a run wait for those of the receivers that are told of it; where it waits already, it does so once.
+
+        Raises `RolloutError`.
+        """
+        for receiver in receivers:
+            if not is_told(receiver, event):
+                continue
+            path = os.path.join(self._folder, f"{run}-{word_of(event)}-{_digest(receiver)}.json")
+            if not os.path.exists(path):
+                # By this they come in the order in which they were written.
+                written = time.time_ns()
+                value = {"type": event.type.value, "at": event.at, "id": event.id, "data": dict(event.data)}
+                whole = {"schema": _SCHEMA, "receiver": receiver.name, "run": run, "written": written, "event": value}
+                files.write(path, whole, "receivers are not told of it")
+
+    def of(self, receiver: Receiver) -> list[WaitingEvent]:
+        """Return what waits for a receiver, run by run, the oldest first."""
+        found = [read for path in self._paths(f"-{_digest(receiver)}.json") for read in [_read(path)] if read is not None]
+        first: dict[str, int] = {}
+        for each in found:
+            first[each.run] = min(each.written, first.get(each.run, each.written))
+        return sorted(found, key=lambda each: (first[each.run], each.run, word_of(each.event)))
+
+    def remove(self, waiting: Iterable[WaitingEvent]) -> None:
+        """Let go of events that were taken, or that nobody takes any more. What cannot be removed is sent again, under the same id."""
+        for each in waiting:
+            with contextlib.suppress(OSError):
+                os.unlink(each.path)
+
+    def drop_older(self, now: float) -> int:
+        """Let go of what has waited for a day, whoever it is for, and return how many these were; ``now`` is in seconds since 1970."""
+        dropped = 0
+        for path in self._paths(".json"):
+            with contextlib.suppress(OSError):
+                if os.stat(path, follow_symlinks=False).st_mtime < now - KEPT_SECONDS:
+                    os.unlink(path)
+                    dropped += 1
+        return dropped
+
+    @contextlib.contextmanager
+    def alone(self, receiver: Receiver, deadline: Deadline) -> Iterator[bool]:
+        """Be the only one who sends to a receiver, so that none is sent twice; false if another run still does at the deadline."""
+        try:
+            descriptor = os.open(os.path.join(self._folder, f"{_digest(receiver)}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            # What can be read can be sent: it is known by its id.
+            yield True
+            return
+        try:
+            yield _lock(descriptor, deadline)
+        finally:
+            os.close(descriptor)
+
+    def _paths(self, end: str) -> list[str]:
+        try:
+            names = sorted(name for name in os.listdir(self._folder) if name.endswith(end) and _NAME.fullmatch(name))
+        except OSError:
+            return []
+        return [os.path.join(self._folder, name) for name in names]
+
+
+def is_told(receiver: Receiver, event: Event) -> bool:
+    """Tell if a receiver is told of an event of a run: not if it is for some servers alone, whose runs are others' as well."""
+    return not receiver.servers and (not receiver.types or event.type in receiver.types)
+
+
+def tells_of_runs(receiver: Receiver) -> bool:
+    """Tell if a receiver is told of runs at all."""
+    return not receiver.servers and (not receiver.types or not receiver.types.isdisjoint(ROLLOUT_TYPES))
+
+
+def _digest(receiver: Receiver) -> str:
+    return hashlib.sha256(f"{receiver.name}\n{receiver.url}".encode()).hexdigest()[:16]
+
+
+def _lock(descriptor: int, deadline: Deadline) -> bool:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if deadline.is_over:
+                return False
+            deadline.pause(_LOOK_SECONDS)
+        except OSError:
+            # Where the file system knows no locks, it is as if nobody else were there.
+            return True
+        else:
+            return True
+
+
+def _read(path: str) -> WaitingEvent | None:
+    """Read a file, None for what is none of ours; it is let go of in a day."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            value: Any = json.load(file)
+        given = value["event"]
+        event = Event(EventType(given["type"]), str(given["at"]), dict(given["data"]), id=str(given["id"]))
+        return WaitingEvent(path, str(value["run"]), int(value["written"]), event) if value["schema"] == _SCHEMA else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

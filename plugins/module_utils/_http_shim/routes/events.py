@@ -1,0 +1,86 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The route by which clients read on in the node's events."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from typing import Any
+
+from ..._power.events.cloudevent import cloudevent, node_source
+from ..._power.events.event import Event
+from ..._power.journal.journal_rows import JournalUnusable
+from ..events.cursor import Cursor
+from ..events.followers import EventFollowers, Place
+from ..wire import replies
+from ..wire.access import refusal
+from ..wire.replies import Reply
+from . import schemas
+from .backend import Backend
+from .http_request import HttpRequest
+from .route import AnswerDoc, Route, failure, handles
+
+
+class EventRoutes:
+    """Tells the node's events to those that read them from a cursor."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._node = backend.node
+        self._log = backend.log
+        self._followers = EventFollowers(lambda: self._node.journal.events, self._form)
+
+    @property
+    def waiting(self) -> int:
+        """Return how many clients wait for an event."""
+        return self._followers.waiting
+
+    def close(self) -> None:
+        """Answer those that wait: this process ends."""
+        self._followers.close()
+
+    @handles(
+        Route(
+            "events",
+            "GET",
+            "/api/events",
+            "Events after a cursor, at most limit of them; with wait as soon as there is one, or after so many seconds",
+            {
+                200: AnswerDoc("They, and the cursor to go on with", schemas.EVENTS),
+                400: failure("No such cursor, limit or wait"),
+                404: failure("This node keeps no events"),
+                500: failure("No journal"),
+            },
+            query=schemas.EVENTS_QUERY,
+        )
+    )
+    async def _events(self, request: HttpRequest) -> Reply:
+        cursor = Cursor.read(request.query("after"))
+        limit = _number(request.query("limit"), schemas.EVENTS_LIMIT, schemas.MOST_EVENTS)
+        seconds = _number(request.query("wait"), 0, schemas.LONGEST_EVENT_WAIT)
+        if cursor is None:
+            return replies.error(400, "Cannot tell events: after is a cursor of an earlier answer, now, or empty for all that there are.")
+        if not limit or seconds is None:
+            return replies.error(400, "Cannot tell events: limit is a whole number of at least 1, wait one of seconds.")
+        try:
+            told = await self._followers.read(Place(cursor, limit), seconds)
+        except (JournalUnusable, OSError) as error:
+            self._log.error("journal_unreadable", request=request.id, reason=str(error))
+            return replies.unexpected(request.id)
+        # Meanwhile the token may have been taken back.
+        refused = refusal(request.raw.headers.get("Authorization"), self._node.settings.token)
+        if refused is not None:
+            return refused
+        # Who asks again at once must not find a process that ends.
+        return replace(replies.NO_EVENTS if told is None else told.reply, close=self._followers.over)
+
+    def _form(self, event: Event) -> dict[str, Any]:
+        return cloudevent(event, node_source(self._node.settings.event_node or socket.gethostname()))
+
+
+def _number(text: str, otherwise: int, most: int) -> int | None:
+    """Return the number of a parameter, bounded; None if it is none."""
+    if not text:
+        return otherwise
+    return min(int(text), most) if text.isascii() and text.isdigit() and len(text) < 10 else None

@@ -1,0 +1,102 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The keys of the settings that say who is told of events, and the rules that they become; pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from ..events.event import EventType
+from ..model.schema import REQUIRED, KeyLocation, KeySpec, Mismatch, ValueType, as_text, read_keys
+from .kinds import ABSOLUTE_PATH, FILLED_TEXT, list_of, one_of
+from .selectors import EGG_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, take_selector
+
+CLOUDEVENTS, DISCORD = "cloudevents", "discord"
+FORMATS = (CLOUDEVENTS, DISCORD)
+#: It names files, and rows of tables.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SELECTORS = (SERVER_KEY, EGG_KEY, LABEL_KEY)
+
+
+@dataclass(frozen=True)
+class ReceiverRule:
+    """A receiver as it is written: of ``url`` and ``url_file`` one is there, of ``secret`` and ``secret_file`` at most one."""
+
+    name: str
+    url: str = field(default="", repr=False)
+    url_file: str = ""
+    secret: str = field(default="", repr=False)
+    secret_file: str = ""
+    format: str = CLOUDEVENTS
+    types: frozenset[EventType] = frozenset()
+    servers: tuple[ServerSelector, ...] = ()
+
+
+def _name(value: object, place: KeyLocation) -> str:
+    text = as_text(value, place, _RECEIVER_NAME.words)
+    if not _NAME.fullmatch(text):
+        raise place.wrong(value, _RECEIVER_NAME.words)
+    return text
+
+
+def _selector(value: object, place: KeyLocation) -> ServerSelector:
+    return take_selector(read_keys(value, _SELECTORS, place).complete(_SELECTORS), _SELECTORS, place)
+
+
+_RECEIVER_NAME = ValueType("a name of at most 64 letters, digits, _, . and -", _name)
+_TYPE = one_of(*(each.value for each in EventType))
+_SELECTOR = ValueType("which servers", _selector, _SELECTORS)
+
+RECEIVER_KEYS = (
+    KeySpec("name", _RECEIVER_NAME, REQUIRED, "What it is called here; no two have the same"),
+    KeySpec("url", FILLED_TEXT, "", "Where events are sent, http or https; or `url_file`", secret=True),
+    KeySpec("url_file", ABSOLUTE_PATH, "", "File with that address, for one that is itself a secret; mode 0600"),
+    KeySpec("secret_file", ABSOLUTE_PATH, "", "File with the secret that signs them, `whsec_...`; mode 0600; unset: no signature"),
+    KeySpec("format", one_of(*FORMATS), CLOUDEVENTS, "`cloudevents`, for programs, or `discord`, a message for persons"),
+    KeySpec("types", list_of(_TYPE, "a list of types of events"), (), "Types of events that it is told; none: all"),
+    KeySpec("servers", list_of(_SELECTOR, "a list of which servers"), (), "Servers that it is told of; none: all; several: of any of them"),
+)
+#: Where it is no file that others may read, the secret itself may stand.
+_WITH_SECRET = (*RECEIVER_KEYS, KeySpec("secret", FILLED_TEXT, "", "The secret itself, in place of `secret_file`", secret=True))
+
+
+def _rule(value: object, place: KeyLocation, keys: tuple[KeySpec, ...] = RECEIVER_KEYS) -> ReceiverRule:
+    given = read_keys(value, keys, place).complete(keys)
+    for one, other, needed in (("url", "url_file", True), ("secret", "secret_file", False)):
+        count = bool(given.get(one)) + bool(given[other])
+        if count > 1 or (needed and not count):
+            raise Mismatch(place.key, f"has {'both' if count else 'neither'} of {one} and {other}, expected one of them")
+    if given["format"] == DISCORD and (given["secret_file"] or given.get("secret")):
+        raise Mismatch(place.key, "has a secret, which Discord has no use for, expected none with this format")
+    return ReceiverRule(**{**given, "types": frozenset(map(EventType, given["types"]))})
+
+
+def _receivers(value: object, place: KeyLocation, kind: ValueType) -> tuple[ReceiverRule, ...]:
+    found: tuple[ReceiverRule, ...] = list_of(kind, _WORDS).read(value, place)
+    names = [rule.name for rule in found]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise Mismatch(place.item(index).entry("name").key, f"is {name} again, expected a name that no other receiver has")
+    return found
+
+
+_WORDS = "a list of receivers"
+_RULE = ValueType("a receiver", _rule, RECEIVER_KEYS)
+_RULE_WITH_SECRET = ValueType("a receiver", lambda value, place: _rule(value, place, _WITH_SECRET), _WITH_SECRET)
+_RULES = ValueType(_WORDS, lambda value, place: _receivers(value, place, _RULE), RECEIVER_KEYS)
+
+EVENT_KEYS = (
+    KeySpec("events.node", FILLED_TEXT, None, "What the node is called in events; unset: its host name", "event_node"),
+    KeySpec("events.receivers", _RULES, (), "Who is told of events", "event_receivers"),
+)
+
+
+def read_receiver_rules(raw: object, key: str) -> tuple[ReceiverRule, ...]:
+    """Read a list of receivers that stands in no settings, where the secret itself may stand. Raises `Mismatch`, also for unknown keys."""
+    place = KeyLocation(key, [])
+    found = _receivers(raw, place, _RULE_WITH_SECRET)
+    if place.unknown:
+        raise Mismatch(place.unknown[0], "is no key of a receiver")
+    return found

@@ -1,0 +1,162 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Events as a message of Discord, one line each, that persons read; pure.
+
+What a line quotes was written by others, so it is escaped: it formats nothing, and the message mentions nobody.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ..model.schema import one_line
+from .event import Event, EventType
+
+CONTENT_TYPE = "application/json"
+#: What Discord takes of one message, and what of it a person reads.
+_MOST_CHARACTERS, MOST_LINES = 2000, 20
+#: Bounds what is quoted; twice as many where each is escaped.
+_LONGEST_NAME, _LONGEST_SENTENCE = 80, 300
+_LONGEST_LINE = 1000
+#: Links in it are not shown with a picture of where they lead.
+_SUPPRESS_EMBEDS = 1 << 2
+_SPECIAL = re.compile(r"([\\*_~`|>#\[\]()<@:])")
+_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+@dataclass(frozen=True)
+class DiscordMessage:
+    """One message, and how many of the events it has."""
+
+    body: bytes
+    events: int
+
+
+def discord_message(events: Sequence[Event], source: str) -> DiscordMessage:
+    """Return the message of as many events, from the first on, as one message takes; ``source`` names the node or the controller."""
+    lines: list[str] = []
+    left = _MOST_CHARACTERS
+    for event in events[:MOST_LINES]:
+        line = _cut(discord_line(event, source), _LONGEST_LINE)
+        if _size(line) + 1 > left:
+            break
+        lines.append(line)
+        left -= _size(line) + 1
+    body = {"content": "\n".join(lines), "allowed_mentions": {"parse": []}, "flags": _SUPPRESS_EMBEDS}
+    return DiscordMessage(json.dumps(body, separators=(",", ":")).encode(), len(lines))
+
+
+def discord_line(event: Event, source: str) -> str:
+    """Return the line that tells of an event."""
+    about = f"**{_quoted(event.server.name or event.server.uuid)}** on {_quoted(source)}" if event.server else f"**{_quoted(source)}**"
+    return f"{_moment(event.at, 'T')} {about}: {_WORDS[event.type](event.data)}"
+
+
+def _action_ended(data: Mapping[str, Any]) -> str:
+    outcome = {"done": "done", "failed": "**failed**"}.get(str(data.get("outcome")), _quoted(data.get("outcome")))
+    return f"{_quoted(data.get('action'))} {outcome}{_why(data, 'msg')}{_by(data)}"
+
+
+def _crashed(data: Mapping[str, Any]) -> str:
+    said = []
+    if data.get("exit_code") is not None:
+        said.append(f"exit code {_quoted(data['exit_code'])}")
+    if data.get("oom_killed"):
+        said.append("out of memory")
+    if isinstance(data.get("seconds"), (int, float)):
+        said.append(f"after {data['seconds']:.0f} s")
+    if isinstance(data.get("in_row"), int) and data["in_row"] > 1:
+        said.append(f"{data['in_row']} in a row")
+    return f"**crashed**{_in_brackets(said)}"
+
+
+def _crash_loop(data: Mapping[str, Any]) -> str:
+    return f"**given up** after {_quoted(data.get('in_row', 'many'))} crashes in a row; it is tried once an hour from now on"
+
+
+def _recovered(data: Mapping[str, Any]) -> str:
+    return "up again"
+
+
+def _countdown(data: Mapping[str, Any]) -> str:
+    players, ends = data.get("players"), data.get("ends_at")
+    of_players = f" with {players} players" if isinstance(players, int) else ""
+    return f"{_quoted(data.get('action'))} is announced{of_players}{f', at {_moment(ends, chr(84))}' if ends else ''}{_by(data)}"
+
+
+def _dropped(data: Mapping[str, Any]) -> str:
+    return f"**{_quoted(data.get('count'))} events were dropped**, since they could not be sent in time"
+
+
+def _rollout_begun(data: Mapping[str, Any]) -> str:
+    return (
+        f"{_run(data)} has begun: {_quoted(data.get('servers'))} servers of {_quoted(data.get('nodes'))} nodes{_by(data, 'by', 'reason')}"
+    )
+
+
+def _rollout_stopped(data: Mapping[str, Any]) -> str:
+    return f"{_run(data)} **was stopped**{_why(data, 'msg')}"
+
+
+def _rollout_ended(data: Mapping[str, Any]) -> str:
+    return f"{_run(data)} {'has ended' if data.get('ok') else '**has not ended well**'}{_why(data, 'msg')}"
+
+
+def _run(data: Mapping[str, Any]) -> str:
+    return f"rolling {_quoted(data.get('action'))} {_quoted(data.get('run'))}"
+
+
+_WORDS = {
+    EventType.ACTION_ENDED: _action_ended,
+    EventType.SERVER_CRASHED: _crashed,
+    EventType.SERVER_CRASH_LOOP: _crash_loop,
+    EventType.SERVER_RECOVERED: _recovered,
+    EventType.COUNTDOWN_BEGUN: _countdown,
+    EventType.EVENTS_DROPPED: _dropped,
+    EventType.ROLLOUT_BEGUN: _rollout_begun,
+    EventType.ROLLOUT_STOPPED: _rollout_stopped,
+    EventType.ROLLOUT_ENDED: _rollout_ended,
+}
+
+
+def _why(data: Mapping[str, Any], name: str) -> str:
+    text = data.get(name)
+    return f": {_quoted(text, _LONGEST_SENTENCE)}" if text else ""
+
+
+def _by(data: Mapping[str, Any], *names: str) -> str:
+    return _in_brackets([_quoted(data[name]) for name in names or ("origin", "reason") if data.get(name)])
+
+
+def _in_brackets(said: Iterable[str]) -> str:
+    text = ", ".join(said)
+    return f" ({text})" if text else ""
+
+
+def _moment(at: object, form: str) -> str:
+    """Return a time that Discord shows each reader in his own zone."""
+    text = str(at)
+    if not _ISO.fullmatch(text):
+        return _quoted(text)
+    return f"<t:{int(datetime.fromisoformat(text[:19] + '+00:00').timestamp())}:{form}>"
+
+
+def _quoted(value: object, longest: int = _LONGEST_NAME) -> str:
+    return _SPECIAL.sub(r"\\\1", one_line(str(value), longest))
+
+
+def _size(text: str) -> int:
+    """Count as the strictest does: beyond the basic plane a character counts twice."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _cut(line: str, longest: int) -> str:
+    while _size(line) > longest:
+        line = line[: longest - 3 - (_size(line) - len(line))].rstrip("\\") + "..."
+    return line

@@ -1,0 +1,102 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One bounded POST to a receiver, and what its answer means."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from urllib.parse import urlsplit
+
+from ..model.cancellation import CheckCancelled, no_check
+from ..model.clock import SYSTEM_CLOCK, Clock
+from ..sources.web import Trust, Web, WebFault
+from .letter import Letter
+from .receiver import Receiver
+
+#: For how long a whole exchange may take.
+POST_SECONDS = 10.0
+#: The longest that a receiver may have itself left alone.
+LONGEST_RETRY_AFTER = 3600.0
+_GONE = 410
+_AGENT = "fleet.power"
+
+
+class Taking(str, Enum):
+    """What became of a message: taken, not taken, or its receiver wants none any more."""
+
+    TAKEN = "taken"
+    FAILED = "failed"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class Posted:
+    """What became of a message, why as the end of a sentence, and for how many seconds its receiver asks to be left alone."""
+
+    taking: Taking
+    reason: str = ""
+    retry_after: float | None = None
+
+
+class Mailbox:
+    """Where a receiver takes messages. Keeps its connection for the next one. Safe between threads."""
+
+    def __init__(self, receiver: Receiver, trust: Trust | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+        """Raises `WebFault` for an address that is none."""
+        self._key = receiver.key
+        self._clock = clock
+        base, self._path = split_address(receiver.url)
+        self._web = Web(base, "", headers={"User-Agent": _AGENT, "Accept": "*/*"}, trust=trust)
+
+    def post(self, letter: Letter, *, seconds: float = POST_SECONDS, check_cancelled: CheckCancelled = no_check) -> Posted:
+        """Send a message and return what became of it, after at most so many seconds.
+
+        Raises `MissingLibrary`, and what ``check_cancelled`` raises. The reason has neither the address nor anything of a body.
+        """
+        headers = letter.headers(self._key, int(self._clock.now().timestamp()))
+        try:
+            answer = self._web.send(self._path, letter.body, headers, seconds=seconds, check_cancelled=check_cancelled)
+        except WebFault as fault:
+            return Posted(Taking.FAILED, str(fault))
+        if 200 <= answer.status < 300:
+            return Posted(Taking.TAKEN)
+        reason = f"it answered with status {answer.status}"
+        if answer.status == _GONE:
+            return Posted(Taking.GONE, reason)
+        return Posted(Taking.FAILED, reason, retry_after(answer.headers.get("retry-after", ""), self._clock.now()))
+
+    def close(self) -> None:
+        """Close its connection."""
+        self._web.close()
+
+
+def split_address(url: str) -> tuple[str, str]:
+    """Return the address of a receiver's host, and the rest of it, from the slash on. Raises `WebFault` where it is none."""
+    try:
+        parts = urlsplit(url.strip())
+        base = f"{parts.scheme}://{parts.netloc}"
+    except ValueError:
+        raise WebFault("that is no address; expected http://HOST/PATH or https://HOST/PATH", lasting=True) from None
+    path = parts.path or "/"
+    if not re.fullmatch(r"[\x21-\x7e]*", path + parts.query):
+        raise WebFault("its address holds characters that none has", lasting=True)
+    return base, f"{path}?{parts.query}" if parts.query else path
+
+
+def retry_after(text: str, now: datetime) -> float | None:
+    """Return for how many seconds an answer's ``Retry-After`` asks to be left alone, an hour at most; None where it asks nothing."""
+    text = text.strip()
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
+        seconds = float(text)
+    else:
+        try:
+            moment = parsedate_to_datetime(text)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return None
+        seconds = (moment.replace(tzinfo=moment.tzinfo or timezone.utc) - now).total_seconds()
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)

@@ -1,0 +1,67 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An answer of the other side, as `web` makes it of what came: parsed, and with every token masked; pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..model.nesting import is_nested_deeper
+from ..model.redaction import TokenMask
+from ..model.schema import one_line
+
+_SHOWN_CHARACTERS = 500
+#: Python before 3.11 turns digits into a number in quadratic time, however many there are.
+_LONGEST_NUMBER = 1000
+#: Deeper than any answer of use.
+_DEEPEST = 100
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer. ``headers`` have lower case names; ``value`` is the parsed JSON, None where there is none; ``text`` its beginning.
+
+    The token is masked wherever the other side repeats it; see `Web` for the one exception. ``size`` is that of the body, in bytes.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    value: Any = field(repr=False)
+    text: str = field(repr=False)
+    size: int = 0
+
+
+def answer_of(response: Any, body: bytes, mask: TokenMask, *, verbatim: bool) -> Answer:
+    """Return the answer that a response of the library is, with its body."""
+    status, value = int(response.status_code), _parsed(body)
+    beginning = mask.text(body[: _SHOWN_CHARACTERS * 4].decode("utf-8", "replace"), is_cut=True)[:_SHOWN_CHARACTERS]
+    given = value if verbatim and 200 <= status < 300 else mask.value(value)
+    return Answer(status, _headers(response, mask), given, one_line(beginning), len(body))
+
+
+def head_of(response: Any, mask: TokenMask) -> Answer:
+    """Return the answer that the head of a response is, whatever comes after it."""
+    return Answer(int(response.status_code), _headers(response, mask), None, "")
+
+
+def _headers(response: Any, mask: TokenMask) -> dict[str, str]:
+    return {str(name).lower(): mask.text(str(value)) for name, value in response.headers.items()}
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        # The parser cannot be trusted with it: see there.
+        return None if not text or is_nested_deeper(text, _DEEPEST) else json.loads(text, parse_int=_whole)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _LONGEST_NUMBER:
+        raise ValueError("too long for a number")
+    return int(digits)

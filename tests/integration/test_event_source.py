@@ -1,0 +1,227 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The event source of Event-Driven Ansible at a real HTTP face: nothing is lost, whatever becomes of either side."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+
+from .lab import Lab, wait_until
+from .shim import NO_ENGINE, TOKEN, Shim, again, configure
+
+LOBBY = Server("aaaaaaaa-0000-4000-8000-000000000001", "lobby")
+AT = "2026-03-01T12:00:00.250Z"
+READER = Path(__file__).with_name("event_reader.py")
+
+
+class Reader:
+    """A process that runs the source, and what it has taken so far, processes before it included."""
+
+    def __init__(self, root: Path, **arguments: Any) -> None:
+        self.output = root / "taken"
+        self.child = subprocess.Popen([sys.executable, READER, self.output], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.child.stdin is not None
+        with self.child.stdin:
+            json.dump(arguments, self.child.stdin)
+
+    def taken(self) -> list[dict[str, Any]]:
+        """What was taken, in its order."""
+        return [json.loads(line) for line in self.output.read_text().splitlines()] if self.output.exists() else []
+
+    def ids(self) -> list[str]:
+        """The ids of the events that were taken."""
+        return [entry["payload"]["id"] for entry in self.taken()]
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """It is gone after this."""
+        self.child.send_signal(number)
+        self.child.wait(20.0)
+
+    def said(self) -> str:
+        """What it wrote to standard error, once it has ended."""
+        assert self.child.stderr is not None
+        return self.child.stderr.read()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_unused: object) -> None:
+        if self.child.poll() is None:
+            self.child.kill()
+        self.child.wait()
+        if self.child.stderr is not None:
+            self.child.stderr.close()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Lab:
+    """A node whose HTTP face has the same address again and again."""
+    lab = Lab(tmp_path, NO_ENGINE, None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    configure(lab, api={"port": port})
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    return lab
+
+
+@pytest.fixture
+def journal(node: Lab) -> Iterator[Journal]:
+    with contextlib.closing(node.node().journal) as journal:
+        journal.events.open()
+        yield journal
+
+
+@pytest.fixture
+def shim(node: Lab, journal: Journal) -> Iterator[Shim]:
+    del journal
+    with again(node) as shim:
+        yield shim
+
+
+def arguments(node: Lab, url: str, **more: Any) -> dict[str, Any]:
+    given = {"url": url, "token_file": str(node.root / "token"), "cursor_file": str(node.root / "cursor"), "after": "oldest"}
+    return {**given, **more}
+
+
+def write(journal: Journal, *numbers: int) -> None:
+    for number in numbers:
+        assert journal.events.write(Event(EventType.SERVER_CRASHED, AT, {"in_row": number}, LOBBY, f"id-{number}"))
+
+
+def ids(*numbers: int) -> list[str]:
+    return [f"id-{number}" for number in numbers]
+
+
+def test_what_happens_is_told_within_a_second_in_its_order_and_a_rulebook_goes_on_where_it_was(
+    node: Lab, shim: Shim, journal: Journal
+) -> None:
+    write(journal, 1, 2)
+    with Reader(node.root, **arguments(node, shim.url)) as reader:
+        wait_until(lambda: reader.ids() == ids(1, 2), "what there was is told")
+        for number in (3, 4):
+            time.sleep(0.3)
+            written = time.monotonic()
+            write(journal, number)
+            wait_until(lambda: reader.ids()[2:], "it is told")
+            assert time.monotonic() - written < 1.5
+        wait_until(lambda: len(reader.ids()) == 4, "all are told")
+        reader.end()
+    write(journal, 5)
+    with Reader(node.root, **arguments(node, shim.url)) as reader:
+        wait_until(lambda: reader.ids() == ids(1, 2, 3, 4, 5), "the next is told")
+        last = reader.taken()[-1]
+    assert last["payload"]["type"] == "server.crashed"
+    assert last["payload"]["data"]["server"] == {"uuid": LOBBY.uuid, "name": "lobby"}
+    assert last["meta"] == {"uuid": "id-5", "url": shim.url, "cursor": (node.root / "cursor").read_text().strip()}
+
+
+def test_of_before_it_began_a_rulebook_hears_nothing_unless_it_asks_for_it(node: Lab, shim: Shim, journal: Journal) -> None:
+    write(journal, 1)
+    with Reader(node.root, **arguments(node, shim.url, after="now")) as reader:
+        wait_until((node.root / "cursor").exists, "it knows where it begins")
+        # What happens while it is away is told all the same.
+        reader.end(signal.SIGKILL)
+    write(journal, 2)
+    with Reader(node.root, **arguments(node, shim.url, after="now")) as reader:
+        wait_until(lambda: reader.ids() == ids(2), "what has happened since is told")
+
+
+def test_what_is_gone_before_it_is_read_is_told_as_such(node: Lab, shim: Shim, journal: Journal) -> None:
+    write(journal, 1)
+    with Reader(node.root, **arguments(node, shim.url)) as reader:
+        wait_until(lambda: reader.ids() == ids(1), "it is told")
+        reader.end()
+    write(journal, 2, 3)
+    assert journal.events.drop_older(datetime.now(timezone.utc) + timedelta(minutes=1))
+    write(journal, 4)
+    with Reader(node.root, **arguments(node, shim.url)) as reader:
+        wait_until(lambda: reader.ids()[2:] == ids(4), "what is left is told")
+        dropped = reader.taken()[1]["payload"]
+        assert (dropped["type"], dropped["data"]) == ("events.dropped", {"count": 2})
+        reader.end()
+    # Begun anew: nobody knows how many there had been.
+    journal.events.close()
+    journal.events.open()
+    write(journal, 5)
+    with Reader(node.root, **arguments(node, shim.url)) as reader:
+        wait_until(lambda: reader.ids()[4:] == ids(5), "the new ones are told")
+        dropped = reader.taken()[3]["payload"]
+        assert (dropped["type"], dropped["data"]) == ("events.dropped", {"count": None})
+
+
+def test_a_token_that_was_never_right_ends_the_rulebook_and_one_that_changes_does_not(node: Lab, shim: Shim, journal: Journal) -> None:
+    (node.root / "token").write_text("another\n")
+    with Reader(node.root, **arguments(node, shim.url)) as reader:
+        assert reader.child.wait(20.0) == 1
+        assert "the node does not know this token" in reader.said()
+    (node.root / "token").write_text(f"{TOKEN}\n")
+    with Reader(node.root, **arguments(node, shim.url, wait=1)) as reader:
+        write(journal, 1)
+        wait_until(lambda: reader.ids() == ids(1), "it is let in")
+        port = shim.address[1]
+        configure(node, token="the-new-token-of-the-node", api={"port": port})
+        wait_until(lambda: shim.events("settings_reloaded"), "another token counts")
+        write(journal, 2)
+        time.sleep(1.5)
+        assert reader.ids() == ids(1)
+        (node.root / "token").write_text("the-new-token-of-the-node\n")
+        wait_until(lambda: reader.ids() == ids(1, 2), "it is let in again", 30.0)
+
+
+@pytest.mark.parametrize("rounds", [8, pytest.param(40, marks=pytest.mark.long)])
+def test_through_kills_and_restarts_of_both_sides_nothing_is_lost_and_only_a_kill_tells_the_last_one_twice(
+    node: Lab, journal: Journal, rounds: int
+) -> None:
+    chance, written, over = random.Random(17), [0], threading.Event()
+
+    def go_on_writing() -> None:
+        while not over.wait(chance.uniform(0.001, 0.04)):
+            write(journal, written[0] + 1)
+            written[0] += 1
+
+    writer = threading.Thread(target=go_on_writing, daemon=True)
+    kills = 0
+    with contextlib.ExitStack() as stack:
+        shim = stack.enter_context(again(node))
+        given = arguments(node, shim.url)
+        reader = stack.enter_context(Reader(node.root, **given))
+        writer.start()
+        for number in range(rounds):
+            time.sleep(chance.uniform(0.3, 1.5))
+            if number % 4 == 3:
+                shim.kill() if number % 8 == 3 else shim.end()
+                shim = stack.enter_context(again(node))
+            else:
+                is_kill = number % 2 == 0
+                reader.end(signal.SIGKILL if is_kill else signal.SIGTERM)
+                kills += is_kill
+                reader = stack.enter_context(Reader(node.root, **given))
+        over.set()
+        writer.join()
+        wanted = ids(*range(1, written[0] + 1))
+        wait_until(lambda: reader.ids()[-1:] == wanted[-1:], "all is told", 60.0)
+        told = reader.ids()
+    assert list(dict.fromkeys(told)) == wanted
+    doubled = [event for event, times in Counter(told).items() if times > 1]
+    assert len(told) - len(wanted) == len(doubled) <= kills
+    # Each right after itself: nothing but the last one was told again.
+    assert all(told[told.index(event) + 1] == event for event in doubled)

@@ -1,0 +1,264 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sender with real receivers, whatever they do and whoever kills it: at least once, in order for each server, nobody held up."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+
+from .event_sending import EventReceiver, SendingNode, await_true
+from .panel_server import Answering, Behaviour, dripping, dripping_headers, endless, redirect, silent
+
+SERVERS = [Server(f"9d0e4d0c-aaaa-4000-8000-00000000000{number}", f"Server{number}") for number in range(4)]
+KEY = bytes(range(32))
+SECRET = "whsec_" + base64.b64encode(KEY).decode()
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of the machine that runs the tests does not matter."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def receivers() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def receiver(receivers: ExitStack, **options: Any) -> EventReceiver:
+    found = EventReceiver(**options)
+    receivers.callback(found.close)
+    return found
+
+
+def assert_in_order(received: EventReceiver, servers: list[Server], first: int = 1) -> None:
+    """Assert that all came, and each server's in their order, if what came again is left out."""
+    once = list(dict.fromkeys(received.numbers))
+    assert sorted(once) == list(range(first, first + len(servers)))
+    for server in SERVERS:
+        own = [number for number in once if servers[number - first] == server]
+        assert own == sorted(own)
+
+
+def test_an_event_reaches_its_receiver_within_a_second(tmp_path: Path, receivers: ExitStack) -> None:
+    received = receiver(receivers)
+    with SendingNode(tmp_path, pager={"url": received.url + "/hook"}) as node:
+        seconds = []
+        for count, server in enumerate(SERVERS * 3, 1):
+            node.write(server, exit_code=1)
+            began = time.monotonic()
+            await_true(lambda wanted=count: len(received.asked) >= wanted, "it is there", 5)  # type: ignore[misc]
+            seconds.append(time.monotonic() - began)
+    print("from the row to the receiver:", *(f"{each:.3f}" for each in sorted(seconds)))
+    assert max(seconds) < 1
+
+
+def test_what_is_sent_is_what_the_reference_libraries_read_and_verify(tmp_path: Path, receivers: ExitStack) -> None:
+    from cloudevents.http import from_http
+    from standardwebhooks.webhooks import Webhook
+
+    received, secret = receiver(receivers), tmp_path / "secret"
+    secret.write_text(SECRET)
+    secret.chmod(0o600)
+    with SendingNode(tmp_path, pager={"url": received.url, "secret_file": str(secret)}) as node:
+        node.write(SERVERS[0], exit_code=137)
+        await_true(lambda: received.asked, "it is there")
+    (asked,) = received.asked
+    Webhook(SECRET).verify(asked.body.decode(), dict(asked.headers))
+    event = from_http(dict(asked.headers), asked.body)
+    assert (event["type"], event["subject"], event["source"]) == ("server.crashed", SERVERS[0].uuid, "/fleet.power/nodes/node-1")
+    assert event["id"] == asked.headers["webhook-id"]
+
+
+def killed_at_random(tmp_path: Path, receivers: ExitStack, events: int, seed: int) -> None:
+    chance = random.Random(seed)
+    received, other = receiver(receivers), receiver(receivers)
+    received.fault(lambda answer: answer.raw(chance.choice((200, 200, 200, 500)), b""))
+    node = SendingNode(tmp_path, pager={"url": received.url}, other={"url": other.url})
+    with node:
+        servers = [chance.choice(SERVERS) for _ in range(events)]
+        for start in range(0, events, 5):
+            node.write(*servers[start : start + 5])
+            if chance.random() < 0.7:
+                await_true(lambda: node.is_running, "it has begun")
+            time.sleep(chance.random() * 0.4)
+            node.kill()
+            node.begin(ready=False)
+        assert len(received.asked) > events / 4, "it was killed before it did anything"
+        received.well()
+        for each in (received, other):
+            await_true(lambda each=each: len(set(each.numbers)) == events, "all have come", 60)  # type: ignore[misc]
+            assert_in_order(each, servers)
+        assert set(received.numbers) == set(range(1, events + 1))
+
+
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long), pytest.param(3, marks=pytest.mark.long)])
+def test_a_hundred_events_of_a_sender_killed_at_random_arrive_in_order(tmp_path: Path, receivers: ExitStack, seed: int) -> None:
+    killed_at_random(tmp_path, receivers, 100, seed)
+
+
+def test_an_end_as_the_service_manager_asks_for_it_loses_and_doubles_nothing(tmp_path: Path, receivers: ExitStack) -> None:
+    received = receiver(receivers)
+    with SendingNode(tmp_path, pager={"url": received.url}) as node:
+        for _ in range(4):
+            node.write(*SERVERS)
+            time.sleep(0.2)
+            assert node.end() == 0
+            node.begin()
+        await_true(lambda: len(received.asked) >= 16, "all have come")
+    assert sorted(received.numbers) == list(range(1, 17))
+
+
+def answers(status: int, **headers: str) -> Behaviour:
+    def behave(answer: Answering) -> None:
+        answer.raw(status, b"x" * 100, **headers)
+
+    return behave
+
+
+def slow(answer: Answering) -> None:
+    answer.closing.wait(3)
+    answer.raw(200, b"")
+
+
+def megabytes(answer: Answering) -> None:
+    answer.raw(200, b"x" * 20_000_000)
+
+
+HOSTILE: dict[str, Behaviour] = {
+    "slow": slow,
+    "500": answers(500),
+    "410": answers(410),
+    "429": answers(429, Retry_After="3600"),
+    "redirects": redirect("http://127.0.0.1:9/"),
+    "silent": silent,
+    "head without end": dripping_headers,
+    "body without end": endless,
+    "dripping body": dripping,
+    "megabytes": megabytes,
+}
+
+
+def test_no_receiver_delays_another_or_costs_it_anything(tmp_path: Path, receivers: ExitStack) -> None:
+    hostile = {}
+    for number, behaviour in enumerate(HOSTILE.values()):
+        found = hostile[f"hostile{number}"] = receiver(receivers)
+        found.fault(behaviour)
+    down = receiver(receivers)
+    down.close()
+    good = receiver(receivers)
+    urls = {name: {"url": each.url} for name, each in hostile.items()}
+    with SendingNode(tmp_path, down={"url": down.url}, **urls, good={"url": good.url}) as node:
+        seconds = []
+        for count in range(1, 41):
+            node.write(SERVERS[count % 4])
+            began = time.monotonic()
+            await_true(lambda wanted=count: len(good.asked) >= wanted, "it is there", 10)  # type: ignore[misc]
+            seconds.append(time.monotonic() - began)
+        assert_in_order(good, [SERVERS[count % 4] for count in range(1, 41)])
+        assert len(good.asked) == 40
+        print("beside eleven hostile ones:", f"{sorted(seconds)[20]:.3f} at the median, {max(seconds):.3f} at most")
+        assert sorted(seconds)[20] < 1
+        named = dict(zip(HOSTILE, hostile))
+        told = node.told()
+        assert (told["down"]["waiting"], told["down"]["error"]) == (40, "connection refused")
+        assert told[named["410"]]["off"] and len(hostile[named["410"]].asked) == 1
+        assert len(hostile[named["429"]].asked) == 1
+        assert "which is not followed" in told[named["redirects"]]["error"]
+        for name in ("body without end", "megabytes", "dripping body"):
+            assert told[named[name]]["sent"] > 0 and not told[named[name]]["error"]
+        assert node.end() == 0
+
+
+def test_a_receiver_that_comes_back_gets_all_of_it(tmp_path: Path, receivers: ExitStack) -> None:
+    away = receiver(receivers)
+    port = away.port
+    away.close()
+    with SendingNode(tmp_path, pager={"url": f"http://127.0.0.1:{port}"}) as node:
+        servers = SERVERS * 5
+        node.write(*servers)
+        await_true(lambda: node.told()["pager"]["failing_since"], "it fails")
+        back = receiver(receivers, port=port)
+        await_true(lambda: len(set(back.numbers)) == 20, "all have come", 30)
+        assert_in_order(back, servers)
+        assert node.told()["pager"]["waiting"] == 0
+
+
+@pytest.mark.parametrize("kind", EventType)
+def test_no_secret_of_the_node_is_in_any_request(tmp_path: Path, receivers: ExitStack, kind: EventType) -> None:
+    received, persons = receiver(receivers), receiver(receivers)
+    secret, address = tmp_path / "secret", tmp_path / "address"
+    secret.write_text(SECRET)
+    address.write_text(f"{persons.url}/api/webhooks/1/PlantedToken")
+    secret.chmod(0o600)
+    address.chmod(0o600)
+    keys = {"pager": {"url": received.url, "secret_file": str(secret)}, "chat": {"url_file": str(address), "format": "discord"}}
+    with SendingNode(tmp_path, **keys) as node:
+        settings = json.loads(node.config.read_text())
+        settings.update(token="PlantedPanelToken", token_id="x", remote="http://127.0.0.1:9")
+        node.config.write_text(json.dumps(settings))
+        journal = node.journal()
+        journal.events.write(Event(kind, "2026-03-01T12:00:00.000Z", {"action": "start"}, SERVERS[0]))
+        journal.close()
+        await_true(lambda: received.asked and persons.asked, "both have it")
+        said = json.dumps(node.told())
+    for asked in (*received.asked, *persons.asked):
+        text = asked.body.decode() + json.dumps(dict(asked.headers))
+        assert "Planted" not in text and SECRET[6:] not in text
+    assert "Planted" not in said and SECRET[6:] not in said
+
+
+def test_only_one_process_sends(tmp_path: Path, receivers: ExitStack) -> None:
+    received = receiver(receivers)
+    with SendingNode(tmp_path, pager={"url": received.url}) as node:
+        second = node.run()
+        assert second.returncode == 1
+        assert second.stderr.startswith("Cannot send events: process ") and "fleet-power-events" in second.stderr
+        assert node.run("--forget").returncode == 1
+
+
+def test_a_secret_that_others_may_read_keeps_it_from_beginning(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    secret.chmod(0o644)
+    ended = SendingNode(tmp_path, pager={"url": "http://127.0.0.1:9", "secret_file": str(secret)}).run()
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"Cannot tell events to receiver pager: its secret_file {secret} has mode 0644, so that others may read it; expected 0600\n"
+    )
+
+
+def test_what_is_forgotten_is_written_no_more(tmp_path: Path, receivers: ExitStack) -> None:
+    received = receiver(receivers)
+    node = SendingNode(tmp_path, pager={"url": received.url})
+    with node:
+        node.write(*SERVERS)
+        await_true(lambda: len(received.asked) == 4, "all have come")
+        assert node.end() == 0
+    assert node.run("--forget").returncode == 0
+    node.write(*SERVERS)
+    journal = node.journal()
+    assert journal.events.state() is None and journal.deliveries.told() is None
+    journal.close()
+    assert node.run("--forget").returncode == 0
+
+
+def test_without_a_journal_there_is_nothing_to_forget_and_none_is_made(tmp_path: Path) -> None:
+    node = SendingNode(tmp_path)
+    assert node.run("--forget").returncode == 0
+    assert not list((tmp_path / "state").glob("journal*"))

@@ -1,0 +1,310 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""GET /api/events of the HTTP face: what is told, to whom, for how long it waits, and what hostile or many clients do to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.deliveries import Delivery
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+
+from .lab import Lab, wait_until
+from .shim import NO_ENGINE, TOKEN, Answer, Shim, configure, shim_on
+
+LOBBY = Server("aaaaaaaa-0000-4000-8000-000000000001", "lobby")
+AT = "2026-03-01T12:00:00.250Z"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """The node of the tests that leave its process as it was."""
+    return Lab(tmp_path_factory.mktemp("node"), NO_ENGINE, None)
+
+
+@pytest.fixture(scope="module")
+def shared_shim(shared: Lab) -> Iterator[Shim]:
+    with shim_on(shared) as shim:
+        yield shim
+
+
+@pytest.fixture
+def journal(shared: Lab) -> Iterator[Journal]:
+    """The journal of the node, as another process has it, with an outbox of the test's own."""
+    yield from outbox_of(shared)
+
+
+@pytest.fixture
+def shim(shared_shim: Shim, journal: Journal) -> Iterator[Shim]:
+    del journal
+    faults = len(shared_shim.events("fault"))
+    yield shared_shim
+    assert len(shared_shim.events("fault")) == faults
+
+
+@pytest.fixture(name="node")
+def bare_node(tmp_path: Path) -> Lab:
+    """A node of the test's own."""
+    return Lab(tmp_path, NO_ENGINE, None)
+
+
+def outbox_of(node: Lab) -> Iterator[Journal]:
+    with contextlib.closing(node.node().journal) as journal:
+        journal.events.close()
+        journal.events.open()
+        yield journal
+
+
+def write(journal: Journal, *numbers: int) -> None:
+    for number in numbers:
+        assert journal.events.write(Event(EventType.SERVER_CRASHED, AT, {"in_row": number}, LOBBY, f"id-{number}"))
+
+
+def read(shim: Shim, after: str = "", *, wait: int = 0, limit: int = 100) -> dict[str, Any]:
+    answer = shim.ask("GET", f"/api/events?after={after}&wait={wait}&limit={limit}")
+    assert answer.status == 200, answer.body
+    found: dict[str, Any] = answer.json
+    return found
+
+
+def numbers(told: dict[str, Any]) -> list[int]:
+    return [event["data"]["in_row"] for event in told["events"]]
+
+
+class Waiting:
+    """A client that waits for events, in a thread."""
+
+    def __init__(self, shim: Shim, after: str, wait: int = 60, token: str = TOKEN) -> None:
+        self.answers: list[Answer] = []
+        self.seconds = 0.0
+        begun = time.monotonic()
+
+        def ask() -> None:
+            self.answers.append(shim.ask("GET", f"/api/events?after={after}&wait={wait}", token=token))
+            self.seconds = time.monotonic() - begun
+
+        self._thread = threading.Thread(target=ask, daemon=True)
+        self._thread.start()
+
+    def answer(self, seconds: float = 10.0) -> Answer:
+        self._thread.join(seconds)
+        assert self.answers, "nobody has answered"
+        return self.answers[0]
+
+
+def readers(shim: Shim) -> int:
+    text = shim.ask("GET", "/metrics").body.decode()
+    return int(float(next(line for line in text.splitlines() if line.startswith("fleet_power_event_readers ")).split()[1]))
+
+
+# ----- what is told
+
+
+def test_events_are_cloudevents_and_a_cursor_goes_on_behind_them(shim: Shim, journal: Journal) -> None:
+    write(journal, 1, 2, 3)
+    first = read(shim, limit=2)
+    assert (numbers(first), first["dropped"], first["reset"]) == ([1, 2], 0, False)
+    assert first["events"][0] == {
+        "specversion": "1.0",
+        "id": "id-1",
+        "source": first["events"][0]["source"],
+        "type": "server.crashed",
+        "time": AT,
+        "datacontenttype": "application/json",
+        "subject": LOBBY.uuid,
+        "sequence": "1".zfill(20),
+        "data": {"in_row": 1, "server": {"uuid": LOBBY.uuid, "name": "lobby"}},
+    }
+    second = read(shim, first["cursor"])
+    assert numbers(second) == [3]
+    assert numbers(read(shim, second["cursor"])) == []
+    assert read(shim, second["cursor"])["cursor"] == second["cursor"] == read(shim, "now")["cursor"]
+
+
+def test_the_settings_say_what_the_node_is_called_in_events(node: Lab) -> None:
+    with shim_on(node, events={"node": "eu 1"}) as shim:
+        for journal in outbox_of(node):
+            write(journal, 1)
+        assert [event["source"] for event in read(shim)["events"]] == ["/fleet.power/nodes/eu%201"]
+
+
+def test_what_is_gone_is_counted(shim: Shim, journal: Journal) -> None:
+    write(journal, 1)
+    cursor = read(shim)["cursor"]
+    write(journal, 2, 3)
+    assert journal.events.drop_older(datetime.now(timezone.utc) + timedelta(minutes=1))
+    write(journal, 4)
+    told = read(shim, cursor)
+    assert (numbers(told), told["dropped"], told["reset"]) == ([4], 2, False)
+    assert journal.events.drop_older(datetime.now(timezone.utc) + timedelta(minutes=1))
+    told = read(shim, cursor)
+    assert (numbers(told), told["dropped"], told["cursor"].partition(":")[2]) == ([], 3, "4")
+
+
+def test_an_outbox_that_was_begun_anew_is_told_from_its_beginning(shim: Shim, journal: Journal) -> None:
+    write(journal, 1, 2, 3)
+    cursor = read(shim)["cursor"]
+    waiting = Waiting(shim, cursor)
+    wait_until(lambda: readers(shim) == 1, "it waits")
+    journal.events.close()
+    assert waiting.answer().status == 404
+    journal.events.open()
+    write(journal, 7)
+    told = read(shim, cursor, wait=60)
+    assert (numbers(told), told["reset"], told["dropped"]) == ([7], True, 0)
+    assert numbers(read(shim, told["cursor"])) == []
+
+
+def test_a_node_that_keeps_no_events_says_so(node: Lab) -> None:
+    with shim_on(node) as shim:
+        answer = shim.ask("GET", "/api/events?wait=60")
+        assert (answer.status, answer.json["code"]) == (404, "events_not_kept")
+
+
+def test_what_is_told_needs_the_token(shim: Shim, journal: Journal) -> None:
+    write(journal, 1)
+    assert shim.ask("GET", "/api/events", token=None).status == 401
+    assert shim.ask("GET", "/api/events", token="another").status == 403
+
+
+def test_who_waits_while_the_token_is_changed_is_told_nothing_more(node: Lab) -> None:
+    with shim_on(node) as shim:
+        for journal in outbox_of(node):
+            waiting = Waiting(shim, "now")
+            wait_until(lambda: readers(shim) == 1, "it waits")
+            configure(node, token="another-token")
+            wait_until(lambda: shim.events("settings_reloaded"), "the new token counts")
+            write(journal, 1)
+            assert waiting.answer().status == 403
+
+
+def test_metrics_tell_of_receivers_where_events_are_kept(shim: Shim, journal: Journal) -> None:
+    write(journal, 1, 2, 3)
+    assert journal.deliveries.save("pager", Delivery(read(shim)["cursor"].partition(":")[0], 1, sent=1, dropped=4, is_off=True))
+    wanted = {
+        "fleet_power_event_sender_up 0.0",
+        'fleet_power_events_waiting{receiver="pager"} 2.0',
+        'fleet_power_events_sent_total{receiver="pager"} 1.0',
+        'fleet_power_events_dropped_total{receiver="pager"} 4.0',
+        'fleet_power_event_receiver_off{receiver="pager"} 1.0',
+    }
+    wait_until(lambda: wanted <= set(shim.ask("GET", "/metrics").body.decode().splitlines()), "they are counted")
+
+
+# ----- those that wait
+
+
+def test_an_event_is_told_within_a_second(shim: Shim, journal: Journal) -> None:
+    cursor = read(shim, "now")["cursor"]
+    for number in range(5):
+        waiting = Waiting(shim, cursor)
+        wait_until(lambda: readers(shim) == 1, "it waits")
+        written = time.monotonic()
+        write(journal, number)
+        told = waiting.answer().json
+        assert time.monotonic() - written < 1.0
+        assert numbers(told) == [number]
+        cursor = told["cursor"]
+
+
+def test_a_wait_ends_without_news(shim: Shim, journal: Journal) -> None:
+    cursor = read(shim, "now")["cursor"]
+    waiting = Waiting(shim, cursor, wait=1)
+    assert waiting.answer().json == {"cursor": cursor, "dropped": 0, "reset": False, "events": []}
+    assert 0.9 < waiting.seconds < 3.0
+
+
+def test_hundreds_that_wait_are_all_told_within_a_second_and_hold_up_nobody(shim: Shim, journal: Journal) -> None:
+    request = f"GET /api/events?after=now&wait=60 HTTP/1.1\r\nHost: node\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(socket.create_connection(shim.address, timeout=20.0)) for _reader in range(400)]
+        for connection in connections:
+            connection.sendall(request)
+        wait_until(lambda: readers(shim) == 400, "all of them wait")
+        begun = time.monotonic()
+        assert shim.ask("GET", "/healthz").status == 200
+        assert time.monotonic() - begun < 1.0
+        write(journal, 1)
+        written = time.monotonic()
+        with ThreadPoolExecutor(8) as threads:
+            received = list(threads.map(lambda connection: connection.recv(65536), connections))
+        assert time.monotonic() - written < 2.0
+        assert all(b"200 OK" in each and b'"id":"id-1"' in each for each in received)
+        # Those that hang up have no place any more.
+        for connection in connections:
+            connection.sendall(request)
+        wait_until(lambda: readers(shim) == 400, "they wait again")
+    wait_until(lambda: readers(shim) == 0, "nobody waits")
+
+
+def test_an_end_of_the_process_answers_those_that_wait_at_once(node: Lab) -> None:
+    with shim_on(node) as shim:
+        for journal in outbox_of(node):
+            write(journal, 1)
+        cursor = read(shim, "now")["cursor"]
+        waiting = [Waiting(shim, cursor) for _reader in range(20)]
+        wait_until(lambda: readers(shim) == 20, "they wait")
+        begun = time.monotonic()
+        assert shim.end() == 0
+        assert time.monotonic() - begun < 5.0
+        for each in waiting:
+            answer = each.answer()
+            assert (answer.status, answer.json["events"], answer.json["cursor"]) == (200, [], cursor)
+            # Whoever asks on at once must not do so on this connection.
+            assert answer.headers["connection"] == "close"
+        assert not shim.events("fault")
+
+
+# ----- hostile clients
+
+
+HOSTILE = (
+    *("after=x", "after=:", "after=abc:", "after=abc:-1", "after=abc:1:1", "after=%00", "after=NOW", f"after={'a' * 5000}:1"),
+    *("after=abc:99999999999999999999", "after=%C3%A4:1", "after=abc:%D9%A1", "after=abc:1%0A", "after=abc';drop table outbox--:1"),
+    *("limit=0", "limit=-1", "limit=x", "limit=1e3", "limit=99999999999999999999", "limit=%D9%A1"),
+    *("wait=-1", "wait=x", "wait=1.5", "wait=99999999999999999999", "wait=0x10", "wait=%00"),
+)
+
+
+def test_what_is_no_cursor_no_limit_and_no_wait_is_refused_with_a_reason(shim: Shim, journal: Journal) -> None:
+    write(journal, 1)
+    for query in HOSTILE:
+        answer = shim.ask("GET", f"/api/events?{quote(query, safe='=%&')}")
+        assert (query, answer.status) == (query, 400)
+        assert answer.json["error"].startswith("Cannot tell events: ")
+    assert numbers(read(shim)) == [1]
+
+
+def test_a_limit_and_a_wait_beyond_the_greatest_count_as_the_greatest(shim: Shim, journal: Journal) -> None:
+    write(journal, *range(1, 1101))
+    told = read(shim, limit=999_999_999, wait=999_999_999)
+    assert numbers(told) == list(range(1, 1001))
+    assert numbers(read(shim, told["cursor"])) == list(range(1001, 1101))
+
+
+def test_a_cursor_from_the_future_begins_anew_and_waits_for_nothing(shim: Shim, journal: Journal) -> None:
+    write(journal, 1)
+    outbox = read(shim)["cursor"].partition(":")[0]
+    told = read(shim, f"{outbox}:999999999999999999", wait=60)
+    assert (numbers(told), told["reset"]) == ([1], True)
+
+
+def test_what_servers_are_called_stays_text(shim: Shim, journal: Journal) -> None:
+    name = '"},{"id":"x</script>\u2028\udcff'
+    assert journal.events.write(Event(EventType.SERVER_CRASHED, AT, {"note": name}, Server(LOBBY.uuid, name)))
+    (event,) = json.loads(shim.ask("GET", "/api/events").body)["events"]
+    assert event["data"]["server"]["name"].startswith('"},{"id":"x</script>\u2028')

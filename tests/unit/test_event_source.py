@@ -1,0 +1,285 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The event source of Event-Driven Ansible: what it takes, how it keeps its place, and nodes that are no nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import runpy
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("aiohttp")
+from aiohttp import web
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SOURCE = runpy.run_path(str(CHECKOUT / "extensions" / "eda" / "plugins" / "event_source" / "events.py"))
+TOKEN = "the-token"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def event(number: int) -> dict[str, Any]:
+    return {"specversion": "1.0", "id": f"id-{number}", "type": "server.crashed", "sequence": str(number).zfill(20), "data": {}}
+
+
+def page(*numbers: int, cursor: str = "", dropped: int = 0, reset: bool = False) -> dict[str, Any]:
+    last = max(numbers, default=0)
+    return {"cursor": cursor or f"box:{last}", "dropped": dropped, "reset": reset, "events": [event(number) for number in numbers]}
+
+
+@contextlib.asynccontextmanager
+async def node(*answers: Handler | dict[str, Any]) -> AsyncIterator[tuple[str, list[web.Request]]]:
+    """A node that answers one request after the other so, and then with nothing new; its address, and what it was asked."""
+    asked: list[web.Request] = []
+    left = list(answers)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request)
+        each = left.pop(0) if left else page(cursor=request.query["after"] if ":" in request.query["after"] else "box:0")
+        return web.json_response(each) if isinstance(each, dict) else await each(request)
+
+    application = web.Application()
+    application.router.add_get("/api/events", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def following(url: str, **more: Any) -> AsyncIterator[tuple[asyncio.Queue[Any], asyncio.Task[None]]]:
+    """The source at work, and its queue."""
+    queue: asyncio.Queue[Any] = asyncio.Queue(1)
+    task = asyncio.ensure_future(SOURCE["main"](queue, {"url": url, "token": TOKEN, "after": "oldest", **more}))
+    try:
+        yield queue, task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 60.0))
+
+
+async def take(queue: asyncio.Queue[Any]) -> str:
+    entry = await asyncio.wait_for(queue.get(), 20.0)
+    return str(entry["payload"]["id"])
+
+
+# ----- what it is given
+
+
+@pytest.mark.parametrize(
+    "given, why",
+    [
+        ({"url": ""}, "url is the address"),
+        ({"url": "node1:8080"}, "url is the address"),
+        ({"url": "ftp://node1"}, "url is the address"),
+        ({"url": "http://"}, "url is the address"),
+        ({"url": "http://a:b@node1"}, "url is the address"),
+        ({"url": "http://node1/?x=1"}, "url is the address"),
+        ({"token": ""}, "give the node's token"),
+        ({"token_file": "/etc/token"}, "give the node's token"),
+        ({"token": "a\nb"}, "one line of text"),
+        ({"token": 5}, "token is a text"),
+        ({"token": "", "token_file": "/nonexistent/token"}, "Cannot read the token in /nonexistent/token: No such file"),
+        ({"after": "yesterday"}, "after is now, oldest, or a cursor"),
+        ({"wait": 0}, "from 1 to 60"),
+        ({"wait": 61}, "from 1 to 60"),
+        ({"wait": True}, "from 1 to 60"),
+        ({"wait": "x"}, "from 1 to 60"),
+        ({"ca": "/nonexistent/ca.pem"}, "Cannot read the certificates in /nonexistent/ca.pem"),
+        ({"cursor": "box:1"}, "there is no argument cursor"),
+        ({"cursor_file": "/"}, "Cannot read /: Is a directory"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_cannot_be_used_is_refused_in_a_sentence(given: dict[str, Any], why: str) -> None:
+    async def hold() -> None:
+        queue: asyncio.Queue[Any] = asyncio.Queue(1)
+        with pytest.raises(ValueError, match=why):
+            await SOURCE["main"](queue, {"url": "http://127.0.0.1:9", "token": TOKEN, **given})
+
+    run(hold)
+
+
+def test_its_documentation_has_each_argument_and_its_example_is_a_rulebook() -> None:
+    documented = yaml.safe_load(SOURCE["DOCUMENTATION"])
+    assert set(documented["options"]) == SOURCE["_ARGUMENTS"]
+    (example,) = yaml.safe_load(SOURCE["EXAMPLES"])
+    (source,) = example["sources"]
+    assert set(source["fleet.power.events"]) <= SOURCE["_ARGUMENTS"]
+
+
+# ----- its place
+
+
+@pytest.mark.parametrize("text", ["", "x", "box:", "box:1:2", "box:1\nbox:2", "\x00", "{}"], ids=ascii)
+def test_a_file_without_a_cursor_is_named_and_left_as_it_is(tmp_path: Path, text: str) -> None:
+    async def hold() -> None:
+        file = tmp_path / "cursor"
+        file.write_text(text)
+        async with node(page(1)) as (url, asked), following(url, cursor_file=str(file)) as (_queue, task):
+            with pytest.raises(ValueError, match="has no cursor; remove it"):
+                await task
+            assert not asked
+        assert file.read_text() == text
+
+    run(hold)
+
+
+def test_a_place_is_only_behind_what_was_taken(tmp_path: Path) -> None:
+    async def hold() -> None:
+        file = tmp_path / "cursor"
+        async with node(page(1, 2, 3)) as (url, _asked), following(url, cursor_file=str(file)) as (queue, _task):
+            while queue.empty():
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)
+            assert not file.exists()
+            assert await take(queue) == "id-1"
+            while queue.empty():
+                await asyncio.sleep(0.01)
+            assert file.read_text() == "box:1\n"
+        # The second was there, and nobody took it.
+        assert file.read_text() == "box:1\n"
+        assert list(tmp_path.iterdir()) == [file]
+
+    run(hold)
+
+
+def test_what_is_taken_in_the_moment_of_the_end_is_not_told_again(tmp_path: Path) -> None:
+    async def hold() -> None:
+        file = tmp_path / "cursor"
+        async with node(page(1, 2)) as (url, _asked), following(url, cursor_file=str(file)) as (queue, task):
+            while queue.empty():
+                await asyncio.sleep(0)
+            queue.get_nowait()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert file.read_text() == "box:1\n"
+
+    run(hold)
+
+
+def test_a_place_that_cannot_be_kept_ends_it_with_a_reason(tmp_path: Path) -> None:
+    async def hold() -> None:
+        async with node(page(1)) as (url, _asked), following(url, cursor_file=str(tmp_path / "none" / "cursor")) as (queue, task):
+            assert await take(queue) == "id-1"
+            with pytest.raises(ValueError, match=r"Cannot write .*cursor: No such file"):
+                await task
+
+    run(hold)
+
+
+def test_where_it_begins_is_kept_before_anything_happens(tmp_path: Path) -> None:
+    async def hold() -> None:
+        file = tmp_path / "cursor"
+        async with node(page(cursor="box:7")) as (url, asked), following(url, cursor_file=str(file), after="now"):
+            while not file.exists():
+                await asyncio.sleep(0.01)
+            assert file.read_text() == "box:7\n"
+            assert (asked[0].query["after"], asked[0].query["wait"]) == ("now", "0")
+
+    run(hold)
+
+
+# ----- nodes that are no nodes
+
+
+async def _hang(_request: web.Request) -> web.StreamResponse:
+    # Longer than anybody waits for it here.
+    await asyncio.sleep(4.0)
+    return web.Response(status=500)
+
+
+async def _break_off(request: web.Request) -> web.StreamResponse:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+async def _never_end(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for _part in range(400):
+        await response.write(b"[" * 65536)
+    return response
+
+
+def _answer(status: int, body: bytes = b"", **headers: str) -> Handler:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, body=body, headers=headers)
+
+    return answer
+
+
+HOSTILE: dict[str, Handler] = {
+    "breaks off": _break_off,
+    "never ends": _never_end,
+    "500": _answer(500, b'{"error": "An unexpected error"}'),
+    "404": _answer(404, b'{"error": "this node keeps none", "code": "events_not_kept"}'),
+    "503 of a proxy": _answer(503, b"<html>"),
+    "no JSON": _answer(200, b"\xff"),
+    "deep JSON": _answer(200, b"[" * 200_000),
+    "a list": _answer(200, b"[]"),
+    "a cursor that is none": _answer(200, json.dumps(page(1, cursor="/etc/passwd\n")).encode()),
+    "an event without a number": _answer(200, json.dumps({**page(), "events": [{"id": "x", "type": "y"}]}).encode()),
+    "events that are none": _answer(200, json.dumps({**page(), "events": [1, None]}).encode()),
+    "a redirect": _answer(307, Location="http://127.0.0.1:9/elsewhere"),
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_whatever_a_node_answers_it_is_asked_again_from_the_same_place(hostile: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_FIRST_PAUSE", 0.05)
+
+    async def hold() -> None:
+        async with node(page(1), hostile, page(2)) as (url, asked), following(url) as (queue, _task):
+            assert [await take(queue), await take(queue)] == ["id-1", "id-2"]
+            assert [request.query["after"] for request in asked[1:3]] == ["box:1", "box:1"]
+
+    run(hold)
+
+
+def test_a_node_that_answers_nothing_is_given_up_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_PATIENCE_SECONDS", 0.5)
+
+    async def hold() -> None:
+        async with node(_hang, page(1)) as (url, _asked), following(url, wait=1) as (queue, _task):
+            assert await take(queue) == "id-1"
+
+    run(hold)
+
+
+def test_a_redirect_takes_the_token_nowhere() -> None:
+    async def hold() -> None:
+        async with node(page(1)) as (other, heard):
+            async with node(_answer(307, Location=f"{other}/api/events")) as (url, asked), following(url):
+                while not asked:
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.3)
+            assert not heard
+
+    run(hold)
+
+
+def test_a_node_that_never_waits_is_not_asked_without_end() -> None:
+    async def hold() -> None:
+        async with node(page(1)) as (url, asked), following(url) as (queue, _task):
+            assert await take(queue) == "id-1"
+            await asyncio.sleep(2.5)
+            assert len(asked) <= 5
+
+    run(hold)

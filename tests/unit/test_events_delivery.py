@@ -1,0 +1,209 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The course of one receiver: each server's events in order, and nothing held up by a refused event or a dead receiver."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._events.delivery import DROPPED, LONGEST_WAIT, Course, wait_after
+from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.deliveries import Delivery
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+
+AT = "2026-03-01T12:00:00.000Z"
+
+
+def event(number: int, server: str = "a") -> Event:
+    return Event(EventType.SERVER_CRASHED, AT, {}, Server(server) if server else None, number=number)
+
+
+def seen(*servers: str, start: int = 1, together: bool = False) -> Course:
+    course = Course(Delivery("outbox", start - 1), together=together)
+    course.see([event(number, server) for number, server in enumerate(servers, start)], lambda _event: True)
+    return course
+
+
+@dataclass
+class Outbox:
+    """A receiver that takes some events, at some times, and the outbox that has them; time passes as the course says."""
+
+    events: list[Event]
+    now: float = 1000.0
+    taken: list[int] = field(default_factory=list)
+    asked: list[float] = field(default_factory=list)
+
+    def step(self, course: Course, *, works: bool = True, poison: tuple[int, ...] = (), retry_after: float | None = None) -> bool:
+        """Send what is due now, if anything is."""
+        name = course.due_lane(self.now)
+        if name is None:
+            return False
+        lane = course.delivery.lanes[name]
+        first = next(each for each in self.events if each.number >= lane.number and course.lane_of(each) == name)
+        self.asked.append(self.now)
+        if works and first.number not in poison:
+            self.taken.append(first.number)
+            course.taken(name, first.number, 1, AT)
+        else:
+            course.failed(name, "no", now=self.now, at=AT, retry_after=retry_after, jitter=0.5)
+        return True
+
+    def until(self, course: Course, moment: float, *, works: bool = True, poison: tuple[int, ...] = ()) -> None:
+        """Go on to a moment."""
+        while self.now < moment:
+            if not self.step(course, works=works, poison=poison):
+                due = course.next_at(self.now)
+                self.now = moment if due is None else min(max(due, self.now + 0.001), moment)
+
+
+def outbox(course: Course, *servers: str) -> Outbox:
+    return Outbox([event(number, server) for number, server in enumerate(servers, 1)])
+
+
+def test_all_is_sent_at_once_in_the_order_of_each_server() -> None:
+    servers = ("a", "b", "a", "", "c", "b")
+    course = seen(*servers)
+    receiver = outbox(course, *servers)
+    receiver.until(course, 1001)
+    assert sorted(receiver.taken) == [1, 2, 3, 4, 5, 6] and receiver.now == 1001
+    assert [number for number in receiver.taken if number in (1, 3)] == [1, 3]
+    assert not course.delivery.lanes and course.delivery.sent == 6
+
+
+def test_a_refused_event_holds_up_its_own_server_alone() -> None:
+    servers = ("a", "b", "a", "b", "", "c")
+    course = seen(*servers)
+    receiver = outbox(course, *servers)
+    receiver.until(course, 1000 + 3600, poison=(1,))
+    assert receiver.taken == [2, 4, 5, 6]
+    assert course.delivery.lanes["a"].count == 2
+    receiver.until(course, receiver.now + LONGEST_WAIT * 2)
+    assert receiver.taken[4:] == [1, 3]
+
+
+def test_a_refused_event_delays_a_new_one_of_another_server_by_seconds_at_most() -> None:
+    course = seen("a")
+    receiver = outbox(course, "a")
+    receiver.until(course, 1000 + 7200, poison=(1,))
+    receiver.events.append(event(2, "b"))
+    began = receiver.now
+    course.see([event(2, "b")], lambda _event: True)
+    receiver.until(course, began + 10.5, poison=(1,))
+    assert receiver.taken == [2]
+
+
+def test_a_dead_receiver_is_asked_rarely_and_then_takes_all_at_once() -> None:
+    servers = tuple("abcdefghij") * 5
+    course = seen(*servers)
+    receiver = outbox(course, *servers)
+    receiver.until(course, 1000 + 3600, works=False)
+    assert len(receiver.asked) < 40
+    assert course.delivery.failing_since == AT and course.delivery.error == "no"
+    began = receiver.now
+    receiver.until(course, began + LONGEST_WAIT * 1.3)
+    assert sorted(receiver.taken) == list(range(1, 51))
+    for server in "abcdefghij":
+        own = [number for number in receiver.taken if servers[number - 1] == server]
+        assert own == sorted(own)
+    assert (course.delivery.tries, course.delivery.failing_since, course.delivery.error) == (0, "", "")
+
+
+def test_a_receiver_that_asks_to_be_left_alone_is() -> None:
+    course = seen("a", "b")
+    receiver = outbox(course, "a", "b")
+    assert receiver.step(course, works=False, retry_after=600.0)
+    receiver.now = 1599.0
+    assert course.due_lane(receiver.now) is None
+    receiver.now = 1601.0
+    assert receiver.step(course)
+
+
+def test_waits_grow_to_five_minutes_and_no_further() -> None:
+    assert [round(wait_after(tries, 0.5)) for tries in (1, 2, 3, 4, 9, 10, 1000)] == [1, 2, 4, 8, 256, 300, 300]
+    assert wait_after(5, 0.0) < wait_after(5, 1.0)
+
+
+def test_a_clock_that_is_set_back_stops_nothing() -> None:
+    course = seen("a")
+    receiver = outbox(course, "a")
+    assert receiver.step(course, works=False)
+    receiver.now -= 10**6
+    assert receiver.step(course)
+
+
+def test_what_is_sent_together_is_one_lane() -> None:
+    course = seen("a", "b", "", together=True)
+    assert set(course.delivery.lanes) == {""} and course.delivery.lanes[""].count == 3
+    course.taken("", 2, 2, AT)
+    assert course.delivery.lanes[""].number == 3 and course.delivery.lanes[""].count == 1
+
+
+def test_what_is_not_wanted_is_passed_over() -> None:
+    course = Course(Delivery("outbox", 0))
+    course.see([event(1), event(2, "b"), event(3)], lambda each: each.number != 2)
+    assert set(course.delivery.lanes) == {"a"} and course.delivery.cursor == 3
+
+
+def test_what_went_before_it_was_seen_is_dropped_and_told_first() -> None:
+    course = Course(Delivery("outbox", 10))
+    course.see([event(15), event(16)], lambda _event: True)
+    assert (course.delivery.dropped, course.delivery.untold) == (4, 4)
+    assert course.due_lane(1000.0) == DROPPED
+    course.taken(DROPPED, 0, 1, AT)
+    course.told_of_dropped(4)
+    assert (course.delivery.dropped, course.delivery.untold, course.delivery.sent) == (4, 0, 0)
+    assert course.due_lane(1000.0) == "a"
+
+
+def test_what_is_dropped_while_it_is_told_is_told_again() -> None:
+    course = Course(Delivery("outbox", 0))
+    course.drop(3)
+    course.drop(2)
+    course.taken(DROPPED, 0, 1, AT)
+    course.told_of_dropped(3)
+    assert course.delivery.untold == 2 and course.due_lane(1000.0) == DROPPED
+
+
+def test_a_lane_that_lost_its_beginning_goes_on_with_what_is_left() -> None:
+    course = seen("a", "a", "a", "b")
+    receiver = outbox(course, "a", "a", "a", "b")
+    assert receiver.step(course, works=False)
+    course.begin_at("a", 3, 1)
+    lane = course.delivery.lanes["a"]
+    assert (lane.number, lane.count, lane.tries, course.delivery.dropped) == (3, 1, 0, 2)
+    course.begin_at("b", 0, 0)
+    assert "b" not in course.delivery.lanes and course.delivery.dropped == 3
+
+
+def test_another_outbox_is_begun_from_its_beginning_and_what_waited_is_told_as_lost() -> None:
+    course = seen("a", "a", "b")
+    course.begin_anew("other")
+    assert (course.delivery.outbox, course.delivery.cursor, course.delivery.untold) == ("other", 0, 3)
+    assert set(course.delivery.lanes) == {DROPPED}
+
+
+def test_who_wants_no_more_gets_no_more() -> None:
+    course = seen("a")
+    course.gone("it answered with status 410", AT)
+    assert course.due_lane(10.0**9) is None and course.delivery.is_off
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_fails_each_server_gets_all_in_order(seed: int) -> None:
+    chance = random.Random(seed)
+    servers = [chance.choice("abcd") for _ in range(60)]
+    course = seen(*servers)
+    receiver = outbox(course, *servers)
+    for _ in range(5000):
+        if not receiver.step(course, works=chance.random() < 0.5):
+            receiver.now += 1.0
+        if chance.random() < 0.05:
+            # As after a kill: it goes on by what was written.
+            course = Course(course.delivery)
+    assert sorted(receiver.taken) == list(range(1, 61))
+    for server in "abcd":
+        own = [number for number in receiver.taken if servers[number - 1] == server]
+        assert own == sorted(own)

@@ -1,0 +1,100 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The status playbook tells of receivers what somebody has to look after, and nothing where there are none."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._fleet.receivers import event_lines, receiver_rows
+from ansible_collections.fleet.power.plugins.module_utils._fleet.status import node_seen, status_lines
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+FAILING = {"failing_since": "2026-01-31T04:12:01.000Z", "error": "it answers 503"}
+WAITING = {"waiting": 12, "oldest_at": "2026-01-31T04:12:00.123Z"}
+
+
+def receiver(name: str = "pager", **more: Any) -> dict[str, Any]:
+    nothing = {
+        "waiting": 0,
+        "oldest_at": None,
+        "off": False,
+        "failing_since": None,
+        "error": None,
+        "dropped": 0,
+        "sent": 5,
+        "sent_at": None,
+    }
+    return {"receiver": name, **nothing, **more}
+
+
+def events(*receivers: dict[str, Any], running: bool | None = True, kept: bool | None = True) -> dict[str, Any]:
+    return {"running": running, "since": None, "kept": kept, "receivers": list(receivers) if kept else None}
+
+
+NONE = events(running=False, kept=False)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "lines"),
+    [
+        ([], []),
+        ([None, None], []),
+        ([NONE, NONE], []),
+        ([events()], []),
+        ([events(receiver(), receiver("chat"))], ["Events: 2 receivers"]),
+        ([events(receiver(waiting=2)), events(receiver(waiting=1, dropped=4))], ["Events: 2 receivers, 3 wait, 4 dropped"]),
+        ([events(receiver(), running=False)], ["Events: 1 receiver", "Events wait, what sends them does not run: node-1"]),
+        ([events(running=None)], []),
+        ([events(), NONE, None, NONE], ["No events: node-2, node-4"]),
+        ([events(kept=None, running=None), None], []),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_line_says_what_waits_and_where_nothing_is_sent(nodes: list[dict[str, Any] | None], lines: list[str]) -> None:
+    assert event_lines([(f"node-{number}", each) for number, each in enumerate(nodes, 1)]) == lines
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({}, None),
+        # On its way.
+        ({"waiting": 3, "oldest_at": "2026-01-31T11:59:59.900Z"}, None),
+        ({**WAITING, **FAILING}, "12 wait since 04:12:00, failing since 04:12:01, it answers 503"),
+        ({"off": True, "error": "it answers 410"}, "switched off, it answers 410"),
+        ({"off": True, **WAITING}, "switched off, 12 wait since 04:12:00"),
+        ({"dropped": 7}, "7 dropped"),
+        # Long over.
+        ({"error": "it answers 500"}, None),
+        ({**FAILING, "error": "x" * 5000}, f"failing since 04:12:01, {'x' * 200}"),
+    ],
+    ids=str,
+)
+def test_a_receiver_that_has_not_taken_all_is_named_with_the_reason(told: dict[str, Any], words: str | None) -> None:
+    assert receiver_rows([("node-1", events(receiver(**told)))], NOON) == ([] if words is None else [("node-1, pager", words)])
+
+
+def test_where_nothing_sends_whatever_waits_is_named() -> None:
+    rows = receiver_rows([("node-1", events(receiver(**WAITING), running=False)), ("node-2", None), ("node-3", NONE)], NOON)
+    assert rows == [("node-1, pager", "12 wait since 04:12:00")]
+
+
+def test_the_table_has_them_below_the_count_and_before_what_was_not_seen() -> None:
+    told = events(receiver(**WAITING, **FAILING))
+    nodes = [node_seen("node-1", {}, {"servers": [], "events": told}), node_seen("node-2", {}, {"unreachable": True, "msg": "no route"})]
+    lines = status_lines(nodes, now=NOON, width=100)
+    assert [" ".join(line.split()) for line in lines[2:]] == [
+        "",
+        "0 servers on 1 node",
+        "Events: 1 receiver, 12 wait",
+        "",
+        "RECEIVER EVENTS",
+        "node-1, pager 12 wait since 04:12:00, failing since 04:12:01, it answers 503",
+        "",
+        "NOT SEEN REASON",
+        "node-2 no route",
+    ]

@@ -1,0 +1,286 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Receivers: how they are written, which events they want, and one bounded POST to each, whatever it answers."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.receiver_keys import read_receiver_rules
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import Mismatch
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.letter import letter_of
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.post import Mailbox, Posted, Taking, retry_after
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.reading import receivers_of
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver
+from ansible_collections.fleet.power.tests.integration.panel_server import (
+    Answering,
+    Behaviour,
+    Recorder,
+    closing,
+    dripping,
+    dripping_headers,
+    endless,
+    redirect,
+    silent,
+    truncated,
+)
+
+LOBBY = Server("9d0e4d0c-aaaa-4000-8000-000000000001", "Lobby")
+ARENA = Server("9d0e4d0c-aaaa-4000-8000-000000000002", "Arena")
+SECRET = "whsec_" + base64.b64encode(os.urandom(24)).decode()
+NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
+TAKEN = Posted(Taking.TAKEN)
+
+
+def crash(server: Server = LOBBY) -> Event:
+    return Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.250Z", {"exit_code": 1}, server)
+
+
+def receiver(**keys: Any) -> Receiver:
+    (found,) = receivers_of(read_receiver_rules([{"name": "pager", "url": "http://127.0.0.1:9/", **keys}], "receivers"))
+    return found
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with closing(Recorder()) as server:
+        yield server
+
+
+def post(server: Recorder, behaviour: Behaviour | None = None, *, seconds: float = 5.0, path: str = "/hook") -> Posted:
+    if behaviour is not None:
+        server.fault(behaviour)
+    mailbox = Mailbox(receiver(url=server.url + path))
+    try:
+        return mailbox.post(letter_of(receiver(), [crash()], "/fleet.power/nodes/n", "n"), seconds=seconds)
+    finally:
+        mailbox.close()
+
+
+# --- how they are written ---------------------------------------------------------------------------------------------------------------
+
+
+def in_settings(*receivers: Any) -> Any:
+    return parse_settings({"events": {"receivers": list(receivers)}}, where="config.yml")
+
+
+def test_the_settings_have_receivers(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text(SECRET + "\n")
+    (tmp_path / "s").chmod(0o600)
+    keys = {"name": "pager", "url": "https://example.org/x?y=1", "secret_file": str(tmp_path / "s"), "types": ["server.crashed"]}
+    (found,) = receivers_of(in_settings(keys).event_receivers)
+    assert (found.name, found.url, found.format, found.types) == ("pager", keys["url"], "cloudevents", {EventType.SERVER_CRASHED})
+    assert found.key and SECRET not in repr(found) and "example" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "keys, sentence",
+    [
+        ({}, "events.receivers[0].name is missing"),
+        ({"name": "../x", "url": "http://x"}, "expected a name of at most 64 letters"),
+        ({"name": "a"}, "events.receivers[0] has neither of url and url_file"),
+        ({"name": "a", "url": "http://x", "url_file": "/x"}, "has both of url and url_file"),
+        ({"name": "a", "url": "http://x", "format": "slack"}, "expected cloudevents or discord"),
+        ({"name": "a", "url": "http://x", "types": ["server.gone"]}, "expected action.ended"),
+        ({"name": "a", "url": "http://x", "servers": [{}]}, "says of no server that it is for it"),
+        ({"name": "a", "url": "http://x", "format": "discord", "secret_file": "/x"}, "which Discord has no use for"),
+    ],
+)
+def test_what_is_wrong_in_the_settings_is_named(keys: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SettingsInvalid) as caught:
+        in_settings(keys)
+    assert sentence in str(caught.value)
+
+
+def test_no_two_receivers_have_the_same_name() -> None:
+    with pytest.raises(SettingsInvalid, match=r"receivers\[1\].name is a again"):
+        in_settings({"name": "a", "url": "http://x"}, {"name": "a", "url": "http://y"})
+
+
+def test_a_secret_stands_in_no_settings() -> None:
+    assert in_settings({"name": "a", "url": "http://x", "secret": SECRET}).warnings == (
+        "settings config.yml: unknown keys ignored: events.receivers[0].secret",
+    )
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "s").write_text(SECRET)
+    (tmp_path / "s").chmod(mode)
+    for keys in ({"url": "http://x", "secret_file": str(tmp_path / "s")}, {"url_file": str(tmp_path / "s")}):
+        with pytest.raises(SettingsInvalid, match=f"pager: its .*_file .*has mode {mode:04o}, so that others may read it; expected 0600"):
+            receivers_of(read_receiver_rules([{"name": "pager", **keys}], "receivers"))
+
+
+@pytest.mark.parametrize("text", ["", "   \n", "x" * 9000, "\xff", "hunter2-hunter2"])
+def test_a_file_that_holds_no_secret_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
+    (tmp_path / "s").write_bytes(text.encode("latin-1"))
+    (tmp_path / "s").chmod(0o600)
+    with pytest.raises(SettingsInvalid) as caught:
+        receiver(secret_file=str(tmp_path / "s"))
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["x", "ftp://a/b", "http://", "http://a:b@c/", "http://a:99999/", "http://[::", "http://a/\x7f", "http://a/ä"]
+)
+def test_an_address_that_is_none_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(SettingsInvalid, match="Cannot tell events to receiver pager: of its address: ") as caught:
+        receiver(url=url)
+    assert url in ("x", "http://") or url not in str(caught.value)
+
+
+def test_an_option_may_hold_the_secret_but_no_key_that_nobody_knows() -> None:
+    assert receiver(secret=SECRET).key
+    with pytest.raises(Mismatch, match=r"receivers\[0\].sekret is no key of a receiver"):
+        receiver(sekret=SECRET)
+
+
+# --- which events they want ---------------------------------------------------------------------------------------------------------------
+
+
+def definition(**settings: Any) -> Any:
+    raw = {"settings": {"uuid": LOBBY.uuid, "container": {"image": "x"}, **settings}, "process_configuration": {}}
+    return parse_definition(raw, where="x")
+
+
+@pytest.mark.parametrize(
+    "keys, wants_crash, wants_run",
+    [
+        ({}, True, True),
+        ({"types": ["server.crashed", "rollout.begun"]}, True, True),
+        ({"types": ["action.ended"]}, False, False),
+        ({"servers": [{"server": "Lobby"}]}, True, True),
+        ({"servers": [{"server": "Arena"}]}, False, True),
+        ({"servers": [{"server": "Arena"}, {"server": LOBBY.uuid.upper()}]}, True, True),
+        ({"servers": [{"label": {"kind": "lobby"}}]}, True, True),
+        ({"servers": [{"label": {"kind": "game"}}]}, False, True),
+        ({"servers": [{"server": "Arena", "label": {"kind": "lobby"}}]}, False, True),
+    ],
+)
+def test_a_receiver_wants_types_and_servers(keys: dict[str, Any], wants_crash: bool, wants_run: bool) -> None:
+    found = receiver(**keys)
+    run = Event(EventType.ROLLOUT_BEGUN, "", {})
+    definitions = {LOBBY: definition(labels={"kind": "lobby"})}
+    assert (found.wants(crash(), definitions.get), found.wants(run, definitions.get)) == (wants_crash, wants_run)
+    assert found.wants(Event(EventType.EVENTS_DROPPED, "", {}), definitions.get)
+
+
+def test_of_a_server_whose_labels_nobody_knows_it_is_told() -> None:
+    found = receiver(servers=[{"label": {"kind": "game"}}])
+    assert found.wants(crash(), lambda _server: None)
+    assert not receiver(servers=[{"server": "Arena", "label": {"a": "b"}}]).wants(crash(), lambda _server: None)
+
+
+# --- one POST -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_these_very_bytes_and_headers_are_sent(server: Recorder) -> None:
+    assert post(server, path="/a/b?c=d%20e") == TAKEN
+    (asked,) = server.asked
+    letter = letter_of(receiver(), [crash()], "/fleet.power/nodes/n", "n")
+    assert (asked.method, asked.path) == ("POST", "/a/b?c=d%20e")
+    assert asked.headers["content-type"] == "application/cloudevents+json"
+    assert asked.headers["user-agent"] == "fleet.power"
+    assert len(asked.body) == len(letter.body)
+    assert "authorization" not in asked.headers
+
+
+def test_a_signature_is_of_the_very_body(server: Recorder) -> None:
+    library = pytest.importorskip("standardwebhooks.webhooks")
+    signed = receiver(url=server.url, secret=SECRET)
+    assert Mailbox(signed).post(letter_of(signed, [crash()], "/x", "n")) == TAKEN
+    (asked,) = server.asked
+    assert library.Webhook(SECRET).verify(asked.body.decode(), dict(asked.headers))["type"] == "server.crashed"
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_two_hundred_is_taken(server: Recorder, status: int) -> None:
+    assert post(server, lambda answer: answer.raw(status, b"")) == TAKEN
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 418, 429, 500, 503, 304])
+def test_anything_else_is_not_taken_and_its_body_is_not_told(server: Recorder, status: int) -> None:
+    posted = post(server, lambda answer: answer.raw(status, b"hunter2"))
+    assert posted == Posted(Taking.FAILED, f"it answered with status {status}")
+
+
+def test_gone_is_for_good(server: Recorder) -> None:
+    assert post(server, lambda answer: answer.raw(410, b"")) == Posted(Taking.GONE, "it answered with status 410")
+
+
+def test_a_redirect_is_not_followed(server: Recorder) -> None:
+    with closing(Recorder()) as other:
+        posted = post(server, redirect(f"{other.url}/stolen", 307))
+        assert posted.taking is Taking.FAILED and "which is not followed" in posted.reason
+        assert not other.asked
+
+
+@pytest.mark.parametrize("header, seconds", [("7", 7.0), ("1.5", 1.5), ("99999", 3600.0), ("-1", None), ("soon", None), ("", None)])
+def test_a_receiver_may_have_itself_left_alone(server: Recorder, header: str, seconds: float | None) -> None:
+    posted = post(server, lambda answer: answer.raw(429, b"", Retry_After=header))
+    assert posted == Posted(Taking.FAILED, "it answered with status 429", seconds)
+
+
+@pytest.mark.parametrize(
+    "text, seconds",
+    [
+        ("Sun, 01 Mar 2026 12:00:30 GMT", 30.0),
+        ("Sun, 01 Mar 2026 11:00:00 GMT", 0.0),
+        ("Mon, 01 Mar 2027 12:00:00 GMT", 3600.0),
+        ("Sun, 99 Mar 2026 12:00:30 GMT", None),
+        ("9" * 400, None),
+    ],
+)
+def test_a_moment_may_be_a_date(text: str, seconds: float | None) -> None:
+    assert retry_after(text, NOON) == seconds
+
+
+def megabytes(answer: Answering) -> None:
+    answer.raw(200, b"x" * 8_000_000)
+
+
+def silent_body(answer: Answering) -> None:
+    answer.raw(200, b"", promised=10)
+    answer.closing.wait()
+
+
+@pytest.mark.parametrize("behaviour", [endless, dripping, megabytes, silent_body, truncated], ids=lambda each: each.__name__)
+def test_the_head_counts_whatever_comes_after_it(server: Recorder, behaviour: Behaviour) -> None:
+    began = time.monotonic()
+    assert post(server, behaviour, seconds=5.0) == TAKEN
+    assert time.monotonic() - began < 2.5
+
+
+def test_the_next_message_is_taken_after_a_body_that_was_not_read(server: Recorder) -> None:
+    server.fault(megabytes, times=1)
+    mailbox, letter = Mailbox(receiver(url=server.url)), letter_of(receiver(), [crash()], "/x", "n")
+    assert [mailbox.post(letter) for _ in range(3)] == [TAKEN] * 3
+
+
+@pytest.mark.parametrize("behaviour", [silent, dripping_headers], ids=lambda each: each.__name__)
+def test_a_head_that_never_ends_is_given_up_in_time(server: Recorder, behaviour: Behaviour) -> None:
+    began = time.monotonic()
+    assert post(server, behaviour, seconds=0.6) == Posted(Taking.FAILED, "no answer within 0.6 s")
+    assert time.monotonic() - began < 2
+
+
+def test_nobody_there_is_not_taken(server: Recorder) -> None:
+    server.close()
+    assert post(server) == Posted(Taking.FAILED, "connection refused")

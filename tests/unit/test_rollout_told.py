@@ -1,0 +1,434 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Receivers are told of a rolling run: once each, signed, in order, and none of them delays or fails the run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._fleet.told import telling as telling_file
+from ansible_collections.fleet.power.plugins.module_utils._fleet.told.receivers import read_receivers
+from ansible_collections.fleet.power.plugins.module_utils._fleet.told.sending import SEND_SECONDS
+from ansible_collections.fleet.power.plugins.module_utils._fleet.told.waiting import WaitingEvents
+from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
+from ansible_collections.fleet.power.tests.unit.rollout_controller import Controller, new_controller, plugin
+from ansible_collections.fleet.power.tests.unit.rollout_support import ended, fleet
+from ansible_collections.fleet.power.tests.unit.told_support import SECRET, Told, told
+
+
+@pytest.fixture
+def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Controller:
+    return new_controller(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def chat() -> Iterator[Told]:
+    with told() as receiver:
+        yield receiver
+
+
+def tell(controller: Controller, *receivers: Told, **more: Any) -> None:
+    """Have the runs told to these receivers."""
+    rules = [{"name": f"chat-{number}", "url": each.url, **more} for number, each in enumerate(receivers)]
+    controller.vars["rollout_receivers"] = rules
+
+
+def run(controller: Controller, outcome: str = "done", **given: Any) -> dict[str, Any]:
+    """A whole run of two nodes, one after the other; the result of the task that ends it."""
+    controller.nodes(fleet(2, 1))
+    planned = controller.plan(serial=1, **given)
+    controller.warned = planned.get("warnings", [])
+    for number, node in ((1, "node-1"), (2, "node-2")):
+        begun = controller.begin(planned["file"], number)
+        if "work" not in begun:
+            return begun
+        controller.answers({node: ended(begun["work"][node]["servers"], outcome)})
+    return controller.report(planned["file"])
+
+
+def waiting(controller: Controller) -> list[str]:
+    """Of what waits on the controller, which moment of its run each is."""
+    found = (Path(os.environ["HOME"]) / ".ansible/fleet_power/rollout-events").glob("*.json")
+    return sorted(path.name.split("-")[1] for path in found)
+
+
+def test_a_run_is_told_once_as_it_begins_and_once_as_it_ends(controller: Controller, chat: Told) -> None:
+    tell(controller, chat)
+    reported = run(controller)
+    assert chat.events == [("rollout.begun", controller.run), ("rollout.ended", controller.run)]
+    assert "warnings" not in reported and waiting(controller) == []
+    begun = chat.sent[0].value
+    assert begun["specversion"] == "1.0" and begun["source"].startswith("/fleet.power/controllers/")
+    assert len({each.headers["webhook-id"] for each in chat.sent}) == 2
+
+
+def test_it_has_begun_for_its_receivers_before_a_node_is_asked(controller: Controller, chat: Told) -> None:
+    tell(controller, chat)
+    controller.nodes(fleet(1, 1))
+    controller.plan()
+    assert chat.types == ["rollout.begun"]
+
+
+def test_a_run_that_its_budget_stops_says_so_in_place_of_an_end(controller: Controller, chat: Told) -> None:
+    tell(controller, chat)
+    reported = run(controller, "failed")
+    assert reported["failed"]
+    assert chat.types == ["rollout.begun", "rollout.stopped"]
+    said = chat.sent[1].value["data"]
+    assert said["stopped"] == "1 failed, and 0 may"
+    assert said["resume_file"] == reported["resume_file"] and reported["resume_file"] in said["go_on"]
+
+
+def test_what_is_sent_is_signed_with_the_secret(controller: Controller, chat: Told) -> None:
+    tell(controller, chat, secret=SECRET)
+    run(controller)
+    for each in chat.sent:
+        signed = f"{each.headers['webhook-id']}.{each.headers['webhook-timestamp']}.".encode() + each.body
+        found = base64.b64encode(hmac.new(base64.b64decode(SECRET[6:]), signed, hashlib.sha256).digest()).decode()
+        assert each.headers["webhook-signature"] == f"v1,{found}"
+
+
+def test_check_mode_tells_nobody(controller: Controller, chat: Told) -> None:
+    tell(controller, chat)
+    controller.check = True
+    run(controller)
+    assert chat.sent == [] and waiting(controller) == []
+
+
+def test_a_receiver_is_told_the_types_it_asks_for_and_one_of_some_servers_nothing(controller: Controller, chat: Told) -> None:
+    with told() as tenant, told() as node:
+        tell(controller, chat, tenant, node)
+        for rule, more in zip(
+            controller.vars["rollout_receivers"],
+            ({"types": ["rollout.stopped", "server.crashed"]}, {"servers": [{"server": "Lobby"}]}, {"types": ["server.crashed"]}),
+        ):
+            rule.update(more)
+        run(controller, "failed")
+        assert (chat.types, tenant.sent, node.sent) == (["rollout.stopped"], [], [])
+
+
+@pytest.mark.parametrize(
+    "outcome, on_failure, closing",
+    [
+        ("done", "stop", "has ended: restart of 2 in 2 of 2 batches: 2 done"),
+        ("failed", "stop", "**was stopped**: restart of 2 in 1 of 2 batches: 1 failed, 1 not done; stopped: 1 failed, and 0 may"),
+        ("failed", "continue", "**has not ended well**: restart of 2 in 2 of 2 batches: 2 failed"),
+    ],
+)
+def test_discord_gets_a_line_that_a_person_reads(controller: Controller, chat: Told, outcome: str, on_failure: str, closing: str) -> None:
+    tell(controller, chat, format="discord")
+    run(controller, outcome, reason="@everyone *now*", on_failure=on_failure)
+    first, last = (each.value["content"].partition("**: ")[2] for each in chat.sent)
+    assert first.startswith(f"rolling restart {controller.run} has begun: 2 servers of 2 nodes (") and r"\@everyone \*now\*" in first
+    assert last.replace("\\", "") == f"rolling restart {controller.run} {closing}"
+    assert all(each.value["allowed_mentions"] == {"parse": []} for each in chat.sent)
+
+
+# ----- receivers that are down, slow or hostile
+
+
+@pytest.mark.parametrize("fault", ["refuses", "500", "hangs", "trickles", "redirects", "later"])
+def test_no_receiver_delays_a_run_beyond_its_bound_or_fails_it_or_keeps_it_from_others(
+    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 1.0)
+    with told() as bad, told() as elsewhere:
+        tell(controller, bad, chat)
+        if fault == "refuses":
+            controller.vars["rollout_receivers"][0]["url"] = "http://127.0.0.1:9/hook"
+        elif fault == "hangs":
+            bad.hangs = 60
+        elif fault == "trickles":
+            bad.status, bad.trickles = 500, True
+        elif fault == "redirects":
+            bad.status, bad.answer_headers = 307, {"Location": elsewhere.url}
+        elif fault == "later":
+            bad.status, bad.answer_headers = 429, {"Retry-After": "3600"}
+        else:
+            bad.status = int(fault)
+        began = time.monotonic()
+        reported = run(controller)
+        assert time.monotonic() - began < 2 * 1.0 + 1.5
+        assert elsewhere.sent == []
+    assert "failed" not in reported and controller.result["ok"]
+    assert chat.types == ["rollout.begun", "rollout.ended"]
+    assert waiting(controller) == ["begun", "closed"]
+    # Told once, when it was first seen.
+    (warning,) = controller.warned
+    assert warning.startswith(f"Cannot tell receiver chat-0 of run {controller.run}: ") and "warnings" not in reported
+
+
+def test_a_run_waits_no_longer_for_its_receivers_than_is_promised_however_many_they_are(
+    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert SEND_SECONDS == 5
+    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 1.0)
+    chat.hangs = 60
+    tell(controller, *[chat] * 20)
+    controller.nodes(fleet(1, 1))
+    began = time.monotonic()
+    assert len(controller.plan()["warnings"]) == 20
+    assert time.monotonic() - began < 2.5
+
+
+def test_what_is_not_taken_is_sent_by_the_next_run_first_in_order_and_under_the_same_id(
+    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 0.5)
+    tell(controller, chat)
+    chat.status = 503
+    run(controller)
+    first, tried = controller.run, {each.headers["webhook-id"] for each in chat.sent}
+    # The second is not tried before the first was taken.
+    assert set(chat.types) == {"rollout.begun"}
+    chat.status = 204
+    chat.sent.clear()
+    run(controller)
+    assert chat.events == [(f"rollout.{word}", each) for each in (first, controller.run) for word in ("begun", "ended")]
+    assert {chat.sent[0].headers["webhook-id"]} == tried and waiting(controller) == []
+
+
+def test_a_receiver_that_answers_again_within_the_bound_is_told_by_the_run_itself(controller: Controller, chat: Told) -> None:
+    tell(controller, chat)
+    chat.hangs = 0
+    answers = iter([500, 500])
+    real = chat.answer
+
+    def answer(request: Any) -> None:
+        chat.status = next(answers, 200)
+        real(request)
+
+    chat.answer = answer  # type: ignore[method-assign]
+    reported = run(controller)
+    assert chat.types == ["rollout.begun", "rollout.begun", "rollout.begun", "rollout.ended"] and "failed" not in reported
+    assert waiting(controller) == []
+
+
+def test_one_that_wants_no_more_is_told_of_and_nothing_is_kept_for_it(controller: Controller, chat: Told) -> None:
+    tell(controller, chat)
+    chat.status = 410
+    run(controller)
+    assert chat.types == ["rollout.begun", "rollout.ended"] and waiting(controller) == []
+    (warning,) = controller.warned
+    assert "chat-0 wants to be told nothing any more" in warning
+
+
+def test_what_waits_for_one_is_never_sent_to_another_of_its_name(
+    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 0.5)
+    tell(controller, chat)
+    chat.status = 500
+    run(controller)
+    first = controller.run
+    with told() as other:
+        tell(controller, other)
+        run(controller)
+        assert len(other.sent) == 2 and first not in {name for _kind, name in other.events}
+
+
+def test_what_has_waited_for_a_day_is_dropped_and_told(controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 0.5)
+    tell(controller, chat)
+    chat.status = 500
+    run(controller)
+    for path in (Path(os.environ["HOME"]) / ".ansible/fleet_power/rollout-events").glob("*.json"):
+        os.utime(path, (time.time() - 90000,) * 2)
+    chat.status = 200
+    chat.sent.clear()
+    run(controller)
+    assert {name for _kind, name in chat.events} == {controller.run}
+    assert controller.warned == ["No receiver has taken 2 messages of rolling runs within a day: they are dropped"]
+
+
+def test_a_death_between_a_message_and_its_file_sends_it_again_under_the_same_id(
+    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(controller, chat)
+    with monkeypatch.context() as patched:
+        patched.setattr(WaitingEvents, "remove", lambda self, waiting: None)
+        run(controller)
+    before = {each.value["id"]: each.value["type"] for each in chat.sent}
+    assert waiting(controller) == ["begun", "closed"]
+    run(controller)
+    assert len({each.value["id"] for each in chat.sent}) == 4 and waiting(controller) == []
+    assert before.items() <= {each.value["id"]: each.value["type"] for each in chat.sent}.items()
+
+
+def test_two_runs_at_the_same_time_send_what_waits_once(controller: Controller, chat: Told) -> None:
+    tell(controller, chat)
+    chat.hangs = 0.3
+    controller.nodes(fleet(1, 1))
+    receivers = read_receivers(controller.vars["rollout_receivers"])
+    files = WaitingEvents(str(Path(os.environ["HOME"]) / "resume.json"))
+    for number in range(3):
+        files.add(f"0000000{number}", Event(EventType.ROLLOUT_BEGUN, "2026-01-31T12:00:00.000Z", {"run": str(number)}), receivers)
+    with ThreadPoolExecutor() as pool:
+        rounds = [pool.submit(telling_file.sending.send_all, files, receivers, "ops-1", again=False) for _run in range(2)]
+        assert [each.result() for each in rounds] == [[], []]
+    assert [name for _kind, name in chat.events] == ["0", "1", "2"]
+
+
+# ----- a controller that dies, files that cannot be written, variables that make no sense
+
+
+def killed(controller: Controller) -> str:
+    """Have the command that is at a run be killed; its file."""
+    (file,) = (Path(os.environ["HOME"]) / ".ansible/fleet_power").glob("resume-*.json")
+    kept = json.loads(file.read_text())
+    kept["owner"] = {"pid": 1, "start": 1, "boot": "another"}
+    file.write_text(json.dumps(kept))
+    return str(file)
+
+
+def test_the_run_that_goes_on_with_a_killed_one_tells_first_that_it_was_stopped(
+    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(controller, chat)
+    controller.nodes(fleet(2, 1))
+    planned = controller.plan(serial=1)
+    controller.begin(planned["file"], 1)
+    first, file = controller.run, killed(controller)
+    assert chat.types == ["rollout.begun"]
+    resumed = controller.plan(serial=1, resume=file)
+    second = controller.run
+    assert chat.events == [("rollout.begun", first), ("rollout.stopped", first), ("rollout.begun", second)]
+    assert chat.sent[1].value["data"]["stopped"] == "its command ended before it did"
+    assert chat.sent[2].value["data"]["resumes"] == first
+    # Taken up again after another death, nothing of the first is told again.
+    controller.run = ""
+    assert resumed["file"] == killed(controller)
+    controller.plan(serial=1, resume=file)
+    assert [name for _kind, name in chat.events].count(first) == 2
+    assert chat.events[-2:] == [("rollout.stopped", second), ("rollout.begun", controller.run)]
+
+
+def test_a_death_at_any_write_loses_no_message_and_doubles_none_under_another_id(
+    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write and each send is where a command may die; the next one tells what it did not."""
+    tell(controller, chat)
+
+    class Death(BaseException):
+        pass
+
+    for death in range(1, 40):
+        chat.sent.clear()
+        left = [death]
+
+        def passing(real: Any, left: list[int] = left) -> Any:
+            def call(*arguments: Any, **more: Any) -> Any:
+                left[0] -= 1
+                if not left[0]:
+                    raise Death
+                return real(*arguments, **more)
+
+            return call
+
+        with monkeypatch.context() as patched:
+            moments = ((plugin.files, "write"), (plugin.files, "remove"), (telling_file.sending, "send_all"), (WaitingEvents, "add"))
+            for owner, name in moments:
+                patched.setattr(owner, name, passing(getattr(owner, name)))
+            try:
+                run(controller, "failed")
+                break
+            except Death:
+                pass
+        files = list((Path(os.environ["HOME"]) / ".ansible/fleet_power").glob("resume-*.json"))
+        controller.run = ""
+        run(controller, "failed", **({"resume": killed(controller), "resume_failed": True} if files else {}))
+        by_run: dict[str, list[str]] = {}
+        for kind, name in chat.events:
+            by_run.setdefault(name, []).append(kind)
+        assert len({each.headers["webhook-id"] for each in chat.sent}) == len(chat.sent)
+        assert all(kinds[0] == "rollout.begun" and len(kinds) == 2 for kinds in by_run.values()), (death, by_run)
+        assert waiting(controller) == []
+        for file in (Path(os.environ["HOME"]) / ".ansible/fleet_power").glob("resume-*.json"):
+            file.unlink()
+    else:
+        raise AssertionError("it never came through")
+    assert death > 8
+
+
+def test_a_run_whose_play_was_ended_is_told_as_stopped_by_the_command_itself(controller: Controller, chat: Told) -> None:
+    tell(controller, chat)
+    controller.nodes(fleet(1, 1))
+    planned = controller.plan()
+    controller.begin(planned["file"], 1)
+    assert controller.step("confirm", file=planned["file"], result_file=str(controller.result_file))["code"] == "broken_off"
+    assert chat.types == ["rollout.begun", "rollout.stopped"]
+    said = chat.sent[1].value["data"]
+    assert (said["stopped"], said["ok"], said["resume_file"]) == ("its play was ended before its end", False, planned["file"])
+    killed(controller)
+    controller.plan(resume=planned["file"])
+    assert chat.types == ["rollout.begun", "rollout.stopped", "rollout.begun"]
+
+
+def test_a_message_that_cannot_be_written_is_a_warning(controller: Controller, chat: Told) -> None:
+    tell(controller, chat)
+    folder = Path(os.environ["HOME"]) / ".ansible/fleet_power"
+    folder.mkdir(parents=True)
+    (folder / "rollout-events").write_text("")
+    reported = run(controller)
+    assert "failed" not in reported and chat.sent == []
+    assert [each.partition(": ")[0].partition("rollout-events")[0] for each in controller.warned] == [f"Cannot write {folder}/"]
+
+
+@pytest.mark.parametrize(
+    "rule, said",
+    [
+        ({"name": "chat"}, "rollout_receivers[0] has neither of url and url_file"),
+        ({"name": "chat", "url": "ftp://planted"}, "of its address"),
+        ({"name": "chat", "url": "http://h/", "secret": "planted"}, "its secret is no secret for signatures"),
+        ({"name": "chat", "url": "http://h/", "types": ["rollout.gone"]}, "rollout_receivers[0].types"),
+        ({"name": "chat", "url": "http://h/", "colour": "planted"}, "rollout_receivers[0].colour is no key of a receiver"),
+        ({"name": "chat", "url_file": "/nowhere/planted"}, "cannot be read"),
+    ],
+)
+def test_a_receiver_that_makes_no_sense_is_refused_before_anything_is_done(controller: Controller, rule: dict[str, Any], said: str) -> None:
+    controller.vars["rollout_receivers"] = [rule]
+    controller.nodes(fleet(1, 1))
+    taken = controller.step("take_up", given={"action": "restart", "servers": ["all"]}, result_file=str(controller.result_file))
+    assert taken["failed"] and said in taken["msg"] and taken["msg"].startswith("Cannot use rollout_receivers: ")
+    assert "ftp://planted" not in taken["msg"] and '"planted"' not in taken["msg"]
+
+
+def test_addresses_and_secrets_may_be_in_files_of_whoever_runs_it(controller: Controller, chat: Told) -> None:
+    home = Path(os.environ["HOME"])
+    home.mkdir()
+    for name, text in (("url", chat.url), ("secret", SECRET)):
+        (home / name).write_text(text + "\n")
+        (home / name).chmod(0o600)
+    controller.vars["rollout_receivers"] = [{"name": "chat", "url_file": "~/url", "secret_file": "~/secret", "url": "", "secret": None}]
+    run(controller)
+    assert chat.types == ["rollout.begun", "rollout.ended"] and "webhook-signature" in chat.sent[0].headers
+    # What was good as the run began, and is not any more, is a warning.
+    controller.nodes(fleet(1, 1))
+    planned = controller.plan()
+    controller.answers({"node-1": ended(controller.begin(planned["file"], 1)["work"]["node-1"]["servers"])})
+    (home / "secret").unlink()
+    reported = controller.report(planned["file"])
+    assert "failed" not in reported and len(reported["warnings"]) == 1
+
+
+def test_no_secret_is_in_a_message_a_file_or_a_line(controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 0.5)
+    tell(controller, chat, secret=SECRET)
+    controller.vars["rollout_receivers"][0]["url"] = f"{chat.url}/planted-path?token=planted-token"
+    chat.status = 500
+    reported = run(controller, "failed", options={"api_token": "planted-option"})
+    files = [path.read_text() for path in Path(os.environ["HOME"]).rglob("*") if path.is_file()]
+    said = [*files, *controller.shown, *map(str, (reported, controller.warned)), *(each.body.decode() for each in chat.sent)]
+    assert len(files) >= 3 and chat.sent
+    assert [text for text in said if "planted" in text or SECRET in text or SECRET[6:] in text] == []
