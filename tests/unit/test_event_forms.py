@@ -96,7 +96,20 @@ def test_without_a_secret_nothing_is_signed() -> None:
     assert headers_of("x", 1, b"", None) == {"webhook-id": "x", "webhook-timestamp": "1"}
 
 
-@pytest.mark.parametrize("text", ["", "hunter2", "whsec_", "whsec_aGk=", "whsec_%%%", secret(23), secret(65), secret(24)[6:]])
+@pytest.mark.parametrize(
+    "text",
+    ["", "hunter2", "whsec_", "whsec_aGk=", "whsec_%%%", secret(23), secret(65), secret(24)[6:]],
+    ids=[
+        "empty",
+        "a word",
+        "a prefix",
+        "short",
+        "no base64",
+        "23 bytes",
+        "65 bytes",
+        "no prefix",
+    ],  # the same in every process that collects
+)
 def test_what_is_no_secret_is_refused_and_not_shown(text: str) -> None:
     with pytest.raises(SecretFault) as caught:
         key_of(text)

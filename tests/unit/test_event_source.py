@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import runpy
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from aiohttp import web
 CHECKOUT = Path(__file__).resolve().parents[2]
 SOURCE = runpy.run_path(str(CHECKOUT / "extensions" / "eda" / "plugins" / "event_source" / "events.py"))
 TOKEN = "the-token"
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="ansible-rulebook runs on a controller's Python")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -254,7 +256,8 @@ def test_whatever_a_node_answers_it_is_asked_again_from_the_same_place(hostile: 
 
 
 def test_a_node_that_answers_nothing_is_given_up_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_PATIENCE_SECONDS", -0.5)
+    monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_FIRST_PAUSE", 0.05)
 
     async def hold() -> None:
         async with node(_hang, page(1)) as (url, _asked), following(url, wait=1) as (queue, _task):
@@ -275,11 +278,13 @@ def test_a_redirect_takes_the_token_nowhere() -> None:
     run(hold)
 
 
-def test_a_node_that_never_waits_is_not_asked_without_end() -> None:
+def test_a_node_that_never_waits_is_not_asked_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_LEAST_SECONDS", 0.2)
+
     async def hold() -> None:
         async with node(page(1)) as (url, asked), following(url) as (queue, _task):
             assert await take(queue) == "id-1"
-            await asyncio.sleep(2.5)
+            await asyncio.sleep(0.5)
             assert len(asked) <= 5
 
     run(hold)

@@ -47,7 +47,7 @@ options:
     description: The node's token, the setting V(token). Either this or O(token_file).
     type: str
   token_file:
-    description: File with that token. It is read anew at each connection.
+    description: File with that token. It is read anew at each request.
     type: path
   cursor_file:
     description:
