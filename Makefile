@@ -102,11 +102,16 @@ fresh: venv ## as root: the demo on a machine that has nothing, made for it; rem
 installed: build ## the collection as a user installs it, from its file
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/tools/installed $(VENV) "$$@"' installed -m installed tests/integration/test_module.py tests/integration/test_shim_life.py
 
+.PHONY: targets
+targets: venv ## ansible-test integration, each module and role in four calls; one alone: make targets ARGS=server_power
+	@tests/tools/targets $(VENV) $(ARGS)
+
 .PHONY: test-long bench bench-fleet matrix build docs release
 test-long: venv ## long races and other interpreters; not part of test
 	@$(if $(ARGS),:,tests/tools/matrix)
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) -m long "$$@"' test-long $(or $(ARGS),tests/unit tests/integration)
 	@$(if $(ARGS),:,$(NODES_OF_LAB) run $(or $(NODES),6) --bare 1 --online -- $(PYTEST) -m long tests/fleet)
+	@$(if $(ARGS),:,tests/tools/targets $(VENV))
 
 matrix: venv ## sessions of nox: each supported ansible-core and Python; some alone: make matrix ARGS="lint units-2.21-3.13"
 	@tests/tools/matrix $(ARGS)

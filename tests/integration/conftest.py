@@ -15,6 +15,9 @@ from .controller import Controller
 from .engine_proxy import EngineProxy
 from .lab import Lab, lab_on
 
+#: What ansible-test runs: `make targets`.
+collect_ignore = ["targets"]
+
 
 @pytest.fixture(scope="session")
 def docker_host() -> str:

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+set -eux
+../setup_four_calls/four_calls.sh node.yml some some none none
