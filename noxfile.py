@@ -83,6 +83,12 @@ def add_tests(core: str, pythons: tuple[str, ...], *tags: str) -> None:
         prepare(session, ansible_core(core), *libraries())
         run_integration(session, *(session.posargs or ("-n", "2", "tests/integration")))
 
+    @nox.session(name=f"targets-{core}", python=pythons, default=False)
+    def targets(session: nox.Session) -> None:
+        """Have ansible-test run the targets on an ansible-core and Python; those of nodes only as root, who may boot one."""
+        session.install("--quiet", ansible_core(core), *libraries())
+        session.run("tests/tools/targets", str(session.virtualenv.location), *session.posargs, external=True)
+
 
 def add_sanity(core: str, python: str) -> None:
     """Add what ansible-test of this ansible-core has to say, beside the sessions of antsibull-nox, which take a container."""

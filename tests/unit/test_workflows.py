@@ -46,7 +46,7 @@ def test_the_workflow_tests_each_supported_pair_and_no_other(supported: dict[str
     left_out = {(pair["core"], pair["python"]) for pair in matrix["exclude"]}
     pairs = set(itertools.product(matrix["core"], matrix["python"])) - left_out
     assert pairs == {(core, python) for core, pythons in supported["CONTROLLERS"].items() for python in pythons}
-    assert matrix["tests"] == ["units", "integration"]
+    assert matrix["tests"] == ["units", "integration", "targets"]
     assert tuple(matrix_of("nodes")["python"]) == supported["NODES"]
     assert matrix_of("sanity")["core"] == list(supported["CONTROLLERS"])
     core, python = supported["DEVEL"]
