@@ -91,3 +91,14 @@ def test_a_version_that_nobody_has_yet_can_be_made_again_and_a_tagged_one_cannot
 def test_a_version_that_is_none_is_refused(checkout: Path) -> None:
     assert changelog(checkout, "next").returncode != 0
     assert version_in(checkout) == version_in(CHECKOUT)
+
+
+@pytest.mark.long
+def test_galaxy_would_take_the_file_and_warn_of_nothing(checkout: Path) -> None:
+    (checkout / ".build").mkdir(exist_ok=True)
+    target = checkout / ".build/package/ansible_collections/fleet/power"
+    subprocess.run(["tests/tools/copy", "package"], cwd=checkout, check=True, timeout=60)
+    command = [str(CHECKOUT / ".venv/bin/ansible-galaxy"), "collection", "build", "--output-path", str(checkout / ".build")]
+    subprocess.run(command, cwd=target, check=True, capture_output=True, timeout=120)
+    looked = subprocess.run(["tests/tools/release", "check"], cwd=checkout, capture_output=True, text=True, timeout=900, check=False)
+    assert looked.returncode == 0, looked.stdout + looked.stderr
