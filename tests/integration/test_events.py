@@ -55,18 +55,13 @@ def assert_in_order(received: EventReceiver, servers: list[Server], first: int =
         assert own == sorted(own)
 
 
-def test_an_event_reaches_its_receiver_within_a_second(tmp_path: Path, receivers: ExitStack) -> None:
+def test_each_event_is_sent_as_soon_as_it_is_written(tmp_path: Path, receivers: ExitStack) -> None:
     received = receiver(receivers)
     with SendingNode(tmp_path, pager={"url": received.url + "/hook"}) as node:
-        seconds = []
-        for count, server in enumerate(SERVERS * 2, 1):
+        for count, server in enumerate(SERVERS, 1):
             node.write(server, exit_code=1)
-            began = time.monotonic()
-            await_true(lambda wanted=count: len(received.asked) >= wanted, "it is there", 5)  # type: ignore[misc]
-            seconds.append(time.monotonic() - began)
-    print("from the row to the receiver:", *(f"{each:.3f}" for each in sorted(seconds)))
-    # Of a loaded machine one may be late.
-    assert sorted(seconds)[len(seconds) // 2] < 1
+            # How soon is measured, see `make bench ARGS=events`; nothing else has to come before it is sent.
+            await_true(lambda wanted=count: len(received.asked) >= wanted, "it is there")  # type: ignore[misc]
 
 
 def test_what_is_sent_is_what_the_reference_libraries_read_and_verify(tmp_path: Path, receivers: ExitStack) -> None:

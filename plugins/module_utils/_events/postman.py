@@ -59,15 +59,15 @@ class WallClock:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._ahead = self._ahead_now()
+        self._behind = self._behind_now()
 
     def set_back_by(self) -> float:
         """Return by how many seconds it was set back since it was last looked at; negative if it was set forward."""
-        before, self._ahead = self._ahead, self._ahead_now()
-        return before - self._ahead
+        before, self._behind = self._behind, self._behind_now()
+        return self._behind - before
 
-    def _ahead_now(self) -> float:
-        return self._clock.now().timestamp() - self._clock.monotonic()
+    def _behind_now(self) -> float:
+        return self._clock.monotonic() - self._clock.now().timestamp()
 
 
 class Postman:

@@ -43,12 +43,13 @@ _TRIM = "DELETE FROM outbox WHERE number <= ?"
 _TRIM_OLDER = "DELETE FROM outbox WHERE written_at < ?"
 _BOUNDS = "SELECT coalesce(min(number), 0) AS oldest FROM outbox"
 _LAST = "SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'outbox'"
-_OF = """SELECT number, id, type, uuid, name, at, data FROM outbox
-    WHERE number BETWEEN ? AND ? AND (? IS NULL OR uuid = ?) ORDER BY number LIMIT ?"""
-_OUTLINES = """SELECT number, id, type, uuid, name, at, '{}' AS data FROM outbox
-    WHERE number BETWEEN ? AND ? AND (? IS NULL OR uuid = ?) ORDER BY number"""
+# A newer version on the controller may have written others: they lack, as what was dropped, and keep nobody from the rest.
+_KNOWN = f"type IN ({', '.join(repr(each.value) for each in EventType)})"
+_SPAN = f"FROM outbox WHERE number BETWEEN ? AND ? AND {_KNOWN} AND (? IS NULL OR uuid = ?) ORDER BY number"
+_OF = f"SELECT number, id, type, uuid, name, at, data {_SPAN} LIMIT ?"
+_OUTLINES = f"SELECT number, id, type, uuid, name, at, '{{}}' AS data {_SPAN}"
 _NEWEST_BEFORE = "SELECT coalesce(max(number), 0) AS number FROM outbox WHERE written_at < ?"
-_AFTER = "SELECT number, id, type, uuid, name, at, data FROM outbox WHERE number > ? ORDER BY number LIMIT ?"
+_AFTER = f"SELECT number, id, type, uuid, name, at, data FROM outbox WHERE number > ? AND {_KNOWN} ORDER BY number LIMIT ?"
 
 
 @dataclass(frozen=True)
