@@ -184,7 +184,7 @@ class Postman:
             course.begin_at(name, numbers[0] if numbers else 0, len(numbers))
         count = course.delivery.dropped - dropped
         if count:
-            self._tell(f"has lost {count} events: it did not take them within a day, or there were too many")
+            self._tell(f"has lost {count} event{'s' if count > 1 else ''}: it did not take them within a day, or there were too many")
 
     def _events(self, lane: DeliveryLane, name: str, first: int) -> list[Event]:
         """Return the events of a lane from a number on that are for the receiver; many at most."""
