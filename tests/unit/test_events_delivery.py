@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The course of one receiver: each server's events in order, and nothing held up by a refused event or a dead receiver."""
+"""The plan of one receiver: each server's events in order, and nothing held up by a refused event or a dead receiver."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._events.delivery import DROPPED, LONGEST_WAIT, Course, wait_after
+from ansible_collections.fleet.power.plugins.module_utils._events.delivery import DROPPED, LONGEST_WAIT, DeliveryPlan, wait_after
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.deliveries import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
@@ -21,93 +21,93 @@ def event(number: int, server: str = "a") -> Event:
     return Event(EventType.SERVER_CRASHED, AT, {}, Server(server) if server else None, number=number)
 
 
-def seen(*servers: str, start: int = 1, together: bool = False) -> Course:
-    course = Course(Delivery("outbox", start - 1), together=together)
-    course.see([event(number, server) for number, server in enumerate(servers, start)], lambda _event: True)
-    return course
+def seen(*servers: str, start: int = 1, together: bool = False) -> DeliveryPlan:
+    plan = DeliveryPlan(Delivery("outbox", start - 1), together=together)
+    plan.see([event(number, server) for number, server in enumerate(servers, start)], lambda _event: True)
+    return plan
 
 
 @dataclass
 class Outbox:
-    """A receiver that takes some events, at some times, and the outbox that has them; time passes as the course says."""
+    """A receiver that takes some events, at some times, and the outbox that has them; time passes as the plan says."""
 
     events: list[Event]
     now: float = 1000.0
     taken: list[int] = field(default_factory=list)
     asked: list[float] = field(default_factory=list)
 
-    def step(self, course: Course, *, works: bool = True, poison: tuple[int, ...] = (), retry_after: float | None = None) -> bool:
+    def step(self, plan: DeliveryPlan, *, works: bool = True, poison: tuple[int, ...] = (), retry_after: float | None = None) -> bool:
         """Send what is due now, if anything is."""
-        name = course.due_lane(self.now)
+        name = plan.due_lane(self.now)
         if name is None:
             return False
-        lane = course.delivery.lanes[name]
-        first = next(each for each in self.events if each.number >= lane.number and course.lane_of(each) == name)
+        lane = plan.delivery.lanes[name]
+        first = next(each for each in self.events if each.number >= lane.number and plan.lane_of(each) == name)
         self.asked.append(self.now)
         if works and first.number not in poison:
             self.taken.append(first.number)
-            course.taken(name, first.number, 1, AT)
+            plan.taken(name, first.number, 1, AT)
         else:
-            course.failed(name, "no", now=self.now, at=AT, retry_after=retry_after, jitter=0.5)
+            plan.failed(name, "no", now=self.now, at=AT, retry_after=retry_after, jitter=0.5)
         return True
 
-    def until(self, course: Course, moment: float, *, works: bool = True, poison: tuple[int, ...] = ()) -> None:
+    def until(self, plan: DeliveryPlan, moment: float, *, works: bool = True, poison: tuple[int, ...] = ()) -> None:
         """Go on to a moment."""
         while self.now < moment:
-            if not self.step(course, works=works, poison=poison):
-                due = course.next_at(self.now)
+            if not self.step(plan, works=works, poison=poison):
+                due = plan.next_at(self.now)
                 self.now = moment if due is None else min(max(due, self.now + 0.001), moment)
 
 
-def outbox(course: Course, *servers: str) -> Outbox:
+def outbox(plan: DeliveryPlan, *servers: str) -> Outbox:
     return Outbox([event(number, server) for number, server in enumerate(servers, 1)])
 
 
 def test_all_is_sent_at_once_in_the_order_of_each_server() -> None:
     servers = ("a", "b", "a", "", "c", "b")
-    course = seen(*servers)
-    receiver = outbox(course, *servers)
-    receiver.until(course, 1001)
+    plan = seen(*servers)
+    receiver = outbox(plan, *servers)
+    receiver.until(plan, 1001)
     assert sorted(receiver.taken) == [1, 2, 3, 4, 5, 6] and receiver.now == 1001
     assert [number for number in receiver.taken if number in (1, 3)] == [1, 3]
-    assert not course.delivery.lanes and course.delivery.sent == 6
+    assert not plan.delivery.lanes and plan.delivery.sent == 6
 
 
 def test_a_refused_event_holds_up_its_own_server_alone() -> None:
     servers = ("a", "b", "a", "b", "", "c")
-    course = seen(*servers)
-    receiver = outbox(course, *servers)
-    receiver.until(course, 1000 + 3600, poison=(1,))
+    plan = seen(*servers)
+    receiver = outbox(plan, *servers)
+    receiver.until(plan, 1000 + 3600, poison=(1,))
     assert receiver.taken == [2, 4, 5, 6]
-    assert course.delivery.lanes["a"].count == 2
-    receiver.until(course, receiver.now + LONGEST_WAIT * 2)
+    assert plan.delivery.lanes["a"].count == 2
+    receiver.until(plan, receiver.now + LONGEST_WAIT * 2)
     assert receiver.taken[4:] == [1, 3]
 
 
 def test_a_refused_event_delays_a_new_one_of_another_server_by_seconds_at_most() -> None:
-    course = seen("a")
-    receiver = outbox(course, "a")
-    receiver.until(course, 1000 + 7200, poison=(1,))
+    plan = seen("a")
+    receiver = outbox(plan, "a")
+    receiver.until(plan, 1000 + 7200, poison=(1,))
     receiver.events.append(event(2, "b"))
     began = receiver.now
-    course.see([event(2, "b")], lambda _event: True)
-    receiver.until(course, began + 10.5, poison=(1,))
+    plan.see([event(2, "b")], lambda _event: True)
+    receiver.until(plan, began + 10.5, poison=(1,))
     assert receiver.taken == [2]
 
 
 @pytest.mark.parametrize("refused", [2, 10, 30])
 def test_a_receiver_that_knows_some_servers_alone_is_told_of_these_within_seconds(refused: int) -> None:
     chance = random.Random(refused)
-    course, receiver, poison, sent = seen(), Outbox([]), [], {}
+    plan, receiver, poison, sent = seen(), Outbox([]), [], {}
     for number in range(1, 1001):
         is_refused = chance.random() < 0.3
         if is_refused:
             poison.append(number)
         new = event(number, f"{'refused' if is_refused else 'known'}{chance.randrange(refused)}")
         receiver.events.append(new)
-        course.see([new], lambda _event: True)
+        plan.see([new], lambda _event: True)
         sent[number] = receiver.now
-        receiver.until(course, receiver.now + 1.0, poison=tuple(poison))
+        receiver.until(plan, receiver.now + 1.0, poison=tuple(poison))
         for late in set(sent) - set(poison) - set(receiver.taken):
             assert receiver.now - sent[late] < 15, f"of {refused} refused servers"
     assert len(receiver.asked) - len(receiver.taken) < 60 * refused
@@ -115,28 +115,28 @@ def test_a_receiver_that_knows_some_servers_alone_is_told_of_these_within_second
 
 def test_a_dead_receiver_is_asked_rarely_and_then_takes_all_at_once() -> None:
     servers = tuple("abcdefghij") * 5
-    course = seen(*servers)
-    receiver = outbox(course, *servers)
-    receiver.until(course, 1000 + 3600, works=False)
+    plan = seen(*servers)
+    receiver = outbox(plan, *servers)
+    receiver.until(plan, 1000 + 3600, works=False)
     assert len(receiver.asked) < 40
-    assert course.delivery.failing_since == AT and course.delivery.error == "no"
+    assert plan.delivery.failing_since == AT and plan.delivery.error == "no"
     began = receiver.now
-    receiver.until(course, began + LONGEST_WAIT * 1.3)
+    receiver.until(plan, began + LONGEST_WAIT * 1.3)
     assert sorted(receiver.taken) == list(range(1, 51))
     for server in "abcdefghij":
         own = [number for number in receiver.taken if servers[number - 1] == server]
         assert own == sorted(own)
-    assert (course.delivery.tries, course.delivery.failing_since, course.delivery.error) == (0, "", "")
+    assert (plan.delivery.tries, plan.delivery.failing_since, plan.delivery.error) == (0, "", "")
 
 
 def test_a_receiver_that_asks_to_be_left_alone_is() -> None:
-    course = seen("a", "b")
-    receiver = outbox(course, "a", "b")
-    assert receiver.step(course, works=False, retry_after=600.0)
+    plan = seen("a", "b")
+    receiver = outbox(plan, "a", "b")
+    assert receiver.step(plan, works=False, retry_after=600.0)
     receiver.now = 1599.0
-    assert course.due_lane(receiver.now) is None
+    assert plan.due_lane(receiver.now) is None
     receiver.now = 1601.0
-    assert receiver.step(course)
+    assert receiver.step(plan)
 
 
 def test_waits_grow_to_five_minutes_and_no_further() -> None:
@@ -145,82 +145,82 @@ def test_waits_grow_to_five_minutes_and_no_further() -> None:
 
 
 def test_a_clock_that_is_set_back_stops_nothing() -> None:
-    course = seen("a")
-    receiver = outbox(course, "a")
-    assert receiver.step(course, works=False)
+    plan = seen("a")
+    receiver = outbox(plan, "a")
+    assert receiver.step(plan, works=False)
     receiver.now -= 10**6
-    assert receiver.step(course)
+    assert receiver.step(plan)
 
 
 def test_what_is_sent_together_is_one_lane() -> None:
-    course = seen("a", "b", "", together=True)
-    assert set(course.delivery.lanes) == {""} and course.delivery.lanes[""].count == 3
-    course.taken("", 2, 2, AT)
-    assert course.delivery.lanes[""].number == 3 and course.delivery.lanes[""].count == 1
+    plan = seen("a", "b", "", together=True)
+    assert set(plan.delivery.lanes) == {""} and plan.delivery.lanes[""].count == 3
+    plan.taken("", 2, 2, AT)
+    assert plan.delivery.lanes[""].number == 3 and plan.delivery.lanes[""].count == 1
 
 
 def test_what_is_not_wanted_is_passed_over() -> None:
-    course = Course(Delivery("outbox", 0))
-    course.see([event(1), event(2, "b"), event(3)], lambda each: each.number != 2)
-    assert set(course.delivery.lanes) == {"a"} and course.delivery.cursor == 3
+    plan = DeliveryPlan(Delivery("outbox", 0))
+    plan.see([event(1), event(2, "b"), event(3)], lambda each: each.number != 2)
+    assert set(plan.delivery.lanes) == {"a"} and plan.delivery.cursor == 3
 
 
 def test_what_went_before_it_was_seen_is_dropped_and_told_first() -> None:
-    course = Course(Delivery("outbox", 10))
-    course.see([event(15), event(16)], lambda _event: True)
-    assert (course.delivery.dropped, course.delivery.untold) == (4, 4)
-    assert course.due_lane(1000.0) == DROPPED
-    course.taken(DROPPED, 0, 1, AT)
-    course.told_of_dropped(4)
-    assert (course.delivery.dropped, course.delivery.untold, course.delivery.sent) == (4, 0, 0)
-    assert course.due_lane(1000.0) == "a"
+    plan = DeliveryPlan(Delivery("outbox", 10))
+    plan.see([event(15), event(16)], lambda _event: True)
+    assert (plan.delivery.dropped, plan.delivery.untold) == (4, 4)
+    assert plan.due_lane(1000.0) == DROPPED
+    plan.taken(DROPPED, 0, 1, AT)
+    plan.told_of_dropped(4)
+    assert (plan.delivery.dropped, plan.delivery.untold, plan.delivery.sent) == (4, 0, 0)
+    assert plan.due_lane(1000.0) == "a"
 
 
 def test_what_is_dropped_while_it_is_told_is_told_again() -> None:
-    course = Course(Delivery("outbox", 0))
-    course.drop(3)
-    course.drop(2)
-    course.taken(DROPPED, 0, 1, AT)
-    course.told_of_dropped(3)
-    assert course.delivery.untold == 2 and course.due_lane(1000.0) == DROPPED
+    plan = DeliveryPlan(Delivery("outbox", 0))
+    plan.drop(3)
+    plan.drop(2)
+    plan.taken(DROPPED, 0, 1, AT)
+    plan.told_of_dropped(3)
+    assert plan.delivery.untold == 2 and plan.due_lane(1000.0) == DROPPED
 
 
 def test_a_lane_that_lost_its_beginning_goes_on_with_what_is_left() -> None:
-    course = seen("a", "a", "a", "b")
-    receiver = outbox(course, "a", "a", "a", "b")
-    assert receiver.step(course, works=False)
-    course.begin_at("a", 3, 1)
-    lane = course.delivery.lanes["a"]
-    assert (lane.number, lane.count, lane.tries, course.delivery.dropped) == (3, 1, 0, 2)
-    course.begin_at("b", 0, 0)
-    assert "b" not in course.delivery.lanes and course.delivery.dropped == 3
+    plan = seen("a", "a", "a", "b")
+    receiver = outbox(plan, "a", "a", "a", "b")
+    assert receiver.step(plan, works=False)
+    plan.begin_at("a", 3, 1)
+    lane = plan.delivery.lanes["a"]
+    assert (lane.number, lane.count, lane.tries, plan.delivery.dropped) == (3, 1, 0, 2)
+    plan.begin_at("b", 0, 0)
+    assert "b" not in plan.delivery.lanes and plan.delivery.dropped == 3
 
 
 def test_another_outbox_is_begun_from_its_beginning_and_what_waited_is_told_as_lost() -> None:
-    course = seen("a", "a", "b")
-    course.begin_anew("other")
-    assert (course.delivery.outbox, course.delivery.cursor, course.delivery.untold) == ("other", 0, 3)
-    assert set(course.delivery.lanes) == {DROPPED}
+    plan = seen("a", "a", "b")
+    plan.begin_anew("other")
+    assert (plan.delivery.outbox, plan.delivery.cursor, plan.delivery.untold) == ("other", 0, 3)
+    assert set(plan.delivery.lanes) == {DROPPED}
 
 
 def test_who_wants_no_more_gets_no_more() -> None:
-    course = seen("a")
-    course.gone("it answered with status 410", AT)
-    assert course.due_lane(10.0**9) is None and course.delivery.is_off
+    plan = seen("a")
+    plan.gone("it answered with status 410", AT)
+    assert plan.due_lane(10.0**9) is None and plan.delivery.is_off
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_whatever_fails_each_server_gets_all_in_order(seed: int) -> None:
     chance = random.Random(seed)
     servers = [chance.choice("abcd") for _ in range(60)]
-    course = seen(*servers)
-    receiver = outbox(course, *servers)
+    plan = seen(*servers)
+    receiver = outbox(plan, *servers)
     for _ in range(5000):
-        if not receiver.step(course, works=chance.random() < 0.5):
+        if not receiver.step(plan, works=chance.random() < 0.5):
             receiver.now += 1.0
         if chance.random() < 0.05:
             # As after a kill: it goes on by what was written.
-            course = Course(course.delivery)
+            plan = DeliveryPlan(plan.delivery)
     assert sorted(receiver.taken) == list(range(1, 61))
     for server in "abcd":
         own = [number for number in receiver.taken if servers[number - 1] == server]

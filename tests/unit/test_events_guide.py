@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.fleet.power.plugins.module_utils._events import delivery
-from ansible_collections.fleet.power.plugins.module_utils._events.postman import Postman
+from ansible_collections.fleet.power.plugins.module_utils._events.delivery_worker import DeliveryWorker
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.report import result
 from ansible_collections.fleet.power.plugins.module_utils._fleet.told import sending, waiting
 from ansible_collections.fleet.power.plugins.module_utils._fleet.told.run_events import begun_event, closing_event
@@ -38,10 +38,10 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox 
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, Verdict
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers import post
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.letter import letter_of
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.post import Mailbox, Taking
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers import webhook_client
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.message import message_of
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Taking, WebhookClient
 from ansible_collections.fleet.power.tests.unit.docs_support import CHECKOUT, GUIDES, examples, list_tables, literals
 from ansible_collections.fleet.power.tests.unit.rollout_support import fleet, opened
 from ansible_collections.fleet.power.tests.unit.told_support import SECRET
@@ -80,8 +80,8 @@ def sent() -> Iterator[Event]:
     yield from told_events.of_operation(row, "2026-01-31T12:03:10.250Z")
     yield from told_events.of_end(crash(), Limits(max_restarts=1))
     yield told_events.of_recovery(crash(), Run("other", "2026-01-31T12:04:00.000000000Z"))
-    postman = SimpleNamespace(_receiver=Receiver("pager", "http://h/"), _around=SimpleNamespace(clock=SYSTEM_CLOCK))
-    yield Postman._dropped_event(postman, Delivery("outbox", 0, untold=3))  # type: ignore[arg-type]
+    delivery_worker = SimpleNamespace(_receiver=Receiver("pager", "http://h/"), _around=SimpleNamespace(clock=SYSTEM_CLOCK))
+    yield DeliveryWorker._dropped_event(delivery_worker, Delivery("outbox", 0, untold=3))  # type: ignore[arg-type]
     begun = begun_event(opened(fleet(1, 1)))
     assert begun is not None
     yield begun
@@ -194,12 +194,12 @@ def test_the_pager_pages_once_and_again_where_that_failed_and_lets_nobody_else_i
         url = f"http://127.0.0.1:{server.server_port}/"
         for event in sent():
             receiver = Receiver("pager", url, key_of(SECRET))
-            letter, mailbox = letter_of(receiver, [event], "s", "node-1"), Mailbox(receiver)
+            message, client = message_of(receiver, [event], "s", "node-1"), WebhookClient(receiver)
             (tmp_path / "broken").touch()
-            assert mailbox.post(letter).taking is Taking.FAILED
+            assert client.post(message).taking is Taking.FAILED
             (tmp_path / "broken").unlink()
-            assert [mailbox.post(letter).taking for _time in range(2)] == [Taking.TAKEN] * 2
-            assert Mailbox(Receiver("stranger", url)).post(letter).reason == "it answered with status 401"
+            assert [client.post(message).taking for _time in range(2)] == [Taking.TAKEN] * 2
+            assert WebhookClient(Receiver("stranger", url)).post(message).reason == "it answered with status 401"
         server.shutdown()
     pages = (tmp_path / "pages").read_text().splitlines()
     assert len(pages) == len(list(sent())) and pages[1].startswith("server.crashed Lobby")
@@ -230,7 +230,7 @@ def test_the_rulebook_asks_the_source_for_what_it_takes_and_knows_the_types() ->
 
 
 def test_the_numbers_that_are_promised_are_those_of_the_code() -> None:
-    promised = (post.POST_SECONDS, post.LONGEST_RETRY_AFTER, delivery.FIRST_WAIT, delivery.LONGEST_WAIT, KEPT_EVENTS)
+    promised = (webhook_client.POST_SECONDS, webhook_client.LONGEST_RETRY_AFTER, delivery.FIRST_WAIT, delivery.LONGEST_WAIT, KEPT_EVENTS)
     assert promised == (10, 3600, 1, 300, 10_000)
     assert (sending.SEND_SECONDS, waiting.KEPT_SECONDS, waiting.FOLDER) == (5, 86400, "rollout-events")
 

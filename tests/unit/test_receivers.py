@@ -22,10 +22,10 @@ from ansible_collections.fleet.power.plugins.module_utils._power.events.event im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import MissingLibrary, SettingsInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import Mismatch
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.letter import letter_of
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.post import Mailbox, Posted, Taking, retry_after
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.message import message_of
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.reading import receivers_of
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Posted, Taking, WebhookClient, retry_after
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     Answering,
     Behaviour,
@@ -67,11 +67,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
 def post(server: Recorder, behaviour: Behaviour | None = None, *, seconds: float = 5.0, path: str = "/hook") -> Posted:
     if behaviour is not None:
         server.fault(behaviour)
-    mailbox = Mailbox(receiver(url=server.url + path))
+    client = WebhookClient(receiver(url=server.url + path))
     try:
-        return mailbox.post(letter_of(receiver(), [crash()], "/fleet.power/nodes/n", "n"), seconds=seconds)
+        return client.post(message_of(receiver(), [crash()], "/fleet.power/nodes/n", "n"), seconds=seconds)
     finally:
-        mailbox.close()
+        client.close()
 
 
 # --- how they are written ---------------------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_an_option_may_hold_the_secret_but_no_key_that_nobody_knows() -> None:
 def test_without_the_library_that_sends_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "requests", None)
     with pytest.raises(MissingLibrary, match="python3-requests"):
-        Mailbox(Receiver("pager", "http://x/"))
+        WebhookClient(Receiver("pager", "http://x/"))
 
 
 # --- which events they want ---------------------------------------------------------------------------------------------------------------
@@ -202,18 +202,18 @@ def test_of_a_server_whose_labels_nobody_knows_it_is_told() -> None:
 def test_these_very_bytes_and_headers_are_sent(server: Recorder) -> None:
     assert post(server, path="/a/b?c=d%20e") == TAKEN
     (asked,) = server.asked
-    letter = letter_of(receiver(), [crash()], "/fleet.power/nodes/n", "n")
+    message = message_of(receiver(), [crash()], "/fleet.power/nodes/n", "n")
     assert (asked.method, asked.path) == ("POST", "/a/b?c=d%20e")
     assert asked.headers["content-type"] == "application/cloudevents+json"
     assert asked.headers["user-agent"] == "fleet.power"
-    assert len(asked.body) == len(letter.body)
+    assert len(asked.body) == len(message.body)
     assert "authorization" not in asked.headers
 
 
 def test_a_signature_is_of_the_very_body(server: Recorder) -> None:
     library = pytest.importorskip("standardwebhooks.webhooks")
     signed = receiver(url=server.url, secret=SECRET)
-    assert Mailbox(signed).post(letter_of(signed, [crash()], "/x", "n")) == TAKEN
+    assert WebhookClient(signed).post(message_of(signed, [crash()], "/x", "n")) == TAKEN
     (asked,) = server.asked
     assert library.Webhook(SECRET).verify(asked.body.decode(), dict(asked.headers))["type"] == "server.crashed"
 
@@ -278,8 +278,8 @@ def test_the_head_counts_whatever_comes_after_it(server: Recorder, behaviour: Be
 
 def test_the_next_message_is_taken_after_a_body_that_was_not_read(server: Recorder) -> None:
     server.fault(megabytes, times=1)
-    mailbox, letter = Mailbox(receiver(url=server.url)), letter_of(receiver(), [crash()], "/x", "n")
-    assert [mailbox.post(letter) for _ in range(3)] == [TAKEN] * 3
+    client, message = WebhookClient(receiver(url=server.url)), message_of(receiver(), [crash()], "/x", "n")
+    assert [client.post(message) for _ in range(3)] == [TAKEN] * 3
 
 
 @pytest.mark.parametrize("behaviour", [silent, dripping_headers], ids=lambda each: each.__name__)

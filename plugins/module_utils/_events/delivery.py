@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The course of one receiver: which event is sent to it next, when, and what a failure means for the others; pure.
+"""The plan of one receiver: which event is sent to it next, when, and what a failure means for the others; pure.
 
 What waits stands in lanes, one for each server, so that their order holds and one event that is refused keeps no other server's from being
 taken. A failure puts off its lane, twice as long each time, and the whole receiver: lanes that never failed for some seconds at most, and
@@ -31,8 +31,8 @@ def wait_after(tries: int, jitter: float) -> float:
     return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(tries - 1, 16)) * (0.8 + 0.4 * jitter)
 
 
-class Course:
-    """The course of one receiver, as it goes on; ``delivery`` is what the journal keeps of it. ``together``: all events are one lane."""
+class DeliveryPlan:
+    """The plan of one receiver, as it goes on; ``delivery`` is what the journal keeps of it. ``together``: all events are one lane."""
 
     def __init__(self, delivery: Delivery, *, together: bool = False) -> None:
         self.delivery = delivery

@@ -26,8 +26,8 @@ from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, Clock, timestamp
 from .._power.receivers.reading import receivers_of
 from .at_hand import DefinitionsAtHand
-from .outlook import GRACE_SECONDS, OutboxSight, Outlook
-from .postman import Postman, Surroundings
+from .delivery_worker import DeliveryWorker, Surroundings
+from .outbox_watch import GRACE_SECONDS, OutboxSight, OutboxWatch
 
 #: What nobody has taken after so long is let go of. Who reads the outbox itself finds it a little longer.
 KEPT_FOR = timedelta(days=1)
@@ -48,11 +48,11 @@ class Sender:
         self._clock = clock
         self._names = [receiver.name for receiver in receivers]
         self._journal = build_journal(settings, clock)
-        self._outlook = Outlook()
+        self._watch = OutboxWatch()
         node = settings.event_node or socket.gethostname()
-        around = Surroundings(self._journal, self._outlook, DefinitionsAtHand(settings), node, clock)
+        around = Surroundings(self._journal, self._watch, DefinitionsAtHand(settings), node, clock)
         self._threads = [
-            threading.Thread(target=Postman(receiver, around).run, name=f"to {receiver.name}", daemon=True) for receiver in receivers
+            threading.Thread(target=DeliveryWorker(receiver, around).run, name=f"to {receiver.name}", daemon=True) for receiver in receivers
         ]
         self._manager = ServiceManager()
         self._tidy_at = Deadline(SYSTEM_CLOCK, 0.0)
@@ -76,7 +76,7 @@ class Sender:
                 self._clock.sleep(_LOOK_SECONDS)
         finally:
             self._manager.tell(STOPPING)
-            self._outlook.end()
+            self._watch.end()
             deadline = Deadline.after(SYSTEM_CLOCK, GRACE_SECONDS + 1.0)
             for thread in self._threads:
                 thread.join(deadline.left)
@@ -93,7 +93,7 @@ class Sender:
                 self._is_begun = self._journal.deliveries.keep_only(self._names)
             if self._tidy_at.is_over:
                 self._tidy()
-            self._outlook.show(OutboxSight(outbox, self._too_old))
+            self._watch.show(OutboxSight(outbox, self._too_old))
             self._in_trouble = False
         except (JournalUnusable, OSError) as error:
             if not self._in_trouble:

@@ -18,9 +18,9 @@ from ..._power.events.cloudevent import controller_source
 from ..._power.model.cancellation import Deadline
 from ..._power.model.clock import SYSTEM_CLOCK
 from ..._power.model.errors import PowerError
-from ..._power.receivers.letter import letter_of
-from ..._power.receivers.post import Mailbox, Taking
+from ..._power.receivers.message import message_of
 from ..._power.receivers.receiver import Receiver
+from ..._power.receivers.webhook_client import Taking, WebhookClient
 from .waiting import WaitingEvents
 
 #: For how long a run waits for all its receivers together, each time.
@@ -86,11 +86,11 @@ class _Round:
             self.untold = Untold(self._receiver.name, f"internal error ({type(error).__name__})")
 
     def _tried(self, again: bool) -> Untold | None:
-        mailbox = Mailbox(self._receiver)
+        client = WebhookClient(self._receiver)
         pause = _FIRST_PAUSE
         try:
             while True:
-                untold = self._once(mailbox)
+                untold = self._once(client)
                 if untold is None or untold.is_gone or not again:
                     return untold
                 pause = max(pause, untold.retry_after or 0)
@@ -99,15 +99,15 @@ class _Round:
                 self._deadline.pause(pause)
                 pause *= 2
         finally:
-            mailbox.close()
+            client.close()
 
-    def _once(self, mailbox: Mailbox) -> Untold | None:
+    def _once(self, client: WebhookClient) -> Untold | None:
         """Try each that waits once, but none of a run of which an earlier one was not taken."""
         left, untold = self._waiting.of(self._receiver), None
         while left and not self._deadline.is_over:
-            letter = letter_of(self._receiver, [each.event for each in left], controller_source(self._controller), self._controller)
-            tried, left = left[: letter.events], left[letter.events :]
-            posted = mailbox.post(letter, seconds=self._deadline.left)
+            message = message_of(self._receiver, [each.event for each in left], controller_source(self._controller), self._controller)
+            tried, left = left[: message.events], left[message.events :]
+            posted = client.post(message, seconds=self._deadline.left)
             if posted.taking is Taking.TAKEN:
                 self._waiting.remove(tried)
                 continue

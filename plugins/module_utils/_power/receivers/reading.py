@@ -14,8 +14,8 @@ from ..events.signature import SecretFault, key_of
 from ..host.own_files import open_own
 from ..model.errors import SettingsInvalid
 from ..sources.web import Web, WebFault
-from .post import split_address
 from .receiver import Receiver
+from .webhook_client import split_address
 
 #: More than any address or secret has.
 _LARGEST_FILE = 8192

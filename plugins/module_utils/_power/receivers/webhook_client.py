@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.clock import SYSTEM_CLOCK, Clock
 from ..sources.web import Trust, Web, WebFault, library
-from .letter import Letter
+from .message import WebhookMessage
 from .receiver import Receiver
 
 #: For how long a whole exchange may take.
@@ -43,7 +43,7 @@ class Posted:
     retry_after: float | None = None
 
 
-class Mailbox:
+class WebhookClient:
     """Where a receiver takes messages. Keeps its connection for the next one. Safe between threads."""
 
     def __init__(self, receiver: Receiver, trust: Trust | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -55,14 +55,14 @@ class Mailbox:
         base, self._path = split_address(receiver.url)
         self._web = Web(base, "", headers={"User-Agent": _AGENT, "Accept": "*/*"}, trust=trust)
 
-    def post(self, letter: Letter, *, seconds: float = POST_SECONDS, check_cancelled: CheckCancelled = no_check) -> Posted:
+    def post(self, message: WebhookMessage, *, seconds: float = POST_SECONDS, check_cancelled: CheckCancelled = no_check) -> Posted:
         """Send a message and return what became of it, after at most so many seconds.
 
         Raises what ``check_cancelled`` raises. The reason has neither the address nor anything of a body.
         """
-        headers = letter.headers(self._key, int(self._clock.now().timestamp()))
+        headers = message.headers(self._key, int(self._clock.now().timestamp()))
         try:
-            answer = self._web.send(self._path, letter.body, headers, seconds=seconds, check_cancelled=check_cancelled)
+            answer = self._web.send(self._path, message.body, headers, seconds=seconds, check_cancelled=check_cancelled)
         except WebFault as fault:
             return Posted(Taking.FAILED, str(fault))
         if 200 <= answer.status < 300:

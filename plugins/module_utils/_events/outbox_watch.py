@@ -28,7 +28,7 @@ class OutboxSight:
     too_old: int = 0
 
 
-class Outlook:
+class OutboxWatch:
     """The latest sight. Safe between threads."""
 
     def __init__(self) -> None:

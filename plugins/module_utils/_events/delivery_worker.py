@@ -20,11 +20,11 @@ from .._power.journal.outbox import KEPT_EVENTS, OutboxState
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import Clock, timestamp
 from .._power.model.errors import internal_error
-from .._power.receivers.letter import letter_of
-from .._power.receivers.post import Mailbox, Posted, Taking
+from .._power.receivers.message import message_of
 from .._power.receivers.receiver import DefinitionOf, Receiver
-from .delivery import DROPPED, Course
-from .outlook import OutboxSight, Outlook, SenderEnds
+from .._power.receivers.webhook_client import Posted, Taking, WebhookClient
+from .delivery import DROPPED, DeliveryPlan
+from .outbox_watch import OutboxSight, OutboxWatch, SenderEnds
 
 #: Events that are taken up at a time.
 _PAGE = 500
@@ -48,7 +48,7 @@ class Surroundings:
     """What all receivers' threads have in common; ``node`` is what the node is called in events."""
 
     journal: Journal
-    outlook: Outlook
+    outbox_watch: OutboxWatch
     definition_of: DefinitionOf
     node: str
     clock: Clock
@@ -70,15 +70,15 @@ class WallClock:
         return self._clock.monotonic() - self._clock.now().timestamp()
 
 
-class Postman:
+class DeliveryWorker:
     """One receiver's thread. `run` is its life, `turn` one step of it."""
 
-    def __init__(self, receiver: Receiver, surroundings: Surroundings, mailbox: Mailbox | None = None) -> None:
+    def __init__(self, receiver: Receiver, surroundings: Surroundings, client: WebhookClient | None = None) -> None:
         self._receiver = receiver
         self._around = surroundings
-        self._mailbox = mailbox or Mailbox(receiver, clock=surroundings.clock)
+        self._client = client or WebhookClient(receiver, clock=surroundings.clock)
         self._is_for_persons = receiver.format == DISCORD
-        self._course: Course | None = None
+        self._plan: DeliveryPlan | None = None
         self._saved: Delivery | None = None
         #: Nothing is sent before it is over.
         self._spacing = Deadline(surroundings.clock, 0.0)
@@ -89,9 +89,9 @@ class Postman:
 
     def run(self) -> None:
         """Send until the process is to end. Whatever goes wrong with one receiver is no other's trouble."""
-        outlook, told = self._around.outlook, ""
-        while not outlook.ends:
-            sight = outlook.sight
+        outbox_watch, told = self._around.outbox_watch, ""
+        while not outbox_watch.ends:
+            sight = outbox_watch.sight
             try:
                 seconds = self.turn(sight)
             except SenderEnds:
@@ -105,10 +105,10 @@ class Postman:
                     told = fault
                     announce_line(f"events: receiver {self._receiver.name}: {fault}", warn=True)
             if seconds > 0:
-                outlook.wait(sight, seconds)
-        if self._course is not None:
-            self._save(self._course, ends=True)
-        self._mailbox.close()
+                outbox_watch.wait(sight, seconds)
+        if self._plan is not None:
+            self._save(self._plan, ends=True)
+        self._client.close()
 
     def turn(self, sight: OutboxSight) -> float:
         """Take up what is new, send one message if one is due, and return the seconds until there may be more to do.
@@ -117,72 +117,72 @@ class Postman:
         """
         if sight.outbox is None:
             return _LONGEST_SLEEP
-        course = self._course_in(sight.outbox)
+        plan = self._plan_in(sight.outbox)
         back = self._wall_clock.set_back_by()
         if back > _SET_BACK_SECONDS:
-            course.set_back(back)
-        has_more = self._take_up(course, sight.outbox)
+            plan.set_back(back)
+        has_more = self._take_up(plan, sight.outbox)
         if self._tidy_at.is_over:
             self._tidy_at = Deadline.after(self._around.clock, _TIDY_SECONDS * random.uniform(0.5, 1.5))
-            self._let_go(course, sight, *course.delivery.lanes)
+            self._let_go(plan, sight, *plan.delivery.lanes)
         now = self._now()
-        name = course.due_lane(now) if self._spacing.is_over else None
+        name = plan.due_lane(now) if self._spacing.is_over else None
         if name is not None:
-            self._let_go(course, sight, name)
-        if name is not None and name in course.delivery.lanes:
-            self._send(course, name)
-        unsaved = self._save(course)
+            self._let_go(plan, sight, name)
+        if name is not None and name in plan.delivery.lanes:
+            self._send(plan, name)
+        unsaved = self._save(plan)
         if has_more or name is not None:
             return 0.0
-        next_at = course.next_at(now)
-        if course.delivery.is_off or next_at is None:
+        next_at = plan.next_at(now)
+        if plan.delivery.is_off or next_at is None:
             return unsaved
         return min(max(next_at - now, self._spacing.left), unsaved)
 
-    def _course_in(self, outbox: OutboxState) -> Course:
-        """Return the course as it goes on in an outbox. A receiver that is new begins with what comes from now on."""
-        course = self._course
-        if course is None:
+    def _plan_in(self, outbox: OutboxState) -> DeliveryPlan:
+        """Return the plan as it goes on in an outbox. A receiver that is new begins with what comes from now on."""
+        plan = self._plan
+        if plan is None:
             found = self._around.journal.deliveries.of(self._receiver.name)
             # One that wanted no more may want again: a person has had a look, or the machine was booted.
             kept = Delivery(outbox.id, outbox.last) if found is None else replace(found, is_off=False)
             self._saved = found
-            course = self._course = Course(kept, together=self._is_for_persons)
-        if course.delivery.outbox != outbox.id:
-            course.begin_anew(outbox.id)
-        return course
+            plan = self._plan = DeliveryPlan(kept, together=self._is_for_persons)
+        if plan.delivery.outbox != outbox.id:
+            plan.begin_anew(outbox.id)
+        return plan
 
-    def _take_up(self, course: Course, outbox: OutboxState) -> bool:
+    def _take_up(self, plan: DeliveryPlan, outbox: OutboxState) -> bool:
         """Sort what is beyond the cursor into lanes; return whether there may be more."""
-        if course.delivery.cursor >= outbox.last or course.delivery.is_off:
+        if plan.delivery.cursor >= outbox.last or plan.delivery.is_off:
             return False
-        page = self._around.journal.events.after(course.delivery.cursor, _PAGE)
+        page = self._around.journal.events.after(plan.delivery.cursor, _PAGE)
         if page is None or page.outbox.id != outbox.id:
             return False
         if page.events:
-            course.see(page.events, self._wants)
+            plan.see(page.events, self._wants)
         else:
-            course.see_end(page.outbox.last)
+            plan.see_end(page.outbox.last)
         return len(page.events) == _PAGE
 
-    def _let_go(self, course: Course, sight: OutboxSight, *names: str) -> None:
+    def _let_go(self, plan: DeliveryPlan, sight: OutboxSight, *names: str) -> None:
         """Let go of what these lanes have that is too old, or that the outbox has no more."""
-        outbox, dropped = sight.outbox, course.delivery.dropped
+        outbox, dropped = sight.outbox, plan.delivery.dropped
         if outbox is None:
             return
         first = max(outbox.oldest or outbox.last + 1, sight.too_old + 1)
-        stale = {name: course.delivery.lanes[name] for name in names if name != DROPPED and course.delivery.lanes[name].number < first}
+        stale = {name: plan.delivery.lanes[name] for name in names if name != DROPPED and plan.delivery.lanes[name].number < first}
         if not stale:
             return
         left: dict[str, list[int]] = {name: [] for name in stale}
         only = None if self._is_for_persons or len(stale) > 1 else next(iter(stale))
         for event in self._around.journal.events.outlines(first, max(lane.last for lane in stale.values()), only):
-            lane = stale.get(course.lane_of(event))
+            lane = stale.get(plan.lane_of(event))
             if lane is not None and event.number <= lane.last and self._wants(event):
-                left[course.lane_of(event)].append(event.number)
+                left[plan.lane_of(event)].append(event.number)
         for name, numbers in left.items():
-            course.begin_at(name, numbers[0] if numbers else 0, len(numbers))
-        count = course.delivery.dropped - dropped
+            plan.begin_at(name, numbers[0] if numbers else 0, len(numbers))
+        count = plan.delivery.dropped - dropped
         if count:
             self._tell(f"has lost {count} event{'s' if count > 1 else ''}: it did not take them within a day, or there were too many")
 
@@ -191,11 +191,11 @@ class Postman:
         found = self._around.journal.events.of(first, lane.last, KEPT_EVENTS, None if self._is_for_persons else name)
         return [event for event in found if self._wants(event)]
 
-    def _first_events(self, course: Course, name: str) -> list[Event]:
+    def _first_events(self, plan: DeliveryPlan, name: str) -> list[Event]:
         """Return the events with which a lane begins."""
         if name == DROPPED:
-            return [self._dropped_event(course.delivery)]
-        lane, uuid = course.delivery.lanes[name], None if self._is_for_persons else name
+            return [self._dropped_event(plan.delivery)]
+        lane, uuid = plan.delivery.lanes[name], None if self._is_for_persons else name
         few = self._around.journal.events.of(lane.number, lane.last, _PAGE if uuid is None else 1, uuid)
         wanted = [event for event in few if self._wants(event)]
         # Seldom: what it wants was changed.
@@ -209,34 +209,34 @@ class Postman:
     def _wants(self, event: Event) -> bool:
         return self._receiver.wants(event, self._around.definition_of)
 
-    def _send(self, course: Course, name: str) -> None:
+    def _send(self, plan: DeliveryPlan, name: str) -> None:
         """Send what a lane begins with, and take note of what became of it."""
-        events = self._first_events(course, name)
+        events = self._first_events(plan, name)
         if not events:
-            course.forget(name)
+            plan.forget(name)
             return
-        untold = course.delivery.untold
-        letter = letter_of(self._receiver, events, node_source(self._around.node), self._around.node)
-        posted = self._mailbox.post(letter, check_cancelled=self._around.outlook.check)
+        untold = plan.delivery.untold
+        message = message_of(self._receiver, events, node_source(self._around.node), self._around.node)
+        posted = self._client.post(message, check_cancelled=self._around.outbox_watch.check)
         now = self._around.clock.now()
         if posted.taking is Taking.TAKEN:
-            course.taken(name, events[letter.events - 1].number, letter.events, timestamp(now))
+            plan.taken(name, events[message.events - 1].number, message.events, timestamp(now))
             if name == DROPPED:
-                course.told_of_dropped(untold)
+                plan.told_of_dropped(untold)
             if self._told_failing:
                 self._told_failing = False
                 self._tell("takes events again", warn=False)
         elif posted.taking is Taking.GONE:
-            course.gone(posted.reason, timestamp(now))
+            plan.gone(posted.reason, timestamp(now))
             self._tell("wants no events any more (status 410): none is sent until the settings change or this service is started anew")
         else:
-            self._note_failure(course, name, posted)
+            self._note_failure(plan, name, posted)
         if self._is_for_persons:
             self._spacing = Deadline.after(self._around.clock, _DISCORD_SECONDS)
 
-    def _note_failure(self, course: Course, name: str, posted: Posted) -> None:
+    def _note_failure(self, plan: DeliveryPlan, name: str, posted: Posted) -> None:
         now = self._around.clock.now()
-        course.failed(
+        plan.failed(
             name,
             posted.reason,
             now=now.timestamp(),
@@ -244,23 +244,23 @@ class Postman:
             retry_after=posted.retry_after,
             jitter=random.random(),
         )
-        if course.delivery.tries >= _TOLD_TRIES and not self._told_failing:
+        if plan.delivery.tries >= _TOLD_TRIES and not self._told_failing:
             self._told_failing = True
             self._tell(f"does not take events, which are kept for a day: {posted.reason}")
 
-    def _save(self, course: Course, *, ends: bool = False) -> float:
+    def _save(self, plan: DeliveryPlan, *, ends: bool = False) -> float:
         """Write how far it has come, and return the seconds until it is to be written again.
 
         At once only what was taken, which is not to be sent again, or dropped: else many receivers would write all the time.
         """
-        delivery, saved = course.delivery, self._saved
+        delivery, saved = plan.delivery, self._saved
         if delivery == saved:
             return _LONGEST_SLEEP
         is_urgent = ends or saved is None or _done(delivery) != _done(saved)
         if not is_urgent and not self._save_at.is_over:
             return self._save_at.left
-        if self._around.journal.deliveries.save(self._receiver.name, course.delivery):
-            self._saved = course.delivery
+        if self._around.journal.deliveries.save(self._receiver.name, plan.delivery):
+            self._saved = plan.delivery
         self._save_at = Deadline.after(self._around.clock, _SAVE_SECONDS)
         return _LONGEST_SLEEP
 

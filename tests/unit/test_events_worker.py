@@ -14,9 +14,9 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._events import postman as postman_module
-from ansible_collections.fleet.power.plugins.module_utils._events.outlook import OutboxSight, Outlook
-from ansible_collections.fleet.power.plugins.module_utils._events.postman import Postman, Surroundings
+from ansible_collections.fleet.power.plugins.module_utils._events import delivery_worker as worker_module
+from ansible_collections.fleet.power.plugins.module_utils._events.delivery_worker import DeliveryWorker, Surroundings
+from ansible_collections.fleet.power.plugins.module_utils._events.outbox_watch import OutboxSight, OutboxWatch
 from ansible_collections.fleet.power.plugins.module_utils._events.service import KEPT_FOR
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.receiver_keys import DISCORD
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
@@ -24,9 +24,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal import 
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import KEPT_EVENTS
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.letter import Letter
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.post import Posted, Taking
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.message import WebhookMessage
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Posted, Taking
 from ansible_collections.fleet.power.tests.unit.journal_support import ALPHA, BETA, Node
 
 AT = "2026-03-01T12:00:00.000Z"
@@ -51,7 +51,7 @@ class OwnClock:
         self.ahead += timedelta(seconds=seconds)
 
 
-class FakeMailbox:
+class FakeClient:
     """A receiver that answers what the test says, and keeps what it got."""
 
     def __init__(self, answer: Callable[[Any], Posted] = lambda _body: TAKEN) -> None:
@@ -59,8 +59,8 @@ class FakeMailbox:
         self.asked: list[Any] = []
         self.taken: list[Any] = []
 
-    def post(self, letter: Letter, **_options: object) -> Posted:
-        body = json.loads(letter.body)
+    def post(self, message: WebhookMessage, **_options: object) -> Posted:
+        body = json.loads(message.body)
         self.asked.append(body)
         posted = self.answer(body)
         if posted.taking is Taking.TAKEN:
@@ -82,17 +82,17 @@ class Post:
         self.journal: Journal = node.journal()
         self.journal.events.open()
         self.clock = OwnClock()
-        self.mailbox = FakeMailbox()
+        self.client = FakeClient()
         self.receiver = Receiver("pager", "http://127.0.0.1:9/")
-        self.postman = self.begun()
+        self.delivery_worker = self.begun()
         self.step()
 
-    def begun(self, **changed: Any) -> Postman:
+    def begun(self, **changed: Any) -> DeliveryWorker:
         """The receiver's thread as another process begins it."""
-        around = Surroundings(self.journal, Outlook(), lambda _server: None, "node-1", self.clock)
+        around = Surroundings(self.journal, OutboxWatch(), lambda _server: None, "node-1", self.clock)
         self.receiver = Receiver(**{"name": "pager", "url": "http://127.0.0.1:9/", **changed})
-        self.postman = Postman(self.receiver, around, self.mailbox)  # type: ignore[arg-type]
-        return self.postman
+        self.delivery_worker = DeliveryWorker(self.receiver, around, self.client)  # type: ignore[arg-type]
+        return self.delivery_worker
 
     def write(self, *servers: Server | None, kind: EventType = EventType.SERVER_CRASHED) -> None:
         for server in servers:
@@ -100,7 +100,7 @@ class Post:
 
     def step(self) -> float:
         too_old = self.journal.events.newest_before(self.clock.now() - KEPT_FOR)
-        return self.postman.turn(OutboxSight(self.journal.events.state(), too_old))
+        return self.delivery_worker.turn(OutboxSight(self.journal.events.state(), too_old))
 
     def through(self, span: timedelta = timedelta()) -> None:
         """Go on for a while, and until nothing is due."""
@@ -119,14 +119,14 @@ class Post:
 
 @pytest.fixture(name="post")
 def post_fixture(node: Node, monkeypatch: pytest.MonkeyPatch) -> Post:
-    monkeypatch.setattr(postman_module, "announce_line", lambda *_arguments, **_options: None)
+    monkeypatch.setattr(worker_module, "announce_line", lambda *_arguments, **_options: None)
     return Post(node)
 
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch, post: Post) -> Iterator[list[str]]:
     found: list[str] = []
-    monkeypatch.setattr(postman_module, "announce_line", lambda line, **_options: found.append(line))
+    monkeypatch.setattr(worker_module, "announce_line", lambda line, **_options: found.append(line))
     yield found
 
 
@@ -137,7 +137,7 @@ def test_a_new_receiver_hears_of_nothing_that_was_before(node: Node) -> None:
     post = Post(node)
     post.write(BETA)
     post.through()
-    assert post.mailbox.numbers == [2]
+    assert post.client.numbers == [2]
 
 
 def test_what_is_taken_is_told_and_survives_the_process(post: Post) -> None:
@@ -149,11 +149,11 @@ def test_what_is_taken_is_told_and_survives_the_process(post: Post) -> None:
     post.begun()
     post.write(ALPHA)
     post.through()
-    assert post.mailbox.numbers == [1, 2, 3, 4]
+    assert post.client.numbers == [1, 2, 3, 4]
 
 
 def test_what_waits_and_why_is_told(post: Post) -> None:
-    post.mailbox.answer = lambda _body: FAILED
+    post.client.answer = lambda _body: FAILED
     post.write(ALPHA, BETA, ALPHA)
     post.through(timedelta(seconds=30))
     told = post.told
@@ -162,26 +162,26 @@ def test_what_waits_and_why_is_told(post: Post) -> None:
 
 
 def test_a_receiver_that_is_down_for_hours_gets_all_of_it_in_order_for_each_server(post: Post, lines: list[str]) -> None:
-    post.mailbox.answer = lambda _body: FAILED
+    post.client.answer = lambda _body: FAILED
     post.write(*(ALPHA, BETA) * 20)
     post.through(timedelta(hours=1))
-    assert len(post.mailbox.asked) < 25
+    assert len(post.client.asked) < 25
     post.clock.ahead += timedelta(hours=19)
     post.begun()
-    post.mailbox.answer = lambda _body: TAKEN
+    post.client.answer = lambda _body: TAKEN
     post.through(timedelta(minutes=7))
-    assert sorted(post.mailbox.numbers) == list(range(1, 41))
+    assert sorted(post.client.numbers) == list(range(1, 41))
     for rest in (0, 1):
-        own = [number for number in post.mailbox.numbers if number % 2 == rest]
+        own = [number for number in post.client.numbers if number % 2 == rest]
         assert own == sorted(own)
     assert lines[0] == "events: receiver pager does not take events, which are kept for a day: it answered with status 500"
 
 
 def test_the_system_log_has_one_line_for_a_failure_and_one_for_its_end(post: Post, lines: list[str]) -> None:
-    post.mailbox.answer = lambda _body: FAILED
+    post.client.answer = lambda _body: FAILED
     post.write(ALPHA)
     post.through(timedelta(minutes=30))
-    post.mailbox.answer = lambda _body: TAKEN
+    post.client.answer = lambda _body: TAKEN
     post.through(timedelta(minutes=7))
     assert [line.partition("pager ")[2] for line in lines] == [
         "does not take events, which are kept for a day: it answered with status 500",
@@ -202,15 +202,15 @@ def test_a_fault_of_ours_is_one_line_in_the_system_log_and_ends_nothing(post: Po
         def ends(self) -> bool:
             return self.turns == 3
 
-    post.postman._around = replace(post.postman._around, outlook=Ending())  # type: ignore[arg-type]
-    post.postman.turn = lambda _sight: 1 / 0  # type: ignore[method-assign]
-    post.postman.run()
+    post.delivery_worker._around = replace(post.delivery_worker._around, outbox_watch=Ending())  # type: ignore[arg-type]
+    post.delivery_worker.turn = lambda _sight: 1 / 0  # type: ignore[method-assign]
+    post.delivery_worker.run()
     (line,) = lines
     assert line.startswith("events: receiver pager: Cannot go on: ") and "ZeroDivisionError" in line
 
 
 def test_after_a_day_of_tries_events_are_dropped_and_the_receiver_is_told_how_many(post: Post, lines: list[str]) -> None:
-    post.mailbox.answer = lambda _body: FAILED
+    post.client.answer = lambda _body: FAILED
     post.write(ALPHA, ALPHA, BETA)
     post.through(timedelta(minutes=5))
     post.clock.ahead += timedelta(hours=23, minutes=40)
@@ -220,9 +220,9 @@ def test_after_a_day_of_tries_events_are_dropped_and_the_receiver_is_told_how_ma
     assert (post.told["waiting"], post.told["dropped"]) == (0, 3)
     # By server, not all at the same moment.
     assert sum(int(found[1]) for found in (re.search(r"pager has lost (\d+) events?: ", line) for line in lines) if found) == 3
-    post.mailbox.answer = lambda _body: TAKEN
+    post.client.answer = lambda _body: TAKEN
     post.through(timedelta(minutes=7))
-    (dropped,) = post.mailbox.taken
+    (dropped,) = post.client.taken
     assert (dropped["type"], dropped["data"]) == ("events.dropped", {"receiver": "pager", "count": 3})
     assert post.told["dropped"] == 3
 
@@ -230,9 +230,9 @@ def test_after_a_day_of_tries_events_are_dropped_and_the_receiver_is_told_how_ma
 @pytest.mark.parametrize("kept", [100, pytest.param(KEPT_EVENTS, marks=pytest.mark.long)])
 def test_beyond_ten_thousand_the_oldest_are_dropped_and_told(post: Post, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "KEPT_EVENTS", kept)
-    monkeypatch.setattr(postman_module, "_TIDY_SECONDS", 0.0)
+    monkeypatch.setattr(worker_module, "_TIDY_SECONDS", 0.0)
     post.begun()
-    post.mailbox.answer = lambda _body: FAILED
+    post.client.answer = lambda _body: FAILED
     post.write(ALPHA, BETA, ALPHA)
     post.through(timedelta(seconds=1))
     many = [Event(EventType.SERVER_CRASHED, AT, {}, BETA) for _ in range(kept - 1)]
@@ -241,11 +241,11 @@ def test_beyond_ten_thousand_the_oldest_are_dropped_and_told(post: Post, kept: i
     state = post.journal.events.state()
     assert state is not None and (state.last, state.oldest) == (kept + 2, 3)
     assert (post.told["dropped"], post.told["waiting"]) == (2, kept)
-    post.mailbox.answer = lambda _body: TAKEN
+    post.client.answer = lambda _body: TAKEN
     post.through(timedelta(minutes=1))
-    assert post.mailbox.taken[0]["data"] == {"receiver": "pager", "count": 2}
-    assert sorted(post.mailbox.numbers) == list(range(3, kept + 3))
-    assert post.mailbox.taken[0]["id"] != post.mailbox.taken[1]["id"]
+    assert post.client.taken[0]["data"] == {"receiver": "pager", "count": 2}
+    assert sorted(post.client.numbers) == list(range(3, kept + 3))
+    assert post.client.taken[0]["id"] != post.client.taken[1]["id"]
 
 
 def test_what_went_while_nobody_sent_is_told_too(post: Post) -> None:
@@ -253,44 +253,44 @@ def test_what_went_while_nobody_sent_is_told_too(post: Post) -> None:
     assert post.journal.events.drop_older(post.clock.now() + timedelta(hours=1))
     post.begun()
     post.through()
-    assert post.mailbox.taken[0]["data"]["count"] == 2
+    assert post.client.taken[0]["data"]["count"] == 2
     post.write(ALPHA)
     post.through()
-    assert post.mailbox.numbers == [3]
+    assert post.client.numbers == [3]
 
 
 def test_a_refused_event_keeps_no_other_servers_from_being_taken(post: Post) -> None:
-    post.mailbox.answer = lambda body: FAILED if body["data"]["server"]["name"] == "alpha" else TAKEN
+    post.client.answer = lambda body: FAILED if body["data"]["server"]["name"] == "alpha" else TAKEN
     post.write(ALPHA, BETA, ALPHA, BETA)
     post.through(timedelta(minutes=1))
-    assert post.mailbox.numbers == [2, 4]
+    assert post.client.numbers == [2, 4]
     assert post.told["waiting"] == 2
 
 
 def test_who_wants_no_more_is_left_alone_until_the_service_begins_anew(post: Post, lines: list[str]) -> None:
-    post.mailbox.answer = lambda _body: Posted(Taking.GONE, "it answered with status 410")
+    post.client.answer = lambda _body: Posted(Taking.GONE, "it answered with status 410")
     post.write(ALPHA, BETA)
     post.through(timedelta(hours=2))
-    assert len(post.mailbox.asked) == 1
+    assert len(post.client.asked) == 1
     assert (post.told["off"], post.told["error"], post.told["waiting"]) == (True, "it answered with status 410", 2)
     assert len(lines) == 1 and "wants no events any more" in lines[0]
-    post.mailbox.answer = lambda _body: TAKEN
+    post.client.answer = lambda _body: TAKEN
     post.begun()
     post.through()
-    assert post.mailbox.numbers == [1, 2] and not post.told["off"]
+    assert post.client.numbers == [1, 2] and not post.told["off"]
 
 
 def test_a_wait_that_was_asked_for_outlives_the_process(post: Post) -> None:
-    post.mailbox.answer = lambda _body: Posted(Taking.FAILED, "it answered with status 429", 1800.0)
+    post.client.answer = lambda _body: Posted(Taking.FAILED, "it answered with status 429", 1800.0)
     post.write(ALPHA)
     post.through(timedelta(minutes=1))
     post.begun()
     post.write(BETA)
     post.through(timedelta(minutes=25))
-    assert len(post.mailbox.asked) == 1
-    post.mailbox.answer = lambda _body: TAKEN
+    assert len(post.client.asked) == 1
+    post.client.answer = lambda _body: TAKEN
     post.through(timedelta(minutes=5))
-    assert sorted(post.mailbox.numbers) == [1, 2]
+    assert sorted(post.client.numbers) == [1, 2]
 
 
 def test_only_what_is_wanted_is_sent_and_counted(post: Post) -> None:
@@ -298,54 +298,54 @@ def test_only_what_is_wanted_is_sent_and_counted(post: Post) -> None:
     post.write(ALPHA, BETA)
     post.write(ALPHA, kind=EventType.SERVER_RECOVERED)
     post.through()
-    assert post.mailbox.numbers == [3] and post.told["waiting"] == 0
+    assert post.client.numbers == [3] and post.told["waiting"] == 0
 
 
 def test_other_types_after_a_change_of_the_settings_leave_nothing_that_waits_for_ever(post: Post) -> None:
-    post.mailbox.answer = lambda _body: FAILED
+    post.client.answer = lambda _body: FAILED
     post.write(ALPHA, ALPHA, BETA)
     post.through(timedelta(seconds=1))
-    post.mailbox.answer = lambda _body: TAKEN
+    post.client.answer = lambda _body: TAKEN
     post.begun(types=frozenset({EventType.SERVER_RECOVERED}))
     post.write(ALPHA, kind=EventType.SERVER_RECOVERED)
     post.through(timedelta(minutes=2))
-    assert post.mailbox.numbers == [4] and (post.told["waiting"], post.told["dropped"]) == (0, 0)
+    assert post.client.numbers == [4] and (post.told["waiting"], post.told["dropped"]) == (0, 0)
 
 
 def test_a_journal_that_was_begun_anew_is_read_from_its_beginning(post: Post) -> None:
-    post.mailbox.answer = lambda _body: FAILED
+    post.client.answer = lambda _body: FAILED
     post.write(ALPHA, BETA)
     post.through(timedelta(seconds=1))
     post.journal.events.close()
     post.journal.events.open()
-    post.mailbox.answer = lambda _body: TAKEN
+    post.client.answer = lambda _body: TAKEN
     post.write(BETA)
     post.through(timedelta(minutes=1))
-    assert post.mailbox.taken[0]["data"]["count"] == 2
-    assert post.mailbox.numbers == [1]
+    assert post.client.taken[0]["data"]["count"] == 2
+    assert post.client.numbers == [1]
 
 
 def test_persons_get_many_in_one_message_and_none_within_two_seconds(post: Post) -> None:
     post.begun(format=DISCORD)
     post.write(*(ALPHA, BETA) * 15)
     post.step()
-    assert len(post.mailbox.taken) == 1
+    assert len(post.client.taken) == 1
     post.through(timedelta(seconds=1))
-    assert len(post.mailbox.taken) == 1
+    assert len(post.client.taken) == 1
     post.through(timedelta(seconds=5))
-    lines = [line for body in post.mailbox.taken for line in body["content"].split("\n")]
+    lines = [line for body in post.client.taken for line in body["content"].split("\n")]
     assert ["alpha" in line for line in lines] == [True, False] * 15
     assert post.told["sent"] == 30
 
 
 def test_persons_lose_nothing_of_what_was_not_taken(post: Post) -> None:
     post.begun(format=DISCORD)
-    post.mailbox.answer = lambda _body: FAILED
+    post.client.answer = lambda _body: FAILED
     post.write(ALPHA, BETA, ALPHA)
     post.through(timedelta(minutes=10))
-    post.mailbox.answer = lambda _body: TAKEN
+    post.client.answer = lambda _body: TAKEN
     post.through(timedelta(minutes=7))
-    (body,) = post.mailbox.taken
+    (body,) = post.client.taken
     assert body["content"].count("\n") == 2
 
 
@@ -366,10 +366,10 @@ def test_receivers_that_are_no_more_are_forgotten(post: Post) -> None:
 @pytest.mark.parametrize("form", ["cloudevents", DISCORD])
 def test_a_clock_that_is_set_back_keeps_nothing_waiting(post: Post, form: str, back: timedelta) -> None:
     post.begun(format=form)
-    post.mailbox.answer = lambda _body: FAILED
+    post.client.answer = lambda _body: FAILED
     post.write(ALPHA, BETA)
     post.through(timedelta(seconds=5))
-    post.mailbox.answer = lambda _body: TAKEN
+    post.client.answer = lambda _body: TAKEN
     post.clock.set = -back
     post.write(ALPHA)
     post.through(timedelta(minutes=1))
@@ -382,7 +382,7 @@ def test_a_clock_that_is_set_back_keeps_nothing_waiting(post: Post, form: str, b
 
 def test_a_dead_receiver_neither_reads_all_that_waits_nor_writes_at_every_look(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "KEPT_EVENTS", 50)
-    post.mailbox.answer = lambda _body: FAILED
+    post.client.answer = lambda _body: FAILED
     servers = [Server(f"{number:08d}-0000-4000-8000-000000000000", "") for number in range(10)]
     post.write(*servers * 5)
     post.through(timedelta(seconds=1))

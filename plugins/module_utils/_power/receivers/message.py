@@ -16,7 +16,7 @@ from .receiver import Receiver
 
 
 @dataclass(frozen=True)
-class Letter:
+class WebhookMessage:
     """A message, ready but for the moment at which it is sent: so many ``events`` are in it, the first of those that were given."""
 
     id: str
@@ -29,12 +29,12 @@ class Letter:
         return {"Content-Type": self.content_type, **headers_of(self.id, seconds, self.body, key)}
 
 
-def letter_of(receiver: Receiver, events: Sequence[Event], source: str, name: str) -> Letter:
+def message_of(receiver: Receiver, events: Sequence[Event], source: str, name: str) -> WebhookMessage:
     """Return the message with the first of some events, or with as many as a receiver takes in one.
 
     ``source`` is where they come from, see `cloudevent.node_source`; ``name`` says the same to persons.
     """
     if receiver.format == DISCORD:
-        message = discord.discord_message(events, name)
-        return Letter(events[0].id, discord.CONTENT_TYPE, message.body, message.events)
-    return Letter(events[0].id, cloudevent.CONTENT_TYPE, cloudevent.cloudevent_body(events[0], source), 1)
+        lines = discord.discord_message(events, name)
+        return WebhookMessage(events[0].id, discord.CONTENT_TYPE, lines.body, lines.events)
+    return WebhookMessage(events[0].id, cloudevent.CONTENT_TYPE, cloudevent.cloudevent_body(events[0], source), 1)
