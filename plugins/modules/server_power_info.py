@@ -751,7 +751,7 @@ events:
           description: What became of the last try that failed.
           type: str
           returned: always
-          sample: "it answers 503"
+          sample: "it answered with status 503"
         dropped:
           description: How many events were let go of before it had taken them.
           type: int

@@ -95,6 +95,11 @@ def test_receivers_are_taken_over_kept_from_others_and_what_is_wrong_with_them_i
         said = refusal(playbook("node", [node], **SHORT, **short, node_event_receivers=[{**pager, "secret": "whsec_short"}]))
         assert said.startswith("Cannot tell events to receiver pager: its secret is no secret for signatures")
 
+        # Without any it still keeps events for those who read them, and does not look for files that are gone.
+        ran = supervised(node, **short, node_event_receivers=[], node_events=True)
+        assert units(node) == {EVENTS: "enabled active"}
+        assert "receivers" not in node.ssh("cat /etc/fleet-power/config.yml")
+
         supervised(node, **short, node_event_receivers=[])
         assert units(node) == {}
         assert node.ssh("ls /etc/fleet-power/receivers").split() == []

@@ -55,17 +55,13 @@ def assert_in_order(received: EventReceiver, servers: list[Server], first: int =
         assert own == sorted(own)
 
 
-def test_an_event_reaches_its_receiver_within_a_second(tmp_path: Path, receivers: ExitStack) -> None:
+def test_each_event_is_sent_as_soon_as_it_is_written(tmp_path: Path, receivers: ExitStack) -> None:
     received = receiver(receivers)
     with SendingNode(tmp_path, pager={"url": received.url + "/hook"}) as node:
-        seconds = []
-        for count, server in enumerate(SERVERS * 3, 1):
+        for count, server in enumerate(SERVERS, 1):
             node.write(server, exit_code=1)
-            began = time.monotonic()
-            await_true(lambda wanted=count: len(received.asked) >= wanted, "it is there", 5)  # type: ignore[misc]
-            seconds.append(time.monotonic() - began)
-    print("from the row to the receiver:", *(f"{each:.3f}" for each in sorted(seconds)))
-    assert max(seconds) < 1
+            # How soon is measured, see `make bench ARGS=events`; nothing else has to come before it is sent.
+            await_true(lambda wanted=count: len(received.asked) >= wanted, "it is there")  # type: ignore[misc]
 
 
 def test_what_is_sent_is_what_the_reference_libraries_read_and_verify(tmp_path: Path, receivers: ExitStack) -> None:
@@ -93,13 +89,14 @@ def killed_at_random(tmp_path: Path, receivers: ExitStack, events: int, seed: in
     with node:
         servers = [chance.choice(SERVERS) for _ in range(events)]
         for start in range(0, events, 5):
+            before = len(other.asked)
             node.write(*servers[start : start + 5])
+            # Mostly while it sends, and at times before it does.
             if chance.random() < 0.7:
-                await_true(lambda: node.is_running, "it has begun")
-            time.sleep(chance.random() * 0.4)
+                await_true(lambda before=before: len(other.asked) > before, "it sends")  # type: ignore[misc]
+            time.sleep(chance.random() * 0.3)
             node.kill()
             node.begin(ready=False)
-        assert len(received.asked) > events / 4, "it was killed before it did anything"
         received.well()
         for each in (received, other):
             await_true(lambda each=each: len(set(each.numbers)) == events, "all have come", 60)  # type: ignore[misc]
@@ -107,7 +104,12 @@ def killed_at_random(tmp_path: Path, receivers: ExitStack, events: int, seed: in
         assert set(received.numbers) == set(range(1, events + 1))
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long), pytest.param(3, marks=pytest.mark.long)])
+def test_events_of_a_sender_killed_at_random_arrive_in_order(tmp_path: Path, receivers: ExitStack) -> None:
+    killed_at_random(tmp_path, receivers, 20, 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_hundred_events_of_a_sender_killed_at_random_arrive_in_order(tmp_path: Path, receivers: ExitStack, seed: int) -> None:
     killed_at_random(tmp_path, receivers, 100, seed)
 
@@ -115,13 +117,13 @@ def test_a_hundred_events_of_a_sender_killed_at_random_arrive_in_order(tmp_path:
 def test_an_end_as_the_service_manager_asks_for_it_loses_and_doubles_nothing(tmp_path: Path, receivers: ExitStack) -> None:
     received = receiver(receivers)
     with SendingNode(tmp_path, pager={"url": received.url}) as node:
-        for _ in range(4):
+        for _ in range(2):
             node.write(*SERVERS)
             time.sleep(0.2)
             assert node.end() == 0
             node.begin()
-        await_true(lambda: len(received.asked) >= 16, "all have come")
-    assert sorted(received.numbers) == list(range(1, 17))
+        await_true(lambda: len(received.asked) >= 8, "all have come")
+    assert sorted(received.numbers) == list(range(1, 9))
 
 
 def answers(status: int, **headers: str) -> Behaviour:
@@ -152,6 +154,8 @@ HOSTILE: dict[str, Behaviour] = {
     "dripping body": dripping,
     "megabytes": megabytes,
 }
+_TAKEN_AT_THE_HEAD = ("body without end", "megabytes", "dripping body")
+_BESIDE = 12
 
 
 def test_no_receiver_delays_another_or_costs_it_anything(tmp_path: Path, receivers: ExitStack) -> None:
@@ -165,23 +169,25 @@ def test_no_receiver_delays_another_or_costs_it_anything(tmp_path: Path, receive
     urls = {name: {"url": each.url} for name, each in hostile.items()}
     with SendingNode(tmp_path, down={"url": down.url}, **urls, good={"url": good.url}) as node:
         seconds = []
-        for count in range(1, 41):
+        for count in range(1, _BESIDE + 1):
             node.write(SERVERS[count % 4])
             began = time.monotonic()
             await_true(lambda wanted=count: len(good.asked) >= wanted, "it is there", 10)  # type: ignore[misc]
             seconds.append(time.monotonic() - began)
-        assert_in_order(good, [SERVERS[count % 4] for count in range(1, 41)])
-        assert len(good.asked) == 40
-        print("beside eleven hostile ones:", f"{sorted(seconds)[20]:.3f} at the median, {max(seconds):.3f} at most")
-        assert sorted(seconds)[20] < 1
+        assert_in_order(good, [SERVERS[count % 4] for count in range(1, _BESIDE + 1)])
+        assert len(good.asked) == _BESIDE
+        median = sorted(seconds)[_BESIDE // 2]
+        print("beside eleven hostile ones:", f"{median:.3f} at the median, {max(seconds):.3f} at most")
+        assert median < 1
         named = dict(zip(HOSTILE, hostile))
+        # Once its connection was cut, which takes a second.
+        await_true(lambda: all(node.told()[named[name]]["sent"] for name in _TAKEN_AT_THE_HEAD), "they have taken one")
         told = node.told()
-        assert (told["down"]["waiting"], told["down"]["error"]) == (40, "connection refused")
+        assert (told["down"]["waiting"], told["down"]["error"]) == (_BESIDE, "connection refused")
         assert told[named["410"]]["off"] and len(hostile[named["410"]].asked) == 1
         assert len(hostile[named["429"]].asked) == 1
         assert "which is not followed" in told[named["redirects"]]["error"]
-        for name in ("body without end", "megabytes", "dripping body"):
-            assert told[named[name]]["sent"] > 0 and not told[named[name]]["error"]
+        assert not any(told[named[name]]["error"] for name in _TAKEN_AT_THE_HEAD)
         assert node.end() == 0
 
 
@@ -199,8 +205,7 @@ def test_a_receiver_that_comes_back_gets_all_of_it(tmp_path: Path, receivers: Ex
         assert node.told()["pager"]["waiting"] == 0
 
 
-@pytest.mark.parametrize("kind", EventType)
-def test_no_secret_of_the_node_is_in_any_request(tmp_path: Path, receivers: ExitStack, kind: EventType) -> None:
+def test_no_secret_of_the_node_is_in_any_request(tmp_path: Path, receivers: ExitStack) -> None:
     received, persons = receiver(receivers), receiver(receivers)
     secret, address = tmp_path / "secret", tmp_path / "address"
     secret.write_text(SECRET)
@@ -213,9 +218,10 @@ def test_no_secret_of_the_node_is_in_any_request(tmp_path: Path, receivers: Exit
         settings.update(token="PlantedPanelToken", token_id="x", remote="http://127.0.0.1:9")
         node.config.write_text(json.dumps(settings))
         journal = node.journal()
-        journal.events.write(Event(kind, "2026-03-01T12:00:00.000Z", {"action": "start"}, SERVERS[0]))
+        for kind in EventType:
+            journal.events.write(Event(kind, "2026-03-01T12:00:00.000Z", {"action": "start"}, SERVERS[0]))
         journal.close()
-        await_true(lambda: received.asked and persons.asked, "both have it")
+        await_true(lambda: len(received.asked) == len(EventType) and node.told()["chat"]["sent"] == len(EventType), "both have them")
         said = json.dumps(node.told())
     for asked in (*received.asked, *persons.asked):
         text = asked.body.decode() + json.dumps(dict(asked.headers))

@@ -238,6 +238,8 @@ HOSTILE: dict[str, Handler] = {
     "a list": _answer(200, b"[]"),
     "a cursor that is none": _answer(200, json.dumps(page(1, cursor="/etc/passwd\n")).encode()),
     "an event without a number": _answer(200, json.dumps({**page(), "events": [{"id": "x", "type": "y"}]}).encode()),
+    "an endless number": _answer(200, b'{"cursor": "box:1", "dropped": 1e999, "reset": false, "events": []}'),
+    "a number that no cursor has": _answer(200, json.dumps({**page(), "events": [{**event(1), "sequence": 10**18}]}).encode()),
     "events that are none": _answer(200, json.dumps({**page(), "events": [1, None]}).encode()),
     "a redirect": _answer(307, Location="http://127.0.0.1:9/elsewhere"),
 }
@@ -256,7 +258,8 @@ def test_whatever_a_node_answers_it_is_asked_again_from_the_same_place(hostile: 
 
 
 def test_a_node_that_answers_nothing_is_given_up_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_PATIENCE_SECONDS", -0.5)
+    monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_FIRST_PAUSE", 0.05)
 
     async def hold() -> None:
         async with node(_hang, page(1)) as (url, _asked), following(url, wait=1) as (queue, _task):
@@ -277,11 +280,13 @@ def test_a_redirect_takes_the_token_nowhere() -> None:
     run(hold)
 
 
-def test_a_node_that_never_waits_is_not_asked_without_end() -> None:
+def test_a_node_that_never_waits_is_not_asked_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_LEAST_SECONDS", 0.2)
+
     async def hold() -> None:
         async with node(page(1)) as (url, asked), following(url) as (queue, _task):
             assert await take(queue) == "id-1"
-            await asyncio.sleep(2.5)
+            await asyncio.sleep(0.5)
             assert len(asked) <= 5
 
     run(hold)

@@ -95,6 +95,24 @@ def test_a_refused_event_delays_a_new_one_of_another_server_by_seconds_at_most()
     assert receiver.taken == [2]
 
 
+@pytest.mark.parametrize("refused", [2, 10, 30])
+def test_a_receiver_that_knows_some_servers_alone_is_told_of_these_within_seconds(refused: int) -> None:
+    chance = random.Random(refused)
+    course, receiver, poison, sent = seen(), Outbox([]), [], {}
+    for number in range(1, 1001):
+        is_refused = chance.random() < 0.3
+        if is_refused:
+            poison.append(number)
+        new = event(number, f"{'refused' if is_refused else 'known'}{chance.randrange(refused)}")
+        receiver.events.append(new)
+        course.see([new], lambda _event: True)
+        sent[number] = receiver.now
+        receiver.until(course, receiver.now + 1.0, poison=tuple(poison))
+        for late in set(sent) - set(poison) - set(receiver.taken):
+            assert receiver.now - sent[late] < 15, f"of {refused} refused servers"
+    assert len(receiver.asked) - len(receiver.taken) < 60 * refused
+
+
 def test_a_dead_receiver_is_asked_rarely_and_then_takes_all_at_once() -> None:
     servers = tuple("abcdefghij") * 5
     course = seen(*servers)

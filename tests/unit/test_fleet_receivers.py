@@ -13,7 +13,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.receivers impor
 from ansible_collections.fleet.power.plugins.module_utils._fleet.status import node_seen, status_lines
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
-FAILING = {"failing_since": "2026-01-31T04:12:01.000Z", "error": "it answers 503"}
+FAILING = {"failing_since": "2026-01-31T04:12:01.000Z", "error": "it answered with status 503"}
 WAITING = {"waiting": 12, "oldest_at": "2026-01-31T04:12:00.123Z"}
 
 
@@ -47,7 +47,7 @@ NONE = events(running=False, kept=False)
         ([events()], []),
         ([events(receiver(), receiver("chat"))], ["Events: 2 receivers"]),
         ([events(receiver(waiting=2)), events(receiver(waiting=1, dropped=4))], ["Events: 2 receivers, 3 wait, 4 dropped"]),
-        ([events(receiver(), running=False)], ["Events: 1 receiver", "Events wait, what sends them does not run: node-1"]),
+        ([events(receiver(), running=False)], ["Events: 1 receiver", "fleet-power-events does not run: node-1"]),
         ([events(running=None)], []),
         ([events(), NONE, None, NONE], ["No events: node-2, node-4"]),
         ([events(kept=None, running=None), None], []),
@@ -64,7 +64,7 @@ def test_a_line_says_what_waits_and_where_nothing_is_sent(nodes: list[dict[str, 
         ({}, None),
         # On its way.
         ({"waiting": 3, "oldest_at": "2026-01-31T11:59:59.900Z"}, None),
-        ({**WAITING, **FAILING}, "12 wait since 04:12:00, failing since 04:12:01, it answers 503"),
+        ({**WAITING, **FAILING}, "12 wait since 04:12:00, failing since 04:12:01, it answered with status 503"),
         ({"off": True, "error": "it answers 410"}, "switched off, it answers 410"),
         ({"off": True, **WAITING}, "switched off, 12 wait since 04:12:00"),
         ({"dropped": 7}, "7 dropped"),
@@ -93,7 +93,7 @@ def test_the_table_has_them_below_the_count_and_before_what_was_not_seen() -> No
         "Events: 1 receiver, 12 wait",
         "",
         "RECEIVER EVENTS",
-        "node-1, pager 12 wait since 04:12:00, failing since 04:12:01, it answers 503",
+        "node-1, pager 12 wait since 04:12:00, failing since 04:12:01, it answered with status 503",
         "",
         "NOT SEEN REASON",
         "node-2 no route",

@@ -133,6 +133,23 @@ def test_an_action_whose_process_died_is_told_as_interrupted_once(node: Node, jo
     assert [each.data["operation"] for each in events(journal)] == ["op-1", "op-3"]
 
 
+def test_an_action_that_could_make_no_mark_is_not_told_as_interrupted_while_it_runs(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal.marks, "own_name", lambda: "")
+    begin(journal, "op-1")
+    assert journal.operations.settle_dead() and events(journal) == []
+    journal.operations.end(result("op-1"))
+    begin(journal, "op-2")
+    begin(journal, "op-3")
+    journal.operations.end(result("op-3"))
+    assert [(each.data["operation"], each.data["outcome"]) for each in events(journal)] == [
+        ("op-1", "done"),
+        ("op-3", "done"),
+        ("op-2", "failed"),
+    ]
+
+
 def test_a_crash_is_told_once_and_giving_up_when_it_comes_to_that(journal: Journal) -> None:
     limits = Limits(max_restarts=1)
     for number in (1, 1, 2, 3):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import os
+import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -18,7 +19,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.receiver_keys import read_receiver_rules
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import MissingLibrary, SettingsInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import Mismatch
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.letter import letter_of
@@ -113,10 +114,11 @@ def test_no_two_receivers_have_the_same_name() -> None:
         in_settings({"name": "a", "url": "http://x"}, {"name": "a", "url": "http://y"})
 
 
-def test_a_secret_stands_in_no_settings() -> None:
-    assert in_settings({"name": "a", "url": "http://x", "secret": SECRET}).warnings == (
-        "settings config.yml: unknown keys ignored: events.receivers[0].secret",
-    )
+@pytest.mark.parametrize("keys", [{"secret": SECRET}, {"type": ["rollout.begun"]}, {"servers": [{"server": "a", "lable": {"of": "b"}}]}])
+def test_what_would_have_a_receiver_told_of_more_or_unsigned_is_not_passed_over(keys: dict[str, Any]) -> None:
+    with pytest.raises(SettingsInvalid, match=r"events\.receivers\[0\]\S+ is no key of a receiver") as caught:
+        in_settings({"name": "a", "url": "http://x", **keys})
+    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
@@ -141,7 +143,7 @@ def test_a_file_that_holds_no_secret_is_refused_and_not_shown(tmp_path: Path, te
     "url", ["x", "ftp://a/b", "http://", "http://a:b@c/", "http://a:99999/", "http://[::", "http://a/\x7f", "http://a/ä"]
 )
 def test_an_address_that_is_none_is_refused_and_not_shown(url: str) -> None:
-    with pytest.raises(SettingsInvalid, match="Cannot tell events to receiver pager: of its address: ") as caught:
+    with pytest.raises(SettingsInvalid, match="Cannot tell events to receiver pager: its address cannot be used: ") as caught:
         receiver(url=url)
     assert url in ("x", "http://") or url not in str(caught.value)
 
@@ -150,6 +152,12 @@ def test_an_option_may_hold_the_secret_but_no_key_that_nobody_knows() -> None:
     assert receiver(secret=SECRET).key
     with pytest.raises(Mismatch, match=r"receivers\[0\].sekret is no key of a receiver"):
         receiver(sekret=SECRET)
+
+
+def test_without_the_library_that_sends_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "requests", None)
+    with pytest.raises(MissingLibrary, match="python3-requests"):
+        Mailbox(Receiver("pager", "http://x/"))
 
 
 # --- which events they want ---------------------------------------------------------------------------------------------------------------

@@ -4,8 +4,9 @@
 """The course of one receiver: which event is sent to it next, when, and what a failure means for the others; pure.
 
 What waits stands in lanes, one for each server, so that their order holds and one event that is refused keeps no other server's from being
-taken. A failure puts off its lane, twice as long each time, and the whole receiver: lanes that never failed for some seconds at most, so
-that a refused event hardly delays them, and the others for as long as failures in a row say, so that a dead receiver is asked rarely.
+taken. A failure puts off its lane, twice as long each time, and the whole receiver: lanes that never failed for some seconds at most, and
+not for the first failure in a row, so that refused events hardly delay them, and the others for as long as failures in a row say, so that a
+dead receiver is asked rarely.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Course:
         self._fresh_at = delivery.next_at
         #: The lanes that failed since the last success.
         self._failing: set[str] = set()
+        #: Lanes that were given another chance after a success; whoever fails in spite of it is itself at fault.
+        self._freed: set[str] = set()
 
     def lane_of(self, event: Event) -> str:
         """Return the lane that an event belongs to."""
@@ -65,9 +68,15 @@ class Course:
         self.drop(missed)
 
     def due_lane(self, now: float) -> str | None:
-        """Return the lane whose first event is to be sent now; None if there is none. What waits longest goes first."""
-        due = [(lane.number, name) for name, lane in self.delivery.lanes.items() if self._due_at(lane, now) <= now]
-        return min(due)[1] if due and not self.delivery.is_off else None
+        """Return the lane whose first event is to be sent now; None if there is none.
+
+        What waits longest goes first. But after a failure it is one that has not failed, or many refused events would be tried in turn.
+        """
+        found = self.delivery
+        due = [
+            (found.tries > 0 and lane.tries > 0, lane.number, name) for name, lane in found.lanes.items() if self._due_at(lane, now) <= now
+        ]
+        return min(due)[2] if due and not found.is_off else None
 
     def next_at(self, now: float) -> float | None:
         """Return the moment at which a lane is due; None if nothing waits."""
@@ -80,9 +89,12 @@ class Course:
         lane = lanes.pop(name)
         if last < lane.last:
             lanes[name] = DeliveryLane(last + 1, lane.last, max(lane.count - count, 1))
+        self._freed.discard(name)
         if len(self._failing) > 1:
-            # All of them at once: the receiver was at fault, not each event.
-            lanes = {each: replace(lane, next_at=0.0) if each in self._failing else lane for each, lane in lanes.items()}
+            # All of them at once: the receiver was at fault, not each event. But each only once, or refused ones would be tried for ever.
+            freed = self._failing - self._freed
+            lanes = {each: replace(lane, next_at=0.0) if each in freed else lane for each, lane in lanes.items()}
+            self._freed |= freed
         self._failing, self._fresh_at = set(), 0.0
         sent = found.sent + (0 if name == DROPPED else count)
         self.delivery = replace(found, lanes=lanes, tries=0, next_at=0.0, failing_since="", error="", sent=sent, sent_at=at)
@@ -94,7 +106,8 @@ class Course:
         own, wait = wait_after(lane.tries + 1, jitter), wait_after(tries, jitter)
         asked = retry_after or 0.0
         self._failing.add(name)
-        self._fresh_at = now + max(min(wait, _LONGEST_FRESH_WAIT), asked)
+        # One alone says nothing of the others.
+        self._fresh_at = now + max(min(wait, _LONGEST_FRESH_WAIT) if found.tries else 0.0, asked)
         lanes = {**found.lanes, name: replace(lane, tries=lane.tries + 1, next_at=now + max(own, asked))}
         since = found.failing_since or at
         self.delivery = replace(found, lanes=lanes, tries=tries, next_at=now + max(wait, asked), failing_since=since, error=reason)
@@ -111,6 +124,7 @@ class Course:
             # The next event is another one: it has not failed.
             lanes[name] = DeliveryLane(number, lane.last, count)
         self._failing.discard(name)
+        self._freed.discard(name)
         self.delivery = replace(self.delivery, lanes=lanes)
         self.drop(max(lane.count - count, 0))
 
@@ -137,6 +151,12 @@ class Course:
         left = self.delivery.untold - count
         lanes = {**self.delivery.lanes, DROPPED: DeliveryLane(0, 0)} if left else self.delivery.lanes
         self.delivery = replace(self.delivery, untold=left, lanes=lanes)
+
+    def set_back(self, seconds: float) -> None:
+        """The clock was set back by so many seconds: what waits for a moment is not to wait for it that much longer."""
+        lanes = {name: replace(lane, next_at=lane.next_at - seconds) for name, lane in self.delivery.lanes.items()}
+        self._fresh_at -= seconds
+        self.delivery = replace(self.delivery, lanes=lanes, next_at=self.delivery.next_at - seconds)
 
     def _due_at(self, lane: DeliveryLane, now: float) -> float:
         at = max(lane.next_at, self.delivery.next_at) if lane.tries else self._fresh_at

@@ -17,6 +17,7 @@ from .._power.journal.deliveries import Delivery, DeliveryLane
 from .._power.journal.journal import Journal
 from .._power.journal.journal_rows import JournalUnusable
 from .._power.journal.outbox import KEPT_EVENTS, OutboxState
+from .._power.model.cancellation import Deadline
 from .._power.model.clock import Clock, timestamp
 from .._power.model.errors import internal_error
 from .._power.receivers.letter import letter_of
@@ -34,6 +35,12 @@ _DISCORD_SECONDS = 2.0
 #: So many failures in a row are told in the system log: one alone is not worth a line.
 _TOLD_TRIES = 3
 _TROUBLE_SECONDS = 1.0
+#: Seconds between two looks for what is to be let go of in all lanes, not of all receivers at once: all that waits is read for it.
+_TIDY_SECONDS = 10.0
+#: Seconds between two writes of how far a receiver has come that nothing depends on.
+_SAVE_SECONDS = 1.0
+#: A clock that is further back than it should be was set.
+_SET_BACK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,22 @@ class Surroundings:
     clock: Clock
 
 
+class WallClock:
+    """The wall clock, beside one that cannot be set."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._behind = self._behind_now()
+
+    def set_back_by(self) -> float:
+        """Return by how many seconds it was set back since it was last looked at; negative if it was set forward."""
+        before, self._behind = self._behind, self._behind_now()
+        return self._behind - before
+
+    def _behind_now(self) -> float:
+        return self._clock.monotonic() - self._clock.now().timestamp()
+
+
 class Postman:
     """One receiver's thread. `run` is its life, `turn` one step of it."""
 
@@ -57,13 +80,16 @@ class Postman:
         self._is_for_persons = receiver.format == DISCORD
         self._course: Course | None = None
         self._saved: Delivery | None = None
-        #: Before this moment, in seconds of Unix time, nothing is sent.
-        self._not_before = 0.0
+        #: Nothing is sent before it is over.
+        self._spacing = Deadline(surroundings.clock, 0.0)
+        self._tidy_at = Deadline(surroundings.clock, 0.0)
+        self._save_at = Deadline(surroundings.clock, 0.0)
+        self._wall_clock = WallClock(surroundings.clock)
         self._told_failing = False
 
     def run(self) -> None:
         """Send until the process is to end. Whatever goes wrong with one receiver is no other's trouble."""
-        outlook = self._around.outlook
+        outlook, told = self._around.outlook, ""
         while not outlook.ends:
             sight = outlook.sight
             try:
@@ -74,10 +100,14 @@ class Postman:
                 # The service tells of it.
                 seconds = _TROUBLE_SECONDS
             except Exception as error:
-                announce_line(f"events: receiver {self._receiver.name}: {internal_error(error)}", warn=True)
-                seconds = _LONGEST_SLEEP
+                fault, seconds = internal_error(error), _LONGEST_SLEEP
+                if fault != told:
+                    told = fault
+                    announce_line(f"events: receiver {self._receiver.name}: {fault}", warn=True)
             if seconds > 0:
                 outlook.wait(sight, seconds)
+        if self._course is not None:
+            self._save(self._course, ends=True)
         self._mailbox.close()
 
     def turn(self, sight: OutboxSight) -> float:
@@ -88,19 +118,26 @@ class Postman:
         if sight.outbox is None:
             return _LONGEST_SLEEP
         course = self._course_in(sight.outbox)
+        back = self._wall_clock.set_back_by()
+        if back > _SET_BACK_SECONDS:
+            course.set_back(back)
         has_more = self._take_up(course, sight.outbox)
-        self._let_go(course, sight)
+        if self._tidy_at.is_over:
+            self._tidy_at = Deadline.after(self._around.clock, _TIDY_SECONDS * random.uniform(0.5, 1.5))
+            self._let_go(course, sight, *course.delivery.lanes)
         now = self._now()
-        name = course.due_lane(now) if now >= self._not_before else None
+        name = course.due_lane(now) if self._spacing.is_over else None
         if name is not None:
+            self._let_go(course, sight, name)
+        if name is not None and name in course.delivery.lanes:
             self._send(course, name)
-        self._save(course)
+        unsaved = self._save(course)
         if has_more or name is not None:
             return 0.0
         next_at = course.next_at(now)
         if course.delivery.is_off or next_at is None:
-            return _LONGEST_SLEEP
-        return min(max(next_at, self._not_before) - now, _LONGEST_SLEEP)
+            return unsaved
+        return min(max(next_at - now, self._spacing.left), unsaved)
 
     def _course_in(self, outbox: OutboxState) -> Course:
         """Return the course as it goes on in an outbox. A receiver that is new begins with what comes from now on."""
@@ -128,19 +165,26 @@ class Postman:
             course.see_end(page.outbox.last)
         return len(page.events) == _PAGE
 
-    def _let_go(self, course: Course, sight: OutboxSight) -> None:
-        """Let go of what is too old, and of what the outbox has no more."""
+    def _let_go(self, course: Course, sight: OutboxSight, *names: str) -> None:
+        """Let go of what these lanes have that is too old, or that the outbox has no more."""
         outbox, dropped = sight.outbox, course.delivery.dropped
         if outbox is None:
             return
         first = max(outbox.oldest or outbox.last + 1, sight.too_old + 1)
-        for name, lane in course.delivery.lanes.items():
-            if name != DROPPED and lane.number < first:
-                left = self._events(lane, name, first)
-                course.begin_at(name, left[0].number if left else 0, len(left))
+        stale = {name: course.delivery.lanes[name] for name in names if name != DROPPED and course.delivery.lanes[name].number < first}
+        if not stale:
+            return
+        left: dict[str, list[int]] = {name: [] for name in stale}
+        only = None if self._is_for_persons or len(stale) > 1 else next(iter(stale))
+        for event in self._around.journal.events.outlines(first, max(lane.last for lane in stale.values()), only):
+            lane = stale.get(course.lane_of(event))
+            if lane is not None and event.number <= lane.last and self._wants(event):
+                left[course.lane_of(event)].append(event.number)
+        for name, numbers in left.items():
+            course.begin_at(name, numbers[0] if numbers else 0, len(numbers))
         count = course.delivery.dropped - dropped
         if count:
-            self._tell(f"{count} events were dropped, since it did not take them within a day, or there were too many")
+            self._tell(f"has lost {count} events: it did not take them within a day, or there were too many")
 
     def _events(self, lane: DeliveryLane, name: str, first: int) -> list[Event]:
         """Return the events of a lane from a number on that are for the receiver; many at most."""
@@ -188,7 +232,7 @@ class Postman:
         else:
             self._note_failure(course, name, posted)
         if self._is_for_persons:
-            self._not_before = self._now() + _DISCORD_SECONDS
+            self._spacing = Deadline.after(self._around.clock, _DISCORD_SECONDS)
 
     def _note_failure(self, course: Course, name: str, posted: Posted) -> None:
         now = self._around.clock.now()
@@ -204,12 +248,28 @@ class Postman:
             self._told_failing = True
             self._tell(f"does not take events, which are kept for a day: {posted.reason}")
 
-    def _save(self, course: Course) -> None:
-        if course.delivery != self._saved and self._around.journal.deliveries.save(self._receiver.name, course.delivery):
+    def _save(self, course: Course, *, ends: bool = False) -> float:
+        """Write how far it has come, and return the seconds until it is to be written again.
+
+        At once only what was taken, which is not to be sent again, or dropped: else many receivers would write all the time.
+        """
+        delivery, saved = course.delivery, self._saved
+        if delivery == saved:
+            return _LONGEST_SLEEP
+        is_urgent = ends or saved is None or _done(delivery) != _done(saved)
+        if not is_urgent and not self._save_at.is_over:
+            return self._save_at.left
+        if self._around.journal.deliveries.save(self._receiver.name, course.delivery):
             self._saved = course.delivery
+        self._save_at = Deadline.after(self._around.clock, _SAVE_SECONDS)
+        return _LONGEST_SLEEP
 
     def _tell(self, words: str, *, warn: bool = True) -> None:
         announce_line(f"events: receiver {self._receiver.name} {words}", warn=warn)
 
     def _now(self) -> float:
         return self._around.clock.now().timestamp()
+
+
+def _done(delivery: Delivery) -> tuple[object, ...]:
+    return delivery.sent, delivery.sent_at, delivery.untold, delivery.is_off

@@ -42,7 +42,7 @@ class Sender:
     """The sender of one node."""
 
     def __init__(self, settings: Settings, interrupted: Callable[[], bool], clock: Clock = SYSTEM_CLOCK) -> None:
-        """Raises `SettingsInvalid` for a receiver that is none."""
+        """Raises `SettingsInvalid` for a receiver that is none, `MissingLibrary`."""
         receivers = receivers_of(settings.event_receivers)
         self._interrupted = interrupted
         self._clock = clock
@@ -116,7 +116,10 @@ class Sender:
 
 
 def send_events(settings: Settings, interrupted: Callable[[], bool]) -> None:
-    """Send a node's events until a signal says otherwise. Raises `LockUnavailable` where another process does, `SettingsInvalid`."""
+    """Send a node's events until a signal says otherwise.
+
+    Raises `LockUnavailable` where another process does, `SettingsInvalid`, `MissingLibrary`.
+    """
     sender = Sender(settings, interrupted)
     with _own_lock(settings):
         sender.run()

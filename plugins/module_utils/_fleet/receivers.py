@@ -25,7 +25,7 @@ def event_lines(nodes: EventFacts) -> list[str]:
     without = [node for node, each in told if each.get("kept") is False]
     lines = [_counts(receivers)] if receivers else []
     if still:
-        lines.append(f"Events wait, what sends them does not run: {', '.join(still)}")
+        lines.append(f"fleet-power-events does not run: {', '.join(still)}")
     # Where no node at all has any, nobody waits for them.
     if without and len(without) < len(told):
         lines.append(f"No events: {', '.join(without)}")

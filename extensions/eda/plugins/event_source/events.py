@@ -47,7 +47,7 @@ options:
     description: The node's token, the setting V(token). Either this or O(token_file).
     type: str
   token_file:
-    description: File with that token. It is read anew at each connection.
+    description: File with that token. It is read anew at each request.
     type: path
   cursor_file:
     description:
@@ -90,6 +90,8 @@ _logger = logging.getLogger(__name__)
 
 _ARGUMENTS = {"url", "token", "token_file", "cursor_file", "after", "ca", "wait"}
 _CURSOR = re.compile(r"(?P<outbox>[0-9A-Za-z-]{1,64}):(?P<number>[0-9]{1,18})")
+#: Of events; a place behind a greater one could be kept, and not read again.
+_NUMBERS = 10**18
 _BEGINNINGS = {"now": "now", "oldest": ""}
 _PATH = "/api/events"
 _LIMIT = 100
@@ -214,8 +216,8 @@ class EventPage:
         try:
             told = json.loads(body)
             page = cls(str(told["cursor"]), int(told["dropped"]), told["reset"] is True, list(told["events"]))
-            whole = all(int(event["sequence"]) > 0 and event["id"] and event["type"] for event in page.events)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            whole = all(0 < int(event["sequence"]) < _NUMBERS and event["id"] and event["type"] for event in page.events)
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
             raise NotTold("its answer is none of GET /api/events") from error
         if not whole or not _CURSOR.fullmatch(page.cursor):
             raise NotTold("its answer is none of GET /api/events")
@@ -378,7 +380,7 @@ def _refusal(status: int, body: bytes) -> str:
         said = json.loads(body)["error"]
     except (ValueError, TypeError, KeyError, RecursionError):
         said = ""
-    words = " ".join(str(said).split())[:300]
+    words = " ".join("".join(each if each.isprintable() else " " for each in str(said)[:1000]).split())[:300]
     return f"it answers {status}{f': {words}' if words else ''}"
 
 

@@ -27,8 +27,10 @@ def read_receivers(given: object) -> tuple[Receiver, ...]:
     try:
         rules = read_receiver_rules(_expanded(given), VARIABLE)
         return tuple(receiver for receiver in receivers_of(rules) if tells_of_runs(receiver))
-    except (Mismatch, SettingsInvalid) as error:
+    except Mismatch as error:
         raise RolloutError(f"Cannot use {VARIABLE}: {error}") from None
+    except SettingsInvalid as error:
+        raise RolloutError(str(error)) from None
 
 
 def _expanded(given: object) -> object:

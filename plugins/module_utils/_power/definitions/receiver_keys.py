@@ -47,7 +47,7 @@ def _selector(value: object, place: KeyLocation) -> ServerSelector:
 
 _RECEIVER_NAME = ValueType("a name of at most 64 letters, digits, _, . and -", _name)
 _TYPE = one_of(*(each.value for each in EventType))
-_SELECTOR = ValueType("which servers", _selector, _SELECTORS)
+_SELECTOR = ValueType("a map that says which servers", _selector, _SELECTORS)
 
 RECEIVER_KEYS = (
     KeySpec("name", _RECEIVER_NAME, REQUIRED, "What it is called here; no two have the same"),
@@ -56,7 +56,12 @@ RECEIVER_KEYS = (
     KeySpec("secret_file", ABSOLUTE_PATH, "", "File with the secret that signs them, `whsec_...`; mode 0600; unset: no signature"),
     KeySpec("format", one_of(*FORMATS), CLOUDEVENTS, "`cloudevents`, for programs, or `discord`, a message for persons"),
     KeySpec("types", list_of(_TYPE, "a list of types of events"), (), "Types of events that it is told; none: all"),
-    KeySpec("servers", list_of(_SELECTOR, "a list of which servers"), (), "Servers that it is told of; none: all; several: of any of them"),
+    KeySpec(
+        "servers",
+        list_of(_SELECTOR, "a list of maps that say which servers"),
+        (),
+        "Servers that it is told of; none: all; several: of any of them",
+    ),
 )
 #: Where it is no file that others may read, the secret itself may stand.
 _WITH_SECRET = (*RECEIVER_KEYS, KeySpec("secret", FILLED_TEXT, "", "The secret itself, in place of `secret_file`", secret=True))
@@ -74,7 +79,11 @@ def _rule(value: object, place: KeyLocation, keys: tuple[KeySpec, ...] = RECEIVE
 
 
 def _receivers(value: object, place: KeyLocation, kind: ValueType) -> tuple[ReceiverRule, ...]:
+    known = len(place.unknown)
     found: tuple[ReceiverRule, ...] = list_of(kind, _WORDS).read(value, place)
+    if len(place.unknown) > known:
+        # Passed over, one that is misspelt would have it told of more than was meant, or unsigned.
+        raise Mismatch(place.unknown[known], "is no key of a receiver")
     names = [rule.name for rule in found]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -94,9 +103,5 @@ EVENT_KEYS = (
 
 
 def read_receiver_rules(raw: object, key: str) -> tuple[ReceiverRule, ...]:
-    """Read a list of receivers that stands in no settings, where the secret itself may stand. Raises `Mismatch`, also for unknown keys."""
-    place = KeyLocation(key, [])
-    found = _receivers(raw, place, _RULE_WITH_SECRET)
-    if place.unknown:
-        raise Mismatch(place.unknown[0], "is no key of a receiver")
-    return found
+    """Read a list of receivers that stands in no settings, where the secret itself may stand. Raises `Mismatch`."""
+    return _receivers(raw, KeyLocation(key, []), _RULE_WITH_SECRET)

@@ -87,7 +87,8 @@ def _recovered(data: Mapping[str, Any]) -> str:
 def _countdown(data: Mapping[str, Any]) -> str:
     players, ends = data.get("players"), data.get("ends_at")
     of_players = f" with {players} players" if isinstance(players, int) else ""
-    return f"{_quoted(data.get('action'))} is announced{of_players}{f', at {_moment(ends, chr(84))}' if ends else ''}{_by(data)}"
+    at = f", at {_moment(ends, 'T')}" if ends else ""
+    return f"{_quoted(data.get('action'))} is announced{of_players}{at}{_by(data)}"
 
 
 def _dropped(data: Mapping[str, Any]) -> str:

@@ -75,12 +75,13 @@ class RecordedOperations:
     def settle_dead(self) -> bool:
         """End, as interrupted, every operation whose process has died; return False if that cannot be written.
 
-        Readers see it so anyway: this is for those who are told.
+        Readers see it so anyway: this is for those who are told. One that could make no mark may live; the server's next one ends it.
         """
 
         def work(connection: sqlite3.Connection) -> None:
             for row in connection.execute(rows.ALL_UNENDED).fetchall():
-                self._end_dead(connection, row)
+                if row["mark"]:
+                    self._end_dead(connection, row)
 
         return self._store.write(work)
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.clock import SYSTEM_CLOCK, Clock
-from ..sources.web import Trust, Web, WebFault
+from ..sources.web import Trust, Web, WebFault, library
 from .letter import Letter
 from .receiver import Receiver
 
@@ -47,7 +47,9 @@ class Mailbox:
     """Where a receiver takes messages. Keeps its connection for the next one. Safe between threads."""
 
     def __init__(self, receiver: Receiver, trust: Trust | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
-        """Raises `WebFault` for an address that is none."""
+        """Raises `WebFault` for an address that is none, `MissingLibrary`."""
+        # Now, when somebody hears of it, and not with each message.
+        library()
         self._key = receiver.key
         self._clock = clock
         base, self._path = split_address(receiver.url)
@@ -56,7 +58,7 @@ class Mailbox:
     def post(self, letter: Letter, *, seconds: float = POST_SECONDS, check_cancelled: CheckCancelled = no_check) -> Posted:
         """Send a message and return what became of it, after at most so many seconds.
 
-        Raises `MissingLibrary`, and what ``check_cancelled`` raises. The reason has neither the address nor anything of a body.
+        Raises what ``check_cancelled`` raises. The reason has neither the address nor anything of a body.
         """
         headers = letter.headers(self._key, int(self._clock.now().timestamp()))
         try:

@@ -35,7 +35,7 @@ def _receiver(rule: ReceiverRule) -> Receiver:
         Web(base, "").close()
         key = key_of(secret) if secret else None
     except WebFault as fault:
-        raise _invalid(rule, f"of its address: {fault}") from None
+        raise _invalid(rule, f"its address cannot be used: {fault}") from None
     except SecretFault as fault:
         raise _invalid(rule, f"its secret {fault}") from None
     return Receiver(rule.name, url, key, rule.format, rule.types, rule.servers)

@@ -25,7 +25,7 @@ from ..model.redaction import TokenMask, shown_address
 from .http_transport import Exchange, Trust, Untrusted, WebFault, adapter, fault, no_cookies, start, tls_context, too_late
 from .web_answers import Answer, answer_of, head_of
 
-__all__ = ["Answer", "Trust", "Untrusted", "Web", "WebFault"]
+__all__ = ["Answer", "Trust", "Untrusted", "Web", "WebFault", "library"]
 
 _LARGEST = 16 * 1024 * 1024
 _CHUNK = 16 * 1024
@@ -105,7 +105,7 @@ class Web:
         return self._had(Exchange(head_counts=True), request, seconds, check_cancelled)
 
     def _had(self, exchange: Exchange, request: Mapping[str, Any], seconds: float, check_cancelled: CheckCancelled) -> Answer:
-        requests = _library()
+        requests = library()
         deadline = Deadline.after(SYSTEM_CLOCK, seconds)
         start(threading.Thread(target=self._run, args=(requests, exchange, request, seconds), name="web", daemon=True))
         has_head = False
@@ -231,7 +231,8 @@ def _checked_address(base: str) -> str:
     return f"{parts.scheme}://{trimmed.partition('://')[2]}"
 
 
-def _library() -> Any:
+def library() -> Any:
+    """Return the library that speaks HTTP. Raises `MissingLibrary`."""
     try:
         import requests
         import requests.adapters
