@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import zlib
 from pathlib import Path
 
@@ -22,7 +21,7 @@ def inventory() -> str:
     """Write the places of Ansible's documentation as Sphinx reads them, and return the path of that file."""
     lines = [line for line in (HERE / "ansible.txt").read_text().splitlines() if not line.startswith("#")]
     header = "# Sphinx inventory version 2\n# Project: Ansible\n# Version:\n# The remainder of this file is compressed using zlib.\n"
-    file = Path(tempfile.mkdtemp(prefix="fleet-power-")) / "ansible.inv"
+    file = HERE.parents[1] / ".build/site/ansible.inv"
     file.write_bytes(header.encode() + zlib.compress("".join(f"{line}\n" for line in lines).encode()))
     return str(file)
 
