@@ -136,6 +136,7 @@ def test_a_supervisor_that_cannot_begin_is_told_and_the_unit_for_the_boot_stays(
     assert units(node) == {SUPERVISOR: "enabled active"}
 
 
+@pytest.mark.long
 def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_in_order_and_nothing_else(node: Node) -> None:
     proxy, lobby, game = server("proxy", priority=10), server("lobby", priority=50), server("game")
     stopped, killed, overdue, never = server("stopped"), server("killed"), server("overdue", priority=1), server("never")

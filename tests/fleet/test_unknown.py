@@ -39,6 +39,7 @@ def is_not_back_for_all_that_is_known(dark: Node, dune: Definition, ran_before: 
     assert sorted(kept["servers"]) == sorted(remembered["servers"])
 
 
+@pytest.mark.long
 def test_a_server_that_cannot_be_seen_is_neither_passed_over_nor_worked_beside(lease: Lease, tmp_path: Path) -> None:
     well, dark = lease(2)
     fine, shown, dune = server("fine"), server("shown"), server("dune")

@@ -168,6 +168,7 @@ def serving(node: Node, old_collections: Path) -> Serving:
 CHANGES = ("Copy the library", "Have a library that stays as it is", "Write the unit", "Have it restarted", "Remove them")
 
 
+@pytest.mark.long
 def test_an_upgrade_loses_nothing_that_was_accepted_before_and_survives_a_power_cut(serving: Serving) -> None:
     node = serving.node
     pid, old = pid_of(node), library_of(node)

@@ -73,7 +73,7 @@ def outcome(fake: FakeNode, server: Definition, content: bytes, path: Path) -> b
     return content if after is None else after
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     content=st.one_of(ENCODED, CUT, BROKEN),
     parser=st.sampled_from(sorted(PARSERS)),

@@ -99,14 +99,14 @@ PIECES = st.text(st.sampled_from("ab \r\n\x85\ufeff"), max_size=30)
 VALUES = st.text(st.sampled_from("ab \r\n\x85"), max_size=12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(text=PIECES, match=st.text(st.sampled_from("ab "), min_size=1, max_size=3), value=VALUES)
 def test_the_same_again_changes_nothing(text: str, match: str, value: str) -> None:
     once = edited(text, (match, value))
     assert edited(once, (match, value)) == once
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(text=PIECES)
 def test_what_no_rule_matches_comes_back_byte_for_byte(text: str) -> None:
     assert edited(text, ("no such beginning", "x")) == text

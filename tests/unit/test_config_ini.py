@@ -150,7 +150,7 @@ MATCHES = st.sampled_from(["k", "s", "s.k", "s.s", "[s].k.k", "t.k", "[s.t].k", 
 VALUES = st.one_of(st.text(st.sampled_from("kv =:;#[]\"'\\\t\u00e9"), max_size=8), st.integers(), st.booleans(), st.none())
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=TEXTS, rules=st.dictionaries(MATCHES, VALUES, max_size=3))
 def test_the_same_again_changes_nothing_and_any_text_is_taken(text: str, rules: dict[str, object]) -> None:
     try:
@@ -160,7 +160,7 @@ def test_the_same_again_changes_nothing_and_any_text_is_taken(text: str, rules: 
     assert edited(once, *rules.items()) == once
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(text=TEXTS, value=VALUES)
 def test_what_no_rule_names_comes_back_byte_for_byte(text: str, value: object) -> None:
     assert replace_ini(text, [ConfigRule("no.key", "x", "y")]) == text
@@ -187,7 +187,7 @@ WRITTEN = st.tuples(
 FILES = st.dictionaries(SECTIONS, st.dictionaries(NAMES, WRITTEN, min_size=1, max_size=4), min_size=1, max_size=3)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(file=FILES, value=st.one_of(PLAIN, st.integers(), st.booleans(), st.none()), end=st.sampled_from(["\n", "\r\n"]), choice=st.data())
 def test_another_reader_finds_the_value_and_every_other_key_as_it_was(
     file: dict[str, dict[str, tuple[str, str, str, str]]], value: object, end: str, choice: st.DataObject
@@ -209,7 +209,7 @@ def test_another_reader_finds_the_value_and_every_other_key_as_it_was(
     assert [line for line in after.split(end) if line[:1] in ";#["] == [line for line in before.split(end) if line[:1] in ";#["]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(file=FILES, value=PLAIN, section=SECTIONS)
 def test_a_new_key_changes_no_other(file: dict[str, dict[str, tuple[str, str, str, str]]], value: str, section: str) -> None:
     before = "".join(

@@ -121,7 +121,7 @@ KEYS = st.text(st.sampled_from("abk =:#\\\u00e9"), min_size=1, max_size=3)
 VALUES = st.one_of(st.text(st.sampled_from("ab =:#!\\\t\n\u00e9\U0001f600"), max_size=6), st.integers(), st.booleans(), st.none())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(text=TEXTS, rules=st.dictionaries(KEYS, VALUES, max_size=3))
 def test_the_same_again_changes_nothing_and_any_text_is_taken(text: str, rules: dict[str, object]) -> None:
     once = edited(text, *rules.items())
@@ -131,7 +131,7 @@ def test_the_same_again_changes_nothing_and_any_text_is_taken(text: str, rules: 
         assert replace_properties(once, [ConfigRule(key, "found it", value_text(value))]) != once  # type: ignore[arg-type]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(text=TEXTS)
 def test_what_no_rule_names_comes_back_byte_for_byte(text: str) -> None:
     assert replace_properties(text, [ConfigRule("no such key", "x", "y")]) == text
@@ -185,7 +185,7 @@ def escaped(text: str, more: str) -> str:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     entries=ENTRIES,
     value=st.one_of(ANY_TEXT, st.integers(), st.booleans(), st.none()),

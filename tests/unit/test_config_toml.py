@@ -207,7 +207,7 @@ LINES = [
 
 
 @needs_tomllib
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(LINES), max_size=7))
 def test_we_and_python_agree_on_what_is_toml_and_what_it_says(lines: list[str]) -> None:
     text = "".join(f"{line}\n" for line in lines)
@@ -226,7 +226,7 @@ VALUES: st.SearchStrategy[Value] = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(LINES), max_size=7), st.lists(st.tuples(st.sampled_from(PATHS), VALUES), min_size=1, max_size=3))
 def test_what_is_written_is_toml_and_the_same_again_changes_nothing(lines: list[str], rules: list[tuple[str, Value]]) -> None:
     rules = list(dict(rules).items())
@@ -243,7 +243,7 @@ def test_what_is_written_is_toml_and_the_same_again_changes_nothing(lines: list[
 
 
 @needs_tomllib
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(LINES), max_size=7), st.sampled_from(["n", "new.table.key", "b.n", "a.n.m", 'a["x y"]']))
 def test_a_new_key_changes_nothing_else(lines: list[str], match: str) -> None:
     text = "\n".join(lines)
@@ -270,7 +270,7 @@ def test_a_new_key_changes_nothing_else(lines: list[str], match: str) -> None:
     assert after == before
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.binary(max_size=40) | st.text(st.sampled_from("a=.[]{}\"'\\#\n\r\t 1-_,é"), max_size=30).map(str.encode), st.text(max_size=8))
 def test_whatever_comes_in_only_a_fault_comes_out(content: bytes, match: str) -> None:
     try:

@@ -40,7 +40,7 @@ def test_a_question_mark_in_a_block_needs_no_quotes() -> None:
     assert replace_yaml("a: 1\n", [ConfigRule("a", "Ready?")]) == "a: Ready?\n"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     name=WORDS.filter(bool),
     value=st.one_of(WORDS, st.none(), st.booleans()),

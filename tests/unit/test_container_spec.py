@@ -615,7 +615,7 @@ class TestHash:
 
 
 class TestAnyDefinition:
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(
         st.fixed_dictionaries(
             {},

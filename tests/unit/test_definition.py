@@ -583,7 +583,7 @@ class TestHostileInput:
     def test_any_value_is_a_definition_or_refused(self, raw: object) -> None:
         parsed_or_refused(raw)
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(st.data())
     def test_a_definition_with_anything_anywhere_is_read_or_refused(self, data: st.DataObject) -> None:
         raw = copy.deepcopy(FULL)

@@ -226,7 +226,7 @@ OPERATIONS = st.builds(
 CONTAINERS = st.none() | st.builds(container, MOMENTS, st.none() | MOMENTS)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     rows=st.lists(ROWS, max_size=12),
     operations=st.lists(OPERATIONS, max_size=8),

@@ -122,7 +122,7 @@ def test_the_second_of_two_that_a_clock_shows_is_not_meant_even_if_only_it_is_st
     assert read_window({"not_before": "02:30"}, between).facts()["not_before"] == "2026-10-26T01:30:00Z"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     zone=st.sampled_from(ZONES), wall=st.datetimes(datetime(1990, 1, 1), datetime(2037, 1, 1)).map(lambda each: each.replace(microsecond=0))
 )
@@ -138,7 +138,7 @@ def test_a_time_that_clocks_show_is_its_first_moment_and_another_the_moment_they
         assert a_second_before < wall < shown
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
     now=st.integers(650_000_000, 2_100_000_000),
@@ -161,7 +161,7 @@ def test_a_window_of_two_times_of_day_is_open_or_opens_within_a_day_and_always_e
     assert opens < found.deadline <= opens + 2 * 86400
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(wall=st.datetimes(datetime(2000, 1, 1), datetime(2036, 1, 1)).map(lambda each: each.replace(microsecond=0)))
 def test_the_machines_own_zone_is_understood_as_if_it_were_named(wall: datetime) -> None:
     assert moment_of(wall, None) == moment_of(wall, zoneinfo.ZoneInfo(BERLIN))

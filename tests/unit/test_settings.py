@@ -320,7 +320,7 @@ class TestValues:
     def test_zero_is_a_value(self) -> None:
         assert parse(with_value("system.stop_timeout", 0)).stop_timeout == 0
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @given(
         st.sampled_from([key.name for key in KEYS]),
         st.recursive(
