@@ -129,6 +129,7 @@ def kill_module(module: Running) -> dict[str, Any]:
     return result_of(module.wait())
 
 
+@pytest.mark.long
 def test_after_its_process_was_killed_what_was_done_is_journaled_and_what_was_not_reads_interrupted(
     lab: Lab, controller: Controller
 ) -> None:

@@ -187,7 +187,7 @@ def test_a_token_that_was_never_right_ends_the_rulebook_and_one_that_changes_doe
         wait_until(lambda: reader.ids() == ids(1, 2), "it is let in again", 30.0)
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rounds", [2, pytest.param(40, marks=pytest.mark.long)])
 def test_through_kills_and_restarts_of_both_sides_nothing_is_lost_and_only_a_kill_tells_the_last_one_twice(
     node: Lab, journal: Journal, rounds: int
 ) -> None:

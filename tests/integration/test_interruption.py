@@ -125,6 +125,7 @@ def test_a_task_whose_connection_breaks_goes_on_as_if_nothing_had_been(
     assert found == dict.fromkeys(found, (True, ["stop done", "stop done"], [False, False]))
 
 
+@pytest.mark.long
 def test_a_waiter_whose_connection_breaks_waits_on_and_acts(lab: Lab, tmp_path: Path, sshd: Sshd) -> None:
     uuid = lab.up(MARK=1, STOP_SECONDS=6)
     controller = Controller(lab, tmp_path / "controller", connection=sshd.variables)
