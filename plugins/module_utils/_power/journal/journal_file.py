@@ -63,6 +63,8 @@ class JournalFile:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._patience = PATIENCE
+        #: What was set of the connection that is open.
+        self._set_now: dict[str, str] = {}
 
     def write(self, work: Callable[[sqlite3.Connection], None], *, durable: bool = False) -> None:
         """Run ``work`` in one transaction; it may be run again if the file is replaced meanwhile. Raises JournalUnusable, OSError.
@@ -73,7 +75,7 @@ class JournalFile:
             try:
                 connection = self._open()
                 # Not within the transaction: it would count from the next one on.
-                connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._set(connection, "synchronous", "FULL" if durable else "NORMAL")
                 transact(connection, work)
                 self._patience = PATIENCE
                 if self._in_place():
@@ -121,8 +123,14 @@ class JournalFile:
                     self._connection = self._attach()
             if self._connection is None:
                 raise JournalUnusable("it is replaced again and again")
-        self._connection.execute(f"PRAGMA busy_timeout = {int(self._patience * 1000)}")
+        self._set(self._connection, "busy_timeout", str(int(self._patience * 1000)))
         return self._connection
+
+    def _set(self, connection: sqlite3.Connection, name: str, value: str) -> None:
+        """Set something of the connection, unless it is so already: each time would cost as much as what is written."""
+        if self._set_now.get(name) != value:
+            connection.execute(f"PRAGMA {name} = {value}")
+            self._set_now[name] = value
 
     def _attach(self) -> sqlite3.Connection | None:
         """A connection to the file that is there; None if it is no journal yet.
@@ -156,7 +164,7 @@ class JournalFile:
             return False
 
     def _drop(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._set_now = self._connection, None, {}
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
