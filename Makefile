@@ -57,7 +57,7 @@ lab-down: ## remove the nodes and all they have
 
 .PHONY: test needs lint sanity sanity-quick unit integration fleet fresh installed
 test: needs venv ## everything below, up to installed, two of them at a time
-	@MAKE='$(MAKE)' tests/tools/side_by_side $(CHECKOUT)/.build/beside.log fresh fleet sanity-quick installed -- lint unit integration
+	@MAKE='$(MAKE)' tests/tools/side_by_side $(CHECKOUT)/.build/beside.log fresh lint fleet sanity-quick installed -- unit integration
 
 needs:
 	@tests/lab/needs test

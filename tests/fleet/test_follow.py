@@ -28,7 +28,7 @@ def restart_in_a_play(
     return playbook_begun(play(power("restart", servers, wait_for="running")), inventory(where, **variables), surroundings=surroundings)
 
 
-@pytest.mark.samples("pipelined-adhoc")
+@pytest.mark.long
 @pytest.mark.parametrize("begin", [restart_adhoc, restart_in_a_play], ids=["adhoc", "play"])
 @pytest.mark.parametrize(
     "variables",
