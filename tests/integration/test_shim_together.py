@@ -37,6 +37,7 @@ def test_of_many_requests_at_once_each_is_answered_as_if_it_were_alone_and_what_
     node = Lab(tmp_path, NO_ENGINE, None)
     servers = [node.server() for _number in range(32)]
     accepted: list[str] = []
+    unnamed: list[str] = []
     rejected = [({}, TOKEN, 422), ({"action": "x"}, TOKEN, 422), ([], TOKEN, 400), ({"action": "stop"}, "wrong", 403)]
 
     def client(number: int) -> Counter[tuple[int, int]]:
@@ -44,7 +45,14 @@ def test_of_many_requests_at_once_each_is_answered_as_if_it_were_alone_and_what_
         for turn in range(12):
             server = servers[(number + turn) % len(servers)]
             if (number + turn) % 2:
-                accepted.append(shim.took(server, ("stop", "start", "kill")[turn % 3], 60))
+                action = ("stop", "start", "kill")[turn % 3]
+                answer = shim.power(server, action, 60)
+                assert answer.status == 202
+                # A kill waits for its row for a quarter of a second; where that is not there by then, nobody can be told where it is read.
+                if "location" in answer.headers or action != "kill":
+                    accepted.append(answer.headers["location"])
+                else:
+                    unnamed.append(server)
             else:
                 body, token, expected = rejected[(number + turn) // 2 % len(rejected)]
                 found[expected, shim.ask("POST", f"/api/servers/{server}/power", body, token=token).status] += 1
@@ -54,12 +62,13 @@ def test_of_many_requests_at_once_each_is_answered_as_if_it_were_alone_and_what_
         found = sum(pool.map(client, range(64)), Counter())
         assert {expected for expected, _status in found} == {400, 403, 422}
         assert [pair for pair in found if pair[0] != pair[1]] == []
-        assert len(set(accepted)) == len(accepted) == 64 * 6
+        assert len(set(accepted)) == len(accepted) == 64 * 6 - len(unnamed)
         ended = list(pool.map(lambda location: shim.operation(location, wait=60), accepted))
     # There is no engine: an action that was begun fails, one that a kill overtook is cancelled. None is lost.
     assert {each["outcome"] for each in ended} <= {"failed", "cancelled"}
     recorded = {row.id for server in servers for row in node.node().journal.operations.of(server)}
-    assert recorded == {location.rpartition("/")[2] for location in accepted}
+    named = {location.rpartition("/")[2] for location in accepted}
+    assert named <= recorded and len(recorded - named) <= len(unnamed)
 
 
 class Asking(threading.Thread):
