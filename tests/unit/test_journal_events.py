@@ -189,12 +189,12 @@ def test_a_recovery_is_told_once_however_often_a_run_is_seen(journal: Journal) -
 
 
 def test_an_event_is_there_with_what_it_tells_or_not_at_all(node: Node, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(connection: sqlite3.Connection, *_events: Event) -> None:
+    def broken(connection: sqlite3.Connection, *_events: object) -> None:
         connection.execute("INSERT INTO no_such_table VALUES (1)")
 
     begin(journal)
     with monkeypatch.context() as patched:
-        patched.setattr(outbox, "put", broken)
+        patched.setattr(outbox, "tell", broken)
         journal.operations.end(result())
     assert node.count() == 0
     assert events(journal) == []

@@ -45,7 +45,7 @@ class EndedRuns:
             written = connection.execute(rows.WRITE, rows.parameters_of(counted)).rowcount
             if written == 1 and row.verdict is not Verdict.NOTED:
                 connection.execute(rows.COUNT, (row.verdict.value,))
-                outbox.put(connection, *of_end(counted, limits), *_late_recovery(connection, counted))
+                outbox.tell(connection, lambda: (*of_end(counted, limits), *_late_recovery(connection, counted)))
             connection.execute(rows.PRUNE, {"uuid": row.server.uuid, "kept": rows.KEPT_RUNS})
             for name, value in values:
                 connection.execute(rows.SET_VALUE, {"name": name, "value": value})

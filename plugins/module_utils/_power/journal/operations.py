@@ -144,6 +144,4 @@ def _as_ended(row: OperationRow) -> OperationRow:
 
 def tell_end(connection: sqlite3.Connection, operation: str, at: str) -> None:
     """Put the event of an operation that has just been ended into the outbox, if there is one."""
-    if outbox.has_outbox(connection):
-        row = connection.execute(rows.OPERATION_NAMED, (operation,)).fetchone()
-        outbox.put(connection, *of_operation(row, at))
+    outbox.tell(connection, lambda: of_operation(connection.execute(rows.OPERATION_NAMED, (operation,)).fetchone(), at))

@@ -10,6 +10,7 @@ none was ever installed has none. Numbers grow by one and are never used again, 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -152,13 +153,20 @@ class RecordedEvents:
         return self._store.write(work)
 
 
-def put(connection: sqlite3.Connection, *events: Event) -> None:
-    """Write events within a transaction, where there is an outbox; the oldest beyond `KEPT_EVENTS` go."""
-    if not events or not has_table(connection, _TABLE):
+def tell(connection: sqlite3.Connection, events: Callable[[], Iterable[Event]]) -> None:
+    """Write what ``events`` returns within a transaction; where there is no outbox it is not asked. The oldest beyond `KEPT_EVENTS` go."""
+    if not has_outbox(connection):
         return
-    for event in events:
+    last = 0
+    for event in events():
         last = connection.execute(_PUT, _parameters(event)).lastrowid or 0
-    connection.execute(_TRIM, (last - KEPT_EVENTS,))
+    if last:
+        connection.execute(_TRIM, (last - KEPT_EVENTS,))
+
+
+def put(connection: sqlite3.Connection, *events: Event) -> None:
+    """Write events that are made already; see `tell`."""
+    tell(connection, lambda: events)
 
 
 def has_outbox(connection: sqlite3.Connection) -> bool:

@@ -88,9 +88,9 @@ def see_in(connection: sqlite3.Connection, uuid: str, seen: SeenRun) -> None:
         "stop_signal": seen.stop_signal,
     }
     if not is_over:
-        recovery = _recovery(connection, uuid, seen.run)
+        # Before the run that was seen last is replaced.
+        outbox.tell(connection, lambda: _recovery(connection, uuid, seen.run))
         connection.execute(rows.SEE, parameters)
-        outbox.put(connection, *recovery)
     connection.execute(rows.CLOSE_BEFORE, parameters)
 
 
@@ -101,8 +101,6 @@ def _mark(connection: sqlite3.Connection, statement: str, uuid: str, run: Run, a
 
 def _recovery(connection: sqlite3.Connection, uuid: str, run: Run) -> tuple[Event, ...]:
     """Return that a server is up again, where this run is new and the one before it crashed."""
-    if not outbox.has_outbox(connection):
-        return ()
     before = connection.execute(rows.SEEN_OF, (uuid,)).fetchone()
     if before is not None and rows.seen_run(before).run == run:
         return ()
