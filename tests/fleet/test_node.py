@@ -17,7 +17,8 @@ from ansible_collections.fleet.power.tests.integration.panel_server import LIST,
 
 from .lab import Lease, Node, adhoc, inventory, playbook, server, uuid_of, wait_until
 from .ran import changes, made, refusal
-from .supervised import SUPERVISOR, units
+from .shim import pid_of
+from .supervised import EVENTS, SUPERVISOR, units
 
 SETTINGS = {
     "system": {"stop_timeout": 30},
@@ -72,6 +73,8 @@ def test_a_machine_becomes_a_node_and_the_second_run_changes_nothing(node: Node,
         "node_priorities": {"lobby": 7},
         "node_definitions": [lobby],
         "node_definitions_dir": str(file.parent),
+        # Which nobody answers at.
+        "node_event_receivers": [{"name": "pager", "url": "http://127.0.0.1:9/hunter2-hook"}],
     }
 
     with hostile_modules(node, "docker", "requests", "yaml", "grp"):
@@ -79,10 +82,12 @@ def test_a_machine_becomes_a_node_and_the_second_run_changes_nothing(node: Node,
     assert "hunter2" not in first.output
     assert node.ssh(f"stat -c '%n %U %G %a' $(echo '{MADE}' | cut -d' ' -f1)") == MADE
     assert node.ssh("id -u pterodactyl; id -g pterodactyl").split() == ["988", "988"]
-    assert units(node) == {SUPERVISOR: "enabled active"}
+    assert units(node) == {SUPERVISOR: "enabled active", EVENTS: "enabled active"}
     assert node.ssh(f"cat /etc/fleet-power/servers/{file.name}") == file.read_text()
 
+    pids = [pid_of(node, service) for service in (SUPERVISOR, EVENTS)]
     assert changes(made(playbook("node", [node], **asked))) == []
+    assert [pid_of(node, service) for service in (SUPERVISOR, EVENTS)] == pids
 
     # Definitions alone, which is quick; a later run must not forget the rest.
     other = server("other")

@@ -129,6 +129,7 @@ def test_what_happens_is_told_within_a_second_in_its_order_and_a_rulebook_goes_o
     with Reader(node.root, **arguments(node, shim.url)) as reader:
         wait_until(lambda: reader.ids() == ids(1, 2, 3, 4, 5), "the next is told")
         last = reader.taken()[-1]
+        reader.end()
     assert last["payload"]["type"] == "server.crashed"
     assert last["payload"]["data"]["server"] == {"uuid": LOBBY.uuid, "name": "lobby"}
     assert last["meta"] == {"uuid": "id-5", "url": shim.url, "cursor": (node.root / "cursor").read_text().strip()}

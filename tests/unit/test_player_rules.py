@@ -88,7 +88,8 @@ def test_it_comes_to_an_end_in_time_whoever_plays(policy: PlayerPolicy, seen: li
         if move is Move.CALL_OFF:
             due = None
         passed, step = passed + min(pause, max(next_change(policy, Situation(count, passed, due)) - passed, 0.001)), step + 1
-    assert passed <= policy.max_delay + 6
+    # A countdown may end a little later, and one that is called off then is looked at once more.
+    assert passed <= policy.max_delay + 6 + pause
 
 
 @given(st.lists(st.integers(1, 600), min_size=1, max_size=8, unique=True), st.floats(0.1, 30))
