@@ -17,6 +17,7 @@ from .ran import recap, words_of
 from .rollout import operations, outcomes, result_of, resume_files, runs_of
 
 
+@pytest.mark.long
 def test_who_is_skipped_for_players_stops_nothing_and_is_left_for_the_next_run(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     played, empty = server("played"), server("empty")

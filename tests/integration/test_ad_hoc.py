@@ -32,6 +32,7 @@ def install(directory: Path, controller: Controller) -> Path:
     return collections
 
 
+@pytest.mark.long
 def test_the_installed_collection_is_called_by_its_full_name(lab: Lab, tmp_path: Path) -> None:
     uuid = lab.server(name="Cobalt")
     (tmp_path / "elsewhere").mkdir()

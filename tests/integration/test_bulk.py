@@ -127,6 +127,7 @@ def test_max_parallel_one_is_one_after_the_other_in_the_order_asked(lab: Lab) ->
     assert most_at_once([(seconds(row.begun_at), seconds(row.ended_at)) for row in rows.values()]) == 1
 
 
+@pytest.mark.long
 def test_without_a_bound_all_servers_are_stopping_at_the_same_time(lab: Lab) -> None:
     uuids = started(lab, 20, STOP_SECONDS=FOR_EVER)
     with beside(lambda: power_each(lab, "stop", uuids), lambda: end(lab, *uuids)) as stopping:

@@ -155,7 +155,7 @@ def test_after_its_process_was_killed_what_was_done_is_journaled_and_what_was_no
     assert all(lab.is_up(uuid) for uuid in asked)
 
 
-@pytest.mark.samples("10")
+@pytest.mark.long
 @pytest.mark.parametrize("ended", [0, 10])
 def test_killed_at_any_moment_it_leaves_nothing_that_the_same_call_does_not_settle(lab: Lab, controller: Controller, ended: int) -> None:
     """Containers are made anew on the way, so that some of them are in the middle of that."""

@@ -74,6 +74,7 @@ def test_on_a_node_that_was_never_used_not_even_a_directory_is_made(lab: Lab, co
     assert sorted(path.name for path in lab.root.iterdir()) == ["config.yml", "controller", "servers"]
 
 
+@pytest.mark.long
 def test_a_journal_that_somebody_writes_is_read_and_no_file_stays_beside_it(lab: Lab, controller: Controller) -> None:
     uuid = lab.up(STOP_SECONDS=6)
     with lab.actor("stop", uuid) as stop:

@@ -134,6 +134,7 @@ def test_a_kill_is_not_held_up_by_calls_that_the_engine_does_not_answer(
     assert ended - began < 15
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_threads_left")
 def test_twenty_servers_that_stop_slowly_are_told_of_by_the_engine(lab: Lab, proxy: EngineProxy, node: Node) -> None:
     uuids = [lab.server(done=(), stop=TERM, STOP_SECONDS=STOP_SECONDS) for _unused in range(20)]

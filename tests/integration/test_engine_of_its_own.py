@@ -181,6 +181,7 @@ def test_what_has_happened_is_told_again_from_that_moment_on(own: OwnEngine, fol
     later.close()
 
 
+@pytest.mark.long
 def test_a_burst_is_read_without_loss(own: OwnEngine, follower: Follower) -> None:
     """More than the engine tells again."""
     container = own.up(IGNORE_SIGNALS="HUP")
@@ -234,6 +235,7 @@ def test_a_life_is_the_engines_process_and_says_when_it_began(own: OwnEngine) ->
     assert own.engine().events.is_serving(5)
 
 
+@pytest.mark.long
 def test_an_engine_that_somebody_else_listens_for_lets_nobody_in_once_it_ends(docker_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With systemd the next engine finds who has knocked meanwhile: there is no refusal, only no answer."""
     for mortal in own_engine(docker_host, activated=True):
@@ -306,6 +308,7 @@ def test_who_lets_go_of_the_stream_does_not_hold_up_a_shutdown(mortal: OwnEngine
     assert time.monotonic() - began < 4
 
 
+@pytest.mark.long
 def test_an_engine_that_is_killed_breaks_the_stream_and_the_next_stops_and_marks_what_still_runs(mortal: OwnEngine) -> None:
     container, life, root = mortal.up(), engine_life(mortal.host), root_of(mortal)
     since = time.time_ns()

@@ -89,6 +89,7 @@ def test_limits_are_in_force_at_once_and_the_process_goes_on(lab: Lab, controlle
     assert told["operations"][0]["action"] == "limit"
 
 
+@pytest.mark.long
 def test_what_has_no_limit_gets_one_and_the_other_way_round(lab: Lab, controller: Controller) -> None:
     uuid = lab.up()
     for build in ({"memory_limit": 200, "swap": -1, "cpu_limit": 50}, {"memory_limit": 100, "swap": -1}):

@@ -57,6 +57,7 @@ def test_players_are_told_together_and_it_happens_to_all_at_the_same_moment(lab:
     assert (max(moments) - min(moments)).total_seconds() <= 5
 
 
+@pytest.mark.long
 def test_no_more_count_down_than_are_acted_on_at_a_time(lab: Lab) -> None:
     servers = [Played(lab) for _each in range(2)]
     runs = [each.run() for each in servers]

@@ -109,6 +109,7 @@ def _settle(lab: Lab, lives: Lives, uuid: str, seed: int) -> None:
     wait_until(lambda: all(run.ended < float("inf") for run in lives.runs), f"seed {seed}: everything has ended")
 
 
+@pytest.mark.samples("late")
 @pytest.mark.parametrize("late", [False, True], ids=["", "late"])
 def test_a_few_random_races_break_no_promise(lab: Lab, proxy: EngineProxy, late: bool) -> None:
     race(lab, proxy, range(4), late=late)

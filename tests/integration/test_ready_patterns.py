@@ -33,6 +33,7 @@ def test_such_a_server_is_never_ready_and_the_pattern_is_named_while_others_of_t
     assert not any(result.warnings for result in results[3:])
 
 
+@pytest.mark.long
 def test_the_http_face_answers_at_once_while_the_console_of_such_a_server_is_open(lab: Lab) -> None:
     server = lab.server(done=(HOSTILE,), READY_LINE=TRIGGER)
 

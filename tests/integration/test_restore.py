@@ -253,6 +253,7 @@ def test_a_journal_whose_damage_shows_only_when_it_is_written_keeps_nobody_down_
     assert "was damaged" in errors and "the journal was replaced meanwhile" in errors and "Traceback" not in errors
 
 
+@pytest.mark.long
 def test_a_journal_that_another_process_has_begun_anew_is_no_success(lab: Lab, begin: Begin) -> None:
     first, second = started(lab, 2)
     lab.edit(first, meta={"name": "First", "priority": 1}, environment={"BOOT_SECONDS": 1.5})
@@ -267,6 +268,7 @@ def test_a_journal_that_another_process_has_begun_anew_is_no_success(lab: Lab, b
     assert line_of(lines, second).endswith(": started") and lab.is_up(second)
 
 
+@pytest.mark.samples("reboot-False")
 @pytest.mark.parametrize("phase, up", [("reboot", False), ("start", True)])
 def test_the_reboot_of_a_maintenance_is_left_to_it(lab: Lab, begin: Begin, phase: str, up: bool) -> None:
     (uuid,) = started(lab, 1)
@@ -301,6 +303,7 @@ def test_the_settings_endpoint_does_not_count(lab: Lab, begin: Begin) -> None:
     assert lab.is_up(uuids[0])
 
 
+@pytest.mark.long
 def test_a_server_that_hangs_while_it_gets_ready_is_let_go_by_a_signal(lab: Lab, begin: Begin) -> None:
     (uuid,) = started(lab, 1)
     lab.edit(uuid, environment={"BOOT_SECONDS": FOR_EVER})

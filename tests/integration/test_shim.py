@@ -157,6 +157,7 @@ def test_who_tries_once_is_accepted_and_refused_while_anything_goes_on(lab: Lab,
     assert outcome(shim.done(server, "start", 0)) == ("done", "")
 
 
+@pytest.mark.long
 def test_who_tries_once_is_refused_while_another_process_holds_the_server(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS=3)
     lab.power("start", server)

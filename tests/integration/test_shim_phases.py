@@ -65,7 +65,7 @@ def change(lab: Lab, server: str, action: str, phase: str) -> None:
         lab.edit(server, environment={**lab.definition(server)["settings"]["environment"], "CHANGED": 1})
 
 
-@pytest.mark.samples("start-look", "restart-prepare", "restart-create", "restart-stop", "restart-start", "kill-kill")
+@pytest.mark.samples("restart-stop", "restart-start", "kill-kill")
 @pytest.mark.parametrize(
     "action, phase",
     [pytest.param(*case, marks=pytest.mark.long if case in IN_THE_LONG_RUN else ()) for case in KILLED_IN],

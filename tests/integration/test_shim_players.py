@@ -96,6 +96,7 @@ def test_a_countdown_goes_on_where_it_was_after_the_process_was_killed(lab: Lab)
     assert lab.node().countdowns.all_abandoned() == {}
 
 
+@pytest.mark.long
 def test_what_waits_for_players_is_left_to_the_next_process_by_one_that_ends(lab: Lab) -> None:
     played = PlayedOverHttp(lab)
     with shim_on(lab) as shim:

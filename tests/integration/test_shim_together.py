@@ -174,6 +174,7 @@ def module(controller: Controller, server: str, action: str, **options: Any) -> 
     return entry
 
 
+@pytest.mark.long
 def test_module_and_face_name_each_other_as_the_holder(lab: Lab, controller: Controller, beside: Shim) -> None:
     server = lab.server(name="Cobalt", STOP_SECONDS=3)
     assert module(controller, server, "start")["outcome"] == "done"

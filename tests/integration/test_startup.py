@@ -49,6 +49,7 @@ def test_suspended_during_the_stop_of_a_restart_ends_the_boot(lab: Lab) -> None:
     assert not lab.is_up(uuid)
 
 
+@pytest.mark.long
 def test_a_definition_lost_during_the_stop_of_a_restart_does_not_end_the_boot(lab: Lab) -> None:
     uuid = lab.up(STOP_SECONDS=4)
     with lab.actor("restart", uuid) as restart:

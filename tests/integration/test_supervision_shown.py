@@ -9,6 +9,7 @@ import re
 import time
 from typing import Any
 
+import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening import Start, open_run
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
 
@@ -67,6 +68,7 @@ def is_seen(lab: Lab, uuid: str) -> bool:
     return seen is not None and seen.run == run_of(lab, uuid) and seen.engine != ""
 
 
+@pytest.mark.long
 def test_of_what_persons_do_at_the_engine_a_supervised_node_knows_when_it_was(lab: Lab, controller: Controller) -> None:
     uuid = lab.up(BOOT_SECONDS=0.5)
     with Supervising(lab):
@@ -86,6 +88,7 @@ def test_of_what_persons_do_at_the_engine_a_supervised_node_knows_when_it_was(la
     assert len(downtime["outages"]) == 1 and downtime["up_seconds"] < 60
 
 
+@pytest.mark.long
 def test_a_soak_counts_a_server_as_crashed_that_the_supervisor_has_brought_back(lab: Lab, controller: Controller) -> None:
     uuid = lab.server(BOOT_SECONDS=0.5)
     seen = {"node-1": controller.run_module("server_power_info", **controller.options(server=uuid))}

@@ -78,7 +78,7 @@ def paused(lab: Lab) -> str:
     return "" if record is None else record.paused
 
 
-@pytest.mark.samples("stop-full, supervisor alive", "restart-full, supervisor dead")
+@pytest.mark.samples("restart-full, supervisor dead")
 @pytest.mark.parametrize("disk_is", ["full, supervisor alive", "full, supervisor dead", "read-only, supervisor dead"])
 @pytest.mark.parametrize("action", ["stop", "kill", "restart"])
 def test_what_is_stopped_while_nothing_can_be_written_stays_down(lab: Lab, action: str, disk_is: str) -> None:
