@@ -83,3 +83,16 @@ def test_nox_is_the_same_wherever_it_runs() -> None:
         version for path in WORKFLOWS.iterdir() for version in re.findall(r"uses: ansible-community/antsibull-nox@(\S+)", path.read_text())
     }
     assert actions == {pins["antsibull-nox"]}
+
+
+def test_a_tool_is_asked_for_alike_wherever_it_is_asked_for() -> None:
+    asked: dict[str, set[str]] = {}
+    lists = [(CHECKOUT / "tests" / f"{name}requirements.txt").read_text().splitlines() for name in ("", "core-", "demo-", "release-")]
+    bundled = re.findall(r'^\w+_package = "(.+)"$', (CHECKOUT / "antsibull-nox.toml").read_text(), re.MULTILINE)
+    assert len(bundled) == 4
+    for line in itertools.chain(bundled, *lists):
+        tool, bounds = re.fullmatch(r"([\w-]*)(.*)", line).groups()  # type: ignore[union-attr]
+        # By the Python that runs it, or for what only Galaxy looks at, there is another one.
+        if tool and tool not in ("ansible-core", "ansible-lint"):
+            asked.setdefault(tool, set()).add(bounds)
+    assert {tool: bounds for tool, bounds in asked.items() if len(bounds) > 1} == {}
