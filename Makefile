@@ -124,6 +124,7 @@ bench-fleet: venv ## measure many nodes over SSH, as a table; ten minutes
 
 build: venv ## the collection as a file, in .build
 	@tests/tools/copy package
+	@rm -f .build/fleet-power-*.tar.gz
 	@cd .build/package/ansible_collections/fleet/power && $(VENV)/bin/ansible-galaxy collection build --force --output-path $(CHECKOUT)/.build
 
 docs: ## the documentation as a site, .build/site/html/index.html

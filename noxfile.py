@@ -26,10 +26,10 @@ CONTROLLERS = {
 }
 #: What comes next, which is not supported yet, and one Python of it.
 DEVEL = ("devel", "3.13")
-#: Pythons of nodes that no controller has. On the oldest the HTTP face has the oldest library that its role takes: how it keeps clients
+#: Pythons of nodes that no controller has. On the oldest the HTTP face has the oldest libraries that its role takes: how it keeps clients
 #: from each other differs from release to release.
 NODES = ("3.9", "3.10")
-OLDEST = ("aiohttp>=3.8,<3.9", "PyJWT>=2.6,<3", "prometheus_client<1")
+OLDEST = ("aiohttp>=3.8,<3.9", "PyJWT>=2.0,<2.1", "prometheus_client>=0.14,<0.15")
 HTTP_FACE = tuple(f"tests/integration/test_shim_{part}.py" for part in ("http", "life", "websocket"))
 
 CHECKOUT = Path(__file__).parent

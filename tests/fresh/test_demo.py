@@ -20,7 +20,7 @@ CHECKOUT = Path(__file__).parents[2]
 FRESH = CHECKOUT / "tests" / "lab" / "fresh"
 NOBODY = ("setpriv", "--reuid", "65534", "--clear-groups")
 #: What a demo may leave in .build once it was taken down: nothing of its own.
-KEPT = {"ansible_collections", "engine.lock", "packages.log", "venv.lock"}
+KEPT = {"ansible_collections", "engine.lock", "venv.lock"}
 #: The processes but those that look, the mounts, the network devices, the temporary files.
 STATE = r"""for each in /proc/[0-9]*; do tr '\0\n' '  ' <$each/cmdline 2>/dev/null && echo; done | grep -vE '^$|^(sh|tr|grep|sleep) '
 awk '{print $2}' /proc/mounts

@@ -351,6 +351,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = place / "copy"
     leave = shutil.ignore_patterns(".*", "__pycache__", "*.tar.gz", "fixtures")
     shutil.copytree(CHECKOUT, copy, ignore=leave)
+    for name in (".build/x", ".git", "__pycache__/x.pyc", "plugins/__pycache__/x.pyc", "docs/.x", "old.tar.gz", "tests/output/x"):
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).touch()
     command = [tool("ansible-galaxy"), "collection", "build", "--output-path", str(place)]
     (place / "ansible.cfg").write_text("")
     environment = {**os.environ, "HOME": str(place), "ANSIBLE_CONFIG": str(place / "ansible.cfg")}
@@ -373,6 +376,7 @@ def test_the_packed_collection_has_everything_that_a_fleet_is_run_with(packed: P
 def test_nothing_of_the_checkouts_own_life_is_packed(packed: Path) -> None:
     names = {path.name for path in (packed / "ansible_collections" / "fleet" / "power").rglob("*")}
     assert {name for name in names if name.startswith(".") or name.endswith((".pyc", ".tar.gz"))} == set()
+    assert names & {"__pycache__", "output"} == set()
 
 
 def test_ansible_builder_finds_the_libraries_and_the_ssh_client_in_the_packed_collection(packed: Path) -> None:

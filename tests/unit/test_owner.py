@@ -70,6 +70,7 @@ def test_one_change_sets_the_repository_and_the_namespace_everywhere(checkout: P
 
 
 def test_it_can_be_done_again_and_elsewhere_than_on_github(checkout: Path) -> None:
+    on_github = (checkout / "docs/docsite/links.yml").read_text()
     done = own(checkout, "https://git.example.org/games/power")
     assert done.returncode == 0, done.stderr
     galaxy = yaml.safe_load((checkout / "galaxy.yml").read_text())
@@ -77,9 +78,24 @@ def test_it_can_be_done_again_and_elsewhere_than_on_github(checkout: Path) -> No
     links = yaml.safe_load((checkout / "docs/docsite/links.yml").read_text())
     assert links["edit_on_github"] is None and links["extra_links"]
     assert REPOSITORY not in (checkout / "README.md").read_text()
+    assert own(checkout, REPOSITORY).returncode == 0
+    assert (checkout / "docs/docsite/links.yml").read_text() == on_github
 
 
-@pytest.mark.parametrize("arguments", [(), ("example.com/a/b",), ("https://example.com/a/b#c",), (REPOSITORY, "Acme"), (REPOSITORY, "1a")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("example.com/a/b",),
+        ("https://example.com/a/b#c",),
+        ("https://github.com/acme",),
+        (f"{REPOSITORY}.git",),
+        (f"{REPOSITORY}/tree/main",),
+        (REPOSITORY, "Acme"),
+        (REPOSITORY, "1a"),
+        (REPOSITORY, "a__b"),
+    ],
+)
 def test_what_cannot_be_is_refused_before_anything_is_changed(checkout: Path, arguments: tuple[str, ...]) -> None:
     before = dict(texts(checkout))
     done = own(checkout, *arguments)

@@ -30,8 +30,7 @@ def releases_in(checkout: Path) -> dict[str, Any]:
 def test_the_version_in_galaxy_yml_has_its_release_in_the_changelog() -> None:
     version = version_in(CHECKOUT)
     assert re.search(rf"^v{re.escape(version)}\n=", (CHECKOUT / "CHANGELOG.rst").read_text(), re.MULTILINE)
-    release = releases_in(CHECKOUT)[version]
-    assert release["changes"]["release_summary"]
+    assert releases_in(CHECKOUT)[version]["changes"]
     assert {module["name"] for module in releases_in(CHECKOUT)["1.0.0"]["modules"]} >= {"server_power", "server_power_info"}
 
 
@@ -49,7 +48,9 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copytree(CHECKOUT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "fixtures", "*.tar.gz"))
     (copy / ".venv").symlink_to(CHECKOUT / ".venv")
     git(copy, "init", "--quiet")
-    git(copy, "commit", "--quiet", "--allow-empty", "--message", "all")
+    (copy / ".git/info/exclude").write_text(".venv\n.build/\n__pycache__/\n")
+    git(copy, "add", "--all")
+    git(copy, "commit", "--quiet", "--message", "all")
     return copy
 
 
@@ -65,6 +66,7 @@ def test_a_release_takes_in_the_fragments_and_removes_them(checkout: Path) -> No
     made = changelog(checkout, "1.7.3")
     assert made.returncode == 0, made.stderr
     assert version_in(checkout) == "1.7.3"
+    assert 'VERSION = "1.7.3"\n' in (checkout / "plugins/module_utils/_http_shim/process/version.py").read_text()
     assert releases_in(checkout)["1.7.3"]["changes"]["minor_changes"] == ["server_power - something new."]
     assert releases_in(checkout)["1.0.0"] == releases_in(CHECKOUT)["1.0.0"]
     assert "\nv1.7.3\n" in (checkout / "CHANGELOG.rst").read_text()
@@ -87,10 +89,31 @@ def test_a_version_that_nobody_has_yet_can_be_made_again_and_a_tagged_one_cannot
     assert (checkout / "changelogs/fragments/late.yml").exists()
 
 
+def changed(checkout: Path) -> str:
+    return subprocess.run(["git", "status", "--porcelain"], cwd=checkout, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
 @pytest.mark.long
 def test_a_version_that_is_none_is_refused(checkout: Path) -> None:
-    assert changelog(checkout, "next").returncode != 0
-    assert version_in(checkout) == version_in(CHECKOUT)
+    for version in (("next",), ("1.7",), ("01.7.3",), ("1.7.3", "1.7.4")):
+        refused = changelog(checkout, *version)
+        assert refused.returncode == 1 and refused.stderr.startswith("Cannot release: VERSION is to be like "), version
+    assert changed(checkout) == ""
+
+
+@pytest.mark.long
+def test_what_is_not_committed_is_named_and_not_released(checkout: Path) -> None:
+    (checkout / "notes.txt").write_text("of nobody's concern\n")
+    refused = changelog(checkout, "1.7.3")
+    assert refused.returncode == 1 and "notes.txt" in refused.stderr
+    assert changed(checkout) == "?? notes.txt\n"
+
+
+@pytest.mark.long
+def test_where_a_fragment_is_wrong_nothing_is_written(checkout: Path) -> None:
+    (checkout / "changelogs/fragments/wrong.yml").write_text("---\nnews:\n  - server_power - something new.\n")
+    assert changelog(checkout, "1.7.3").returncode != 0
+    assert changed(checkout) == "?? changelogs/fragments/\n"
 
 
 @pytest.mark.long

@@ -28,7 +28,7 @@ def supported() -> dict[str, Any]:
         if (
             isinstance(statement, ast.Assign)
             and isinstance(target := statement.targets[0], ast.Name)
-            and target.id in ("CONTROLLERS", "DEVEL", "NODES")
+            and target.id in ("CONTROLLERS", "DEVEL", "NODES", "OLDEST")
         ):
             found[target.id] = ast.literal_eval(statement.value)
     return found
@@ -51,6 +51,7 @@ def test_the_workflow_tests_each_supported_pair_and_no_other(supported: dict[str
     assert matrix_of("sanity")["core"] == list(supported["CONTROLLERS"])
     core, python = supported["DEVEL"]
     assert matrix_of("devel")["session"] == [f"ansible-test-sanity-{core}", f"units-{core}-{python}", f"integration-{core}-{python}"]
+    assert f'extra-python-versions: "{python}"\n' in (WORKFLOWS / "tests.yml").read_text()
 
 
 def test_it_runs_on_every_pull_request_and_weekly() -> None:
@@ -83,3 +84,23 @@ def test_nox_is_the_same_wherever_it_runs() -> None:
         version for path in WORKFLOWS.iterdir() for version in re.findall(r"uses: ansible-community/antsibull-nox@(\S+)", path.read_text())
     }
     assert actions == {pins["antsibull-nox"]}
+
+
+def test_the_http_face_is_tested_with_what_its_role_takes_and_with_the_oldest_of_it(supported: dict[str, Any]) -> None:
+    taken = yaml.safe_load((CHECKOUT / "roles/shim/defaults/main.yml").read_text())["shim_virtualenv_libraries"]
+    lines = (CHECKOUT / "tests/demo-requirements.txt").read_text().splitlines()
+    assert [line for line in lines if line and not line.startswith(("#", "ansible-core"))] == taken
+    assert {line.partition(",")[0] for line in supported["OLDEST"]} <= {line.partition(",")[0] for line in taken}
+
+
+def test_a_tool_is_asked_for_alike_wherever_it_is_asked_for() -> None:
+    asked: dict[str, set[str]] = {}
+    lists = [(CHECKOUT / "tests" / f"{name}requirements.txt").read_text().splitlines() for name in ("", "core-", "demo-", "release-")]
+    bundled = re.findall(r'^\w+_package = "(.+)"$', (CHECKOUT / "antsibull-nox.toml").read_text(), re.MULTILINE)
+    assert len(bundled) == 4
+    for line in itertools.chain(bundled, *lists):
+        tool, bounds = re.fullmatch(r"([\w-]*)(.*)", line).groups()  # type: ignore[union-attr]
+        # By the Python that runs it, or for what only Galaxy looks at, there is another one.
+        if tool and tool not in ("ansible-core", "ansible-lint"):
+            asked.setdefault(tool, set()).add(bounds)
+    assert {tool: bounds for tool, bounds in asked.items() if len(bounds) > 1} == {}
