@@ -72,7 +72,8 @@ def _print_at_once() -> None:
         stream = getattr(sys, name)
         # One that was put in its place, as by a test, is left alone.
         with contextlib.suppress(OSError, ValueError):
-            if type(stream) is io.TextIOWrapper and stream.fileno() == number and not stream.isatty():
+            is_plain = isinstance(stream, io.TextIOWrapper) and not isinstance(stream, LineByLine)
+            if is_plain and stream.fileno() == number and not stream.isatty():
                 setattr(sys, name, LineByLine.over(stream))
 
 

@@ -75,13 +75,13 @@ def test_a_damaged_file_is_edited_or_a_fault(case: Case, cut: int, piece: str, r
 @given(case=st.sampled_from(CASES), choice=st.data())
 def test_values_that_are_set_once_are_not_set_again(case: Case, choice: st.DataObject) -> None:
     """Rules of the corpus, with other values, and rules that nobody wrote for this file."""
-    # Rules that disagree undo each other for ever. So: one for each match, none for what another's path leads through, and a wildcard,
-    # which may name any other's place, by itself.
+    # Rules that disagree undo each other for ever. So: one for each match, none for what another's path leads through, and by itself a
+    # wildcard, which may name any other's place, and the beginning of a line, which may begin what another makes of one.
     matches = sorted({rule.match for rule in [*case.rules, *choice.draw(RULES)]})
-    wildcards = [match for match in matches if "*" in match]
-    places = [match for match in matches if "*" not in match]
+    alone = [match for match in matches if "*" in match or case.parser == "file"]
+    places = [match for match in matches if match not in alone]
     together = [match for match in places if not any(other.startswith(match) for other in places if other != match)]
-    chosen = choice.draw(st.one_of(st.permutations(together), *(st.just([match]) for match in wildcards)))
+    chosen = choice.draw(st.one_of(st.permutations(together), *(st.just([match]) for match in alone)))
     rules = [ConfigRule(match, choice.draw(VALUES)) for match in chosen]
     once = outcome(case.parser, case.before, rules)
     if once is not None:

@@ -67,7 +67,7 @@ class Board:
         self._hosts: dict[str, dict[str, Any]] = dict(state.get("hosts", {}))
         self._told: list[float] = list(state.get("told", ()))
         #: What is to be told: host, and the news of one of its servers.
-        self._held: list[tuple[str, dict[str, Any]]] = [(host, news) for host, news in state.get("held", ())]
+        self._held: list[tuple[str, dict[str, Any]]] = list(state.get("held", ()))
 
     def state(self) -> dict[str, Any]:
         """Return all of it, as JSON has it."""

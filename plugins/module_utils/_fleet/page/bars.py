@@ -78,7 +78,7 @@ class Frame:
     began: datetime
     ended: datetime
 
-    def bar(self, kind: str, began: datetime, ended: datetime, title: str = "") -> Bar:
+    def bar_of(self, kind: str, began: datetime, ended: datetime, title: str = "") -> Bar:
         """Return the bar from one moment to another."""
         whole = max((self.ended - self.began).total_seconds(), 0.001)
         left, right = (min(max((each - self.began).total_seconds() / whole, 0.0), 1.0) * WIDTH for each in (began, ended))
@@ -105,7 +105,7 @@ def bars_of(timed: Timed, frame: Frame, shift: timedelta) -> Bars:
     """Return the bars of a server."""
     began = timed.began + shift
     bars = [
-        frame.bar(kind, began + timedelta(seconds=first), began + timedelta(seconds=last), f"{WORDS[kind]} {last - first:.1f} s")
+        frame.bar_of(kind, began + timedelta(seconds=first), began + timedelta(seconds=last), f"{WORDS[kind]} {last - first:.1f} s")
         for kind, first, last in _parts(timed)
     ]
     return Bars(bars, [*_down(timed, frame, shift)])
@@ -134,9 +134,9 @@ def _down(timed: Timed, frame: Frame, shift: timedelta) -> Iterator[Bar]:
         return
     began, seconds, ready = since + shift, downtime.get("seconds"), downtime.get("ready_seconds")
     if seconds is None:
-        yield frame.bar("down", began, timed.ended + shift, "down, and not up again")
+        yield frame.bar_of("down", began, timed.ended + shift, "down, and not up again")
         return
     up = began + timedelta(seconds=seconds)
-    yield frame.bar("down", began, up, f"down {seconds:.1f} s")
+    yield frame.bar_of("down", began, up, f"down {seconds:.1f} s")
     if ready is not None and ready > seconds:
-        yield frame.bar("booting", up, began + timedelta(seconds=ready), f"not ready for {ready - seconds:.1f} s more")
+        yield frame.bar_of("booting", up, began + timedelta(seconds=ready), f"not ready for {ready - seconds:.1f} s more")

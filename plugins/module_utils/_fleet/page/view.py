@@ -193,7 +193,7 @@ def _timeline(found: Timeline) -> dict[str, Any]:
 
 def _timed_row(timed: TimedLine) -> dict[str, Any]:
     row, line = timed.row, timed.line
-    words = "; ".join(bar.title for bar in (*line.bars, *line.down))
+    words = "; ".join(each.title for each in (*line.bars, *line.down))
     return {
         **_who(row),
         "bars": line.bars,
@@ -209,8 +209,8 @@ def _timed_row(timed: TimedLine) -> dict[str, Any]:
 def _legend(found: Timelines) -> list[dict[str, str]]:
     """What the colours mean that there are."""
     lines = [each.line for batch in found.batches for each in batch.lines]
-    bars = {bar.kind for line in lines for bar in line.bars}
-    down = {bar.kind for line in lines for bar in line.down}
+    bars = {each.kind for line in lines for each in line.bars}
+    down = {each.kind for line in lines for each in line.down}
     told = [{"kind": kind, "words": words, "thin": ""} for kind, words in WORDS.items() if kind in bars]
     return [*told, *({"kind": kind, "words": words, "thin": "thin"} for kind, words in DOWN_WORDS.items() if kind in down)]
 

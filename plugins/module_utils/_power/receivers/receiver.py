@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Optional
 
 from ..definitions.definition import Definition
 from ..definitions.receiver_keys import CLOUDEVENTS
@@ -15,7 +16,7 @@ from ..events.event import Event, EventType
 from ..model.server import Server
 
 #: Tells the definition of a server, None where there is none at hand.
-DefinitionOf = Callable[[Server], "Definition | None"]
+DefinitionOf = Callable[[Server], Optional[Definition]]
 
 
 @dataclass(frozen=True)
