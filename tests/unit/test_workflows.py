@@ -61,9 +61,9 @@ def test_it_runs_on_every_pull_request_and_weekly() -> None:
 
 def test_readme_and_metadata_name_the_same_versions(supported: dict[str, Any]) -> None:
     (table,) = (rows for rows in markdown_tables(CHECKOUT / "README.md") if rows[0][0] == next(iter(supported["CONTROLLERS"])))
-    assert {core: tuple(pythons.split(", ")) for core, pythons, _ in table} == supported["CONTROLLERS"]
-    assert {nodes.partition(" ")[0] for _, _, nodes in table} == {supported["NODES"][0]}
-    assert {core: nodes.rpartition(" ")[2] for core, _, nodes in table} == {
+    assert {core: tuple(pythons.split(", ")) for core, pythons, _nodes in table} == supported["CONTROLLERS"]
+    assert {nodes.partition(" ")[0] for _core, _pythons, nodes in table} == {supported["NODES"][0]}
+    assert {core: nodes.rpartition(" ")[2] for core, _pythons, nodes in table} == {
         core: pythons[-1] for core, pythons in supported["CONTROLLERS"].items()
     }
     cores = list(supported["CONTROLLERS"])
