@@ -53,6 +53,25 @@ def test_the_workflow_tests_each_supported_pair_and_no_other(supported: dict[str
     assert matrix_of("devel")["session"] == [f"ansible-test-sanity-{core}", f"units-{core}-{python}", f"integration-{core}-{python}"]
 
 
+def test_the_pythons_that_sessions_ask_for_are_there(supported: dict[str, Any]) -> None:
+    # The action brings one of its own, and nox fails on GitHub where another one is missing.
+    jobs = yaml.safe_load((WORKFLOWS / "tests.yml").read_text())["jobs"]
+    asked = {name: job["steps"][-1].get("with", {}).get("extra-python-versions") for name, job in jobs.items()}
+    assert asked == {
+        "checks": None,
+        "sanity": None,
+        "nodes": "${{ matrix.python }}",
+        "controllers": "${{ matrix.python }}",
+        "devel": supported["DEVEL"][1],
+    }
+
+
+def test_the_file_of_a_release_is_kept_although_its_directory_is_hidden() -> None:
+    (job,) = yaml.safe_load((WORKFLOWS / "release.yml").read_text())["jobs"].values()
+    kept = job["steps"][-1]["with"]
+    assert kept["path"].startswith(".") and kept["include-hidden-files"] is True and kept["if-no-files-found"] == "error"
+
+
 def test_it_runs_on_every_pull_request_and_weekly() -> None:
     asked = yaml.safe_load((WORKFLOWS / "tests.yml").read_text())["on"]
     assert asked["pull_request"] is None
