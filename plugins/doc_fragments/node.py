@@ -15,7 +15,7 @@ options:
       - Definitions of servers, in the Panel's shape, given by the task itself. They come before any other source.
       - Only C(settings.uuid) and C(settings.container.image) are required.
       - Values such as C({{SERVER_JARFILE}}) belong to the server, not to Jinja. Read definitions from files
-        (V(lookup('file', ...\) | from_json)), or mark their strings C(!unsafe).
+        (V(lookup('ansible.builtin.file', ...\) | from_json)), or mark their strings C(!unsafe).
       - What they hold is neither logged nor returned. The node keeps the last definition of each server it started, for later stops,
         in C(definitions) below its state directory, readable by root and the group C(fleet-power) only.
     type: list

@@ -21,8 +21,8 @@ description:
   - A host costs a task of its own in every play. For more than a few servers at a time use plays over nodes, whose one task acts on all
     servers of a node. See R(the guide,ansible_collections.fleet.power.docsite.inventory_guide).
 extends_documentation_fragment:
-  - constructed
-  - inventory_cache
+  - ansible.builtin.constructed
+  - ansible.builtin.inventory_cache
 options:
   plugin:
     description: The name of this plugin.

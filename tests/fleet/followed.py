@@ -79,7 +79,8 @@ class Watch:
 
     def await_text(self, text: str, seconds: float = 60) -> Said:
         """Wait for a line of progress that has a text."""
-        return wait_until(lambda: next((each for each in self.said if text in each.text), None), f"a line says {text!r}", seconds)  # type: ignore[no-any-return]
+        said: Said = wait_until(lambda: next((each for each in self.said if text in each.text), None), f"a line says {text!r}", seconds)
+        return said
 
     def await_end(self, name: str, what: str, seconds: float = 60) -> float:
         """Wait until something is told of a server, as in ``stop done``; return when it was."""

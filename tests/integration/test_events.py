@@ -87,7 +87,7 @@ def killed_at_random(tmp_path: Path, receivers: ExitStack, events: int, seed: in
     received.fault(lambda answer: answer.raw(chance.choice((200, 200, 200, 500)), b""))
     node = SendingNode(tmp_path, pager={"url": received.url}, other={"url": other.url})
     with node:
-        servers = [chance.choice(SERVERS) for _ in range(events)]
+        servers = [chance.choice(SERVERS) for _unused in range(events)]
         for start in range(0, events, 5):
             before = len(other.asked)
             node.write(*servers[start : start + 5])
@@ -117,7 +117,7 @@ def test_a_hundred_events_of_a_sender_killed_at_random_arrive_in_order(tmp_path:
 def test_an_end_as_the_service_manager_asks_for_it_loses_and_doubles_nothing(tmp_path: Path, receivers: ExitStack) -> None:
     received = receiver(receivers)
     with SendingNode(tmp_path, pager={"url": received.url}) as node:
-        for _ in range(2):
+        for _unused in range(2):
             node.write(*SERVERS)
             time.sleep(0.2)
             assert node.end() == 0

@@ -71,6 +71,15 @@ async def following(url: str, **more: Any) -> AsyncIterator[tuple[asyncio.Queue[
         await asyncio.gather(task, return_exceptions=True)
 
 
+@contextlib.asynccontextmanager
+async def followed(
+    *answers: Handler | dict[str, Any], **more: Any
+) -> AsyncIterator[tuple[list[web.Request], asyncio.Queue[Any], asyncio.Task[None]]]:
+    """Such a node and the source at work on it; what the node was asked, the queue, and the source's task."""
+    async with node(*answers) as served, following(served[0], **more) as (queue, task):
+        yield served[1], queue, task
+
+
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(test(), 60.0))
 
@@ -133,7 +142,7 @@ def test_a_file_without_a_cursor_is_named_and_left_as_it_is(tmp_path: Path, text
     async def hold() -> None:
         file = tmp_path / "cursor"
         file.write_text(text)
-        async with node(page(1)) as (url, asked), following(url, cursor_file=str(file)) as (_queue, task):
+        async with followed(page(1), cursor_file=str(file)) as (asked, _queue, task):
             with pytest.raises(ValueError, match="has no cursor; remove it"):
                 await task
             assert not asked
@@ -145,7 +154,7 @@ def test_a_file_without_a_cursor_is_named_and_left_as_it_is(tmp_path: Path, text
 def test_a_place_is_only_behind_what_was_taken(tmp_path: Path) -> None:
     async def hold() -> None:
         file = tmp_path / "cursor"
-        async with node(page(1, 2, 3)) as (url, _asked), following(url, cursor_file=str(file)) as (queue, _task):
+        async with followed(page(1, 2, 3), cursor_file=str(file)) as (_asked, queue, _task):
             while queue.empty():
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.2)
@@ -164,7 +173,7 @@ def test_a_place_is_only_behind_what_was_taken(tmp_path: Path) -> None:
 def test_what_is_taken_in_the_moment_of_the_end_is_not_told_again(tmp_path: Path) -> None:
     async def hold() -> None:
         file = tmp_path / "cursor"
-        async with node(page(1, 2)) as (url, _asked), following(url, cursor_file=str(file)) as (queue, task):
+        async with followed(page(1, 2), cursor_file=str(file)) as (_asked, queue, task):
             while queue.empty():
                 await asyncio.sleep(0)
             queue.get_nowait()
@@ -177,7 +186,7 @@ def test_what_is_taken_in_the_moment_of_the_end_is_not_told_again(tmp_path: Path
 
 def test_a_place_that_cannot_be_kept_ends_it_with_a_reason(tmp_path: Path) -> None:
     async def hold() -> None:
-        async with node(page(1)) as (url, _asked), following(url, cursor_file=str(tmp_path / "none" / "cursor")) as (queue, task):
+        async with followed(page(1), cursor_file=str(tmp_path / "none" / "cursor")) as (_asked, queue, task):
             assert await take(queue) == "id-1"
             with pytest.raises(ValueError, match=r"Cannot write .*cursor: No such file"):
                 await task
@@ -188,7 +197,7 @@ def test_a_place_that_cannot_be_kept_ends_it_with_a_reason(tmp_path: Path) -> No
 def test_where_it_begins_is_kept_before_anything_happens(tmp_path: Path) -> None:
     async def hold() -> None:
         file = tmp_path / "cursor"
-        async with node(page(cursor="box:7")) as (url, asked), following(url, cursor_file=str(file), after="now"):
+        async with followed(page(cursor="box:7"), cursor_file=str(file), after="now") as (asked, _queue, _task):
             while not file.exists():
                 await asyncio.sleep(0.01)
             assert file.read_text() == "box:7\n"
@@ -250,7 +259,7 @@ def test_whatever_a_node_answers_it_is_asked_again_from_the_same_place(hostile: 
     monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_FIRST_PAUSE", 0.05)
 
     async def hold() -> None:
-        async with node(page(1), hostile, page(2)) as (url, asked), following(url) as (queue, _task):
+        async with followed(page(1), hostile, page(2)) as (asked, queue, _task):
             assert [await take(queue), await take(queue)] == ["id-1", "id-2"]
             assert [request.query["after"] for request in asked[1:3]] == ["box:1", "box:1"]
 
@@ -262,7 +271,7 @@ def test_a_node_that_answers_nothing_is_given_up_and_asked_again(monkeypatch: py
     monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_FIRST_PAUSE", 0.05)
 
     async def hold() -> None:
-        async with node(_hang, page(1)) as (url, _asked), following(url, wait=1) as (queue, _task):
+        async with followed(_hang, page(1), wait=1) as (_asked, queue, _task):
             assert await take(queue) == "id-1"
 
     run(hold)
@@ -271,7 +280,7 @@ def test_a_node_that_answers_nothing_is_given_up_and_asked_again(monkeypatch: py
 def test_a_redirect_takes_the_token_nowhere() -> None:
     async def hold() -> None:
         async with node(page(1)) as (other, heard):
-            async with node(_answer(307, Location=f"{other}/api/events")) as (url, asked), following(url):
+            async with followed(_answer(307, Location=f"{other}/api/events")) as (asked, _queue, _task):
                 while not asked:
                     await asyncio.sleep(0.01)
                 await asyncio.sleep(0.3)
@@ -284,7 +293,7 @@ def test_a_node_that_never_waits_is_not_asked_without_end(monkeypatch: pytest.Mo
     monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_LEAST_SECONDS", 0.2)
 
     async def hold() -> None:
-        async with node(page(1)) as (url, asked), following(url) as (queue, _task):
+        async with followed(page(1)) as (asked, queue, _task):
             assert await take(queue) == "id-1"
             await asyncio.sleep(0.5)
             assert len(asked) <= 5

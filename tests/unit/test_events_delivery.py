@@ -212,10 +212,10 @@ def test_who_wants_no_more_gets_no_more() -> None:
 @pytest.mark.parametrize("seed", range(30))
 def test_whatever_fails_each_server_gets_all_in_order(seed: int) -> None:
     chance = random.Random(seed)
-    servers = [chance.choice("abcd") for _ in range(60)]
+    servers = [chance.choice("abcd") for _unused in range(60)]
     plan = seen(*servers)
     receiver = outbox(plan, *servers)
-    for _ in range(5000):
+    for _unused in range(5000):
         if not receiver.step(plan, works=chance.random() < 0.5):
             receiver.now += 1.0
         if chance.random() < 0.05:

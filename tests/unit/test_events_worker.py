@@ -235,7 +235,7 @@ def test_beyond_ten_thousand_the_oldest_are_dropped_and_told(post: Post, kept: i
     post.client.answer = lambda _body: FAILED
     post.write(ALPHA, BETA, ALPHA)
     post.through(timedelta(seconds=1))
-    many = [Event(EventType.SERVER_CRASHED, AT, {}, BETA) for _ in range(kept - 1)]
+    many = [Event(EventType.SERVER_CRASHED, AT, {}, BETA) for _unused in range(kept - 1)]
     assert post.journal.store.write(lambda connection: outbox.put(connection, *many))
     post.through(timedelta(seconds=1))
     state = post.journal.events.state()
@@ -390,7 +390,7 @@ def test_a_dead_receiver_neither_reads_all_that_waits_nor_writes_at_every_look(p
     read, save = post.journal.events.outlines, post.journal.deliveries.save
     monkeypatch.setattr(post.journal.events, "outlines", lambda *span: reads.append(span) or read(*span))
     monkeypatch.setattr(post.journal.deliveries, "save", lambda *given: saves.append(given) or save(*given))
-    for _ in range(100):
+    for _unused in range(100):
         # Each look has new events, and as many have gone.
         post.write(*servers)
         post.step()

@@ -48,7 +48,8 @@ def test_one_change_sets_the_repository_and_the_namespace_everywhere(checkout: P
     assert galaxy["homepage"].startswith(REPOSITORY) and galaxy["documentation"].startswith(REPOSITORY)
     assert yaml.safe_load((checkout / "docs/docsite/links.yml").read_text())["edit_on_github"]["repository"] == "acme-games/acme.power"
     placeholder = re.compile(
-        r"(?<![\w-])fleet\\*[./]power|example\.com/\w+/power|\"fleet\" / \"power\"|namespace: fleet$|tag[/ ]`?fleet-power", re.MULTILINE
+        r"(?<![\w-])fleet\\*[./]power|example\.com/\w+/power|\"fleet\" / \"power\"|namespace: fleet$|(?:tag[/ ]`?|[(]@)fleet-power",
+        re.MULTILINE,
     )
     left = {
         str(path): found[0]

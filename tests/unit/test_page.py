@@ -71,8 +71,10 @@ class Page(HTMLParser):
 
 def hostile(chance: random.Random) -> str:
     """Some text that somebody may have put there to become markup."""
-    letters = ["".join(chr(chance.choice((chance.randrange(32, 127), chance.randrange(0x20, 0x3000)))) for _ in range(chance.randrange(4)))]
-    return "".join(chance.choice((*_HOSTILE, *letters)) for _ in range(chance.randrange(1, 5)))
+    letters = [
+        "".join(chr(chance.choice((chance.randrange(32, 127), chance.randrange(0x20, 0x3000)))) for _unused in range(chance.randrange(4)))
+    ]
+    return "".join(chance.choice((*_HOSTILE, *letters)) for _unused in range(chance.randrange(1, 5)))
 
 
 class TestMarkup:
@@ -100,7 +102,7 @@ class TestMarkup:
             made = record(5, 5, failed=25, for_players=False)
             for each in made.rows:
                 each.name, each.msg, each.code, each.log = hostile(chance), hostile(chance), hostile(chance), [hostile(chance)]
-            made.reason, made.by, made.stopped, made.action, going_on = (hostile(chance) for _ in range(5))
+            made.reason, made.by, made.stopped, made.action, going_on = (hostile(chance) for _unused in range(5))
             found = Page(page(made, replace(over(made), going_on=going_on)))
             assert (found.faults, found.open) == ([], [])
             elements = {(tag, *sorted(attributes)) for tag, attributes in found.elements}
@@ -179,25 +181,25 @@ class TestBars:
     def test_phases_follow_each_other_and_make_up_the_action(self) -> None:
         phases = [("countdown", 5.0), ("pull", 15.0), ("stop", 16.0), ("pull", 20.0), ("preboot", 20.1), ("start", 22.0), ("ready", 23.0)]
         found = bars_of(self.timed(phases), self.FRAME, timedelta()).bars
-        assert [bar.kind for bar in found] == ["wait", "countdown", "prepare", "stop", "prepare", "preboot", "start", "ready"]
+        assert [each.kind for each in found] == ["wait", "countdown", "prepare", "stop", "prepare", "preboot", "start", "ready"]
         assert (found[0].x, found[-1].x + found[-1].width) == (100.0, 600.0)
         assert found[3].title == "stop 4.0 s"
 
     def test_one_without_phases_is_one_bar(self) -> None:
-        (bar,) = bars_of(self.timed([]), self.FRAME, timedelta()).bars
-        assert (bar.kind, bar.x, bar.width) == ("act", 100.0, 500.0)
+        (found,) = bars_of(self.timed([]), self.FRAME, timedelta()).bars
+        assert (found.kind, found.x, found.width) == ("act", 100.0, 500.0)
 
     def test_what_lies_outside_of_its_batch_stays_within_the_timeline(self) -> None:
         down: dict[str, object] = {"from": "2026-01-31T01:00:00.000Z", "seconds": 10.0**7}
         for seconds in (0.0, 1.0, 500.0, 10.0**7):
             for phases in ([], [("stop", 0.0)], [("stop", 10.0**7)], [("odd", 3.0)]):
                 found = bars_of(self.timed(phases, seconds, down), self.FRAME, timedelta())
-                assert all(bar.x >= 0 and bar.x + bar.width <= WIDTH and bar.width >= 2 for bar in (*found.bars, *found.down))
+                assert all(each.x >= 0 and each.x + each.width <= WIDTH and each.width >= 2 for each in (*found.bars, *found.down))
 
     def test_downtime_that_has_not_ended_lasts_to_the_end(self) -> None:
         timed = self.timed([("stop", 0.0)], downtime={"from": "2026-01-31T02:00:33.000Z"})
-        (bar,) = bars_of(timed, self.FRAME, timedelta()).down
-        assert (bar.kind, bar.x, bar.width) == ("down", 300.0, 300.0)
+        (found,) = bars_of(timed, self.FRAME, timedelta()).down
+        assert (found.kind, found.x, found.width) == ("down", 300.0, 300.0)
 
     def test_a_clock_that_is_off_is_put_right_by_as_much_as_shows(self) -> None:
         early, late = Timed(Row("n", "s"), after(-30), after(10)), Timed(Row("n", "s"), after(90), after(160))
@@ -228,7 +230,7 @@ class TestLive:
         news = [noted("node-2", lines[:1], began + 1.2), noted("node-2", lines[1:], began + 5.7)]
         shown = Shown(after(70), live=read_live(news))
         batch = timelines(made, shown.live, shown.now).batches[-1]
-        assert [[bar.kind for bar in each.line.bars] for each in batch.lines] == [["wait", "stop", "start"], ["wait", "stop"]]
+        assert [[drawn.kind for drawn in each.line.bars] for each in batch.lines] == [["wait", "stop", "start"], ["wait", "stop"]]
         assert [each.goes_on for each in batch.lines] == [True, True]
         assert batch.lines[0].seconds == pytest.approx(9.8, abs=0.2) and batch.lines[1].seconds == 4.0
         assert "under way" in Page(page(made, shown)).text
@@ -239,7 +241,7 @@ class TestLive:
 
     def test_news_that_lie_are_bounded(self) -> None:
         lines = ['{"server": "s", "phase": "stop", "seconds": 1e99}', '{"server": "s", "phase": "' + "x" * 9999 + '", "seconds": 1}'] * 500
-        (found,) = read_live([noted("n", lines, 10.0)]).values()
+        (found,) = list(read_live([noted("n", lines, 10.0)]).values())
         assert len(found.phases) == 60 and len(found.phases[0][0]) == 200
 
 

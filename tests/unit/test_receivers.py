@@ -279,7 +279,7 @@ def test_the_head_counts_whatever_comes_after_it(server: Recorder, behaviour: Be
 def test_the_next_message_is_taken_after_a_body_that_was_not_read(server: Recorder) -> None:
     server.fault(megabytes, times=1)
     client, message = WebhookClient(receiver(url=server.url)), message_of(receiver(), [crash()], "/x", "n")
-    assert [client.post(message) for _ in range(3)] == [TAKEN] * 3
+    assert [client.post(message) for _unused in range(3)] == [TAKEN] * 3
 
 
 @pytest.mark.parametrize("behaviour", [silent, dripping_headers], ids=lambda each: each.__name__)

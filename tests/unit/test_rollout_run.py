@@ -198,11 +198,11 @@ def back(*ends: dict[str, Any], started_at: str = "2", state: str = "running") -
     return told(info(100, state=state, container={"id": "c1", "started_at": started_at}, crashes=list(ends)))
 
 
-def soaked(before: dict[str, Any], after: dict[str, Any], run: dict[str, str] = NAMED) -> Record:
+def soaked(before: dict[str, Any], after: dict[str, Any]) -> Record:
     """A run over one server whose action named the run it started."""
     record = opened(fleet(1, 1))
     begin(record, 1)
-    count(record, 1, {"node-1": ended([uuid(100)], run=run)}, ({"node-1": before}, {"node-1": after}))
+    count(record, 1, {"node-1": ended([uuid(100)], run=NAMED)}, ({"node-1": before}, {"node-1": after}))
     return record
 
 

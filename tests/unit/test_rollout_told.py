@@ -327,7 +327,7 @@ def test_a_death_at_any_write_loses_no_message_and_doubles_none_under_another_id
         chat.sent.clear()
         left = [death]
 
-        def passing(real: Any, left: list[int] = left) -> Any:
+        def passing(real: Any, left: list[int]) -> Any:
             def call(*arguments: Any, **more: Any) -> Any:
                 left[0] -= 1
                 if not left[0]:
@@ -339,7 +339,7 @@ def test_a_death_at_any_write_loses_no_message_and_doubles_none_under_another_id
         with monkeypatch.context() as patched:
             moments = ((plugin.files, "write"), (plugin.files, "remove"), (telling_file.sending, "send_all"), (WaitingEvents, "add"))
             for owner, name in moments:
-                patched.setattr(owner, name, passing(getattr(owner, name)))
+                patched.setattr(owner, name, passing(getattr(owner, name), left))
             try:
                 run(controller, "failed")
                 break

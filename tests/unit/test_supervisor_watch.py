@@ -46,10 +46,11 @@ def make_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
 
 def connect(watched: Watched, reader: NoEvents | None = None) -> EngineWatch:
     """Connect, and look at all for the first time."""
+    read: Reader = cast("Reader", reader or NoEvents())
     watch = EngineWatch(
         lambda: watched.fake.node,
         EngineLink(_LIFE),
-        cast("Reader", reader or NoEvents()),
+        read,
         watched.hearing,
         watched.starter,
         lambda _why: None,

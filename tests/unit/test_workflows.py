@@ -54,6 +54,25 @@ def test_the_workflow_tests_each_supported_pair_and_no_other(supported: dict[str
     assert f'extra-python-versions: "{python}"\n' in (WORKFLOWS / "tests.yml").read_text()
 
 
+def test_the_pythons_that_sessions_ask_for_are_there(supported: dict[str, Any]) -> None:
+    # The action brings one of its own, and nox fails on GitHub where another one is missing.
+    jobs = yaml.safe_load((WORKFLOWS / "tests.yml").read_text())["jobs"]
+    asked = {name: job["steps"][-1].get("with", {}).get("extra-python-versions") for name, job in jobs.items()}
+    assert asked == {
+        "checks": None,
+        "sanity": None,
+        "nodes": "${{ matrix.python }}",
+        "controllers": "${{ matrix.python }}",
+        "devel": supported["DEVEL"][1],
+    }
+
+
+def test_the_file_of_a_release_is_kept_although_its_directory_is_hidden() -> None:
+    (job,) = yaml.safe_load((WORKFLOWS / "release.yml").read_text())["jobs"].values()
+    kept = job["steps"][-1]["with"]
+    assert kept["path"].startswith(".") and kept["include-hidden-files"] is True and kept["if-no-files-found"] == "error"
+
+
 def test_it_runs_on_every_pull_request_and_weekly() -> None:
     asked = yaml.safe_load((WORKFLOWS / "tests.yml").read_text())["on"]
     assert asked["pull_request"] is None
@@ -62,9 +81,9 @@ def test_it_runs_on_every_pull_request_and_weekly() -> None:
 
 def test_readme_and_metadata_name_the_same_versions(supported: dict[str, Any]) -> None:
     (table,) = (rows for rows in markdown_tables(CHECKOUT / "README.md") if rows[0][0] == next(iter(supported["CONTROLLERS"])))
-    assert {core: tuple(pythons.split(", ")) for core, pythons, _ in table} == supported["CONTROLLERS"]
-    assert {nodes.partition(" ")[0] for _, _, nodes in table} == {supported["NODES"][0]}
-    assert {core: nodes.rpartition(" ")[2] for core, _, nodes in table} == {
+    assert {core: tuple(pythons.split(", ")) for core, pythons, _nodes in table} == supported["CONTROLLERS"]
+    assert {nodes.partition(" ")[0] for _core, _pythons, nodes in table} == {supported["NODES"][0]}
+    assert {core: nodes.rpartition(" ")[2] for core, _pythons, nodes in table} == {
         core: pythons[-1] for core, pythons in supported["CONTROLLERS"].items()
     }
     cores = list(supported["CONTROLLERS"])
