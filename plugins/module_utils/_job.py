@@ -169,6 +169,7 @@ class Job:
         files = [(os.POSIX_SPAWN_DUP2, lock, 9), *((os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3))]
         words = ("sh", "-c", _SWEEP, os.path.dirname(self.path), f"{_KEPT_MINUTES:g}", f"{60 * _KEPT_MINUTES:g}")
         # What the task's environment says of PATH may lead to no command.
+        # pylint: disable-next=ansible-bad-function
         os.posix_spawn("/bin/sh", words, {"PATH": os.defpath}, file_actions=files)
 
     @property

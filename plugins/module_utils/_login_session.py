@@ -47,5 +47,6 @@ def _units_of(pid: int) -> str:
 
 def _asked(*words: str) -> str:
     """Return what the system bus answers. Raises OSError and SubprocessError."""
+    # pylint: disable-next=ansible-bad-function
     asked = subprocess.run([*_BUSCTL, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_BUS_SECONDS, check=True)
     return asked.stdout.strip()

@@ -57,6 +57,7 @@ def listed_over_ssh(address: str, arguments: Sequence[str], seconds: int) -> Any
     ours, theirs = socket.socketpair()
     with ours:
         try:
+            # pylint: disable-next=ansible-bad-function
             ssh = subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE, start_new_session=True)
         except OSError as error:
             raise EngineUnreachable(f"Cannot reach the engine at {shown_host(address)}: ssh cannot be started: {error.strerror}") from error

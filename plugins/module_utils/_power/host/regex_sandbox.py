@@ -122,6 +122,7 @@ def _started(program: str, arguments: tuple[str, ...]) -> subprocess.Popen[bytes
     import subprocess
 
     # A session of its own: Ctrl-C in a terminal is not for it.
+    # pylint: disable-next=ansible-bad-function
     return subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _LIMITS + program, str(_PROCESSOR_SECONDS), str(_MEMORY), *arguments],
         stdin=subprocess.PIPE,
