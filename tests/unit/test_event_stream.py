@@ -11,6 +11,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -155,7 +156,11 @@ def test_a_stream_that_breaks_is_told_of(engine: Engine, said: bytes) -> None:
     assert list(stream) == []
 
 
-@pytest.mark.parametrize("said", [b"zz\r\n", chunk(b"\xff\xfe\n"), b"-5\r\nabc"])
+#: urllib3 that there is for Python 3.9 waits for the end of a chunk that has none.
+_NEGATIVE = pytest.param(b"-5\r\nabc", marks=pytest.mark.skipif(sys.version_info < (3, 10), reason="urllib3 takes it for a size"))
+
+
+@pytest.mark.parametrize("said", [b"zz\r\n", chunk(b"\xff\xfe\n"), _NEGATIVE])
 def test_what_cannot_be_read_is_told_of(engine: Engine, said: bytes) -> None:
     stream = engine.follow()
     engine.say(said + chunk(event(1)) + LAST)
