@@ -47,6 +47,7 @@ shim: link ## the HTTP face on the demo's servers, until Ctrl-C
 
 .PHONY: lab lab-down
 lab: venv ## as root: real nodes with servers on this machine; how many: make lab NODES=3 SERVERS=4
+	@[[ "$(or $(NODES),3) $(or $(SERVERS),4)" =~ ^[0-9]+\ [0-9]+$$ ]] || { echo "Cannot make a lab: NODES and SERVERS are numbers" >&2; exit 2; }
 	@$(NODES_OF_LAB) up $(or $(NODES),3)
 	@tests/lab/populate $(or $(SERVERS),4)
 

@@ -32,6 +32,8 @@ STUBBORN, SUSPENDED = "Stubborn", "Overdue"
 #: How many seconds these take to stop from their second run on, for there to be something to see in the middle of it. Fjord is killed then:
 #: however long a playbook takes to get as far as its task on a busy machine, the kill finds it in its stop.
 SLOW = {"Fjord": 300.0, "Grove": 4.0, "Harbor": 3.0}
+#: What each of them stops in otherwise.
+QUICK_SECONDS = 0.2
 #: Seconds from one playbook's begin to that of the next, which waits for it.
 LEAD_SECONDS = 0.5
 
@@ -61,7 +63,7 @@ def prepare() -> None:
     """Write the node's settings and the definitions of ten servers."""
     (HOME / "servers").mkdir(parents=True, exist_ok=True)
     for index, name in enumerate(FLEET, 1):
-        write(definition(index, name, STOP_SECONDS=0.2))
+        write(definition(index, name, STOP_SECONDS=QUICK_SECONDS))
     write(definition(9, STUBBORN, IGNORE_SIGNALS="all", STOP_COMMAND="nothing would"))
     write(definition(10, SUSPENDED))
     network = {"name": NETWORK, "network_mode": NETWORK, "interface": "127.0.0.1"}
@@ -133,7 +135,8 @@ def show(entries: list[dict[str, Any]]) -> None:
         words = [f"{entry['state_before']} -> {entry['state']}"] if "state_before" in entry else []
         stop = entry.get("stop")
         if stop:
-            words.append(f"stopped by {'SIGKILL after the grace' if stop['forced'] else stop['how']} in {stop['seconds']:.1f} s")
+            forced = "SIGKILL of that kill" if entry.get("code") == "cancelled_by_kill" else "SIGKILL after the grace"
+            words.append(f"stopped by {forced if stop['forced'] else stop['how']} in {stop['seconds']:.1f} s")
         waited = entry.get("lock", {}).get("waited_seconds", 0)
         if waited >= 0.1:
             words.append(f"waited {waited:.1f} s for its turn")
@@ -216,8 +219,12 @@ def main() -> None:
     """Show it all."""
     began = time.monotonic()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    was_there = CONFIG.exists()
     prepare()
     print(f"Ten servers, one container each, defined in {(HOME / 'servers').relative_to(CHECKOUT)}. First they are started.")
+    if was_there:
+        # What an earlier demo left up may take minutes to stop.
+        act("kill", *FLEET, STUBBORN, SUSPENDED)
     act("start", *FLEET, STUBBORN, SUSPENDED, wait_for="running")
     slow_down()
     scene(1, "Eight servers are restarted by one task.")
@@ -236,4 +243,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\nThe demo was interrupted; what was under way is finished all the same. `make demo-down` removes everything.")

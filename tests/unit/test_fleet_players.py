@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import pytest
@@ -28,7 +27,7 @@ GIVEN: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("given", GIVEN, ids=str)
 def test_values_are_understood_as_the_module_understands_them(given: dict[str, Any]) -> None:
-    spec = importlib.import_module("ansible.module_utils.common.arg_spec")
+    spec = pytest.importorskip("ansible.module_utils.common.arg_spec")
     options = {name: POWER_OPTIONS[name] for name in PLAYER_OPTIONS}
     validated = spec.ArgumentSpecValidator(argument_spec(options)).validate(given)
     assert validated.error_messages == []

@@ -222,7 +222,8 @@ def test_what_users_call_is_public_and_nothing_else() -> None:
 
 def test_one_file_alone_knows_the_framework() -> None:
     def knows_it(path: Path) -> bool:
-        words = path.read_text().replace(UTILS, "").replace("ansible_collections.fleet.power", "")
+        # Nor does who is told by pylint of ansible-test what it would do with the framework.
+        words = re.sub("# pylint: .*", "", path.read_text()).replace(UTILS, "").replace("ansible_collections.fleet.power", "")
         speaks_of_it = not name_of(path).startswith("_fleet") and re.search("ansible", words, re.IGNORECASE)
         return bool(speaks_of_it) or any(each.package == "ansible" for each in imports(path))
 

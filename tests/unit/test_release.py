@@ -62,6 +62,7 @@ def changelog(checkout: Path, *version: str) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.long
 def test_a_release_takes_in_the_fragments_and_removes_them(checkout: Path) -> None:
+    git(checkout, "tag", version_in(checkout))
     (checkout / "changelogs/fragments/new.yml").write_text(FRAGMENT)
     made = changelog(checkout, "1.7.3")
     assert made.returncode == 0, made.stderr
@@ -102,7 +103,18 @@ def test_a_version_that_is_none_is_refused(checkout: Path) -> None:
 
 
 @pytest.mark.long
+def test_a_version_below_the_last_one_or_after_one_that_nobody_has_is_refused(checkout: Path) -> None:
+    (checkout / "changelogs/fragments/new.yml").write_text(FRAGMENT)
+    for version in ("0.9.0", "1.0.0-rc1"):
+        assert "VERSION is to be above 1.0.0" in changelog(checkout, version).stderr
+    refused = changelog(checkout, "1.7.3")
+    assert refused.returncode == 1 and "1.0.0, which is not tagged" in refused.stderr and "git checkout " in refused.stderr
+    assert changed(checkout) == "?? changelogs/fragments/\n"
+
+
+@pytest.mark.long
 def test_what_is_not_committed_is_named_and_not_released(checkout: Path) -> None:
+    git(checkout, "tag", version_in(checkout))
     (checkout / "notes.txt").write_text("of nobody's concern\n")
     refused = changelog(checkout, "1.7.3")
     assert refused.returncode == 1 and "notes.txt" in refused.stderr
@@ -111,6 +123,7 @@ def test_what_is_not_committed_is_named_and_not_released(checkout: Path) -> None
 
 @pytest.mark.long
 def test_where_a_fragment_is_wrong_nothing_is_written(checkout: Path) -> None:
+    git(checkout, "tag", version_in(checkout))
     (checkout / "changelogs/fragments/wrong.yml").write_text("---\nnews:\n  - server_power - something new.\n")
     assert changelog(checkout, "1.7.3").returncode != 0
     assert changed(checkout) == "?? changelogs/fragments/\n"
