@@ -181,8 +181,9 @@ def test_every_server_is_listed_by_one_call(lab: Lab, proxy: EngineProxy, node: 
     lab.power("start", ours)
     lab.outsider(wings, Labels={"Service": "Pterodactyl"})
     lab.outsider(foreign)
-    found = {server.uuid for server in node.engine.servers()}
-    assert (found & {ours, wings, foreign}, asked(proxy)) == ({ours, wings}, ["GET /containers/json"])
+    found = {server.uuid: server.name for server in node.engine.servers()}
+    assert (found.keys() & {ours, wings, foreign}, asked(proxy)) == ({ours, wings}, ["GET /containers/json"])
+    assert (found[ours], found[wings]) == (f"server-{ours[:8]}", "")
 
 
 def test_many_servers_of_one_image_ask_for_it_once_but_after_a_pull_it_is_looked_at_again(

@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_labels import name_in_labels
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_limits import limits_of
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import WAITING, NetworkSpec
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent
@@ -351,7 +352,8 @@ class FakeEngine:
 
     def servers(self) -> list[Server]:
         """Every container whose name is a uuid."""
-        return [Server(each.name) for each in self.containers.values() if parse_uuid(each.name)]
+        named = [each for each in self.containers.values() if parse_uuid(each.name)]
+        return [Server(each.name, name_in_labels(each.labels, each.name)) for each in named]
 
     def listed(self) -> list[ListedContainer]:
         """Every container whose name is a uuid, or that of one which waits."""

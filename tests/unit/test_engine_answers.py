@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_labels import name_in_labels
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import listed_of, publisher_of, snapshot_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ListedContainer
 
@@ -34,6 +35,13 @@ def test_who_has_published_a_port_on_another_address_is_not_blamed(published: st
 UUID = "11111111-2222-3333-4444-555555555555"
 OURS = {"fleet.power.server": UUID, "fleet.power.spec": "x"}
 WINGS = {"Service": "Pterodactyl"}
+
+
+def test_the_name_in_labels_counts_only_on_a_container_that_says_it_is_ours() -> None:
+    named = {"fleet.power.name": "Atlas"}
+    assert name_in_labels({**OURS, **named}, UUID) == "Atlas"
+    for labels in (OURS, {**WINGS, **named}, {**OURS, "fleet.power.server": UUID.replace("1", "2"), **named}):
+        assert name_in_labels(labels, UUID) == ""
 
 
 @pytest.mark.parametrize(

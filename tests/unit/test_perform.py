@@ -64,6 +64,17 @@ class TestBeforeAnythingIsStopped:
         assert ending(fake.perform("restart")) == ("refused", "server_not_found", False)
         assert fake.live
 
+    @pytest.mark.parametrize("action", ["start", "restart"])
+    def test_a_server_that_only_its_container_is_left_of_is_found_by_name_as_by_short_id(self, fake: FakeNode, action: str) -> None:
+        fake.down()
+        fake.file.unlink()
+        for server in (UUID[:8], "Cobalt"):
+            fake.node = fake.build()
+            result = perform(fake.request(action, server=server), fake.node)
+            assert ending(result) == ("refused", "server_not_found", False)
+            assert result.msg.startswith(f"Cannot find a definition of server {UUID}: ") and result.server.uuid == UUID
+        assert perform(fake.request(action, server="Nobody"), fake.node).msg.startswith('Cannot find server "Nobody": no definition and no')
+
     def test_an_image_that_cannot_be_had_is_refused(self, fake: FakeNode) -> None:
         fake.up()
         fake.define(container={"image": "game:2"})

@@ -139,6 +139,18 @@ def test_the_same_server_in_several_sources_is_one_and_has_the_name_of_the_first
             sources.search.identify(former, KILL)
 
 
+def test_a_former_name_that_a_container_still_has_is_told_with_the_present_one(place: Place) -> None:
+    path = place.write(A, "Atlsa")
+    for action in (START, STOP):
+        with pytest.raises(ServerNotFound, match=f'server {A} was made under this name, .* calls it "Atlsa" now; give that name'):
+            place.sources(containers=lambda: [Server(A, "Atlas")]).search.identify("Atlas", action)
+    place.write(A)
+    with pytest.raises(ServerNotFound, match="gives it no name now; give its UUID"):
+        place.sources(containers=lambda: [Server(A, "Atlas")]).search.identify("Atlas", START)
+    path.unlink()
+    assert place.sources(containers=lambda: [Server(A, "Atlas")]).search.identify("Atlas", START) == Server(A, "Atlas")
+
+
 def test_a_kept_definition_of_a_deleted_server_does_not_take_the_name_of_the_present_one(place: Place) -> None:
     place.keep(A, "Lobby")
     place.write(B, "Lobby")

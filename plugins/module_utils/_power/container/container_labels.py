@@ -31,6 +31,11 @@ def claims_to_be(labels: Mapping[str, str]) -> str | None:
     return labels.get(LABEL_SERVER) if LABEL_SPEC in labels else None
 
 
+def name_in_labels(labels: Mapping[str, str], uuid: str) -> str:
+    """The name that a server had when we made its container, as that container's labels have it; empty where they say none."""
+    return labels.get(LABEL_NAME, "") if claims_to_be(labels) == uuid else ""
+
+
 def made_by_us(snapshot: Snapshot, uuid: str) -> bool:
     """Tell if this collection made the container, whatever its name is now, for this server: its host's name comes from no image."""
     return snapshot.hostname == uuid and claims_to_be(snapshot.labels) == uuid

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..container.container_spec import LABEL_SERVER, LABEL_SPEC, made_by_us
+from ..container.container_labels import LABEL_SERVER, LABEL_SPEC, made_by_us, name_in_labels
 from ..model.errors import EngineError, EngineUnreachable
 from ..model.server import ListedContainer, Server, Snapshot, parse_uuid
 from .connection import Connection
@@ -92,8 +92,13 @@ class DockerEngine:
         with self._calls.asking("list the containers") as client:
             # The engine's filter knows no "or": one list of everything costs less than two.
             rows = client.containers(all=True)
-        uuids = dict.fromkeys(server_of(row) or self._renamed_server(row) for row in rows)
-        return [Server(uuid) for uuid in uuids if uuid is not None]
+        names: dict[str, str] = {}
+        for row in rows:
+            uuid = server_of(row) or self._renamed_server(row)
+            if uuid is not None:
+                # The newest is listed first: one that waits for its place has the newer name.
+                names[uuid] = names.get(uuid) or name_in_labels(row.get("Labels") or {}, uuid)
+        return [Server(uuid, name) for uuid, name in names.items()]
 
     def listed(self) -> list[ListedContainer]:
         """Every container that belongs to a server; see `Engine`. Only one that may be renamed and is live costs a call of its own."""

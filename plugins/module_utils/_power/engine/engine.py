@@ -144,7 +144,7 @@ class Engine(Protocol):
         """The container as it is now, or None."""
 
     def servers(self) -> list[Server]:
-        """Every server that has a container of ours or of Wings."""
+        """Every server that has a container of ours or of Wings; by the name that it had when ours was made."""
 
     def listed(self) -> list[ListedContainer]:
         """Every container that belongs to a server, by one call; a live one of ours too that somebody has renamed."""

@@ -26,6 +26,8 @@ class Trouble:
     out_of_reach: list[PowerError] = field(default_factory=list)
     #: Where each is, as far as that is known.
     unread: dict[str, str] = field(default_factory=dict)
+    #: Servers whose containers were made under the name that is looked for, with the names that their definitions give them now.
+    renamed: dict[str, str] = field(default_factory=dict)
 
 
 def ambiguous(wanted: str, uuids: Sequence[str]) -> AmbiguousServer:
@@ -41,6 +43,8 @@ def unknown(text: str, trouble: Trouble, strays: Sequence[str], *, panel_asked: 
     """The error for a text that means no server; ``strays`` are the files that no server's uuid names."""
     if not text.strip():
         return ServerNotFound("Cannot find a server: neither UUID, short id nor name was given")
+    if trouble.renamed:
+        return _formerly(text, *next(iter(trouble.renamed.items())))
     asked = ", the Panel's list for it included," if panel_asked else ""
     reason = f"no definition and no container on this node{asked} has this UUID, short id or name"
     wanted = text.strip()
@@ -56,6 +60,13 @@ def unknown(text: str, trouble: Trouble, strays: Sequence[str], *, panel_asked: 
         reason += f"; ignored, since no UUID names it: {_first(strays)}"
     reason += "; see the warnings" if trouble.unread or strays else "; server_power_info without a server lists those it knows"
     return ServerNotFound(f'Cannot find server "{printable(text)}": {reason}', unread=len(trouble.unread))
+
+
+def _formerly(text: str, uuid: str, name: str) -> ServerNotFound:
+    now = f'calls it "{printable(name)}" now; give that name' if name else "gives it no name now; give its UUID"
+    return ServerNotFound(
+        f'Cannot find server "{printable(text)}": the container of server {uuid} was made under this name, but its definition {now}'
+    )
 
 
 def _first(paths: Sequence[str]) -> str:

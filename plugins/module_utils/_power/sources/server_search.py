@@ -83,9 +83,11 @@ class ServerSearch:
         for layer in layers:
             for source in layer:
                 for uuid in self._uuids(source, trouble):
-                    name = None if uuid in names else self._name(source, uuid, trouble)
-                    if name is not None:
-                        names[uuid] = name
+                    if uuid not in names:
+                        name = self._name(source, uuid, trouble)
+                        names.update({} if name is None else {uuid: name})
+                    elif source is self._set.containers and source.name(uuid) == wanted:
+                        trouble.renamed[uuid] = names[uuid]
             found = {uuid: name for uuid, name in names.items() if name == wanted}
             if found:
                 return found
