@@ -346,7 +346,20 @@ class TestEnded:
         played.clock.after(20, lambda: others.append(played.fake.perform("restart", players=policy)))
         assert played.ask(**WARN).outcome.value == "done"
         assert [(each.outcome.value, each.code) for each in others] == [("refused", CountdownRunning.code)]
-        assert "restart by alice@web1 (counting, due at" in others[0].msg and len(played.game.heard) == 3
+        assert "a restart by alice@web1 counts down for its players already, and is due at " in others[0].msg
+        assert len(played.game.heard) == 3
+
+    def test_the_sentence_on_the_first_is_whole(self, played: Played) -> None:
+        others: list[Result] = []
+        origin = "root@vm (ad hoc), of a name that is longer than what is shown of a word"
+        played.clock.after(20, lambda: others.append(played.fake.perform("restart", players=read_policy("restart", True, WARN))))
+        until = timestamp(played.clock.now() + timedelta(seconds=60))
+        since = timestamp(played.clock.now())
+        played.ask(players_at_most=0, max_delay=60, request={"origin": origin})
+        assert others[0].msg == (
+            f"Cannot restart server {UUID}: a restart by {origin} waits for its players already, since {since} and until {until} at most; "
+            "wait for its end, or act without regard to players, which calls it off"
+        )
 
     def test_a_start_that_finds_it_up_changes_nothing(self, played: Played) -> None:
         (played.fake.root / "state" / "journal.sqlite").unlink()

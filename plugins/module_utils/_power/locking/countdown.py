@@ -27,7 +27,7 @@ from ..model.clock import SYSTEM_CLOCK, engine_time
 from ..model.errors import CountdownRunning, LockUnavailable
 from ..model.players import WAITING, PlayerCount
 from ..model.request import Request
-from ..model.schema import printable
+from ..model.schema import one_line
 from ..model.server import Run, parse_uuid
 
 _SUFFIX = ".countdown"
@@ -75,9 +75,13 @@ class Countdown:
         return {name: getattr(self, name) for name in names if getattr(self, name) != ""}
 
     def sentence(self) -> str:
-        """The countdown as a person reads it."""
+        """What it does, as a person reads it: ``a restart by alice@web1 counts down for its players already, and is due at TIME``."""
         by = f" by {self.origin}" if self.origin else ""
-        return printable(f"{self.action}{by} ({self.phase}, due at {self.due}, since {self.since})")
+        does = f"counts down for its players already, and is due at {self.due}"
+        if self.phase == WAITING:
+            does = f"waits for its players already, since {self.since} and until {self.due} at most"
+        # Each part of it is cut where it is written.
+        return one_line(f"a {self.action}{by} {does}")
 
     def is_of(self, request: Request) -> bool:
         """Return True if it is the countdown of the same action, asked for under the same key: that is done once."""
@@ -140,10 +144,10 @@ class Countdowns:
         while (descriptor := self._lock(path)) is None and (running := self.running(uuid)) is None and not deadline.is_over:
             deadline.pause(_AGAIN_SECONDS)
         if descriptor is None:
-            who = "another action" if running is None else running.sentence()
+            first = "another action waits for its players already" if running is None else running.sentence()
             raise CountdownRunning(
-                f"Cannot {request.action.value} server {uuid}: {who} is waiting for its players already; wait for its end, or act without "
-                "regard to players, which calls it off",
+                f"Cannot {request.action.value} server {uuid}: {first}; wait for its end, or act without regard to players, "
+                "which calls it off",
                 running=running,
             )
         found = _decoded(_read_descriptor(descriptor))
