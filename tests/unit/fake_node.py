@@ -18,6 +18,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.pr
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.games.game import NoGame
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdowns
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.generation import KillGenerations
@@ -64,8 +65,8 @@ class FakeGames:
     def of(self, server: Server, snapshot: Snapshot, definition: Definition | None) -> FakeGame | None:
         return self.game
 
-    def why_none(self, server: Server, definition: Definition | None) -> str:
-        return "" if self.game is not None else "nothing says what is played there"
+    def why_none(self, server: Server, definition: Definition | None) -> NoGame | None:
+        return None if self.game is not None else NoGame("nothing says what is played there", "no rule")
 
 
 class FakeNode:

@@ -118,11 +118,11 @@ class TestWhich:
 
     def test_why_there_is_none_is_one_sentence(self) -> None:
         games = ProfiledGames(parse_settings({}, where="config.yml"), engine())
-        assert games.why_none(LOBBY, definition(game="minecraft")) == ""
-        assert games.why_none(LOBBY, definition()).startswith("nothing says what is played there")
+        assert games.why_none(LOBBY, definition(game="minecraft")) is None
+        assert str(games.why_none(LOBBY, definition())).startswith("nothing says what is played there: neither settings.meta.game")
         mistyped = definition(game="Mine\x1bcraft")
         assert games.of(LOBBY, snapshot(), mistyped) is None
-        assert games.why_none(LOBBY, mistyped) == ('settings.meta.game is "Mine?craft", expected a profile: minecraft, quake3 or source')
+        assert str(games.why_none(LOBBY, mistyped)) == 'settings.meta.game is "Mine?craft", expected a profile: minecraft, quake3 or source'
 
     def test_who_has_no_games_loads_nothing_that_asks_one(self) -> None:
         module = "ansible_collections.fleet.power.plugins.module_utils._power"

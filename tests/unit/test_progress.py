@@ -105,6 +105,8 @@ def test_a_stop_says_when_it_is_killed_in_the_zone_of_whoever_reads() -> None:
 def test_a_wait_for_players_and_a_countdown_say_until_when() -> None:
     due = datetime.fromtimestamp(NOW, timezone.utc).isoformat()
     assert told(line(phase="players", deadline=due)) == [f"{TIME} node-1 Lobby waiting for players, at most until {TIME}"]
+    unknown = line(phase="players", deadline=due, why="nothing says what is played there")
+    assert told(unknown) == [f"{TIME} node-1 Lobby waiting for players (nothing says what is played there), at most until {TIME}"]
     assert told(line(phase="countdown", deadline=due)) == [f"{TIME} node-1 Lobby counting down, due at {TIME}"]
 
 

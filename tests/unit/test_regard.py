@@ -24,7 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.accepta
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown, HeldCountdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CountdownRunning, EngineUnreachable, ImageUnavailable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.news import COUNTDOWN, PLAYERS
+from ansible_collections.fleet.power.plugins.module_utils._power.model.news import COUNTDOWN, PLAYERS, News
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import COUNTING, WAITING, read_policy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
@@ -247,6 +247,15 @@ class TestWaiting:
         assert [phase for phase, _deadline in of_players] == [PLAYERS, COUNTDOWN, PLAYERS]
         assert seen[0] is not None and (seen[0].phase, seen[0].due) == (WAITING, of_players[0][1])
         assert seen[0].due[:19] == of_players[2][1][:19] == "2026-03-01T12:10:00"
+
+    def test_whoever_watches_sees_why_nobody_can_be_counted(self, played: Played) -> None:
+        news: list[News] = []
+        played.fake.games.game = None
+        played.fake.node = replace(played.fake.node, caller=replace(played.fake.node.caller, listener=news.append))
+        result = played.ask(players_at_most=0, max_delay=600)
+        (told,) = (each for each in news if each.phase == PLAYERS)
+        assert told.line()["why"] == "nothing says what is played there" and result.players is not None
+        assert result.players.why.startswith(told.why) and told.why in result.warnings[0]
 
     def test_one_who_comes_and_goes_has_players_told_once_a_minute_at_most(self, played: Played) -> None:
         played.game.online = 5

@@ -50,7 +50,7 @@ _UNTIL = {"stop": "SIGKILL at", PLAYERS: "at most until", COUNTDOWN: "due at"}
 _SHOWN: dict[str, tuple[type, ...]] = {
     "servers": (int,),
     "seconds": (int, float),
-    **dict.fromkeys(("server", "name", "action", "phase", "deadline", "outcome", "code"), (str,)),
+    **dict.fromkeys(("server", "name", "action", "phase", "deadline", "outcome", "code", "why"), (str,)),
 }
 _FAILURES = ("refused", "cancelled", "failed")
 #: What is no change.
@@ -208,7 +208,8 @@ def _words(news: Mapping[str, Any], lasting: str = "") -> str:
         return f"{news.get('action', '')} {news['outcome']}{code} in {float(news.get('seconds', 0)):.1f} s"
     phase = str(news["phase"])
     until = f", {_UNTIL[phase]} {_clock(str(news['deadline']))}" if phase in _UNTIL and news.get("deadline") else ""
-    return f"{_DOING[phase]}{lasting}{until}"
+    why = f" ({news['why']})" if news.get("why") else ""
+    return f"{_DOING[phase]}{why}{lasting}{until}"
 
 
 def _name(news: Mapping[str, Any]) -> str:

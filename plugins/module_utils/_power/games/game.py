@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..definitions.definition import Definition
@@ -26,14 +27,25 @@ class Game(Protocol):
         """Tell those who play, in one line of text; return why that was not possible, empty where it was. Raises nothing."""
 
 
+@dataclass(frozen=True)
+class NoGame:
+    """Why a server has no game: the reason, as it stands after its name, and where one was looked for."""
+
+    why: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.why}: {self.where}"
+
+
 class Games(Protocol):
     """The games of a node."""
 
     def of(self, server: Server, snapshot: Snapshot, definition: Definition | None) -> Game | None:
         """Return the game of the run in ``snapshot``, None where no profile says what is played there."""
 
-    def why_none(self, server: Server, definition: Definition | None) -> str:
-        """Say why a server has no game, as it stands after its name; empty if it has one."""
+    def why_none(self, server: Server, definition: Definition | None) -> NoGame | None:
+        """Say why a server has no game; None if it has one."""
 
 
 class ProfiledGames:
@@ -53,13 +65,14 @@ class ProfiledGames:
 
         return ProfiledGame(profile, snapshot, definition, self._engine)
 
-    def why_none(self, server: Server, definition: Definition | None) -> str:
+    def why_none(self, server: Server, definition: Definition | None) -> NoGame | None:
         name, settings = self._named(server, definition), self._settings
         if not name:
-            return "nothing says what is played there: neither settings.meta.game of its definition nor games.rules of the settings"
+            where = "neither settings.meta.game of its definition nor games.rules of the settings"
+            return NoGame("nothing says what is played there", where)
         if profile_named(name, settings.game_profiles) is not None:
-            return ""
-        return f'settings.meta.game is "{printable(name)}", expected a profile: {names_of_profiles(settings.game_profiles)}'
+            return None
+        return NoGame(f'settings.meta.game is "{printable(name)}", expected a profile', names_of_profiles(settings.game_profiles))
 
     def _named(self, server: Server, definition: Definition | None) -> str:
         """Return the name of a server's profile: what its definition says, else the first rule that is for it; empty if nothing does."""

@@ -24,7 +24,7 @@ COUNTDOWN = "countdown"
 class News:
     """One thing that became of a server. ``phase`` is what it is at from now on, until ``deadline`` at most; or it ended with ``outcome``.
 
-    ``seconds`` is how long the action has taken by now. ``code`` says why it did not end well.
+    ``seconds`` is how long the action has taken by now. ``code`` says why it did not end well, ``why`` what keeps a wait from an early end.
     """
 
     server: Server
@@ -34,6 +34,7 @@ class News:
     seconds: float = 0.0
     outcome: str = ""
     code: str = ""
+    why: str = ""
 
     @classmethod
     def of_end(cls, result: Result) -> News:
@@ -51,6 +52,7 @@ class News:
             "seconds": round(self.seconds, 3),
             "outcome": self.outcome,
             "code": self.code,
+            "why": self.why,
         }
         return {name: value for name, value in fields.items() if value not in ("", None)}
 

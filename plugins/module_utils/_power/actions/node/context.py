@@ -69,7 +69,7 @@ class ActionContext:
         self.progress.enter(phase)
         self.tell(phase.value, deadline)
 
-    def tell(self, doing: str, deadline: datetime | None = None) -> None:
-        """Tell whoever asked what the server is at from now on: a phase, or a wait."""
+    def tell(self, doing: str, deadline: datetime | None = None, why: str = "") -> None:
+        """Tell whoever asked what the server is at from now on, a phase or a wait, and ``why`` it may take until the deadline."""
         until = None if deadline is None else timestamp(deadline)
-        self.node.caller.listener(News(self.progress.server, self.verb, doing, until, self.progress.seconds))
+        self.node.caller.listener(News(self.progress.server, self.verb, doing, until, self.progress.seconds, why=why))

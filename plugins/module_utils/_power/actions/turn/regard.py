@@ -98,16 +98,16 @@ class _Regard:
         self._context, self._policy = context, policy
         definition = node.sources.definition_for_stop(context.uuid)
         self._game = node.games.of(progress.server, snapshot, definition)
-        why_none = "" if self._game is not None else node.games.why_none(progress.server, definition)
-        if why_none:
-            progress.warn(f"server {context.uuid}: its players are neither asked nor told: {why_none}")
+        self._no_game = None if self._game is not None else node.games.why_none(progress.server, definition)
+        if self._no_game is not None:
+            progress.warn(f"server {context.uuid}: its players are neither asked nor told: {self._no_game}")
         self._announcer = Announcer(context, policy, self._game)
         self._watch = RunWatch(context, snapshot.run)
         self._slots = SlotsAside(context)
         self._countdown = PlayerCountdown(context, policy, self._announcer, self._watch, self._slots)
         self._record: HeldCountdown | None = None
         self._is_handed_on = False
-        self._count = PlayerCount(why=why_none or "it was not asked yet")
+        self._count = PlayerCount(why=str(self._no_game or "it was not asked yet"))
         self._began = node.clock.monotonic()
         #: By the monotonic clock: the wall clock may be set meanwhile.
         self._requested = self._began - max((node.clock.now() - context.request.requested_at).total_seconds(), 0.0)
@@ -209,7 +209,7 @@ class _Regard:
         if move is Move.CALL_OFF or (self._countdown.due is None and not self._slots.are_aside):
             self._slots.leave(counts_on=False)
             self._context.progress.note(PLAYERS)
-            self._context.tell(PLAYERS, self._waits_until)
+            self._context.tell(PLAYERS, self._waits_until, "" if self._no_game is None else self._no_game.why)
         if move is Move.COUNT:
             self._countdown.go_on(self._latest if must_go(self._policy, self._situation.passed) else None)
         return False
