@@ -431,7 +431,7 @@ servers:
           returned: always
           sample: command
         forced:
-          description: Whether it was ended by SIGKILL.
+          description: Whether it was ended by SIGKILL, be it after the grace or by a kill that came in between.
           type: bool
           returned: always
           sample: false

@@ -349,8 +349,8 @@ class TestKillMeanwhile:
         fake.clock.after(10, lambda: fake.engine.end(UUID, 137))
         result = fake.perform(action)
         assert ending(result) == (*end, True)
-        assert result.stop is not None
-        assert result.stop.forced
+        assert result.stop is not None and result.stop.forced
+        assert (result.stop.how, result.stop.seconds < 11, result.state) == ("signal", True, PowerState.OFFLINE)
 
 
 class TestSignal:
