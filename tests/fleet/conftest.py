@@ -17,9 +17,9 @@ from .lab import Lease, Node
 LONGEST = (
     "test_upgrade",
     "test_supervised_upgrade",
+    "test_node",
     "test_shim",
     "test_supervised",
-    "test_node",
     "test_readme",
     "test_unknown",
     "test_deploy",

@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.tests.integration.event_sending import EventReceiver
 from ansible_collections.fleet.power.tests.integration.panel_server import LIST, TOKEN, FakePanel, closing
 
 from .lab import Lease, Node, adhoc, inventory, playbook, server, uuid_of, wait_until
 from .ran import changes, made, refusal
-from .shim import pid_of
-from .supervised import EVENTS, SUPERVISOR, units
+from .shim import library_of, pid_of
+from .supervised import BACK_SECONDS, EVENTS, RESTORE, SHORT, SUPERVISOR, crash, is_back, libraries, units
 
 SETTINGS = {
     "system": {"stop_timeout": 30},
     "docker": {"registries": {"registry.example.test": {"username": "puller", "password": "hunter2-password"}}},
 }
+#: What signs events.
+SECRET = "whsec_" + "QUFB" * 8
 #: Then none is looked at or installed.
 ENGINE_ELSEWHERE = {"docker": {"host": "tcp://127.0.0.1:9"}}
 #: Path, owner, group, mode.
@@ -62,48 +65,76 @@ def hostile_modules(node: Node, *names: str) -> Iterator[None]:
         node.ssh(f"rm -f {files} /tmp/hostile-*")
 
 
-def test_a_machine_becomes_a_node_and_the_second_run_changes_nothing(node: Node, tmp_path: Path) -> None:
+def test_a_machine_becomes_a_node_that_keeps_servers_up_and_tells_and_a_second_run_changes_nothing(node: Node, tmp_path: Path) -> None:
     lobby, game = server("lobby", NOTE="hunter2-note"), server("game", NOTE="{{NOT_A_TEMPLATE}} ä")
     # A name that is a pattern, and does not match itself.
     (tmp_path / "servers[1]").mkdir()
     file = tmp_path / "servers[1]" / f"{uuid_of(game)}.yml"
     file.write_text(json.dumps(game, ensure_ascii=False) + "\n\n")
-    asked: dict[str, Any] = {
-        "node_settings": SETTINGS,
-        "node_priorities": {"lobby": 7},
-        "node_definitions": [lobby],
-        "node_definitions_dir": str(file.parent),
-        # Which nobody answers at.
-        "node_event_receivers": [{"name": "pager", "url": "http://127.0.0.1:9/hunter2-hook"}],
-    }
+    with closing(EventReceiver()) as received, node.reaching(received.port):
+        asked: dict[str, Any] = {
+            "node_settings": SETTINGS,
+            "node_priorities": {"lobby": 7},
+            "node_definitions": [lobby],
+            "node_definitions_dir": str(file.parent),
+            "node_event_receivers": [{"name": "pager", "url": f"{received.url}/hunter2-hook", "secret": SECRET}],
+        }
+        with hostile_modules(node, "docker", "requests", "yaml", "grp"):
+            first = made(playbook("node", [node], "-vvv", "--diff", **asked))
+        assert "hunter2" not in first.output and SECRET not in first.output
+        assert node.ssh(f"stat -c '%n %U %G %a' $(echo '{MADE}' | cut -d' ' -f1)") == MADE
+        assert node.ssh("id -u pterodactyl; id -g pterodactyl").split() == ["988", "988"]
+        assert units(node) == {SUPERVISOR: "enabled active", EVENTS: "enabled active"}
+        assert libraries(node) == [library_of(node, SUPERVISOR)]
+        assert node.ssh(f"cat /etc/fleet-power/servers/{file.name}") == file.read_text()
 
-    with hostile_modules(node, "docker", "requests", "yaml", "grp"):
-        first = made(playbook("node", [node], "-vvv", "--diff", **asked))
-    assert "hunter2" not in first.output
-    assert node.ssh(f"stat -c '%n %U %G %a' $(echo '{MADE}' | cut -d' ' -f1)") == MADE
-    assert node.ssh("id -u pterodactyl; id -g pterodactyl").split() == ["988", "988"]
-    assert units(node) == {SUPERVISOR: "enabled active", EVENTS: "enabled active"}
-    assert node.ssh(f"cat /etc/fleet-power/servers/{file.name}") == file.read_text()
+        pids = [pid_of(node, service) for service in (SUPERVISOR, EVENTS)]
+        assert changes(made(playbook("node", [node], **asked))) == []
+        assert [pid_of(node, service) for service in (SUPERVISOR, EVENTS)] == pids
 
-    pids = [pid_of(node, service) for service in (SUPERVISOR, EVENTS)]
-    assert changes(made(playbook("node", [node], **asked))) == []
-    assert [pid_of(node, service) for service in (SUPERVISOR, EVENTS)] == pids
+        # Definitions alone, which is quick; a later run must not forget the rest.
+        other = server("other")
+        node.define(other)
+        quick = ("--tags", "node_definitions")
+        assert changes(made(playbook("node", [node], *quick, **asked, node_definitions_purge=True))) == ["Write what differs"]
+        assert definitions_on(node) == sorted([*names(lobby), file.name])
 
-    # Definitions alone, which is quick; a later run must not forget the rest.
-    other = server("other")
-    node.define(other)
-    quick = ("--tags", "node_definitions")
-    assert changes(made(playbook("node", [node], *quick, **asked, node_definitions_purge=True))) == ["Write what differs"]
-    assert definitions_on(node) == sorted([*names(lobby), file.name])
+        power = adhoc([node], "server_power", "server=all action=start wait_for=running")[node.name]
+        assert power["summary"]["done"] == 2
+        facts = adhoc([node], "server_power_info")[node.name]["servers"]
+        assert {each["name"]: each["priority"] for each in facts} == {"lobby": 7, "game": 100}
 
-    power = adhoc([node], "server_power", "server=all action=start wait_for=running")[node.name]
-    assert power["summary"]["done"] == 2
-    facts = adhoc([node], "server_power_info")[node.name]["servers"]
-    assert {each["name"]: each["priority"] for each in facts} == {"lobby": 7, "game": 100}
+        _crashes_and_is_told(node, lobby, received)
+        _is_told_otherwise(node, lobby, received, asked)
+
+
+def _crashes_and_is_told(node: Node, lobby: Mapping[str, Any], received: EventReceiver) -> None:
+    before = node.started_at(uuid_of(lobby))
+    crash(node, lobby)
+    wait_until(lambda: is_back(node, lobby, before), "it was started again", BACK_SECONDS)
+    wait_until(lambda: "server.crashed" in [each["type"] for each in received.got], "it was told", BACK_SECONDS)
+    assert all("webhook-signature" in asked.headers for asked in received.asked)
+    assert {each["subject"] for each in received.got if each["type"] == "server.crashed"} == {uuid_of(lobby)}
+
+
+def _is_told_otherwise(node: Node, lobby: Mapping[str, Any], received: EventReceiver, asked: Mapping[str, Any]) -> None:
+    """Without supervisor and receivers nobody starts what crashes, or tells of it; without the start after a boot no unit is left."""
+    made(playbook("node", [node], **{**asked, **SHORT, "node_supervise": False, "node_event_receivers": []}))
+    assert units(node) == {RESTORE: "enabled inactive"}
+    assert libraries(node) == []
+    left = node.ssh("ls /etc/fleet-power/receivers /usr/local/lib/fleet-power/events-* 2>/dev/null", check=False)
+    assert left.split() == ["/etc/fleet-power/receivers:"]
+    tables = "sqlite3.connect('/var/lib/fleet-power/journal.sqlite').execute('SELECT name FROM sqlite_master').fetchall()"
+    kept = node.ssh(f'python3 -c "import sqlite3; print({tables})"')
+    assert "operations" in kept and "outbox" not in kept and "receivers" not in kept
+    count = len(received.asked)
+    crash(node, lobby)
 
     made(playbook("node", [node], node_python="none", node_check=False, node_restore_on_boot=False))
     assert units(node) == {}
     assert node.ssh(f"ls {UNITS} /etc/systemd/system/multi-user.target.wants/fleet-power-* 2>/dev/null", check=False) == ""
+    assert not node.is_up(uuid_of(lobby))
+    assert len(received.asked) == count
 
 
 @pytest.mark.long

@@ -15,7 +15,7 @@ from ansible_collections.fleet.power.tests.integration.panel_server import FakeP
 from .lab import Node, playbook, server, uuid_of, wait_until
 from .maintenance import MARK, MEMORY, text_of, work
 from .ran import changes, made, refusal
-from .shim import library_of, pid_of
+from .shim import pid_of
 from .supervised import (
     BACK_SECONDS,
     EVENTS,
@@ -27,7 +27,6 @@ from .supervised import (
     crash,
     facts,
     is_back,
-    libraries,
     starts,
     supervised,
     units,
@@ -37,38 +36,6 @@ from .supervised import (
 STAGGER = 2
 #: What signs events.
 SECRET = "whsec_" + "QUFB" * 8
-
-
-def test_a_node_is_supervised_and_tells_of_it_until_it_is_told_otherwise(node: Node) -> None:
-    lobby = server("lobby")
-    with closing(EventReceiver()) as received, node.reaching(received.port):
-        told = {"node_event_receivers": [{"name": "pager", "url": f"{received.url}/PlantedToken", "secret": SECRET}]}
-        supervised(node, lobby, **told)
-        assert units(node) == {SUPERVISOR: "enabled active", EVENTS: "enabled active"}
-        assert libraries(node) == [library_of(node, SUPERVISOR)]
-
-        act(node, "start")
-        before = node.started_at(uuid_of(lobby))
-        crash(node, lobby)
-        wait_until(lambda: is_back(node, lobby, before), "it was started again", BACK_SECONDS)
-        wait_until(lambda: "server.crashed" in [each["type"] for each in received.got], "it was told", BACK_SECONDS)
-        assert all("webhook-signature" in asked.headers for asked in received.asked)
-        assert {each["subject"] for each in received.got} == {uuid_of(lobby)}
-
-        supervised(node, lobby, node_supervise=False)
-        assert units(node) == {RESTORE: "enabled inactive"}
-        assert libraries(node) == []
-        assert node.ssh("ls /etc/fleet-power/receivers /usr/local/lib/fleet-power/events-* 2>/dev/null", check=False).split() == [
-            "/etc/fleet-power/receivers:"
-        ]
-        tables = "sqlite3.connect('/var/lib/fleet-power/journal.sqlite').execute('SELECT name FROM sqlite_master').fetchall()"
-        kept = node.ssh(f'python3 -c "import sqlite3; print({tables})"')
-        assert "operations" in kept and "outbox" not in kept and "receivers" not in kept
-        count = len(received.asked)
-        crash(node, lobby)
-        assert changes(supervised(node, lobby, node_supervise=False)) == []
-        assert not node.is_up(uuid_of(lobby))
-        assert len(received.asked) == count
 
 
 @pytest.mark.long
@@ -123,6 +90,7 @@ def test_the_supervisor_is_restarted_where_its_unit_or_its_settings_are_new_and_
 @pytest.mark.long
 def test_a_supervisor_that_cannot_begin_is_told_and_the_unit_for_the_boot_stays(node: Node) -> None:
     supervised(node, node_supervise=False)
+    assert changes(supervised(node, node_supervise=False)) == []
     node.ssh("echo 'system: {stop_timeout: soon}' >/etc/fleet-power/config.yml")
     said = refusal(playbook("node", [node], **SHORT))
     assert "stop_timeout" in said
