@@ -83,8 +83,8 @@ lint: venv ## ruff, mypy, yamllint, ansible-lint, antsibull, reuse, actionlint
 sanity: venv ## ansible-test sanity on a copy
 	@tests/tools/sanity $(VENV)
 
-sanity-quick: venv # without those two that take longer than all others, and are asked by matrix
-	@tests/tools/sanity $(VENV) --skip-test pylint --skip-test import
+sanity-quick: venv # without those that take longer than all others, and are asked by matrix, or that ruff is asked instead
+	@tests/tools/sanity $(VENV) --skip-test pylint --skip-test import --skip-test pep8
 
 unit: venv ## no engine needed; one file alone: make unit ARGS=tests/unit/test_plan.py
 	$(PYTEST) $(or $(ARGS),-n 3 --dist worksteal tests/unit)

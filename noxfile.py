@@ -45,6 +45,12 @@ def libraries() -> list[str]:
     return [line for line in lines if line and not line.startswith(("#", "ansible-core"))]
 
 
+def readers() -> list[str]:
+    """Return what integration tests read documents and events with, which tests/requirements.txt has beside all else."""
+    lines = (CHECKOUT / "tests/requirements.txt").read_text().splitlines()
+    return [line for line in lines if line.startswith(("schemathesis", "cloudevents", "standardwebhooks"))]
+
+
 def ansible_core(core: str) -> str:
     """Return what to install for this ansible-core."""
     return "https://github.com/ansible/ansible/archive/devel.tar.gz" if core == DEVEL[0] else f"ansible-core~={core}.0"
@@ -80,7 +86,7 @@ def add_tests(core: str, pythons: tuple[str, ...], *tags: str) -> None:
     @nox.session(name=f"integration-{core}", python=pythons, default=False)
     def integration(session: nox.Session) -> None:
         """Run the integration tests on an ansible-core and Python."""
-        prepare(session, ansible_core(core), *libraries())
+        prepare(session, ansible_core(core), *libraries(), *readers())
         run_integration(session, *(session.posargs or ("-n", "2", "tests/integration")))
 
     @nox.session(name=f"targets-{core}", python=pythons, default=False)

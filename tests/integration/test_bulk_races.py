@@ -49,7 +49,7 @@ def changes_to(lab: Lab, uuid: str, proxy: EngineProxy) -> list[Seen]:
 def test_two_calls_over_the_same_servers_act_on_each_one_after_the_other_and_both_tell_the_truth(
     lab: Lab, controller: Controller, proxy: EngineProxy, rival: str
 ) -> None:
-    uuids = started(lab, 20)
+    uuids = started(lab, 8)
     common = {**controller.options(wait_seconds=300, timeout=120), "docker_host": proxy.host}
     with (
         controller.module(action="restart", server=uuids, **common) as one,

@@ -297,6 +297,7 @@ def test_a_shutdown_tells_of_each_end_then_breaks_the_stream_and_marks_nothing(m
     again.close()
 
 
+@pytest.mark.long
 def test_who_lets_go_of_the_stream_does_not_hold_up_a_shutdown(mortal: OwnEngine) -> None:
     container = mortal.up()
     follower = Follower(mortal.engine().events.follow(time.time_ns()))

@@ -45,6 +45,7 @@ def test_what_was_changed_is_named_and_a_restart_brings_it_in_line(lab: Lab, con
     assert outdated(controller, uuid) == NOTHING
 
 
+@pytest.mark.long
 def test_a_tag_that_means_another_image_by_now_counts(lab: Lab, controller: Controller) -> None:
     image = lab.image()
     uuid = lab.up(image=image)
