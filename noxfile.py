@@ -39,16 +39,20 @@ nox.needs_version = ">=2026.10"
 antsibull_nox.load_antsibull_nox_toml()
 
 
+def requirements(name: str) -> list[str]:
+    """Return what a file of requirements asks for."""
+    lines = (CHECKOUT / "tests" / name).read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
 def libraries() -> list[str]:
     """Return what modules and HTTP face need, which tests/demo-requirements.txt has beside one ansible-core."""
-    lines = (CHECKOUT / "tests/demo-requirements.txt").read_text().splitlines()
-    return [line for line in lines if line and not line.startswith(("#", "ansible-core"))]
+    return [line for line in requirements("demo-requirements.txt") if not line.startswith("ansible-core")]
 
 
 def readers() -> list[str]:
     """Return what integration tests read documents and events with, which tests/requirements.txt has beside all else."""
-    lines = (CHECKOUT / "tests/requirements.txt").read_text().splitlines()
-    return [line for line in lines if line.startswith(("schemathesis", "cloudevents", "standardwebhooks"))]
+    return [line for line in requirements("requirements.txt") if line.startswith(("schemathesis", "cloudevents", "standardwebhooks"))]
 
 
 def ansible_core(core: str) -> str:

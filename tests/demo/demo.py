@@ -32,8 +32,6 @@ STUBBORN, SUSPENDED = "Stubborn", "Overdue"
 #: How many seconds these take to stop from their second run on, for there to be something to see in the middle of it. Fjord is killed then:
 #: however long a playbook takes to get as far as its task on a busy machine, the kill finds it in its stop.
 SLOW = {"Fjord": 300.0, "Grove": 4.0, "Harbor": 3.0}
-#: What each of them stops in otherwise.
-QUICK_SECONDS = 0.2
 #: Seconds from one playbook's begin to that of the next, which waits for it.
 LEAD_SECONDS = 0.5
 
@@ -63,7 +61,7 @@ def prepare() -> None:
     """Write the node's settings and the definitions of ten servers."""
     (HOME / "servers").mkdir(parents=True, exist_ok=True)
     for index, name in enumerate(FLEET, 1):
-        write(definition(index, name, STOP_SECONDS=QUICK_SECONDS))
+        write(definition(index, name, STOP_SECONDS=0.2))
     write(definition(9, STUBBORN, IGNORE_SIGNALS="all", STOP_COMMAND="nothing would"))
     write(definition(10, SUSPENDED))
     network = {"name": NETWORK, "network_mode": NETWORK, "interface": "127.0.0.1"}

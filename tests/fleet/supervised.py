@@ -16,6 +16,8 @@ from .shim import LIBRARIES, shown
 SUPERVISOR = "fleet-power-supervisor"
 RESTORE = "fleet-power-restore"
 EVENTS = "fleet-power-events"
+#: What signs events.
+SECRET = "whsec_" + "QUFB" * 8
 #: What a run of the role may leave out in a test.
 SHORT = {"node_python": "none", "node_user": "", "node_check": False}
 #: Longest that a server may take to be back on a loaded machine.

@@ -19,14 +19,12 @@ from ansible_collections.fleet.power.tests.integration.panel_server import LIST,
 from .lab import Lease, Node, adhoc, inventory, playbook, server, uuid_of, wait_until
 from .ran import changes, made, refusal
 from .shim import library_of, pid_of
-from .supervised import BACK_SECONDS, EVENTS, RESTORE, SHORT, SUPERVISOR, crash, is_back, libraries, units
+from .supervised import BACK_SECONDS, EVENTS, RESTORE, SECRET, SHORT, SUPERVISOR, crash, is_back, libraries, units
 
 SETTINGS = {
     "system": {"stop_timeout": 30},
     "docker": {"registries": {"registry.example.test": {"username": "puller", "password": "hunter2-password"}}},
 }
-#: What signs events.
-SECRET = "whsec_" + "QUFB" * 8
 #: Then none is looked at or installed.
 ENGINE_ELSEWHERE = {"docker": {"host": "tcp://127.0.0.1:9"}}
 #: Path, owner, group, mode.

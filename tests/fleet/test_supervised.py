@@ -20,6 +20,7 @@ from .supervised import (
     BACK_SECONDS,
     EVENTS,
     RESTORE,
+    SECRET,
     SHORT,
     SUPERVISOR,
     act,
@@ -34,8 +35,6 @@ from .supervised import (
 )
 
 STAGGER = 2
-#: What signs events.
-SECRET = "whsec_" + "QUFB" * 8
 
 
 @pytest.mark.long

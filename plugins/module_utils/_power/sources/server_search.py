@@ -85,7 +85,8 @@ class ServerSearch:
                 for uuid in self._uuids(source, trouble):
                     if uuid not in names:
                         name = self._name(source, uuid, trouble)
-                        names.update({} if name is None else {uuid: name})
+                        if name is not None:
+                            names[uuid] = name
                     elif source is self._set.containers and source.name(uuid) == wanted:
                         trouble.renamed[uuid] = names[uuid]
             found = {uuid: name for uuid, name in names.items() if name == wanted}
