@@ -42,8 +42,8 @@ def stop_begun(node: Node, servers: Sequence[Definition], **options: object) -> 
 @pytest.mark.samples("9")
 @pytest.mark.parametrize("seconds", [9, 20])
 def test_a_node_cut_off_in_the_middle_gives_all_lines_that_were_missed_and_the_result(node: Node, seconds: float) -> None:
-    # Ended before the cut, during it, and after it.
-    ends = {"before": 1.0, "early": seconds * 0.6, "late": seconds * 0.9, "after": seconds * 2.0 if seconds > 10 else seconds + 3.0}
+    # Ended before the cut, during it, and after it; a busy machine may take some seconds to come to the cut.
+    ends = {"before": 1.0, "early": seconds * 0.85, "late": seconds * 0.95, "after": seconds * 2.0 if seconds > 10 else seconds + 3.0}
     servers = [server(name, STOP_SECONDS=takes) for name, takes in ends.items()]
     bring_up({node: servers})
     watch = stop_begun(node, servers)
