@@ -57,27 +57,32 @@ def taken_over(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
     """Return the TLS context, None without TLS. Raises `SettingsInvalid`."""
-    if not settings.api_ssl_enabled:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    load_certificate(context, settings)
-    return context
+    return _with_certificate(settings) if settings.api_ssl_enabled else None
 
 
 def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
-    """Have new connections be given the certificate that is in the files now. Raises `SettingsInvalid`."""
-    files = settings.api_ssl_cert, settings.api_ssl_key
+    """Have new connections be given the certificate that is in the files now. Raises `SettingsInvalid`.
+
+    A context that connections are made from cannot be given another certificate: where its key does not belong to it, as when the files
+    are just being replaced, it would be left without one. Each connection is handed to the newest context as it begins, with a name or
+    without.
+    """
+    newest = _with_certificate(settings)
+    context.sni_callback = lambda connection, _name, _first: setattr(connection, "context", newest)
+
+
+def _with_certificate(settings: Settings) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        # First into one that nobody uses: a certificate without its key would be left where they do not belong together. A key under
-        # a password cannot be used, and nobody is to be asked for it.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files, password="")
-        context.load_cert_chain(*files, password="")
+        # A key under a password cannot be used, and nobody is to be asked for it.
+        context.load_cert_chain(settings.api_ssl_cert, settings.api_ssl_key, password="")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a certificate and its key"
         raise SettingsInvalid(
             f"Cannot serve HTTPS with api.ssl.cert {settings.api_ssl_cert} and api.ssl.key {settings.api_ssl_key}: {reason}"
         ) from error
+    return context
 
 
 def _require_private(path: str) -> None:
