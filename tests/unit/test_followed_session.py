@@ -226,6 +226,7 @@ def test_a_long_one_is_a_session_of_its_own_that_holds_nobodys_connection(run: S
 def test_its_news_are_there_from_the_beginning(run: Start) -> None:
     module = run(LONG + "followed(lambda interrupted, job: [job.tell({'n': 1}), main(interrupted, job)])")
     module.handed_over()
+    module.await_note("begun")
     assert Watched(str(module.job)).news(0) == b'{"n":1}\n'
 
 
