@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml import yaml_read
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions import definition_text
-from ansible_collections.fleet.power.tests.unit import journal_support
+from ansible_collections.fleet.power.tests.unit import journal_support, scripted_engine
 from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
 
 #: The plugin runs on the controller alone, as Ansible does.
@@ -35,6 +35,18 @@ def fake_node(tmp_path: Path) -> Iterator[FakeNode]:
     fake = FakeNode(tmp_path)
     yield fake
     fake.close()
+
+
+@pytest.fixture(name="scripted", params=["unix", "tcp", "tls"])
+def engine_of_a_script(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[scripted_engine.ScriptedEngine]:
+    """An engine of which the test says every byte."""
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        # The library below the SDK believes these more than what it is told.
+        monkeypatch.delenv(variable, raising=False)
+    with scripted_engine.listening(request.param, tmp_path) as engine:
+        yield engine
 
 
 @pytest.fixture

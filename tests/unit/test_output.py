@@ -9,7 +9,9 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Deframer, Output
+from ansible_collections.fleet.power.tests.unit.scripted_engine import ScriptedEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,3 +75,26 @@ def test_a_wrapped_socket_is_read_within_and_closed_without(pair: tuple[socket.s
     assert output.read(5) == b"x"
     output.close()
     assert raw.closed
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+@pytest.mark.parametrize("first", [frame(b"first\n"), frame(b"first\n")[:5], frame(b"x" * 100_000), b""], ids=len)
+def test_what_comes_along_with_the_head_of_the_answer_is_read_as_all_that_follows(scripted: ScriptedEngine, first: bytes) -> None:
+    scripted.answer = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n" + first
+    output = DockerEngine(scripted.connection).logs.attach("a")
+    assert read(output, len(first)) == first
+    assert output.read(0.01) is None
+    scripted.say(b"second")
+    assert read(output, 6) == b"second"
+    scripted.hang_up()
+    assert output.read(5) == b""
+    output.close()
+
+
+def read(output: Output, size: int) -> bytes:
+    found = b""
+    while len(found) < size:
+        chunk = output.read(5)
+        assert chunk, found
+        found += chunk
+    return found

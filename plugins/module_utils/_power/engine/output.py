@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 from typing import Any
 
@@ -18,9 +19,13 @@ class Output:
     def __init__(self, raw: Any) -> None:
         self._raw = raw
         self._socket = getattr(raw, "_sock", raw)
+        self._ahead = self._read_ahead()
 
     def read(self, seconds: float) -> bytes | None:
         """Return what came within ``seconds``: None if nothing did, ``b""`` at the end of the stream."""
+        if self._ahead:
+            ahead, self._ahead = self._ahead, b""
+            return ahead
         try:
             self._socket.settimeout(seconds)
             return bytes(self._socket.recv(_CHUNK_BYTES))
@@ -28,6 +33,19 @@ class Output:
             return None
         except OSError:
             return b""
+
+    def _read_ahead(self) -> bytes:
+        """Return what came along with the head of the answer: whoever read that has it in a buffer, and the SDK hands out the socket below."""
+        response = getattr(self._raw, "_response", None)
+        reader: Any = None if response is None else response.raw._fp.fp
+        if not isinstance(reader, io.BufferedReader):
+            # By SSH: paramiko's own.
+            return bytes(getattr(reader, "_rbuffer", b""))
+        with contextlib.suppress(OSError):
+            # An empty buffer looks at the socket, and is not to wait there.
+            self._socket.settimeout(0)
+            return reader.peek()
+        return b""
 
     def close(self) -> None:
         """Give the connection back."""

@@ -1,0 +1,101 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An engine of which the test says every byte, at each kind of socket that engines listen at."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
+
+HEAD = b"HTTP/1.1 200 OK\r\nApi-Version: 1.45\r\nContent-Type: application/json\r\n"
+
+
+class ScriptedEngine:
+    """Listens at a socket; whatever is asked but its version is answered by the bytes of the test, all in one piece."""
+
+    def __init__(self, listener: socket.socket, host: str, tls: ssl.SSLContext | None) -> None:
+        self.connection = Connection(host=host, timeout=5, tls=tls is not None)
+        self.asked: list[str] = []
+        self.answer = b""
+        self.link: socket.socket | None = None
+        self._listener = listener
+        self._tls = tls
+        self._links: list[socket.socket] = []
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def say(self, data: bytes) -> None:
+        """Go on with the answer."""
+        assert self.link is not None
+        self.link.sendall(data)
+
+    def hang_up(self) -> None:
+        """As an engine whose process is gone."""
+        assert self.link is not None
+        self.link.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            # A thread that waits for somebody would let one more in.
+            self._listener.shutdown(socket.SHUT_RDWR)
+        for each in (self._listener, *self._links):
+            each.close()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                link, _unused = self._listener.accept()
+                if self._tls is not None:
+                    link = self._tls.wrap_socket(link, server_side=True)
+            except OSError:
+                return
+            self._links.append(link)
+            head = link.recv(65536).split(b"\r\n")[0].decode()
+            if "_ping" in head:
+                link.sendall(HEAD + b"Content-Length: 2\r\nConnection: close\r\n\r\nOK")
+                link.close()
+                continue
+            self.asked.append(head.split()[1])
+            self.link = link
+            if self.answer:
+                link.sendall(self.answer)
+
+
+def tls_context(directory: Path) -> ssl.SSLContext:
+    """What a server needs that nobody checks the certificate of."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl here")
+    key, certificate = str(directory / "key.pem"), str(directory / "cert.pem")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=a", "-keyout", key, "-out", certificate]
+    subprocess.run(command, capture_output=True, check=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+@contextlib.contextmanager
+def listening(kind: str, directory: Path) -> Iterator[ScriptedEngine]:
+    """Have one at a socket of a kind: ``unix``, ``tcp`` or ``tls``."""
+    if kind == "unix":
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(directory / "s"))
+        host = f"unix://{directory}/s"
+    else:
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        host = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+    listener.listen()
+    engine = ScriptedEngine(listener, host, tls_context(directory) if kind == "tls" else None)
+    try:
+        yield engine
+    finally:
+        engine.close()
