@@ -9,6 +9,8 @@ import errno
 import os
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
+from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -130,6 +132,24 @@ class TestHeldLock:
         monkeypatch.setattr(fake.node.generations, "raise_for", raise_and_notice)
         result = fake.perform("kill")
         assert (result.outcome.value, result.cancelled) == ("done", "start")
+
+    @pytest.mark.parametrize("action", ["start", "stop"])
+    def test_so_is_one_that_gives_up_when_all_are_killed_and_has_let_go_before_its_own_kill(
+        self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch, action: str
+    ) -> None:
+        fake.down()
+        lock, raise_for_all = fake.lock(action), fake.node.generations.raise_for_all
+
+        def raise_and_notice() -> None:
+            raise_for_all()
+            lock.release()
+
+        monkeypatch.setattr(fake.node.generations, "raise_for_all", raise_and_notice)
+        call = _OnNode(fake.node)
+        (target,) = call.targets(["all"], fake.request("kill"))
+        result = call.act(target, Slot())
+        expected = ("done", "start") if action == "start" else ("unchanged", None)
+        assert (result.outcome.value, result.cancelled) == expected
 
     def test_a_holder_that_never_lets_go_leaves_it_unsettled_and_is_named(self, fake: FakeNode) -> None:
         fake.up()

@@ -64,6 +64,17 @@ def test_the_holder_can_be_read_from_acquiring_to_release(locks: Locks, director
     assert (directory / f"{UUID}.lock").read_bytes() == b" " * 1024
 
 
+def test_every_holder_can_be_read_at_once(locks: Locks, directory: Path) -> None:
+    assert locks.held() == {}
+    with acquire(locks) as lock:
+        acquire(locks, OTHER_UUID).release()
+        for name in ("x.lock", f"{UUID}.tmp", "other"):
+            (directory / name).write_bytes((directory / f"{UUID}.lock").read_bytes())
+        assert locks.held() == {UUID: locks.holder(UUID)}
+        lock.release()
+    assert locks.held() == {}
+
+
 def test_a_held_lock_is_refused_at_once_and_the_holder_named(locks: Locks) -> None:
     with acquire(locks), pytest.raises(LockTimeout, match=rf"start by alice@web1 \(phase prepare, since .*, pid {os.getpid()}\)") as caught:
         acquire(locks)

@@ -87,6 +87,7 @@ class _OnNode:
             refuse_only_offline(asked)
             if asked.action is PowerAction.KILL and asked.only is None and not asked.check:
                 # Also those whose first start is only being prepared, and which nobody here knows yet.
+                asked = replace(asked, held={uuid: holder.action for uuid, holder in node.locks.held().items()})
                 with contextlib.suppress(LockUnavailable):
                     node.generations.raise_for_all()
             servers = everything(node, asked.action, self._look)

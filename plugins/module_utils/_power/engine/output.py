@@ -35,7 +35,7 @@ class Output:
             return b""
 
     def _read_ahead(self) -> bytes:
-        """Return what came along with the head of the answer: whoever read that has it in a buffer, and the SDK hands out the socket below."""
+        """Return what came along with the head of the answer: that was read through a buffer, and the SDK hands out the socket below."""
         response = getattr(self._raw, "_response", None)
         reader: Any = None if response is None else response.raw._fp.fp
         if not isinstance(reader, io.BufferedReader):

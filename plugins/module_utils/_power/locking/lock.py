@@ -27,6 +27,7 @@ from ..model.result import Phase
 from ..model.server import Run, parse_uuid
 from .holder import BLANK, RECORD_SIZE, EndedHere, Holder, Leftover, decode, encode
 
+_SUFFIX = ".lock"
 #: Seconds between two tries.
 TRY_EVERY = 0.02
 #: How often a torn record is read before it is taken for none.
@@ -45,6 +46,17 @@ class Locks:
     def holder(self, uuid: str) -> Holder | None:
         """The living holder of the server, else None. Reads only; what cannot be read is no record."""
         return self.look(uuid)[0]
+
+    def held(self) -> dict[str, Holder]:
+        """The living holder of every server that has one. Reads only; none where the directory cannot be read."""
+        found = {}
+        with suppress(OSError), os.scandir(self._directory) as entries:
+            for entry in entries:
+                uuid = entry.name[: -len(_SUFFIX)]
+                holder = self.holder(uuid) if entry.name.endswith(_SUFFIX) and parse_uuid(uuid) == uuid else None
+                if holder is not None:
+                    found[uuid] = holder
+        return found
 
     def leftover(self, uuid: str) -> Leftover | None:
         """The start or stop that a dead or released holder left unfinished, or that the living one still carries. Reads only."""
@@ -108,7 +120,7 @@ class Locks:
     def _path(self, uuid: str) -> str:
         if parse_uuid(uuid) != uuid:
             raise ValueError("not a canonical UUID")
-        return os.path.join(self._directory, f"{uuid}.lock")
+        return os.path.join(self._directory, uuid + _SUFFIX)
 
     def _record(self, uuid: str) -> Holder | None:
         for _attempt in range(_READ_AGAIN):

@@ -107,6 +107,8 @@ class Request:
     only: frozenset[PowerState] | None = None
     #: Whether the server was not named, but is one of all.
     one_of_all: bool = False
+    #: A kill of all: the actions that held servers when it was asked for, by their UUIDs.
+    held: Mapping[str, str] = field(default_factory=dict)
     #: Where only servers that are meant to be up have their turn: the UUIDs of those that were when this was asked for. None: all have.
     meant_up: frozenset[str] | None = None
     #: Whether only a server is meant whose container is not what its definition says.

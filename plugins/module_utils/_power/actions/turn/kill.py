@@ -69,8 +69,7 @@ def _kill(context: ActionContext) -> Ending:
         lock = first.lock
         if lock is not None:
             stack.enter_context(lock)
-            if before is not None:
-                _note_cancelled(before, progress)
+            _note_cancelled(None if before is None else before.action, progress)
         _kill_now(context)
         _keep_generation(context, faults)
         progress.begin(node.journal)
@@ -80,6 +79,9 @@ def _kill(context: ActionContext) -> Ending:
             if lock is not None:
                 stack.enter_context(lock)
         snapshot = _await_gone(context) if lock is None else _settle_and_kill(context, lock)
+        if lock is not None and not _has_changed(progress):
+            # It was cancelled when all were, and has taken down itself what it had begun.
+            _note_cancelled(context.request.held.get(context.uuid), progress)
         _record_end(context, lock, snapshot)
         _note_intent(context, lock, snapshot, changed=_has_changed(progress) or bool(faults))
     if faults:
@@ -165,11 +167,10 @@ def _await_holder(context: ActionContext, holder: Holder | None, faults: list[st
         now = node.locks.holder(uuid)
         if now is not None and now.operation != met:
             met = now.operation
-            _note_cancelled(now, progress)
+            _note_cancelled(now.action, progress)
             _raise_generation(context, faults)
 
-    if holder is not None:
-        _note_cancelled(holder, progress)
+    _note_cancelled(None if holder is None else holder.action, progress)
     context.tell(LOCKED)
     try:
         lock = node.acquire(context.request, uuid, bound, raise_again)
@@ -188,8 +189,8 @@ def _await_holder(context: ActionContext, holder: Holder | None, faults: list[st
     return lock
 
 
-def _note_cancelled(holder: Holder, progress: Progress) -> None:
-    action = PowerAction.named(holder.action)
+def _note_cancelled(held_by: str | None, progress: Progress) -> None:
+    action = PowerAction.named(held_by)
     if action is not None and action.boots:
         progress.cancelled = action
 
