@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -306,10 +307,12 @@ def test_without_an_engine_the_system_is_told_in_the_first_shape_only(tmp_path: 
 
 
 def test_the_module_drives_it_as_any_endpoint_and_is_told_what_really_happened(lab: Lab, controller: Controller, shim: Shim) -> None:
-    server = lab.server(name="Cobalt", stop={"type": "signal", "value": "SIGTERM"})
+    # The face also knows by name what other tests have on the engine.
+    name = f"Cobalt {secrets.token_hex(4)}"
+    server = lab.server(name=name, stop={"type": "signal", "value": "SIGTERM"})
 
     def act(action: str, **options: object) -> dict[str, object]:
-        given = {"docker_host": NO_ENGINE, "api_url": shim.url, "api_token": TOKEN, "server": "Cobalt", "action": action, **options}
+        given = {"docker_host": NO_ENGINE, "api_url": shim.url, "api_token": TOKEN, "server": name, "action": action, **options}
         found = controller.run_module("server_power", **controller.options(**given))
         assert "code" not in found["servers"][0], found
         entry: dict[str, object] = found["servers"][0]
