@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -219,6 +221,22 @@ def _links(page: Path) -> Iterator[str]:
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     relative = [link for link in _links(page) if "://" not in link]
     assert [link for link in relative if not (page.parent / link).exists()] == []
+
+
+def test_where_galaxy_shows_them_the_links_of_readmes_lead_to_the_files_of_this_version(tmp_path: Path) -> None:
+    pages = [README, *CHECKOUT.glob("roles/*/README.md")]
+    for path in (CHECKOUT / "galaxy.yml", *pages):
+        copy = tmp_path / path.relative_to(CHECKOUT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    subprocess.run([CHECKOUT / "tests" / "tools" / "readme_links", tmp_path], check=True)
+    galaxy = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())
+    files = f"{galaxy['repository']}/blob/{galaxy['version']}/"
+    for page in pages:
+        was = [(page.parent / link).resolve() for link in _links(page) if "://" not in link]
+        found = list(_links(tmp_path / page.relative_to(CHECKOUT)))
+        assert [CHECKOUT / link[len(files) :] for link in found if link.startswith(files)] == was
+        assert [link for link in found if "://" not in link] == []
 
 
 def test_every_reference_between_the_guides_has_its_label() -> None:
