@@ -346,12 +346,13 @@ def test_an_error_that_is_not_worded_as_an_engines_is_an_error_of_the_engine() -
 
 @pytest.mark.parametrize("module, package", [("docker", "docker"), ("requests", "requests")])
 def test_a_missing_library_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch, module: str, package: str) -> None:
-    import sys
-
     for name in [name for name in sys.modules if name.split(".")[0] in ("docker", "requests")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingLibrary, match=f"install the Debian package python3-{package}, or {package} from PyPI"):
+    with pytest.raises(
+        MissingLibrary,
+        match=f"{sys.executable} cannot import {package} .*; install the Debian package python3-{package}, or {package} from PyPI",
+    ):
         load_sdk()
 
 

@@ -43,11 +43,7 @@ class Listener:
         try:
             from aiohttp import web
         except ImportError as error:
-            raise MissingLibrary(
-                "Cannot serve HTTP: the Python library aiohttp is not installed; install the Debian package python3-aiohttp, "
-                "or aiohttp from PyPI",
-                library="aiohttp",
-            ) from error
+            raise MissingLibrary.of("serve HTTP", "aiohttp", "python3-aiohttp", error) from error
         self._settings = settings
         self._tls = tls
         self._sockets: asyncio.Server | None = None

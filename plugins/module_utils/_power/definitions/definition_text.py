@@ -97,9 +97,8 @@ def _yaml_loader() -> tuple[Any, type[Exception]]:
     """A safe loader that knows only the plain values, from libyaml where that is there, and the exception it raises."""
     try:
         import yaml
-    except ImportError:
-        message = "Cannot read a definition in YAML: the Python library PyYAML is not installed on this node; install it or write JSON"
-        raise MissingLibrary(message, library="PyYAML") from None
+    except ImportError as error:
+        raise MissingLibrary.of("read a definition in YAML", "PyYAML", "python3-yaml", error, instead=", or write JSON") from None
     base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     known = {tag: base.yaml_constructors[tag] for tag in (None, *(_TAG + kind for kind in _KINDS))}
     loader: Any = type("PlainLoader", (placing(base),), {"yaml_implicit_resolvers": {}, "yaml_constructors": known})

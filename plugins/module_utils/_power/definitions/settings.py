@@ -204,11 +204,7 @@ def _read_file(path: str) -> object:
     try:
         import yaml
     except ImportError as error:
-        raise MissingLibrary(
-            f"Cannot read settings {path}: the Python library PyYAML is not installed; "
-            "install the Debian package python3-yaml, or PyYAML from PyPI",
-            library="PyYAML",
-        ) from error
+        raise MissingLibrary.of(f"read settings {path}", "PyYAML", "python3-yaml", error) from error
     loader = placing(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     try:
         _refuse_depth(yaml.parse(text, loader), path)

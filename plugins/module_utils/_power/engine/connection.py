@@ -58,11 +58,7 @@ def load_sdk() -> Sdk:
         import urllib3.exceptions
     except ImportError as error:
         package = "requests" if (error.name or "").partition(".")[0] in ("requests", "urllib3") else "docker"
-        raise MissingLibrary(
-            f"Cannot talk to the engine: the Python library {package} cannot be imported ({error}); "
-            f"install the Debian package python3-{package}, or {package} from PyPI",
-            library=package,
-        ) from error
+        raise MissingLibrary.of("talk to the engine", package, f"python3-{package}", error) from error
     return Sdk(
         client=docker.api.APIClient,
         tls_config=docker.tls.TLSConfig,
@@ -90,11 +86,7 @@ class Connection:
     def client(self, sdk: Sdk, version: str | None) -> Any:
         """A new low-level client; asks the engine for its version unless one is known."""
         if self.host.startswith("ssh://") and find_spec("paramiko") is None:
-            raise MissingLibrary(
-                "Cannot talk to the engine by SSH: the Python library paramiko is not installed; "
-                "install the Debian package python3-paramiko, or paramiko from PyPI",
-                library="paramiko",
-            )
+            raise MissingLibrary.of("talk to the engine by SSH", "paramiko", "python3-paramiko")
         try:
             return self._client(sdk, version or self._asked_version(sdk))
         except sdk.transport_errors as error:

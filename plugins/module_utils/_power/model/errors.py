@@ -9,6 +9,8 @@ The sentence of an error says what to do; ``facts`` carries what a program needs
 
 from __future__ import annotations
 
+import sys
+
 
 class PowerError(Exception):
     """A power action cannot go on, or ended otherwise than asked."""
@@ -196,9 +198,19 @@ class EngineError(PowerError):
 
 
 class MissingLibrary(PowerError):
-    """A Python library the node needs is not installed; the sentence names the package."""
+    """A Python library that is needed cannot be imported; the sentence names the interpreter, which may be another than one thinks."""
 
     code = "missing_library"
+
+    @classmethod
+    def of(cls, task: str, library: str, package: str, error: ImportError | None = None, *, instead: str = "") -> MissingLibrary:
+        """Return it for a task as it stands after "Cannot", with the Debian package of the library, and what else would do."""
+        why = "" if error is None else f" ({error})"
+        return cls(
+            f"Cannot {task}: {sys.executable or 'Python'} cannot import {library}{why}; "
+            f"install the Debian package {package}, or {library} from PyPI{instead}",
+            library=library,
+        )
 
 
 class InterruptedBySignal(PowerError):

@@ -237,11 +237,7 @@ def library() -> Any:
         import requests
         import requests.adapters
     except ImportError as error:
-        raise MissingLibrary(
-            f"Cannot ask over HTTP: the Python library requests cannot be imported ({error}); "
-            "install the Debian package python3-requests, or requests from PyPI",
-            library="requests",
-        ) from error
+        raise MissingLibrary.of("ask over HTTP", "requests", "python3-requests", error) from error
     return requests
 
 

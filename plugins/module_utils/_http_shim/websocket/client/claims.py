@@ -55,10 +55,7 @@ def need_library() -> None:
     try:
         import jwt
     except ImportError as error:
-        raise MissingLibrary(
-            "Cannot open websockets: the Python library PyJWT is not installed; install the Debian package python3-jwt, or PyJWT from PyPI",
-            library="PyJWT",
-        ) from error
+        raise MissingLibrary.of("open websockets", "PyJWT", "python3-jwt", error) from error
     del jwt
 
 

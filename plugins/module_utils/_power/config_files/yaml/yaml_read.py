@@ -79,9 +79,8 @@ def _yaml_loader() -> tuple[Any, type[Exception]]:
     """The loader whose events are read, from libyaml where that is there, and the exception it raises."""
     try:
         import yaml
-    except ImportError:
-        message = "Cannot edit a configuration file in YAML: the Python library PyYAML is not installed on this node; install python3-yaml"
-        raise MissingLibrary(message, library="PyYAML") from None
+    except ImportError as error:
+        raise MissingLibrary.of("edit a configuration file in YAML", "PyYAML", "python3-yaml", error) from None
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader), yaml.YAMLError
 
 
