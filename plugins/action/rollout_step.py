@@ -26,6 +26,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_fil
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.turns import turns
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, read_window
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import BOOTS, RolloutError
+from ansible_collections.fleet.power.plugins.module_utils._fleet.table import plural
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
 from ansible_collections.fleet.power.plugins.plugin_utils._plain_value import plain_value
@@ -154,7 +155,7 @@ class ActionModule(ActionBase):
             page.follow(path)
         if not self._check:
             chosen = sum(row.batch > 0 for row in record.rows)
-            speak(f"Run {record.run}: {chosen} servers in {record.batches} batches, kept in {path}")
+            speak(f"Run {record.run}: {plural(chosen, 'server')} in {plural(record.batches, 'batch', 'batches')}, kept in {path}")
         self._telling.begin(record, path)
         return {
             "file": path,

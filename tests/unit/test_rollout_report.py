@@ -44,13 +44,13 @@ def test_a_line_counts_the_outcomes_and_says_why_it_stopped() -> None:
     checked = opened(fleet(1, 1))
     checked.check = True
     all_done(checked, 1)
-    assert report.summary(checked) == "restart of 1 in 1 of 1 batches: 1 done (check mode, nothing was changed)"
+    assert report.summary(checked) == "restart of 1 in 1 of 1 batch: 1 done (check mode, nothing was changed)"
 
 
 def test_a_node_that_was_cut_off_from_the_start_is_told_and_is_no_server() -> None:
     record = opened({**fleet(1, 2), "node-2": LOST}, max_failures=1)
     all_done(record, 1)
-    assert report.summary(record) == "restart of 2 in 1 of 1 batches: 2 done; the servers of 1 node are not all known"
+    assert report.summary(record) == "restart of 2 in 1 of 1 batch: 2 done; the servers of 1 node are not all known"
     counts = report.counts(record)
     assert (counts["selected"], counts["unknown"], counts["nodes_unknown"]) == (2, 0, 1)
     assert not report.result(record, ended_at="then", seconds=1.0, resume_file=None)["ok"]

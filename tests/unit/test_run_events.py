@@ -77,7 +77,7 @@ def test_a_run_that_ended_says_how() -> None:
     assert (event.type.value, event.at) == ("rollout.ended", NOW)
     told = event.data
     assert (told["ok"], told["stopped"], told["resume_file"], told["go_on"], told["failed"]) == (True, None, None, None, [])
-    assert (told["msg"], told["counts"]["done"], told["seconds"]) == ("restart of 2 in 1 of 1 batches: 2 done", 2, 61)
+    assert (told["msg"], told["counts"]["done"], told["seconds"]) == ("restart of 2 in 1 of 1 batch: 2 done", 2, 61)
 
 
 def test_a_run_that_stopped_says_why_and_how_to_go_on_and_names_what_failed_without_what_it_said() -> None:

@@ -43,7 +43,7 @@ def summary(record: Record) -> str:
     """A line of counts, and why the run stopped if it did."""
     found = counts(record)
     said = outcome_words([row for row in record.rows if row.server is not None])
-    begun = f" in {record.begun} of {record.batches} batches" if record.batches else ""
+    begun = f" in {record.begun} of {plural(record.batches, 'batch', 'batches')}" if record.batches else ""
     text = f"{record.action} of {found['selected']}{begun}"
     if said or not found["nodes_unknown"]:
         text += f": {said or 'nothing to do'}"
