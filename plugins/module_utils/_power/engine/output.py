@@ -41,7 +41,7 @@ class Output:
         if not isinstance(reader, io.BufferedReader):
             # By SSH: paramiko's own.
             return bytes(getattr(reader, "_rbuffer", b""))
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             # An empty buffer looks at the socket, and is not to wait there.
             self._socket.settimeout(0)
             return reader.peek()
