@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from ._job import FOLLOW, GRACE_SECONDS, HOLD_SECONDS, Job, job_path
 from ._login_session import outlive_login
-from ._own_session import ENDINGS, STDOUT, Interruptions, in_own_session, nobody_reads, pass_on, run_here, tell_killed
+from ._own_session import ENDINGS, STDOUT, Interruptions, hold_signals, in_own_session, nobody_reads, pass_on, run_here, tell_killed
 
 #: Between two looks of a job at who follows it, and of a call at who reads its answer.
 _LOOK_SECONDS = 0.1
@@ -68,7 +68,7 @@ def in_followed_session(main: Callable[[Interruptions, Job | None], None], name:
     except OSError:
         in_own_session(lambda interrupted: main(interrupted, None))
     sys.stdout.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+    hold_signals()
     parent = os.getpid()
     try:
         child = os.fork()

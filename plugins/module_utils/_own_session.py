@@ -68,25 +68,46 @@ def in_own_session(main: Callable[[Interruption], None]) -> None:
     Where no child is to be had it is run in this process: a kill has to work on a machine that is at its limit, too.
     """
     sys.stdout.flush()
-    # Until both sides know what to do with one, a signal waits.
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+    hold_signals()
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
     parent = os.getpid()
     try:
         child = os.fork()
     except OSError:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
         run_here(main)
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
         _run_child(main, parent)
-    for ending in ENDINGS:
-        signal.signal(ending, lambda number, _frame: pass_on(child, number))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
-    _pid, status = os.waitpid(child, 0)
+    status = _await_child(child)
     if os.WIFSIGNALED(status):
         # Only SIGKILL, or a fault of the interpreter, ends the child so; what it did is in the journal.
         with contextlib.suppress(OSError):
             tell_killed(status)
         raise SystemExit(1)
     raise SystemExit(os.WEXITSTATUS(status))
+
+
+def hold_signals() -> None:
+    """Before a fork: until both sides know what to do with one, a signal waits."""
+    # Where our caller ignores the ends of children, none could be waited for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+
+
+def _await_child(child: int) -> int:
+    """Return the status that the child ends with, and pass each signal on to it until then.
+
+    They are taken one by one, and have no handlers: one that came just before a wait for the child would have its handler called after it.
+    """
+    while True:
+        number = signal.sigwait((*ENDINGS, signal.SIGCHLD))
+        if number != signal.SIGCHLD:
+            pass_on(child, number)
+            continue
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return status
 
 
 def run_here(main: Callable[[Interruption], None]) -> NoReturn:

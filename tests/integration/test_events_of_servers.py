@@ -48,6 +48,7 @@ def test_what_happens_to_a_server_is_told_and_none_of_its_secrets(lab: Lab, rece
         assert lab.power("start", uuid, origin="alice@web1", reason="update").outcome.value == "done"
         before = crash(lab, uuid)
         await_run_after(lab, uuid, before, 30)
+        wait_until(lambda: len(types(receiver)) == 4, "it is told that it is up again", 30)
         crash(lab, uuid)
         wait_until(lambda: "server.crash_loop" in types(receiver), "it is told that it was given up", 30)
         lab.edit(uuid, suspended=True)

@@ -64,6 +64,11 @@ def test_the_result_and_the_exit_code_are_the_childs(run: Callable[[str], Forked
     assert module.end() == (code, "the result\n", "")
 
 
+def test_so_they_are_where_the_caller_ignores_the_ends_of_children(run: Callable[[str], ForkedModule]) -> None:
+    module = run("signal.signal(signal.SIGCHLD, signal.SIG_IGN)\nin_own_session(lambda interrupted: sys.exit(3))")
+    assert module.end() == (3, "", "")
+
+
 def test_a_result_that_was_not_flushed_is_not_lost(run: Callable[[str], ForkedModule]) -> None:
     assert run("in_own_session(lambda interrupted: print('the result', end=''))").end() == (0, "the result", "")
 
