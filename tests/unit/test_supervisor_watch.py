@@ -14,6 +14,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.containe
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun, Verdict
+from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.connection_watch import LOOKED, EngineWatch
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.reader import Reader
@@ -129,6 +130,17 @@ def test_events_of_what_is_no_server_are_not_kept(watched: Watched) -> None:
     reader.events = [ContainerEvent(number, "die", "c" * 64, None, exit_code=0) for number in range(1, 50)]
     watch.turn()
     assert watched.hearing.latest == 0
+
+
+def test_an_event_that_comes_as_the_time_for_those_told_again_is_over_is_not_lost(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_watch, "_REPLAY_SECONDS", 0.0)
+    watched.up()
+    reader, found = NoEvents(), watched.fake.seen()
+    reader.events = [ContainerEvent(7, "die", found.id, UUID, exit_code=0)]
+    connect(watched, reader).turn()
+    assert watched.hearing.latest == 7
 
 
 def seen_of(watched: Watched) -> SeenRun:
