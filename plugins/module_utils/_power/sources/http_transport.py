@@ -72,8 +72,9 @@ class Exchange:
         self.abandoned = True
         for connection in self.sockets:
             with contextlib.suppress(OSError, ValueError):
-                # A close would neither wake the thread that reads nor return before it.
-                connection.shutdown(socket.SHUT_RDWR)
+                # A close would neither wake the thread that reads nor return before it. Below TLS, whose own way out would have what its
+                # thread sends at this moment go out in the clear, and which within another TLS has none.
+                socket.socket.shutdown(getattr(connection, "socket", connection), socket.SHUT_RDWR)
 
 
 def no_cookies() -> Any:
