@@ -484,6 +484,24 @@ def test_a_host_that_does_not_speak_tls_is_told_as_such(server: Recorder) -> Non
         Web(server.url.replace("http://", "https://"), BEARER).ask("GET", "/x", seconds=5)
 
 
+def test_what_all_connections_share_is_changed_by_none_of_them(
+    secure: Recorder, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed: list[object] = []
+    change = ssl.SSLContext.set_alpn_protocols
+
+    def note(context: ssl.SSLContext, protocols: list[str]) -> None:
+        changed.append(protocols)
+        change(context, protocols)
+
+    monkeypatch.setattr(ssl.SSLContext, "set_alpn_protocols", note)
+    web = Web(secure.url, BEARER, trust=Trust(ca_path=str(certificate)))
+    # No connection is kept then for the next exchange.
+    web.close()
+    statuses = [web.ask("GET", "/x", seconds=5).status for _number in range(3)]
+    assert (statuses, changed) == ([200] * 3, [("http/1.1",)])
+
+
 def test_what_is_sent_after_an_exchange_was_cut_off_is_not_sent_in_the_clear(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair()
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=str(certificate))
