@@ -176,6 +176,12 @@ def test_a_kill_reaches_a_server_that_is_offline_and_says_that_it_was() -> None:
     assert (ended(result), len(endpoint.asked)) == (("unchanged", "", False), 1)
 
 
+@pytest.mark.parametrize("state", [STARTING, STOPPING])
+def test_a_kill_that_takes_down_what_came_up_since_the_look_before_it_has_changed_something(state: PowerState) -> None:
+    result = perform(FakeEndpoint(DOWN, (0, seen(state)), (1, DOWN)), "kill")
+    assert (ended(result), result.state_before, result.msg) == (("done", "", True), OFFLINE, "")
+
+
 @pytest.mark.parametrize("trouble", [SILENT, EndpointError("answers 500", status=500), ServerNotFound("no")])
 def test_a_kill_waits_little_for_a_look_and_goes_on_without(trouble: Exception) -> None:
     endpoint = FakeEndpoint(trouble, (0, DOWN))

@@ -218,6 +218,13 @@ def test_what_goes_wrong_on_the_way_is_one_sentence_in_time(ssh: Ssh, body: str,
     assert time.monotonic() - began < 4
 
 
+@pytest.mark.parametrize("head", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+def test_an_answer_that_is_cut_off_is_not_taken_for_that_of_something_else(ssh: Ssh, head: str) -> None:
+    ssh.does(f"sys.stdin.readline(); print('HTTP/1.1 200 OK\\r\\n{head}\\r\\n\\r\\n5\\r\\n[', end='', flush=True); sys.exit('gone')")
+    with pytest.raises(EngineUnreachable, match="cannot be reached: gone"):
+        listed_over_ssh("ssh://node-1", (), 5)
+
+
 def test_the_engines_own_error_is_told(ssh: Ssh) -> None:
     ssh.answers({"message": "something\nis wrong"}, 500)
     with pytest.raises(EngineError, match="answers 500, something is wrong"):

@@ -151,6 +151,21 @@ class TestHeldLock:
         expected = ("done", "start") if action == "start" else ("unchanged", None)
         assert (result.outcome.value, result.cancelled) == expected
 
+    def test_so_is_one_that_began_while_it_was_looked_who_is_at_it(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        fake.down()
+        begun, raise_for_all = [], fake.node.generations.raise_for_all
+
+        def begin_and_raise() -> None:
+            begun.append(fake.lock("start"))
+            raise_for_all()
+
+        monkeypatch.setattr(fake.node.generations, "raise_for_all", begin_and_raise)
+        call = _OnNode(fake.node)
+        (target,) = call.targets(["all"], fake.request("kill"))
+        begun[0].release()
+        result = call.act(target, Slot())
+        assert (result.outcome.value, result.cancelled) == ("done", "start")
+
     def test_a_holder_that_never_lets_go_leaves_it_unsettled_and_is_named(self, fake: FakeNode) -> None:
         fake.up()
         with fake.lock("restart"):

@@ -288,6 +288,21 @@ class TestEnded:
         result = self.ended(played, "cancelled", "superseded", told=False)
         assert "by bob" in result.msg and not played.fake.live
 
+    def test_a_stop_by_somebody_else_while_its_image_is_pulled(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+        played.fake.define(container={"image": "game:2"})
+        images = played.fake.engine.images
+        pull, stops = images.pull, iter(["stop"])
+
+        def pull_long(*arguments: Any) -> None:
+            for action in stops:
+                played.clock.sleep(1)
+                assert played.fake.perform(action).outcome.value == "done"
+            pull(*arguments)
+
+        monkeypatch.setattr(images, "pull", pull_long)
+        result = played.ask(**WARN)
+        assert (result.outcome.value, result.code, played.fake.seen().live) == ("cancelled", "superseded", False)
+
     def test_a_restart_by_somebody_else(self, played: Played) -> None:
         played.clock.after(20, lambda: played.fake.perform("restart", origin="bob"))
         played.leave_after(20.5, online=None)

@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import Act
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.selection import Target
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.ended_runs import EndedRuns
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun
+from ansible_collections.fleet.power.plugins.module_utils._supervisor import starter
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
 
@@ -277,6 +282,34 @@ class TestTrouble:
             thread.join()
         watched.turn()
         assert watched.starts == 2
+
+    def test_the_end_of_starts_that_were_begun_together_ends_no_later_one(self, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+        gates, number = [threading.Event(), threading.Event()], itertools.count()
+        tried = threading.Event()
+
+        def perform_each(targets: Sequence[Target], act: Act, *_unused: object, **_options: object) -> None:
+            gate = gates[next(number)]
+            if gate is gates[0]:
+                act(targets[0], Slot())
+                tried.set()
+            # The first ones wait for another server, the later one is at it.
+            gate.wait(5)
+
+        monkeypatch.setattr(starter, "perform_each", perform_each)
+        watched.up()
+        watched.end()
+        watched.fake.engine.refuse("start", "no room")
+        watched.starter.begin()
+        assert tried.wait(5)
+        first = threading.Thread(target=watched.starter.join)
+        first.start()
+        watched.pass_seconds(watched.starter.seconds_left() or 0)
+        watched.starter.begin()
+        gates[0].set()
+        first.join()
+        assert watched.starter.seconds_left() is None
+        gates[1].set()
+        watched.starter.join()
 
 
 POLICIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import builtins
+import concurrent.futures
 import json
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -19,6 +21,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, MissingLibrary
 from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import shown_address
 from ansible_collections.fleet.power.plugins.module_utils._power.sources import web as web_module
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.http_transport import Exchange
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Trust, Web, WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     Behaviour,
@@ -479,3 +482,54 @@ def test_certificates_that_cannot_be_read_are_named(secure: Recorder, tmp_path: 
 def test_a_host_that_does_not_speak_tls_is_told_as_such(server: Recorder) -> None:
     with pytest.raises(WebFault, match="it does not speak TLS as expected"):
         Web(server.url.replace("http://", "https://"), BEARER).ask("GET", "/x", seconds=5)
+
+
+def test_what_all_connections_share_is_changed_by_none_of_them(
+    secure: Recorder, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed: list[object] = []
+    change = ssl.SSLContext.set_alpn_protocols
+
+    def note(context: ssl.SSLContext, protocols: list[str]) -> None:
+        changed.append(protocols)
+        change(context, protocols)
+
+    monkeypatch.setattr(ssl.SSLContext, "set_alpn_protocols", note)
+    web = Web(secure.url, BEARER, trust=Trust(ca_path=str(certificate)))
+    # No connection is kept then for the next exchange.
+    web.close()
+    statuses = [web.ask("GET", "/x", seconds=5).status for _number in range(3)]
+    assert (statuses, changed) == ([200] * 3, [("http/1.1",)])
+
+
+def test_what_is_sent_after_an_exchange_was_cut_off_is_not_sent_in_the_clear(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=str(certificate))
+    server.load_cert_chain(certificate)
+    client.check_hostname = False
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        accepted = threads.submit(server.wrap_socket, theirs, server_side=True)
+        secured = client.wrap_socket(ours)
+    exchange = Exchange()
+    exchange.connected(secured)
+    # As it is for a moment where the system has not come to it yet.
+    monkeypatch.setattr(socket.socket, "shutdown", lambda _socket, _how: None)
+    with closing(accepted.result()) as other, closing(secured):
+        exchange.abandon()
+        secured.sendall(BEARER.encode())
+        assert other.recv(100) == BEARER.encode()
+
+
+def test_what_is_cut_off_below_tls_to_a_proxy_ends_in_time(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrapped:
+        """As the library hides the socket of a proxy that is spoken to by TLS, for TLS within that."""
+
+        def __init__(self, sock: socket.socket) -> None:
+            self.socket = sock
+
+    ours, theirs = socket.socketpair()
+    exchange = Exchange()
+    exchange.connected(Wrapped(ours))
+    exchange.abandon()
+    with closing(ours), closing(theirs):
+        assert theirs.recv(1) == b""

@@ -58,6 +58,8 @@ class Service:
     def __init__(self, path: str, settings: Settings, log: Log) -> None:
         self._path = path
         self._settings = settings
+        # Now: much may be waited for before the first look at the files.
+        self._seen = self._marks()
         self._log = log
         self._service_manager = ServiceManager()
         self._ending = asyncio.Event()
@@ -198,12 +200,11 @@ class Service:
             self._log.note("token_changed", closed=self._websockets.shut_out())
 
     async def _watch_files(self) -> None:
-        seen: tuple[object, ...] | None = None
         while True:
             try:
                 now = await self._files.ask(self._marks)
                 # What changes while they are read is seen by the next look.
-                changed, seen = seen not in (None, now), now
+                changed, self._seen = self._seen != now, now
                 if changed:
                     await self._reload()
             except Exception as error:

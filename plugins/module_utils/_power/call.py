@@ -87,9 +87,12 @@ class _OnNode:
             refuse_only_offline(asked)
             if asked.action is PowerAction.KILL and asked.only is None and not asked.check:
                 # Also those whose first start is only being prepared, and which nobody here knows yet.
-                asked = replace(asked, held={uuid: holder.action for uuid, holder in node.locks.held().items()})
+                held = node.locks.held()
                 with contextlib.suppress(LockUnavailable):
                     node.generations.raise_for_all()
+                # Some have begun since their locks were looked at, of hundreds.
+                held.update(node.locks.held())
+                asked = replace(asked, held={uuid: holder.action for uuid, holder in held.items()})
             servers = everything(node, asked.action, self._look)
             if not asked.check:
                 # Where none is left, nobody acts who would keep it.

@@ -86,7 +86,7 @@ class EngineWatch:
             return
         # What the engine tells again comes at once, and says of an end what a look does not.
         deadline = _after(_REPLAY_SECONDS)
-        while (event := self._reader.next(_GATHER_SECONDS)) is not None and not deadline.is_over:
+        while not deadline.is_over and (event := self._reader.next(_GATHER_SECONDS)) is not None:
             self._hear(event)
         journal, everybody = self._node().journal, self._everybody()
         looked, *left = (journal.seen_runs.value(LOOKED) or "").split() or [""]

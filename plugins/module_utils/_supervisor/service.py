@@ -140,9 +140,10 @@ class Supervisor:
             if again.life != link.life:
                 return
             self._watch = EngineWatch(self._node, link, reader, self._hearing, self._starter, self._tell)
-            self._watch.first_look()
-            self._be_ready()
-            self._turn(self._watch)
+            with contextlib.suppress(Broken):
+                self._watch.first_look()
+                self._be_ready()
+                self._turn(self._watch)
         finally:
             self._watch = None
             reader.close()
@@ -150,15 +151,14 @@ class Supervisor:
     def _turn(self, watch: EngineWatch) -> None:
         booted, next_try = False, Deadline(SYSTEM_CLOCK, 0.0)
         next_call_off = next_try
-        with contextlib.suppress(Broken):
-            while not self._interrupted():
-                self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
-                watch.turn()
-                if next_call_off.is_over:
-                    call_off_all_abandoned(self._node())
-                    next_call_off = Deadline.after(SYSTEM_CLOCK, _CALL_OFF_SECONDS)
-                if not booted and not watch.paused and next_try.is_over:
-                    booted, next_try = self._bring_back(), Deadline.after(SYSTEM_CLOCK, _BRING_BACK_SECONDS)
+        while not self._interrupted():
+            self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
+            watch.turn()
+            if next_call_off.is_over:
+                call_off_all_abandoned(self._node())
+                next_call_off = Deadline.after(SYSTEM_CLOCK, _CALL_OFF_SECONDS)
+            if not booted and not watch.paused and next_try.is_over:
+                booted, next_try = self._bring_back(), Deadline.after(SYSTEM_CLOCK, _BRING_BACK_SECONDS)
 
     def _bring_back(self) -> bool:
         """After a boot, have started what is meant to be up; return True once that is done for this boot."""

@@ -125,9 +125,12 @@ class Starter:
         with self._guard:
             self._under_way |= numbers
 
+        def answer(target: Target, slot: Slot) -> Result:
+            return self._answer(target, slot, numbers)
+
         def work() -> None:
             try:
-                perform_each(targets, self._answer, limiter, tiers, is_shared=True)
+                perform_each(targets, answer, limiter, tiers, is_shared=True)
             finally:
                 # Those whose turn never came.
                 with self._guard:
@@ -160,8 +163,8 @@ class Starter:
             reason=_reason(row),
         )
 
-    def _answer(self, target: Target, slot: Slot) -> Result:
-        """Start one server, unless its row asks for that no more."""
+    def _answer(self, target: Target, slot: Slot, waiting: set[int]) -> Result:
+        """Start one server, unless its row asks for that no more; ``waiting`` are the rows of those that were begun with it."""
         node, row = self._node(), target.request.answers
         if row is None:
             raise TypeError("a start of the supervisor answers an ended run")
@@ -173,6 +176,8 @@ class Starter:
         finally:
             with self._guard:
                 self._under_way.discard(row.number)
+                # Under way again before all of these have ended, it is so by another start.
+                waiting.discard(row.number)
                 if row.number in self._due:
                     # Whatever went wrong: not at once again.
                     self._asleep[row.number] = Deadline.after(node.clock, _HELD_SECONDS)

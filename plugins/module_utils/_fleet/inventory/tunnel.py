@@ -120,6 +120,9 @@ def _exchange(sock: socket.socket) -> tuple[int, bytes]:
     body = answer.read(_LARGEST + 1)
     if len(body) > _LARGEST:
         raise ValueError(f"its answer is larger than {_LARGEST} bytes")
+    if answer.length:
+        # The library does not mind where it was asked for no more than so many.
+        raise ValueError("its answer was cut off")
     return answer.status, body
 
 

@@ -152,7 +152,8 @@ class FollowingDown(Following):
         return self.begun and self._was_up
 
     def _see(self, seen: Seen, sent: float, at: float) -> bool:
-        self._was_up = self._was_up or (self._before is None and seen.state is not PowerState.OFFLINE)
+        # Also what has come up since the look before: it is down by this.
+        self._was_up = self._was_up or seen.state is not PowerState.OFFLINE
         if seen.state is PowerState.OFFLINE:
             self._begin(at)
             self._down_at = at if self._down_at is None else self._down_at

@@ -150,6 +150,8 @@ def _read(output: Output, deadline: Deadline, most_bytes: int) -> bytes | Comman
         if not chunk:
             if chunk is None:
                 break
+            if output.is_broken or not frames.is_between_frames:
+                return CommandEnd(None, why="was cut off from the engine before all it printed was told")
             return printed
         printed += frames.feed(chunk)
         raw += len(chunk)

@@ -11,6 +11,7 @@ import socket
 from typing import Any
 
 _CHUNK_BYTES = 65536
+_LEAST_SECONDS = 0.001
 
 
 class Output:
@@ -20,18 +21,22 @@ class Output:
         self._raw = raw
         self._socket = getattr(raw, "_sock", raw)
         self._ahead = self._read_ahead()
+        #: Whether the stream broke: what comes after that is not known.
+        self.is_broken = False
 
     def read(self, seconds: float) -> bytes | None:
-        """Return what came within ``seconds``: None if nothing did, ``b""`` at the end of the stream."""
+        """Return what came within ``seconds``: None if nothing did, ``b""`` at the end of the stream, or where it ``is_broken``."""
         if self._ahead:
             ahead, self._ahead = self._ahead, b""
             return ahead
         try:
-            self._socket.settimeout(seconds)
+            # With none at all it would be no wait, whose end is an error.
+            self._socket.settimeout(max(seconds, _LEAST_SECONDS))
             return bytes(self._socket.recv(_CHUNK_BYTES))
         except socket.timeout:
             return None
         except OSError:
+            self.is_broken = True
             return b""
 
     def _read_ahead(self) -> bytes:
@@ -65,6 +70,11 @@ class Deframer:
 
     def __init__(self) -> None:
         self._pending = b""
+
+    @property
+    def is_between_frames(self) -> bool:
+        """True if no frame has begun that is not whole yet."""
+        return not self._pending
 
     def feed(self, chunk: bytes) -> bytes:
         """The payload completed by this chunk."""

@@ -13,11 +13,14 @@ import os
 import socket
 import ssl
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..host.causes import chain
 from ..host.listener import Vouching
+
+_PROTOCOLS = ("http/1.1",)
 
 
 class WebFault(Exception):
@@ -72,8 +75,9 @@ class Exchange:
         self.abandoned = True
         for connection in self.sockets:
             with contextlib.suppress(OSError, ValueError):
-                # A close would neither wake the thread that reads nor return before it.
-                connection.shutdown(socket.SHUT_RDWR)
+                # A close would neither wake the thread that reads nor return before it. Below TLS, whose own way out would have what its
+                # thread sends at this moment go out in the clear, and which within another TLS has none.
+                socket.socket.shutdown(getattr(connection, "socket", connection), socket.SHUT_RDWR)
 
 
 def no_cookies() -> Any:
@@ -107,7 +111,14 @@ def tls_context(requests: Any, trust: Trust) -> ssl.SSLContext:
     if not trust.verify:
         _quiet()
         context.verify_mode = ssl.CERT_NONE
+    # All connections share it, and the library sets this for each: TLS frees what was there, which another one may just be sending.
+    context.set_alpn_protocols(_PROTOCOLS)
+    context.set_alpn_protocols = _as_it_is  # type: ignore[assignment, method-assign]
     return context
+
+
+def _as_it_is(_protocols: Iterable[str]) -> None:
+    """It is set already."""
 
 
 def _place(path: str) -> dict[str, Any]:

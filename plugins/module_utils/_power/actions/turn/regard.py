@@ -58,12 +58,14 @@ def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked
         context.progress.waited_run = NO_RUN
         yield checked
         return
+    # From here on: who stops the server while its image is pulled is not to find it started again.
+    watch = RunWatch(context, seen.snapshot.run)
     if checked.boot is not None:
         from ..boot.image import pull_ahead
 
         # Players are told of no image that cannot be had, and nothing takes minutes between what they hear and what comes.
         pull_ahead(context, checked.boot.definition)
-    regard = _Regard(context, policy, seen.snapshot)
+    regard = _Regard(context, policy, seen.snapshot, watch)
     try:
         yield regard.until_go(checked)
     except BaseException as error:
@@ -75,7 +77,7 @@ def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked
 
 def look_at_players(context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot) -> None:
     """See who plays, once and at once, for check mode. Raises `PlayersOnline` where the action would not wait for them."""
-    regard = _Regard(context, policy, snapshot)
+    regard = _Regard(context, policy, snapshot, RunWatch(context, snapshot.run))
     count = context.progress.players = regard.look()
     if decide(policy, Situation(count, 0.0)) is Move.REFUSE:
         raise _players_online(context, policy, count)
@@ -93,7 +95,7 @@ def _players_online(context: ActionContext, policy: PlayerPolicy, count: PlayerC
 class _Regard:
     """One action's regard to the players of one run."""
 
-    def __init__(self, context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot) -> None:
+    def __init__(self, context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot, watch: RunWatch) -> None:
         node, progress = context.node, context.progress
         self._context, self._policy = context, policy
         definition = node.sources.definition_for_stop(context.uuid)
@@ -102,9 +104,9 @@ class _Regard:
         if self._no_game is not None:
             progress.warn(f"server {context.uuid}: its players are neither asked nor told: {self._no_game}")
         self._announcer = Announcer(context, policy, self._game)
-        self._watch = RunWatch(context, snapshot.run)
+        self._watch = watch
         self._slots = SlotsAside(context)
-        self._countdown = PlayerCountdown(context, policy, self._announcer, self._watch, self._slots)
+        self._countdown = PlayerCountdown(context, policy, self._announcer, watch, self._slots)
         self._record: HeldCountdown | None = None
         self._is_handed_on = False
         self._count = PlayerCount(why=str(self._no_game or "it was not asked yet"))
