@@ -318,7 +318,7 @@ def test_batches_whose_only_node_was_lost_before_them_are_counted_and_the_others
 
 def test_after_ctrl_c_the_next_run_waits_for_what_is_in_flight_and_does_nothing_twice(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
-    slow, later = server("slow", STOP_SECONDS=5), server("later")
+    slow, later = server("slow", STOP_SECONDS=10), server("later")
     bring_up({first: [slow], second: [later]})
     before = runs_of(first, [slow])
     going = playbook_begun("rolling_restart", [first, second], rollout_reason="update")

@@ -62,7 +62,7 @@ def test_a_node_cut_off_in_mid_run_is_counted_and_ends_what_it_had_begun_on_its_
     lease: Lease, tmp_path: Path, how: dict[str, str], patience: float
 ) -> None:
     first, second = lease(2)
-    lost, waiting, other = server("lost", STOP_SECONDS=4), server("waiting"), server("other")
+    lost, waiting, other = server("lost", STOP_SECONDS=8), server("waiting"), server("other")
     bring_up({first: [lost, waiting], second: [other]})
     before = runs_of(first, [lost])
     variables = {"rollout_max_failures": 1, "rollout_serial": 0, "rollout_batch_size": 1}

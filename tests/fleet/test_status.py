@@ -24,7 +24,7 @@ def line_of(text: str, node: Node, name: str) -> str:
 def test_a_table_tells_every_server_and_a_snapshot_keeps_it(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     up, crashed, busy, proxy = server("alpha"), server("crashed", CRASH_AFTER=0.5, EXIT_CODE=3), server("busy"), server("proxy", priority=1)
-    busy["settings"]["environment"] = {"STOP_SECONDS": 60}
+    busy["settings"]["environment"] = {"STOP_SECONDS": 600}
     first.define(up, crashed, proxy)
     second.define(busy)
     adhoc([first], "server_power", f"server={uuid_of(up)},{uuid_of(crashed)} action=start")

@@ -17,6 +17,8 @@ import pytest
 
 from .controller import Controller, Running, result_of, warnings_of
 from .lab import Lab, wait_until
+from .many import FOR_EVER
+from .many import end as end_server
 from .sshd import Sshd, running_sshd
 
 
@@ -210,7 +212,7 @@ def test_a_module_that_nobody_waits_for_finishes_what_it_has_begun_and_begins_no
 
 
 def test_a_waiter_that_gets_a_signal_waits_no_longer_and_never_acts(lab: Lab, controller: Controller) -> None:
-    uuid = lab.up(MARK=1, STOP_SECONDS=3)
+    uuid = lab.up(MARK=1, STOP_SECONDS=FOR_EVER)
     with lab.actor("stop", uuid) as stop:
         await_stop(lab, uuid)
         with controller.module(**controller.options(action="restart", server=uuid, wait_seconds=300)) as module:
@@ -219,6 +221,7 @@ def test_a_waiter_that_gets_a_signal_waits_no_longer_and_never_acts(lab: Lab, co
             module.signal(signal.SIGTERM)
             result = result_of(module.wait())
         assert lab.is_up(uuid), "the waiter did not wait for the stop to end"
+        end_server(lab, uuid)
         assert stop.result()["outcome"] == "done"
     (entry,) = result["servers"]
     assert (entry["outcome"], entry["code"], entry["changed"]) == ("skipped", "interrupted_by_signal", False)

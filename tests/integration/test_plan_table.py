@@ -28,7 +28,7 @@ def test_start_of_a_server_that_is_up_changes_nothing(lab: Lab, boot_seconds: in
 
 
 def test_start_of_a_stopping_server_waits_for_its_exit_and_boots_it(lab: Lab) -> None:
-    uuid = lab.up(STOP_SECONDS=2, MARK=1)
+    uuid = lab.up(STOP_SECONDS=5, MARK=1)
     with lab.actor("stop", uuid) as stop:
         wait_until(lambda: "got command stop" in lab.log(uuid), "the stop arrived")
         stop.kill()
@@ -57,7 +57,7 @@ def test_stop_of_an_offline_server_changes_nothing(lab: Lab) -> None:
 @pytest.mark.parametrize("action", ["stop", "restart", "kill"])
 @pytest.mark.parametrize("state", ["starting", "running", "stopping"])
 def test_a_live_server_is_stopped_restarted_and_killed(lab: Lab, action: str, state: str) -> None:
-    uuid = lab.server(BOOT_SECONDS=60 if state == "starting" else 0, STOP_SECONDS=1 if state == "stopping" else 0, MARK=1)
+    uuid = lab.server(BOOT_SECONDS=60 if state == "starting" else 0, STOP_SECONDS=5 if state == "stopping" else 0, MARK=1)
     lab.power("start", uuid, wait_for="container" if state == "starting" else "running")
     if state == "stopping":
         with lab.actor("stop", uuid) as stop:

@@ -16,6 +16,7 @@ import pytest
 
 from .engine_proxy import EngineProxy
 from .lab import IMAGE, SOON_SECONDS, Lab, ended
+from .many import FOR_EVER, end
 from .phases import RENAME, meanwhile
 
 OWNER = (12345, 12346)
@@ -109,26 +110,28 @@ def test_a_full_disk_is_known_before_the_stop(lab: Lab) -> None:
 
 
 def test_more_directories_than_are_looked_through_are_known_before_the_stop_and_do_not_keep_a_server_down_after_it(lab: Lab) -> None:
-    uuid = lab.up(STOP_SECONDS=0.5)
+    uuid = lab.up(STOP_SECONDS=FOR_EVER)
     bounds = {"user": {"uid": OWNER[0], "gid": OWNER[1]}, "disk_check_entries": 50}
     lab.write_settings(system=bounds)
     with lab.actor("restart", uuid, wait_for="running") as restart:
         lab.await_phase(uuid, "stop")
         for number in range(100):
             (lab.volume(uuid) / str(number)).mkdir()
+        end(lab, uuid)
         result = restart.result()
     assert (result["outcome"], result["state"]) == ("done", "running"), result
     assert [warning for warning in result["warnings"] if "holds more than 50 files and directories" in warning]
     assert refused_restart(lab, uuid).code == "disk_check_timeout"
     lab.write_settings(system={**bounds, "disk_check_entries": 200})
-    assert ended(lab.power("restart", uuid)) == ("done", "")
+    assert ended(lab.power("restart", uuid, stop_timeout=0)) == ("done", "")
 
 
 def test_a_disk_filled_while_it_stops_fails_the_restart(lab: Lab) -> None:
-    uuid = lab.up(build={"disk_space": 1}, STOP_SECONDS=0.5)
+    uuid = lab.up(build={"disk_space": 1}, STOP_SECONDS=FOR_EVER)
     with lab.actor("restart", uuid) as restart:
         lab.await_phase(uuid, "stop")
         (lab.volume(uuid) / "world").write_bytes(b"x" * 1024 * 1024 * 2)
+        end(lab, uuid)
         result = restart.result()
     assert (result["outcome"], result["code"], result["changed"], result["state"]) == ("failed", "disk_full", True, "offline")
     assert [step["step"] for step in result["preboot"] if step.get("failed")] == ["disk"]

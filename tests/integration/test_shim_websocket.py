@@ -19,6 +19,7 @@ import pytest
 
 from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until
+from .many import FOR_EVER, end
 from .shim import NO_ENGINE, Shim, again, configure, shim_on
 from .websockets import PANEL, USER, Console, browser, close_all, console, open_console, token
 
@@ -99,11 +100,12 @@ def test_what_others_do_to_the_server_is_seen_as_it_happens(lab: Lab, shim: Shim
             begun = len(page.heard)
             await loop.run_in_executor(None, lab.client.start, server)
             await page.until("status", "running", after=begun)
-            told, killed = len(page.heard), time.monotonic()
+            told = len(page.heard)
             await loop.run_in_executor(None, lab.client.kill, server)
-            await page.until("status", "offline", after=len(page.heard) - 1, seconds=1.0)
+            killed = time.monotonic()
+            await page.until("status", "offline", after=told)
             assert time.monotonic() - killed < 1.0
-            assert json.loads(await page.until("stats", '"state":"offline"', after=told, seconds=3.0))["memory_bytes"] == 0
+            assert json.loads(await page.until("stats", '"state":"offline"', after=told))["memory_bytes"] == 0
 
     asyncio.run(story())
 
@@ -236,7 +238,7 @@ def _logged(shim: Shim, event: str, text: str) -> dict[str, Any]:
 
 
 def test_a_tenant_is_told_of_a_failure_in_general_words_and_the_log_has_the_rest(lab: Lab, shim: Shim) -> None:
-    no_image, no_volume, held = lab.server(image="~fleet-power/no-such-image"), lab.server(), lab.server(STOP_SECONDS=5)
+    no_image, no_volume, held = lab.server(image="~fleet-power/no-such-image"), lab.server(), lab.server(STOP_SECONDS=FOR_EVER)
     shim.done(held, "start")
     lab.await_ready(held)
     lab.volume(no_volume).parent.mkdir(parents=True, exist_ok=True)
@@ -256,6 +258,7 @@ def test_a_tenant_is_told_of_a_failure_in_general_words_and_the_log_has_the_rest
     with lab.actor("stop", held, origin="the operator's own script") as stop:
         lab.await_phase(held, "stop")
         asyncio.run(story())
+        end(lab, held)
         stop.result()
 
 
@@ -583,10 +586,10 @@ def test_what_is_no_frame_ends_the_websocket_and_nothing_else(bare: tuple[Lab, S
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
     )
     began = time.monotonic()
-    answer = shim.raw(head.encode() + sent, seconds=8.0)
+    answer = shim.raw(head.encode() + sent, seconds=30.0)
     assert answer.startswith(b"HTTP/1.1 101 ")
     assert b"Server:" not in answer
-    assert time.monotonic() - began < 7.0
+    assert time.monotonic() - began < 20.0
     assert shim.ask("GET", "/healthz").status == 200
     assert shim.events("fault") == []
 

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.context import STALE_SECONDS
 
 from .lab import IMAGE, Lab, ended, wait_until
+from .many import FOR_EVER, end
 
 HEALTH = "~fleet-power/testserver:health"
 
@@ -40,10 +43,13 @@ def test_a_suspended_server_can_be_taken_down(lab: Lab, action: str) -> None:
 
 
 def test_suspended_during_the_stop_of_a_restart_ends_the_boot(lab: Lab) -> None:
-    uuid = lab.up(STOP_SECONDS=4)
+    uuid = lab.up(STOP_SECONDS=FOR_EVER)
     with lab.actor("restart", uuid) as restart:
         lab.await_phase(uuid, "stop")
         lab.edit(uuid, suspended=True)
+        # After a stop that took longer than that it is read again.
+        time.sleep(STALE_SECONDS + 0.1)
+        end(lab, uuid)
         result = restart.result()
     assert (result["outcome"], result["code"], result["changed"], result["state"]) == ("failed", "suspended", True, "offline")
     assert not lab.is_up(uuid)
@@ -165,7 +171,7 @@ def test_another_action_ends_the_wait_for_readiness(lab: Lab, action: str, code:
 
 
 def test_an_unchanged_start_waits_too(lab: Lab) -> None:
-    uuid = lab.server(BOOT_SECONDS=1.5)
+    uuid = lab.server(BOOT_SECONDS=3)
     assert lab.power("start", uuid).state.value == "starting"
     result = lab.power("start", uuid, wait_for="running")
     assert (*ended(result), result.changed, result.state.value) == ("unchanged", "", False, "running")
@@ -173,14 +179,14 @@ def test_an_unchanged_start_waits_too(lab: Lab) -> None:
 
 
 def test_an_unchanged_start_whose_server_ends_meanwhile_has_failed(lab: Lab) -> None:
-    uuid = lab.server(BOOT_SECONDS=60, CRASH_AFTER=1.5, EXIT_CODE=9)
+    uuid = lab.server(BOOT_SECONDS=60, CRASH_AFTER=4, EXIT_CODE=9)
     lab.power("start", uuid)
     result = lab.power("start", uuid, wait_for="running")
     assert (*ended(result), result.changed, result.exit_code) == ("failed", "start_failed", False, 9)
 
 
 def test_a_second_start_does_not_hide_from_the_first_that_the_server_crashed(lab: Lab) -> None:
-    uuid = lab.server(BOOT_SECONDS=60, CRASH_AFTER=2, EXIT_CODE=9)
+    uuid = lab.server(BOOT_SECONDS=60, CRASH_AFTER=5, EXIT_CODE=9)
     with lab.actor("start", uuid, wait_for="running") as first:
         wait_until(lambda: lab.is_up(uuid) and lab.node().locks.holder(uuid) is None, "the start has released the lock")
         assert ended(lab.power("start", uuid)) == ("unchanged", "")

@@ -55,7 +55,7 @@ def test_a_restart_of_ours_is_no_crash_and_is_done_once(lab: Lab) -> None:
 
 
 def test_a_restart_whose_process_dies_between_stop_and_start_is_finished(lab: Lab) -> None:
-    uuid = lab.up(STOP_SECONDS=1.0, MARK=1)
+    uuid = lab.up(STOP_SECONDS=4, MARK=1)
     with Supervising(lab):
         before = run_of(lab, uuid)
         with lab.actor("restart", uuid) as actor:

@@ -85,7 +85,7 @@ def test_what_is_stopped_while_nothing_can_be_written_stays_down(lab: Lab, actio
     """A restart that dies before its start is finished once that can be written down."""
     kind, _comma, supervisor = disk_is.partition(", supervisor ")
     with on_small_disk(lab) as disk:
-        uuid = lab.up(STOP_SECONDS=1.0, MARK=1)
+        uuid = lab.up(STOP_SECONDS=4, MARK=1)
         with Supervising(lab) as supervising:
             before = run_of(lab, uuid)
             if supervisor == "dead":
