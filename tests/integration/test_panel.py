@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.context import STALE_SECONDS
 
 from .lab import Lab, wait_until
+from .many import FOR_EVER, end
 from .panel_server import (
     LIST,
     ONE,
@@ -45,6 +47,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(panel, "_PATIENT", Patience(_PATIENCE_SECONDS))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def one_try(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request is tried once: on a busy machine the last of several may have no time left to be told why it fails."""
+    from ansible_collections.fleet.power.plugins.module_utils._power.sources import panel
+    from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import Patience
+
+    monkeypatch.setattr(panel, "_PATIENT", Patience(10 * _PATIENCE_SECONDS, retries=False))
 
 
 class Managed:
@@ -114,6 +125,7 @@ def test_whatever_the_panel_does_a_running_server_is_not_touched_by_a_restart(ma
     assert managed.run(uuid) != before
 
 
+@pytest.mark.usefixtures("one_try")
 def test_a_panel_that_is_down_refuses_a_restart_and_lets_a_stop_through_at_once(managed: Managed) -> None:
     uuid = managed.up()
     before = managed.run(uuid)
@@ -124,7 +136,7 @@ def test_a_panel_that_is_down_refuses_a_restart_and_lets_a_stop_through_at_once(
     began = time.monotonic()
     result = managed.lab.power("stop", uuid)
     assert (result.outcome.value, result.stop and result.stop.forced) == ("done", False), result
-    assert time.monotonic() - began < 5 and not managed.lab.is_up(uuid)
+    assert time.monotonic() - began < 10 and not managed.lab.is_up(uuid)
 
 
 def test_stop_and_kill_ask_the_panel_nothing(managed: Managed) -> None:
@@ -133,7 +145,7 @@ def test_stop_and_kill_ask_the_panel_nothing(managed: Managed) -> None:
         managed.panel.fault(silent)
         began = time.monotonic()
         assert managed.lab.power(action, f"Lobby {action}").outcome.value == "done"
-        assert time.monotonic() - began < 5 and not managed.lab.is_up(uuid)
+        assert time.monotonic() - began < 10 and not managed.lab.is_up(uuid)
         assert managed.panel.asked == []
         managed.panel.well()
 
@@ -144,9 +156,10 @@ def test_a_start_of_a_running_server_asks_the_panel_nothing(managed: Managed) ->
     began = time.monotonic()
     result = managed.lab.power("start", uuid)
     assert (result.outcome.value, result.changed) == ("unchanged", False)
-    assert managed.panel.asked == [] and time.monotonic() - began < 3
+    assert managed.panel.asked == [] and time.monotonic() - began < 10
 
 
+@pytest.mark.usefixtures("one_try")
 def test_a_redirect_touches_no_server_and_takes_no_token_elsewhere(managed: Managed) -> None:
     uuid = managed.up()
     before = managed.run(uuid)
@@ -202,12 +215,15 @@ def test_a_suspension_on_the_panel_alone_forbids_a_restart_and_not_a_stop(manage
 
 
 def test_a_suspension_during_the_stop_is_seen_because_the_panel_is_asked_again(managed: Managed) -> None:
-    uuid = managed.up(STOP_SECONDS=4)
+    uuid = managed.up(STOP_SECONDS=FOR_EVER)
     raw = managed.panel.guests[uuid].raw
     suspended = {**raw, "settings": {**raw["settings"], "suspended": True}}
     with managed.lab.actor("restart", uuid) as actor:
         managed.lab.await_phase(uuid, "stop")
         managed.panel.put(suspended)
+        # After a stop that took longer than that it is asked again.
+        time.sleep(STALE_SECONDS + 0.1)
+        end(managed.lab, uuid)
         result = actor.result()
     assert (result["outcome"], result["code"]) == ("failed", "suspended"), result
     assert (managed.panel.count(LIST), managed.panel.count(ONE)) == (1, 1)
@@ -237,7 +253,7 @@ def test_a_kill_ends_a_start_that_waits_for_the_panel(managed: Managed) -> None:
         managed.lab.power("kill", uuid)
         result = actor.result()
     assert (result["outcome"], result["code"]) == ("cancelled", "cancelled_by_kill"), result
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
 
 
 def test_nothing_of_the_token_is_kept_on_the_node(managed: Managed) -> None:
