@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -361,9 +362,11 @@ def test_settings_that_may_not_be_read_are_an_error(lab: Lab, controller: Contro
 
 
 def test_definitions_that_may_not_be_read_are_not_a_server_that_is_unknown(lab: Lab, controller: Controller, powerless: list[str]) -> None:
-    uuid = lab.server(name="Hidden")
+    # What is in no definition is looked for on the engine, which has servers of other tests, too.
+    hidden = f"Hidden {secrets.token_hex(4)}"
+    uuid = lab.server(name=hidden)
     forbid(lab.root / "servers")
-    for name in (uuid, "Hidden"):
+    for name in (uuid, hidden):
         result = controller.run_module(through=powerless, **controller.options(action="start", server=name))
         assert refusal(result) == ("refused", "source_unreachable")
         assert f"{lab.root}/servers" in result["msg"]
