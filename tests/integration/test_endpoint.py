@@ -73,7 +73,7 @@ def perform(
 
 
 def await_state(machine: WingsMachine, state: str) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while machine.state != state:
         assert time.monotonic() < deadline, f"still {machine.state}"
         time.sleep(0.005)
@@ -84,7 +84,7 @@ def await_state(machine: WingsMachine, state: str) -> None:
 
 def ask(server: WingsServer, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, dict[str, str], str]:
     """One bare exchange."""
-    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=5)
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=20)
     sent = {"Authorization": f"Bearer {TOKEN}", **headers}
     connection.request(method, path, body, {name: value for name, value in sent.items() if value})
     answer = connection.getresponse()
@@ -377,7 +377,7 @@ def test_an_endpoint_that_hangs_is_given_up_in_time(server: WingsServer) -> None
     server.fault("hang", times=9)
     began = time.monotonic()
     result = perform(endpoint_of(server, timeout=0.5), server.machine(up_for=93.5), "stop")
-    assert (ended(result), time.monotonic() - began < 2) == (("failed", "endpoint_unreachable"), True)
+    assert (ended(result), time.monotonic() - began < 4) == (("failed", "endpoint_unreachable"), True)
 
 
 def test_nobody_listening_is_told_at_once() -> None:
@@ -476,9 +476,9 @@ def test_a_signal_ends_the_wait_and_the_action_goes_on(operations: bool) -> None
 def test_a_signal_ends_the_wait_for_an_answer_but_not_that_of_a_kill(server: WingsServer, action: str, ends_early: bool) -> None:
     machine, began = server.machine(up_for=93.5), time.monotonic()
     server.fault("hang", method="POST")
-    result = perform(endpoint_of(server, timeout=2.0), machine, action, lambda: time.monotonic() - began > 0.3)
+    result = perform(endpoint_of(server, timeout=20.0 if ends_early else 2.0), machine, action, lambda: time.monotonic() - began > 0.3)
     assert (ended(result)[0], len(server.posts()), "may have been taken" in result.msg) == ("failed", 1, True)
-    assert (ended(result)[1] == "outcome_unknown", result.seconds < 1.5) == (ends_early, ends_early)
+    assert (ended(result)[1] == "outcome_unknown", result.seconds < (10.0 if ends_early else 1.5)) == (ends_early, ends_early)
 
 
 def test_what_was_seen_at_once_and_told_late_makes_no_run_younger(server: WingsServer, impatient: None) -> None:

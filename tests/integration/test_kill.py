@@ -36,7 +36,7 @@ def hold_lock(lab: Lab, uuid: str, action: str, operation: str = "held") -> Powe
 def test_a_kill_ends_the_process_within_moments_even_while_another_action_holds_the_server(lab: Lab) -> None:
     uuid = lab.up(MARK=1, IGNORE_SIGNALS="all")
     with hold_lock(lab, uuid, "restart") as lock, meanwhile(lambda: lab.power("kill", uuid)) as killing:
-        wait_until(lambda: not lab.is_up(uuid), "the process is dead", 3)
+        wait_until(lambda: not lab.is_up(uuid), "the process is dead")
         assert not killing.done()
         lock.release()
         result = killing.result()

@@ -115,11 +115,12 @@ def wait_a_moment(condition: Any) -> bool:
 def test_servers_begin_apart_and_those_with_nothing_to_do_or_refused_do_not_count(lab: Lab, max_parallel: int) -> None:
     up, suspended = started(lab, 1)[0], lab.server(suspended=True)
     uuids = servers(lab, 3)
-    results = power_each(lab, "start", [suspended, up, *uuids], stagger=0.7, max_parallel=max_parallel)
+    results = power_each(lab, "start", [suspended, up, *uuids], stagger=1.5, max_parallel=max_parallel)
     assert endings(results) == [("refused", "suspended"), ("unchanged", ""), *[("done", "")] * 3]
     begun = sorted(begun for begun, _end in spans(lab, uuids))
     gaps = [after - before for before, after in zip(begun, begun[1:])]
-    assert all(0.6 < gap < 3 for gap in gaps), gaps
+    # What is written down as its beginning comes a moment after its turn.
+    assert all(0.8 < gap < 10 for gap in gaps), gaps
     assert sum(result.seconds for result in results[:2]) < 5
 
 
@@ -186,10 +187,10 @@ def test_one_whose_lock_was_held_begins_apart_from_those_that_passed_it(lab: Lab
     node = lab.node()
     with (
         node.acquire(lab.request("stop", locked, node), locked, 0.0, lambda: None) as lock,
-        beside(lambda: power_each(lab, "start", [locked, free], stagger=1, max_parallel=2, wait_seconds=60)) as starting,
+        beside(lambda: power_each(lab, "start", [locked, free], stagger=3, max_parallel=2, wait_seconds=60)) as starting,
     ):
         wait_until(lambda: lab.is_up(free), "the other is up")
         lock.release()
         assert endings(starting.result(30)) == [("done", "")] * 2
     (passed, _unused), (begun, _ended) = spans(lab, [free, locked])
-    assert begun - passed > 0.9
+    assert begun - passed > 2

@@ -72,7 +72,7 @@ def test_a_busy_server_shows_its_cpu_and_its_disk(lab: Lab, shim: Shim) -> None:
         use = shim.ask("GET", f"/api/servers/{server}").json["utilization"]
         return use["cpu_absolute"] > 0 and use["disk_bytes"] >= 5_000_000
 
-    wait_until(used, "CPU and disk are shown", 10.0)
+    wait_until(used, "CPU and disk are shown")
 
 
 def test_the_environment_is_shown_where_the_settings_ask_for_the_habit_of_wings(lab: Lab) -> None:
