@@ -133,8 +133,8 @@ def test_one_that_is_never_ready_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_time_to_start_is_not_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regex, "_CHILD", "import time; time.sleep(0.7)\n" + regex._CHILD.replace("for line", "time.sleep(0.7)\nfor line"))
-    monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 1.2)
+    monkeypatch.setattr(regex, "_CHILD", "import time; time.sleep(1.6)\n" + regex._CHILD.replace("for line", "time.sleep(1.6)\nfor line"))
+    monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 3.0)
     assert substitute("a", "a", "b") == "b"
 
 

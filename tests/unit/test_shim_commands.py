@@ -58,7 +58,7 @@ class Engine:
         self.asked.append(name)
         text.encode()
         if name in self.stuck:
-            self.go.wait(10.0)
+            self.go.wait(60.0)
             raise self.fault or EngineError("not read by container 7", not_read=True)
         self.written.append((name, text))
 
@@ -84,14 +84,15 @@ def test_one_server_takes_one_thread_however_many_ask_and_hang_up() -> None:
             asked = asyncio.ensure_future(commands.write(stuck, "a\n"))
             await asyncio.sleep(0.01)
             asked.cancel()
+        await until(lambda: engine.asked)
         assert engine.asked == [stuck]
-        assert await asyncio.wait_for(commands.write(other, "b\n"), 5.0) is None
+        assert await asyncio.wait_for(commands.write(other, "b\n"), 20.0) is None
         waiting = [asyncio.ensure_future(commands.write(stuck, "c\n")) for _unused in range(50)]
         done, _pending = await asyncio.wait(waiting, timeout=1.0)
         # The first of them wait, as many as may.
         assert [each.result() for each in done] == [TOO_MANY] * (20 + 50 - commands_file._MOST_WAITING)
         engine.go.set()
-        assert {each.result() for each in (await asyncio.wait(waiting, timeout=5.0))[0]} == {TOO_MANY, NOT_READ}
+        assert {each.result() for each in (await asyncio.wait(waiting, timeout=20.0))[0]} == {TOO_MANY, NOT_READ}
         # None of those that waited was tried.
         assert engine.asked.count(stuck) == 1
 
@@ -103,7 +104,7 @@ def test_many_servers_that_do_not_read_leave_a_place_for_one_that_does() -> None
         stuck = [engine.up(f"stuck {number}", stuck=True) for number in range(commands_file._THREADS - 1)]
         waiting = [asyncio.ensure_future(commands.write(each, "a\n")) for each in stuck for _unused in range(3)]
         await until(lambda: len(engine.asked) == len(stuck))
-        assert await asyncio.wait_for(commands.write(engine.up("other"), "b\n"), 5.0) is None
+        assert await asyncio.wait_for(commands.write(engine.up("other"), "b\n"), 20.0) is None
         engine.go.set()
         assert set(await asyncio.gather(*waiting)) == {NOT_READ}
 

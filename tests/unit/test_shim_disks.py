@@ -37,14 +37,14 @@ def test_many_directories_are_waited_for_no_longer_than_one(data: Any, monkeypat
 
     def walk(_disks: Disks, _uuid: str, _settings: object, _bounds: object) -> tuple[int, bool]:
         threads.add(threading.get_ident())
-        go.wait(5.0)
+        go.wait(20.0)
         return 5, False
 
     monkeypatch.setattr(Disks, "_walk", walk)
     disks, uuids = Disks(), [str(number) for number in range(40)]
     began = time.monotonic()
     assert set(disks.of_each(uuids, data).values()) == {0}
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 10.0
     go.set()
     block_until(lambda: set(disks.of_each(uuids, data).values()) == {5})
     assert len(threads) == 1

@@ -48,7 +48,7 @@ def test_a_silent_game_is_waited_for_by_one_thread_and_by_nobody_who_looks(monke
     counts, game = PlayerCounts(), Hanging()
     began = time.monotonic()
     found = {counts.of(UUID, game) for _unused in range(5)}
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 10.0
     assert (found, game.looks) == ({PlayerCount(why="the game has not answered yet")}, 1)
     monkeypatch.setattr(player_counts, "_FRESH_SECONDS", 60.0)
     game.let_go.set()

