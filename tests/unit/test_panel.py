@@ -25,7 +25,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.sources import panel as panel_module
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import PanelApi, Patience
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import PanelApi, PanelUnavailable, Patience
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     LIST,
     ONE,
@@ -388,6 +389,21 @@ def test_a_panel_that_stays_ill_is_given_up_within_thirty_seconds(server: FakePa
     error = error_of(panel, again=again)
     assert error.__class__ is SourceUnreachable and f"HTTP {number}, HttpException: An unexpected error" in str(error)
     assert sum(clock.naps) < 30 and 7 <= server.count() - before <= 12
+
+
+def test_a_last_try_that_has_no_time_for_an_answer_hides_no_reason(server: FakePanel, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = StillClock()
+    api = PanelApi(parse_settings(server.settings, where="test"), clock, chance=lambda: 0.5)
+
+    def once(_web: Any, _path: str, _params: Any, seconds: float, _check: Any) -> Any:
+        if seconds > 0.5:
+            raise PanelUnavailable("it answers HTTP 302", answered=True)
+        raise WebFault(f"no answer within {seconds:g} s")
+
+    monkeypatch.setattr(api, "_once", once)
+    with pytest.raises(PanelUnavailable, match=r"^it answers HTTP 302 \(2 tries\)$") as caught:
+        api.page(1, Patience(0.6), lambda: None)
+    assert caught.value.answered
 
 
 def test_pauses_vary_so_that_a_fleet_does_not_come_back_as_one(server: FakePanel) -> None:

@@ -26,6 +26,8 @@ _DENIED = (400, 401, 403)
 #: Wings' pauses, in seconds: the first, how they grow, the longest; each is varied by half of it.
 _FIRST_PAUSE, _GROWTH, _LONGEST_PAUSE = 0.5, 1.5, 12.0
 _NAP = 0.25
+#: A later try that has less time left than this, and gets no answer, says nothing of why those before it failed.
+_TELLING_SECONDS = 1.0
 _LONGEST_DETAIL = 200
 
 
@@ -88,10 +90,12 @@ class PanelApi:
         web, deadline, tries = self._connection(), Deadline.after(self._clock, patience.seconds), 0
         while True:
             tries += 1
+            seconds = min(deadline.left, self._settings.remote_timeout)
             try:
-                return self._once(web, path, params, min(deadline.left, self._settings.remote_timeout), check_cancelled)
+                return self._once(web, path, params, seconds, check_cancelled)
             except WebFault as fault:
-                reason, hopeless, answered = str(fault), fault.lasting, False
+                if tries == 1 or fault.lasting or seconds >= _TELLING_SECONDS:
+                    reason, hopeless, answered = str(fault), fault.lasting, False
             except PanelUnavailable as fault:
                 reason, hopeless, answered = str(fault), False, fault.answered
             pause = self._pause(tries)
