@@ -168,7 +168,7 @@ def test_the_end_of_an_action_that_never_began_is_written_when_the_journal_takes
             await until(lambda: world.journal.owed)
             assert (world.outcomes(), world.row(refused).outcome) == (["refused"], "")
         await until(lambda: world.row(refused).outcome == "refused")
-        assert not world.journal.owed
+        await until(lambda: not world.journal.owed)
 
     world.run(story)
 
