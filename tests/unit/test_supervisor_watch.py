@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent
@@ -18,7 +18,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.supervisi
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, service
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.connection_watch import LOOKED, EngineWatch
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.own_lock import OwnLock
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.reader import Broken, Reader
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
@@ -160,8 +159,8 @@ def test_an_engine_that_goes_away_before_the_first_look_is_over_is_no_fault_of_o
     monkeypatch.setattr(service, "Reader", lambda _stream: Gone())
     monkeypatch.setattr(service, "_RETRY_SECONDS", 0.0)
     monkeypatch.setattr(fake.engine.events, "follow", lambda _since: None, raising=False)
-    lock = SimpleNamespace(tell=told.append)
-    service.Supervisor(fake.node.settings, service.Options(), lambda: next(turns, True), cast("OwnLock", lock)).run()
+    lock: Any = SimpleNamespace(tell=told.append)
+    service.Supervisor(fake.node.settings, service.Options(), lambda: next(turns, True), lock).run()
     assert "fault" not in told
 
 
