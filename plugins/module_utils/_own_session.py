@@ -69,15 +69,12 @@ def in_own_session(main: Callable[[Interruption], None]) -> None:
     """
     sys.stdout.flush()
     hold_signals()
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
     parent = os.getpid()
     try:
         child = os.fork()
     except OSError:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
         run_here(main)
     if child == 0:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
         _run_child(main, parent)
     status = _await_child(child)
     if os.WIFSIGNALED(status):
@@ -100,14 +97,15 @@ def _await_child(child: int) -> int:
 
     They are taken one by one, and have no handlers: one that came just before a wait for the child would have its handler called after it.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
     while True:
-        number = signal.sigwait((*ENDINGS, signal.SIGCHLD))
-        if number != signal.SIGCHLD:
-            pass_on(child, number)
-            continue
+        # First: it may have ended before its end was waited for.
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             return status
+        number = signal.sigwait((*ENDINGS, signal.SIGCHLD))
+        if number != signal.SIGCHLD:
+            pass_on(child, number)
 
 
 def run_here(main: Callable[[Interruption], None]) -> NoReturn:
