@@ -230,9 +230,9 @@ class EndpointTurn:
             self._look_until_done(watch, follow)
         finally:
             progress.changed = follow.altered
-        if request.action is PowerAction.KILL and not follow.altered and before is not None:
-            return Outcome.UNCHANGED, "", plan(request.action, before.state).reason
         if request.action is PowerAction.KILL and not follow.altered:
+            if before is not None:
+                return Outcome.UNCHANGED, "", plan(request.action, before.state).reason
             return Outcome.DONE, "", "it is offline; whether it was up before is not known, since the endpoint did not tell in time"
         progress.alter()
         return Outcome.DONE, "", ""
