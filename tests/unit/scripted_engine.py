@@ -9,13 +9,13 @@ import contextlib
 import shutil
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
+from ansible_collections.fleet.power.tests.unit.tls_support import server_tls
 
 HEAD = b"HTTP/1.1 200 OK\r\nApi-Version: 1.45\r\nContent-Type: application/json\r\n"
 
@@ -70,21 +70,11 @@ class ScriptedEngine:
                 link.sendall(self.answer)
 
 
-def tls_context(directory: Path) -> ssl.SSLContext:
-    """What a server needs that nobody checks the certificate of."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl here")
-    key, certificate = str(directory / "key.pem"), str(directory / "cert.pem")
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=a", "-keyout", key, "-out", certificate]
-    subprocess.run(command, capture_output=True, check=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context
-
-
 @contextlib.contextmanager
 def listening(kind: str, directory: Path) -> Iterator[ScriptedEngine]:
     """Have one at a socket of a kind: ``unix``, ``tcp`` or ``tls``."""
+    if kind == "tls" and shutil.which("openssl") is None:
+        pytest.skip("no openssl here")
     if kind == "unix":
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(directory / "s"))
@@ -94,7 +84,7 @@ def listening(kind: str, directory: Path) -> Iterator[ScriptedEngine]:
         listener.bind(("127.0.0.1", 0))
         host = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
     listener.listen()
-    engine = ScriptedEngine(listener, host, tls_context(directory) if kind == "tls" else None)
+    engine = ScriptedEngine(listener, host, server_tls(directory) if kind == "tls" else None)
     try:
         yield engine
     finally:

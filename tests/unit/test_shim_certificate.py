@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,14 +15,13 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.shim_settings import load_certificate, tls_context
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
+from ansible_collections.fleet.power.tests.unit.tls_support import self_signed
 
 Pair = tuple[bytes, bytes]
 
 
 def pair_of(directory: Path, name: str) -> Pair:
-    cert, key = directory / f"{name}.crt", directory / f"{name}.key"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
+    cert, key = self_signed(directory, name)
     return cert.read_bytes(), key.read_bytes()
 
 

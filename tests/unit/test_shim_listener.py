@@ -10,7 +10,6 @@ import contextlib
 import gc
 import socket
 import ssl
-import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.listener import Listener
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.tests.unit.thread_support import until
+from ansible_collections.fleet.power.tests.unit.tls_support import server_tls
 
 pytest.importorskip("aiohttp")
 from aiohttp import web
@@ -147,12 +147,7 @@ def test_who_is_gone_is_waited_for_no_longer_and_what_it_asked_for_goes_on(metho
 
 @pytest.fixture(name="tls")
 def own_tls(tmp_path: Path) -> ssl.SSLContext:
-    cert, key = tmp_path / "cert", tmp_path / "key"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=a"]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
-    return context
+    return server_tls(tmp_path)
 
 
 def test_handshakes_count_and_who_comes_beyond_the_limit_is_refused_before_one(tls: ssl.SSLContext) -> None:
