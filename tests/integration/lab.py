@@ -217,9 +217,14 @@ class Lab:
         wait_until(lambda: line in self.log(uuid), f"{uuid} says {line!r}")
 
     def await_phase(self, uuid: str, phase: str) -> None:
-        """Wait until the holder of the server's lock is in a phase."""
+        """Wait until the holder of the server's lock is in a phase: as long as several playbooks take to begin on a busy machine."""
         locks = self.node().locks
-        wait_until(lambda: (holder := locks.holder(uuid)) is not None and holder.phase == phase, f"phase {phase} of {uuid}")
+
+        def reached() -> bool:
+            holder = locks.holder(uuid)
+            return holder is not None and holder.phase == phase
+
+        wait_until(reached, f"phase {phase} of {uuid}", 3 * SOON_SECONDS)
 
     def clean(self) -> None:
         """Remove every container this node may have made, and the images."""
