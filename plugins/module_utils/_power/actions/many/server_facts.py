@@ -141,6 +141,7 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
                 entries[-1]["players"] = players.get(subject.server.uuid)
         elif isinstance(each, Server):
             warnings.append(f"Cannot find server {each.uuid}: no source, no container and no journal of this node has it")
+    node.journal.sync()
     return Described(entries, tuple(warnings), supervisor=known.supervision.supervisor)
 
 
