@@ -208,14 +208,19 @@ class Starter:
         if now is None or not now.due:
             self._forget(row)
         elif result.outcome in (Outcome.DONE, Outcome.UNCHANGED):
-            # The run that is up closes it as soon as it is seen, where it could not be written down.
-            if ended_runs.close(row.number):
-                self._forget(row)
-        elif result.code in _UNWANTED:
-            if ended_runs.close(row.number, result.code, result.msg):
-                self._forget(row)
+            self._close(node, row)
+        elif result.code in _UNWANTED and node.locks.ended_here(row.server.uuid) is None:
+            self._close(node, row, result.code, result.msg)
+        # Also where the lock's record alone says that the server is meant to be down: the next try has the journal say it.
         elif result.code not in _NOT_NOW:
             self._put_off(node, row, result.code, result.msg)
+
+    def _close(self, node: Node, row: EndedRun, code: str = "", msg: str = "") -> None:
+        """Ask for no start after a row any more. Where that cannot be written, it is tried again as a start is."""
+        if node.journal.ended_runs.close(row.number, code, msg):
+            self._forget(row)
+        else:
+            self._put_off(node, row, code, msg)
 
     def _put_off(self, node: Node, row: EndedRun, code: str, msg: str) -> None:
         """Have a server tried again after the next longer wait. Raises `JournalUnusable`."""
@@ -223,9 +228,10 @@ class Starter:
         tries = row.tries + 1
         wait = wait_before(row.in_row, tries, limits)
         put_off = replace(row, code=code, msg=msg, tries=tries, boot=boot_id(), next_at=boot_seconds() + wait, attempt="")
+        # Also where that cannot be written: a nearly full disk takes one write and refuses the next.
+        self.remember([put_off])
         if not node.journal.ended_runs.put_off(put_off):
             raise JournalUnusable("it cannot be written")
-        self.remember([put_off])
 
     def _forget(self, row: EndedRun) -> None:
         with self._guard:
