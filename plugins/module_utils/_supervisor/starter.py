@@ -18,7 +18,7 @@ from .._power.definitions.supervision import definition_fingerprint, policy_of
 from .._power.host.liveness import boot_id, boot_seconds
 from .._power.journal.journal_rows import JournalUnusable
 from .._power.model.cancellation import Deadline
-from .._power.model.errors import InterruptedBySignal, LockUnavailable, NotSelected, UnderMaintenance
+from .._power.model.errors import InterruptedBySignal, LockUnavailable, NotSelected, ServerNotFound, UnderMaintenance
 from .._power.model.order import Priorities
 from .._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 from .._power.model.result import Outcome, Result
@@ -210,6 +210,9 @@ class Starter:
         elif result.outcome in (Outcome.DONE, Outcome.UNCHANGED):
             self._close(node, row)
         elif result.code in _UNWANTED and node.locks.ended_here(row.server.uuid) is None:
+            self._close(node, row, result.code, result.msg)
+        elif result.code == ServerNotFound.code and node.sources.surely_lacks(row.server.uuid):
+            # The engine was asked before the definition was.
             self._close(node, row, result.code, result.msg)
         # Also where the lock's record alone says that the server is meant to be down: the next try has the journal say it.
         elif result.code not in _NOT_NOW:
