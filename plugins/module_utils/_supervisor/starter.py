@@ -209,12 +209,11 @@ class Starter:
             self._forget(row)
         elif result.outcome in (Outcome.DONE, Outcome.UNCHANGED):
             self._close(node, row)
-        elif result.code in _UNWANTED and node.locks.ended_here(row.server.uuid) is None:
+        elif result.code in _UNWANTED and not _lacks_stop(node, row):
             self._close(node, row, result.code, result.msg)
         elif result.code == ServerNotFound.code and node.sources.surely_lacks(row.server.uuid):
             # The engine was asked before the definition was.
             self._close(node, row, result.code, result.msg)
-        # Also where the lock's record alone says that the server is meant to be down: the next try has the journal say it.
         elif result.code not in _NOT_NOW:
             self._put_off(node, row, result.code, result.msg)
 
@@ -246,6 +245,12 @@ class Starter:
 def limits_of(node: Node, row: EndedRun) -> Limits:
     """Return what the policy of a row's server says of tries."""
     return policy_of(node.settings, row.server, node.sources.definition_for_stop(row.server.uuid)).limits
+
+
+def _lacks_stop(node: Node, row: EndedRun) -> bool:
+    """Tell if the journal has yet to be told of a stop that the lock's record has: the next start asked for does that."""
+    intent = node.journal.intents.of(row.server.uuid)
+    return intent is not None and intent.up and node.locks.ended_here(row.server.uuid) is not None
 
 
 def _after_engine(row: EndedRun, boot: str) -> bool:
