@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import read_record
-from ansible_collections.fleet.power.tests.unit.lock_support import fill, small_disk
+from ansible_collections.fleet.power.tests.unit.lock_support import fill, leave_room, small_disk
 
 from .lab import Lab, ended, wait_until
 from .supervisors import Supervising, await_run_after, await_verdicts, crash, die_in_restart, rows_of, run_of, state_directory, verdicts
@@ -43,6 +43,10 @@ class StateDisk:
         for _number in range(_BYTES):
             if not self._keeper.journal.seen_runs.set_values([("test", "x" * 3000)]):
                 return
+
+    def leave(self, kibibytes: int) -> None:
+        """Fill it up to so many KiB: some writes may still find room."""
+        leave_room(self._path, kibibytes)
 
     def mend(self) -> None:
         """Have it take something again."""
@@ -145,6 +149,35 @@ def test_a_stop_in_a_back_off_counts_though_nobody_could_write_it(lab: Lab, acti
             assert not lab.is_up(uuid)
         assert not disk.says_up(uuid)
         assert verdicts(lab, uuid) == ["crashed", "crashed"]
+
+
+@pytest.mark.samples("4-12")
+@pytest.mark.parametrize("seconds", [12, pytest.param(600, marks=pytest.mark.long)])
+@pytest.mark.parametrize("free", [0, 4, 20])
+def test_a_stop_on_a_full_disk_stays_down_beside_the_supervisor(lab: Lab, free: int, seconds: int) -> None:
+    """One server waits for its next try after a crash, which comes after ten seconds; the other is up again after one."""
+    with on_small_disk(lab) as disk:
+        down, up = lab.up(), lab.up()
+        with Supervising(lab):
+            await_run_after(lab, up, crash(lab, up))
+            await_verdicts(lab, up, "crashed")
+            crash_twice(lab, down)
+            disk.leave(free)
+            for uuid, outcome in ((down, "unchanged"), (up, "done")):
+                result = lab.power("stop", uuid)
+                assert result.outcome.value == outcome, result
+                assert any("it is meant to be down" in warning for warning in result.warnings) is disk.says_up(uuid)
+            over = time.monotonic() + seconds
+            while time.monotonic() < over:
+                assert not lab.is_up(down) and not lab.is_up(up), (rows_of(lab, down), rows_of(lab, up))
+                time.sleep(0.2)
+            disk.mend()
+            await_verdicts(lab, up, "stopped", "crashed", seconds=400.0)
+            # The waits between its tries went on meanwhile.
+            wait_until(lambda: not disk.says_up(down) and not any(row.due for row in rows_of(lab, down)), "its stop is written", 400.0)
+            assert not lab.is_up(down) and not lab.is_up(up)
+            for uuid in (down, up):
+                assert ended(lab.power("start", uuid)) == ("done", "")
 
 
 @pytest.mark.long

@@ -121,3 +121,12 @@ def fill(disk: Path) -> None:
     with pytest.raises(OSError), open(disk / "filler", "wb", buffering=0) as filler:
         for _unused in range(_SMALL):
             filler.write(b"x" * 4096)
+
+
+def leave_room(disk: Path, kibibytes: int) -> None:
+    """Use up all but so many KiB of a small disk: some writes still find room."""
+    fill(disk)
+    filler = disk / "filler"
+    os.truncate(filler, filler.stat().st_size - kibibytes * 1024)
+    room = os.statvfs(disk)
+    assert room.f_bavail * room.f_frsize == kibibytes * 1024

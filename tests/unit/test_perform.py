@@ -774,6 +774,19 @@ class TestIfMeantUp:
         assert (result.outcome.value, result.code) == ("skipped", "not_selected")
         assert not fake.live
 
+    @pytest.mark.parametrize("action", ["start", "restart"])
+    def test_what_somebody_who_died_told_to_stop_is_left_to_that(self, fake: FakeNode, action: str) -> None:
+        fake.leave(Phase.STOP, fake.up().run, "stop")
+        result = fake.perform(action, meant_up=frozenset({UUID}))
+        assert (result.outcome.value, result.code) == ("skipped", "not_selected")
+        assert "a stop by bob@web2 wants it down" in result.msg
+
+    def test_what_a_dead_restart_told_to_stop_is_started(self, fake: FakeNode) -> None:
+        run = fake.up().run
+        fake.leave(Phase.STOP, run, "restart")
+        fake.engine.end(UUID)
+        assert fake.perform("start", meant_up=frozenset({UUID})).outcome.value == "done"
+
 
 class TestApart:
     """A server begins some time after another, unless there is nothing to begin."""

@@ -371,6 +371,24 @@ def test_a_server_that_was_moved_away_is_not_started_later_although_nothing_else
         place.sources(allow_stale=True).definition(A)
 
 
+def test_only_a_list_that_was_read_tells_for_sure_that_a_server_is_gone(place: Place) -> None:
+    place.panel(A)
+    place.booted(A)
+    del place.api.servers[A]
+    place.panel(B)
+    place.booted(B)
+    sources = place.sources()
+    assert not sources.surely_lacks(A)
+    with pytest.raises(ServerNotFound):
+        sources.definition(A)
+    assert (sources.surely_lacks(A), sources.surely_lacks(B)) == (True, False)
+    place.down()
+    sources = place.sources(allow_stale=True)
+    with pytest.raises(ServerNotFound):
+        sources.definition(A)
+    assert not sources.surely_lacks(A)
+
+
 def test_a_list_is_kept_each_time_it_was_read(place: Place) -> None:
     place.panel(A)
     sources = place.sources()

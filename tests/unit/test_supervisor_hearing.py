@@ -47,13 +47,18 @@ def test_a_signal_that_was_outlived_says_nothing_any_more() -> None:
         event("kill", 4, signal=15, container="e"),
         event("die", 5, container="e"),
     )
-    assert hearing.disobeyed(BEGAN + 605 * SECOND) == {"c": BEGAN + 4 * SECOND}
+    moment = BEGAN + 5 * SECOND
+    assert hearing.signalled_before(moment) == ["c"]
+    assert [hearing.disobeyed(each, moment) for each in ("c", "d", "e", "unheard of")] == [BEGAN + 4 * SECOND, None, None, None]
+    assert hearing.signalled_before(moment) == []
     hearing.hear(event("die", 606, exit_code=137))
     found = hearing.end_of(FIRST, 15)
     assert found is not None and not found.warned
     for seconds, warned in ((590, True), (610, False)):
         late = heard(event("kill", 4, signal=15), event("die", seconds, exit_code=143)).end_of(FIRST, 15)
         assert late is not None and (late.signalled, late.warned) == (False, warned)
+    slow = heard(event("kill", 4, signal=15), event("die", 1500, exit_code=1)).end_of(FIRST, 15, obeys_within=1800)
+    assert slow is not None and slow.warned
 
 
 def test_the_containers_own_stop_signal_stops_it_whichever_it_is() -> None:

@@ -235,9 +235,9 @@ class TestRefused:
 
 
 class TestTrouble:
-    @pytest.mark.parametrize("write", ["note_attempt", "put_off"])
+    @pytest.mark.parametrize("write, seconds", [("note_attempt", 1), ("put_off", 10)])
     def test_what_cannot_be_written_is_told_and_the_row_stays_due(
-        self, watched: Watched, write: str, monkeypatch: pytest.MonkeyPatch
+        self, watched: Watched, write: str, seconds: float, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         watched.up()
         watched.end()
@@ -248,7 +248,7 @@ class TestTrouble:
             watched.await_start()
         assert (watched.troubles, watched.fake.live) == (1, False)
         watched.fake.define()
-        assert watched.await_start() == pytest.approx(1, abs=0.1)
+        assert watched.await_start() == pytest.approx(seconds, abs=0.1)
         assert watched.fake.live
 
     def test_a_row_of_a_journal_begun_anew_is_not_answered_by_what_is_remembered_of_another(self, watched: Watched) -> None:

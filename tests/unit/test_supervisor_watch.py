@@ -182,3 +182,62 @@ def fail_for(watched: Watched, uuid: str | None, *, silent: bool = False) -> Non
         return inspect(engine, name)
 
     engine.inspect = answer  # type: ignore[method-assign]
+
+
+def stop_of(seconds: int | None) -> dict[str, object]:
+    return {"process": {"stop": {"type": "command", "value": "stop", "timeout": seconds}}}
+
+
+@pytest.mark.parametrize(
+    "own, of_node, after, verdict",
+    [
+        (1800, 600, 900, "stopped"),
+        (1800, 30, 1800, "stopped"),
+        (1800, 600, 1900, "crashed"),
+        (30, 600, 60, "crashed"),
+        (None, 60, 59, "stopped"),
+    ],
+)
+def test_an_end_after_the_consoles_stop_command_is_a_stop_within_the_servers_own_time(
+    watched: Watched, own: int | None, of_node: int, after: int, verdict: str
+) -> None:
+    """As its container was made to be stopped, whatever its definition says by now."""
+    watched.fake.configure(system={"stop_timeout": of_node})
+    watched.fake.define(**stop_of(own))
+    watched.begin_anew()
+    watched.up()
+    watched.fake.define(**stop_of(7))
+    assert watched.fake.node.journal.seen_runs.stop_by_console(UUID, watched.fake.seen().run, watched.fake.clock.now())
+    assert watched.end(1, after=after).verdict.value == verdict
+
+
+def test_where_the_container_is_gone_the_definition_says_how_long_its_stop_may_take(watched: Watched) -> None:
+    watched.fake.define(**stop_of(1800))
+    watched.up()
+    found = watched.fake.seen()
+    assert watched.fake.node.journal.seen_runs.stop_by_console(UUID, found.run, watched.fake.clock.now())
+    watched.pass_seconds(900)
+    watched.fake.engine.end(UUID, 1)
+    watched.fake.engine.containers.remove(found.id, volumes=False)
+    at = int(watched.fake.clock.now().timestamp() * 10**9)
+    watched.hearing.hear(ContainerEvent(at, "die", found.id, UUID, exit_code=1))
+    (row,) = watched.observer.look(UUID).rows
+    assert row.verdict is Verdict.STOPPED
+
+
+@pytest.mark.parametrize("own, verdict", [(1800, "stopped_at_engine"), (600, "crashed")])
+def test_a_stop_at_the_engine_is_awaited_as_long_as_the_servers_own(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, own: int, verdict: str
+) -> None:
+    """It was sent, and obeyed a quarter of an hour later with an exit code of its own; all were looked at in between."""
+    watched.fake.define(**stop_of(own))
+    watched.up()
+    watch = connect(watched)
+    monkeypatch.setattr(EngineLink, "mark_of", lambda *_run: True)
+    watched.pass_seconds(1)
+    sent = int(watched.fake.clock.now().timestamp() * 10**9)
+    watched.hearing.hear(ContainerEvent(sent, "kill", watched.fake.seen().id, UUID, signal=15))
+    watched.pass_seconds(700)
+    monkeypatch.setattr(connection_watch.time, "time_ns", lambda: sent + 700 * 10**9)
+    watch._look_at_all()
+    assert watched.end(1, after=200).verdict.value == verdict

@@ -20,8 +20,8 @@ from .._power.model.errors import EngineError, EngineUnreachable, LockUnavailabl
 from .._power.model.server import Run
 from .._power.model.supervision import EndedRun, Verdict
 from .engine_link import EngineLink
-from .hearing import Hearing
-from .observer import Looked, Observer, Values
+from .hearing import OBEY_SECONDS, Hearing
+from .observer import Looked, Observer, Values, obeys_within
 from .pauses import beside_wings, pause_of
 from .reader import Reader
 from .starter import Starter, limits_of
@@ -188,6 +188,16 @@ class EngineWatch:
         if not node.journal.seen_runs.spoil(server, snapshot.run):
             self.notice_trouble()
 
+    def _note_outlived(self, container: str, server: str | None) -> None:
+        """Note of a container that it has outlived the signals which it had time enough to obey."""
+        node, seconds = self._node(), OBEY_SECONDS
+        if server is not None:
+            with contextlib.suppress(EngineError, EngineUnreachable):
+                seconds = obeys_within(node, server, node.engine.inspect(container))
+        sent = self._hearing.disobeyed(container, time.time_ns() - int(seconds * 1e9))
+        if sent is not None:
+            self._spoil(container, sent, server)
+
     def _everybody(self) -> set[str]:
         """The servers of which anything tells. Raises what the engine raises, `JournalUnusable`, OSError."""
         journal = self._node().journal
@@ -202,8 +212,8 @@ class EngineWatch:
         try:
             listed = {each.id: each.server for each in node.engine.listed() if each.live}
             lost = {row.server.uuid for row in node.journal.ended_runs.noted()} | (node.journal.seen_runs.open() - self._up.keys())
-            for container, sent in self._hearing.disobeyed(time.time_ns()).items():
-                self._spoil(container, sent, listed.get(container))
+            for container in self._hearing.signalled_before(time.time_ns() - int(OBEY_SECONDS * 1e9)):
+                self._note_outlived(container, listed.get(container))
             self._starter.remember(node.journal.ended_runs.due())
             self._starter.free(node)
             node.journal.seen_runs.set_values(self._cursor())

@@ -20,8 +20,8 @@ _NANOSECONDS = 10**9
 _STOPPING = frozenset((2, 9, 15))
 #: How long before an end a signal may have been sent that brought it: the engine's own time from a stop to SIGKILL, and some more.
 _SIGNAL_SECONDS = 30
-#: How long a server may take to obey: whoever lives on after it was not stopped.
-OBEY_SECONDS = 600
+#: How long a server may take to obey, or longer where its own stop may: one that lives on after it was not stopped.
+OBEY_SECONDS = 600.0
 #: So many containers are remembered; who comes beyond loses what was heard first.
 _MOST = 10_000
 #: So many signals, and so many ends, of each.
@@ -32,7 +32,7 @@ _MOST_OF_ONE = 32
 class HeardEnd:
     """The end of a run as the engine told it. ``at`` is in nanoseconds; ``signalled``: a signal that stops was sent just before.
 
-    ``warned``: one was sent before that, at most ten minutes ago. Who gives a server two minutes to end may be obeyed after one.
+    ``warned``: one was sent before that, no longer ago than the server may take to obey.
     """
 
     at: int
@@ -81,15 +81,17 @@ class Hearing:
         elif event.action == "die":
             _add(heard.ends, (event.at, event.exit_code))
 
-    def end_of(self, run: Run, stop_signal: int | None, *, before: Run | None = None) -> HeardEnd | None:
+    def end_of(
+        self, run: Run, stop_signal: int | None, *, before: Run | None = None, obeys_within: float = OBEY_SECONDS
+    ) -> HeardEnd | None:
         """Return the end of a run, if it was heard. ``stop_signal`` is what the engine stops this container with.
 
         ``before`` is a later run of the same container, if there is one.
         """
         with self._guard:
-            return self._end_of(run, stop_signal, before)
+            return self._end_of(run, stop_signal, before, obeys_within)
 
-    def _end_of(self, run: Run, stop_signal: int | None, before: Run | None) -> HeardEnd | None:
+    def _end_of(self, run: Run, stop_signal: int | None, before: Run | None, obeys_within: float) -> HeardEnd | None:
         heard, began = self._containers.get(run.container), _nanoseconds(run.started_at)
         over = _nanoseconds(before.started_at) if before is not None and before.container == run.container else None
         if heard is None or began is None:
@@ -99,23 +101,28 @@ class Hearing:
             return None
         stopping = _STOPPING | ({stop_signal} if stop_signal is not None else set())
         earliest = max(began, at - _SIGNAL_SECONDS * _NANOSECONDS)
-        since = max(began, at - OBEY_SECONDS * _NANOSECONDS)
+        since = max(began, at - int(obeys_within * _NANOSECONDS))
         sent = [moment for moment, signal in heard.signals if since <= moment <= at and signal in stopping]
         return HeardEnd(at, exit_code, any(moment >= earliest for moment in sent), bool(sent))
 
-    def disobeyed(self, now: int) -> dict[str, int]:
-        """Return, and forget, the containers that have outlived a signal, and when it was sent, in nanoseconds as ``now`` is."""
-        found: dict[str, int] = {}
+    def signalled_before(self, moment: int) -> list[str]:
+        """Return the containers that live on after a signal that was sent before a moment, in nanoseconds."""
         with self._guard:
-            before = now - OBEY_SECONDS * _NANOSECONDS
-            for container, heard in list(self._containers.items()):
-                old = [sent for sent, _signal in heard.signals if sent < before]
-                if old and not heard.ends:
-                    found[container] = old[-1]
-                    heard.signals = [each for each in heard.signals if each[0] >= before]
-                    if not heard.signals:
-                        del self._containers[container]
-        return found
+            return [
+                name for name, heard in self._containers.items() if not heard.ends and any(sent < moment for sent, _signal in heard.signals)
+            ]
+
+    def disobeyed(self, container: str, moment: int) -> int | None:
+        """Forget the signals that a container has outlived, sent before a moment; return when the last was, None if it has ended by now."""
+        with self._guard:
+            heard = self._containers.get(container, _Container())
+            old = [sent for sent, _signal in heard.signals if sent < moment]
+            if not old or heard.ends:
+                return None
+            heard.signals = [each for each in heard.signals if each[0] >= moment]
+            if not heard.signals:
+                del self._containers[container]
+            return old[-1]
 
     @staticmethod
     def is_stopping(signal: int | None) -> bool:

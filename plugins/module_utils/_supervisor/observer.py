@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from .._power.actions.boot.startup import matchers_of
 from .._power.actions.node.ends import end_of, fate_of
-from .._power.actions.node.node import Node
+from .._power.actions.node.node import Node, own_stop_seconds
 from .._power.definitions.definition import Definition, secrets_of
 from .._power.definitions.supervision import Policy, definition_fingerprint, policy_of
 from .._power.engine.readiness import readable_lines
@@ -26,7 +26,7 @@ from .._power.model.request import PowerAction
 from .._power.model.server import Run, Server, Snapshot
 from .._power.model.supervision import STARTED_AFTER, EndedRun, SeenRun, Verdict
 from .engine_link import EngineLink
-from .hearing import HeardEnd, Hearing
+from .hearing import OBEY_SECONDS, HeardEnd, Hearing
 from .verdict import Evidence, awaits_shutdown, judge
 
 _LOG_LINES, _LOG_LINE_BYTES = 20, 500
@@ -84,7 +84,7 @@ class Observer:
         node = self._node()
         snapshot, seen = node.engine.inspect(uuid), node.journal.seen_runs.of(uuid)
         server, looked = Server(uuid), Looked()
-        ends = [*self._noted(node, server, snapshot, seen), *self._ends(server, snapshot, seen)]
+        ends = [*self._noted(node, server, snapshot, seen), *self._ends(node, server, snapshot, seen)]
         # Of a server that is as it was, which most are, nothing else is to be known.
         definition = node.sources.definition_for_stop(uuid) if ends else None
         for end in ends:
@@ -102,25 +102,29 @@ class Observer:
         rows = [row for row in node.journal.ended_runs.noted(server.uuid) if row.run != newest]
         # Whoever noted it may have removed its container, and then not started the server: nobody else will.
         last = rows[-1].run if rows and newest is None and (seen is None or seen.run == rows[-1].run) else None
-        return [_End(server, row.run, None, row.seen, self._heard(row, snapshot, newest), newest=row.run == last) for row in rows]
+        return [
+            _End(server, row.run, None, row.seen, self._heard(node, server, row.run, snapshot, row.seen), newest=row.run == last)
+            for row in rows
+        ]
 
-    def _heard(self, row: EndedRun, snapshot: Snapshot | None, newest: Run | None) -> HeardEnd | None:
-        return self._hearing.end_of(row.run, _stop_signal_of(snapshot, row.seen), before=newest)
+    def _heard(self, node: Node, server: Server, run: Run, snapshot: Snapshot | None, seen: SeenRun | None) -> HeardEnd | None:
+        """Return the end of a run as the engine told it, if it did. ``snapshot`` is of its container or a later one."""
+        newest = snapshot.run if snapshot is not None and snapshot.has_run else None
+        seconds = obeys_within(node, server.uuid, snapshot)
+        before = None if newest == run else newest
+        return self._hearing.end_of(run, _stop_signal_of(snapshot, seen), before=before, obeys_within=seconds)
 
-    def _ends(self, server: Server, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
+    def _ends(self, node: Node, server: Server, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
         """The runs of a server that are over, as far as anything tells of them, the oldest first."""
         live = snapshot is not None and snapshot.live
         last = snapshot if snapshot is not None and snapshot.has_run and not live else None
         ends = []
         if seen is not None and (snapshot is None or snapshot.run != seen.run):
             newest = last is None and not live
-            stop_signal = _stop_signal_of(snapshot, seen)
-            later = snapshot.run if snapshot is not None and snapshot.has_run else None
-            heard = self._hearing.end_of(seen.run, stop_signal, before=later)
-            ends.append(_End(server, seen.run, None, seen, heard, newest))
+            ends.append(_End(server, seen.run, None, seen, self._heard(node, server, seen.run, snapshot, seen), newest))
         if last is not None:
             mine = seen if seen is not None and seen.run == last.run else None
-            ends.append(_End(server, last.run, last, mine, self._hearing.end_of(last.run, _number(last.stop_signal)), newest=True))
+            ends.append(_End(server, last.run, last, mine, self._heard(node, server, last.run, last, mine), newest=True))
         return ends
 
     def _see_up(self, node: Node, server: Server, snapshot: Snapshot, seen: SeenRun | None) -> None:
@@ -259,12 +263,18 @@ def _was_ready(node: Node, end: _End, definition: Definition | None) -> bool:
         return False
 
 
+def obeys_within(node: Node, uuid: str, snapshot: Snapshot | None) -> float:
+    """Return how many seconds after a signal that stops a server its end is taken for obedience."""
+    return max(OBEY_SECONDS, float(own_stop_seconds(node, uuid, snapshot)))
+
+
 def _by_console(node: Node, end: _End, seen: SeenRun) -> bool:
     """Tell if a run ended within the time that a stop may take, after the stop command had gone through our own console."""
     finished = None if end.snapshot is None else engine_time(end.snapshot.finished_at)
     moment = node.clock.now() if finished is None else finished
     at = moment.timestamp() if end.heard is None else end.heard.at / 1e9
-    return bool(seen.console_stop) and 0 <= at - seen.console_stop + 1 <= node.settings.stop_timeout
+    # The moment of the command is known by the second.
+    return bool(seen.console_stop) and -1 <= at - seen.console_stop <= own_stop_seconds(node, end.server.uuid, end.snapshot) + 1
 
 
 def _answered(node: Node, server: Server) -> int:

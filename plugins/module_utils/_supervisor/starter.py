@@ -18,7 +18,7 @@ from .._power.definitions.supervision import definition_fingerprint, policy_of
 from .._power.host.liveness import boot_id, boot_seconds
 from .._power.journal.journal_rows import JournalUnusable
 from .._power.model.cancellation import Deadline
-from .._power.model.errors import InterruptedBySignal, LockUnavailable, NotSelected, UnderMaintenance
+from .._power.model.errors import InterruptedBySignal, LockUnavailable, NotSelected, ServerNotFound, UnderMaintenance
 from .._power.model.order import Priorities
 from .._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 from .._power.model.result import Outcome, Result
@@ -208,14 +208,21 @@ class Starter:
         if now is None or not now.due:
             self._forget(row)
         elif result.outcome in (Outcome.DONE, Outcome.UNCHANGED):
-            # The run that is up closes it as soon as it is seen, where it could not be written down.
-            if ended_runs.close(row.number):
-                self._forget(row)
-        elif result.code in _UNWANTED:
-            if ended_runs.close(row.number, result.code, result.msg):
-                self._forget(row)
+            self._close(node, row)
+        elif result.code in _UNWANTED and not _lacks_stop(node, row):
+            self._close(node, row, result.code, result.msg)
+        elif result.code == ServerNotFound.code and node.sources.surely_lacks(row.server.uuid):
+            # The engine was asked before the definition was.
+            self._close(node, row, result.code, result.msg)
         elif result.code not in _NOT_NOW:
             self._put_off(node, row, result.code, result.msg)
+
+    def _close(self, node: Node, row: EndedRun, code: str = "", msg: str = "") -> None:
+        """Ask for no start after a row any more. Where that cannot be written, it is tried again as a start is."""
+        if node.journal.ended_runs.close(row.number, code, msg):
+            self._forget(row)
+        else:
+            self._put_off(node, row, code, msg)
 
     def _put_off(self, node: Node, row: EndedRun, code: str, msg: str) -> None:
         """Have a server tried again after the next longer wait. Raises `JournalUnusable`."""
@@ -223,9 +230,10 @@ class Starter:
         tries = row.tries + 1
         wait = wait_before(row.in_row, tries, limits)
         put_off = replace(row, code=code, msg=msg, tries=tries, boot=boot_id(), next_at=boot_seconds() + wait, attempt="")
+        # Also where that cannot be written: a nearly full disk takes one write and refuses the next.
+        self.remember([put_off])
         if not node.journal.ended_runs.put_off(put_off):
             raise JournalUnusable("it cannot be written")
-        self.remember([put_off])
 
     def _forget(self, row: EndedRun) -> None:
         with self._guard:
@@ -237,6 +245,12 @@ class Starter:
 def limits_of(node: Node, row: EndedRun) -> Limits:
     """Return what the policy of a row's server says of tries."""
     return policy_of(node.settings, row.server, node.sources.definition_for_stop(row.server.uuid)).limits
+
+
+def _lacks_stop(node: Node, row: EndedRun) -> bool:
+    """Tell if the journal has yet to be told of a stop that the lock's record has: the next start asked for does that."""
+    intent = node.journal.intents.of(row.server.uuid)
+    return intent is not None and intent.up and node.locks.ended_here(row.server.uuid) is not None
 
 
 def _after_engine(row: EndedRun, boot: str) -> bool:

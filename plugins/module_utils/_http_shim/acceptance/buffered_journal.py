@@ -41,10 +41,10 @@ class AcceptedOperations(RecordedOperations):
         super().__init__(store, marks, clock)
         self._owed = owed
 
-    def end(self, result: Result, *, origin: str = "", reason: str = "") -> None:
+    def end(self, result: Result, *, origin: str = "", reason: str = "", is_told: bool = True) -> None:
         """Record how an operation ended, unless it never began because of a signal."""
         if not was_put_off(result):
-            super().end(result, origin=origin, reason=reason)
+            super().end(result, origin=origin, reason=reason, is_told=is_told)
 
     def recorded(self, uuid: str, limit: int) -> list[OperationRow]:
         """As `of`, on the disk, so that they may be told. Raises `JournalUnusable` or OSError where the journal cannot be read."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from ..._power.container.container_spec import made_by_us, stop_way_of
+from ..._power.actions.node.node import own_stop_way
 from ..._power.model.cancellation import Deadline
 from ..._power.model.clock import SYSTEM_CLOCK
 from ..._power.model.errors import EngineError, EngineUnreachable, PowerError
@@ -105,8 +105,5 @@ class Commands:
 
     def _stops(self, uuid: str, snapshot: Snapshot, text: str) -> bool:
         """Tell if a command is the one by which the server is stopped."""
-        way = stop_way_of(snapshot.labels) if made_by_us(snapshot, uuid) else None
-        if way is None:
-            definition = self._node.for_reading().sources.definition_for_stop(uuid)
-            way = None if definition is None else definition.stop
+        way = own_stop_way(self._node.for_reading(), uuid, snapshot)
         return way is not None and way.type is StopType.COMMAND and way.value.strip() in map(str.strip, text.splitlines())

@@ -54,17 +54,19 @@ class RecordedOperations:
 
         self._write_begin(work)
 
-    def end(self, result: Result, *, origin: str = "", reason: str = "") -> None:
+    def end(self, result: Result, *, origin: str = "", reason: str = "", is_told: bool = True) -> None:
         """Record how an operation ended, and let go of the server's oldest ones.
 
-        ``origin`` and ``reason`` are used only for an operation that never began: the journal has those of the others.
+        ``origin`` and ``reason`` are used only for an operation that never began: the journal has those of the others. ``is_told``: it is
+        an event, too.
         """
         parameters = rows.ending(result, origin, reason)
 
         def work(connection: sqlite3.Connection) -> None:
             if connection.execute(rows.END, parameters).rowcount == 0:
                 connection.execute(rows.END_UNBEGUN, parameters)
-            tell_end(connection, result.operation, parameters["ended_at"])
+            if is_told:
+                tell_end(connection, result.operation, parameters["ended_at"])
             server = {"uuid": result.server.uuid, "id": result.operation, "kept": rows.KEPT_OPERATIONS}
             for row in connection.execute(rows.UNENDED, server).fetchall():
                 self._end_dead(connection, row)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ..definitions.definition import Definition, parse_definition
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import PowerError, ServerNotFound, SourceUnreachable
@@ -83,6 +85,18 @@ class Sources:
         """The first readable definition of those that need no Panel to be asked; None if there is none. A broken one is a warning."""
         candidates = (self._tolerantly(source, uuid) for source in self._set.stop_order)
         return next((definition for definition in candidates if definition is not None), None)
+
+    def surely_lacks(self, uuid: str) -> bool:
+        """Tell if all that a boot asks could be read now, and has no such server; False where a disk may not be mounted."""
+        panel, files = self._set.panel, self._set.files
+        if panel is not None:
+            return panel.seen is not None and uuid not in panel.seen.servers
+        try:
+            found, kept = set(files.uuids()), set(self._set.keeps.uuids())
+        except PowerError:
+            return False
+        # A directory that has lost all of several servers may be the place where their disk belongs.
+        return os.path.isdir(files.path) and uuid not in found and (bool(found) or kept <= {uuid})
 
     def keep(self, definition: Definition) -> None:
         """Keep a good definition for later stops and kills, and the Panel's list with it. Never raises: failing to is a warning."""

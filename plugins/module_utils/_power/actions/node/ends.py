@@ -23,6 +23,7 @@ from ...model.request import PowerAction
 from ...model.server import Run, Server, Snapshot
 from ...model.supervision import EndedRun, Verdict
 from .node import Node
+from .progress import Progress
 
 #: The run that is meant where a server has no container.
 NO_RUN = Run("", "")
@@ -48,10 +49,7 @@ def settle_ended(node: Node, server: Server, lock: PowerLock) -> None:
     ended = lock.ended
     if ended is None:
         return
-    snapshot = node.engine.inspect(server.uuid)
-    is_newest = snapshot is None or not snapshot.has_run or snapshot.run == ended.run
-    # What was found down when nobody could say which run it was.
-    is_newest = is_newest or (not ended.run.container and snapshot is not None and not snapshot.live)
+    is_newest = _is_of_newest_run(ended, node.engine.inspect(server.uuid))
     written = not ended.ended_it or node.journal.ended_runs.write(_row_here(node, server, ended))
     action = PowerAction.named(ended.action)
     # Whoever has killed what a restart stopped writes that himself.
@@ -60,6 +58,36 @@ def settle_ended(node: Node, server: Server, lock: PowerLock) -> None:
         written = node.journal.intents.set(server, Intent(False, "", ended.origin, at))
     if written or not is_newest:
         lock.settle()
+
+
+def _is_of_newest_run(ended: EndedHere, snapshot: Snapshot | None) -> bool:
+    """Return False if another run has followed the one that the lock's record names."""
+    if snapshot is None or not snapshot.has_run or snapshot.run == ended.run:
+        return True
+    # Where nobody could say which run it was that was found down.
+    return not ended.run.container and not snapshot.live
+
+
+def unwritten_stop(node: Node, server: Server, snapshot: Snapshot | None) -> EndedHere | None:
+    """Return the stop or kill of the newest run that the lock's record alone tells of; None if it tells of none."""
+    ended = node.locks.ended_here(server.uuid)
+    is_stop = ended is not None and _is_of_newest_run(ended, snapshot) and fate_of(node, server, ended) is Verdict.STOPPED
+    return ended if is_stop else None
+
+
+def keep_unwritten_stop(progress: Progress, lock: PowerLock | None, stop: EndedHere) -> None:
+    """Have the lock's record say that the server is meant to be down, since the journal cannot, and warn of what that is worth."""
+    said = "nothing says"
+    if lock is not None:
+        said = "only its lock file says"
+        before = lock.ended
+        is_carried = before is not None and before.run == stop.run and before.ended_it
+        lock.settle(replace(stop, ended_it=stop.ended_it or is_carried))
+    progress.warn(
+        f"server {progress.server.uuid}: the journal cannot be written, so {said} that it is meant to be down: "
+        f"{'a boot of this machine' if lock is not None else 'the supervisor or a boot of this machine'} may start it; "
+        f"see that the journal can be written, then {stop.action} it again"
+    )
 
 
 def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:

@@ -24,7 +24,7 @@ from ...model.request import PowerAction
 from ...model.result import Outcome, Phase
 from ...model.server import PowerState, Snapshot
 from ..node.context import ActionContext
-from ..node.ends import NO_RUN, record_stop, settle_ended
+from ..node.ends import NO_RUN, keep_unwritten_stop, record_stop, settle_ended
 from ..node.progress import Ending, Progress
 from ..node.recovery import fence_start
 from .look import look, refuse_beside_wings
@@ -117,9 +117,10 @@ def _note_intent(context: ActionContext, lock: PowerLock | None, snapshot: Snaps
         Intent(False, request.operation, request.origin, timestamp(context.node.clock.now())),
         keep_since=None if changed else request.requested_at,
     )
-    if not written and lock is not None:
+    if not written:
         ended_it = context.progress.ended is not None
-        lock.settle(EndedHere(NO_RUN if snapshot is None else snapshot.run, context.verb, origin=request.origin, ended_it=ended_it))
+        run = NO_RUN if snapshot is None else snapshot.run
+        keep_unwritten_stop(context.progress, lock, EndedHere(run, context.verb, origin=request.origin, ended_it=ended_it))
 
 
 def _raise_generation(context: ActionContext, faults: list[str]) -> None:

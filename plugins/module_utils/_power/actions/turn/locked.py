@@ -16,7 +16,7 @@ from ...model.plan import plan
 from ...model.result import Outcome
 from ..node.answered import date_anew
 from ..node.context import STALE_SECONDS, ActionContext
-from ..node.ends import NO_RUN
+from ..node.ends import NO_RUN, keep_unwritten_stop
 from ..node.idempotency import await_same, done_before, same_action
 from ..node.node import Observed
 from ..node.progress import Ending
@@ -129,4 +129,5 @@ def _note_intent(context: ActionContext, lock: PowerLock, ending: Ending) -> Non
     if not written and not meant_up:
         ended_it = context.progress.ended is not None
         run = context.progress.ended or context.progress.seen_run or NO_RUN
-        lock.settle(EndedHere(run, context.verb, request.generation(uuid), request.origin, ended_it=ended_it))
+        stop = EndedHere(run, context.verb, request.generation(uuid), request.origin, ended_it=ended_it)
+        keep_unwritten_stop(context.progress, lock, stop)

@@ -14,17 +14,21 @@ from ...model.server import PowerState, Startup, parse_uuid
 from ...model.supervision import Verdict
 from ..node.answered import known_intent, known_row, refuse_after_newer_run
 from ..node.context import ActionContext
+from ..node.ends import unwritten_stop
 from ..node.idempotency import fell_since
 from ..node.node import Observed
 
 #: Longest look for the readiness line of a server that nobody watches.
 _UNWATCHED_SECONDS = 5.0
+#: Ends that somebody wanted, and where. Of a stop the journal may have this alone, if it had no room for the intent.
+_STOPPED = {Verdict.STOPPED: "", Verdict.STOPPED_AT_ENGINE: " at the engine"}
 
 
 def look(context: ActionContext) -> Observed:
     """Look at the server before its lock is taken. Raises `NotSelected` if it is not meant as it is now."""
     seen = _as_chosen_by_state(context, context.node.observe(context.uuid))
-    return _require_chosen(context, seen)
+    # Without the lock the record may change; whoever has the lock first has the journal say what the record says.
+    return _require_chosen(context, seen, asks_record=context.request.check and seen.holder is None)
 
 
 def look_locked(context: ActionContext, lock: PowerLock) -> Observed:
@@ -32,7 +36,7 @@ def look_locked(context: ActionContext, lock: PowerLock) -> Observed:
     seen = _as_chosen_by_state(context, context.node.observe_held(context.uuid, lock.leftover))
     _require_waited_run(context, seen)
     context.progress.state_before = None
-    return _require_chosen(context, seen)
+    return _require_chosen(context, seen, asks_record=True)
 
 
 def look_again(context: ActionContext) -> None:
@@ -78,11 +82,11 @@ def _require_waited_run(context: ActionContext, seen: Observed) -> None:
         raise Superseded(f"Cannot {context.verb} server {context.uuid}: it was started anew while its players were waited for")
 
 
-def _require_chosen(context: ActionContext, seen: Observed) -> Observed:
+def _require_chosen(context: ActionContext, seen: Observed, *, asks_record: bool) -> Observed:
     context.progress.saw(seen)
     if not fell_since(context, seen.state):
         require_selected(context.request, context.uuid, seen.state)
-    _require_meant_up(context, seen)
+    _require_meant_up(context, seen, asks_record=asks_record)
     refuse_after_newer_run(context, seen.snapshot)
     return seen
 
@@ -96,10 +100,11 @@ def require_selected(request: Request, uuid: str, state: PowerState) -> None:
         raise NotSelected(f"Cannot {request.action.value} server {uuid}: it is {state.value}, and only {wanted} is asked for")
 
 
-def _require_meant_up(context: ActionContext, seen: Observed) -> None:
+def _require_meant_up(context: ActionContext, seen: Observed, *, asks_record: bool) -> None:
     """Raise `NotSelected` if the request is for servers that are meant to be up, and this one is not, or is not any more.
 
-    Nor is one that somebody was seen to stop at the engine, as long as nobody has started it since.
+    Nor is one that somebody was seen to stop, as long as nobody has started it since. ``asks_record``: nor one whose stop the lock's record
+    alone tells of, because the journal could not be written.
 
     Certain under the lock alone, where whoever stops or kills the server writes what it is meant to be.
     """
@@ -111,10 +116,16 @@ def _require_meant_up(context: ActionContext, seen: Observed) -> None:
         who = f" by {intent.origin}" if intent.origin else ""
         since = "was meant to be up, and is not any more" if uuid in meant_up else "is meant to be down"
         raise NotSelected(f"Cannot {context.verb} server {uuid}: it {since}{who}")
+    stop = unwritten_stop(context.node, context.progress.server, seen.snapshot) if asks_record else None
+    if stop is not None:
+        who = f" by {stop.origin}" if stop.origin else ""
+        raise NotSelected(
+            f"Cannot {context.verb} server {uuid}: a {stop.action}{who} wants it down, and the journal does not have that yet"
+        )
     if not seen.live and seen.snapshot is not None and context.request.answers is None:
         row = known_row(context, seen.snapshot.run)
-        if row is not None and row.verdict is Verdict.STOPPED_AT_ENGINE:
-            raise NotSelected(f"Cannot {context.verb} server {uuid}: somebody stopped it at the engine")
+        if row is not None and row.verdict in _STOPPED:
+            raise NotSelected(f"Cannot {context.verb} server {uuid}: somebody stopped it{_STOPPED[row.verdict]}")
     # Where it was meant to be up when the request was made, the journal has been lost since.
     if intent is None and uuid not in meant_up:
         raise NotSelected(f"Cannot {context.verb} server {uuid}: no action of this node's journal meant it to be up")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from ...host.announce import announce
 from ...journal.journal_rows import not_durable
 from ...model.errors import FailureBudget, NotSelected
+from ...model.request import Request
 from ...model.result import Result
 from ..node.context import ActionContext
 from ..node.progress import Ending
@@ -24,12 +25,19 @@ def tell(context: ActionContext, ending: Ending) -> Result:
     # Also where it says that the server is this node's no more, and nothing else is kept.
     node.sources.keep_list()
     result = progress.result(*ending)
-    is_reported = progress.begun or result.code not in UNREPORTED_CODES
-    if is_reported:
-        node.journal.operations.end(result, origin=request.origin, reason=request.reason)
+    is_repeated = _is_repeated(result, request)
+    is_recorded = progress.begun or not (is_repeated or result.code in UNREPORTED_CODES)
+    if is_recorded:
+        node.journal.operations.end(result, origin=request.origin, reason=request.reason, is_told=not is_repeated)
     fault = node.journal.sync()
     if fault:
         result = replace(not_durable(result), warnings=(*result.warnings, fault))
-    if is_reported:
+    if is_recorded and not is_repeated:
         announce(result, request)
     return result
+
+
+def _is_repeated(result: Result, request: Request) -> bool:
+    """Tell if the supervisor's try before this one came to nothing for the same reason: it goes on trying for as long as that holds."""
+    answers = request.answers
+    return answers is not None and bool(result.code) and result.code == answers.code and not result.changed

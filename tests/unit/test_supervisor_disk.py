@@ -1,0 +1,172 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A stop that the journal has no room for is obeyed all the same: the lock's record says it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID
+from ansible_collections.fleet.power.tests.unit.lock_support import fill, leave_room, small_disk
+from ansible_collections.fleet.power.tests.unit.watched_support import Watched
+
+_SIZE = 1024 * 1024
+
+
+class FullDisk:
+    """A watched server whose state directory is a small disk."""
+
+    def __init__(self, watched: Watched, disk: Path) -> None:
+        self.watched = watched
+        self._disk = disk
+
+    def crash_twice(self) -> None:
+        """Have it crash, be started, and crash again: the next start is due in ten seconds."""
+        self.watched.up()
+        self.watched.end()
+        self.watched.await_start()
+        self.watched.end()
+
+    def act(self, action: str, **fields: object) -> Result:
+        """Perform an action as another process does."""
+        fake, own = self.watched.fake, self.watched.fake.node
+        fake.node = fake.build()
+        try:
+            return fake.perform(action, **fields)
+        finally:
+            fake.node.journal.close()
+            fake.node = own
+
+    def leave_room(self, kibibytes: int) -> None:
+        """Fill the disk up to so many KiB."""
+        leave_room(self._disk, kibibytes)
+
+    def make_room(self) -> None:
+        """Have the disk take something again."""
+        (self._disk / "filler").unlink()
+
+    @property
+    def meant_up(self) -> bool:
+        """What the journal says."""
+        intent = self.watched.fake.node.journal.intents.of(UUID)
+        return intent is not None and intent.up
+
+    def try_for(self, seconds: float) -> None:
+        """Have the supervisor make each start that is due within so many seconds."""
+        end = self.watched.seconds + seconds
+        while (left := self.watched.starter.seconds_left()) is not None and self.watched.seconds + left <= end:
+            self.watched.pass_seconds(max(left, 1.0))
+            self.watched.turn()
+
+
+@pytest.fixture(name="full")
+def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FullDisk]:
+    with small_disk(tmp_path / "state", _SIZE) as disk:
+        watched = Watched(tmp_path, monkeypatch)
+        yield FullDisk(watched, disk)
+        watched.fake.close()
+
+
+@pytest.mark.samples("0-stop", "4-stop", "20-stop", "8-kill")
+@pytest.mark.parametrize("action", ["stop", "kill"])
+@pytest.mark.parametrize("free", [0, 4, 8, 12, 16, 20, 24])
+def test_what_was_stopped_in_a_back_off_stays_down_for_ten_minutes(full: FullDisk, free: int, action: str) -> None:
+    full.crash_twice()
+    full.leave_room(free)
+    assert full.act(action).outcome.value in ("done", "unchanged")
+    full.try_for(600)
+    assert (full.watched.fake.live, full.watched.starts) == (False, 2)
+    full.make_room()
+    full.try_for(600)
+    assert not full.watched.fake.live
+    assert (full.meant_up, full.watched.row.due) == (False, False)
+    assert full.act("start").outcome.value == "done"
+
+
+def test_its_result_says_what_may_become_of_it_and_a_repetition_with_room_writes_it(full: FullDisk) -> None:
+    full.crash_twice()
+    full.leave_room(4)
+    (warning,) = full.act("stop").warnings
+    assert "the journal cannot be written, so only its lock file says that it is meant to be down: a boot of this machine may" in warning
+    full.make_room()
+    assert full.act("stop").warnings == ()
+    assert not full.meant_up
+
+
+def test_a_start_by_a_person_works_before_there_is_room(full: FullDisk) -> None:
+    full.crash_twice()
+    full.leave_room(4)
+    full.act("stop")
+    assert full.act("start").outcome.value == "done"
+    assert full.watched.fake.node.locks.ended_here(UUID) is None
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("free", [0, 4, 20])
+def test_a_start_of_what_is_meant_up_leaves_it_down(full: FullDisk, free: int, check: bool) -> None:
+    """A restore after a boot asks like that, and a task with if_meant_up."""
+    full.crash_twice()
+    full.leave_room(free)
+    full.act("stop")
+    result = full.act("start", meant_up=frozenset([UUID]), check=check)
+    assert (result.outcome.value, result.code, full.watched.fake.live) == ("skipped", "not_selected", False)
+
+
+def test_a_second_stop_leaves_the_run_one_that_was_ended_here(full: FullDisk) -> None:
+    """It finds the server down, and what it says takes the place of what the first one said."""
+    full.watched.up()
+    full.leave_room(0)
+    for outcome in ("done", "unchanged"):
+        assert full.act("stop").outcome.value == outcome
+    assert full.act("kill").code == "unguarded"
+    full.make_room()
+    full.watched.observer.look(UUID)
+    assert full.watched.row.verdict.value == "stopped"
+
+
+def test_what_has_the_row_of_its_stop_and_no_intent_stays_down_after_a_boot(full: FullDisk) -> None:
+    """The supervisor writes the row as soon as there is room; the lock's record does not survive a boot."""
+    full.watched.up()
+    full.leave_room(0)
+    full.act("stop")
+    full.make_room()
+    full.watched.observer.look(UUID)
+    (full.watched.fake.root / "locks" / f"{UUID}.lock").unlink()
+    assert full.meant_up
+    result = full.act("start", meant_up=frozenset([UUID]))
+    assert (result.outcome.value, result.code, full.watched.fake.live) == ("skipped", "not_selected", False)
+
+
+def test_without_room_for_a_lock_file_either_a_stop_does_nothing_and_a_kill_says_what_it_left_open(tmp_path: Path, full: FullDisk) -> None:
+    full.watched.up()
+    full.leave_room(0)
+    fake = full.watched.fake
+    with small_disk(tmp_path / "other-locks") as locks:
+        fill(locks)
+        fake.configure(system={"lock_directory": str(locks)})
+        result = full.act("stop")
+        assert (result.outcome.value, result.code, fake.live) == ("refused", "lock_unavailable", True)
+        result = full.act("kill")
+        assert (result.outcome.value, result.code, fake.live) == ("done", "unguarded", False)
+        assert any("nothing says that it is meant to be down: the supervisor or a boot" in warning for warning in result.warnings)
+
+
+def test_a_row_is_closed_where_the_journal_said_before_that_it_is_meant_to_be_down(full: FullDisk) -> None:
+    """Somebody started it at the engine, which writes no intent."""
+    full.watched.up()
+    assert full.act("stop").outcome.value == "done"
+    full.watched.observer.look(UUID)
+    full.watched.fake.engine.start(full.watched.fake.seen().id)
+    full.watched.observer.look(UUID)
+    full.leave_room(0)
+    full.act("stop")
+    full.make_room()
+    full.watched.fake.engine.start(full.watched.fake.seen().id)
+    full.watched.observer.look(UUID)
+    assert full.watched.end().due
+    full.watched.await_start()
+    assert (full.watched.row.due, full.watched.fake.live) == (False, False)
