@@ -251,7 +251,8 @@ class Follower:
         self._options.token_now()
         self._cursor = self._file.read() or _BEGINNINGS.get(self._options.after, self._options.after)
         timeout = aiohttp.ClientTimeout(total=self._options.wait + _PATIENCE_SECONDS, connect=_CONNECT_SECONDS)
-        async with aiohttp.ClientSession(connector=_connector(self._options), timeout=timeout) as session:
+        # A kilobyte that is decompressed may become gigabytes before they are counted.
+        async with aiohttp.ClientSession(connector=_connector(self._options), timeout=timeout, auto_decompress=False) as session:
             while True:
                 page = await self._page(session)
                 if page is None:
@@ -283,9 +284,10 @@ class Follower:
         wait = self._options.wait if _CURSOR.fullmatch(self._cursor) else 0
         query = urlencode({"after": self._cursor, "limit": _LIMIT, "wait": wait})
         try:
-            headers = {"Authorization": f"Bearer {self._options.token_now()}", "Accept": "application/json"}
+            token = self._options.token_now()
         except ValueError as error:
             raise NotTold(str(error)) from error
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "Accept-Encoding": "identity"}
         # A redirect would carry the token elsewhere.
         async with session.get(f"{self._options.url}{_PATH}?{query}", headers=headers, allow_redirects=False) as response:
             if response.status in (401, 403):
@@ -364,6 +366,9 @@ def _connector(options: Options) -> aiohttp.TCPConnector:
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise NotTold(f"its answer is compressed ({_printable(encoding[:60])}), and only plain answers are read")
     parts, size = [], 0
     async for part in response.content.iter_chunked(65536):
         parts.append(part)
@@ -380,8 +385,12 @@ def _refusal(status: int, body: bytes) -> str:
         said = json.loads(body)["error"]
     except (ValueError, TypeError, KeyError, RecursionError):
         said = ""
-    words = " ".join("".join(each if each.isprintable() else " " for each in str(said)[:1000]).split())[:300]
+    words = " ".join(_printable(str(said)[:1000]).split())[:300]
     return f"it answers {status}{f': {words}' if words else ''}"
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def _entry(event: dict[str, Any], url: str, cursor: str) -> dict[str, Any]:
