@@ -114,7 +114,7 @@ def test_an_error_that_is_compressed_is_one_that_may_pass(server: Recorder) -> N
     assert said == ["its answer is compressed (gzip), and only plain answers are read False"]
 
 
-@pytest.mark.parametrize("begin", [b"", b"-5\r\n", b"-ffffffffff\r\n"], ids=["endless", "negative", "very negative"])
+@pytest.mark.parametrize("begin", [b"", b"-1\r\n", b"-5\r\n"], ids=["endless", "all", "negative"])
 def test_the_size_of_a_chunk_has_nothing_read_without_a_limit(server: Recorder, begin: bytes) -> None:
     def behaviour(answer: Answering) -> None:
         answer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + begin)

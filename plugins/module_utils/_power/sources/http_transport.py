@@ -183,7 +183,7 @@ def _pools(current: threading.local, vouching: Vouching | None) -> dict[str, Any
                 current.exchange.connected(self.sock)
             return kind.request(self, *args, **kwargs)
 
-        return type(kind.__name__, (kind,), {"connect": connect, "request": request, "response_class": _Response})
+        return type(kind.__name__, (kind,), {"connect": connect, "request": request, "response_class": BoundedResponse})
 
     def pool(kind: Any, connection: Any) -> Any:
         return type(kind.__name__, (kind,), {"ConnectionCls": connection})
@@ -194,7 +194,7 @@ def _pools(current: threading.local, vouching: Vouching | None) -> dict[str, Any
     }
 
 
-class _Response(http.client.HTTPResponse):
+class BoundedResponse(http.client.HTTPResponse):
     """An answer of which no read returns more than was asked for."""
 
     def _read_next_chunk_size(self) -> int:
