@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 import gzip
 import json
+import os
 import runpy
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -205,6 +207,41 @@ def test_where_it_begins_is_kept_before_anything_happens(tmp_path: Path) -> None
             assert (asked[0].query["after"], asked[0].query["wait"]) == ("now", "0")
 
     run(hold)
+
+
+EVIL = "lookup('pipe', 'touch owned')"
+TEMPLATES = (
+    f"{{{{ {EVIL} }}}}",
+    f"{{{{{{ {EVIL} }}}}}}",
+    f"{{% set x = {EVIL} %}}",
+    f"{{# x #}}{{%- set x = {EVIL} %}}",
+    f"#jinja2:variable_start_string:'[[',variable_end_string:']]'\n[[ {EVIL} ]]",
+)
+
+
+def test_no_text_of_an_event_is_a_template_in_the_playbook_that_it_is_given_to(tmp_path: Path) -> None:
+    pytest.importorskip("ansible")
+    names = [*TEMPLATES, "{ plain } 100% #1"]
+    told: list[Any] = []
+
+    async def hold() -> None:
+        events = [{**event(number), "data": {"server": {"name": name}, "deep": [{name: name}]}} for number, name in enumerate(names, 1)]
+        async with followed({**page(), "cursor": f"box:{len(names)}", "events": events}) as (_asked, queue, _task):
+            for _name in names:
+                told.append(await asyncio.wait_for(queue.get(), 20.0))
+
+    run(hold)
+    assert told[-1]["payload"]["data"]["server"]["name"] == names[-1]
+    (tmp_path / "vars.json").write_text(json.dumps({"told": [each["payload"] for each in told]}))
+    task = {"name": "Use it", "ansible.builtin.copy": {"content": "{{ told | to_json }}", "dest": str(tmp_path / "used")}}
+    play = {"name": "Page", "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [task]}
+    (tmp_path / "page.yml").write_text(json.dumps([play]))
+    program = Path(sys.executable).with_name("ansible-playbook")
+    subprocess.run(
+        [program, "-e", "@vars.json", "page.yml"], cwd=tmp_path, check=True, capture_output=True, env={**os.environ, "HOME": str(tmp_path)}
+    )
+    assert json.loads((tmp_path / "used").read_text()) == [each["payload"] for each in told]
+    assert not (tmp_path / "owned").exists()
 
 
 # ----- nodes that are no nodes

@@ -37,6 +37,7 @@ description:
     day. Of what it kept no longer an event of type V(events.dropped) tells, with C(data.count), V(null) where nobody can tell how many.
   - With O(cursor_file) a rulebook goes on where it was. What ansible-rulebook has taken is not told again, unless it was killed, or the
     machine lost its power, right then. The last event may come twice after that, with the same C(event.payload.id).
+  - No text of an event is a template. Where one would begin it has a blank, such as C({ {).
   - What ansible-rulebook has taken and not yet acted on is lost when it is killed. It keeps no event itself.
 options:
   url:
@@ -90,6 +91,8 @@ _logger = logging.getLogger(__name__)
 
 _ARGUMENTS = {"url", "token", "token_file", "cursor_file", "after", "ca", "wait"}
 _CURSOR = re.compile(r"(?P<outbox>[0-9A-Za-z-]{1,64}):(?P<number>[0-9]{1,18})")
+#: The beginning of a template: two characters, or the line that says which they are.
+_TEMPLATE = re.compile(r"\{(?=[{%#])|\A#(?=jinja2:)")
 #: Of events; a place behind a greater one could be kept, and not read again.
 _NUMBERS = 10**18
 _BEGINNINGS = {"now": "now", "oldest": ""}
@@ -394,8 +397,22 @@ def _printable(text: str) -> str:
 
 
 def _entry(event: dict[str, Any], url: str, cursor: str) -> dict[str, Any]:
-    """Return an event as rules see it. Its id is also that by which ansible-rulebook reports it."""
-    return {"payload": event, "meta": {"uuid": event["id"], "url": url, "cursor": cursor}}
+    """Return an event as rules see it. Its id is also that by which ansible-rulebook reports it.
+
+    ansible-rulebook gives each event to the playbook that it runs, as extra variables, which Ansible takes for templates.
+    """
+    return {"payload": _without_templates(event), "meta": {"uuid": event["id"], "url": url, "cursor": cursor}}
+
+
+def _without_templates(value: Any) -> Any:
+    """Return a value with a blank within each beginning of a template: a server's owner chose its name."""
+    if isinstance(value, str):
+        return _TEMPLATE.sub(r"\g<0> ", value)
+    if isinstance(value, list):
+        return [_without_templates(each) for each in value]
+    if isinstance(value, dict):
+        return {_without_templates(name): _without_templates(each) for name, each in value.items()}
+    return value
 
 
 def _dropped(page: EventPage, url: str, before: str) -> dict[str, Any]:
