@@ -230,7 +230,9 @@ def fault(requests: Any, error: BaseException, seconds: float) -> WebFault | Non
         return next((link for link in links if isinstance(link, kinds)), None)
 
     if found(ssl.SSLCertVerificationError):
-        return WebFault(f"its certificate cannot be verified: {found(ssl.SSLCertVerificationError).verify_message}", lasting=True)
+        # That of urllib3 before version 2 has no message: it compares names itself.
+        why = getattr(found(ssl.SSLCertVerificationError), "verify_message", "it is for another host")
+        return WebFault(f"its certificate cannot be verified: {why}", lasting=True)
     if any(type(link).__name__ == "CertificateError" for link in links):
         return WebFault("its certificate cannot be verified: it is for another host", lasting=True)
     if found(requests.exceptions.ProxyError):
