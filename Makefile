@@ -71,6 +71,7 @@ lint: venv ## ruff, mypy, yamllint, ansible-lint, antsibull, reuse, actionlint
 	$(VENV)/bin/mypy $(TREE)/plugins/module_utils
 	$(VENV)/bin/yamllint --strict -c tests/yamllint.yml .
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.gitlab-ci docs/deploy/gitlab-ci.yml
 	$(VENV)/bin/actionlint -shellcheck= -pyflakes= $(WORKFLOWS)
@@ -107,7 +108,7 @@ installed: build ## the collection as a user installs it, from its file
 targets: venv ## ansible-test integration, each module and role in four calls; one alone: make targets ARGS=server_power
 	@tests/tools/targets $(VENV) $(ARGS)
 
-.PHONY: test-long bench bench-fleet matrix build docs release
+.PHONY: test-long bench bench-fleet matrix build package docs release
 test-long: venv ## long races and other interpreters; not part of test
 	@$(if $(ARGS),:,tests/tools/matrix)
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) -m long "$$@"' test-long $(or $(ARGS),tests/unit tests/integration)
@@ -123,10 +124,12 @@ bench: venv ## measure, as a table and JSON
 bench-fleet: venv ## measure many nodes over SSH, as a table; ten minutes
 	@$(NODES_OF_LAB) run 16 -- $(VENV)/bin/python tests/bench/fleet.py $(ARGS)
 
-build: venv ## the collection as a file, in .build
+build: venv package ## the collection as a file, in .build
+
+package: # the same with the ansible-galaxy that is on the path
 	@tests/tools/copy package
 	@rm -f .build/fleet-power-*.tar.gz
-	@cd .build/package/ansible_collections/fleet/power && $(VENV)/bin/ansible-galaxy collection build --force --output-path $(CHECKOUT)/.build
+	@cd .build/package/ansible_collections/fleet/power && ansible-galaxy collection build --force --output-path $(CHECKOUT)/.build
 
 docs: ## the documentation as a site, .build/site/html/index.html
 	@tests/tools/site

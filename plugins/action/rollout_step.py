@@ -148,9 +148,9 @@ class ActionModule(ActionBase):
         with files.alone(run_files.resume) if self._asked["resume"] else contextlib.nullcontext():
             old = run_files.to_resume() if self._asked["resume"] else None
             record = open_run(self._asked["given"], seen, start, old)
+            self._telling.expect(record, old, run_files.place(record, old))
             page = _page()
             page.begin(run_files.report, record)
-            self._telling.expect(record, old, run_files.resume)
             path = run_files.begin(record, old)
             page.follow(path)
         if not self._check:

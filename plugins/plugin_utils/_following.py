@@ -174,7 +174,7 @@ def _plain_result(text: str | None) -> dict[str, Any] | None:
     """
     if not text or "__ansible_type" in text:
         return None
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(text)
         return found if isinstance(found, dict) and found.keys() <= _PLAIN_KEYS else None
     return None
@@ -184,7 +184,7 @@ def _parsed(output: str) -> dict[str, Any] | None:
     """Return the last line that is news; a terminal, a profile or sudo may have printed others."""
     for line in reversed(output.splitlines()):
         if line.lstrip().startswith('{"fleet_lines"'):
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 found: dict[str, Any] = json.loads(line)
                 return found
     return None

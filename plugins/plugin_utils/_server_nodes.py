@@ -12,7 +12,7 @@ from ansible.inventory.helpers import get_group_vars, sort_groups
 from ansible.template import is_trusted_as_template, trust_as_template
 from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import SourceKind, SourceReading
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import SourceKind, SourceReading, is_address
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import InventoryOptions
 
 #: A server must never be reached under its own name: another machine may have it.
@@ -33,7 +33,8 @@ class Nodes:
         self._hosts: dict[str, str] = {}
         self._variables: dict[str | None, dict[str, Any]] = {}
         for reading in readings:
-            self._addresses.update(reading.addresses)
+            # A cache may have been written by somebody else.
+            self._addresses.update({name: address for name, address in reading.addresses.items() if is_address(str(address))})
             self._connections.update(reading.connections)
 
     @property
@@ -73,8 +74,9 @@ class Nodes:
             return {"ansible_host": _NOWHERE}
         addresses = [address for name, address in self._addresses.items() if self.host_of(SourceKind.PANEL, name) == node]
         given = self._given.get(node)
+        own = node if is_address(node) else _NOWHERE
         return {
-            "ansible_host": addresses[0] if addresses else node,
+            "ansible_host": addresses[0] if addresses else own,
             **self._connections.get(node, {}),
             **self._of_host(node),
             **({} if given is None else given.vars),
@@ -91,7 +93,9 @@ class Nodes:
         told = combine_vars(told, combine_vars(host.vars, get_vars_from_inventory_sources(self._loader, sources, [host], "all")))
         reached = {name: value for name, value in told.items() if name.startswith("ansible_") and name not in _NOT_A_CONNECTION}
         lazily = {
-            name: trust_as_template(f"{{{{ hostvars['{node}']['{name}'] }}}}") for name, value in reached.items() if _is_template(value)
+            name: trust_as_template(f"{{{{ hostvars[{str(node)!r}][{str(name)!r}] }}}}")
+            for name, value in reached.items()
+            if _is_template(value)
         }
         return {"ansible_host": node, **reached, **lazily}
 

@@ -222,6 +222,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_done(node: Node, tmp_
         ({"node_definitions_dir": str(tmp_path / "servers")}, "nobody would read lobby.json"),
         ({"node_restore_stagger": 3601}, "node_restore_stagger is 3601; give a number from 0 to 3600"),
         ({"node_restore_stagger": -1}, "node_restore_stagger is -1"),
+        ({"node_memory_max": "lots"}, "node_memory_max is lots; give a number with M, G or T"),
         ({"node_restore_max_parallel": -1}, "node_restore_max_parallel is -1; give a number of 0 or more"),
     ]
     # All of them at once, as if each were a node of its own.

@@ -30,6 +30,7 @@ def stand_ins(node: Node) -> Iterator[StandIns]:
 
 #: What systemd says of a service that may do no more than it must.
 HARDENED = {
+    "MemoryMax": str(2**30),
     "User": SERVICE,
     "Type": "notify",
     "NotifyAccess": "main",

@@ -15,7 +15,7 @@ from ansible_collections.fleet.power.tests.integration.panel_server import FakeP
 from .lab import Node, playbook, server, uuid_of, wait_until
 from .maintenance import MARK, MEMORY, text_of, work
 from .ran import changes, made, refusal
-from .shim import pid_of
+from .shim import pid_of, shown
 from .supervised import (
     BACK_SECONDS,
     EVENTS,
@@ -151,7 +151,9 @@ def test_after_the_engine_was_restarted_all_is_back_and_nothing_is_told_of_a_cra
 @pytest.mark.long
 def test_a_killed_supervisor_is_back_and_starts_once_what_crashed_meanwhile(node: Node) -> None:
     lobby, untouched = server("lobby"), server("untouched")
-    supervised(node, lobby, untouched)
+    supervised(node, lobby, untouched, node_events=True, node_memory_max="900M")
+    # By the kernel beyond this, as by hand below.
+    assert {shown(node, "MemoryMax", service=each)["MemoryMax"] for each in (SUPERVISOR, EVENTS)} == {str(900 * 2**20)}
     act(node, "start")
     before, other, pid = node.started_at(uuid_of(lobby)), node.started_at(uuid_of(untouched)), pid_of(node, SUPERVISOR)
     found = node.container(uuid_of(lobby))

@@ -133,6 +133,11 @@ class Shim:
                     received += chunk
             return received
 
+    def peak_mib(self) -> int:
+        """Return the most memory that the process has had, in MiB."""
+        status = Path(f"/proc/{self.child.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+
     def signal(self, number: int) -> None:
         """Send a signal."""
         self.child.send_signal(number)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import zlib
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -19,6 +20,7 @@ from .shim import NO_ENGINE, TOKEN, Shim, shim_on
 
 #: Longest that an answer to anything may take, on a loaded machine.
 PATIENCE = 10.0
+PANEL = "https://panel.test"
 RIGHT, WRONG = f"Authorization: Bearer {TOKEN}".encode(), b"Authorization: Bearer wrong"
 
 
@@ -35,7 +37,7 @@ def server(node: Lab) -> str:
 @pytest.fixture(scope="module")
 def shim(node: Lab, server: str) -> Iterator[Shim]:
     del server
-    with shim_on(node) as shim:
+    with shim_on(node, allowed_origins=[PANEL]) as shim:
         yield shim
 
 
@@ -73,6 +75,33 @@ def assert_harmless(shim: Shim, server: str, sent: bytes) -> list[int]:
     assert all(status < 500 for status in found), (sent[:500], found)
     assert shim.ask("POST", f"/api/servers/{server}/power", b"{}", seconds=PATIENCE).status == 422
     return found
+
+
+def test_a_compressed_frame_of_a_console_is_never_decompressed(shim: Shim, server: str) -> None:
+    opening = head(
+        f"/api/servers/{server}/ws".encode(),
+        *(b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg=="),
+        b"Sec-WebSocket-Extensions: permessage-deflate",
+        f"Origin: {PANEL}".encode(),
+        method=b"GET",
+    )
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = packer.compress(bytes(60 * 2**20)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    # Its last frame, compressed, text; masked by zeros.
+    frame = b"\xc1" + bytes([0x80 | 126]) + len(bomb).to_bytes(2, "big") + bytes(4) + bomb
+    assert len(bomb) < 2**16
+    with socket.create_connection(shim.address) as connection, contextlib.suppress(ConnectionError):
+        connection.settimeout(PATIENCE)
+        connection.sendall(opening)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 101 ") and b"permessage" not in answer
+        before = shim.peak_mib()
+        connection.sendall(frame)
+        while connection.recv(65536):
+            pass
+    assert shim.peak_mib() - before < 30
 
 
 # ----- headers that are there twice

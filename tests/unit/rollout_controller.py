@@ -101,9 +101,9 @@ class Controller:
 
     def plan(self, **given: Any) -> dict[str, Any]:
         """Plan a restart of all."""
-        resume = given.pop("resume", "")
+        files = {name: given.pop(name, "") for name in ("resume", "resume_file")}
         asked = {"action": "restart", "servers": ["all"], **given}
-        return self.step("plan", given=asked, resume=resume, result_file=str(self.result_file))
+        return self.step("plan", given=asked, **files, result_file=str(self.result_file))
 
     def begin(self, file: str, number: int, **more: Any) -> dict[str, Any]:
         """Count the batch before, and begin one; what is registered for all nodes, where a node's own answer comes to stand."""

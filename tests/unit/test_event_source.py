@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
+import os
 import runpy
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -206,6 +209,41 @@ def test_where_it_begins_is_kept_before_anything_happens(tmp_path: Path) -> None
     run(hold)
 
 
+EVIL = "lookup('pipe', 'touch owned')"
+TEMPLATES = (
+    f"{{{{ {EVIL} }}}}",
+    f"{{{{{{ {EVIL} }}}}}}",
+    f"{{% set x = {EVIL} %}}",
+    f"{{# x #}}{{%- set x = {EVIL} %}}",
+    f"#jinja2:variable_start_string:'[[',variable_end_string:']]'\n[[ {EVIL} ]]",
+)
+
+
+def test_no_text_of_an_event_is_a_template_in_the_playbook_that_it_is_given_to(tmp_path: Path) -> None:
+    pytest.importorskip("ansible")
+    names = [*TEMPLATES, "{ plain } 100% #1"]
+    told: list[Any] = []
+
+    async def hold() -> None:
+        events = [{**event(number), "data": {"server": {"name": name}, "deep": [{name: name}]}} for number, name in enumerate(names, 1)]
+        async with followed({**page(), "cursor": f"box:{len(names)}", "events": events}) as (_asked, queue, _task):
+            for _name in names:
+                told.append(await asyncio.wait_for(queue.get(), 20.0))
+
+    run(hold)
+    assert told[-1]["payload"]["data"]["server"]["name"] == names[-1]
+    (tmp_path / "vars.json").write_text(json.dumps({"told": [each["payload"] for each in told]}))
+    task = {"name": "Use it", "ansible.builtin.copy": {"content": "{{ told | to_json }}", "dest": str(tmp_path / "used")}}
+    play = {"name": "Page", "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [task]}
+    (tmp_path / "page.yml").write_text(json.dumps([play]))
+    program = Path(sys.executable).with_name("ansible-playbook")
+    subprocess.run(
+        [program, "-e", "@vars.json", "page.yml"], cwd=tmp_path, check=True, capture_output=True, env={**os.environ, "HOME": str(tmp_path)}
+    )
+    assert json.loads((tmp_path / "used").read_text()) == [each["payload"] for each in told]
+    assert not (tmp_path / "owned").exists()
+
+
 # ----- nodes that are no nodes
 
 
@@ -264,6 +302,21 @@ def test_whatever_a_node_answers_it_is_asked_again_from_the_same_place(hostile: 
             assert [request.query["after"] for request in asked[1:3]] == ["box:1", "box:1"]
 
     run(hold)
+
+
+def test_a_compressed_answer_is_not_asked_for_and_not_decompressed(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_FIRST_PAUSE", 0.05)
+    bomb = _answer(200, gzip.compress(json.dumps(page(1)).encode()), **{"Content-Encoding": "gzip"})
+
+    async def hold() -> None:
+        async with followed(bomb, page(2)) as (asked, queue, _task):
+            assert await take(queue) == "id-2"
+            assert asked[0].headers["Accept-Encoding"] == "identity"
+
+    run(hold)
+    assert "its answer is compressed (gzip), and only plain answers are read; trying again" in caplog.text
 
 
 def test_a_node_that_answers_nothing_is_given_up_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,6 +170,7 @@ SPECIAL = ("add_host", "add_group", "ansible_facts", "_ansible_no_log", "_ansibl
         "",
         "[1]",
         '{"half": ',
+        '{"msg": ' + "[" * 200_000,
         "Killed",
         json.dumps({**RESULT, "servers": [{"__ansible_type": "X"}]}),
         *(json.dumps({**RESULT, key: {}}) for key in SPECIAL),

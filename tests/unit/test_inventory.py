@@ -248,7 +248,7 @@ def test_nothing_that_comes_from_outside_is_ever_evaluated(inventory: Inventory,
     (host,) = found.hosts
     for name in ("name", "panel_status", "image", "node", "egg", "egg_name"):
         assert found.seen(host, f"server_{name}") == HOSTILE
-    assert found.seen(host, "ansible_host") == HOSTILE
+    assert found.seen(host, "ansible_host") == "node-unknown.invalid"
     assert not (tmp_path / "owned").exists() and not Path("owned").exists()
 
 
@@ -300,6 +300,33 @@ def test_the_node_of_the_panel_is_found_in_the_inventory(inventory: Inventory, p
 def test_a_server_whose_node_nobody_knows_is_never_reached_under_its_own_name(inventory: Inventory, panel: ApplicationPanel) -> None:
     panel.servers = [panel_server("lobby-1", node=None)]
     assert inventory.read(**options(panel)).variables("lobby-1")["ansible_host"] == "node-unknown.invalid"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["-oProxyCommand=touch owned", "-l", "--", "root@elsewhere", "ssh://elsewhere", "[::1]:22", "a b", "a;b", "a.", "\u2010o", "a" * 254],
+)
+@pytest.mark.parametrize("field", ["fqdn", "name"])
+def test_what_the_panel_calls_a_node_is_an_address_only_if_it_looks_like_one(
+    inventory: Inventory, panel: ApplicationPanel, name: str, field: str
+) -> None:
+    panel.nodes = [{"id": 1, "name": "Frankfurt 1", "fqdn": "", field: name}]
+    variables = inventory.read(**options(panel)).variables("lobby-1")
+    assert variables["ansible_host"] == "node-unknown.invalid"
+    assert {key for key in variables if key.startswith("ansible_")} == {"ansible_host"}
+
+
+@pytest.mark.parametrize("name", ["node_1", "fra-1.example.org", "10.0.0.1", "2001:db8::1", "N"])
+def test_the_name_of_a_node_that_nothing_else_tells_of_is_its_address(inventory: Inventory, panel: ApplicationPanel, name: str) -> None:
+    panel.nodes = [{"id": 1, "name": name}]
+    assert inventory.read(**options(panel)).variables("lobby-1")["ansible_host"] == name
+
+
+def test_no_name_of_a_node_ends_the_template_that_leads_to_its_variables(inventory: Inventory, panel: ApplicationPanel) -> None:
+    name = f"x'] + {HOSTILE[3:-3]} + ['x"
+    panel.nodes = [{"id": 1, "name": name}]
+    found = inventory.read({name: {"ansible_user": trust_as_template("{{ 'o' + 'ps' }}")}}, **options(panel))
+    assert found.seen("lobby-1", "ansible_user") == "ops"
 
 
 # ----- options

@@ -207,6 +207,8 @@ def test_an_engine_is_listed_over_ssh(ssh: Ssh) -> None:
         ("time.sleep(60)", "no answer within 1 s"),
         ("import os\nwhile True: os.write(2, b'x' * 1000)", "no answer within 1 s"),
         ("sys.stdout.write('HTTP/1.1 200 OK\\r\\n\\r\\n'); sys.stdout.flush(); time.sleep(60)", "no answer within 1 s"),
+        # All that comes, however much, if Python took it for a size.
+        ("print('HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n-1\\r\\n', flush=True); time.sleep(60)", "cannot be reached"),
     ],
 )
 def test_what_goes_wrong_on_the_way_is_one_sentence_in_time(ssh: Ssh, body: str, said: str) -> None:

@@ -6,17 +6,20 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import hmac
 import json
 import os
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files as run_files
 from ansible_collections.fleet.power.plugins.module_utils._fleet.told import telling as telling_file
 from ansible_collections.fleet.power.plugins.module_utils._fleet.told.receivers import read_receivers
 from ansible_collections.fleet.power.plugins.module_utils._fleet.told.sending import SEND_SECONDS
@@ -380,14 +383,121 @@ def test_a_run_whose_play_was_ended_is_told_as_stopped_by_the_command_itself(con
     assert chat.types == ["rollout.begun", "rollout.stopped", "rollout.begun"]
 
 
-def test_a_message_that_cannot_be_written_is_a_warning(controller: Controller, chat: Told) -> None:
+def test_a_message_that_cannot_be_written_is_a_warning(controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     tell(controller, chat)
-    folder = Path(os.environ["HOME"]) / ".ansible/fleet_power"
-    folder.mkdir(parents=True)
-    (folder / "rollout-events").write_text("")
+    folder = Path(os.environ["HOME"]) / ".ansible/fleet_power/rollout-events"
+    write = run_files.write_json
+
+    def full(path: str, value: object) -> None:
+        if path.startswith(str(folder)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, value)
+
+    monkeypatch.setattr(run_files, "write_json", full)
     reported = run(controller)
     assert "failed" not in reported and chat.sent == []
-    assert [each.partition(": ")[0].partition("rollout-events")[0] for each in controller.warned] == [f"Cannot write {folder}/"]
+    assert [each.partition(": ")[0].partition("rollout-events")[0] for each in controller.warned] == [f"Cannot write {folder.parent}/"]
+
+
+# ----- a directory that others may write to
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A directory as /tmp is."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    return folder
+
+
+def link_to(place: Path, folder: Path) -> None:
+    place.mkdir(mode=0o700)
+    folder.symlink_to(place)
+
+
+def of_another(folder: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    folder.mkdir(mode=0o700)
+    os.chown(folder, NOBODY, NOBODY)
+
+
+def of_mode(folder: Path, mode: int) -> None:
+    folder.mkdir()
+    folder.chmod(mode)
+
+
+PLANTED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a link": (lambda folder: link_to(folder.parent.parent / "elsewhere", folder), "it is a link or no directory"),
+    "a link to nothing": (lambda folder: folder.symlink_to("/nowhere/at/all"), "it is a link or no directory"),
+    "a file": (lambda folder: folder.write_text("") and None, "it is a link or no directory"),
+    "another's": (of_another, "it belongs to another user"),
+    "the group's": (lambda folder: of_mode(folder, 0o770), "its mode lets others in"),
+    "everybody's": (lambda folder: of_mode(folder, 0o1777), "its mode lets others in"),
+}
+
+
+@pytest.mark.parametrize("plant, why", PLANTED.values(), ids=PLANTED)
+def test_a_run_whose_messages_would_wait_where_others_may_write_is_refused_before_it_begins(
+    controller: Controller, chat: Told, shared: Path, plant: Callable[[Path], None], why: str
+) -> None:
+    plant(shared / "rollout-events")
+    controller.nodes(fleet(2, 1))
+    kept = shared / "resume.json"
+    assert controller.plan(resume_file=str(kept))["run"]
+    kept.unlink()
+    tell(controller, chat)
+    refused = controller.plan(resume_file=str(kept))
+    assert refused["failed"] and refused["code"] == "file_unwritable"
+    assert refused["msg"] == (
+        f"Cannot keep events for receivers in {shared}/rollout-events: {why}; remove it, make it yours with mode 0700, "
+        "or name a rollout_resume_file in another directory"
+    )
+    assert chat.sent == [] and not kept.exists() and not list(shared.parent.glob("elsewhere/*"))
+
+
+def test_in_a_shared_directory_that_nobody_was_in_before_a_run_makes_one_of_its_own(
+    controller: Controller, chat: Told, shared: Path
+) -> None:
+    tell(controller, chat)
+    chat.status = 503
+    assert "failed" not in run(controller, resume_file=str(shared / "resume.json"))
+    folder = shared / "rollout-events"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and len(list(folder.glob("*.json"))) == 2
+    chat.status = 204
+    run(controller, resume_file=str(shared / "resume.json"))
+    assert list(folder.glob("*.json")) == [] and len({each.value["id"] for each in chat.sent}) == 4
+
+
+def test_what_another_user_has_put_in_its_place_meanwhile_is_not_sent(controller: Controller, chat: Told, shared: Path) -> None:
+    tell(controller, chat)
+    chat.status = 503
+    controller.nodes(fleet(1, 1))
+    planned = controller.plan(resume_file=str(shared / "resume.json"))
+    chat.status, before = 204, len(chat.sent)
+    (shared / "rollout-events").rename(shared.parent / "elsewhere")
+    (shared / "rollout-events").symlink_to(shared.parent / "elsewhere")
+    begun = controller.begin(planned["file"], 1)
+    controller.answers({"node-1": ended(begun["work"]["node-1"]["servers"], "done")})
+    reported = controller.report(planned["file"])
+    assert "failed" not in reported and len(chat.sent) == before
+    assert [each for each in reported["warnings"] if "it is a link or no directory" in each]
+
+
+def test_no_link_says_where_a_lock_is_made(controller: Controller, chat: Told, tmp_path: Path) -> None:
+    tell(controller, chat)
+    chat.status = 503
+    run(controller)
+    folder, elsewhere = Path(os.environ["HOME"]) / ".ansible/fleet_power/rollout-events", tmp_path / "elsewhere"
+    (lock,) = folder.glob("*.lock")
+    lock.unlink()
+    lock.symlink_to(elsewhere)
+    chat.status = 204
+    run(controller)
+    assert not elsewhere.exists() and waiting(controller) == []
 
 
 @pytest.mark.parametrize(

@@ -51,13 +51,13 @@ def test_the_workflow_tests_each_supported_pair_and_no_other(supported: dict[str
     assert matrix_of("sanity")["core"] == list(supported["CONTROLLERS"])
     core, python = supported["DEVEL"]
     assert matrix_of("devel")["session"] == [f"ansible-test-sanity-{core}", f"units-{core}-{python}", f"integration-{core}-{python}"]
-    assert f'extra-python-versions: "{python}"\n' in (WORKFLOWS / "tests.yml").read_text()
+    assert f'python: "{python}"\n' in (WORKFLOWS / "tests.yml").read_text()
 
 
 def test_the_pythons_that_sessions_ask_for_are_there(supported: dict[str, Any]) -> None:
-    # The action brings one of its own, and nox fails on GitHub where another one is missing.
+    # Ours brings the one of nox, and nox fails on GitHub where another one is missing.
     jobs = yaml.safe_load((WORKFLOWS / "tests.yml").read_text())["jobs"]
-    asked = {name: job["steps"][-1].get("with", {}).get("extra-python-versions") for name, job in jobs.items()}
+    asked = {name: job["steps"][-1].get("with", {}).get("python") for name, job in jobs.items()}
     assert asked == {
         "checks": None,
         "sanity": None,
@@ -67,10 +67,77 @@ def test_the_pythons_that_sessions_ask_for_are_there(supported: dict[str, Any]) 
     }
 
 
+def release_jobs() -> dict[str, Any]:
+    jobs = yaml.safe_load((WORKFLOWS / "release.yml").read_text())["jobs"]
+    assert isinstance(jobs, dict)
+    return jobs
+
+
 def test_the_file_of_a_release_is_kept_although_its_directory_is_hidden() -> None:
-    (job,) = yaml.safe_load((WORKFLOWS / "release.yml").read_text())["jobs"].values()
-    kept = job["steps"][-1]["with"]
+    kept = release_jobs()["build"]["steps"][-1]["with"]
     assert kept["path"].startswith(".") and kept["include-hidden-files"] is True and kept["if-no-files-found"] == "error"
+
+
+def test_the_file_of_a_release_is_made_where_no_tool_of_the_checks_has_run() -> None:
+    jobs = release_jobs()
+    assert set(jobs) == {"check", "build"} and jobs["build"]["needs"] == "check"
+    steps = jobs["build"]["steps"]
+    assert [each["uses"].partition("@")[0] for each in steps if "uses" in each] == [
+        *("actions/checkout", "actions/setup-python", "actions/upload-artifact")
+    ]
+    compared, installed, built = (each["run"].strip() for each in steps if "run" in each)
+    assert compared.startswith("grep ") and built == "make package"
+    assert installed == "python -m pip install --require-hashes --only-binary :all: --requirement tests/build-requirements.txt"
+    lines = [line for line in (CHECKOUT / "tests/build-requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+ --hash=sha256:[0-9a-f]{64}", line) for line in lines)
+    assert len([line for line in lines if line.startswith("ansible-core==")]) == 1
+
+
+#: An action of ours, or one by the commit that a release is, with its name for people and Dependabot.
+_PINNED = re.compile(r"\./\.github/actions/[\w-]+|[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+_USES = re.compile(r"""^\s*(?:-\s+)?["']?uses["']?\s*:\s*(.*?)\s*$""", re.MULTILINE)
+
+
+def unpinned(text: str) -> list[str]:
+    """What a workflow uses that is not named by its commit."""
+    return [each for each in _USES.findall(text) if not _PINNED.fullmatch(each)]
+
+
+def files_of_actions() -> list[Path]:
+    found = [*WORKFLOWS.iterdir(), *(CHECKOUT / ".github/actions").rglob("*.yml"), CHECKOUT / "docs/deploy/github-actions.yml"]
+    assert len(found) == 4
+    return found
+
+
+def test_every_action_is_named_by_its_commit_and_everywhere_by_the_same() -> None:
+    used: dict[str, set[str]] = {}
+    for path in files_of_actions():
+        text = path.read_text()
+        assert unpinned(text) == [], path
+        # What YAML finds is what was looked at.
+        assert len(_USES.findall(text)) == text.count("uses:") > 0, path
+        for each in _USES.findall(text):
+            used.setdefault(each.partition("@")[0], set()).add(each)
+    assert {action: names for action, names in used.items() if len(names) > 1} == {}
+    assert all((CHECKOUT / action / "action.yml").is_file() for action in used if action.startswith("."))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "      - uses: actions/checkout@v6",
+        "        uses: actions/checkout@v6.0.2 # v6.0.2",
+        "      - uses: actions/checkout@main",
+        "      - uses: actions/checkout",
+        '      - "uses": "actions/checkout@v6"',
+        "      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd",
+        "      - uses: actions/checkout@de0fac2 # v6.0.2",
+        "    uses: acme/power/.github/workflows/x.yml@main",
+        "      - uses: docker://alpine:3.20",
+    ],
+)
+def test_an_action_that_is_not_named_by_its_commit_is_found(line: str) -> None:
+    assert len(unpinned(f"jobs:\n  build:\n    steps:\n{line}\n")) == 1
 
 
 def test_it_runs_on_every_pull_request_and_weekly() -> None:
@@ -99,10 +166,8 @@ def test_nox_is_the_same_wherever_it_runs() -> None:
     assert sorted(pins) == ["antsibull-nox", "nox"]
     script = dict(re.findall(r'"([\w-]+)==([\d.]+)"', (CHECKOUT / "noxfile.py").read_text()))
     assert script == pins
-    actions = {
-        version for path in WORKFLOWS.iterdir() for version in re.findall(r"uses: ansible-community/antsibull-nox@(\S+)", path.read_text())
-    }
-    assert actions == {pins["antsibull-nox"]}
+    action = (CHECKOUT / ".github/actions/nox/action.yml").read_text()
+    assert "python -m pip install --requirement tests/nox-requirements.txt" in action
 
 
 def test_the_http_face_is_tested_with_what_its_role_takes_and_with_the_oldest_of_it(supported: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ description:
     day. Of what it kept no longer an event of type V(events.dropped) tells, with C(data.count), V(null) where nobody can tell how many.
   - With O(cursor_file) a rulebook goes on where it was. What ansible-rulebook has taken is not told again, unless it was killed, or the
     machine lost its power, right then. The last event may come twice after that, with the same C(event.payload.id).
+  - No text of an event is a template. Where one would begin it has a blank, such as C({ {).
   - What ansible-rulebook has taken and not yet acted on is lost when it is killed. It keeps no event itself.
 options:
   url:
@@ -90,6 +91,8 @@ _logger = logging.getLogger(__name__)
 
 _ARGUMENTS = {"url", "token", "token_file", "cursor_file", "after", "ca", "wait"}
 _CURSOR = re.compile(r"(?P<outbox>[0-9A-Za-z-]{1,64}):(?P<number>[0-9]{1,18})")
+#: The beginning of a template: two characters, or the line that says which they are.
+_TEMPLATE = re.compile(r"\{(?=[{%#])|\A#(?=jinja2:)")
 #: Of events; a place behind a greater one could be kept, and not read again.
 _NUMBERS = 10**18
 _BEGINNINGS = {"now": "now", "oldest": ""}
@@ -256,7 +259,8 @@ class Follower:
         self._options.token_now()
         self._cursor = self._file.read() or _BEGINNINGS.get(self._options.after, self._options.after)
         timeout = aiohttp.ClientTimeout(total=self._options.wait + _PATIENCE_SECONDS, connect=_CONNECT_SECONDS)
-        async with aiohttp.ClientSession(connector=_connector(self._options), timeout=timeout) as session:
+        # A kilobyte that is decompressed may become gigabytes before they are counted.
+        async with aiohttp.ClientSession(connector=_connector(self._options), timeout=timeout, auto_decompress=False) as session:
             while True:
                 page = await self._page(session)
                 if page is None:
@@ -288,9 +292,10 @@ class Follower:
         wait = self._options.wait if _CURSOR.fullmatch(self._cursor) else 0
         query = urlencode({"after": self._cursor, "limit": _LIMIT, "wait": wait})
         try:
-            headers = {"Authorization": f"Bearer {self._options.token_now()}", "Accept": "application/json"}
+            token = self._options.token_now()
         except ValueError as error:
             raise NotTold(str(error)) from error
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "Accept-Encoding": "identity"}
         # A redirect would carry the token elsewhere.
         async with session.get(f"{self._options.url}{_PATH}?{query}", headers=headers, allow_redirects=False) as response:
             if response.status in (401, 403):
@@ -369,6 +374,9 @@ def _connector(options: Options) -> aiohttp.TCPConnector:
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise NotTold(f"its answer is compressed ({_printable(encoding[:60])}), and only plain answers are read")
     parts, size = [], 0
     async for part in response.content.iter_chunked(65536):
         parts.append(part)
@@ -385,13 +393,31 @@ def _refusal(status: int, body: bytes) -> str:
         said = json.loads(body)["error"]
     except (ValueError, TypeError, KeyError, RecursionError):
         said = ""
-    words = " ".join("".join(each if each.isprintable() else " " for each in str(said)[:1000]).split())[:300]
+    words = " ".join(_printable(str(said)[:1000]).split())[:300]
     return f"it answers {status}{f': {words}' if words else ''}"
 
 
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
 def _entry(event: dict[str, Any], url: str, cursor: str) -> dict[str, Any]:
-    """Return an event as rules see it. Its id is also that by which ansible-rulebook reports it."""
-    return {"payload": event, "meta": {"uuid": event["id"], "url": url, "cursor": cursor}}
+    """Return an event as rules see it. Its id is also that by which ansible-rulebook reports it.
+
+    ansible-rulebook gives each event to the playbook that it runs, as extra variables, which Ansible takes for templates.
+    """
+    return {"payload": _without_templates(event), "meta": {"uuid": event["id"], "url": url, "cursor": cursor}}
+
+
+def _without_templates(value: Any) -> Any:
+    """Return a value with a blank within each beginning of a template: a server's owner chose its name."""
+    if isinstance(value, str):
+        return _TEMPLATE.sub(r"\g<0> ", value)
+    if isinstance(value, list):
+        return [_without_templates(each) for each in value]
+    if isinstance(value, dict):
+        return {_without_templates(name): _without_templates(each) for name, each in value.items()}
+    return value
 
 
 def _dropped(page: EventPage, url: str, before: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -20,6 +21,8 @@ _STATES = frozenset(state.value for state in PowerState)
 _FOREIGN_LABELS = ("fleet.power.", "org.opencontainers.", "org.label-schema.", "com.docker.")
 _WINGS_LABELS = ("Service", "ContainerType")
 _MOST_LABELS = 64
+#: An address that a host may have although no inventory has it: nothing that ssh takes for an option, a user or a port.
+_ADDRESS = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}")
 
 
 class SourceKind(str, Enum):
@@ -82,6 +85,11 @@ _TYPES: Mapping[str, type] = {
     for each in fields(ServerEntry)
 }
 _VARIABLES = tuple((each.name, f"server_{each.name}") for each in fields(ServerEntry))
+
+
+def is_address(text: str) -> bool:
+    """Tell if a text from outside looks like the name or the IP address of a host."""
+    return _ADDRESS.fullmatch(text) is not None
 
 
 def text_or_none(value: object) -> str | None:

@@ -16,7 +16,7 @@ from ..._power.model.errors import SettingsInvalid, SourceDenied, SourceUnreacha
 from ..._power.model.redaction import shown_address
 from ..._power.model.server import parse_uuid
 from ..._power.sources.web import Answer, Trust, Web, WebFault
-from .entry import ServerEntry, SourceKind, SourceReading, flag_or_none, text_or_none, whole_or_none
+from .entry import ServerEntry, SourceKind, SourceReading, flag_or_none, is_address, text_or_none, whole_or_none
 from .wanted import PanelWanted
 
 _BASE = "/api/application"
@@ -27,8 +27,6 @@ _TRIES = 3
 #: Seconds before the second try, and how it grows; the Panel's own word, where it gives one, counts up to the longest.
 _PAUSE, _GROWTH, _LONGEST_PAUSE = 0.5, 2.0, 10.0
 _WAIT = 429
-#: An address that a host may have without anybody having said so in the inventory.
-_ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 Sleep = Callable[[float], None]
 
@@ -191,7 +189,7 @@ def _numbered(eggs: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]
 
 def _addresses(nodes: Mapping[int, Mapping[str, Any]]) -> dict[str, str]:
     pairs = ((_node_name(number, node), text_or_none(node.get("fqdn"))) for number, node in nodes.items())
-    return {name: address for name, address in pairs if address is not None and _ADDRESS.fullmatch(address)}
+    return {name: address for name, address in pairs if address is not None and is_address(address)}
 
 
 def _node_name(number: int, node: Mapping[str, Any]) -> str:

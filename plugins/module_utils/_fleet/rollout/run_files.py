@@ -69,14 +69,15 @@ class RunFiles:
             )
         return record
 
-    def begin(self, record: Record, old: Record | None) -> str:
-        """Write a run that begins: a resumed one where it was, one that only shows what it would do where Ansible cleans up."""
+    def place(self, record: Record, old: Record | None) -> str:
+        """Return where a run is kept: a resumed one where it was, one that only shows what it would do where Ansible cleans up."""
         if self.check:
-            path = os.path.join(self._temporary, f"rollout-{record.run}.json")
-        elif old is not None:
-            path = self.resume
-        else:
-            path = self._kept or os.path.expanduser(f"{_FOLDER}/resume-{record.run}.json")
+            return os.path.join(self._temporary, f"rollout-{record.run}.json")
+        return self.resume if old is not None else self._kept or os.path.expanduser(f"{_FOLDER}/resume-{record.run}.json")
+
+    def begin(self, record: Record, old: Record | None) -> str:
+        """Write a run that begins, and return where."""
+        path = self.place(record, old)
         record.owner = files.this_command()
         files.save(path, record)
         return path

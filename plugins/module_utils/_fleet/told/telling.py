@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a run does so that its receivers are told: it writes what is due before it goes on, and sends twice, as it begins and as it ends.
 
-Nothing of it fails the run, and each time it takes no longer than `SEND_SECONDS`.
+Nothing of it fails a run that has begun, and each time it takes no longer than `SEND_SECONDS`.
 """
 
 from __future__ import annotations
@@ -39,16 +39,18 @@ class RunTelling:
         """Raise `RolloutError` if a receiver makes no sense: before anything is done, and where somebody hears it."""
         self._read()
 
-    def expect(self, record: Record, old: Record | None, resume_file: str) -> None:
+    def expect(self, record: Record, old: Record | None, file: str) -> None:
         """Note in a run that is about to begin whether anybody is told of it; write what the one that it goes on with has left untold.
 
-        From the moment at which the new run is in ``resume_file`` nobody would know of that.
+        From the moment at which the new run is in ``file`` nobody would know of that. Raises `RolloutError` if events cannot wait there.
         """
         with self._warned():
             record.tells = bool(self._read())
+        if record.tells:
+            WaitingEvents(file).require_own()
         if old is not None:
             for event in missed_events(old, record.began_at):
-                self._write(resume_file, old.run, event)
+                self._write(file, old.run, event)
 
     def begin(self, record: Record, file: str) -> None:
         """Tell that the run in this file has begun, after what is left of others."""

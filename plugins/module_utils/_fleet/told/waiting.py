@@ -6,18 +6,23 @@
 They lie beside the runs' own files. All runs with files in one directory share them, so that the next run sends what one before could
 not. A receiver is known by its name and its address together: what was meant for one is never sent to another that is called the same.
 Neither address nor secret is in a file.
+
+What lies there is signed and sent as the user's own. The runs' directory may be shared: another user may have made this one in it, or a
+link of its name. So it is used only if it is the user's alone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
+import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +30,7 @@ from ..._power.events.event import ROLLOUT_TYPES, Event, EventType
 from ..._power.model.cancellation import Deadline
 from ..._power.receivers.receiver import Receiver
 from ..rollout import files
+from ..rollout.words import RolloutError
 from .run_events import BEGUN, CLOSED, word_of
 
 FOLDER = "rollout-events"
@@ -36,9 +42,9 @@ _LOOK_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class WaitingEvent:
-    """An event of a run, and the file in which it waits for a receiver."""
+    """An event of a run, and the name of the file in which it waits for a receiver."""
 
-    path: str
+    name: str
     run: str
     #: When, in nanoseconds since 1970.
     written: int
@@ -51,6 +57,11 @@ class WaitingEvents:
     def __init__(self, run_file: str) -> None:
         self._folder = os.path.join(os.path.dirname(run_file), FOLDER)
 
+    def require_own(self) -> None:
+        """Raise `RolloutError` unless the directory is the user's alone, or is not there yet."""
+        with contextlib.suppress(FileNotFoundError):
+            os.close(self._opened())
+
     def add(self, run: str, event: Event, receivers: Iterable[Receiver]) -> None:
         """Have an event of a run wait for those of the receivers that are told of it; where it waits already, it does so once.
 
@@ -59,6 +70,7 @@ class WaitingEvents:
         for receiver in receivers:
             if not is_told(receiver, event):
                 continue
+            self.require_own()
             path = os.path.join(self._folder, f"{run}-{word_of(event)}-{_digest(receiver)}.json")
             if not os.path.exists(path):
                 # By this they come in the order in which they were written.
@@ -69,7 +81,8 @@ class WaitingEvents:
 
     def of(self, receiver: Receiver) -> list[WaitingEvent]:
         """Return what waits for a receiver, run by run, the oldest first."""
-        found = [read for path in self._paths(f"-{_digest(receiver)}.json") for read in [_read(path)] if read is not None]
+        found: list[WaitingEvent] = []
+        self._each(f"-{_digest(receiver)}.json", lambda folder, name: found.extend(_read(folder, name)))
         first: dict[str, int] = {}
         for each in found:
             first[each.run] = min(each.written, first.get(each.run, each.written))
@@ -77,26 +90,32 @@ class WaitingEvents:
 
     def remove(self, waiting: Iterable[WaitingEvent]) -> None:
         """Let go of events that were taken, or that nobody takes any more. What cannot be removed is sent again, under the same id."""
-        for each in waiting:
-            with contextlib.suppress(OSError):
-                os.unlink(each.path)
+        names = {each.name for each in waiting}
+        self._each(".json", lambda folder, name: os.unlink(name, dir_fd=folder) if name in names else None)
 
     def drop_older(self, now: float) -> int:
         """Let go of what has waited for a day, whoever it is for, and return how many these were; ``now`` is in seconds since 1970."""
-        dropped = 0
-        for path in self._paths(".json"):
-            with contextlib.suppress(OSError):
-                if os.stat(path, follow_symlinks=False).st_mtime < now - KEPT_SECONDS:
-                    os.unlink(path)
-                    dropped += 1
-        return dropped
+        dropped: list[str] = []
+
+        def drop(folder: int, name: str) -> None:
+            if os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime < now - KEPT_SECONDS:
+                os.unlink(name, dir_fd=folder)
+                dropped.append(name)
+
+        self._each(".json", drop)
+        return len(dropped)
 
     @contextlib.contextmanager
     def alone(self, receiver: Receiver, deadline: Deadline) -> Iterator[bool]:
         """Be the only one who sends to a receiver, so that none is sent twice; false if another run still does at the deadline."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            descriptor = os.open(os.path.join(self._folder, f"{_digest(receiver)}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
+            folder = self._opened()
+            try:
+                descriptor = os.open(f"{_digest(receiver)}.lock", flags, 0o600, dir_fd=folder)
+            finally:
+                os.close(folder)
+        except (OSError, RolloutError):
             # What can be read can be sent: it is known by its id.
             yield True
             return
@@ -105,12 +124,39 @@ class WaitingEvents:
         finally:
             os.close(descriptor)
 
-    def _paths(self, end: str) -> list[str]:
+    def _each(self, end: str, act: Callable[[int, str], object]) -> None:
+        """Do something with each file whose name ends so, given the directory's descriptor; a file that cannot be acted on is left."""
+        with contextlib.suppress(OSError, RolloutError):
+            folder = self._opened()
+            try:
+                for name in sorted(os.listdir(folder)):
+                    if name.endswith(end) and _NAME.fullmatch(name):
+                        with contextlib.suppress(OSError):
+                            act(folder, name)
+            finally:
+                os.close(folder)
+
+    def _opened(self) -> int:
+        """Open the directory. Raises `FileNotFoundError` where there is none, `RolloutError` where it is not the user's alone."""
         try:
-            names = sorted(name for name in os.listdir(self._folder) if name.endswith(end) and _NAME.fullmatch(name))
-        except OSError:
-            return []
-        return [os.path.join(self._folder, name) for name in names]
+            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            reason = "it is a link or no directory" if error.errno in (errno.ELOOP, errno.ENOTDIR) else str(error.strerror)
+            raise self._not_own(reason) from error
+        found = os.fstat(folder)
+        if found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            return folder
+        os.close(folder)
+        raise self._not_own("it belongs to another user" if found.st_uid != os.geteuid() else "its mode lets others in")
+
+    def _not_own(self, reason: str) -> RolloutError:
+        return RolloutError(
+            f"Cannot keep events for receivers in {self._folder}: {reason}; remove it, make it yours with mode 0700, "
+            "or name a rollout_resume_file in another directory",
+            "file_unwritable",
+        )
 
 
 def is_told(receiver: Receiver, event: Event) -> bool:
@@ -142,13 +188,13 @@ def _lock(descriptor: int, deadline: Deadline) -> bool:
             return True
 
 
-def _read(path: str) -> WaitingEvent | None:
-    """Read a file, None for what is none of ours; it is let go of in a day."""
+def _read(folder: int, name: str) -> list[WaitingEvent]:
+    """Read a file; nothing for what is none of ours, which is let go of in a day."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), encoding="utf-8") as file:
             value: Any = json.load(file)
         given = value["event"]
         event = Event(EventType(given["type"]), str(given["at"]), dict(given["data"]), id=str(given["id"]))
-        return WaitingEvent(path, str(value["run"]), int(value["written"]), event) if value["schema"] == _SCHEMA else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return [WaitingEvent(name, str(value["run"]), int(value["written"]), event)] if value["schema"] == _SCHEMA else []
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []

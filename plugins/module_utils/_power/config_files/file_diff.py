@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The change of a configuration file for people to see: its text before and after, secrets masked however they are written; pure."""
+"""The change of a configuration file for people to see: its text before and after, fit for a terminal, secrets masked; pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from ..definitions.definition import ConfigRule
 from ..model.redaction import SHORTEST_SECRET, mask
 from ..model.result import FileDiff
+from ..model.schema import visible
 from .fault import ConfigFault
 
 #: Bytes of a text that are shown; nobody reads more.
@@ -24,14 +25,23 @@ _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 def file_diff(path: str, before: bytes, after: bytes, secrets: Iterable[str]) -> FileDiff:
-    """Both texts with ``secrets`` masked; of a file of more than 100 KiB, and of one with NUL bytes, only that it differs."""
+    """Both texts with ``secrets`` masked, however they are written, and what a terminal acts on as escapes.
+
+    Of a file of more than 100 KiB, and of one with NUL bytes, only that it differs.
+    """
+    path = visible(path)
     if max(len(before), len(after)) > _SHOWN_BYTES:
         return FileDiff(path, f"({len(before)} bytes, too many to show)\n", f"({len(after)} bytes, too many to show)\n")
     texts = [text.decode("utf-8", "replace") for text in (before, after)]
     if any("\0" in text for text in texts):
         return FileDiff(path, f"({len(before)} bytes that are no text)\n", f"({len(after)} bytes that are no text)\n")
     forms = frozenset(form for secret in secrets for form in _forms(secret))
-    return FileDiff(path, mask(texts[0], forms), mask(texts[1], forms))
+    return FileDiff(path, *(_for_a_terminal(mask(text, forms)) for text in texts))
+
+
+def _for_a_terminal(text: str) -> str:
+    # A carriage return begins the line anew but at its end, where some files have one.
+    return "\r\n".join(visible(part, "\n\t") for part in text.split("\r\n"))
 
 
 def _forms(secret: str) -> Iterator[str]:

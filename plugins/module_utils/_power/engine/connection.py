@@ -154,9 +154,18 @@ class Connection:
 
 
 def _bound(client: Any) -> None:
-    """The SDK gives attaches, events and pulls no time limit; each is to have the client's, which may be changed."""
+    """Bound answers. The SDK gives attaches, events and pulls no time limit; each is to have the client's, which may be changed."""
     request = client.request
     client.request = lambda method, url, **options: request(method, url, **{**options, "timeout": options.get("timeout") or client.timeout})
+    client.headers["Accept-Encoding"] = "identity"
+    client.hooks["response"].append(_refuse_compressed)
+
+
+def _refuse_compressed(response: Any, **_unused: Any) -> None:
+    """Raise OSError before the SDK decompresses an answer: a kilobyte may become gigabytes."""
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise OSError(f"its answer is compressed ({encoding}), and only plain answers are read")
 
 
 def _keep_to_one_connection(client: Any) -> None:

@@ -29,7 +29,9 @@ def known_fault(error: BaseException, host: str) -> str:
     links = chain(error)
     for link in links:
         if isinstance(link, ssl.SSLCertVerificationError):
-            return f"its certificate cannot be verified ({link.verify_message}); are ca_path and tls_hostname right"
+            # That of urllib3 before version 2 has no message: it compares names itself.
+            why = getattr(link, "verify_message", "it is for another host")
+            return f"its certificate cannot be verified ({why}); are ca_path and tls_hostname right"
         if isinstance(link, ssl.SSLError):
             return "it does not speak TLS as expected; are tls and the certificates right"
         if isinstance(link, socket.gaierror):

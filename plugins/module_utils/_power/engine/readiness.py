@@ -145,7 +145,8 @@ def _parts(line: bytes) -> list[bytes]:
     return [line[start : start + _LINE_BYTES] for start in range(0, len(line), _LINE_BYTES)] or [b""]
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+#: What moves a cursor, ends a line or turns the direction of what follows.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def readable_lines(log: bytes, count: int, limit: int, secrets: Iterable[str] = ()) -> tuple[str, ...]:

@@ -81,8 +81,14 @@ class Vouching:
             return frozenset()
 
     def fault(self, before: frozenset[int], connection: socket.socket) -> str:
-        """Why the other end of a new connection may not be told, or "" where it may, or is on another machine."""
-        host, port = connection.getpeername()[:2]
+        """Why the other end of a new connection may not be told, or "" where it may, or is on another machine.
+
+        Raises ConnectionError where the other end has cut it already.
+        """
+        try:
+            host, port = connection.getpeername()[:2]
+        except OSError as error:
+            raise ConnectionResetError(error.errno, "the other end has cut the connection") from error
         if host != connection.getsockname()[0] and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
             return ""
         try:

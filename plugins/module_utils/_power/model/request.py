@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import Enum
 
 from .players import PlayerPolicy
+from .schema import blanked
 from .server import PowerState
 from .supervision import EndedRun
 
@@ -125,6 +126,11 @@ class Request:
     once: str = ""
     #: What a stop or restart owes the players of a server that is up; None: nothing.
     players: PlayerPolicy | None = None
+
+    def __post_init__(self) -> None:
+        # Results, logs, locks and the journal show these to others than those who asked.
+        for name in ("origin", "reason", "once"):
+            object.__setattr__(self, name, blanked(getattr(self, name)))
 
     def generation(self, uuid: str) -> int:
         """The kill generation of ``uuid`` when this was requested: where it is not known by itself, how often all were killed."""

@@ -175,9 +175,19 @@ def printable(text: str) -> str:
     return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[: _SHOWN_CHARACTERS - 3]}..."
 
 
+def visible(text: str, kept: str = "") -> str:
+    """Text from outside with what a terminal acts on, or does not show, written as escapes; the characters in ``kept`` stay."""
+    return "".join(each if each.isprintable() or each in kept else each.encode("unicode_escape").decode("ascii") for each in text)
+
+
+def blanked(text: str) -> str:
+    """Text from outside with a blank for each character that a terminal acts on, or does not show."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
+
+
 def one_line(text: str, longest: int = 1000) -> str:
     """Somebody else's sentence as one line that a terminal and a log can bear, at most so many characters long."""
-    line = "".join(character if character.isprintable() else " " for character in text[: longest + 1]).strip()
+    line = blanked(text[: longest + 1]).strip()
     return line if len(text) <= longest else line[: longest - len(CUT)] + CUT
 
 

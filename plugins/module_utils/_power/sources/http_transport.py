@@ -9,6 +9,7 @@ Imported only where the library `requests` is known to be there.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import socket
 import ssl
@@ -182,7 +183,7 @@ def _pools(current: threading.local, vouching: Vouching | None) -> dict[str, Any
                 current.exchange.connected(self.sock)
             return kind.request(self, *args, **kwargs)
 
-        return type(kind.__name__, (kind,), {"connect": connect, "request": request})
+        return type(kind.__name__, (kind,), {"connect": connect, "request": request, "response_class": BoundedResponse})
 
     def pool(kind: Any, connection: Any) -> Any:
         return type(kind.__name__, (kind,), {"ConnectionCls": connection})
@@ -191,6 +192,17 @@ def _pools(current: threading.local, vouching: Vouching | None) -> dict[str, Any
         "http": pool(urllib3.connectionpool.HTTPConnectionPool, noted(urllib3.connection.HTTPConnection, vouching)),
         "https": pool(urllib3.connectionpool.HTTPSConnectionPool, noted(urllib3.connection.HTTPSConnection)),
     }
+
+
+class BoundedResponse(http.client.HTTPResponse):
+    """An answer of which no read returns more than was asked for."""
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            # Python would read all that comes.
+            raise ValueError("the size of a chunk is negative")
+        return size
 
 
 def start(thread: threading.Thread) -> None:
@@ -218,7 +230,9 @@ def fault(requests: Any, error: BaseException, seconds: float) -> WebFault | Non
         return next((link for link in links if isinstance(link, kinds)), None)
 
     if found(ssl.SSLCertVerificationError):
-        return WebFault(f"its certificate cannot be verified: {found(ssl.SSLCertVerificationError).verify_message}", lasting=True)
+        # That of urllib3 before version 2 has no message: it compares names itself.
+        why = getattr(found(ssl.SSLCertVerificationError), "verify_message", "it is for another host")
+        return WebFault(f"its certificate cannot be verified: {why}", lasting=True)
     if any(type(link).__name__ == "CertificateError" for link in links):
         return WebFault("its certificate cannot be verified: it is for another host", lasting=True)
     if found(requests.exceptions.ProxyError):

@@ -22,6 +22,7 @@ from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import MissingLibrary
 from ..model.redaction import TokenMask, shown_address
+from ..model.schema import one_line
 from .http_transport import Exchange, Trust, Untrusted, WebFault, adapter, fault, no_cookies, start, tls_context, too_late
 from .web_answers import Answer, answer_of, head_of
 
@@ -167,13 +168,16 @@ class Web:
                     exchange.answer = head = head_of(response, self._mask)
                     self._body(response, exchange, _DRAINED_BYTES)
                     return head
+                _refuse_compressed(response, self._mask)
                 return answer_of(response, self._body(response, exchange, self._largest), self._mask, verbatim=self._verbatim)
 
     def _body(self, response: Any, exchange: Exchange, largest: int) -> bytes:
         body = bytearray()
         # Not so by default before version 2 of urllib3: half an answer would count.
         response.raw.enforce_content_length = True
-        for chunk in response.iter_content(_CHUNK):
+        # The bytes as they came: the library would decompress a kilobyte into gigabytes before they are counted. Not by its `stream`
+        # either, which reads the line of a chunk's size without a limit.
+        while chunk := response.raw.read(_CHUNK, decode_content=False):
             body += chunk
             if len(body) > largest:
                 # Not drained: it may never end.
@@ -252,6 +256,14 @@ def _refuse_redirect(response: Any, mask: TokenMask) -> None:
         except ValueError:
             where = "no address"
         raise WebFault(f"it redirects to another address ({shown_address(where)}), which is not followed")
+
+
+def _refuse_compressed(response: Any, mask: TokenMask) -> None:
+    encoding = response.headers.get("Content-Encoding", "").strip()
+    if encoding.lower() not in ("", "identity"):
+        shown = one_line(mask.text(encoding), 60)
+        # An error that passes is asked about again.
+        raise WebFault(f"its answer is compressed ({shown}), and only plain answers are read", lasting=response.status_code < 500)
 
 
 def _result(requests: Any, exchange: Exchange, seconds: float) -> Answer:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
+from ..model.schema import visible
+
 #: What to do about errors that do not say it.
 _ADVICE = {
     errno.EPERM: "only root may do that, and nobody where it is immutable, as lsattr shows",
@@ -46,7 +48,7 @@ class Survey:
 def shown_path(text: str, limit: int = 200) -> str:
     """``text`` fit for a message: one line, no control characters, no invalid UTF-8, at most ``limit`` characters of it."""
     cut = text if len(text) <= limit else text[:limit] + "..."
-    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode("ascii") for character in cut)
+    return visible(cut)
 
 
 def reason_of(error: Exception) -> str:

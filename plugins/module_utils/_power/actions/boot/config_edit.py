@@ -107,7 +107,7 @@ def _change(context: ActionContext, boot: Boot, config: ConfigFile, written: Wri
     settings, uuid = context.node.settings, context.uuid
     parser = PARSERS.get(config.parser)
     if parser is None:
-        context.progress.warn(f"server {uuid}: {config.file} is left as it is: the parser {config.parser!r} is not known")
+        context.progress.warn(f"server {uuid}: {printable(config.file)} is left as it is: the parser {config.parser!r} is not known")
         return None
     with _leniently(context):
         try:

@@ -18,6 +18,7 @@ from ...journal.journal_rows import Intent, OperationRow
 from ...model.described import Described, Unseen
 from ...model.errors import PowerError
 from ...model.order import Priorities
+from ...model.schema import blanked
 from ...model.server import PowerState, Run, Server, Snapshot, Startup
 from ..boot.await_ready import seen_ready
 from ..node.node import Node, Observed
@@ -205,8 +206,8 @@ def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: Fa
         "startup": (Startup.MATCHED if ready else seen.startup).value,
         "suspended": None if definition is None else definition.suspended,
         "priority": known.priorities.priority(server, None if definition is None else definition.priority),
-        "egg": None if definition is None else definition.egg,
-        "labels": None if definition is None else dict(definition.labels),
+        "egg": None if definition is None or definition.egg is None else blanked(definition.egg),
+        "labels": None if definition is None else {blanked(name): blanked(text) for name, text in definition.labels},
         "container": None if seen.snapshot is None else _container(seen.snapshot),
         "outdated": None,
         "lock": None if seen.holder is None else seen.holder.facts(),

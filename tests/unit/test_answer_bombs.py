@@ -1,0 +1,142 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Small answers that take much memory: compressed ones, and those whose chunks have sizes that nobody may trust."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web
+from ansible_collections.fleet.power.tests.integration.panel_server import Answering, Behaviour, Recorder, closing
+from ansible_collections.fleet.power.tests.unit.scripted_engine import HEAD, ScriptedEngine
+
+PLAIN_MIB = 300
+MOST_MIB = 150
+#: Asks for each address that it is given, as JSON: what was said of each, and the most memory that this program has had, in MiB. Not what
+#: getrusage tells: that begins with the most that the process had from which this one was forked.
+CHILD = """
+import json, re, sys
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web, WebFault
+said = []
+for how, url in json.load(sys.stdin):
+    try:
+        web = Web(url, "Bearer one.two")
+        answer = web.ask("GET", "/x", seconds=20) if how == "ask" else web.send("/x", b"{}", {}, seconds=20)
+        said.append(f"{answer.status} {answer.value!r}")
+    except WebFault as fault:
+        said.append(f"{fault} {fault.lasting}")
+most = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())
+print(json.dumps([said, int(most[1]) // 1024]))
+"""
+
+
+def zeros(wbits: int) -> bytes:
+    """Compress so many MiB of zeros, quickly: all but the first MiB are the same bytes."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, wbits)
+    begin = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    again = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return begin + again * (PLAIN_MIB - 1)
+
+
+GZIP, DEFLATE = zeros(31), zeros(15)
+TWICE = gzip.compress(GZIP)
+
+
+def compressed(content: bytes, encoding: str, *, chunked: bool = False) -> Behaviour:
+    """An answer in an encoding, perhaps in one chunk."""
+
+    def behaviour(answer: Answering) -> None:
+        if chunked:
+            head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nTransfer-Encoding: chunked\r\n\r\n{len(content):x}\r\n"
+            answer.write(head.encode() + content + b"\r\n0\r\n\r\n")
+        else:
+            answer.raw(200, content, Content_Encoding=encoding)
+
+    return behaviour
+
+
+#: Each with its encoding, and whether it comes in a chunk.
+COMPRESSED = (
+    ("gzip", GZIP, False),
+    ("deflate", DEFLATE, False),
+    ("br", b"\x0b\x02\x80abc\x03" * 100, False),
+    ("zstd", b"\x28\xb5\x2f\xfd" * 100, False),
+    ("x-gzip", GZIP, False),
+    ("GZip", GZIP, False),
+    ("gzip, gzip", TWICE, False),
+    ("identity, gzip", GZIP, False),
+    ("gzip, gzip", TWICE, True),
+    ("deflate, deflate", zlib.compress(DEFLATE), True),
+)
+
+
+@pytest.fixture
+def server() -> Iterator[Recorder]:
+    with closing(Recorder()) as server:
+        yield server
+
+
+def said_in_a_process(*asked: tuple[str, str]) -> tuple[list[str], int]:
+    """What a process of its own said of each address, and how much memory it took at most."""
+    done = subprocess.run([sys.executable, "-c", CHILD], check=False, input=json.dumps(asked), capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    said, mebibytes = json.loads(done.stdout)
+    return said, mebibytes
+
+
+def test_a_bomb_of_a_kilobyte_leaves_the_process_below_150_mb(server: Recorder) -> None:
+    assert len(TWICE) < 4096
+    urls = [f"{server.url}/{number}" for number in range(len(COMPRESSED))]
+    for number, (encoding, content, chunked) in enumerate(COMPRESSED):
+        server.fault(compressed(content, encoding, chunked=chunked), of=f"^/{number}/")
+    said, most = said_in_a_process(*(("ask", url) for url in urls))
+    assert most < MOST_MIB
+    assert said == [
+        f"its answer is compressed ({encoding}), and only plain answers are read True" for encoding, _content, _chunked in COMPRESSED
+    ]
+    # Of an answer to an event the head counts.
+    said, most = said_in_a_process(*(("send", url) for url in urls))
+    assert (said, most < MOST_MIB) == (["200 None"] * len(urls), True)
+
+
+def test_an_error_that_is_compressed_is_one_that_may_pass(server: Recorder) -> None:
+    server.fault(lambda answer: answer.raw(502, GZIP, Content_Encoding="gzip"))
+    said, _most = said_in_a_process(("ask", server.url))
+    assert said == ["its answer is compressed (gzip), and only plain answers are read False"]
+
+
+@pytest.mark.parametrize("begin", [b"", b"-1\r\n", b"-5\r\n"], ids=["endless", "all", "negative"])
+def test_the_size_of_a_chunk_has_nothing_read_without_a_limit(server: Recorder, begin: bytes) -> None:
+    def behaviour(answer: Answering) -> None:
+        answer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + begin)
+        for _unused in range(PLAIN_MIB):
+            answer.write(b"0" * 2**20)
+        answer.cut()
+
+    server.fault(behaviour)
+    said, most = said_in_a_process(("ask", server.url))
+    assert (said, most < MOST_MIB) == (["the connection was cut before the answer was whole False"], True)
+
+
+@pytest.mark.parametrize("encoding", ["identity", "", "Identity"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_what_is_not_compressed_is_read_however_it_says_so(server: Recorder, encoding: str, chunked: bool) -> None:
+    value = {"a": ["x" * 100] * 1000}
+    server.fault(compressed(json.dumps(value).encode(), encoding, chunked=chunked))
+    assert Web(server.url, "Bearer one.two").ask("GET", "/x", seconds=20).value == value
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_an_engine_that_compresses_its_answer_is_refused_before_it_is_decompressed(scripted: ScriptedEngine) -> None:
+    scripted.answer = HEAD + f"Content-Encoding: gzip, gzip\r\nContent-Length: {len(TWICE)}\r\n\r\n".encode() + TWICE
+    with pytest.raises(EngineUnreachable, match=r"its answer is compressed \(gzip, gzip\), and only plain answers are read"):
+        DockerEngine(scripted.connection).servers()
