@@ -239,13 +239,42 @@ def test_beyond_ten_thousand_the_oldest_are_dropped_and_told(post: Post, kept: i
     assert post.journal.store.write(lambda connection: outbox.put(connection, *many))
     post.through(timedelta(seconds=1))
     state = post.journal.events.state()
-    assert state is not None and (state.last, state.oldest) == (kept + 2, 3)
+    assert state is not None and (state.last, state.oldest) == (kept + 2, 1)
     assert (post.told["dropped"], post.told["waiting"]) == (2, kept)
     post.client.answer = lambda _body: TAKEN
     post.through(timedelta(minutes=1))
     assert post.client.taken[0]["data"] == {"receiver": "pager", "count": 2}
-    assert sorted(post.client.numbers) == list(range(3, kept + 3))
+    assert sorted(post.client.numbers) == [1, 3, *range(5, kept + 3)]
     assert post.client.taken[0]["id"] != post.client.taken[1]["id"]
+
+
+@pytest.mark.parametrize("form", ["cloudevents", DISCORD])
+def test_ten_thousand_events_of_one_server_neither_push_out_nor_delay_the_crash_of_another(post: Post, form: str) -> None:
+    post.begun(format=form)
+    noise = [Event(EventType.ACTION_ENDED, AT, {"outcome": "failed", "msg": "x" * 300}, ALPHA) for _unused in range(KEPT_EVENTS // 2 + 25)]
+    assert post.journal.store.write(lambda connection: outbox.put(connection, *noise))
+    post.write(BETA)
+    assert post.journal.store.write(lambda connection: outbox.put(connection, *noise))
+    # What was let go of is told first, then each server in its turn.
+    while len(post.client.taken) < 3:
+        post.clock.sleep(max(post.step(), 0.0))
+    assert any("beta" in json.dumps(body) for body in post.client.taken[:3])
+    assert post.client.taken[0].get("data", {"count": 51})["count"] == 51
+
+
+def test_events_that_a_lane_lost_are_told_though_older_ones_of_others_are_kept(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "KEPT_EVENTS", 10)
+    post.client.answer = lambda _body: FAILED
+    post.write(BETA, *(ALPHA,) * 9)
+    post.through(timedelta(seconds=1))
+    post.write(*(ALPHA,) * 5)
+    post.through(timedelta(seconds=20))
+    assert (post.told["dropped"], post.told["waiting"]) == (5, 10)
+    post.client.answer = lambda _body: TAKEN
+    post.through(timedelta(minutes=1))
+    assert post.client.taken[0]["data"] == {"receiver": "pager", "count": 5}
+    assert sorted(post.client.numbers) == [1, *range(7, 16)]
+    assert (post.told["dropped"], post.told["waiting"]) == (5, 0)
 
 
 def test_what_went_while_nobody_sent_is_told_too(post: Post) -> None:

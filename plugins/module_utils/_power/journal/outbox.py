@@ -5,6 +5,7 @@
 
 An event is written in the transaction of what it tells, where there is an outbox: the process that sends makes one, and a node on which
 none was ever installed has none. Numbers grow by one and are never used again, so that whoever reads on sees how many have gone meanwhile.
+Where there are too many, the server with the most loses its oldest: a server's events push out no other server's.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..events.event import Event, EventType
 from ..model.clock import timestamp
 from ..model.server import Server
 from .journal_rows import storable
-from .store import JournalStore, has_table
+from .store import JournalStore, chunks, has_table
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,6 +34,7 @@ _CREATE = (
     """CREATE TABLE IF NOT EXISTS outbox (
         number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, type TEXT NOT NULL, uuid TEXT NOT NULL, name TEXT NOT NULL,
         at TEXT NOT NULL, data TEXT NOT NULL, written_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')))""",
+    "CREATE INDEX IF NOT EXISTS outbox_of_server ON outbox (uuid, number)",
     # Which outbox it is: one that was begun anew counts from one again.
     "CREATE TABLE IF NOT EXISTS outbox_about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
@@ -40,9 +42,12 @@ _DROP = ("DROP TABLE IF EXISTS outbox", "DROP TABLE IF EXISTS outbox_about")
 _NAME_IT = "INSERT INTO outbox_about (name, value) VALUES ('id', ?) ON CONFLICT (name) DO NOTHING"
 _ID = "SELECT value FROM outbox_about WHERE name = 'id'"
 _PUT = "INSERT INTO outbox (id, type, uuid, name, at, data) VALUES (:id, :type, :uuid, :name, :at, :data)"
-_TRIM = "DELETE FROM outbox WHERE number <= ?"
+_COUNT = "SELECT count(*) AS events FROM outbox"
+_TRIM = """DELETE FROM outbox WHERE number = (SELECT min(number) FROM outbox
+    WHERE uuid = (SELECT uuid FROM outbox GROUP BY uuid ORDER BY count(*) DESC LIMIT 1))"""
 _TRIM_OLDER = "DELETE FROM outbox WHERE written_at < ?"
 _BOUNDS = "SELECT coalesce(min(number), 0) AS oldest FROM outbox"
+_OLDEST_OF = "SELECT uuid, min(number) AS oldest FROM outbox WHERE uuid IN ({holes}) GROUP BY uuid"
 _LAST = "SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'outbox'"
 # A newer version on the controller may have written others: they lack, as what was dropped, and keep nobody from the rest.
 _KNOWN = f"type IN ({', '.join(repr(each.value) for each in EventType)})"
@@ -133,6 +138,18 @@ class RecordedEvents:
 
         return self._store.read_or_raise(work, ())
 
+    def oldest_of(self, uuids: Iterable[str]) -> dict[str, int]:
+        """Return the number of the oldest event of each server that has any, '' for those of none. Raises `JournalUnusable`, OSError."""
+
+        def work(connection: sqlite3.Connection) -> dict[str, int]:
+            found: dict[str, int] = {}
+            for chunk in chunks(list(uuids)) if has_table(connection, _TABLE) else ():
+                read = connection.execute(_OLDEST_OF.format(holes=",".join("?" * len(chunk))), chunk).fetchall()
+                found.update((str(row["uuid"]), int(row["oldest"])) for row in read)
+            return found
+
+        return self._store.read_or_raise(work, {})
+
     def newest_before(self, moment: datetime) -> int:
         """Return the number of the newest event that was written before a moment, 0 for none. Raises `JournalUnusable`, OSError."""
 
@@ -154,14 +171,13 @@ class RecordedEvents:
 
 
 def tell(connection: sqlite3.Connection, events: Callable[[], Iterable[Event]]) -> None:
-    """Write what ``events`` returns within a transaction; where there is no outbox it is not asked. The oldest beyond `KEPT_EVENTS` go."""
-    if not has_outbox(connection):
+    """Write what ``events`` returns within a transaction; where there is no outbox it is not asked. What is beyond `KEPT_EVENTS` goes."""
+    told = [_parameters(event) for event in events()] if has_outbox(connection) else []
+    if not told:
         return
-    last = 0
-    for event in events():
-        last = connection.execute(_PUT, _parameters(event)).lastrowid or 0
-    if last:
-        connection.execute(_TRIM, (last - KEPT_EVENTS,))
+    connection.executemany(_PUT, told)
+    for _each in range(connection.execute(_COUNT).fetchone()["events"] - KEPT_EVENTS):
+        connection.execute(_TRIM)
 
 
 def put(connection: sqlite3.Connection, *events: Event) -> None:
