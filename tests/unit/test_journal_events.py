@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +226,7 @@ def test_at_most_ten_thousand_are_kept_and_whoever_reads_on_sees_how_many_have_g
     assert state is not None
     assert (state.oldest, state.last) == (6, outbox.KEPT_EVENTS + 5)
     assert [event.number for event in events(journal, 0, 2)] == [6, 7]
-    assert journal.events.drop_older(datetime.now(timezone.utc) + timedelta(seconds=5))
+    assert journal.events.drop_through(10**9)
     assert events(journal) == []
     assert journal.events.write(note())
     # Numbers never come again.
@@ -252,10 +252,14 @@ def test_where_all_have_many_each_loses_its_own_oldest(journal: Journal, monkeyp
     assert [number for number, server in kept if server == ALPHA] == [5, 7, 9, 11, 13]
 
 
-def test_only_what_was_written_before_a_moment_goes_whatever_it_tells_of(journal: Journal) -> None:
-    journal.events.write(replace(note(), at="1999-01-01T00:00:00.000Z"))
-    journal.events.drop_older(datetime.now(timezone.utc) - timedelta(days=1))
-    assert len(events(journal)) == 1
+def test_what_is_up_to_a_number_goes_and_the_ages_of_the_rest_are_noted(node: Node, journal: Journal) -> None:
+    for number in range(3):
+        journal.events.write(note(number))
+    assert journal.events.ages() == ""
+    assert journal.events.drop_through(2) and journal.events.note_ages("a") and journal.events.note_ages("b")
+    assert ([event.number for event in events(journal)], node.journal(read_only=True).events.ages()) == ([3], "b")
+    journal.events.close()
+    assert journal.events.note_ages("c") and journal.events.drop_through(3) and journal.events.ages() == ""
 
 
 def test_an_outbox_that_is_made_anew_is_another_one(node: Node, journal: Journal) -> None:

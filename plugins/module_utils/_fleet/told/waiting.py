@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ class WaitingEvents:
 
     def of(self, receiver: Receiver) -> list[WaitingEvent]:
         """Return what waits for a receiver, run by run, the oldest first."""
-        found = [read for path in self._paths(f"-{_digest(receiver)}.json") for read in [_read(path)] if read is not None]
+        paths = [path for path in self._paths(f"-{_digest(receiver)}.json") if not _was_old(path)]
+        found = [read for path in paths for read in [_read(path)] if read is not None]
         first: dict[str, int] = {}
         for each in found:
             first[each.run] = min(each.written, first.get(each.run, each.written))
@@ -82,13 +84,19 @@ class WaitingEvents:
                 os.unlink(each.path)
 
     def drop_older(self, now: float) -> int:
-        """Let go of what has waited for a day, whoever it is for, and return how many these were; ``now`` is in seconds since 1970."""
+        """Let go of what has waited for a day, whoever it is for, and return how many these were; ``now`` is in seconds since 1970.
+
+        Two looks in a row must say so, since a clock may be wrong for a moment. Between them it is not sent.
+        """
         dropped = 0
         for path in self._paths(".json"):
             with contextlib.suppress(OSError):
-                if os.stat(path, follow_symlinks=False).st_mtime < now - KEPT_SECONDS:
+                is_old, was_old = os.stat(path, follow_symlinks=False).st_mtime < now - KEPT_SECONDS, _was_old(path)
+                if is_old and was_old:
                     os.unlink(path)
                     dropped += 1
+                elif is_old != was_old:
+                    os.chmod(path, 0o400 if is_old else 0o600)
         return dropped
 
     @contextlib.contextmanager
@@ -111,6 +119,14 @@ class WaitingEvents:
         except OSError:
             return []
         return [os.path.join(self._folder, name) for name in names]
+
+
+def _was_old(path: str) -> bool:
+    """Tell if the look before found that an event has waited for a day: that look takes away the right to write."""
+    try:
+        return not os.stat(path, follow_symlinks=False).st_mode & stat.S_IWUSR
+    except OSError:
+        return False
 
 
 def is_told(receiver: Receiver, event: Event) -> bool:

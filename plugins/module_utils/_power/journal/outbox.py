@@ -13,12 +13,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..events.event import Event, EventType
-from ..model.clock import timestamp
 from ..model.server import Server
 from .journal_rows import storable
 from .store import JournalStore, chunks, has_table
@@ -33,19 +31,21 @@ _TABLE = "outbox"
 _CREATE = (
     """CREATE TABLE IF NOT EXISTS outbox (
         number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, type TEXT NOT NULL, uuid TEXT NOT NULL, name TEXT NOT NULL,
-        at TEXT NOT NULL, data TEXT NOT NULL, written_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')))""",
+        at TEXT NOT NULL, data TEXT NOT NULL)""",
     "CREATE INDEX IF NOT EXISTS outbox_of_server ON outbox (uuid, number)",
-    # Which outbox it is: one that was begun anew counts from one again.
+    # Which outbox it is: one that was begun anew counts from one again. And how old its events are.
     "CREATE TABLE IF NOT EXISTS outbox_about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
 _DROP = ("DROP TABLE IF EXISTS outbox", "DROP TABLE IF EXISTS outbox_about")
 _NAME_IT = "INSERT INTO outbox_about (name, value) VALUES ('id', ?) ON CONFLICT (name) DO NOTHING"
 _ID = "SELECT value FROM outbox_about WHERE name = 'id'"
+_AGES = "SELECT value FROM outbox_about WHERE name = 'ages'"
+_NOTE_AGES = "INSERT INTO outbox_about (name, value) VALUES ('ages', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 _PUT = "INSERT INTO outbox (id, type, uuid, name, at, data) VALUES (:id, :type, :uuid, :name, :at, :data)"
 _COUNT = "SELECT count(*) AS events FROM outbox"
 _TRIM = """DELETE FROM outbox WHERE number = (SELECT min(number) FROM outbox
     WHERE uuid = (SELECT uuid FROM outbox GROUP BY uuid ORDER BY count(*) DESC LIMIT 1))"""
-_TRIM_OLDER = "DELETE FROM outbox WHERE written_at < ?"
+_DROP_THROUGH = "DELETE FROM outbox WHERE number <= ?"
 _BOUNDS = "SELECT coalesce(min(number), 0) AS oldest FROM outbox"
 _OLDEST_OF = "SELECT uuid, min(number) AS oldest FROM outbox WHERE uuid IN ({holes}) GROUP BY uuid"
 _LAST = "SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'outbox'"
@@ -54,7 +54,6 @@ _KNOWN = f"type IN ({', '.join(repr(each.value) for each in EventType)})"
 _SPAN = f"FROM outbox WHERE number BETWEEN ? AND ? AND {_KNOWN} AND (? IS NULL OR uuid = ?) ORDER BY number"
 _OF = f"SELECT number, id, type, uuid, name, at, data {_SPAN} LIMIT ?"
 _OUTLINES = f"SELECT number, id, type, uuid, name, at, '{{}}' AS data {_SPAN}"
-_NEWEST_BEFORE = "SELECT coalesce(max(number), 0) AS number FROM outbox WHERE written_at < ?"
 _AFTER = f"SELECT number, id, type, uuid, name, at, data FROM outbox WHERE number > ? AND {_KNOWN} ORDER BY number LIMIT ?"
 
 
@@ -150,24 +149,27 @@ class RecordedEvents:
 
         return self._store.read_or_raise(work, {})
 
-    def newest_before(self, moment: datetime) -> int:
-        """Return the number of the newest event that was written before a moment, 0 for none. Raises `JournalUnusable`, OSError."""
+    def ages(self) -> str:
+        """Return what the sender noted of the ages of events, '' for nothing. Raises `JournalUnusable`, OSError."""
 
-        def work(connection: sqlite3.Connection) -> int:
-            if not has_table(connection, _TABLE):
-                return 0
-            return int(connection.execute(_NEWEST_BEFORE, (timestamp(moment),)).fetchone()["number"])
+        def work(connection: sqlite3.Connection) -> str:
+            found = connection.execute(_AGES).fetchone() if has_table(connection, _TABLE) else None
+            return "" if found is None else str(found["value"])
 
-        return self._store.read_or_raise(work, 0)
+        return self._store.read_or_raise(work, "")
 
-    def drop_older(self, moment: datetime) -> bool:
-        """Let go of the events that were written before a moment; return False, with a warning, if that cannot be written."""
+    def note_ages(self, text: str) -> bool:
+        """Note the ages of events; return False, with a warning, if that cannot be written."""
+        return self._store.write(lambda connection: _if_kept(connection, _NOTE_AGES, text))
 
-        def work(connection: sqlite3.Connection) -> None:
-            if has_table(connection, _TABLE):
-                connection.execute(_TRIM_OLDER, (timestamp(moment),))
+    def drop_through(self, number: int) -> bool:
+        """Let go of the events up to a number; return False, with a warning, if that cannot be written."""
+        return self._store.write(lambda connection: _if_kept(connection, _DROP_THROUGH, number))
 
-        return self._store.write(work)
+
+def _if_kept(connection: sqlite3.Connection, statement: str, value: object) -> None:
+    if has_table(connection, _TABLE):
+        connection.execute(statement, (value,))
 
 
 def tell(connection: sqlite3.Connection, events: Callable[[], Iterable[Event]]) -> None:
