@@ -58,11 +58,11 @@ class AcceptedOperations(RecordedOperations):
     def _rows_or_raise(self, statement: str, parameters: tuple[object, ...]) -> list[OperationRow]:
         return self._settled(self._store.read_or_raise(lambda connection: connection.execute(statement, parameters).fetchall(), []))
 
-    def _write_begin(self, work: Write) -> None:
-        self._owed.write(work, durable=True)
+    def _write_begin(self, uuid: str, work: Write) -> None:
+        self._owed.write(uuid, work, durable=True)
 
-    def _write_end(self, work: Write) -> None:
-        self._owed.write(work)
+    def _write_end(self, uuid: str, work: Write) -> None:
+        self._owed.write(uuid, work)
 
 
 def was_put_off(result: Result) -> bool:
