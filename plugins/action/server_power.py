@@ -10,8 +10,10 @@ import os
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
-from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW, give_up_command
+from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW, UNFOLLOWED, asking, give_up_command
 from ansible_collections.fleet.power.plugins.plugin_utils._following import (
+    AFTER_SECONDS,
+    Elapsed,
     JobFollower,
     NodeOfTask,
     asking_to_follow,
@@ -32,11 +34,18 @@ class ActionModule(OriginAction):
         """Return what the module answers; one that takes longer than a moment is followed to its end."""
         if self._task.async_val or self._task.check_mode or not is_followed(os.environ):
             return super()._executed(arguments, task_vars)
-        job, environment = new_job(), list(self._task.environment or ())
+        environment = list(self._task.environment or ())
         self._task.environment = environment
+        answer = self._followed(arguments, task_vars, environment)
+        # Where the node has no place for what a job is followed by, the action has not begun.
+        return super()._executed(arguments, task_vars) if UNFOLLOWED in answer else answer
+
+    def _followed(self, arguments: dict[str, Any], task_vars: dict[str, Any], environment: list[Any]) -> dict[str, Any]:
+        """Return what the module answers in the end, or why its node cannot have it followed."""
+        job, elapsed, may_have_begun = new_job(), Elapsed(), None
         lost, run_of_ansible, host = None, os.getppid(), str(task_vars.get("inventory_hostname", ""))
-        node = self._node_of_task(task_vars, arguments)
-        with telling_when_ended(lambda: node.give_up(job)), asking_to_follow(environment, job):
+        node = self._node_of_task(task_vars, arguments, environment)
+        with telling_when_ended(lambda: node.give_up(job)), asking_to_follow(environment, asking(job, AFTER_SECONDS)):
             try:
                 answer = super()._executed(arguments, task_vars)
                 if answer.get("module_stdout") == "" and int(answer.get("rc") or 0) < 0:
@@ -46,17 +55,29 @@ class ActionModule(OriginAction):
                 if not (was_lost(error) or was_reached(host)):
                     raise
                 lost, answer = error, {}
+                may_have_begun = elapsed if was_lost(error) or self._ssh_tries_again() else None
             if lost is None and FOLLOW not in answer:
                 return answer
             is_secret = bool(self._task.no_log)
             with TaskProgress(host, mute=is_secret or not is_shown(os.environ), reports=not is_secret) as progress:
                 follower = JobFollower(node, job, progress, run_of_ansible)
-                ended = follower.result(answer.pop(FOLLOW)) if lost is None else follower.rejoined(lost)
+                ended = follower.result(answer.pop(FOLLOW)) if lost is None else follower.rejoined(lost, may_have_begun)
         # Such as the interpreter that was found.
         return {**answer, **ended}
 
-    def _node_of_task(self, task_vars: dict[str, Any], arguments: dict[str, Any]) -> NodeOfTask:
-        begin = super()._executed
+    def _ssh_tries_again(self) -> bool:
+        """Tell if SSH runs a command again by itself: an error is that of its last try alone."""
+        try:
+            return int(self._connection.get_option("reconnection_retries")) > 0
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return False
+
+    def _node_of_task(self, task_vars: dict[str, Any], arguments: dict[str, Any], environment: list[Any]) -> NodeOfTask:
+        execute = super()._executed
+
+        def begin(text: str) -> dict[str, Any]:
+            with asking_to_follow(environment, text):
+                return execute(arguments, task_vars)
 
         def run(command: str) -> str:
             return str(self._low_level_execute_command(command)["stdout"])
@@ -78,4 +99,4 @@ class ActionModule(OriginAction):
         def give_up(job: str) -> None:
             run(give_up_command(job))
 
-        return NodeOfTask(run, fetch, lambda: begin(arguments, task_vars), disconnect, give_up)
+        return NodeOfTask(run, fetch, begin, disconnect, give_up)

@@ -15,13 +15,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from ._job import FOLLOW, GRACE_SECONDS, HOLD_SECONDS, Job, job_path
+from ._job import FOLLOW, GRACE_SECONDS, HOLD_SECONDS, UNFOLLOWED, AskedJob, Job, absent_answer, job_path
 from ._login_session import outlive_login
-from ._own_session import ENDINGS, STDOUT, Interruptions, hold_signals, in_own_session, nobody_reads, pass_on, run_here, tell_killed
+from ._own_session import ENDINGS, STDOUT, Interruptions, hold_signals, nobody_reads, pass_on, run_here, tell_killed
 
 #: Between two looks of a job at who follows it, and of a call at who reads its answer.
 _LOOK_SECONDS = 0.1
@@ -54,33 +54,26 @@ class Followed(Interruptions):
             time.sleep(_LOOK_SECONDS)
 
 
-def in_followed_session(main: Callable[[Interruptions, Job | None], None], name: str, after: float) -> None:
+def in_followed_session(main: Callable[[Interruptions, Job | None], None], asked: AskedJob) -> None:
     """Run ``main`` as in a session of its own; if it has not ended after so many seconds, answer that it goes on, as a job to be followed.
 
-    Where a job has no place for its files, or would end with the login, it is run as ever, without anything to follow. A second call for
-    the same job, as where a lost connection is tried again, answers that it goes on.
+    A second call for the same job, as where a lost connection is tried again, answers that it goes on. Nothing is done, and the answer says
+    why, where a job has no place for its files, or may have begun before and left none. One that would end with the login is waited for.
     """
-    try:
-        job = Job(name)
-    except FileExistsError:
-        _answer_followed(job_path(name))
-        raise SystemExit(0) from None
-    except OSError:
-        in_own_session(lambda interrupted: main(interrupted, None))
+    job = _begun(asked)
     sys.stdout.flush()
     hold_signals()
     parent = os.getpid()
     try:
         child = os.fork()
     except OSError:
-        job.remove()
-        run_here(lambda interrupted: main(interrupted, None))
+        run_here(lambda interrupted: _run_untold(main, job, interrupted))
     if child == 0:
         _run_job(main, job, parent)
     hearer = _Hearer(child)
-    status = _ended_within(child, after, hearer)
-    if status is None and outlive_login(child, f"fleet-power-job-{name}") and job.hand_over(heard=hearer.is_there()):
-        _answer_followed(job.path)
+    status = _ended_within(child, asked.after, hearer)
+    if status is None and outlive_login(child, f"fleet-power-job-{asked.name}") and job.hand_over(heard=hearer.is_there()):
+        _answer(_goes_on(job.path))
         # What a module does at its exit is the job's to do: it still needs the files that this was unpacked into.
         os._exit(0)
     while status is None:
@@ -91,6 +84,37 @@ def in_followed_session(main: Callable[[Interruptions, Job | None], None], name:
         else:
             status = _ended_within(child, _LONG_SECONDS, hearer)
     _leave_as(job, status)
+
+
+def _begun(asked: AskedJob) -> Job:
+    """Return the job, whose directory says from now on that it has begun. Else leave with an answer that says why it has not."""
+    answer = _goes_on(job_path(asked.name))
+    try:
+        if asked.may_begin:
+            return Job(asked.name)
+        if not os.path.exists(job_path(asked.name)):
+            answer = absent_answer()
+    except FileExistsError:
+        # It has begun.
+        pass
+    except OSError as error:
+        answer = {"changed": False, UNFOLLOWED: str(error)}
+    _answer(answer)
+    raise SystemExit(0)
+
+
+def _goes_on(path: str) -> dict[str, Any]:
+    """Return the answer that a job goes on, and which Python can be asked for its news."""
+    return {"changed": False, FOLLOW: {"job": path, "python": sys.executable}}
+
+
+def _run_untold(main: Callable[[Interruptions, Job | None], None], job: Job, interrupted: Interruptions) -> None:
+    """Run it in this process, which holds the job: what it prints is kept by nobody, so that nobody can be told who asks again."""
+    try:
+        main(interrupted, None)
+    finally:
+        job.end(1)
+        job.leave()
 
 
 class _Hearer:
@@ -127,11 +151,10 @@ def _ended_within(child: int, seconds: float, hearer: _Hearer) -> int | None:
         signal.sigtimedwait((signal.SIGCHLD,), min(seconds - passed, _LOOK_SECONDS))
 
 
-def _answer_followed(path: str) -> None:
-    """Answer that a job goes on, and which Python can be asked for its news."""
-    answer = json.dumps({"changed": False, FOLLOW: {"job": path, "python": sys.executable}}) + "\n"
+def _answer(answer: Mapping[str, Any]) -> None:
+    """Answer in place of the action."""
     with _perhaps_unread():
-        sys.stdout.write(answer)
+        sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
 

@@ -7,6 +7,9 @@ A directory of its own, mode 0700, for each. ``here`` is removed by whoever deci
 as it ends before that. ``alive`` is locked as long as the job runs, ``lines`` has its news, a JSON object each, ``asked`` is dated by who
 waits for it, with the monotonic clock, ``out`` and ``err`` have what it prints, ``rc`` its exit code once it has ended. ``given-up`` is
 there once somebody has said that nobody will wait any more. No secret is in a line.
+
+No action that is to be followed begins without its directory, which is kept for some minutes after its end. So one that has none, and that
+cannot have ended longer ago, has not begun.
 """
 
 from __future__ import annotations
@@ -22,27 +25,34 @@ import stat
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from . import _job_wait
+from ._power.host.liveness import life
 
-#: How an action plugin asks to be handed a job over: its id, and after how many seconds.
+#: How an action plugin asks to be handed a job over: its id, after how many seconds, and, where it may have begun before, in which life of
+#: the machine it may begin, and until which age of it.
 VARIABLE = "FLEET_POWER_JOB"
-#: The key of an answer that says which job goes on.
+#: The keys of answers: which job goes on; why one has not begun, since its files have no place; that there is none.
 FOLLOW = "fleet_follow"
-_ASKED = re.compile(r"([0-9a-f]{32}):([0-9]{1,4}(?:\.[0-9]{1,3})?)")
+UNFOLLOWED = "fleet_unfollowed"
+ABSENT = "fleet_absent"
+_ASKED = re.compile(r"([0-9a-f]{32}):([0-9]{1,4}(?:\.[0-9]{1,3})?)(?::([0-9a-f-]*\.[0-9]+):([0-9]{1,12}(?:\.[0-9]{1,3})?))?")
 _ID = re.compile(r"[0-9a-f]{32}")
 _HOME_OF_ROOT, _HOME_OF_OTHERS = "/run/fleet-power-jobs", "/var/tmp/fleet-power-jobs-"
-#: Minutes for which the files of a job are kept after its end: longer than anybody who follows it tries again.
-_KEPT_MINUTES: float = 4
-#: Seconds after which the files of a job that did not come to its end are removed.
+#: Seconds for which the files of a job are kept after its end: longer than anybody who follows it tries again.
+KEPT_SECONDS: float = 240
+#: Seconds without anybody who waits, after which the files of a job that did not come to its end are removed.
 _LEFT_SECONDS = 43200.0
 #: Whoever has this file's lock removes the files of jobs that have ended, until there are none.
 _SWEEPER = "sweeper"
+#: By no clock that may be set: a job that was found ended is removed at the next look, if that comes after the whole time.
 _SWEEP = """trap '' HUP
 while :; do
-    sleep "$2" || [ $? -gt 128 ] || exit 1
-    find "$0" -mindepth 2 -maxdepth 2 -name rc -mmin "+$1" -exec sh -c 'rm -rf -- "${1%/rc}"' sh {} \\;
+    sleep "$1" || [ $? -gt 128 ] || exit 1
+    find "$0" -mindepth 2 -maxdepth 2 -name rc -perm 400 -exec sh -c 'rm -rf -- "${1%/rc}"' sh {} \\;
+    find "$0" -mindepth 2 -maxdepth 2 -name rc -exec chmod 400 {} +
     ls "$0"/*/rc >/dev/null 2>&1 || exit 0
 done"""
 #: Bytes that are to be free for the files of a job.
@@ -70,10 +80,38 @@ def give_up_command(name: str) -> str:
     return _GIVE_UP % (_HOME_OF_ROOT, f"{_HOME_OF_OTHERS}$user", name, name, name)
 
 
-def asked_for(variables: Mapping[str, str]) -> tuple[str, float] | None:
-    """Return the id of the job that is to be handed over, and after how many seconds; None where nobody follows."""
+@dataclass(frozen=True)
+class AskedJob:
+    """A job that is to be handed over after so many seconds. One that may have begun before may begin in one life of the machine, until its
+    age is that."""
+
+    name: str
+    after: float
+    life: str = ""
+    until: float = 0.0
+
+    @property
+    def may_begin(self) -> bool:
+        """Tell if it is certain that it has not begun before."""
+        now, age = life()
+        return not self.life or (self.life == now and age <= self.until)
+
+
+def asked_for(variables: Mapping[str, str]) -> AskedJob | None:
+    """Return the job that is to be handed over; None where nobody follows."""
     found = _ASKED.fullmatch(variables.get(VARIABLE, ""))
-    return None if found is None else (found[1], float(found[2]))
+    return None if found is None else AskedJob(found[1], float(found[2]), found[3] or "", float(found[4] or 0.0))
+
+
+def asking(name: str, after: float, absent: Mapping[str, Any] | None = None) -> str:
+    """Return what `asked_for` reads; ``absent`` is the answer that there was no such job."""
+    return f"{name}:{after}" + (f":{absent['fleet_life']}:{absent['fleet_age'] + KEPT_SECONDS:.3f}" if absent else "")
+
+
+def absent_answer() -> dict[str, Any]:
+    """Return the answer that there is no such job: with it the life of the machine, and its age."""
+    now, age = life()
+    return {"changed": False, ABSENT: True, "fleet_life": now, "fleet_age": age}
 
 
 def job_path(name: str) -> str:
@@ -104,10 +142,12 @@ class Job:
         self.path = job_path(name)
         os.mkdir(self.path, 0o700)
         try:
-            for each in ("here", "lines", "asked", "out", "err", "rc.new", "wait", "alive"):
+            # First, so that nobody clears what has a date: whoever has this open file has its lock, a child of this process, too, and not
+            # what that runs.
+            fcntl.flock(os.open(self._file("alive"), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), fcntl.LOCK_EX)
+            for each in ("here", "lines", "asked", "out", "err", "rc.new", "wait"):
                 os.close(os.open(self._file(each), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            # Whoever has this open file has its lock: a child of this process, too, and not what that runs.
-            fcntl.flock(os.open(self._file("alive"), os.O_RDWR | os.O_CLOEXEC), fcntl.LOCK_EX)
+            _job_wait.Watched(self.path).touch()
         except OSError:
             self.remove()
             raise
@@ -167,7 +207,7 @@ class Job:
         """Begin what removes files, a shell, which has the lock as long as it goes on."""
         # It holds nobody's connection.
         files = [(os.POSIX_SPAWN_DUP2, lock, 9), *((os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3))]
-        words = ("sh", "-c", _SWEEP, os.path.dirname(self.path), f"{_KEPT_MINUTES:g}", f"{60 * _KEPT_MINUTES:g}")
+        words = ("sh", "-c", _SWEEP, os.path.dirname(self.path), f"{KEPT_SECONDS:g}")
         # What the task's environment says of PATH may lead to no command.
         # pylint: disable-next=ansible-bad-function
         os.posix_spawn("/bin/sh", words, {"PATH": os.defpath}, file_actions=files)
@@ -213,13 +253,10 @@ class Job:
 def ended_job(path: str) -> tuple[bytes, bytes, int] | None:
     """Return what a job has printed, its output and its errors, and its exit code; None if it goes on.
 
-    Raises FileNotFoundError if there is none, ValueError if it left no exit code: it was killed. Other errors are OSError.
+    Raises FileNotFoundError if there is none, ValueError if it left no exit code: it was killed. Other errors are OSError, as that of a
+    directory that is not ours alone any more.
     """
-    try:
-        _require_own(os.path.dirname(path))
-    except PermissionError:
-        # What is there is somebody else's, and was never a job of ours.
-        raise FileNotFoundError(path) from None
+    _require_own(os.path.dirname(path))
     if _job_wait.Watched(path).is_live():
         return None
     try:
@@ -254,9 +291,19 @@ def _clear(home: str) -> None:
     with contextlib.suppress(OSError), os.scandir(home) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
-                age = time.time() - entry.stat(follow_symlinks=False).st_mtime
-                if age > _LEFT_SECONDS and entry.name != _SWEEPER and not _is_live(entry.path):
+                has_ended = os.path.exists(os.path.join(entry.path, "rc"))
+                if entry.name != _SWEEPER and not has_ended and _age(entry) > _LEFT_SECONDS and not _is_live(entry.path):
                     shutil.rmtree(entry.path)
+
+
+def _age(entry: os.DirEntry[str]) -> float:
+    """Return for how many seconds nobody has waited for a job, by the clock that nobody sets; without end for one of an earlier boot."""
+    try:
+        age = time.monotonic() - os.stat(os.path.join(entry.path, "asked")).st_mtime
+    except FileNotFoundError:
+        # Removed by half.
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime
+    return age if age >= 0 else float("inf")
 
 
 def _is_live(path: str) -> bool:

@@ -96,7 +96,7 @@ def run_power_module() -> None:
     if followed is None:
         in_own_session(lambda interrupted: _fail_cleanly(module, lambda: _run(module, interrupted, None)))
     else:
-        in_followed_session(lambda interrupted, job: _fail_cleanly(module, lambda: _run(module, interrupted, job)), *followed)
+        in_followed_session(lambda interrupted, job: _fail_cleanly(module, lambda: _run(module, interrupted, job)), followed)
 
 
 def run_limits_module() -> None:

@@ -31,6 +31,7 @@ from ._power.definitions.settings import Settings, load_settings
 from ._power.host.maintenance import MEMORY, maintenance_of
 from ._power.model.caller import Caller
 from ._power.model.errors import NotSelected, PowerError, ServerNotFound, Suspended, internal_error
+from ._power.model.origin import RESTORE_ORIGIN
 from ._power.model.report import is_failure
 from ._power.model.request import PowerAction, Request, WaitFor
 from ._power.model.result import Outcome, Result
@@ -39,7 +40,6 @@ from ._power.model.server import Server
 from ._power.whole import import_whole
 from ._start_options import start_options
 
-ORIGIN = "restore after boot"
 #: What keeps a server down although it was meant to be up, and is as it should be.
 _PASSED_OVER = (Suspended.code, ServerNotFound.code, NotSelected.code)
 #: The phase of a maintenance while a reboot is all that is left.
@@ -145,7 +145,7 @@ def _start_each(uuids: Sequence[str], call: Call, given: argparse.Namespace) -> 
         wait_for=WaitFor(given.wait_for),
         one_of_all=True,
         meant_up=frozenset(uuids),
-        origin=ORIGIN,
+        origin=RESTORE_ORIGIN,
     )
 
     def act(target: Target, slot: Slot) -> Result:

@@ -57,13 +57,23 @@ fleet_absent:
   type: bool
   returned: if there is none
   sample: true
+fleet_life:
+  description: Which life of the node this is, from one boot to the next.
+  type: str
+  returned: if there is no such job
+  sample: 6f1a8c0e-8f0e-4c57-9f0c-1d2b7f3c9a10.12
+fleet_age:
+  description: For how many seconds the node has been up.
+  type: float
+  returned: if there is no such job
+  sample: 86400.5
 """
 
 import json
 import sys
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW, ended_job, job_path
+from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW, absent_answer, ended_job, job_path
 
 
 def main() -> None:
@@ -76,8 +86,10 @@ def main() -> None:
             output, errors, code = ended
             json.loads(output)
     except FileNotFoundError:
-        module.exit_json(changed=False, fleet_absent=True)
-    except (OSError, ValueError):
+        module.exit_json(**absent_answer())
+    except OSError as error:
+        module.fail_json(f"Cannot tell what became of the action: {error}; see server_power_info", code="interrupted")
+    except ValueError:
         module.fail_json("Cannot tell how the action ended: its process left no answer; see server_power_info", code="interrupted")
     if ended is None:
         module.exit_json(changed=False, **{FOLLOW: {"job": path, "python": sys.executable}})

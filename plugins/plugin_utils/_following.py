@@ -20,7 +20,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
-from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW, VARIABLE
+from ansible_collections.fleet.power.plugins.module_utils._job import (
+    ABSENT,
+    FOLLOW,
+    KEPT_SECONDS,
+    VARIABLE,
+    asked_for,
+    asking,
+)
 from ansible_collections.fleet.power.plugins.plugin_utils._progress import TaskProgress
 
 #: Seconds that a task may take before it is followed, and that a node may be out of reach meanwhile.
@@ -47,8 +54,8 @@ class NodeOfTask:
     run: Callable[[str], str]
     #: Asks for the result of a job by its id.
     fetch: Callable[[str], dict[str, Any]]
-    #: Runs the module itself. Its job is begun once only, however often this is called.
-    begin: Callable[[], dict[str, Any]]
+    #: Runs the module itself, as the text in its environment asks. Its job is begun once only, however often this is called.
+    begin: Callable[[str], dict[str, Any]]
     #: Gives up the connection, so that the next question makes a new one.
     disconnect: Callable[[], None]
     #: Says of a job that nobody waits for it any more.
@@ -61,9 +68,9 @@ def new_job() -> str:
 
 
 @contextlib.contextmanager
-def asking_to_follow(environment: list[Any], job: str) -> Iterator[None]:
+def asking_to_follow(environment: list[Any], text: str) -> Iterator[None]:
     """Have the module told, by its environment, that what takes long is followed."""
-    asked = {VARIABLE: f"{job}:{AFTER_SECONDS}"}
+    asked = {VARIABLE: text}
     environment.append(asked)
     try:
         yield
@@ -86,6 +93,19 @@ def was_lost(error: AnsibleConnectionFailure) -> bool:
     return not any(words in str(error) for words in _NEVER_THERE)
 
 
+class Elapsed:
+    """The time since this was made, by whichever clock has more: one may be set, the other stands still while the machine sleeps."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic(), time.time()
+
+    @property
+    def seconds(self) -> float:
+        """How long it is, or longer."""
+        monotonic, wall = self._began
+        return max(time.monotonic() - monotonic, time.time() - wall)
+
+
 class JobFollower:
     """Follows one job of one task."""
 
@@ -97,6 +117,8 @@ class JobFollower:
         #: Since when its node is out of reach. A question may take a minute to be answered, which is no silence.
         self._lost_since: float | None = None
         self._run_of_ansible = run_of_ansible
+        #: Since when the job may have begun.
+        self._elapsed: Elapsed | None = None
 
     def result(self, followed: Mapping[str, Any]) -> dict[str, Any]:
         """Show the news of the job until it ends; return its result.
@@ -115,20 +137,43 @@ class JobFollower:
                 if plain is not None:
                     return plain
             answer = self._patiently(lambda: self._node.fetch(self._job))
-            if answer.get("fleet_absent"):
-                msg = "Cannot tell how the action ended: its files are gone, as after a reboot of the node; see server_power_info"
-                return {"failed": True, "msg": msg, "code": "interrupted", "changed": False}
+            if answer.get(ABSENT):
+                return _interrupted("how the action ended", "its files are gone, as after a reboot of the node")
             if FOLLOW not in answer:
                 return answer
             time.sleep(_RETRY_SECONDS)
 
-    def rejoined(self, error: AnsibleConnectionFailure) -> dict[str, Any]:
-        """Return the result of a module whose connection was lost before it could answer; where it had not begun, it is begun now."""
+    def rejoined(self, error: AnsibleConnectionFailure, elapsed: Elapsed | None) -> dict[str, Any]:
+        """Return the result of a module whose connection was lost before it could answer; ``elapsed`` is since when it may have begun.
+
+        Where it is certain that it has not, it is begun now. The node may answer that it has no place for the files of a job.
+        """
+        self._elapsed = elapsed
         self._lose(error)
-        answer = self._patiently(lambda: self._node.fetch(self._job))
-        if answer.get("fleet_absent"):
-            answer = self._patiently(self._node.begin)
+        answer = self._patiently(self._fetched_or_begun)
         return self.result(answer[FOLLOW]) if FOLLOW in answer else answer
+
+    def _fetched_or_begun(self) -> dict[str, Any]:
+        """Ask for the result of the job, each time anew before it is begun: an answer of the try before may have been lost."""
+        answer = self._node.fetch(self._job)
+        why = self._why_unknown(answer) if answer.get(ABSENT) else ""
+        if answer.get(ABSENT) and not why:
+            self._elapsed = self._elapsed or Elapsed()
+            answer, why = self._node.begin(asking(self._job, AFTER_SECONDS, answer)), "the node took too long to begin it"
+        return _interrupted("whether the action has begun", why) if answer.get(ABSENT) else answer
+
+    def _why_unknown(self, absent: Mapping[str, Any]) -> str:
+        """Return why it is not certain, by the answer that there is no such job, that the action has not begun; empty if it is."""
+        age = absent.get("fleet_age")
+        if not isinstance(age, float) or asked_for({VARIABLE: asking(self._job, AFTER_SECONDS, absent)}) is None:
+            return "the node does not say since when it has been up"
+        if self._elapsed is None:
+            return ""
+        if age <= self._elapsed.seconds:
+            return "the node was booted meanwhile"
+        if self._elapsed.seconds >= KEPT_SECONDS:
+            return f"the node keeps the files of an action that has ended for {KEPT_SECONDS:.0f} s, and was out of reach for longer"
+        return ""
 
     def _news(self, followed: Mapping[str, Any], offset: int) -> dict[str, Any] | None:
         """Wait for news of the job; return None if nobody can tell."""
@@ -165,6 +210,10 @@ class JobFollower:
             raise error
         self._node.disconnect()
         time.sleep(_RETRY_SECONDS)
+
+
+def _interrupted(what: str, why: str) -> dict[str, Any]:
+    return {"failed": True, "msg": f"Cannot tell {what}: {why}; see server_power_info", "code": "interrupted", "changed": False}
 
 
 def _plain_result(text: str | None) -> dict[str, Any] | None:

@@ -171,3 +171,18 @@ def test_a_node_that_reboots_meanwhile_is_told_as_interrupted(node: Node) -> Non
     ran = watch.finish()
     assert ran.rc != 0, ran.output
     assert only_result(ran).get("code") == "interrupted", ran.output
+
+
+@pytest.mark.long
+def test_a_node_that_was_booted_before_it_could_answer_does_nothing_twice(node: Node) -> None:
+    slow = server("slow", STOP_SECONDS=3)
+    bring_up({node: [slow]})
+    watch = stop_begun(node, [slow])
+    await_hold(node, slow)
+    with cut(node, 0):
+        settled(node, [slow])
+        node.faults.halt()
+    node.faults.boot()
+    ran = watch.finish()
+    assert only_result(ran).get("code") == "interrupted", ran.output
+    assert [row["outcome"] for row in operations(node, slow, "stop")] == ["done"]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import ansible_collections.fleet.power as collection
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.restore import ORIGIN
+from ansible_collections.fleet.power.plugins.module_utils.restore import RESTORE_ORIGIN
 
 from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until
@@ -108,7 +108,7 @@ def test_what_was_meant_to_be_up_comes_up_in_order_and_apart_and_nothing_else_do
     assert len(lines) == 3
     assert [lab.is_up(uuid) for uuid in (game, proxy, suspended, down, never)] == [True, True, False, False, False]
     found = last_operations(lab, [game, proxy])
-    assert {row.origin for row in found.values()} == {ORIGIN}
+    assert {row.origin for row in found.values()} == {RESTORE_ORIGIN}
     assert seconds(found[game].begun_at) - seconds(found[proxy].begun_at) > 1.2
     assert seconds(found[game].begun_at) >= seconds(found[proxy].ended_at) - 0.002
 

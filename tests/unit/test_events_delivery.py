@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._events.delivery import DROPPED, LONGEST_WAIT, DeliveryPlan, wait_after
+from ansible_collections.fleet.power.plugins.module_utils._events.delivery import DROPPED, LONGEST_WAIT, DeliveryPlan, lane_of, wait_after
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.deliveries import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
@@ -21,8 +21,8 @@ def event(number: int, server: str = "a") -> Event:
     return Event(EventType.SERVER_CRASHED, AT, {}, Server(server) if server else None, number=number)
 
 
-def seen(*servers: str, start: int = 1, together: bool = False) -> DeliveryPlan:
-    plan = DeliveryPlan(Delivery("outbox", start - 1), together=together)
+def seen(*servers: str, start: int = 1) -> DeliveryPlan:
+    plan = DeliveryPlan(Delivery("outbox", start - 1))
     plan.see([event(number, server) for number, server in enumerate(servers, start)], lambda _event: True)
     return plan
 
@@ -38,17 +38,17 @@ class Outbox:
 
     def step(self, plan: DeliveryPlan, *, works: bool = True, poison: tuple[int, ...] = (), retry_after: float | None = None) -> bool:
         """Send what is due now, if anything is."""
-        name = plan.due_lane(self.now)
+        name = next(iter(plan.due_lanes(self.now)), None)
         if name is None:
             return False
         lane = plan.delivery.lanes[name]
-        first = next(each for each in self.events if each.number >= lane.number and plan.lane_of(each) == name)
+        first = next(each for each in self.events if each.number >= lane.number and lane_of(each) == name)
         self.asked.append(self.now)
         if works and first.number not in poison:
             self.taken.append(first.number)
             plan.taken(name, first.number, 1, AT)
         else:
-            plan.failed(name, "no", now=self.now, at=AT, retry_after=retry_after, jitter=0.5)
+            plan.failed([name], "no", now=self.now, at=AT, retry_after=retry_after, jitter=0.5)
         return True
 
     def until(self, plan: DeliveryPlan, moment: float, *, works: bool = True, poison: tuple[int, ...] = ()) -> None:
@@ -78,7 +78,7 @@ def test_a_refused_event_holds_up_its_own_server_alone() -> None:
     plan = seen(*servers)
     receiver = outbox(plan, *servers)
     receiver.until(plan, 1000 + 3600, poison=(1,))
-    assert receiver.taken == [2, 4, 5, 6]
+    assert receiver.taken == [2, 5, 6, 4]
     assert plan.delivery.lanes["a"].count == 2
     receiver.until(plan, receiver.now + LONGEST_WAIT * 2)
     assert receiver.taken[4:] == [1, 3]
@@ -134,7 +134,7 @@ def test_a_receiver_that_asks_to_be_left_alone_is() -> None:
     receiver = outbox(plan, "a", "b")
     assert receiver.step(plan, works=False, retry_after=600.0)
     receiver.now = 1599.0
-    assert plan.due_lane(receiver.now) is None
+    assert plan.due_lanes(receiver.now) == []
     receiver.now = 1601.0
     assert receiver.step(plan)
 
@@ -152,13 +152,6 @@ def test_a_clock_that_is_set_back_stops_nothing() -> None:
     assert receiver.step(plan)
 
 
-def test_what_is_sent_together_is_one_lane() -> None:
-    plan = seen("a", "b", "", together=True)
-    assert set(plan.delivery.lanes) == {""} and plan.delivery.lanes[""].count == 3
-    plan.taken("", 2, 2, AT)
-    assert plan.delivery.lanes[""].number == 3 and plan.delivery.lanes[""].count == 1
-
-
 def test_what_is_not_wanted_is_passed_over() -> None:
     plan = DeliveryPlan(Delivery("outbox", 0))
     plan.see([event(1), event(2, "b"), event(3)], lambda each: each.number != 2)
@@ -169,11 +162,11 @@ def test_what_went_before_it_was_seen_is_dropped_and_told_first() -> None:
     plan = DeliveryPlan(Delivery("outbox", 10))
     plan.see([event(15), event(16)], lambda _event: True)
     assert (plan.delivery.dropped, plan.delivery.untold) == (4, 4)
-    assert plan.due_lane(1000.0) == DROPPED
+    assert plan.due_lanes(1000.0) == [DROPPED, "a"]
     plan.taken(DROPPED, 0, 1, AT)
     plan.told_of_dropped(4)
     assert (plan.delivery.dropped, plan.delivery.untold, plan.delivery.sent) == (4, 0, 0)
-    assert plan.due_lane(1000.0) == "a"
+    assert plan.due_lanes(1000.0) == ["a"]
 
 
 def test_what_is_dropped_while_it_is_told_is_told_again() -> None:
@@ -182,7 +175,7 @@ def test_what_is_dropped_while_it_is_told_is_told_again() -> None:
     plan.drop(2)
     plan.taken(DROPPED, 0, 1, AT)
     plan.told_of_dropped(3)
-    assert plan.delivery.untold == 2 and plan.due_lane(1000.0) == DROPPED
+    assert plan.delivery.untold == 2 and plan.due_lanes(1000.0) == [DROPPED]
 
 
 def test_a_lane_that_lost_its_beginning_goes_on_with_what_is_left() -> None:
@@ -206,7 +199,22 @@ def test_another_outbox_is_begun_from_its_beginning_and_what_waited_is_told_as_l
 def test_who_wants_no_more_gets_no_more() -> None:
     plan = seen("a")
     plan.gone("it answered with status 410", AT)
-    assert plan.due_lane(10.0**9) is None and plan.delivery.is_off
+    assert plan.due_lanes(10.0**9) == [] and plan.delivery.is_off
+
+
+def test_lanes_are_served_in_turn_so_that_many_events_of_one_server_delay_no_other() -> None:
+    servers = ("noise",) * 50 + ("a", "b") + ("noise",) * 50 + ("a",)
+    plan = seen(*servers)
+    receiver = outbox(plan, *servers)
+    for _unused in range(5):
+        assert receiver.step(plan)
+    assert receiver.taken == [1, 51, 52, 2, 103]
+    # One that has been served waits for the others' turn, also where it was empty meanwhile.
+    plan.see([event(104, "a"), event(105, "b")], lambda _event: True)
+    receiver.events += [event(104, "a"), event(105, "b")]
+    for _unused in range(3):
+        assert receiver.step(plan)
+    assert receiver.taken[5:] == [105, 3, 104]
 
 
 @pytest.mark.parametrize("seed", range(30))

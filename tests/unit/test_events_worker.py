@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._events import delivery_worker as worker_module
+from ansible_collections.fleet.power.plugins.module_utils._events.ages import OutboxAges
 from ansible_collections.fleet.power.plugins.module_utils._events.delivery_worker import DeliveryWorker, Surroundings
 from ansible_collections.fleet.power.plugins.module_utils._events.outbox_watch import OutboxSight, OutboxWatch
-from ansible_collections.fleet.power.plugins.module_utils._events.service import KEPT_FOR
+from ansible_collections.fleet.power.plugins.module_utils._events.service import KEPT_SECONDS
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.receiver_keys import DISCORD
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import outbox, store
@@ -82,6 +83,7 @@ class Post:
         self.journal: Journal = node.journal()
         self.journal.events.open()
         self.clock = OwnClock()
+        self.ages = OutboxAges()
         self.client = FakeClient()
         self.receiver = Receiver("pager", "http://127.0.0.1:9/")
         self.delivery_worker = self.begun()
@@ -99,8 +101,9 @@ class Post:
             assert self.journal.events.write(Event(kind, AT, {}, server))
 
     def step(self) -> float:
-        too_old = self.journal.events.newest_before(self.clock.now() - KEPT_FOR)
-        return self.delivery_worker.turn(OutboxSight(self.journal.events.state(), too_old))
+        outbox = self.journal.events.state()
+        self.ages.pass_to("boot", self.clock.monotonic(), outbox.last if outbox else 0)
+        return self.delivery_worker.turn(OutboxSight(outbox, self.ages.older_than(KEPT_SECONDS)))
 
     def through(self, span: timedelta = timedelta()) -> None:
         """Go on for a while, and until nothing is due."""
@@ -239,18 +242,47 @@ def test_beyond_ten_thousand_the_oldest_are_dropped_and_told(post: Post, kept: i
     assert post.journal.store.write(lambda connection: outbox.put(connection, *many))
     post.through(timedelta(seconds=1))
     state = post.journal.events.state()
-    assert state is not None and (state.last, state.oldest) == (kept + 2, 3)
+    assert state is not None and (state.last, state.oldest) == (kept + 2, 1)
     assert (post.told["dropped"], post.told["waiting"]) == (2, kept)
     post.client.answer = lambda _body: TAKEN
     post.through(timedelta(minutes=1))
     assert post.client.taken[0]["data"] == {"receiver": "pager", "count": 2}
-    assert sorted(post.client.numbers) == list(range(3, kept + 3))
+    assert sorted(post.client.numbers) == [1, 3, *range(5, kept + 3)]
     assert post.client.taken[0]["id"] != post.client.taken[1]["id"]
+
+
+@pytest.mark.parametrize("form", ["cloudevents", DISCORD])
+def test_ten_thousand_events_of_one_server_neither_push_out_nor_delay_the_crash_of_another(post: Post, form: str) -> None:
+    post.begun(format=form)
+    noise = [Event(EventType.ACTION_ENDED, AT, {"outcome": "failed", "msg": "x" * 300}, ALPHA) for _unused in range(KEPT_EVENTS // 2 + 25)]
+    assert post.journal.store.write(lambda connection: outbox.put(connection, *noise))
+    post.write(BETA)
+    assert post.journal.store.write(lambda connection: outbox.put(connection, *noise))
+    # What was let go of is told first, then each server in its turn.
+    while len(post.client.taken) < 3:
+        post.clock.sleep(max(post.step(), 0.0))
+    assert any("beta" in json.dumps(body) for body in post.client.taken[:3])
+    assert post.client.taken[0].get("data", {"count": 51})["count"] == 51
+
+
+def test_events_that_a_lane_lost_are_told_though_older_ones_of_others_are_kept(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "KEPT_EVENTS", 10)
+    post.client.answer = lambda _body: FAILED
+    post.write(BETA, *(ALPHA,) * 9)
+    post.through(timedelta(seconds=1))
+    post.write(*(ALPHA,) * 5)
+    post.through(timedelta(seconds=20))
+    assert (post.told["dropped"], post.told["waiting"]) == (5, 10)
+    post.client.answer = lambda _body: TAKEN
+    post.through(timedelta(minutes=1))
+    assert post.client.taken[0]["data"] == {"receiver": "pager", "count": 5}
+    assert sorted(post.client.numbers) == [1, *range(7, 16)]
+    assert (post.told["dropped"], post.told["waiting"]) == (5, 0)
 
 
 def test_what_went_while_nobody_sent_is_told_too(post: Post) -> None:
     post.write(ALPHA, BETA)
-    assert post.journal.events.drop_older(post.clock.now() + timedelta(hours=1))
+    assert post.journal.events.drop_through(10**9)
     post.begun()
     post.through()
     assert post.client.taken[0]["data"]["count"] == 2
@@ -347,6 +379,21 @@ def test_persons_lose_nothing_of_what_was_not_taken(post: Post) -> None:
     post.through(timedelta(minutes=7))
     (body,) = post.client.taken
     assert body["content"].count("\n") == 2
+
+
+@pytest.mark.parametrize("days", [2, -2])
+def test_a_clock_that_is_set_by_days_loses_nothing_that_waits(post: Post, days: int) -> None:
+    post.client.answer = lambda _body: FAILED
+    post.write(ALPHA, BETA)
+    post.through(timedelta(minutes=6))
+    post.clock.set = timedelta(days=days)
+    post.write(ALPHA)
+    post.through(timedelta(minutes=6))
+    post.clock.set = timedelta()
+    post.client.answer = lambda _body: TAKEN
+    post.through(timedelta(minutes=10))
+    assert sorted(post.client.numbers) == [1, 2, 3]
+    assert post.told["dropped"] == 0
 
 
 def test_nobody_can_tell_of_receivers_without_an_outbox(node: Node) -> None:

@@ -19,7 +19,9 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._job import ended_job
 from ansible_collections.fleet.power.plugins.module_utils._job_wait import Watched
+from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import life
 from ansible_collections.fleet.power.tests.unit.forked_support import ForkedModule, environment, wait_for
+from ansible_collections.fleet.power.tests.unit.lock_support import fill, small_disk
 
 NAME = "0123456789abcdef" * 2
 UTILS = "ansible_collections.fleet.power.plugins.module_utils"
@@ -28,7 +30,7 @@ import atexit, json, os, signal, sys, time
 from {UTILS} import _followed_session, _job
 from {UTILS}._followed_session import in_followed_session
 
-notes, _job._home, _job._KEPT_MINUTES = sys.argv[1], lambda: sys.argv[2], 0.05
+notes, _job._home, _job.KEPT_SECONDS = sys.argv[1], lambda: sys.argv[2], 2
 _followed_session.outlive_login = lambda pid, name: True
 
 def note(text):
@@ -46,7 +48,7 @@ def released():
     return os.path.exists(notes + ".released")
 
 def followed(main, after=0.05):
-    in_followed_session(main, "{NAME}", after)
+    in_followed_session(main, _job.AskedJob("{NAME}", after))
 """
 #: Goes on until the test releases it.
 LONG = """
@@ -251,7 +253,8 @@ def test_one_that_is_killed_later_is_told_so_and_one_that_is_not_there_is_not_ta
     assert (code, answer["failed"], answer["code"], errors) == (1, True, "interrupted", "")
     assert "left no answer" in answer["msg"]
     module.job.rename(module.home / "another")
-    assert module.fetched() == (0, {"changed": False, "fleet_absent": True}, "")
+    code, answer, errors = module.fetched()
+    assert (code, answer["fleet_absent"], answer["fleet_life"], errors) == (0, True, life()[0], "")
 
 
 @pytest.mark.parametrize("ended", [False, True])
@@ -268,7 +271,7 @@ def test_a_second_call_of_the_same_job_answers_and_does_nothing(run: Start, ende
 
 
 def test_files_go_once_nobody_can_be_asking_any_more(run: Start) -> None:
-    module = run(LONG + "_job._KEPT_MINUTES = 0.005\nfollowed(main)")
+    module = run(LONG + "_job.KEPT_SECONDS = 0.3\nfollowed(main)")
     module.handed_over()
     module.release()
     wait_for(lambda: not module.job.exists(), "the files gone")
@@ -282,7 +285,8 @@ def round(number):
     output = os.open(f"{notes}-{number}", os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
     seconds = 0.02 + number % 5 * 0.0005
-    in_followed_session(lambda interrupted, job: [note(f"begun {os.getpid()}"), time.sleep(seconds), print("done")], f"{number:032x}", 0.02)
+    asked = _job.AskedJob(f"{number:032x}", 0.02)
+    in_followed_session(lambda interrupted, job: [note(f"begun {os.getpid()}"), time.sleep(seconds), print("done")], asked)
 
 children = []
 for number in range(24):
@@ -348,7 +352,7 @@ def test_a_reader_that_goes_away_is_seen_where_nobody_can_follow(run: Start) -> 
 
 
 def test_a_call_that_is_killed_leaves_a_job_that_finishes_what_it_has_begun_and_then_no_files(run: Start) -> None:
-    module = run("_job._KEPT_MINUTES = 0.005\n" + ENDS + WRAPPED.replace("AFTER", "20"))
+    module = run("_job.KEPT_SECONDS = 0.3\n" + ENDS + WRAPPED.replace("AFTER", "20"))
     module.await_note("begun")
     module.parent.kill()
     module.parent.wait()
@@ -467,9 +471,64 @@ def test_one_that_waits_for_who_asks_is_given_up_when_that_takes_too_long(run: S
 # ----- where it cannot be followed
 
 
-def test_without_a_place_for_files_it_is_run_as_ever(run: Start) -> None:
-    module = run("_job._home = lambda: '/nowhere/jobs'\nfollowed(lambda interrupted, job: [time.sleep(0.2), print(job)])")
-    assert module.end() == (0, "None\n", "")
+ACTS = 'followed(lambda interrupted, job: note("acted"))\n'
+
+
+def not_begun(module: FollowedModule) -> dict[str, Any]:
+    """It answers why it does not begin, and has done nothing."""
+    code, output, errors = module.end()
+    assert (code, errors, module.noted()) == (0, "", [])
+    answer: dict[str, Any] = json.loads(output)
+    return answer
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda home: home.touch(0o600),
+        lambda home: home.mkdir(mode=0o755),
+        lambda home: [home.mkdir(mode=0o700), os.chown(home, 65534, 65534)],
+        lambda home: home.symlink_to(home.parent),
+    ],
+    ids=["a file", "open to others", "of somebody else", "a link"],
+)
+def test_without_a_place_for_files_nothing_is_begun_and_nobody_is_told_later_that_it_never_was(
+    run: Start, tmp_path: Path, spoil: Callable[[Path], Any]
+) -> None:
+    try:
+        spoil(tmp_path / "jobs")
+    except PermissionError:
+        pytest.skip("takes root")
+    module = run(ACTS)
+    assert "is not ours alone" in not_begun(module)["fleet_unfollowed"]
+    code, fetched, _errors = module.fetched()
+    assert (code, fetched["failed"], fetched["code"]) == (1, True, "interrupted")
+    assert fetched["msg"].startswith("Cannot tell what became of the action: ")
+
+
+def test_on_a_disk_that_is_full_nothing_is_begun(run: Start, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "jobs") as disk:
+        disk.chmod(0o700)
+        fill(disk)
+        module = run(ACTS)
+        assert "No space left" in not_begun(module)["fleet_unfollowed"]
+        assert [path.name for path in disk.iterdir()] == ["filler"]
+
+
+def test_what_may_have_begun_in_another_life_of_the_machine_is_not_begun(run: Start) -> None:
+    script = f"in_followed_session(lambda interrupted, job: note('acted'), _job.AskedJob('{NAME}', 0.05, 'other.1', 1e12))"
+    answer = not_begun(run(script))
+    assert (answer["fleet_absent"], answer["fleet_life"], answer["fleet_age"] > 0) == (True, life()[0], True)
+
+
+def test_what_has_begun_is_followed_however_late_it_is_asked_for(run: Start) -> None:
+    first = run(LONG + "followed(main)")
+    first.handed_over()
+    again = run(f"in_followed_session(lambda interrupted, job: note('acted'), _job.AskedJob('{NAME}', 0.05, 'other.1', 1e12))")
+    again.handed_over()
+    first.release()
+    first.await_end()
+    assert "acted" not in again.noted()
 
 
 @pytest.mark.parametrize("code", [0, 3])
@@ -492,7 +551,8 @@ followed(main)
 """
     module = run(script)
     assert module.end() == (code, "[null, false, true, true]\n", "")
-    assert list(module.home.iterdir()) == []
+    # Nobody keeps what it printed: whoever asks again is not told that it never began.
+    assert module.fetched()[1]["msg"].startswith("Cannot tell how the action ended: ")
 
 
 @pytest.mark.parametrize(

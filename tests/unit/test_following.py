@@ -65,13 +65,15 @@ class ScriptedNode:
         self.plain: str | None = None
         self.answers: dict[str, Any] = RESULT
         self.absent_after = float("inf")
+        self.age, self.life = 86400.0, "6f1a8c0e-8f0e-4c57.12"
+        self.texts: list[str] = []
         self.asked: list[str] = []
         self.fetched = 0
         self.begun = 0
         self.reconnected = 0
         self.given_up: list[str] = []
         self.progress = Lines()
-        clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self.pass_time)
+        clock = SimpleNamespace(monotonic=lambda: self.now, time=lambda: self.now, sleep=self.pass_time)
         monkeypatch.setattr(following, "time", clock)
 
     def pass_time(self, seconds: float) -> None:
@@ -113,11 +115,12 @@ class ScriptedNode:
         self.fetched += 1
         self._reach()
         if self.passed >= self.absent_after:
-            return {"changed": False, "fleet_absent": True}
+            return {"changed": False, "fleet_absent": True, "fleet_life": self.life, "fleet_age": self.age + self.passed}
         return dict(self.answers) if self.passed >= self.seconds else dict(GOES_ON)
 
-    def begin(self) -> dict[str, Any]:
+    def begin(self, text: str) -> dict[str, Any]:
         self.begun += 1
+        self.texts.append(text)
         self._reach()
         self.absent_after = float("inf")
         return dict(GOES_ON)
@@ -289,30 +292,105 @@ class TestLostBeforeTheAnswer:
 
     error = errors.AnsibleConnectionFailure(LOST)
 
+    def rejoined(self, scripted: ScriptedNode, **given: Any) -> Any:
+        return scripted.follower().rejoined(self.error, **{"elapsed": following.Elapsed(), **given})
+
     def test_a_job_that_goes_on_is_followed(self, script: Script) -> None:
         scripted = script()
-        assert scripted.follower().rejoined(self.error) == RESULT
+        assert self.rejoined(scripted) == RESULT
         assert scripted.progress.lines == scripted.lines
         assert [text.partition(",")[0] for text in scripted.progress.said] == ["out of reach", "is back"]
 
     def test_a_job_that_has_ended_is_its_result(self, script: Script) -> None:
         scripted = script(seconds=0.0)
-        assert scripted.follower().rejoined(self.error) == RESULT
+        assert self.rejoined(scripted) == RESULT
         assert scripted.asked == []
 
     def test_a_job_that_never_began_is_begun_once_the_node_is_back(self, script: Script) -> None:
         scripted = script()
         scripted.absent_after = 0.0
         scripted.cuts = [(1.5, 4.5)]
-        assert scripted.follower().rejoined(self.error) == RESULT
+        assert self.rejoined(scripted) == RESULT
         assert (scripted.begun >= 1, scripted.progress.lines) == (True, scripted.lines)
 
     def test_a_node_that_does_not_come_back_is_unreachable(self, script: Script) -> None:
         scripted = script()
         scripted.cuts = [(0.0, 1e9)]
         with pytest.raises(errors.AnsibleConnectionFailure, match="Shared connection"):
-            scripted.follower().rejoined(self.error)
+            self.rejoined(scripted)
         assert scripted.passed <= following.LOST_SECONDS + 10
+
+    def unknown(self, scripted: ScriptedNode, **given: Any) -> str:
+        """It ends as one of which nobody can tell whether it has begun, and is not begun again; return why."""
+        result = self.rejoined(scripted, **given)
+        assert (result["failed"], result["code"], scripted.begun) == (True, "interrupted", 0)
+        assert result["msg"].startswith("Cannot tell whether the action has begun: ")
+        return str(result["msg"])
+
+    def test_one_that_a_boot_may_have_ended_is_not_begun_again(self, script: Script) -> None:
+        scripted = script()
+        scripted.absent_after, scripted.age = 0.0, -2.0
+        assert "booted meanwhile" in self.unknown(scripted)
+
+    def test_one_that_a_boot_ended_between_two_questions_is_not_begun_again(self, script: Script) -> None:
+        scripted = script()
+        scripted.absent_after = 0.0
+
+        def begun_and_booted(text: str) -> dict[str, Any]:
+            scripted.texts.append(text)
+            scripted.age = -30.0
+            scripted.pass_time(25.0)
+            raise errors.AnsibleConnectionFailure(LOST)
+
+        scripted.begin = begun_and_booted  # type: ignore[method-assign]
+        assert "booted meanwhile" in self.unknown(scripted)
+        assert len(scripted.texts) == 1
+
+    @pytest.mark.parametrize("clock", ["monotonic", "time"])
+    def test_a_question_that_is_answered_after_four_minutes_has_nothing_begun_again(
+        self, script: Script, monkeypatch: pytest.MonkeyPatch, clock: str
+    ) -> None:
+        scripted = script()
+        scripted.absent_after = 0.0
+        fetch = scripted.fetch
+
+        def stalled(job: str) -> dict[str, Any]:
+            # By one clock alone: a machine that sleeps has one that stands still.
+            monkeypatch.setattr(following.time, clock, lambda: scripted.now + 240.0)
+            return fetch(job)
+
+        scripted.fetch = stalled  # type: ignore[method-assign]
+        assert "for 240 s" in self.unknown(scripted)
+
+    @pytest.mark.parametrize("life, age", [("x", 1e5), ("a.1:9", 1e5), ("a.1", None), ("a.1", "1e5")])
+    def test_a_node_that_does_not_say_since_when_it_is_up_has_nothing_begun_again(self, script: Script, life: str, age: Any) -> None:
+        scripted = script()
+        scripted.absent_after = 0.0
+        scripted.fetch = lambda job: {"fleet_absent": True, "fleet_life": life, "fleet_age": age}  # type: ignore[method-assign]
+        assert "since when" in self.unknown(scripted)
+
+    def test_a_node_that_cannot_tell_has_nothing_begun_again(self, script: Script) -> None:
+        scripted = script(seconds=0.0)
+        scripted.answers = {"failed": True, "code": "interrupted", "msg": "Cannot tell what became of the action"}
+        assert (self.rejoined(scripted), scripted.begun) == (scripted.answers, 0)
+
+    def test_a_node_that_boots_as_its_task_begins_has_it_begun_where_there_never_was_a_connection(self, script: Script) -> None:
+        scripted = script()
+        scripted.absent_after, scripted.age = 0.0, -2.0
+        assert self.rejoined(scripted, elapsed=None) == RESULT
+        assert scripted.begun == 1
+
+    def test_it_may_be_begun_in_this_life_of_the_node_and_for_as_long_as_its_files_would_be_kept(self, script: Script) -> None:
+        scripted = script()
+        scripted.absent_after = 0.0
+        assert self.rejoined(scripted) == RESULT
+        assert scripted.texts == [f"{JOB}:2.0:{scripted.life}:{86400 + 2 + 240:.3f}"]
+
+    def test_one_that_comes_too_late_at_its_node_is_not_begun(self, script: Script) -> None:
+        scripted = script()
+        scripted.absent_after = 0.0
+        scripted.begin = lambda _text: scripted.fetch(JOB)  # type: ignore[method-assign]
+        assert "took too long" in self.unknown(scripted)
 
 
 # ----- the action plugin
@@ -361,6 +439,41 @@ def test_a_module_is_told_by_its_environment_that_it_is_followed_and_the_task_ke
     act(scripted, lambda: dict(RESULT), environment=mine)
     assert json.loads(scripted.asked[0]) == [{"TMPDIR": "/x"}, {"FLEET_POWER_JOB": f"{JOB}:{following.AFTER_SECONDS}"}]
     assert mine == [{"TMPDIR": "/x"}]
+
+
+def test_an_action_that_cannot_be_followed_is_begun_once_without(script: Script, act: Act) -> None:
+    scripted = script()
+    answers = [{"changed": False, "fleet_unfollowed": "no room"}, dict(RESULT)]
+    assert act(scripted, lambda: answers.pop(0), environment=[{"TMPDIR": "/x"}]) == RESULT
+    assert [len(json.loads(text)) for text in scripted.asked] == [2, 1]
+
+
+def test_one_that_cannot_be_followed_once_its_node_is_back_is_begun_once_without(script: Script, act: Act) -> None:
+    scripted = script()
+    scripted.absent_after = 0.0
+    answers: list[Any] = [None, {"changed": False, "fleet_unfollowed": "no room"}, dict(RESULT)]
+
+    def answer() -> dict[str, Any]:
+        found: dict[str, Any] | None = answers.pop(0)
+        if found is None:
+            raise errors.AnsibleConnectionFailure(LOST)
+        return found
+
+    assert act(scripted, answer) == RESULT
+    assert [len(json.loads(text)) for text in scripted.asked] == [1, 2, 0]
+
+
+def test_one_that_is_not_followed_is_never_tried_again(script: Script, act: Act) -> None:
+    scripted = script()
+
+    def answer() -> dict[str, Any]:
+        if len(scripted.asked) == 1:
+            return {"changed": False, "fleet_unfollowed": "no room"}
+        raise errors.AnsibleConnectionFailure(LOST)
+
+    with pytest.raises(errors.AnsibleConnectionFailure):
+        act(scripted, answer)
+    assert (len(scripted.asked), scripted.fetched) == (2, 0)
 
 
 @pytest.mark.parametrize("task", [{"async_val": 60}, {"check_mode": True}])

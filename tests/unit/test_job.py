@@ -17,15 +17,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils import _job, _job_wait
-from ansible_collections.fleet.power.plugins.module_utils._job import Job, asked_for, ended_job, give_up_command, job_path
+from ansible_collections.fleet.power.plugins.module_utils._job import (
+    AskedJob,
+    Job,
+    absent_answer,
+    asked_for,
+    asking,
+    ended_job,
+    give_up_command,
+    job_path,
+)
 from ansible_collections.fleet.power.plugins.module_utils._job_wait import Watched, wait
+from ansible_collections.fleet.power.plugins.module_utils._power.host import liveness
 from ansible_collections.fleet.power.tests.unit.forked_support import wait_for
 
 NAME = "0123456789abcdef" * 2
@@ -66,6 +76,8 @@ def left_behind(home: Path, name: str, age: float, *, live: bool = False, whole:
     (path / "lines").write_text("{}\n")
     if whole:
         (path / "alive").touch()
+        (path / "asked").touch()
+        os.utime(path / "asked", (time.monotonic() - age, time.monotonic() - age))
     if live:
         fcntl.flock(os.open(path / "alive", os.O_RDWR), fcntl.LOCK_EX)
     os.utime(path, (time.time() - age, time.time() - age))
@@ -123,7 +135,17 @@ def test_a_home_that_is_somebody_elses_is_none_to_act_in_and_none_to_believe(hom
     monkeypatch.setattr(_job.os, "geteuid", lambda: us + 1)
     with pytest.raises(PermissionError):
         Job(OTHER_NAME)
+    with pytest.raises(PermissionError):
+        ended_job(job_path(NAME))
+
+
+@pytest.mark.parametrize("spoil", [lambda home: home.chmod(0o755), lambda home: home.rmdir() or home.touch(0o700)], ids=["mode", "a file"])
+def test_a_home_that_cannot_be_used_any_more_does_not_tell_that_a_job_never_was(home: Path, spoil: Callable[[Path], Any]) -> None:
+    home.mkdir(mode=0o700)
     with pytest.raises(FileNotFoundError):
+        ended_job(job_path(NAME))
+    spoil(home)
+    with pytest.raises(PermissionError):
         ended_job(job_path(NAME))
 
 
@@ -182,17 +204,64 @@ def test_what_was_left_long_ago_is_cleared_by_the_next_job_and_what_lives_or_is_
     assert sorted(path.name for path in home.iterdir()) == sorted([NAME, "file", "live", "young"])
 
 
+@pytest.mark.parametrize("days", [2, -2])
+def test_a_clock_that_is_set_by_days_removes_the_files_of_no_job(home: Path, monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+    killed, ended = Job(NAME), Job("a" * 32)
+    ended.end(0)
+    end_below(home)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 86400 * days)
+    Job(OTHER_NAME)
+    assert Path(killed.path).exists() and Path(ended.path).exists()
+
+
+def test_what_another_life_of_the_machine_left_is_cleared(home: Path) -> None:
+    left_behind(home, "old", -3600)
+    home.chmod(0o700)
+    Job(NAME)
+    assert [path.name for path in home.iterdir()] == [NAME]
+
+
 def test_what_was_asked_for_is_understood_and_anything_else_is_not() -> None:
-    assert asked_for({"FLEET_POWER_JOB": f"{NAME}:2.0"}) == (NAME, 2.0)
-    assert asked_for({"FLEET_POWER_JOB": f"{NAME}:0"}) == (NAME, 0.0)
-    for text in ("", "0", "1", NAME, f"{NAME}:", f"{NAME}:-1", f"{NAME}:2e9", f"{NAME}:nan", f"../{NAME}:2", f"{NAME}:2\n"):
+    assert asked_for({"FLEET_POWER_JOB": f"{NAME}:2.0"}) == AskedJob(NAME, 2.0)
+    assert asked_for({"FLEET_POWER_JOB": f"{NAME}:0"}) == AskedJob(NAME, 0.0)
+    assert asked_for({"FLEET_POWER_JOB": asking(NAME, 2.0)}) == AskedJob(NAME, 2.0)
+    absent = {"fleet_life": "6f1a8c0e-8f0e.12", "fleet_age": 100.0}
+    assert asked_for({"FLEET_POWER_JOB": asking(NAME, 2.0, absent)}) == AskedJob(NAME, 2.0, "6f1a8c0e-8f0e.12", 340.0)
+    for text in (
+        "",
+        "0",
+        "1",
+        NAME,
+        f"{NAME}:",
+        f"{NAME}:-1",
+        f"{NAME}:2e9",
+        f"{NAME}:nan",
+        f"../{NAME}:2",
+        f"{NAME}:2\n",
+        f"{NAME}:2:a.1",
+    ):
         assert asked_for({"FLEET_POWER_JOB": text}) is None
     assert asked_for({}) is None
 
 
+def test_what_may_have_begun_may_begin_in_this_life_of_the_machine_alone_and_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asked_for({"FLEET_POWER_JOB": asking(NAME, 2.0, absent_answer())})
+    assert asked is not None and asked.may_begin
+    now, age = _job.life()
+    assert 0 < age <= liveness.boot_seconds()
+    monkeypatch.setattr(_job, "life", lambda: (now, age + _job.KEPT_SECONDS + 5))
+    assert not asked.may_begin
+    # As after a boot, and as in a container that was begun anew.
+    for other in (f"a{now}", f"{now}1"):
+        monkeypatch.setattr(_job, "life", lambda: (other, 1.0))  # noqa: B023
+        assert not asked.may_begin
+    assert AskedJob(NAME, 2.0).may_begin
+
+
 def test_who_asks_is_known_by_a_clock_that_nobody_sets(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job(NAME)
-    assert job.silence == 0.0
+    assert job.silence < LONG
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
     Watched(job.path).touch(ago=40.0)
     assert job.silence == pytest.approx(40.0)
@@ -475,7 +544,7 @@ def test_a_plain_result_comes_with_the_last_news_and_any_other_is_fetched(home: 
 
 
 def test_files_are_removed_later_whatever_path_a_task_has(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_job, "_KEPT_MINUTES", 0.005)
+    monkeypatch.setattr(_job, "KEPT_SECONDS", 0.3)
     monkeypatch.setenv("PATH", str(home / "nothing"))
     jobs = [Job(name) for name in (NAME, NAME[::-1])]
     for job in jobs:
@@ -490,7 +559,7 @@ def test_one_process_at_most_waits_to_remove_files_and_those_of_a_job_that_goes_
     spawned: list[int] = []
     spawn = os.posix_spawn
     monkeypatch.setattr(_job.os, "posix_spawn", lambda *given, **options: spawned.append(spawn(*given, **options)))
-    monkeypatch.setattr(_job, "_KEPT_MINUTES", 0.005)
+    monkeypatch.setattr(_job, "KEPT_SECONDS", 0.3)
     live = Job("f" * 32)
     for number in range(5):
         job = Job(f"{number:032x}")
@@ -532,7 +601,7 @@ def test_one_that_was_given_up_before_it_began_never_begins_and_its_files_go_as_
     assert mode(home) == 0o700
     with pytest.raises(FileExistsError):
         Job(NAME)
-    monkeypatch.setattr(_job, "_KEPT_MINUTES", 0.01)
+    monkeypatch.setattr(_job, "KEPT_SECONDS", 0.3)
     other = Job(OTHER_NAME)
     other.end(0)
     end_below(other.path)

@@ -143,14 +143,24 @@ def test_that_a_server_is_meant_to_be_down_is_on_the_disk_since_it_would_come_up
 def test_an_unchanged_start_overwrites_only_an_older_intent(node: Node, seconds: int, stands: str) -> None:
     journal = node.journal()
     journal.intents.set(ALPHA, Intent(False, "old", "", timestamp(NOON)))
-    journal.intents.set(ALPHA, Intent(True, "new", "", timestamp(NOON + timedelta(seconds=seconds))), only_if_newer=True)
+    journal.intents.set(
+        ALPHA, Intent(True, "new", "", timestamp(NOON + timedelta(seconds=seconds))), only_if_newer=NOON + timedelta(days=1)
+    )
     intent = journal.intents.of(ALPHA.uuid)
     assert intent is not None and intent.operation == stands
 
 
+def test_an_unchanged_start_overwrites_an_intent_whose_time_is_yet_to_come_since_the_clock_was_set_back(node: Node) -> None:
+    journal = node.journal()
+    journal.intents.set(ALPHA, Intent(False, "old", "", timestamp(NOON + timedelta(days=2))))
+    journal.intents.set(ALPHA, Intent(True, "new", "", timestamp(NOON)), only_if_newer=NOON + timedelta(seconds=1))
+    intent = journal.intents.of(ALPHA.uuid)
+    assert intent is not None and intent.up
+
+
 def test_an_unchanged_start_gives_an_intent_to_a_server_that_has_none(node: Node) -> None:
     journal = node.journal()
-    journal.intents.set(ALPHA, Intent(True, "new", "", timestamp(NOON)), only_if_newer=True)
+    journal.intents.set(ALPHA, Intent(True, "new", "", timestamp(NOON)), only_if_newer=NOON + timedelta(days=1))
     assert journal.intents.of(ALPHA.uuid) is not None
 
 

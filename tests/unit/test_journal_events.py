@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal import 
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import ended
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import JournalUnusable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.origin import RESTORE_ORIGIN
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
-from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, SeenRun, Verdict
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import ORIGIN, EndedRun, Limits, SeenRun, Verdict
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,
     BETA,
@@ -31,6 +32,7 @@ from ansible_collections.fleet.power.tests.unit.journal_support import (
     begin,
     in_processes,
     killed_after,
+    perform,
     result,
 )
 
@@ -114,11 +116,24 @@ def test_what_was_not_done_is_told_to_nobody(journal: Journal, outcome: Outcome)
 
 
 def test_an_action_that_never_began_and_one_that_was_accepted_are_told_when_they_end(journal: Journal) -> None:
-    journal.operations.end(result("op-1", outcome=Outcome.REFUSED), origin="bob@web2", reason="because")
+    journal.operations.end(result("op-1", outcome=Outcome.FAILED), origin="bob@web2", reason="because")
     journal.store.write(ended([(result("op-2", BETA, outcome=Outcome.CANCELLED), "panel")]))
     first, second = events(journal)
     assert (first.data["origin"], first.data["reason"], first.data["begun_at"]) == ("bob@web2", "because", None)
     assert (second.server, second.data["origin"], second.data["outcome"]) == (BETA, "panel", "cancelled")
+
+
+def test_a_refusal_of_an_action_that_never_began_is_no_event_but_that_of_one_that_had_begun_is(journal: Journal) -> None:
+    journal.operations.end(result("op-1", outcome=Outcome.REFUSED), origin="bob@web2")
+    journal.store.write(ended([(result("op-2", BETA, outcome=Outcome.REFUSED), "192.0.2.7 (user 5)")]))
+    perform(journal, "op-3", outcome=Outcome.REFUSED)
+    assert [event.data["operation"] for event in events(journal)] == ["op-3"]
+
+
+@pytest.mark.parametrize("origin", [ORIGIN, RESTORE_ORIGIN])
+def test_a_refused_start_that_no_person_asked_for_is_told_since_nobody_gets_its_answer(journal: Journal, origin: str) -> None:
+    journal.operations.end(result("op-1", outcome=Outcome.REFUSED), origin=origin)
+    assert [event.data["origin"] for event in events(journal)] == [origin]
 
 
 def test_an_action_whose_process_died_is_told_as_interrupted_once(node: Node, journal: Journal) -> None:
@@ -211,17 +226,40 @@ def test_at_most_ten_thousand_are_kept_and_whoever_reads_on_sees_how_many_have_g
     assert state is not None
     assert (state.oldest, state.last) == (6, outbox.KEPT_EVENTS + 5)
     assert [event.number for event in events(journal, 0, 2)] == [6, 7]
-    assert journal.events.drop_older(datetime.now(timezone.utc) + timedelta(seconds=5))
+    assert journal.events.drop_through(10**9)
     assert events(journal) == []
     assert journal.events.write(note())
     # Numbers never come again.
     assert [event.number for event in events(journal)] == [outbox.KEPT_EVENTS + 6]
 
 
-def test_only_what_was_written_before_a_moment_goes_whatever_it_tells_of(journal: Journal) -> None:
-    journal.events.write(replace(note(), at="1999-01-01T00:00:00.000Z"))
-    journal.events.drop_older(datetime.now(timezone.utc) - timedelta(days=1))
-    assert len(events(journal)) == 1
+def test_the_events_of_one_server_push_out_none_of_another(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "KEPT_EVENTS", 100)
+    journal.ended_runs.write(crash(server=BETA))
+    journal.store.write(lambda connection: outbox.put(connection, *(note(number) for number in range(outbox.KEPT_EVENTS + 50))))
+    kept = events(journal, limit=outbox.KEPT_EVENTS + 1)
+    assert len(kept) == outbox.KEPT_EVENTS
+    assert [(event.number, event.server) for event in kept[:2]] == [(1, BETA), (53, ALPHA)]
+
+
+def test_where_all_have_many_each_loses_its_own_oldest(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "KEPT_EVENTS", 10)
+    for number in range(12):
+        journal.events.write(replace(note(number), server=(ALPHA, BETA)[number % 2]))
+    journal.events.write(note(12))
+    kept = [(event.number, event.server) for event in events(journal)]
+    assert [number for number, server in kept if server == BETA] == [4, 6, 8, 10, 12]
+    assert [number for number, server in kept if server == ALPHA] == [5, 7, 9, 11, 13]
+
+
+def test_what_is_up_to_a_number_goes_and_the_ages_of_the_rest_are_noted(node: Node, journal: Journal) -> None:
+    for number in range(3):
+        journal.events.write(note(number))
+    assert journal.events.ages() == ""
+    assert journal.events.drop_through(2) and journal.events.note_ages("a") and journal.events.note_ages("b")
+    assert ([event.number for event in events(journal)], node.journal(read_only=True).events.ages()) == ([3], "b")
+    journal.events.close()
+    assert journal.events.note_ages("c") and journal.events.drop_through(3) and journal.events.ages() == ""
 
 
 def test_an_outbox_that_is_made_anew_is_another_one(node: Node, journal: Journal) -> None:

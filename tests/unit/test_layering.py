@@ -23,9 +23,9 @@ UTILS = "ansible_collections.fleet.power.plugins.module_utils"
 #: From what everything rests on to what users call. A package imports from packages of earlier rows, never from one beside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("_archive", "_job_wait", "_login_session", "_own_session", "_power/model"),
+    ("_power/events", "_power/host", "_power/volume"),
     ("_job",),
     ("_followed_session",),
-    ("_power/events", "_power/host", "_power/volume"),
     ("_power/definitions", "_power/journal", "_power/locking"),
     ("_power/container", "_power/sources"),
     ("_power/engine", "_power/receivers"),

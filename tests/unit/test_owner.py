@@ -63,7 +63,7 @@ def test_one_change_sets_the_repository_and_the_namespace_everywhere(checkout: P
     tree = checkout / "tree" / "ansible_collections" / "acme"
     tree.mkdir(parents=True)
     (tree / "power").symlink_to(checkout)
-    program = "import ansible_collections.acme.power.plugins.module_utils.restore as it; print(it.ORIGIN)"
+    program = "import ansible_collections.acme.power.plugins.module_utils.restore as it; print(it.RESTORE_ORIGIN)"
     ran = subprocess.run(
         [sys.executable, "-c", program], env={"PYTHONPATH": str(tree.parents[1])}, capture_output=True, text=True, check=True
     )

@@ -252,12 +252,33 @@ def test_what_has_waited_for_a_day_is_dropped_and_told(controller: Controller, c
     run(controller)
     for path in (Path(os.environ["HOME"]) / ".ansible/fleet_power/rollout-events").glob("*.json"):
         os.utime(path, (time.time() - 90000,) * 2)
+    # The first look that finds them old lets go of nothing.
+    assert WaitingEvents(str(Path(os.environ["HOME"]) / ".ansible/fleet_power/run.json")).drop_older(time.time()) == 0
     chat.status = 200
     chat.sent.clear()
     monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 10.0)
     run(controller)
     assert {name for _kind, name in chat.events} == {controller.run}
     assert controller.warned == ["No receiver has taken 2 messages of rolling runs within a day: they are dropped"]
+
+
+def test_a_clock_that_is_two_days_ahead_for_a_moment_drops_nothing(
+    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 0.5)
+    tell(controller, chat)
+    chat.status = 500
+    run(controller)
+    waiting = WaitingEvents(str(Path(os.environ["HOME"]) / ".ansible/fleet_power/run.json"))
+    assert waiting.drop_older(time.time() + 2 * 86400) == 0
+    assert waiting.drop_older(time.time()) == waiting.drop_older(time.time() + 2 * 86400) == 0
+    chat.status = 200
+    chat.sent.clear()
+    first = controller.run
+    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 10.0)
+    run(controller)
+    assert {name for _kind, name in chat.events} == {first, controller.run}
+    assert controller.warned == []
 
 
 def test_a_death_between_a_message_and_its_file_sends_it_again_under_the_same_id(

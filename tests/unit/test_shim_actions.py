@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import acceptor, end_announcer, late_writes, performing
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import actions as actions_module
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotKept, ShuttingDown
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.buffered_journal import BufferedJournal
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operations import Operations
@@ -31,7 +32,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.cen
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.host import liveness
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept, pending
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept, ended, pending
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import JournalUnusable, OperationRow
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.generation import KillGenerations
@@ -264,6 +265,67 @@ def test_begins_and_ends_that_could_not_be_written_are_when_the_journal_takes_th
 
     world.run(story)
     assert pending(world.other()) == []
+
+
+def test_no_number_of_kills_of_one_server_pushes_out_what_is_owed_of_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions_module, "MOST_OWED", 6)
+
+    def act(request: Request) -> None:
+        server = ALPHA if request.server == ALPHA.uuid else BETA
+        world.journal.operations.begin(
+            operation=request.operation, server=server, action=request.action, origin="", reason="", requested_at=request.requested_at
+        )
+        world.journal.operations.end(world.result(request))
+
+    world.acts.update({START: act, KILL: act})
+
+    async def story(actions: Actions) -> None:
+        with world.full(_BEGINS_AND_ENDS):
+            started = await actions.take(BETA, START, 30, "")
+            await until(lambda: world.ended)
+        # Now it takes nothing at all, and a kill is done without it.
+        world.sql("PRAGMA user_version = 99")
+        world.journal.store.close()
+        kills = 0
+        with pytest.raises(NotKept, match="of this server are owed to the journal"):
+            while kills < 20:
+                await actions.take(ALPHA, KILL, 30, "")
+                kills += 1
+                await until(lambda: len(world.ended) > kills)  # noqa: B023
+        assert 3 <= kills < 20
+        assert await actions.take(BETA, KILL, 30, "") == ""
+        await until(lambda: len(world.ended) == kills + 2)
+        world.sql("PRAGMA user_version = 1")
+        await until(lambda: not world.journal.owed)
+        assert world.row(started).begun_at and world.row(started).outcome == "done"
+        assert [len(world.other().operations.of(server.uuid)) for server in (ALPHA, BETA)] == [kills, 2]
+        assert await actions.take(ALPHA, KILL, 30, "")
+
+    world.run(story)
+    assert pending(world.other()) == []
+
+
+def test_all_that_is_owed_is_kept_in_its_order_whatever_it_comes_to(world: World) -> None:
+    owed, written = world.journal.owed, list[int]()
+    for number in range(20_000):
+        owed.add(ALPHA.uuid if number else BETA.uuid, lambda _connection, number=number: written.append(number))
+    assert (len(owed), owed.of(ALPHA.uuid), owed.of(BETA.uuid)) == (20_000, 19_999, 1)
+    owed.settle()
+    assert written == list(range(20_000))
+    assert (len(owed), owed.of(ALPHA.uuid), owed.of(BETA.uuid)) == (0, 0, 0)
+
+
+def test_a_write_with_a_fault_of_ours_takes_no_other_with_it(world: World) -> None:
+    def add(operation: str) -> None:
+        world.journal.owed.add(ALPHA.uuid, ended([(world.result(Request(ALPHA.uuid, START, operation, world.clock.now())), "")]))
+
+    add("before")
+    world.journal.owed.add(BETA.uuid, lambda _connection: 1 / 0)
+    add("after")
+    with pytest.raises(ZeroDivisionError):
+        world.journal.owed.settle()
+    assert len(world.journal.owed) == 0
+    assert {row.id for row in world.other().operations.of(ALPHA.uuid)} == {"before", "after"}
 
 
 # ----- kills

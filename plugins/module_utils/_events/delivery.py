@@ -4,9 +4,11 @@
 """The plan of one receiver: which event is sent to it next, when, and what a failure means for the others; pure.
 
 What waits stands in lanes, one for each server, so that their order holds and one event that is refused keeps no other server's from being
-taken. A failure puts off its lane, twice as long each time, and the whole receiver: lanes that never failed for some seconds at most, and
-not for the first failure in a row, so that refused events hardly delay them, and the others for as long as failures in a row say, so that a
-dead receiver is asked rarely.
+taken. Lanes are served in turn, so that many events of one server do not delay another's.
+
+A failure puts off its lane, twice as long each time, and the whole receiver: lanes that never failed for some seconds at most, and not for
+the first failure in a row, so that refused events hardly delay them, and the others for as long as failures in a row say, so that a dead
+receiver is asked rarely.
 """
 
 from __future__ import annotations
@@ -31,21 +33,24 @@ def wait_after(tries: int, jitter: float) -> float:
     return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(tries - 1, 16)) * (0.8 + 0.4 * jitter)
 
 
-class DeliveryPlan:
-    """The plan of one receiver, as it goes on; ``delivery`` is what the journal keeps of it. ``together``: all events are one lane."""
+def lane_of(event: Event) -> str:
+    """Return the lane that an event belongs to."""
+    return "" if event.server is None else event.server.uuid
 
-    def __init__(self, delivery: Delivery, *, together: bool = False) -> None:
+
+class DeliveryPlan:
+    """The plan of one receiver, as it goes on; ``delivery`` is what the journal keeps of it."""
+
+    def __init__(self, delivery: Delivery) -> None:
         self.delivery = delivery
-        self._together = together
+        #: How many sends there were, and the last one of each lane, also of those that are empty by now.
+        self._sends = 0
+        self._served: dict[str, int] = {}
         self._fresh_at = delivery.next_at
         #: The lanes that failed since the last success.
         self._failing: set[str] = set()
         #: Lanes that were given another chance after a success; whoever fails in spite of it is itself at fault.
         self._freed: set[str] = set()
-
-    def lane_of(self, event: Event) -> str:
-        """Return the lane that an event belongs to."""
-        return "" if self._together or event.server is None else event.server.uuid
 
     def see(self, events: Iterable[Event], wants: Callable[[Event], bool]) -> None:
         """Take up events beyond the cursor, in their order. What is missing between them was let go of before it was seen."""
@@ -54,7 +59,7 @@ class DeliveryPlan:
             missed += event.number - cursor - 1
             cursor = event.number
             if wants(event):
-                name = self.lane_of(event)
+                name = lane_of(event)
                 lane = lanes.get(name)
                 new = DeliveryLane(event.number, event.number)
                 lanes[name] = new if lane is None else replace(lane, last=event.number, count=lane.count + 1)
@@ -67,16 +72,19 @@ class DeliveryPlan:
         self.delivery = replace(self.delivery, cursor=last)
         self.drop(missed)
 
-    def due_lane(self, now: float) -> str | None:
-        """Return the lane whose first event is to be sent now; None if there is none.
+    def due_lanes(self, now: float) -> list[str]:
+        """Return the lanes whose first events are to be sent now, in this order.
 
-        What waits longest goes first. But after a failure it is one that has not failed, or many refused events would be tried in turn.
+        The lane that was served longest ago goes first. But after a failure it is one that has not failed, or many refused events would be
+        tried in turn. The lane of what was let go of is told before the others.
         """
         found = self.delivery
         due = [
-            (found.tries > 0 and lane.tries > 0, lane.number, name) for name, lane in found.lanes.items() if self._due_at(lane, now) <= now
+            (found.tries > 0 and lane.tries > 0, self._served.get(name, 0), lane.number, name)
+            for name, lane in found.lanes.items()
+            if self._due_at(lane, now) <= now
         ]
-        return min(due)[2] if due and not found.is_off else None
+        return [] if found.is_off else [name for *_order, name in sorted(due)]
 
     def next_at(self, now: float) -> float | None:
         """Return the moment at which a lane is due; None if nothing waits."""
@@ -85,30 +93,34 @@ class DeliveryPlan:
     def taken(self, name: str, last: int, count: int, at: str) -> None:
         """So many events of a lane were taken, the last of which has that number. Whatever else failed with it may be tried again."""
         found = self.delivery
+        self._serve(name)
         lanes = dict(found.lanes)
         lane = lanes.pop(name)
         if last < lane.last:
             lanes[name] = DeliveryLane(last + 1, lane.last, max(lane.count - count, 1))
-        self._freed.discard(name)
         if len(self._failing) > 1:
             # All of them at once: the receiver was at fault, not each event. But each only once, or refused ones would be tried for ever.
             freed = self._failing - self._freed
             lanes = {each: replace(lane, next_at=0.0) if each in freed else lane for each, lane in lanes.items()}
             self._freed |= freed
+        self._freed.discard(name)
         self._failing, self._fresh_at = set(), 0.0
         sent = found.sent + (0 if name == DROPPED else count)
         self.delivery = replace(found, lanes=lanes, tries=0, next_at=0.0, failing_since="", error="", sent=sent, sent_at=at)
 
-    def failed(self, name: str, reason: str, *, now: float, at: str, retry_after: float | None, jitter: float) -> None:
-        """The first event of a lane was not taken; ``retry_after`` is for how long the receiver asks to be left alone."""
+    def failed(self, names: Iterable[str], reason: str, *, now: float, at: str, retry_after: float | None, jitter: float) -> None:
+        """A message with the first events of these lanes was not taken; ``retry_after`` is for how long to leave the receiver alone."""
         found = self.delivery
-        lane, tries = found.lanes[name], found.tries + 1
-        own, wait = wait_after(lane.tries + 1, jitter), wait_after(tries, jitter)
-        asked = retry_after or 0.0
-        self._failing.add(name)
+        tries = found.tries + 1
+        wait, asked = wait_after(tries, jitter), retry_after or 0.0
         # One alone says nothing of the others.
         self._fresh_at = now + max(min(wait, _LONGEST_FRESH_WAIT) if found.tries else 0.0, asked)
-        lanes = {**found.lanes, name: replace(lane, tries=lane.tries + 1, next_at=now + max(own, asked))}
+        lanes = dict(found.lanes)
+        for name in names:
+            self._serve(name)
+            self._failing.add(name)
+            lane_tries = lanes[name].tries + 1
+            lanes[name] = replace(lanes[name], tries=lane_tries, next_at=now + max(wait_after(lane_tries, jitter), asked))
         since = found.failing_since or at
         self.delivery = replace(found, lanes=lanes, tries=tries, next_at=now + max(wait, asked), failing_since=since, error=reason)
 
@@ -157,6 +169,11 @@ class DeliveryPlan:
         lanes = {name: replace(lane, next_at=lane.next_at - seconds) for name, lane in self.delivery.lanes.items()}
         self._fresh_at -= seconds
         self.delivery = replace(self.delivery, lanes=lanes, next_at=self.delivery.next_at - seconds)
+
+    def _serve(self, name: str) -> None:
+        if name != DROPPED:
+            self._sends += 1
+            self._served[name] = self._sends
 
     def _due_at(self, lane: DeliveryLane, now: float) -> float:
         at = max(lane.next_at, self.delivery.next_at) if lane.tries else self._fresh_at

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from uuid import NAMESPACE_URL, uuid5
 
 from .._power.definitions.receiver_keys import DISCORD
 from .._power.events.cloudevent import node_source
+from .._power.events.discord import MOST_LINES
 from .._power.events.event import Event, EventType
 from .._power.host.announce import announce_line
 from .._power.journal.deliveries import Delivery, DeliveryLane
@@ -23,7 +26,7 @@ from .._power.model.errors import internal_error
 from .._power.receivers.message import message_of
 from .._power.receivers.receiver import DefinitionOf, Receiver
 from .._power.receivers.webhook_client import Posted, Taking, WebhookClient
-from .delivery import DROPPED, DeliveryPlan
+from .delivery import DROPPED, DeliveryPlan, lane_of
 from .outbox_watch import OutboxSight, OutboxWatch, SenderEnds
 
 #: Events that are taken up at a time.
@@ -78,6 +81,8 @@ class DeliveryWorker:
         self._around = surroundings
         self._client = client or WebhookClient(receiver, clock=surroundings.clock)
         self._is_for_persons = receiver.format == DISCORD
+        #: Events that a message has at most.
+        self._at_once = MOST_LINES if self._is_for_persons else 1
         self._plan: DeliveryPlan | None = None
         self._saved: Delivery | None = None
         #: Nothing is sent before it is over.
@@ -121,18 +126,19 @@ class DeliveryWorker:
         back = self._wall_clock.set_back_by()
         if back > _SET_BACK_SECONDS:
             plan.set_back(back)
-        has_more = self._take_up(plan, sight.outbox)
+        # All of it before anything is sent: what came last may be of a server that has nothing else to send.
+        while self._take_up(plan, sight.outbox):
+            pass
         if self._tidy_at.is_over:
             self._tidy_at = Deadline.after(self._around.clock, _TIDY_SECONDS * random.uniform(0.5, 1.5))
             self._let_go(plan, sight, *plan.delivery.lanes)
         now = self._now()
-        name = plan.due_lane(now) if self._spacing.is_over else None
-        if name is not None:
-            self._let_go(plan, sight, name)
-        if name is not None and name in plan.delivery.lanes:
-            self._send(plan, name)
+        names = plan.due_lanes(now)[: self._at_once] if self._spacing.is_over else []
+        if names:
+            self._let_go(plan, sight, *names)
+            self._send(plan, [name for name in names if name in plan.delivery.lanes])
         unsaved = self._save(plan)
-        if has_more or name is not None:
+        if names:
             return 0.0
         next_at = plan.next_at(now)
         if plan.delivery.is_off or next_at is None:
@@ -147,7 +153,7 @@ class DeliveryWorker:
             # One that wanted no more may want again: a person has had a look, or the machine was booted.
             kept = Delivery(outbox.id, outbox.last) if found is None else replace(found, is_off=False)
             self._saved = found
-            plan = self._plan = DeliveryPlan(kept, together=self._is_for_persons)
+            plan = self._plan = DeliveryPlan(kept)
         if plan.delivery.outbox != outbox.id:
             plan.begin_anew(outbox.id)
         return plan
@@ -167,19 +173,20 @@ class DeliveryWorker:
 
     def _let_go(self, plan: DeliveryPlan, sight: OutboxSight, *names: str) -> None:
         """Let go of what these lanes have that is too old, or that the outbox has no more."""
-        outbox, dropped = sight.outbox, plan.delivery.dropped
-        if outbox is None:
-            return
-        first = max(outbox.oldest or outbox.last + 1, sight.too_old + 1)
-        stale = {name: plan.delivery.lanes[name] for name in names if name != DROPPED and plan.delivery.lanes[name].number < first}
+        events, dropped = self._around.journal.events, plan.delivery.dropped
+        waiting = {name: plan.delivery.lanes[name] for name in names if name != DROPPED}
+        oldest = events.oldest_of(waiting)
+        # A lane that the outbox has nothing of is stale whatever its numbers are.
+        first = {name: max(oldest.get(name, lane.last + 1), sight.too_old + 1) for name, lane in waiting.items()}
+        stale = {name: lane for name, lane in waiting.items() if lane.number < first[name]}
         if not stale:
             return
         left: dict[str, list[int]] = {name: [] for name in stale}
-        only = None if self._is_for_persons or len(stale) > 1 else next(iter(stale))
-        for event in self._around.journal.events.outlines(first, max(lane.last for lane in stale.values()), only):
-            lane = stale.get(plan.lane_of(event))
-            if lane is not None and event.number <= lane.last and self._wants(event):
-                left[plan.lane_of(event)].append(event.number)
+        only = None if len(stale) > 1 else next(iter(stale))
+        for event in events.outlines(min(first[name] for name in stale), max(lane.last for lane in stale.values()), only):
+            name = lane_of(event)
+            if name in stale and first[name] <= event.number <= stale[name].last and self._wants(event):
+                left[name].append(event.number)
         for name, numbers in left.items():
             plan.begin_at(name, numbers[0] if numbers else 0, len(numbers))
         count = plan.delivery.dropped - dropped
@@ -188,15 +195,14 @@ class DeliveryWorker:
 
     def _events(self, lane: DeliveryLane, name: str, first: int) -> list[Event]:
         """Return the events of a lane from a number on that are for the receiver; many at most."""
-        found = self._around.journal.events.of(first, lane.last, KEPT_EVENTS, None if self._is_for_persons else name)
-        return [event for event in found if self._wants(event)]
+        return [event for event in self._around.journal.events.of(first, lane.last, KEPT_EVENTS, name) if self._wants(event)]
 
     def _first_events(self, plan: DeliveryPlan, name: str) -> list[Event]:
         """Return the events with which a lane begins."""
         if name == DROPPED:
             return [self._dropped_event(plan.delivery)]
-        lane, uuid = plan.delivery.lanes[name], None if self._is_for_persons else name
-        few = self._around.journal.events.of(lane.number, lane.last, _PAGE if uuid is None else 1, uuid)
+        lane = plan.delivery.lanes[name]
+        few = self._around.journal.events.of(lane.number, lane.last, self._at_once, name)
         wanted = [event for event in few if self._wants(event)]
         # Seldom: what it wants was changed.
         return wanted or self._events(lane, name, lane.number)
@@ -209,19 +215,27 @@ class DeliveryWorker:
     def _wants(self, event: Event) -> bool:
         return self._receiver.wants(event, self._around.definition_of)
 
-    def _send(self, plan: DeliveryPlan, name: str) -> None:
-        """Send what a lane begins with, and take note of what became of it."""
-        events = self._first_events(plan, name)
-        if not events:
-            plan.forget(name)
+    def _send(self, plan: DeliveryPlan, names: Sequence[str]) -> None:
+        """Send what these lanes begin with, an event of each in turn, and take note of what became of it."""
+        firsts = {name: self._first_events(plan, name) for name in names}
+        for name in names:
+            if not firsts[name]:
+                plan.forget(name)
+        in_turn = zip_longest(*([(name, event) for event in events] for name, events in firsts.items()))
+        waiting = [each for turn in in_turn for each in turn if each is not None]
+        if not waiting:
             return
         untold = plan.delivery.untold
-        message = message_of(self._receiver, events, node_source(self._around.node), self._around.node)
+        message = message_of(self._receiver, [event for _name, event in waiting], node_source(self._around.node), self._around.node)
         posted = self._client.post(message, check_cancelled=self._around.outbox_watch.check)
         now = self._around.clock.now()
+        sent: dict[str, list[int]] = {}
+        for name, event in waiting[: message.events]:
+            sent.setdefault(name, []).append(event.number)
         if posted.taking is Taking.TAKEN:
-            plan.taken(name, events[message.events - 1].number, message.events, timestamp(now))
-            if name == DROPPED:
+            for name, numbers in sent.items():
+                plan.taken(name, numbers[-1], len(numbers), timestamp(now))
+            if DROPPED in sent:
                 plan.told_of_dropped(untold)
             if self._told_failing:
                 self._told_failing = False
@@ -230,14 +244,14 @@ class DeliveryWorker:
             plan.gone(posted.reason, timestamp(now))
             self._tell("wants no events any more (status 410): none is sent until the settings change or this service is started anew")
         else:
-            self._note_failure(plan, name, posted)
+            self._note_failure(plan, sent, posted)
         if self._is_for_persons:
             self._spacing = Deadline.after(self._around.clock, _DISCORD_SECONDS)
 
-    def _note_failure(self, plan: DeliveryPlan, name: str, posted: Posted) -> None:
+    def _note_failure(self, plan: DeliveryPlan, names: Iterable[str], posted: Posted) -> None:
         now = self._around.clock.now()
         plan.failed(
-            name,
+            names,
             posted.reason,
             now=now.timestamp(),
             at=timestamp(now),

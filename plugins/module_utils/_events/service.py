@@ -11,7 +11,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 
 from .._power.actions.node.assemble import build_journal
 from .._power.definitions.settings import Settings
@@ -19,19 +18,22 @@ from .._power.host.alone import alone
 from .._power.host.announce import announce_line
 from .._power.host.causes import reason_of
 from .._power.host.events_record import EVENTS_LOCK, read_events_record
+from .._power.host.liveness import boot_id, boot_seconds
 from .._power.host.notify import READY, STOPPING, WATCHDOG, ServiceManager
 from .._power.host.supervisor_record import SupervisorRecord, write_record
 from .._power.journal.journal_rows import JournalUnusable
+from .._power.journal.outbox import OutboxState
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, Clock, timestamp
 from .._power.receivers.reading import receivers_of
+from .ages import MARK_SECONDS, OutboxAges
 from .at_hand import DefinitionsAtHand
 from .delivery_worker import DeliveryWorker, Surroundings
 from .outbox_watch import GRACE_SECONDS, OutboxSight, OutboxWatch
 
 #: What nobody has taken after so long is let go of. Who reads the outbox itself finds it a little longer.
-KEPT_FOR = timedelta(days=1)
-_IN_OUTBOX_FOR = timedelta(days=1, hours=1)
+KEPT_SECONDS = 86400.0
+_IN_OUTBOX_SECONDS = KEPT_SECONDS + 3600.0
 _LOOK_SECONDS = 0.2
 #: Seconds between two looks for what has grown old, and for operations whose process has died.
 _TIDY_SECONDS = 10.0
@@ -61,6 +63,9 @@ class Sender:
         self._journal_told = 0
         self._is_begun = False
         self._too_old = 0
+        #: Those of the outbox with this id, and since when they are to be noted again.
+        self._ages, self._ages_of = OutboxAges(), ""
+        self._note_ages_at = Deadline(SYSTEM_CLOCK, 0.0)
 
     def run(self) -> None:
         """Send until a signal says otherwise."""
@@ -93,8 +98,8 @@ class Sender:
                 outbox = self._journal.events.state()
             if not self._is_begun:
                 self._is_begun = self._journal.deliveries.keep_only(self._names)
-            if self._tidy_at.is_over:
-                self._tidy()
+            if outbox is not None and self._tidy_at.is_over:
+                self._tidy(outbox)
             self._watch.show(OutboxSight(outbox, self._too_old))
             self._in_trouble = False
         except (JournalUnusable, OSError) as error:
@@ -108,13 +113,20 @@ class Sender:
             say(f"events: {sentence}")
             self._journal_told += 1
 
-    def _tidy(self) -> None:
-        events, now = self._journal.events, self._clock.now()
+    def _tidy(self, outbox: OutboxState) -> None:
+        events = self._journal.events
         self._tidy_at = Deadline.after(SYSTEM_CLOCK, _TIDY_SECONDS)
         self._journal.operations.settle_dead()
-        self._too_old = events.newest_before(now - KEPT_FOR)
-        if events.newest_before(now - _IN_OUTBOX_FOR):
-            events.drop_older(now - _IN_OUTBOX_FOR)
+        if self._ages_of != outbox.id:
+            self._ages, self._ages_of = OutboxAges.read(events.ages()), outbox.id
+        self._ages.pass_to(boot_id(), boot_seconds(), outbox.last)
+        self._too_old = self._ages.older_than(KEPT_SECONDS)
+        gone = self._ages.older_than(_IN_OUTBOX_SECONDS)
+        if 0 < outbox.oldest <= gone:
+            events.drop_through(gone)
+            self._ages.forget(gone)
+        if self._note_ages_at.is_over and events.note_ages(self._ages.written()):
+            self._note_ages_at = Deadline.after(SYSTEM_CLOCK, MARK_SECONDS)
 
     def _show_life(self) -> None:
         seconds = self._manager.watchdog_seconds

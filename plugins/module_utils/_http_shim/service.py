@@ -130,6 +130,7 @@ class Service:
         return {
             "actions_under_way": self._actions.under_way(),
             "actions_waiting": self._actions.waiting(),
+            "journal_writes_owed": len(self._node.journal.owed),
             "connections": self._listener.connections,
             "websockets": self._websockets.count(),
             "event_readers": self._events.waiting,

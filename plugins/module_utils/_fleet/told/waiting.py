@@ -82,7 +82,12 @@ class WaitingEvents:
     def of(self, receiver: Receiver) -> list[WaitingEvent]:
         """Return what waits for a receiver, run by run, the oldest first."""
         found: list[WaitingEvent] = []
-        self._each(f"-{_digest(receiver)}.json", lambda folder, name: found.extend(_read(folder, name)))
+
+        def read(folder: int, name: str) -> None:
+            if not _was_old(folder, name):
+                found.extend(_read(folder, name))
+
+        self._each(f"-{_digest(receiver)}.json", read)
         first: dict[str, int] = {}
         for each in found:
             first[each.run] = min(each.written, first.get(each.run, each.written))
@@ -94,13 +99,20 @@ class WaitingEvents:
         self._each(".json", lambda folder, name: os.unlink(name, dir_fd=folder) if name in names else None)
 
     def drop_older(self, now: float) -> int:
-        """Let go of what has waited for a day, whoever it is for, and return how many these were; ``now`` is in seconds since 1970."""
+        """Let go of what has waited for a day, whoever it is for, and return how many these were; ``now`` is in seconds since 1970.
+
+        Two looks in a row must say so, since a clock may be wrong for a moment. Between them it is not sent.
+        """
         dropped: list[str] = []
 
         def drop(folder: int, name: str) -> None:
-            if os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime < now - KEPT_SECONDS:
+            is_old = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime < now - KEPT_SECONDS
+            was_old = _was_old(folder, name)
+            if is_old and was_old:
                 os.unlink(name, dir_fd=folder)
                 dropped.append(name)
+            elif is_old != was_old:
+                os.chmod(name, 0o400 if is_old else 0o600, dir_fd=folder)
 
         self._each(".json", drop)
         return len(dropped)
@@ -157,6 +169,11 @@ class WaitingEvents:
             "or name a rollout_resume_file in another directory",
             "file_unwritable",
         )
+
+
+def _was_old(folder: int, name: str) -> bool:
+    """Tell if the look before found that an event has waited for a day: that look takes away the right to write. Raises OSError."""
+    return not os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode & stat.S_IWUSR
 
 
 def is_told(receiver: Receiver, event: Event) -> bool:

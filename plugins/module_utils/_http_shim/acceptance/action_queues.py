@@ -117,4 +117,4 @@ class ActionQueues:
         if generation is not None and raised:
             ticket.own_raises += raised
             ticket.acceptance = replace(ticket.acceptance, generation=generation + raised)
-            self._batch.add(Requeued(ticket.acceptance.operation, generation + raised))
+            self._batch.add(Requeued(ticket.uuid, ticket.acceptance.operation, generation + raised))

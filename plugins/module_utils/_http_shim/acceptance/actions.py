@@ -26,6 +26,7 @@ from .acceptor import Acceptor
 from .action_endings import GRACE_SECONDS, ActionEndings
 from .action_queues import ActionQueues
 from .operations import Operations
+from .owed_writes import MOST_OWED
 from .queue import Ticket
 from .shared_node import SharedNode
 from .unwritten_batch import UnwrittenBatch
@@ -98,6 +99,9 @@ class Actions:
         """
         if self._queues.ending:
             raise ShuttingDown
+        owed = self._node.journal.owed.of(server.uuid)
+        if owed >= MOST_OWED:
+            raise NotKept(f"{owed} writes of this server are owed to the journal")
         queue = self._queues.of(server.uuid)
         kill = action is PowerAction.KILL
         once = wait_seconds == 0 and not kill

@@ -59,11 +59,11 @@ class AcceptedOperations(RecordedOperations):
         found = self._settled(self._store.read_or_raise(lambda connection: connection.execute(statement, parameters).fetchall(), []))
         return [not_durable(row) if row.outcome else row for row in found] if self._store.sync() else found
 
-    def _write_begin(self, work: Write) -> None:
-        self._owed.write(work, durable=True)
+    def _write_begin(self, uuid: str, work: Write) -> None:
+        self._owed.write(uuid, work, durable=True)
 
-    def _write_end(self, work: Write) -> None:
-        self._owed.write(work)
+    def _write_end(self, uuid: str, work: Write) -> None:
+        self._owed.write(uuid, work)
 
 
 def was_put_off(result: Result) -> bool:

@@ -31,8 +31,9 @@ class LateWrites:
 
     def owe(self, after: Sequence[Afterwards], reason: str) -> None:
         """Have these written later, since they cannot be written now for this reason."""
-        for write in writes_of(after):
-            self._owed.add(write)
+        for each in after:
+            for write in writes_of([each]):
+                self._owed.add(each.uuid, write)
         if after:
             self._cannot_settle(reason)
 

@@ -36,11 +36,17 @@ class Abandoned:
         """Return who asked for the action."""
         return self.ticket.acceptance.origin
 
+    @property
+    def uuid(self) -> str:
+        """Of its server."""
+        return self.result.server.uuid
+
 
 @dataclass(frozen=True)
 class Requeued:
     """The kill generation that an accepted action is to be begun with, should this process not come to that."""
 
+    uuid: str
     operation: str
     generation: int
 

@@ -28,6 +28,12 @@ def boot_seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def life() -> tuple[str, float]:
+    """Return which life of the machine this is, or of the container with a first process of its own, and its age in seconds."""
+    began = start_of(1)
+    return f"{boot_id()}.{began}", boot_seconds() - began / os.sysconf("SC_CLK_TCK")
+
+
 def start_of(pid: int) -> int:
     """Return the start of the process ``pid``, in clock ticks since boot; 0 if the kernel does not say."""
     found = _state_and_start(pid)

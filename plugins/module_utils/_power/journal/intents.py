@@ -26,10 +26,11 @@ class Intents:
     def __init__(self, store: JournalStore) -> None:
         self._store = store
 
-    def set(self, server: Server, intent: Intent, *, only_if_newer: bool = False, keep_since: datetime | None = None) -> bool:
+    def set(self, server: Server, intent: Intent, *, only_if_newer: datetime | None = None, keep_since: datetime | None = None) -> bool:
         """Record what ``server`` is meant to be. That it is to be down survives a power loss: else it would come up after that.
 
-        ``only_if_newer``: an intent as young as this one, or younger, stays. ``keep_since``: so does one that is as young as that and
+        ``only_if_newer`` is the time now: an intent as young as this one, or younger, stays, unless its time is yet to come, as after the
+        clock was set. ``keep_since``: so does one that is as young as that and
         says the same. One to be down ends what is due after an ended run. False if it cannot be written.
         """
         parameters = {
@@ -39,7 +40,7 @@ class Intents:
             "operation": intent.operation,
             "origin": rows.storable(intent.origin),
             "at": intent.at,
-            "only_if_newer": int(only_if_newer),
+            "only_if_newer": None if only_if_newer is None else timestamp(only_if_newer),
             "keep_since": None if keep_since is None else timestamp(keep_since),
         }
 

@@ -79,7 +79,7 @@ PRUNE = """DELETE FROM operations WHERE number IN (
 
 SET_INTENT = """INSERT INTO intents (uuid, name, up, operation, origin, at) VALUES (:uuid, :name, :up, :operation, :origin, :at)
     ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, up = excluded.up, operation = excluded.operation, origin = excluded.origin,
-    at = excluded.at WHERE (NOT :only_if_newer OR intents.at < excluded.at)
+    at = excluded.at WHERE (:only_if_newer IS NULL OR intents.at < excluded.at OR intents.at > :only_if_newer)
     AND (:keep_since IS NULL OR intents.up <> excluded.up OR intents.at < :keep_since)"""
 
 # The same run recorded twice keeps its match.

@@ -52,7 +52,7 @@ class RecordedOperations:
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(rows.BEGIN, parameters)
 
-        self._write_begin(work)
+        self._write_begin(server.uuid, work)
 
     def end(self, result: Result, *, origin: str = "", reason: str = "", is_told: bool = True) -> None:
         """Record how an operation ended, and let go of the server's oldest ones.
@@ -72,7 +72,7 @@ class RecordedOperations:
                 self._end_dead(connection, row)
             connection.execute(rows.PRUNE, server)
 
-        self._write_end(work)
+        self._write_end(result.server.uuid, work)
 
     def settle_dead(self) -> bool:
         """End, as interrupted, every operation whose process has died; return False if that cannot be written.
@@ -123,10 +123,10 @@ class RecordedOperations:
             connection.execute(rows.END_INTERRUPTED, (Outcome.FAILED.value, INTERRUPTED, rows.INTERRUPTED_MSG, row["number"]))
             tell_end(connection, row["id"], timestamp(self._clock.now()))
 
-    def _write_begin(self, work: Callable[[sqlite3.Connection], None]) -> None:
+    def _write_begin(self, _uuid: str, work: Callable[[sqlite3.Connection], None]) -> None:
         self._store.write(work)
 
-    def _write_end(self, work: Callable[[sqlite3.Connection], None]) -> None:
+    def _write_end(self, _uuid: str, work: Callable[[sqlite3.Connection], None]) -> None:
         self._store.write(work)
 
     def _settled(self, read: Sequence[Any]) -> list[OperationRow]:

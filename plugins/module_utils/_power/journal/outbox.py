@@ -5,6 +5,7 @@
 
 An event is written in the transaction of what it tells, where there is an outbox: the process that sends makes one, and a node on which
 none was ever installed has none. Numbers grow by one and are never used again, so that whoever reads on sees how many have gone meanwhile.
+Where there are too many, the server with the most loses its oldest: a server's events push out no other server's.
 """
 
 from __future__ import annotations
@@ -12,15 +13,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..events.event import Event, EventType
-from ..model.clock import timestamp
 from ..model.server import Server
 from .journal_rows import storable
-from .store import JournalStore, has_table
+from .store import JournalStore, chunks, has_table
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,24 +31,29 @@ _TABLE = "outbox"
 _CREATE = (
     """CREATE TABLE IF NOT EXISTS outbox (
         number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, type TEXT NOT NULL, uuid TEXT NOT NULL, name TEXT NOT NULL,
-        at TEXT NOT NULL, data TEXT NOT NULL, written_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')))""",
-    # Which outbox it is: one that was begun anew counts from one again.
+        at TEXT NOT NULL, data TEXT NOT NULL)""",
+    "CREATE INDEX IF NOT EXISTS outbox_of_server ON outbox (uuid, number)",
+    # Which outbox it is: one that was begun anew counts from one again. And how old its events are.
     "CREATE TABLE IF NOT EXISTS outbox_about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
 _DROP = ("DROP TABLE IF EXISTS outbox", "DROP TABLE IF EXISTS outbox_about")
 _NAME_IT = "INSERT INTO outbox_about (name, value) VALUES ('id', ?) ON CONFLICT (name) DO NOTHING"
 _ID = "SELECT value FROM outbox_about WHERE name = 'id'"
+_AGES = "SELECT value FROM outbox_about WHERE name = 'ages'"
+_NOTE_AGES = "INSERT INTO outbox_about (name, value) VALUES ('ages', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 _PUT = "INSERT INTO outbox (id, type, uuid, name, at, data) VALUES (:id, :type, :uuid, :name, :at, :data)"
-_TRIM = "DELETE FROM outbox WHERE number <= ?"
-_TRIM_OLDER = "DELETE FROM outbox WHERE written_at < ?"
+_COUNT = "SELECT count(*) AS events FROM outbox"
+_TRIM = """DELETE FROM outbox WHERE number = (SELECT min(number) FROM outbox
+    WHERE uuid = (SELECT uuid FROM outbox GROUP BY uuid ORDER BY count(*) DESC LIMIT 1))"""
+_DROP_THROUGH = "DELETE FROM outbox WHERE number <= ?"
 _BOUNDS = "SELECT coalesce(min(number), 0) AS oldest FROM outbox"
+_OLDEST_OF = "SELECT uuid, min(number) AS oldest FROM outbox WHERE uuid IN ({holes}) GROUP BY uuid"
 _LAST = "SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'outbox'"
 # A newer version on the controller may have written others: they lack, as what was dropped, and keep nobody from the rest.
 _KNOWN = f"type IN ({', '.join(repr(each.value) for each in EventType)})"
 _SPAN = f"FROM outbox WHERE number BETWEEN ? AND ? AND {_KNOWN} AND (? IS NULL OR uuid = ?) ORDER BY number"
 _OF = f"SELECT number, id, type, uuid, name, at, data {_SPAN} LIMIT ?"
 _OUTLINES = f"SELECT number, id, type, uuid, name, at, '{{}}' AS data {_SPAN}"
-_NEWEST_BEFORE = "SELECT coalesce(max(number), 0) AS number FROM outbox WHERE written_at < ?"
 _AFTER = f"SELECT number, id, type, uuid, name, at, data FROM outbox WHERE number > ? AND {_KNOWN} ORDER BY number LIMIT ?"
 
 
@@ -140,35 +144,49 @@ class RecordedEvents:
 
         return self._store.read_or_raise(work, ())
 
-    def newest_before(self, moment: datetime) -> int:
-        """Return the number of the newest event that was written before a moment, 0 for none. Raises `JournalUnusable`, OSError."""
+    def oldest_of(self, uuids: Iterable[str]) -> dict[str, int]:
+        """Return the number of the oldest event of each server that has any, '' for those of none. Raises `JournalUnusable`, OSError."""
 
-        def work(connection: sqlite3.Connection) -> int:
-            if not has_table(connection, _TABLE):
-                return 0
-            return int(connection.execute(_NEWEST_BEFORE, (timestamp(moment),)).fetchone()["number"])
+        def work(connection: sqlite3.Connection) -> dict[str, int]:
+            found: dict[str, int] = {}
+            for chunk in chunks(list(uuids)) if has_table(connection, _TABLE) else ():
+                read = connection.execute(_OLDEST_OF.format(holes=",".join("?" * len(chunk))), chunk).fetchall()
+                found.update((str(row["uuid"]), int(row["oldest"])) for row in read)
+            return found
 
-        return self._store.read_or_raise(work, 0)
+        return self._store.read_or_raise(work, {})
 
-    def drop_older(self, moment: datetime) -> bool:
-        """Let go of the events that were written before a moment; return False, with a warning, if that cannot be written."""
+    def ages(self) -> str:
+        """Return what the sender noted of the ages of events, '' for nothing. Raises `JournalUnusable`, OSError."""
 
-        def work(connection: sqlite3.Connection) -> None:
-            if has_table(connection, _TABLE):
-                connection.execute(_TRIM_OLDER, (timestamp(moment),))
+        def work(connection: sqlite3.Connection) -> str:
+            found = connection.execute(_AGES).fetchone() if has_table(connection, _TABLE) else None
+            return "" if found is None else str(found["value"])
 
-        return self._store.write(work)
+        return self._store.read_or_raise(work, "")
+
+    def note_ages(self, text: str) -> bool:
+        """Note the ages of events; return False, with a warning, if that cannot be written."""
+        return self._store.write(lambda connection: _if_kept(connection, _NOTE_AGES, text))
+
+    def drop_through(self, number: int) -> bool:
+        """Let go of the events up to a number; return False, with a warning, if that cannot be written."""
+        return self._store.write(lambda connection: _if_kept(connection, _DROP_THROUGH, number))
+
+
+def _if_kept(connection: sqlite3.Connection, statement: str, value: object) -> None:
+    if has_table(connection, _TABLE):
+        connection.execute(statement, (value,))
 
 
 def tell(connection: sqlite3.Connection, events: Callable[[], Iterable[Event]]) -> None:
-    """Write what ``events`` returns within a transaction; where there is no outbox it is not asked. The oldest beyond `KEPT_EVENTS` go."""
-    if not has_outbox(connection):
+    """Write what ``events`` returns within a transaction; where there is no outbox it is not asked. What is beyond `KEPT_EVENTS` goes."""
+    told = [_parameters(event) for event in events()] if has_outbox(connection) else []
+    if not told:
         return
-    last = 0
-    for event in events():
-        last = connection.execute(_PUT, _parameters(event)).lastrowid or 0
-    if last:
-        connection.execute(_TRIM, (last - KEPT_EVENTS,))
+    connection.executemany(_PUT, told)
+    for _each in range(connection.execute(_COUNT).fetchone()["events"] - KEPT_EVENTS):
+        connection.execute(_TRIM)
 
 
 def put(connection: sqlite3.Connection, *events: Event) -> None:

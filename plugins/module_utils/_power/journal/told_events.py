@@ -10,17 +10,24 @@ from typing import Any
 
 from ..events.event import Event, EventType
 from ..model.clock import engine_time, timestamp
+from ..model.origin import RESTORE_ORIGIN
 from ..model.result import Outcome
 from ..model.server import Run, Server
-from ..model.supervision import EndedRun, Limits, Verdict
+from ..model.supervision import ORIGIN, EndedRun, Limits, Verdict
 
-#: Outcomes of actions that have not done anything, and had nothing to do: nobody is told of them.
+#: Outcomes of actions that had nothing to do. They are no events.
 _QUIET = (Outcome.UNCHANGED.value, Outcome.SKIPPED.value)
+#: Origins that nobody stands behind who gets the answer. Only an event tells of their refusals.
+_UNATTENDED = (ORIGIN, RESTORE_ORIGIN)
 
 
 def of_operation(row: Mapping[str, Any], at: str) -> tuple[Event, ...]:
-    """Return the event of an operation that ended at a moment, by its row in the journal."""
-    if row["outcome"] in _QUIET:
+    """Return the event of an operation that ended at a moment, by its row in the journal.
+
+    The refusal of an action that never began is none: its answer tells it, and a tenant can ask for any number of them.
+    """
+    never_began = row["outcome"] == Outcome.REFUSED.value and not row["begun_at"] and row["origin"] not in _UNATTENDED
+    if row["outcome"] in _QUIET or never_began:
         return ()
     names = ("action", "outcome", "code", "msg", "origin", "reason", "requested_at", "begun_at", "ended_at", "state_before", "state")
     data = {"operation": row["id"], **{name: row[name] or None for name in names}}

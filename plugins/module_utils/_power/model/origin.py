@@ -10,6 +10,8 @@ import pwd
 from collections.abc import Mapping
 
 AD_HOC = "ad hoc"
+#: Who asks for a start after a boot.
+RESTORE_ORIGIN = "restore after boot"
 
 
 def is_ad_hoc(origin: str | None) -> bool:

@@ -9,9 +9,7 @@ from collections.abc import Iterable
 
 from .claims import Claims
 
-#: The Panel's tokens are good for ten minutes: a denial that is older says nothing any more.
-_SECONDS = 3600.0
-#: More than any Panel takes back in that time.
+#: More than any Panel takes back while one of its tokens is good, which is ten minutes. No clock makes one forgotten, since it may be set.
 _MOST = 20_000
 
 
@@ -29,11 +27,8 @@ class Denials:
         for number in numbers:
             self._at.pop(number, None)
             self._at[number] = now
-        while self._at:
-            oldest, at = next(iter(self._at.items()))
-            if len(self._at) <= _MOST and at >= now - _SECONDS:
-                break
-            del self._at[oldest]
+        while len(self._at) > _MOST:
+            del self._at[next(iter(self._at))]
 
     def has(self, claims: Claims) -> bool:
         """Tell whether a token was taken back."""

@@ -26,7 +26,7 @@ def found_up(context: ActionContext, seen: Observed) -> Ending:
     date_anew(context, seen)
     if request.answers is None:
         intent = Intent(True, request.operation, request.origin, timestamp(request.requested_at))
-        context.node.journal.intents.set(context.progress.server, intent, only_if_newer=True)
+        context.node.journal.intents.set(context.progress.server, intent, only_if_newer=context.node.clock.now())
     _await_found(context, seen)
     return Outcome.UNCHANGED, "", plan(request.action, seen.state).reason
 
