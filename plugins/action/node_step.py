@@ -24,6 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.table import pl
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import parse_uuid
 from ansible_collections.fleet.power.plugins.plugin_utils._plain_value import plain_value
 from ansible_collections.fleet.power.plugins.plugin_utils._spoken import speak
+from ansible_collections.fleet.power.plugins.plugin_utils._variables import given_fault
 
 _STEPS = ("definitions", "validate", "together")
 
@@ -58,6 +59,9 @@ class ActionModule(ActionBase):
 
     def _validate(self) -> dict[str, Any]:
         """Look at all that the node is given, and show what was found."""
+        misspelt = given_fault(self._loader, self._vars)
+        if misspelt:
+            return {"failed": True, "msg": misspelt}
         found = self._found
         try:
             self._read_definitions()

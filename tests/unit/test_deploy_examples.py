@@ -419,9 +419,36 @@ def sections(text: str) -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize("page", [CHECKOUT / "README.md", GUIDES / "fleet_guide.rst"], ids=lambda page: page.name)
 def test_the_settings_that_a_page_shows_are_those_of_the_checkout(page: Path) -> None:
     ours = sections((CHECKOUT / "ansible.cfg").read_text())
+    to_copy = sections((DEPLOY / "ansible.cfg").read_text())
     (shown,) = (sections(each.text) for each in examples(page) if each.language == "ini" and "[ssh_connection]" in each.text)
     assert {name: {key: ours[name].get(key) for key in keys} for name, keys in shown.items()} == shown
     assert set(shown) == {"defaults", "connection", "ssh_connection"}
+    assert to_copy == shown
+
+
+def test_in_a_new_directory_the_lines_of_the_guide_have_ansible_find_the_playbooks(packed: Path, tmp_path: Path) -> None:
+    (lines,) = (each.text for each in examples(GUIDES / "deploy_guide.rst") if "collection install" in each.text)
+    commands = [line.removeprefix("$ ") for line in lines.splitlines()]
+    assert [command.split()[0] for command in commands] == ["ansible-galaxy", "cp", "cp"]
+    # The file in place of Galaxy.
+    commands[0] = commands[0].replace("fleet.power", f"--offline {next(packed.glob('*.tar.gz'))}")
+    home, repository = tmp_path / "home", tmp_path / "repository"
+    home.mkdir()
+    repository.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON"))}
+    environment.update(HOME=str(home), PATH=f"{Path(tool('ansible-playbook')).parent}:{os.environ['PATH']}")
+
+    def run(command: str) -> str:
+        ran = subprocess.run(
+            ["sh", "-euc", command], cwd=repository, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    run("\n".join(commands))
+    assert os.access(repository / "deploy.sh", os.X_OK)
+    told = run("ansible-playbook -v -i localhost, fleet.power.status --list-tasks")
+    assert f"Using {repository}/ansible.cfg as config file" in told and "Show the state of the fleet" in told
 
 
 def test_a_silent_connection_is_kept_known_and_a_dead_one_is_noticed_within_75_seconds() -> None:

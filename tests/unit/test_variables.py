@@ -72,6 +72,12 @@ class TestMeant:
             "correct or remove them; nothing was done"
         )
 
+    def test_a_text_that_was_cut_at_a_blank_is_refused_and_the_sentence_shows_the_form_that_works(self) -> None:
+        assert variables_fault(["rollout_reason", "_raw_params"]) == (
+            "Cannot use a variable of the command line: its text ends at the first blank; give it as JSON, "
+            """as in -e '{"rollout_reason": "two words"}'; nothing was done"""
+        )
+
 
 def played(tmp_path: Path, playbook: str, inventory: str = "", extra: tuple[str, ...] = ()) -> tuple[int, str]:
     """Run a playbook on a node that is this machine; nothing of it may come to act."""
@@ -92,6 +98,13 @@ def test_every_playbook_refuses_one_of_the_command_line_before_it_does_anything(
     assert code == 2, told
     assert "Cannot use unknown variables: power_acton (did you mean power_action?); correct or remove them; nothing was done" in told
     assert "changed=0" in told and "node_exporter_version" not in told
+
+
+def test_a_text_with_a_blank_is_refused_and_passes_as_json(tmp_path: Path) -> None:
+    code, told = played(tmp_path, "fleet.power.rolling_restart", extra=("rollout_reason=deploy 0a1b2c", "rollout_serial=x"))
+    assert code == 2 and "its text ends at the first blank" in told and "changed=0" in told
+    code, told = played(tmp_path, "fleet.power.rolling_restart", extra=('{"rollout_reason": "deploy 0a1b2c"}', "rollout_serial=x"))
+    assert code == 2 and "rollout_serial" in told and "blank" not in told
 
 
 def test_of_one_in_the_inventory_it_warns(tmp_path: Path) -> None:

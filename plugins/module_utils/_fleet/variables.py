@@ -13,8 +13,9 @@ _NAMES = {
     "status": "snapshot states",
     "rollout": """
         action allow_unknown batch_size before_batch_tasks canary deadline eggs labels max_delay max_failures max_parallel not_before
-        on_failure on_max_delay options outdated pause players_at_most priorities reason receivers report result_file resume resume_failed
-        resume_file resume_wait serial servers soak states stop_timeout suspended wait_for wait_seconds wait_timeout warn warn_message
+        on_failure on_max_delay options outdated pause players_at_most preview_definitions priorities reason receivers report result_file
+        resume resume_failed resume_file resume_wait serial servers soak states stop_timeout suspended wait_for wait_seconds wait_timeout
+        warn warn_message
     """,
     "maintenance": """
         engine_timeout max_delay memory on_max_delay options pass_over players_at_most priorities reason reboot reboot_timeout serial
@@ -31,6 +32,8 @@ _NAMES = {
     """,
 }
 VARIABLES = frozenset(f"{prefix}_{name}" for prefix, names in _NAMES.items() for name in names.split())
+#: What Ansible calls the words of ``-e NAME=TEXT`` after the first. They would be lost.
+_CUT = "_raw_params"
 #: A name this near to one of ours is taken for a slip.
 _EDITS = 2
 #: A prefix this long may be misspelt as well: another word is hardly that near to it.
@@ -52,6 +55,11 @@ def likely_meant(name: str) -> list[str]:
 
 def variables_fault(given: Iterable[str]) -> str:
     """Return why variables of the command line cannot be used, as a sentence; empty if they can."""
+    if _CUT in given:
+        return (
+            "Cannot use a variable of the command line: its text ends at the first blank; give it as JSON, "
+            """as in -e '{"rollout_reason": "two words"}'; nothing was done"""
+        )
     slips = [slip_words(name, meant) for name in sorted(given) for meant in [likely_meant(name)] if meant]
     return f"Cannot use unknown variables: {', '.join(slips)}; correct or remove them; nothing was done" if slips else ""
 
