@@ -4,9 +4,9 @@
 """Bring a directory of definitions in line with what is read from standard input; runs on the node, with the standard library alone.
 
 Standard input is JSON: ``directory``, ``files`` (text by file name), ``broken`` (names of files whose servers keep what they have),
-``group``, ``purge`` and ``check``. Each file appears whole, with mode 0640, or not at all. A server has one file: another one of the same uuid goes.
-Only files that could be definitions are ever removed. Names of what was written and removed go to standard output, as JSON; nothing that
-stands in a definition does.
+``group``, ``purge`` and ``check``. Each file appears whole, with mode 0640, or not at all. A server has one file: another one of the same
+uuid goes. Only files that could be definitions are ever removed. Names of what was written and removed go to standard output, as JSON;
+nothing that stands in a definition does.
 
 With ``lay_out`` the directory is left alone. Another one is made that has what would be in it; its path goes to standard output.
 """
