@@ -7,6 +7,7 @@
 # failures. What a deploy does not change is left alone.
 #
 #   deploy.sh [ARGUMENT...]            a deploy; arguments go to ansible-playbook: --limit node1, -e rollout_serial=10%
+#   deploy.sh --check [ARGUMENT...]    changes nothing, and names the servers that the same deploy without it would restart
 #   deploy.sh --resume [ARGUMENT...]   what the last deploy left undone or failed at; what it has done is left alone
 #
 # The exit code is ansible-playbook's: 0 only if every server is as it should be. The rest is said by environment variables:
@@ -37,6 +38,9 @@ fi
 case " $* " in *" --check "* | *" -C "*) only_check=true ;; *) only_check=false ;; esac
 if [ "$only_check" = false ]; then rm -f "$DEPLOY_RESULT"; fi
 
+# Every fault of definitions and settings, by file and key. No node is asked for it: a fault ends the deploy here.
+ansible-playbook --inventory "$DEPLOY_INVENTORY" fleet.power.validate "$@"
+
 # What the servers are. If a node cannot get it, the deploy ends here, with nothing restarted. Without the tag: what the nodes need, too.
 ansible-playbook --inventory "$DEPLOY_INVENTORY" fleet.power.node --tags node_definitions "$@"
 
@@ -47,6 +51,7 @@ code=0
 ansible-playbook --inventory "$DEPLOY_INVENTORY" fleet.power.rolling_restart --extra-vars "$(cat <<'VARIABLES'
 {
   "rollout_outdated": "{{ lookup('ansible.builtin.env', 'DEPLOY_OUTDATED') }}",
+  "rollout_preview_definitions": true,
   "rollout_canary": "{{ lookup('ansible.builtin.env', 'DEPLOY_CANARY') }}",
   "rollout_max_failures": "{{ lookup('ansible.builtin.env', 'DEPLOY_BUDGET') }}",
   "rollout_soak": "{{ lookup('ansible.builtin.env', 'DEPLOY_SOAK') }}",

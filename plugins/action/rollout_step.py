@@ -121,8 +121,8 @@ class ActionModule(ActionBase):
     def _take_up(self) -> dict[str, Any]:
         """Wait until the run may begin; return its window, and what a resumed one must wait for, until when: the runs that may still be in
         flight, and their nodes."""
-        fault = options_fault("rollout_options (power_options)", self._asked["options"])
-        if fault is not None:
+        fault = self._play.variables_fault(self._loader) or options_fault("rollout_options (power_options)", self._asked["options"])
+        if fault:
             raise RolloutError(fault)
         self._files.forget_result()
         window, old = self._window(), self._files.to_resume() if self._asked["resume"] else None

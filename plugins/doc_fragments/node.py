@@ -20,6 +20,12 @@ options:
         in C(definitions) below its state directory, readable by root and the group C(fleet-power) only.
     type: list
     elements: dict
+  definitions_dir:
+    description:
+      - A directory of the node with definitions, one file for each server. It is read in place of C(system.definitions) of the node's
+        settings.
+      - With check mode it tells what definitions would do before they are in their place.
+    type: path
   config:
     description:
       - The node's settings file. If given, it must exist.
@@ -32,7 +38,7 @@ options:
         the endpoint's own.
       - If not given, C(endpoint.url) of the node's settings is used. Empty is the node itself, whatever the settings say.
       - O(validate_certs) is V(true) then unless it is given, and O(ca_path), whose authorities alone are trusted, and O(timeout) count
-        for the endpoint. The other options of the engine have no meaning, and O(definitions) is refused.
+        for the endpoint. The other options of the engine have no meaning, and O(definitions) and O(definitions_dir) are refused.
       - The environment's proxy is used, but not for C(localhost) or an address of the loopback.
     type: str
   api_token:

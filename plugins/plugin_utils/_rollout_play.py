@@ -12,6 +12,7 @@ from ansible.errors import AnsibleError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.plugins.plugin_utils._asker import asker
 from ansible_collections.fleet.power.plugins.plugin_utils._plain_value import plain_value
+from ansible_collections.fleet.power.plugins.plugin_utils._variables import given_fault, raw_variables
 
 _STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
 #: What a run reads of an answer.
@@ -55,7 +56,11 @@ class RolloutPlay:
         """Tell whether a variable may be anything but empty, for any node: as it is written, since it may have others in it."""
         if self._vars.get(name):
             return True
-        return any(self._raw(node).get(name) for node in self.left())
+        return any(raw_variables(self._vars["hostvars"], node).get(name) for node in self.left())
+
+    def variables_fault(self, loader: Any) -> str:
+        """Return why extra variables cannot be used, empty if they can; Ansible warns of others that are misspelt."""
+        return given_fault(loader, self._vars, self._vars["ansible_play_hosts_all"])
 
     def value(self, name: str, templar: Any) -> Any:
         """Return what a variable is for the node that the task is for, None if it is not set. Raises `RolloutError`."""
@@ -65,11 +70,6 @@ class RolloutPlay:
             return plain_value(templar.template(self._vars[name]))
         except AnsibleError as error:
             raise RolloutError(f"Cannot use {name}: {error.message}") from error
-
-    def _raw(self, node: str) -> Mapping[str, Any]:
-        hostvars = self._vars["hostvars"]
-        found: Mapping[str, Any] = hostvars.raw_get(node) if hasattr(hostvars, "raw_get") else hostvars[node]
-        return found
 
     def answer(self, node: str, name: str) -> dict[str, Any] | None:
         """Return what a node's task registered, None if there is nothing.

@@ -63,14 +63,16 @@ class Repository:
         return {entry["name"]: entry["outcome"] for entry in self.result["servers"]}
 
 
+SHORT = {"node_python": "none", "node_user": "", "node_restore_on_boot": False, "node_check": False}
+
+
 class Team:
     """Two servers on one node that are up, and the repository that they are deployed from."""
 
     def __init__(self, place: Path, node: Node) -> None:
         self.node = node
         self.first, self.second = server("Atlas", STOP_SECONDS=0.1), server("Borealis", STOP_SECONDS=0.1)
-        short = {"node_python": "none", "node_user": "", "node_restore_on_boot": False, "node_check": False}
-        made = playbook("node", [node], **short)
+        made = playbook("node", [node], **SHORT)
         assert made.rc == 0, made.output
         bring_up({node: [self.first, self.second]})
         self.repository = Repository(place / "repository")
@@ -94,6 +96,11 @@ class Team:
 
     def up(self) -> list[bool]:
         return [self.node.is_up(uuid_of(definition)) for definition in (self.first, self.second)]
+
+    def definitions(self) -> dict[str, str]:
+        """A checksum of each definition on the node, by UUID."""
+        lines = self.node.ssh("cd /etc/fleet-power/servers && sha256sum *").splitlines()
+        return {line.split()[1].removesuffix(".json"): line.split()[0] for line in lines}
 
     def releases(self) -> list[str]:
         """The variable RELEASE of each server's container."""
@@ -188,3 +195,70 @@ def test_a_server_that_still_does_not_stay_up_uses_up_the_budget_of_the_rest(tea
     assert ran.returncode != 0
     assert team.repository.result["stopped"] is None
     assert team.repository.outcomes() == {"Atlas": "failed", "Borealis": "done"}
+
+
+def rows(ran: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """How each server of the table at the end of a run ended, by name."""
+    return dict(re.findall(r"^node-\d+ +[0-9a-f]{8} +(\S+) +(\w+) ", ran.stdout, re.MULTILINE))
+
+
+def previewed(team: Team, *arguments: str) -> dict[str, str]:
+    """Preview a deploy, then do it; return how each server ended, after comparing what the two say of it."""
+    before, kept = team.began(), team.definitions()
+    preview = team.repository.deploy("--check", *arguments)
+    assert (team.began(), team.definitions()) == (before, kept)
+    assert team.node.ssh("find /tmp -name 'fleet-power-definitions.*'") == ""
+    ran = team.repository.deploy(*arguments)
+    assert (preview.returncode == 0, rows(preview)) == (ran.returncode == 0, rows(ran)), preview.stdout + ran.stdout
+    assert rows(ran) == team.repository.outcomes()
+    return rows(ran)
+
+
+def with_a_third(team: Team) -> dict[str, Any]:
+    """Return a server that is up beside the two, and is in no repository yet."""
+    third = server("Cetus", STOP_SECONDS=0.1)
+    team.node.define(third)
+    adhoc([team.node], "fleet.power.server_power", "server=Cetus action=start wait_for=running")
+    return third
+
+
+def test_a_preview_names_exactly_the_servers_that_the_deploy_restarts(team: Team) -> None:
+    third = with_a_third(team)
+    began = team.node.started_at(uuid_of(third))
+    # Two are changed, one is as it was, and one is new on the node.
+    team.release(RELEASE="two")
+    team.repository.commit(team.node, third, server("Draco"))
+    assert previewed(team) == {"Atlas": "done", "Borealis": "done"}
+    assert team.node.started_at(uuid_of(third)) == began
+
+
+@pytest.mark.long
+def test_a_preview_knows_settings_of_the_node_and_what_becomes_of_a_definition_that_is_removed(team: Team) -> None:
+    with_a_third(team)
+    team.repository.commit(team.node, team.first, team.second)
+    # A setting of the node makes all of them outdated. One of them is not in the repository: its definition stays on the node.
+    made = playbook("node", [team.node], **SHORT, node_settings={"docker": {"tmpfs_size": 101}})
+    assert made.rc == 0, made.output
+    assert previewed(team) == {"Atlas": "done", "Borealis": "done", "Cetus": "done"}
+    # Removed from the node as well, nobody can tell of it.
+    assert previewed(team, "--extra-vars", "node_definitions_purge=true") == {"Cetus": "refused"}
+
+
+def test_a_broken_definition_fails_preview_and_deploy_and_never_takes_the_place_of_a_good_one(team: Team) -> None:
+    before, kept = team.began(), team.definitions()
+    broken, changed = copy.deepcopy(team.first), copy.deepcopy(team.second)
+    broken["settings"]["build"] = {"memory_limit": "64MB"}
+    changed["settings"]["environment"]["RELEASE"] = "two"
+    team.repository.commit(team.node, broken, changed)
+    fault = f'{uuid_of(broken)}.json: settings.build.memory_limit is "64MB" (text), expected a whole number of 0 or more'
+    for arguments in (["--check"], []):
+        ran = team.repository.deploy(*arguments)
+        assert ran.returncode != 0 and fault in ran.stdout
+        assert (team.began(), team.definitions()) == (before, kept)
+    # Whoever does without the check gets the others, and a failure that names the broken one.
+    ran = playbook("node", team.repository.place / "inventory.yml", "--tags", "node_definitions", node_definitions_purge=True)
+    assert ran.rc == 2 and fault in ran.output.replace('\\"', '"'), ran.output
+    now = team.definitions()
+    assert [now[name] == kept[name] for name in (uuid_of(broken), uuid_of(changed))] == [True, False]
+    restarted = adhoc([team.node], "fleet.power.server_power", "server=all action=restart")[team.node.name]
+    assert restarted["summary"] == {"done": 2}

@@ -5,9 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.selection import Target
+from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode, open_call
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import InterruptedBySignal
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
@@ -62,3 +69,18 @@ def test_those_meant_to_be_up_are_those_of_the_journal(fake: FakeNode) -> None:
     assert _OnNode(fake.node).meant_up() == [COBALT]
     fake.perform("stop")
     assert _OnNode(fake.node).meant_up() == []
+
+
+def test_a_directory_of_the_task_takes_the_place_of_the_settings_one(tmp_path: Path) -> None:
+    settings = tmp_path / "config.yml"
+    places = {"definitions": "here", "state_directory": "state", "lock_directory": "locks"}
+    settings.write_text(json.dumps({"system": {name: str(tmp_path / place) for name, place in places.items()}}))
+    for name, priority in (("here", 1), ("there", 2)):
+        (tmp_path / name).mkdir()
+        definition = {"settings": {"uuid": UUID, "meta": {"priority": priority}, "container": {"image": "game:1"}}}
+        (tmp_path / name / f"{UUID}.json").write_text(json.dumps(definition))
+    found = []
+    for more in ({}, {"definitions_dir": str(tmp_path / "there")}):
+        with contextlib.closing(open_call({"config": str(settings), **more}, read_only=True)) as call:
+            found += call.priorities([Target(Request("x", PowerAction.START, "", datetime.now(timezone.utc)), COBALT)], {})
+    assert found == [1, 2]

@@ -17,6 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
     KEYS,
     Definition,
     parse_definition,
+    read_definition,
     secrets_of,
     stop_signal,
 )
@@ -28,6 +29,7 @@ from hypothesis import strategies as st
 
 FIXTURES = Path(__file__).parent / "fixtures" / "definitions"
 UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
+OTHER = "11111111-0000-4000-8000-000000000001"
 DEEP = json.loads("[" * 500 + "]" * 500)
 
 
@@ -314,6 +316,37 @@ class TestWrongTypes:
         config = {"file": "a", "parser": "file", "replace": [{"match": "x", "replace_with": "y"}, rule]}
         with pytest.raises(DefinitionInvalid, match=rf"process_configuration\.configs\[0\]\.replace\[1\]\.{key} is missing"):
             parse(with_value("process_configuration.configs", [config]))
+
+    def test_every_fault_is_found_at_once_and_none_is_found_twice(self) -> None:
+        raw = with_value("settings.build", {"memory_limit": "64MB", "swap": True, "cpu_limit": 1})
+        raw["settings"]["uuid"] = OTHER
+        raw["settings"]["container"] = "game:1"
+        raw["settings"]["environment"] = {"A=B": "1", "": "2"}
+        raw["settings"]["mounts"] = [{"source": "a"}, 5]
+        raw["settings"]["allocations"] = {"mappings": {"here": ["a", 1], "fe80::1%eth0": [2]}}
+        raw["process_configuration"] = {
+            "stop": {"type": "signal", "value": "SIGNONE"},
+            "configs": [{"file": "a", "replace": [{"match": "b"}]}],
+        }
+        raw["setings"] = {}
+        place = schema.KeyLocation("", [])
+        with pytest.raises(schema.Mismatch) as raised:
+            read_definition(raw, UUID, place)
+        assert sorted(fault.key for fault in raised.value.every) == sorted(
+            [
+                *("settings.uuid", "settings.container", "settings.build.memory_limit", "settings.build.swap"),
+                *("settings.environment", "settings.environment.A=...", "settings.mounts[0].source", "settings.mounts[0].target"),
+                *("settings.mounts[1]", "settings.allocations.mappings.here", "settings.allocations.mappings.here[0]"),
+                *("settings.allocations.mappings.fe80::1%eth0", "process_configuration.stop.value"),
+                *("process_configuration.configs[0].parser", "process_configuration.configs[0].replace[0].replace_with"),
+            ]
+        )
+        assert place.unknown == ["setings"]
+
+    def test_of_a_thousand_faults_a_hundred_are_told(self) -> None:
+        with pytest.raises(schema.Mismatch) as raised:
+            read_definition(with_value("process_configuration.startup.done", [1] * 1000), None)
+        assert len(raised.value.every) == 100
 
     def test_a_dotted_key_is_no_way_around_the_table(self) -> None:
         definition = parse(with_value("settings", {**minimal()["settings"], "build.memory_limit": 7}))

@@ -66,8 +66,9 @@ class Deploy:
     def resume(self) -> Path:
         return self.place / "resume.json"
 
-    def will(self, *, update: int = 0, restart: int = 0, result: Mapping[str, Any] | None = None) -> None:
+    def will(self, *, validate: int = 0, update: int = 0, restart: int = 0, result: Mapping[str, Any] | None = None) -> None:
         """Say how the next calls end."""
+        (self.place / "fleet.power.validate.rc").write_text(str(validate))
         (self.place / "fleet.power.node.rc").write_text(str(update))
         (self.place / "fleet.power.rolling_restart.rc").write_text(str(restart))
         if result is not None:
@@ -101,7 +102,7 @@ def deploy(tmp_path: Path) -> Deploy:
 
 def given(deploy: Deploy) -> dict[str, Any]:
     """The variables that the script gave to the restart."""
-    restart = deploy.calls()[1]
+    restart = deploy.calls()[2]
     variables: dict[str, Any] = json.loads(restart[restart.index("--extra-vars") + 1])
     return variables
 
@@ -111,12 +112,13 @@ def result(*servers: Mapping[str, Any], ok: bool = True) -> dict[str, Any]:
     return {"schema": 1, "ok": ok, "msg": f"restart of {len(servers)}: so it went", "servers": list(servers)}
 
 
-def test_a_deploy_updates_the_nodes_and_then_restarts(deploy: Deploy) -> None:
+def test_a_deploy_checks_then_updates_the_nodes_and_then_restarts(deploy: Deploy) -> None:
     deploy.will(result=result({"node": "node1", "name": "Echo", "outcome": "done"}))
     ran = deploy.run("--limit", "node 1", DEPLOY_INVENTORY="in ventory.yml")
     assert (ran.returncode, ran.stdout) == (0, "deploy: restart of 1: so it went\n")
-    update, restart = deploy.calls()
+    validate, update, restart = deploy.calls()
     called = ["ansible-playbook", "--inventory", "in ventory.yml"]
+    assert validate == [*called, "fleet.power.validate", "--limit", "node 1"]
     assert update == [*called, "fleet.power.node", "--tags", "node_definitions", "--limit", "node 1"]
     assert [*restart[:5], *restart[6:]] == [*called, "fleet.power.rolling_restart", "--extra-vars", "--limit", "node 1"]
 
@@ -124,7 +126,7 @@ def test_a_deploy_updates_the_nodes_and_then_restarts(deploy: Deploy) -> None:
 def test_of_two_values_of_a_variable_ansible_takes_the_callers(deploy: Deploy) -> None:
     deploy.will(result=result())
     deploy.run("-e", "rollout_canary=3")
-    (_unused, restart) = deploy.calls()
+    *_unused, restart = deploy.calls()
     # The last one on the command line counts.
     assert restart.index("--extra-vars") < restart.index("-e")
 
@@ -145,8 +147,14 @@ def test_nothing_is_restarted_where_a_node_could_not_be_updated(deploy: Deploy) 
     deploy.will(update=4)
     deploy.resume.write_text("{}")
     assert deploy.run().returncode == 4
-    assert [call[3] for call in deploy.calls()] == ["fleet.power.node"]
+    assert [call[3] for call in deploy.calls()] == ["fleet.power.validate", "fleet.power.node"]
     assert deploy.resume.exists()
+
+
+def test_nothing_is_brought_to_a_node_where_a_definition_has_a_fault(deploy: Deploy) -> None:
+    deploy.will(validate=2)
+    assert deploy.run().returncode == 2
+    assert [call[3] for call in deploy.calls()] == ["fleet.power.validate"]
 
 
 @pytest.mark.parametrize("left", ["", "{", json.dumps({"msg": "it went wrong", "servers": [], "ok": False})])
@@ -212,6 +220,8 @@ def test_every_variable_that_the_script_gives_is_one_of_the_role(deploy: Deploy)
     specs = load(CHECKOUT / "roles" / "rollout" / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
     assert set(variables) - set(specs) == set()
     assert {name: value for name, value in variables.items() if "choices" in specs[name] and value not in specs[name]["choices"]} == {}
+    # Else a check would compare with what is on the nodes.
+    assert variables["rollout_preview_definitions"] is True
 
 
 def test_every_variable_of_the_script_reaches_the_role(deploy: Deploy) -> None:
@@ -409,9 +419,36 @@ def sections(text: str) -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize("page", [CHECKOUT / "README.md", GUIDES / "fleet_guide.rst"], ids=lambda page: page.name)
 def test_the_settings_that_a_page_shows_are_those_of_the_checkout(page: Path) -> None:
     ours = sections((CHECKOUT / "ansible.cfg").read_text())
+    to_copy = sections((DEPLOY / "ansible.cfg").read_text())
     (shown,) = (sections(each.text) for each in examples(page) if each.language == "ini" and "[ssh_connection]" in each.text)
     assert {name: {key: ours[name].get(key) for key in keys} for name, keys in shown.items()} == shown
     assert set(shown) == {"defaults", "connection", "ssh_connection"}
+    assert to_copy == shown
+
+
+def test_in_a_new_directory_the_lines_of_the_guide_have_ansible_find_the_playbooks(packed: Path, tmp_path: Path) -> None:
+    (lines,) = (each.text for each in examples(GUIDES / "deploy_guide.rst") if "collection install" in each.text)
+    commands = [line.removeprefix("$ ") for line in lines.splitlines()]
+    assert [command.split()[0] for command in commands] == ["ansible-galaxy", "cp", "cp"]
+    # The file in place of Galaxy.
+    commands[0] = commands[0].replace("fleet.power", f"--offline {next(packed.glob('*.tar.gz'))}")
+    home, repository = tmp_path / "home", tmp_path / "repository"
+    home.mkdir()
+    repository.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON"))}
+    environment.update(HOME=str(home), PATH=f"{Path(tool('ansible-playbook')).parent}:{os.environ['PATH']}")
+
+    def run(command: str) -> str:
+        ran = subprocess.run(
+            ["sh", "-euc", command], cwd=repository, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    run("\n".join(commands))
+    assert os.access(repository / "deploy.sh", os.X_OK)
+    told = run("ansible-playbook -v -i localhost, fleet.power.status --list-tasks")
+    assert f"Using {repository}/ansible.cfg as config file" in told and "Show the state of the fleet" in told
 
 
 def test_a_silent_connection_is_kept_known_and_a_dead_one_is_noticed_within_75_seconds() -> None:

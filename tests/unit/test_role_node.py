@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The programs of role node: the library in one file, and the listing and the writing of definitions."""
+"""The programs of role node: the library in one file, and the writing of definitions."""
 
 from __future__ import annotations
 
@@ -110,6 +110,7 @@ def asked(directory: Path, files: Mapping[str, str], **more: object) -> dict[str
         "files": files,
         "group": grp.getgrgid(os.getegid()).gr_name,
         "purge": False,
+        "broken": [],
         "check": False,
         **more,
     }
@@ -179,10 +180,8 @@ def test_a_name_that_is_no_uuid_is_refused_and_nothing_is_written(servers: Path,
     assert (names(servers), names(servers.parent)) == (before, ["servers"])
 
 
-def test_the_role_and_its_program_and_the_core_have_the_same_idea_of_a_uuid() -> None:
-    variables = yaml.safe_load((FILES.parent / "vars" / "main.yml").read_text())
+def test_the_roles_program_and_the_core_have_the_same_idea_of_a_uuid() -> None:
     written = program("write_definitions").NAME.pattern.partition(r"\.")[0]
-    assert variables["__node_uuid"] == written
     for text in (ONE, ONE.upper(), ONE[:-1], ONE + "0", ONE.replace("-", ""), ONE.replace("1", "g")):
         assert (re.fullmatch(written, text) is None) == (UUID_PATTERN.fullmatch(text) is None)
 
@@ -241,59 +240,37 @@ def test_a_definition_appears_whole_or_not_at_all(servers: Path, monkeypatch: py
     assert (names(servers), (servers / f"{ONE}.json").read_text()) == (before, "{}")
 
 
-# ----- the directory of the controller
+# ----- a broken definition, and a preview
 
 
-def listed(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the program as the role does."""
-    words = [sys.executable, FILES / "list_definitions.py", *options, directory]
-    return subprocess.run(words, capture_output=True, text=True, check=False)
+def test_what_a_node_has_of_a_server_stays_where_its_new_definition_is_broken(servers: Path) -> None:
+    for purge in (False, True):
+        assert write(asked(servers, {f"{TWO}.json": "{}"}, broken=[f"{ONE}.yml"], purge=purge))["removed"] == []
+    assert names(servers) == sorted(["README", f"{ONE}.json", f"{TWO}.json"])
 
 
-@pytest.mark.parametrize("name", ["plain", "d[1]", "a*b", "back\\1slash", "with space"])
-def test_a_directory_is_listed_whatever_its_name(tmp_path: Path, name: str) -> None:
-    directory = tmp_path / name
-    directory.mkdir()
-    for file, text in ((f"{TWO}.yml", "a: 1\n"), (f"{ONE}.json", "{}"), ("README", "no"), (".hidden.json", "no")):
-        (directory / file).write_text(text)
-    (directory / "sealed.yaml").write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
-    assert json.loads(listed(directory).stdout) == [f"{ONE}.json", f"{TWO}.yml", "sealed.yaml"]
+def test_a_preview_lays_out_what_would_be_there_and_leaves_the_directory_alone(servers: Path, tmp_path: Path) -> None:
+    three = ONE.replace("1", "3")
+    write(asked(servers, {f"{TWO}.json": "{}", f"{three}.json": "{}"}))
+    before = {name: (servers / name).read_bytes() for name in names(servers)}
+    question = asked(servers, {f"{ONE}.yml": "a: 1\n"}, broken=[f"{TWO}.json"], purge=True, lay_out=True)
+    words = [sys.executable, FILES / "write_definitions.py"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    ran = subprocess.run(words, input=json.dumps(question), env=environment, capture_output=True, text=True, check=True)
+    place = Path(ran.stdout.strip())
+    assert (place.parent, place.stat().st_mode & 0o777) == (tmp_path, 0o700)
+    assert {path.name: path.read_text() for path in place.iterdir()} == {
+        "README": "not a definition",
+        f"{ONE}.yml": "a: 1\n",
+        f"{TWO}.json": "{}",
+    }
+    assert {name: (servers / name).read_bytes() for name in names(servers)} == before
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "fault"),
-    [
-        (f"{ONE}.json", b'{"hunter2', "is not JSON, see line 1, column 2"),
-        (f"{ONE}.json", b"[" * 100_000, "is not JSON"),
-        (f"{ONE}.json", b'["hunter2"]', "holds no JSON mapping"),
-        (f"{ONE}.yml", b"hunter2: a: b", "is not YAML, see line 1, column 11"),
-        (f"{ONE}.json", b'{"hunter2" 5}', "is not JSON, see line 1, column 12"),
-        (f"{ONE}.yml", b"!!python/object/apply:os.system [hunter2]", "is not YAML, see line 1, column 1"),
-        (f"{ONE}.yaml", b"", "holds no YAML mapping"),
-        (f"{ONE}.yaml", b"hunter2: \xff", "is not UTF-8"),
-    ],
-)
-def test_what_no_node_could_read_is_refused_by_its_name_alone(tmp_path: Path, name: str, content: bytes, fault: str) -> None:
-    (tmp_path / f"{TWO}.json").write_text("{}")
-    (tmp_path / name).write_bytes(content)
-    ran = listed(tmp_path)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", f"{name} {fault}\n")
-
-
-def test_a_link_to_a_file_of_the_controller_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "servers").mkdir()
-    (tmp_path / "secret").write_text("{}")
-    (tmp_path / "servers" / f"{ONE}.json").symlink_to(tmp_path / "secret")
-    ran = listed(tmp_path / "servers")
-    assert (ran.returncode, ran.stderr) == (1, f"{ONE}.json is no regular file, and links are not followed\n")
-
-
-def test_a_directory_without_definitions_is_refused_only_where_all_would_be_removed(tmp_path: Path) -> None:
-    assert listed(tmp_path).stdout == "[]"
-    ran = listed(tmp_path, "--some")
-    assert ran.returncode == 1 and "would remove all of the node" in ran.stderr and len(ran.stderr.splitlines()) == 1
-
-
-def test_a_directory_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
-    ran = listed(tmp_path / "gone")
-    assert (ran.returncode, ran.stderr) == (1, "gone cannot be read, no such file or directory\n")
+def test_a_preview_that_fails_leaves_nothing(servers: Path, tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    words = [sys.executable, FILES / "write_definitions.py"]
+    question = json.dumps(asked(servers, {"lobby.json": "{}"}, lay_out=True))
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "t")}
+    ran = subprocess.run(words, input=question, env=environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode, names(tmp_path / "t")) == (1, [])

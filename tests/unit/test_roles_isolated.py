@@ -57,11 +57,12 @@ def test_they_are_found() -> None:
         "node/tasks/python.yml",
         "node/tasks/virtualenv.yml",
         "node/tasks/definitions.yml",
+        "node/tasks/preview.yml",
         "node/tasks/settings.yml",
         "node/tasks/unservice.yml",
     } <= set(files)
     assert {"shim/tasks/python.yml", "shim/tasks/settings.yml"} <= set(files)
-    assert len(files) == 11
+    assert len(files) == 12
 
 
 def test_no_unit_is_run_where_others_may_put_modules() -> None:

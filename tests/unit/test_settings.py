@@ -17,7 +17,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions import settings as settings_module
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import KEYS, Settings, load_settings, parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import (
+    KEYS,
+    Settings,
+    load_settings,
+    parse_settings,
+    read_settings,
+)
 from ansible_collections.fleet.power.plugins.module_utils._power.host.timezones import is_timezone, node_timezone
 from ansible_collections.fleet.power.plugins.module_utils._power.model import schema
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import MissingLibrary, SettingsInvalid
@@ -336,6 +342,36 @@ class TestValues:
             parse(with_value(key, value))
         except SettingsInvalid as error:
             assert key in str(error)
+
+
+class TestEveryFault:
+    def test_every_fault_is_found_at_once(self) -> None:
+        receivers = [{"name": "a", "url": "https://a.test", "ulr": 1}, {"name": "a", "url_file": "/a"}, {"name": "b"}]
+        raw = {
+            "system": {"data": "relative", "stop_timeout": "soon"},
+            "docker": {"pull": "often", "network": {"dns": [5]}},
+            "supervisor": {"rules": [{"server": "a"}, {"supervise": True}]},
+            "games": {
+                "rules": [{"server": "a", "game": "chess"}, {"server": "b", "game": "go"}],
+                "profiles": {"rts": {"announce": {"rcon": {"port": 1, "port_variable": "A", "command": "say {message}"}}}},
+            },
+            "events": {"receivers": receivers},
+        }
+        with pytest.raises(schema.Mismatch) as raised:
+            read_settings(raw)
+        assert sorted(fault.key for fault in raised.value.every) == sorted(
+            [
+                *("system.data", "system.stop_timeout", "docker.pull", "docker.network.dns[0]"),
+                *("supervisor.rules[0]", "supervisor.rules[1]"),
+                *("games.profiles.rts.announce.rcon", "games.profiles.rts.announce.rcon.password_variable"),
+                *("events.receivers[0].ulr", "events.receivers[2]"),
+            ]
+        )
+        raw["games"]["profiles"], raw["events"]["receivers"] = {}, receivers[:2]  # type: ignore[index]
+        with pytest.raises(schema.Mismatch) as raised:
+            read_settings(raw)
+        told = {fault.key for fault in raised.value.every}
+        assert {"games.rules[0].game", "games.rules[1].game", "events.receivers[1].name"} <= told
 
 
 class TestWingsFile:

@@ -70,7 +70,7 @@ def test_a_roles_target_says_what_each_of_four_calls_changes(role: str) -> None:
 def test_a_target_says_where_it_may_run(target: str) -> None:
     said = aliases(target)
     assert ("destructive" in said) == ("needs/root" in said) == (target in DESTRUCTIVE)
-    if target == "rollout_step":
+    if target in ("node_step", "rollout_step"):
         assert said == {"context/controller"}
     else:
         # The engine would look for a server's data on the machine around ansible-test's container.

@@ -63,6 +63,8 @@ def open_call(options: Mapping[str, Any], *, caller: Caller = SILENT, read_only:
     that is on this machine, gets the settings' token.
     """
     settings = load_settings(options.get("config"))
+    if options.get("definitions_dir"):
+        settings = replace(settings, definitions=options["definitions_dir"])
     url = settings.endpoint_url if options.get("api_url") is None else options["api_url"]
     if not url:
         return _OnNode(build_node(options, settings, caller=caller, read_only=read_only))

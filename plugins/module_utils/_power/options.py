@@ -40,6 +40,7 @@ SHARED_OPTIONS = {
     "config": Option("path"),
     # no_log on this option would mask every value in it, "1" and the uuid included, all over the result; see PowerModule.
     "definitions": Option("list", elements="dict", no_log=False),
+    "definitions_dir": Option("path"),
     "api_url": Option("str"),
     "api_token": Option("str", no_log=True),
     **_ENGINE_OPTIONS,

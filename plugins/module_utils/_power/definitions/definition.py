@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..model.errors import DefinitionInvalid
 from ..model.redaction import secrets_in
-from ..model.schema import ABSENT, Mismatch, ReadValues, printable, read_keys
+from ..model.schema import Check, KeyLocation, Mismatch, ReadValues, printable, read_keys
 from ..model.server import Server, StopWay
 from .definition_keys import KEYS
 from .stop_way import read_stop_way, stop_signal
@@ -20,6 +19,7 @@ from .stop_way import read_stop_way, stop_signal
 __all__ = ["KEYS", "Definition", "parse_definition", "stop_signal", "secrets_of"]
 
 _SHOWN_ITEMS = 5
+_STOP_KEYS = tuple(f"process_configuration.stop.{name}" for name in ("type", "value", "timeout"))
 
 
 @dataclass(frozen=True)
@@ -119,14 +119,22 @@ def parse_definition(raw: object, *, where: str, expect_uuid: str | None = None)
     Raises `DefinitionInvalid`, naming the dotted key, what it is and what was expected; never anything else, whatever ``raw`` is.
     """
     try:
-        reading = read_keys(raw, KEYS)
-        values = reading.complete(KEYS)
-        uuid = values["settings.uuid"]
-        if expect_uuid is not None and uuid != expect_uuid.lower():
-            raise Mismatch("settings.uuid", f"is {uuid}, expected {printable(expect_uuid.lower())}, as its place says")
-        return _definition(raw, reading, values)
+        return read_definition(raw, expect_uuid)
     except Mismatch as mismatch:
         raise DefinitionInvalid(f"Cannot read definition {where}: {mismatch}", where=where, key=mismatch.key) from None
+
+
+def read_definition(raw: Any, expect_uuid: str | None, place: KeyLocation | None = None) -> Definition:
+    """Read a definition, as `parse_definition`. Raises `Mismatch` with every fault; ``place`` learns of unknown keys in any case."""
+
+    def require_uuid(values: Mapping[str, Any]) -> None:
+        if expect_uuid is not None and values["settings.uuid"] != expect_uuid.lower():
+            expected = f"expected {printable(expect_uuid.lower())}, as its place says"
+            raise Mismatch("settings.uuid", f"is {values['settings.uuid']}, {expected}")
+
+    checks = (Check(("settings.uuid",), require_uuid), Check(_STOP_KEYS, _stop_way))
+    reading = read_keys(raw, KEYS, place, checks)
+    return _definition(raw, reading, reading.complete(KEYS))
 
 
 def _definition(raw: Any, reading: ReadValues, values: Mapping[str, Any]) -> Definition:
@@ -148,7 +156,7 @@ def _definition(raw: Any, reading: ReadValues, values: Mapping[str, Any]) -> Def
         crash_detection_enabled=values["settings.crash_detection_enabled"],
         startup=StartupRule(values["process_configuration.startup.done"], values["process_configuration.startup.strip_ansi"]),
         stop=_stop(raw, values, warnings),
-        configs=tuple(_config_file(index, entry) for index, entry in enumerate(values["process_configuration.configs"])),
+        configs=tuple(_config_file(entry) for entry in values["process_configuration.configs"]),
         warnings=tuple(warnings),
         source=raw,
     )
@@ -194,14 +202,6 @@ def _allocations(values: Mapping[str, Any], warnings: list[str]) -> Allocations:
     key = "settings.allocations.mappings"
     mappings = []
     for address, ports in values[key].items():
-        try:
-            ipaddress.ip_address(address)
-        except ValueError:
-            raise Mismatch(
-                f"{key}.{printable(address)}", "is not an IP address; ports are listed by the address they are published on"
-            ) from None
-        if "%" in address:
-            raise Mismatch(f"{key}.{printable(address)}", "is an address with a zone, which the engine cannot publish on")
         wrong = [port for port in ports if not 1 <= port <= 65535]
         if wrong:
             warnings.append(f"{key}.{address}: skipped what is not between 1 and 65535: {_few(wrong)}")
@@ -214,31 +214,25 @@ def _allocations(values: Mapping[str, Any], warnings: list[str]) -> Allocations:
     )
 
 
+def _stop_way(values: Mapping[str, Any]) -> tuple[StopWay, str]:
+    kind, value, timeout = (values[key] for key in _STOP_KEYS)
+    try:
+        return read_stop_way(kind, value, timeout)
+    except ValueError as error:
+        wrong = _STOP_KEYS[kind == "signal"]
+        raise Mismatch(wrong, f'is "{printable(value if kind == "signal" else kind)}", {error}') from None
+
+
 def _stop(raw: Mapping[str, Any], values: Mapping[str, Any], warnings: list[str]) -> StopWay:
     """A definition that says nothing of stopping means the native stop; one that speaks of it and names no way is warned of."""
-    key = "process_configuration.stop"
-    kind, value = values[f"{key}.type"], values[f"{key}.value"]
-    try:
-        way, warning = read_stop_way(kind, value, values[f"{key}.timeout"])
-    except ValueError as error:
-        wrong = f"{key}.value" if kind == "signal" else f"{key}.type"
-        raise Mismatch(wrong, f'is "{printable(value if kind == "signal" else kind)}", {error}') from None
+    way, warning = _stop_way(values)
     if warning and "stop" in (raw.get("process_configuration") or {}):
         warnings.append(warning)
     return way
 
 
-def _config_file(index: int, entry: Mapping[str, Any]) -> ConfigFile:
-    place = f"process_configuration.configs[{index}].replace"
-    rules = tuple(_rule(rule, f"{place}[{number}]") for number, rule in enumerate(entry["replace"]))
-    return ConfigFile(entry["file"], entry["parser"], rules)
-
-
-def _rule(rule: Mapping[str, Any], place: str) -> ConfigRule:
-    replacement = rule["value"] if rule["replace_with"] is ABSENT else rule["replace_with"]
-    if replacement is ABSENT:
-        raise Mismatch(f"{place}.replace_with", "is missing, expected text, a number, a boolean or null")
-    return ConfigRule(rule["match"], replacement, rule["if_value"])
+def _config_file(entry: Mapping[str, Any]) -> ConfigFile:
+    return ConfigFile(entry["file"], entry["parser"], tuple(ConfigRule(**rule) for rule in entry["replace"]))
 
 
 def secrets_of(definition: Definition) -> frozenset[str]:

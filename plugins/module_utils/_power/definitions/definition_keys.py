@@ -8,7 +8,9 @@ A key without a use here is known all the same, so that only a mistyped one is w
 
 from __future__ import annotations
 
-from ..model.schema import ABSENT, REQUIRED, KeySpec
+from typing import Any
+
+from ..model.schema import ABSENT, REQUIRED, KeyLocation, KeySpec, Mismatch, ValueType, read_keys
 from .kinds import (
     ABSOLUTE_PATH,
     ADDRESS,
@@ -19,6 +21,7 @@ from .kinds import (
     FILLED_TEXT,
     IMAGE,
     MOST,
+    PORTS,
     SCALAR,
     SCALAR_TEXT,
     SECONDS,
@@ -46,10 +49,22 @@ RULE_KEYS = (
     KeySpec("value", SCALAR, ABSENT, "Another name of `replace_with`"),
 )
 
+
+def _rule(value: object, place: KeyLocation) -> dict[str, Any]:
+    """Read a rule by its table; ``value`` stands for ``replace_with`` where that is absent."""
+    given = read_keys(value, RULE_KEYS, place).complete(RULE_KEYS)
+    other = given.pop("value")
+    if given["replace_with"] is ABSENT:
+        given["replace_with"] = other
+    if given["replace_with"] is ABSENT:
+        raise Mismatch(place.entry("replace_with").key, "is missing, expected text, a number, a boolean or null")
+    return given
+
+
 CONFIG_KEYS = (
     KeySpec("file", FILLED_TEXT, REQUIRED, "Path within the server's data directory"),
     KeySpec("parser", FILLED_TEXT, REQUIRED, "How the file is read, as the guide to configuration files says; another leaves it"),
-    KeySpec("replace", list_of(record(RULE_KEYS, "a rule"), "a list of rules"), (), "What to replace"),
+    KeySpec("replace", list_of(ValueType("a rule", _rule, RULE_KEYS), "a list of rules"), (), "What to replace"),
     KeySpec("create_file", ANYTHING, None, "Pelican's; not used", used=False),
 )
 
@@ -110,7 +125,7 @@ _ALLOCATION_KEYS = (
     KeySpec("settings.allocations.default.port", whole_number(0, 65535), 0, "Passed as `SERVER_PORT`; 0: none"),
     KeySpec(
         "settings.allocations.mappings",
-        map_of(list_of(whole_number(-MOST), "a list of ports"), "a map of IP addresses to lists of ports"),
+        PORTS,
         {},
         "The ports that are published, TCP and UDP, by address; a port once among addresses that overlap",
     ),

@@ -6,11 +6,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..model.schema import REQUIRED, KeyLocation, KeySpec, Mismatch, ValueType, as_list, as_map, as_text, printable, read_keys
+from ..model.schema import (
+    REQUIRED,
+    Check,
+    Gathered,
+    KeyLocation,
+    KeySpec,
+    Mismatch,
+    ValueType,
+    as_map,
+    as_text,
+    printable,
+    read_keys,
+)
 from .kinds import FILLED_TEXT, list_of, whole_number
 from .selectors import EGG_KEY, IMAGE_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, take_selector
 
@@ -80,7 +92,7 @@ class GameRule:
 
 
 def _words(value: object, place: KeyLocation) -> tuple[str, ...]:
-    found = tuple(FILLED_TEXT.read(word, place.item(index)) for index, word in enumerate(as_list(value, place, _ARGV.words)))
+    found: tuple[str, ...] = list_of(FILLED_TEXT, _ARGV.words).read(value, place)
     if not found or len(found) > _MOST_WORDS or any(len(word) > _LONGEST_WORD for word in found):
         raise Mismatch(place.key, f"is a list of {len(found)} words, expected 1 to {_MOST_WORDS} of at most {_LONGEST_WORD} characters")
     return found
@@ -183,18 +195,25 @@ def _told(said: Mapping[str, Any], given: Mapping[str, Any], place: KeyLocation)
         return {name: given[f"announce.{name}"] for name in ways}
     values = {name: given[f"announce.rcon.{name}"] for name in ("port", "port_variable", "password_variable", "command")}
     rcon = announce.entry("rcon")
+    gathered = Gathered()
     if values["password_variable"] is None:
-        raise Mismatch(rcon.entry("password_variable").key, f"is missing, expected {_NAME_OF_VARIABLE.words}")
+        gathered.note(Mismatch(rcon.entry("password_variable").key, f"is missing, expected {_NAME_OF_VARIABLE.words}"))
     if values["port"] is not None and values["port_variable"] is not None:
-        raise Mismatch(rcon.key, "has port and port_variable, expected one of them")
+        gathered.note(Mismatch(rcon.key, "has port and port_variable, expected one of them"))
+    gathered.end()
     return {"rcon": Rcon(**values)}
 
 
 def _profiles(value: object, place: KeyLocation) -> dict[str, GameProfile]:
-    return {
-        FILLED_TEXT.read(name, place.entry(name)): _profile(item, place.entry(name), BUILT_IN.get(name, GameProfile()))
+    gathered = Gathered()
+    found = {
+        gathered.read(FILLED_TEXT.read, name, place.entry(name)): gathered.read(
+            _profile, item, place.entry(name), BUILT_IN.get(name, GameProfile())
+        )
         for name, item in as_map(value, place).items()
     }
+    gathered.end()
+    return found
 
 
 _PROFILES = ValueType("a map of names to profiles", _profiles, PROFILE_KEYS)
@@ -208,11 +227,11 @@ def _rule(value: object, place: KeyLocation) -> GameRule:
 
 
 _RULES = list_of(ValueType("a rule", _rule, _RULE_KEYS), "a list of rules")
-_RULES_KEY = "games.rules"
+_RULES_KEY, _PROFILES_KEY = "games.rules", "games.profiles"
 
 GAME_KEYS = (
     KeySpec(
-        "games.profiles",
+        _PROFILES_KEY,
         _PROFILES,
         {},
         f"Games by name, beside {', '.join(f'`{name}`' for name in BUILT_IN)}; one with such a name says what is different",
@@ -235,9 +254,14 @@ def names_of_profiles(profiles: Mapping[str, GameProfile]) -> str:
     return f"{', '.join(names)} or {last}"
 
 
-def require_profiles(rules: Sequence[GameRule], profiles: Mapping[str, GameProfile]) -> None:
-    """Raise `Mismatch` for a rule whose profile there is not."""
-    for index, rule in enumerate(rules):
+def _require_profiles(values: Mapping[str, Any]) -> None:
+    """Raise `Mismatch` for the rules whose profile there is not."""
+    profiles, gathered = values[_PROFILES_KEY], Gathered()
+    for index, rule in enumerate(values[_RULES_KEY]):
         if profile_named(rule.game, profiles) is None:
             place = KeyLocation(_RULES_KEY, []).item(index).entry("game")
-            raise place.wrong(rule.game, f"a profile: {names_of_profiles(profiles)}")
+            gathered.note(place.wrong(rule.game, f"a profile: {names_of_profiles(profiles)}"))
+    gathered.end()
+
+
+PROFILES_EXIST = Check((_RULES_KEY, _PROFILES_KEY), _require_profiles)

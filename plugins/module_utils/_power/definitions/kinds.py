@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..host.timezones import is_timezone
 from ..model.schema import (
+    Gathered,
     KeyLocation,
     KeySpec,
     Mismatch,
@@ -78,18 +79,25 @@ def list_of(kind: ValueType, words: str) -> ValueType:
     """A list, read as a tuple; null is an empty one."""
 
     def read(value: object, place: KeyLocation) -> tuple[Any, ...]:
-        return tuple(
-            kind.read(item, place.item(index)) for index, item in enumerate(as_list(value, place, words) if value is not None else ())
-        )
+        gathered, items = Gathered(), as_list(value, place, words) if value is not None else ()
+        found = tuple(gathered.read(kind.read, item, place.item(index)) for index, item in enumerate(items))
+        gathered.end()
+        return found
 
     return ValueType(words, read, kind.keys)
 
 
-def map_of(kind: ValueType, words: str) -> ValueType:
-    """A map from text to values of one type, null included where the type takes it, in the order written."""
+def map_of(kind: ValueType, words: str, name_of: Callable[[str, KeyLocation], str] = as_text) -> ValueType:
+    """A map from text to values of one type, null included where the type takes it, in the order written. ``name_of`` reads its keys."""
 
     def read(value: object, place: KeyLocation) -> dict[str, Any]:
-        return {as_text(name, place.entry(name)): kind.read(item, place.entry(name)) for name, item in as_map(value, place).items()}
+        gathered = Gathered()
+        found = {
+            gathered.read(name_of, name, place.entry(name)): gathered.read(kind.read, item, place.entry(name))
+            for name, item in as_map(value, place).items()
+        }
+        gathered.end()
+        return found
 
     return ValueType(words, read, kind.keys)
 
@@ -132,11 +140,13 @@ def _multipliers(value: object, place: KeyLocation) -> tuple[tuple[int, float], 
     # The one map of Wings' file whose keys are numbers.
     if isinstance(value, Mapping):
         value = {str(name) if isinstance(name, int) and abs(name) <= MOST else name: item for name, item in value.items()}
-    found: dict[int, float] = {}
+    gathered, found = Gathered(), {}
     for name, item in as_map(value, place).items():
-        if not re.fullmatch(r"[0-9]{1,9}", name):
-            raise Mismatch(place.key, f"has a key that is {describe(name)}, expected whole numbers (MB)")
-        found[int(name)] = FACTOR.read(item, place.entry(name))
+        if re.fullmatch(r"[0-9]{1,9}", name):
+            found[int(name)] = gathered.read(FACTOR.read, item, place.entry(name))
+        else:
+            gathered.note(Mismatch(place.key, f"has a key that is {describe(name)}, expected whole numbers (MB)"))
+    gathered.end()
     return tuple(sorted(found.items()))
 
 
@@ -210,13 +220,29 @@ def _variable(value: object, place: KeyLocation) -> str | None:
     return as_scalar_text(value, place)
 
 
+def _variable_name(name: str, place: KeyLocation) -> str:
+    if "=" in name:
+        raise Mismatch(place.key, "is not the name of a variable, expected text without =")
+    return as_text(name, place)
+
+
 def _variables(value: object, place: KeyLocation) -> dict[str, str | None]:
-    for name in (found := as_map(value, place)):
-        if not name:
-            raise Mismatch(place.key, "has a variable whose name is empty")
-        if "=" in name:
-            raise Mismatch(place.entry(name).key, "is not the name of a variable, expected text without =")
-    return {as_text(name, place.entry(name)): _variable(item, place.entry(name)) for name, item in found.items()}
+    gathered = Gathered()
+    if "" in as_map(value, place):
+        gathered.note(Mismatch(place.key, "has a variable whose name is empty"))
+    found: dict[str, str | None] = gathered.read(_VARIABLES.read, value, place)
+    gathered.end()
+    return found
+
+
+def _published_on(name: str, place: KeyLocation) -> str:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        raise Mismatch(place.key, "is not an IP address; ports are listed by the address they are published on") from None
+    if "%" in name:
+        raise Mismatch(place.key, "is an address with a zone, which the engine cannot publish on")
+    return as_text(name, place)
 
 
 def _egg(value: object, place: KeyLocation) -> str | None:
@@ -253,6 +279,8 @@ MULTIPLIERS = ValueType("a map of memory limits in MB to numbers from 1 to 100",
 TIMEZONE = ValueType("a time zone this node knows, such as Europe/Berlin", _timezone)
 #: Text as a container gets it, by name; a list or map, which no variable can hold, is read as None.
 VARIABLES = ValueType("a map of text, numbers, booleans and null", _variables)
+_VARIABLES = map_of(ValueType("text", _variable), VARIABLES.words, _variable_name)
+PORTS = map_of(list_of(whole_number(-MOST), "a list of ports"), "a map of IP addresses to lists of ports", _published_on)
 #: The id of an egg as text, whether it stands alone or in a map; None where there is none.
 EGG = ValueType("a map with an id, or text", _egg)
 ANYTHING = ValueType("anything", _anything)

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 from ..events.event import EventType
-from ..model.schema import REQUIRED, KeyLocation, KeySpec, Mismatch, ValueType, as_text, read_keys
+from ..model.schema import REQUIRED, Gathered, KeyLocation, KeySpec, Mismatch, ValueType, as_text, read_keys
 from .kinds import ABSOLUTE_PATH, FILLED_TEXT, list_of, one_of
 from .selectors import EGG_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, take_selector
 
@@ -79,15 +79,17 @@ def _rule(value: object, place: KeyLocation, keys: tuple[KeySpec, ...] = RECEIVE
 
 
 def _receivers(value: object, place: KeyLocation, kind: ValueType) -> tuple[ReceiverRule, ...]:
-    known = len(place.unknown)
-    found: tuple[ReceiverRule, ...] = list_of(kind, _WORDS).read(value, place)
-    if len(place.unknown) > known:
-        # Passed over, one that is misspelt would have it told of more than was meant, or unsigned.
-        raise Mismatch(place.unknown[known], "is no key of a receiver")
+    known, gathered = len(place.unknown), Gathered()
+    found: tuple[ReceiverRule, ...] = gathered.read(list_of(kind, _WORDS).read, value, place) or ()
+    # Passed over, one that is misspelt would have it told of more than was meant, or unsigned.
+    gathered.note(*(Mismatch(key, "is no key of a receiver") for key in place.unknown[known:]))
+    del place.unknown[known:]
     names = [rule.name for rule in found]
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise Mismatch(place.item(index).entry("name").key, f"is {name} again, expected a name that no other receiver has")
+            key = place.item(index).entry("name").key
+            gathered.note(Mismatch(key, f"is {name} again, expected a name that no other receiver has"))
+    gathered.end()
     return found
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from ..host.timezones import node_timezone
 from ..model.errors import MissingLibrary, SettingsInvalid
-from ..model.schema import Mismatch, ReadValues, read_keys
+from ..model.schema import KeyLocation, Mismatch, ReadValues, read_keys
 from .definition_text import placing
-from .game_keys import GameProfile, GameRule, require_profiles
+from .game_keys import PROFILES_EXIST, GameProfile, GameRule
 from .receiver_keys import ReceiverRule
 from .settings_keys import KEYS
 from .supervisor_keys import SupervisorRule
@@ -142,7 +142,6 @@ def parse_settings(raw: object, *, where: str) -> Settings:
     wings = _wings(wings_path, where) if wings_path else {}
     given = {**wings, **ours.values}
     values = {key.field: given.get(key.name, key.default) for key in KEYS if key.used}
-    _require_profiles(values, where)
     values["wings_config"] = wings_path
     values["uid"], values["gid"] = _owner(values)
     values["timezone"] = values["timezone"] or node_timezone(os.environ)
@@ -150,6 +149,11 @@ def parse_settings(raw: object, *, where: str) -> Settings:
         values["log_config"] = {}
     warnings = (f"settings {where}: unknown keys ignored: {', '.join(ours.unknown)}",) if ours.unknown else ()
     return Settings(**values, warnings=warnings)
+
+
+def read_settings(raw: object, place: KeyLocation | None = None) -> ReadValues:
+    """Read one document by the table alone. Raises `Mismatch` with every fault; ``place`` learns of unknown keys in any case."""
+    return read_keys({} if raw is None else raw, KEYS, place, (PROFILES_EXIST,))
 
 
 def _wings(path: str, where: str) -> Mapping[str, Any]:
@@ -162,14 +166,7 @@ def _wings(path: str, where: str) -> Mapping[str, Any]:
 
 def _read(raw: object, where: str) -> ReadValues:
     try:
-        return read_keys({} if raw is None else raw, KEYS)
-    except Mismatch as mismatch:
-        raise SettingsInvalid(f"Cannot read settings {where}: {mismatch}", where=where, key=mismatch.key) from None
-
-
-def _require_profiles(values: Mapping[str, Any], where: str) -> None:
-    try:
-        require_profiles(values["game_rules"], values["game_profiles"])
+        return read_settings(raw)
     except Mismatch as mismatch:
         raise SettingsInvalid(f"Cannot read settings {where}: {mismatch}", where=where, key=mismatch.key) from None
 

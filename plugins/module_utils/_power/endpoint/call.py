@@ -67,6 +67,7 @@ def check_options(given: Mapping[str, Any]) -> None:
     reasons = {
         "stop_timeout": ("the endpoint has its own time limit for a stop", given.get("stop_timeout") is not None),
         "definitions": ("the endpoint has its own definitions", bool(given.get("definitions"))),
+        "definitions_dir": ("the endpoint has its own definitions", bool(given.get("definitions_dir"))),
         "if_meant_up": ("the endpoint does not tell what is meant to be up", given.get("if_meant_up") is True),
         "outdated": ("the endpoint acts on whatever it is asked to", given.get("outdated") is True),
         "adopt": ("the endpoint makes its containers itself", given.get("adopt") is True),

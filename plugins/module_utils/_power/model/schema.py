@@ -32,16 +32,48 @@ ABSENT: Final = _Default("none")
 #: Numbers that are only passed on must fit what the engine and other programs can hold.
 _NUMBER_BITS = 64
 _SHOWN_CHARACTERS = 60
+#: More than anybody reads; a hostile list has a hundred thousand.
+_MOST_FAULTS = 100
 #: What stands at the end of a sentence that was cut.
 CUT = "..."
 
 
 class Mismatch(ValueError):
-    """A value that is not what its key takes. ``key`` is dotted, items of lists as ``[0]``; the sentence never shows a secret."""
+    """A value that is not what its key takes. ``key`` is dotted, items of lists as ``[0]``; the sentence never shows a secret.
+
+    ``every`` has all that was found wrong at once, this one first.
+    """
 
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(f"{key} {reason}" if key else f"the top level {reason}")
         self.key = key
+        self.every: tuple[Mismatch, ...] = (self,)
+
+
+class Gathered:
+    """The faults of values that are read one after the other, so that a reader of a file learns of all of them at once."""
+
+    def __init__(self) -> None:
+        self._faults: list[Mismatch] = []
+
+    def read(self, read: Callable[..., Any], *arguments: object) -> Any:
+        """Return what ``read`` returns; None, and a fault more, where it raises `Mismatch`."""
+        try:
+            return read(*arguments)
+        except Mismatch as mismatch:
+            self.note(*mismatch.every)
+        return None
+
+    def note(self, *faults: Mismatch) -> None:
+        """Add faults."""
+        self._faults += faults[: _MOST_FAULTS - len(self._faults)]
+
+    def end(self) -> None:
+        """Raise the first fault, with every other, if there is any."""
+        if self._faults:
+            first = self._faults[0]
+            first.every = tuple(self._faults)
+            raise first
 
 
 @dataclass(frozen=True)
@@ -116,18 +148,24 @@ class ReadValues:
         return tuple(self.place.unknown)
 
     def complete(self, keys: Sequence[KeySpec]) -> dict[str, Any]:
-        """A value for every key, the default where none was given. Raises `Mismatch` for a required key."""
-        for key in keys:
-            if key.default is REQUIRED and key.name not in self.values:
-                raise Mismatch(self.place.entry(key.name).key, f"is missing, expected {key.type.words}")
+        """A value for every key, the default where none was given."""
         return {key.name: self.values.get(key.name, key.default) for key in keys}
 
 
-def read_keys(raw: object, keys: Sequence[KeySpec], place: KeyLocation | None = None) -> ReadValues:
-    """Read a map by its table. Raises `Mismatch` for anything that is not of its key's type, never anything else."""
+@dataclass(frozen=True)
+class Check:
+    """A rule about keys of a table. ``require`` gets every value and raises `Mismatch`; it is asked unless one of ``keys`` is wrong."""
+
+    keys: tuple[str, ...]
+    require: Callable[[Mapping[str, Any]], object]
+
+
+def read_keys(raw: object, keys: Sequence[KeySpec], place: KeyLocation | None = None, checks: Sequence[Check] = ()) -> ReadValues:
+    """Read a map by its table. Raises `Mismatch` for anything that is not of its key's type, for a required key that is missing and for a
+    check that fails; never anything else."""
     reader = _TableReader(keys, place or KeyLocation("", []))
     reader.walk(raw, "", reader.place)
-    return ReadValues(reader.values, reader.place)
+    return reader.end(keys, checks)
 
 
 class _TableReader:
@@ -136,20 +174,41 @@ class _TableReader:
     def __init__(self, keys: Sequence[KeySpec], place: KeyLocation) -> None:
         self.place = place
         self.values: dict[str, Any] = {}
+        self._gathered = Gathered()
+        self._wrong: set[str] = set()
         self._keys = {key.name: key for key in keys}
         self._branches = {key.name[:index] for key in keys for index, character in enumerate(key.name) if character == "."}
 
     def walk(self, raw: object, prefix: str, place: KeyLocation) -> None:
         for name, value in as_map(raw, place).items():
             full = prefix + name
-            if "." in name:
-                place.note_unknown(name)
-            elif full in self._keys:
-                self._leaf(self._keys[full], value, place.entry(name))
-            elif full in self._branches:
-                self.walk({} if value is None else value, f"{full}.", place.entry(name))
-            else:
-                place.note_unknown(name)
+            try:
+                if "." in name:
+                    place.note_unknown(name)
+                elif full in self._keys:
+                    self._leaf(self._keys[full], value, place.entry(name))
+                elif full in self._branches:
+                    self.walk({} if value is None else value, f"{full}.", place.entry(name))
+                else:
+                    place.note_unknown(name)
+            except Mismatch as mismatch:
+                self._gathered.note(*mismatch.every)
+                self._wrong.add(full)
+
+    def end(self, keys: Sequence[KeySpec], checks: Sequence[Check]) -> ReadValues:
+        """Return what was read, once nothing is missing and every check has been made."""
+        for key in keys:
+            if key.default is REQUIRED and key.name not in self.values and not self._is_wrong(key.name):
+                self._gathered.note(Mismatch(self.place.entry(key.name).key, f"is missing, expected {key.type.words}"))
+        found = ReadValues(self.values, self.place)
+        for check in checks:
+            if not any(map(self._is_wrong, check.keys)):
+                self._gathered.read(check.require, found.complete(keys))
+        self._gathered.end()
+        return found
+
+    def _is_wrong(self, name: str) -> bool:
+        return any(name == wrong or name.startswith(f"{wrong}.") for wrong in self._wrong)
 
     def _leaf(self, key: KeySpec, value: object, place: KeyLocation) -> None:
         if value is not None or key.type.takes_null:
@@ -214,9 +273,12 @@ def as_map(value: object, place: KeyLocation) -> Mapping[str, Any]:
         return {}
     if not isinstance(value, Mapping):
         raise place.no_collection(value, "a map")
+    gathered = Gathered()
     for name in value:
         if not isinstance(name, str):
-            raise Mismatch(place.key, f"has a key that is {describe(name, secret=place.secret)}, expected text (put it in quotes)")
+            told = describe(name, secret=place.secret)
+            gathered.note(Mismatch(place.key, f"has a key that is {told}, expected text (put it in quotes)"))
+    gathered.end()
     return value
 
 

@@ -1,0 +1,55 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The check in YAML that no variable is misspelt; one answer for all roles and playbooks."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: variables_fault
+short_description: Why variables of the command line cannot be those of this collection
+version_added: 1.0.0
+author:
+  - The fleet.power contributors (@fleet-power)
+description:
+  - Ansible ignores a variable that it does not know. This tells in a sentence which extra variables (C(-e)) are none of this collection,
+    begin as its variables do, and are within two edits of one of them, such as C(rollout_players_at_mots).
+  - Of such a variable in the inventory or in a play it warns.
+options:
+  _terms:
+    description:
+      - Hosts whose variables are looked at, besides those of the host that the task is for.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Refuse a misspelt variable
+  ansible.builtin.fail:
+    msg: "{{ misspelt }}"
+  when: misspelt | length > 0
+  vars:
+    misspelt: "{{ lookup('fleet.power.variables_fault') }}"
+"""
+
+RETURN = r"""
+_raw:
+  description:
+    - The sentence, or empty text if all may be given.
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.fleet.power.plugins.plugin_utils._variables import given_fault
+
+
+class LookupModule(LookupBase):
+    """The lookup."""
+
+    def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
+        """Return the sentence."""
+        return [given_fault(self._loader, variables or {}, terms)]

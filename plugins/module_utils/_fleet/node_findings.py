@@ -1,0 +1,137 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with the definitions and settings of a node, found before the node gets them; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._power.definitions.definition import read_definition
+from .._power.definitions.definition_files import DefinitionDirectory, name_in, uuid_in
+from .._power.definitions.definition_text import load_text
+from .._power.definitions.receiver_keys import read_receiver_rules
+from .._power.definitions.settings import read_settings
+from .._power.model.errors import DefinitionInvalid
+from .._power.model.schema import KeyLocation, Mismatch
+
+#: What the name of a definition's file ends with.
+EXTENSIONS = DefinitionDirectory.extensions
+#: How many faults one sentence names.
+_TOLD = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault or a warning. ``place`` is a file or a variable; ``key`` is dotted, and empty where the whole place is meant."""
+
+    place: str
+    key: str
+    msg: str
+
+    @property
+    def sentence(self) -> str:
+        """Place and message."""
+        return f"{self.place}: {self.msg}"
+
+    def facts(self) -> dict[str, str]:
+        """The finding as a task returns it."""
+        return {"place": self.place, "key": self.key, "msg": self.msg}
+
+
+@dataclass
+class NodeFindings:
+    """What was found of one node. ``refused`` names no server, so that no definition of the node may be written; ``faults`` has it too.
+
+    ``broken`` are the names of files that may not be written: the definition that the node has of these servers stays.
+    """
+
+    faults: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
+    refused: list[Finding] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    #: Place and name of each server, by UUID.
+    _servers: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def servers(self) -> list[str]:
+        """The UUIDs of the node's servers."""
+        return sorted(self._servers)
+
+    def refuse(self, place: str, msg: str) -> None:
+        """Add a fault that no server can be named for."""
+        self.refused.append(Finding(place, "", msg))
+        self.faults.append(self.refused[-1])
+
+    def look_at_definition(self, place: str, name: str, uuid: str, content: bytes | str) -> None:
+        """Look at a definition of the file ``name`` for the server ``uuid``: its text, or why it cannot be read."""
+        if uuid in self._servers:
+            self.refuse(place, f"this is a second definition of server {uuid}, beside {self._servers[uuid][0]}; keep one of them")
+            return
+        self._servers[uuid] = (place, "")
+        before = len(self.faults)
+        if isinstance(content, str):
+            self.faults.append(Finding(place, "", content))
+        elif len(content) > DefinitionDirectory.largest:
+            self.faults.append(Finding(place, "", f"it is larger than {DefinitionDirectory.largest} bytes"))
+        else:
+            self._look_at_text(place, name, uuid, content)
+        if len(self.faults) > before:
+            self.broken.append(name)
+
+    def look_at_settings(self, place: str, raw: object) -> None:
+        """Look at settings of the node; files that they name are the node's, and are not looked at."""
+        self._gather(place, lambda location: read_settings(raw, location))
+
+    def look_at_receivers(self, place: str, raw: object) -> None:
+        """Look at receivers of events as role node takes them."""
+        self._gather(place, lambda location: read_receiver_rules(raw, ""))
+
+    def end(self) -> None:
+        """Add what only shows once every definition is known. Servers that share a name work, and can be called by their UUID alone."""
+        places: dict[str, list[str]] = {}
+        for place, name in self._servers.values():
+            places.setdefault(name, []).append(place)
+        for name, which in places.items():
+            if name and len(which) > 1:
+                msg = f'is "{name}", as in {", ".join(which[:-1])}: these servers can be called by their UUID alone'
+                self.warnings.append(Finding(which[-1], "settings.meta.name", f"settings.meta.name {msg}"))
+
+    def failure(self, node: str) -> str:
+        """Return every fault in one sentence; empty if there is none."""
+        return f"Cannot use what {node} is given: {in_one(self.faults)}" if self.faults else ""
+
+    def _look_at_text(self, place: str, name: str, uuid: str, content: bytes) -> None:
+        try:
+            raw = load_text(content, place, yaml=not name.endswith(".json"))
+        except DefinitionInvalid as error:
+            self.faults.append(Finding(place, "", str(error).removeprefix(f"Cannot read definition {place}: ")))
+            return
+        self._servers[uuid] = (place, name_in(raw))
+        found = self._gather(place, lambda location: read_definition(raw, uuid, location))
+        # Those of unknown keys are there already.
+        told = [] if found is None else [warning for warning in found.warnings if not warning.startswith("unknown keys ")]
+        self.warnings += (Finding(place, warning.split(" ")[0], warning) for warning in told)
+
+    def _gather(self, place: str, read: Callable[[KeyLocation], Any]) -> Any:
+        location = KeyLocation("", [])
+        found = None
+        try:
+            found = read(location)
+        except Mismatch as mismatch:
+            self.faults += (Finding(place, fault.key, str(fault)) for fault in mismatch.every)
+        self.warnings += (Finding(place, key, f"{key} is not known, and is ignored") for key in location.unknown)
+        return found
+
+
+def listed_uuid(raw: object) -> str:
+    """Return the UUID that a definition gives itself; empty if it gives none that is one."""
+    return uuid_in(raw) or ""
+
+
+def in_one(findings: list[Finding]) -> str:
+    """Return findings as a part of one sentence."""
+    more = f"; and {len(findings) - _TOLD} more" if len(findings) > _TOLD else ""
+    return "; ".join(finding.sentence for finding in findings[:_TOLD]) + more

@@ -1,0 +1,86 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The variables of all roles and playbooks, and which of them somebody meant who misspelt one; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+#: By prefix. Options of the roles' argument specs, and what the playbooks take besides.
+_NAMES = {
+    "power": "action become hosts options priorities servers",
+    "status": "snapshot states",
+    "rollout": """
+        action allow_unknown batch_size before_batch_tasks canary deadline eggs labels max_delay max_failures max_parallel not_before
+        on_failure on_max_delay options outdated pause players_at_most preview_definitions priorities reason receivers report result_file
+        resume resume_failed resume_file resume_wait serial servers soak states stop_timeout suspended wait_for wait_seconds wait_timeout
+        warn warn_message
+    """,
+    "maintenance": """
+        engine_timeout max_delay memory on_max_delay options pass_over players_at_most priorities reason reboot reboot_timeout serial
+        stagger stop_timeout take_over tasks wait_for wait_seconds wait_timeout warn warn_message
+    """,
+    "node": """
+        check definitions definitions_dir definitions_purge engine_install engine_packages engine_repository engine_service event_receivers
+        events priorities python python_packages restore_max_parallel restore_on_boot restore_stagger restore_wait_for settings supervise
+        user user_id virtualenv virtualenv_libraries virtualenv_packages virtualenv_python
+    """,
+    "shim": """
+        certificate certificate_key check engine_group firewall firewall_sources python python_packages user virtualenv virtualenv_libraries
+        virtualenv_packages virtualenv_python watchdog
+    """,
+}
+VARIABLES = frozenset(f"{prefix}_{name}" for prefix, names in _NAMES.items() for name in names.split())
+#: What Ansible calls the words of ``-e NAME=TEXT`` after the first. They would be lost.
+_CUT = "_raw_params"
+#: A name this near to one of ours is taken for a slip.
+_EDITS = 2
+#: A prefix this long may be misspelt as well: another word is hardly that near to it.
+_LONG_PREFIX = 7
+
+
+def likely_meant(name: str) -> list[str]:
+    """Return which variables an unknown name is likely meant to be; empty for one of ours, and for one that has nothing to do with us."""
+    prefix, _underscore, rest = name.partition("_")
+    if name in VARIABLES or not any(_is_prefix(prefix, ours) for ours in _NAMES):
+        return []
+    edits = {ours: _edits(name, ours) for ours in VARIABLES if abs(len(ours) - len(name)) <= _EDITS}
+    least = min(edits.values(), default=_EDITS + 1)
+    if least <= _EDITS:
+        return sorted(ours for ours, count in edits.items() if count == least)
+    # The playbooks' own variables begin with power_, so a role's is easily sought there.
+    return sorted(ours for ours in VARIABLES if prefix == "power" and ours in (f"rollout_{rest}", f"maintenance_{rest}"))
+
+
+def variables_fault(given: Iterable[str]) -> str:
+    """Return why variables of the command line cannot be used, as a sentence; empty if they can."""
+    if _CUT in given:
+        return (
+            "Cannot use a variable of the command line: its text ends at the first blank; give it as JSON, "
+            """as in -e '{"rollout_reason": "two words"}'; nothing was done"""
+        )
+    slips = [slip_words(name, meant) for name in sorted(given) for meant in [likely_meant(name)] if meant]
+    return f"Cannot use unknown variables: {', '.join(slips)}; correct or remove them; nothing was done" if slips else ""
+
+
+def slip_words(name: str, meant: Iterable[str]) -> str:
+    """Return an unknown name with those that are likely meant."""
+    return f"{name} (did you mean {' or '.join(meant)}?)"
+
+
+def _is_prefix(prefix: str, ours: str) -> bool:
+    return prefix == ours or (len(ours) >= _LONG_PREFIX and _edits(prefix, ours) <= _EDITS)
+
+
+def _edits(one: str, other: str) -> int:
+    """Return how many letters are to be put in, left out, replaced, or swapped with the next, to make one of the other."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for at, letter in enumerate(one, 1):
+        two_before, before, row = before, row, [at]
+        for place, ours in enumerate(other, 1):
+            row.append(min(before[place] + 1, row[place - 1] + 1, before[place - 1] + (letter != ours)))
+            if at > 1 and place > 1 and letter == other[place - 2] and one[at - 2] == ours:
+                row[place] = min(row[place], two_before[place - 2] + 1)
+    return row[-1]

@@ -1,0 +1,37 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the variables that somebody gave are those of the roles and playbooks: asked by each of them before it does anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible.utils.display import Display
+from ansible.utils.vars import load_extra_vars
+from ansible_collections.fleet.power.plugins.module_utils._fleet.variables import likely_meant, slip_words, variables_fault
+
+
+def given_fault(loader: Any, variables: Mapping[str, Any], hosts: Iterable[str] = ()) -> str:
+    """Return why extra variables cannot be used, as a sentence; empty if they can.
+
+    Ansible warns of others that are likely misspelt, in the inventory and in plays: those of the host that ``variables`` are for, and of
+    ``hosts``.
+    """
+    extra = load_extra_vars(loader)
+    fault = variables_fault(extra)
+    if fault:
+        return fault
+    names = set(variables).union(*(raw_variables(variables["hostvars"], host) for host in hosts))
+    for name in sorted(names - set(extra)):
+        meant = likely_meant(name)
+        if meant:
+            Display().warning(f"Ignoring an unknown variable of the inventory or a play: {slip_words(name, meant)}")
+    return ""
+
+
+def raw_variables(hostvars: Any, host: str) -> Mapping[str, Any]:
+    """Return a host's variables as they are written: some may have others in them that cannot be had."""
+    found: Mapping[str, Any] = hostvars.raw_get(host) if hasattr(hostvars, "raw_get") else hostvars[host]
+    return found

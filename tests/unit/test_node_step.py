@@ -1,0 +1,276 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node is given is read on the controller: every fault is named by place and key, and only usable definitions go to the node."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ansible.plugins.action")
+yaml = pytest.importorskip("yaml")
+plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.node_step")
+dataloader = importlib.import_module("ansible.parsing.dataloader")
+vault = importlib.import_module("ansible.parsing.vault")
+errors = importlib.import_module("ansible.errors")
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+Step = Callable[..., dict[str, Any]]
+
+
+def uuid(number: int) -> str:
+    return f"{number:08d}-0000-4000-8000-000000000000"
+
+
+def definition(number: int, **settings: object) -> dict[str, Any]:
+    return {"settings": {"uuid": uuid(number), "meta": {"name": f"s{number}"}, "container": {"image": "game:1"}, **settings}}
+
+
+def put(directory: Path, number: int, content: object, extension: str = "json") -> Path:
+    """Write a file: text or bytes as they are, all else as JSON."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{uuid(number)}.{extension}"
+    path.write_bytes(content if isinstance(content, bytes) else (content if isinstance(content, str) else json.dumps(content)).encode())
+    return path
+
+
+@pytest.fixture
+def step(monkeypatch: pytest.MonkeyPatch) -> Step:
+    """What a step returns with these variables; one that is an exception cannot be evaluated."""
+    monkeypatch.setattr(plugin.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
+
+    def evaluated(value: Any) -> Any:
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    def returned(name: str, *, secret: str = "", **variables: object) -> dict[str, Any]:
+        loader = dataloader.DataLoader()
+        if secret:
+            loader.set_vault_secrets([("default", vault.VaultSecret(secret.encode()))])
+        task, templar = SimpleNamespace(args={"step": name}, check_mode=False), SimpleNamespace(template=evaluated)
+        action = plugin.ActionModule(task=task, connection=None, play_context=None, loader=loader, templar=templar, shared_loader_obj=None)
+        result: dict[str, Any] = action.run(task_vars={"inventory_hostname": "n", **variables})
+        return result
+
+    return returned
+
+
+def places(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """File name or variable, and key, of each fault."""
+    return [(os.path.basename(fault["place"]), fault["key"]) for fault in result["faults"]]
+
+
+def test_a_good_tree_has_no_fault(step: Step, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(tmp_path, 1, definition(1))
+    put(tmp_path, 2, yaml.safe_dump(definition(2, invocation="./x {{SERVER_PORT}}")), "yml")
+    (tmp_path / "README.md").write_text("for people")
+    variables = {
+        "node_definitions_dir": str(tmp_path),
+        "node_definitions": [definition(3)],
+        "node_settings": {"system": {"stop_timeout": 5}},
+        "node_priorities": {"s1": 1},
+        "node_event_receivers": [{"name": "a", "url": "https://a.test", "secret": "whsec_abc"}],
+    }
+    result = step("validate", **variables)
+    assert (result["failure"], result["faults"], result["doubts"], result["given"]) == ("", [], [], True)
+    assert result["servers"] == [uuid(1), uuid(2), uuid(3)]
+    assert capsys.readouterr().out.strip() == "n: 3 definitions, 0 faults, 0 warnings"
+    read = step("definitions", **variables)
+    assert (read["files"], read["listed"]) == ([f"{uuid(1)}.json", f"{uuid(2)}.yml"], [uuid(3)])
+    assert (read["broken"], read["refused"], read["faults"]) == ([], "", "")
+
+
+def test_a_broken_definition_keeps_no_other_from_the_node(step: Step, tmp_path: Path) -> None:
+    put(tmp_path, 1, definition(1))
+    put(tmp_path, 2, '{"hunter2')
+    read = step("definitions", node_definitions_dir=str(tmp_path), node_definitions=[definition(3, build={"swap": "much"}), definition(4)])
+    assert read["broken"] == [f"{uuid(2)}.json", f"{uuid(3)}.json"]
+    assert read["refused"] == ""
+    assert f"{tmp_path}/{uuid(2)}.json: it is not JSON: line 1, column 2" in read["faults"] and "hunter2" not in read["faults"]
+    assert 'node_definitions[0]: settings.build.swap is "much" (text), expected a whole number of -1 or more' in read["faults"]
+
+
+@pytest.mark.parametrize(
+    ("content", "extension", "said"),
+    [
+        (b"[" * 100_000, "json", "nested too deeply"),
+        (b'["hunter2"]', "json", "the top level is a list, expected a map"),
+        (b"hunter2: a: b", "yml", "it is not YAML: line 1, column 11"),
+        (b"!!python/object/apply:os.system [hunter2]", "yml", "it is not YAML"),
+        (b"", "yaml", "the top level is null, expected a map"),
+        (b"hunter2: \xff", "yaml", "it is not UTF-8 text"),
+        (b" " * 1024 * 1025, "json", "it is larger than 1048576 bytes"),
+        (b"$ANSIBLE_VAULT;1.1;AES256\n6162\n", "yml", "cannot be decrypted"),
+    ],
+)
+def test_what_no_node_could_read_is_broken(step: Step, tmp_path: Path, content: bytes, extension: str, said: str) -> None:
+    put(tmp_path, 1, content, extension)
+    read = step("definitions", node_definitions_dir=str(tmp_path))
+    assert (read["broken"], read["refused"]) == ([f"{uuid(1)}.{extension}"], "")
+    assert said in read["faults"] and "hunter2" not in read["faults"]
+
+
+def test_what_ansible_vault_encrypted_is_looked_into(step: Step, tmp_path: Path) -> None:
+    encrypt = vault.VaultLib([("default", vault.VaultSecret(b"pass"))]).encrypt
+    put(tmp_path, 1, encrypt(json.dumps(definition(1)).encode()))
+    put(tmp_path, 2, encrypt(json.dumps(definition(2, suspended="hunter2")).encode()))
+    result = step("validate", secret="pass", node_definitions_dir=str(tmp_path))
+    assert places(result) == [(f"{uuid(2)}.json", "settings.suspended")]
+
+
+def test_where_no_server_can_be_told_nothing_is_written(step: Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers, secret = tmp_path / "servers", tmp_path / "secret"
+    secret.write_text("{}")
+    put(servers, 1, definition(1))
+    put(servers, 1, yaml.safe_dump(definition(1)), "yml")
+    unreadable = put(servers, 2, definition(2))
+    (servers / f"{uuid(3)}.json").symlink_to(secret)
+    (servers / "lobby.json").write_text("{}")
+    (servers / f"{uuid(4).replace('4', 'A')}.yml").write_text("{}")
+    kept = builtins.open
+
+    def closed(path: Any, *arguments: Any, **more: Any) -> Any:
+        if str(path) == str(unreadable):
+            raise PermissionError(13, "Permission denied")
+        return kept(path, *arguments, **more)
+
+    monkeypatch.setattr(builtins, "open", closed)
+    given = {"node_definitions_dir": str(servers), "node_definitions": [definition(1), {"settings": {}}, {"settings": {"uuid": "../../x"}}]}
+    faults = {os.path.basename(fault["place"]): fault["msg"] for fault in step("validate", **given)["faults"]}
+    assert step("definitions", **given)["refused"] != ""
+    wanted = {
+        f"{uuid(1)}.yml": "this is a second definition",
+        f"{uuid(2)}.json": "it cannot be read: Permission denied",
+        f"{uuid(3)}.json": "links are not followed",
+        "lobby.json": "nobody would read it",
+        f"{uuid(4).replace('4', 'A')}.yml": "nobody would read it",
+        "node_definitions[0]": "this is a second definition",
+        "node_definitions[1]": "it has no settings.uuid",
+        "node_definitions[2]": "it has no settings.uuid",
+    }
+    assert set(faults) == set(wanted)
+    assert [name for name, said in wanted.items() if said not in faults[name]] == []
+
+
+def test_a_directory_that_is_gone_or_would_remove_everything_is_refused(step: Step, tmp_path: Path) -> None:
+    assert "is no directory on the controller" in step("definitions", node_definitions_dir=str(tmp_path / "gone"))["refused"]
+    assert step("definitions", node_definitions_dir=str(tmp_path))["refused"] == ""
+    read = step("definitions", node_definitions_dir=str(tmp_path), node_definitions_purge="yes")
+    assert "would remove all of the node" in read["refused"]
+
+
+@pytest.mark.parametrize("name", ["d[1]", "a*b", "back\\1slash", "with space"])
+def test_a_directory_is_read_whatever_its_name(step: Step, tmp_path: Path, name: str) -> None:
+    put(tmp_path / name, 1, definition(1))
+    assert step("definitions", node_definitions_dir=str(tmp_path / name))["files"] == [f"{uuid(1)}.json"]
+
+
+def test_every_wrong_type_of_the_settings_is_named_and_unknown_keys_are_warnings(step: Step) -> None:
+    result = step(
+        "validate",
+        node_settings={"token": ["hunter2"], "system": {"stop_timeout": "soon", "dta": "/x"}, "docker": {"pull": 5}, "colour": "red"},
+        node_priorities={"lobby": "first"},
+        node_event_receivers=[{"name": "a", "url": "https://a.test", "ulr": "x"}, {"name": "b"}],
+    )
+    assert places(result) == [
+        ("node_settings", "token"),
+        ("node_settings", "system.stop_timeout"),
+        ("node_settings", "docker.pull"),
+        ("node_priorities", "system.priorities.lobby"),
+        ("node_event_receivers", "[1]"),
+        ("node_event_receivers", "[0].ulr"),
+    ]
+    assert [(doubt["place"], doubt["key"]) for doubt in result["doubts"]] == [("node_settings", "system.dta"), ("node_settings", "colour")]
+    assert "hunter2" not in json.dumps(result)
+
+
+def test_what_cannot_be_evaluated_is_a_fault_beside_the_others(step: Step) -> None:
+    lost = errors.AnsibleUndefinedVariable("'panel_token' is undefined")
+    result = step("validate", node_definitions=lost, node_settings=lost, node_priorities={"lobby": "first"})
+    assert [fault["place"] for fault in result["faults"]] == ["n", "node_settings", "node_priorities"]
+
+
+def test_servers_that_share_a_name_are_a_warning(step: Step) -> None:
+    named = [definition(number, meta={"name": "Lobby"}) for number in (1, 2)]
+    result = step("validate", node_definitions=named)
+    assert result["failure"] == ""
+    assert [(doubt["place"], doubt["key"]) for doubt in result["doubts"]] == [("node_definitions[1]", "settings.meta.name")]
+
+
+def test_a_server_that_two_nodes_are_given_is_a_warning_and_nothing_to_look_at_a_failure(step: Step) -> None:
+    looked = {"a": {"given": True, "servers": [uuid(1), uuid(2)]}, "b": {"given": True, "servers": [uuid(1)]}}
+    hosts = {name: {"__node_validated": each} for name, each in looked.items()}
+    result = step("together", hostvars=hosts, ansible_play_hosts_all=["a", "b"])
+    assert result["warnings"] == [f"Server {uuid(1)} is given to several nodes: a, b"]
+    result = step(
+        "together", hostvars={"a": {"__node_validated": {"given": False, "servers": []}}, "b": {}}, ansible_play_hosts_all=["a", "b"]
+    )
+    assert result["failed"] and result["msg"].startswith("Cannot check anything: ")
+
+
+def validated(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the playbook as a pipeline does. No node is there that could answer."""
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "fleet.power.validate", *arguments]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    environment.update(ANSIBLE_COLLECTIONS_PATH=str(CHECKOUT / ".build"), ANSIBLE_NOCOLOR="1", HOME=str(place))
+    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_one_run_names_ten_kinds_of_faults_on_two_nodes_and_fails_there(tmp_path: Path) -> None:
+    hosts: dict[str, Any] = {name: {"ansible_host": "192.0.2.1"} for name in ("one", "two", "three")}
+    hosts["one"]["node_settings"] = {"system": {"stop_timeout": "soon"}, "games": {"rules": [{"server": "a", "game": "chess"}]}}
+    where = {"node_definitions_dir": "{{ inventory_dir }}/servers/{{ inventory_hostname }}"}
+    (tmp_path / "inventory.yml").write_text(json.dumps({"nodes": {"hosts": hosts, "vars": where}}))
+    servers = tmp_path / "servers"
+    put(servers / "one", 1, "{")
+    put(servers / "one", 2, "settings: a: b", "yml")
+    put(servers / "one", 3, definition(4))
+    put(servers / "one", 5, definition(5, build={"memory_limit": "64MB"}, environment={"TOKEN=": "hunter2"}, mounts=[{"source": "x"}]))
+    put(servers / "one", 6, {**definition(6), "process_configuration": {"stop": {"type": "signal", "value": "NONE"}}})
+    put(servers / "two", 7, definition(7, allocations={"mappings": {"here": [1]}}, labelz={}))
+    put(servers / "two", 7, "{}", "yml")
+    (servers / "two" / "lobby.yml").write_text("{}")
+    put(servers / "three", 8, definition(8))
+    ran = validated(tmp_path, "-i", "inventory.yml")
+    assert ran.returncode == 2, ran.stdout + ran.stderr
+    told = [line.strip() for line in ran.stdout.splitlines() if line.startswith(("  fault: ", "  warning: "))]
+    wanted = [
+        (f"fault: {servers}/one/{uuid(1)}.json: ", "it is not JSON"),
+        (f"fault: {servers}/one/{uuid(2)}.yml: ", "it is not YAML"),
+        (f"fault: {servers}/one/{uuid(3)}.json: ", "settings.uuid is "),
+        (f"fault: {servers}/one/{uuid(5)}.json: ", "settings.build.memory_limit is "),
+        (f"fault: {servers}/one/{uuid(5)}.json: ", "settings.environment.TOKEN=... is not the name of a variable"),
+        (f"fault: {servers}/one/{uuid(5)}.json: ", "settings.mounts[0].source is "),
+        (f"fault: {servers}/one/{uuid(5)}.json: ", "settings.mounts[0].target is missing"),
+        (f"fault: {servers}/one/{uuid(6)}.json: ", "process_configuration.stop.value is "),
+        ("fault: node_settings: ", "system.stop_timeout is "),
+        ("fault: node_settings: ", "games.rules[0].game is "),
+        (f"fault: {servers}/two/{uuid(7)}.json: ", "settings.allocations.mappings.here is not an IP address"),
+        (f"fault: {servers}/two/{uuid(7)}.yml: ", "this is a second definition"),
+        (f"fault: {servers}/two/lobby.yml: ", "nobody would read it"),
+        (f"warning: {servers}/two/{uuid(7)}.json: ", "settings.labelz is not known, and is ignored"),
+    ]
+    assert [(begin, said) for begin, said in wanted if not any(line.startswith(begin + said) for line in told)] == []
+    assert len(told) == len(wanted) and "hunter2" not in ran.stdout + ran.stderr
+    assert [ran.stdout.count(f"fatal: [{node}]") for node in ("one", "two", "three")] == [1, 1, 0]
+    assert validated(tmp_path, "-i", "inventory.yml", "--limit", "three").returncode == 0
+
+
+def test_without_an_inventory_a_directory_is_checked_by_its_name_and_without_that_nothing_passes(tmp_path: Path) -> None:
+    put(tmp_path / "servers", 1, definition(1))
+    ran = validated(tmp_path, "-i", "localhost,", "-e", "node_definitions_dir=servers")
+    assert ran.returncode == 0 and "localhost: 1 definition, 0 faults, 0 warnings" in ran.stdout, ran.stdout + ran.stderr
+    ran = validated(tmp_path, "-i", "localhost,")
+    assert ran.returncode == 2 and "Cannot check anything: " in ran.stdout + ran.stderr

@@ -1,0 +1,139 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A variable that is misspelt is refused by every playbook and role before it does anything; one that is not ours passes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._fleet.variables import VARIABLES, likely_meant, variables_fault
+from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, examples
+
+yaml = pytest.importorskip("yaml")
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PREFIXES = {name.partition("_")[0] for name in VARIABLES}
+#: The role gives these to the tasks before a batch. Nobody sets them.
+GIVEN = {"rollout_batch", "rollout_batch_servers"}
+
+
+class TestTable:
+    def test_it_has_every_option_of_the_roles_and_every_variable_of_the_playbooks(self) -> None:
+        specs = [yaml.safe_load(file.read_text())["argument_specs"]["main"] for file in CHECKOUT.glob("roles/*/meta/argument_specs.yml")]
+        options = {name for spec in specs for name in spec["options"]}
+        assert len(specs) == 4 and len(options) > 90
+        # A name after a dot or a slash is that of a plugin or a playbook.
+        ours = re.compile(rf"(?<![.\w/])(?:{'|'.join(PREFIXES)})_[a-z_]+")
+        used = {name for file in CHECKOUT.glob("playbooks/**/*.yml") for name in ours.findall(file.read_text())}
+        assert options | used == VARIABLES
+
+    def test_no_variable_of_the_roles_tasks_and_defaults_lacks(self) -> None:
+        ours = re.compile(rf"(?<![.\w/'])(?:{'|'.join(PREFIXES)})_[a-z_]+(?=\s*[|}}:)])")
+        files = [*CHECKOUT.glob("roles/*/tasks/*.yml"), *CHECKOUT.glob("roles/*/defaults/*.yml")]
+        assert {name for file in files for name in ours.findall(file.read_text())} <= VARIABLES | GIVEN
+
+
+class TestMeant:
+    def test_ours_pass_and_slips_of_each_are_refused(self) -> None:
+        slips = {f"{name[:-1]}{letter}x" for name, letter in zip(sorted(VARIABLES), "abcdefghij" * 10)} - VARIABLES
+        assert [name for name in VARIABLES if likely_meant(name)] == []
+        assert [slip for slip in slips if not likely_meant(slip)] == []
+
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [
+            ("rollout_players_at_mots", ["rollout_players_at_most"]),
+            ("rolout_serial", ["rollout_serial"]),
+            ("maintainance_reboot", ["maintenance_reboot"]),
+            ("power_host", ["power_hosts"]),
+            ("power_players_at_most", ["maintenance_players_at_most", "rollout_players_at_most"]),
+            ("rollout_resume_fil", ["rollout_resume_file"]),
+        ],
+    )
+    def test_it_names_what_is_likely_meant(self, name: str, meant: list[str]) -> None:
+        assert likely_meant(name) == meant
+
+    @pytest.mark.parametrize(
+        "name",
+        # Of other collections, of users, and of Ansible itself.
+        ["node_exporter_version", "node_name", "node_labels", "tower_hosts", "core_user", "power", "rollout_batch", "rollout_ticket", "x"],
+    )
+    def test_what_is_none_of_ours_passes(self, name: str) -> None:
+        assert likely_meant(name) == [] and variables_fault([name]) == ""
+
+    def test_the_sentence_names_each_and_says_that_nothing_was_done(self) -> None:
+        assert variables_fault(["power_host", "power_hosts", "node_chek"]) == (
+            "Cannot use unknown variables: node_chek (did you mean node_check?), power_host (did you mean power_hosts?); "
+            "correct or remove them; nothing was done"
+        )
+
+    def test_a_text_that_was_cut_at_a_blank_is_refused_and_the_sentence_shows_the_form_that_works(self) -> None:
+        assert variables_fault(["rollout_reason", "_raw_params"]) == (
+            "Cannot use a variable of the command line: its text ends at the first blank; give it as JSON, "
+            """as in -e '{"rollout_reason": "two words"}'; nothing was done"""
+        )
+
+
+def played(tmp_path: Path, playbook: str, inventory: str = "", extra: tuple[str, ...] = ()) -> tuple[int, str]:
+    """Run a playbook on a node that is this machine; nothing of it may come to act."""
+    pytest.importorskip("ansible.plugins.lookup")
+    (tmp_path / "hosts.yml").write_text(
+        "nodes: {hosts: {node-1: {ansible_connection: local, ansible_python_interpreter: '" + sys.executable + "', " + inventory + "}}}"
+    )
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(tmp_path / "hosts.yml"), playbook]
+    given = [word for each in ("power_become=false", *extra) for word in ("-e", each)]
+    environment = {**os.environ, "HOME": str(tmp_path), "ANSIBLE_LOCALHOST_WARNING": "false"}
+    ran = subprocess.run([*command, *given], capture_output=True, text=True, cwd=CHECKOUT, env=environment, check=False)
+    return ran.returncode, re.sub(r"\s+", " ", ran.stdout + ran.stderr)
+
+
+@pytest.mark.parametrize("playbook", sorted(file.stem for file in CHECKOUT.glob("playbooks/*.yml")))
+def test_every_playbook_refuses_one_of_the_command_line_before_it_does_anything(tmp_path: Path, playbook: str) -> None:
+    code, told = played(tmp_path, f"fleet.power.{playbook}", extra=("power_acton=restart", "node_exporter_version=1.8"))
+    assert code == 2, told
+    assert "Cannot use unknown variables: power_acton (did you mean power_action?); correct or remove them; nothing was done" in told
+    assert "changed=0" in told and "node_exporter_version" not in told
+
+
+def test_a_text_with_a_blank_is_refused_and_passes_as_json(tmp_path: Path) -> None:
+    code, told = played(tmp_path, "fleet.power.rolling_restart", extra=("rollout_reason=deploy 0a1b2c", "rollout_serial=x"))
+    assert code == 2 and "its text ends at the first blank" in told and "changed=0" in told
+    code, told = played(tmp_path, "fleet.power.rolling_restart", extra=('{"rollout_reason": "deploy 0a1b2c"}', "rollout_serial=x"))
+    assert code == 2 and "rollout_serial" in told and "blank" not in told
+
+
+@pytest.mark.parametrize("page", ["fleet_guide", "rollout_guide"])
+def test_the_lines_of_the_guides_give_a_text_whole(tmp_path: Path, page: str) -> None:
+    (lines,) = (each.text for each in examples(GUIDES / f"{page}.rst") if "$(git " in each.text)
+    # As a commit may have it: no part of it is to be run, or filled in.
+    subject = """it's "new" {{ 1 + 1 }} $HOME `id`""" if "%s" in lines else ""
+    (tmp_path / "subject").write_text(f"0a1b2c {subject}".strip())
+    (tmp_path / "git").write_text('#!/bin/sh\ncat "$HOME/subject"\n')
+    (tmp_path / "git").chmod(0o755)
+    write = "ansible.builtin.copy: {content: '{{ rollout_reason }}', dest: '{{ playbook_dir }}/told', mode: '0600'}"
+    (tmp_path / "tell.yml").write_text(f"[{{hosts: localhost, gather_facts: false, tasks: [{{{write}}}]}}]")
+    commands = "\n".join(line.removeprefix("$ ") for line in lines.splitlines()).replace("fleet.power.rolling_restart", "tell.yml")
+    path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    ran = subprocess.run(
+        ["sh", "-euc", commands],
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path), "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert (tmp_path / "told").read_text() == f"deploy 0a1b2c {subject}".strip()
+
+
+def test_of_one_in_the_inventory_it_warns(tmp_path: Path) -> None:
+    code, told = played(tmp_path, "fleet.power.power", "rollout_serail: 3, node_exporter_version: 1", ("power_action=none",))
+    assert code != 0
+    assert "Ignoring an unknown variable of the inventory or a play: rollout_serail (did you mean rollout_serial?)" in told
+    assert "node_exporter_version" not in told
