@@ -7,14 +7,39 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from .lab import Lease, bring_up, playbook, playbook_begun, server, uuid_of, wait_until
 from .maintenance import MARK, MEMORY, boot_of, work
+from .played import Network
 from .ran import recap, words_of
 from .rollout import operations, outcomes, result_of, resume_files, runs_of
+
+
+def test_one_of_a_misspelt_variable_restarts_nothing_and_a_night_waits_for_all_nodes_at_once(lease: Lease, tmp_path: Path) -> None:
+    nodes = lease(2)
+    networks = [Network(node, busy=3, **{name: 0}) for node, name in zip(nodes, ("empty", "idle"))]
+    polite = {"rollout_max_delay": 10, "rollout_stop_timeout": 10}
+    ran = playbook("rolling_restart", nodes, rollout_players_at_mots=0, **polite)
+    assert ran.rc == 2 and "rollout_players_at_mots (did you mean rollout_players_at_most?)" in words_of(ran)
+    assert [each.restarted() for each in networks] == [[], []]
+
+    # As the guide says.
+    ran = playbook("rolling_restart", nodes, rollout_serial="100%", rollout_players_at_most=0, rollout_left_ok=True, **polite)
+    assert ran.rc == 0, ran.output
+    assert "This run may take up to " in ran.stdout and "and each waits for its own players" not in ran.stdout
+    result = result_of(tmp_path)
+    assert (result["ok"], result["batches"]["planned"], result["counts"]["for_players"]) == (True, 1, 2)
+    assert [each.restarted() for each in networks] == [["empty"], ["idle"]]
+    first, second = (
+        datetime.fromisoformat(each["began_at"].replace("Z", "+00:00")) for each in result["servers"] if each["name"] == "busy"
+    )
+    assert abs((first - second).total_seconds()) < 10, "the second node did not wait for the end of the first"
+    (resume,) = resume_files(tmp_path)
+    assert json.loads(resume.read_text())["not_done"] == [f"{node.name} busy: players_online" for node in nodes]
 
 
 @pytest.mark.long
