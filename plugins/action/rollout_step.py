@@ -10,10 +10,11 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible import constants
+from ansible import constants, context
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.fleet.power.plugins.module_utils._fleet.options import options_fault
@@ -156,6 +157,12 @@ class ActionModule(ActionBase):
         if not self._check:
             chosen = sum(row.batch > 0 for row in record.rows)
             speak(f"Run {record.run}: {plural(chosen, 'server')} in {plural(record.batches, 'batch', 'batches')}, kept in {path}")
+        if record.batches and not record.stopped:
+            if record.for_players:
+                speak(lines.worst_line(record, self._waits if record.action in BOOTS else replace(self._waits, soak=0)))
+            if not self._check:
+                # Ctrl-C ends Ansible before anything could be said.
+                speak(f"If it is interrupted, {report.going_on(record, path)}")
         self._telling.begin(record, path)
         return {
             "file": path,
@@ -212,12 +219,12 @@ class ActionModule(ActionBase):
         record = files.load(path)
         if record.run == self._asked["run"] and record.owner:
             record.stopped = record.stopped or "its play was ended before its end"
-            _page().end(record, report.going_on(record, path), {"ok": False})
+            _page().end(record, report.parts_of_going_on(record, path), {"ok": False})
             told = report.result(record, ended_at=_now(), seconds=seconds_since(record.began_at), resume_file=path)
             self._telling.break_off(record, path, {**told, "ok": False})
             raise RolloutError(
                 f"Cannot tell of run {record.run}: its play was ended before its end, as by meta: end_play in rollout_before_batch_tasks; "
-                f"go on with the same command and -e rollout_resume={path}",
+                f"{report.going_on(record, path)}",
                 "broken_off",
             )
         return {"skipped": True}
@@ -228,8 +235,12 @@ class ActionModule(ActionBase):
 
     @property
     def _course(self) -> RolloutCourse:
-        waits = Waits(self._asked["pause"], self._asked["soak"], self._asked["max_parallel"])
-        return RolloutCourse(self._asked["run"], self._files, self._play, waits, _page(), self._telling)
+        return RolloutCourse(self._asked["run"], self._files, self._play, self._waits, _page(), self._telling)
+
+    @property
+    def _waits(self) -> Waits:
+        forks = context.CLIARGS.get("forks") or constants.DEFAULT_FORKS
+        return Waits(self._asked["pause"], self._asked["soak"], self._asked["max_parallel"], forks)
 
     @property
     def _check(self) -> bool:

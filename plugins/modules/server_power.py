@@ -168,8 +168,8 @@ options:
   on_max_delay:
     description:
       - What is done when O(max_delay) is over and too many still play.
-      - V(skip) leaves the server alone. It ends V(refused), code C(players_online), which fails the task, but is no failure that
-        O(max_failures) counts.
+      - V(skip) leaves the server alone. It ends V(refused), code C(players_online), or C(players_unknown) where it is unknown how many
+        play. That fails the task, but is no failure that O(max_failures) counts.
       - V(proceed) acts at that moment, so that the countdown, if there is one, begins as much earlier as O(warn) says. It needs
         O(max_delay).
       - If not given, V(skip) with O(players_at_most), else V(proceed).
@@ -179,6 +179,7 @@ options:
     description:
       - Tell those who play, in the game, at each of these marks. Seconds before the action, V(1) to V(86400), at most 20, in any order.
       - First it waits, then it tells. Players who leave end the countdown at once, and nobody is told on an empty server.
+      - It is refused with O(players_at_most=0) and O(on_max_delay=skip). Nobody could be told then.
       - Without O(players_at_most) the countdown begins at once, or, if O(max_delay) is given, so that it ends then.
       - Servers of one task that count down at nearly the same time end at the same moment, as many at a time as are acted on at a
         time (O(max_parallel)). With O(stagger) they end so many seconds apart. Both may be later than O(max_delay), if that is what it

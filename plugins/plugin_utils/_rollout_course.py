@@ -85,7 +85,7 @@ class RolloutCourse:
 
     def _is_too_late(self, record: Record, number: int, pause: float = 0) -> bool:
         """Tell if a batch that begins after a pause may not be over in time; then the run has stopped."""
-        seconds = pause + longest(record, number, self._waits.max_parallel)
+        seconds = pause + longest(record, [number], self._waits)
         fault = "" if self._check else lines.deadline_fault(record, number, seconds, time.time())
         if fault:
             stop_for_deadline(record, number, fault)
@@ -143,9 +143,10 @@ class RolloutCourse:
         table = f"\n{render(report.HEADINGS, report.table_rows(record))}\n\n" if record.rows else ""
         speak(f"{table}{result['msg']}")
         if resume_file is not None:
-            before = f"What failed before was left alone: {len(record.failed)}; " if result["ok"] else "To do what is left, "
+            nothing_left = result["ok"] and not record.left
+            before = f"What failed before was left alone: {len(record.failed)}; " if nothing_left else "To do what is left, "
             speak(f"{before}{report.going_on(record, resume_file)}")
-        self._page.end(record, report.going_on(record, resume_file) if resume_file else "", result)
+        self._page.end(record, report.parts_of_going_on(record, resume_file) if resume_file else (), result)
         self._telling.close(record, self._files.own, result)
         self._files.end(record, resume_file)
         self._files.write_result(result)

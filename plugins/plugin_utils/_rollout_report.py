@@ -82,7 +82,7 @@ class RunReport:
             if "file" in state and time.monotonic() >= state["next_at"]:
                 self._write(state)
 
-    def end(self, record: Record, going_on: str, result: Mapping[str, Any]) -> None:
+    def end(self, record: Record, going_on: Sequence[str], result: Mapping[str, Any]) -> None:
         """Write the report of a run that is over."""
         with self._held() as state:
             if not state or state["run"] != record.run:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+import shlex
 from datetime import datetime
 from pathlib import Path
 
@@ -324,12 +326,14 @@ def test_after_ctrl_c_the_next_run_waits_for_what_is_in_flight_and_does_nothing_
     going = playbook_begun("rolling_restart", [first, second], rollout_reason="update")
     wait_until(lambda: phase_of(first, slow) == "stop", "slow is being stopped", 60)
     going.interrupt()
-    assert going.finish().rc != 0
+    cut = going.finish()
+    assert cut.rc != 0
     assert runs_of(first, [slow]) == before
     (resume,) = resume_files(tmp_path)
     assert json.loads(resume.read_text())["not_done"] == [f"{first.name} slow: in flight", f"{second.name} later: not begun"]
 
-    ran = playbook("rolling_restart", [first, second], rollout_resume=str(resume))
+    (typed,) = re.findall(r"If it is interrupted, go on with the same command and (.*)", cut.stdout)
+    ran = playbook("rolling_restart", [first, second], *shlex.split(typed))
     assert ran.rc == 0, ran.output
     assert outcomes(result_of(tmp_path)) == {"slow": "done", "later": "done"}
     assert [each["outcome"] for each in operations(first, slow)] == ["done"]

@@ -7,14 +7,39 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from .lab import Lease, bring_up, playbook, playbook_begun, server, uuid_of, wait_until
 from .maintenance import MARK, MEMORY, boot_of, work
+from .played import Network
 from .ran import recap, words_of
 from .rollout import operations, outcomes, result_of, resume_files, runs_of
+
+
+def test_one_of_a_misspelt_variable_restarts_nothing_and_a_night_waits_for_all_nodes_at_once(lease: Lease, tmp_path: Path) -> None:
+    nodes = lease(2)
+    networks = [Network(node, busy=3, **{name: 0}) for node, name in zip(nodes, ("empty", "idle"))]
+    polite = {"rollout_max_delay": 10, "rollout_stop_timeout": 10}
+    ran = playbook("rolling_restart", nodes, rollout_players_at_mots=0, **polite)
+    assert ran.rc == 2 and "rollout_players_at_mots (did you mean rollout_players_at_most?)" in words_of(ran)
+    assert [each.restarted() for each in networks] == [[], []]
+
+    # As the guide says.
+    ran = playbook("rolling_restart", nodes, rollout_serial="100%", rollout_players_at_most=0, rollout_left_ok=True, **polite)
+    assert ran.rc == 0, ran.output
+    assert "This run may take up to " in ran.stdout and "and each waits for its own players" not in ran.stdout
+    result = result_of(tmp_path)
+    assert (result["ok"], result["batches"]["planned"], result["counts"]["for_players"]) == (True, 1, 2)
+    assert [each.restarted() for each in networks] == [["empty"], ["idle"]]
+    first, second = (
+        datetime.fromisoformat(each["began_at"].replace("Z", "+00:00")) for each in result["servers"] if each["name"] == "busy"
+    )
+    assert abs((first - second).total_seconds()) < 10, "the second node did not wait for the end of the first"
+    (resume,) = resume_files(tmp_path)
+    assert json.loads(resume.read_text())["not_done"] == [f"{node.name} busy: players_online" for node in nodes]
 
 
 @pytest.mark.long
@@ -29,14 +54,14 @@ def test_who_is_skipped_for_players_stops_nothing_and_is_left_for_the_next_run(l
     ran = playbook("rolling_restart", [first, second], power_servers="played,empty", rollout_players_at_most=0, rollout_warn_message="x")
     assert ran.rc == 2
     result = result_of(tmp_path)
-    assert outcomes(result) == {"played": "not_done players_online", "empty": "done"}
+    assert outcomes(result) == {"played": "not_done players_unknown", "empty": "done"}
     assert (result["stopped"], result["budget"]) == (None, {"allowed": 0, "used": 0})
     assert (result["counts"]["not_done"], result["counts"]["for_players"]) == (1, 1)
     assert "restart of 2 in 2 of 2 batches: 1 done, 1 skipped for players" in ran.stdout
     assert recap(ran) == {first.name: 1, second.name: 0, "localhost": 0}
     assert runs_of(first, [played]) == before
     (resume,) = resume_files(tmp_path)
-    assert json.loads(resume.read_text())["not_done"] == [f"{first.name} played: players_online"]
+    assert json.loads(resume.read_text())["not_done"] == [f"{first.name} played: players_unknown"]
 
     resumed = playbook("rolling_restart", [first, second], rollout_resume=str(resume))
     assert resumed.rc == 0, resumed.output
@@ -86,7 +111,7 @@ def test_a_node_that_is_left_to_its_players_is_neither_worked_on_nor_rebooted_an
 
     ran = playbook("maintenance", [first, second], **todo)
     assert ran.rc != 0
-    assert f"Cannot maintain {first.name}: players are on played; it was neither worked on nor rebooted" in words_of(ran)
+    assert f"Cannot maintain {first.name}: players may be on played; it was neither worked on nor rebooted" in words_of(ran)
     assert recap(ran) == {first.name: 1, second.name: 0}
     assert (boot_of(first), runs_of(first, [played])) == (before[0], before[2])
     assert boot_of(second) != before[1]
@@ -113,7 +138,7 @@ def test_what_was_stopped_on_a_node_that_is_left_to_its_players_comes_back(lease
     boot = boot_of(node)
     ran = going.finish()
     assert ran.rc != 0
-    assert f"Cannot maintain {node.name}: players are on played" in words_of(ran)
+    assert f"Cannot maintain {node.name}: players may be on played" in words_of(ran)
     assert boot_of(node) == boot
     assert [node.is_up(uuid_of(each)) for each in (empty, played)] == [True, True]
 

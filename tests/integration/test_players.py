@@ -76,8 +76,8 @@ def test_those_left_to_their_players_are_refused_and_stop_nobody(lab: Lab) -> No
     unknown = Played(lab)
     unknown.play("nobody knows")
     results = restart(lab, [busy, unknown, empty], max_failures=0, max_parallel=1, players_at_most=0)
-    assert endings(results) == [("refused", "players_online"), ("refused", "players_online"), ("done", "")]
-    assert "2 play on it" in results[0].msg and "nobody can tell whether somebody plays on it" in results[1].msg
+    assert endings(results) == [("refused", "players_online"), ("refused", "players_unknown"), ("done", "")]
+    assert "2 play on it" in results[0].msg and "it is unknown how many play on it" in results[1].msg
 
 
 def test_the_module_says_who_played_and_what_was_done_for_their_sake(lab: Lab, controller: Controller) -> None:

@@ -21,6 +21,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page impor
 from ansible_collections.fleet.power.plugins.module_utils._fleet.page.timelines import MANY, timelines
 from ansible_collections.fleet.power.plugins.module_utils._fleet.page.view import REFRESH_SECONDS, Shown, view
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.timing import moment_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import one_line
 from ansible_collections.fleet.power.tests.unit.page_support import BEGAN, LOG, RESUME, after, over, page_of, record
 
@@ -103,7 +104,7 @@ class TestMarkup:
             for each in made.rows:
                 each.name, each.msg, each.code, each.log = hostile(chance), hostile(chance), hostile(chance), [hostile(chance)]
             made.reason, made.by, made.stopped, made.action, going_on = (hostile(chance) for _unused in range(5))
-            found = Page(page(made, replace(over(made), going_on=going_on)))
+            found = Page(page(made, replace(over(made), going_on=[going_on, going_on])))
             assert (found.faults, found.open) == ([], [])
             elements = {(tag, *sorted(attributes)) for tag, attributes in found.elements}
             shape = shape or elements
@@ -117,7 +118,7 @@ class TestMarkup:
 class TestWhatItShows:
     def test_verdict_and_budget_come_first(self) -> None:
         text = Page(page_of(record())).text
-        order = ("Did not end well", "2 of 3", "Asked by", RESUME, "What failed", "Batches", "Timeline", "Slowest")
+        order = ("Did not end well", "2 failures, 3 allowed", "Asked by", *RESUME, "What failed", "Batches", "Timeline", "Slowest")
         places = [text.index(words) for words in order]
         assert places == sorted(places)
 
@@ -161,7 +162,36 @@ class TestWhatItShows:
         made = record()
         made.rows.append(Row("node-9", "99999999-0000-4000-8000-000000000009", "Late", 4))
         made.stopped = "2 failed, and 1 may"
-        assert "Not begun Late node-9" in Page(page_of(made)).text
+        made.batches += 1
+        text = Page(page_of(made)).text
+        assert "Not begun Late node-9" in text
+        assert "Batch 4 of 4 node-9 Late not begun" in text and "to come" not in text
+        # It says so while the command still ends, too.
+        assert "to come" not in Page(page(made, Shown(after(100)))).text
+        made.stopped = ""
+        assert "Batch 4 of 4 node-9 Late to come" in Page(page(made, Shown(after(100)))).text
+
+    def test_a_batch_that_was_under_way_when_the_command_ended_was_cut_off(self) -> None:
+        made = record()
+        made.batch_times.pop()
+        text = Page(page_of(made)).text
+        assert "cut off" in text and "under way" not in text
+
+    def test_a_failure_says_since_when_its_server_is_down(self) -> None:
+        made = record()
+        bad = next(each for each in made.rows if each.outcome == "failed")
+        since = moment_of(bad.downtime["from"])
+        assert since is not None
+        assert f"{bad.msg} down since {since.astimezone():%H:%M:%S}" in Page(page_of(made)).text
+
+    def test_no_failure_of_a_budget_of_none_is_told_in_words(self) -> None:
+        made = record()
+        made.budget = 0
+        assert "2 failures, 0 allowed" in Page(page_of(made)).text
+
+    def test_how_to_go_on_is_prose_with_what_is_typed_in_it(self) -> None:
+        found = page_of(record())
+        assert f'<p class="card">{RESUME[0]}<code>{RESUME[1]}</code></p>' in found
 
     def test_downtime_is_told_in_words_and_drawn(self) -> None:
         made = record(1, 1, failed=0)

@@ -82,7 +82,7 @@ def test_hostile_texts_are_texts_to_a_browser_too(chromium: Browser, tmp_path: P
         made = record(10, 20, failed=200, for_players=False)
         for each in made.rows:
             each.name, each.msg, each.code, each.log = hostile(chance), hostile(chance), hostile(chance), [hostile(chance)]
-        found = chromium.show(written(tmp_path, page(made, replace(over(made), going_on=hostile(chance)))), Look())
+        found = chromium.show(written(tmp_path, page(made, replace(over(made), going_on=[hostile(chance), hostile(chance)]))), Look())
         assert found.logged == [] and len(found.requested) == 1
         assert (found.scripts, found.images) == (0, 0)
         text = words(found.content)

@@ -142,6 +142,7 @@ def test_what_options_mean(given_options: dict[str, Any], policy: PlayerPolicy |
         ({"warn": [60], "on_max_delay": "skip"}, "without players_at_most"),
         ({"warn": [60], "max_delay": 59}, "first mark of warn is 60 s"),
         ({"players_at_most": 0, "warn": [60]}, "first mark of warn is 60 s"),
+        ({"players_at_most": 0, "warn": [60], "max_delay": 60}, "it happens only while nobody plays, so nobody could be told"),
         ({"warn": [0]}, "warn=0"),
         ({"warn": "60"}, "expected a list"),
         ({"warn": list(range(1, 30))}, "at most 20"),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +15,12 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.resume import is_in_flight
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LEFT_TO_PLAYERS
 from ansible_collections.fleet.power.tests.unit.rollout_support import all_done, ended, fleet, info, opened, servers_of, told, uuid
 
 from .test_rollout_lines import NOW
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 POLITE = {"players_at_most": 0, "max_delay": 600}
 SUPERSEDED = {"code": "superseded", "changed": False, "msg": "It was restarted by bob meanwhile"}
 
@@ -34,7 +37,7 @@ def through(record: Record, number: int, **answers: dict[str, Any]) -> None:
     count(record, number, {node: given.get(node) or ended(servers) for node, servers in asked.items()})
 
 
-@pytest.mark.parametrize("code", ["players_online", "countdown_running"])
+@pytest.mark.parametrize("code", LEFT_TO_PLAYERS)
 def test_who_was_skipped_for_players_is_no_failure_and_left_for_the_next_run(code: str) -> None:
     record = opened(fleet(3, 1), serial=1, max_failures=0, **POLITE)
     through(record, 1, node_1=skipped([uuid(100)], code))
@@ -49,6 +52,40 @@ def test_who_was_skipped_for_players_is_no_failure_and_left_for_the_next_run(cod
     assert to_json(kept)["not_done"] == [f"node-1 Server 100: {code}"]
     resumed = opened(fleet(3, 1), kept, run="5e6f7a8b", **POLITE)
     assert servers_of(begin(resumed, 1)) == {"node-1": [uuid(100)]}
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "ok"),
+    [
+        ({}, "players_online", False),
+        ({"left_ok": "true"}, "players_online", True),
+        ({"left_ok": True}, "countdown_running", True),
+        # Nobody knows whether that ever changes.
+        ({"left_ok": True}, "players_unknown", False),
+    ],
+)
+def test_a_run_that_has_left_servers_to_their_players_ends_well_where_that_is_asked_for(given: dict[str, Any], code: str, ok: bool) -> None:
+    record = opened(fleet(2, 1), **given, **POLITE)
+    through(record, 1, node_2=skipped([uuid(200)], code))
+    assert report.result(record, ended_at="then", seconds=1.0, resume_file="FILE")["ok"] is ok
+    # It is left for the next run all the same.
+    assert [row.server for row in from_json(to_json(record), "resume.json").left] == [uuid(200)]
+
+
+def test_what_else_is_left_or_failed_is_never_well() -> None:
+    failed = opened(fleet(2, 1), left_ok=True, max_failures=1, **POLITE)
+    through(failed, 1, node_1=skipped([uuid(100)]), node_2=ended([uuid(200)], "failed", code="start_failed"))
+    # The canary was skipped, so that the others had no turn.
+    stopped = opened(fleet(1, 2), left_ok=True, canary=1, **POLITE)
+    through(stopped, 1, node_1=skipped([uuid(100)]))
+    assert (failed.is_good, stopped.is_good) == (False, False)
+    with pytest.raises(RolloutError, match="Cannot use rollout_left_ok='maybe': expected true or false"):
+        opened(fleet(1, 1), left_ok="maybe")
+
+
+def test_maintenance_leaves_a_node_to_its_players_for_the_same_codes() -> None:
+    known = pytest.importorskip("yaml").safe_load((CHECKOUT / "roles" / "maintenance" / "vars" / "main.yml").read_text())
+    assert known["__maintenance_for_players"] == list(LEFT_TO_PLAYERS)
 
 
 def test_a_resumed_run_asks_for_it_again_under_a_key_of_its_own() -> None:
@@ -159,6 +196,7 @@ def test_waits_for_players_are_not_taken_for_work() -> None:
     ("given", "said"),
     [
         ({"players_at_most": 0, "warn": [60], "max_delay": 10}, "the first mark of warn is 60 s before the end"),
+        ({"players_at_most": 0, "warn": [60], "max_delay": 600}, "Cannot use warn with players_at_most=0 and on_max_delay=skip: "),
         ({"players_at_most": "none"}, "Cannot use players_at_most=str"),
         ({"warn": [10], "action": "start"}, "Cannot start with warn: stop and restart alone"),
         ({"warn": [10], "action": "kill"}, "Cannot kill with warn: stop and restart alone"),

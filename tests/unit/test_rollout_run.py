@@ -202,7 +202,8 @@ def soaked(before: dict[str, Any], after: dict[str, Any]) -> Record:
     """A run over one server whose action named the run it started."""
     record = opened(fleet(1, 1))
     begin(record, 1)
-    count(record, 1, {"node-1": ended([uuid(100)], run=NAMED)}, ({"node-1": before}, {"node-1": after}))
+    answer = ended([uuid(100)], run=NAMED, downtime={"seconds": 0.5})
+    count(record, 1, {"node-1": answer}, ({"node-1": before}, {"node-1": after}))
     return record
 
 
@@ -214,7 +215,7 @@ def test_a_server_that_the_supervisor_has_brought_back_has_crashed_all_the_same(
         record.rows[0].msg
         == f"Server {uuid(100)} crashed during the soak, exit code 3, out of memory; its last lines: out of luck / b / bye"
     )
-    assert record.rows[0].state != "offline" and record.stopped
+    assert record.rows[0].state != "offline" and record.stopped and record.rows[0].downtime == {}
 
 
 def test_a_run_that_was_over_before_the_first_look_is_missed_by_nobody() -> None:
@@ -228,10 +229,12 @@ def test_the_end_of_another_run_says_nothing_of_the_one_that_was_named() -> None
 
 
 def test_a_run_that_somebody_stopped_did_not_crash() -> None:
-    stopped = {**NAMED, "verdict": "stopped_at_engine", "exit_code": 0}
+    stopped = {**NAMED, "verdict": "stopped_at_engine", "exit_code": 0, "ended_at": "2026-03-01T12:00:09.000Z"}
     record = soaked(back(started_at="1"), back(stopped, started_at="1", state="offline"))
     assert outcomes(record) == {"Server 100": "failed did_not_stay_up"}
     assert (record.rows[0].state, record.rows[0].msg.endswith("until the end of the soak, exit code 0")) == ("offline", True)
+    # The half second that its restart took is not for how long it was down.
+    assert record.rows[0].downtime == {"from": "2026-03-01T12:00:09.000Z"}
 
 
 def test_what_failed_before_the_soak_keeps_its_own_code() -> None:

@@ -59,7 +59,26 @@ def test_the_wait_for_what_is_in_flight_has_an_end(controller: Controller) -> No
 def test_where_the_run_is_kept_is_told_before_anything_is_done(controller: Controller) -> None:
     controller.nodes(fleet(2, 1))
     planned = controller.plan(serial=1)
-    assert controller.shown == [f"Run {planned['run']}: 2 servers in 2 batches, kept in {planned['file']}"]
+    assert controller.shown == [
+        f"Run {planned['run']}: 2 servers in 2 batches, kept in {planned['file']}",
+        f"If it is interrupted, go on with the same command and -e rollout_resume={planned['file']}",
+    ]
+
+
+def test_a_run_that_waits_for_players_says_at_its_beginning_how_long_it_may_take(
+    controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin.constants, "DEFAULT_FORKS", 50)
+    controller.nodes(fleet(2, 1))
+    controller.plan(serial=1, players_at_most=0, max_delay=600, stop_timeout=60)
+    assert controller.shown[1] == "This run may take up to 23 min: 2 batches, and each waits for its own players"
+    controller.shown.clear()
+    controller.check = True
+    controller.plan(players_at_most=0, max_delay=600, stop_timeout=60)
+    assert controller.shown == ["This run may take up to 11 min 30 s"]
+    monkeypatch.setattr(plugin.constants, "DEFAULT_FORKS", 1)
+    controller.plan(players_at_most=0, max_delay=600, stop_timeout=60)
+    assert controller.shown[1] == ("This run may take up to 23 min; a batch has up to 2 nodes, and Ansible works on 1 at a time (forks)")
 
 
 def test_a_node_lost_between_two_runs_of_one_command_is_not_planned_from_what_it_said_in_the_first(controller: Controller) -> None:

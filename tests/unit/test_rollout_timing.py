@@ -32,7 +32,7 @@ def told(outcome: Outcome = Outcome.DONE, action: PowerAction = PowerAction.REST
 
 
 def timed(entry_: dict[str, Any]) -> Row:
-    row = Row("node-1", uuid(100), outcome=str(entry_.get("outcome")))
+    row = Row("node-1", uuid(100), outcome=str(entry_.get("outcome")), state=str(entry_.get("state")))
     note_timing(row, entry_)
     return row
 
@@ -52,6 +52,17 @@ def test_downtime_has_its_beginning_which_follows_from_the_run_that_ended_it() -
 def test_what_is_not_up_again_is_down_since(action: PowerAction) -> None:
     row = timed(told(action=action, downtime=Downtime("2026-03-01T12:00:03.123456789Z")))
     assert row.downtime == {"from": "2026-03-01T12:00:03.123Z"}
+
+
+def test_a_run_that_came_and_went_does_not_end_the_downtime_of_a_server_that_failed() -> None:
+    # A crash loop: up after half a second, and down again before it was ready.
+    down = Downtime("2026-03-01T12:00:03.000000000Z", 0.5, None, 2.0)
+    crashed = told(Outcome.FAILED, code="start_failed", downtime=down, run=Run("c", "2026-03-01T12:00:03.500000000Z"))
+    made = Record("1b2c3d4e", "restart", "2026-03-01T12:00:00.000Z", {}, rows=[timed({**crashed, "state": "offline"})])
+    assert made.rows[0].downtime == {"from": "2026-03-01T12:00:03.000Z"}
+    assert report.result(made, ended_at="", seconds=0, resume_file=None)["downtime"]["servers"] == 0
+    # One that is up, and not ready, was down for so long.
+    assert timed({**crashed, "state": "starting"}).downtime == {"from": "2026-03-01T12:00:03.000Z", "seconds": 0.5}
 
 
 def test_of_what_failed_the_end_of_the_log_is_kept() -> None:

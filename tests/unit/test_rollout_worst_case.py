@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.players import player_policy
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import lines, report
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import longest
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import Waits, longest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening import Start, open_run
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import from_json, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import stop_for_deadline
@@ -18,7 +18,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.worst_case import STOP_SECONDS, longest_batch
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings_keys import KEYS
-from ansible_collections.fleet.power.tests.unit.rollout_support import START, all_done, fleet, opened, uuid
+from ansible_collections.fleet.power.tests.unit.rollout_support import START, all_done, fleet, info, opened, told, uuid
 
 POLITE = {"players_at_most": 0, "max_delay": 1000}
 
@@ -29,12 +29,12 @@ POLITE = {"players_at_most": 0, "max_delay": 1000}
         ("restart", {}, 30, 600),
         ("restart", {"stop_timeout": 60, "wait_seconds": 5}, 5, 60),
         ("restart", {"stop_timeout": 60, "wait_for": "running"}, 30, 360),
-        ("restart", {"stop_timeout": "60", "wait_for": "healthy", "wait_timeout": "40", "soak": "7.5"}, 37.5, 100),
+        ("restart", {"stop_timeout": "60", "wait_for": "healthy", "wait_timeout": "40", "soak": "7.5"}, 30, 100),
         ("restart", {**POLITE, "stop_timeout": 60}, 1030, 60),
         ("restart", {"warn": [300, 10], "stop_timeout": 60}, 30, 360),
-        ("restart", {**POLITE, "warn": [300, 10], "stop_timeout": 60}, 730, 360),
+        ("restart", {**POLITE, "players_at_most": 2, "warn": [300, 10], "stop_timeout": 60}, 730, 360),
         ("stop", {"wait_for": "running", "soak": 10}, 30, 600),
-        ("start", {"wait_for": "running", "soak": 10, "stop_timeout": 60}, 40, 300),
+        ("start", {"wait_for": "running", "soak": 10, "stop_timeout": 60}, 30, 300),
         ("start", {}, 30, 0),
         ("kill", {"soak": 10, "wait_seconds": 300}, 0, 0),
     ],
@@ -53,7 +53,23 @@ def test_what_a_stop_takes_where_nobody_says_it_is_the_nodes_own_default() -> No
 def test_servers_that_have_to_wait_for_their_turn_make_a_batch_longer() -> None:
     record = opened(fleet(2, 20), stop_timeout=60, wait_seconds=0)
     # Of the node that has the most, so many at a time; eight, where nothing is said.
-    assert [longest(record, 1, most) for most in (1, 5, 20, 0)] == [1200, 240, 60, 180]
+    assert [longest(record, [1], Waits(max_parallel=most)) for most in (1, 5, 20, 0)] == [1200, 240, 60, 180]
+
+
+def test_nodes_that_ansible_has_no_fork_for_make_a_batch_longer() -> None:
+    record = opened(fleet(5, 1), stop_timeout=60, wait_seconds=0)
+    assert [longest(record, [1], Waits(soak=7, forks=forks)) for forks in (0, 5, 4, 1)] == [67, 67, 127, 307]
+
+
+def test_one_node_at_a_time_waits_for_players_for_days_and_all_at_once_for_a_part_of_an_hour() -> None:
+    # Three priorities.
+    seen = {f"node-{node}": told(*(info(10 * node + number, priority=number) for number in range(3))) for node in range(200)}
+    night = {**POLITE, "max_delay": 600, "stop_timeout": 0, "wait_seconds": 0}
+    slow, quick = opened(seen, serial=1, **night), opened(seen, serial="100%", **night)
+    assert (slow.batches, quick.batches) == (600, 3)
+    assert lines.worst_line(slow, Waits(forks=5)) == "This run may take up to 100 h: 600 batches, and each waits for its own players"
+    assert lines.worst_line(quick, Waits(forks=200)) == "This run may take up to 30 min: 3 batches, and each waits for its own players"
+    assert lines.worst_line(quick, Waits(forks=5)).startswith("This run may take up to 20 h: ")
 
 
 def test_what_are_no_seconds_is_refused_before_anything_is_done() -> None:
@@ -65,9 +81,9 @@ def test_a_batch_that_may_not_be_over_in_time_is_left_with_all_after_it_and_told
     deadline = moment_in("2026-01-31T06:00:00Z")
     given = {"action": "restart", "servers": ["all"], "serial": 1, "stop_timeout": 60, "wait_seconds": 0}
     record = open_run(given, fleet(3, 1), Start(START.run, START.began_at, window=Window(deadline=deadline)))
-    assert lines.deadline_fault(record, 1, longest(record, 1, 0), deadline - 60) == ""
+    assert lines.deadline_fault(record, 1, longest(record, [1], Waits()), deadline - 60) == ""
     all_done(record, 1)
-    fault = lines.deadline_fault(record, 2, longest(record, 2, 0), deadline - 59)
+    fault = lines.deadline_fault(record, 2, longest(record, [2], Waits()), deadline - 59)
     assert fault.startswith("batch 2 may take 1 min, and all is to be over by ")
     stop_for_deadline(record, 2, fault)
     assert [(row.outcome, row.code) for row in record.rows] == [("done", ""), ("not_done", "deadline"), ("not_done", "deadline")]

@@ -114,7 +114,7 @@ def test_news_of_the_batch_under_way_are_in_it_and_those_of_the_batch_before_are
 
 def test_its_end_is_written_at_once_and_nothing_comes_after_it(reported: Reported) -> None:
     reported.begin()
-    reported.report.end(reported.record, "the command", {"ok": False})
+    reported.report.end(reported.record, ["go on with ", "the command"], {"ok": False})
     assert "Did not end well" in reported.text and "the command" in reported.text and 'http-equiv="refresh"' not in reported.text
     reported.now += 100
     reported.report.note("node-1", ["{}"])

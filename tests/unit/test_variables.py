@@ -81,12 +81,12 @@ class TestMeant:
 
 
 def played(tmp_path: Path, playbook: str, inventory: str = "", extra: tuple[str, ...] = ()) -> tuple[int, str]:
-    """Run a playbook on a node that is this machine; nothing of it may come to act."""
+    """Run a playbook on a node that is this machine, in check mode, so that a fault of ours changes nothing here."""
     pytest.importorskip("ansible.plugins.lookup")
     (tmp_path / "hosts.yml").write_text(
         "nodes: {hosts: {node-1: {ansible_connection: local, ansible_python_interpreter: '" + sys.executable + "', " + inventory + "}}}"
     )
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(tmp_path / "hosts.yml"), playbook]
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(tmp_path / "hosts.yml"), "--check", playbook]
     given = [word for each in ("power_become=false", *extra) for word in ("-e", each)]
     environment = {**os.environ, "HOME": str(tmp_path), "ANSIBLE_LOCALHOST_WARNING": "false"}
     ran = subprocess.run([*command, *given], capture_output=True, text=True, cwd=CHECKOUT, env=environment, check=False)

@@ -12,23 +12,23 @@ _NAMES = {
     "power": "action become hosts options priorities servers",
     "status": "snapshot states",
     "rollout": """
-        action allow_unknown batch_size before_batch_tasks canary deadline eggs labels max_delay max_failures max_parallel not_before
-        on_failure on_max_delay options outdated pause players_at_most preview_definitions priorities reason receivers report result_file
-        resume resume_failed resume_file resume_wait serial servers soak states stop_timeout suspended wait_for wait_seconds wait_timeout
-        warn warn_message
+        action allow_unknown batch_size before_batch_tasks canary deadline eggs labels left_ok max_delay max_failures max_parallel
+        not_before on_failure on_max_delay options outdated pause players_at_most preview_definitions priorities reason receivers report
+        result_file resume resume_failed resume_file resume_wait serial servers soak states stop_timeout suspended wait_for wait_seconds
+        wait_timeout warn warn_message
     """,
     "maintenance": """
         engine_timeout max_delay memory on_max_delay options pass_over players_at_most priorities reason reboot reboot_timeout serial
         stagger stop_timeout take_over tasks wait_for wait_seconds wait_timeout warn warn_message
     """,
     "node": """
-        check definitions definitions_dir definitions_purge engine_install engine_packages engine_repository engine_service event_receivers
-        events priorities python python_packages restore_max_parallel restore_on_boot restore_stagger restore_wait_for settings supervise
-        user user_id virtualenv virtualenv_libraries virtualenv_packages virtualenv_python
+        check definitions definitions_dir definitions_purge engine_install engine_packages engine_repository engine_service
+        event_receivers events priorities python python_packages restore_max_parallel restore_on_boot restore_stagger restore_wait_for
+        settings supervise user user_id virtualenv virtualenv_libraries virtualenv_packages virtualenv_python
     """,
     "shim": """
-        certificate certificate_key check engine_group firewall firewall_sources python python_packages user virtualenv virtualenv_libraries
-        virtualenv_packages virtualenv_python watchdog
+        certificate certificate_key check engine_group firewall firewall_sources python python_packages user virtualenv
+        virtualenv_libraries virtualenv_packages virtualenv_python watchdog
     """,
 }
 VARIABLES = frozenset(f"{prefix}_{name}" for prefix, names in _NAMES.items() for name in names.split())

@@ -32,12 +32,12 @@ _BATCHES, _NODES, _TOP, _NAMES = 100, 500, 10, 50
 
 @dataclass(frozen=True)
 class Shown:
-    """The moment that a page shows: when, what the run is doing, how it goes on, about how many seconds it still takes, and the news of
-    what is under way. ``result`` is that of a run that is over."""
+    """The moment that a page shows: when, what the run is doing, how one goes on with it (`report.parts_of_going_on`), about how many
+    seconds it still takes, and the news of what is under way. ``result`` is that of a run that is over."""
 
     now: datetime
     doing: str = ""
-    going_on: str = ""
+    going_on: Sequence[str] = ()
     left: float | None = None
     live: Live = field(default_factory=dict)
     result: Mapping[str, Any] | None = None
@@ -62,7 +62,7 @@ def view(record: Record, shown: Shown) -> dict[str, Any]:
         "going_on": shown.going_on,
         **_failures(record),
         **_left(record),
-        **_batches(record, shown.now),
+        **_batches(record, shown),
         "timelines": [_timeline(each) for each in found.batches],
         "selection": _selection(found),
         "legend": _legend(found),
@@ -86,7 +86,7 @@ def _verdict(record: Record, shown: Shown) -> tuple[str, str]:
 def _tiles(record: Record, counts: Mapping[str, int]) -> list[dict[str, Any]]:
     """The numbers that come first: the budget, then how many ended how."""
     failed = record.failures
-    tiles = [{"value": f"{failed} of {record.budget}", "label": "allowed failures used", "kind": "bad" if failed > record.budget else ""}]
+    tiles = [{"value": str(failed), "label": f"failures, {record.budget} allowed", "kind": "bad" if failed > record.budget else ""}]
     for name in ("done", "unchanged", "failed", "refused", "cancelled", "unknown", "skipped"):
         if counts[name] or name == "done":
             bad = name in ("failed", "refused", "cancelled", "unknown")
@@ -126,7 +126,10 @@ def _window(record: Record) -> str:
 def _failures(record: Record) -> dict[str, Any]:
     """All that failed, the first at length."""
     failed = [*record.failed_before, *(row for row in record.rows if row.is_failure)]
-    whole = [{**_failure(row, _MESSAGE), "log": [one_line(str(line), _LINE) for line in row.log]} for row in failed[:_AT_LENGTH]]
+    whole = [
+        {**_failure(row, _MESSAGE), "down_words": _down_words(row), "log": [one_line(str(line), _LINE) for line in row.log]}
+        for row in failed[:_AT_LENGTH]
+    ]
     return {"failures": whole, "more_failures": [_failure(row, _SHORT_MESSAGE) for row in failed[_AT_LENGTH:]]}
 
 
@@ -147,7 +150,7 @@ def _left(record: Record) -> dict[str, Any]:
     }
 
 
-def _batches(record: Record, now: datetime) -> dict[str, Any]:
+def _batches(record: Record, shown: Shown) -> dict[str, Any]:
     times = {number: (moment_of(began), moment_of(ended)) for number, began, ended in record.batch_times}
     rows: dict[int, list[Row]] = {}
     for row in record.rows:
@@ -157,26 +160,33 @@ def _batches(record: Record, now: datetime) -> dict[str, Any]:
         # Those that went wrong, and those about the one that the run is at.
         bad = [number for number in numbers if any(row.is_failure for row in rows[number])][: _BATCHES // 2]
         near = [number for number in numbers if number > record.begun - _BATCHES // 2][: _BATCHES // 2]
-        shown = sorted({*bad, *near})
+        chosen = sorted({*bad, *near})
     else:
-        shown = numbers
+        chosen = numbers
     return {
-        "batches": [_batch(record, number, rows[number], times.get(number), now) for number in shown],
-        "more_batches": len(numbers) - len(shown),
+        "batches": [_batch(record, number, rows[number], times.get(number), shown) for number in chosen],
+        "more_batches": len(numbers) - len(chosen),
     }
 
 
 def _batch(
-    record: Record, number: int, rows: Sequence[Row], times: tuple[datetime | None, datetime | None] | None, now: datetime
+    record: Record, number: int, rows: Sequence[Row], times: tuple[datetime | None, datetime | None] | None, shown: Shown
 ) -> dict[str, Any]:
     began, ended = times or (moment_of(record.batch_began_at) if number == record.begun else None, None)
-    took = "" if began is None else span(((ended or now) - began).total_seconds())
+    took = "" if began is None else span(((ended or shown.now) - began).total_seconds())
+    over = shown.result is not None
+    if times:
+        words = outcome_words(rows)
+    elif number == record.begun:
+        words = "cut off" if over else "under way"
+    else:
+        words = "not begun" if over or record.stopped else "to come"
     return {
         "name": batch_name(record, number),
         "who": one_line(servers_of_rows(rows), _LINE),
         "began": "" if began is None else _clock(began),
         "took": took,
-        "words": outcome_words(rows) if times else "under way" if number == record.begun else "to come",
+        "words": words,
         "kind": "bad" if any(row.is_failure for row in rows) else "good" if times else "",
     }
 

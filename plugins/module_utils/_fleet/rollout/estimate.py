@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .record import Record
@@ -19,11 +20,15 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Waits:
-    """What the run was told to wait, in seconds, and how many servers of one node it takes at a time; 0: as many as the node likes."""
+    """What the run was told to wait, in seconds, and what it takes at a time.
+
+    ``max_parallel`` is how many servers of one node, ``forks`` how many nodes; 0: as many as the node likes, and all.
+    """
 
     pause: float = 0
     soak: float = 0
     max_parallel: int = 0
+    forks: int = 0
 
 
 def note_time(record: Record, number: int, seconds: float, waits: Waits) -> None:
@@ -52,9 +57,19 @@ def remaining(record: Record, number: int, waits: Waits) -> float | None:
     return acting + len(left) * waits.soak + (len(left) - 1) * waits.pause
 
 
-def longest(record: Record, number: int, max_parallel: int) -> float:
-    """Return how many seconds a batch may take at the longest."""
-    return LongestBatch(record.longest_once, record.longest_round).seconds(rounds(record, max_parallel)[number])
+def longest(record: Record, numbers: Iterable[int], waits: Waits) -> float:
+    """Return how many seconds these batches may take at the longest, one after the other, without pauses.
+
+    A node that Ansible has no fork for begins when another one is done.
+    """
+    most, taken, nodes = LongestBatch(record.longest_once, record.longest_round), rounds(record, waits.max_parallel), nodes_of(record)
+    turns = {each: math.ceil(nodes[each] / (waits.forks or nodes[each])) for each in numbers}
+    return sum(waits.soak + count * most.seconds(taken[each]) for each, count in turns.items())
+
+
+def nodes_of(record: Record) -> Counter[int]:
+    """Return how many nodes are in each batch."""
+    return Counter(batch for batch, _node in {(row.batch, row.node) for row in record.rows if row.batch})
 
 
 def rounds(record: Record, max_parallel: int) -> dict[int, int]:

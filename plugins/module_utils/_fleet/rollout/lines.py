@@ -12,7 +12,7 @@ from itertools import groupby
 
 from ..._power.model.schema import one_line
 from ..table import plural
-from .estimate import Waits, remaining
+from .estimate import Waits, longest, nodes_of, remaining
 from .record import Record, Row, outcome_words, some_of
 from .window import moment_in, shown
 
@@ -52,7 +52,7 @@ def end_line(record: Record, number: int, now: datetime) -> str:
     text = outcome_words(rows)
     bad = [row for row in rows if row.is_failure]
     named = f" ({one_line(some_of(bad))})" if bad else ""
-    used = f"; {record.failures} failed of {record.budget} allowed" if record.failures else ""
+    used = f"; {record.failures} failed so far, and {record.budget} may" if record.failures else ""
     took = f" after {span(_since(record.batch_began_at, now))}" if record.batch_began_at else ""
     return f"{_clock(now)} {batch_name(record, number)} ended{took}: {text}{named}{used}"
 
@@ -61,6 +61,16 @@ def passed_line(record: Record, number: int, now: datetime) -> str:
     """Return the line on a batch that no node is left for."""
     servers = plural(len(record.in_batch(number)), "server")
     return f"{_clock(now)} {batch_name(record, number)} passed over, since its nodes are lost: {servers} unknown"
+
+
+def worst_line(record: Record, waits: Waits) -> str:
+    """Return the line on how long a run that waits for players may take at the longest."""
+    nodes = nodes_of(record)
+    seconds = longest(record, nodes, waits) + waits.pause * (len(nodes) - 1)
+    each = f": {len(nodes)} batches, and each waits for its own players" if len(nodes) > 1 else ""
+    most = max(nodes.values())
+    forks = f"; a batch has up to {most} nodes, and Ansible works on {waits.forks} at a time (forks)" if 0 < waits.forks < most else ""
+    return f"This run may take up to {span(seconds)}{each}{forks}"
 
 
 def pause_line(number: int, seconds: float, now: datetime) -> str:

@@ -108,6 +108,7 @@ def _record(understood: Understood, start: Start, old: Record | None) -> Record:
         outdated=asked.outdated,
         skip_suspended=asked.skip_suspended,
         goes_on=one_of("on_failure", given.get("on_failure", "stop"), ("stop", "continue")) == "continue",
+        left_ok=parse_flag("left_ok", given.get("left_ok", False)),
         for_players=understood.players is not None,
         not_before=window["not_before"] or "",
         deadline=window["deadline"] or "",

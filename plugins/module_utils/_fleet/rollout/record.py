@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
-from ..._power.model.errors import LEFT_TO_PLAYERS
+from ..._power.model.errors import LEFT_TO_PLAYERS, PlayersUnknown
 from .words import FAILURES, GOOD, NOT_DONE, OUTCOMES, UNKNOWN, RolloutError
 
 SCHEMA = 1
@@ -77,6 +77,11 @@ class Row:
         return self.outcome == NOT_DONE and self.code in LEFT_TO_PLAYERS
 
     @property
+    def is_known_to_be_played(self) -> bool:
+        """True if the server was left alone for those who play on it, and not because nobody could be counted."""
+        return self.is_for_players and self.code != PlayersUnknown.code
+
+    @property
     def is_left(self) -> bool:
         """True if the row is still to be done: nothing was tried, or nobody knows what came of it."""
         return self.outcome in (NOT_DONE, UNKNOWN) or self.untouched
@@ -106,6 +111,8 @@ class Record:
     budget: int = 0
     #: Whether a run out of budget goes on all the same.
     goes_on: bool = False
+    #: Whether the run ends well although servers were left to those who play on them.
+    left_ok: bool = False
     #: How many batches there are, how many of them, the first, are the canary's, and how many were begun.
     batches: int = 0
     canaries: int = 0
@@ -183,8 +190,8 @@ class Record:
 
     @property
     def is_good(self) -> bool:
-        """True if every server that is meant ended done, unchanged or skipped by request."""
-        return not self.failures and not self.left
+        """True if every server that is meant ended done, unchanged or skipped by request, or was left to its players where it may be."""
+        return not self.failures and all(self.left_ok and row.is_known_to_be_played for row in self.left)
 
 
 def some_of(rows: Sequence[Row]) -> str:

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -69,11 +72,23 @@ def blamed(record: Record) -> dict[str, str]:
 
 
 def going_on(record: Record, resume_file: str) -> str:
-    """How the next run does what this one has left."""
-    text = f"go on with the same command and -e rollout_resume={resume_file}"
+    """Return how the next run does what this one has left."""
+    return "".join(parts_of_going_on(record, resume_file))
+
+
+def parts_of_going_on(record: Record, resume_file: str) -> list[str]:
+    """Return the same in parts, of which every second one is what is typed."""
+    text = ["go on with the same command and ", _typed("rollout_resume", resume_file)]
+    again = _typed("rollout_resume_failed", "true")
     if record.needs_failed:
-        return f"{text} -e rollout_resume_failed=true"
-    return f"{text}, and with -e rollout_resume_failed=true if what failed is to be tried again" if record.failed else text
+        return [*text, " ", again]
+    return [*text, ", and with ", again, " if what failed is to be tried again"] if record.failed else text
+
+
+def _typed(name: str, value: str) -> str:
+    """Return a variable as it is given in a shell."""
+    plain = re.fullmatch(r"[\w./~+:@%-]+", value)
+    return f"-e {name}={value}" if plain else f"-e {shlex.quote(json.dumps({name: value}))}"
 
 
 def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | None) -> dict[str, Any]:

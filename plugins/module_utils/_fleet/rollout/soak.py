@@ -31,8 +31,13 @@ def judge_soak(row: Row, answer: Mapping[str, Any], before: Mapping[str, Any], a
     elif unseen is not None:
         row.outcome, row.code, row.msg = UNKNOWN, code_of(unseen), reason_of(unseen)[:LONGEST_MESSAGE]
     elif last is None or first != last:
-        _fell(row, _end_of(row, first, after))
-        row.state = OFFLINE if last is None else row.state
+        end = _end_of(row, first, after)
+        _fell(row, end)
+        # How long it was down by its action is not how long it was down.
+        row.downtime = {}
+        if last is None:
+            row.state, ended_at = OFFLINE, (end or {}).get("ended_at")
+            row.downtime = {"from": str(ended_at)} if ended_at else {}
 
 
 def told_of(row: Row, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:

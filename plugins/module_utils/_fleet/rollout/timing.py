@@ -14,6 +14,7 @@ from typing import Any
 
 from ..._power.model.clock import engine_time, timestamp
 from .record import Record, Row
+from .words import OFFLINE
 
 #: Of a log, so many last lines are kept, each so long.
 _LINES, _LINE_CHARACTERS = 8, 200
@@ -25,6 +26,9 @@ _LONGEST_SECONDS = 10.0**8
 def note_timing(row: Row, entry: Mapping[str, Any]) -> None:
     """Keep when a server's action was taken up, its phases and downtime, and the end of its log where it failed."""
     row.began_at, row.phases, row.downtime = _began_at(entry), _phases(entry), _downtime(entry)
+    if row.is_failure and row.state == OFFLINE:
+        # A run that has come and gone since did not end the downtime.
+        row.downtime = {name: value for name, value in row.downtime.items() if name == "from"}
     row.log = _log(entry) if row.is_failure else []
 
 

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How long a batch may take at the longest, by what the run was asked for: whether one may begin that is to be over by some moment; pure.
 
-What no option bounds is not in it: pulling an image, the steps before a boot, a silent engine, tasks before the batch.
+A soak is not in it, since it is once for all nodes. What no option bounds is not in it either: pulling an image, the steps before a boot,
+a silent engine, tasks before the batch.
 """
 
 from __future__ import annotations
@@ -44,10 +45,9 @@ def longest_batch(action: str, given: Mapping[str, Any], policy: PlayerPolicy | 
     waits, boots = given.get("wait_for", WaitFor.CONTAINER.value) != WaitFor.CONTAINER.value, action in BOOTS
     stop = 0.0 if action == PowerAction.START.value else _seconds(given, "stop_timeout", STOP_SECONDS)
     ready = _seconds(given, "wait_timeout", Request.wait_timeout) if boots and waits else 0.0
-    soak = _seconds(given, "soak", 0) if boots else 0.0
     countdown = 0 if policy is None else policy.countdown_seconds
     players = 0 if policy is None else policy.max_delay - countdown
-    return LongestBatch(players + _seconds(given, "wait_seconds", Request.wait_seconds) + soak, countdown + stop + ready)
+    return LongestBatch(players + _seconds(given, "wait_seconds", Request.wait_seconds), countdown + stop + ready)
 
 
 def _seconds(given: Mapping[str, Any], name: str, default: float) -> float:

@@ -73,9 +73,15 @@ class Superseded(PowerError):
 
 
 class PlayersOnline(PowerError):
-    """More people play on the server than the action allows, or nobody can tell, and it may not wait any longer."""
+    """More people play on the server than the action allows, and it may not wait any longer."""
 
     code = "players_online"
+
+
+class PlayersUnknown(PowerError):
+    """It is unknown how many people play on the server, and the action may not wait any longer."""
+
+    code = "players_unknown"
 
 
 class CountdownRunning(PowerError):
@@ -294,7 +300,7 @@ class UnsupportedByEndpoint(PowerError):
 
 
 #: Why a server was left to its players, which says nothing of the others: no failure that a budget counts.
-LEFT_TO_PLAYERS = (PlayersOnline.code, CountdownRunning.code)
+LEFT_TO_PLAYERS = (PlayersOnline.code, PlayersUnknown.code, CountdownRunning.code)
 #: Codes that no exception of ours carries: what a reader of the journal concludes, what the HTTP face took and could not begin in time,
 #: a kill that could not be guarded, what a power cut may undo, and a fault of ours.
 INTERRUPTED = "interrupted"

@@ -122,6 +122,11 @@ def read_policy(verb: str, regards_players: bool, given: Mapping[str, Any]) -> P
     max_delay = _max_delay(options.get("max_delay"), marks, waits=at_most is not None)
     if at_most is None and on_max_delay is OnMaxDelay.SKIP:
         raise SettingsInvalid("Cannot use on_max_delay=skip without players_at_most: nothing says when it would be skipped")
+    if at_most == 0 and marks and on_max_delay is OnMaxDelay.SKIP:
+        raise SettingsInvalid(
+            "Cannot use warn with players_at_most=0 and on_max_delay=skip: it happens only while nobody plays, so nobody could be told; "
+            "leave out warn, or give on_max_delay=proceed"
+        )
     return PlayerPolicy(at_most or 0, max_delay, on_max_delay, marks, _message(options.get("warn_message", WARN_MESSAGE)))
 
 

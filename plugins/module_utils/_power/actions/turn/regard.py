@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from ...locking.countdown import Countdown, HeldCountdown
 from ...model.cancellation import Deadline
 from ...model.clock import timestamp
-from ...model.errors import CountdownRunning, InterruptedBySignal, PlayersOnline
+from ...model.errors import CountdownRunning, InterruptedBySignal, PlayersOnline, PlayersUnknown
 from ...model.news import PLAYERS
 from ...model.plan import plan
 from ...model.players import PlayerCount, PlayerPolicy, PlayerWait
@@ -48,7 +48,7 @@ def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked
     """Wait and count as the policy says, and until the action may begin after the one before it, then give what is known of the server by
     then; players who were told hear if it is called off.
 
-    Raises `PlayersOnline`, `CountdownRunning`, `Superseded`, as `check` where it waited, and as `RunWatch.check`.
+    Raises `PlayersOnline`, `PlayersUnknown`, `CountdownRunning`, `Superseded`, as `check` where it waited, and as `RunWatch.check`.
     """
     seen = checked.seen
     require_unchanged(context, seen.snapshot)
@@ -76,20 +76,22 @@ def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked
 
 
 def look_at_players(context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot) -> None:
-    """See who plays, once and at once, for check mode. Raises `PlayersOnline` where the action would not wait for them."""
+    """See who plays, once and at once, for check mode. Raises `PlayersOnline` or
+    `PlayersUnknown` where the action would not wait for them."""
     regard = _Regard(context, policy, snapshot, RunWatch(context, snapshot.run))
     count = context.progress.players = regard.look()
     if decide(policy, Situation(count, 0.0)) is Move.REFUSE:
-        raise _players_online(context, policy, count)
+        raise _too_many(context, policy, count)
 
 
-def _players_online(context: ActionContext, policy: PlayerPolicy, count: PlayerCount, when: str = "") -> PlayersOnline:
+def _too_many(context: ActionContext, policy: PlayerPolicy, count: PlayerCount, when: str = "") -> PlayersOnline | PlayersUnknown:
     """The error of an action that has waited for players as long as it may, or may not wait any more; ``when`` says since when."""
-    who = f"nobody can tell whether somebody plays on it ({count.why})" if count.online is None else f"{count.online} play on it"
     waited = when or (f" after {policy.max_delay} s" if policy.max_delay else "")
-    too_late = count.online is not None and count.online <= policy.at_most
-    why = "there is no time left to tell them" if too_late else f"players_at_most is {policy.at_most}"
-    return PlayersOnline(f"Cannot {context.verb} server {context.uuid}: {who}{waited}, and {why}")
+    cannot = f"Cannot {context.verb} server {context.uuid}"
+    if count.online is None:
+        return PlayersUnknown(f"{cannot}: it is unknown how many play on it ({count.why}){waited}, and players_at_most is {policy.at_most}")
+    why = "there is no time left to tell them" if count.online <= policy.at_most else f"players_at_most is {policy.at_most}"
+    return PlayersOnline(f"{cannot}: {count.online} play on it{waited}, and {why}")
 
 
 class _Regard:
@@ -137,11 +139,12 @@ class _Regard:
         return self._count
 
     def _last_look(self) -> None:
-        """Look once more where the wait for the lock took long. Raises `PlayersOnline`: under the lock nobody is waited for."""
+        """Look once more where the wait for the lock took long. Raises `PlayersOnline` or `PlayersUnknown`: under the lock
+        nobody is waited for."""
         if self._next_look.is_over:
             self.look()
             if self._move() is not Move.GO:
-                raise _players_online(self._context, self._policy, self._count, " by the time it had the lock")
+                raise _too_many(self._context, self._policy, self._count, " by the time it had the lock")
 
     def give_up(self, error: BaseException) -> None:
         """Tell players who were told that it does not come, unless it has begun, or another process goes on with it after a signal."""
@@ -203,7 +206,7 @@ class _Regard:
             # Nobody plays on one that has ended by itself, which a game that is not there does not tell.
             self._watch.look(certain=self._waited > STALE_SECONDS)
             if not self._watch.is_over:
-                raise _players_online(self._context, self._policy, self._count)
+                raise _too_many(self._context, self._policy, self._count)
         if move in (Move.REFUSE, Move.GO):
             return self._come_back()
         if move is Move.CALL_OFF:
