@@ -138,7 +138,7 @@ options:
       - V(running) is when it has written one of the lines in the definition's C(process_configuration.startup.done). Where there are none,
         a live process counts.
       - V(healthy) is when the image's health check passes. Without a health check it means V(running), with a warning.
-        Refused with O(api_url).
+        Refused with an O(api_url) that is not this collection's own.
     type: str
     default: container
     choices: [container, running, healthy]

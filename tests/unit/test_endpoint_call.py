@@ -164,7 +164,7 @@ def test_a_fault_of_ours_is_told_and_hides_no_other_server() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"stop_timeout": 0}, {"definitions": [{}]}, {"adopt": True}, {"wait_for": "healthy"}, {"if_meant_up": True}, {"outdated": True}],
+    [{"stop_timeout": 0}, {"definitions": [{}]}, {"adopt": True}, {"if_meant_up": True}, {"outdated": True}],
     ids=lambda given: next(iter(given)),
 )
 def test_an_option_that_no_endpoint_can_honour_is_refused_by_name(given: dict[str, Any]) -> None:
@@ -180,7 +180,7 @@ def test_options_that_were_not_given_are_fine() -> None:
             "adopt": False,
             "if_meant_up": False,
             "outdated": False,
-            "wait_for": "running",
+            "wait_for": "healthy",
             "wait_seconds": 3,
         }
     )
