@@ -128,8 +128,8 @@ options:
   stop_timeout:
     description:
       - Seconds from asking a server to stop to SIGKILL, at most a week. V(0) kills at once.
-      - If not given, C(process_configuration.stop.timeout) of the definition with which the running container was made, or of O(definitions)
-        if they have the server. If that is not set, C(system.stop_timeout) of the node's settings, which is 600 by default.
+      - If not given, C(process_configuration.stop.timeout) of the definition with which the running container was made, or of
+        O(definitions) if they have the server. If that is not set, C(system.stop_timeout) of the node's settings, which is 600 by default.
       - A new C(stop.timeout) in a definition counts once the server was restarted. Check mode shows the timeout in force.
       - Refused with O(api_url). An endpoint has its own.
     type: int
@@ -402,8 +402,8 @@ servers:
       sample: suspended
     msg:
       description:
-        - The reason in a sentence; in check mode, of a server that would be stopped, its stop timeout. Where one server alone is meant, and failed, it is the task's own RV(msg) as well; in an ad-hoc command
-          it is only there.
+        - The reason in a sentence; in check mode, of a server that would be stopped, its stop timeout. Where one server alone is meant, and
+          failed, it is the task's own RV(msg) as well; in an ad-hoc command it is only there.
       type: str
       returned: when there is one
       sample: "Cannot restart server 566bf9d7-c55a-45f8-91a6-e55e9b9b1325: it is suspended"

@@ -16,7 +16,6 @@ from .checked import require_chosen_by_outdated
 from .identify import identify
 from .look import look, look_again, refuse_beside_wings
 
-
 _SOURCES = {
     TimeoutSource.TASK: "the task",
     TimeoutSource.CONTAINER: "the running container",
