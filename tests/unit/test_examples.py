@@ -181,6 +181,7 @@ def test_every_field_of_a_change_of_limits_is_documented_and_every_documented_on
     fields = documented["servers"]["contains"]
     none = {
         "stop": None,
+        "stop_timeout": None,
         "cancelled": None,
         "exit_code": None,
         "preboot": (),

@@ -117,7 +117,8 @@ def graceful_stop(node: Node, uuid: str, snapshot: Snapshot, asked: int | None =
     """
     task = node.sources.task_definition(uuid)
     labelled = stop_way_of(snapshot.labels) if made_by_us(snapshot, uuid) else None
-    way, source, warnings = StopWay(StopType.NATIVE), TimeoutSource.SETTINGS, ()
+    way, source = StopWay(StopType.NATIVE), TimeoutSource.SETTINGS
+    warnings: tuple[str, ...] = ()
     if task is None and labelled is not None:
         way, source = labelled, TimeoutSource.CONTAINER
     else:
