@@ -128,7 +128,9 @@ options:
   stop_timeout:
     description:
       - Seconds from asking a server to stop to SIGKILL, at most a week. V(0) kills at once.
-      - If not given, the definition's C(process_configuration.stop.timeout), else C(system.stop_timeout) of the node's settings, else 600.
+      - If not given, C(process_configuration.stop.timeout) of the definition with which the running container was made, or of
+        O(definitions) if they have the server. If that is not set, C(system.stop_timeout) of the node's settings, which is 600 by default.
+      - A new C(stop.timeout) in a definition counts once the server was restarted. Check mode shows the timeout in force.
       - Refused with O(api_url). An endpoint has its own.
     type: int
   wait_for:
@@ -138,7 +140,7 @@ options:
       - V(running) is when it has written one of the lines in the definition's C(process_configuration.startup.done). Where there are none,
         a live process counts.
       - V(healthy) is when the image's health check passes. Without a health check it means V(running), with a warning.
-        Refused with O(api_url).
+        Refused with an O(api_url) that is not this collection's own.
     type: str
     default: container
     choices: [container, running, healthy]
@@ -401,8 +403,8 @@ servers:
       sample: suspended
     msg:
       description:
-        - The reason in a sentence. Where one server alone is meant, and failed, it is the task's own RV(msg) as well; in an ad-hoc command
-          it is only there.
+        - The reason in a sentence; in check mode, of a server that would be stopped, its stop timeout. Where one server alone is meant, and
+          failed, it is the task's own RV(msg) as well; in an ad-hoc command it is only there.
       type: str
       returned: when there is one
       sample: "Cannot restart server 566bf9d7-c55a-45f8-91a6-e55e9b9b1325: it is suspended"
@@ -421,6 +423,23 @@ servers:
       type: str
       returned: when it could be seen
       sample: starting
+    stop_timeout:
+      description: The seconds from asking the server to stop to SIGKILL that would count, and what sets them.
+      type: dict
+      returned: in check mode, when the server would be stopped
+      contains:
+        seconds:
+          description: How many.
+          type: int
+          returned: always
+          sample: 120
+        from:
+          description:
+            - V(task) is O(stop_timeout), V(container) the definition with which the running container was made, V(definition) one of
+              O(definitions), or the server's own where the container carries none, V(settings) the settings of the node.
+          type: str
+          returned: always
+          sample: container
     stop:
       description: How the server was stopped.
       type: dict

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from .lab import CHECKOUT, IMAGE, NODES, Lease, Node, adhoc, environment, nodes_command, server, tool, wait_until
+from .lab import CHECKOUT, IMAGE, NODES, Lease, Node, adhoc, environment, inventory, nodes_command, server, tool, wait_until
 from .scratch import collections
 
 IMAGE_NAME = IMAGE.lstrip("~")
@@ -257,3 +257,19 @@ def test_the_end_of_a_lab_leaves_the_way_out_of_another_one_open() -> None:
     """
     ran = subprocess.run(["unshare", "--net", "bash", "-euc", script], capture_output=True, text=True, check=True, timeout=30)
     assert ran.stdout.split() == ["1", "0"]
+
+
+def test_what_gives_nodes_their_servers_leaves_nothing_in_the_home_directory(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    home, lab = tmp_path / "home", tmp_path / "lab"
+    home.mkdir()
+    (lab / "node-1").mkdir(parents=True)
+    shutil.copy(inventory([Node("node-1", node.address)]), lab / "inventory.yml")
+    given = {**environment(), "HOME": str(home), "FLEET_LAB_HOME": str(lab)}
+    del given["ANSIBLE_HOME"]
+    ran = subprocess.run(
+        [sys.executable, str(CHECKOUT / "tests/lab/populate"), "1"], env=given, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert len(docker(node, "ps", "-q").split()) == 1
+    assert list(home.rglob("*")) == []

@@ -35,6 +35,8 @@ def test_a_network_with_a_proxy_and_lobbies(lease: Lease, tmp_path: Path) -> Non
     network = Network(node, Proxy=2, Lobby=1, Survival=1)
     plays: list[dict[str, Any]] = yaml.safe_load(recipe("Tell everybody, then restart").text)
     plays[0]["tasks"][0]["fleet.power.server_power"]["warn"] = [6, 3]
+    assert plays[0]["hosts"] == "node1"
+    plays[0]["hosts"] = node.name
     book = tmp_path / "network.yml"
     book.write_text(json.dumps(plays))
     ran = playbook(book, [node])

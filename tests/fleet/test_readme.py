@@ -1,25 +1,28 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The README's fleet page, word for word."""
+"""The README's first playbook, ad-hoc commands and fleet page, word for word."""
 
 from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import os
 import subprocess
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from ansible_collections.fleet.power.tests.unit.docs_support import CHECKOUT, examples
+from ansible_collections.fleet.power.tests.unit.docs_support import CHECKOUT, Example, examples
 
-from .lab import Lease, Node, adhoc, bring_up, environment, inventory
+from .lab import IMAGE, Lease, Node, adhoc, bring_up, environment, inventory
+
+README = CHECKOUT / "README.md"
 
 
 def commands() -> list[str]:
     """Return the page's commands between making the lab and removing it."""
-    text = next(each.text for each in examples(CHECKOUT / "README.md") if each.text.startswith("make lab "))
+    text = next(each.text for each in examples(README) if each.text.startswith("make lab "))
     first, *lines, last = text.splitlines()
     assert (first, last) == ("make lab NODES=3", "make lab-down")
     return lines
@@ -35,11 +38,11 @@ def populate() -> ModuleType:
     return module
 
 
-def run(line: str, where: Path) -> str:
-    """Run a line of the page in the checkout; all it said."""
+def run(line: str, where: Path, directory: Path = CHECKOUT) -> str:
+    """Run a line of the page in the checkout, or in another directory; all it said."""
     given = {**environment(), "ANSIBLE_INVENTORY": str(where)}
     ran = subprocess.run(
-        ["bash", "-c", line], cwd=CHECKOUT, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240, check=False
+        ["bash", "-c", line], cwd=directory, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240, check=False
     )
     assert ran.returncode == 0, f"{line}: {ran.stdout}{ran.stderr}"
     return ran.stdout
@@ -63,3 +66,42 @@ def test_every_command_of_the_fleet_page_does_what_it_says(lease: Lease) -> None
     assert "12 done" in rolled
     shown = adhoc(nodes, "fleet.power.server_power_info")
     assert [entry["state"] for result in shown.values() for entry in result["servers"]] == ["running"] * 12
+
+
+def blocks(heading: str) -> list[Example]:
+    """The blocks of a section of the README."""
+    lines = README.read_text().splitlines()
+    first = lines.index(f"## {heading}") + 1
+    last = next((number for number in range(first, len(lines)) if lines[number].startswith("## ")), len(lines))
+    return [each for each in examples(README) if first <= each.line <= last]
+
+
+def stand_in(node: Node, image: str) -> None:
+    """Give the node's engine an image of this name: the lab has no registry."""
+    ready = """--change 'ENV READY_LINE="Serving HTTP on"'"""
+    line = f"id=$(docker create {IMAGE.lstrip('~')}) && docker commit {ready} $id {image} && docker rm $id"
+    subprocess.run(["sh", "-ec", line], env={**os.environ, "DOCKER_HOST": node.docker_host}, check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.long
+def test_the_first_playbook_and_the_commands_after_it_run_as_they_stand(lease: Lease, tmp_path: Path) -> None:
+    node = Node("node1", lease(1)[0].address)
+    asked, made, defined, book, played = (each.text for each in blocks("First playbook"))
+    # The one thing that is another: it would make this machine a node.
+    assert asked == "nodes:\n  hosts:\n    node1: {ansible_connection: local}\n"
+    where = inventory([node])
+    exported, making = made.splitlines()
+    assert exported == "export ANSIBLE_INVENTORY=$PWD/inventory.yml"
+    run(making, where, tmp_path)
+    path = next(line.strip("`") for line in README.read_text().splitlines() if line.startswith("`/etc/fleet-power/servers/"))
+    node.ssh(f"cat >{path} <<'EOF'\n{defined}EOF")
+    stand_in(node, "ghcr.io/pterodactyl/yolks:python_3.12")
+    (tmp_path / "restart.yml").write_text(book)
+    assert "changed=1" in run(played, where, tmp_path)
+    commands = [line for each in blocks("Ad hoc") for line in each.text.splitlines() if line.startswith("ansible node")]
+    # What waits for players, for a minute and more, and what the page itself says does not go on, are left out.
+    commands = [line for line in commands if "players_at_most" not in line and "warn=" not in line]
+    for line in commands:
+        run(line, where, tmp_path)
+    assert len(commands) == 6
+    assert adhoc([node], "fleet.power.server_power_info")["node1"]["servers"][0]["state"] == "running"

@@ -154,9 +154,16 @@ def test_a_password_in_an_address_is_refused_and_not_shown(controller: Controlle
     assert shown["module_args"]["api_url"] == "https://node1.example.test"
 
 
-@pytest.mark.parametrize("name, value", [("stop_timeout", 5), ("definitions", [{}]), ("adopt", True), ("wait_for", "healthy")])
+@pytest.mark.parametrize("name, value", [("stop_timeout", 5), ("definitions", [{}]), ("adopt", True)])
 def test_an_option_that_no_endpoint_can_honour_is_refused_before_it_is_asked(
     controller: Controller, server: WingsServer, name: str, value: object
 ) -> None:
     refused = run(controller, server, action="start", server="Cobalt", **{name: value})
     assert (refused["code"], name in refused["msg"], server.asked) == ("unsupported_by_endpoint", True, [])
+
+
+def test_a_health_check_that_wings_does_not_tell_of_is_refused_before_anything_is_done(controller: Controller, server: WingsServer) -> None:
+    machine = server.machine("Cobalt", up_for=93.5)
+    refused = run(controller, server, action="restart", server="Cobalt", wait_for="healthy")["servers"][0]
+    assert (refused["outcome"], refused["code"]) == ("refused", "unsupported_by_endpoint")
+    assert ({each.method for each in server.asked}, machine.taken) == ({"GET"}, [])

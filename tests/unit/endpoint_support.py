@@ -18,7 +18,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.caller im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import Listener, unheard
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerPolicy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Readiness, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeClock
@@ -51,6 +51,7 @@ class FakeEndpoint(Endpoint):
         self.operations: list[Operation | Exception] = []
         self.asked: list[tuple[str, PowerAction, int]] = []
         self.policies: list[PlayerPolicy | None] = []
+        self.moments: list[Readiness | None] = []
         self.look_seconds: list[float | None] = []
         self.on_look: Callable[[], object] = no_check
         self._asked_at: float | None = None
@@ -75,8 +76,10 @@ class FakeEndpoint(Endpoint):
         wait_seconds: int,
         check_cancelled: CheckCancelled = no_check,
         players: PlayerPolicy | None = None,
+        ready: Readiness | None = None,
     ) -> Accepted:
         check_cancelled()
+        self.moments.append(ready)
         self.policies.append(players)
         self.asked.append((uuid, action, wait_seconds))
         self._asked_at = self.clock.monotonic()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -135,6 +136,15 @@ def test_a_signal_ends_the_wait_alone(fake: FakeNode, waiting: Waiting) -> None:
     assert 2.0 <= waiting.wait() <= 2.3
     assert "a signal ended the wait" in waiting.progress.warnings[0]
     assert fake.live
+
+
+def test_the_end_of_a_service_does_not_end_the_wait(fake: FakeNode, waiting: Waiting) -> None:
+    """Its result would say done of a server that is not ready, to whoever asks the next process."""
+    fake.node = replace(fake.node, caller=replace(fake.node.caller, handed_on=lambda: fake.interrupted))
+    fake.interrupted = True
+    waiting.later(2, lambda: waiting.log(b"ready\r\n"))
+    assert 2.0 <= waiting.wait() <= 3.3
+    assert waiting.progress.warnings == []
 
 
 class TestEnd:

@@ -195,6 +195,16 @@ def test_the_tasks_of_an_example_are_accepted_by_the_modules(example: Example) -
 
 
 @pytest.mark.parametrize("example", yaml_examples(), ids=str)
+def test_a_server_that_is_named_is_asked_for_on_its_node_alone(example: Example) -> None:
+    """On any other node it would be ``server_not_found``, and a definition would make it there as well."""
+    document = yaml.load(example.text, Loader)
+    for play in [each for each in document if isinstance(document, list) and each["hosts"] == "nodes"]:
+        asked = [task.get(name) or {} for task in tasks_in([play]) for name in OUR_MODULES]
+        assert {str(each["server"]) for each in asked if "server" in each} <= {"all"}
+        assert "node_definitions:" not in yaml.dump(play)
+
+
+@pytest.mark.parametrize("example", yaml_examples(), ids=str)
 def test_a_definition_in_a_task_is_a_good_one(example: Example) -> None:
     for task in tasks_in(yaml.load(example.text, Loader)):
         for raw in (task.get(OUR_MODULES[0]) or {}).get("definitions", ()):

@@ -169,7 +169,6 @@ def test_a_fault_of_ours_is_told_and_hides_no_other_server() -> None:
         {"definitions": [{}]},
         {"definitions_dir": "/d"},
         {"adopt": True},
-        {"wait_for": "healthy"},
         {"if_meant_up": True},
         {"outdated": True},
     ],
@@ -188,7 +187,7 @@ def test_options_that_were_not_given_are_fine() -> None:
             "adopt": False,
             "if_meant_up": False,
             "outdated": False,
-            "wait_for": "running",
+            "wait_for": "healthy",
             "wait_seconds": 3,
         }
     )

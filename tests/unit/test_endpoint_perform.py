@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot, Slots
@@ -24,7 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import News
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerCount, PlayerPolicy, PlayerWait
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, WaitFor
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Readiness, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, Result, StopReport
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 from ansible_collections.fleet.power.tests.unit.endpoint_support import (
@@ -487,9 +488,10 @@ class Hanging(FakeEndpoint):
         wait_seconds: int,
         check_cancelled: CheckCancelled = no_check,
         players: PlayerPolicy | None = None,
+        ready: Readiness | None = None,
     ) -> Accepted:
         self._interrupted.set()
-        return super().act(uuid, action, wait_seconds, check_cancelled, players)
+        return super().act(uuid, action, wait_seconds, check_cancelled, players, ready)
 
 
 # ----- with regard to players
@@ -645,6 +647,78 @@ def test_readiness_is_waited_for_after_the_operation() -> None:
     endpoint.operations = [Operation(Outcome.DONE, changed=True, state=STARTING)]
     result = perform(endpoint, "start", wait_for=WaitFor.RUNNING)
     assert (ended(result), result.state, result.seconds >= 20) == (("done", "", True), RUNNING, True)
+
+
+# ----- an endpoint that waits for a server to be ready itself
+
+OURS = frozenset(WaitFor)
+
+
+@pytest.mark.parametrize("moment", [WaitFor.RUNNING, WaitFor.HEALTHY])
+@pytest.mark.parametrize("action", ["start", "restart"])
+def test_our_own_is_asked_to_wait_itself_and_its_word_is_taken(action: str, moment: WaitFor) -> None:
+    endpoint = FakeEndpoint(replace(DOWN, waits_for=OURS), accepted=FOLLOWED)
+    endpoint.operations = [Operation(Outcome.DONE, changed=True, state=RUNNING)]
+    assert ended(perform(endpoint, action, wait_for=moment, wait_timeout=7)) == ("done", "", True)
+    assert endpoint.moments == [Readiness(moment, 7)]
+
+
+@pytest.mark.parametrize("told", [frozenset(), frozenset({WaitFor.HEALTHY})])
+def test_one_that_does_not_tell_that_it_can_is_looked_at_as_before(told: frozenset[WaitFor]) -> None:
+    endpoint = FakeEndpoint(replace(DOWN, waits_for=told), (0, seen(STARTING, 100)), (20, seen(RUNNING, 20_000)), accepted=FOLLOWED)
+    endpoint.operations = [Operation(Outcome.DONE, changed=True, state=STARTING)]
+    assert ended(perform(endpoint, "start", wait_for=WaitFor.RUNNING)) == ("done", "", True)
+    assert endpoint.moments == [None]
+
+
+@pytest.mark.parametrize("action, wait_for", [("start", WaitFor.CONTAINER), ("stop", WaitFor.RUNNING)])
+def test_what_does_not_wait_to_be_ready_is_asked_for_as_before(action: str, wait_for: WaitFor) -> None:
+    endpoint = FakeEndpoint(replace(UP if action == "stop" else DOWN, waits_for=OURS), accepted=FOLLOWED)
+    endpoint.operations = [Operation(Outcome.DONE, changed=True, state=OFFLINE if action == "stop" else STARTING)]
+    assert ended(perform(endpoint, action, wait_for=wait_for)) == ("done", "", True)
+    assert endpoint.moments == [None]
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("before", [UP, DOWN])
+def test_an_endpoint_that_does_not_tell_of_health_checks_is_asked_for_nothing(before: Seen, check: bool) -> None:
+    endpoint = FakeEndpoint(before)
+    result = perform(endpoint, "restart", wait_for=WaitFor.HEALTHY, check=check)
+    assert (ended(result), endpoint.asked) == (("refused", "unsupported_by_endpoint", False), [])
+    assert "wait_for=healthy" in result.msg
+
+
+def test_our_own_is_asked_whether_a_server_that_is_up_is_healthy() -> None:
+    endpoint = FakeEndpoint(replace(UP, waits_for=OURS), accepted=FOLLOWED)
+    endpoint.operations = [Operation(Outcome.UNCHANGED, state=RUNNING)]
+    assert ended(perform(endpoint, "start", wait_for=WaitFor.HEALTHY)) == ("unchanged", "", False)
+    assert endpoint.moments == [Readiness(WaitFor.HEALTHY, 300)]
+    checked = FakeEndpoint(replace(UP, waits_for=OURS))
+    assert (ended(perform(checked, "start", wait_for=WaitFor.HEALTHY, check=True)), checked.asked) == (("unchanged", "", False), [])
+
+
+def test_nobody_can_tell_that_a_server_is_healthy_whose_operation_is_forgotten() -> None:
+    endpoint = FakeEndpoint(replace(DOWN, waits_for=OURS), *run_from(1), accepted=FOLLOWED)
+    endpoint.operations = [EndpointError("answers 404", status=404)]
+    assert ended(perform(endpoint, "start", wait_for=WaitFor.HEALTHY))[:2] == ("failed", "outcome_unknown")
+
+
+def test_a_server_that_is_up_gives_its_boot_slot_back_while_it_is_awaited() -> None:
+    slot = Mock(wraps=Slot())
+    endpoint = FakeEndpoint(replace(DOWN, waits_for=OURS), accepted=FOLLOWED)
+    given_back: list[int] = []
+    ask = endpoint.operation
+
+    def operation(path: str, *, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Operation:
+        given_back.append(slot.end_boot.call_count)
+        # A poll as long as one that is told of nothing but the end would keep others from booting.
+        assert wait_seconds <= 2
+        return ask(path, wait_seconds=wait_seconds, check_cancelled=check_cancelled)
+
+    endpoint.operation = operation  # type: ignore[method-assign]
+    endpoint.operations = [Operation(None), Operation(None, awaits_ready=True), Operation(Outcome.DONE, changed=True, state=RUNNING)]
+    assert ended(perform(endpoint, "start", slot=slot, wait_for=WaitFor.RUNNING)) == ("done", "", True)
+    assert given_back == [0, 0, 1]
 
 
 def test_an_operation_that_the_endpoint_has_forgotten_is_followed_by_the_state() -> None:

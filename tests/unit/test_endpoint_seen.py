@@ -12,7 +12,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operat
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_server, read_servers
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.told import plain_text
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount, PlayerWait
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, StopReport
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 
@@ -226,6 +226,13 @@ def test_only_who_tells_of_countdowns_may_be_asked_to_have_regard_to_players() -
     assert read_server(told(supervision={"state": "ok"}), UUID).regards_players is False
     quiet = read_server(told(countdown=None, players=None), UUID)
     assert (quiet.regards_players, quiet.countdown, quiet.tells_players, quiet.players) == (True, None, True, None)
+
+
+def test_what_may_be_waited_for_is_what_the_endpoint_tells() -> None:
+    assert read_server(told(), UUID).waits_for == frozenset()
+    for odd in (None, "running", {"running": 1}, [1, None]):
+        assert read_server(told(wait_for=odd), UUID).waits_for == frozenset()
+    assert read_server(told(wait_for=["container", "running", "soon"]), UUID).waits_for == {WaitFor.CONTAINER, WaitFor.RUNNING}
 
 
 def test_a_countdown_and_players_are_read_as_plain_values() -> None:

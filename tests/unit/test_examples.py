@@ -38,6 +38,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.result im
     PrebootStep,
     Result,
     StopReport,
+    StopTimeout,
+    TimeoutSource,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.options import INFO_OPTIONS, LIMIT_OPTIONS, POWER_OPTIONS
@@ -149,6 +151,7 @@ def full_result() -> Result:
         state_before=PowerState.RUNNING,
         state=PowerState.OFFLINE,
         stop=StopReport("command", False, 1.0),
+        stop_timeout=StopTimeout(120, TimeoutSource.CONTAINER),
         waited_seconds=1.0,
         holder={"action": "stop"},
         plan=(PlanStep.STOP, PlanStep.PREBOOT, PlanStep.START),
@@ -178,6 +181,7 @@ def test_every_field_of_a_change_of_limits_is_documented_and_every_documented_on
     fields = documented["servers"]["contains"]
     none = {
         "stop": None,
+        "stop_timeout": None,
         "cancelled": None,
         "exit_code": None,
         "preboot": (),

@@ -26,7 +26,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.accepta
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockTimeout
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerPolicy, read_policy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 
@@ -221,6 +221,22 @@ def test_one_whose_regard_to_players_nobody_could_have_written_is_passed_over(no
     assert [each.operation for each in pending(journal)] == ["whole"]
 
 
+def test_the_moment_at_which_a_start_counts_as_done_is_kept_with_it(node: Node) -> None:
+    taken = [acceptance(each.value, ready=Readiness(each, 7)) for each in WaitFor]
+    accept(node.journal(), taken)
+    assert pending(node.journal()) == taken
+    assert taken[1].requested(NOON, 4) == replace(taken[1], generation=4)
+
+
+@pytest.mark.parametrize("name, value", [("wait_for", "ready"), ("wait_timeout", None), ("wait_timeout", "soon")])
+def test_one_whose_moment_nobody_could_have_written_is_passed_over(node: Node, name: str, value: object) -> None:
+    journal = node.journal()
+    accept(journal, [acceptance(each, ready=Readiness(WaitFor.RUNNING)) for each in ("whole", "a")])
+    with sqlite3.connect(node.file) as connection:
+        connection.execute(f"UPDATE acceptances SET {name} = ? WHERE id = 'a'", (value,))
+    assert [each.operation for each in pending(journal)] == ["whole"]
+
+
 def test_an_acceptance_is_kept_with_the_boot_and_its_seconds(node: Node) -> None:
     accept(node.journal(), [acceptance("a")])
     found = pending(node.journal())[0]
@@ -237,7 +253,7 @@ def test_a_journal_whose_acceptances_had_no_boot_yet_is_read_and_takes_more(node
         connection.execute("INSERT INTO older SELECT id, wait_seconds, deadline, generation FROM acceptances")
         connection.execute("DROP TABLE acceptances")
         connection.execute("ALTER TABLE older RENAME TO acceptances")
-    assert [(each.operation, each.boot) for each in pending(node.journal())] == [("older", "")]
+    assert [(each.operation, each.boot, each.ready) for each in pending(node.journal())] == [("older", "", CONTAINER_UP)]
     accept(journal, [acceptance("newer")])
     assert [(each.operation, each.boot != "") for each in pending(node.journal())] == [("older", False), ("newer", True)]
 

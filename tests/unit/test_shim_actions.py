@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import acceptor, end_announcer, late_writes, performing
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import actions as actions_module
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotKept, ShuttingDown
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotKept, ShuttingDown, TooMany
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.buffered_journal import BufferedJournal
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operations import Operations
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.own_generations import OwnGenerations
@@ -40,7 +40,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.clock imp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EXPIRED, InterruptedBySignal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import Listener, News
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerPolicy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Readiness, Request, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.unit.thread_support import until
@@ -753,3 +753,62 @@ def test_one_whose_wait_for_players_is_handed_on_is_left_to_the_next_process(wor
     world.run(story)
     assert world.ended == []
     assert [(each.action, each.players) for each in pending(world.other())] == [(RESTART, PATIENT)]
+
+
+# ----- until a server is ready
+
+READY_SOON = Readiness(WaitFor.RUNNING, 600)
+
+
+def test_those_behind_one_whose_server_is_up_go_first(world: World) -> None:
+    world.acts[RESTART] = world.hold
+
+    async def story(actions: Actions) -> None:
+        waits = await actions.take(ALPHA, RESTART, 30, "", ready=READY_SOON)
+        await until(lambda: world.listeners)
+        world.tell("start")
+        stop = asyncio.ensure_future(actions.take(ALPHA, STOP, 30, ""))
+        await asyncio.sleep(0.1)
+        assert world.begun == [RESTART]
+        world.tell("ready")
+        await until(lambda: world.begun == [RESTART, STOP])
+        assert await stop
+        await until(lambda: world.ended)
+        # It goes on all the same, and is counted as under way.
+        assert (world.outcomes(), actions.under_way(), actions.waiting()) == (["done"], 1, 0)
+        world.let_go.set()
+        await until(lambda: world.ended[-1].operation == waits)
+
+    world.run(story)
+
+
+def test_no_more_than_sixteen_wait_for_one_server_to_be_ready(world: World) -> None:
+    world.acts[START] = world.hold
+
+    async def story(actions: Actions) -> None:
+        for number in range(16):
+            await actions.take(ALPHA, START, 0 if number % 2 else 30, "", ready=READY_SOON)
+            await until(lambda: len(world.listeners) == len(world.begun))
+            world.tell("ready")
+        for wait in (0, 30):
+            with pytest.raises(TooMany):
+                await actions.take(ALPHA, START, wait, "", ready=READY_SOON)
+        # All others are taken.
+        for action in (STOP, KILL):
+            assert await actions.take(ALPHA, action, 30, "")
+        await until(lambda: [each.action for each in world.ended] == [STOP, KILL])
+
+    world.run(story)
+
+
+def test_one_that_waits_for_its_turn_when_its_process_ends_is_resumed_with_the_moment_it_was_asked_for(world: World) -> None:
+    now = world.clock.now()
+    accept(world.journal, [Acceptance("slow", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0, ready=READY_SOON)])
+    given: list[Request] = []
+    world.acts[START] = given.append
+
+    async def story(_actions: Actions) -> None:
+        await until(lambda: world.ended)
+
+    world.run(story)
+    assert [(each.operation, each.wait_for, each.wait_timeout) for each in given] == [("slow", WaitFor.RUNNING, 600)]

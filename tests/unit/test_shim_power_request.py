@@ -16,7 +16,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.power_
     read_power_body,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerPolicy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -144,6 +144,44 @@ def test_whatever_is_asked_for_the_sake_of_players_is_read_or_refused(options: d
     with contextlib.suppress(BodyInvalid):
         found = read_power_body(json.dumps({"action": "stop", **options}).encode())
         assert found.players is None or not found.refused
+
+
+# ----- when a start counts as done
+
+
+@pytest.mark.parametrize(
+    "fields, ready",
+    [
+        ("", CONTAINER_UP),
+        (',"wait_for":null,"wait_timeout":null', CONTAINER_UP),
+        (',"wait_for":"running"', Readiness(WaitFor.RUNNING, 300)),
+        (',"WAIT_FOR":"container","wait_for":"healthy","wait_timeout":0', Readiness(WaitFor.HEALTHY, 0)),
+        (',"wait_timeout":604800', Readiness(WaitFor.CONTAINER, 604800)),
+    ],
+)
+def test_the_moment_at_which_a_start_counts_as_done_is_that_of_the_module(fields: str, ready: Readiness) -> None:
+    assert read_power_body(f'{{"action":"start"{fields}}}'.encode()) == PowerBody(PowerAction.START, 30, ready=ready)
+
+
+@pytest.mark.parametrize(
+    "fields, why",
+    [
+        ('"wait_for":"ready"', "Cannot use this wait_for: expected container, running or healthy"),
+        ('"wait_for":""', "Cannot use this wait_for: expected container, running or healthy"),
+        ('"wait_timeout":-1', "Cannot use wait_timeout=-1: expected a whole number from 0 to 604800"),
+        ('"wait_timeout":604801', "Cannot use wait_timeout=604801: expected a whole number from 0 to 604800"),
+    ],
+)
+def test_a_moment_that_there_is_not_is_refused(fields: str, why: str) -> None:
+    assert read_power_body(f'{{"action":"start",{fields}}}'.encode()).refused == why
+
+
+@pytest.mark.parametrize(
+    "fields", ['"wait_for":1', '"wait_for":["running"]', '"wait_timeout":"5"', '"wait_timeout":1.0', '"wait_timeout":true']
+)
+def test_a_moment_of_another_type_refuses_all(fields: str) -> None:
+    with pytest.raises(BodyInvalid):
+        read_power_body(f'{{"action":"start",{fields}}}'.encode())
 
 
 def test_deep_nesting_is_refused_and_costs_nothing() -> None:

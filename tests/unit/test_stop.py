@@ -35,6 +35,55 @@ SIGINT = {"type": "signal", "value": "^C"}
 NATIVE = {"type": "stop"}
 
 
+class TestTimeoutInForce:
+    """Check mode says which timeout counts, and the real stop uses the same."""
+
+    @pytest.mark.parametrize(
+        "made_with, now, task, given, seconds, source",
+        [
+            (20, 40, None, None, 20, "container"),
+            (None, 40, None, None, 50, "settings"),
+            (20, 40, 30, None, 30, "definition"),
+            (20, 40, 30, 10, 10, "task"),
+            (20, None, None, 0, 0, "task"),
+        ],
+    )
+    @pytest.mark.parametrize("action", ["stop", "restart"])
+    def test_check_mode_names_it_and_the_stop_uses_it(
+        self, fake: FakeNode, action: str, made_with: object, now: object, task: object, given: object, seconds: int, source: str
+    ) -> None:
+        fake.configure(system={"stop_timeout": 50})
+        up(fake, {**NATIVE, "timeout": made_with})
+        fake.define(process={"stop": {**NATIVE, "timeout": now}})
+        if task is not None:
+            fake.task = [fake.definition(process={"stop": {**NATIVE, "timeout": task}})]
+            fake.configure(system={"stop_timeout": 50})
+        checked = fake.perform(action, check=True, stop_timeout=given)
+        assert checked.stop_timeout is not None
+        assert checked.stop_timeout.facts() == {"seconds": seconds, "from": source}
+        assert checked.msg.startswith(f"stop timeout {seconds} s, from the ")
+        assert fake.engine.changes() == []
+        fake.engine.stop_seconds = 1000.0
+        done = fake.perform(action, stop_timeout=given)
+        assert done.stop is not None
+        assert (done.stop.forced, round(done.stop.seconds), done.stop_timeout) == (True, seconds, None)
+
+    def test_a_container_that_carries_no_way_to_stop_is_stopped_as_its_definition_says_now(self, fake: FakeNode) -> None:
+        fake.define(process={"stop": {**NATIVE, "timeout": 40}})
+        fake.up(labels={"Service": "Pterodactyl"})
+        checked = fake.perform("stop", check=True)
+        assert checked.stop_timeout is not None
+        assert checked.stop_timeout.facts() == {"seconds": 40, "from": "definition"}
+
+    @pytest.mark.parametrize("action", ["start", "stop", "kill"])
+    def test_what_stops_nothing_names_none(self, fake: FakeNode, action: str) -> None:
+        fake.define()
+        if action == "kill":
+            fake.up()
+        checked = fake.perform(action, check=True)
+        assert (checked.stop_timeout, "stop timeout" in checked.msg) == (None, False)
+
+
 class TestWay:
     @pytest.mark.parametrize(
         "way, how, call",

@@ -102,7 +102,7 @@ class ActionQueues:
             self.advance(ticket.uuid)
 
     def _on_aside(self, ticket: Ticket, aside: Mapping[str, str]) -> None:
-        """Let those behind one that waits for players go first, until it waits no more."""
+        """Let those behind one that waits for players, or for its server to be ready, go first, until it waits no more."""
         ticket.aside = aside
         self.advance(ticket.uuid)
 

@@ -16,7 +16,7 @@ from datetime import timedelta
 from ..._power.host import liveness
 from ..._power.journal.acceptance import Acceptance, seconds_left
 from ..._power.model.players import PlayerPolicy
-from ..._power.model.request import PowerAction
+from ..._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
 from ..._power.model.result import Result
 from ..._power.model.server import Server
 from ..process.log import Log
@@ -92,7 +92,15 @@ class Actions:
         self._acceptor.start()
         await self._looked.wait()
 
-    async def take(self, server: Server, action: PowerAction, wait_seconds: int, origin: str, players: PlayerPolicy | None = None) -> str:
+    async def take(
+        self,
+        server: Server,
+        action: PowerAction,
+        wait_seconds: int,
+        origin: str,
+        players: PlayerPolicy | None = None,
+        ready: Readiness = CONTAINER_UP,
+    ) -> str:
         """Take an action; return its operation's id once that is on the disk, or an empty text for a kill that is not, and done without.
 
         Raises `ShuttingDown`, `TooMany`, `NotKept`.
@@ -105,7 +113,7 @@ class Actions:
         queue = self._queues.of(server.uuid)
         kill = action is PowerAction.KILL
         once = wait_seconds == 0 and not kill
-        if not (once or queue.has_room(kill=kill)):
+        if not (once or queue.has_room(kill=kill)) or (ready.wait_for is not WaitFor.CONTAINER and queue.is_full_of_waits):
             raise TooMany
         now = self._node.clock.now()
         acceptance = Acceptance(
@@ -118,6 +126,7 @@ class Actions:
             wait_seconds=wait_seconds,
             deadline=now + timedelta(seconds=wait_seconds),
             players=players,
+            ready=ready,
         )
         ticket = Ticket(acceptance, self._loop.time() + wait_seconds, once=once)
         queue.take(ticket)

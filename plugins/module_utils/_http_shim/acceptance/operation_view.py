@@ -31,6 +31,7 @@ def of_ticket(ticket: Ticket) -> dict[str, Any]:
         **_head(acceptance.operation, acceptance.server, acceptance.action.value, acceptance.origin, BEGUN if begun else ACCEPTED),
         "outcome": None,
         **({"countdown": ticket.aside} if ticket.aside else {}),
+        **({"awaits": acceptance.ready.wait_for.value} if ticket.awaits_ready else {}),
         "operation": times,
     }
 

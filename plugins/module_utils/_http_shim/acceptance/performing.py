@@ -15,9 +15,9 @@ from dataclasses import replace
 from ..._power.actions.node.node import Node
 from ..._power.actions.turn.perform import perform
 from ..._power.model.errors import INTERNAL_ERROR, internal_error
-from ..._power.model.news import COUNTDOWN, PLAYERS, Listener, News
+from ..._power.model.news import COUNTDOWN, PLAYERS, READY, Listener, News
 from ..._power.model.players import COUNTING, WAITING
-from ..._power.model.request import Request
+from ..._power.model.request import Request, WaitFor
 from ..._power.model.result import Outcome, Result
 from ..process.worker_pool import soon
 from .queue import Ticket
@@ -39,7 +39,7 @@ class PerformingActions:
         self, node: SharedNode, ended: Callable[[Ticket, Result, bool], None], aside: Callable[[Ticket, Mapping[str, str]], None]
     ) -> None:
         """``ended`` is told of each end, and whether nobody has written it to the journal yet; ``aside`` whether, and until when, one
-        waits for players."""
+        waits for players, and that one waits for its server to be ready."""
         self._node = node
         self._ended = ended
         self._aside = aside
@@ -85,13 +85,15 @@ class PerformingActions:
             wait_seconds=max(0, left) if acceptance.wait_seconds else 0,
             origin=acceptance.origin,
             players=acceptance.players,
+            wait_for=acceptance.ready.wait_for,
+            wait_timeout=acceptance.ready.wait_timeout,
         )
 
     def _perform(self, ticket: Ticket, request: Request) -> None:
         slot, unwritten = self._node.limiter.slot(), False
         try:
             node = self._node.now()
-            if request.players is not None:
+            if request.players is not None or request.wait_for is not WaitFor.CONTAINER:
                 node = heard_by(node, lambda news: soon(self._loop, self._on_news, ticket, news))
             result = perform(request, node, None, slot)
         except Exception as error:
@@ -105,9 +107,12 @@ class PerformingActions:
         return ticket.result(self._node.clock.now(), Outcome.FAILED, INTERNAL_ERROR, internal_error(error))
 
     def _on_news(self, ticket: Ticket, news: News) -> None:
+        # What holds nothing more keeps nobody waiting.
+        begins_wait = news.phase == READY and not ticket.awaits_ready
+        ticket.awaits_ready = ticket.awaits_ready or begins_wait
         phase = _FOR_PLAYERS.get(news.phase)
         told = {} if phase is None else {"phase": phase, "due": news.deadline or ""}
-        if told != ticket.aside:
+        if told != ticket.aside or begins_wait:
             self._aside(ticket, told)
 
     def _on_ended(self, ticket: Ticket, result: Result, unwritten: bool) -> None:

@@ -4,7 +4,8 @@
 """The queue of one server's accepted actions: those that may begin, that are cancelled, that waited too long; pure.
 
 Actions run in the order in which they were taken. A kill waits for nobody, cancels those before it that have not begun, and those after it
-wait until it has ended. One that waits for players stands aside meanwhile: it holds nothing, so those after it do not wait for it.
+wait until it has ended. One that waits for players, or for its server to be ready, stands aside meanwhile: it holds nothing, so those after
+it do not wait for it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..._power.journal.acceptance import Acceptance
-from ..._power.model.request import PowerAction
+from ..._power.model.request import PowerAction, WaitFor
 from ..._power.model.result import Outcome, Result
 
-#: How many actions of one server may wait for their turn, and how many kills may be under way.
+#: How many actions of one server may wait for their turn, how many may wait for it to be ready, and how many kills may be under way.
 MOST_WAITING = 16
 
 
@@ -40,6 +41,8 @@ class Ticket:
     turn_seconds: float = 0.0
     #: It has begun, and waits for players or tells them: ``phase`` and, where that is known, when it is ``due``; empty: it does not.
     aside: Mapping[str, str] = field(default_factory=dict)
+    #: Its server is up, and it waits for it to be ready.
+    awaits_ready: bool = False
 
     @property
     def is_kill(self) -> bool:
@@ -91,12 +94,17 @@ class ActionQueue:
     @property
     def first(self) -> Ticket | None:
         """Return the one before which nobody is that could keep it from its turn."""
-        return next((ticket for ticket in self.tickets if not ticket.aside), None)
+        return next((ticket for ticket in self.tickets if not (ticket.aside or ticket.awaits_ready)), None)
 
     def has_room(self, *, kill: bool) -> bool:
         """Tell whether one more may be taken that waits. Those that try once take no room."""
         waits = (ticket.is_kill if kill else not (ticket.begun or ticket.once or ticket.is_kill) for ticket in self.tickets)
         return sum(waits) < MOST_WAITING
+
+    @property
+    def is_full_of_waits(self) -> bool:
+        """Tell whether no more may be taken that waits for the server to be ready: each of them has a thread for as long."""
+        return sum(ticket.acceptance.ready.wait_for is not WaitFor.CONTAINER for ticket in self.tickets) >= MOST_WAITING
 
     def take(self, ticket: Ticket) -> None:
         """Put one more at its end; one that tries once must not find anybody before it."""

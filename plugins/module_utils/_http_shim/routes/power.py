@@ -38,7 +38,7 @@ class PowerRoutes:
             {
                 202: AnswerDoc("Accepted; where its end can be read is in the headers", headers={"X-Operation-Id": "", "Location": ""}),
                 400: failure("Not readable, or the server is suspended"),
-                422: failure("No such action, or none with regard to players as it is asked for"),
+                422: failure("No such action, or it cannot be had as it is asked for"),
                 503: failure("Nothing was accepted"),
             },
             body=schemas.POWER,
@@ -56,7 +56,7 @@ class PowerRoutes:
             return replies.SUSPENDED
         server, origin = known.server, origin_of(request.address, request.settings)
         try:
-            operation = await self._actions.take(server, wanted.action, wanted.wait_seconds, origin, wanted.players)
+            operation = await self._actions.take(server, wanted.action, wanted.wait_seconds, origin, wanted.players, wanted.ready)
         except ShuttingDown:
             return replies.ENDING
         except TooMany:

@@ -21,10 +21,11 @@ from ..._power.model.players import (
     WARN_MESSAGE,
     OnMaxDelay,
 )
-from ..._power.model.request import POWER_ACTIONS, PowerAction
+from ..._power.model.request import POWER_ACTIONS, PowerAction, WaitFor
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState
 from ..._power.model.supervision import SupervisionState, Verdict
+from ..._power.options import POWER_OPTIONS
 from ..events.cursor import CURSOR_PATTERN
 
 Schema = Mapping[str, Any]
@@ -50,6 +51,7 @@ ERROR = {
     },
 }
 _STATES = [state.value for state in PowerState]
+_WAITS = [each.value for each in WaitFor]
 _WAIT_FOR_PLAYERS = {
     "phase": {"enum": [WAITING, COUNTING]},
     "due": {"type": "string", "description": "when it waits no longer, or is over"},
@@ -74,6 +76,7 @@ OPERATION = {
         "state": {"enum": _STATES},
         "stop": {"type": "object"},
         "countdown": {"type": "object", "description": "while it waits for players, or tells them", "properties": _WAIT_FOR_PLAYERS},
+        "awaits": {"enum": _WAITS, "description": "while its server is up, and it waits for it to be that"},
         "players": {"type": "object", "description": "who played when it went on or gave up"},
         "player_wait": {"type": "object", "description": "how long it waited for them, and what they were told"},
         "run": {"type": "object", "description": "the run that was started, or found up"},
@@ -163,6 +166,7 @@ SERVER: dict[str, Any] = {
         "supervision": _SUPERVISION,
         "countdown": _COUNTDOWN,
         "players": _PLAYERS,
+        "wait_for": {**list_of({"enum": _WAITS}), "description": "what a power request may wait for"},
     },
 }
 _TEXT = {"type": "string"}
@@ -264,6 +268,18 @@ POWER = {
     "properties": {
         "action": {"enum": [action.value for action in POWER_ACTIONS]},
         "wait_seconds": {"type": ["integer", "null"], "default": 30, "description": "0 to 300; anything else counts as 30"},
+        "wait_for": {
+            "enum": [*_WAITS, None],
+            "default": POWER_OPTIONS["wait_for"].default,
+            "description": "when a start or restart counts as done",
+        },
+        "wait_timeout": {
+            **_option("integer"),
+            "minimum": POWER_OPTIONS["wait_timeout"].least,
+            "maximum": POWER_OPTIONS["wait_timeout"].most,
+            "default": POWER_OPTIONS["wait_timeout"].default,
+            "description": "wait for that no longer than so many seconds after the start",
+        },
         "players_at_most": {
             **_option("integer"),
             "minimum": 0,

@@ -20,7 +20,7 @@ from ..._power.definitions.settings import Settings
 from ..._power.definitions.supervision import policy_of
 from ..._power.journal.span import read_span
 from ..._power.model.errors import EngineError, PowerError, SettingsInvalid
-from ..._power.model.request import PowerAction, Request, new_operation_id
+from ..._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState, Server
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
@@ -306,4 +306,4 @@ def _shown(entry: Mapping[str, Any], definition: Definition | None, use: Utiliza
         shown = unseen_entry(server, definition, flags, code=entry["code"], msg=entry["msg"])
     else:
         shown = server_entry(server, PowerState(entry["state"]), definition, use, flags)
-    return {**shown, **{name: entry[name] for name in _OURS if name in entry}}
+    return {**shown, **{name: entry[name] for name in _OURS if name in entry}, "wait_for": [each.value for each in WaitFor]}

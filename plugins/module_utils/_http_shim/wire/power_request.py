@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 from ..._power.model.errors import SettingsInvalid
 from ..._power.model.nesting import is_nested_deeper
 from ..._power.model.players import PlayerPolicy, read_policy
-from ..._power.model.request import PowerAction
-from ..._power.options import WAIT_SECONDS
+from ..._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
+from ..._power.options import POWER_OPTIONS, WAIT_SECONDS
 
 _T = TypeVar("_T")
 _BLANKS = b" \t\r\n"
@@ -42,13 +42,15 @@ class BodyInvalid(ValueError):
 class PowerBody:
     """The body of a power request: ``action`` is None where it is none of the four.
 
-    ``players`` is what is asked for the sake of players, of which Wings knows nothing; ``refused`` says why that cannot be, if so.
+    ``ready`` is the moment at which a start counts as done, ``players`` what is asked for the sake of players. Wings knows neither;
+    ``refused`` says why that cannot be, if so.
     """
 
     action: PowerAction | None
     wait_seconds: int = WAIT_SECONDS.default
     players: PlayerPolicy | None = None
     refused: str = ""
+    ready: Readiness = CONTAINER_UP
 
 
 class _Object(list[tuple[str, Any]]):
@@ -87,22 +89,36 @@ def _read_power_body(body: bytes) -> PowerBody:
     members = read_object(body)
     action = last_of(members, "action", _text)
     wait = last_of(members, "wait_seconds", _whole_number)
-    options = {name: last_of(members, name, typed) for name, typed in _PLAYER_OPTIONS.items()} if len(members) > 1 else {}
+    options = {name: last_of(members, name, typed) for name, typed in _OUR_OPTIONS.items()} if len(members) > 1 else {}
     read = PowerBody(
         action=PowerAction.asked(action),
         wait_seconds=wait if wait is not None and WAIT_SECONDS.holds(wait) else WAIT_SECONDS.default,
     )
-    return read if all(value is None for value in options.values()) else _with_regard(read, options)
+    return read if all(value is None for value in options.values()) else _with_options(read, options)
 
 
-def _with_regard(body: PowerBody, options: Mapping[str, Any]) -> PowerBody:
-    """Return the body of a request with regard to players."""
+def _with_options(body: PowerBody, options: Mapping[str, Any]) -> PowerBody:
+    """Return the body of a request that asks for what Wings does not have."""
     if body.action is None:
         return body
     try:
-        return replace(body, players=read_policy(body.action.value, body.action.traits.regards_players, options))
+        policy = read_policy(body.action.value, body.action.traits.regards_players, options)
+        return replace(body, ready=_readiness(options), players=policy)
     except SettingsInvalid as error:
         return replace(body, refused=str(error))
+
+
+def _readiness(options: Mapping[str, Any]) -> Readiness:
+    """Return the moment at which a start counts as done. Raises `SettingsInvalid`."""
+    wait_for, seconds, bounds = options["wait_for"], options["wait_timeout"], POWER_OPTIONS["wait_timeout"]
+    words = [each.value for each in WaitFor]
+    if wait_for not in (None, *words):
+        raise SettingsInvalid(f"Cannot use this wait_for: expected {', '.join(words[:-1])} or {words[-1]}")
+    if seconds is not None and not bounds.holds(seconds):
+        raise SettingsInvalid(f"Cannot use wait_timeout={seconds}: expected a whole number {bounds.limit}")
+    return Readiness(
+        CONTAINER_UP.wait_for if wait_for is None else WaitFor(wait_for), CONTAINER_UP.wait_timeout if seconds is None else seconds
+    )
 
 
 def last_of(members: list[tuple[str, Any]], name: str, read: Callable[[Any], _T]) -> _T | None:
@@ -154,7 +170,9 @@ def _refuse(_word: str) -> Any:
     raise BodyInvalid
 
 
-_PLAYER_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
+_OUR_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
+    "wait_for": _text,
+    "wait_timeout": _whole_number,
     "players_at_most": _whole_number,
     "max_delay": _whole_number,
     "on_max_delay": _text,

@@ -147,7 +147,12 @@ _PROCESS_KEYS = (
         "`command` (on its input), `signal`, `stop` or empty (both native)",
     ),
     KeySpec("process_configuration.stop.value", TEXT_OR_NUMBER, "", "The command, or the signal: `C`, `^C`, a name or a number"),
-    KeySpec("process_configuration.stop.timeout", SECONDS, None, "Seconds before SIGKILL; unset: the settings' `system.stop_timeout`"),
+    KeySpec(
+        "process_configuration.stop.timeout",
+        SECONDS,
+        None,
+        "Seconds before SIGKILL, for containers made from now on; unset: the settings' `system.stop_timeout`",
+    ),
     KeySpec(
         "process_configuration.configs",
         _FILES,

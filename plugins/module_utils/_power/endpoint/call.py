@@ -33,7 +33,7 @@ from ..model.errors import (
 )
 from ..model.order import DEFAULT_PRIORITY, Priorities
 from ..model.redaction import shown_address
-from ..model.request import PowerAction, Request, WaitFor
+from ..model.request import PowerAction, Request
 from ..model.result import Result
 from ..model.server import Server, parse_uuid
 from .client import Endpoint
@@ -71,10 +71,6 @@ def check_options(given: Mapping[str, Any]) -> None:
         "if_meant_up": ("the endpoint does not tell what is meant to be up", given.get("if_meant_up") is True),
         "outdated": ("the endpoint acts on whatever it is asked to", given.get("outdated") is True),
         "adopt": ("the endpoint makes its containers itself", given.get("adopt") is True),
-        f"wait_for={WaitFor.HEALTHY.value}": (
-            "the endpoint does not tell of health checks",
-            given.get("wait_for") == WaitFor.HEALTHY.value,
-        ),
     }
     refused = [f"{name} ({reason})" for name, (reason, is_given) in reasons.items() if is_given]
     if refused:

@@ -14,7 +14,7 @@ from ..model.cancellation import CheckCancelled, no_check
 from ..model.described import Unseen
 from ..model.errors import EndpointUnreachable, Suspended
 from ..model.players import PlayerPolicy
-from ..model.request import PowerAction
+from ..model.request import PowerAction, Readiness
 from ..model.server import Server
 from .connection import EndpointAnswer, EndpointConnection, Trusts
 from .operation import Operation, read_operation
@@ -92,15 +92,19 @@ class Endpoint:
         wait_seconds: int,
         check_cancelled: CheckCancelled = no_check,
         players: PlayerPolicy | None = None,
+        ready: Readiness | None = None,
     ) -> Accepted:
         """Ask for a power action; return when it was accepted, which is before anything is done.
 
-        What is owed to ``players`` only our own HTTP face understands: Wings would act at once (`Seen.regards_players`).
+        What is owed to ``players``, and when it is ``ready``, only our own HTTP face understands (`Seen.regards_players`,
+        `Seen.waits_for`): Wings would act at once.
 
         Raises `Suspended`, `ServerNotFound`, `EndpointError`, and what ``check_cancelled`` raises and `EndpointUnreachable`, after which
         the action may have been taken.
         """
         body = {"action": action.value, "wait_seconds": wait_seconds, **({} if players is None else players.options())}
+        if ready is not None:
+            body.update(wait_for=ready.wait_for.value, wait_timeout=ready.wait_timeout)
         try:
             answer = self._connection.ask("POST", f"/api/servers/{uuid}/power", body=body, check_cancelled=check_cancelled)
         except EndpointUnreachable as error:

@@ -60,6 +60,8 @@ class Operation:
     players: PlayerCount | None = None
     player_wait: PlayerWait | None = None
     downtime: Downtime | None = None
+    #: Whether the server is up, and it waits for it to be ready.
+    awaits_ready: bool = False
     #: What it waits for while it goes on, a phase of a countdown, and when that is due; empty if it does not.
     waits: str = ""
     due: str = ""
@@ -101,6 +103,7 @@ def read_operation(value: object, masked: Masked = unmasked) -> Operation:
         players=read_players(value.get("players"), text),
         player_wait=_player_wait(as_map(value.get("player_wait"))),
         downtime=_downtime(as_map(value.get("downtime")), text),
+        awaits_ready="awaits" in value,
         waits=countdown.get("phase", ""),
         due=countdown.get("due", ""),
     )

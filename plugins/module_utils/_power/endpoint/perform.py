@@ -30,7 +30,7 @@ from ..model.errors import (
 from ..model.news import COUNTDOWN, PLAYERS, News
 from ..model.plan import Plan, plan, planned_state
 from ..model.players import COUNTING
-from ..model.request import PowerAction, Request, WaitFor
+from ..model.request import PowerAction, Readiness, Request, WaitFor
 from ..model.result import Outcome, Result
 from ..model.server import PowerState, Server
 from .client import Accepted, Endpoint
@@ -39,10 +39,12 @@ from .follow import Following, FollowingUp, following, seconds_until_begun
 from .operation import Operation
 from .operation_end import take_over, told_ending
 from .seen import Seen
-from .watch import WaitInterrupted, Watch
+from .watch import POLL_SECONDS, WaitInterrupted, Watch
 
 #: A kill is not kept waiting longer than this for what the server was before it.
 _KILL_LOOK_SECONDS = 1.0
+#: A boot that is to be ready is looked at so often: once it is up, its slot is another's.
+_READY_POLL_SECONDS = 2
 #: How long an operation that goes on is followed, beside the waits that were asked for.
 _OPERATION_SECONDS = 1800.0
 #: The states that a server may be in after an action that went well, by whether it is meant to be up then.
@@ -84,6 +86,8 @@ class EndpointTurn:
         self._progress = progress
         self._slot = slot
         self._following: Following | None = None
+        #: What the endpoint itself waits for; None: it knows no such wait, so the server is looked at until then.
+        self._ready: Readiness | None = None
         #: What the operation was seen to wait for last, and until when.
         self._waits = ("", "")
 
@@ -102,7 +106,9 @@ class EndpointTurn:
             progress.plan = chosen.steps
             if request.check:
                 return self._dry_run(before, chosen)
-            if not chosen.steps and request.action is not PowerAction.KILL:
+            # Whether what is up is healthy the endpoint alone can see.
+            is_asked = request.action is PowerAction.KILL or (self._ready is not None and request.wait_for is WaitFor.HEALTHY)
+            if not chosen.steps and not is_asked:
                 return self._already_so(before, chosen)
         return self._ask_and_follow(before)
 
@@ -142,6 +148,7 @@ class EndpointTurn:
                 f"Cannot {self._request.action.value} server {uuid} with regard to players: the endpoint {self._endpoint.shown} does not "
                 "tell that it can wait for them; leave players_at_most, max_delay and warn out, or act on the node with api_url empty"
             )
+        self._ready = self._readiness(seen)
         self._progress.state_before = seen.state
         require_selected(self._request, uuid, seen.state)
         if self._request.action.boots and seen.suspended and plan(self._request.action, seen.state).steps:
@@ -149,6 +156,20 @@ class EndpointTurn:
                 f"Cannot {self._request.action.value} server {uuid}: the endpoint says that it is suspended; clear that on the Panel"
             )
         return seen
+
+    def _readiness(self, seen: Seen) -> Readiness | None:
+        """Return what the endpoint is asked to wait for. Raises `UnsupportedByEndpoint` where only it could see that."""
+        request = self._request
+        if request.wait_for is WaitFor.CONTAINER or not request.action.boots:
+            return None
+        if request.wait_for in seen.waits_for:
+            return Readiness(request.wait_for, request.wait_timeout)
+        if request.wait_for is WaitFor.HEALTHY:
+            raise UnsupportedByEndpoint(
+                f"Cannot {request.action.value} server {seen.server.uuid} with wait_for={request.wait_for.value}: the endpoint "
+                f"{self._endpoint.shown} does not tell of health checks; leave it out, or act on the node with api_url empty"
+            )
+        return None
 
     def _saw(self, seen: Seen) -> None:
         progress = self._progress
@@ -160,8 +181,10 @@ class EndpointTurn:
         if self._following is not None and self._following.up:
             self._slot.end_boot()
 
-    def _tell_countdown(self, operation: Operation) -> None:
-        """Tell whoever follows the action that it waits for players, or tells them."""
+    def _goes_on(self, operation: Operation) -> None:
+        """Tell whoever follows the action that it waits for players, or tells them. A server that is up needs its slot no more."""
+        if operation.awaits_ready:
+            self._slot.end_boot()
         waits, progress = (operation.waits, operation.due), self._progress
         if operation.waits and waits != self._waits:
             phase = COUNTDOWN if operation.waits == COUNTING else PLAYERS
@@ -199,9 +222,12 @@ class EndpointTurn:
         try:
             if accepted.operation:
                 bound = _OPERATION_SECONDS + seconds_until_begun(request) + request.wait_timeout
-                operation = watch.operation(accepted, request.action, bound, self._tell_countdown)
+                poll = POLL_SECONDS if self._ready is None else _READY_POLL_SECONDS
+                operation = watch.operation(accepted, request.action, bound, self._goes_on, poll)
                 if operation is not None:
                     return self._end_of(operation, before, watch)
+            if self._ready is not None and request.wait_for is WaitFor.HEALTHY:
+                raise EndpointError(f"the endpoint {self._endpoint.shown} does not know its own operation")
             return self._follow(watch, before)
         except WaitInterrupted:
             why = "and goes on with it, but a signal ended the wait"
@@ -215,7 +241,7 @@ class EndpointTurn:
         # Whoever kills wants it to reach the endpoint, and to know whether it did.
         look = no_check if request.action is PowerAction.KILL else watch.raise_if_signalled
         try:
-            return self._endpoint.act(uuid, request.action, request.wait_seconds, look, request.players)
+            return self._endpoint.act(uuid, request.action, request.wait_seconds, look, request.players, self._ready)
         except WaitInterrupted:
             raise OutcomeUnknown(
                 f"Cannot tell what became of the {request.action.value} of server {uuid}: a signal ended the wait for the endpoint to "
@@ -252,7 +278,7 @@ class EndpointTurn:
             self._progress.warn(*follow.warnings)
 
     def _end_of(self, operation: Operation, before: Seen | None, watch: Watch) -> Ending:
-        """End as the endpoint says, after the wait for the server to be running, of which the endpoint knows nothing."""
+        """End as the endpoint says, after the wait for the server to be running where the endpoint does not know of it."""
         request, progress = self._request, self._progress
         take_over(operation, progress)
         self._slot.end_boot()
@@ -260,7 +286,8 @@ class EndpointTurn:
         if outcome not in (Outcome.DONE, Outcome.UNCHANGED):
             return outcome, code or EndpointError.code, msg or "Cannot tell why: the endpoint gives no reason"
         self._refuse_contradiction(operation.state)
-        if request.action.boots and request.wait_for is WaitFor.RUNNING and operation.state is not PowerState.RUNNING:
+        is_waited_for = request.action.boots and request.wait_for is WaitFor.RUNNING and self._ready is None
+        if is_waited_for and operation.state is not PowerState.RUNNING:
             watch.begin_anew()
             self._look_until_done(watch, FollowingUp(request, progress.server.uuid, before, up_already=True))
         elif operation.state is None:

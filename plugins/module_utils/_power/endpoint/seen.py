@@ -13,10 +13,12 @@ from ..model.described import Unseen
 from ..model.errors import EndpointError
 from ..model.players import PlayerCount
 from ..model.redaction import secrets_in
+from ..model.request import WaitFor
 from ..model.server import PowerState, Server, parse_uuid
 from .told import (
     Masked,
     ReadText,
+    as_list,
     as_map,
     plain_values,
     read_code,
@@ -58,6 +60,8 @@ class Seen:
     tells_outdated: bool = False
     #: Whether an action with regard to players may be asked for: our own HTTP face tells whether a countdown runs, if only that none does.
     regards_players: bool = False
+    #: What an action may wait for with ``wait_for``: our own HTTP face tells it; Wings takes none.
+    waits_for: frozenset[WaitFor] = frozenset()
     countdown: Mapping[str, Any] | None = None
     #: Whether it is told who plays, and what is.
     tells_players: bool = False
@@ -99,6 +103,7 @@ def read_server(value: object, uuid: str | None = None, masked: Masked = unmaske
         outdated=_outdated(fields.get("outdated"), text),
         tells_outdated="outdated" in fields,
         regards_players="countdown" in fields,
+        waits_for=frozenset(each for each in WaitFor if each.value in as_list(fields.get("wait_for"))),
         countdown=read_countdown(fields.get("countdown"), text),
         tells_players="players" in fields,
         players=read_players(fields.get("players"), text),

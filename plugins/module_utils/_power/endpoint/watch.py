@@ -25,7 +25,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 0.25, 1.0, 1.5
 _LOOK_SECONDS = 15.0
 _SILENT_SECONDS = 60.0
 #: What one request for an operation waits for its end.
-_POLL_SECONDS = 20
+POLL_SECONDS = 20
 _PASSING = (429, 500, 502, 503, 504)
 
 
@@ -65,11 +65,16 @@ class Watch:
             follow.raise_if_hopeless(at)
 
     def operation(
-        self, accepted: Accepted, action: PowerAction, seconds: float, goes_on: Callable[[Operation], None] = lambda _operation: None
+        self,
+        accepted: Accepted,
+        action: PowerAction,
+        seconds: float,
+        goes_on: Callable[[Operation], None] = lambda _operation: None,
+        poll_seconds: int = POLL_SECONDS,
     ) -> Operation | None:
         """Return the operation when it has ended, or None where the endpoint does not know it. Raises as `until_done`.
 
-        ``goes_on`` is told of each look at one that has not.
+        ``goes_on`` is told of each look at one that has not, every ``poll_seconds``.
         One that is of something else, by what it tells itself, is an `OutcomeUnknown`.
         """
         pause = _FIRST_PAUSE
@@ -78,7 +83,7 @@ class Watch:
             asked_at = self._clock.monotonic()
             try:
                 operation = self._patiently(
-                    lambda: self._endpoint.operation(accepted.path, wait_seconds=_POLL_SECONDS, check_cancelled=self.raise_if_signalled)
+                    lambda: self._endpoint.operation(accepted.path, wait_seconds=poll_seconds, check_cancelled=self.raise_if_signalled)
                 )
             except EndpointError as error:
                 if error.facts.get("status") == 404:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from ..host import liveness
 from ..model.clock import timestamp
 from ..model.errors import SettingsInvalid
 from ..model.players import PlayerPolicy, read_policy
-from ..model.request import PowerAction
+from ..model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
 from ..model.result import Result
 from ..model.server import Server, parse_uuid
 from . import journal_rows as rows
@@ -34,11 +34,11 @@ _CREATE = """CREATE TABLE IF NOT EXISTS acceptances (
     id TEXT PRIMARY KEY, wait_seconds INTEGER NOT NULL, deadline TEXT NOT NULL, generation INTEGER, boot TEXT, boot_seconds REAL)"""
 
 #: What the table lacks where an earlier version made it.
-_ADDED = {"boot": "TEXT", "boot_seconds": "REAL", "players": "TEXT"}
+_ADDED = {"boot": "TEXT", "boot_seconds": "REAL", "players": "TEXT", "wait_for": "TEXT", "wait_timeout": "INTEGER"}
 
 #: What is written for each: into ``operations``, and beside it.
 _ACCEPTED = ("id", "uuid", "name", "action", "origin", "requested_at", "accepted_at")
-_PROMISED = ("id", "wait_seconds", "deadline", "generation", "boot", "boot_seconds", "players")
+_PROMISED = ("id", "wait_seconds", "deadline", "generation", *_ADDED)
 _KEEP = "ON CONFLICT (id) DO NOTHING"
 
 #: An end of what was accepted; a journal that was begun anew meanwhile does not know it, and is told all of it.
@@ -57,8 +57,8 @@ _FORGET = "DELETE FROM acceptances WHERE id NOT IN (SELECT id FROM operations WH
 
 _MOVE = "UPDATE acceptances SET generation = ? WHERE id = ?"
 
-_PENDING = """SELECT operations.id, uuid, name, action, origin, requested_at, accepted_at, wait_seconds, deadline, generation,
-    boot, boot_seconds, players FROM operations JOIN acceptances ON acceptances.id = operations.id
+_PENDING = f"""SELECT operations.id, uuid, name, action, origin, requested_at, accepted_at, wait_seconds, deadline, generation,
+    {", ".join(_ADDED)} FROM operations JOIN acceptances ON acceptances.id = operations.id
     WHERE begun_at IS NULL AND outcome IS NULL ORDER BY number"""
 
 
@@ -67,8 +67,8 @@ class Acceptance:
     """One action that was accepted. ``deadline`` is when its wait for its turn is over; times are in UTC.
 
     ``generation`` is the server's kill generation before it was accepted; None for a kill. ``players`` is what it owes them, for which it
-    may wait beside its turn. Of one read from the journal, ``boot`` is the life of the machine in which it was written, "" where that is
-    not known, and ``boot_seconds`` how old that life was.
+    may wait beside its turn; ``ready`` is the moment at which a start counts as done. Of one read from the journal, ``boot`` is the life
+    of the machine in which it was written, "" where that is not known, and ``boot_seconds`` how old that life was.
     """
 
     operation: str
@@ -83,13 +83,12 @@ class Acceptance:
     boot: str = field(default="", compare=False)
     boot_seconds: float = field(default=0.0, compare=False)
     players: PlayerPolicy | None = None
+    ready: Readiness = CONTAINER_UP
 
     def requested(self, now: datetime, generation: int | None) -> Acceptance:
         """The same, requested and accepted now, its wait beginning."""
         deadline = now + timedelta(seconds=self.wait_seconds)
-        return Acceptance(
-            self.operation, self.server, self.action, self.origin, now, now, self.wait_seconds, deadline, generation, players=self.players
-        )
+        return replace(self, requested_at=now, accepted_at=now, deadline=deadline, generation=generation)
 
     @property
     def longest_wait(self) -> int:
@@ -214,6 +213,8 @@ def _parameters(acceptance: Acceptance) -> dict[str, object]:
         "deadline": timestamp(acceptance.deadline),
         "generation": acceptance.generation,
         "players": None if acceptance.players is None else json.dumps(acceptance.players.options(), separators=(",", ":")),
+        "wait_for": acceptance.ready.wait_for.value,
+        "wait_timeout": acceptance.ready.wait_timeout,
     }
 
 
@@ -237,6 +238,7 @@ def _acceptance(row: sqlite3.Row) -> Acceptance | None:
                 boot=str(row["boot"] or ""),
                 boot_seconds=float(row["boot_seconds"] or 0.0),
                 players=_policy(row),
+                ready=_readiness(row),
             )
         )
     except (TypeError, ValueError, SettingsInvalid):
@@ -250,6 +252,11 @@ def _policy(row: sqlite3.Row) -> PlayerPolicy | None:
     if not isinstance(options, dict):
         raise ValueError("no options")
     return read_policy(row["action"], regards_players=True, given=options)
+
+
+def _readiness(row: sqlite3.Row) -> Readiness:
+    """Return the moment at which a start counts as done; that of a version which knew none is its container."""
+    return CONTAINER_UP if row["wait_for"] is None else Readiness(WaitFor(row["wait_for"]), int(row["wait_timeout"]))
 
 
 def _moment(text: object) -> datetime:

@@ -26,7 +26,8 @@ class Caller:
     or is not to any more; ``listener`` is told what becomes of each server.
 
     ``handed_on`` says whether this process ends and another goes on with what it waits for: a countdown then leaves its record as it is,
-    and tells its players nothing. Unlike ``interrupted``, it calls nothing off.
+    and tells its players nothing. Unlike ``interrupted``, it calls nothing off, and a wait for a server to be ready goes on until the
+    process is gone.
     """
 
     interrupted: Callable[[], bool] = never

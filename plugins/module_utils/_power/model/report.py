@@ -64,6 +64,7 @@ def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Deta
         "state_before": None if result.state_before is None else result.state_before.value,
         "state": None if result.state is None else result.state.value,
         "stop": None if result.stop is None else {"how": result.stop.how, "forced": result.stop.forced, "seconds": result.stop.seconds},
+        "stop_timeout": None if result.stop_timeout is None else result.stop_timeout.facts(),
         "lock": _present({"waited_seconds": round(result.waited_seconds, 3) or None, "holder": dict(result.holder or {})}),
         "players": None if result.players is None else result.players.facts(),
         "player_wait": None if result.player_wait is None else result.player_wait.facts(),

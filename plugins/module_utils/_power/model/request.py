@@ -84,6 +84,17 @@ class WaitFor(str, Enum):
     HEALTHY = "healthy"
 
 
+@dataclass(frozen=True)
+class Readiness:
+    """The moment at which a start counts as done, and how many seconds are waited for it at most."""
+
+    wait_for: WaitFor = WaitFor.CONTAINER
+    wait_timeout: int = 300
+
+
+#: A start counts as done once its container runs.
+CONTAINER_UP = Readiness()
+
 #: The word that stands for every server of the node.
 ALL = "all"
 
@@ -102,8 +113,8 @@ class Request:
     generations: Mapping[str, int] = field(default_factory=dict)
     wait_seconds: int = 30
     stop_timeout: int | None = None
-    wait_for: WaitFor = WaitFor.CONTAINER
-    wait_timeout: int = 300
+    wait_for: WaitFor = CONTAINER_UP.wait_for
+    wait_timeout: int = CONTAINER_UP.wait_timeout
     #: The states a server must be in for its turn to come; None: any.
     only: frozenset[PowerState] | None = None
     #: Whether the server was not named, but is one of all.

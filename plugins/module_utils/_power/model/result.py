@@ -75,6 +75,27 @@ class StopReport:
     seconds: float
 
 
+class TimeoutSource(str, Enum):
+    """What sets the stop timeout that is in force, the first that there is."""
+
+    TASK = "task"
+    CONTAINER = "container"
+    DEFINITION = "definition"
+    SETTINGS = "settings"
+
+
+@dataclass(frozen=True)
+class StopTimeout:
+    """The seconds from asking a process to end to SIGKILL, and what sets them."""
+
+    seconds: int
+    source: TimeoutSource
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a result says of it."""
+        return {"seconds": self.seconds, "from": self.source.value}
+
+
 @dataclass(frozen=True)
 class PrebootStep:
     """One pre-boot step as it went."""
@@ -112,6 +133,8 @@ class Result:
     state: PowerState | None = None
     state_planned: PowerState | None = None
     stop: StopReport | None = None
+    #: In check mode, of a stop that would be made.
+    stop_timeout: StopTimeout | None = None
     waited_seconds: float = 0.0
     holder: Mapping[str, Any] | None = None
     plan: tuple[PlanStep, ...] = ()

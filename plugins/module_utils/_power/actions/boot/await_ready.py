@@ -73,7 +73,7 @@ def await_ready(context: ActionContext, awaited: AwaitedRun) -> None:
     """Wait as ``wait_for`` asks, at most ``wait_timeout`` seconds, and close the output; return when the server is ready.
 
     Raises `StartFailed` (the run ended by itself), `StartTimeout` (the container is left up), `Superseded` or `CancelledByKill`.
-    A signal ends the wait alone, with a warning.
+    A signal ends the wait alone, with a warning; the end of a service does not.
     """
     context.progress.is_outdated = True
     with contextlib.ExitStack() as stack:
@@ -127,7 +127,8 @@ def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:
             next_look = Deadline.after(clock, _LOOK_SECONDS)
             if _look(context, run).health == "healthy" and wanted is WaitFor.HEALTHY:
                 return True
-        if node.caller.interrupted():
+        # A service that ends finishes the wait: "done" must not be read later of a server that was not ready.
+        if node.caller.interrupted() and not node.caller.handed_on():
             progress.warn(f"server {uuid}: a signal ended the wait for it to become ready; it was started")
             return False
         if deadline.is_over:

@@ -16,7 +16,7 @@ from ...model.errors import EngineError, PowerError, ServerNotFound, Suspended
 from ...model.players import PlayerCount, PlayerWait
 from ...model.redaction import mask, mask_line
 from ...model.request import PowerAction, Request
-from ...model.result import FileDiff, LimitChange, Outcome, Phase, PlanStep, PrebootStep, Result, StopReport
+from ...model.result import FileDiff, LimitChange, Outcome, Phase, PlanStep, PrebootStep, Result, StopReport, StopTimeout
 from ...model.server import PowerState, Run, Server, parse_uuid
 from .node import Observed
 
@@ -46,6 +46,7 @@ class Progress:
         self.state_planned: PowerState | None = None
         self.plan: tuple[PlanStep, ...] = ()
         self.stop: StopReport | None = None
+        self.stop_timeout: StopTimeout | None = None
         #: The run that this action ended, once its row is written.
         self.ended: Run | None = None
         #: For how long the server has been down by that.
@@ -182,6 +183,7 @@ class Progress:
             state=self.state,
             state_planned=self.state_planned,
             stop=self.stop,
+            stop_timeout=self.stop_timeout,
             waited_seconds=self.waited_seconds,
             holder=self.holder,
             plan=self.plan,

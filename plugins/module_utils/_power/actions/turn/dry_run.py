@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ...model.plan import plan, planned_state
 from ...model.request import PowerAction
-from ...model.result import Outcome, PlanStep
+from ...model.result import Outcome, PlanStep, TimeoutSource
 from ..boot.prepare import prepare
 from ..node.context import ActionContext
 from ..node.idempotency import done_before, same_action
@@ -15,6 +15,13 @@ from ..node.progress import Ending
 from .checked import require_chosen_by_outdated
 from .identify import identify
 from .look import look, look_again, refuse_beside_wings
+
+_SOURCES = {
+    TimeoutSource.TASK: "the task",
+    TimeoutSource.CONTAINER: "the running container",
+    TimeoutSource.DEFINITION: "the definition",
+    TimeoutSource.SETTINGS: "the node's settings",
+}
 
 
 def dry_run(context: ActionContext) -> Ending:
@@ -37,10 +44,19 @@ def dry_run(context: ActionContext) -> Ending:
         from .regard import look_at_players
 
         look_at_players(context, policy, seen.snapshot)
+    if seen.snapshot is not None and PlanStep.STOP in chosen.steps:
+        from .stop import graceful_stop
+
+        stop = graceful_stop(context.node, context.uuid, seen.snapshot, context.request.stop_timeout)
+        progress.warn(*stop.warnings)
+        progress.stop_timeout = stop.timeout
     if seen.holder is not None:
         progress.holder = seen.holder.facts()
     progress.plan = chosen.steps
     progress.changed = bool(chosen.steps)
     has_matchers = boot is not None and bool(boot.definition.startup.done)
     progress.state_planned = planned_state(chosen.steps, seen.state, has_matchers=has_matchers)
-    return (Outcome.DONE, "", "") if chosen.steps else (Outcome.UNCHANGED, "", chosen.reason)
+    if not chosen.steps:
+        return Outcome.UNCHANGED, "", chosen.reason
+    timeout = progress.stop_timeout
+    return Outcome.DONE, "", "" if timeout is None else f"stop timeout {timeout.seconds} s, from {_SOURCES[timeout.source]}"

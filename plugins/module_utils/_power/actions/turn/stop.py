@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from ...container.container_spec import made_by_us, stop_way_of
@@ -15,12 +15,11 @@ from ...locking.holder import EndedHere, Leftover
 from ...locking.lock import PowerLock
 from ...model.downtime import Downtime, RunEnd
 from ...model.errors import EngineError, EngineUnreachable, LockTimeout, LockUnavailable, PowerError, StopFailed
-from ...model.request import Request
-from ...model.result import Phase, PlanStep, StopReport
+from ...model.result import Phase, PlanStep, StopReport, StopTimeout, TimeoutSource
 from ...model.server import Run, Snapshot, StopType, StopWay
 from ..node.context import ActionContext
 from ..node.ends import record_stop
-from ..node.node import Observed
+from ..node.node import Node, Observed
 
 #: How a definition's warnings about its way to stop begin.
 _STOP_KEY = "process_configuration.stop"
@@ -75,8 +74,9 @@ def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> Run
     wait. A stop that may still be under way when this gives up stays in the lock record.
     """
     node, progress = context.node, context.progress
-    way = _choose_stop_way(context, snapshot)
-    grace = _grace(context.request, way, node.settings.stop_timeout)
+    stop = graceful_stop(node, context.uuid, snapshot, context.request.stop_timeout)
+    progress.warn(*stop.warnings)
+    way, grace = stop.way, stop.timeout.seconds
     began = node.clock.monotonic()
     context.enter(lock, Phase.STOP, run=snapshot.run, deadline=node.clock.now() + timedelta(seconds=grace))
     try:
@@ -100,27 +100,42 @@ def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> Run
     return end
 
 
-def _choose_stop_way(context: ActionContext, snapshot: Snapshot) -> StopWay:
-    """Return how to stop this run: as the task says, else as it was created, else as its definition says, else natively."""
-    sources, progress, uuid = context.node.sources, context.progress, context.uuid
-    task = sources.task_definition(uuid)
+@dataclass(frozen=True)
+class GracefulStop:
+    """How a run is stopped, with the timeout in force, and warnings about what says so."""
+
+    way: StopWay
+    timeout: StopTimeout
+    warnings: tuple[str, ...] = ()
+
+
+def graceful_stop(node: Node, uuid: str, snapshot: Snapshot, asked: int | None = None) -> GracefulStop:
+    """Return how this run is stopped. ``asked`` is the task's ``stop_timeout``.
+
+    A run is stopped as its container was made for it. The task's ``definitions`` come before that, and the definition of another source
+    counts only for a container without such a label.
+    """
+    task = node.sources.task_definition(uuid)
     labelled = stop_way_of(snapshot.labels) if made_by_us(snapshot, uuid) else None
+    way, source = StopWay(StopType.NATIVE), TimeoutSource.SETTINGS
+    warnings: tuple[str, ...] = ()
     if task is None and labelled is not None:
-        return labelled
-    definition = task if task is not None else sources.definition_for_stop(uuid)
-    if definition is not None:
-        # What else is wrong with it does not concern a stop.
-        progress.warn(*(f"server {uuid}: {warning}" for warning in definition.warnings if warning.startswith(_STOP_KEY)))
-        return definition.stop
-    progress.warn(f"server {uuid}: no definition says how it is stopped; it is sent {snapshot.stop_signal}")
-    return StopWay(StopType.NATIVE)
-
-
-def _grace(request: Request, way: StopWay, node_default: int) -> int:
-    """Return the seconds from the stop to SIGKILL: the request's, else the definition's, else the node's."""
-    if request.stop_timeout is not None:
-        return request.stop_timeout
-    return way.timeout if way.timeout is not None else node_default
+        way, source = labelled, TimeoutSource.CONTAINER
+    else:
+        definition = task if task is not None else node.sources.definition_for_stop(uuid)
+        if definition is not None:
+            # What else is wrong with it does not concern a stop.
+            warnings = tuple(f"server {uuid}: {warning}" for warning in definition.warnings if warning.startswith(_STOP_KEY))
+            way, source = definition.stop, TimeoutSource.DEFINITION
+        else:
+            warnings = (f"server {uuid}: no definition says how it is stopped; it is sent {snapshot.stop_signal}",)
+    if asked is not None:
+        timeout = StopTimeout(asked, TimeoutSource.TASK)
+    elif way.timeout is not None:
+        timeout = StopTimeout(way.timeout, source)
+    else:
+        timeout = StopTimeout(node.settings.stop_timeout, TimeoutSource.SETTINGS)
+    return GracefulStop(way, timeout, warnings)
 
 
 def _send(context: ActionContext, snapshot: Snapshot, way: StopWay, grace: int) -> str:
