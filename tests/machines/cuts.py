@@ -17,7 +17,7 @@ from typing import Any
 from ansible_collections.fleet.power.tests.fleet.lab import adhoc_begun, server, uuid_of, wait_until
 from ansible_collections.fleet.power.tests.fleet.scratch import collection_root, current
 from ansible_collections.fleet.power.tests.fleet.shim import ask, installed
-from ansible_collections.fleet.power.tests.fleet.supervised import SHORT, act, crash, facts
+from ansible_collections.fleet.power.tests.fleet.supervised import act, crash, facts
 
 from .machine import Machine
 
@@ -94,7 +94,7 @@ class Cuts:
         self._stories: list[Story] = []
         # It is meant to be up long before any cut, and is the last that a boot brings back.
         self._witness, self._game = server("witness", priority=900), server("game", priority=10, STOP_SECONDS=0.5)
-        installed(machine, self._witness, self._game, **{name: value for name, value in SHORT.items() if name != "node_check"})
+        installed(machine, self._witness, self._game, node_python="none")
         package = collection_root().parents[2]
         with subprocess.Popen(["tar", "-C", str(package), "-c", "ansible_collections"], stdout=subprocess.PIPE) as packed:
             command = f"mkdir -p {CONTROLLER} /var/lib/runs && tar -C {CONTROLLER} -x"
@@ -142,7 +142,8 @@ class Cuts:
             self._machine.define(self._game)
             story.more.append(lambda: self._limited(memory))
         self._machine.ssh("sync")
-        asked = {"server": [uuid_of(story.definition)], **({} if kind == "limit" else {"action": kind})}
+        # With an origin its entry names the operation.
+        asked = {"server": [uuid_of(story.definition)], "origin": "cuts", **({} if kind == "limit" else {"action": kind})}
         began = time.monotonic()
         going = adhoc_begun([self._machine], "server_limits" if kind == "limit" else "server_power", asked)
         end = began + (PATIENCE if told else self._chance.uniform(0, self._usual))
@@ -178,7 +179,7 @@ class Cuts:
         assert status == 202
         place = headers["Location"]
         if told:
-            story.told = {**ask(self._machine, f"{place}?wait=120")[2], "operation": headers["X-Operation-Id"]}
+            story.told = {**ask(self._machine, f"{place}?wait=120")[2], "operation": {"id": headers["X-Operation-Id"]}}
         time.sleep(self._chance.uniform(0, AFTER_SECONDS))
         self._machine.cut_power()
         story.more.append(lambda: self._answered(story, place, headers["X-Operation-Id"]))
@@ -226,9 +227,8 @@ class Cuts:
         """The journal reads as told, and the server is what it is meant to be."""
         found = facts(self._machine, story.definition)[0]
         meant = (found["intent"] or {}).get("up")
-        rows = [each for each in found["operations"] if each["operation"] == story.told.get("operation")]
         if story.told.get("operation"):
-            read = [row["outcome"] for row in rows]
+            read = [each["outcome"] for each in found["operations"] if each["id"] == story.told["operation"]["id"]]
             if read != [story.told["outcome"]]:
                 story.faults.append(f"{self._name(story)}: the journal reads {read}")
         if story.is_told and story.up is not None:
@@ -260,7 +260,7 @@ class Cuts:
             yield f"its end reads {ended['outcome']} {ended.get('code')}"
         if ended["outcome"] not in GOOD and ended.get("code") != "interrupted":
             yield f"it ended {ended['outcome']} {ended.get('code')}"
-        story.told = {**ended, "operation": operation}
+        story.told = {**ended, "operation": {"id": operation}}
 
     def _recorded(self, words: dict[str, Any], said: str) -> Iterator[str]:
         """The record of a run is whole, and no older than what was told."""

@@ -24,7 +24,7 @@ def test_a_first_start_that_was_told_done_outlives_a_power_cut(machine: Machine)
     game = server("game")
     supervised(machine, game)
 
-    going = adhoc_begun([machine], "server_power", {"server": [uuid_of(game)], "action": "start"})
+    going = adhoc_begun([machine], "server_power", {"server": [uuid_of(game)], "action": "start", "origin": "test"})
     told = wait_until(going.results, "the start is told", TOLD_SECONDS)[0]["result"]
     machine.cut_power()
     assert told["servers"][0]["outcome"] == "done", told
@@ -33,8 +33,8 @@ def test_a_first_start_that_was_told_done_outlives_a_power_cut(machine: Machine)
     wait_until(lambda: machine.is_up(uuid_of(game)), "it is up again", BACK_SECONDS)
     found = facts(machine, game)[0]
     assert found["intent"]["up"] is True
-    told_id = told["servers"][0]["operation"]
-    assert [each["outcome"] for each in found["operations"] if each["operation"] == told_id] == ["done"]
+    told_id = told["servers"][0]["operation"]["id"]
+    assert [each["outcome"] for each in found["operations"] if each["id"] == told_id] == ["done"]
 
 
 @cache
