@@ -90,7 +90,8 @@ def test_each_code_says_what_happened_and_what_to_do() -> None:
 
 def test_the_outcome_of_each_code_is_the_one_its_error_has() -> None:
     usual = {error.code: _usual_outcome(error) for error in PowerError.__subclasses__()}
-    usual |= {errors.INTERRUPTED: "failed", errors.EXPIRED: "failed", errors.UNGUARDED: "done", errors.INTERNAL_ERROR: "failed"}
+    usual |= {errors.INTERRUPTED: "failed", errors.EXPIRED: "failed", errors.UNGUARDED: "done", errors.NOT_DURABLE: "done"}
+    usual |= {errors.INTERNAL_ERROR: "failed"}
     assert {literals(row[0])[0]: literals(row[1])[0] for row in list_tables(CODES)["Codes"]} == usual
 
 

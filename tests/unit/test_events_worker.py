@@ -20,7 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils._events.outbox_watch i
 from ansible_collections.fleet.power.plugins.module_utils._events.service import KEPT_FOR
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.receiver_keys import DISCORD
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
-from ansible_collections.fleet.power.plugins.module_utils._power.journal import outbox
+from ansible_collections.fleet.power.plugins.module_utils._power.journal import outbox, store
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import KEPT_EVENTS
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
@@ -382,6 +382,8 @@ def test_a_clock_that_is_set_back_keeps_nothing_waiting(post: Post, form: str, b
 
 def test_a_dead_receiver_neither_reads_all_that_waits_nor_writes_at_every_look(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "KEPT_EVENTS", 50)
+    # A look comes every 0.2 s, and here at once.
+    monkeypatch.setattr(store, "_APART_SECONDS", 0.0)
     post.client.answer = lambda _body: FAILED
     servers = [Server(f"{number:08d}-0000-4000-8000-000000000000", "") for number in range(10)]
     post.write(*servers * 5)

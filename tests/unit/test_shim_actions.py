@@ -69,6 +69,8 @@ class World:
         self.let_go = threading.Event()
         self.ended: list[Result] = []
         self.tickets: list[Ticket] = []
+        #: Called with each end as it is told.
+        self.told: Callable[[Result], None] = lambda _result: None
         #: Who is told what an action with regard to players is at.
         self.listeners: list[Listener] = []
 
@@ -99,6 +101,7 @@ class World:
             def ended(ticket: Ticket, result: Result) -> None:
                 self.tickets.append(ticket)
                 self.ended.append(result)
+                self.told(result)
 
             node: Any = self
             actions = Actions(node, Operations(node, WorkerPool(2, "read")), self.log, ended)
@@ -165,12 +168,34 @@ def test_the_end_of_an_action_that_never_began_is_written_when_the_journal_takes
         await actions.take(ALPHA, STOP, 30, "")
         with world.full(_ENDS):
             refused = await actions.take(ALPHA, START, 0, "")
-            await until(lambda: world.journal.owed)
-            assert (world.outcomes(), world.row(refused).outcome) == (["refused"], "")
+            await until(lambda: world.outcomes() == ["refused"])
+            assert world.journal.owed and world.row(refused).outcome == ""
         await until(lambda: world.row(refused).outcome == "refused")
         await until(lambda: not world.journal.owed)
 
     world.run(story)
+
+
+def test_the_end_of_an_action_that_never_began_is_written_before_it_is_told(world: World) -> None:
+    world.acts[STOP] = world.hold
+    rows: dict[str, str] = {}
+
+    def told(result: Result) -> None:
+        # What is performed here writes no end.
+        if result.outcome is not Outcome.DONE:
+            rows[result.outcome.value] = world.row(result.operation).outcome
+
+    world.told = told
+
+    async def story(actions: Actions) -> None:
+        await actions.take(ALPHA, STOP, 30, "")
+        await actions.take(ALPHA, START, 0, "")
+        await actions.take(ALPHA, START, 30, "")
+        await actions.take(ALPHA, KILL, 0, "")
+        await until(lambda: len(rows) == 2)
+
+    world.run(story)
+    assert rows == {"refused": "refused", "cancelled": "cancelled"}
 
 
 def test_what_is_owed_is_written_at_the_latest_when_the_process_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

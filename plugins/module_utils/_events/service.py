@@ -58,6 +58,7 @@ class Sender:
         self._tidy_at = Deadline(SYSTEM_CLOCK, 0.0)
         self._alive_at = Deadline(SYSTEM_CLOCK, 0.0)
         self._in_trouble = False
+        self._journal_told = 0
         self._is_begun = False
         self._too_old = 0
 
@@ -69,6 +70,7 @@ class Sender:
         try:
             while not self._interrupted():
                 self._look()
+                self._tell_of_journal()
                 if not is_ready:
                     is_ready = True
                     self._manager.tell(READY)
@@ -99,6 +101,12 @@ class Sender:
             if not self._in_trouble:
                 self._in_trouble = True
                 say(f"events: the journal cannot be used: {reason_of(error)}; nothing is sent until it can be")
+
+    def _tell_of_journal(self) -> None:
+        """Say what went wrong with the journal since the last call."""
+        for sentence in self._journal.warnings[self._journal_told :]:
+            say(f"events: {sentence}")
+            self._journal_told += 1
 
     def _tidy(self) -> None:
         events, now = self._journal.events, self._clock.now()

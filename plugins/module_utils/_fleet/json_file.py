@@ -10,6 +10,8 @@ import json
 import os
 import tempfile
 
+from .._power.host.own_files import sync_directory
+
 
 def write_json(path: str, value: object) -> None:
     """Write JSON as `write_text` does."""
@@ -17,9 +19,9 @@ def write_json(path: str, value: object) -> None:
 
 
 def write_text(path: str, text: str) -> None:
-    """Write a text, mode 0600, so that whoever reads the file at any moment finds the old text or the new one. Raises OSError.
+    """Write a text, mode 0600, so that whoever reads the file at any moment finds the old text or the new one.
 
-    The directory must be there.
+    It is on the disk when this returns. The directory must be there. Raises OSError.
     """
     folder, name = os.path.split(os.path.abspath(path))
     # A file of mkstemp is its owner's alone.
@@ -34,3 +36,4 @@ def write_text(path: str, text: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(fresh)
         raise
+    sync_directory(folder)

@@ -263,5 +263,6 @@ class EngineWatch:
 
     def _say(self, rows: Sequence[EndedRun]) -> None:
         node = self._node()
+        node.journal.sync()
         for row in rows:
             announce_line(line_of(row, limits_of(node, row)), warn=row.verdict in _WARNED)

@@ -40,6 +40,8 @@ def write_definitions(directory: str, files: Mapping[str, str], *, gid: int, pur
         # Last: a server that changes from one extension to another has two files for a moment, which no start accepts, but never none.
         for name in removed:
             os.unlink(os.path.join(directory, name))
+        if written or removed:
+            _sync(directory)
     return {"written": written, "removed": removed}
 
 
@@ -80,6 +82,14 @@ def _write(directory: str, name: str, text: bytes, gid: int) -> None:
         with suppress(FileNotFoundError):
             os.unlink(fresh)
         raise
+
+
+def _sync(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _gid(group: str, check: bool) -> int:

@@ -197,6 +197,11 @@ class CursorFile:
                 with contextlib.suppress(OSError):
                     os.unlink(fresh)
                 raise
+            folder = os.open(os.path.dirname(self._path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
         except OSError as error:
             raise ValueError(f"Cannot write {self._path}: {_reason(error)}; what is told next would be told again") from error
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..._power.definitions.text_faults import json_fault
 from ..._power.host.liveness import boot_id, lives, start_of
+from ..._power.host.own_files import sync_directory
 from ..json_file import write_json, write_text
 from .record import Record, from_json, to_json
 from .words import RolloutError
@@ -36,7 +37,10 @@ def write_whole(path: str, text: str, consequence: str = "nothing more is begun"
 
 def _written(path: str, write_it: Callable[[], None], consequence: str) -> None:
     try:
-        os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+        folder = os.path.dirname(path) or "."
+        if not os.path.isdir(folder):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            sync_directory(os.path.dirname(folder) or ".")
         write_it()
     except OSError as error:
         raise RolloutError(f"Cannot write {path}: {error.strerror or error}; {consequence}", "file_unwritable") from error
@@ -52,6 +56,7 @@ def point(path: str, name: str) -> None:
         except OSError:
             os.unlink(fresh)
             raise
+        sync_directory(os.path.dirname(path))
     except OSError as error:
         raise RolloutError(f"Cannot link {path} to {name}: {error.strerror or error}", "file_unwritable") from error
 
@@ -79,6 +84,7 @@ def remove(path: str) -> None:
     try:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
+            sync_directory(os.path.dirname(path) or ".")
     except OSError as error:
         raise RolloutError(f"Cannot remove {path}: {error.strerror or error}", "file_unwritable") from error
 

@@ -32,7 +32,7 @@ _STUCK_SECONDS = 10.0
 
 
 class Acceptor:
-    """Writes what it is handed, in that order, and hands tickets on to ``done``, called in its thread with all of one transaction.
+    """Writes what it is handed, in that order, and hands tickets and ends on to ``done``, called in its thread with all of one transaction.
 
     Before the first it hands what a process before this one left to ``found``: until that could be read, nothing is written. What is not
     a ticket is written for certain, once the journal takes it: an action that has ended must not be run again by the next process.
@@ -146,7 +146,8 @@ class Acceptor:
             reasons.update(dict.fromkeys(sound, self._fault))
         elif sound or after:
             reasons.update(dict.fromkeys(sound, self._written(sound, after)))
-        return [Written(ticket, reason) for ticket, reason in reasons.items()]
+        ends = [Written(each.ticket, result=each.result) for each in after if isinstance(each, Abandoned)]
+        return [*(Written(ticket, reason) for ticket, reason in reasons.items()), *ends]
 
     def _written(self, tickets: Sequence[Ticket], after: Sequence[Afterwards]) -> str:
         """Write them together; return why that cannot be, if so."""

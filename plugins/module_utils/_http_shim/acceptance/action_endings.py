@@ -21,7 +21,7 @@ GRACE_SECONDS = 60.0
 
 
 class ActionEndings:
-    """Ends actions: whoever waits for one is told, and what nobody else has written to the journal is written."""
+    """Ends actions: what nobody else has written to the journal is written, then whoever waits for an end is told."""
 
     def __init__(self, clock: Clock, operations: Operations, batch: UnwrittenBatch, ended: Callable[[Ticket, Result], None]) -> None:
         """``ended`` is told of every action that ended."""
@@ -34,10 +34,10 @@ class ActionEndings:
         """End an action that was performed; ``unwritten``: nobody has written it to the journal yet."""
         if was_put_off(result):
             self._operations.put_off(ticket)
+        elif unwritten:
+            self._batch.add(Abandoned(ticket, result))
         else:
-            self._end(ticket, result)
-        if unwritten:
-            self._batch.add(Abandoned(result, ticket.acceptance.origin))
+            self.written(ticket, result)
 
     def cancel(self, ticket: Ticket) -> None:
         """End an action that was killed before it began."""
@@ -59,10 +59,9 @@ class ActionEndings:
         self._give_up(ticket, Outcome.FAILED, EXPIRED, f"Cannot {ticket.what}: it waited {waited}; ask again")
 
     def _give_up(self, ticket: Ticket, outcome: Outcome, code: str, msg: str) -> None:
-        result = ticket.result(self._clock.now(), outcome, code, msg)
-        self._end(ticket, result)
-        self._batch.add(Abandoned(result, ticket.acceptance.origin))
+        self._batch.add(Abandoned(ticket, ticket.result(self._clock.now(), outcome, code, msg)))
 
-    def _end(self, ticket: Ticket, result: Result) -> None:
+    def written(self, ticket: Ticket, result: Result) -> None:
+        """Tell of an end that is on the disk, or that cannot be written now."""
         self._operations.ended(ticket, result)
         self._ended(ticket, result)

@@ -165,7 +165,11 @@ class Actions:
             self._queues.resume(uuid, tickets)
         self._looked.set()
 
-    def _on_kept(self, batch: Sequence[Written]) -> None:
+    def _on_kept(self, written: Sequence[Written]) -> None:
+        for each in written:
+            if each.result is not None:
+                self._endings.written(each.ticket, each.result)
+        batch = [each for each in written if each.result is None]
         for kept in batch:
             self._keep(kept.ticket, kept.reason)
         for uuid in dict.fromkeys(kept.ticket.uuid for kept in batch):

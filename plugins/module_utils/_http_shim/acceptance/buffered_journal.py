@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..._power.journal import journal_rows as rows
 from ..._power.journal.journal import Journal
-from ..._power.journal.journal_rows import OperationRow
+from ..._power.journal.journal_rows import OperationRow, not_durable
 from ..._power.journal.mark import ProcessMarks
 from ..._power.journal.operations import RecordedOperations
 from ..._power.journal.store import JournalStore
@@ -47,16 +47,17 @@ class AcceptedOperations(RecordedOperations):
             super().end(result, origin=origin, reason=reason)
 
     def recorded(self, uuid: str, limit: int) -> list[OperationRow]:
-        """As `of`, but raises `JournalUnusable` or OSError where the journal cannot be read."""
+        """As `of`, on the disk, so that they may be told. Raises `JournalUnusable` or OSError where the journal cannot be read."""
         return self._rows_or_raise(rows.OPERATIONS_OF, (uuid, limit))
 
     def recorded_one(self, uuid: str, operation: str) -> OperationRow | None:
-        """Return one operation of a server, None if there is none. Raises `JournalUnusable`, OSError."""
+        """Return one operation of a server, as `recorded` does; None if there is none. Raises `JournalUnusable`, OSError."""
         found = self._rows_or_raise(_OPERATION_OF, (operation, uuid))
         return found[0] if found else None
 
     def _rows_or_raise(self, statement: str, parameters: tuple[object, ...]) -> list[OperationRow]:
-        return self._settled(self._store.read_or_raise(lambda connection: connection.execute(statement, parameters).fetchall(), []))
+        found = self._settled(self._store.read_or_raise(lambda connection: connection.execute(statement, parameters).fetchall(), []))
+        return [not_durable(row) if row.outcome else row for row in found] if self._store.sync() else found
 
     def _write_begin(self, work: Write) -> None:
         self._owed.write(work, durable=True)

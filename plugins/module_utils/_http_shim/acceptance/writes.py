@@ -17,18 +17,24 @@ from .queue import Ticket
 
 @dataclass(frozen=True)
 class Written:
-    """A ticket that was written, or ``reason`` why it could not be."""
+    """A ticket whose acceptance was written, or its end, which is ``result``; or ``reason`` why that could not be."""
 
     ticket: Ticket
     reason: str = ""
+    result: Result | None = None
 
 
 @dataclass(frozen=True)
 class Abandoned:
     """The end of an action that nobody but its acceptor writes: it never began, or had a fault of ours."""
 
+    ticket: Ticket
     result: Result
-    origin: str
+
+    @property
+    def origin(self) -> str:
+        """Return who asked for the action."""
+        return self.ticket.acceptance.origin
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,9 @@ class Census:
     async def _count_runs(self) -> NodeNumbers:
         def read() -> NodeNumbers:
             journal, directory = self._node.journal, self._node.settings.state_directory
-            return NodeNumbers(journal.told_runs.totals(), supervisor_facts(directory)[0], event_facts(journal, directory)[0])
+            numbers = NodeNumbers(journal.told_runs.totals(), supervisor_facts(directory)[0], event_facts(journal, directory)[0])
+            journal.sync()
+            return numbers
 
         return await self._journal_threads.ask(read)
 

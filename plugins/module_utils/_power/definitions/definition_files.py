@@ -17,7 +17,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..host.own_files import open_own, prepare_directory
+from ..host.own_files import open_own, prepare_directory, sync_directory
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import DefinitionInvalid, SourceUnreachable
 from ..model.server import parse_uuid
@@ -256,6 +256,7 @@ def _replace(path: str, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(fresh)
         raise
+    sync_directory(directory)
 
 
 def _not_regular(path: str) -> DefinitionInvalid:

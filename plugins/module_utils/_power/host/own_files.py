@@ -45,12 +45,26 @@ def prepare_directory(path: str, group: str) -> None:
         else:
             # Should somebody be quicker just now and theirs still be empty, this one takes its place: see open_or_make.
             os.rename(fresh, path)
+            sync_directory(parent or ".")
     except OSError:
         with suppress(OSError):
             os.rmdir(fresh)
         # Somebody else was quicker, and has already put something into theirs.
         if not os.path.isdir(path):
             raise
+
+
+def sync_directory(path: str) -> None:
+    """Put the names in a directory on the disk: of files that were made, renamed or removed there. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems cannot sync a directory, and say that this is no such file.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def open_own(path: str, flags: int, mode: int = FILE_MODE) -> int:

@@ -48,6 +48,7 @@ class Intents:
             if not intent.up and has_table(connection, ENDED):
                 connection.execute(CLOSE_ALL, {"uuid": server.uuid})
 
+        # One to be down does not wait for the sync before its action is told: a power cut between the two must not bring the server back.
         return self._store.write(work, durable=not intent.up)
 
     def of(self, uuid: str) -> Intent | None:

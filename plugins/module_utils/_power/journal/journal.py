@@ -43,6 +43,10 @@ class Journal:
         """Return sentences, each once, about what went wrong."""
         return self.store.warnings
 
+    def sync(self) -> str:
+        """See `JournalStore.sync`."""
+        return self.store.sync()
+
     def close(self) -> None:
         """Close the file and give up this process's mark: what it began and did not end reads as interrupted from now on."""
         self.store.close()

@@ -63,6 +63,9 @@ class JournalFile:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._patience = PATIENCE
+        #: How SQLite syncs what need not be on the disk at once.
+        self._synchronous = "NORMAL"
+        self._version: int | None = None
         #: What was set of the connection that is open.
         self._set_now: dict[str, str] = {}
 
@@ -75,7 +78,7 @@ class JournalFile:
             try:
                 connection = self._open()
                 # Not within the transaction: it would count from the next one on.
-                self._set(connection, "synchronous", "FULL" if durable else "NORMAL")
+                self._set(connection, "synchronous", "FULL" if durable and self._synchronous == "NORMAL" else self._synchronous)
                 transact(connection, work)
                 self._patience = PATIENCE
                 if self._in_place():
@@ -104,6 +107,17 @@ class JournalFile:
                     return read_without_trace(self._directory, work)
                 self._recover(error, last)
         return None
+
+    def has_news(self) -> bool:
+        """Tell if another process has written, or may have, since this was last asked. A process knows its own writes."""
+        if self._connection is None:
+            return False
+        try:
+            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        except sqlite3.Error:
+            return True
+        before, self._version = self._version, version
+        return bool(before != version)
 
     def close(self) -> None:
         """Close the file. The last to close it folds the write-ahead log in and deletes it."""
@@ -146,7 +160,8 @@ class JournalFile:
             try:
                 found = schema_of(connection)
                 refuse_newer(found)
-                connection.execute("PRAGMA synchronous = NORMAL")
+                # Without a log there is nothing that `sync_log` could sync: each transaction is on the disk when it ends.
+                self._synchronous = "NORMAL" if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal" else "EXTRA"
                 # What lets SQLite undo one statement alone: a temporary file for each would cost more than the statement.
                 connection.execute("PRAGMA temp_store = MEMORY")
             except (sqlite3.Error, JournalUnusable):
@@ -164,7 +179,7 @@ class JournalFile:
             return False
 
     def _drop(self) -> None:
-        connection, self._connection, self._set_now = self._connection, None, {}
+        connection, self._connection, self._set_now, self._version = self._connection, None, {}, None
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
@@ -239,6 +254,23 @@ def read_without_trace(state_directory: str, work: Callable[[sqlite3.Connection]
         if logged or last or unmoved(path, before):
             return found
     return None
+
+
+def sync_log(state_directory: str) -> None:
+    """Put every transaction of the journal in ``state_directory`` on the disk, whoever wrote it. Raises OSError.
+
+    What lies in the database itself is there already: SQLite syncs the log before it copies from it, the database before it uses the
+    log anew or removes it, and the directory with the first header of a log. So the log is all there is to sync. A descriptor of the
+    log may be closed at any time: SQLite has no locks on that file.
+    """
+    try:
+        descriptor = open_own(f"{path_in(state_directory)}-wal", os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _read_once(path: str, options: str, work: Callable[[sqlite3.Connection], T]) -> T | None:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ..model.clock import timestamp
-from ..model.errors import INTERRUPTED
+from ..model.errors import INTERRUPTED, NOT_DURABLE
 from ..model.result import Outcome, Result
 from ..model.server import Run, Server
 
@@ -64,6 +64,8 @@ UNENDED = _UNENDED + " AND uuid = :uuid AND id <> :id"
 ALL_UNENDED = _UNENDED + " ORDER BY number"
 
 INTERRUPTED_MSG = "The process that ran this action ended before the action did"
+
+NOT_DURABLE_MSG = "after a power cut the journal may lack this"
 
 #: An interrupted operation has an outcome but no end: nobody saw when it was.
 END_INTERRUPTED = "UPDATE operations SET outcome = ?, code = ?, msg = ? WHERE number = ?"
@@ -179,6 +181,14 @@ class OperationRow:
     def interrupted(self) -> OperationRow:
         """The same operation, its process being dead."""
         return replace(self, outcome=Outcome.FAILED.value, code=INTERRUPTED, msg=INTERRUPTED_MSG)
+
+
+_Told = TypeVar("_Told", Result, OperationRow)
+
+
+def not_durable(told: _Told) -> _Told:
+    """The same result or operation, of which a power cut may leave nothing in the journal. The outcome stays, and so does another code."""
+    return told if told.code else replace(told, code=NOT_DURABLE, msg="; ".join(filter(None, (told.msg, NOT_DURABLE_MSG))))
 
 
 def storable(value: str) -> str:

@@ -104,7 +104,10 @@ class RecordedEvents:
         return self._store.read_or_raise(_state, None)
 
     def after(self, number: int, limit: int) -> OutboxPage | None:
-        """Return at most ``limit`` events after that with a number; None if there is no outbox. Raises `JournalUnusable`, OSError."""
+        """Return at most ``limit`` events after that with a number; None if there is no outbox. It is on the disk and may be told.
+
+        Raises `JournalUnusable`, OSError.
+        """
 
         def work(connection: sqlite3.Connection) -> OutboxPage | None:
             state = _state(connection)
@@ -112,12 +115,16 @@ class RecordedEvents:
                 return None
             return OutboxPage(state, tuple(event_of(row) for row in connection.execute(_AFTER, (number, limit)).fetchall()))
 
-        return self._store.read_or_raise(work, None)
+        page = self._store.read_or_raise(work, None)
+        if page is not None:
+            # Also without events: readers are told how far the outbox is.
+            self._store.sync()
+        return page
 
     def of(self, first: int, last: int, limit: int, uuid: str | None = None) -> tuple[Event, ...]:
         """Return at most ``limit`` events of a span of numbers, those of one server alone if it is named, '' for those of none.
 
-        There are none without an outbox. Raises `JournalUnusable`, OSError.
+        There are none without an outbox. What `after` has returned is on the disk already. Raises `JournalUnusable`, OSError.
         """
 
         return self._events(_OF, (first, last, uuid, uuid, limit))

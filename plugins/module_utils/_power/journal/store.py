@@ -1,11 +1,12 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The store of the journal: reads and writes its file, one thread at a time, and turns every fault into a warning."""
+"""The store of the journal: reads, writes and syncs its file, one thread at a time, and turns every fault into a warning."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +26,9 @@ _HAS_TABLE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
 # SQLite's oldest limit on the parameters of a statement is 999.
 _CHUNK = 500
 
+#: Seconds from the beginning of one sync to that of the next. The first thread syncs at once, those that come meanwhile share the next one.
+_APART_SECONDS = 0.05
+
 
 class JournalStore:
     """The journal's file in ``state_directory``, opened when first needed. Safe between threads.
@@ -43,6 +47,10 @@ class JournalStore:
         self._group = group
         self._opened: JournalFile | None = None
         self._in_trouble = False
+        #: How many writes there were, and reads that may have found news, and how many of these were on the disk at the last sync.
+        self._uses = 0
+        self._synced_uses = 0
+        self._group_sync = GroupSync(self._sync_now)
 
     def write(self, work: Callable[[sqlite3.Connection], None], *, durable: bool = False) -> bool:
         """Run ``work`` in one transaction; return False, and warn, if it could not be written.
@@ -86,6 +94,7 @@ class JournalStore:
         with self.mutex:
             found: T | None
             found = _sqlite_part().read_without_trace(self._state_directory, work) if self.read_only else self._file().read(work)
+            self._uses += self.read_only or self._file().has_news()
         return otherwise if found is None else found
 
     def rows(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
@@ -132,11 +141,37 @@ class JournalStore:
             self.warnings.append(sentence)
 
     def close(self) -> None:
-        """Close the file; the next use opens it again."""
+        """Close the file; the next use opens it again. What was read or written here is on the disk then, see `sync`."""
         with self.mutex:
             if self._opened is not None:
                 self._opened.close()
                 self._opened = None
+        # Not before: the last process to close it has SQLite sync it all.
+        self.sync()
+
+    def sync(self) -> str:
+        """Put on the disk what was read or written here so far. To be called before any of it is told outside this process.
+
+        Return why that cannot be, a sentence that is a warning too, or "". Calls within a moment share one sync.
+        """
+        if self._synced_uses >= self._uses:
+            return ""
+        try:
+            self._group_sync()
+        except OSError as error:
+            fault = (
+                f"Cannot sync the journal in {self._state_directory} to the disk: {reason_of(error)}; after a power cut it may lack what "
+                "was done"
+            )
+            with self.mutex:
+                self.warn(fault)
+            return fault
+        return ""
+
+    def _sync_now(self) -> None:
+        uses = self._uses
+        _sqlite_part().sync_log(self._state_directory)
+        self._synced_uses = uses
 
     def _file(self) -> JournalFile:
         if self._opened is None:
@@ -145,6 +180,7 @@ class JournalStore:
 
     def _write(self, work: Callable[[sqlite3.Connection], None], durable: bool) -> None:
         self._file().write(work, durable=durable)
+        self._uses += 1
         self._in_trouble = False
 
     def _trouble(self, sentence: str) -> None:
@@ -152,6 +188,59 @@ class JournalStore:
         if not self._in_trouble:
             self._in_trouble = True
             self.warn(sentence)
+
+
+class _SharedSync:
+    """One sync, and the threads that wait for it."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self.error: BaseException | None = None
+
+
+class GroupSync:
+    """Has ``sync`` called for each thread that asks, as seldom as that allows. Safe between threads."""
+
+    def __init__(self, sync: Callable[[], None]) -> None:
+        """``sync`` puts on the disk what was written before it is called, or raises OSError. It never runs twice at the same time."""
+        self._sync = sync
+        self._turn = threading.Condition()
+        self._is_running = False
+        self._next_at = 0.0
+        #: The sync that has not begun: it covers what was written before anybody joins it.
+        self._next = _SharedSync()
+
+    def __call__(self) -> None:
+        """Return once a sync is over that began after this call. Raises what that sync raised."""
+        with self._turn:
+            mine = self._next
+            if not self._is_mine_to_run(mine):
+                if mine.error is not None:
+                    raise mine.error
+                return
+            self._next = _SharedSync()
+            self._is_running = True
+            self._next_at = time.monotonic() + _APART_SECONDS
+        try:
+            self._sync()
+        except BaseException as error:
+            mine.error = error
+            raise
+        finally:
+            with self._turn:
+                mine.is_over = True
+                self._is_running = False
+                self._turn.notify_all()
+
+    def _is_mine_to_run(self, mine: _SharedSync) -> bool:
+        """Wait until this thread may run the sync that it has joined, and return True; False once another thread has run it."""
+        while not mine.is_over:
+            is_free = mine is self._next and not self._is_running
+            seconds = self._next_at - time.monotonic()
+            if is_free and seconds <= 0:
+                return True
+            self._turn.wait(seconds if is_free else None)
+        return False
 
 
 def has_table(connection: sqlite3.Connection, table: str) -> bool:

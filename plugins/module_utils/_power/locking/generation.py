@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
-from ..host.own_files import open_or_make, open_own
+from ..host.own_files import open_or_make, open_own, sync_directory
 from ..model.errors import LockUnavailable
 from ..model.request import ALL
 from ..model.server import parse_uuid
@@ -86,7 +86,7 @@ class KillGenerations:
             for each in (path, *([self._path_of_all] if self._raised_all else [])):
                 _sync(open_own(each, os.O_RDONLY))
             # The names of new files are the directory's.
-            _sync(os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            sync_directory(self._directory)
         except OSError as error:
             raise LockUnavailable(f"Cannot keep the kill generation {path} on the disk: {error.strerror}") from error
 

@@ -296,10 +296,11 @@ class UnsupportedByEndpoint(PowerError):
 #: Why a server was left to its players, which says nothing of the others: no failure that a budget counts.
 LEFT_TO_PLAYERS = (PlayersOnline.code, CountdownRunning.code)
 #: Codes that no exception of ours carries: what a reader of the journal concludes, what the HTTP face took and could not begin in time,
-#: a kill that could not be guarded, and a fault of ours.
+#: a kill that could not be guarded, what a power cut may undo, and a fault of ours.
 INTERRUPTED = "interrupted"
 EXPIRED = "expired"
 UNGUARDED = "unguarded"
+NOT_DURABLE = "not_durable"
 INTERNAL_ERROR = "internal_error"
 
 
@@ -314,4 +315,4 @@ def internal_error(error: BaseException) -> str:
 
 def all_codes() -> set[str]:
     """Every code a result can carry."""
-    return {error.code for error in PowerError.__subclasses__()} | {INTERRUPTED, EXPIRED, UNGUARDED, INTERNAL_ERROR}
+    return {error.code for error in PowerError.__subclasses__()} | {INTERRUPTED, EXPIRED, UNGUARDED, NOT_DURABLE, INTERNAL_ERROR}

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...host.announce import announce
+from ...journal.journal_rows import not_durable
 from ...model.errors import FailureBudget, NotSelected
 from ...model.result import Result
 from ..node.context import ActionContext
@@ -16,12 +19,17 @@ UNREPORTED_CODES = (NotSelected.code, FailureBudget.code)
 
 
 def tell(context: ActionContext, ending: Ending) -> Result:
-    """Write how an action ended into journal and system log, and return its result."""
+    """Write how an action ended into journal and system log, and return its result. A power cut after that undoes none of it."""
     request, node, progress = context.request, context.node, context.progress
     # Also where it says that the server is this node's no more, and nothing else is kept.
     node.sources.keep_list()
     result = progress.result(*ending)
-    if progress.begun or result.code not in UNREPORTED_CODES:
+    is_reported = progress.begun or result.code not in UNREPORTED_CODES
+    if is_reported:
         node.journal.operations.end(result, origin=request.origin, reason=request.reason)
+    fault = node.journal.sync()
+    if fault:
+        result = replace(not_durable(result), warnings=(*result.warnings, fault))
+    if is_reported:
         announce(result, request)
     return result

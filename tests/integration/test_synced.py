@@ -1,0 +1,146 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a module or the HTTP face answers survives a power cut: all that was written was synced first, as the trace of its calls shows."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.tests.unit.lock_support import acquire
+from ansible_collections.fleet.power.tests.unit.trace_support import Answers, answers_in, files_below, traced
+
+from .controller import Controller
+from .lab import Lab
+from .shim import Shim, shim_on
+
+
+class Traces:
+    """Traces of processes that write to the node's state directory."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.state = lab.root / "state"
+        self.output = lab.root / "trace"
+        self.there = files_below(self.state)
+
+    def answers(self, is_answer: Callable[[int, str, str], bool]) -> Answers:
+        """Return what was not on the disk at each answer of a process that has ended."""
+        return answers_in(self.output.read_text(), [self.state], self.there, is_answer)
+
+
+def is_result(descriptor: int, _open_on: str, call: str) -> bool:
+    """Tell if a call writes the result of a module."""
+    return descriptor == 1 and "{" in call
+
+
+def is_http(_descriptor: int, open_on: str, call: str) -> bool:
+    """Tell if a call answers over HTTP."""
+    return open_on.startswith("TCP") and '"HTTP/1.1 2' in call
+
+
+@pytest.fixture(params=["beside another process", pytest.param("alone", marks=pytest.mark.long)])
+def neighbour(request: pytest.FixtureRequest, lab: Lab) -> Iterator[None]:
+    """Another process, as the supervisor is, that has the journal open: then SQLite syncs nothing as a module ends."""
+    node = lab.node()
+    if request.param != "alone":
+        node.journal.operations.last("0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001")
+        node.journal.store.rewrite()
+    yield
+    node.journal.close()
+
+
+def traced_module(lab: Lab, controller: Controller, name: str, **options: object) -> tuple[str, Answers]:
+    """The outcome of a module's only server, and what was not on the disk when it was told."""
+    traces = Traces(lab)
+    result = controller.run_module(name, through=traced(traces.output), **controller.options(**options))
+    return str(result["servers"][0].get("outcome", "")), traces.answers(is_result)
+
+
+@pytest.mark.usefixtures("neighbour")
+def test_a_module_answers_once_all_that_it_wrote_is_on_the_disk(lab: Lab, controller: Controller) -> None:
+    uuid = lab.server(build={"memory_limit": 100})
+    written: set[str] = set()
+    for action in ("start", "limits", "restart", "stop", "start", "kill"):
+        if action == "limits":
+            lab.edit(uuid, build={"memory_limit": 200})
+            outcome, found = traced_module(lab, controller, "server_limits", server=uuid)
+        else:
+            outcome, found = traced_module(lab, controller, "server_power", server=uuid, action=action)
+        assert outcome == "done", action
+        assert found.not_synced == [()], action
+        assert str(lab.root / "state" / "journal.sqlite-wal") in found.written
+        written |= found.written
+    # It is not only the journal: the kill generation, and the definition that was used last.
+    names = {Path(path).parent.name + "/" + Path(path).name.rpartition(".")[2] for path in written}
+    assert "state/kills" in names and any(name.startswith("definitions/") for name in names)
+
+
+def test_a_followed_task_says_that_a_server_is_done_once_that_is_on_the_disk(lab: Lab, controller: Controller) -> None:
+    uuids = [lab.server() for _unused in range(2)]
+    traces = Traces(lab)
+    job = {"FLEET_POWER_JOB": f"{uuid4().hex}:60"}
+    result = controller.run_module(
+        "server_power", through=traced(traces.output), environment=job, **controller.options(server=uuids, action="start", max_parallel=1)
+    )
+    assert result["summary"] == {"done": 2}
+    found = traces.answers(lambda _number, open_on, call: open_on.endswith("/lines") and "outcome" in call)
+    assert found.not_synced == [()] * 2
+
+
+@pytest.mark.usefixtures("neighbour")
+def test_facts_are_told_once_what_another_process_wrote_is_on_the_disk(lab: Lab, controller: Controller) -> None:
+    uuid = lab.up()
+    traces = Traces(lab)
+    result = controller.run_module("server_power_info", through=traced(traces.output), **controller.options(server=[uuid]))
+    assert result["servers"][0]["last_operation"]["outcome"] == "done"
+    log = lab.root / "state" / "journal.sqlite-wal"
+    trace = traces.output.read_text()
+    # The other process, which is not traced, did not sync what it wrote.
+    assert not log.exists() or re.search(rf"fdatasync\(\d+<{log}>\) += 0", trace)
+    assert [each for each in traces.answers(is_result).not_synced if each] == []
+
+
+@contextlib.contextmanager
+def traced_shim(lab: Lab, traces: Traces) -> Iterator[Shim]:
+    """The HTTP face, traced from when it listens to its end."""
+    with shim_on(lab) as shim:
+        command = [*traced(traces.output), "-p", str(shim.child.pid)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+            assert tracer.stderr is not None and "attached" in tracer.stderr.readline()
+            try:
+                yield shim
+            finally:
+                shim.child.send_signal(signal.SIGTERM)
+                tracer.communicate(timeout=30)
+
+
+def test_the_http_face_tells_of_an_operation_once_all_that_it_wrote_is_on_the_disk(lab: Lab) -> None:
+    uuid = lab.server()
+    traces = Traces(lab)
+    with traced_shim(lab, traces) as shim:
+        for action in ("start", "restart", "kill", "stop"):
+            assert shim.done(uuid, action)["outcome"] in ("done", "unchanged")
+        assert len(shim.ask("GET", f"/api/servers/{uuid}/operations").json) == 4
+    found = traces.answers(lambda number, open_on, call: is_http(number, open_on, call) and "200 OK" in call)
+    assert found.not_synced == [()] * 5
+    assert str(lab.root / "state" / "journal.sqlite-wal") in found.written
+
+
+def test_the_http_face_accepts_an_action_once_that_is_on_the_disk(lab: Lab) -> None:
+    uuid = lab.server()
+    traces = Traces(lab)
+    # Held, so that nothing is written for the action before it is accepted.
+    with traced_shim(lab, traces) as shim, acquire(lab.node().locks, uuid, action=PowerAction.STOP):
+        location = shim.took(uuid, "start")
+        assert shim.operation(location)["outcome"] is None
+    found = traces.answers(is_http)
+    assert found.not_synced == [()] * 2
+    assert str(lab.root / "state" / "journal.sqlite-wal") in found.written

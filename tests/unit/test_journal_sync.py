@@ -1,0 +1,305 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the journal tells is on the disk first: one sync for all that tell within a moment, and a failed one is reported."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_rows, store
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent, not_durable
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.store import GroupSync
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome
+from ansible_collections.fleet.power.tests.unit.journal_support import (
+    ALPHA,
+    BETA,
+    NOON,
+    FixedClock,
+    Node,
+    killed_after,
+    perform,
+    result,
+)
+from ansible_collections.fleet.power.tests.unit.lock_support import fill, small_disk
+from ansible_collections.fleet.power.tests.unit.thread_support import block_until
+
+#: What SQLite says of `PRAGMA synchronous = EXTRA`.
+EXTRA = 3
+
+
+class Disk:
+    """A sync that a test holds up or lets fail; it knows what was written before it began."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.ended = 0
+        self.let_go = threading.Event()
+        self.let_go.set()
+        self.error: BaseException | None = None
+        self.raised: list[BaseException] = []
+        self.group = GroupSync(self._sync)
+
+    def _sync(self) -> None:
+        self.begun += 1
+        assert self.begun == self.ended + 1, "one at a time"
+        self.let_go.wait(20)
+        self.ended += 1
+        if self.error is not None:
+            raise self.error
+
+    def ask(self, count: int) -> list[threading.Thread]:
+        """Have so many threads sync; what each of them raised is in ``raised``."""
+
+        def ask() -> None:
+            try:
+                self.group()
+            except BaseException as error:
+                self.raised.append(error)
+
+        threads = [threading.Thread(target=ask) for _unused in range(count)]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    @property
+    def waiting(self) -> int:
+        """How many threads wait."""
+        return len(self.group._turn._waiters)  # type: ignore[attr-defined]
+
+
+@pytest.fixture(name="disk")
+def disk_of_the_test() -> Disk:
+    return Disk()
+
+
+@pytest.fixture(name="synced")
+def syncs_of_logs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The files that were synced by us and not by SQLite: path, and the size each had."""
+    synced: list[tuple[str, int]] = []
+    real = os.fdatasync
+
+    def fdatasync(descriptor: int) -> None:
+        real(descriptor)
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), os.fstat(descriptor).st_size))
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    return synced
+
+
+def log_of(node: Node) -> Path:
+    return node.file.with_name("journal.sqlite-wal")
+
+
+# ----- the sync of several threads
+
+
+def test_the_first_waits_for_nobody(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_APART_SECONDS", 3600.0)
+    disk.group()
+    assert disk.ended == 1
+
+
+def test_all_that_come_while_one_syncs_share_the_next(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_APART_SECONDS", 0.0)
+    disk.let_go.clear()
+    first = disk.ask(1)
+    block_until(lambda: disk.begun == 1)
+    others = disk.ask(20)
+    block_until(lambda: disk.waiting == 20)
+    assert disk.ended == 0
+    disk.let_go.set()
+    for thread in (*first, *others):
+        thread.join(20)
+    assert (disk.ended, disk.raised) == (2, [])
+
+
+def test_all_that_come_within_a_moment_share_one(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_APART_SECONDS", 3600.0)
+    disk.group()
+    threads = disk.ask(20)
+    block_until(lambda: disk.waiting == 20)
+    with disk.group._turn:
+        # The moment is over.
+        disk.group._next_at = 0.0
+        disk.group._turn.notify_all()
+    for thread in threads:
+        thread.join(20)
+    assert disk.ended == 2
+
+
+def test_a_call_never_returns_before_a_sync_that_began_after_it(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_APART_SECONDS", 0.0)
+    early: list[tuple[int, int]] = []
+
+    def ask() -> None:
+        for _unused in range(200):
+            begun = disk.begun
+            disk.group()
+            # The one that runs may have begun before this call.
+            if disk.ended <= begun:
+                early.append((begun, disk.ended))
+
+    threads = [threading.Thread(target=ask) for _unused in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert early == [] and disk.ended >= 200
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "I/O error"), KeyboardInterrupt()])
+def test_a_sync_that_fails_fails_for_all_that_share_it_and_for_nobody_else(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    monkeypatch.setattr(store, "_APART_SECONDS", 0.0)
+    disk.let_go.clear()
+    first = disk.ask(1)
+    block_until(lambda: disk.begun == 1)
+    others = disk.ask(5)
+    block_until(lambda: disk.waiting == 5)
+    disk.error = error
+    disk.let_go.set()
+    for thread in (*first, *others):
+        thread.join(20)
+    assert disk.raised == [error] * 6
+    disk.error = None
+    disk.group()
+    assert disk.ended == 3
+
+
+# ----- the journal's file
+
+
+def test_what_was_written_is_synced_once(node: Node, synced: list[tuple[str, int]]) -> None:
+    journal = node.journal()
+    perform(journal)
+    assert journal.operations.last(ALPHA.uuid) is not None
+    assert synced == []
+    assert journal.sync() == ""
+    assert synced == [(str(log_of(node)), log_of(node).stat().st_size)]
+    assert journal.operations.last(ALPHA.uuid) is not None
+    assert journal.sync() == "" and len(synced) == 1
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_who_tells_what_another_process_wrote_syncs_it(node: Node, synced: list[tuple[str, int]], read_only: bool) -> None:
+    writer, reader = node.journal(), node.journal(read_only=read_only)
+    for number in (1, 2):
+        perform(writer, f"op-{number}")
+        assert reader.operations.last(ALPHA.uuid) is not None
+        assert reader.sync() == "" and len(synced) == number
+        assert reader.sync() == "" and len(synced) == number
+    # What one reads again without news was synced already; a reader that creates nothing cannot tell.
+    reader.operations.last(ALPHA.uuid)
+    reader.sync()
+    assert len(synced) == (3 if read_only else 2)
+
+
+def test_without_a_journal_there_is_nothing_to_sync(node: Node, synced: list[tuple[str, int]]) -> None:
+    for read_only in (False, True):
+        journal = node.journal(read_only=read_only)
+        assert journal.operations.last(ALPHA.uuid) is None
+        assert journal.sync() == "" and journal.warnings == []
+    assert synced == [] and not node.state.exists()
+
+
+def test_the_journal_is_synced_as_it_is_closed_and_the_last_leaves_that_to_sqlite(node: Node, synced: list[tuple[str, int]]) -> None:
+    first, last = node.journal(), node.journal()
+    perform(first)
+    perform(last, "op-2")
+    first.close()
+    assert [path for path, _size in synced] == [str(log_of(node))]
+    last.close()
+    assert len(synced) == 1 and not log_of(node).exists()
+
+
+def test_a_log_that_took_the_place_of_another_is_synced(node: Node, synced: list[tuple[str, int]]) -> None:
+    journal = node.journal()
+    perform(journal)
+    journal.sync()
+    journal.close()
+    other = node.journal()
+    perform(other, "op-2")
+    assert journal.operations.last(ALPHA.uuid) is not None
+    assert journal.sync() == "" and synced[-1] == (str(log_of(node)), log_of(node).stat().st_size)
+    assert len(synced) == 2
+
+
+def test_a_journal_that_was_begun_anew_is_synced(node: Node, synced: list[tuple[str, int]]) -> None:
+    perform(node.journal())
+    node.opened[0].close()
+    node.file.write_bytes(b"no database at all" * 1000)
+    journal = node.journal()
+    perform(journal, "op-2")
+    assert len(node.set_aside()) == 1
+    assert journal.sync() == "" and synced == [(str(log_of(node)), log_of(node).stat().st_size)]
+
+
+def test_what_a_killed_process_had_written_is_synced_before_it_is_told(node: Node, synced: list[tuple[str, int]]) -> None:
+    killed_after(lambda: perform(node.journal()))
+    reader = node.journal(read_only=True)
+    assert reader.operations.last(ALPHA.uuid) is not None
+    assert reader.sync() == "" and [path for path, _size in synced] == [str(log_of(node))]
+
+
+def test_where_there_is_no_log_each_write_waits_for_the_disk(node: Node, synced: list[tuple[str, int]]) -> None:
+    node.state.mkdir()
+    with closing(sqlite3.connect(node.file)) as connection:
+        for statement in journal_rows.CREATE:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {journal_rows.SCHEMA}")
+    journal = node.journal()
+    for up in (True, False):
+        journal.intents.set(ALPHA, Intent(up, "o", "", timestamp(NOON)))
+        connection = journal.store._file()._connection
+        assert connection is not None and connection.execute("PRAGMA synchronous").fetchone()[0] == EXTRA
+    assert not log_of(node).exists() and journal.sync() == "" and synced == []
+
+
+# ----- a sync that fails
+
+
+def test_a_failed_sync_is_reported_once_and_the_outcome_stays(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_APART_SECONDS", 0.0)
+    journal = node.journal()
+    perform(journal)
+    os.rename(log_of(node), node.state / "moved")
+    log_of(node).symlink_to("moved")
+    faults = {journal.sync(), journal.sync()}
+    perform(journal, "op-2")
+    faults.add(journal.sync())
+    assert len(faults) == 1 and list(faults) == journal.warnings
+    assert str(node.state) in journal.warnings[0] and "symbolic" in journal.warnings[0]
+    row = journal.operations.last(ALPHA.uuid)
+    assert row is not None and row.outcome == "done"
+    os.replace(node.state / "moved", log_of(node))
+    assert journal.sync() == ""
+
+
+def test_one_that_cannot_be_synced_is_told_with_a_code_unless_it_has_another() -> None:
+    done, refused = not_durable(result()), not_durable(result(outcome=Outcome.REFUSED, code="suspended", msg="it is suspended"))
+    assert (done.outcome, done.code) == (Outcome.DONE, "not_durable") and "power cut" in done.msg
+    assert (refused.outcome, refused.code, refused.msg) == (Outcome.REFUSED, "suspended", "it is suspended")
+    unchanged = not_durable(result(outcome=Outcome.UNCHANGED, msg="it is offline already"))
+    assert unchanged.msg.startswith("it is offline already; ")
+
+
+def test_on_a_full_disk_what_could_be_written_is_synced_and_the_rest_is_reported_once(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1024 * 1024) as disk:
+        journal = Journal(str(disk / "state"), str(tmp_path / "locks"), "no-such-group", FixedClock())
+        perform(journal)
+        fill(disk)
+        for number in range(200):
+            perform(journal, f"op-{number}", BETA)
+        assert len(journal.warnings) == 1 and "not recorded" in journal.warnings[0]
+        assert journal.sync() == "" and len(journal.warnings) == 1
+        journal.close()

@@ -1,0 +1,274 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever tells a row of the journal outside its process syncs the journal between the last write and the telling."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from ansible_collections.fleet.power.plugins.module_utils import restore
+from ansible_collections.fleet.power.plugins.module_utils._events import delivery_worker
+from ansible_collections.fleet.power.plugins.module_utils._events import service as events_service
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.buffered_journal import BufferedJournal
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.events.cursor import Cursor
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.events.followers import EventFollowers, Place
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.log import Log
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import Census
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import Service
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.idempotency import keyed
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn import tell
+from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode
+from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
+from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file, store
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_file import JournalFile
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Verdict
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Posted, Taking
+from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+from ansible_collections.fleet.power.tests.unit.journal_support import ALPHA, FixedClock, Node, perform
+
+_WRITE, _SYNC, _TELL = "write", "sync", "tell"
+
+
+@dataclass
+class Recorder:
+    """What happened in which order: writes of any journal, syncs that succeeded or failed, and tellings."""
+
+    events: list[str] = field(default_factory=list)
+    error: OSError | None = None
+
+    def tells(self, *_given: object, **_options: object) -> None:
+        self.events.append(_TELL)
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether a sync came after the last write."""
+        return _SYNC in self.events and self.events[::-1].index(_SYNC) < [*self.events[::-1], _WRITE].index(_WRITE)
+
+    def assert_told_when_synced(self) -> None:
+        assert _TELL in self.events and _WRITE in self.events
+        for index, event in enumerate(self.events):
+            before = self.events[:index]
+            if event == _TELL and _WRITE in before:
+                last = len(before) - 1 - before[::-1].index(_WRITE)
+                assert _SYNC in before[last:], self.events
+
+
+@pytest.fixture(name="recorder")
+def recorder_of_the_test(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    recorder = Recorder()
+    write, sync = JournalFile.write, journal_file.sync_log
+
+    def recorded_write(self: JournalFile, *given: Any, **options: Any) -> None:
+        write(self, *given, **options)
+        recorder.events.append(_WRITE)
+
+    def recorded_sync(state_directory: str) -> None:
+        sync(state_directory)
+        if recorder.error is not None:
+            raise recorder.error
+        recorder.events.append(_SYNC)
+
+    monkeypatch.setattr(JournalFile, "write", recorded_write)
+    monkeypatch.setattr(journal_file, "sync_log", recorded_sync)
+    monkeypatch.setattr(store, "_APART_SECONDS", 0.0)
+    return recorder
+
+
+# ----- results
+
+
+@pytest.mark.parametrize(("action", "was_up"), [("start", False), ("stop", True), ("restart", True), ("kill", True), ("start", True)])
+def test_an_end_is_synced_before_the_system_log_and_the_caller_are_told(
+    fake: FakeNode, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, action: str, was_up: bool
+) -> None:
+    if was_up:
+        fake.up()
+    monkeypatch.setattr(tell, "announce", recorder.tells)
+    del recorder.events[:]
+    told = fake.perform(action)
+    assert told.outcome.value in ("done", "unchanged") and told.code == ""
+    recorder.assert_told_when_synced()
+    assert recorder.is_synced
+
+
+def test_what_was_done_before_under_the_same_key_is_synced_before_it_is_told(fake: FakeNode, recorder: Recorder) -> None:
+    fake.up()
+    asked = {"once": "key", "reason": keyed("key", "")}
+    assert fake.perform("restart", **asked).outcome.value == "done"
+    other = fake.build()
+    again = other.journal.operations.under("key", UUID, fake.request("restart").action, but="")
+    assert again and other.journal.sync() == ""
+    del recorder.events[:]
+    assert fake.perform("restart", **asked).outcome.value == "unchanged"
+    assert recorder.is_synced
+
+
+def test_of_a_sync_that_fails_the_outcome_stays_with_a_code_and_a_warning(
+    fake: FakeNode, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced: list[Any] = []
+    monkeypatch.setattr(tell, "announce", lambda result, _request: announced.append(result))
+    recorder.error = OSError(errno.EIO, os.strerror(errno.EIO))
+    started = fake.perform("start")
+    assert (started.outcome.value, started.code, started.changed, fake.live) == ("done", "not_durable", True, True)
+    assert len(started.warnings) == 1 and "power cut" in started.warnings[0] and "power cut" in started.msg
+    assert announced == [started]
+    again = fake.perform("restart")
+    assert (again.outcome.value, again.code) == ("done", "not_durable")
+    # A task of many servers says it once.
+    assert set(again.warnings) == set(started.warnings) == set(fake.node.journal.warnings)
+    recorder.error = None
+    assert fake.perform("restart").code == ""
+
+
+# ----- front doors
+
+
+def test_a_call_has_synced_what_it_wrote_and_read_once_it_is_closed(fake: FakeNode, recorder: Recorder) -> None:
+    # Modules report after that.
+    call = _OnNode(fake.node)
+    perform(fake.node.journal, "op", Server(UUID, "Cobalt"))
+    neighbour = fake.build()
+    assert neighbour.journal.operations.last(UUID) is not None
+    call.close()
+    assert recorder.is_synced
+
+
+def test_restore_prints_the_line_of_a_server_after_its_sync(
+    fake: FakeNode, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.down()
+    monkeypatch.setattr(restore, "_say", recorder.tells)
+    del recorder.events[:]
+    given: Any = SimpleNamespace(wait_for="container", max_parallel=0, stagger=0)
+    results = restore._start_each([UUID], _OnNode(fake.node), given)
+    assert [each.outcome.value for each in results] == ["done"]
+    recorder.assert_told_when_synced()
+
+
+def test_facts_of_servers_are_synced_before_they_are_told(fake: FakeNode, recorder: Recorder) -> None:
+    fake.up()
+    perform(fake.node.journal, "op", Server(UUID, "Cobalt"))
+    reader = fake.build()
+    assert not recorder.is_synced
+    told = describe((UUID,), reader, FactOptions(), remember=lambda _uuid, _run: None)
+    assert told.entries[0]["last_operation"]["id"] == "op" and recorder.is_synced
+    recorder.error = OSError(errno.EIO, os.strerror(errno.EIO))
+    perform(fake.node.journal, "op-2", Server(UUID, "Cobalt"))
+    assert any("power cut" in each for each in describe((UUID,), reader, FactOptions(), remember=lambda _uuid, _run: None).warnings)
+
+
+# ----- the HTTP face
+
+
+@pytest.mark.parametrize("ask", [lambda found: found.recorded(ALPHA.uuid, 5)[0], lambda found: found.recorded_one(ALPHA.uuid, "op-1")])
+def test_an_operation_of_the_journal_is_synced_before_it_is_told(node: Node, recorder: Recorder, ask: Callable[[Any], Any]) -> None:
+    perform(node.journal())
+    buffered = BufferedJournal(str(node.state), str(node.locks), "no-such-group", FixedClock())
+    node.opened.append(buffered)
+    assert not recorder.is_synced
+    assert ask(buffered.operations).outcome == "done" and recorder.is_synced
+    recorder.error = OSError(errno.EIO, os.strerror(errno.EIO))
+    perform(node.opened[0], "op-2")
+    told = ask(buffered.operations)
+    assert (told.outcome, told.code, len(buffered.warnings)) == ("done", "not_durable", 1)
+
+
+def test_the_numbers_for_metrics_are_synced_before_they_are_told(node: Node, recorder: Recorder) -> None:
+    journal = node.journal()
+    journal.ended_runs.write(_crash())
+    other = SimpleNamespace(journal=node.journal(), settings=SimpleNamespace(state_directory=str(node.state)))
+    census = Census(*cast("Any", (other, None, None)))
+    assert not recorder.is_synced
+    numbers = asyncio.run(census._count_runs())
+    assert numbers.ended is not None and numbers.ended[Verdict.CRASHED] == 1 and recorder.is_synced
+
+
+def test_events_are_synced_before_a_reader_is_told_of_them(node: Node, recorder: Recorder) -> None:
+    writer, reader = node.journal(), node.journal()
+    writer.events.open()
+    writer.events.write(Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.000Z", {}, ALPHA))
+    assert not recorder.is_synced
+    followers = EventFollowers(lambda: reader.events, lambda event: {"number": event.number})
+    found = asyncio.run(followers.read(Place(Cursor(), 10), 0))
+    assert found is not None and found.page.count == 1 and recorder.is_synced
+
+
+def test_the_http_face_logs_once_what_is_wrong_with_the_journal(node: Node) -> None:
+    log = io.StringIO()
+    journal = node.journal()
+    service: Any = SimpleNamespace(_node=SimpleNamespace(journal=journal), _log=Log(log), _journal_told=0)
+    journal.store.warn("Cannot sync the journal")
+    for _look in range(3):
+        Service._tell_of_journal(service)
+    service._log.close()
+    assert log.getvalue().count("Cannot sync the journal") == 1
+
+
+# ----- the sender of events and the supervisor
+
+
+def test_an_event_is_synced_before_it_is_sent(node: Node, recorder: Recorder) -> None:
+    writer, journal = node.journal(), node.journal()
+    journal.events.open()
+
+    class Client:
+        def post(self, *_given: object, **_options: object) -> Posted:
+            recorder.tells()
+            return Posted(Taking.TAKEN)
+
+        def close(self) -> None:
+            pass
+
+    around = delivery_worker.Surroundings(journal, delivery_worker.OutboxWatch(), lambda _server: None, "node-1", SYSTEM_CLOCK)
+    worker = delivery_worker.DeliveryWorker(Receiver("pager", "http://127.0.0.1:9/"), around, cast("Any", Client()))
+    worker.turn(delivery_worker.OutboxSight(journal.events.state(), 0))
+    for _unused in range(2):
+        writer.events.write(Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.000Z", {}, ALPHA))
+        worker.turn(delivery_worker.OutboxSight(journal.events.state(), 0))
+    assert recorder.events.count(_TELL) == 2
+    recorder.assert_told_when_synced()
+
+
+def test_the_sender_says_once_what_is_wrong_with_the_journal(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(events_service, "say", said.append)
+    journal = node.journal()
+    sender: Any = SimpleNamespace(_journal=journal, _journal_told=0)
+    journal.store.warn("Cannot sync the journal")
+    for _look in range(3):
+        events_service.Sender._tell_of_journal(sender)
+    assert said == ["events: Cannot sync the journal"]
+
+
+def test_the_supervisor_syncs_what_it_judged_before_it_says_so(fake: FakeNode, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_watch, "announce_line", recorder.tells)
+    watch: Any = SimpleNamespace(_node=lambda: fake.node)
+    assert fake.node.journal.ended_runs.write(_crash())
+    connection_watch.EngineWatch._say(watch, [_crash()])
+    recorder.assert_told_when_synced()
+
+
+def _crash() -> EndedRun:
+    return EndedRun(Server(UUID, "Cobalt"), Run("c" * 64, "2026-03-01T12:00:00Z"), Verdict.CRASHED, at="2026-03-01T12:00:01.000Z")
+
+
+def test_a_recorder_sees_a_telling_that_comes_too_early() -> None:
+    for events in ([_WRITE, _TELL], [_SYNC, _WRITE, _TELL], [_WRITE, _TELL, _SYNC], [_WRITE, _SYNC, _TELL, _WRITE, _TELL]):
+        with pytest.raises(AssertionError):
+            Recorder(events).assert_told_when_synced()
+    Recorder([_WRITE, _WRITE, _SYNC, _TELL, _TELL]).assert_told_when_synced()

@@ -1,0 +1,143 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A trace of system calls, and what of our files was not on the disk when a process answered."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_WRITES = ("write", "pwrite64", "writev", "pwritev", "pwritev2", "ftruncate", "fallocate")
+_SYNCS = ("fsync", "fdatasync")
+_NAMES = ("rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "mkdir", "mkdirat")
+_ENDS = ("unlink", "unlinkat", "rmdir")
+_ANSWERS = ("write", "writev", "sendto", "sendmsg")
+_CALLS = sorted({"open", "openat", "creat", *_WRITES, *_SYNCS, *_NAMES, *_ENDS, *_ANSWERS})
+
+#: A line of ``strace -f -yy``: the process, then a call, its beginning or its end.
+_LINE = re.compile(r"(\d+) +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)")
+_UNFINISHED = " <unfinished ...>"
+_RESULT = re.compile(r"\) += (-?\d+|\?)")
+_DESCRIPTOR = re.compile(r"(\d+)<(.*?)>(?=[,) ]|$)")
+_PATH = re.compile(r'(?:(?:AT_FDCWD|\d+)<([^>]*)>, )?"((?:[^"\\]|\\.)*)"')
+#: Files that nobody misses after a power cut: locks, and the index that SQLite makes anew.
+_PASSING = ("-shm", ".lock")
+
+
+def traced(output: Path) -> list[str]:
+    """Return the command that runs commands, and writes what `answers_in` reads."""
+    return ["strace", "-f", "--seccomp-bpf", "-yy", "-s", "256", "-o", str(output), "-e", f"trace={','.join(_CALLS)}"]
+
+
+def files_below(*roots: Path) -> list[str]:
+    """Return the files and directories that are there before a trace begins."""
+    return [str(each) for root in roots for each in (root, *root.rglob("*"))]
+
+
+@dataclass
+class Answers:
+    """The files that were ``written`` below the roots, and for each answer those that were not on the disk when it began."""
+
+    written: set[str] = field(default_factory=set)
+    not_synced: list[tuple[str, ...]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A system call. ``begun`` and ``ended`` say when: moments that grow from one to the next."""
+
+    name: str
+    text: str
+    begun: int
+    ended: int | None
+
+    @property
+    def succeeded(self) -> bool:
+        found = _RESULT.search(self.text)
+        return found is not None and not found[1].startswith("-")
+
+    @property
+    def descriptor(self) -> tuple[int, str]:
+        found = _DESCRIPTOR.match(self.text)
+        return (-1, "") if found is None else (int(found[1]), found[2])
+
+    @property
+    def paths(self) -> list[str]:
+        return [os.path.normpath(os.path.join(directory, name)) for directory, name in _PATH.findall(self.text)]
+
+
+def answers_in(trace: str, roots: Sequence[Path], there: Iterable[str], is_answer: Callable[[int, str, str], bool]) -> Answers:
+    """Return what of the files below ``roots`` was not on the disk at each answer. ``there`` are the files of `files_below`.
+
+    A file is on the disk when it was synced after its last write, and its directory after it was made or renamed there. ``is_answer``
+    is asked of each write: its descriptor, what that is open on, and the call as the trace has it.
+    """
+    answers, exist = Answers(), set(there)
+    #: When each was written last, or had a name added.
+    dirty: dict[str, int] = {}
+
+    def is_ours(path: str) -> bool:
+        return not path.endswith(_PASSING) and any(path == str(root) or path.startswith(f"{root}/") for root in roots)
+
+    def add_name(path: str, moment: int) -> None:
+        if is_ours(path) and path not in exist:
+            exist.add(path)
+            dirty[os.path.dirname(path)] = moment
+
+    def written(path: str, moment: int) -> None:
+        if is_ours(path):
+            dirty[path] = moment
+            answers.written.add(path)
+
+    def end(call: _Call, moment: int) -> None:
+        number, path = call.descriptor
+        if call.name in _WRITES and number >= 0:
+            written(path, moment)
+        elif call.name in _SYNCS and dirty.get(path, moment) < call.begun:
+            del dirty[path]
+        elif call.name in ("open", "openat", "creat") and ("O_CREAT" in call.text or call.name == "creat"):
+            add_name(call.paths[0], moment)
+        elif call.name in _ENDS or call.name.startswith("rename"):
+            exist.discard(call.paths[0])
+            since = dirty.pop(call.paths[0], None)
+            if call.name.startswith("rename"):
+                exist.discard(call.paths[1])
+                dirty.pop(call.paths[1], None)
+                add_name(call.paths[1], moment)
+                if since is not None and is_ours(call.paths[1]):
+                    dirty[call.paths[1]] = since
+        elif call.name in _NAMES:
+            add_name(call.paths[-1], moment)
+
+    for call in _calls(trace):
+        if call.ended is None:
+            if call.name in _ANSWERS and is_answer(*call.descriptor, call.text):
+                answers.not_synced.append(tuple(sorted(dirty)))
+        elif call.succeeded:
+            end(call, call.ended)
+    return answers
+
+
+def _calls(trace: str) -> Iterator[_Call]:
+    """Return each call twice: as it begins, when ``ended`` is None, and as it ends."""
+    open_calls: dict[str, _Call] = {}
+    for moment, line in enumerate(trace.splitlines()):
+        found = _LINE.fullmatch(line)
+        if found is None:
+            continue
+        process, resumed, name, rest = found.groups()
+        if resumed:
+            begun = open_calls.pop(process, None)
+            if begun is not None:
+                yield _Call(begun.name, begun.text + rest, begun.begun, moment)
+            continue
+        call = _Call(name, rest.removesuffix(_UNFINISHED), moment, None)
+        yield call
+        if rest.endswith(_UNFINISHED):
+            open_calls[process] = call
+        else:
+            yield _Call(name, rest, moment, moment)
