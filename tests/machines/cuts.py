@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import shlex
 import subprocess
@@ -17,7 +18,7 @@ from typing import Any
 from ansible_collections.fleet.power.tests.fleet.lab import adhoc_begun, server, uuid_of, wait_until
 from ansible_collections.fleet.power.tests.fleet.scratch import collection_root, current
 from ansible_collections.fleet.power.tests.fleet.shim import ask, installed
-from ansible_collections.fleet.power.tests.fleet.supervised import act, crash, facts
+from ansible_collections.fleet.power.tests.fleet.supervised import act, crash
 
 from .machine import Machine
 
@@ -26,18 +27,22 @@ PATIENCE = 180.0
 #: How long after it was told an action may be cut off, and how long one may go on whose end nobody waits for.
 AFTER_SECONDS, WITHIN_SECONDS = 2.0, 5.0
 GOOD = ("done", "unchanged")
-#: What is a fault of a machine's files, a line each.
+UP = ("starting", "running")
+#: What is wrong with a machine's files, and whether a server is meant to be up by its journal.
 LOOK = """
-import glob, json, sqlite3
+import glob, json, sqlite3, sys
+faults = []
 for path in glob.glob("/etc/fleet-power/servers/*"):
     try:
         json.load(open(path))
     except ValueError as error:
-        print(f"{path} is no definition: {error}")
+        faults.append(f"{path} is no definition: {error}")
 journal = sqlite3.connect("/var/lib/fleet-power/journal.sqlite")
 for line in journal.execute("PRAGMA integrity_check"):
     if line != ("ok",):
-        print("the journal is damaged:", *line)
+        faults.append(f"the journal is damaged: {line[0]}")
+meant = journal.execute("SELECT up FROM intents WHERE uuid = ?", sys.argv[1:]).fetchone()
+print(json.dumps({"faults": faults, "up": bool(meant[0]) if meant else None}))
 """
 #: Writes the record of a rolling run again and again, and says after each time which it was.
 RECORD = """
@@ -73,6 +78,8 @@ class Story:
     up: bool | None = None
     #: The entry that reached the test before the cut; empty: nothing did.
     told: dict[str, Any] = field(default_factory=dict)
+    #: Whether a good end was among it.
+    was_told: bool = False
     #: Looks after the boot, beside what is looked at after each.
     more: list[Callable[[], Iterator[str]]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -109,13 +116,14 @@ class Cuts:
     def summary(self, kind: str) -> str:
         """The cuts of a kind, counted."""
         of_kind = [story for story in self._stories if story.kind == kind]
-        told, held = sum(story.is_told for story in of_kind), sum(not story.faults for story in of_kind)
+        told, held = sum(story.was_told for story in of_kind), sum(not story.faults for story in of_kind)
         return f"seed {self._seed}: {kind}: {len(of_kind)} cuts, {told} after a good end was told; after {held} of them all held"
 
     def cut(self, kind: str, *, told: bool) -> None:
         """Act, cut the power at a random moment, after its end was told or at any, boot, and look."""
         begun: dict[str, Callable[[bool], Story]] = {"crash": self._crash, "accepted": self._accepted, "record": self._record}
         story = begun[kind](told) if kind in begun else self._act(kind, told)
+        story.was_told = story.is_told
         self._stories.append(story)
         self._machine.boot()
         with self._in(story):
@@ -161,7 +169,7 @@ class Cuts:
     def _crash(self, told: bool) -> Story:
         story = Story("crash", self._fresh(), True)
         uuid = uuid_of(story.definition)
-        story.told = act(self._machine, "start", story.definition)["servers"][0]
+        assert self._ended(self._accept(uuid, "start")[0])["outcome"] == "done"
         self._machine.ssh("sync")
         since = self._machine.started_at(uuid)
         crash(self._machine, story.definition)
@@ -175,14 +183,12 @@ class Cuts:
         action = self._chance.choice(("start", "stop", "restart", "kill"))
         story = Story("accepted", self._fresh() if action == "start" else self._game, action in ("start", "restart"))
         self._machine.ssh("sync")
-        status, headers, _unused = ask(self._machine, f"/api/servers/{uuid_of(story.definition)}/power", {"action": action})
-        assert status == 202
-        place = headers["Location"]
+        place, operation = self._accept(uuid_of(story.definition), action)
         if told:
-            story.told = {**ask(self._machine, f"{place}?wait=120")[2], "operation": {"id": headers["X-Operation-Id"]}}
+            story.told = {**self._ended(place), "operation": {"id": operation}}
         time.sleep(self._chance.uniform(0, AFTER_SECONDS))
         self._machine.cut_power()
-        story.more.append(lambda: self._answered(story, place, headers["X-Operation-Id"]))
+        story.more.append(lambda: self._answered(story, place, operation))
         return story
 
     def _record(self, _told: bool) -> Story:
@@ -210,33 +216,52 @@ class Cuts:
     # ----- after the boot
 
     def _look(self, story: Story) -> None:
-        wait_until(lambda: self._machine.is_up(uuid_of(self._witness)), "the witness is back", PATIENCE)
+        uuid = uuid_of(story.definition)
+        wait_until(lambda: self._state(uuid_of(self._witness)) in UP, "the witness is back", PATIENCE)
         for more in story.more:
             story.faults += [f"{self._name(story)}: {fault}" for fault in more()]
-        faults = self._machine.ssh(f"python3 -c {shlex.quote(LOOK)}").splitlines()
-        story.faults += [f"{self._name(story)}: {fault}" for fault in faults]
-        self._meant(story)
-        uuid = uuid_of(story.definition)
-        ended = act(self._machine, "start", story.definition)["servers"][0]
+        found = json.loads(self._machine.ssh(f"python3 -c {shlex.quote(LOOK)} {uuid}"))
+        story.faults += [f"{self._name(story)}: {fault}" for fault in found["faults"]]
+        if story.told.get("operation"):
+            _status, read = self._ask(f"/api/servers/{uuid}/operations/{story.told['operation']['id']}")
+            if read.get("outcome") != story.told["outcome"]:
+                story.faults.append(f"{self._name(story)}: the journal reads {read.get('outcome')} {read.get('code')}")
+        if story.is_told and story.up is not None and found["up"] is not story.up:
+            story.faults.append(f"{self._name(story)}: its intent to be up is {found['up']}")
+        if found["up"]:
+            wait_until(lambda: self._state(uuid) in UP, "it is meant to be up, and is back", PATIENCE)
+        assert self._machine.is_up(uuid) is bool(found["up"]), "it is up, and not meant to be, or down, and meant to be up"
+        ended = self._ended(self._accept(uuid, "start")[0])
         assert ended["outcome"] in GOOD, f"the next start ended {ended}"
         assert self._machine.is_up(uuid), "the next start started nothing"
         if story.definition is not self._game:
-            act(self._machine, "kill", story.definition)
+            self._ended(self._accept(uuid, "kill")[0])
 
-    def _meant(self, story: Story) -> None:
-        """The journal reads as told, and the server is what it is meant to be."""
-        found = facts(self._machine, story.definition)[0]
-        meant = (found["intent"] or {}).get("up")
-        if story.told.get("operation"):
-            read = [each["outcome"] for each in found["operations"] if each["id"] == story.told["operation"]["id"]]
-            if read != [story.told["outcome"]]:
-                story.faults.append(f"{self._name(story)}: the journal reads {read}")
-        if story.is_told and story.up is not None:
-            assert meant is story.up, f"it is meant to be {'up' if story.up else 'down'}, and its intent is {found['intent']}"
-        if meant:
-            wait_until(lambda: self._machine.is_up(uuid_of(story.definition)), "it is back as it is meant to be", PATIENCE)
-        else:
-            assert not self._machine.is_up(uuid_of(story.definition)), "it is up, and not meant to be"
+    def _ask(self, path: str, body: dict[str, object] | None = None) -> tuple[int, dict[str, Any]]:
+        """Ask the HTTP face, which boots with the machine: what it says."""
+        with contextlib.suppress(OSError):
+            status, _headers, found = ask(self._machine, path, body)
+            return status, found if isinstance(found, dict) else {}
+        return 0, {}
+
+    def _state(self, uuid: str) -> str:
+        return str(self._ask(f"/api/servers/{uuid}")[1].get("state"))
+
+    def _accept(self, uuid: str, action: str) -> tuple[str, str]:
+        """Have an action accepted: where its end is told, and its id."""
+        status, headers, _unused = ask(self._machine, f"/api/servers/{uuid}/power", {"action": action})
+        assert status == 202, f"{action} is not accepted: {status}"
+        return headers["Location"], headers["X-Operation-Id"]
+
+    def _ended(self, place: str) -> dict[str, Any]:
+        """Return the end of an accepted action, once there is one."""
+
+        def end() -> dict[str, Any] | None:
+            status, found = self._ask(f"{place}?wait=60")
+            assert status in (0, 200), f"the accepted action is not known: {status} {found}"
+            return found if found.get("outcome") else None
+
+        return dict(wait_until(end, "the accepted action has ended", PATIENCE))
 
     def _limited(self, memory: int) -> Iterator[str]:
         found = wait_until(lambda: self._machine.container(uuid_of(self._game)), "it has a container", PATIENCE)
@@ -247,15 +272,7 @@ class Cuts:
 
     def _answered(self, story: Story, place: str, operation: str) -> Iterator[str]:
         """An accepted action is done, or said not to be; and what was told of it is told again."""
-
-        def end() -> dict[str, Any] | None:
-            with contextlib.suppress(OSError):
-                status, _unused, found = ask(self._machine, f"{place}?wait=60")
-                assert status == 200, f"the accepted action is not known: {status} {found}"
-                return dict(found) if found["outcome"] else None
-            return None
-
-        ended = wait_until(end, "the accepted action has ended", PATIENCE)
+        ended = self._ended(place)
         if story.told and story.told["outcome"] != ended["outcome"]:
             yield f"its end reads {ended['outcome']} {ended.get('code')}"
         if ended["outcome"] not in GOOD and ended.get("code") != "interrupted":
