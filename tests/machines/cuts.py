@@ -24,7 +24,7 @@ from .machine import Machine
 
 #: Longest that a machine may take to bring its servers back, or a module to end, on a loaded machine.
 PATIENCE = 180.0
-#: How long after it was told an action may be cut off, and how long one may go on whose end nobody waits for.
+#: How long after it was told an action may be cut off, and how long the supervisor may be at a crash.
 AFTER_SECONDS, WITHIN_SECONDS = 2.0, 5.0
 GOOD = ("done", "unchanged")
 UP = ("starting", "running")
@@ -97,7 +97,6 @@ class Cuts:
         self._machine = machine
         self._seed = seed
         self._chance = random.Random(seed)
-        self._usual = WITHIN_SECONDS
         self._stories: list[Story] = []
         # It is meant to be up long before any cut, and is the last that a boot brings back.
         self._witness, self._game = server("witness", priority=900), server("game", priority=10, STOP_SECONDS=0.5)
@@ -106,7 +105,10 @@ class Cuts:
         with subprocess.Popen(["tar", "-C", str(package), "-c", "ansible_collections"], stdout=subprocess.PIPE) as packed:
             command = f"mkdir -p {CONTROLLER} /var/lib/runs && tar -C {CONTROLLER} -x"
             subprocess.run([*machine.ssh_words(), command], stdin=packed.stdout, check=True)
+        began = time.monotonic()
         act(machine, "start", self._witness, self._game)
+        #: How long it took lately until an action was told.
+        self._usual = time.monotonic() - began
         machine.ssh("sync")
 
     def faults(self, kind: str) -> list[str]:
@@ -128,6 +130,7 @@ class Cuts:
         self._machine.boot()
         with self._in(story):
             self._look(story)
+        print(f"{self._name(story)}: {'; '.join(story.faults) or 'holds'}")
 
     @contextlib.contextmanager
     def _in(self, story: Story) -> Iterator[None]:
@@ -154,7 +157,7 @@ class Cuts:
         asked = {"server": [uuid_of(story.definition)], "origin": "cuts", **({} if kind == "limit" else {"action": kind})}
         began = time.monotonic()
         going = adhoc_begun([self._machine], "server_limits" if kind == "limit" else "server_power", asked)
-        end = began + (PATIENCE if told else self._chance.uniform(0, self._usual))
+        end = began + (PATIENCE if told else self._usual * self._chance.uniform(0.4, 1.2))
         while not going.results() and time.monotonic() < end:
             time.sleep(0.01)
         if going.results():
@@ -175,6 +178,7 @@ class Cuts:
         crash(self._machine, story.definition)
         if told:
             wait_until(lambda: self._machine.is_up(uuid) and self._machine.started_at(uuid) != since, "it is kept up", PATIENCE)
+            story.told = {"outcome": "done"}
         time.sleep(self._chance.uniform(0, AFTER_SECONDS if told else WITHIN_SECONDS))
         self._machine.cut_power()
         return story
