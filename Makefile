@@ -56,9 +56,9 @@ lab-down: ## remove the nodes and all they have
 
 ##### to check
 
-.PHONY: test needs lint sanity sanity-quick unit integration fleet fresh installed
+.PHONY: test needs lint sanity sanity-quick unit integration fleet machines fresh installed
 test: needs venv ## everything below, up to installed, two of them at a time
-	@MAKE='$(MAKE)' tests/tools/side_by_side $(CHECKOUT)/.build/beside.log fresh lint fleet sanity-quick installed -- unit integration
+	@MAKE='$(MAKE)' tests/tools/side_by_side $(CHECKOUT)/.build/beside.log fresh lint fleet machines sanity-quick installed -- unit integration
 
 needs:
 	@tests/lab/needs test
@@ -97,6 +97,10 @@ fleet: venv ## as root: on real nodes, which it empties; one file alone: make fl
 	@if [ "$$(id -u)" != 0 ]; then echo "not checked: what needs real nodes, which only root can boot"; else \
 	$(NODES_OF_LAB) run $(or $(NODES),5) $(if $(ARGS),--bare 1) -- $(PYTEST) $(or $(ARGS),-n 3 --maxschedchunk 1 --durations 10 tests/fleet); fi
 
+machines: venv ## as root: on a machine with a kernel of its own, whose power is cut
+	@if [ "$$(id -u) $$(uname -m)" != "0 x86_64" ]; then echo "not checked: power cuts, on a machine that only root can boot, on x86-64 alone"; else \
+	$(NODES_OF_LAB) run 0 --machines 1 -- $(PYTEST) $(or $(ARGS),tests/machines); fi
+
 fresh: venv ## as root: the demo on a machine that has nothing, made for it; removed afterwards
 	@if [ "$$(id -u)" != 0 ]; then echo "not checked: the demo on a fresh machine, which only root can make"; else \
 	tests/lab/fresh run $(PYTEST) $(or $(ARGS),tests/fresh); fi
@@ -113,6 +117,7 @@ test-long: venv ## long races and other interpreters; not part of test
 	@$(if $(ARGS),:,tests/tools/matrix)
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) -m long "$$@"' test-long $(or $(ARGS),tests/unit tests/integration)
 	@$(if $(ARGS),:,$(NODES_OF_LAB) run $(or $(NODES),6) --bare 1 --online -- $(PYTEST) -m long tests/fleet)
+	@$(if $(ARGS),:,$(MAKE) machines ARGS="-m long tests/machines")
 	@$(if $(ARGS),:,tests/tools/targets $(VENV))
 
 matrix: venv ## sessions of nox: each supported ansible-core and Python; some alone: make matrix ARGS="lint units-2.21-3.13"

@@ -108,6 +108,12 @@ class Going:
         """Return all it has said on standard error up to now."""
         return self._stderr.read_text()
 
+    def results(self) -> tuple[dict[str, Any], ...]:
+        """Return what has ended up to now, as in `Ran`."""
+        written = self._results.read_text() if self._results.exists() else ""
+        # The last line may not be whole yet.
+        return tuple(json.loads(line) for line in written.splitlines(keepends=True) if line.endswith("\n"))
+
     def is_going(self) -> bool:
         """Tell whether it has not ended yet."""
         return self._child.poll() is None
@@ -133,8 +139,7 @@ class Going:
             self.kill()
             raise AssertionError(f"not within {seconds} s: {self.stdout}{self.stderr}") from None
         elapsed = time.monotonic() - self._began
-        lines = self._results.read_text().splitlines() if self._results.exists() else []
-        return Ran(rc, self.stdout, self.stderr, elapsed, tuple(json.loads(line) for line in lines))
+        return Ran(rc, self.stdout, self.stderr, elapsed, self.results())
 
 
 def environment() -> dict[str, str]:

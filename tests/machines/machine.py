@@ -1,0 +1,48 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A machine with a kernel of its own, as ``make machines`` has brought it up, and the cut of its power."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from typing import Any
+
+from ansible_collections.fleet.power.tests.fleet.nodes import Node, lab_inventory, nodes_command
+
+
+class Machine(Node):
+    """A machine of the lab. It is looked at over SSH: it shares no kernel with the tests."""
+
+    def ssh_words(self) -> list[str]:
+        """The words of a command on it, before the command."""
+        return self._ssh()
+
+    def cut_power(self) -> None:
+        """End it at once. What has not reached its disk is lost."""
+        nodes_command("halt", self.name)
+
+    def boot(self) -> None:
+        """Switch it on, and wait for SSH and its engine."""
+        nodes_command("boot", self.name)
+
+    def write(self, path: str, content: str) -> None:
+        """Write a file on it."""
+        place = shlex.quote(path)
+        command = f"mkdir -p $(dirname {place}) && cat >{place}"
+        subprocess.run([*self.ssh_words(), command], input=content, capture_output=True, text=True, check=True)
+
+    def container(self, name: str) -> dict[str, Any] | None:
+        """Return its engine's inspection of a container, or None where there is none."""
+        found = json.loads(self.ssh(f"docker container inspect {name} 2>/dev/null", check=False) or "[]")
+        return found[0] if found else None
+
+
+def leased() -> Machine:
+    """The lab's first machine, as good as new."""
+    _connection, addresses = lab_inventory("machines")
+    name, address = next(iter(addresses.items()))
+    nodes_command("reset", name)
+    return Machine(name, address)

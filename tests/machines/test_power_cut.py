@@ -1,0 +1,68 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was told holds after a power cut: a machine loses its power, boots, and is what its users were told."""
+
+from __future__ import annotations
+
+import os
+import random
+from functools import cache
+
+import pytest
+from ansible_collections.fleet.power.tests.fleet.lab import adhoc_begun, server, uuid_of, wait_until
+from ansible_collections.fleet.power.tests.fleet.supervised import BACK_SECONDS, facts, supervised
+
+from .cuts import Cuts
+from .machine import Machine, leased
+
+#: Longest that a module may take on a loaded machine.
+TOLD_SECONDS = 120.0
+
+
+def test_a_first_start_that_was_told_done_outlives_a_power_cut(machine: Machine) -> None:
+    game = server("game")
+    supervised(machine, game)
+
+    going = adhoc_begun([machine], "server_power", {"server": [uuid_of(game)], "action": "start", "origin": "test"})
+    told = wait_until(going.results, "the start is told", TOLD_SECONDS)[0]["result"]
+    machine.cut_power()
+    assert told["servers"][0]["outcome"] == "done", told
+    machine.boot()
+
+    wait_until(lambda: machine.is_up(uuid_of(game)), "it is up again", BACK_SECONDS)
+    found = facts(machine, game)[0]
+    assert found["intent"]["up"] is True
+    told_id = told["servers"][0]["operation"]["id"]
+    assert [each["outcome"] for each in found["operations"] if each["id"] == told_id] == ["done"]
+
+
+@cache
+def cuts() -> Cuts:
+    """The machine that all cuts are of, with servers; the seed is printed."""
+    seed = int(os.environ.get("FLEET_POWER_SEED") or random.randrange(1_000_000))
+    return Cuts(leased(), seed)
+
+
+# Ten of the starts are cut off right after they were told done.
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("kind", "during", "after"),
+    [
+        ("start", 5, 10),
+        ("stop", 3, 2),
+        ("restart", 2, 3),
+        ("kill", 3, 2),
+        ("limit", 2, 3),
+        ("crash", 3, 2),
+        ("accepted", 3, 2),
+        ("record", 5, 0),
+    ],
+)
+def test_what_was_told_outlives_power_cuts(kind: str, during: int, after: int, capsys: pytest.CaptureFixture[str]) -> None:
+    world = cuts()
+    for number in range(during + after):
+        world.cut(kind, told=number >= during)
+    with capsys.disabled():
+        print(f"\n{world.summary(kind)}")
+    assert not world.faults(kind), "\n".join(world.faults(kind))
