@@ -49,7 +49,7 @@ from .journal_support import ALPHA, BETA
 
 START, STOP, KILL, RESTART = PowerAction.START, PowerAction.STOP, PowerAction.KILL, PowerAction.RESTART
 #: Waits for an hour until nobody plays, then tells those who do for a minute.
-PATIENT = PlayerPolicy(0, 3600, OnMaxDelay.SKIP, (60,))
+PATIENT = PlayerPolicy(1, 3600, OnMaxDelay.SKIP, (60,))
 _ENDS = "BEFORE INSERT ON operations WHEN NEW.outcome IS NOT NULL"
 _BEGINS_AND_ENDS = "BEFORE UPDATE ON operations"
 _ACCEPTANCES = "BEFORE INSERT ON acceptances"
