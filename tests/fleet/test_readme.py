@@ -85,7 +85,8 @@ def stand_in(node: Node, image: str) -> None:
 
 @pytest.mark.long
 def test_the_first_playbook_and_the_commands_after_it_run_as_they_stand(lease: Lease, tmp_path: Path) -> None:
-    node = Node("node1", lease(1)[0].address)
+    (leased,) = lease(1)
+    node = Node("node1", leased.address)
     asked, made, defined, book, played = (each.text for each in blocks("First playbook"))
     # The one thing that is another: it would make this machine a node.
     assert asked == "nodes:\n  hosts:\n    node1: {ansible_connection: local, ansible_python_interpreter: /usr/bin/python3}\n"
@@ -95,7 +96,7 @@ def test_the_first_playbook_and_the_commands_after_it_run_as_they_stand(lease: L
     run(making, where, tmp_path)
     path = next(line.strip("`") for line in README.read_text().splitlines() if line.startswith("`/etc/fleet-power/servers/"))
     node.ssh(f"cat >{path} <<'EOF'\n{defined}EOF")
-    stand_in(node, "ghcr.io/pterodactyl/yolks:python_3.12")
+    stand_in(leased, "ghcr.io/pterodactyl/yolks:python_3.12")
     (tmp_path / "restart.yml").write_text(book)
     assert "changed=1" in run(played, where, tmp_path)
     commands = [line for each in blocks("Ad hoc") for line in each.text.splitlines() if line.startswith("ansible node")]
