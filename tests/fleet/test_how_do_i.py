@@ -56,7 +56,7 @@ class Fleet:
         given |= {"PATH": f"{self._tools}{os.pathsep}{given['PATH']}", "ANSIBLE_INVENTORY": str(self._inventory)}
         ran = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", ours], cwd=CHECKOUT, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=240, check=False,
+            timeout=900, check=False,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stdout + ran.stderr
         if theirs:

@@ -268,7 +268,7 @@ def test_what_gives_nodes_their_servers_leaves_nothing_in_the_home_directory(lea
     given = {**environment(), "HOME": str(home), "FLEET_LAB_HOME": str(lab)}
     del given["ANSIBLE_HOME"]
     ran = subprocess.run(
-        [sys.executable, str(CHECKOUT / "tests/lab/populate"), "1"], env=given, capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, str(CHECKOUT / "tests/lab/populate"), "1"], env=given, capture_output=True, text=True, timeout=900, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert len(docker(node, "ps", "-q").split()) == 1

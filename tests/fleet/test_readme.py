@@ -42,7 +42,7 @@ def run(line: str, where: Path, directory: Path = CHECKOUT) -> str:
     """Run a line of the page in the checkout, or in another directory; all it said."""
     given = {**environment(), "ANSIBLE_INVENTORY": str(where)}
     ran = subprocess.run(
-        ["bash", "-c", line], cwd=directory, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240, check=False
+        ["bash", "-c", line], cwd=directory, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False
     )
     assert ran.returncode == 0, f"{line}: {ran.stdout}{ran.stderr}"
     return ran.stdout
@@ -85,17 +85,18 @@ def stand_in(node: Node, image: str) -> None:
 
 @pytest.mark.long
 def test_the_first_playbook_and_the_commands_after_it_run_as_they_stand(lease: Lease, tmp_path: Path) -> None:
-    node = Node("node1", lease(1)[0].address)
+    (leased,) = lease(1)
+    node = Node("node1", leased.address)
     asked, made, defined, book, played = (each.text for each in blocks("First playbook"))
     # The one thing that is another: it would make this machine a node.
-    assert asked == "nodes:\n  hosts:\n    node1: {ansible_connection: local}\n"
+    assert asked == "nodes:\n  hosts:\n    node1: {ansible_connection: local, ansible_python_interpreter: /usr/bin/python3}\n"
     where = inventory([node])
     exported, making = made.splitlines()
     assert exported == "export ANSIBLE_INVENTORY=$PWD/inventory.yml"
     run(making, where, tmp_path)
     path = next(line.strip("`") for line in README.read_text().splitlines() if line.startswith("`/etc/fleet-power/servers/"))
     node.ssh(f"cat >{path} <<'EOF'\n{defined}EOF")
-    stand_in(node, "ghcr.io/pterodactyl/yolks:python_3.12")
+    stand_in(leased, "ghcr.io/pterodactyl/yolks:python_3.12")
     (tmp_path / "restart.yml").write_text(book)
     assert "changed=1" in run(played, where, tmp_path)
     commands = [line for each in blocks("Ad hoc") for line in each.text.splitlines() if line.startswith("ansible node")]
