@@ -128,6 +128,18 @@ def test_a_second_stop_leaves_the_run_one_that_was_ended_here(full: FullDisk) ->
     assert full.watched.row.verdict.value == "stopped"
 
 
+def test_a_start_that_is_passed_over_has_the_journal_say_so(full: FullDisk) -> None:
+    """Also where the supervisor has written the row of the stop before."""
+    full.watched.up()
+    full.leave_room(0)
+    full.act("stop")
+    full.make_room()
+    full.watched.observer.look(UUID)
+    assert full.watched.row.verdict.value == "stopped" and full.meant_up
+    assert full.act("start", meant_up=frozenset([UUID])).code == "not_selected"
+    assert not full.meant_up
+
+
 def test_what_has_the_row_of_its_stop_and_no_intent_stays_down_after_a_boot(full: FullDisk) -> None:
     """The supervisor writes the row as soon as there is room; the lock's record does not survive a boot."""
     full.watched.up()

@@ -124,7 +124,7 @@ def _require_meant_up(context: ActionContext, seen: Observed, *, asks_record: bo
         )
     if not seen.live and seen.snapshot is not None and context.request.answers is None:
         row = known_row(context, seen.snapshot.run)
-        if row is not None and row.verdict in _STOPPED:
+        if row is not None and row.verdict in _STOPPED and (asks_record or row.verdict is Verdict.STOPPED_AT_ENGINE):
             raise NotSelected(f"Cannot {context.verb} server {uuid}: somebody stopped it{_STOPPED[row.verdict]}")
     # Where it was meant to be up when the request was made, the journal has been lost since.
     if intent is None and uuid not in meant_up:
