@@ -69,6 +69,17 @@ def test_what_was_stopped_here_stays_down(watched: Watched) -> None:
     assert not boot(watched)
 
 
+def test_what_a_kill_ended_before_it_could_write_its_intent_is_meant_to_be_down(watched: Watched) -> None:
+    """As a power cut in the middle of a kill leaves it: what the kill has synced is there, its intent and its lock's record are not."""
+    watched.up()
+    watched.fake.node.generations.raise_for(UUID)
+    watched.fake.engine.end(UUID, 137)
+    watched.pass_seconds(60)
+    assert not boot(watched)
+    intent = watched.fake.node.journal.intents.of(UUID)
+    assert intent is not None and not intent.up
+
+
 def test_what_a_person_stopped_at_the_engine_stays_down(watched: Watched) -> None:
     watched.up()
     row = watched.end(143, signalled=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from .._power.actions.node.node import Node
 from .._power.host.liveness import boot_id, boot_seconds
-from .._power.journal.journal_rows import JournalUnusable
+from .._power.journal.journal_rows import Intent, JournalUnusable
 from .._power.model.clock import engine_time, timestamp
 from .._power.model.server import Run, Server
 from .._power.model.supervision import EndedRun, Verdict
@@ -22,7 +22,8 @@ _STAYS = (Verdict.STOPPED, Verdict.STOPPED_AT_ENGINE)
 def due_after_boot(node: Node) -> list[EndedRun]:
     """Make a start due after the newest run of each server that is meant to be up, and down since before this boot; return those rows.
 
-    What was due already goes on being so, at once. Raises `JournalUnusable` and OSError.
+    What was due already goes on being so, at once. A server that a kill had ended when the power went, before the kill could write its
+    intent, is meant to be down from now on. Raises `JournalUnusable` and OSError.
     """
     meant = node.journal.intents.meant_up()
     if meant is None:
@@ -31,6 +32,9 @@ def due_after_boot(node: Node) -> list[EndedRun]:
     newest = node.journal.ended_runs.newest_of_each([server.uuid for server in meant])
     for server in meant:
         row = newest.get(server.uuid) or _unknown(node, server)
+        # Only an end that was judged after the boot: one from before it may be a stop through the console, which writes no intent.
+        if row is not None and row.verdict is Verdict.STOPPED and row.boot == boot_id() and _began_before_boot(row, now):
+            node.journal.intents.set(server, Intent(False, row.operation, row.origin, row.at), only_if_newer=True)
         if row is None or row.due or row.next_run is not None or row.verdict in _STAYS or not _began_before_boot(row, now):
             continue
         again = replace(row, due=True, boot=boot_id(), next_at=boot_seconds(), code="", msg="")
