@@ -34,7 +34,7 @@ def due_after_boot(node: Node) -> list[EndedRun]:
         row = newest.get(server.uuid) or _unknown(node, server)
         # Only an end that was judged after the boot: one from before it may be a stop through the console, which writes no intent.
         if row is not None and row.verdict is Verdict.STOPPED and row.boot == boot_id() and _began_before_boot(row, now):
-            node.journal.intents.set(server, Intent(False, row.operation, row.origin, row.at), only_if_newer=True)
+            node.journal.intents.set(server, Intent(False, row.operation, row.origin, row.at), only_if_newer=node.clock.now())
         if row is None or row.due or row.next_run is not None or row.verdict in _STAYS or not _began_before_boot(row, now):
             continue
         again = replace(row, due=True, boot=boot_id(), next_at=boot_seconds(), code="", msg="")
