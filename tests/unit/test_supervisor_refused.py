@@ -84,11 +84,11 @@ class TestTold:
         assert (told(watched), recorded(watched)) == (["start_failed"], ["start_failed"] * 3)
 
     def test_what_somebody_else_asks_for_is_told_each_time(self, watched: Watched) -> None:
-        watched.fake.define(suspended=True)
         for _start in range(2):
+            watched.fake.engine.refuse("start", "no room")
             watched.fake.perform("start")
         page = RecordedEvents(watched.fake.node.journal.store).after(0, 10)
-        assert page is not None and [event.data["code"] for event in page.events] == ["suspended", "suspended"]
+        assert page is not None and [event.data["code"] for event in page.events] == ["start_failed", "start_failed"]
 
 
 class TestGone:
