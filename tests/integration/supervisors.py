@@ -81,7 +81,12 @@ class Supervising:
         self.child.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> Supervising:
-        return self.await_ready()
+        try:
+            return self.await_ready()
+        except BaseException:
+            # The block is not entered, and so not left.
+            self.kill()
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.child.terminate()
