@@ -34,6 +34,7 @@ from ansible_collections.fleet.power.tests.bench import (  # noqa: E402
     shim_sockets,
     start,
     supervisor,
+    synced,
     walk,
 )
 from ansible_collections.fleet.power.tests.bench.measure import Row, table  # noqa: E402
@@ -48,6 +49,7 @@ ROWS: Mapping[str, Measure] = {
     "lock": lambda lab: [lock.measure(lab.root)],
     "kill": lambda lab: [kill.measure(lab)],
     "journal": lambda lab: [journal.measure(lab.root)],
+    "synced": synced.measure,
     "parsers": lambda lab: parsers.measure(lab.root),
     "walk": lambda lab: walk.measure(lab.root),
     "inventory": lambda lab: inventory.measure(lab.root),

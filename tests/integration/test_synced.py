@@ -19,7 +19,7 @@ from ansible_collections.fleet.power.tests.unit.lock_support import acquire
 from ansible_collections.fleet.power.tests.unit.trace_support import Answers, answers_in, files_below, traced
 
 from .controller import Controller
-from .lab import Lab
+from .lab import Lab, wait_until
 from .shim import Shim, shim_on
 
 
@@ -86,13 +86,18 @@ def test_a_module_answers_once_all_that_it_wrote_is_on_the_disk(lab: Lab, contro
 def test_a_followed_task_says_that_a_server_is_done_once_that_is_on_the_disk(lab: Lab, controller: Controller) -> None:
     uuids = [lab.server() for _unused in range(2)]
     traces = Traces(lab)
+
+    def found() -> Answers:
+        return traces.answers(lambda _number, open_on, call: open_on.endswith("/lines") and "outcome" in call)
+
     job = {"FLEET_POWER_JOB": f"{uuid4().hex}:60"}
-    result = controller.run_module(
-        "server_power", through=traced(traces.output), environment=job, **controller.options(server=uuids, action="start", max_parallel=1)
-    )
-    assert result["summary"] == {"done": 2}
-    found = traces.answers(lambda _number, open_on, call: open_on.endswith("/lines") and "outcome" in call)
-    assert found.not_synced == [()] * 2
+    options = controller.options(server=uuids, action="start", max_parallel=1)
+    with controller.module(through=traced(traces.output), environment=job, **options) as running:
+        wait_until(lambda: traces.output.exists() and len(found().not_synced) == 2, "both servers are told to be done", 60)
+        # What removes the job's files lives for minutes, and is not waited for.
+        running.signal(signal.SIGTERM)
+        assert running.wait().code in (0, -signal.SIGTERM)
+    assert found().not_synced == [()] * 2
 
 
 @pytest.mark.usefixtures("neighbour")

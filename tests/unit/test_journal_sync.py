@@ -17,7 +17,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal import 
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent, not_durable
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.store import GroupSync
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK, timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,
@@ -129,7 +130,7 @@ def test_all_that_come_within_a_moment_share_one(disk: Disk, monkeypatch: pytest
     block_until(lambda: disk.waiting == 20)
     with disk.group._turn:
         # The moment is over.
-        disk.group._next_at = 0.0
+        disk.group._moment = Deadline(SYSTEM_CLOCK, 0.0)
         disk.group._turn.notify_all()
     for thread in threads:
         thread.join(20)

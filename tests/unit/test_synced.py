@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.fleet.power.tests.unit.journal_support import ALPHA, Node, perform
 from ansible_collections.fleet.power.tests.unit.trace_support import Answers, answers_in, files_below, traced
 
 UTILS = "ansible_collections.fleet.power.plugins.module_utils"
+ROLES = Path(__file__).resolve().parents[2] / "roles"
 ROOT = Path("/srv/state")
 ANSWER = '7 write(1<pipe:[1]>, "{\\"changed\\": true}", 17) = 17'
 OPEN = f'7 openat(AT_FDCWD</>, "{ROOT}/f", O_WRONLY|O_CREAT|O_EXCL, 0600) = 3<{ROOT}/f>'
@@ -140,3 +142,11 @@ os.write(1, b"closed")
     assert trace_of(tmp_path, script, node.state).not_synced == [()] * 4
     row = node.journal().operations.last(ALPHA.uuid)
     assert row is not None and row.id == "last"
+
+
+def test_a_maintenance_goes_by_its_memory_once_that_is_on_the_disk() -> None:
+    tasks = yaml.safe_load((ROLES / "maintenance" / "tasks" / "remember.yml").read_text())
+    written, synced, *others = tasks
+    memory = written["ansible.builtin.copy"]["dest"]
+    assert synced["ansible.builtin.command"]["argv"] == ["sync", memory, memory.replace(" }}", " | dirname }}")]
+    assert [name for each in others for name in each if name.startswith("ansible.")] == ["ansible.builtin.set_fact"]

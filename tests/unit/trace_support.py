@@ -30,7 +30,7 @@ _PASSING = ("-shm", ".lock")
 
 def traced(output: Path) -> list[str]:
     """Return the command that runs commands, and writes what `answers_in` reads."""
-    return ["strace", "-f", "--seccomp-bpf", "-yy", "-s", "256", "-o", str(output), "-e", f"trace={','.join(_CALLS)}"]
+    return ["strace", "-f", "-I", "2", "--seccomp-bpf", "-yy", "-s", "256", "-o", str(output), "-e", f"trace={','.join(_CALLS)}"]
 
 
 def files_below(*roots: Path) -> list[str]:

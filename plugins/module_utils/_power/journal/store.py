@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..host.causes import reason_of
+from ..model.cancellation import Deadline
+from ..model.clock import SYSTEM_CLOCK
 from .journal_rows import JournalUnusable
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ class GroupSync:
         self._sync = sync
         self._turn = threading.Condition()
         self._is_running = False
-        self._next_at = 0.0
+        self._moment = Deadline(SYSTEM_CLOCK, 0.0)
         #: The sync that has not begun: it covers what was written before anybody joins it.
         self._next = _SharedSync()
 
@@ -220,7 +221,7 @@ class GroupSync:
                 return
             self._next = _SharedSync()
             self._is_running = True
-            self._next_at = time.monotonic() + _APART_SECONDS
+            self._moment = Deadline.after(SYSTEM_CLOCK, _APART_SECONDS)
         try:
             self._sync()
         except BaseException as error:
@@ -236,10 +237,9 @@ class GroupSync:
         """Wait until this thread may run the sync that it has joined, and return True; False once another thread has run it."""
         while not mine.is_over:
             is_free = mine is self._next and not self._is_running
-            seconds = self._next_at - time.monotonic()
-            if is_free and seconds <= 0:
+            if is_free and self._moment.is_over:
                 return True
-            self._turn.wait(seconds if is_free else None)
+            self._turn.wait(self._moment.left if is_free else None)
         return False
 
 

@@ -141,8 +141,8 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
                 entries[-1]["players"] = players.get(subject.server.uuid)
         elif isinstance(each, Server):
             warnings.append(f"Cannot find server {each.uuid}: no source, no container and no journal of this node has it")
-    fault = node.journal.sync()
-    return Described(entries, (*warnings, *([fault] if fault else ())), supervisor=known.supervision.supervisor)
+    node.journal.sync()
+    return Described(entries, tuple(warnings), supervisor=known.supervision.supervisor)
 
 
 def _outages(node: Node, uuids: Sequence[str], span: Span | None) -> OutageFacts | None:
