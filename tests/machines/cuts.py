@@ -68,7 +68,7 @@ print(json.load(open(path))["run"] if os.path.exists(path) else "none")
 CONTROLLER = "/usr/local/lib/controller"
 
 
-@dataclass
+@dataclass(eq=False)
 class Story:
     """One cut: what was acted on, what was told of it before, and what was wrong after the boot."""
 

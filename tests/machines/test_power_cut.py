@@ -44,7 +44,7 @@ def cuts() -> Cuts:
     return Cuts(leased(), seed)
 
 
-# Ten of the starts are cut off right after they were told done.
+# Fifty cuts in all. Ten of the starts are cut off right after they were told done.
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "during", "after"),
