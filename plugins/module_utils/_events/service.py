@@ -63,7 +63,7 @@ class Sender:
         self._journal_told = 0
         self._is_begun = False
         self._too_old = 0
-        #: Those of the outbox with this id, and since when they are to be noted again.
+        #: Of the events of the outbox with this id, and when they are to be noted again.
         self._ages, self._ages_of = OutboxAges(), ""
         self._note_ages_at = Deadline(SYSTEM_CLOCK, 0.0)
 
@@ -122,8 +122,8 @@ class Sender:
         self._ages.pass_to(boot_id(), boot_seconds(), outbox.last)
         self._too_old = self._ages.older_than(KEPT_SECONDS)
         gone = self._ages.older_than(_IN_OUTBOX_SECONDS)
-        if 0 < outbox.oldest <= gone:
-            events.drop_through(gone)
+        # Events that cannot be dropped now keep their age. What a busy outbox has pushed out itself needs none.
+        if not 0 < outbox.oldest <= gone or events.drop_through(gone):
             self._ages.forget(gone)
         if self._note_ages_at.is_over and events.note_ages(self._ages.written()):
             self._note_ages_at = Deadline.after(SYSTEM_CLOCK, MARK_SECONDS)
