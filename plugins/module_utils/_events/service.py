@@ -60,7 +60,6 @@ class Sender:
         self._tidy_at = Deadline(SYSTEM_CLOCK, 0.0)
         self._alive_at = Deadline(SYSTEM_CLOCK, 0.0)
         self._in_trouble = False
-        self._journal_told = 0
         self._is_begun = False
         self._too_old = 0
         #: Of the events of the outbox with this id, and when they are to be noted again.
@@ -75,7 +74,8 @@ class Sender:
         try:
             while not self._interrupted():
                 self._look()
-                self._tell_of_journal()
+                for sentence in self._journal.new_warnings():
+                    say(f"events: {sentence}")
                 if not is_ready:
                     is_ready = True
                     self._manager.tell(READY)
@@ -106,12 +106,6 @@ class Sender:
             if not self._in_trouble:
                 self._in_trouble = True
                 say(f"events: the journal cannot be used: {reason_of(error)}; nothing is sent until it can be")
-
-    def _tell_of_journal(self) -> None:
-        """Say what went wrong with the journal since the last call."""
-        for sentence in self._journal.warnings[self._journal_told :]:
-            say(f"events: {sentence}")
-            self._journal_told += 1
 
     def _tidy(self, outbox: OutboxState) -> None:
         events = self._journal.events
